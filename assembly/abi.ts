@@ -1,0 +1,98 @@
+// The contract between the engine and everything around it: every number that
+// both sides know stands here and nowhere else. Plain TypeScript that two
+// compilers read: asc for the engine, tsc for the host and the tests.
+// Values stay below 2^31, since asc gives an untyped constant the type i32.
+
+/** Raised whenever an export changes its name, arguments or meaning. */
+export const ABI_VERSION = 1;
+
+// --- capacities ------------------------------------------------------------
+
+/** Longest text, in bytes of UTF-8, that the engine takes at once (1 MiB). */
+export const TEXT_CAPACITY = 1048576;
+/** Longest word, label, filter set or separator, in bytes of UTF-8. */
+export const MAX_NAME_BYTES = 4096;
+/** Largest padded sequence length, in tokens. */
+export const MAX_SEQUENCE = 4096;
+/** Largest vocabulary and largest number of hashed n-gram buckets, in rows. */
+export const MAX_ROWS = 1048576;
+/** Largest embedding width, number of units and Dense width. */
+export const MAX_WIDTH = 1024;
+export const MAX_LABELS = 4096;
+export const MAX_LAYERS = 16;
+
+// --- status codes: what an export that can fail returns ---------------------
+
+export const OK = 0;
+export const ERR_OUT_OF_MEMORY = 1;
+export const ERR_NO_MODEL = 2;
+export const ERR_BAD_STATE = 3;
+export const ERR_TEXT_TOO_LONG = 4;
+export const ERR_BAD_MAGIC = 10;
+export const ERR_BAD_VERSION = 11;
+export const ERR_BAD_LENGTH = 12;
+export const ERR_BAD_CHECKSUM = 13;
+export const ERR_BAD_HEADER = 14;
+export const ERR_BAD_TOKENIZER = 15;
+export const ERR_BAD_VOCABULARY = 16;
+export const ERR_BAD_LABELS = 17;
+export const ERR_BAD_LAYERS = 18;
+export const ERR_BAD_SCALE = 19;
+export const ERR_BAD_WEIGHT = 20;
+export const ERR_BAD_TRAINING = 21;
+export const ERR_BAD_UTF8 = 22;
+export const ERR_BAD_ARGUMENT = 30;
+export const ERR_LABEL_OUT_OF_RANGE = 31;
+export const ERR_NO_SAMPLES = 32;
+export const ERR_NOT_FINITE = 33;
+
+// --- tokenizer ---------------------------------------------------------------
+
+/** Lower-case as Python's str.lower does. */
+export const TOKENIZER_LOWER = 1;
+/** Every code point is a token; filters and the separator are not used. */
+export const TOKENIZER_CHAR_LEVEL = 2;
+/** Every letter of a script written without spaces is a token of its own. */
+export const TOKENIZER_SPLIT_SCRIPTS = 4;
+/** Pad behind the tokens instead of before them. */
+export const TOKENIZER_PAD_POST = 8;
+/** Cut the end of a long sequence instead of its beginning. */
+export const TOKENIZER_TRUNCATE_POST = 16;
+
+// --- layers --------------------------------------------------------------------
+
+export const LAYER_EMBEDDING = 1;
+export const LAYER_LSTM = 2;
+export const LAYER_POOL = 3;
+export const LAYER_DENSE = 4;
+export const LAYER_DROPOUT = 5;
+
+/** Embedding: row 0 is padding, and padded steps are skipped. */
+export const LAYER_MASK_ZERO = 1;
+/** LSTM: reads the sequence both ways and concatenates [forward, backward]. */
+export const LAYER_BIDIRECTIONAL = 2;
+/** LSTM: yields every step's state instead of the last one. */
+export const LAYER_SEQUENCES = 4;
+/** Pool: largest value over time, per channel. */
+export const LAYER_POOL_MAX = 8;
+/** Pool: mean over time, per channel. Both flags: [max, mean] side by side. */
+export const LAYER_POOL_MEAN = 16;
+/** Dropout: drops whole channels of a sequence, for all its steps. */
+export const LAYER_SPATIAL = 32;
+
+export const ACTIVATION_LINEAR = 0;
+export const ACTIVATION_SIGMOID = 1;
+export const ACTIVATION_TANH = 2;
+export const ACTIVATION_RELU = 3;
+export const ACTIVATION_SOFTMAX = 4;
+
+// --- training --------------------------------------------------------------------
+
+export const LOSS_BINARY_CROSSENTROPY = 1;
+export const LOSS_MEAN_SQUARED_ERROR = 2;
+export const LOSS_CATEGORICAL_CROSSENTROPY = 3;
+
+export const OPTIMIZER_SGD = 1;
+export const OPTIMIZER_ADAM = 2;
+/** Adam without the bias correction of its first and second moment. */
+export const OPTIMIZER_ADAM_UNCORRECTED = 3;
