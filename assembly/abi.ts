@@ -19,6 +19,11 @@ export const MAX_ROWS = 1048576;
 /** Largest embedding width, number of units and Dense width. */
 export const MAX_WIDTH = 1024;
 export const MAX_LABELS = 4096;
+/** Longest label and longest vocabulary word, in bytes of UTF-8. */
+export const MAX_LABEL_BYTES = 256;
+export const MAX_WORD_BYTES = 4096;
+/** Longest hashed character n-gram, in code points. */
+export const MAX_NGRAM = 8;
 export const MAX_LAYERS = 16;
 
 // --- status codes: what an export that can fail returns ---------------------
@@ -46,6 +51,18 @@ export const ERR_LABEL_OUT_OF_RANGE = 31;
 export const ERR_NO_SAMPLES = 32;
 export const ERR_NOT_FINITE = 33;
 
+// --- model file: assembly/FORMAT.md ------------------------------------------
+
+/** "ELBM" in file order. */
+export const FORMAT_MAGIC = 0x4d424c45;
+export const FORMAT_VERSION = 1;
+/** f32 weights in Keras' layout. */
+export const FORM_F32 = 1;
+/** int8 weights; int8 x int16 products in i32, f32 cell state. */
+export const FORM_INT8 = 2;
+/** int8 weights that the loader turns into f32; f32 arithmetic. */
+export const FORM_INT8_WEIGHTS = 3;
+
 // --- tokenizer ---------------------------------------------------------------
 
 /** Lower-case as Python's str.lower does. */
@@ -58,6 +75,9 @@ export const TOKENIZER_SPLIT_SCRIPTS = 4;
 export const TOKENIZER_PAD_POST = 8;
 /** Cut the end of a long sequence instead of its beginning. */
 export const TOKENIZER_TRUNCATE_POST = 16;
+
+/** All of the above. */
+export const TOKENIZER_FLAGS = 31;
 
 // --- layers --------------------------------------------------------------------
 
