@@ -1,0 +1,37 @@
+// A progress bar on stderr, for people only: shown when stderr is a terminal and
+// no program reads the output, silent otherwise.
+import { SingleBar } from "cli-progress";
+
+export interface Progress {
+  /** `done` of `total` steps; `note` stands behind the bar. */
+  update(done: number, total: number, note?: string): void;
+  /** Leaves the last state on its line; calling it twice does no harm. */
+  stop(): void;
+}
+
+export function startProgress(task: string, options: { json?: boolean | undefined; stream?: NodeJS.WriteStream } = {}): Progress {
+  const stream = options.stream ?? process.stderr;
+  if (options.json === true || !stream.isTTY) return { update() {}, stop() {} };
+  const bar = new SingleBar({
+    format: `${task} {bar} {percentage} % {note}`,
+    stream,
+    barCompleteChar: "█",
+    barIncompleteChar: "░",
+    barsize: 24,
+    hideCursor: true,
+    stopOnComplete: false,
+  });
+  let started = false;
+  return {
+    update(done, total, note = "") {
+      if (!started) bar.start(total, done, { note });
+      started = true;
+      bar.setTotal(total);
+      bar.update(done, { note });
+    },
+    stop() {
+      if (started) bar.stop();
+      started = false;
+    },
+  };
+}

@@ -1,0 +1,173 @@
+// Data set files: every format as its users write it, and every defect named by line.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterAll, describe, expect, test } from "vitest";
+import { type DatasetOptions, labelsOf, parseDataset, readDataset } from "../../host/dataset.ts";
+import { UserError } from "../../host/errors.ts";
+import { describeShared, sharedPath } from "../shared.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-dataset-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function parse(content: string | Uint8Array, source: string, options?: DatasetOptions) {
+  return parseDataset(typeof content === "string" ? Buffer.from(content) : content, source, options);
+}
+
+function pairs(content: string | Uint8Array, source: string, options?: DatasetOptions) {
+  return parse(content, source, options).map(({ label, text }) => [label, text]);
+}
+
+function complaint(content: string | Uint8Array, source: string, options?: DatasetOptions): string {
+  try {
+    parse(content, source, options);
+  } catch (error) {
+    if (error instanceof UserError) return error.message;
+    throw error;
+  }
+  throw new Error("no complaint");
+}
+
+describe("TSV", () => {
+  test("splits at the first tab and keeps the text to the byte", () => {
+    expect(pairs("ham\t a\tb \nspam\tx\u00a0İ😀", "d.tsv")).toEqual([["ham", " a\tb "], ["spam", "x\u00a0İ😀"]]);
+  });
+  test("takes a BOM, CRLF and blank lines, and keeps counting lines", () => {
+    expect(parse("\ufeffa\tone\r\n\r\n  \r\nb\ttwo\r\n", "d.tsv")).toEqual([
+      { label: "a", text: "one", line: 1 }, { label: "b", text: "two", line: 4 },
+    ]);
+  });
+  test("names each malformed line", () => {
+    expect(complaint("a\tone\nno tab here\n\ttext\nb\t  \n", "d.tsv")).toBe(
+      "d.tsv: 3 malformed lines\n  line 2: no tab between label and text\n  line 3: the label is empty\n  line 4: the text is empty");
+  });
+  test("shows five malformed lines and counts the rest", () => {
+    const message = complaint("x\n".repeat(9), "d.tsv");
+    expect(message).toContain("d.tsv: 9 malformed lines\n  line 1:");
+    expect(message).toContain("line 5:");
+    expect(message).not.toContain("line 6:");
+    expect(message).toContain("and 4 more");
+  });
+  test("names a control character in a label", () => {
+    expect(complaint("a\u0007b\tone\n", "d.tsv")).toBe('d.tsv: line 1: the label "a\\u0007b" contains a control character');
+  });
+  test("names invalid UTF-8 by line", () => {
+    const bytes = Buffer.concat([Buffer.from("a\tone\nb\t"), Buffer.from([0xff]), Buffer.from("\nc\t"), Buffer.from([0xed, 0xa0, 0x80])]);
+    expect(complaint(bytes, "d.tsv")).toBe("d.tsv: 2 malformed lines\n  line 2: not valid UTF-8\n  line 3: not valid UTF-8");
+  });
+  test("refuses a text above the engine's capacity, in bytes", () => {
+    const limit = 1048576;
+    expect(parse(`a\t${"é".repeat(limit / 2)}`, "d.tsv")).toHaveLength(1);
+    expect(complaint(`a\t${"é".repeat(limit / 2)}x`, "d.tsv")).toContain(`longer than ${limit} bytes`);
+  });
+  test("refuses a file without a text", () => {
+    expect(complaint("\n\n", "d.tsv")).toBe("d.tsv: holds no labelled texts");
+    expect(complaint("", "d.txt")).toBe("d.txt: holds no labelled texts");
+  });
+});
+
+describe("CSV", () => {
+  test("follows RFC 4180", () => {
+    const content = 'id,text,label\r\n1,"a, ""b""\r\nc",x\r\n\r\n2,plain, y \r\n';
+    expect(parse(content, "d.csv")).toEqual([{ label: "x", text: 'a, "b"\r\nc', line: 2 }, { label: "y", text: "plain", line: 5 }]);
+  });
+  test("takes a quoted header, named columns and a last line without an end", () => {
+    expect(pairs('"v1","v2"\nham,"hi"', "d.csv", { textColumn: "v2", labelColumn: "v1" })).toEqual([["ham", "hi"]]);
+  });
+  test("names the columns that it found", () => {
+    expect(complaint("a;b\n1;2\n", "d.csv")).toBe('d.csv: its header has no column "text" but "a;b"; choose one with --text-column');
+    expect(complaint("text,b\n1,2\n", "d.csv")).toContain("--label-column");
+    expect(complaint("text,text,label\n1,2,3\n", "d.csv")).toContain('two columns "text"');
+  });
+  test("names broken records by the line they start on", () => {
+    expect(complaint('text,label\n"x\ny",a\none\n"p"q,b\nr"s,c\nt,d,e\n"open,f\n', "d.csv")).toBe([
+      "d.csv: 5 malformed lines",
+      "line 4: 1 fields where the header has 2",
+      "line 5: characters after the closing quote of a field",
+      "line 6: a quote inside a field that does not begin with one",
+      "line 7: 3 fields where the header has 2",
+      "line 8: a quoted field is never closed",
+    ].join("\n  "));
+  });
+  test("reads back whatever a writer that quotes everything wrote", () => {
+    const word = fc.string({ unit: "grapheme", minLength: 1 }).map((text) => `x${text}`);
+    const quote = (text: string) => `"${text.replaceAll('"', '""')}"`;
+    fc.assert(fc.property(fc.array(word, { minLength: 1 }), fc.constantFrom("\n", "\r\n"), (texts, end) => {
+      const content = `text,label${end}${texts.map((text) => `${quote(text)},k${end}`).join("")}`;
+      expect(pairs(content, "d.csv")).toEqual(texts.map((text) => ["k", text]));
+    }));
+  });
+});
+
+describe("JSONL", () => {
+  test("takes strings, and numbers as labels", () => {
+    expect(pairs('{"text":"a\\tb","label":"x"}\n\n{"label":1,"text":"c","more":[]}\r\n', "d.jsonl")).toEqual([["x", "a\tb"], ["1", "c"]]);
+    expect(pairs('{"t":"a","l":true}', "d.ndjson", { textColumn: "t", labelColumn: "l" })).toEqual([["true", "a"]]);
+  });
+  test("names what is wrong", () => {
+    const message = complaint('{"text":"a"}\n{"label":"x"}\n[1]\n{"text":1,"label":"x"}\n{"text":"a","label":null}\n', "d.jsonl");
+    expect(message).toBe([
+      "d.jsonl: 5 malformed lines", 'line 1: no "label"', 'line 2: no "text"', "line 3: not a JSON object",
+      'line 4: "text" is not a string', 'line 5: "label" is not a string',
+    ].join("\n  "));
+    expect(complaint("{", "d.jsonl")).toContain("line 1: not valid JSON");
+    expect(complaint('{"text":"\\ud800","label":"x"}', "d.jsonl")).toContain("half a surrogate pair");
+    expect(complaint('{"text":"a","label":"x\\ny"}', "d.jsonl")).toContain("control character");
+  });
+  test("does not take an inherited property for a field", () => {
+    expect(complaint('{"text":"a"}', "d.jsonl", { labelColumn: "constructor" })).toContain('no "constructor"');
+  });
+});
+
+describe("fastText", () => {
+  test("takes one label", () => {
+    expect(pairs("__label__a one two\n__label__b\tthree\n", "d.ft")).toEqual([["a", "one two"], ["b", "three"]]);
+  });
+  test("names lines with none, several, or nothing behind it", () => {
+    expect(complaint("one\n__label__a __label__b two\n__label__a\n", "d.fasttext")).toBe([
+      "d.fasttext: 3 malformed lines", "line 1: does not begin with __label__",
+      "line 2: carries 2 labels (__label__a, __label__b); a text has exactly one", "line 3: no text after the label",
+    ].join("\n  "));
+  });
+});
+
+describe("the format", () => {
+  test.each([
+    ["\n__label__a x\n", "a"], ['{"label":"b","text":"x"}\n', "b"], ["c\tx\n", "c"], ["id,label,text\n1,d,x\n", "d"],
+  ])("of %j is seen in its first line", (content, label) => {
+    expect(pairs(content, "d.txt")).toEqual([[label, "x"]]);
+  });
+  test("can be told, and must be when nothing shows it", () => {
+    expect(pairs("text,label\nx,a\n", "d.tsv", { format: "csv" })).toEqual([["a", "x"]]);
+    expect(complaint("hello\n", "d.txt")).toBe("d.txt: cannot tell its format from the first line; use --format tsv|csv|jsonl|fasttext");
+  });
+});
+
+test("several files are one data set, and a missing one is named", async () => {
+  const paths = ["a.tsv", "b.csv"].map((name) => join(folder, name));
+  writeFileSync(paths[0]!, "b\tone\n");
+  writeFileSync(paths[1]!, "text,label\ntwo,a\n");
+  const samples = await readDataset(paths);
+  expect(samples.map((sample) => sample.text)).toEqual(["one", "two"]);
+  expect(labelsOf(samples)).toEqual(["a", "b"]);
+  await expect(readDataset([join(folder, "none.tsv")])).rejects.toThrow(/none\.tsv: no such file/);
+  await expect(readDataset([folder])).rejects.toThrow(/is a directory/);
+});
+
+test("time grows with the size of the file, not with its square", () => {
+  const row = (i: number) => `"text ${i}, ""quoted""",label${i % 7}\n`;
+  const content = Buffer.from(`text,label\n${Array.from({ length: 200_000 }, (_, i) => row(i)).join("")}`);
+  const start = performance.now();
+  expect(parse(content, "d.csv")).toHaveLength(200_000);
+  // A quadratic reader needs minutes here, a linear one well under a second.
+  expect(performance.now() - start).toBeLessThan(10_000);
+});
+
+describeShared("the data sets", () => {
+  test.each([["snips", 13784, 7], ["sms_spam", 4460, 2], ["massive_zh", 11514, 60]])("%s: every line", async (name, count, classes) => {
+    const samples = await readDataset([sharedPath("data", name, "train.tsv")]);
+    expect(samples).toHaveLength(count);
+    expect(labelsOf(samples)).toHaveLength(classes);
+  });
+});
