@@ -24,6 +24,10 @@ export const MAX_LABEL_BYTES = 256;
 export const MAX_WORD_BYTES = 4096;
 /** Longest hashed character n-gram, in code points. */
 export const MAX_NGRAM = 8;
+/** Hashed n-grams that are read of one word; the rest of a longer word is not looked at. */
+export const MAX_NGRAMS_PER_WORD = 64;
+/** Linear memory that folded input tables may take, in bytes; see prepare.ts. */
+export const TABLE_BUDGET = 33554432;
 export const MAX_LAYERS = 16;
 
 // --- status codes: what an export that can fail returns ---------------------

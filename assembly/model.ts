@@ -192,21 +192,21 @@ function checkHeader(header: Header): i32 {
   if (header.weightBytes > 0x7fffffff) return ERR_BAD_HEADER;
 
   if ((header.tokenizerFlags & ~TOKENIZER_FLAGS) != 0) return ERR_BAD_TOKENIZER;
-  if (header.sequenceLength < 1 || header.sequenceLength > MAX_SEQUENCE) return ERR_BAD_TOKENIZER;
-  if (header.filterBytes > MAX_NAME_BYTES || header.splitBytes > MAX_NAME_BYTES) return ERR_BAD_TOKENIZER;
+  if (header.sequenceLength < 1 || header.sequenceLength > <u32>MAX_SEQUENCE) return ERR_BAD_TOKENIZER;
+  if (header.filterBytes > <u32>MAX_NAME_BYTES || header.splitBytes > <u32>MAX_NAME_BYTES) return ERR_BAD_TOKENIZER;
   if (header.splitBytes == 0 && (header.tokenizerFlags & TOKENIZER_CHAR_LEVEL) == 0) return ERR_BAD_TOKENIZER;
   if (header.unknownId > header.wordCount) return ERR_BAD_TOKENIZER;
-  if (header.bucketCount > MAX_ROWS) return ERR_BAD_TOKENIZER;
+  if (header.bucketCount > <u32>MAX_ROWS) return ERR_BAD_TOKENIZER;
   if (header.bucketCount == 0) {
     if (header.ngramMin != 0 || header.ngramMax != 0) return ERR_BAD_TOKENIZER;
-  } else if (header.ngramMin < 1 || header.ngramMax > MAX_NGRAM || header.ngramMin > header.ngramMax || header.unknownId != 0) {
+  } else if (header.ngramMin < 1 || header.ngramMax > <u32>MAX_NGRAM || header.ngramMin > header.ngramMax || header.unknownId != 0) {
     return ERR_BAD_TOKENIZER;
   }
 
-  if (header.nameBytes > MAX_NAME_BYTES || header.versionBytes > MAX_NAME_BYTES) return ERR_BAD_HEADER;
-  if (header.wordCount >= MAX_ROWS || header.wordBytes > 0x7fffffff) return ERR_BAD_VOCABULARY;
-  if (header.labelCount < 2 || header.labelCount > MAX_LABELS || header.labelBytes > MAX_LABELS * MAX_LABEL_BYTES) return ERR_BAD_LABELS;
-  if (header.layerCount < 3 || header.layerCount > MAX_LAYERS) return ERR_BAD_LAYERS;
+  if (header.nameBytes > <u32>MAX_NAME_BYTES || header.versionBytes > <u32>MAX_NAME_BYTES) return ERR_BAD_HEADER;
+  if (header.wordCount >= <u32>MAX_ROWS || header.wordBytes > 0x7fffffff) return ERR_BAD_VOCABULARY;
+  if (header.labelCount < 2 || header.labelCount > <u32>MAX_LABELS || header.labelBytes > <u32>(MAX_LABELS * MAX_LABEL_BYTES)) return ERR_BAD_LABELS;
+  if (header.layerCount < 3 || header.layerCount > <u32>MAX_LAYERS) return ERR_BAD_LAYERS;
   return OK;
 }
 
@@ -264,15 +264,15 @@ export function checkLayers(model: Model): i32 {
   const header = model.header;
   const embedding = layerAt(model.layers, 0);
   if (embedding.kind != LAYER_EMBEDDING) return ERR_BAD_LAYERS;
-  if (embedding.inputWidth < 1 || embedding.inputWidth > 2 * MAX_ROWS) return ERR_BAD_LAYERS;
+  if (embedding.inputWidth < 1 || embedding.inputWidth > <u32>(2 * MAX_ROWS)) return ERR_BAD_LAYERS;
   if (embedding.inputWidth < 1 + header.wordCount + header.bucketCount) return ERR_BAD_LAYERS;
 
-  let width = 0;
+  let width: u32 = 0;
   let isSequence = true;
   let lstmCount = 0;
   for (let i: u32 = 0; i < header.layerCount; i++) {
     const layer = layerAt(model.layers, i);
-    if (layer.reserved != 0 || layer.units > MAX_WIDTH) return ERR_BAD_LAYERS;
+    if (layer.reserved != 0 || layer.units > <u32>MAX_WIDTH) return ERR_BAD_LAYERS;
     if (layer.kind != LAYER_DENSE && layer.activation != 0) return ERR_BAD_LAYERS;
     if (layer.kind != LAYER_DROPOUT && layer.rate != 0) return ERR_BAD_LAYERS;
     if (i > 0 && layer.inputWidth != width) return ERR_BAD_LAYERS;
@@ -283,7 +283,8 @@ export function checkLayers(model: Model): i32 {
       if (i != 0) return ERR_BAD_LAYERS;
     } else if (layer.kind == LAYER_LSTM) {
       flags = LAYER_BIDIRECTIONAL | LAYER_SEQUENCES;
-      if (!isSequence) return ERR_BAD_LAYERS;
+      // The i32 sums of an int8 product hold at most MAX_WIDTH inputs.
+      if (!isSequence || layer.inputWidth > <u32>MAX_WIDTH) return ERR_BAD_LAYERS;
       outputWidth *= directions(layer);
       isSequence = (layer.flags & LAYER_SEQUENCES) != 0;
       lstmCount++;
@@ -297,9 +298,9 @@ export function checkLayers(model: Model): i32 {
       if (layer.units != 0 || !(layer.rate >= 0 && layer.rate < 1)) return ERR_BAD_LAYERS;
       outputWidth = width;
     } else if (layer.kind == LAYER_DENSE) {
-      if (isSequence || layer.activation > ACTIVATION_SOFTMAX) return ERR_BAD_LAYERS;
+      if (isSequence || layer.activation > <u32>ACTIVATION_SOFTMAX) return ERR_BAD_LAYERS;
     } else return ERR_BAD_LAYERS;
-    if ((layer.flags & ~flags) != 0 || outputWidth < 1 || outputWidth != layer.outputWidth || outputWidth > 4 * MAX_WIDTH) return ERR_BAD_LAYERS;
+    if ((layer.flags & ~flags) != 0 || outputWidth < 1 || outputWidth != layer.outputWidth || outputWidth > <u32>(4 * MAX_WIDTH)) return ERR_BAD_LAYERS;
     width = outputWidth;
   }
   const last = layerAt(model.layers, header.layerCount - 1);

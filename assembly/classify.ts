@@ -1,0 +1,155 @@
+// The whole way in one page: text -> steps -> states -> scores.
+// network(): LSTM layers over the steps, pooling, Dense layers. Called by index.ts and
+// render.ts; allocates nothing, and every buffer it writes was sized by prepare.ts.
+import {
+  ERR_NOT_FINITE, LAYER_DROPOUT, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, OK,
+} from "./abi";
+import { activate } from "./activation";
+import { projectF32, projectS8, quantizeState } from "./lstm";
+import { Layer, Model, isFinite32 } from "./model";
+import { DirectionPlan, LayerPlan, Plan, clearState, inputProjection, loadPrefix, planLayer, step } from "./prepare";
+import { Sequence, leadingPads, sequenceRead, stepCount, tokenRowCount, tokenRows } from "./sequence";
+
+/** Scores of the text, f32[labelCount], to `scores` (padded to 4). Returns a status. */
+export function classifyText(model: Model, plan: Plan, sequence: Sequence, text: usize, length: u32, scores: usize): i32 {
+  sequenceRead(sequence, model, text, length);
+  const output = runNetwork(model, plan, sequence);
+  const last = planLayer(plan, plan.layerCount - 1).layer;
+  if (last.units == 1 && model.header.labelCount == 2) {
+    // One unit speaks for two labels. Keras reports the score of the second.
+    const second = load<f32>(output);
+    store<f32>(scores, <f32>1.0 - second);
+    store<f32>(scores, second, 4);
+    store<u64>(scores, 0, 8);
+  } else memory.copy(scores, output, ((<usize>last.units + 3) & ~3) << 2);
+  return isFinite32(scores, scores + (((<usize>model.header.labelCount + 3) & ~3) << 2)) ? OK : ERR_NOT_FINITE;
+}
+
+/** Runs all layers over the steps of `sequence`; returns the address of the last layer's f32[units]. */
+export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize {
+  const steps = stepCount(sequence, model);
+  let sequenceIn: usize = 0;           // 0: the input is the embedding
+  let vectorIn: usize = plan.vectorB;
+  for (let i: u32 = 1; i < plan.layerCount; i++) {
+    const at = planLayer(plan, i);
+    const layer = at.layer;
+    if (layer.kind == LAYER_DROPOUT) continue; // identity outside training
+    const sequenceOut = sequenceIn == plan.sequenceA ? plan.sequenceB : plan.sequenceA;
+    const vectorOut = vectorIn == plan.vectorA ? plan.vectorB : plan.vectorA;
+    if (layer.kind == LAYER_LSTM) {
+      const keepsAll = (layer.flags & LAYER_SEQUENCES) != 0;
+      const width = layer.units;
+      runDirection(model, plan, sequence, at, at.forward, false, steps, sequenceIn, keepsAll ? sequenceOut : 0);
+      if (!keepsAll) memory.copy(vectorOut, plan.hidden, <usize>width << 2);
+      if (changetype<usize>(at.backward)) {
+        const shift = <usize>width << 2;
+        runDirection(model, plan, sequence, at, at.backward, true, steps, sequenceIn, keepsAll ? sequenceOut + shift : 0);
+        if (!keepsAll) memory.copy(vectorOut + shift, plan.hidden, shift);
+      }
+      if (keepsAll) sequenceIn = sequenceOut;
+      else vectorIn = vectorOut;
+    } else if (layer.kind == LAYER_POOL) {
+      pool(plan, layer, sequenceIn, steps, vectorOut);
+      vectorIn = vectorOut;
+    } else {
+      dense(at, vectorIn, vectorOut);
+      activate(layer.activation, vectorOut, layer.units);
+      vectorIn = vectorOut;
+    }
+  }
+  return vectorIn;
+}
+
+/**
+ * One direction of one LSTM over all steps, from state zero; leaves the last state in
+ * plan.hidden. output: where step t's f32[units] goes, one row of sequenceWidth a step; 0 = nowhere.
+ */
+function runDirection(
+  model: Model, plan: Plan, sequence: Sequence, at: LayerPlan, direction: DirectionPlan, reversed: bool, steps: u32, input: usize, output: usize,
+): void {
+  const stride = <usize>plan.sequenceWidth << 2;
+  const bytes = <usize>at.layer.units << 2;
+  const pads = leadingPads(sequence, model);
+  let done: u32 = 0;
+  if (plan.prefix && !input) {
+    loadPrefix(plan, at, pads);
+    done = pads;
+  } else clearState(plan, at);
+  for (; done < steps; done++) {
+    const t = reversed ? steps - 1 - done : done;
+    step(plan, at, direction, input ? projectStep(plan, at, direction, input + <usize>t * stride) : projectToken(plan, sequence, at, direction, t - pads));
+    if (output) memory.copy(output + <usize>t * stride, plan.hidden, bytes);
+  }
+}
+
+/** x W + b where x is the mean of a token's embedding rows; a token outside 0 ... tokens - 1 is padding. */
+function projectToken(plan: Plan, sequence: Sequence, at: LayerPlan, direction: DirectionPlan, token: u32): usize {
+  // A leading pad's index wraps to a huge u32, so one comparison serves both ends.
+  if (token >= sequence.tokens) return inputProjection(plan, at, direction, 0, plan.projection);
+  const rows = tokenRows(sequence, token);
+  const count = tokenRowCount(sequence, token);
+  if (count == 1) return inputProjection(plan, at, direction, load<u32>(rows), plan.projection);
+  // The projection is affine, so the mean of the rows' projections is the projection of their mean.
+  const bytes = <usize>at.groups << 6;
+  memory.fill(plan.projection, 0, bytes);
+  const weight = f32x4.splat(<f32>1.0 / <f32>count);
+  for (let r: u32 = 0; r < count; r++) {
+    const share = inputProjection(plan, at, direction, load<u32>(rows + (<usize>r << 2)), plan.share);
+    for (let p: usize = 0; p < bytes; p += 16) {
+      v128.store(plan.projection + p, f32x4.add(v128.load(plan.projection + p), f32x4.mul(weight, v128.load(share + p))));
+    }
+  }
+  return plan.projection;
+}
+
+/** x W + b of a stacked LSTM, whose x are the states of the layer before: |x| <= 1. */
+function projectStep(plan: Plan, at: LayerPlan, direction: DirectionPlan, x: usize): usize {
+  if (!plan.isInt8) {
+    projectF32(direction.kernel, direction.bias, x, at.layer.inputWidth, at.groups, plan.projection);
+    return plan.projection;
+  }
+  quantizeState(x, plan.inputQ14, (at.layer.inputWidth + 3) & ~3);
+  projectS8(direction.kernel, direction.kernelScale, direction.bias, plan.inputQ14, at.inputPairs, at.groups, plan.projection);
+  return plan.projection;
+}
+
+/** f32 (steps, channels) -> f32[channels], or [max, mean] side by side; no steps give zeros. */
+function pool(plan: Plan, layer: Layer, input: usize, steps: u32, output: usize): void {
+  const stride = <usize>plan.sequenceWidth << 2;
+  const width = layer.inputWidth;
+  let mean = output;
+  if (layer.flags & LAYER_POOL_MAX) {
+    for (let k: u32 = 0; k < width; k++) {
+      let largest: f32 = steps ? load<f32>(input + (<usize>k << 2)) : 0;
+      for (let t: u32 = 1; t < steps; t++) {
+        const value = load<f32>(input + <usize>t * stride + (<usize>k << 2));
+        if (value > largest) largest = value;
+      }
+      store<f32>(output + (<usize>k << 2), largest);
+    }
+    mean += <usize>width << 2;
+  }
+  if (layer.flags & LAYER_POOL_MEAN) {
+    const share: f32 = steps ? <f32>1.0 / <f32>steps : 0;
+    for (let k: u32 = 0; k < width; k++) {
+      let sum: f32 = 0;
+      for (let t: u32 = 0; t < steps; t++) sum += load<f32>(input + <usize>t * stride + (<usize>k << 2));
+      store<f32>(mean + (<usize>k << 2), sum * share);
+    }
+  }
+}
+
+/** output = bias + x W, f32[units]; weights packed by four outputs. */
+function dense(at: LayerPlan, input: usize, output: usize): void {
+  const layer = at.layer;
+  const quads = (layer.units + 3) >> 2;
+  let weights = at.weights;
+  for (let q: u32 = 0; q < quads; q++) {
+    let sum = v128.load(at.bias + (<usize>q << 4));
+    for (let k: u32 = 0; k < layer.inputWidth; k++) {
+      sum = f32x4.add(sum, f32x4.mul(v128.load(weights), v128.load32_splat(input + (<usize>k << 2))));
+      weights += 16;
+    }
+    v128.store(output + (<usize>q << 4), sum);
+  }
+}

@@ -1,0 +1,130 @@
+// The one loaded model and its buffers: what index.ts, render.ts and wasi.ts share.
+// Loading validates, prepares and fixes the memory; a failed load leaves no model.
+//
+//   arena: | model file | Model, Plan, Sequence | plan's blocks | text | scores |
+import { ERR_NO_MODEL, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORMAT_MAGIC, OK, TEXT_CAPACITY } from "./abi";
+import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "./arena";
+import { classifyText } from "./classify";
+import { Header, Model, labelAddress, labelLength, readModel } from "./model";
+import { Plan, prepare } from "./prepare";
+import { Sequence, sequencePrepare } from "./sequence";
+
+let isLoaded: bool = false;
+let text: usize = 0;       // u8[TEXT_CAPACITY]
+let scores: usize = 0;     // f32[labelCount], padded to 4
+let model: Model = changetype<Model>(0);
+let plan: Plan = changetype<Plan>(0);
+let sequence: Sequence = changetype<Sequence>(0);
+
+/** Makes room for a model file of `length` bytes and returns its address, 0 when memory is refused. */
+export function reserveModel(length: u32): usize {
+  isLoaded = false;
+  arenaRelease(arenaBase());
+  return claim(length);
+}
+
+/** Loads the file of `length` bytes that was written to reserveModel's address. Returns a status. */
+export function loadModel(length: u32): i32 {
+  isLoaded = false;
+  const address = arenaBase();
+  if (arenaTop() < address + length) return ERR_NO_MODEL;
+  arenaRelease((address + length + 15) & ~15);
+  const status = prepareAll(address, length);
+  isLoaded = status == OK;
+  return status;
+}
+
+/** Loads the model that `edgelabel pack` put into this module's data. Returns a status. */
+export function loadEmbedded(): i32 {
+  const address = arenaBase();
+  const end = <usize>memory.size() << 16;
+  if (address + offsetof<Header>() > end) return ERR_NO_MODEL;
+  const header = changetype<Header>(address);
+  if (header.magic != FORMAT_MAGIC || <usize>header.fileBytes > end - address) return ERR_NO_MODEL;
+  reserveModel(header.fileBytes);
+  return loadModel(header.fileBytes);
+}
+
+function prepareAll(address: usize, length: u32): i32 {
+  model = changetype<Model>(allocate(offsetof<Model>()));
+  plan = changetype<Plan>(allocate(offsetof<Plan>()));
+  sequence = changetype<Sequence>(allocate(offsetof<Sequence>()));
+  if (!changetype<usize>(model) || !changetype<usize>(plan) || !changetype<usize>(sequence)) return ERR_OUT_OF_MEMORY;
+  let status = readModel(address, length, model);
+  if (status != OK) return status;
+  status = sequencePrepare(sequence, model);
+  if (status != OK) return status;
+  status = prepare(plan, model);
+  if (status != OK) return status;
+  text = allocate(TEXT_CAPACITY);
+  scores = allocate(((<usize>model.header.labelCount + 3) & ~3) << 2);
+  return text && scores ? OK : ERR_OUT_OF_MEMORY;
+}
+
+/** Where a text is written before classify(): u8[TEXT_CAPACITY]; 0 without a model. */
+export function textPtr(): usize {
+  return isLoaded ? text : 0;
+}
+
+/** Classifies the first `length` bytes at textPtr(), UTF-8. Returns a status; then see bestLabel() and scoresPtr(). */
+export function classify(length: u32): i32 {
+  if (!isLoaded) return ERR_NO_MODEL;
+  if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
+  return classifyText(model, plan, sequence, text, length, scores);
+}
+
+/** Scores of the last text in class order: f32[labelCount()]. */
+export function scoresPtr(): usize {
+  return scores;
+}
+
+/** Class of the largest score of the last text; of equal ones the first. */
+export function bestLabel(): u32 {
+  let best: u32 = 0;
+  for (let i: u32 = 1; i < labelCount(); i++) {
+    if (scoreOf(i) > scoreOf(best)) best = i;
+  }
+  return best;
+}
+
+// @ts-ignore: decorator
+@inline
+export function scoreOf(label: u32): f32 {
+  return load<f32>(scores + (<usize>label << 2));
+}
+
+/** Tokens of the last text, counting those cut off or dropped. */
+export function tokenCount(): u32 {
+  return isLoaded ? sequence.total : 0;
+}
+
+/** Tokens of the last text that the vocabulary lacks. */
+export function unknownCount(): u32 {
+  return isLoaded ? sequence.unknown : 0;
+}
+
+export function labelCount(): u32 {
+  return isLoaded ? model.header.labelCount : 0;
+}
+
+/** UTF-8 of a label, labelBytes(label) long. */
+export function labelPtr(label: u32): usize {
+  return label < labelCount() ? labelAddress(model, label) : 0;
+}
+
+export function labelBytes(label: u32): u32 {
+  return label < labelCount() ? labelLength(model, label) : 0;
+}
+
+/** The loaded model; only after a successful load. */
+export function loadedModel(): Model {
+  return model;
+}
+
+export function loadedPlan(): Plan {
+  return plan;
+}
+
+export function hasModel(): bool {
+  return isLoaded;
+}

@@ -1,0 +1,26 @@
+// The engine's public exports, for the host, the browser and the wasmtime CLI. Nothing else.
+// Every export that can fail returns OK or an ERR_* code of abi.ts.
+import { ABI_VERSION, ERR_OUT_OF_MEMORY, OK } from "./abi";
+import { loadEmbedded as load_, loadModel as loadFile } from "./engine";
+import { prepareLine } from "./render";
+
+export { reserveModel, textPtr, classify, scoresPtr, bestLabel, tokenCount, unknownCount, labelCount, labelPtr, labelBytes } from "./engine";
+export { linePtr, renderLine, renderCard } from "./render";
+export { _start } from "./wasi";
+
+/** The contract that this module was built for; the host compares it with its own. */
+export function abiVersion(): i32 {
+  return ABI_VERSION;
+}
+
+/** Loads the file of `length` bytes at reserveModel's address. Memory does not grow after this. */
+export function loadModel(length: u32): i32 {
+  const status = loadFile(length);
+  return status == OK && !prepareLine() ? ERR_OUT_OF_MEMORY : status;
+}
+
+/** Loads the model that was packed into this module; ERR_NO_MODEL when there is none. */
+export function loadEmbedded(): i32 {
+  const status = load_();
+  return status == OK && !prepareLine() ? ERR_OUT_OF_MEMORY : status;
+}

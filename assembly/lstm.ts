@@ -1,0 +1,112 @@
+// The LSTM step, forward only: one step's input projection + state -> next state.
+// Called by network.ts for each direction and step; the formulas are Keras':
+//
+//   z = x W + h U + b        (4H), gates i f c o
+//   c' = sigmoid(z_f) c + sigmoid(z_i) tanh(z_c)
+//   h' = sigmoid(z_o) tanh(c')                    S. Hochreiter, J. Schmidhuber 1997; F. Gers 2000
+//
+// Packed order. Units are taken in groups of 4, so that a vector holds one gate of
+// four units and no horizontal sum is ever needed. A group is 16 rows of z:
+//
+//   | i u0 u1 u2 u3 | f u0 u1 u2 u3 | c u0 u1 u2 u3 | o u0 u1 u2 u3 |      G = ceil(H / 4) groups
+//
+// f32 weights lie as [G][K][16]; int8 weights as [G][K/2][16][2], input pairs innermost,
+// which is what i32x4.dot_i16x8_s multiplies. K (inputs) is padded to an even number.
+//
+// int8: weights s8, inputs s16 in Q14 (|h| <= 1 -> 16384), i32 sums. |sum| <= 1024 * 127 * 16384
+// < 2^31, so no product or sum can overflow, and integer sums are the same in any order.
+import { sigmoidF32x4, tanhF32x4 } from "./activation";
+
+/** One in Q14. */
+export const Q14_ONE: f32 = 16384.0;
+export const Q14_SCALE: f32 = 1.0 / 16384.0;
+const ROUNDING_MAGIC: f32 = 12582912.0;
+const ROUNDING_MAGIC_BITS: i32 = 0x4b400000;
+
+/** Rounds four values in [-1.99, 1.99] to Q14, ties to even: f32x4 -> i32x4. */
+// @ts-ignore: decorator
+@inline
+export function toQ14(x: v128): v128 {
+  const shifted = f32x4.add(f32x4.mul(x, f32x4.splat(Q14_ONE)), f32x4.splat(ROUNDING_MAGIC));
+  return i32x4.sub(shifted, i32x4.splat(ROUNDING_MAGIC_BITS));
+}
+
+/** Row of Keras' z = gate * H + unit that stands at packed position p, or -1 for the padding of H. */
+export function packedRow(p: u32, units: u32): i32 {
+  const unit = ((p >> 4) << 2) | (p & 3);
+  return unit < units ? <i32>(((p >> 2) & 3) * units + unit) : -1;
+}
+
+/**
+ * z[16 G] = base + scale * (weights . input), int8.
+ * weights (G, K/2, 16, 2) s8; input s16[K]; scale, base, z f32[16 G], all packed.
+ */
+export function projectS8(weights: usize, scale: usize, base: usize, input: usize, pairs: u32, groups: u32, z: usize): void {
+  for (let g: u32 = 0; g < groups; g++) {
+    let i = i32x4.splat(0), f = i32x4.splat(0), c = i32x4.splat(0), o = i32x4.splat(0);
+    for (let k: u32 = 0; k < pairs; k++) {
+      const x = v128.load32_splat(input + (<usize>k << 2));
+      const if8 = v128.load(weights);
+      const co8 = v128.load(weights, 16);
+      i = i32x4.add(i, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(if8), x));
+      f = i32x4.add(f, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(if8), x));
+      c = i32x4.add(c, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(co8), x));
+      o = i32x4.add(o, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(co8), x));
+      weights += 32;
+    }
+    v128.store(z, f32x4.add(v128.load(base), f32x4.mul(v128.load(scale), f32x4.convert_i32x4_s(i))));
+    v128.store(z, f32x4.add(v128.load(base, 16), f32x4.mul(v128.load(scale, 16), f32x4.convert_i32x4_s(f))), 16);
+    v128.store(z, f32x4.add(v128.load(base, 32), f32x4.mul(v128.load(scale, 32), f32x4.convert_i32x4_s(c))), 32);
+    v128.store(z, f32x4.add(v128.load(base, 48), f32x4.mul(v128.load(scale, 48), f32x4.convert_i32x4_s(o))), 48);
+    base += 64;
+    scale += 64;
+    z += 64;
+  }
+}
+
+/** z[16 G] = base + weights . input, f32. weights (G, K, 16); input f32[K]; base, z packed. */
+export function projectF32(weights: usize, base: usize, input: usize, count: u32, groups: u32, z: usize): void {
+  for (let g: u32 = 0; g < groups; g++) {
+    let i = v128.load(base), f = v128.load(base, 16), c = v128.load(base, 32), o = v128.load(base, 48);
+    for (let k: u32 = 0; k < count; k++) {
+      const x = v128.load32_splat(input + (<usize>k << 2));
+      i = f32x4.add(i, f32x4.mul(v128.load(weights), x));
+      f = f32x4.add(f, f32x4.mul(v128.load(weights, 16), x));
+      c = f32x4.add(c, f32x4.mul(v128.load(weights, 32), x));
+      o = f32x4.add(o, f32x4.mul(v128.load(weights, 48), x));
+      weights += 64;
+    }
+    v128.store(z, i);
+    v128.store(z, f, 16);
+    v128.store(z, c, 32);
+    v128.store(z, o, 48);
+    base += 64;
+    z += 64;
+  }
+}
+
+/** Gates of z[16 G] (packed) and the cell state c[4 G], in place, to the new c and h[4 G]. */
+export function updateState(z: usize, c: usize, h: usize, groups: u32): void {
+  for (let g: u32 = 0; g < groups; g++) {
+    const input = sigmoidF32x4(v128.load(z));
+    const forget = sigmoidF32x4(v128.load(z, 16));
+    const candidate = tanhF32x4(v128.load(z, 32));
+    const output = sigmoidF32x4(v128.load(z, 48));
+    const cell = f32x4.add(f32x4.mul(forget, v128.load(c)), f32x4.mul(input, candidate));
+    v128.store(c, cell);
+    v128.store(h, f32x4.mul(output, tanhF32x4(cell)));
+    z += 64;
+    c += 16;
+    h += 16;
+  }
+}
+
+/** Rounds f32[count] to Q14 s16; count is a multiple of 4 and both buffers are padded to it. */
+export function quantizeState(values: usize, q14: usize, count: u32): void {
+  for (let i: u32 = 0; i < count; i += 4) {
+    const q = toQ14(v128.load(values));
+    v128.store64_lane(q14, i16x8.narrow_i32x4_s(q, q), 0);
+    values += 16;
+    q14 += 8;
+  }
+}

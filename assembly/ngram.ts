@@ -1,0 +1,53 @@
+// Words that the vocabulary lacks: UTF-8 word -> rows of hashed character n-grams.
+// "<word>" is cut into all runs of ngramMin ... ngramMax code points; each run's FNV-1a
+// hash picks one of bucketCount embedding rows, and the word's vector is their mean
+// (subwords as in P. Bojanowski et al., Enriching Word Vectors, 2017). The hash is part
+// of the model format: trained models depend on it, so it never changes.
+import { MAX_NGRAMS_PER_WORD } from "./abi";
+
+const FNV_OFFSET: u32 = 0x811c9dc5;
+const FNV_PRIME: u32 = 0x01000193;
+const WORD_START: u32 = 0x3c; // '<'
+const WORD_END: u32 = 0x3e;   // '>'
+
+/** True for the first byte of a code point. */
+// @ts-ignore: decorator
+@inline
+function isLead(byte: u32): bool {
+  return (byte & 0xc0) != 0x80;
+}
+
+/**
+ * Writes the rows of `word` (valid UTF-8) to `rows`, at most MAX_NGRAMS_PER_WORD of them
+ * in order of their beginning; returns how many. A row is firstRow + hash % buckets.
+ */
+export function ngramRows(word: usize, length: u32, ngramMin: u32, ngramMax: u32, buckets: u32, firstRow: u32, rows: usize): u32 {
+  let count: u32 = 0;
+  // Position -1 stands for '<' and `length` for '>'.
+  for (let start: i32 = -1; start < <i32>length; start++) {
+    if (start >= 0 && !isLead(load<u8>(word + start))) continue;
+    let hash = FNV_OFFSET;
+    let points: u32 = 0;
+    let p = start;
+    while (points < ngramMax && p <= <i32>length) {
+      // One code point: its lead byte and what continues it.
+      if (p < 0 || p == <i32>length) {
+        hash = (hash ^ (p < 0 ? WORD_START : WORD_END)) * FNV_PRIME;
+        p++;
+      } else {
+        do {
+          hash = (hash ^ <u32>load<u8>(word + p)) * FNV_PRIME;
+          p++;
+        } while (p < <i32>length && !isLead(load<u8>(word + p)));
+      }
+      points++;
+      if (points >= ngramMin) {
+        // '<' or '>' alone says nothing about the word.
+        if (points == 1 && (start < 0 || p > <i32>length)) continue;
+        store<u32>(rows + (<usize>count << 2), firstRow + hash % buckets);
+        if (++count == MAX_NGRAMS_PER_WORD) return count;
+      }
+    }
+  }
+  return count;
+}

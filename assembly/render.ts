@@ -1,0 +1,217 @@
+// Result -> bytes of one output line, and model -> JSON card. The only writer of both,
+// so that Node, wasmtime and a browser print the same bytes. Called by wasi.ts and by
+// the host through index.ts. Writes UTF-8 into one fixed buffer; reads no JSON.
+import {
+  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, FORM_F32, FORM_INT8, LAYER_BIDIRECTIONAL, LAYER_DENSE,
+  LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL,
+  TOKENIZER_CHAR_LEVEL, TOKENIZER_LOWER, TOKENIZER_PAD_POST, TOKENIZER_SPLIT_SCRIPTS, TOKENIZER_TRUNCATE_POST,
+} from "./abi";
+import { allocate } from "./arena";
+import { hasModel, labelBytes, labelCount, labelPtr, loadedModel, loadedPlan, scoreOf } from "./engine";
+import { layerAt } from "./model";
+
+let buffer: usize = 0;   // the line
+let capacity: usize = 0;
+let end: usize = 0;      // where the next byte goes
+let order: usize = 0;    // u32[labelCount], labels by falling score
+
+/** Longest score in text: sign, 13 digits, point, 6 digits. */
+const SCORE_BYTES: usize = 24;
+
+/**
+ * Sizes the line buffer for the loaded model: every label twice (JSON escapes can double
+ * it) with its score, or the card. Returns false when memory is refused.
+ */
+export function prepareLine(): bool {
+  let bytes: usize = 8192;
+  for (let i: u32 = 0; i < labelCount(); i++) bytes += <usize>labelBytes(i) * 4 + 2 * SCORE_BYTES + 8;
+  bytes += <usize>(loadedModel().header.nameBytes + loadedModel().header.versionBytes) * 2;
+  buffer = allocate(bytes);
+  capacity = bytes;
+  order = allocate(<usize>labelCount() << 2);
+  return buffer != 0 && order != 0;
+}
+
+/** Where the last rendered line lies. */
+export function linePtr(): usize {
+  return buffer;
+}
+
+/**
+ * Renders the last classified text; returns the length of the line, "\n" included.
+ * Text: label<TAB>score, then further <TAB>label<TAB>score pairs up to `top` labels.
+ * JSON: {"label":…,"score":…,"scores":{…}} with the `top` best labels, best first.
+ * top = 0: one label as text, all labels as JSON.
+ */
+export function renderLine(json: bool, top: u32): u32 {
+  const count = rank(top ? top : json ? labelCount() : 1);
+  end = buffer;
+  const best = load<u32>(order);
+  if (json) {
+    put('{"label":');
+    putLabel(best);
+    put(',"score":');
+    putScore(scoreOf(best));
+    put(',"scores":{');
+  }
+  for (let i: u32 = 0; i < count; i++) {
+    const label = load<u32>(order + (<usize>i << 2));
+    if (json) {
+      if (i) putByte(0x2c);
+      putLabel(label);
+      putByte(0x3a);
+    } else {
+      if (i) putByte(0x09);
+      putBytes(labelPtr(label), labelBytes(label));
+      putByte(0x09);
+    }
+    putScore(scoreOf(label));
+  }
+  if (json) put("}}");
+  putByte(0x0a);
+  return <u32>(end - buffer);
+}
+
+/** Puts the `top` best labels first into `order`, ties in class order; returns how many. */
+function rank(top: u32): u32 {
+  const count = min(top, labelCount());
+  for (let i: u32 = 0; i < labelCount(); i++) store<u32>(order + (<usize>i << 2), i);
+  for (let i: u32 = 0; i < count; i++) {
+    let best = i;
+    for (let j = i + 1; j < labelCount(); j++) {
+      const challenger = load<u32>(order + (<usize>j << 2));
+      const champion = load<u32>(order + (<usize>best << 2));
+      const ahead = scoreOf(challenger) - scoreOf(champion);
+      if (ahead > 0 || (ahead == 0 && challenger < champion)) best = j;
+    }
+    const chosen = load<u32>(order + (<usize>best << 2));
+    store<u32>(order + (<usize>best << 2), load<u32>(order + (<usize>i << 2)));
+    store<u32>(order + (<usize>i << 2), chosen);
+  }
+  return count;
+}
+
+/** Renders what `edgelabel info` shows: one JSON object without a line end. Returns its length. */
+export function renderCard(): u32 {
+  if (!hasModel()) return 0;
+  const model = loadedModel();
+  const header = model.header;
+  const flags = header.tokenizerFlags;
+  end = buffer;
+  put('{"name":');
+  putString(model.name, header.nameBytes);
+  put(',"version":');
+  putString(model.version, header.versionBytes);
+  put(',"format":');
+  putInteger(header.version);
+  put(header.form == FORM_F32 ? ',"form":"f32"' : header.form == FORM_INT8 ? ',"form":"int8"' : ',"form":"int8-weights"');
+  put(',"resumable":');
+  putBool(header.trainingBytes != 0);
+  put(',"file_bytes":');
+  putInteger(header.fileBytes);
+  put(',"weight_bytes":');
+  putInteger(header.weightBytes);
+  put(',"labels":[');
+  for (let i: u32 = 0; i < labelCount(); i++) {
+    if (i) putByte(0x2c);
+    putLabel(i);
+  }
+  put('],"tokenizer":{"lower":');
+  putBool((flags & TOKENIZER_LOWER) != 0);
+  put(',"char_level":');
+  putBool((flags & TOKENIZER_CHAR_LEVEL) != 0);
+  put(',"split_scripts":');
+  putBool((flags & TOKENIZER_SPLIT_SCRIPTS) != 0);
+  put(flags & TOKENIZER_PAD_POST ? ',"padding":"post"' : ',"padding":"pre"');
+  put(flags & TOKENIZER_TRUNCATE_POST ? ',"truncating":"post"' : ',"truncating":"pre"');
+  put(',"sequence_length":');
+  putInteger(header.sequenceLength);
+  put(',"words":');
+  putInteger(header.wordCount);
+  put(',"ngram_buckets":');
+  putInteger(header.bucketCount);
+  put('},"layers":[');
+  for (let i: u32 = 0; i < header.layerCount; i++) {
+    const layer = layerAt(model.layers, i);
+    put(i ? ',{"kind":"' : '{"kind":"');
+    put(layer.kind == LAYER_EMBEDDING ? "embedding" : layer.kind == LAYER_LSTM ? "lstm" : layer.kind == LAYER_POOL ? "pool"
+      : layer.kind == LAYER_DENSE ? "dense" : "dropout");
+    put('","input":');
+    putInteger(layer.inputWidth);
+    put(',"output":');
+    putInteger(layer.outputWidth);
+    if (layer.flags & LAYER_MASK_ZERO) put(',"mask_zero":true');
+    if (layer.flags & LAYER_BIDIRECTIONAL) put(',"bidirectional":true');
+    if (layer.flags & LAYER_SEQUENCES) put(',"sequences":true');
+    if (layer.flags & LAYER_SPATIAL) put(',"spatial":true');
+    if (layer.flags & LAYER_POOL_MAX) put(',"max":true');
+    if (layer.flags & LAYER_POOL_MEAN) put(',"mean":true');
+    if (layer.kind == LAYER_DENSE) {
+      put(layer.activation == ACTIVATION_SIGMOID ? ',"activation":"sigmoid"' : layer.activation == ACTIVATION_TANH ? ',"activation":"tanh"'
+        : layer.activation == ACTIVATION_RELU ? ',"activation":"relu"' : layer.activation == ACTIVATION_SOFTMAX ? ',"activation":"softmax"'
+        : ',"activation":"linear"');
+    }
+    if (layer.rate > 0) {
+      put(',"rate":');
+      putScore(layer.rate);
+    }
+    putByte(0x7d);
+  }
+  put('],"input_table":');
+  putBool(loadedPlan().hasTable);
+  put(',"memory_bytes":');
+  putInteger(<u32>memory.size() << 16);
+  putByte(0x7d);
+  return <u32>(end - buffer);
+}
+
+/** A string literal of ASCII: its UTF-16 units are narrowed one by one. */
+function put(text: string): void {
+  for (let i = 0; i < text.length; i++) putByte(<u8>load<u16>(changetype<usize>(text) + (<usize>i << 1)));
+}
+
+// @ts-ignore: decorator
+@inline
+function putByte(byte: u8): void {
+  store<u8>(end++, byte);
+}
+
+function putBytes(address: usize, length: u32): void {
+  memory.copy(end, address, length);
+  end += length;
+}
+
+function putBool(value: bool): void {
+  put(value ? "true" : "false");
+}
+
+function putLabel(label: u32): void {
+  putString(labelPtr(label), labelBytes(label));
+}
+
+/** A JSON string of text without control characters, which the loader guarantees. */
+function putString(address: usize, length: u32): void {
+  putByte(0x22);
+  for (let i: u32 = 0; i < length; i++) {
+    const byte = load<u8>(address + i);
+    if (byte == 0x22 || byte == 0x5c) putByte(0x5c);
+    putByte(byte);
+  }
+  putByte(0x22);
+}
+
+function putInteger(value: u64): void {
+  let divisor: u64 = 1;
+  while (value / divisor >= 10) divisor *= 10;
+  for (; divisor > 0; divisor /= 10) putByte(<u8>(0x30 + (value / divisor) % 10));
+}
+
+/** Fixed point, 6 decimals, ties to even; magnitudes above 10^12 are clipped to it. */
+export function putScore(value: f32): void {
+  const clipped = max<f64>(-1e12, min<f64>(1e12, <f64>value));
+  const millionths = <u64>nearest<f64>(abs<f64>(clipped) * 1e6);
+  if (clipped < 0 && millionths > 0) putByte(0x2d);
+  putInteger(millionths / 1000000);
+  putByte(0x2e);
+  for (let divisor: u64 = 100000; divisor > 0; divisor /= 10) putByte(<u8>(0x30 + (millionths / divisor) % 10));
+}

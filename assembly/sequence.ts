@@ -1,0 +1,120 @@
+// Text -> the steps that the network runs: UTF-8 bytes -> embedding rows per step.
+// Keras' texts_to_sequences and pad_sequences in one pass: tokens are looked up as
+// they come and only the last (or first) sequenceLength of them are kept, so a text
+// of any length needs no more room. Called by classify.ts and train/dataset.ts.
+import {
+  ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_PAD_POST, TOKENIZER_TRUNCATE_POST,
+} from "./abi";
+import { allocate } from "./arena";
+import { Model, layerAt } from "./model";
+import { ngramRows } from "./ngram";
+import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "./tokenizer";
+import { Vocabulary, vocabularyBuild, vocabularyFind } from "./vocabulary";
+
+/** The steps of one text. A step's vector is the mean of its embedding rows. */
+@unmanaged
+export class Sequence {
+  capacity: u32;       // T, steps
+  rowCapacity: u32;    // rows a step can have: 1, or MAX_NGRAMS_PER_WORD with hashed n-grams
+  tokens: u32;         // tokens kept of the last text, 0 ... T
+  unknown: u32;        // of all its tokens, how many the vocabulary lacks
+  total: u32;          // all its tokens, also those cut off or dropped
+  first: u32;          // slot of the oldest kept token: the slots are a ring
+  rowCounts: usize;    // u32[T], by slot
+  rows: usize;         // u32[T][rowCapacity], by slot
+  tokenizer: usize;    // Tokenizer
+  vocabulary: usize;   // Vocabulary
+}
+
+/** Allocates a Sequence for `model`. Returns a status. */
+export function sequencePrepare(self: Sequence, model: Model): i32 {
+  const header = model.header;
+  self.capacity = header.sequenceLength;
+  self.rowCapacity = header.bucketCount ? MAX_NGRAMS_PER_WORD : 1;
+  self.tokenizer = allocate(offsetof<Tokenizer>());
+  self.vocabulary = allocate(offsetof<Vocabulary>());
+  self.rowCounts = allocate(<usize>self.capacity << 2);
+  self.rows = allocate(<usize>self.capacity * self.rowCapacity << 2);
+  if (!self.tokenizer || !self.vocabulary || !self.rowCounts || !self.rows) return ERR_OUT_OF_MEMORY;
+
+  let longest: u32 = MIN_TOKEN_CAPACITY;
+  for (let i: u32 = 0; i < header.wordCount; i++) {
+    const p = model.wordOffsets + (<usize>i << 2);
+    longest = max(longest, load<u32>(p, 4) - load<u32>(p));
+  }
+  const status = tokenizerPrepare(
+    changetype<Tokenizer>(self.tokenizer), header.tokenizerFlags, model.filters, header.filterBytes, model.split, header.splitBytes, longest);
+  if (status != OK) return status;
+  return vocabularyBuild(changetype<Vocabulary>(self.vocabulary), model.wordOffsets, model.words, header.wordCount);
+}
+
+/** A word that is not in the vocabulary is hashed by its first bytes, so the buffer holds at least these. */
+const MIN_TOKEN_CAPACITY: u32 = 128;
+
+/** Reads the text; afterwards the kept tokens are slots first, first + 1, ... modulo T. */
+export function sequenceRead(self: Sequence, model: Model, text: usize, length: u32): void {
+  const header = model.header;
+  const tokenizer = changetype<Tokenizer>(self.tokenizer);
+  const vocabulary = changetype<Vocabulary>(self.vocabulary);
+  const keepsFirst = (header.tokenizerFlags & TOKENIZER_TRUNCATE_POST) != 0;
+  const firstBucket = layerAt(model.layers, 0).inputWidth - header.bucketCount;
+  let kept: u32 = 0;
+  let slot: u32 = 0;
+  self.total = 0;
+  self.unknown = 0;
+  tokenizerStart(tokenizer, text, length);
+  while (tokenizerNext(tokenizer)) {
+    self.total++;
+    const id = vocabularyFind(vocabulary, tokenizer.tokenPtr, tokenizer.tokenLength);
+    if (id == 0) {
+      self.unknown++;
+      if (header.unknownId == 0 && header.bucketCount == 0) continue;
+    }
+    if (keepsFirst && kept == self.capacity) continue;
+    const rows = self.rows + (<usize>slot * self.rowCapacity << 2);
+    let count: u32 = 1;
+    if (id != 0 || header.bucketCount == 0) store<u32>(rows, id != 0 ? id : header.unknownId);
+    else {
+      const bytes = min(tokenizer.tokenLength, tokenizer.tokenCapacity);
+      count = ngramRows(tokenizer.tokenPtr, bytes, header.ngramMin, header.ngramMax, header.bucketCount, firstBucket, rows);
+      if (count == 0) continue;
+    }
+    store<u32>(self.rowCounts + (<usize>slot << 2), count);
+    kept++;
+    if (++slot == self.capacity) slot = 0;
+  }
+  self.tokens = min(kept, self.capacity);
+  self.first = kept > self.capacity ? slot : 0;
+}
+
+/** Number of rows of token `index` (0 = oldest kept). */
+// @ts-ignore: decorator
+@inline
+export function tokenRowCount(self: Sequence, index: u32): u32 {
+  return load<u32>(self.rowCounts + (<usize>tokenSlot(self, index) << 2));
+}
+
+/** Address of the rows of token `index`: u32[tokenRowCount]. */
+// @ts-ignore: decorator
+@inline
+export function tokenRows(self: Sequence, index: u32): usize {
+  return self.rows + (<usize>tokenSlot(self, index) * self.rowCapacity << 2);
+}
+
+// @ts-ignore: decorator
+@inline
+function tokenSlot(self: Sequence, index: u32): u32 {
+  const slot = self.first + index;
+  return slot >= self.capacity ? slot - self.capacity : slot;
+}
+
+/** Padded steps before the tokens; 0 when padding is skipped or stands behind them. */
+export function leadingPads(self: Sequence, model: Model): u32 {
+  if (layerAt(model.layers, 0).flags & LAYER_MASK_ZERO || model.header.tokenizerFlags & TOKENIZER_PAD_POST) return 0;
+  return self.capacity - self.tokens;
+}
+
+/** Steps that the network runs: the tokens, and the padding unless it is masked. */
+export function stepCount(self: Sequence, model: Model): u32 {
+  return layerAt(model.layers, 0).flags & LAYER_MASK_ZERO ? self.tokens : self.capacity;
+}
