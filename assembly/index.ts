@@ -1,7 +1,8 @@
 // The engine's public exports, for the host, the browser and the wasmtime CLI. Nothing else.
 // Every export that can fail returns OK or an ERR_* code of abi.ts.
 import { ABI_VERSION, ERR_OUT_OF_MEMORY, OK } from "./abi";
-import { loadEmbedded as load_, loadModel as loadFile } from "./engine";
+import { arenaBase } from "./arena";
+import { loadEmbedded as loadPacked, loadModel as loadFile } from "./engine";
 import { prepareLine } from "./render";
 
 export { reserveModel, textPtr, classify, scoresPtr, bestLabel, tokenCount, unknownCount, labelCount, labelPtr, labelBytes } from "./engine";
@@ -21,6 +22,11 @@ export function loadModel(length: u32): i32 {
 
 /** Loads the model that was packed into this module; ERR_NO_MODEL when there is none. */
 export function loadEmbedded(): i32 {
-  const status = load_();
+  const status = loadPacked();
   return status == OK && !prepareLine() ? ERR_OUT_OF_MEMORY : status;
+}
+
+/** Where a packed model lies: the address of its data segment. */
+export function modelAddress(): usize {
+  return arenaBase();
 }

@@ -1,0 +1,81 @@
+// A model file at work: path or bytes -> texts in, labels out. What the commands and the
+// service use; they never see the engine.
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { Engine, type ModelInfo } from "./engine.ts";
+import { UserError } from "./errors.ts";
+import { isWasm } from "./pack.ts";
+import { TEXT_CAPACITY } from "../assembly/abi.ts";
+
+export type { ModelInfo } from "./engine.ts";
+
+/** Scores are best first; only the `top` asked for. */
+export interface Prediction {
+  label: string;
+  score: number;
+  scores: Record<string, number>;
+}
+
+export class Classifier {
+  readonly name: string;
+  readonly version: string;
+  readonly labels: readonly string[];
+  /** SHA-256 of the file, in hex. */
+  readonly digest: string;
+  readonly info: ModelInfo;
+  readonly #engine: Engine;
+
+  private constructor(engine: Engine, bytes: Uint8Array, source: string) {
+    this.#engine = engine;
+    this.info = engine.info();
+    this.name = this.info.name || basename(source).replace(/\.(elb|wasm)$/, "");
+    this.version = this.info.version;
+    this.labels = this.info.labels;
+    this.digest = createHash("sha256").update(bytes).digest("hex");
+  }
+
+  /** Opens an .elb or .wasm file. Throws a UserError that names the file and its defect. */
+  static async open(path: string): Promise<Classifier> {
+    return Classifier.fromBytes(await readModelFile(path), path);
+  }
+
+  static async fromBytes(bytes: Uint8Array, source: string): Promise<Classifier> {
+    const engine = isWasm(bytes) ? await Engine.fromDeployable(bytes, source) : await Engine.withModel(bytes, source);
+    return new Classifier(engine, bytes, source);
+  }
+
+  /** Throws EngineError with code "text_too_long" above 1 MiB. top: how many scores; 0 = all. */
+  classify(text: string | Uint8Array, top = 1): Prediction {
+    this.#engine.classify(text);
+    return JSON.parse(this.#engine.json(top)) as Prediction;
+  }
+
+  /** One output line with its "\n": the bytes that `wasmtime run` prints for the same line. */
+  line(text: Uint8Array, format: { json: boolean; top: number }): Uint8Array {
+    // As assembly/wasi.ts does: of a longer line the beginning counts.
+    this.#engine.classify(text.length > TEXT_CAPACITY ? text.subarray(0, TEXT_CAPACITY) : text);
+    return this.#engine.line(format.json, format.top);
+  }
+
+  /** Tokens of the last text, and how many of them the vocabulary lacks. */
+  tokens(): { tokens: number; unknown: number } {
+    return this.#engine.tokens();
+  }
+
+  /** Bytes of linear memory; constant once a model is loaded. */
+  memoryBytes(): number {
+    return this.#engine.memoryBytes();
+  }
+}
+
+/** Reads a model file with errors that say what to do. */
+export async function readModelFile(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") throw new UserError(`${path}: no such file; make a model with: edgelabel train DATA -o ${basename(path)}`);
+    throw new UserError(`${path}: cannot be read (${message})`);
+  }
+}

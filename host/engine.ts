@@ -1,0 +1,135 @@
+// The inference engine in this process: the only file that touches engine.wasm and its
+// memory. Copies bytes in, calls, reads bytes out; memory views are made anew for each
+// call, since growing memory while loading detaches old ones.
+import { readFile } from "node:fs/promises";
+import { instantiate } from "@assemblyscript/loader";
+import { ABI_VERSION, TEXT_CAPACITY } from "../assembly/abi.ts";
+import type { __AdaptedExports as EngineExports } from "../build/engine.js";
+import { artefactPath } from "./artefact.ts";
+import { EngineError, check } from "./status.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** WASI is for the command line of a deployable; inside a host none of it is called. */
+const wasiStandIns = {
+  wasi_snapshot_preview1: { fd_read: refuse, fd_write: refuse, args_get: refuse, args_sizes_get: refuse, proc_exit: refuse },
+};
+
+const ERRNO_NOSYS = 52;
+
+function refuse(): number {
+  return ERRNO_NOSYS;
+}
+
+/** What the engine says of a loaded model; see renderCard in assembly/render.ts. */
+export interface ModelInfo {
+  name: string;
+  version: string;
+  format: number;
+  form: "f32" | "int8" | "int8-weights";
+  resumable: boolean;
+  file_bytes: number;
+  weight_bytes: number;
+  labels: string[];
+  tokenizer: {
+    lower: boolean; char_level: boolean; split_scripts: boolean; padding: "pre" | "post"; truncating: "pre" | "post";
+    sequence_length: number; words: number; ngram_buckets: number;
+  };
+  layers: { kind: string; input: number; output: number; activation?: string; rate?: number; [flag: string]: unknown }[];
+  input_table: boolean;
+  memory_bytes: number;
+}
+
+export class Engine {
+  readonly #exports: typeof EngineExports;
+  readonly #source: string;
+
+  private constructor(exports: typeof EngineExports, source: string) {
+    this.#exports = exports;
+    this.#source = source;
+  }
+
+  /** An engine with the model file `bytes` (.elb) in it. `source` names it in errors. */
+  static async withModel(bytes: Uint8Array, source: string): Promise<Engine> {
+    const engine = await Engine.#start(await readFile(artefactPath("engine.wasm")), source);
+    const address = engine.#exports.reserveModel(bytes.length);
+    if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
+    new Uint8Array(engine.#exports.memory.buffer, address, bytes.length).set(bytes);
+    check(engine.#exports.loadModel(bytes.length), source);
+    return engine;
+  }
+
+  /** The engine of a deployable (.wasm) with the model that is packed into it. */
+  static async fromDeployable(wasm: Uint8Array, source: string): Promise<Engine> {
+    const engine = await Engine.#start(wasm, source);
+    check(engine.#exports.loadEmbedded(), source);
+    return engine;
+  }
+
+  static async #start(wasm: Uint8Array, source: string): Promise<Engine> {
+    let exports: typeof EngineExports;
+    try {
+      exports = (await instantiate<typeof EngineExports>(wasm, wasiStandIns)).exports as unknown as typeof EngineExports;
+    } catch (error) {
+      throw new EngineError("bad_wasm", `${source}: not an edgelabel module (${(error as Error).message})`);
+    }
+    if (typeof exports.abiVersion !== "function") throw new EngineError("bad_wasm", `${source}: not an edgelabel module`);
+    const version = exports.abiVersion();
+    if (version !== ABI_VERSION) {
+      throw new EngineError("bad_abi", `${source}: its engine speaks ABI ${version}, this edgelabel ${ABI_VERSION}; pack the model again`);
+    }
+    return new Engine(exports, source);
+  }
+
+  /** Where pack.ts must put a model so that loadEmbedded finds it. */
+  static async modelAddress(engineWasm: Uint8Array): Promise<number> {
+    return (await Engine.#start(engineWasm, "engine.wasm")).#exports.modelAddress();
+  }
+
+  /** Classifies a text; line() and json() then render the result. */
+  classify(text: string | Uint8Array): void {
+    const { memory, textPtr, classify } = this.#exports;
+    // A UTF-16 unit gives at most 3 bytes of UTF-8: most texts fit without measuring.
+    if (typeof text === "string" && text.length * 3 <= TEXT_CAPACITY) {
+      const { written } = encoder.encodeInto(text, new Uint8Array(memory.buffer, textPtr(), TEXT_CAPACITY));
+      check(classify(written), "text");
+      return;
+    }
+    const bytes = typeof text === "string" ? encoder.encode(text) : text;
+    if (bytes.length > TEXT_CAPACITY) throw new EngineError("text_too_long", `text: ${bytes.length} bytes, but at most ${TEXT_CAPACITY} are classified`);
+    new Uint8Array(memory.buffer, textPtr(), TEXT_CAPACITY).set(bytes);
+    check(classify(bytes.length), "text");
+  }
+
+  /** The last result as an output line, "\n" included: a copy. */
+  line(json: boolean, top: number): Uint8Array {
+    const length = this.#exports.renderLine(json, top);
+    return new Uint8Array(this.#exports.memory.buffer, this.#exports.linePtr(), length).slice();
+  }
+
+  /** The last result as JSON text. */
+  json(top: number): string {
+    const length = this.#exports.renderLine(true, top);
+    return decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.linePtr(), length));
+  }
+
+  /** Share of the last text's tokens that the vocabulary lacks is unknown / tokens. */
+  tokens(): { tokens: number; unknown: number } {
+    return { tokens: this.#exports.tokenCount(), unknown: this.#exports.unknownCount() };
+  }
+
+  info(): ModelInfo {
+    const length = this.#exports.renderCard();
+    return JSON.parse(decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.linePtr(), length))) as ModelInfo;
+  }
+
+  /** Bytes of linear memory; constant once a model is loaded. */
+  memoryBytes(): number {
+    return this.#exports.memory.buffer.byteLength;
+  }
+
+  get source(): string {
+    return this.#source;
+  }
+}
