@@ -1,0 +1,156 @@
+// `edgelabel ask`: texts -> requests over MQTT -> one line `label<TAB>score` each,
+// in the order of the texts. MQTT 5 response topic where the broker speaks it,
+// `replyTo` on 3.1.1. Fails on the first text that gets no label.
+import { randomBytes } from "node:crypto";
+import { text as readAll } from "node:stream/consumers";
+import { Command, InvalidArgumentError } from "commander";
+import type { IPublishPacket, MqttClient } from "mqtt";
+import { UserError } from "../errors.ts";
+import { credentials, defaultNode, readTls } from "../service/config.ts";
+import { printable } from "../service/log.ts";
+import { checkBrokerUrl, connectionFault, connectOnce } from "../service/mqtt.ts";
+import type { Protocol } from "../service/mqtt.ts";
+import { checkLevel, topicsOf } from "../service/topics.ts";
+import { addBrokerOptions } from "./broker-options.ts";
+import type { BrokerOptions } from "./broker-options.ts";
+
+interface AskOptions extends BrokerOptions {
+  broker: string;
+  node?: string;
+  root: string;
+  model?: string;
+  timeout: number;
+  json?: boolean;
+}
+
+interface AnswerMessage {
+  id?: unknown;
+  label?: string | null;
+  score?: number;
+  error?: { code?: string; message?: string };
+}
+
+/** Requests on their way at once; far below what any broker queues. */
+const WINDOW = 16;
+const NO_SUBSCRIBER = 0x10;
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds > 0 && seconds <= 86_400)) throw new InvalidArgumentError("a time is a number of seconds above 0.");
+  return seconds;
+}
+
+export function askCommand(): Command {
+  return addBrokerOptions(new Command("ask")
+    .description("publish texts to a running service and print their labels")
+    .argument("[texts...]", "texts; without any, one a line from standard input")
+    .option("--broker <url>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]", "mqtt://127.0.0.1:1883")
+    .option("--node <name>", "node name of the service (default: the host name)")
+    .option("--root <topic>", "first levels of all topics", "edgelabel")
+    .option("--model <name>", "model to ask (default: the service's first one)")
+    .option("--timeout <seconds>", "how long to wait for an answer", parseSeconds, 10)
+    .option("--json", "print the answers as they are, one JSON object a line"))
+    .action(async (texts: string[], options: AskOptions) => {
+      const asked = texts.length > 0 ? texts : (await readAll(process.stdin)).split("\n").filter((line) => line !== "");
+      if (asked.length > 0) await ask(asked, options);
+    });
+}
+
+async function ask(texts: readonly string[], options: AskOptions): Promise<void> {
+  checkBrokerUrl(options.broker);
+  const access = { url: options.broker, protocol: options.protocol, ...credentials(process.env), tls: readTls(options) };
+  const topics = topicsOf(options.root, options.node ?? defaultNode());
+  const requestTopic = options.model === undefined ? topics.classify : `${topics.classify}/${checkLevel("model name", options.model)}`;
+  let connection: { client: MqttClient; protocol: Protocol };
+  try {
+    connection = await connectOnce(access);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`cannot reach ${options.broker}: ${connectionFault(error as Error)}`);
+  }
+  const { client, protocol } = connection;
+  try {
+    await exchange(client, protocol, { texts, requestTopic, replyTopic: `${topics.reply}/${randomBytes(8).toString("hex")}`, statusTopic: topics.status, options });
+  } finally {
+    client.end(true);
+  }
+}
+
+interface Exchange {
+  texts: readonly string[];
+  requestTopic: string;
+  replyTopic: string;
+  statusTopic: string;
+  options: AskOptions;
+}
+
+function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic, replyTopic, statusTopic, options }: Exchange): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const lines: string[] = [];
+    let status = "";
+    let sent = 0;
+    let printed = 0;
+    let timer: NodeJS.Timeout;
+
+    const fail = (message: string) => {
+      clearTimeout(timer);
+      reject(new UserError(message));
+    };
+    const restartTimer = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => fail(`no answer on ${requestTopic} within ${options.timeout} s: ${serviceState(status, statusTopic)}`), options.timeout * 1000);
+    };
+
+    const send = () => {
+      while (sent < texts.length && sent < printed + WINDOW) {
+        const id = String(sent);
+        const request = JSON.stringify({ text: texts[sent++], id, ...(protocol === 4 ? { replyTo: replyTopic } : {}) });
+        const properties = { responseTopic: replyTopic, correlationData: Buffer.from(id), contentType: "application/json", messageExpiryInterval: Math.ceil(options.timeout) };
+        client.publish(requestTopic, request, { qos: 1, ...(protocol === 5 ? { properties } : {}) }, (error, packet) => {
+          if (error) fail(`the broker refuses the request on ${requestTopic}: ${error.message}`);
+          else if ((packet as { reasonCode?: number } | undefined)?.reasonCode === NO_SUBSCRIBER) fail(`nobody answers on ${requestTopic}: ${serviceState(status, statusTopic)}`);
+        });
+      }
+    };
+
+    const onAnswer = (packet: IPublishPacket) => {
+      const text = packet.payload.toString();
+      let answer: AnswerMessage;
+      try {
+        answer = JSON.parse(text) as AnswerMessage;
+      } catch {
+        fail("the answer is not JSON: something else answers on this topic");
+        return;
+      }
+      const index = Number(packet.properties?.correlationData?.toString() ?? answer.id);
+      if (answer.error) fail(`the service answers ${printable(String(answer.error.code))}: ${printable(String(answer.error.message))}`);
+      else if (Number.isInteger(index) && index >= printed && index < sent && typeof answer.score === "number") {
+        lines[index] = options.json ? text : `${printable(answer.label ?? "?")}\t${answer.score.toFixed(6)}`;
+        while (lines[printed] !== undefined) process.stdout.write(`${lines[printed++]}\n`);
+        restartTimer();
+        send();
+        if (printed === texts.length) {
+          clearTimeout(timer);
+          resolve();
+        }
+      }
+    };
+
+    client.on("message", (topic, payload, packet) => {
+      if (topic === statusTopic) status = payload.toString();
+      else onAnswer(packet);
+    });
+    client.on("close", () => fail(`${options.broker} closed the connection`));
+    restartTimer();
+    client.subscribe([replyTopic, statusTopic], { qos: 1 }, (error) => {
+      if (error) fail(`the broker refuses the subscription to ${replyTopic}: ${error.message}`);
+      else send();
+    });
+  });
+}
+
+function serviceState(status: string, statusTopic: string): string {
+  if (status === "online") return "the service is online but does not answer";
+  if (status === "offline") return `the service is offline (${statusTopic})`;
+  return `no service has reported on ${statusTopic}; does edgelabel serve run with this --node on this broker?`;
+}

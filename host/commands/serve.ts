@@ -1,0 +1,120 @@
+// `edgelabel serve`: models -> a service on a broker (its own one when none is
+// given) and on HTTP, until SIGTERM or SIGINT. Refuses what cannot be served
+// before any port is opened.
+import { Command, InvalidArgumentError } from "commander";
+import { Classifier } from "../classifier.ts";
+import { UserError } from "../errors.ts";
+import { isLoopback, startBroker } from "../service/broker.ts";
+import type { Broker } from "../service/broker.ts";
+import { readSettings } from "../service/config.ts";
+import type { ModelFile, ServeOptions, Settings } from "../service/config.ts";
+import { curlLine, startHttp } from "../service/http.ts";
+import type { HttpEndpoint } from "../service/http.ts";
+import { jsonLog, plainLog } from "../service/log.ts";
+import type { Log } from "../service/log.ts";
+import { Service } from "../service/service.ts";
+import { checkLevel, slug } from "../service/topics.ts";
+import { addBrokerOptions } from "./broker-options.ts";
+
+/** The longest that a stop may take, whatever broker and clients do. */
+const STOP_MS = 1_900;
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (!/^\d+$/.test(text) || port > 65_535) throw new InvalidArgumentError("a port is a number from 0 to 65535.");
+  return port;
+}
+
+export function serveCommand(): Command {
+  return addBrokerOptions(new Command("serve")
+    .description("answer requests over MQTT, and HTTP if asked, until stopped")
+    .argument("[models...]", "model files (.wasm or .elb), or NAME=FILE; the first one is the default")
+    .option("--broker <url>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT] (default: an embedded broker)")
+    .option("--node <name>", "name in the topics (default: the host name)")
+    .option("--root <topic>", "first levels of all topics (default: edgelabel)")
+    .option("--config <file>", "JSON file with these and more settings")
+    .option("--http <port>", "also serve HTTP there (0: any free port)", parsePort)
+    .option("--port <port>", "port of the embedded broker (default: 1883; 0: any free one)", parsePort)
+    .option("--host <address>", "where the embedded broker and HTTP listen (default: 127.0.0.1)")
+    .option("--json", "log JSON lines"))
+    .action(async (models: string[], options: ServeOptions & { json?: boolean }) => {
+      const log = options.json ? jsonLog() : plainLog();
+      const settings = readSettings(models, options);
+      for (const warning of settings.warnings) log.warn(`warning: ${warning}`);
+      await serve(settings, log);
+    });
+}
+
+async function openModels(files: readonly ModelFile[]): Promise<Map<string, Classifier>> {
+  const models = new Map<string, Classifier>();
+  for (const { name: given, path } of files) {
+    const classifier = await Classifier.open(path);
+    const name = given === undefined ? levelOf(classifier.name) : checkLevel("model name", given);
+    if (models.has(name)) throw new UserError(`two models are called ${name}: give ${path} another name with NAME=${path}`);
+    models.set(name, classifier);
+  }
+  return models;
+}
+
+function levelOf(name: string): string {
+  try {
+    return checkLevel("model name", name);
+  } catch {
+    return slug(name);
+  }
+}
+
+async function serve(settings: Settings, log: Log): Promise<void> {
+  const { topics, access, clientId, limits, responses, host } = settings;
+  const models = await openModels(settings.models);
+  // From here on a signal means a clean stop.
+  const stopSignal = new Promise<string>((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve(signal));
+  });
+  let broker: Broker | undefined;
+  let http: HttpEndpoint | undefined;
+  let service: Service | undefined;
+  try {
+    if (access.url === undefined) broker = await startBroker({ host, port: settings.embeddedPort });
+    const url = access.url ?? broker!.url;
+    service = new Service({ models, topics, access: { ...access, url, protocol: broker ? 4 : access.protocol }, clientId, limits, responses, log });
+    if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, bodyBytes: limits.payloadBytes });
+    if (!isLoopback(host) && (broker || http)) log.warn(`warning: ${[broker && "the broker", http && "HTTP"].filter(Boolean).join(" and ")} on ${host} can be used by everyone who reaches this address`);
+    const signal = await Promise.race([stopSignal, service.start()]);
+    if (signal === undefined) {
+      announce(service, { settings, url, broker, http, log });
+      await stopSignal;
+    }
+    log.info("stopping");
+  } finally {
+    // Whatever still holds the event loop then is not worth waiting for.
+    setTimeout(() => process.exit(), STOP_MS).unref();
+    await Promise.all([service?.stop(), http?.close()]);
+    await broker?.close();
+  }
+}
+
+function announce(service: Service, { settings, url, broker, http, log }: { settings: Settings; url: string; broker: Broker | undefined; http: HttpEndpoint | undefined; log: Log }): void {
+  const { topics } = settings;
+  const names = [...service.models.keys()];
+  const model = service.models.get(names[0]!)!;
+  const access = [
+    url === "mqtt://127.0.0.1:1883" ? "" : ` --broker ${url}`,
+    ` --node ${topics.node}`,
+    topics.root === "edgelabel" ? "" : ` --root ${topics.root}`,
+  ].join("");
+  log.info([
+    "",
+    broker ? `MQTT broker  ${url} (embedded, MQTT 3.1.1)` : `MQTT broker  ${url}`,
+    ...(http ? [`HTTP         ${http.url}`] : []),
+    `requests     ${topics.classify}  (model ${names[0]}: ${model.labels.length} labels)`,
+    ...names.map((name) => `             ${topics.classify}/${name}`),
+    `answers      the request's response topic, its "replyTo", or ${topics.label}`,
+    "",
+    "Try it from another terminal:",
+    `  npx edgelabel ask 'a text'${access}`,
+    ...(http ? [`  ${curlLine(http.url)}`] : []),
+    "",
+    "Stop with Ctrl-C.",
+  ].join("\n"), { broker: url, embedded: broker !== undefined, http: http?.url, node: topics.node, models: names, classify: topics.classify, label: topics.label });
+}

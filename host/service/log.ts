@@ -1,0 +1,30 @@
+// What the service tells its operator: plain lines, or pino's JSON lines. Texts,
+// payloads and passwords never come here.
+import { pino } from "pino";
+
+export type LogFields = Record<string, string | number | boolean | readonly string[] | undefined>;
+
+export interface Log {
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+}
+
+/** Control characters of foreign origin must not forge lines or move the cursor. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\ufffd");
+}
+
+export function plainLog(): Log {
+  const write = (stream: NodeJS.WriteStream) => (message: string) => void stream.write(`${message.split("\n").map(printable).join("\n")}\n`);
+  return { info: write(process.stdout), warn: write(process.stderr), error: write(process.stderr) };
+}
+
+export function jsonLog(): Log {
+  const logger = pino({ base: { name: "edgelabel", pid: process.pid } });
+  return {
+    info: (message, fields = {}) => logger.info(fields, message),
+    warn: (message, fields = {}) => logger.warn(fields, message),
+    error: (message, fields = {}) => logger.error(fields, message),
+  };
+}

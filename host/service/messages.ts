@@ -1,0 +1,145 @@
+// Payload bytes -> a request; predictions -> payload text. Shared by MQTT and HTTP.
+//
+// A payload is JSON when its content type says so (MQTT 5, application/json), or
+// when it opens with "{" and parses as an object that has `text` or `texts`. All
+// else is the text itself, byte for byte, and so is anything sent as text/*.
+import * as v from "valibot";
+import type { Prediction } from "../classifier.ts";
+
+export type RequestId = string | number;
+
+export interface ClassifyRequest {
+  texts: (string | Uint8Array)[];
+  /** The request had `texts`: it gets `results`. */
+  isBatch: boolean;
+  id?: RequestId | undefined;
+  replyTo?: string | undefined;
+  topK?: number | undefined;
+  threshold?: number | undefined;
+}
+
+export interface MessageLimits {
+  payloadBytes: number;
+  textsPerRequest: number;
+}
+
+export type ErrorCode = "bad_request" | "unknown_model" | "text_too_long" | "too_large" | "busy" | "internal";
+
+/** HTTP's status numbers; MQTT 5 answers carry them as the user property `status`. */
+export const statusOf: Record<ErrorCode, number> = {
+  bad_request: 400,
+  unknown_model: 404,
+  text_too_long: 413,
+  too_large: 413,
+  busy: 503,
+  internal: 500,
+};
+
+/** A request that gets an error for its answer. Never carries the text. */
+export class RequestError extends Error {
+  override name = "RequestError";
+  readonly code: ErrorCode;
+  id: RequestId | undefined;
+  replyTo: string | undefined;
+  constructor(code: ErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+const idSchema = v.union([v.pipe(v.string(), v.maxLength(256)), v.pipe(v.number(), v.finite())]);
+
+function requestSchema(limits: MessageLimits) {
+  return v.object({
+    text: v.optional(v.string("must be a string")),
+    texts: v.optional(v.pipe(
+      v.array(v.string("must hold strings only"), "must be an array of strings"),
+      v.minLength(1, "must not be empty"),
+      v.maxLength(limits.textsPerRequest, `must hold at most ${limits.textsPerRequest} texts`),
+    )),
+    id: v.optional(v.union(idSchema.options, "must be a number or a string of at most 256 characters")),
+    replyTo: v.optional(v.string("must be a string")),
+    topK: v.optional(v.pipe(v.number("must be a whole number from 1"), v.integer("must be a whole number from 1"), v.minValue(1, "must be a whole number from 1"))),
+    threshold: v.optional(v.pipe(v.number("must be a number from 0 to 1"), v.minValue(0, "must be a number from 0 to 1"), v.maxValue(1, "must be a number from 0 to 1"))),
+  });
+}
+
+export type RequestParser = (payload: Uint8Array, contentType?: string) => ClassifyRequest;
+
+export function requestParser(limits: MessageLimits): RequestParser {
+  const schema = requestSchema(limits);
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+
+  function parseJson(payload: Uint8Array): unknown {
+    try {
+      return JSON.parse(decoder.decode(payload));
+    } catch {
+      return undefined;
+    }
+  }
+
+  return (payload, contentType = "") => {
+    if (payload.length > limits.payloadBytes) throw new RequestError("too_large", `a payload may have at most ${limits.payloadBytes} bytes, this one has ${payload.length}`);
+    const declared = /^application\/(?:[\w.-]+\+)?json\b/i.test(contentType);
+    let value: unknown;
+    if (declared || (!/^text\//i.test(contentType) && opensObject(payload))) value = parseJson(payload);
+    if (!isRequestObject(value)) {
+      if (declared) throw new RequestError("bad_request", 'the payload is not a JSON object with "text" or "texts"');
+      if (payload.length === 0) throw new RequestError("bad_request", "the payload is empty");
+      return { texts: [payload], isBatch: false };
+    }
+    return readRequest(schema, value);
+  };
+}
+
+function readRequest(schema: ReturnType<typeof requestSchema>, value: object): ClassifyRequest {
+  const result = v.safeParse(schema, value);
+  if (result.success) {
+    const { text, texts, ...rest } = result.output;
+    if (text === undefined || texts === undefined) return { ...rest, texts: texts ?? [text ?? ""], isBatch: texts !== undefined };
+  }
+  const issue = result.issues?.[0];
+  const error = new RequestError("bad_request", issue ? `"${v.getDotPath(issue) ?? "payload"}" ${issue.message}` : 'give either "text" or "texts", not both');
+  // What is sound of the rest still tells where the error must go.
+  const { id, replyTo } = value as { id?: unknown; replyTo?: unknown };
+  if (v.is(idSchema, id)) error.id = id;
+  if (typeof replyTo === "string") error.replyTo = replyTo;
+  throw error;
+}
+
+function opensObject(payload: Uint8Array): boolean {
+  let i = 0;
+  while (payload[i] === 0x20 || (payload[i]! >= 0x09 && payload[i]! <= 0x0d)) i++;
+  return payload[i] === 0x7b;
+}
+
+function isRequestObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && (Object.hasOwn(value, "text") || Object.hasOwn(value, "texts"));
+}
+
+/** Below the threshold the label is null, and `unknown` says why. */
+function encodeResult(request: ClassifyRequest, prediction: Prediction) {
+  const isUnknown = request.threshold !== undefined && prediction.score < request.threshold;
+  return {
+    label: isUnknown ? null : prediction.label,
+    score: prediction.score,
+    unknown: isUnknown || undefined,
+    scores: request.topK === undefined ? undefined : prediction.scores,
+  };
+}
+
+export function encodeAnswer(request: ClassifyRequest, predictions: Prediction[], model: { name: string; version: string }): string {
+  const { id } = request;
+  const which = { model: model.name, version: model.version };
+  if (request.isBatch) return JSON.stringify({ id, results: predictions.map((prediction) => encodeResult(request, prediction)), ...which });
+  return JSON.stringify({ id, ...encodeResult(request, predictions[0]!), ...which });
+}
+
+export function encodeError(error: { code: ErrorCode; message: string }, id?: RequestId): string {
+  return JSON.stringify({ id, error: { code: error.code, message: error.message } });
+}
+
+/** A label as JSON: a number when it is written as a whole number, as the Flask tutorial's 0 and 1 are. */
+export function labelValue(label: string): string | number {
+  return /^(?:0|-?[1-9]\d{0,14})$/.test(label) ? Number(label) : label;
+}

@@ -1,0 +1,35 @@
+// Counters of one service, in Prometheus' text format. Label values come from
+// fixed sets and model names only: nothing that a requester writes becomes a series.
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+
+export type Transport = "mqtt" | "http";
+
+export class Metrics {
+  readonly registry = new Registry();
+  private readonly registers = [this.registry];
+
+  readonly requests = new Counter({ name: "edgelabel_requests_total", help: "Requests received.", labelNames: ["transport"], registers: this.registers });
+  readonly texts = new Counter({ name: "edgelabel_texts_total", help: "Texts classified.", labelNames: ["model"], registers: this.registers });
+  readonly errors = new Counter({ name: "edgelabel_errors_total", help: "Requests answered with an error.", labelNames: ["code"], registers: this.registers });
+  readonly ignored = new Counter({ name: "edgelabel_ignored_total", help: "Requests that got no answer at all.", labelNames: ["reason"], registers: this.registers });
+  readonly answers = new Counter({ name: "edgelabel_answers_total", help: "What became of answers over MQTT.", labelNames: ["fate"], registers: this.registers });
+  readonly connects = new Counter({ name: "edgelabel_broker_connects_total", help: "Connections to the broker.", registers: this.registers });
+  readonly connected = new Gauge({ name: "edgelabel_broker_connected", help: "1 while requests come in from the broker.", registers: this.registers });
+  readonly modelInfo = new Gauge({ name: "edgelabel_model_info", help: "1 for every model that is served.", labelNames: ["model", "version", "digest"], registers: this.registers });
+  readonly duration = new Histogram({
+    name: "edgelabel_classify_seconds",
+    help: "Time to classify one text.",
+    labelNames: ["model"],
+    buckets: [0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1],
+    registers: this.registers,
+  });
+
+  constructor(queued: () => number) {
+    new Gauge({
+      name: "edgelabel_answers_queued",
+      help: "Answers that wait for the broker.",
+      registers: this.registers,
+      collect() { this.set(queued()); },
+    });
+  }
+}

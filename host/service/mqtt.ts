@@ -1,0 +1,299 @@
+// One MQTT client that stays connected: MQTT 5 first, 3.1.1 where the broker
+// speaks no 5, and a fresh client object for every connection, so that nothing
+// of a failed one (stores, timers, listeners) lives on. Reconnects for ever, with
+// jittered backoff. Knows nothing of requests and answers.
+//
+// Incoming messages are acknowledged by their `acknowledge`, whenever that is.
+// MQTT.js itself would acknowledge inside handleMessage and read no further
+// packet until then, not even PINGRESP or the PUBACKs that free our own window.
+import mqtt from "mqtt";
+import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient } from "mqtt";
+import { UserError } from "../errors.ts";
+import type { Log } from "./log.ts";
+
+export type Protocol = 4 | 5;
+
+export interface BrokerAccess {
+  url: string;
+  protocol?: Protocol | undefined;
+  username?: string | undefined;
+  password?: string | undefined;
+  tls?: { ca?: Buffer | undefined; cert?: Buffer | undefined; key?: Buffer | undefined } | undefined;
+}
+
+export interface Incoming {
+  topic: string;
+  payload: Buffer;
+  qos: 0 | 1 | 2;
+  isRetained: boolean;
+  responseTopic?: string | undefined;
+  correlationData?: Buffer | undefined;
+  contentType?: string | undefined;
+  expirySeconds?: number | undefined;
+  acknowledge: () => void;
+}
+
+export interface Outgoing {
+  topic: string;
+  payload: string;
+  qos: 0 | 1;
+  retain?: boolean;
+  properties?: IPublishPacket["properties"];
+}
+
+/** A connection that stands, from CONNACK to close. */
+export interface Session {
+  protocol: Protocol;
+  /** How many QoS 1 messages the broker takes unacknowledged. */
+  receiveMaximum: number;
+  /** Largest packet that the broker takes, in bytes; Infinity when it does not say. */
+  maximumPacketSize: number;
+  publish(message: Outgoing, done?: (error?: Error | null) => void): void;
+}
+
+export interface ConnectionOptions {
+  access: BrokerAccess;
+  clientId: string;
+  filter: string;
+  will: { topic: string; payload: string };
+  /** Largest payload that is to reach us, in bytes; MQTT 5 brokers hold larger ones back. */
+  maximumPacketSize: number;
+  log: Log;
+  onMessage(message: Incoming): void;
+  /** CONNACK: answers may go out. */
+  onConnect(session: Session): void;
+  /** SUBACK: requests come in. */
+  onSubscribed(session: Session): void;
+  onClose(): void;
+}
+
+const KEEPALIVE_SECONDS = 30;
+const CONNECT_TIMEOUT_MS = 10_000;
+const SESSION_EXPIRY_SECONDS = 3600;
+const RECEIVE_MAXIMUM = 64;
+const FIRST_DELAY_MS = 500;
+const LONGEST_DELAY_MS = 30_000;
+/** A connection that lived this long was a good one: the next delay starts small. */
+const GOOD_LIFE_MS = 1_000;
+
+export function checkBrokerUrl(text: string): URL {
+  let url: URL | undefined;
+  try {
+    url = new URL(text);
+  } catch {
+    // Handled below, together with the foreign schemes.
+  }
+  if (!url || !["mqtt:", "mqtts:", "ws:", "wss:"].includes(url.protocol) || !url.hostname) {
+    throw new UserError(`the broker URL ${JSON.stringify(text.replace(/\/\/[^/]*@/, "//***@"))} must look like mqtt://host:1883; the schemes are mqtt, mqtts, ws and wss`);
+  }
+  if (url.username || url.password) {
+    throw new UserError("the broker URL must not hold a user name or password, since others can read it: set EDGELABEL_MQTT_USERNAME and EDGELABEL_MQTT_PASSWORD instead");
+  }
+  return url;
+}
+
+export function clientOptions(access: BrokerAccess, protocol: Protocol): IClientOptions {
+  const url = checkBrokerUrl(access.url);
+  const { ca, cert, key } = access.tls ?? {};
+  if ((ca || cert || key) && !/^(?:mqtts|wss):$/.test(url.protocol)) throw new UserError(`TLS files need a broker URL that begins with mqtts:// or wss://, not ${url.protocol}//`);
+  return {
+    protocolVersion: protocol,
+    reconnectPeriod: 0,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    manualConnect: true,
+    resubscribe: false,
+    queueQoSZero: false,
+    keepalive: KEEPALIVE_SECONDS,
+    ...(access.username === undefined ? {} : { username: access.username }),
+    ...(access.password === undefined ? {} : { password: access.password }),
+    ...(ca ? { ca } : {}),
+    ...(cert ? { cert } : {}),
+    ...(key ? { key } : {}),
+  };
+}
+
+/** Whether the broker said that it does not speak this version of MQTT: 1 in 3.1.1, 0x84 in 5. */
+export function refusesProtocol(error: Error | undefined): boolean {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return code === 1 || code === 0x84;
+}
+
+/** What went wrong, in words for the one who runs the service. */
+export function connectionFault(error: Error | undefined): string {
+  if (!error) return "the broker closed the connection";
+  const { code } = error as { code?: unknown };
+  if (code === "ECONNREFUSED") return "connection refused: no broker listens there";
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "the host name is unknown";
+  if (code === 4 || code === 5 || code === 0x86 || code === 0x87) return "the broker refuses the user name or password (EDGELABEL_MQTT_USERNAME, EDGELABEL_MQTT_PASSWORD)";
+  if (error.message === "connack timeout") return `no MQTT broker answered within ${CONNECT_TIMEOUT_MS / 1000} s`;
+  return error.message || String(code ?? error);
+}
+
+export function backoffMs(attempt: number, random = Math.random()): number {
+  return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16)) * (0.4 + 0.6 * random);
+}
+
+/** Connects without Nagle's delay: an answer and the PUBACK behind it are small, and 40 ms apart otherwise. */
+function open(client: MqttClient): void {
+  client.connect();
+  (client.stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
+}
+
+/** One connection for a command: MQTT 5, or 3.1.1 where the broker speaks no 5. */
+export async function connectOnce(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {
+  const connect = (protocol: Protocol) => new Promise<MqttClient>((resolve, reject) => {
+    const client = mqtt.connect(access.url, clientOptions(access, protocol));
+    client.once("connect", () => resolve(client));
+    client.once("error", reject);
+    client.once("close", () => reject(new Error("the broker closed the connection")));
+    open(client);
+  });
+  const first = access.protocol ?? 5;
+  try {
+    return { client: await connect(first), protocol: first };
+  } catch (error) {
+    if (access.protocol === undefined && refusesProtocol(error as Error)) return { client: await connect(4), protocol: 4 };
+    throw error;
+  }
+}
+
+export class Connection {
+  private readonly options: ConnectionOptions;
+  private protocol: Protocol;
+  private client: MqttClient | undefined;
+  private session: Session | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private attempt = 0;
+  private isStopping = false;
+  private lastFault = "";
+
+  constructor(options: ConnectionOptions) {
+    this.options = options;
+    this.protocol = options.access.protocol ?? 5;
+    // A wrong URL is told now, not by a retry.
+    clientOptions(options.access, this.protocol);
+  }
+
+  start(): void {
+    const { access, clientId, will, maximumPacketSize } = this.options;
+    const { protocol } = this;
+    const client = mqtt.connect(access.url, {
+      ...clientOptions(access, protocol),
+      clientId,
+      clean: false,
+      will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true },
+      ...(protocol === 5 ? { properties: { sessionExpiryInterval: SESSION_EXPIRY_SECONDS, receiveMaximum: RECEIVE_MAXIMUM, maximumPacketSize } } : {}),
+    });
+    this.client = client;
+    let connectedAt = 0;
+    let fault: Error | undefined;
+    client.on("error", (error) => { fault ??= error; });
+    client.on("disconnect", ({ reasonCode }) => { fault = disconnectFault(reasonCode); });
+    client.on("connect", (connack) => {
+      connectedAt = Date.now();
+      this.onConnack(client, protocol, connack);
+    });
+    // Before connect(): a resumed session's messages follow the CONNACK at once.
+    client.handleMessage = (packet, done) => {
+      this.receive(client, packet);
+      // An error makes MQTT.js go on reading without acknowledging; that is ours.
+      done(packet.qos === 0 ? undefined : new Error("acknowledged later"));
+    };
+    client.once("close", () => this.onClose(client, fault, connectedAt));
+    open(client);
+  }
+
+  /** Says goodbye with a last message and disconnects; done within about a second whatever the broker does. */
+  async stop(last: Outgoing): Promise<void> {
+    this.isStopping = true;
+    clearTimeout(this.timer);
+    const { client, session } = this;
+    if (!client) return;
+    if (session) {
+      await Promise.race([new Promise<void>((resolve) => session.publish(last, () => resolve())), pause(500)]);
+      await Promise.race([client.endAsync(), pause(300)]);
+    }
+    client.end(true);
+  }
+
+  private onConnack(client: MqttClient, protocol: Protocol, { properties }: IConnackPacket): void {
+    const { options } = this;
+    const session: Session = {
+      protocol,
+      receiveMaximum: properties?.receiveMaximum ?? 65_535,
+      maximumPacketSize: properties?.maximumPacketSize ?? Infinity,
+      publish: ({ topic, payload, qos, retain = false, properties: own }, done) => {
+        if (this.session !== session) done?.(new Error("the connection is closed"));
+        else client.publish(topic, payload, { qos, retain, ...(protocol === 5 && own ? { properties: own } : {}) }, (error) => done?.(error));
+      },
+    };
+    this.session = session;
+    options.onConnect(session);
+    const watchdog = setTimeout(() => this.drop(client, "the broker does not answer the subscription"), CONNECT_TIMEOUT_MS);
+    // Retain handling 2: stored requests are not even sent to us.
+    client.subscribe(options.filter, { qos: 1, ...(protocol === 5 ? { rh: 2 } : {}) }, (error, granted) => {
+      clearTimeout(watchdog);
+      if (this.session !== session) return;
+      const qos = granted?.[0]?.qos ?? 128;
+      if (error || qos >= 128) this.drop(client, `the broker refuses the subscription to ${options.filter}`);
+      else {
+        this.lastFault = "";
+        options.onSubscribed(session);
+      }
+    });
+  }
+
+  private drop(client: MqttClient, why: string): void {
+    if (this.client === client) client.emit("error", new Error(why));
+    client.stream.destroy();
+  }
+
+  private receive(client: MqttClient, packet: IPublishPacket): void {
+    const { properties } = packet;
+    const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
+    this.options.onMessage({
+      topic: packet.topic,
+      payload,
+      qos: packet.qos,
+      isRetained: packet.retain,
+      responseTopic: properties?.responseTopic,
+      correlationData: properties?.correlationData,
+      contentType: properties?.contentType,
+      expirySeconds: properties?.messageExpiryInterval,
+      acknowledge: () => {
+        if (packet.qos === 1 && this.client === client && client.connected) client["_sendPacket"]({ cmd: "puback", messageId: packet.messageId, reasonCode: 0 });
+      },
+    });
+  }
+
+  private onClose(client: MqttClient, fault: Error | undefined, connectedAt: number): void {
+    const { options } = this;
+    const wasConnected = this.session !== undefined;
+    this.session = undefined;
+    this.client = undefined;
+    client.end(true);
+    if (wasConnected) options.onClose();
+    if (this.isStopping) return;
+    if (this.protocol === 5 && options.access.protocol === undefined && refusesProtocol(fault)) {
+      this.protocol = 4;
+      this.start();
+      return;
+    }
+    if (connectedAt > 0 && Date.now() - connectedAt >= GOOD_LIFE_MS) this.attempt = 0;
+    const delayMs = backoffMs(this.attempt++);
+    this.timer = setTimeout(() => this.start(), delayMs);
+    const what = connectionFault(fault);
+    // For a broker that is away for days, one line says it all.
+    if (what !== this.lastFault) options.log.warn(`${wasConnected ? "lost" : "cannot reach"} ${options.access.url}: ${what}; trying again until it works`, { broker: options.access.url, fault: what });
+    this.lastFault = what;
+  }
+}
+
+function disconnectFault(reasonCode = 0): Error {
+  if (reasonCode === 0x8e) return new Error("another client took over our client id: does a second service run with this node name?");
+  return new Error(`the broker closed the connection, reason 0x${reasonCode.toString(16)}`);
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => { setTimeout(resolve, ms).unref(); });
+}

@@ -1,0 +1,161 @@
+// Answers on their way to the broker: a bounded queue in front of a window of
+// unacknowledged ones. An answer is *handed over* when its bytes precede the
+// request's PUBACK on the same connection; unacknowledged QoS 1 answers are sent
+// again on the next connection, QoS 0 ones are not.
+//
+// Some brokers close the connection over an answer that they will not take. After
+// a close, those in flight are therefore sent again one by one, and an answer
+// that ends three connections is given up and remembered, since its request is
+// redelivered too: it cannot loop, nor take others with it.
+import { createHash } from "node:crypto";
+
+export interface Answer {
+  topic: string;
+  payload: string;
+  qos: 0 | 1;
+  correlationData?: Buffer | undefined;
+  /** MQTT 5 user property `status`. */
+  status: number;
+  /** Milliseconds since 1970; sent never later. */
+  expiresAt: number;
+  /** Called once, when the request may be acknowledged. */
+  settled: () => void;
+}
+
+export type AnswerFate = "sent" | "expired" | "given_up" | "connection_lost" | "refused_by_broker";
+
+/** One connection, as seen from here. `done` is called on PUBACK, for QoS 0 once the socket takes more. */
+export interface AnswerChannel {
+  window: number;
+  send(answer: Answer, done: (error?: Error | null) => void): void;
+}
+
+interface Entry {
+  answer: Answer;
+  closes: number;
+  isSettled: boolean;
+}
+
+const CLOSES_UNTIL_GIVEN_UP = 3;
+const GIVEN_UP_REMEMBERED = 100;
+
+function fingerprint({ topic, payload }: Answer): string {
+  return createHash("sha256").update(topic).update("\0").update(payload).digest("base64");
+}
+
+export class Outbox {
+  private readonly capacity: number;
+  private readonly report: (fate: AnswerFate) => void;
+  private waiting: Entry[] = [];
+  private suspects: Entry[] = [];
+  private inFlight = new Set<Entry>();
+  private channel: AnswerChannel | undefined;
+  private idle: (() => void)[] = [];
+  private givenUp = new Set<string>();
+
+  constructor(capacity: number, report: (fate: AnswerFate) => void) {
+    this.capacity = capacity;
+    this.report = report;
+  }
+
+  get length(): number {
+    return this.waiting.length + this.suspects.length + this.inFlight.size;
+  }
+
+  get isFull(): boolean {
+    return this.length >= this.capacity;
+  }
+
+  offer(answer: Answer): void {
+    this.waiting.push({ answer, closes: 0, isSettled: false });
+    this.pump();
+  }
+
+  attach(channel: AnswerChannel): void {
+    this.channel = channel;
+    this.pump();
+  }
+
+  /** The connection is gone. */
+  detach(): void {
+    if (!this.channel) return;
+    this.channel = undefined;
+    const again: Entry[] = [];
+    for (const entry of this.inFlight) {
+      if (entry.answer.qos === 0) this.finish(entry, "connection_lost");
+      else if (++entry.closes >= CLOSES_UNTIL_GIVEN_UP) this.giveUp(entry);
+      else again.push(entry);
+    }
+    this.inFlight.clear();
+    this.suspects.unshift(...again);
+    // A QoS 0 request was never promised an answer on a later connection.
+    const kept = this.waiting.filter((entry) => entry.answer.qos === 1);
+    for (const entry of this.waiting) if (entry.answer.qos === 0) this.finish(entry, "connection_lost");
+    this.waiting = kept;
+    this.wakeWhenIdle();
+  }
+
+  /** Resolves when nothing is left to send, or after `timeoutMs`. */
+  drained(timeoutMs: number): Promise<void> {
+    if (this.length === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs);
+      this.idle.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  private pump(): void {
+    while (this.channel) {
+      const isProbing = this.suspects.length > 0 || this.hasSuspectInFlight();
+      if (this.inFlight.size >= (isProbing ? 1 : this.channel.window)) return;
+      const entry = this.suspects.shift() ?? this.waiting.shift();
+      if (!entry) break;
+      if (entry.answer.expiresAt <= Date.now()) this.finish(entry, "expired");
+      else if (this.givenUp.size > 0 && this.givenUp.has(fingerprint(entry.answer))) this.finish(entry, "given_up");
+      else this.send(entry, this.channel);
+    }
+    this.wakeWhenIdle();
+  }
+
+  private hasSuspectInFlight(): boolean {
+    for (const entry of this.inFlight) if (entry.closes > 0) return true;
+    return false;
+  }
+
+  private send(entry: Entry, channel: AnswerChannel): void {
+    this.inFlight.add(entry);
+    channel.send(entry.answer, (error) => {
+      // Late news from a connection that is gone is no news.
+      if (this.channel !== channel || !this.inFlight.delete(entry)) return;
+      this.finish(entry, error ? "refused_by_broker" : "sent");
+      this.pump();
+    });
+    this.settle(entry);
+  }
+
+  private giveUp(entry: Entry): void {
+    this.givenUp.add(fingerprint(entry.answer));
+    const [oldest] = this.givenUp;
+    if (this.givenUp.size > GIVEN_UP_REMEMBERED) this.givenUp.delete(oldest!);
+    this.finish(entry, "given_up");
+  }
+
+  private finish(entry: Entry, fate: AnswerFate): void {
+    this.report(fate);
+    this.settle(entry);
+  }
+
+  private settle(entry: Entry): void {
+    if (entry.isSettled) return;
+    entry.isSettled = true;
+    entry.answer.settled();
+  }
+
+  private wakeWhenIdle(): void {
+    if (this.length > 0) return;
+    for (const wake of this.idle.splice(0)) wake();
+  }
+}

@@ -1,0 +1,97 @@
+// The topics of one node: names in, names out, and the rules for topics that a
+// requester chooses. `classify` and what is answered on (`label`, `reply`) are
+// disjoint trees, so that no answer can come back as a request.
+import { UserError } from "../errors.ts";
+
+export interface Topics {
+  root: string;
+  node: string;
+  /** Requests: this topic itself, or one level more that names a model. */
+  classify: string;
+  /** Answers to requests that name no topic of their own. */
+  label: string;
+  /** Free for requesters of this node: they subscribe below it. */
+  reply: string;
+  status: string;
+  info: string;
+}
+
+export interface ResponseRules {
+  /** Topic filters that answers may go to. */
+  allow: readonly string[];
+  /** Topic filters that answers may not go to, whatever `allow` says. */
+  deny: readonly string[];
+}
+
+export const MAX_TOPIC_BYTES = 1024;
+const MAX_TOPIC_LEVELS = 64;
+const unfitForTopics = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u;
+
+export function topicsOf(root: string, node: string): Topics {
+  const base = `${checkRoot(root)}/${checkLevel("node name", node)}`;
+  return {
+    root,
+    node,
+    classify: `${base}/classify`,
+    label: `${base}/label`,
+    reply: `${base}/reply`,
+    status: `${base}/status`,
+    info: `${base}/info`,
+  };
+}
+
+/** A host or model name as a topic level: "My Host.local" becomes "my-host-local". */
+export function slug(name: string): string {
+  return name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 64) || "node";
+}
+
+/** Returns `name` when it can stand as one level of a topic. */
+export function checkLevel(what: string, name: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) return name;
+  throw new UserError(`the ${what} ${JSON.stringify(name)} cannot be part of a topic: use 1 to 64 letters, digits, ".", "_" or "-", the first one a letter or digit`);
+}
+
+export function checkRoot(root: string): string {
+  for (const level of root.split("/")) checkLevel("topic root", level);
+  return root;
+}
+
+/** The model that a request topic names; "" means the default one. */
+export function modelInTopic(topics: Topics, topic: string): string {
+  return topic.slice(topics.classify.length + 1);
+}
+
+/** Whether an MQTT topic filter covers a topic. */
+export function filterMatches(filter: string, topic: string): boolean {
+  const wanted = filter.split("/");
+  const levels = topic.split("/");
+  // [MQTT-4.7.2-1] a filter that opens with a wildcard does not reach `$` topics.
+  if (topic.startsWith("$") && /^[#+]/.test(filter)) return false;
+  for (const [i, level] of wanted.entries()) {
+    if (level === "#") return true;
+    if (i >= levels.length || (level !== "+" && level !== levels[i])) return false;
+  }
+  return wanted.length === levels.length;
+}
+
+export function isTopicFilter(filter: string): boolean {
+  if (filter === "" || Buffer.byteLength(filter) > MAX_TOPIC_BYTES || unfitForTopics.test(filter)) return false;
+  return filter.split("/").every((level, i, all) => level === "+" || (level === "#" && i === all.length - 1) || !/[+#]/.test(level));
+}
+
+/** Why an answer may not be published to `topic`, as a word to count by; undefined when it may. */
+export function answerTopicFault(topic: string, topics: Topics, rules: ResponseRules): string | undefined {
+  if (topic === "") return "empty";
+  if (Buffer.byteLength(topic) > MAX_TOPIC_BYTES) return "too_long";
+  if (unfitForTopics.test(topic)) return "bad_character";
+  if (/[+#]/.test(topic)) return "wildcard";
+  if (topic.startsWith("$")) return "reserved";
+  if (topic.split("/").length > MAX_TOPIC_LEVELS) return "too_deep";
+  // Below our root lie other nodes' requests and commands, and our own.
+  const inRoot = topic === topics.root || topic.startsWith(`${topics.root}/`);
+  const isFree = topic === topics.label || topic.startsWith(`${topics.label}/`) || topic.startsWith(`${topics.reply}/`);
+  if (inRoot && !isFree) return "inside_root";
+  if (rules.deny.some((filter) => filterMatches(filter, topic))) return "denied";
+  if (!rules.allow.some((filter) => filterMatches(filter, topic))) return "not_allowed";
+  return undefined;
+}

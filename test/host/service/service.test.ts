@@ -1,0 +1,407 @@
+// The service as its clients see it, on every broker and protocol it is made for.
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { startBroker } from "../../../host/service/broker.ts";
+import type { Service } from "../../../host/service/service.ts";
+import { describeMosquitto, freePort, runClient, startMosquitto } from "../../mosquitto.ts";
+import type { Mosquitto } from "../../mosquitto.ts";
+import { counter, fakeModel, fakeService, limits, pause, recordingLog, TestClient, topics, until } from "./fake.ts";
+
+interface RunningBroker {
+  url: string;
+  stop(): Promise<void>;
+}
+
+interface Target {
+  protocol: 4 | 5;
+  start(port: number): Promise<RunningBroker>;
+}
+
+const embedded: Target = {
+  protocol: 4,
+  async start(port) {
+    const broker = await startBroker({ host: "127.0.0.1", port });
+    return { url: broker.url, stop: () => broker.close() };
+  },
+};
+
+function real(binaries: Mosquitto, protocol: 4 | 5): Target {
+  return {
+    protocol,
+    async start(port) {
+      const broker = await startMosquitto(binaries, { port });
+      return { url: broker.url, stop: () => broker.kill() };
+    },
+  };
+}
+
+function serviceTests({ protocol, start }: Target): void {
+  let broker: RunningBroker;
+  let service: Service;
+  let client: TestClient;
+  let port: number;
+
+  beforeEach(async () => {
+    port = await freePort();
+    broker = await start(port);
+    service = fakeService({ access: { url: broker.url, protocol } });
+    await service.start();
+    client = await TestClient.connect(broker.url, protocol);
+  });
+
+  afterEach(async () => {
+    await client.close();
+    await service.stop();
+    await broker.stop();
+  });
+
+  test("raw text is answered on the label topic", async () => {
+    await client.subscribe("edgelabel/gate-1/label");
+    await client.publish("edgelabel/gate-1/classify", "win a prize");
+    expect((await client.next()).json).toEqual({ label: "spam", score: 0.875, model: "spam", version: "1.0.0" });
+  });
+
+  test.each([0, 1] as const)("a QoS %s request gets an answer of the same QoS", async (qos) => {
+    await client.subscribe("edgelabel/gate-1/label");
+    await client.publish(topics.classify, "hello", { qos });
+    const { json, packet } = await client.next();
+    expect(json.label).toBe("ham");
+    expect(packet.qos).toBe(qos);
+    expect(packet.retain).toBe(false);
+  });
+
+  test("text that only looks like JSON is text", async () => {
+    await client.subscribe(topics.label);
+    for (const text of ["{hello", '{"txt":"win"}', '["win"]', '"win"', "7", "null", " \t{"]) {
+      await client.publish(topics.classify, text);
+      const { json } = await client.next();
+      expect([text, json.label, json.error]).toEqual([text, text.includes("win") ? "spam" : "ham", undefined]);
+    }
+  });
+
+  test("JSON with id and replyTo is answered there, with the id", async () => {
+    await client.subscribe("my/answers/#");
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "a-1", replyTo: "my/answers/7" }));
+    expect(await client.next()).toMatchObject({ topic: "my/answers/7", json: { id: "a-1", label: "spam" } });
+    await client.publish(topics.classify, JSON.stringify({ text: "hi", id: 42, replyTo: "my/answers/8" }));
+    expect(await client.next()).toMatchObject({ topic: "my/answers/8", json: { id: 42, label: "ham" } });
+  });
+
+  test("topK adds scores, threshold makes unknown", async () => {
+    await client.subscribe(topics.label);
+    await client.publish(topics.classify, JSON.stringify({ text: "win", topK: 2 }));
+    expect((await client.next()).json.scores).toEqual({ spam: 0.875, ham: 0.125 });
+    await client.publish(topics.classify, JSON.stringify({ text: "win", topK: 1, threshold: 0.9 }));
+    expect((await client.next()).json).toEqual({ label: null, score: 0.875, unknown: true, scores: { spam: 0.875 }, model: "spam", version: "1.0.0" });
+    await client.publish(topics.classify, JSON.stringify({ text: "win", threshold: 0.875 }));
+    expect((await client.next()).json).toEqual({ label: "spam", score: 0.875, model: "spam", version: "1.0.0" });
+  });
+
+  test("texts get results, in order", async () => {
+    await client.subscribe(topics.label);
+    await client.publish(topics.classify, JSON.stringify({ texts: ["win", "hi", "win"], id: 1 }));
+    expect((await client.next()).json).toEqual({
+      id: 1,
+      results: [{ label: "spam", score: 0.875 }, { label: "ham", score: 0.875 }, { label: "spam", score: 0.875 }],
+      model: "spam",
+      version: "1.0.0",
+    });
+  });
+
+  test("each model has its topics; an unknown one is answered with the known names", async () => {
+    await client.subscribe("edgelabel/gate-1/label/#");
+    await client.publish("edgelabel/gate-1/classify/other", "win");
+    expect(await client.next()).toMatchObject({ topic: "edgelabel/gate-1/label/other", json: { model: "other", version: "2.0.0" } });
+    await client.publish("edgelabel/gate-1/classify/spam", "win");
+    expect(await client.next()).toMatchObject({ topic: "edgelabel/gate-1/label/spam", json: { model: "spam" } });
+    for (const name of ["nope", "a/b", "__proto__"]) {
+      await client.publish(`edgelabel/gate-1/classify/${name}`, JSON.stringify({ text: "win", id: 3 }));
+      const { topic, json } = await client.next();
+      expect(topic).toBe("edgelabel/gate-1/label");
+      expect(json).toMatchObject({ id: 3, error: { code: "unknown_model" } });
+      expect(json.error.message).toContain("spam, other");
+    }
+  });
+
+  test("faulty fields are named, and the id and replyTo still count", async () => {
+    await client.subscribe("r");
+    const faults: [object, string][] = [
+      [{ text: 7 }, "text"],
+      [{ text: "a", texts: ["b"] }, "texts"],
+      [{ texts: [] }, "texts"],
+      [{ texts: ["a", 1] }, "texts.1"],
+      [{ texts: Array(101).fill("a") }, "100"],
+      [{ text: "a", topK: 0 }, "topK"],
+      [{ text: "a", topK: 1.5 }, "topK"],
+      [{ text: "a", threshold: 2 }, "threshold"],
+    ];
+    for (const [fields, named] of faults) {
+      await client.publish(topics.classify, JSON.stringify({ ...fields, id: "x", replyTo: "r" }));
+      const { json } = await client.next();
+      expect(json).toMatchObject({ id: "x", error: { code: "bad_request" } });
+      expect(json.error.message).toContain(named);
+    }
+  });
+
+  test("an empty, an over-long and a crashing text each get their error", async () => {
+    await client.subscribe(topics.label);
+    for (const [payload, code] of [["", "bad_request"], ["x".repeat(100_001), "text_too_long"], ["boom", "internal"]] as const) {
+      await client.publish(topics.classify, payload);
+      expect((await client.next()).json).toMatchObject({ error: { code } });
+    }
+    await client.publish(topics.classify, "win");
+    expect((await client.next()).json.label).toBe("spam");
+  });
+
+  test("hostile reply topics are answered nowhere and break nothing", async () => {
+    const watcher = await TestClient.connect(broker.url, protocol);
+    await watcher.subscribe("#", "$SYS/x");
+    const hostile = ["a/#", "a/+/b", "#", "+", "$SYS/x", "$share/g/t", "a\0b", "a\nb", "\ud800", "x".repeat(1025), "", "a/".repeat(70), topics.classify, `${topics.classify}/spam`,
+      topics.status, topics.info, "edgelabel", "edgelabel/other/classify", "edgelabel/other/label", "edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/reply"];
+    for (const replyTo of hostile) await client.publish(topics.classify, JSON.stringify({ text: "win", id: "hostile", replyTo }));
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "good", replyTo: "edgelabel/gate-1/reply/1" }));
+    await watcher.next(({ json }) => json?.id === "good" && json.label === "spam");
+    expect(watcher.received.filter(({ json }) => json?.label !== undefined)).toEqual([]);
+    const metrics = await service.metrics.registry.metrics();
+    const ignored = [...metrics.matchAll(/edgelabel_ignored_total\{reason="response_topic_\w+"\} (\d+)/g)].reduce((sum, [, n]) => sum + Number(n), 0);
+    expect(ignored).toBe(hostile.length);
+    expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
+    await watcher.close();
+  });
+
+  test("a retained request is ignored", async () => {
+    await service.stop();
+    await client.publish("edgelabel/gate-2/classify", JSON.stringify({ text: "win", id: "old" }), { qos: 1, retain: true });
+    service = fakeService({ access: { url: broker.url, protocol }, topics: { ...topics, node: "gate-2", classify: "edgelabel/gate-2/classify" }, clientId: "edgelabel-gate-2" });
+    await client.subscribe("edgelabel/gate-1/label");
+    await service.start();
+    await client.publish("edgelabel/gate-2/classify", JSON.stringify({ text: "win", id: "new" }));
+    expect((await client.next()).json.id).toBe("new");
+    await pause(100);
+    expect(client.received).toEqual([]);
+  });
+
+  test("status and info are retained, and the last will says offline", async () => {
+    await client.subscribe(topics.status, topics.info);
+    const status = await client.next(({ topic }) => topic === topics.status);
+    expect([status.text, status.packet.retain]).toEqual(["online", true]);
+    const info = await client.next(({ topic }) => topic === topics.info);
+    expect(info.packet.retain).toBe(true);
+    expect(info.json.models).toMatchObject([{ name: "spam", default: true, labels: ["ham", "spam"] }, { name: "other", default: false }]);
+    // The socket ends without a DISCONNECT, as when the process is killed.
+    service["connection"]["client"]!.stream.destroy();
+    expect((await client.next(({ topic }) => topic === topics.status)).text).toBe("offline");
+    expect((await client.next(({ topic }) => topic === topics.status)).text).toBe("online");
+    await service.stop();
+    expect((await client.next(({ topic }) => topic === topics.status)).text).toBe("offline");
+  });
+
+  test("QoS 1 requests sent while the service is away are answered at the next start", async () => {
+    await client.subscribe(topics.label);
+    const start = Date.now();
+    await service.stop();
+    expect(Date.now() - start).toBeLessThan(1_000);
+    for (let id = 0; id < 20; id++) await client.publish(topics.classify, JSON.stringify({ text: "win", id }));
+    service = fakeService({ access: { url: broker.url, protocol } });
+    await service.start();
+    const ids = new Set<unknown>();
+    while (ids.size < 20) ids.add((await client.next()).json.id);
+    expect([...ids].sort((a, b) => Number(a) - Number(b))).toEqual(Array.from({ length: 20 }, (_, id) => id));
+  });
+
+  test("requests in flight at the stop are answered before it ends, or by the next start", async () => {
+    await client.subscribe(topics.label);
+    const sending = Array.from({ length: 100 }, (_, id) => client.publish(topics.classify, JSON.stringify({ text: "win", id })));
+    await client.next();
+    await service.stop();
+    await Promise.all(sending);
+    service = fakeService({ access: { url: broker.url, protocol } });
+    await service.start();
+    const ids = new Set<unknown>(client.received.map(({ json }) => json.id));
+    while (ids.size < 99) ids.add((await client.next()).json.id);
+  });
+
+  test("after the broker's restart it answers again, and says online", async () => {
+    await broker.stop();
+    await until(() => !service.isReady);
+    broker = await start(port);
+    await until(() => service.isReady);
+    const fresh = await TestClient.connect(broker.url, protocol);
+    await fresh.subscribe(topics.label, topics.status);
+    expect((await fresh.next(({ topic }) => topic === topics.status)).text).toBe("online");
+    await fresh.publish(topics.classify, "win");
+    expect((await fresh.next(({ topic }) => topic === topics.label)).json.label).toBe("spam");
+    await fresh.close();
+  });
+
+  test("a burst beyond the window is answered whole", async () => {
+    await client.subscribe(topics.label);
+    await Promise.all(Array.from({ length: 500 }, (_, id) => client.publish(topics.classify, JSON.stringify({ text: "win", id }))));
+    const ids = new Set<unknown>();
+    while (ids.size < 500) {
+      const { json } = await client.next();
+      expect(["spam", undefined]).toContain(json.label);
+      ids.add(json.id);
+    }
+    await until(() => service["outbox"].length === 0);
+  });
+}
+
+describe("service, embedded broker, MQTT 3.1.1", () => serviceTests(embedded));
+
+describe("service that prefers MQTT 5, on a broker that speaks 3.1.1 only", () => {
+  test("falls back once and stays there", async () => {
+    const broker = await startBroker({ host: "127.0.0.1", port: 0 });
+    const log = recordingLog();
+    const service = fakeService({ access: { url: broker.url }, log });
+    await service.start();
+    expect(log.lines).toEqual([`connected to ${broker.url} (MQTT 3.1.1)`]);
+    service["connection"]["client"]!.stream.destroy();
+    await until(() => log.lines.length === 3);
+    expect(log.lines[2]).toBe(log.lines[0]);
+    await service.stop();
+    await broker.close();
+  });
+});
+
+describeMosquitto("Mosquitto", (binaries) => {
+  describe("service, MQTT 3.1.1", () => serviceTests(real(binaries, 4)));
+  describe("service, MQTT 5", () => serviceTests(real(binaries, 5)));
+
+  describe("MQTT 5 request and response", () => {
+    let broker: Awaited<ReturnType<typeof startMosquitto>>;
+    let service: Service;
+    let client: TestClient;
+
+    async function begin(lines: string[] = [], protocol?: 4 | 5, port?: number): Promise<void> {
+      broker = await startMosquitto(binaries, { lines, ...(port ? { port } : {}) });
+      service = fakeService({ access: { url: broker.url, protocol } });
+      await service.start();
+      client = await TestClient.connect(broker.url, 5);
+    }
+
+    afterEach(async () => {
+      await client.close();
+      await service.stop();
+      await broker.kill();
+    });
+
+    test("mosquitto_rr gets its label, and 5 is taken without being asked for", async () => {
+      await begin();
+      const args = ["-V", "5", "-h", "127.0.0.1", "-p", String(broker.port), "-t", topics.classify, "-e", "answers/rr", "-W", "5"];
+      expect(JSON.parse(await runClient(binaries, "rr", [...args, "-m", "win a prize"]))).toMatchObject({ label: "spam", score: 0.875 });
+      expect(JSON.parse(await runClient(binaries, "rr", [...args, "-q", "1", "-m", '{"text":"hi","id":"q"}']))).toMatchObject({ id: "q", label: "ham" });
+      expect(service["session"]!.protocol).toBe(5);
+    });
+
+    test("a 3.1.1 client with replyTo gets its label from the same service", async () => {
+      await begin();
+      const old = await TestClient.connect(broker.url, 4);
+      await old.subscribe("old/answers");
+      await old.publish(topics.classify, '{"text":"win","replyTo":"old/answers"}');
+      expect((await old.next()).json.label).toBe("spam");
+      await old.close();
+    });
+
+    test("correlation data comes back byte for byte, with status and content type", async () => {
+      await begin();
+      await client.subscribe("answers/#");
+      const correlationData = Buffer.from([0, 255, 128, 10, 0, 7]);
+      await client.publish(topics.classify, "win", { qos: 1, properties: { responseTopic: "answers/1", correlationData } });
+      const { packet } = await client.next();
+      expect(packet.properties?.correlationData).toEqual(correlationData);
+      expect(packet.properties?.contentType).toBe("application/json");
+      expect(packet.properties?.userProperties).toEqual({ status: "200" });
+      await client.publish(`${topics.classify}/nope`, "win", { qos: 1, properties: { responseTopic: "answers/2", correlationData } });
+      const failed = await client.next();
+      expect(failed.topic).toBe("answers/2");
+      expect(failed.packet.properties?.correlationData).toEqual(correlationData);
+      expect(failed.packet.properties?.userProperties).toEqual({ status: "404" });
+      expect(failed.json.error.code).toBe("unknown_model");
+    });
+
+    test("the response topic wins over replyTo, and the content type decides what JSON is", async () => {
+      await begin();
+      await client.subscribe("answers/#");
+      const properties = { responseTopic: "answers/1" };
+      await client.publish(topics.classify, '{"text":"win","replyTo":"answers/2"}', { properties });
+      expect((await client.next()).topic).toBe("answers/1");
+      await client.publish(topics.classify, '{"text":"hi"} win', { properties: { ...properties, contentType: "application/json" } });
+      expect((await client.next()).json.error.code).toBe("bad_request");
+      await client.publish(topics.classify, '{"text":"hi","w":"win"}', { properties: { ...properties, contentType: "text/plain" } });
+      expect((await client.next()).json.label).toBe("spam");
+    });
+
+    test("hostile response topics as properties", async () => {
+      await begin();
+      await client.subscribe("#");
+      for (const responseTopic of ["$SYS/x", "$share/g/x", topics.classify, "edgelabel/other/classify", "x".repeat(2000)]) {
+        await client.publish(topics.classify, "win", { qos: 1, properties: { responseTopic } });
+      }
+      await client.publish(topics.classify, "win", { qos: 1, properties: { responseTopic: "good" } });
+      expect((await client.next(({ json }) => json?.label !== undefined)).topic).toBe("good");
+      expect(client.received.filter(({ json }) => json?.label !== undefined)).toEqual([]);
+      expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
+    });
+
+    test("an answer above the broker's packet limit becomes a small error, without a disconnect", async () => {
+      await begin(["max_packet_size 2000"]);
+      await client.subscribe("answers");
+      const texts = Array<string>(90).fill("win");
+      await client.publish(topics.classify, JSON.stringify({ texts, id: "big" }), { qos: 1, properties: { responseTopic: "answers" } });
+      expect((await client.next()).json).toMatchObject({ id: "big", error: { code: "too_large" } });
+      expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
+    });
+
+    test("on 3.1.1, where no limit is announced, such an answer is given up and the rest goes out", async () => {
+      await begin(["max_packet_size 2000"], 4);
+      await client.subscribe("answers");
+      const texts = Array<string>(90).fill("win");
+      await client.publish(topics.classify, JSON.stringify({ texts, id: "big", replyTo: "answers" }));
+      await until(async () => (await counter(service, 'edgelabel_answers_total{fate="given_up"}')) >= 2, 15_000);
+      await until(() => service.isReady);
+      const connects = await counter(service, "edgelabel_broker_connects_total");
+      expect(connects).toBeLessThanOrEqual(4);
+      await client.publish(topics.classify, JSON.stringify({ text: "win", id: "small", replyTo: "answers" }));
+      expect((await client.next()).json).toMatchObject({ id: "small", label: "spam" });
+      await pause(500);
+      expect(await counter(service, "edgelabel_broker_connects_total")).toBe(connects);
+    }, 30_000);
+
+    test("a full outbox answers busy at once", async () => {
+      await begin();
+      await service.stop();
+      service = fakeService({ access: { url: broker.url }, limits: { ...limits, queuedAnswers: 1 } });
+      await service.start();
+      await client.subscribe("answers");
+      // An answer that the broker never acknowledges fills the one place there is.
+      service["outbox"]["channel"]!.send = () => {};
+      await client.publish(topics.classify, JSON.stringify({ text: "win", id: 1 }), { qos: 1, properties: { responseTopic: "answers" } });
+      await client.publish(topics.classify, JSON.stringify({ text: "win", id: 2 }), { qos: 1, properties: { responseTopic: "answers" } });
+      const { json, packet } = await client.next();
+      expect(json).toMatchObject({ id: 2, error: { code: "busy" } });
+      expect(packet.properties?.userProperties).toEqual({ status: "503" });
+    });
+
+    test("a refused subscription is told and tried again", async () => {
+      const log = recordingLog();
+      broker = await startMosquitto(binaries, { lines: ["max_connections -1"] });
+      client = await TestClient.connect(broker.url, 5);
+      service = fakeService({ access: { url: broker.url }, log, topics: { ...topics, classify: "edgelabel/+bad" } });
+      void service.start();
+      await until(() => log.lines.some((line) => line.includes("refuses the subscription")));
+      expect(service.isReady).toBe(false);
+    });
+  });
+
+  test("two models under one name space, wrong credentials told in words", async () => {
+    const broker = await startMosquitto(binaries, { lines: ["allow_anonymous false"] });
+    const log = recordingLog();
+    const service = fakeService({ access: { url: broker.url, username: "u", password: "wrong" }, log, models: new Map([["spam", fakeModel()]]) });
+    void service.start();
+    await until(() => log.lines.length > 0);
+    expect(log.lines[0]).toContain("the broker refuses the user name or password");
+    expect(log.lines.join()).not.toContain("wrong");
+    await service.stop();
+    await broker.kill();
+  });
+});
