@@ -5,7 +5,7 @@
 import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
-import { MAX_NAME_BYTES, TEXT_CAPACITY } from "../assembly/abi.ts";
+import { MAX_LABEL_BYTES, TEXT_CAPACITY } from "../assembly/abi.ts";
 import { UserError } from "./errors.ts";
 
 export interface Sample {
@@ -78,7 +78,7 @@ export function labelDefect(label: string): string | undefined {
   if (label.trim() === "") return "the label is empty";
   if (CONTROL_CHARACTER.test(label)) return `the label ${JSON.stringify(label)} contains a control character`;
   if (LONE_SURROGATE.test(label)) return `the label ${JSON.stringify(label)} contains half a surrogate pair`;
-  if (Buffer.byteLength(label) > MAX_NAME_BYTES) return `the label is longer than ${MAX_NAME_BYTES} bytes`;
+  if (Buffer.byteLength(label) > MAX_LABEL_BYTES) return `the label is longer than ${MAX_LABEL_BYTES} bytes`;
   return undefined;
 }
 

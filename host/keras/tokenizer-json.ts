@@ -1,0 +1,104 @@
+// Stage 4 of an import: the text of Keras' Tokenizer.to_json() and of the label
+// list in, tokenizer options, words in id order and class names out. Refuses ids
+// that the model's embedding has no row for.
+import { labelDefect } from "../dataset.ts";
+import { UserError } from "../errors.ts";
+
+export interface KerasTokenizer {
+  lower: boolean;
+  charLevel: boolean;
+  filters: string;
+  split: string;
+  oovToken: string | null;
+  /** The word with id i + 1 at index i; only words that Keras does not treat as unknown. */
+  words: string[];
+}
+
+const SHOWN_WORDS = 5;
+
+/** `rows` is the height of the model's embedding: ids above rows - 1 cannot occur. */
+export function readTokenizerJson(text: string, source: string, rows: number): KerasTokenizer {
+  const fail = (reason: string): never => {
+    throw new UserError(`${source}: ${reason}`);
+  };
+  let root = parse(text, fail);
+  // json.dump(tokenizer.to_json()) instead of write() makes it a string of JSON.
+  if (typeof root === "string") root = parse(root, fail);
+  const { class_name: className, config: content } = asRecord(root) ?? {};
+  if (className !== "Tokenizer") fail('is not what Keras\' Tokenizer.to_json() writes (class_name is not "Tokenizer")');
+  const config = asRecord(content) ?? fail("has no config");
+  const filters = config["filters"] ?? "";
+  const split = config["split"] ?? " ";
+  const oovToken = config["oov_token"] ?? null;
+  const limit = config["num_words"] ?? null;
+  if (typeof filters !== "string") return fail("its filters are not a string");
+  if (typeof split !== "string" || split === "") return fail("its split is not a string of one character or more");
+  if (oovToken !== null && typeof oovToken !== "string") return fail("its oov_token is not a string");
+  if (limit !== null && (!Number.isInteger(limit) || (limit as number) < 0)) fail(`its num_words is ${JSON.stringify(limit)}, not a whole number`);
+  for (const option of ["lower", "char_level"]) {
+    if (typeof config[option] !== "boolean") fail(`its ${option} is neither true nor false`);
+  }
+  const words = wordsInOrder(config["word_index"], fail);
+  if (words.length === 0) fail("its word_index is empty; call fit_on_texts before to_json");
+  const oovId = oovToken === null ? undefined : words.indexOf(oovToken) + 1;
+  if (oovId === 0) fail(`its oov_token ${JSON.stringify(oovToken)} is not in word_index; call fit_on_texts before to_json`);
+  // num_words = n keeps the ids below n; Keras reads 0 as no limit.
+  const kept = limit === null || limit === 0 ? words : words.slice(0, Math.max(0, (limit as number) - 1));
+  if (kept.length === 0) fail(`its num_words=${limit} keeps no word`);
+  if (oovId !== undefined && oovId > kept.length) fail(`its oov_token has the id ${oovId}, which num_words=${limit} leaves out`);
+  if (kept.length >= rows) {
+    const outside = kept.slice(rows - 1);
+    const shown = outside.slice(0, SHOWN_WORDS).map((word, i) => `${JSON.stringify(word)} (${rows + i})`).join(", ");
+    fail(`${outside.length} words have ids that the embedding of ${rows} rows cannot look up: ${shown}${outside.length > SHOWN_WORDS ? ", …" : ""}; the model belongs to another tokenizer, or needs num_words=${rows}`);
+  }
+  return { lower: config["lower"] as boolean, charLevel: config["char_level"] as boolean, filters, split, oovToken, words: kept };
+}
+
+/** Names in class order; a single sigmoid output takes two. */
+export function readLabels(text: string, source: string, outputs: number): string[] {
+  const fail = (reason: string): never => {
+    throw new UserError(`${source}: ${reason}`);
+  };
+  const list = parse(text, fail);
+  if (!Array.isArray(list)) return fail('is not a JSON array of names, such as ["ham", "spam"]');
+  const labels = list.map((label: unknown, i) => {
+    if (typeof label !== "string") return fail(`its entry ${i + 1} is not a string`);
+    const defect = labelDefect(label);
+    if (defect !== undefined) fail(`its entry ${i + 1}: ${defect}`);
+    return label;
+  });
+  const expected = outputs === 1 ? 2 : outputs;
+  if (labels.length !== expected) {
+    fail(`has ${labels.length} names where the model needs ${expected}${outputs === 1 ? " (of its one output: for a score near 0, then near 1)" : ""}`);
+  }
+  const twice = labels.find((label, i) => labels.indexOf(label) !== i);
+  if (twice !== undefined) fail(`names ${JSON.stringify(twice)} twice`);
+  return labels;
+}
+
+function wordsInOrder(stored: unknown, fail: (reason: string) => never): string[] {
+  const index = asRecord(typeof stored === "string" ? parse(stored, fail) : stored);
+  if (!index) return fail("has no word_index");
+  const entries = Object.entries(index);
+  const words: string[] = new Array<string>(entries.length);
+  for (const [word, id] of entries) {
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 1 || id > entries.length) {
+      return fail(`its word_index gives ${JSON.stringify(word)} the id ${JSON.stringify(id)}; ids run from 1 to the number of words`);
+    }
+    if (words[id - 1] !== undefined) return fail(`its word_index gives the id ${id} to both ${JSON.stringify(words[id - 1])} and ${JSON.stringify(word)}`);
+    words[id - 1] = word;
+  }
+  return words;
+}
+
+function parse(text: string, fail: (reason: string) => never): unknown {
+  try {
+    return JSON.parse(text.replace(/^\ufeff/, "")) as unknown;
+  } catch (error) {
+    return fail(`is not valid JSON (${(error as Error).message})`);
+  }
+}
+
+function asRecord(value: unknown): Record<string, unknown> | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+}
