@@ -101,6 +101,10 @@ export function parseConfig(json: string, source: string): ConfigFile {
   } catch (error) {
     throw new UserError(`${source} is not JSON: ${(error as Error).message}`);
   }
+  // An array passes for an object that has no keys.
+  for (const [path, part] of [["", value], ...Object.entries(value ?? {})]) {
+    if (Array.isArray(part) && path !== "models") throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
+  }
   const result = v.safeParse(fileSchema, value);
   if (result.success) return result.output;
   const issue = result.issues[0];

@@ -47,7 +47,10 @@ export class RequestError extends Error {
   }
 }
 
-const idSchema = v.union([v.pipe(v.string(), v.maxLength(256)), v.pipe(v.number(), v.finite())]);
+const idSchema = v.custom<RequestId>(
+  (id) => (typeof id === "string" ? id.length <= 256 : Number.isFinite(id)),
+  "must be a number or a string of at most 256 characters",
+);
 
 function requestSchema(limits: MessageLimits) {
   return v.object({
@@ -57,7 +60,7 @@ function requestSchema(limits: MessageLimits) {
       v.minLength(1, "must not be empty"),
       v.maxLength(limits.textsPerRequest, `must hold at most ${limits.textsPerRequest} texts`),
     )),
-    id: v.optional(v.union(idSchema.options, "must be a number or a string of at most 256 characters")),
+    id: v.optional(idSchema),
     replyTo: v.optional(v.string("must be a string")),
     topK: v.optional(v.pipe(v.number("must be a whole number from 1"), v.integer("must be a whole number from 1"), v.minValue(1, "must be a whole number from 1"))),
     threshold: v.optional(v.pipe(v.number("must be a number from 0 to 1"), v.minValue(0, "must be a number from 0 to 1"), v.maxValue(1, "must be a number from 0 to 1"))),

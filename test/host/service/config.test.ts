@@ -1,0 +1,99 @@
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { parseConfig, parseModelArgument, readSettings } from "../../../host/service/config.ts";
+import type { ServeOptions } from "../../../host/service/config.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-config-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function settingsFrom(config: object | undefined, options: ServeOptions = {}, { models = [] as string[], env = {}, mode = 0o600 } = {}) {
+  if (config === undefined) return readSettings(models, options, env);
+  const path = join(folder, "edgelabel.json");
+  writeFileSync(path, JSON.stringify(config));
+  chmodSync(path, mode);
+  return readSettings(models, { config: path, ...options }, env);
+}
+
+test("defaults", () => {
+  const settings = settingsFrom(undefined, { node: "n" }, { models: ["a.wasm", "x=dir/b.wasm"] });
+  expect(settings).toMatchObject({
+    models: [{ path: "a.wasm" }, { name: "x", path: "dir/b.wasm" }],
+    clientId: "edgelabel-n",
+    host: "127.0.0.1",
+    embeddedPort: 1883,
+    httpPort: undefined,
+    responses: { allow: ["#"], deny: [] },
+    warnings: [],
+  });
+  expect(settings.topics.classify).toBe("edgelabel/n/classify");
+  expect(settings.access.url).toBeUndefined();
+});
+
+test("the file's paths start at its folder; options and environment win over it", () => {
+  writeFileSync(join(folder, "ca.pem"), "CA");
+  const config = { models: ["m.wasm", { name: "b", path: "/abs/b.elb" }], broker: "mqtts://file:8883", node: "file", http: 1, username: "u", password: "p", tls: { ca: "ca.pem" }, limits: { queuedAnswers: 7 } };
+  const settings = settingsFrom(config);
+  expect(settings.models).toEqual([{ path: join(folder, "m.wasm") }, { name: "b", path: "/abs/b.elb" }]);
+  expect(settings.access).toMatchObject({ url: "mqtts://file:8883", username: "u", password: "p", tls: { ca: Buffer.from("CA") } });
+  expect(settings.limits).toMatchObject({ queuedAnswers: 7, answerSeconds: 60 });
+  const over = settingsFrom(config, { broker: "wss://option", node: "option", http: 0 }, { models: ["c.wasm"], env: { EDGELABEL_MQTT_USERNAME: "eu", EDGELABEL_MQTT_PASSWORD: "ep" } });
+  expect(over.models).toEqual([{ path: "c.wasm" }]);
+  expect(over.access).toMatchObject({ url: "wss://option", username: "eu", password: "ep" });
+  expect([over.topics.node, over.httpPort]).toEqual(["option", 0]);
+});
+
+test("a password that others can read is told", () => {
+  const config = { models: ["m"], password: "geheim" };
+  expect(settingsFrom(config, {}, { mode: 0o644 }).warnings.join()).toMatch(/can be read by others/);
+  expect(settingsFrom(config, {}, { mode: 0o644 }).warnings.join()).not.toContain("geheim");
+  expect(settingsFrom(config, {}, { mode: 0o600 }).warnings).toEqual([]);
+});
+
+test.each([
+  ["{", "config.json is not JSON"],
+  ["[]", "config.json: the file must not be an array"],
+  ["7", "config.json: the file must be a JSON object"],
+  ["null", "config.json: the file must be a JSON object"],
+  ['{"brokr":"x"}', 'unknown key "brokr", did you mean "broker"?'],
+  ['{"limits":{"payloadbyte":1}}', 'unknown key "limits.payloadbyte", did you mean "payloadBytes"?'],
+  ['{"tls":{"zzzzzzzzz":1}}', 'unknown key "tls.zzzzzzzzz"; known keys: ca, cert, key'],
+  ['{"http":"80"}', '"http" must be a port number'],
+  ['{"port":65536}', '"port" must be a port number'],
+  ['{"protocol":3}', '"protocol" must be 4 (MQTT 3.1.1) or 5'],
+  ['{"node":""}', '"node" must not be empty'],
+  ['{"limits":{"queuedAnswers":0}}', '"limits.queuedAnswers" must be a whole number from 1 to 30000'],
+  ['{"responses":{"allow":["a#"]}}', '"responses.allow.0" must hold topic filters'],
+  ['{"models":[1]}', '"models.0" must hold file names'],
+  ['{"tls":[]}', '"tls" must not be an array'],
+  ['{"limits":7}', '"limits" must be a JSON object'],
+])("%s: %s", (json, message) => {
+  expect(() => parseConfig(json, "config.json")).toThrow(message);
+});
+
+test.each([
+  [{}, [], "no model given"],
+  [{ broker: "http://h" }, ["m"], "the schemes are mqtt, mqtts, ws and wss"],
+  [{ broker: "localhost:1883" }, ["m"], "must look like mqtt://host:1883"],
+  [{ broker: "mqtt://u:secret@h" }, ["m"], "must not hold a user name or password"],
+  [{ broker: "mqtt://h", port: 1 }, ["m"], "--port is for the embedded broker"],
+  [{ protocol: 5 }, ["m"], "the embedded broker speaks MQTT 3.1.1 only"],
+  [{ cert: "a" }, ["m"], "needs both --cert and --key"],
+  [{ ca: "/nonexistent" }, ["m"], "cannot read the CA file /nonexistent"],
+  [{ config: "/nonexistent" }, ["m"], "cannot read the configuration file /nonexistent"],
+  [{ node: "a/b" }, ["m"], 'the node name "a/b" cannot be part of a topic'],
+] as [ServeOptions, string[], string][])("%j: %s", (options, models, message) => {
+  expect(() => readSettings(models, options, {})).toThrow(message);
+});
+
+test("a secret in a URL is not repeated in the error", () => {
+  for (const broker of ["mqtt://u:secret@h", "http://u:secret@h", "mqtt://u:secret@h:99999"]) {
+    expect(() => readSettings(["m"], { broker }, {})).toThrow(/^(?!.*secret)/);
+  }
+});
+
+test("NAME=FILE", () => {
+  expect(parseModelArgument("a.b-c=x=y.wasm")).toEqual({ name: "a.b-c", path: "x=y.wasm" });
+  expect(parseModelArgument("./a=b.wasm")).toEqual({ path: "./a=b.wasm" });
+});

@@ -1,0 +1,127 @@
+import { createConnection } from "node:net";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { startBroker } from "../../../host/service/broker.ts";
+import type { Broker } from "../../../host/service/broker.ts";
+import { startHttp } from "../../../host/service/http.ts";
+import type { HttpEndpoint } from "../../../host/service/http.ts";
+import type { Service } from "../../../host/service/service.ts";
+import { fakeModel, fakeService } from "./fake.ts";
+
+let broker: Broker;
+let service: Service;
+let http: HttpEndpoint;
+
+beforeEach(async () => {
+  broker = await startBroker({ host: "127.0.0.1", port: 0 });
+  const numbers = { ...fakeModel(), classify: () => ({ label: "1", score: 0.9, scores: {} }) };
+  service = fakeService({ access: { url: broker.url, protocol: 4 }, models: new Map([["spam", fakeModel()], ["sentiment", numbers]]) });
+  http = await startHttp(service, { host: "127.0.0.1", port: 0, bodyBytes: 1_000 });
+});
+
+afterEach(async () => {
+  await http.close();
+  await service.stop();
+  await broker.close();
+});
+
+async function post(body: string | Buffer, headers: Record<string, string> = { "Content-Type": "application/json" }) {
+  const response = await fetch(`${http.url}/predict`, { method: "POST", body, headers });
+  return { status: response.status, body: await response.json() as any, headers: response.headers };
+}
+
+test("POST /predict answers as the tutorial does: the label and nothing else", async () => {
+  const { status, body, headers } = await post('{"data":"win a prize"}');
+  expect([status, body, headers.get("content-type")]).toEqual([200, { label: "spam" }, "application/json"]);
+  expect((await post('{"data":""}', { "Content-Type": "application/json; charset=utf-8" })).body).toEqual({ label: "ham" });
+});
+
+test("a model by name; a label that is a whole number comes as a number", async () => {
+  expect((await post('{"data":"x","model":"sentiment"}')).body).toEqual({ label: 1 });
+  const { status, body } = await post('{"data":"x","model":"nope"}');
+  expect([status, body.error.code]).toEqual([404, "unknown_model"]);
+  expect(body.error.message).toContain("spam, sentiment");
+});
+
+test.each(["", "{", "[]", "null", "7", "{}", '{"data":7}', '{"text":"a"}', '{"data":"x","model":7}', '{"__proto__":{"data":"x"}}'])("body %j: 400", async (payload) => {
+  const { status, body } = await post(payload);
+  expect([status, body.error.code]).toEqual([400, "bad_request"]);
+});
+
+test("bytes that are no UTF-8: 400", async () => {
+  expect((await post(Buffer.from([0x22, 0xff, 0x22]))).status).toBe(400);
+});
+
+test("another content type: 415", async () => {
+  for (const headers of [{ "Content-Type": "text/plain" }, { "Content-Type": "application/x-www-form-urlencoded" }, { "Content-Type": "application/jsonx" }]) {
+    const { status, body } = await post('{"data":"x"}', headers);
+    expect([status, body.error.code]).toEqual([415, "unsupported_media_type"]);
+  }
+});
+
+test("a body over the limit: 413, announced or not", async () => {
+  const body = JSON.stringify({ data: "x".repeat(1_000) });
+  expect((await post(body)).status).toBe(413);
+  const chunked = new ReadableStream({ start(controller) { controller.enqueue(Buffer.from(body)); controller.close(); } });
+  const response = await fetch(`${http.url}/predict`, { method: "POST", body: chunked, duplex: "half", headers: { "Content-Type": "application/json" } } as RequestInit);
+  expect(response.status).toBe(413);
+});
+
+test("a fault of the engine: 500, and the next request works", async () => {
+  const { status, body } = await post('{"data":"boom"}');
+  expect([status, body.error.code]).toEqual([500, "internal"]);
+  expect((await post('{"data":"win"}')).body).toEqual({ label: "spam" });
+});
+
+test("unknown paths and methods", async () => {
+  for (const path of ["/nope", "/predict/", "/__proto__", "/constructor"]) expect((await fetch(http.url + path)).status).toBe(404);
+  const get = await fetch(`${http.url}/predict`);
+  expect([get.status, get.headers.get("allow")]).toEqual([405, "POST"]);
+  expect((await fetch(`${http.url}/healthz`, { method: "DELETE" })).status).toBe(405);
+});
+
+test("health is about the process, readiness about the broker", async () => {
+  const health = await fetch(`${http.url}/healthz`);
+  expect([health.status, await health.json()]).toEqual([200, { status: "ok" }]);
+  expect((await fetch(`${http.url}/readyz`)).status).toBe(503);
+  await service.start();
+  expect((await fetch(`${http.url}/readyz`)).status).toBe(200);
+});
+
+test("a page with a curl line, safe to look at", async () => {
+  const response = await fetch(`${http.url}/?q=1`);
+  const html = await response.text();
+  expect(response.headers.get("content-type")).toBe("text/html; charset=utf-8");
+  expect(html).toContain(`curl -s ${http.url}/predict`);
+  expect(html).toContain("<td>ham, spam</td>");
+});
+
+test("metrics count and hold no text", async () => {
+  await post('{"data":"win canary-text-4711"}');
+  await post("{");
+  const text = await (await fetch(`${http.url}/metrics`)).text();
+  expect(text).toContain('edgelabel_requests_total{transport="http"} 2');
+  expect(text).toContain('edgelabel_texts_total{model="spam"} 1');
+  expect(text).toContain('edgelabel_errors_total{code="bad_request"} 1');
+  expect(text).not.toContain("canary");
+});
+
+test("a client that dribbles its headers is cut off", async () => {
+  const start = Date.now();
+  await new Promise<void>((resolve) => {
+    const socket = createConnection(http.port, "127.0.0.1", () => socket.write("POST /predict HTTP/1.1\r\nHost: x\r\n"));
+    const timer = setInterval(() => socket.write("X-A: b\r\n"), 500);
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      clearInterval(timer);
+      resolve();
+    });
+    socket.resume();
+  });
+  expect(Date.now() - start).toBeLessThan(8_000);
+}, 12_000);
+
+test("a taken port is told with the way out", async () => {
+  await expect(startHttp(service, { host: "127.0.0.1", port: http.port, bodyBytes: 1 })).rejects.toThrow(`port ${http.port} on 127.0.0.1 is already taken: choose another one with --http`);
+  await expect(startBroker({ host: "127.0.0.1", port: broker.port })).rejects.toThrow(`--broker ${broker.url}`);
+  await expect(startBroker({ host: "192.0.2.1", port: 0 })).rejects.toThrow("192.0.2.1 is not an address of this machine");
+});

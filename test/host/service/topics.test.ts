@@ -1,0 +1,73 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { answerTopicFault, checkLevel, filterMatches, isTopicFilter, modelInTopic, slug, topicsOf } from "../../../host/service/topics.ts";
+
+const topics = topicsOf("edgelabel", "gate-1");
+const open = { allow: ["#"], deny: [] };
+
+test("the topics of a node", () => {
+  expect(topicsOf("site/labels", "n")).toEqual({
+    root: "site/labels",
+    node: "n",
+    classify: "site/labels/n/classify",
+    label: "site/labels/n/label",
+    reply: "site/labels/n/reply",
+    status: "site/labels/n/status",
+    info: "site/labels/n/info",
+  });
+  expect(modelInTopic(topics, "edgelabel/gate-1/classify")).toBe("");
+  expect(modelInTopic(topics, "edgelabel/gate-1/classify/spam")).toBe("spam");
+});
+
+test("a host name becomes one level", () => {
+  expect(slug("My Host.local")).toBe("my-host-local");
+  expect(slug("--")).toBe("node");
+  expect(slug("网关")).toBe("node");
+  fc.assert(fc.property(fc.string({ unit: "binary" }), (name) => checkLevel("name", slug(name)) === slug(name)));
+});
+
+test.each(["a/b", "a+", "#", "", "$SYS", "a b", "x".repeat(65), "a\0"])("%j is no node name", (name) => {
+  expect(() => topicsOf("edgelabel", name)).toThrow("cannot be part of a topic");
+  expect(() => topicsOf(`${name}/`, "n")).toThrow("cannot be part of a topic");
+});
+
+test.each([
+  ["#", "a/b", true], ["a/#", "a", true], ["a/#", "a/b/c", true], ["a/+", "a/b", true], ["a/+", "a/b/c", false], ["a/+", "a", false],
+  ["+", "a", true], ["+/+", "/a", true], ["a", "a/b", false], ["a/b", "a", false], ["#", "$SYS/a", false], ["+/a", "$SYS/a", false], ["$SYS/#", "$SYS/a", true],
+] as const)("filter %s, topic %s: %s", (filter, topic, matches) => {
+  expect(filterMatches(filter, topic)).toBe(matches);
+});
+
+test("topic filters", () => {
+  for (const filter of ["#", "a/#", "+/a", "a", "/"]) expect([filter, isTopicFilter(filter)]).toEqual([filter, true]);
+  for (const filter of ["", "a#", "#/a", "a+/b", "a\0"]) expect([filter, isTopicFilter(filter)]).toEqual([filter, false]);
+});
+
+describe("where an answer may go", () => {
+  test.each([
+    ["", "empty"], ["x".repeat(1025), "too_long"], ["é".repeat(513), "too_long"], ["a\0", "bad_character"], ["a\u009f", "bad_character"], ["a\ud800b", "bad_character"], ["a\ufffe", "bad_character"],
+    ["a/#", "wildcard"], ["a/+/b", "wildcard"], ["$SYS/a", "reserved"], ["$share/g/a", "reserved"], ["/".repeat(64), "too_deep"],
+    ["edgelabel", "inside_root"], ["edgelabel/gate-1/classify", "inside_root"], ["edgelabel/gate-1/classify/spam", "inside_root"], ["edgelabel/gate-2/label", "inside_root"],
+    ["edgelabel/gate-1/cmd/load/1", "inside_root"], ["edgelabel/gate-1/labels", "inside_root"], ["edgelabel//label", "inside_root"],
+    ["edgelabel/gate-1/label", undefined], ["edgelabel/gate-1/label/spam", undefined], ["edgelabel/gate-1/reply/7", undefined], ["answers/é", undefined], ["edgelabels/x", undefined], ["/", undefined],
+  ] as const)("%j: %s", (topic, fault) => {
+    expect(answerTopicFault(topic, topics, open)).toBe(fault);
+  });
+
+  test("the user's rules come after ours", () => {
+    const rules = { allow: ["answers/#", "edgelabel/#"], deny: ["answers/secret/+"] };
+    expect(answerTopicFault("answers/1", topics, rules)).toBeUndefined();
+    expect(answerTopicFault("other/1", topics, rules)).toBe("not_allowed");
+    expect(answerTopicFault("answers/secret/1", topics, rules)).toBe("denied");
+    expect(answerTopicFault("edgelabel/gate-1/classify", topics, rules)).toBe("inside_root");
+  });
+
+  test("no accepted topic can be a request, a command or a reserved one", () => {
+    const level = fc.oneof(fc.constantFrom("edgelabel", "gate-1", "gate-2", "classify", "cmd", "label", "reply", "status", "info", "$SYS", "#", "+", "", "a#", "\0"), fc.string({ unit: "binary", maxLength: 4 }));
+    fc.assert(fc.property(fc.array(level, { minLength: 1, maxLength: 6 }), (levels) => {
+      const topic = levels.join("/");
+      if (answerTopicFault(topic, topics, open) !== undefined) return;
+      expect(topic).not.toMatch(/[+#\0]|^\$|^edgelabel(?:\/(?!gate-1\/(?:label|reply))|$)/);
+    }), { numRuns: 10_000 });
+  });
+});
