@@ -1,0 +1,210 @@
+// `edgelabel serve` as a process: the built command, a real model file, signals.
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { ACTIVATION_SIGMOID, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM } from "../../../assembly/abi.ts";
+import { startBroker } from "../../../host/service/broker.ts";
+import { packModel } from "../../../host/pack.ts";
+import { Trainer } from "../../../host/trainer.ts";
+import { describeMosquitto, freePort, runClient, startMosquitto } from "../../mosquitto.ts";
+import { pause, TestClient, topics, until } from "./fake.ts";
+
+const main = fileURLToPath(new URL("../../../build/host/main.js", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-serve-"));
+const elb = join(folder, "constant.elb");
+const wasm = join(folder, "constant.wasm");
+const running = new Set<ChildProcess>();
+
+/** A model whose weights are all zero but one: every text is spam, by sigmoid(2). */
+beforeAll(async () => {
+  if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
+  const trainer = await Trainer.create("constant");
+  trainer.setTokenizer({ lower: true, charLevel: false, splitScripts: false, padPost: false, truncatePost: false, sequenceLength: 4, filters: "", split: " ", ngramBuckets: 0, ngramMin: 0, ngramMax: 0 });
+  trainer.setIdentity("constant", "1.2.3");
+  trainer.addWord("win");
+  for (const label of ["ham", "spam"]) trainer.addLabel(label);
+  trainer.addLayer({ kind: LAYER_EMBEDDING, flags: 0, activation: 0, units: 4, rate: 0 });
+  trainer.addLayer({ kind: LAYER_LSTM, flags: 0, activation: 0, units: 4, rate: 0 });
+  trainer.addLayer({ kind: LAYER_DENSE, flags: 0, activation: ACTIVATION_SIGMOID, units: 1, rate: 0 });
+  trainer.build();
+  for (let i = 0; i < trainer.tensorCount(); i++) trainer.setTensor(i, new Float32Array(trainer.tensor(i).length));
+  trainer.setTensor(trainer.tensorCount() - 1, Float32Array.of(2));
+  const bytes = trainer.write("f32");
+  writeFileSync(elb, bytes);
+  writeFileSync(wasm, await packModel(bytes));
+});
+
+afterEach(() => {
+  for (const child of running) child.kill("SIGKILL");
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+interface Serving {
+  child: ChildProcess;
+  stdout: () => string;
+  stderr: () => string;
+  exit: Promise<{ code: number | null; ms: number }>;
+  /** Sends the signal; resolves to the exit code and the time it took. */
+  end(signal: NodeJS.Signals): Promise<{ code: number | null; ms: number }>;
+}
+
+function serve(...args: string[]): Serving {
+  const child = spawn(process.execPath, [main, "serve", ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  running.add(child);
+  let [stdout, stderr, since] = ["", "", Date.now()];
+  child.stdout.on("data", (chunk: Buffer) => { stdout += chunk.toString(); });
+  child.stderr.on("data", (chunk: Buffer) => { stderr += chunk.toString(); });
+  const exit = once(child, "close").then(([code]) => {
+    running.delete(child);
+    return { code: code as number | null, ms: Date.now() - since };
+  });
+  return {
+    child,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    exit,
+    end(signal) {
+      since = Date.now();
+      child.kill(signal);
+      return exit;
+    },
+  };
+}
+
+async function ready(serving: Serving): Promise<string> {
+  await until(() => serving.stdout().includes("Stop with Ctrl-C") || serving.child.exitCode !== null, 15_000);
+  expect(serving.stderr()).toBe("");
+  return serving.stdout();
+}
+
+describe("embedded broker", () => {
+  test.each(["SIGTERM", "SIGINT"] as const)("says where it listens, answers on MQTT and HTTP, stops on %s", async (signal) => {
+    const serving = serve(wasm, `again=${elb}`, "--port", "0", "--http", "0", "--node", "gate-1");
+    const banner = await ready(serving);
+    const url = /mqtt:\/\/127\.0\.0\.1:\d+/.exec(banner)![0];
+    const http = /http:\/\/127\.0\.0\.1:\d+/.exec(banner)![0];
+    expect(banner).toContain("edgelabel/gate-1/classify/constant");
+    expect(banner).toContain("edgelabel/gate-1/classify/again");
+    expect(banner).toContain(`npx edgelabel ask 'a text' --broker ${url} --node gate-1`);
+
+    const client = await TestClient.connect(url, 4);
+    await client.subscribe("edgelabel/gate-1/#");
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: 1 }));
+    expect((await client.next(({ topic }) => topic === topics.label)).json).toEqual({ id: 1, label: "spam", score: 0.880797, model: "constant", version: "1.2.3" });
+    const response = await fetch(`${http}/predict`, { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"data":"win","model":"again"}' });
+    expect(await response.json()).toEqual({ label: "spam" });
+
+    const { code, ms } = await serving.end(signal);
+    expect(code).toBe(0);
+    expect(ms).toBeLessThan(2_000);
+    expect((await client.next(({ topic, packet, text }) => topic === topics.status && !packet.retain && text === "offline")).text).toBe("offline");
+    await client.close();
+  });
+
+  test("--json logs one JSON object a line", async () => {
+    const serving = serve(wasm, "--port", "0", "--json", "--node", "n");
+    await until(() => serving.stdout().includes('"classify"'), 15_000);
+    expect((await serving.end("SIGTERM")).code).toBe(0);
+    const records = serving.stdout().trim().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(records.find(({ classify }) => classify)).toMatchObject({ level: 30, name: "edgelabel", node: "n", embedded: true, models: ["constant"], classify: "edgelabel/n/classify" });
+    expect(serving.stderr()).toBe("");
+  });
+
+  test("a taken port: exit 1, and which option to use", async () => {
+    const other = await startBroker({ host: "127.0.0.1", port: 0 });
+    const serving = serve(wasm, "--port", String(other.port));
+    expect((await serving.exit).code).toBe(1);
+    expect(serving.stderr()).toBe(`edgelabel: port ${other.port} on 127.0.0.1 is already taken: use that broker with --broker ${other.url}, or choose another port with --port NUMBER (0 takes any free one)\n`);
+    await other.close();
+  });
+});
+
+test.each([
+  [[], 1, "no model given"],
+  [["/nonexistent.wasm"], 1, "/nonexistent.wasm"],
+  [[main], 1, "it is not an edgelabel model"],
+  [[wasm, wasm], 1, "two models are called constant"],
+  [[wasm, "--broker", "http://h"], 1, "the schemes are mqtt, mqtts, ws and wss"],
+  [[wasm, "--http", "70000"], 2, "a port is a number from 0 to 65535"],
+  [[wasm, "--nope"], 2, "--nope"],
+] as [string[], number, string][])("serve %j: exit %i", async (args, code, message) => {
+  const serving = serve(...args);
+  expect((await serving.exit).code).toBe(code);
+  expect(serving.stderr()).toContain(message);
+  expect(serving.stdout()).toBe("");
+});
+
+test("without a broker it keeps trying, finds it when it comes, and stops at once when told", async () => {
+  const port = await freePort();
+  const url = `mqtt://127.0.0.1:${port}`;
+  const serving = serve(wasm, "--broker", url, "--node", "gate-1");
+  await until(() => serving.stderr().includes(`cannot reach ${url}: connection refused: no broker listens there; trying again until it works`), 15_000);
+  const broker = await startBroker({ host: "127.0.0.1", port });
+  await until(() => serving.stdout().includes("Stop with Ctrl-C"), 15_000);
+  await broker.close();
+  await until(() => serving.stderr().includes(`lost ${url}`));
+  const { code, ms } = await serving.end("SIGTERM");
+  expect(code).toBe(0);
+  expect(ms).toBeLessThan(2_000);
+});
+
+describeMosquitto("Mosquitto", (binaries) => {
+  test("mosquitto_rr and a 3.1.1 client get labels; SIGKILL leaves the will, SIGTERM says offline", async () => {
+    const broker = await startMosquitto(binaries);
+    const watcher = await TestClient.connect(broker.url, 4);
+    await watcher.subscribe(topics.status);
+    const args = [wasm, "--broker", broker.url, "--node", "gate-1"];
+    const killed = serve(...args);
+    await ready(killed);
+    expect((await watcher.next()).text).toBe("online");
+    const answer = await runClient(binaries, "rr", ["-V", "5", "-h", "127.0.0.1", "-p", String(broker.port), "-t", topics.classify, "-e", "answers/rr", "-m", "win", "-W", "5"]);
+    expect(JSON.parse(answer)).toEqual({ label: "spam", score: 0.880797, model: "constant", version: "1.2.3" });
+    await watcher.subscribe("old/answers");
+    await watcher.publish(topics.classify, '{"text":"win","replyTo":"old/answers"}');
+    expect((await watcher.next()).json.label).toBe("spam");
+    await killed.end("SIGKILL");
+    expect((await watcher.next()).text).toBe("offline");
+    const stopped = serve(...args);
+    await ready(stopped);
+    expect((await watcher.next()).text).toBe("online");
+    const { code, ms } = await stopped.end("SIGTERM");
+    expect(code).toBe(0);
+    expect(ms).toBeLessThan(2_000);
+    expect((await watcher.next()).text).toBe("offline");
+    await watcher.close();
+    await broker.kill();
+  }, 30_000);
+
+  test.each([4, 5] as const)("MQTT %s: three SIGKILLs in 600 QoS 1 requests lose none", async (protocol) => {
+    const broker = await startMosquitto(binaries);
+    const client = await TestClient.connect(broker.url, protocol);
+    await client.subscribe("answers");
+    const args = [wasm, "--broker", broker.url, "--node", "gate-1", "--protocol", String(protocol)];
+    let serving = serve(...args);
+    await ready(serving);
+    const answers = new Map<number, string>();
+    client.client.on("message", (_topic, payload) => {
+      const { id, ...answer } = JSON.parse(payload.toString()) as { id: number };
+      const text = JSON.stringify(answer);
+      expect(answers.get(id) ?? text).toBe(text);
+      answers.set(id, text);
+    });
+    for (let id = 0; id < 600; id++) {
+      void client.publish(topics.classify, JSON.stringify({ text: "win", id, replyTo: "answers" }));
+      if (id % 10 === 0) await pause(5);
+      if (id % 150 === 149 && id < 599) {
+        void serving.end("SIGKILL");
+        serving = serve(...args);
+      }
+    }
+    await until(() => answers.size === 600, 20_000);
+    expect((await serving.end("SIGTERM")).code).toBe(0);
+    await client.close();
+    await broker.kill();
+  }, 60_000);
+});
