@@ -120,3 +120,15 @@ export const OPTIMIZER_SGD = 1;
 export const OPTIMIZER_ADAM = 2;
 /** Adam without the bias correction of its first and second moment. */
 export const OPTIMIZER_ADAM_UNCORRECTED = 3;
+
+/** Training flag. SGD: momentum looks ahead, as Nesterov's. */
+export const OPTIMIZER_NESTEROV = 1;
+/** Training flag. Embedding rows without a gradient in this step stay as they are, with their slots. */
+export const OPTIMIZER_LAZY = 2;
+/** Training flag. Keeps room for a moving average of the parameters. */
+export const OPTIMIZER_AVERAGE = 4;
+
+export const SCHEDULE_CONSTANT = 0;
+export const SCHEDULE_LINEAR = 1;
+export const SCHEDULE_COSINE = 2;
+export const SCHEDULE_INVERSE_TIME = 3;

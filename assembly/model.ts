@@ -171,15 +171,26 @@ export function readModel(address: usize, length: usize, model: Model): i32 {
   offset += header.trainingBytes;
   if (offset != <u64>length) return ERR_BAD_LENGTH;
 
+  const status = checkParts(model);
+  return status == OK ? checkWeights(model) : status;
+}
+
+/** Checks a model that was not read from a file: all but its weights. */
+export function checkModel(model: Model): i32 {
+  const status = checkHeader(model.header);
+  return status == OK ? checkParts(model) : status;
+}
+
+/** Strings, labels and layers. */
+function checkParts(model: Model): i32 {
+  const header = model.header;
   if (!utf8IsValid(model.filters, header.filterBytes) || !utf8IsValid(model.split, header.splitBytes)) return ERR_BAD_UTF8;
   if (!isPlainText(model.name, header.nameBytes) || !isPlainText(model.version, header.versionBytes)) return ERR_BAD_UTF8;
   const wordStatus = checkStrings(model.wordOffsets, model.words, header.wordCount, header.wordBytes, MAX_WORD_BYTES, ERR_BAD_VOCABULARY);
   if (wordStatus != OK) return wordStatus;
   const labelStatus = checkLabels(model);
   if (labelStatus != OK) return labelStatus;
-  const layerStatus = checkLayers(model);
-  if (layerStatus != OK) return layerStatus;
-  return checkWeights(model);
+  return checkLayers(model);
 }
 
 function checkHeader(header: Header): i32 {

@@ -1,0 +1,327 @@
+// A model in the making: tokenizer, words, labels and layers from the host, then weights
+// by training, import or from a file; at last the file. Called through train/index.ts.
+// States: begun -> described -> built (weights exist). A call out of turn gets ERR_BAD_STATE.
+//
+// Strings come through the text buffer: write UTF-8 at inputPtr(), pass its length.
+import {
+  ERR_BAD_ARGUMENT, ERR_BAD_LABELS, ERR_BAD_STATE, ERR_BAD_UTF8, ERR_BAD_VOCABULARY, ERR_LABEL_OUT_OF_RANGE, ERR_OUT_OF_MEMORY,
+  ERR_TEXT_TOO_LONG, FORM_F32, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN,
+  MAX_LABELS, MAX_LAYERS, MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_ROWS, MAX_WORD_BYTES, OK, TEXT_CAPACITY,
+} from "../abi";
+import { allocate, arenaBase, arenaRelease, claim } from "../arena";
+import { Header, Layer, Model, checkModel, layerAt, readModel } from "../model";
+import { Sequence, sequencePrepare } from "../sequence";
+import { Tokenizer, tokenizerPrepare } from "../tokenizer";
+import { utf8IsValid } from "../utf8";
+import { Dataset, addSample as keepSample, createDataset, rowsPerToken } from "./dataset";
+import { Fit, fitBegin, fitFinish as finishFit, fitText as countText } from "./fit";
+import { Growable, appendWord32, extend } from "./growable";
+import { networkInitialize } from "./initialize";
+import { network, networkBuild } from "./network";
+import { writeModel } from "./write";
+
+const STATE_NONE: u32 = 0;
+const STATE_BEGUN: u32 = 1;
+const STATE_DESCRIBED: u32 = 2; // vocabulary, labels and layers are fixed
+const STATE_BUILT: u32 = 3;     // the network has its memory
+
+let state: u32 = STATE_NONE;
+let input: usize = 0;           // u8[TEXT_CAPACITY]
+let file: usize = 0;            // the last file written
+let fit: Fit = changetype<Fit>(0);
+let wordOffsets: Growable = changetype<Growable>(0);
+let words: Growable = changetype<Growable>(0);
+let labelOffsets: Growable = changetype<Growable>(0);
+let labels: Growable = changetype<Growable>(0);
+
+/** The model that is being made; its weights are the network's parameters. */
+export let draft: Model = changetype<Model>(0);
+/** Reads texts for it. */
+export let reader: Sequence = changetype<Sequence>(0);
+/** Its training texts. */
+export let samples: Dataset = changetype<Dataset>(0);
+/** State that the opened file brought along, and its bytes; 0 = none. */
+export let openedTraining: usize = 0;
+export let openedTrainingBytes: u32 = 0;
+
+/** Begins a new model; everything before is forgotten. Returns a status. */
+export function beginModel(): i32 {
+  state = STATE_NONE;
+  arenaRelease(arenaBase());
+  const status = reserveDraft();
+  if (status != OK) return status;
+  const header = allocate(offsetof<Header>());
+  draft.layers = allocate(<usize>MAX_LAYERS * offsetof<Layer>());
+  wordOffsets = changetype<Growable>(allocate(offsetof<Growable>()));
+  words = changetype<Growable>(allocate(offsetof<Growable>()));
+  labelOffsets = changetype<Growable>(allocate(offsetof<Growable>()));
+  labels = changetype<Growable>(allocate(offsetof<Growable>()));
+  if (!header || !draft.layers || !changetype<usize>(labels)) return ERR_OUT_OF_MEMORY;
+  draft.header = changetype<Header>(header);
+  draft.header.form = FORM_F32;
+  if (!appendWord32(wordOffsets, 0) || !appendWord32(labelOffsets, 0)) return ERR_OUT_OF_MEMORY;
+  state = STATE_BEGUN;
+  return OK;
+}
+
+function reserveDraft(): i32 {
+  input = claim(TEXT_CAPACITY);
+  draft = changetype<Model>(allocate(offsetof<Model>()));
+  reader = changetype<Sequence>(allocate(offsetof<Sequence>()));
+  samples = createDataset();
+  openedTraining = 0;
+  openedTrainingBytes = 0;
+  file = 0;
+  fit = changetype<Fit>(0);
+  return input && changetype<usize>(draft) && changetype<usize>(reader) && changetype<usize>(samples) ? OK : ERR_OUT_OF_MEMORY;
+}
+
+/** Where the host writes a text or a name: u8[TEXT_CAPACITY]. */
+export function inputPtr(): usize {
+  return input;
+}
+
+/** Copies `length` input bytes into new memory; 0 when refused. */
+function keepInput(length: u32): usize {
+  const address = allocate(length);
+  if (address) memory.copy(address, input, length);
+  return address;
+}
+
+function checkName(length: u32): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  if (length > <u32>MAX_NAME_BYTES) return ERR_TEXT_TOO_LONG;
+  return utf8IsValid(input, length) ? OK : ERR_BAD_UTF8;
+}
+
+/** Flags TOKENIZER_*; tokens a text is padded or cut to; hashed n-grams, or 0, 0, 0. */
+export function setTokenizer(flags: u32, sequenceLength: u32, buckets: u32, ngramMin: u32, ngramMax: u32): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  const header = draft.header;
+  header.tokenizerFlags = flags;
+  header.sequenceLength = sequenceLength;
+  header.bucketCount = buckets;
+  header.ngramMin = ngramMin;
+  header.ngramMax = ngramMax;
+  return OK;
+}
+
+/** Shortens or lengthens what texts are padded or cut to, once the texts are known. */
+export function setSequenceLength(sequenceLength: u32): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  draft.header.sequenceLength = sequenceLength;
+  return OK;
+}
+
+export function setFilters(length: u32): i32 {
+  const status = checkName(length);
+  if (status != OK) return status;
+  draft.filters = keepInput(length);
+  draft.header.filterBytes = length;
+  return draft.filters ? OK : ERR_OUT_OF_MEMORY;
+}
+
+export function setSplit(length: u32): i32 {
+  const status = checkName(length);
+  if (status != OK) return status;
+  draft.split = keepInput(length);
+  draft.header.splitBytes = length;
+  return draft.split ? OK : ERR_OUT_OF_MEMORY;
+}
+
+export function setName(length: u32): i32 {
+  const status = checkName(length);
+  if (status != OK) return status;
+  draft.name = keepInput(length);
+  draft.header.nameBytes = length;
+  return draft.name ? OK : ERR_OUT_OF_MEMORY;
+}
+
+export function setVersion(length: u32): i32 {
+  const status = checkName(length);
+  if (status != OK) return status;
+  draft.version = keepInput(length);
+  draft.header.versionBytes = length;
+  return draft.version ? OK : ERR_OUT_OF_MEMORY;
+}
+
+function addString(offsets: Growable, strings: Growable, length: u32): i32 {
+  const target = extend(strings, length);
+  if (!target || !appendWord32(offsets, strings.bytes)) return ERR_OUT_OF_MEMORY;
+  memory.copy(target, input, length);
+  return OK;
+}
+
+/** The next word of the vocabulary, in id order from 1. */
+export function addWord(length: u32): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  if (length < 1 || length > <u32>MAX_WORD_BYTES || (wordOffsets.bytes >> 2) > <u32>MAX_ROWS) return ERR_BAD_VOCABULARY;
+  if (!utf8IsValid(input, length)) return ERR_BAD_UTF8;
+  return addString(wordOffsets, words, length);
+}
+
+/** The id that words outside the vocabulary get; 0 = they are dropped. */
+export function setUnknownId(id: u32): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  draft.header.unknownId = id;
+  return OK;
+}
+
+/** The next label, in class order. */
+export function addLabel(length: u32): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  if (length < 1 || length > <u32>MAX_LABEL_BYTES || (labelOffsets.bytes >> 2) > <u32>MAX_LABELS) return ERR_BAD_LABELS;
+  return addString(labelOffsets, labels, length);
+}
+
+/** Counts the words of a text; then fitVocabulary. The tokenizer must be set. */
+export function fitText(length: u32): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
+  if (!changetype<usize>(fit)) {
+    const header = draft.header;
+    const tokenizer = changetype<Tokenizer>(allocate(offsetof<Tokenizer>()));
+    fit = changetype<Fit>(allocate(offsetof<Fit>()));
+    if (!changetype<usize>(tokenizer) || !changetype<usize>(fit)) return ERR_OUT_OF_MEMORY;
+    let status = tokenizerPrepare(tokenizer, header.tokenizerFlags, draft.filters, header.filterBytes, draft.split, header.splitBytes, MAX_WORD_BYTES);
+    if (status == OK) status = fitBegin(fit, tokenizer);
+    if (status != OK) return status;
+  }
+  return countText(fit, input, length);
+}
+
+/**
+ * Makes the vocabulary of the texts read: words seen at least `minCount` times, ids below
+ * `numWords` (0 = all). The input's first `unknownLength` bytes name the unknown word, id 1.
+ */
+export function fitVocabulary(minCount: u32, numWords: u32, unknownLength: u32): i32 {
+  if (state != STATE_BEGUN || !changetype<usize>(fit)) return ERR_BAD_STATE;
+  const status = finishFit(fit, minCount, numWords, input, unknownLength);
+  if (status != OK) return status;
+  const offsetBytes = (fit.vocabularySize + 1) << 2;
+  wordOffsets.address = fit.vocabularyOffsets;
+  wordOffsets.bytes = offsetBytes;
+  wordOffsets.capacity = offsetBytes;
+  words.address = fit.vocabularyBytes;
+  words.bytes = load<u32>(fit.vocabularyOffsets + (<usize>fit.vocabularySize << 2));
+  words.capacity = words.bytes;
+  draft.header.unknownId = fit.unknownId;
+  return OK;
+}
+
+/** Words in the vocabulary, V without padding and buckets. */
+export function wordCount(): u32 {
+  return (wordOffsets.bytes >> 2) - 1;
+}
+
+/**
+ * Adds a layer. units: width E of an Embedding, H of an LSTM, outputs of a Dense. rows: of
+ * an Embedding, 0 = as many as vocabulary and buckets need. Widths follow from the chain.
+ */
+export function addLayer(kind: u32, flags: u32, activation: u32, units: u32, rate: f32, rows: u32): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  const index = draft.header.layerCount;
+  if (index >= <u32>MAX_LAYERS) return ERR_BAD_ARGUMENT;
+  const layer = layerAt(draft.layers, index);
+  layer.kind = kind;
+  layer.flags = flags;
+  layer.activation = activation;
+  layer.units = units;
+  layer.rate = rate;
+  layer.inputWidth = index ? layerAt(draft.layers, index - 1).outputWidth : rows ? rows : 1 + wordCount() + draft.header.bucketCount;
+  if (kind == LAYER_EMBEDDING || kind == LAYER_DENSE) layer.outputWidth = units;
+  else if (kind == LAYER_LSTM) layer.outputWidth = flags & LAYER_BIDIRECTIONAL ? 2 * units : units;
+  else if (kind == LAYER_POOL && flags & LAYER_POOL_MAX && flags & LAYER_POOL_MEAN) layer.outputWidth = 2 * layer.inputWidth;
+  else layer.outputWidth = layer.inputWidth;
+  draft.header.layerCount = index + 1;
+  return OK;
+}
+
+/** Fixes tokenizer, vocabulary, labels and layers; from now on texts can be read. */
+export function describeModel(): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  const header = draft.header;
+  draft.wordOffsets = wordOffsets.address;
+  draft.words = words.address;
+  header.wordCount = wordCount();
+  header.wordBytes = words.bytes;
+  draft.labelOffsets = labelOffsets.address;
+  draft.labels = labels.address;
+  header.labelCount = (labelOffsets.bytes >> 2) - 1;
+  header.labelBytes = labels.bytes;
+  const status = checkModel(draft);
+  if (status != OK) return status;
+  return describe();
+}
+
+function describe(): i32 {
+  const status = sequencePrepare(reader, draft);
+  if (status == OK) state = STATE_DESCRIBED;
+  return status;
+}
+
+/** Encodes a text and keeps it for training. */
+export function addSample(label: u32, length: u32): i32 {
+  if (state < STATE_DESCRIBED) return ERR_BAD_STATE;
+  if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
+  if (label >= draft.header.labelCount) return ERR_LABEL_OUT_OF_RANGE;
+  return keepSample(samples, draft, reader, label, input, length);
+}
+
+/**
+ * Claims parameters, gradients and the buffers of a step of at most `batch` samples (1 where
+ * nothing is trained). Weights are those of the opened file, else initialised from `seed`.
+ */
+export function buildNetwork(batch: u32, seed: u32): i32 {
+  if (state != STATE_DESCRIBED) return ERR_BAD_STATE;
+  const header = draft.header;
+  const opened = draft.weights;
+  const status = networkBuild(draft.layers, header.layerCount, batch, header.sequenceLength, rowsPerToken(draft));
+  if (status != OK) return status;
+  if (opened) memory.copy(network.parameters, opened, network.parameterBytes);
+  else networkInitialize(seed);
+  draft.weights = network.parameters;
+  state = STATE_BUILT;
+  return OK;
+}
+
+/** Makes room for a model file of `length` bytes and returns its address, 0 when refused. */
+export function reserveFile(length: u32): usize {
+  state = STATE_NONE;
+  arenaRelease(arenaBase());
+  return claim(length);
+}
+
+/** Opens the f32 file of `length` bytes at reserveFile's address to train, quantize or change it. */
+export function openFile(length: u32): i32 {
+  if (state != STATE_NONE) return ERR_BAD_STATE;
+  arenaRelease((arenaBase() + length + 15) & ~15);
+  let status = reserveDraft();
+  if (status != OK) return status;
+  status = readModel(arenaBase(), length, draft);
+  if (status != OK) return status;
+  if (draft.header.form != FORM_F32) return ERR_BAD_STATE;
+  openedTraining = draft.training;
+  openedTrainingBytes = draft.header.trainingBytes;
+  return describe();
+}
+
+/** Writes the model as a file of `form` with `trainingBytes` of state at `training`. Then filePtr(), fileBytes(). */
+export function writeFile(form: u32, training: usize, trainingBytes: u32): i32 {
+  if (state != STATE_BUILT) return ERR_BAD_STATE;
+  file = writeModel(draft, form, training, trainingBytes);
+  return file ? OK : ERR_OUT_OF_MEMORY;
+}
+
+export function filePtr(): usize {
+  return file;
+}
+
+export function fileBytes(): u32 {
+  return file ? changetype<Header>(file).fileBytes : 0;
+}
+
+/** True once weights exist. */
+export function isBuilt(): bool {
+  return state == STATE_BUILT;
+}

@@ -1,0 +1,146 @@
+// Labelled texts in memory, encoded once: (text, label) -> tokens, each with its embedding
+// rows; then batch by batch into the network's input. Called by run.ts and builder.ts.
+//
+//   labels u32[N] | tokenEnds u32[N] | rowEnds u32[tokens] | rows u32[...]
+//
+// A token's vector is the mean of its rows: one row for a known word, one per hashed
+// n-gram for another. Padding is row 0.
+import { ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_PAD_POST } from "../abi";
+import { allocate } from "../arena";
+import { Model, layerAt } from "../model";
+import { ngramRows } from "../ngram";
+import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../sequence";
+import { Growable, appendWord32, extend } from "./growable";
+import { network, networkRandom } from "./network";
+import { randomUniform } from "./random";
+
+@unmanaged
+export class Dataset {
+  count: u32;        // N
+  labels: Growable;
+  tokenEnds: Growable;
+  rowEnds: Growable;
+  rows: Growable;
+}
+
+/** An empty data set in new memory; null when memory is refused. */
+export function createDataset(): Dataset {
+  const self = changetype<Dataset>(allocate(offsetof<Dataset>()));
+  if (!changetype<usize>(self)) return self;
+  self.labels = changetype<Growable>(allocate(offsetof<Growable>()));
+  self.tokenEnds = changetype<Growable>(allocate(offsetof<Growable>()));
+  self.rowEnds = changetype<Growable>(allocate(offsetof<Growable>()));
+  self.rows = changetype<Growable>(allocate(offsetof<Growable>()));
+  const complete = changetype<usize>(self.labels) && changetype<usize>(self.tokenEnds) && changetype<usize>(self.rowEnds) && changetype<usize>(self.rows);
+  return complete ? self : changetype<Dataset>(0);
+}
+
+/** Encodes a text and keeps it under `label`. Returns a status. */
+export function addSample(self: Dataset, model: Model, sequence: Sequence, label: u32, text: usize, length: u32): i32 {
+  sequenceRead(sequence, model, text, length);
+  for (let t: u32 = 0; t < sequence.tokens; t++) {
+    const count = tokenRowCount(sequence, t);
+    const target = extend(self.rows, count << 2);
+    if (!target) return ERR_OUT_OF_MEMORY;
+    memory.copy(target, tokenRows(sequence, t), <usize>count << 2);
+    if (!appendWord32(self.rowEnds, self.rows.bytes >> 2)) return ERR_OUT_OF_MEMORY;
+  }
+  if (!appendWord32(self.labels, label) || !appendWord32(self.tokenEnds, self.rowEnds.bytes >> 2)) return ERR_OUT_OF_MEMORY;
+  self.count++;
+  return OK;
+}
+
+// @ts-ignore: decorator
+@inline
+function item(array: Growable, index: u32): u32 {
+  return load<u32>(array.address + (<usize>index << 2));
+}
+
+export function sampleLabel(self: Dataset, sample: u32): u32 {
+  return item(self.labels, sample);
+}
+
+// @ts-ignore: decorator
+@inline
+function firstToken(self: Dataset, sample: u32): u32 {
+  return sample ? item(self.tokenEnds, sample - 1) : 0;
+}
+
+export function sampleTokens(self: Dataset, sample: u32): u32 {
+  return item(self.tokenEnds, sample) - firstToken(self, sample);
+}
+
+/**
+ * Writes the samples order[0 ... count - 1] as the network's batch: rows of each step
+ * and one-hot targets (one output unit: 0 or 1). With `wordDropout` > 0 each known word
+ * is, with that probability, hidden: read as its n-grams, or as the unknown word, so
+ * that the network meets in training what it will meet in use. Returns the steps T.
+ */
+export function fillBatch(self: Dataset, model: Model, order: usize, count: u32, wordDropout: f32): u32 {
+  const header = model.header;
+  const isMasked = (layerAt(model.layers, 0).flags & LAYER_MASK_ZERO) != 0;
+  const padsBehind = (header.tokenizerFlags & TOKENIZER_PAD_POST) != 0;
+  let steps: u32 = isMasked ? 1 : header.sequenceLength;
+  if (isMasked) {
+    for (let b: u32 = 0; b < count; b++) steps = max(steps, sampleTokens(self, load<u32>(order + (<usize>b << 2))));
+  }
+  let offset = network.rowOffsets;
+  let rows = network.rowIds;
+  store<u32>(offset, 0);
+  for (let b: u32 = 0; b < count; b++) {
+    const sample = load<u32>(order + (<usize>b << 2));
+    const tokens = sampleTokens(self, sample);
+    const first = firstToken(self, sample);
+    const lead = padsBehind ? 0 : steps - tokens;
+    for (let t: u32 = 0; t < steps; t++) {
+      // Before the lead t - lead wraps to a huge number, so one comparison serves both ends.
+      if (t - lead >= tokens) {
+        store<u32>(rows, 0);
+        rows += 4;
+      } else rows = fillToken(self, model, first + t - lead, wordDropout, rows);
+      offset += 4;
+      store<u32>(offset, <u32>(rows - network.rowIds) >> 2);
+    }
+    fillTarget(b, sampleLabel(self, sample));
+  }
+  return steps;
+}
+
+/** Writes the rows of one token and returns the address behind them. */
+function fillToken(self: Dataset, model: Model, token: u32, wordDropout: f32, target: usize): usize {
+  const first = token ? item(self.rowEnds, token - 1) : 0;
+  const count = item(self.rowEnds, token) - first;
+  const row = item(self.rows, first);
+  const header = model.header;
+  if (wordDropout > 0 && count == 1 && row <= header.wordCount && row != header.unknownId && randomUniform(networkRandom()) < wordDropout) {
+    if (header.bucketCount) {
+      const offset = model.wordOffsets + (<usize>(row - 1) << 2);
+      const word = model.words + load<u32>(offset);
+      const firstBucket = layerAt(model.layers, 0).inputWidth - header.bucketCount;
+      const found = ngramRows(word, load<u32>(offset, 4) - load<u32>(offset), header.ngramMin, header.ngramMax, header.bucketCount, firstBucket, target);
+      if (found) return target + (<usize>found << 2);
+    } else {
+      store<u32>(target, header.unknownId);
+      return target + 4;
+    }
+  }
+  const bytes = <usize>count << 2;
+  memory.copy(target, self.rows.address + (<usize>first << 2), bytes);
+  return target + bytes;
+}
+
+function fillTarget(index: u32, label: u32): void {
+  const outputs = network.outputs;
+  const target = network.targets + (<usize>(index * outputs) << 2);
+  if (outputs == 1) {
+    store<f32>(target, <f32>label);
+    return;
+  }
+  memory.fill(target, 0, <usize>outputs << 2);
+  store<f32>(target + (<usize>label << 2), 1);
+}
+
+/** Rows that a token can have: what the network must make room for. */
+export function rowsPerToken(model: Model): u32 {
+  return model.header.bucketCount ? MAX_NGRAMS_PER_WORD : 1;
+}

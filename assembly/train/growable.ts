@@ -1,0 +1,40 @@
+// A block that grows while it is filled: appended bytes stay in order, the address may
+// move. Called by builder.ts and dataset.ts before a training, never in a step.
+import { claim } from "../arena";
+
+@unmanaged
+export class Growable {
+  address: usize;
+  bytes: u32;      // filled
+  capacity: u32;
+}
+
+const FIRST_CAPACITY: u32 = 4096;
+const MAX_CAPACITY: u32 = 0x40000000;
+
+/** Makes room for `count` more bytes and returns where they go; 0 when memory is refused. */
+export function extend(self: Growable, count: u32): usize {
+  if (count > MAX_CAPACITY - self.bytes) return 0;
+  const needed = self.bytes + count;
+  if (needed > self.capacity) {
+    let capacity = max(self.capacity, FIRST_CAPACITY);
+    while (capacity < needed) capacity <<= 1;
+    // The old block stays behind: others may lie above it in the arena.
+    const moved = claim(capacity);
+    if (!moved) return 0;
+    memory.copy(moved, self.address, self.bytes);
+    self.address = moved;
+    self.capacity = capacity;
+  }
+  const target = self.address + self.bytes;
+  self.bytes = needed;
+  return target;
+}
+
+/** Appends one u32; false when memory is refused. */
+export function appendWord32(self: Growable, value: u32): bool {
+  const target = extend(self, 4);
+  if (!target) return false;
+  store<u32>(target, value);
+  return true;
+}

@@ -1,0 +1,18 @@
+// The trainer's public exports, for the host: build a model, train it, write its file.
+// Every export that can fail returns OK or an ERR_* code of abi.ts.
+import { ABI_VERSION } from "../abi";
+
+export {
+  beginModel, inputPtr, setTokenizer, setSequenceLength, setFilters, setSplit, setName, setVersion, addWord, setUnknownId, addLabel,
+  fitText, fitVocabulary, wordCount, addLayer, describeModel, addSample, buildNetwork, reserveFile, openFile, filePtr, fileBytes,
+} from "./builder";
+export { networkTensorCount as tensorCount, networkTensorPtr as tensorPtr, networkTensorLength as tensorLength } from "./network";
+export {
+  trainingSettings, trainingPlan, addValidation, startTraining, resumeTraining, epochsLeft, batchesLeft, beginEpoch, trainBatch, endEpoch,
+  meanLoss, accuracy, validate, writeFile,
+} from "./run";
+
+/** The contract that this module was built for; the host compares it with its own. */
+export function abiVersion(): i32 {
+  return ABI_VERSION;
+}

@@ -1,0 +1,68 @@
+// Post-training quantization: f32 tensors -> int8 rows, one f32 scale a row.
+// Symmetric, per output row (an embedding row, or all weights into one unit), so a
+// single outlier costs only its own row. Called by write.ts; reads f32 in Keras' layout.
+import { LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
+import { Layer, directions, padded } from "../model";
+
+/** Largest magnitude of an int8 weight: symmetric, so -128 is not used. */
+const INT8_MAX: f32 = 127.0;
+
+/**
+ * Quantizes one matrix to s8 (rows, columns) at `to`, then f32 scales[rows], each part
+ * padded to 16. The source is (rows, columns), or (columns, rows) when isTransposed.
+ * q = round(w / scale), scale = max|w| / 127; a row of zeros gets the scale 1.
+ * Returns the address behind it.
+ */
+export function quantizeMatrix(from: usize, rows: u32, columns: u32, isTransposed: bool, to: usize): usize {
+  const rowStride = <usize>(isTransposed ? <u32>1 : columns) << 2;
+  const columnStride = <usize>(isTransposed ? rows : <u32>1) << 2;
+  const scales = to + <usize>padded(<u64>rows * columns);
+  for (let r: u32 = 0; r < rows; r++) {
+    const row = from + <usize>r * rowStride;
+    let largest: f32 = 0;
+    for (let c: u32 = 0; c < columns; c++) largest = max<f32>(largest, abs<f32>(load<f32>(row + <usize>c * columnStride)));
+    // A scale must stay a normal number: weights below 127 times the smallest one vanish.
+    const scale: f32 = largest > 1e-30 ? largest / INT8_MAX : 1;
+    for (let c: u32 = 0; c < columns; c++) {
+      store<i8>(to + <usize>r * columns + c, quantizeWeight(load<f32>(row + <usize>c * columnStride), scale));
+    }
+    store<f32>(scales + (<usize>r << 2), scale);
+  }
+  return scales + <usize>padded(<u64>rows << 2);
+}
+
+/** Nearest multiple of `scale`, ties to even, as its s8 factor. */
+export function quantizeWeight(weight: f32, scale: f32): i8 {
+  return <i8>min<f32>(INT8_MAX, max<f32>(-INT8_MAX, nearest<f32>(weight / scale)));
+}
+
+/**
+ * Quantizes all tensors of a layer from `from` (f32, each tensor padded to 16) to `to`
+ * in the order of FORMAT.md; returns the address behind them. Biases stay f32.
+ */
+export function quantizeLayer(layer: Layer, from: usize, to: usize): usize {
+  const inputs = layer.inputWidth;
+  const units = layer.units;
+  if (layer.kind == LAYER_EMBEDDING) return quantizeMatrix(from, inputs, units, false, to);
+  if (layer.kind == LAYER_LSTM) {
+    for (let d: u32 = 0, count = directions(layer); d < count; d++) {
+      to = quantizeMatrix(from, 4 * units, inputs, true, to);
+      from += <usize>padded(<u64>16 * units * inputs);
+      to = quantizeMatrix(from, 4 * units, units, true, to);
+      from += <usize>padded(<u64>16 * units * units);
+      to = copyBias(from, 4 * units, to);
+      from += <usize>padded(<u64>16 * units);
+    }
+    return to;
+  }
+  if (layer.kind == LAYER_DENSE) {
+    to = quantizeMatrix(from, units, inputs, true, to);
+    return copyBias(from + <usize>padded(<u64>4 * units * inputs), units, to);
+  }
+  return to;
+}
+
+function copyBias(from: usize, length: u32, to: usize): usize {
+  memory.copy(to, from, <usize>length << 2);
+  return to + <usize>padded(<u64>length << 2);
+}

@@ -1,0 +1,355 @@
+// A training run: settings -> epochs of batches -> trained weights, with validation and
+// with everything in one saved block, so that a resumed run gives the same bits as one
+// that never stopped. Called through train/index.ts; the host only counts and prints.
+//
+//   describeModel -> addSample ... -> startTraining(…) or resumeTraining()
+//     -> while epochsLeft(): beginEpoch(), trainBatch() until batchesLeft() is 0, endEpoch()
+//
+// Saved state: | Settings 128 | TrainingState 64 | parameters, slot 0, slot 1, average |
+// as step.ts lists its blocks. The file's weights are those to use, so the averaged ones
+// where an average is kept.
+import {
+  ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_LABEL_OUT_OF_RANGE, ERR_NO_SAMPLES, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORM_F32,
+  LAYER_MASK_ZERO, OK, OPTIMIZER_AVERAGE, SCHEDULE_INVERSE_TIME, TEXT_CAPACITY,
+} from "../abi";
+import { allocate } from "../arena";
+import { isFinite32, layerAt } from "../model";
+import { networkBatch } from "./batch";
+import {
+  buildNetwork, draft, inputPtr, isBuilt, openedTraining, openedTrainingBytes, reader, samples, writeFile as writeForm,
+} from "./builder";
+import { Dataset, addSample, createDataset, fillBatch, sampleLabel, sampleTokens } from "./dataset";
+import { lastStage, network, networkRandom } from "./network";
+import { shuffle } from "./random";
+import { learningRateAt } from "./schedule";
+import {
+  networkAverage, networkForward, networkLoss, networkLossValue, networkRestored, networkStateBytes, networkStateCount, networkStatePtr, networkStep,
+  networkSwapAverage, networkTrainWith,
+} from "./step";
+
+/** What a run is told, and how far it is; 128 bytes of a training form. */
+@unmanaged
+export class Settings {
+  loss: u32;             // LOSS_*
+  optimizer: u32;        // OPTIMIZER_*
+  optimizerFlags: u32;   // OPTIMIZER_NESTEROV ...
+  schedule: u32;         // SCHEDULE_*
+  beta1: f64;            // SGD: momentum
+  beta2: f64;
+  epsilon: f32;
+  clipNorm: f32;         // 0 = gradients are not clipped
+  weightDecay: f32;
+  learningRate: f32;
+  warmup: f32;           // share of all steps
+  decay: f32;            // inverse time: rate a step
+  labelSmoothing: f32;
+  wordDropout: f32;
+  averageDecay: f32;
+  isBalanced: u32;       // classes weigh the same, however many samples they have
+  epochs: u32;
+  batch: u32;
+  seed: u32;
+  epochsDone: u32;
+  sampleCount: u32;      // the run's data set, to notice another one
+  rowCount: u32;
+  reserved0: u32;
+  reserved1: u32;
+  reserved2: u32;
+  reserved3: u32;
+  reserved4: u32;
+  reserved5: u32;
+  reserved6: u32;
+  reserved7: u32;
+}
+
+/** Batches whose samples are sorted by length together, so that little is padded. */
+const SORTED_BATCHES: u32 = 32;
+
+let settings: Settings = changetype<Settings>(0);
+let validation: Dataset = changetype<Dataset>(0);
+let order: usize = 0;           // u32[N], this epoch's samples
+let sorted: usize = 0;          // u32[max(N, batch)], scratch of the sort and of validation
+let lengthCounts: usize = 0;    // u32[T + 2]
+let batchOrder: usize = 0;      // u32[batches]
+let classWeights: usize = 0;    // f32[labelCount]
+let batchCount: u32 = 0;
+let nextBatch: u32 = 0;
+let lossSum: f64 = 0;
+let correct: u32 = 0;
+let seen: u32 = 0;
+
+/** The settings of the next run, to be written before startTraining. */
+export function trainingSettings(
+  loss: u32, optimizer: u32, optimizerFlags: u32, beta1: f64, beta2: f64, epsilon: f32, learningRate: f32, clipNorm: f32, weightDecay: f32,
+): i32 {
+  settings = changetype<Settings>(allocate(offsetof<Settings>()));
+  if (!changetype<usize>(settings)) return ERR_OUT_OF_MEMORY;
+  settings.loss = loss;
+  settings.optimizer = optimizer;
+  settings.optimizerFlags = optimizerFlags;
+  settings.beta1 = beta1;
+  settings.beta2 = beta2;
+  settings.epsilon = epsilon;
+  settings.learningRate = learningRate;
+  settings.clipNorm = clipNorm;
+  settings.weightDecay = weightDecay;
+  return OK;
+}
+
+/** Second half of the settings: schedule and regularisation. */
+export function trainingPlan(
+  schedule: u32, warmup: f32, decay: f32, labelSmoothing: f32, wordDropout: f32, averageDecay: f32, isBalanced: bool, epochs: u32, batch: u32, seed: u32,
+): i32 {
+  if (!changetype<usize>(settings)) return ERR_BAD_STATE;
+  settings.schedule = schedule;
+  settings.warmup = warmup;
+  settings.decay = decay;
+  settings.labelSmoothing = labelSmoothing;
+  settings.wordDropout = wordDropout;
+  settings.averageDecay = averageDecay;
+  settings.isBalanced = isBalanced ? 1 : 0;
+  settings.epochs = epochs;
+  settings.batch = batch;
+  settings.seed = seed;
+  return OK;
+}
+
+/** Encodes a text that is only validated on. */
+export function addValidation(label: u32, length: u32): i32 {
+  if (!changetype<usize>(reader)) return ERR_BAD_STATE;
+  if (!changetype<usize>(validation)) validation = createDataset();
+  if (!changetype<usize>(validation)) return ERR_OUT_OF_MEMORY;
+  if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
+  if (label >= draft.header.labelCount) return ERR_LABEL_OUT_OF_RANGE;
+  return addSample(validation, draft, reader, label, inputPtr(), length);
+}
+
+/** Builds the network and starts the run of the settings on the samples. */
+export function startTraining(): i32 {
+  if (!changetype<usize>(settings)) return ERR_BAD_STATE;
+  settings.epochsDone = 0;
+  settings.sampleCount = samples.count;
+  settings.rowCount = samples.rows.bytes >> 2;
+  return prepareRun();
+}
+
+/** Continues the run of an opened training form on the same samples. */
+export function resumeTraining(): i32 {
+  if (!openedTraining || openedTrainingBytes < <u32>offsetof<Settings>()) return ERR_BAD_STATE;
+  settings = changetype<Settings>(openedTraining);
+  if (settings.sampleCount != samples.count || settings.rowCount != samples.rows.bytes >> 2) return ERR_BAD_TRAINING;
+  const status = prepareRun();
+  if (status != OK) return status;
+  let bytes = <usize>offsetof<Settings>();
+  for (let i: u32 = 0; i < networkStateCount(); i++) bytes += networkStateBytes(i);
+  if (bytes != <usize>openedTrainingBytes) return ERR_BAD_TRAINING;
+  let from = openedTraining + offsetof<Settings>();
+  for (let i: u32 = 0; i < networkStateCount(); i++) {
+    if (i > 0 && !isFinite32(from, from + networkStateBytes(i))) return ERR_BAD_TRAINING;
+    memory.copy(networkStatePtr(i), from, networkStateBytes(i));
+    from += networkStateBytes(i);
+  }
+  if (network.state.isSwapped) return ERR_BAD_TRAINING;
+  networkRestored();
+  return OK;
+}
+
+function prepareRun(): i32 {
+  if (samples.count == 0) return ERR_NO_SAMPLES;
+  if (!settingsAreLegal()) return ERR_BAD_ARGUMENT;
+  let status = buildNetwork(settings.batch, settings.seed);
+  if (status != OK) return status;
+  status = networkTrainWith(settings.loss, settings.labelSmoothing, settings.optimizer, settings.optimizerFlags, settings.beta1, settings.beta2,
+    settings.epsilon, settings.clipNorm, settings.weightDecay);
+  if (status != OK) return status;
+  batchCount = (samples.count + settings.batch - 1) / settings.batch;
+  order = allocate(<usize>samples.count << 2);
+  sorted = allocate(<usize>max(samples.count, settings.batch) << 2);
+  lengthCounts = allocate((<usize>draft.header.sequenceLength + 2) << 2);
+  batchOrder = allocate(<usize>batchCount << 2);
+  classWeights = allocate(<usize>draft.header.labelCount << 2);
+  if (!order || !sorted || !lengthCounts || !batchOrder || !classWeights) return ERR_OUT_OF_MEMORY;
+  weighClasses();
+  return OK;
+}
+
+function settingsAreLegal(): bool {
+  return settings.epochs >= 1 && settings.epochs <= 100000 && settings.epochsDone <= settings.epochs
+    && settings.schedule <= <u32>SCHEDULE_INVERSE_TIME
+    && settings.learningRate > 0 && settings.learningRate < 1e6
+    && settings.warmup >= 0 && settings.warmup < 1 && settings.decay >= 0 && settings.decay < 1e6
+    && settings.wordDropout >= 0 && settings.wordDropout < 1
+    && settings.averageDecay >= 0 && settings.averageDecay < 1
+    && (settings.averageDecay > 0) == ((settings.optimizerFlags & OPTIMIZER_AVERAGE) != 0);
+}
+
+/** Balanced: N / (K n_k), as scikit-learn's class_weight="balanced"; else 1. */
+function weighClasses(): void {
+  const classes = draft.header.labelCount;
+  for (let k: u32 = 0; k < classes; k++) {
+    let count: u32 = 0;
+    for (let i: u32 = 0; i < samples.count; i++) if (sampleLabel(samples, i) == k) count++;
+    const weight = settings.isBalanced && count ? <f32>samples.count / (<f32>classes * <f32>count) : <f32>1;
+    store<f32>(classWeights + (<usize>k << 2), weight);
+  }
+}
+
+export function epochsLeft(): u32 {
+  return isBuilt() ? settings.epochs - settings.epochsDone : 0;
+}
+
+export function batchesLeft(): u32 {
+  return batchCount - nextBatch;
+}
+
+/** Shuffles the samples and forms this epoch's batches. */
+export function beginEpoch(): i32 {
+  if (!isBuilt() || epochsLeft() == 0) return ERR_BAD_STATE;
+  const random = networkRandom();
+  for (let i: u32 = 0; i < samples.count; i++) store<u32>(order + (<usize>i << 2), i);
+  shuffle(random, order, samples.count);
+  for (let i: u32 = 0; i < batchCount; i++) store<u32>(batchOrder + (<usize>i << 2), i);
+  if (layerAt(draft.layers, 0).flags & LAYER_MASK_ZERO) {
+    const window = SORTED_BATCHES * settings.batch;
+    for (let i: u32 = 0; i < samples.count; i += window) sortByLength(order + (<usize>i << 2), min(window, samples.count - i));
+    shuffle(random, batchOrder, batchCount);
+  }
+  nextBatch = 0;
+  lossSum = 0;
+  correct = 0;
+  seen = 0;
+  return OK;
+}
+
+/** Sorts u32[count] sample numbers by their token count: a counting sort, so it is stable. */
+function sortByLength(from: usize, count: u32): void {
+  const lengths = draft.header.sequenceLength + 1;
+  memory.fill(lengthCounts, 0, (<usize>lengths + 1) << 2);
+  for (let i: u32 = 0; i < count; i++) {
+    const slot = lengthCounts + (<usize>(sampleTokens(samples, load<u32>(from + (<usize>i << 2))) + 1) << 2);
+    store<u32>(slot, load<u32>(slot) + 1);
+  }
+  for (let l: u32 = 0; l < lengths; l++) {
+    const slot = lengthCounts + (<usize>l << 2);
+    store<u32>(slot, load<u32>(slot) + load<u32>(slot, 4), 4);
+  }
+  for (let i: u32 = 0; i < count; i++) {
+    const sample = load<u32>(from + (<usize>i << 2));
+    const slot = lengthCounts + (<usize>sampleTokens(samples, sample) << 2);
+    const place = load<u32>(slot);
+    store<u32>(slot, place + 1);
+    store<u32>(sorted + (<usize>place << 2), sample);
+  }
+  memory.copy(from, sorted, <usize>count << 2);
+}
+
+/** Trains on the epoch's next batch. Returns a status. */
+export function trainBatch(): i32 {
+  if (nextBatch >= batchCount) return ERR_BAD_STATE;
+  const batch = load<u32>(batchOrder + (<usize>nextBatch << 2));
+  const first = batch * settings.batch;
+  const count = min(settings.batch, samples.count - first);
+  const from = order + (<usize>first << 2);
+  const steps = fillBatch(samples, draft, from, count, settings.wordDropout);
+  let status = networkBatch(count, steps);
+  if (status != OK) return status;
+  if (settings.isBalanced) {
+    for (let b: u32 = 0; b < count; b++) {
+      const label = sampleLabel(samples, load<u32>(from + (<usize>b << 2)));
+      store<f32>(network.sampleWeights + (<usize>b << 2), load<f32>(classWeights + (<usize>label << 2)));
+    }
+  }
+  const step = settings.epochsDone * batchCount + nextBatch;
+  const rate = learningRateAt(settings.schedule, settings.learningRate, settings.warmup, settings.decay, step, settings.epochs * batchCount);
+  status = networkStep(rate);
+  if (status != OK) return status;
+  if (settings.averageDecay > 0) {
+    status = networkAverage(settings.averageDecay);
+    if (status != OK) return status;
+  }
+  lossSum += <f64>networkLossValue() * <f64>count;
+  countCorrect(samples, from, count);
+  nextBatch++;
+  return OK;
+}
+
+/** Counts the samples of the last forward pass whose label has the largest score. */
+function countCorrect(data: Dataset, from: usize, count: u32): void {
+  const stage = lastStage();
+  const outputs = network.outputs;
+  seen += count;
+  for (let b: u32 = 0; b < count; b++) {
+    const scores = stage.output + (<usize>(b * stage.stride) << 2);
+    let best: u32 = 0;
+    if (outputs == 1) best = load<f32>(scores) > 0.5 ? 1 : 0;
+    else {
+      for (let k: u32 = 1; k < outputs; k++) {
+        if (load<f32>(scores + (<usize>k << 2)) > load<f32>(scores + (<usize>best << 2))) best = k;
+      }
+    }
+    if (best == sampleLabel(data, load<u32>(from + (<usize>b << 2)))) correct++;
+  }
+}
+
+/** Closes the epoch once all its batches are done. */
+export function endEpoch(): i32 {
+  if (nextBatch != batchCount) return ERR_BAD_STATE;
+  settings.epochsDone++;
+  return OK;
+}
+
+/** Mean loss of the samples seen in this epoch, or of the last validation. */
+export function meanLoss(): f64 {
+  return seen ? lossSum / <f64>seen : 0;
+}
+
+/** Share of the samples seen in this epoch, or of the last validation, that were right. */
+export function accuracy(): f64 {
+  return seen ? <f64>correct / <f64>seen : 0;
+}
+
+/** Forward passes over the validation texts; then meanLoss() and accuracy() speak of them. */
+export function validate(): i32 {
+  if (!isBuilt() || !changetype<usize>(validation)) return ERR_NO_SAMPLES;
+  lossSum = 0;
+  correct = 0;
+  seen = 0;
+  const swaps = settings.averageDecay > 0;
+  let status: i32 = swaps ? networkSwapAverage() : OK;
+  for (let first: u32 = 0; first < validation.count && status == OK; first += settings.batch) {
+    const count = min(settings.batch, validation.count - first);
+    for (let i: u32 = 0; i < count; i++) store<u32>(sorted + (<usize>i << 2), first + i);
+    status = networkBatch(count, fillBatch(validation, draft, sorted, count, 0));
+    if (status == OK) status = networkForward(false);
+    if (status != OK) break;
+    lossSum += <f64>networkLoss() * <f64>count;
+    countCorrect(validation, sorted, count);
+  }
+  if (swaps && network.state.isSwapped) networkSwapAverage();
+  return status;
+}
+
+/** Writes the model's file: with `isResumable` the f32 form that resumeTraining can continue. */
+export function writeFile(form: u32, isResumable: bool): i32 {
+  const keepsState = isResumable && networkStateCount() > 0;
+  const swaps = networkStateCount() > 0 && settings.averageDecay > 0 && network.state.averages > 0;
+  let training: usize = 0;
+  let bytes: usize = 0;
+  if (keepsState) {
+    if (form != FORM_F32) return ERR_BAD_ARGUMENT;
+    bytes = offsetof<Settings>();
+    for (let i: u32 = 0; i < networkStateCount(); i++) bytes += networkStateBytes(i);
+    training = allocate(bytes);
+    if (!training) return ERR_OUT_OF_MEMORY;
+    memory.copy(training, changetype<usize>(settings), offsetof<Settings>());
+    let to = training + offsetof<Settings>();
+    for (let i: u32 = 0; i < networkStateCount(); i++) {
+      memory.copy(to, networkStatePtr(i), networkStateBytes(i));
+      to += networkStateBytes(i);
+    }
+  }
+  if (swaps) networkSwapAverage();
+  const status = writeForm(form, training, <u32>bytes);
+  if (swaps) networkSwapAverage();
+  return status;
+}

@@ -1,0 +1,30 @@
+// Learning rate of a step: base rate, schedule, step -> f32. Called by run.ts.
+import { SCHEDULE_COSINE, SCHEDULE_INVERSE_TIME, SCHEDULE_LINEAR } from "../abi";
+
+/**
+ * Rate of step `step` of `steps`, counted from 0. The first `warmup` share of the steps
+ * climbs linearly to `base`; with p in [0, 1) the share of the rest that is done, then
+ *   constant      base
+ *   linear        base (1 - p)
+ *   cosine        base (1 + cos(pi p)) / 2
+ *   inverse time  base / (1 + decay step), Keras' InverseTimeDecay of rate `decay` a step
+ */
+export function learningRateAt(schedule: u32, base: f32, warmup: f32, decay: f32, step: u32, steps: u32): f32 {
+  const climb = <u32>(warmup * <f32>steps);
+  if (step < climb) return base * <f32>(step + 1) / <f32>climb;
+  if (schedule == SCHEDULE_INVERSE_TIME) return base / (<f32>1 + decay * <f32>step);
+  const p = <f32>(step - climb) / <f32>(steps - climb);
+  if (schedule == SCHEDULE_LINEAR) return base * (<f32>1 - p);
+  if (schedule == SCHEDULE_COSINE) {
+    const s = sinOfQuarter(p);
+    return base * (<f32>1 - s * s);
+  }
+  return base;
+}
+
+/** sin(pi p / 2) for p in [0, 1]; error below 4e-6: the Taylor polynomial of degree 9. */
+function sinOfQuarter(p: f32): f32 {
+  const x = p * <f32>1.5707963267948966;
+  const x2 = x * x;
+  return x * (<f32>1 - x2 * (<f32>0.16666667 - x2 * (<f32>8.3333333e-3 - x2 * (<f32>1.9841270e-4 - x2 * <f32>2.7557319e-6))));
+}

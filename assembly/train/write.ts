@@ -1,0 +1,62 @@
+// Model in memory -> model file: the one writer of the format that model.ts reads.
+// Parts follow one another padded with zeros to 16; see FORMAT.md. Called by builder.ts.
+import { FORM_F32, FORMAT_MAGIC, FORMAT_VERSION } from "../abi";
+import { allocate } from "../arena";
+import { Header, Layer, Model, crc32, layerAt, layerBytes, padded } from "../model";
+import { quantizeLayer } from "./quantize";
+
+/**
+ * Writes `model`, whose weights are f32 in Keras' layout, as a file of `form` into new
+ * memory. `training` bytes of state follow when the form is f32. Returns the address,
+ * 0 when memory is refused; header.fileBytes tells the length.
+ */
+export function writeModel(model: Model, form: u32, training: usize, trainingBytes: u32): usize {
+  const header = model.header;
+  let weightBytes: u64 = 0;
+  for (let i: u32 = 0; i < header.layerCount; i++) weightBytes += layerBytes(form, layerAt(model.layers, i));
+  const bytes = <u64>offsetof<Header>() + padded(header.filterBytes) + padded(header.splitBytes) + padded(header.nameBytes)
+    + padded(header.versionBytes) + padded((<u64>header.wordCount + 1) * 4) + padded(header.wordBytes)
+    + padded((<u64>header.labelCount + 1) * 4) + padded(header.labelBytes) + <u64>header.layerCount * offsetof<Layer>()
+    + weightBytes + trainingBytes;
+  if (bytes > 0x7fffff00) return 0;
+  const file = allocate(<usize>bytes);
+  if (!file) return 0;
+
+  memory.copy(file, changetype<usize>(header), offsetof<Header>());
+  const written = changetype<Header>(file);
+  written.magic = FORMAT_MAGIC;
+  written.version = FORMAT_VERSION;
+  written.fileBytes = <u32>bytes;
+  written.form = form;
+  written.weightBytes = <u32>weightBytes;
+  written.trainingBytes = trainingBytes;
+
+  let to = file + offsetof<Header>();
+  to = copyPart(model.filters, header.filterBytes, to);
+  to = copyPart(model.split, header.splitBytes, to);
+  to = copyPart(model.name, header.nameBytes, to);
+  to = copyPart(model.version, header.versionBytes, to);
+  to = copyPart(model.wordOffsets, (header.wordCount + 1) << 2, to);
+  to = copyPart(model.words, header.wordBytes, to);
+  to = copyPart(model.labelOffsets, (header.labelCount + 1) << 2, to);
+  to = copyPart(model.labels, header.labelBytes, to);
+  to = copyPart(model.layers, header.layerCount * <u32>offsetof<Layer>(), to);
+  if (form == FORM_F32) to = copyPart(model.weights, <u32>weightBytes, to);
+  else {
+    let from = model.weights;
+    for (let i: u32 = 0; i < header.layerCount; i++) {
+      const layer = layerAt(model.layers, i);
+      to = quantizeLayer(layer, from, to);
+      from += <usize>layerBytes(FORM_F32, layer);
+    }
+  }
+  copyPart(training, trainingBytes, to);
+  const covered = offsetof<Header>("form");
+  written.checksum = crc32(file + covered, <usize>bytes - covered);
+  return file;
+}
+
+function copyPart(from: usize, bytes: u32, to: usize): usize {
+  memory.copy(to, from, bytes);
+  return to + <usize>padded(bytes);
+}

@@ -1,0 +1,287 @@
+// The trainer in this process: the only file that touches trainer.wasm and its memory.
+// Builds a model from parts (import), from texts (training) or from a file, and gives
+// its bytes. All arithmetic is in the module; here bytes are copied and statuses read.
+import { readFile } from "node:fs/promises";
+import { instantiate } from "@assemblyscript/loader";
+import * as abi from "../assembly/abi.ts";
+import type { __AdaptedExports as TrainerExports } from "../build/trainer.js";
+import { artefactPath } from "./artefact.ts";
+import { EngineError, check } from "./status.ts";
+
+const encoder = new TextEncoder();
+
+/** How texts become tokens; the names are Keras'. */
+export interface TokenizerOptions {
+  lower: boolean;
+  charLevel: boolean;
+  /** Letters of scripts written without spaces are tokens of their own. */
+  splitScripts: boolean;
+  padPost: boolean;
+  truncatePost: boolean;
+  /** Tokens that a text is padded or cut to. */
+  sequenceLength: number;
+  filters: string;
+  split: string;
+  /** Embedding rows of hashed character n-grams for unknown words; 0 = none. */
+  ngramBuckets: number;
+  ngramMin: number;
+  ngramMax: number;
+}
+
+/** One layer record, in the numbers of assembly/abi.ts. */
+export interface LayerRecord {
+  kind: number;
+  flags: number;
+  activation: number;
+  units: number;
+  rate: number;
+  /** Embedding only; absent = as many as the vocabulary needs. */
+  rows?: number;
+}
+
+export type ModelForm = "training" | "f32" | "int8" | "int8-weights";
+
+const LOSSES = {
+  binary_crossentropy: abi.LOSS_BINARY_CROSSENTROPY, mean_squared_error: abi.LOSS_MEAN_SQUARED_ERROR,
+  categorical_crossentropy: abi.LOSS_CATEGORICAL_CROSSENTROPY,
+} as const;
+const OPTIMIZERS = { sgd: abi.OPTIMIZER_SGD, adam: abi.OPTIMIZER_ADAM, "adam-uncorrected": abi.OPTIMIZER_ADAM_UNCORRECTED } as const;
+const SCHEDULES = {
+  constant: abi.SCHEDULE_CONSTANT, linear: abi.SCHEDULE_LINEAR, cosine: abi.SCHEDULE_COSINE, "inverse-time": abi.SCHEDULE_INVERSE_TIME,
+} as const;
+
+/** How to train; the names are Keras' where Keras has one. */
+export interface RunOptions {
+  loss: keyof typeof LOSSES;
+  optimizer: keyof typeof OPTIMIZERS;
+  learningRate: number;
+  /** Of sgd. */
+  momentum: number;
+  nesterov: boolean;
+  /** Of adam. */
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  /** Only embedding rows of the batch are updated. */
+  lazyEmbedding: boolean;
+  /** Longest gradient, by global norm; 0 = any. */
+  clipNorm: number;
+  weightDecay: number;
+  schedule: keyof typeof SCHEDULES;
+  /** Share of all steps in which the rate climbs to learningRate. */
+  warmup: number;
+  /** Of inverse-time: rate / (1 + decay * step). */
+  decay: number;
+  labelSmoothing: number;
+  /** Share of known words that are hidden in training, so that unknown ones are met. */
+  wordDropout: number;
+  /** Moving average of the weights, which is then what is written; 0 = none. */
+  averageDecay: number;
+  /** Classes weigh the same, however many samples they have. */
+  balanced: boolean;
+  epochs: number;
+  batch: number;
+  seed: number;
+}
+
+export interface EpochFigures {
+  loss: number;
+  accuracy: number;
+}
+
+export class Trainer {
+  readonly #exports: typeof TrainerExports;
+  readonly #source: string;
+
+  private constructor(exports: typeof TrainerExports, source: string) {
+    this.#exports = exports;
+    this.#source = source;
+  }
+
+  /** A trainer with an empty model. `source` names it in errors. */
+  static async create(source = "model"): Promise<Trainer> {
+    const trainer = await Trainer.#start(source);
+    check(trainer.#exports.beginModel(), source);
+    return trainer;
+  }
+
+  /** A trainer with the model of an f32 .elb file; a training form brings its optimizer state. */
+  static async open(bytes: Uint8Array, source: string): Promise<Trainer> {
+    const trainer = await Trainer.#start(source);
+    const address = trainer.#exports.reserveFile(bytes.length);
+    if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
+    new Uint8Array(trainer.#exports.memory.buffer, address, bytes.length).set(bytes);
+    check(trainer.#exports.openFile(bytes.length), source);
+    return trainer;
+  }
+
+  static async #start(source: string): Promise<Trainer> {
+    const { exports } = await instantiate<typeof TrainerExports>(await readFile(artefactPath("trainer.wasm")), {});
+    const version = exports.abiVersion();
+    if (version !== abi.ABI_VERSION) throw new EngineError("bad_abi", `trainer.wasm speaks ABI ${version}, this edgelabel ${abi.ABI_VERSION}; build again`);
+    return new Trainer(exports as unknown as typeof TrainerExports, source);
+  }
+
+  setTokenizer(options: TokenizerOptions): void {
+    const flags = (options.lower ? abi.TOKENIZER_LOWER : 0) | (options.charLevel ? abi.TOKENIZER_CHAR_LEVEL : 0)
+      | (options.splitScripts ? abi.TOKENIZER_SPLIT_SCRIPTS : 0) | (options.padPost ? abi.TOKENIZER_PAD_POST : 0)
+      | (options.truncatePost ? abi.TOKENIZER_TRUNCATE_POST : 0);
+    const { ngramBuckets, ngramMin, ngramMax } = options;
+    this.#check(this.#exports.setTokenizer(flags, options.sequenceLength, ngramBuckets, ngramMin, ngramMax), "tokenizer");
+    this.#check(this.#exports.setFilters(this.#put(options.filters, "filters")), "filters");
+    this.#check(this.#exports.setSplit(this.#put(options.split, "separator")), "separator");
+  }
+
+  setSequenceLength(tokens: number): void {
+    this.#check(this.#exports.setSequenceLength(tokens), "sequence length");
+  }
+
+  setIdentity(name: string, version: string): void {
+    this.#check(this.#exports.setName(this.#put(name, "name")), "name");
+    this.#check(this.#exports.setVersion(this.#put(version, "version")), "version");
+  }
+
+  /** The next word, in id order from 1. */
+  addWord(word: string): void {
+    this.#check(this.#exports.addWord(this.#put(word, "word")), `word ${JSON.stringify(word)}`);
+  }
+
+  /** The id of words outside the vocabulary; 0 = they are dropped. */
+  setUnknownId(id: number): void {
+    this.#check(this.#exports.setUnknownId(id), "unknown word");
+  }
+
+  /** The next label, in class order. */
+  addLabel(label: string): void {
+    this.#check(this.#exports.addLabel(this.#put(label, "label")), `label ${JSON.stringify(label)}`);
+  }
+
+  /** Counts the words of a text; afterwards fitVocabulary makes the vocabulary. */
+  fitText(text: string | Uint8Array): void {
+    this.#check(this.#exports.fitText(this.#put(text, "text")), "text");
+  }
+
+  /** Words seen at least minCount times, ids below numWords (0 = all); unknownWord, if any, gets id 1. */
+  fitVocabulary(minCount: number, numWords: number, unknownWord: string | null): void {
+    this.#check(this.#exports.fitVocabulary(minCount, numWords, this.#put(unknownWord ?? "", "unknown word")), "vocabulary");
+  }
+
+  wordCount(): number {
+    return this.#exports.wordCount();
+  }
+
+  addLayer({ kind, flags, activation, units, rate, rows = 0 }: LayerRecord): void {
+    this.#check(this.#exports.addLayer(kind, flags, activation, units, rate, rows), "layer");
+  }
+
+  /** Fixes tokenizer, vocabulary, labels and layers. */
+  describe(): void {
+    this.#check(this.#exports.describeModel(), this.#source);
+  }
+
+  /** Describes the model if need be and makes its weights: no training, only import or writing. */
+  build(): void {
+    this.describe();
+    this.#check(this.#exports.buildNetwork(1, 1), this.#source);
+  }
+
+  /** Makes the weights of an opened file writable, without buffers for training. */
+  buildOpened(): void {
+    this.#check(this.#exports.buildNetwork(1, 1), this.#source);
+  }
+
+  /** Number of weight tensors: Keras' order. */
+  tensorCount(): number {
+    return this.#exports.tensorCount();
+  }
+
+  /** Copies a tensor in, Keras' layout. */
+  setTensor(index: number, values: Float32Array): void {
+    const length = this.#exports.tensorLength(index);
+    if (index >= this.tensorCount() || values.length !== length) {
+      throw new EngineError("bad_tensor", `${this.#source}: tensor ${index} has ${values.length} weights where ${length} belong`);
+    }
+    new Float32Array(this.#exports.memory.buffer, this.#exports.tensorPtr(index), length).set(values);
+  }
+
+  /** A copy of a tensor. */
+  tensor(index: number): Float32Array {
+    return new Float32Array(this.#exports.memory.buffer, this.#exports.tensorPtr(index), this.#exports.tensorLength(index)).slice();
+  }
+
+  /** Encodes a text and keeps it for training. */
+  addSample(label: number, text: string | Uint8Array): void {
+    this.#check(this.#exports.addSample(label, this.#put(text, "text")), "sample");
+  }
+
+  /** Encodes a text and keeps it for validate(). */
+  addValidation(label: number, text: string | Uint8Array): void {
+    this.#check(this.#exports.addValidation(label, this.#put(text, "text")), "validation sample");
+  }
+
+  /** Builds the network and starts a run on the samples. */
+  start(options: RunOptions): void {
+    const adam = options.optimizer !== "sgd";
+    const flags = (options.nesterov ? abi.OPTIMIZER_NESTEROV : 0) | (options.lazyEmbedding ? abi.OPTIMIZER_LAZY : 0)
+      | (options.averageDecay > 0 ? abi.OPTIMIZER_AVERAGE : 0);
+    this.#check(this.#exports.trainingSettings(
+      LOSSES[options.loss], OPTIMIZERS[options.optimizer], flags, adam ? options.beta1 : options.momentum, options.beta2, options.epsilon,
+      options.learningRate, options.clipNorm, options.weightDecay,
+    ), "training settings");
+    this.#check(this.#exports.trainingPlan(
+      SCHEDULES[options.schedule], options.warmup, options.decay, options.labelSmoothing, options.wordDropout, options.averageDecay,
+      options.balanced, options.epochs, options.batch, options.seed,
+    ), "training settings");
+    this.#check(this.#exports.startTraining(), "training settings");
+  }
+
+  /** Continues the run of an opened training form; the same samples must have been added. */
+  resume(): void {
+    this.#check(this.#exports.resumeTraining(), `${this.#source}: cannot be resumed on these samples`);
+  }
+
+  epochsLeft(): number {
+    return this.#exports.epochsLeft();
+  }
+
+  /** One epoch, a batch at a time: yields the number of batches still to do after each. */
+  *epoch(): Generator<number, EpochFigures> {
+    this.#check(this.#exports.beginEpoch(), "training");
+    while (this.#exports.batchesLeft() > 0) {
+      this.#check(this.#exports.trainBatch(), "training");
+      yield this.#exports.batchesLeft();
+    }
+    this.#check(this.#exports.endEpoch(), "training");
+    return this.#figures();
+  }
+
+  /** Loss and accuracy on the validation texts. */
+  validate(): EpochFigures {
+    this.#check(this.#exports.validate(), "validation");
+    return this.#figures();
+  }
+
+  #figures(): EpochFigures {
+    return { loss: this.#exports.meanLoss(), accuracy: this.#exports.accuracy() };
+  }
+
+  /** The model as an .elb file. */
+  write(form: ModelForm): Uint8Array {
+    const code = form === "int8" ? abi.FORM_INT8 : form === "int8-weights" ? abi.FORM_INT8_WEIGHTS : abi.FORM_F32;
+    this.#check(this.#exports.writeFile(code, form === "training"), this.#source);
+    return new Uint8Array(this.#exports.memory.buffer, this.#exports.filePtr(), this.#exports.fileBytes()).slice();
+  }
+
+  #check(status: number, subject: string): void {
+    check(status, subject);
+  }
+
+  /** Writes a text where the module reads it; returns its length in bytes. */
+  #put(text: string | Uint8Array, subject: string): number {
+    const bytes = typeof text === "string" ? encoder.encode(text) : text;
+    const most = subject === "text" ? abi.TEXT_CAPACITY : abi.MAX_NAME_BYTES;
+    if (bytes.length > most) throw new EngineError("text_too_long", `${subject}: ${bytes.length} bytes, but at most ${most} are allowed`);
+    new Uint8Array(this.#exports.memory.buffer, this.#exports.inputPtr(), bytes.length).set(bytes);
+    return bytes.length;
+  }
+}
