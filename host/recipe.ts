@@ -1,0 +1,179 @@
+// The default recipe: labelled texts -> trained weights. Every default of `edgelabel train`
+// stands here, with the experiment behind it in bench/recipe/. Decides what the model is
+// made of and what the run is told; the arithmetic is the trainer's.
+import * as abi from "../assembly/abi.ts";
+import { UserError } from "./errors.ts";
+import { Trainer, type EpochFigures, type RunOptions, type TokenizerOptions } from "./trainer.ts";
+
+export interface Sample {
+  label: string;
+  text: string;
+}
+
+export interface RecipeOptions extends RunOptions {
+  name: string;
+  version: string;
+  tokenizer: Omit<TokenizerOptions, "ngramMin" | "ngramMax">;
+  /** Words seen less often are left to their n-grams. */
+  minCount: number;
+  /** Keras' num_words; 0 = no limit. */
+  numWords: number;
+  oovToken: string | null;
+  embedding: number;
+  units: number;
+  bidirectional: boolean;
+  mask: boolean;
+  pooling: "last" | "max" | "mean" | "max+mean";
+  /** Of the embedding's output, element by element. */
+  embeddingDropout: number;
+  /** Before the last layer. */
+  outputDropout: number;
+  /** One unit with a sigmoid for two labels, as the Keras tutorial has it. */
+  binaryOutput: boolean;
+}
+
+/** Keras' Tokenizer filters; Python's repr of them is in its documentation. */
+export const KERAS_FILTERS = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n";
+
+export const DEFAULT_RECIPE: RecipeOptions = {
+  name: "",
+  version: "1",
+  tokenizer: {
+    lower: true, charLevel: false, splitScripts: true, padPost: false, truncatePost: false, sequenceLength: 128,
+    filters: KERAS_FILTERS, split: " ", ngramBuckets: 4096,
+  },
+  minCount: 2,
+  numWords: 0,
+  oovToken: null,
+  embedding: 64,
+  units: 64,
+  bidirectional: true,
+  mask: true,
+  pooling: "max+mean",
+  embeddingDropout: 0.3,
+  outputDropout: 0.5,
+  binaryOutput: false,
+  loss: "categorical_crossentropy",
+  optimizer: "adam",
+  learningRate: 3e-3,
+  momentum: 0,
+  nesterov: false,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-7,
+  lazyEmbedding: false,
+  clipNorm: 1,
+  weightDecay: 0,
+  schedule: "cosine",
+  warmup: 0.1,
+  decay: 0,
+  labelSmoothing: 0.1,
+  wordDropout: 0.3,
+  averageDecay: 0,
+  balanced: false,
+  epochs: 10,
+  batch: 32,
+  seed: 1,
+};
+
+const NGRAM_MIN = 3;
+const NGRAM_MAX = 5;
+
+/** The tutorial's model: Embedding(num_words, 64), LSTM(64), Dense(1, sigmoid), Adam, as Keras trains it. */
+export const TUTORIAL_RECIPE: RecipeOptions = {
+  ...DEFAULT_RECIPE,
+  tokenizer: { ...DEFAULT_RECIPE.tokenizer, splitScripts: false, sequenceLength: 10, ngramBuckets: 0 },
+  minCount: 1,
+  numWords: 100,
+  bidirectional: false,
+  mask: false,
+  pooling: "last",
+  embeddingDropout: 0,
+  outputDropout: 0,
+  binaryOutput: true,
+  loss: "binary_crossentropy",
+  learningRate: 1e-3,
+  clipNorm: 0,
+  schedule: "constant",
+  warmup: 0,
+  labelSmoothing: 0,
+  wordDropout: 0,
+};
+
+/** What a run reports after each epoch. */
+export interface EpochReport {
+  epoch: number;
+  epochs: number;
+  train: EpochFigures;
+  validation: EpochFigures | null;
+}
+
+export interface RunListener {
+  /** After each batch; the epoch counts from 1. */
+  onBatch?(epoch: number, batchesLeft: number): void;
+  onEpoch?(report: EpochReport): void;
+}
+
+/** Labels in the order of their first appearance would depend on shuffling; sorted by code unit they do not. */
+export function labelsOf(samples: readonly Sample[]): string[] {
+  return [...new Set(samples.map(({ label }) => label))].sort();
+}
+
+/** A trainer with the model described and the samples encoded, ready to start. */
+export async function prepareTraining(samples: readonly Sample[], validation: readonly Sample[], options: RecipeOptions): Promise<Trainer> {
+  const labels = labelsOf(samples);
+  if (labels.length < 2) throw new UserError(`the data has ${labels.length === 1 ? `only the label ${JSON.stringify(labels[0])}` : "no samples"}; a classifier needs at least 2 labels`);
+  if (options.binaryOutput && labels.length !== 2) throw new UserError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
+  const trainer = await Trainer.create(options.name || "model");
+  const hashes = options.tokenizer.ngramBuckets > 0;
+  trainer.setTokenizer({ ...options.tokenizer, ngramMin: hashes ? NGRAM_MIN : 0, ngramMax: hashes ? NGRAM_MAX : 0 });
+  trainer.setIdentity(options.name, options.version);
+  for (const label of labels) trainer.addLabel(label);
+  for (const { text } of samples) trainer.fitText(text);
+  trainer.fitVocabulary(options.minCount, options.numWords, options.oovToken);
+  addLayers(trainer, labels.length, options);
+  trainer.describe();
+  addSamples(trainer, labels, samples, validation);
+  return trainer;
+}
+
+/** Encodes the samples by the order of the model's labels. */
+export function addSamples(trainer: Trainer, labels: readonly string[], samples: readonly Sample[], validation: readonly Sample[]): void {
+  const classes = new Map(labels.map((label, index) => [label, index]));
+  const classOf = (label: string): number => {
+    const index = classes.get(label);
+    if (index === undefined) throw new UserError(`the label ${JSON.stringify(label)} does not occur in the training data; remove its lines or train with it`);
+    return index;
+  };
+  for (const { label, text } of samples) trainer.addSample(classOf(label), text);
+  for (const { label, text } of validation) trainer.addValidation(classOf(label), text);
+}
+
+function addLayers(trainer: Trainer, labelCount: number, options: RecipeOptions): void {
+  const layer = (kind: number, flags: number, units = 0, rate = 0, activation: number = abi.ACTIVATION_LINEAR): void =>
+    trainer.addLayer({ kind, flags, activation, units, rate, ...(kind === abi.LAYER_EMBEDDING && options.numWords > 0 ? { rows: options.numWords } : {}) });
+  layer(abi.LAYER_EMBEDDING, options.mask ? abi.LAYER_MASK_ZERO : 0, options.embedding);
+  if (options.embeddingDropout > 0) layer(abi.LAYER_DROPOUT, 0, 0, options.embeddingDropout);
+  const pools = options.pooling !== "last";
+  layer(abi.LAYER_LSTM, (options.bidirectional ? abi.LAYER_BIDIRECTIONAL : 0) | (pools ? abi.LAYER_SEQUENCES : 0), options.units);
+  if (pools) {
+    layer(abi.LAYER_POOL, (options.pooling.includes("max") ? abi.LAYER_POOL_MAX : 0) | (options.pooling.includes("mean") ? abi.LAYER_POOL_MEAN : 0));
+  }
+  if (options.outputDropout > 0) layer(abi.LAYER_DROPOUT, 0, 0, options.outputDropout);
+  if (options.binaryOutput) layer(abi.LAYER_DENSE, 0, 1, 0, abi.ACTIVATION_SIGMOID);
+  else layer(abi.LAYER_DENSE, 0, labelCount, 0, abi.ACTIVATION_SOFTMAX);
+}
+
+/** Runs the epochs that are left, at most `most` of them, and tells the listener. */
+export function runEpochs(trainer: Trainer, epochs: number, validates: boolean, listener: RunListener, most = Infinity): EpochReport | null {
+  let report: EpochReport | null = null;
+  for (let done = 0; trainer.epochsLeft() > 0 && done < most; done++) {
+    const epoch = epochs - trainer.epochsLeft() + 1;
+    const batches = trainer.epoch();
+    let step = batches.next();
+    for (; !step.done; step = batches.next()) listener.onBatch?.(epoch, step.value);
+    report = { epoch, epochs, train: step.value, validation: validates ? trainer.validate() : null };
+    listener.onEpoch?.(report);
+  }
+  return report;
+}
