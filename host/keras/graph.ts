@@ -8,17 +8,7 @@ import {
   LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL,
 } from "../../assembly/abi.ts";
 import { UserError } from "../errors.ts";
-
-/** One layer record, in the numbers of the engine. */
-export interface LayerRecord {
-  kind: number;
-  flags: number;
-  activation: number;
-  units: number;
-  rate: number;
-  /** Embedding only. */
-  rows?: number;
-}
+import type { LayerRecord } from "../trainer.ts";
 
 export type WeightedClass = "Embedding" | "LSTM" | "Bidirectional" | "Dense";
 

@@ -9,7 +9,8 @@ export interface KerasTokenizer {
   charLevel: boolean;
   filters: string;
   split: string;
-  oovToken: string | null;
+  /** The id of words outside the vocabulary; 0 = Keras drops them. */
+  unknownId: number;
   /** The word with id i + 1 at index i; only words that Keras does not treat as unknown. */
   words: string[];
 }
@@ -40,18 +41,18 @@ export function readTokenizerJson(text: string, source: string, rows: number): K
   }
   const words = wordsInOrder(config["word_index"], fail);
   if (words.length === 0) fail("its word_index is empty; call fit_on_texts before to_json");
-  const oovId = oovToken === null ? undefined : words.indexOf(oovToken) + 1;
-  if (oovId === 0) fail(`its oov_token ${JSON.stringify(oovToken)} is not in word_index; call fit_on_texts before to_json`);
+  const unknownId = oovToken === null ? 0 : words.indexOf(oovToken) + 1;
+  if (oovToken !== null && unknownId === 0) fail(`its oov_token ${JSON.stringify(oovToken)} is not in word_index; call fit_on_texts before to_json`);
   // num_words = n keeps the ids below n; Keras reads 0 as no limit.
   const kept = limit === null || limit === 0 ? words : words.slice(0, Math.max(0, (limit as number) - 1));
   if (kept.length === 0) fail(`its num_words=${limit} keeps no word`);
-  if (oovId !== undefined && oovId > kept.length) fail(`its oov_token has the id ${oovId}, which num_words=${limit} leaves out`);
+  if (unknownId > kept.length) fail(`its oov_token has the id ${unknownId}, which num_words=${limit} leaves out`);
   if (kept.length >= rows) {
     const outside = kept.slice(rows - 1);
     const shown = outside.slice(0, SHOWN_WORDS).map((word, i) => `${JSON.stringify(word)} (${rows + i})`).join(", ");
     fail(`${outside.length} words have ids that the embedding of ${rows} rows cannot look up: ${shown}${outside.length > SHOWN_WORDS ? ", …" : ""}; the model belongs to another tokenizer, or needs num_words=${rows}`);
   }
-  return { lower: config["lower"] as boolean, charLevel: config["char_level"] as boolean, filters, split, oovToken, words: kept };
+  return { lower: config["lower"] as boolean, charLevel: config["char_level"] as boolean, filters, split, unknownId, words: kept };
 }
 
 /** Names in class order; a single sigmoid output takes two. */

@@ -1,0 +1,323 @@
+// Tokens of a text as Keras' Tokenizer makes them: UTF-8 bytes -> tokens, one a call,
+// in UTF-8: lower-case, replace each filtered code point by the separator, split at the
+// separator, drop what is empty. All of it happens while reading, so a text of any
+// length needs only the token buffer. Called by sequence.ts and train/fit.ts; broken
+// UTF-8 reads as U+FFFD; ids are made elsewhere.
+//
+// TOKENIZER_SPLIT_SCRIPTS is ours, not Keras'. After lower-casing and filtering
+//  - each letter of Han (with radicals and iteration marks), Hiragana, Katakana, Bopomofo,
+//    Thai, Lao, Khmer, Myanmar and Tibetan is a token, with the marks that follow it;
+//  - these are separators besides the filters: Unicode white space, U+200B, U+2010-205F,
+//    U+3000-3003, U+3008-3020, U+30FB, U+FF01-FF0F, U+FF1A-FF20, U+FF3B-FF40, U+FF5B-FF65,
+//    Tibetan U+0F0B-0F12, Myanmar U+104A-104B, Khmer U+17D4-17D6;
+//  - all other text is left as it is. Joiners (U+200C, U+200D) stay inside their word.
+import {
+  ERR_BAD_TOKENIZER, ERR_OUT_OF_MEMORY, MAX_NAME_BYTES, OK, TOKENIZER_CHAR_LEVEL, TOKENIZER_FLAGS, TOKENIZER_LOWER, TOKENIZER_SPLIT_SCRIPTS,
+} from "./abi";
+import { allocate } from "./arena";
+import { CAPITAL_I_WITH_DOT, CAPITAL_SIGMA, COMBINING_DOT_ABOVE, inRanges, lowercase, lowercaseSigma } from "./lowercase";
+import { utf8CodePoint, utf8Decode, utf8Encode, utf8IsValid, utf8Length } from "./utf8";
+
+@unmanaged
+export class Tokenizer {
+  tokenPtr: usize;      // the token; u8[tokenCapacity + MAX_CODE_POINT_BYTES]
+  tokenLength: u32;     // its bytes, also those beyond the capacity, which are not kept
+  tokenCapacity: u32;
+  flags: u32;           // TOKENIZER_*
+  splitLength: u32;     // m
+  split: usize;         // u8[m]
+  fallbacks: usize;     // u16[m], Knuth-Morris-Pratt: longest border of split[0 ... i]
+  actions: usize;       // u8[256], by byte: the lower-cased ASCII byte, SEPARATOR or LOOK
+  filters: usize;       // u32[filterCount], rising: the filtered code points beyond ASCII
+  filterCount: u32;
+  start: usize;         // the text: [start, end), read up to `cursor`
+  cursor: usize;
+  end: usize;
+  pending: u32;         // second code point of a lower-cased U+0130; 0 = none
+  matched: u32;         // the token ends with this many bytes of the separator
+  inserted: u32;        // bytes of a separator in place of a filtered code point that are through; m = none waits
+}
+
+const MAX_CODE_POINT_BYTES: usize = 4;
+/** What `nextCodePoint` returns at the end of the text. */
+const END: u32 = 0xffffffff;
+
+/** Actions of bytes that are not simply part of a token. */
+const SEPARATOR: u32 = 0x80;
+/** Beyond ASCII, or the beginning of a separator longer than one byte. */
+const LOOK: u32 = 0x81;
+
+/** Classes of code points for TOKENIZER_SPLIT_SCRIPTS. */
+const OTHER: u32 = 0;
+const LETTER: u32 = 1;
+const MARK: u32 = 2;
+
+// Ranges as in lowercase.ts, from the regular expressions of Node 20 (Unicode 17).
+
+/** [\p{L}\p{Nl}] with Script_Extensions of the nine scripts, and U+2E80-2FD5; without the blocks in `scriptClass`. */
+const SCRIPT_LETTERS: StaticArray<u32> = [
+  0x70082f, 0x719001, 0x720006, 0x740801, 0x742000, 0x743004, 0x746017, 0x752800, 0x753809, 0x759001, 0x75e800, 0x760004, 0x763000, 0x76e003,
+  0x780000, 0x7a0007, 0x7a4823, 0x7c4004, 0x80002a, 0x81f800, 0x828005, 0x82d003, 0x830800, 0x832801, 0x837002, 0x83a80c, 0x847000, 0xbc0033,
+  0xbeb800, 0xbee000, 0x1740019, 0x174d858, 0x17800d5, 0x1802802, 0x1810808, 0x1818804, 0x181c004, 0x1820855, 0x184e802, 0x1850859, 0x187e003,
+  0x188282a, 0x18d001f, 0x18f800f, 0x54f0004, 0x54f3009, 0x54fd004, 0x5530016, 0x553d000, 0x553f001, 0x7c8016d, 0x7d38069, 0x7fb3037, 0xb7f1800,
+  0xb7f9004, 0xd7f8003, 0xd7fa806, 0xd7fe801, 0xd800122, 0xd899000, 0xd8a8002, 0xd8aa800, 0xd8b2003,
+];
+
+/** \p{M} of the nine scripts, U+0300-036F, U+FF9E-FF9F, joiners and variation selectors. */
+const SCRIPT_MARKS: StaticArray<u32> = [
+  0x18006f, 0x718800, 0x71a006, 0x723807, 0x758800, 0x75a008, 0x764006, 0x78c001, 0x79a800, 0x79b800, 0x79c800, 0x79f001, 0x7b8813, 0x7c3001,
+  0x7c680a, 0x7cc823, 0x7e3000, 0x815813, 0x82b003, 0x82f002, 0x831002, 0x833806, 0x838803, 0x84100b, 0x847800, 0x84d003, 0xbda01f, 0xbee800,
+  0x1006001, 0x1815003, 0x184c801, 0x54f2800, 0x553d802, 0x7f0000f, 0x7fcf001, 0xb7f8001, 0x700800ef,
+];
+
+/** The separators of the list above, beyond ASCII. */
+const SCRIPT_SEPARATORS: StaticArray<u32> = [
+  0x42800, 0x50000, 0x785807, 0x825001, 0xb40000, 0xbea002, 0x100000b, 0x100804f, 0x1800003, 0x1804018, 0x187d800, 0x7f8080e, 0x7f8d006, 0x7f9d805,
+  0x7fad80a,
+];
+
+/**
+ * Sets `self` up. Filters and separator are UTF-8 and are copied; with CHAR_LEVEL they are
+ * not used. Tokens are told apart up to `tokenCapacity` bytes, so it must be at least the
+ * longest word's length. ERR_BAD_TOKENIZER: unknown flags, CHAR_LEVEL with SPLIT_SCRIPTS,
+ * invalid UTF-8, more than MAX_NAME_BYTES, an empty separator, or, with SPLIT_SCRIPTS, one
+ * that holds a letter or mark of these scripts.
+ */
+export function tokenizerPrepare(
+  self: Tokenizer, flags: u32, filtersPtr: usize, filtersLength: u32, splitPtr: usize, splitLength: u32, tokenCapacity: u32,
+): i32 {
+  if (flags & ~TOKENIZER_FLAGS) return ERR_BAD_TOKENIZER;
+  if (flags & TOKENIZER_CHAR_LEVEL && flags & TOKENIZER_SPLIT_SCRIPTS) return ERR_BAD_TOKENIZER;
+  if (filtersLength > <u32>MAX_NAME_BYTES || splitLength > <u32>MAX_NAME_BYTES) return ERR_BAD_TOKENIZER;
+  if (!utf8IsValid(filtersPtr, filtersLength) || !utf8IsValid(splitPtr, splitLength)) return ERR_BAD_TOKENIZER;
+  if (splitLength == 0 && !(flags & TOKENIZER_CHAR_LEVEL)) return ERR_BAD_TOKENIZER;
+  if (flags & TOKENIZER_SPLIT_SCRIPTS && holdsScript(splitPtr, splitPtr + splitLength)) return ERR_BAD_TOKENIZER;
+  if (tokenCapacity > <u32>i32.MAX_VALUE) return ERR_OUT_OF_MEMORY;
+
+  self.flags = flags;
+  self.tokenCapacity = tokenCapacity;
+  self.splitLength = splitLength;
+  self.filterCount = 0;
+  self.tokenPtr = allocate(<usize>tokenCapacity + MAX_CODE_POINT_BYTES);
+  self.split = allocate(splitLength);
+  self.fallbacks = allocate(<usize>splitLength << 1);
+  self.actions = allocate(256);
+  self.filters = allocate(<usize>filtersLength << 2);
+  if (!self.tokenPtr || !self.split || !self.fallbacks || !self.actions || !self.filters) return ERR_OUT_OF_MEMORY;
+
+  memory.copy(self.split, splitPtr, splitLength);
+  findBorders(self);
+  setActions(self);
+  for (let p = filtersPtr, end = filtersPtr + filtersLength; p < end;) {
+    const decoded = utf8Decode(p, end);
+    p += utf8Length(decoded);
+    addFilter(self, utf8CodePoint(decoded));
+  }
+  setLowercaseActions(self);
+  tokenizerStart(self, 0, 0);
+  return OK;
+}
+
+function holdsScript(p: usize, end: usize): bool {
+  while (p < end) {
+    const decoded = utf8Decode(p, end);
+    if (scriptClass(utf8CodePoint(decoded)) != OTHER) return true;
+    p += utf8Length(decoded);
+  }
+  return false;
+}
+
+function findBorders(self: Tokenizer): void {
+  let border: u32 = 0;
+  for (let i: u32 = 1; i < self.splitLength; i++) {
+    const byte = load<u8>(self.split + i);
+    while (border > 0 && byte != load<u8>(self.split + border)) border = load<u16>(self.fallbacks + (<usize>(border - 1) << 1));
+    if (byte == load<u8>(self.split + border)) border++;
+    store<u16>(self.fallbacks + (<usize>i << 1), border);
+  }
+}
+
+function setActions(self: Tokenizer): void {
+  for (let byte: u32 = 0; byte < 256; byte++) store<u8>(self.actions + byte, byte < 0x80 ? byte : LOOK);
+  if (self.splitLength > 0) {
+    const first = load<u8>(self.split);
+    if (first < 0x80) store<u8>(self.actions + first, self.splitLength == 1 ? SEPARATOR : LOOK);
+  }
+  if (self.flags & TOKENIZER_SPLIT_SCRIPTS) {
+    for (let byte: u32 = 0x09; byte <= 0x0d; byte++) store<u8>(self.actions + byte, SEPARATOR);
+    store<u8>(self.actions + 0x20, SEPARATOR);
+  }
+}
+
+/** A filter sees the text lower-cased: a capital letter does what its small one does. */
+function setLowercaseActions(self: Tokenizer): void {
+  if (!(self.flags & TOKENIZER_LOWER)) return;
+  for (let byte: u32 = 0; byte < 0x80; byte++) {
+    const small = lowercase(byte);
+    if (small != byte) store<u8>(self.actions + byte, load<u8>(self.actions + small));
+  }
+}
+
+function addFilter(self: Tokenizer, codePoint: u32): void {
+  if (codePoint < 0x80) {
+    store<u8>(self.actions + codePoint, SEPARATOR);
+    return;
+  }
+  let p = self.filters + (<usize>self.filterCount << 2);
+  self.filterCount++;
+  for (; p > self.filters && load<u32>(p - 4) > codePoint; p -= 4) store<u32>(p, load<u32>(p - 4));
+  store<u32>(p, codePoint);
+}
+
+/** Begins a text, which must stay in place until its last token is read. */
+export function tokenizerStart(self: Tokenizer, textPtr: usize, textLength: u32): void {
+  self.start = textPtr;
+  self.cursor = textPtr;
+  self.end = textPtr + textLength;
+  self.pending = 0;
+  self.matched = 0;
+  self.inserted = self.splitLength;
+  self.tokenLength = 0;
+}
+
+/** Reads the next token into tokenPtr and tokenLength; false when there is none. */
+export function tokenizerNext(self: Tokenizer): bool {
+  self.tokenLength = 0;
+  if (self.flags & TOKENIZER_CHAR_LEVEL) {
+    const codePoint = nextCodePoint(self);
+    if (codePoint == END) return false;
+    self.tokenLength = utf8Encode(codePoint, self.tokenPtr);
+    return true;
+  }
+  let isScriptLetter = false;
+  while (true) {
+    if (self.inserted < self.splitLength) {
+      if (pushInserted(self) && self.tokenLength > 0) return true;
+      continue;
+    }
+    if (self.matched == 0 && self.pending == 0 && !isScriptLetter && pushAscii(self)) {
+      if (self.tokenLength > 0) return true;
+      continue;
+    }
+    const before = self.cursor;
+    const codePoint = nextCodePoint(self);
+    if (codePoint == END) return self.tokenLength > 0;
+    if (isSeparator(self, codePoint)) {
+      // What the token ends with may make a separator together with the inserted one.
+      if (self.matched > 0) self.inserted = 0;
+      else if (self.tokenLength > 0) return true;
+      continue;
+    }
+    if (self.flags & TOKENIZER_SPLIT_SCRIPTS) {
+      const kind = scriptClass(codePoint);
+      if (self.tokenLength == 0) isScriptLetter = kind == LETTER;
+      else if (kind == LETTER || (isScriptLetter && kind == OTHER)) {
+        // Reads the code point again for the next token. It cannot be the pending one,
+        // which is a mark, and no separator that has begun can go on with a letter.
+        self.cursor = before;
+        self.pending = 0;
+        self.matched = 0;
+        return true;
+      }
+    }
+    if (push(self, codePoint) && self.tokenLength > 0) return true;
+  }
+}
+
+/** The text's next code point, lower-cased if so wanted, or END. */
+function nextCodePoint(self: Tokenizer): u32 {
+  if (self.pending) {
+    const codePoint = self.pending;
+    self.pending = 0;
+    return codePoint;
+  }
+  const at = self.cursor;
+  if (at == self.end) return END;
+  const decoded = utf8Decode(at, self.end);
+  const codePoint = utf8CodePoint(decoded);
+  self.cursor = at + utf8Length(decoded);
+  if (!(self.flags & TOKENIZER_LOWER)) return codePoint;
+  if (codePoint == CAPITAL_SIGMA) return lowercaseSigma(self.start, at, self.cursor, self.end);
+  if (codePoint == CAPITAL_I_WITH_DOT) self.pending = COMBINING_DOT_ABOVE;
+  return lowercase(codePoint);
+}
+
+/** Whether the filters, or the scripts' separators, hold the lower-cased code point. */
+function isSeparator(self: Tokenizer, codePoint: u32): bool {
+  if (codePoint < 0x80) return <u32>load<u8>(self.actions + codePoint) == SEPARATOR;
+  let low: u32 = 0;
+  let high = self.filterCount;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const filter = load<u32>(self.filters + (<usize>middle << 2));
+    if (filter == codePoint) return true;
+    if (filter > codePoint) high = middle;
+    else low = middle + 1;
+  }
+  return (self.flags & TOKENIZER_SPLIT_SCRIPTS) != 0 && inRanges(SCRIPT_SEPARATORS, codePoint);
+}
+
+function scriptClass(codePoint: u32): u32 {
+  if (codePoint < 0x300) return OTHER;
+  if (codePoint >= 0x4e00 && codePoint <= 0x9fff) return LETTER;
+  if (codePoint >= 0x3400 && codePoint <= 0x4dbf) return LETTER;
+  // The planes of ideographs, also what is not yet assigned.
+  if (codePoint >= 0x20000 && codePoint <= 0x3fffd) return LETTER;
+  if (inRanges(SCRIPT_LETTERS, codePoint)) return LETTER;
+  return inRanges(SCRIPT_MARKS, codePoint) ? MARK : OTHER;
+}
+
+/** Fast path: adds plain ASCII to the token. True when it stopped behind a separator. */
+function pushAscii(self: Tokenizer): bool {
+  const end = self.end;
+  const actions = self.actions;
+  const token = self.tokenPtr;
+  const capacity = self.tokenCapacity;
+  let cursor = self.cursor;
+  let length = self.tokenLength;
+  let action: u32 = 0;
+  while (cursor < end) {
+    action = <u32>load<u8>(actions + <usize>load<u8>(cursor));
+    if (action >= SEPARATOR) break;
+    if (length < capacity) store<u8>(token + length, action);
+    length++;
+    cursor++;
+  }
+  const isAtSeparator = cursor < end && action == SEPARATOR;
+  self.cursor = isAtSeparator ? cursor + 1 : cursor;
+  self.tokenLength = length;
+  return isAtSeparator;
+}
+
+/** Adds a code point to the token. True when it completed a separator, which is then taken off. */
+function push(self: Tokenizer, codePoint: u32): bool {
+  // Beyond the capacity the bytes lie behind the kept ones only until they are compared.
+  const at = self.tokenPtr + min(self.tokenLength, self.tokenCapacity);
+  const bytes = utf8Encode(codePoint, at);
+  let isComplete: bool = false;
+  // UTF-8 synchronises itself: only a code point's last byte can complete the separator.
+  for (let i: u32 = 0; i < bytes; i++) isComplete = pushByte(self, load<u8>(at + i));
+  return isComplete;
+}
+
+/** Adds the next byte of the separator that replaces a filtered code point; result as of `push`. */
+function pushInserted(self: Tokenizer): bool {
+  const byte = load<u8>(self.split + self.inserted++);
+  store<u8>(self.tokenPtr + min(self.tokenLength, self.tokenCapacity), byte);
+  return pushByte(self, byte);
+}
+
+/** Counts a byte that stands in the buffer, and follows the separator's beginning through the token. */
+function pushByte(self: Tokenizer, byte: u8): bool {
+  self.tokenLength++;
+  let matched = self.matched;
+  while (matched > 0 && byte != load<u8>(self.split + matched)) matched = load<u16>(self.fallbacks + (<usize>(matched - 1) << 1));
+  if (byte == load<u8>(self.split + matched)) matched++;
+  if (matched < self.splitLength) {
+    self.matched = matched;
+    return false;
+  }
+  self.matched = 0;
+  self.tokenLength -= matched;
+  return true;
+}

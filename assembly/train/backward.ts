@@ -1,0 +1,295 @@
+// The backward pass: d loss at the last Dense -> gradients of all parameters (+=, after
+// zeroing). Mirror image of forward.ts: each function names the forward line that it
+// differentiates. Called by step.ts after a forward pass and the loss; refuses nothing.
+import {
+  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM, LAYER_POOL,
+  LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES,
+} from "../abi";
+import { directions } from "../model";
+import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
+import { addRow, addScaledRow, copyRow, denseBias, dropoutMaskRow, multiplyRow, outputRows, realSteps, sequenceRow } from "./forward";
+import { multiply, multiplyTransposed, packColumns } from "./matmul";
+import { Direction, gradientOf, network, roundUp, ROW_KNOWN, ROW_TOUCHED, Stage, stageAt } from "./network";
+
+/**
+ * Gradients below this size become 0: they change no parameter, and numbers below
+ * 1.2e-38, which long sequences would reach, are a hundred times slower on x86.
+ */
+const NEGLIGIBLE: f32 = 1e-30;
+
+/** `fromLogits`: the last gradient is already the one before the activation. */
+export function backward(fromLogits: bool): void {
+  zeroGradients();
+  for (let i = network.layerCount - 1; i > 0; i--) {
+    const stage = stageAt(i);
+    const input = stageAt(i - 1);
+    const kind = stage.layer.kind;
+    if (kind == LAYER_DENSE) {
+      if (!fromLogits || i + 1 < network.layerCount) activationBackward(stage);
+      denseBackward(stage, input);
+    } else if (kind == LAYER_POOL) poolBackward(stage, input);
+    else if (kind == LAYER_DROPOUT) dropoutBackward(stage, input);
+    else if (kind == LAYER_LSTM) lstmBackward(stage, input);
+  }
+  embeddingBackward(stageAt(0));
+}
+
+/** Of the embedding's gradient only the rows of the last step are not zero. */
+function zeroGradients(): void {
+  memory.fill(network.gradients + network.embeddingBytes, 0, network.parameterBytes - network.embeddingBytes);
+  const bytes = <usize>network.width << 2;
+  for (let i: u32 = 0; i < network.touchedCount; i++) {
+    const row = loadU32(network.touched, i);
+    memory.fill(network.gradients + <usize>row * bytes, 0, bytes);
+    store<u8>(network.rowStates + row, load<u8>(network.rowStates + row) & ~ROW_TOUCHED);
+  }
+  network.touchedCount = 0;
+}
+
+/** y = activation(z): d y becomes d z, in place. */
+function activationBackward(stage: Stage): void {
+  const activation = stage.layer.activation;
+  for (let b: u32 = 0; b < plan.batch; b++) {
+    const y = stage.output + (<usize>b * stage.stride << 2);
+    const d = stage.gradient + (<usize>b * stage.stride << 2);
+    let sum: f32 = 0; // of d y * y, for softmax
+    if (activation == ACTIVATION_SOFTMAX) {
+      for (let k: u32 = 0; k < stage.layer.units; k++) sum += load<f32>(d + (<usize>k << 2)) * load<f32>(y + (<usize>k << 2));
+    }
+    for (let k: u32 = 0; k < stage.layer.units; k++) {
+      const value = load<f32>(y + (<usize>k << 2));
+      let gradient = load<f32>(d + (<usize>k << 2));
+      if (activation == ACTIVATION_SIGMOID) gradient = gradient * value * (<f32>1 - value);
+      else if (activation == ACTIVATION_TANH) gradient = gradient * (<f32>1 - value * value);
+      else if (activation == ACTIVATION_RELU) gradient = value > 0 ? gradient : 0;
+      else if (activation == ACTIVATION_SOFTMAX) gradient = (gradient - sum) * value;
+      store<f32>(d + (<usize>k << 2), gradient);
+    }
+  }
+}
+
+/** denseForward, z = x . W + b: dW += x^T . dz, db += sum dz, dx = dz . W^T. */
+function denseBackward(stage: Stage, input: Stage): void {
+  const inputs = stage.layer.inputWidth;
+  const units = stage.layer.units;
+  multiplyTransposed(inputs, units, plan.batch, input.output, input.stride, stage.gradient, stage.stride, gradientOf(stage.weights), units, network.products);
+  sumRows(stage.gradient, plan.batch, stage.stride, gradientOf(denseBias(stage)), units);
+  packColumns(units, inputs, stage.weights, units, stage.packedT);
+  multiply(plan.batch, inputs, units, stage.gradient, stage.stride, stage.packedT, input.gradient, input.stride, false);
+}
+
+/** sum[width] += each of the rows. */
+function sumRows(source: usize, rows: u32, stride: u32, sum: usize, width: u32): void {
+  for (let r: u32 = 0; r < rows; r++) addRow(sum, source + (<usize>r * stride << 2), width);
+}
+
+/** poolForward: the chosen row gets a channel's d max; each real row gets d mean / count. */
+function poolBackward(stage: Stage, input: Stage): void {
+  const width = stage.layer.inputWidth;
+  memory.fill(input.gradient, 0, <usize>plan.rows * input.stride << 2);
+  for (let place: u32 = 0; place < plan.batch; place++) {
+    const b = loadU32(plan.order, place);
+    let d = stage.gradient + (<usize>b * stage.stride << 2);
+    if (stage.layer.flags & LAYER_POOL_MAX) {
+      const chosen = stage.mask + (<usize>b * stage.stride << 2);
+      for (let j: u32 = 0; j < width; j++) {
+        const r = loadU32(chosen, j);
+        if (r == NO_ROW) continue;
+        const p = input.gradient + (<usize>(r * input.stride + j) << 2);
+        store<f32>(p, load<f32>(p) + load<f32>(d + (<usize>j << 2)));
+      }
+      d += <usize>width << 2;
+    }
+    if (stage.layer.flags & LAYER_POOL_MEAN) {
+      const count = realSteps(b, place);
+      for (let t = loadU32(plan.starts, b); t < loadU32(plan.ends, b); t++) {
+        const r = loadU32(plan.stepFirst, t) + place;
+        if (loadU32(plan.rowReal, r)) addScaledRow(input.gradient + (<usize>r * input.stride << 2), d, <f32>1 / <f32>count, width);
+      }
+    }
+  }
+}
+
+/** dropoutForward, y = x * mask: dx = dy * mask; rows that share a slot add up. */
+function dropoutBackward(stage: Stage, input: Stage): void {
+  if (stage.passesOn) {
+    memory.copy(input.gradient, stage.gradient, <usize>outputRows(stage) * stage.stride << 2);
+    return;
+  }
+  const rowFloats = stage.stride;
+  if (input.bySlot) memory.fill(input.gradient, 0, <usize>plan.slotCount * rowFloats << 2);
+  for (let r: u32 = 0, rows = outputRows(stage); r < rows; r++) {
+    const dy = stage.gradient + (<usize>r * rowFloats << 2);
+    multiplyRow(dy, dy, dropoutMaskRow(stage, r), rowFloats);
+    if (input.bySlot) addRow(sequenceRow(input, input.gradient, r), dy, rowFloats);
+    else copyRow(input.gradient + (<usize>r * rowFloats << 2), dy, rowFloats);
+  }
+}
+
+function lstmBackward(stage: Stage, input: Stage): void {
+  const units = stage.layer.units;
+  const inputs = stage.layer.inputWidth;
+  const gates = 4 * roundUp(units);
+  for (let d: u32 = 0; d < directions(stage.layer); d++) {
+    const direction = d == 0 ? stage.forwards : stage.backwards;
+    packColumns(gates, units, direction.spreadRecurrent, gates, direction.packedRecurrentT);
+    packColumns(gates, inputs, direction.spreadKernel, gates, direction.packedKernelT);
+    lstmStepsBackward(direction, stage, d == 1);
+
+    // lstmSteps, z += h' . U: dU += h'^T . dz.
+    addKernelGradient(direction.recurrent, units, units, plan.rows, direction.previous, roundUp(units), direction.gates);
+    let dz = direction.gates;
+    let rows = plan.rows;
+    if (input.bySlot && !plan.isDirect) {
+      // lstmSteps read projected[slot]: its gradient is the sum over the slot's rows.
+      dz = direction.projected;
+      rows = plan.slotCount;
+      memory.fill(dz, 0, <usize>rows * gates << 2);
+      for (let r: u32 = 0; r < plan.rows; r++) {
+        addRow(dz + (<usize>(loadU32(plan.slots, r) * gates) << 2), direction.gates + (<usize>(r * gates) << 2), gates);
+      }
+    }
+    // projectInputs, z = x . W + b: dW += x^T . dz, db += sum dz, dx = dz . W^T, both directions added up.
+    addKernelGradient(direction.kernel, inputs, units, rows, input.output, input.stride, dz);
+    addBiasGradient(direction.bias, units, rows, dz);
+    multiply(rows, inputs, gates, dz, gates, direction.packedKernelT, input.gradient, input.stride, d == 1);
+  }
+}
+
+/** Gradient of `kernel` [inputs][4H] += x^T . dz, where the gates of dz are padded to H4. */
+function addKernelGradient(kernel: usize, inputs: u32, units: u32, rows: u32, x: usize, stride: u32, dz: usize): void {
+  const wide = roundUp(units);
+  const gradient = gradientOf(kernel);
+  if (units == wide) {
+    multiplyTransposed(inputs, 4 * units, rows, x, stride, dz, 4 * wide, gradient, 4 * units, network.products);
+    return;
+  }
+  memory.fill(network.spread, 0, <usize>(inputs * 4 * wide) << 2);
+  multiplyTransposed(inputs, 4 * wide, rows, x, stride, dz, 4 * wide, network.spread, 4 * wide, network.products);
+  for (let i: u32 = 0; i < 4 * inputs; i++) {
+    addRow(gradient + (<usize>(i * units) << 2), network.spread + (<usize>(i * wide) << 2), units);
+  }
+}
+
+function addBiasGradient(bias: usize, units: u32, rows: u32, dz: usize): void {
+  const wide = roundUp(units);
+  memory.fill(network.row, 0, <usize>wide << 4);
+  sumRows(dz, rows, 4 * wide, network.row, 4 * wide);
+  for (let gate: u32 = 0; gate < 4; gate++) {
+    addRow(gradientOf(bias) + (<usize>(gate * units) << 2), network.row + (<usize>(gate * wide) << 2), units);
+  }
+}
+
+/** lstmSteps, from the last step to the first: leaves dz in `gates`. */
+function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool): void {
+  const units = stage.layer.units;
+  const wide = roundUp(units);
+  const stateBytes = <usize>wide << 2;
+  const gateBytes = stateBytes << 2;
+  const isSequence = (stage.layer.flags & LAYER_SEQUENCES) != 0;
+  const offset = isBackwards ? <usize>units << 2 : 0;
+  const lastRows = isBackwards ? plan.firstRows : plan.lastRows;
+  const dh = network.hidden;        // [B][H4], what the step behind hands back
+  const dc = network.cellGradients; // [B][H4]
+  let following: u32 = 0; // rows of the step behind
+  // The row buffer holds d h of one sample when its gates are padded.
+  memory.fill(network.row, 0, stateBytes);
+  for (let step = <i32>plan.time - 1; step >= 0; step--) {
+    const t = isBackwards ? plan.time - 1 - step : <u32>step;
+    const rows = loadU32(plan.stepRows, t);
+    const first = loadU32(plan.stepFirst, t);
+    let carried: u32 = 0;
+    let carriedFirst: u32 = 0;
+    if (step > 0) {
+      const before = isBackwards ? t + 1 : t - 1;
+      carried = loadU32(plan.stepRows, before);
+      carriedFirst = loadU32(plan.stepFirst, before);
+    }
+    const alive = min(carried, rows);
+    // Nothing comes back from behind a sample's end.
+    const ended = min(following, rows);
+    memory.fill(dh + <usize>ended * stateBytes, 0, <usize>(rows - ended) * stateBytes);
+    memory.fill(dc + <usize>ended * stateBytes, 0, <usize>(rows - ended) * stateBytes);
+    for (let b: u32 = 0; b < rows; b++) {
+      const r = first + b;
+      const gates = direction.gates + <usize>r * gateBytes;
+      const dhRow = dh + <usize>b * stateBytes;
+      let dOut = network.zeros;
+      if (isSequence) dOut = stage.gradient + (<usize>r * stage.stride << 2) + offset;
+      else if (loadU32(lastRows, b) == r) dOut = stage.gradient + (<usize>loadU32(plan.order, b) * stage.stride << 2) + offset;
+      if (!loadU32(plan.rowReal, r)) {
+        // copyRow(h, previous) and copyRow(c, cBefore): both gradients pass through.
+        addRow(dhRow, dOut, units);
+        memory.fill(gates, 0, gateBytes);
+        continue;
+      }
+      if (units != wide && dOut != network.zeros) {
+        copyRow(network.row, dOut, units);
+        dOut = network.row;
+      }
+      const cBefore = b < alive ? direction.cells + <usize>(carriedFirst + b) * stateBytes : network.zeros;
+      lstmRowBackward(dOut, dhRow, dc + <usize>b * stateBytes, gates, cBefore, direction.tanhCells + <usize>r * stateBytes, stateBytes);
+      if (plan.hasMasked) memory.fill(dhRow, 0, stateBytes);
+    }
+    // z += h' . U: dh' = dz . U^T.
+    multiply(
+      alive, units, 4 * wide, direction.gates + <usize>first * gateBytes, 4 * wide, direction.packedRecurrentT, dh, wide, plan.hasMasked != 0,
+    );
+    following = rows;
+  }
+}
+
+/**
+ * lstmRow, with dh = d out + what came back, dc = what came back:
+ *   h = o * tanh c        do = dh * tanh c, dc += dh * o * (1 - tanh^2 c)
+ *   c = f * c' + i * g    di = dc * g, df = dc * c', dg = dc * i, dc' = dc * f
+ *   sigmoid, tanh         dz = di * i * (1 - i), ..., dg * (1 - g^2)
+ * Overwrites i, f, g, o by dz and dc by dc'.
+ */
+function lstmRowBackward(dOut: usize, dh: usize, dc: usize, gates: usize, cBefore: usize, tanhC: usize, bytes: usize): void {
+  const one = f32x4.splat(1);
+  for (const end = dh + bytes; dh < end; dh += 16) {
+    const i = v128.load(gates);
+    const f = v128.load(gates + bytes);
+    const g = v128.load(gates + 2 * bytes);
+    const o = v128.load(gates + 3 * bytes);
+    const tanhCell = v128.load(tanhC);
+    const dHidden = f32x4.add(v128.load(dOut), v128.load(dh));
+    const dCell = f32x4.add(v128.load(dc), f32x4.mul(f32x4.mul(dHidden, o), f32x4.sub(one, f32x4.mul(tanhCell, tanhCell))));
+    v128.store(dc, flush(f32x4.mul(dCell, f)));
+    v128.store(gates, flush(f32x4.mul(f32x4.mul(dCell, g), f32x4.mul(i, f32x4.sub(one, i)))));
+    v128.store(gates + bytes, flush(f32x4.mul(f32x4.mul(dCell, v128.load(cBefore)), f32x4.mul(f, f32x4.sub(one, f)))));
+    v128.store(gates + 2 * bytes, flush(f32x4.mul(f32x4.mul(dCell, i), f32x4.sub(one, f32x4.mul(g, g)))));
+    v128.store(gates + 3 * bytes, flush(f32x4.mul(f32x4.mul(dHidden, tanhCell), f32x4.mul(o, f32x4.sub(one, o)))));
+    dOut += 16; dc += 16; gates += 16; cBefore += 16; tanhC += 16;
+  }
+}
+
+/** 0 where |x| is negligible. NaN stays, since no comparison with it holds. */
+// @ts-ignore: decorator
+@inline
+function flush(x: v128): v128 {
+  return v128.andnot(x, f32x4.lt(f32x4.abs(x), f32x4.splat(NEGLIGIBLE)));
+}
+
+/** embeddingForward, x = mean of the rows: each row gets dx / count. Notes the rows it touches. */
+function embeddingBackward(stage: Stage): void {
+  const width = network.width;
+  for (let s: u32 = 0; s < plan.slotCount; s++) {
+    const token = loadU32(plan.slotTokens, s);
+    const start = loadU32(network.rowOffsets, token);
+    const end = loadU32(network.rowOffsets, token + 1);
+    const dx = stage.gradient + (<usize>s * stage.stride << 2);
+    const scale: f32 = <f32>1 / <f32>(end - start);
+    for (let j = start; j < end; j++) {
+      const row = loadU32(network.rowIds, j);
+      const state = load<u8>(network.rowStates + row);
+      if (!(state & ROW_TOUCHED)) {
+        store<u8>(network.rowStates + row, state | ROW_TOUCHED | ROW_KNOWN);
+        storeU32(network.touched, network.touchedCount, row);
+        network.touchedCount++;
+      }
+      addScaledRow(network.gradients + (<usize>row * width << 2), dx, scale, width);
+    }
+  }
+}

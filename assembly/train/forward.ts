@@ -1,0 +1,307 @@
+// The forward pass of a batch: planned rows -> scores f32 (B,K), keeping what backward.ts needs.
+// Called by step.ts after networkBatch. It refuses nothing: the plan is legal by then.
+// Keras semantics: a masked step carries h and c over; pooling sees real steps only;
+// dropout acts in training only and scales what it keeps by 1 / (1 - rate).
+import {
+  ACTIVATION_LINEAR, ACTIVATION_SOFTMAX, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX,
+  LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL,
+} from "../abi";
+import { activate, sigmoidF32x4, tanhF32x4 } from "../activation";
+import { directions } from "../model";
+import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
+import { multiply, packRows } from "./matmul";
+import { Direction, lastStage, network, networkRandom, roundUp, Stage, stageAt } from "./network";
+import { randomMask } from "./random";
+
+/** Runs all layers; `isTraining` switches dropout on. */
+export function forward(isTraining: bool): void {
+  for (let i: u32 = 0; i < network.layerCount; i++) {
+    const stage = stageAt(i);
+    const kind = stage.layer.kind;
+    if (kind == LAYER_EMBEDDING) {
+      embeddingForward(stage);
+      continue;
+    }
+    const input = stageAt(i - 1);
+    if (kind == LAYER_LSTM) lstmForward(stage, input);
+    else if (kind == LAYER_DROPOUT) dropoutForward(stage, input, isTraining);
+    else if (kind == LAYER_POOL) poolForward(stage, input);
+    else if (kind == LAYER_DENSE) denseForward(stage, input);
+  }
+}
+
+/** Rows of a stage's output. */
+export function outputRows(stage: Stage): u32 {
+  if (stage.bySlot) return plan.slotCount;
+  return stage.isSequence ? plan.rows : plan.batch;
+}
+
+/** Address of the output row that belongs to row r of the plan. */
+// @ts-ignore: decorator
+@inline
+export function sequenceRow(stage: Stage, base: usize, r: u32): usize {
+  return base + (<usize>(stage.bySlot ? loadU32(plan.slots, r) : r) * stage.stride << 2);
+}
+
+/** x[slot] = mean of the token's embedding rows. */
+function embeddingForward(stage: Stage): void {
+  const width = network.width;
+  stage.bySlot = 1;
+  for (let s: u32 = 0; s < plan.slotCount; s++) {
+    const token = loadU32(plan.slotTokens, s);
+    const start = loadU32(network.rowOffsets, token);
+    const count = loadU32(network.rowOffsets, token + 1) - start;
+    const x = stage.output + (<usize>s * stage.stride << 2);
+    copyRow(x, embeddingRow(start), width);
+    if (count == 1) continue;
+    for (let j: u32 = 1; j < count; j++) addRow(x, embeddingRow(start + j), width);
+    scaleRow(x, <f32>1 / <f32>count, width);
+  }
+}
+
+function embeddingRow(index: u32): usize {
+  return network.parameters + (<usize>loadU32(network.rowIds, index) * network.width << 2);
+}
+
+function lstmForward(stage: Stage, input: Stage): void {
+  const isSequence = (stage.layer.flags & LAYER_SEQUENCES) != 0;
+  // Samples without a real step end with the zero state.
+  if (!isSequence) memory.fill(stage.output, 0, <usize>plan.batch * stage.stride << 2);
+  for (let d: u32 = 0; d < directions(stage.layer); d++) {
+    const direction = d == 0 ? stage.forwards : stage.backwards;
+    projectInputs(direction, stage, input);
+    lstmSteps(direction, stage, input, d == 1);
+  }
+}
+
+/** projected[slot or row] = x . W, for all steps at once. */
+function projectInputs(direction: Direction, stage: Stage, input: Stage): void {
+  const units = stage.layer.units;
+  const inputs = stage.layer.inputWidth;
+  const gates = 4 * roundUp(units);
+  spreadGates(direction.kernel, direction.spreadKernel, inputs, units);
+  spreadGates(direction.recurrent, direction.spreadRecurrent, units, units);
+  spreadGates(direction.bias, direction.spreadBias, 1, units);
+  packRows(inputs, gates, direction.spreadKernel, gates, direction.packedKernel);
+  packRows(units, gates, direction.spreadRecurrent, gates, direction.packedRecurrent);
+  multiply(outputRows(input), gates, inputs, input.output, input.stride, direction.packedKernel, direction.projected, gates, false);
+}
+
+/** Rows [4H] -> [4 H4], each gate padded with zeros. Nothing to do when H is a multiple of 4. */
+function spreadGates(source: usize, target: usize, rows: u32, units: u32): void {
+  if (source == target) return;
+  const wide = roundUp(units);
+  for (let i: u32 = 0; i < 4 * rows; i++) {
+    for (let j: u32 = 0; j < units; j++) store<f32>(target + (<usize>j << 2), load<f32>(source + (<usize>j << 2)));
+    source += <usize>units << 2;
+    target += <usize>wide << 2;
+  }
+}
+
+/** The recurrence; the backwards direction walks from the last step to the first. */
+function lstmSteps(direction: Direction, stage: Stage, input: Stage, isBackwards: bool): void {
+  const units = stage.layer.units;
+  const wide = roundUp(units);
+  const stateBytes = <usize>wide << 2;
+  const gateBytes = stateBytes << 2;
+  const isSequence = (stage.layer.flags & LAYER_SEQUENCES) != 0;
+  const offset = isBackwards ? <usize>units << 2 : 0;
+  const lastRows = isBackwards ? plan.firstRows : plan.lastRows;
+  let carried: u32 = 0; // rows of the step before
+  let carriedFirst: u32 = 0;
+  for (let step: u32 = 0; step < plan.time; step++) {
+    const t = isBackwards ? plan.time - 1 - step : step;
+    const rows = loadU32(plan.stepRows, t);
+    const first = loadU32(plan.stepFirst, t);
+    let following: u32 = 0;
+    let followingFirst: u32 = 0;
+    if (step + 1 < plan.time) {
+      const next = isBackwards ? t - 1 : t + 1;
+      following = loadU32(plan.stepRows, next);
+      followingFirst = loadU32(plan.stepFirst, next);
+    }
+    const alive = min(carried, rows);
+    const previous = direction.previous + <usize>first * stateBytes;
+    // Samples that begin here have h = 0.
+    memory.fill(previous + <usize>alive * stateBytes, 0, <usize>(rows - alive) * stateBytes);
+    memory.fill(network.recurrentSums + <usize>alive * gateBytes, 0, <usize>(rows - alive) * gateBytes);
+    multiply(alive, 4 * wide, units, previous, wide, direction.packedRecurrent, network.recurrentSums, 4 * wide, false);
+    for (let b: u32 = 0; b < rows; b++) {
+      const r = first + b;
+      const h = b < following ? direction.previous + <usize>(followingFirst + b) * stateBytes : network.hidden + <usize>b * stateBytes;
+      const c = direction.cells + <usize>r * stateBytes;
+      const cBefore = b < alive ? direction.cells + <usize>(carriedFirst + b) * stateBytes : network.zeros;
+      if (loadU32(plan.rowReal, r)) {
+        lstmRow(
+          direction.projected + <usize>(input.bySlot ? loadU32(plan.slots, r) : r) * gateBytes, network.recurrentSums + <usize>b * gateBytes,
+          direction.spreadBias, direction.gates + <usize>r * gateBytes, cBefore, c, direction.tanhCells + <usize>r * stateBytes, h, stateBytes,
+        );
+      } else {
+        copyRow(c, cBefore, wide);
+        copyRow(h, direction.previous + <usize>r * stateBytes, wide);
+      }
+      if (isSequence) copyRow(sequenceRow(stage, stage.output, r) + offset, h, units);
+      else if (loadU32(lastRows, b) == r) copyRow(stage.output + (<usize>loadU32(plan.order, b) * stage.stride << 2) + offset, h, units);
+    }
+    carried = rows;
+    carriedFirst = first;
+  }
+}
+
+/**
+ * One step of one sample:
+ *   i, f, o = sigmoid(z), g = tanh(z), z = x W + h U + b
+ *   c = f * c' + i * g,  h = o * tanh(c)
+ */
+function lstmRow(
+  x: usize, hU: usize, bias: usize, gates: usize, cBefore: usize, c: usize, tanhC: usize, h: usize, bytes: usize,
+): void {
+  for (const end = c + bytes; c < end; c += 16) {
+    const i = sigmoidF32x4(f32x4.add(f32x4.add(v128.load(x), v128.load(hU)), v128.load(bias)));
+    v128.store(gates, i);
+    const f = sigmoidF32x4(f32x4.add(f32x4.add(v128.load(x + bytes), v128.load(hU + bytes)), v128.load(bias + bytes)));
+    v128.store(gates + bytes, f);
+    const g = tanhF32x4(f32x4.add(f32x4.add(v128.load(x + 2 * bytes), v128.load(hU + 2 * bytes)), v128.load(bias + 2 * bytes)));
+    v128.store(gates + 2 * bytes, g);
+    const o = sigmoidF32x4(f32x4.add(f32x4.add(v128.load(x + 3 * bytes), v128.load(hU + 3 * bytes)), v128.load(bias + 3 * bytes)));
+    v128.store(gates + 3 * bytes, o);
+    const cell = f32x4.add(f32x4.mul(f, v128.load(cBefore)), f32x4.mul(i, g));
+    v128.store(c, cell);
+    const tanhCell = tanhF32x4(cell);
+    v128.store(tanhC, tanhCell);
+    v128.store(h, f32x4.mul(o, tanhCell));
+    x += 16; hU += 16; bias += 16; gates += 16; cBefore += 16; tanhC += 16; h += 16;
+  }
+}
+
+/** y = x * mask; a spatial mask is drawn once a sample and serves all its steps. */
+function dropoutForward(stage: Stage, input: Stage, isTraining: bool): void {
+  const rate = stage.layer.rate;
+  stage.passesOn = isTraining && rate > 0 ? 0 : 1;
+  stage.bySlot = stage.passesOn ? input.bySlot : 0;
+  if (stage.passesOn) {
+    stage.output = input.output;
+    return;
+  }
+  stage.output = stage.values;
+  const rowFloats = stage.stride;
+  const isSpatial = stage.isSequence && (stage.layer.flags & LAYER_SPATIAL) != 0;
+  const rows = outputRows(stage);
+  randomMask(networkRandom(), rate, stage.mask, (isSpatial ? plan.batch : rows) * rowFloats);
+  for (let r: u32 = 0; r < rows; r++) {
+    const x = input.bySlot ? sequenceRow(input, input.output, r) : input.output + (<usize>r * rowFloats << 2);
+    multiplyRow(stage.output + (<usize>r * rowFloats << 2), x, dropoutMaskRow(stage, r), rowFloats);
+  }
+}
+
+/** Mask of output row r. */
+// @ts-ignore: decorator
+@inline
+export function dropoutMaskRow(stage: Stage, r: u32): usize {
+  const isSpatial = stage.isSequence && (stage.layer.flags & LAYER_SPATIAL) != 0;
+  return stage.mask + (<usize>(isSpatial ? loadU32(plan.rowSamples, r) : r) * stage.stride << 2);
+}
+
+/** [max over time, mean over time], or one of them. */
+function poolForward(stage: Stage, input: Stage): void {
+  const width = stage.layer.inputWidth;
+  memory.fill(stage.output, 0, <usize>plan.batch * stage.stride << 2);
+  for (let place: u32 = 0; place < plan.batch; place++) {
+    const b = loadU32(plan.order, place);
+    let y = stage.output + (<usize>b * stage.stride << 2);
+    if (stage.layer.flags & LAYER_POOL_MAX) {
+      poolMax(stage, input, place, y, stage.mask + (<usize>b * stage.stride << 2));
+      y += <usize>width << 2;
+    }
+    if (stage.layer.flags & LAYER_POOL_MEAN) {
+      const count = realSteps(b, place);
+      if (count == 0) continue;
+      for (let t = loadU32(plan.starts, b); t < loadU32(plan.ends, b); t++) {
+        const r = loadU32(plan.stepFirst, t) + place;
+        if (loadU32(plan.rowReal, r)) addRow(y, sequenceRow(input, input.output, r), width);
+      }
+      scaleRow(y, <f32>1 / <f32>count, width);
+    }
+  }
+}
+
+/** Real steps of sample b. */
+export function realSteps(b: u32, place: u32): u32 {
+  let count: u32 = 0;
+  for (let t = loadU32(plan.starts, b); t < loadU32(plan.ends, b); t++) count += loadU32(plan.rowReal, loadU32(plan.stepFirst, t) + place);
+  return count;
+}
+
+/** Largest value of each channel, and its row for the backward pass; the first of equals. */
+function poolMax(stage: Stage, input: Stage, place: u32, y: usize, chosen: usize): void {
+  const b = loadU32(plan.order, place);
+  const width = stage.layer.inputWidth;
+  for (let j: u32 = 0; j < width; j++) storeU32(chosen, j, NO_ROW);
+  for (let t = loadU32(plan.starts, b); t < loadU32(plan.ends, b); t++) {
+    const r = loadU32(plan.stepFirst, t) + place;
+    if (!loadU32(plan.rowReal, r)) continue;
+    const x = sequenceRow(input, input.output, r);
+    for (let j: u32 = 0; j < width; j++) {
+      const value = load<f32>(x + (<usize>j << 2));
+      if (loadU32(chosen, j) != NO_ROW && !(value > load<f32>(y + (<usize>j << 2)))) continue;
+      store<f32>(y + (<usize>j << 2), value);
+      storeU32(chosen, j, r);
+    }
+  }
+}
+
+/** y = activation(x . W + b). The last Dense also keeps x . W + b, from which the loss starts. */
+function denseForward(stage: Stage, input: Stage): void {
+  const inputs = stage.layer.inputWidth;
+  const units = stage.layer.units;
+  const stride = stage.stride;
+  const bias = denseBias(stage);
+  for (let b: u32 = 0; b < plan.batch; b++) copyRow(stage.output + (<usize>b * stride << 2), bias, units);
+  packRows(inputs, units, stage.weights, units, stage.packed);
+  multiply(plan.batch, units, inputs, input.output, input.stride, stage.packed, stage.output, stride, true);
+  if (changetype<usize>(stage) == changetype<usize>(lastStage())) memory.copy(stage.mask, stage.output, <usize>plan.batch * stride << 2);
+  if (stage.layer.activation == ACTIVATION_LINEAR) return;
+  // Softmax needs its row's length; the others take all rows in one go.
+  if (stage.layer.activation != ACTIVATION_SOFTMAX) return activate(stage.layer.activation, stage.output, plan.batch * stride);
+  for (let b: u32 = 0; b < plan.batch; b++) activate(ACTIVATION_SOFTMAX, stage.output + (<usize>b * stride << 2), units);
+}
+
+/** Bias of a Dense layer: the tensor behind its kernel. */
+export function denseBias(stage: Stage): usize {
+  return stage.weights + ((<usize>stage.layer.inputWidth * stage.layer.units * 4 + 15) & ~15);
+}
+
+/** target[length] = source[length]. */
+export function copyRow(target: usize, source: usize, length: u32): void {
+  const end = target + (<usize>length << 2);
+  for (; target + 16 <= end; target += 16, source += 16) v128.store(target, v128.load(source));
+  for (; target < end; target += 4, source += 4) store<f32>(target, load<f32>(source));
+}
+
+/** target[length] += source[length]. */
+export function addRow(target: usize, source: usize, length: u32): void {
+  const end = target + (<usize>length << 2);
+  for (; target + 16 <= end; target += 16, source += 16) v128.store(target, f32x4.add(v128.load(target), v128.load(source)));
+  for (; target < end; target += 4, source += 4) store<f32>(target, load<f32>(target) + load<f32>(source));
+}
+
+/** target[length] += scale * source[length]. */
+export function addScaledRow(target: usize, source: usize, scale: f32, length: u32): void {
+  const end = target + (<usize>length << 2);
+  const factor = f32x4.splat(scale);
+  for (; target + 16 <= end; target += 16, source += 16) {
+    v128.store(target, f32x4.add(v128.load(target), f32x4.mul(factor, v128.load(source))));
+  }
+  for (; target < end; target += 4, source += 4) store<f32>(target, load<f32>(target) + scale * load<f32>(source));
+}
+
+/** target[length] = a[length] * b[length], length a multiple of 4. */
+export function multiplyRow(target: usize, a: usize, b: usize, length: u32): void {
+  for (const end = target + (<usize>length << 2); target < end; target += 16, a += 16, b += 16) {
+    v128.store(target, f32x4.mul(v128.load(a), v128.load(b)));
+  }
+}
+
+function scaleRow(target: usize, scale: f32, length: u32): void {
+  for (const end = target + (<usize>length << 2); target < end; target += 4) store<f32>(target, load<f32>(target) * scale);
+}

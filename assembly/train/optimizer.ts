@@ -1,0 +1,229 @@
+// Gradients -> new parameters: SGD with momentum, Adam, and a moving average, as Keras 3
+// writes them. Called by step.ts once a step. Slots are blocks of the parameters' layout:
+// SGD with momentum has one, Adam two (m, v). It refuses nothing: step.ts checks the gradients.
+import { OPTIMIZER_ADAM, OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_SGD } from "../abi";
+import { loadU32 } from "./batch";
+import { network, ROW_KNOWN, ROW_TOUCHED } from "./network";
+
+/** How to train; set by networkTrainWith. */
+@unmanaged
+export class Recipe {
+  optimizer: u32;        // OPTIMIZER_SGD ...
+  flags: u32;            // OPTIMIZER_NESTEROV ...
+  loss: u32;             // LOSS_*
+  labelSmoothing: f32;
+  beta1: f64;            // SGD: momentum
+  beta2: f64;
+  epsilon: f32;
+  clipNorm: f32;         // longest gradient of all parameters together; 0 = any
+  weightDecay: f32;      // share of each parameter that is taken away, times the learning rate
+  lossValue: f32;        // of the last step
+  gradientNorm: f32;     // of the last step, before clipping
+  reserved: u32;
+  slot0: usize;          // momentum or m; 0 = none
+  slot1: usize;          // v; 0 = none
+  average: usize;        // moving average of the parameters; 0 = none
+}
+
+/** Slots below these become 0: see NEGLIGIBLE in backward.ts. sqrt(1e-36) is nothing beside epsilon. */
+const NEGLIGIBLE: f32 = 1e-30;
+const NEGLIGIBLE_SQUARE: f32 = 1e-36;
+
+// The factors of one step, for the spans below.
+let scale: f32 = 1;
+let rate: f32 = 0;
+let decay: f32 = 0;
+
+/** Length of the gradient of all parameters together; NaN or infinite when any of it is. */
+export function gradientNorm(): f32 {
+  let sum = sumOfSquares(network.gradients + network.embeddingBytes, <u32>((network.parameterBytes - network.embeddingBytes) >> 2));
+  for (let i: u32 = 0; i < network.touchedCount; i++) {
+    sum += sumOfSquares(network.gradients + (<usize>loadU32(network.touched, i) * network.width << 2), network.width);
+  }
+  return sqrt<f32>(sum);
+}
+
+function sumOfSquares(values: usize, length: u32): f32 {
+  const end = values + (<usize>length << 2);
+  let sums = f32x4.splat(0);
+  for (; values + 16 <= end; values += 16) {
+    const x = v128.load(values);
+    sums = f32x4.add(sums, f32x4.mul(x, x));
+  }
+  let sum: f32 = (f32x4.extract_lane(sums, 0) + f32x4.extract_lane(sums, 1)) + (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3));
+  for (; values < end; values += 4) sum += load<f32>(values) * load<f32>(values);
+  return sum;
+}
+
+/** One step with the gradients at hand, shortened to clipNorm. */
+export function optimizerUpdate(recipe: Recipe, learningRate: f32): void {
+  const state = network.state;
+  state.steps++;
+  scale = recipe.clipNorm > 0 ? recipe.clipNorm / max<f32>(recipe.gradientNorm, recipe.clipNorm) : 1;
+  decay = recipe.weightDecay * learningRate;
+  rate = learningRate;
+  if (recipe.optimizer != OPTIMIZER_SGD) {
+    state.beta1Power *= <f64><f32>recipe.beta1;
+    state.beta2Power *= <f64><f32>recipe.beta2;
+    // alpha = lr sqrt(1 - beta2^t) / (1 - beta1^t)
+    if (recipe.optimizer == OPTIMIZER_ADAM) rate = learningRate * sqrt<f32>(<f32>(1 - state.beta2Power)) / <f32>(1 - state.beta1Power);
+  }
+  updateEmbedding(recipe);
+  updateSpan(recipe, network.embeddingBytes, network.parameterBytes - network.embeddingBytes, true);
+}
+
+/**
+ * Rows that never had a gradient have slots of 0 and would not move: they are passed
+ * over, with the same bits. Neighbours of one kind go as one span.
+ */
+function updateEmbedding(recipe: Recipe): void {
+  const bytes = <usize>network.width << 2;
+  const rows = network.rows;
+  const isPlain = (recipe.flags & OPTIMIZER_LAZY) != 0 || recipe.slot0 == 0;
+  let first: u32 = 0;
+  while (first < rows) {
+    const kind = rowKind(recipe, first, isPlain);
+    let end = first + 1;
+    while (end < rows && rowKind(recipe, end, isPlain) == kind) end++;
+    if (kind != 0) updateSpan(recipe, <usize>first * bytes, <usize>(end - first) * bytes, kind == ROW_TOUCHED);
+    first = end;
+  }
+}
+
+/** ROW_TOUCHED: has a gradient; ROW_KNOWN: must be updated without one; 0: stays as it is. */
+function rowKind(recipe: Recipe, row: u32, isPlain: bool): u8 {
+  const state = load<u8>(network.rowStates + row);
+  if (state & ROW_TOUCHED) return ROW_TOUCHED;
+  if (decay != 0 && !(recipe.flags & OPTIMIZER_LAZY)) return ROW_KNOWN;
+  return isPlain ? 0 : state & ROW_KNOWN;
+}
+
+/** Updates the parameters at [offset, offset + bytes) of the block. */
+function updateSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool): void {
+  if (decay != 0) decaySpan(network.parameters + offset, bytes);
+  if (recipe.optimizer == OPTIMIZER_SGD) {
+    if (recipe.slot0 == 0) {
+      if (hasGradient) sgdSpan(network.parameters + offset, network.gradients + offset, bytes);
+    } else {
+      momentumSpan(recipe, offset, bytes);
+    }
+  } else if (hasGradient) {
+    adamSpan(recipe, offset, bytes, true);
+  } else {
+    adamSpan(recipe, offset, bytes, false);
+  }
+}
+
+/** w -= decay * w, before the update, as AdamW. */
+function decaySpan(w: usize, bytes: usize): void {
+  const end = w + bytes;
+  for (; w + 16 <= end; w += 16) v128.store(w, f32x4.sub(v128.load(w), f32x4.mul(v128.load(w), f32x4.splat(decay))));
+  for (; w < end; w += 4) store<f32>(w, load<f32>(w) - load<f32>(w) * decay);
+}
+
+/** w -= rate * g */
+function sgdSpan(w: usize, g: usize, bytes: usize): void {
+  const end = w + bytes;
+  for (; w + 16 <= end; w += 16, g += 16) {
+    v128.store(w, f32x4.sub(v128.load(w), f32x4.mul(f32x4.mul(v128.load(g), f32x4.splat(scale)), f32x4.splat(rate))));
+  }
+  for (; w < end; w += 4, g += 4) store<f32>(w, load<f32>(w) - load<f32>(g) * scale * rate);
+}
+
+/** m = momentum * m - rate * g;  w += m, or w += momentum * m - rate * g (Nesterov) */
+function momentumSpan(recipe: Recipe, offset: usize, bytes: usize): void {
+  const isNesterov = (recipe.flags & OPTIMIZER_NESTEROV) != 0;
+  const momentum = f32x4.splat(<f32>recipe.beta1);
+  let w = network.parameters + offset;
+  let g = network.gradients + offset;
+  let m = recipe.slot0 + offset;
+  for (let rest = bytes; rest > 0;) {
+    const lanes = min<usize>(rest, 16);
+    const step = f32x4.mul(f32x4.mul(v128.load(g), f32x4.splat(scale)), f32x4.splat(rate));
+    const velocity = flush(f32x4.sub(f32x4.mul(v128.load(m), momentum), step), NEGLIGIBLE);
+    const change = isNesterov ? f32x4.sub(f32x4.mul(velocity, momentum), step) : velocity;
+    const weight = f32x4.add(v128.load(w), change);
+    storeLanes(m, velocity, lanes);
+    storeLanes(w, weight, lanes);
+    rest -= lanes;
+    w += 16; g += 16; m += 16;
+  }
+}
+
+/** m += (g - m) (1 - beta1);  v += (g^2 - v) (1 - beta2);  w -= rate m / (sqrt v + epsilon) */
+// @ts-ignore: decorator
+@inline
+function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool): void {
+  const rest1 = f32x4.splat(<f32>(1 - recipe.beta1));
+  const rest2 = f32x4.splat(<f32>(1 - recipe.beta2));
+  const epsilon = f32x4.splat(recipe.epsilon);
+  const factor = f32x4.splat(rate);
+  const clip = f32x4.splat(scale);
+  let w = network.parameters + offset;
+  let g = network.gradients + offset;
+  let p = recipe.slot0 + offset;
+  let q = recipe.slot1 + offset;
+  for (let rest = bytes; rest > 0;) {
+    const lanes = min<usize>(rest, 16);
+    let gradient = f32x4.splat(0);
+    if (hasGradient) gradient = f32x4.mul(v128.load(g), clip);
+    let m = v128.load(p);
+    m = flush(f32x4.add(m, f32x4.mul(f32x4.sub(gradient, m), rest1)), NEGLIGIBLE);
+    let v = v128.load(q);
+    v = flush(f32x4.add(v, f32x4.mul(f32x4.sub(f32x4.mul(gradient, gradient), v), rest2)), NEGLIGIBLE_SQUARE);
+    storeLanes(p, m, lanes);
+    storeLanes(q, v, lanes);
+    const change = f32x4.div(f32x4.mul(m, factor), f32x4.add(f32x4.sqrt(v), epsilon));
+    storeLanes(w, f32x4.sub(v128.load(w), change), lanes);
+    rest -= lanes;
+    w += 16; g += 16; p += 16; q += 16;
+  }
+}
+
+/** Stores the first `bytes` bytes: a span may end inside a vector when the width is no multiple of 4. Loads just read on. */
+// @ts-ignore: decorator
+@inline
+function storeLanes(address: usize, value: v128, bytes: usize): void {
+  if (bytes == 16) v128.store(address, value);
+  else storePart(address, value, bytes);
+}
+
+function storePart(address: usize, value: v128, bytes: usize): void {
+  store<f32>(address, f32x4.extract_lane(value, 0));
+  if (bytes > 4) store<f32>(address, f32x4.extract_lane(value, 1), 4);
+  if (bytes > 8) store<f32>(address, f32x4.extract_lane(value, 2), 8);
+}
+
+// @ts-ignore: decorator
+@inline
+function flush(x: v128, limit: f32): v128 {
+  return v128.andnot(x, f32x4.lt(f32x4.abs(x), f32x4.splat(limit)));
+}
+
+/** average += (w - average) (1 - decay); the first call copies the parameters. */
+export function averageUpdate(recipe: Recipe, averageDecay: f32): void {
+  const state = network.state;
+  state.averages++;
+  if (state.averages == 1) {
+    memory.copy(recipe.average, network.parameters, network.parameterBytes);
+    return;
+  }
+  const share = f32x4.splat(<f32>1 - averageDecay);
+  let w = network.parameters;
+  let a = recipe.average;
+  for (const end = w + network.parameterBytes; w < end; w += 16, a += 16) {
+    const old = v128.load(a);
+    v128.store(a, f32x4.add(old, f32x4.mul(f32x4.sub(v128.load(w), old), share)));
+  }
+}
+
+/** Exchanges the parameters and their average. */
+export function averageSwap(recipe: Recipe): void {
+  let w = network.parameters;
+  let a = recipe.average;
+  for (const end = w + network.parameterBytes; w < end; w += 16, a += 16) {
+    const value = v128.load(w);
+    v128.store(w, v128.load(a));
+    v128.store(a, value);
+  }
+}

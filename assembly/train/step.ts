@@ -1,0 +1,154 @@
+// One training step in one readable function, and the training's settings and saved state.
+//   networkBuild -> networkTrainWith -> networkInitialize or restore -> (fill, networkBatch, networkStep) ...
+// Called by train/index.ts. Refuses pairs of loss and activation that do not belong together,
+// settings out of range (ERR_BAD_TRAINING), and steps whose loss or gradient is not finite.
+import {
+  ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_NO_MODEL, ERR_NO_SAMPLES, ERR_NOT_FINITE,
+  ERR_OUT_OF_MEMORY, LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM_UNCORRECTED,
+  OPTIMIZER_AVERAGE, OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_SGD,
+} from "../abi";
+import { allocate } from "../arena";
+import { backward } from "./backward";
+import { plan } from "./batch";
+import { forward } from "./forward";
+import { loss } from "./loss";
+import { lastStage, network, ROW_KNOWN, TrainingState } from "./network";
+import { averageSwap, averageUpdate, gradientNorm, optimizerUpdate, Recipe } from "./optimizer";
+
+let recipe: Recipe = changetype<Recipe>(0);
+
+/**
+ * Chooses loss and optimizer of the network just built, and claims the slots (zero).
+ * `beta1` is the momentum of SGD; flags are OPTIMIZER_NESTEROV, _LAZY, _AVERAGE;
+ * `clipNorm` 0 does not clip.
+ */
+export function networkTrainWith(
+  lossKind: u32, labelSmoothing: f32, optimizer: u32, flags: u32, beta1: f64, beta2: f64, epsilon: f32, clipNorm: f32, weightDecay: f32,
+): i32 {
+  recipe = changetype<Recipe>(0);
+  if (changetype<usize>(network) == 0) return ERR_NO_MODEL;
+  const activation = lastStage().layer.activation;
+  if (lossKind == LOSS_BINARY_CROSSENTROPY) {
+    if (activation != ACTIVATION_SIGMOID) return ERR_BAD_TRAINING;
+  } else if (lossKind == LOSS_CATEGORICAL_CROSSENTROPY) {
+    if (activation != ACTIVATION_SOFTMAX) return ERR_BAD_TRAINING;
+  } else if (lossKind != LOSS_MEAN_SQUARED_ERROR || labelSmoothing != 0) return ERR_BAD_TRAINING;
+  if (optimizer < <u32>OPTIMIZER_SGD || optimizer > <u32>OPTIMIZER_ADAM_UNCORRECTED) return ERR_BAD_TRAINING;
+  if ((flags & ~(OPTIMIZER_NESTEROV | OPTIMIZER_LAZY | OPTIMIZER_AVERAGE)) != 0) return ERR_BAD_TRAINING;
+  if (!(labelSmoothing >= 0 && labelSmoothing < 1) || !(beta1 >= 0 && beta1 < 1)) return ERR_BAD_TRAINING;
+  if (!(clipNorm >= 0 && clipNorm < Infinity) || !(weightDecay >= 0 && weightDecay < Infinity)) return ERR_BAD_TRAINING;
+  const isAdam = optimizer != OPTIMIZER_SGD;
+  if (isAdam && (!(beta2 >= 0 && beta2 < 1) || !(epsilon > 0 && epsilon < Infinity))) return ERR_BAD_TRAINING;
+  if (isAdam && (flags & OPTIMIZER_NESTEROV) != 0) return ERR_BAD_TRAINING;
+
+  const address = allocate(offsetof<Recipe>());
+  if (address == 0) return ERR_OUT_OF_MEMORY;
+  const next = changetype<Recipe>(address);
+  next.optimizer = optimizer;
+  next.flags = flags;
+  next.loss = lossKind;
+  next.labelSmoothing = labelSmoothing;
+  next.beta1 = beta1;
+  next.beta2 = beta2;
+  next.epsilon = epsilon;
+  next.clipNorm = clipNorm;
+  next.weightDecay = weightDecay;
+  if (isAdam || beta1 != 0) {
+    next.slot0 = allocate(network.parameterBytes);
+    if (next.slot0 == 0) return ERR_OUT_OF_MEMORY;
+  }
+  if (isAdam) {
+    next.slot1 = allocate(network.parameterBytes);
+    if (next.slot1 == 0) return ERR_OUT_OF_MEMORY;
+  }
+  if (flags & OPTIMIZER_AVERAGE) {
+    next.average = allocate(network.parameterBytes);
+    if (next.average == 0) return ERR_OUT_OF_MEMORY;
+  }
+  const state = network.state;
+  state.beta1Power = 1;
+  state.beta2Power = 1;
+  state.steps = 0;
+  state.averages = 0;
+  state.isSwapped = 0;
+  for (let row: u32 = 0; row < network.rows; row++) store<u8>(network.rowStates + row, load<u8>(network.rowStates + row) & ~ROW_KNOWN);
+  recipe = next;
+  return OK;
+}
+
+/** Scores of the batch that networkBatch took over; without dropout unless `isTraining`. */
+export function networkForward(isTraining: bool): i32 {
+  if (changetype<usize>(network) == 0) return ERR_NO_MODEL;
+  if (plan.batch == 0) return ERR_NO_SAMPLES;
+  forward(isTraining);
+  return OK;
+}
+
+/** One step on the batch that networkBatch took over. When it fails, no parameter has changed. */
+export function networkStep(learningRate: f32): i32 {
+  if (changetype<usize>(recipe) == 0) return ERR_BAD_STATE;
+  if (network.state.isSwapped) return ERR_BAD_STATE;
+  const status = networkForward(true);
+  if (status != OK) return status;
+  recipe.lossValue = loss(recipe.loss, recipe.labelSmoothing, true);
+  if (!isFinite<f32>(recipe.lossValue)) return ERR_NOT_FINITE;
+  backward(recipe.loss != LOSS_MEAN_SQUARED_ERROR);
+  recipe.gradientNorm = gradientNorm();
+  if (!isFinite<f32>(recipe.gradientNorm)) return ERR_NOT_FINITE;
+  optimizerUpdate(recipe, learningRate);
+  return OK;
+}
+
+/** Loss of the last networkForward against the targets, for instance of a validation batch. */
+export function networkLoss(): f32 {
+  return changetype<usize>(recipe) == 0 || plan.batch == 0 ? NaN : loss(recipe.loss, recipe.labelSmoothing, false);
+}
+
+/** Mean loss of the last step's batch, before its update. */
+export function networkLossValue(): f32 {
+  return changetype<usize>(recipe) == 0 ? NaN : recipe.lossValue;
+}
+
+/** Length of the last step's gradient, before clipping. */
+export function networkGradientNorm(): f32 {
+  return changetype<usize>(recipe) == 0 ? NaN : recipe.gradientNorm;
+}
+
+/** Moves the averaged weights towards the parameters: average += (w - average) (1 - decay). */
+export function networkAverage(decay: f32): i32 {
+  if (changetype<usize>(recipe) == 0 || recipe.average == 0 || network.state.isSwapped) return ERR_BAD_STATE;
+  averageUpdate(recipe, decay);
+  return OK;
+}
+
+/** Exchanges parameters and averaged weights; a second call exchanges them back. Between the two no step is taken. */
+export function networkSwapAverage(): i32 {
+  if (changetype<usize>(recipe) == 0 || recipe.average == 0 || network.state.averages == 0) return ERR_BAD_STATE;
+  averageSwap(recipe);
+  network.state.isSwapped ^= 1;
+  return OK;
+}
+
+/** Blocks that a saved training consists of: state, parameters, slots, averaged weights. */
+export function networkStateCount(): u32 {
+  if (changetype<usize>(recipe) == 0) return 0;
+  return 2 + (recipe.slot0 != 0 ? 1 : 0) + (recipe.slot1 != 0 ? 1 : 0) + (recipe.average != 0 ? 1 : 0);
+}
+
+export function networkStatePtr(index: u32): usize {
+  if (index == 0) return changetype<usize>(network.state);
+  if (index == 1) return network.parameters;
+  if (index == 2 && recipe.slot0 != 0) return recipe.slot0;
+  if (index == 3 && recipe.slot1 != 0) return recipe.slot1;
+  return recipe.average;
+}
+
+/** Bytes of block `index`. */
+export function networkStateBytes(index: u32): usize {
+  return index == 0 ? offsetof<TrainingState>() : network.parameterBytes;
+}
+
+/** To be called after the caller has written saved blocks back: any embedding row may have slots now. */
+export function networkRestored(): void {
+  for (let row: u32 = 0; row < network.rows; row++) store<u8>(network.rowStates + row, load<u8>(network.rowStates + row) | ROW_KNOWN);
+}

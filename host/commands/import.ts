@@ -1,0 +1,64 @@
+// `edgelabel import`: a saved Keras model with its tokenizer and labels -> a model file
+// with the same f32 weights. What cannot be reproduced is refused by name.
+import { Command, Option } from "commander";
+import { MAX_SEQUENCE } from "../../assembly/abi.ts";
+import { readInput } from "../dataset.ts";
+import { importKeras } from "../keras/import.ts";
+import { wholeNumber } from "./options.ts";
+import { kilobytes, modelName, note, parseOutput, print, printJson, writeModel } from "./output.ts";
+
+interface ImportOptions {
+  tokenizer: string;
+  labels: string;
+  output: string;
+  maxlen?: number;
+  padding: "pre" | "post";
+  truncating: "pre" | "post";
+  name?: string;
+  modelVersion: string;
+  json?: boolean;
+}
+
+export function importCommand(): Command {
+  return new Command("import")
+    .description("turn a saved Keras model into a model file")
+    .argument("<file>", "Keras model (.keras or .h5)")
+    .requiredOption("--tokenizer <file>", "what Tokenizer.to_json() gave")
+    .requiredOption("--labels <file>", "JSON array of names in class order; two for one sigmoid output")
+    .requiredOption("-o, --output <file>", "model to write (.wasm or .elb)", parseOutput)
+    .option("--maxlen <n>", "tokens a text is padded to, when the model leaves it open", wholeNumber(1, MAX_SEQUENCE))
+    .addOption(new Option("--padding <side>", "as given to pad_sequences").choices(["pre", "post"]).default("pre"))
+    .addOption(new Option("--truncating <side>", "as given to pad_sequences").choices(["pre", "post"]).default("pre"))
+    .option("--name <name>", "name in the model (default: that of the output file)")
+    .option("--model-version <text>", "version in the model", "1")
+    .option("--json", "print one JSON object")
+    .addHelpText("after", `
+Reads Sequential and linear Functional models of Embedding, LSTM, Bidirectional(LSTM),
+Dropout, SpatialDropout1D, GlobalMaxPooling1D, GlobalAveragePooling1D, Dense, Activation.
+
+In Python, save the parts with:
+  model.save("model.keras")
+  open("tokenizer.json", "w").write(tokenizer.to_json())
+  json.dump(["ham", "spam"], open("labels.json", "w"))
+
+Example:
+  edgelabel import model.keras --tokenizer tokenizer.json --labels labels.json -o spam.wasm`)
+    .action(async (file: string, options: ImportOptions) => {
+      const [model, tokenizer, labels] = await Promise.all([file, options.tokenizer, options.labels].map(readInput));
+      const { elb, kerasVersion, notes } = await importKeras({
+        model: { path: file, content: model! },
+        tokenizer: { path: options.tokenizer, content: tokenizer!.toString() },
+        labels: { path: options.labels, content: labels!.toString() },
+        name: options.name ?? modelName(options.output),
+        version: options.modelVersion,
+        sequenceLength: options.maxlen,
+        padding: options.padding,
+        truncating: options.truncating,
+      });
+      for (const text of notes) note(`note: ${text}`);
+      const bytes = await writeModel(options.output, elb);
+      await (options.json
+        ? printJson({ file: options.output, bytes, keras_version: kerasVersion, notes })
+        : print(`${options.output}: ${kilobytes(bytes)}, from Keras ${kerasVersion}\n`));
+    });
+}

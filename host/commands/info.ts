@@ -1,0 +1,42 @@
+// `edgelabel info`: a model file -> what is in it, as text or as one JSON object.
+import { Command } from "commander";
+import { Classifier, type ModelInfo } from "../classifier.ts";
+import { isDeployable, kilobytes, print, printJson } from "./output.ts";
+
+export function infoCommand(): Command {
+  return new Command("info")
+    .description("show what a model file holds")
+    .argument("<model>", "model file (.wasm or .elb)")
+    .option("--json", "print one JSON object")
+    .addHelpText("after", "\nExamples:\n  edgelabel info spam.wasm\n  edgelabel info spam.wasm --json")
+    .action(async (model: string, options: { json?: boolean }) => {
+      const classifier = await Classifier.open(model);
+      const card = { file: model, sha256: classifier.digest, ...classifier.info, name: classifier.name };
+      await (options.json ? printJson(card) : print(renderInfo(card)));
+    });
+}
+
+function renderInfo(card: ModelInfo & { file: string; sha256: string }): string {
+  const { tokenizer, labels } = card;
+  const rows: [string, string][] = [
+    ["file", `${card.file} (${isDeployable(card.file) ? "deployable" : "model only"})`],
+    ["sha256", card.sha256],
+    ["name", card.version === "" ? card.name : `${card.name}, version ${card.version}`],
+    ["form", `${card.form}${card.resumable ? ", with the state to resume training" : ""}, format ${card.format}`],
+    ["size", `${kilobytes(card.file_bytes)}, of it weights ${kilobytes(card.weight_bytes)}; in memory ${kilobytes(card.memory_bytes)}`],
+    ["labels", `${labels.length}: ${labels.slice(0, 12).join(", ")}${labels.length > 12 ? ", …" : ""}`],
+    ["tokens", [
+      `${tokenizer.sequence_length} a text, padded ${tokenizer.padding}, truncated ${tokenizer.truncating}`,
+      `${tokenizer.words} words`,
+      ...(tokenizer.ngram_buckets > 0 ? [`${tokenizer.ngram_buckets} n-gram rows`] : []),
+      ...(tokenizer.char_level ? ["by character"] : []),
+      ...(tokenizer.lower ? ["lower case"] : []),
+      ...(tokenizer.split_scripts ? ["scripts without spaces split"] : []),
+    ].join(", ")],
+    ...card.layers.map(({ kind, input, output, ...flags }, i): [string, string] => {
+      const details = Object.entries(flags).map(([name, value]) => (value === true ? name : `${name} ${String(value)}`));
+      return [i === 0 ? "layers" : "", `${kind} ${input} → ${output}${details.length > 0 ? ` (${details.join(", ")})` : ""}`];
+    }),
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(8)}${value}\n`).join("");
+}

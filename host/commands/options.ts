@@ -1,0 +1,32 @@
+// Options that several commands share, and the parsers of their values; what they
+// refuse is misuse (exit code 2).
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { type DatasetOptions, FORMATS } from "../dataset.ts";
+
+/** A whole number from `least` to `most`. */
+export function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < least || value > most) throw new InvalidArgumentError(`it takes a whole number from ${least} to ${most}.`);
+    return value;
+  };
+}
+
+/** A share from 0 to 1. */
+export function share(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value <= 1)) throw new InvalidArgumentError("it takes a number from 0 to 1.");
+  return value;
+}
+
+/** As many labels as `wasmtime run MODEL --top N` takes. */
+export const parseTop = wholeNumber(1, 9999);
+
+export type DatasetFlags = Pick<DatasetOptions, "format" | "textColumn" | "labelColumn">;
+
+export function addDatasetOptions(command: Command): Command {
+  return command
+    .addOption(new Option("--format <name>", "format of the data (default: by file name)").choices(FORMATS))
+    .option("--text-column <name>", "CSV column or JSON key of the text", "text")
+    .option("--label-column <name>", "CSV column or JSON key of the label", "label");
+}

@@ -1,0 +1,66 @@
+// What commands write: model files, whole or not at all, and lines on stdout that
+// wait for a slow reader.
+import { open, rename, unlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { InvalidArgumentError } from "commander";
+import { UserError } from "../errors.ts";
+import { packModel } from "../pack.ts";
+
+/** The value of -o: the ending of the name decides what is written. */
+export function parseOutput(path: string): string {
+  if (!/[^/\\]\.(elb|wasm)$/.test(path)) throw new InvalidArgumentError("its name must end in .wasm (deployable) or .elb (model only).");
+  return path;
+}
+
+export function isDeployable(path: string): boolean {
+  return path.endsWith(".wasm");
+}
+
+/** "models/spam.wasm" -> "spam". */
+export function modelName(path: string): string {
+  return basename(path).replace(/\.(elb|wasm)$/, "");
+}
+
+/** Writes the model as the ending of `path` says; returns the bytes of the file. */
+export async function writeModel(path: string, elb: Uint8Array): Promise<number> {
+  const bytes = isDeployable(path) ? await packModel(elb) : elb;
+  await writeWhole(path, bytes);
+  return bytes.length;
+}
+
+/** Beside the target first, then renamed: a reader sees the old file or the new one, never a part. */
+async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
+  try {
+    const file = await open(temporary, "wx");
+    try {
+      await file.writeFile(bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await unlink(temporary).catch(() => {});
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new UserError(`${path}: cannot be written (${code === "ENOENT" ? `no folder ${dirname(path)}` : message})`);
+  }
+}
+
+/** Writes to stdout; resolves when it has room for more. */
+export async function print(content: string | Uint8Array): Promise<void> {
+  if (!process.stdout.write(content)) await new Promise((resolve) => process.stdout.once("drain", resolve));
+}
+
+export async function printJson(value: unknown): Promise<void> {
+  await print(`${JSON.stringify(value)}\n`);
+}
+
+/** A remark for people; stdout stays for results. */
+export function note(text: string): void {
+  process.stderr.write(`edgelabel: ${text}\n`);
+}
+
+export function kilobytes(bytes: number): string {
+  return `${(bytes / 1024).toFixed(1)} KB`;
+}

@@ -1,0 +1,27 @@
+// `edgelabel pack`: an .elb model -> the deployable .wasm (engine + model); from a
+// deployable, the same with this build's engine, or with -o NAME.elb the model alone.
+import { Command } from "commander";
+import { Classifier, readModelFile } from "../classifier.ts";
+import { isWasm, unpackModel } from "../pack.ts";
+import { kilobytes, parseOutput, print, printJson, writeModel } from "./output.ts";
+
+export function packCommand(): Command {
+  return new Command("pack")
+    .description("join engine and model into one deployable .wasm")
+    .argument("<model>", "model file (.elb, or .wasm to renew its engine)")
+    .requiredOption("-o, --output <file>", "deployable to write (.wasm), or .elb to take the model out", parseOutput)
+    .option("--json", "print one JSON object")
+    .addHelpText("after", "\nExamples:\n  edgelabel pack spam.elb -o spam.wasm\n  edgelabel pack old.wasm -o spam.elb")
+    .action(async (model: string, { output, json }: { output: string; json?: boolean }) => {
+      const elb = await readElb(model);
+      await Classifier.fromBytes(elb, model);
+      const bytes = await writeModel(output, elb);
+      await (json ? printJson({ file: output, bytes }) : print(`${output}: ${kilobytes(bytes)}\n`));
+    });
+}
+
+/** The model in an .elb or .wasm file. */
+export async function readElb(path: string): Promise<Uint8Array> {
+  const bytes = await readModelFile(path);
+  return isWasm(bytes) ? unpackModel(bytes, path) : bytes;
+}

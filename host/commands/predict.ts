@@ -1,0 +1,81 @@
+// `edgelabel predict`: texts, or lines of stdin -> one line of output each, with the
+// bytes that `wasmtime run MODEL` prints for them. Lines are bytes here, never strings,
+// so that invalid UTF-8 reaches the engine as it is.
+import { Command } from "commander";
+import { TEXT_CAPACITY } from "../../assembly/abi.ts";
+import { Classifier } from "../classifier.ts";
+import { parseTop } from "./options.ts";
+import { note, print } from "./output.ts";
+
+const NEWLINE = 0x0a;
+const CARRIAGE_RETURN = 0x0d;
+
+interface PredictOptions {
+  json?: boolean;
+  top?: number;
+}
+
+export function predictCommand(): Command {
+  return new Command("predict")
+    .description("print the label of each text, or of each line on standard input")
+    .argument("<model>", "model file (.wasm or .elb)")
+    .argument("[texts...]", "texts; without any, one a line from standard input")
+    .option("--json", 'print {"label","score","scores"} a line')
+    .option("--top <n>", "print the N best labels, best first", parseTop)
+    .addHelpText("after", `
+Examples:
+  edgelabel predict spam.wasm 'you won a prize' 'see you at noon'
+  mosquitto_sub -t in | edgelabel predict spam.wasm --json`)
+    .action(async (model: string, texts: string[], { json = false, top = 0 }: PredictOptions) => {
+      const classifier = await Classifier.open(model);
+      const answer = (line: Uint8Array): Uint8Array => classifier.line(line, { json, top });
+      if (texts.length > 0) {
+        for (const text of texts) await print(answer(Buffer.from(text)));
+        return;
+      }
+      for await (const lines of linesOf(process.stdin)) await print(Buffer.concat(lines.map(answer)));
+    });
+}
+
+/**
+ * The lines of a byte stream by the rules of assembly/wasi.ts: "\n" ends a line, one "\r"
+ * before it is dropped, a last line needs no end, and of a line above TEXT_CAPACITY bytes
+ * the beginning is kept. Yields the lines that each chunk completes.
+ */
+export async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array[]> {
+  let parts: Uint8Array[] = [];
+  let length = 0;
+  let isOpen = false;
+  const keep = (part: Uint8Array): void => {
+    // One byte beyond the capacity shows that the line is longer.
+    const kept = part.subarray(0, TEXT_CAPACITY + 1 - length);
+    if (kept.length > 0) parts.push(kept);
+    length += kept.length;
+  };
+  const close = (): Uint8Array => {
+    const line = Buffer.concat(parts);
+    parts = [];
+    length = 0;
+    isOpen = false;
+    if (line.length > TEXT_CAPACITY) {
+      note(`a line is longer than ${TEXT_CAPACITY} bytes; its beginning was classified`);
+      return line.subarray(0, TEXT_CAPACITY);
+    }
+    return line.at(-1) === CARRIAGE_RETURN ? line.subarray(0, -1) : line;
+  };
+  for await (const chunk of input) {
+    const lines: Uint8Array[] = [];
+    let start = 0;
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+      keep(chunk.subarray(start, end));
+      lines.push(close());
+      start = end + 1;
+    }
+    if (start < chunk.length) {
+      keep(chunk.subarray(start));
+      isOpen = true;
+    }
+    if (lines.length > 0) yield lines;
+  }
+  if (isOpen) yield [close()];
+}

@@ -1,0 +1,68 @@
+#!/usr/bin/env node
+// The command line: arguments in, exit code out (0 done, 1 failed, 2 misuse). Each
+// command lives in host/commands; here they are registered and their errors shown.
+import { realpathSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { Command, CommanderError } from "commander";
+import { askCommand } from "./commands/ask.ts";
+import { evalCommand } from "./commands/eval.ts";
+import { importCommand } from "./commands/import.ts";
+import { infoCommand } from "./commands/info.ts";
+import { packCommand } from "./commands/pack.ts";
+import { predictCommand } from "./commands/predict.ts";
+import { quantizeCommand } from "./commands/quantize.ts";
+import { serveCommand } from "./commands/serve.ts";
+import { trainCommand } from "./commands/train.ts";
+import { UserError } from "./errors.ts";
+import { packageVersion } from "./service/version.ts";
+
+const FAILED = 1;
+const MISUSE = 2;
+
+function createProgram(): Command {
+  const program = new Command("edgelabel")
+    .description("Train small text classifiers, deploy them as one .wasm file, serve them over MQTT.")
+    .version(packageVersion)
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: false })
+    .addHelpText("after", "\nedgelabel COMMAND --help shows a command's arguments and examples.");
+  const commands = [
+    trainCommand(), evalCommand(), predictCommand(), quantizeCommand(), packCommand(), importCommand(),
+    serveCommand(), askCommand(), infoCommand(),
+  ];
+  for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
+  return program;
+}
+
+/** Runs one command line (without "node" and the script) and returns its exit code. */
+export async function run(args: readonly string[]): Promise<number> {
+  try {
+    await createProgram().parseAsync(args, { from: "user" });
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : MISUSE;
+    const text = error instanceof UserError ? error.message : `unexpected failure, please report it\n${(error as Error).stack ?? String(error)}`;
+    process.stderr.write(`edgelabel: ${printable(text)}\n`);
+    return FAILED;
+  }
+}
+
+/** Names in a message may come from a hostile file; control characters must not reach the terminal. */
+function printable(text: string): string {
+  return text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, "?");
+}
+
+function isMain(): boolean {
+  const script = process.argv[1];
+  return script !== undefined && realpathSync(script) === fileURLToPath(import.meta.url);
+}
+
+if (isMain()) {
+  // A reader that has seen enough (head, a closed pipe) is no failure.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit(0);
+  });
+  process.exitCode = await run(process.argv.slice(2));
+}
