@@ -17,7 +17,7 @@ export class Vocabulary {
 
 /**
  * Slots that a search visits at most. With half of the slots free, words that were not
- * made to collide stay far below it: the longest run of a million words is about 60.
+ * made to collide stay far below it: the longest run of slots in use is about 50 for a million words.
  */
 const MAX_PROBES: u32 = 1024;
 
