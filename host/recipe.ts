@@ -2,13 +2,9 @@
 // stands here, with the experiment behind it in bench/recipe/. Decides what the model is
 // made of and what the run is told; the arithmetic is the trainer's.
 import * as abi from "../assembly/abi.ts";
+import { labelsOf, type Sample } from "./dataset.ts";
 import { UserError } from "./errors.ts";
 import { Trainer, type EpochFigures, type RunOptions, type TokenizerOptions } from "./trainer.ts";
-
-export interface Sample {
-  label: string;
-  text: string;
-}
 
 export interface RecipeOptions extends RunOptions {
   name: string;
@@ -71,6 +67,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   wordDropout: 0.3,
   averageDecay: 0,
   balanced: false,
+  addNgrams: true,
   epochs: 10,
   batch: 32,
   seed: 1,
@@ -98,6 +95,7 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   warmup: 0,
   labelSmoothing: 0,
   wordDropout: 0,
+  addNgrams: false,
 };
 
 /** What a run reports after each epoch. */
@@ -112,11 +110,6 @@ export interface RunListener {
   /** After each batch; the epoch counts from 1. */
   onBatch?(epoch: number, batchesLeft: number): void;
   onEpoch?(report: EpochReport): void;
-}
-
-/** Labels in the order of their first appearance would depend on shuffling; sorted by code unit they do not. */
-export function labelsOf(samples: readonly Sample[]): string[] {
-  return [...new Set(samples.map(({ label }) => label))].sort();
 }
 
 /** A trainer with the model described and the samples encoded, ready to start. */

@@ -79,6 +79,8 @@ export interface RunOptions {
   averageDecay: number;
   /** Classes weigh the same, however many samples they have. */
   balanced: boolean;
+  /** A known word is its own row plus the mean of its n-grams. */
+  addNgrams: boolean;
   epochs: number;
   batch: number;
   seed: number;
@@ -230,7 +232,7 @@ export class Trainer {
     ), "training settings");
     this.#check(this.#exports.trainingPlan(
       SCHEDULES[options.schedule], options.warmup, options.decay, options.labelSmoothing, options.wordDropout, options.averageDecay,
-      options.balanced, options.epochs, options.batch, options.seed,
+      options.balanced, options.addNgrams, options.epochs, options.batch, options.seed,
     ), "training settings");
     this.#check(this.#exports.startTraining(), "training settings");
   }

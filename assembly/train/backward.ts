@@ -9,7 +9,7 @@ import { directions } from "../model";
 import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
 import { addRow, addScaledRow, copyRow, denseBias, dropoutMaskRow, multiplyRow, outputRows, realSteps, sequenceRow } from "./forward";
 import { multiply, multiplyTransposed, packColumns } from "./matmul";
-import { Direction, gradientOf, network, roundUp, ROW_KNOWN, ROW_TOUCHED, Stage, stageAt } from "./network";
+import { Direction, gradientOf, network, roundUp, ROW_KNOWN, ROW_TOUCHED, Stage, stageAt, OWN_ROW } from "./network";
 
 /**
  * Gradients below this size become 0: they change no parameter, and numbers below
@@ -272,7 +272,7 @@ function flush(x: v128): v128 {
   return v128.andnot(x, f32x4.lt(f32x4.abs(x), f32x4.splat(NEGLIGIBLE)));
 }
 
-/** embeddingForward, x = mean of the rows: each row gets dx / count. Notes the rows it touches. */
+/** embeddingForward, x = mean of the rows: each row gets dx / count, an own row dx. Notes the rows it touches. */
 function embeddingBackward(stage: Stage): void {
   const width = network.width;
   for (let s: u32 = 0; s < plan.slotCount; s++) {
@@ -280,9 +280,11 @@ function embeddingBackward(stage: Stage): void {
     const start = loadU32(network.rowOffsets, token);
     const end = loadU32(network.rowOffsets, token + 1);
     const dx = stage.gradient + (<usize>s * stage.stride << 2);
-    const scale: f32 = <f32>1 / <f32>(end - start);
+    const owns: u32 = end > start + 1 && (loadU32(network.rowIds, start) & OWN_ROW) != 0 ? 1 : 0;
+    const share: f32 = <f32>1 / <f32>(end - start - owns);
     for (let j = start; j < end; j++) {
-      const row = loadU32(network.rowIds, j);
+      const row = loadU32(network.rowIds, j) & ~OWN_ROW;
+      const scale: f32 = owns && j == start ? 1 : share;
       const state = load<u8>(network.rowStates + row);
       if (!(state & ROW_TOUCHED)) {
         store<u8>(network.rowStates + row, state | ROW_TOUCHED | ROW_KNOWN);

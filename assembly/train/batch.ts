@@ -4,7 +4,7 @@
 // embedding (ERR_BAD_ARGUMENT); an empty batch is ERR_NO_SAMPLES.
 import { ERR_BAD_ARGUMENT, ERR_NO_SAMPLES, OK } from "../abi";
 import { allocate } from "../arena";
-import { network } from "./network";
+import { network, OWN_ROW } from "./network";
 
 // With a mask, a sample is computed only from its first real step to its last one.
 // Samples are ordered by the length of that span, longest first, so that the samples
@@ -109,7 +109,8 @@ function tokensAreLegal(tokens: u32): bool {
   for (let i: u32 = 0; i < tokens; i++) {
     const end = loadU32(network.rowOffsets, i + 1);
     if (end <= start || end - start > network.rowsPerToken) return false;
-    for (let j = start; j < end; j++) {
+    if ((loadU32(network.rowIds, start) & ~OWN_ROW) >= network.rows) return false;
+    for (let j = start + 1; j < end; j++) {
       if (loadU32(network.rowIds, j) >= network.rows) return false;
     }
     start = end;
@@ -198,18 +199,20 @@ function shareSlots(): void {
   for (let r: u32 = 0; r < rows; r++) {
     const token = loadU32(plan.rowTokens, r);
     const start = loadU32(network.rowOffsets, token);
-    const isSingle = loadU32(network.rowOffsets, token + 1) == start + 1;
-    const id = loadU32(network.rowIds, start);
-    let slot = isSingle ? loadU32(plan.slotOfRow, id) : 0;
+    // A token that has a row of its own is always made of the same rows.
+    const first = loadU32(network.rowIds, start);
+    const isShared = (first & OWN_ROW) != 0 || loadU32(network.rowOffsets, token + 1) == start + 1;
+    const id = first & ~OWN_ROW;
+    let slot = isShared ? loadU32(plan.slotOfRow, id) : 0;
     if (slot == 0) {
       storeU32(plan.slotTokens, count, token);
       slot = ++count;
-      if (isSingle) storeU32(plan.slotOfRow, id, slot);
+      if (isShared) storeU32(plan.slotOfRow, id, slot);
     }
     storeU32(plan.slots, r, slot - 1);
   }
   for (let r: u32 = 0; r < rows; r++) {
-    storeU32(plan.slotOfRow, loadU32(network.rowIds, loadU32(network.rowOffsets, loadU32(plan.rowTokens, r))), 0);
+    storeU32(plan.slotOfRow, loadU32(network.rowIds, loadU32(network.rowOffsets, loadU32(plan.rowTokens, r))) & ~OWN_ROW, 0);
   }
   // Going by slots costs one pass over the gates; it must save more than that.
   plan.isDirect = count * 8 > rows * 7 ? 1 : 0;

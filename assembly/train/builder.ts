@@ -18,7 +18,7 @@ import { Fit, fitBegin, fitFinish as finishFit, fitText as countText } from "./f
 import { Growable, appendWord32, extend } from "./growable";
 import { networkInitialize } from "./initialize";
 import { network, networkBuild } from "./network";
-import { writeModel } from "./write";
+import { mergeNgrams, writeModel } from "./write";
 
 const STATE_NONE: u32 = 0;
 const STATE_BEGUN: u32 = 1;
@@ -306,10 +306,18 @@ export function openFile(length: u32): i32 {
   return describe();
 }
 
-/** Writes the model as a file of `form` with `trainingBytes` of state at `training`. Then filePtr(), fileBytes(). */
-export function writeFile(form: u32, training: usize, trainingBytes: u32): i32 {
+/**
+ * Writes the model as a file of `form` with `trainingBytes` of state at `training`. With
+ * `mergesNgrams` each word's row gets the mean of its n-grams. Then filePtr(), fileBytes().
+ */
+export function writeFile(form: u32, training: usize, trainingBytes: u32, mergesNgrams: bool): i32 {
   if (state != STATE_BUILT) return ERR_BAD_STATE;
+  if (mergesNgrams) {
+    draft.weights = mergeNgrams(draft, network.parameterBytes);
+    if (!draft.weights) return ERR_OUT_OF_MEMORY;
+  }
   file = writeModel(draft, form, training, trainingBytes);
+  draft.weights = network.parameters;
   return file ? OK : ERR_OUT_OF_MEMORY;
 }
 

@@ -4,14 +4,15 @@
 //   labels u32[N] | tokenEnds u32[N] | rowEnds u32[tokens] | rows u32[...]
 //
 // A token's vector is the mean of its rows: one row for a known word, one per hashed
-// n-gram for another. Padding is row 0.
+// n-gram for another. Padding is row 0. In training a known word may also be its own row
+// plus the mean of its n-grams; write.ts adds the two up, so that in use it is one row.
 import { ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_PAD_POST } from "../abi";
 import { allocate } from "../arena";
 import { Model, layerAt } from "../model";
 import { ngramRows } from "../ngram";
 import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../sequence";
 import { Growable, appendWord32, extend } from "./growable";
-import { network, networkRandom } from "./network";
+import { OWN_ROW, network, networkRandom } from "./network";
 import { randomUniform } from "./random";
 
 @unmanaged
@@ -74,9 +75,10 @@ export function sampleTokens(self: Dataset, sample: u32): u32 {
  * Writes the samples order[0 ... count - 1] as the network's batch: rows of each step
  * and one-hot targets (one output unit: 0 or 1). With `wordDropout` > 0 each known word
  * is, with that probability, hidden: read as its n-grams, or as the unknown word, so
- * that the network meets in training what it will meet in use. Returns the steps T.
+ * that the network meets in training what it will meet in use. With `addsNgrams` a known
+ * word is its own row plus the mean of its n-grams. Returns the steps T.
  */
-export function fillBatch(self: Dataset, model: Model, order: usize, count: u32, wordDropout: f32): u32 {
+export function fillBatch(self: Dataset, model: Model, order: usize, count: u32, wordDropout: f32, addsNgrams: bool): u32 {
   const header = model.header;
   const isMasked = (layerAt(model.layers, 0).flags & LAYER_MASK_ZERO) != 0;
   const padsBehind = (header.tokenizerFlags & TOKENIZER_PAD_POST) != 0;
@@ -97,7 +99,7 @@ export function fillBatch(self: Dataset, model: Model, order: usize, count: u32,
       if (t - lead >= tokens) {
         store<u32>(rows, 0);
         rows += 4;
-      } else rows = fillToken(self, model, first + t - lead, wordDropout, rows);
+      } else rows = fillToken(self, model, first + t - lead, wordDropout, addsNgrams, rows);
       offset += 4;
       store<u32>(offset, <u32>(rows - network.rowIds) >> 2);
     }
@@ -107,26 +109,39 @@ export function fillBatch(self: Dataset, model: Model, order: usize, count: u32,
 }
 
 /** Writes the rows of one token and returns the address behind them. */
-function fillToken(self: Dataset, model: Model, token: u32, wordDropout: f32, target: usize): usize {
+function fillToken(self: Dataset, model: Model, token: u32, wordDropout: f32, addsNgrams: bool, target: usize): usize {
   const first = token ? item(self.rowEnds, token - 1) : 0;
   const count = item(self.rowEnds, token) - first;
   const row = item(self.rows, first);
   const header = model.header;
-  if (wordDropout > 0 && count == 1 && row <= header.wordCount && row != header.unknownId && randomUniform(networkRandom()) < wordDropout) {
-    if (header.bucketCount) {
-      const offset = model.wordOffsets + (<usize>(row - 1) << 2);
-      const word = model.words + load<u32>(offset);
-      const firstBucket = layerAt(model.layers, 0).inputWidth - header.bucketCount;
-      const found = ngramRows(word, load<u32>(offset, 4) - load<u32>(offset), header.ngramMin, header.ngramMax, header.bucketCount, firstBucket, target);
-      if (found) return target + (<usize>found << 2);
-    } else {
-      store<u32>(target, header.unknownId);
-      return target + 4;
-    }
+  const isWord = count == 1 && row <= header.wordCount && row != header.unknownId;
+  if (!isWord) {
+    memory.copy(target, self.rows.address + (<usize>first << 2), <usize>count << 2);
+    return target + (<usize>count << 2);
   }
-  const bytes = <usize>count << 2;
-  memory.copy(target, self.rows.address + (<usize>first << 2), bytes);
-  return target + bytes;
+  const isHidden = wordDropout > 0 && randomUniform(networkRandom()) < wordDropout;
+  if (header.bucketCount && (isHidden || addsNgrams)) {
+    const found = wordNgrams(model, row, isHidden ? target : target + 4);
+    if (found) {
+      if (isHidden) return target + (<usize>found << 2);
+      store<u32>(target, row | OWN_ROW);
+      return target + (<usize>(found + 1) << 2);
+    }
+  } else if (isHidden) {
+    store<u32>(target, header.unknownId);
+    return target + 4;
+  }
+  store<u32>(target, row);
+  return target + 4;
+}
+
+/** Writes the n-gram rows of vocabulary word `id` to u32 `rows`; returns how many. */
+export function wordNgrams(model: Model, id: u32, rows: usize): u32 {
+  const header = model.header;
+  const offset = model.wordOffsets + (<usize>(id - 1) << 2);
+  const start = load<u32>(offset);
+  const firstBucket = layerAt(model.layers, 0).inputWidth - header.bucketCount;
+  return ngramRows(model.words + start, load<u32>(offset, 4) - start, header.ngramMin, header.ngramMax, header.bucketCount, firstBucket, rows);
 }
 
 function fillTarget(index: u32, label: u32): void {
@@ -142,5 +157,5 @@ function fillTarget(index: u32, label: u32): void {
 
 /** Rows that a token can have: what the network must make room for. */
 export function rowsPerToken(model: Model): u32 {
-  return model.header.bucketCount ? MAX_NGRAMS_PER_WORD : 1;
+  return model.header.bucketCount ? MAX_NGRAMS_PER_WORD + 1 : 1;
 }

@@ -10,7 +10,7 @@ import { activate, sigmoidF32x4, tanhF32x4 } from "../activation";
 import { directions } from "../model";
 import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
 import { multiply, packRows } from "./matmul";
-import { Direction, lastStage, network, networkRandom, roundUp, Stage, stageAt } from "./network";
+import { Direction, lastStage, network, networkRandom, OWN_ROW, roundUp, Stage, stageAt } from "./network";
 import { randomMask } from "./random";
 
 /** Runs all layers; `isTraining` switches dropout on. */
@@ -43,7 +43,7 @@ export function sequenceRow(stage: Stage, base: usize, r: u32): usize {
   return base + (<usize>(stage.bySlot ? loadU32(plan.slots, r) : r) * stage.stride << 2);
 }
 
-/** x[slot] = mean of the token's embedding rows. */
+/** x[slot] = mean of the token's embedding rows, or its own row + mean of the others. */
 function embeddingForward(stage: Stage): void {
   const width = network.width;
   stage.bySlot = 1;
@@ -54,13 +54,18 @@ function embeddingForward(stage: Stage): void {
     const x = stage.output + (<usize>s * stage.stride << 2);
     copyRow(x, embeddingRow(start), width);
     if (count == 1) continue;
+    if (loadU32(network.rowIds, start) & OWN_ROW) {
+      const share: f32 = <f32>1 / <f32>(count - 1);
+      for (let j: u32 = 1; j < count; j++) addScaledRow(x, embeddingRow(start + j), share, width);
+      continue;
+    }
     for (let j: u32 = 1; j < count; j++) addRow(x, embeddingRow(start + j), width);
     scaleRow(x, <f32>1 / <f32>count, width);
   }
 }
 
 function embeddingRow(index: u32): usize {
-  return network.parameters + (<usize>loadU32(network.rowIds, index) * network.width << 2);
+  return network.parameters + (<usize>(loadU32(network.rowIds, index) & ~OWN_ROW) * network.width << 2);
 }
 
 function lstmForward(stage: Stage, input: Stage): void {

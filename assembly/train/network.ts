@@ -20,6 +20,9 @@ import { Random } from "./random";
 // Rows of activations are padded to a multiple of 4 floats. Gates inside rows have
 // H rounded up to 4 floats each, so that vectors never straddle two gates: | i | f | c | o |.
 
+/** Marks the first of a token's rows as its own: the vector is that row plus the mean of the others. */
+export const OWN_ROW: u32 = 0x80000000;
+
 /** One parameter tensor. */
 @unmanaged
 export class Tensor {
@@ -405,7 +408,7 @@ export function networkRowOffsetsPtr(): usize {
   return network.rowOffsets;
 }
 
-/** u32[B T rowsPerToken]. */
+/** u32[B T rowsPerToken]; the first row of a token may carry OWN_ROW. */
 export function networkRowIdsPtr(): usize {
   return network.rowIds;
 }

@@ -46,6 +46,7 @@ export class Settings {
   wordDropout: f32;
   averageDecay: f32;
   isBalanced: u32;       // classes weigh the same, however many samples they have
+  addsNgrams: u32;       // a known word is its own row plus the mean of its n-grams
   epochs: u32;
   batch: u32;
   seed: u32;
@@ -59,7 +60,6 @@ export class Settings {
   reserved4: u32;
   reserved5: u32;
   reserved6: u32;
-  reserved7: u32;
 }
 
 /** Batches whose samples are sorted by length together, so that little is padded. */
@@ -98,7 +98,7 @@ export function trainingSettings(
 
 /** Second half of the settings: schedule and regularisation. */
 export function trainingPlan(
-  schedule: u32, warmup: f32, decay: f32, labelSmoothing: f32, wordDropout: f32, averageDecay: f32, isBalanced: bool, epochs: u32, batch: u32, seed: u32,
+  schedule: u32, warmup: f32, decay: f32, labelSmoothing: f32, wordDropout: f32, averageDecay: f32, isBalanced: bool, addsNgrams: bool, epochs: u32, batch: u32, seed: u32,
 ): i32 {
   if (!changetype<usize>(settings)) return ERR_BAD_STATE;
   settings.schedule = schedule;
@@ -108,6 +108,7 @@ export function trainingPlan(
   settings.wordDropout = wordDropout;
   settings.averageDecay = averageDecay;
   settings.isBalanced = isBalanced ? 1 : 0;
+  settings.addsNgrams = addsNgrams ? 1 : 0;
   settings.epochs = epochs;
   settings.batch = batch;
   settings.seed = seed;
@@ -250,7 +251,7 @@ export function trainBatch(): i32 {
   const first = batch * settings.batch;
   const count = min(settings.batch, samples.count - first);
   const from = order + (<usize>first << 2);
-  const steps = fillBatch(samples, draft, from, count, settings.wordDropout);
+  const steps = fillBatch(samples, draft, from, count, settings.wordDropout, settings.addsNgrams != 0);
   let status = networkBatch(count, steps);
   if (status != OK) return status;
   if (settings.isBalanced) {
@@ -319,7 +320,7 @@ export function validate(): i32 {
   for (let first: u32 = 0; first < validation.count && status == OK; first += settings.batch) {
     const count = min(settings.batch, validation.count - first);
     for (let i: u32 = 0; i < count; i++) store<u32>(sorted + (<usize>i << 2), first + i);
-    status = networkBatch(count, fillBatch(validation, draft, sorted, count, 0));
+    status = networkBatch(count, fillBatch(validation, draft, sorted, count, 0, settings.addsNgrams != 0));
     if (status == OK) status = networkForward(false);
     if (status != OK) break;
     lossSum += <f64>networkLoss() * <f64>count;
@@ -349,7 +350,8 @@ export function writeFile(form: u32, isResumable: bool): i32 {
     }
   }
   if (swaps) networkSwapAverage();
-  const status = writeForm(form, training, <u32>bytes);
+  const merges = networkStateCount() > 0 && settings.addsNgrams != 0;
+  const status = writeForm(form, training, <u32>bytes, merges);
   if (swaps) networkSwapAverage();
   return status;
 }

@@ -1,8 +1,9 @@
 // Model in memory -> model file: the one writer of the format that model.ts reads.
 // Parts follow one another padded with zeros to 16; see FORMAT.md. Called by builder.ts.
-import { FORM_F32, FORMAT_MAGIC, FORMAT_VERSION } from "../abi";
+import { FORM_F32, FORMAT_MAGIC, FORMAT_VERSION, MAX_NGRAMS_PER_WORD } from "../abi";
 import { allocate } from "../arena";
 import { Header, Layer, Model, crc32, layerAt, layerBytes, padded } from "../model";
+import { wordNgrams } from "./dataset";
 import { quantizeLayer } from "./quantize";
 
 /**
@@ -54,6 +55,32 @@ export function writeModel(model: Model, form: u32, training: usize, trainingByt
   const covered = offsetof<Header>("form");
   written.checksum = crc32(file + covered, <usize>bytes - covered);
   return file;
+}
+
+/**
+ * A copy of the model's f32 weights in which each word's embedding row is its own row plus
+ * the mean of its n-grams, as training composed it; 0 when memory is refused.
+ */
+export function mergeNgrams(model: Model, weightBytes: usize): usize {
+  const merged = allocate(weightBytes);
+  const rows = allocate(MAX_NGRAMS_PER_WORD << 2);
+  if (!merged || !rows) return 0;
+  memory.copy(merged, model.weights, weightBytes);
+  const width = layerAt(model.layers, 0).units;
+  for (let id: u32 = 1; id <= model.header.wordCount; id++) {
+    if (id == model.header.unknownId) continue;
+    const count = wordNgrams(model, id, rows);
+    if (count == 0) continue;
+    const share: f32 = <f32>1 / <f32>count;
+    const target = merged + (<usize>id * width << 2);
+    for (let r: u32 = 0; r < count; r++) {
+      const from = model.weights + (<usize>load<u32>(rows + (<usize>r << 2)) * width << 2);
+      for (let k: usize = 0, end = <usize>width << 2; k < end; k += 4) {
+        store<f32>(target + k, load<f32>(target + k) + share * load<f32>(from + k));
+      }
+    }
+  }
+  return merged;
 }
 
 function copyPart(from: usize, bytes: u32, to: usize): usize {

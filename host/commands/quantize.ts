@@ -49,7 +49,7 @@ async function quantize(path: string, options: QuantizeOptions): Promise<{ form:
   const forms: ModelForm[] = options.weightOnly ? ["int8-weights"] : ["int8", "int8-weights"];
   if (!options.data) return { form: forms[0]!, elb: trainer.write(forms[0]!), agreement: null };
 
-  const samples = await readDataset(options.data, options);
+  const samples = await readDataset([options.data], options);
   const original = await Classifier.fromBytes(source, path);
   let result;
   for (const form of forms) {
