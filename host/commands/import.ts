@@ -55,7 +55,7 @@ Example:
         padding: options.padding,
         truncating: options.truncating,
       });
-      for (const text of notes) note(`note: ${text}`);
+      if (!options.json) for (const text of notes) note(`note: ${text}`);
       const bytes = await writeModel(options.output, elb);
       await (options.json
         ? printJson({ file: options.output, bytes, keras_version: kerasVersion, notes })

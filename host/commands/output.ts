@@ -1,6 +1,6 @@
 // What commands write: model files, whole or not at all, and lines on stdout that
 // wait for a slow reader.
-import { open, rename, unlink } from "node:fs/promises";
+import { access, constants, open, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { UserError } from "../errors.ts";
@@ -19,6 +19,15 @@ export function isDeployable(path: string): boolean {
 /** "models/spam.wasm" -> "spam". */
 export function modelName(path: string): string {
   return basename(path).replace(/\.(elb|wasm)$/, "");
+}
+
+/** Fails early where hours of work could not be written. */
+export async function requireWritable(path: string): Promise<void> {
+  try {
+    await access(dirname(path), constants.W_OK);
+  } catch (error) {
+    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
+  }
 }
 
 /** Writes the model as the ending of `path` says; returns the bytes of the file. */
@@ -42,9 +51,13 @@ async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
     await rename(temporary, path);
   } catch (error) {
     await unlink(temporary).catch(() => {});
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new UserError(`${path}: cannot be written (${code === "ENOENT" ? `no folder ${dirname(path)}` : message})`);
+    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
   }
+}
+
+function reasonOf(error: unknown, path: string): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" ? `no folder ${dirname(path)}` : message;
 }
 
 /** Writes to stdout; resolves when it has room for more. */
@@ -63,4 +76,8 @@ export function note(text: string): void {
 
 export function kilobytes(bytes: number): string {
   return `${(bytes / 1024).toFixed(1)} KB`;
+}
+
+export function percent(part: number): string {
+  return `${(100 * part).toFixed(2)} %`;
 }

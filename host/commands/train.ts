@@ -6,12 +6,13 @@ import { MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH } from "../../assembly/abi.ts";
 import { Classifier } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
 import { startProgress } from "../progress.ts";
-import { type Agreement, MIN_AGREEMENT, quantize, renderAgreement } from "../quantization.ts";
+import { MIN_AGREEMENT, type Quantized, quantize } from "../quantization.ts";
 import { addSamples, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
 import { Trainer } from "../trainer.ts";
 import { addDatasetOptions, type DatasetFlags, share, wholeNumber } from "./options.ts";
-import { isDeployable, kilobytes, modelName, note, parseOutput, print, printJson, writeModel } from "./output.ts";
+import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, requireWritable, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
+import { noteWeak, sentence } from "./quantize.ts";
 
 interface TrainOptions extends DatasetFlags {
   output: string;
@@ -72,14 +73,14 @@ Examples:
   edgelabel train train.tsv -o spam.elb --stop-after 5
   edgelabel train train.tsv -o spam.wasm --resume spam.elb`)
     .action(async (data: string[], options: TrainOptions, command: Command) => {
-      const deployable = isDeployable(options.output);
-      if (options.stopAfter !== undefined && deployable) command.error("error: --stop-after needs an .elb to keep the rest of the run in; change -o");
+      if (options.stopAfter !== undefined && isDeployable(options.output)) command.error("error: --stop-after needs an .elb to keep the rest of the run in; change -o");
+      await requireWritable(options.output);
       const started = performance.now();
       const samples = await readDataset(data, options);
       const validation = options.valid === undefined ? [] : await readDataset(options.valid, options);
       const trainer = options.resume === undefined ? await begin(samples, validation, options) : await resume(options.resume, samples, validation);
       const last = runAll(trainer, validation.length > 0, options);
-      const written = deployable ? await deployableModel(trainer, checked(validation.length > 0 ? validation : samples), options) : { elb: trainer.write("training"), form: "f32" as const, agreement: null };
+      const written = await finish(trainer, validation.length > 0 ? validation : samples, options);
       const bytes = await writeModel(options.output, written.elb);
       const labels = (await Classifier.fromBytes(written.elb, options.output)).labels.length;
       const seconds = (performance.now() - started) / 1000;
@@ -126,16 +127,19 @@ async function resume(path: string, samples: readonly Sample[], validation: read
 function runAll(trainer: Trainer, validates: boolean, { json, stopAfter }: TrainOptions): EpochReport | null {
   const epochs = trainer.epochsLeft();
   const progress = startProgress("training", { json });
-  let batches = 0;
+  let batches = 1;
   let figures = "";
+  const show = (epoch: number, left: number): void =>
+    progress.update(epoch * batches - left, Math.min(epochs, stopAfter ?? epochs) * batches, `epoch ${epoch}/${epochs}${figures}`);
   try {
     return runEpochs(trainer, epochs, validates, {
       onBatch(epoch, left) {
         batches = Math.max(batches, left + 1);
-        progress.update(epoch * batches - left, Math.min(epochs, stopAfter ?? epochs) * batches, `epoch ${epoch}/${epochs}${figures}`);
+        show(epoch, left);
       },
-      onEpoch({ train, validation }) {
-        figures = ` loss ${train.loss.toFixed(4)}${validation ? ` valid ${percent(validation.accuracy)}` : ` accuracy ${percent(train.accuracy)}`}`;
+      onEpoch({ epoch, train, validation }) {
+        figures = ` loss ${train.loss.toFixed(4)} ${validation ? "valid" : "accuracy"} ${percent((validation ?? train).accuracy)}`;
+        show(epoch, 0);
       },
     }, stopAfter);
   } finally {
@@ -143,28 +147,17 @@ function runAll(trainer: Trainer, validates: boolean, { json, stopAfter }: Train
   }
 }
 
-interface Written {
-  elb: Uint8Array;
-  form: "f32" | "int8" | "int8-weights";
-  agreement: Agreement | null;
-}
-
-async function deployableModel(trainer: Trainer, samples: readonly Sample[], options: TrainOptions): Promise<Written> {
+async function finish(trainer: Trainer, samples: readonly Sample[], options: TrainOptions): Promise<Quantized> {
+  if (!isDeployable(options.output)) return { elb: trainer.write("training"), form: "f32", agreement: null };
   if (!options.quantize) return { elb: trainer.write("f32"), form: "f32", agreement: null };
-  const least = options.minAgreement ?? MIN_AGREEMENT;
-  const result = await quantize(trainer, options.output, samples, least);
-  if (result.elb !== null) {
-    if (result.form === "int8-weights") note(`only the weights are int8: the int8 form agrees on less than ${least * 100} % of the texts`);
-    return result;
-  }
-  note(`the weights stay f32: ${renderAgreement(result.agreement)}, but ${least * 100} % are demanded`);
-  return { elb: trainer.write("f32"), form: "f32", agreement: null };
+  const minAgreement = options.minAgreement ?? MIN_AGREEMENT;
+  return quantize(trainer, options.output, { texts: checked(samples), minAgreement, onWeak: noteWeak(minAgreement) });
 }
 
 /** Evenly spread over the data, so that a sorted file is covered too. */
-function checked(samples: readonly Sample[]): Sample[] {
+function checked(samples: readonly Sample[]): string[] {
   const step = Math.ceil(samples.length / CHECKED_TEXTS);
-  return samples.filter((_, i) => i % step === 0);
+  return samples.filter((_, i) => i % step === 0).map(({ text }) => text);
 }
 
 interface Outcome {
@@ -175,19 +168,14 @@ interface Outcome {
   seconds: number;
 }
 
-function summary(last: EpochReport | null, { form, agreement }: Written, outcome: Outcome & { epochs_left: number }): object {
-  const { changed: _, ...figures } = agreement ?? { changed: [] };
-  return { ...outcome, form, train: last?.train ?? null, validation: last?.validation ?? null, agreement: agreement === null ? null : figures };
+function summary(last: EpochReport | null, { form, agreement }: Quantized, outcome: Outcome & { epochs_left: number }): object {
+  return { ...outcome, form, train: last?.train ?? null, validation: last?.validation ?? null, agreement };
 }
 
-function renderSummary(last: EpochReport | null, { form, agreement }: Written, { file, bytes, labels, texts, seconds }: Outcome): string {
+function renderSummary(last: EpochReport | null, { form, agreement }: Quantized, { file, bytes, labels, texts, seconds }: Outcome): string {
   const lines = [`${file}: ${labels} labels, ${form}, ${kilobytes(bytes)}, from ${texts} texts in ${seconds.toFixed(1)} s`];
   if (last) lines.push(`last epoch: loss ${last.train.loss.toFixed(4)}, accuracy ${percent(last.train.accuracy)} while training`);
   if (last?.validation) lines.push(`validation: loss ${last.validation.loss.toFixed(4)}, accuracy ${percent(last.validation.accuracy)} (f32)`);
-  if (agreement) lines.push(`${form}: ${renderAgreement(agreement)}`);
+  if (agreement) lines.push(`${form}: ${sentence(agreement)}`);
   return `${lines.join("\n")}\n`;
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(2)} %`;
 }

@@ -1,0 +1,342 @@
+// The commands as a user runs them: build/host/main.js as a process, files in and out,
+// exit codes. Expected scores are those that Keras gave; see test/host/keras/make.py.
+import { execFile, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { linesOf } from "../../host/commands/predict.ts";
+import { describeShared, readSharedJson, readSharedJsonLines, sharedPath } from "../shared.ts";
+
+const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
+const fixtures = fileURLToPath(new URL("./keras/", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-cli-"));
+const at = (name: string): string => join(folder, name);
+
+beforeAll(() => {
+  if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+interface Outcome {
+  code: number;
+  stdout: string;
+  stderr: string;
+  bytes: Buffer;
+}
+
+function edgelabel(args: string[], input: string | Uint8Array = ""): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, [main, ...args], { encoding: "buffer", maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
+      const code = error === null ? 0 : Number(error.code ?? -1);
+      resolve({ code, stdout: stdout.toString(), stderr: stderr.toString(), bytes: stdout });
+    });
+    child.stdin!.on("error", () => {}).end(input);
+  });
+}
+
+/** Runs a command that must work and print one JSON object. */
+async function json(...args: string[]): Promise<any> {
+  const { code, stdout, stderr } = await edgelabel([...args, "--json"]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  expect(stdout.endsWith("\n") && stdout.trim().split("\n")).toHaveLength(1);
+  return JSON.parse(stdout);
+}
+
+const ROOMS = ["kitchen", "bedroom", "hall", "garden", "office", "cellar", "attic", "garage"];
+const PHRASES: [string, string][] = [
+  ["on", "switch the lamp in the ROOM on"], ["on", "please light the ROOM"], ["on", "make it bright in the ROOM"],
+  ["off", "switch off everything in the ROOM"], ["off", "it should be dark in the ROOM"], ["off", "kill the light of the ROOM"],
+];
+const LINES = ROOMS.flatMap((room) => PHRASES.map(([label, phrase]) => `${label}\t${phrase.replace("ROOM", room)}\n`));
+const small = ["--embedding", "16", "--units", "8", "--epochs", "8"];
+
+describe("the program", () => {
+  test("explains itself, and each command with an example", async () => {
+    const top = await edgelabel(["--help"]);
+    expect(top.code).toBe(0);
+    for (const name of ["train", "eval", "predict", "quantize", "pack", "import", "serve", "ask", "info"]) expect(top.stdout).toMatch(new RegExp(`^  ${name} `, "m"));
+    const helps = await Promise.all(["train", "eval", "predict", "quantize", "pack", "import", "info"].map((name) => edgelabel([name, "--help"])));
+    for (const { code, stdout } of helps) {
+      expect(code).toBe(0);
+      expect(stdout).toMatch(/Examples?:\n  edgelabel /);
+    }
+  }, 30_000);
+  test("tells its version", async () => {
+    const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+    expect((await edgelabel(["--version"])).stdout).toBe(`${version}\n`);
+  });
+  test.each([
+    [[]], [["trane"]], [["predict"]], [["train", "x.tsv"]], [["train", "x.tsv", "-o", "x.bin"]], [["train", "x.tsv", "-o", "x.wasm", "--epochs", "0"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--stop-after", "1"]], [["train", "x.tsv", "-o", "x.elb", "--resume", "y.elb", "--epochs", "3"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--format", "xml"]], [["predict", "x.wasm", "--top", "0"]], [["predict", "x.wasm", "--nope"]],
+    [["quantize", "x.elb", "-o", "y.elb", "--min-agreement", "0.9"]], [["quantize", "x.elb", "-o", "y.elb", "--min-agreement", "2"]],
+    [["import", "m.keras", "-o", "m.elb"]], [["info", "a", "b"]],
+  ])("ends with 2 on misuse: %j", async (args) => {
+    const { code, stdout, stderr } = await edgelabel(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).not.toBe("");
+  });
+  test.each([
+    [["predict", "none.wasm", "x"], "none.wasm: no such file"], [["eval", fixtures + "make.py", "x.tsv"], "make.py: it is not an edgelabel model"],
+    [["train", "none.tsv", "-o", "x.wasm"], "none.tsv: no such file"], [["info", fixtures], "cannot be read"],
+    [["pack", fixtures + "make.py", "-o", "x.wasm"], "it is not an edgelabel model"],
+  ])("ends with 1 and one line on failure: %j", async (args, message) => {
+    const { code, stdout, stderr } = await edgelabel(args);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(/^edgelabel: .*\n$/);
+    expect(stderr).toContain(message);
+  });
+});
+
+describe("from texts to a deployable", () => {
+  beforeAll(async () => {
+    writeFileSync(at("data.tsv"), LINES.join(""));
+    const trained = await json("train", at("data.tsv"), "-o", at("light.wasm"), "--seed", "3", "--valid", at("data.tsv"), "--min-agreement", "0.9", ...small);
+    expect(trained).toMatchObject({ file: at("light.wasm"), labels: 2, texts: LINES.length, epochs_left: 0, form: "int8" });
+    expect(trained.bytes).toBe(readFileSync(at("light.wasm")).length);
+    expect(trained.agreement.n).toBe(LINES.length);
+    expect(trained.agreement.top1).toBeGreaterThanOrEqual(0.9);
+    await json("train", at("data.tsv"), "-o", at("light.elb"), "--seed", "3", ...small);
+  }, 60_000);
+
+  test("the model has learnt, and eval says so in the contract's fields", async () => {
+    const figures = await json("eval", at("light.wasm"), at("data.tsv"));
+    expect(figures).toMatchObject({ n: LINES.length, labels: ["off", "on"], unknown_labels: [] });
+    expect(figures.accuracy).toBeGreaterThan(0.9);
+    expect(figures.macro_f1).toBeGreaterThan(0.9);
+    expect(Object.keys(figures.per_class)).toEqual(["off", "on"]);
+    expect(figures.confusion.flat().reduce((a: number, b: number) => a + b)).toBe(LINES.length);
+    const table = await edgelabel(["eval", at("light.wasm"), at("data.tsv")]);
+    expect(table.stdout).toContain(figures.accuracy.toFixed(4));
+  });
+
+  test("the same data in CSV, JSONL, fastText and on stdin gives the same figures", async () => {
+    const rows = LINES.map((line) => line.trimEnd().split("\t") as [string, string]);
+    writeFileSync(at("data.csv"), `class,message\r\n${rows.map(([label, text]) => `${label},"${text}"\r\n`).join("")}`);
+    writeFileSync(at("data.jsonl"), rows.map(([label, text]) => `${JSON.stringify({ text, label })}\n`).join(""));
+    writeFileSync(at("data.ft"), rows.map(([label, text]) => `__label__${label} ${text}\n`).join(""));
+    const expected = await json("eval", at("light.wasm"), at("data.tsv"));
+    expect(await json("eval", at("light.wasm"), at("data.csv"), "--text-column", "message", "--label-column", "class")).toEqual(expected);
+    expect(await json("eval", at("light.wasm"), at("data.jsonl"))).toEqual(expected);
+    expect(await json("eval", at("light.wasm"), at("data.ft"))).toEqual(expected);
+    const piped = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], LINES.join(""));
+    expect(JSON.parse(piped.stdout)).toEqual(expected);
+  }, 30_000);
+
+  test("a label that the model lacks is warned of and counts as wrong", async () => {
+    const { code, stdout, stderr } = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], `${LINES[0]}dim\tdim the hall\n`);
+    expect(code).toBe(0);
+    expect(stderr).toBe('edgelabel: warning: the model does not know "dim"; their texts count as wrong\n');
+    expect(JSON.parse(stdout)).toMatchObject({ n: 2, labels: ["off", "on", "dim"], unknown_labels: ["dim"] });
+  });
+
+  test("a malformed line stops a command and is named", async () => {
+    const { code, stderr } = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv"], "on\tx\nno tab\n");
+    expect(code).toBe(1);
+    expect(stderr).toBe("edgelabel: standard input: line 2: no tab between label and text\n");
+  });
+
+  test("the same seed gives the same file, another seed another one", async () => {
+    await json("train", at("data.tsv"), "-o", at("again.elb"), "--seed", "3", "--name", "light", ...small);
+    await json("train", at("data.tsv"), "-o", at("other.elb"), "--seed", "4", "--name", "light", ...small);
+    expect(readFileSync(at("again.elb")).equals(readFileSync(at("light.elb")))).toBe(true);
+    expect(readFileSync(at("other.elb")).equals(readFileSync(at("light.elb")))).toBe(false);
+  }, 30_000);
+
+  test("a run that is stopped and resumed gives the bits of one that is not", async () => {
+    const part = await json("train", at("data.tsv"), "-o", at("part.elb"), "--seed", "3", "--name", "light", "--stop-after", "3", ...small);
+    expect(part.epochs_left).toBe(5);
+    await json("train", at("data.tsv"), "-o", at("whole.elb"), "--resume", at("part.elb"));
+    expect(readFileSync(at("whole.elb")).equals(readFileSync(at("light.elb")))).toBe(true);
+    const other = await edgelabel(["train", at("data.csv"), "--text-column", "message", "--label-column", "class", at("data.tsv"), "-o", at("x.elb"), "--resume", at("part.elb")]);
+    expect(other.code).toBe(1);
+    const deployable = await edgelabel(["train", at("data.tsv"), "-o", at("x.elb"), "--resume", at("light.wasm")]);
+    expect(deployable.code).toBe(1);
+    expect(deployable.stderr).toContain("training, quantizing and packing start from an f32 .elb file");
+  }, 30_000);
+
+  test("quantize makes the bytes that train packs, and reports agreement", async () => {
+    const report = await json("quantize", at("light.elb"), "-o", at("light8.wasm"), "--data", at("data.tsv"), "--min-agreement", "0.9");
+    expect(report).toMatchObject({ form: "int8", agreement: { n: LINES.length } });
+    expect(report.agreement.top1).toBeGreaterThanOrEqual(0.9);
+    expect(readFileSync(at("light8.wasm")).equals(readFileSync(at("light.wasm")))).toBe(true);
+    const blind = await json("quantize", at("light.elb"), "-o", at("light8.elb"));
+    expect(blind.agreement).toBeNull();
+    await json("pack", at("light8.elb"), "-o", at("packed.wasm"));
+    expect(readFileSync(at("packed.wasm")).equals(readFileSync(at("light.wasm")))).toBe(true);
+    await json("pack", at("packed.wasm"), "-o", at("unpacked.elb"));
+    expect(readFileSync(at("unpacked.elb")).equals(readFileSync(at("light8.elb")))).toBe(true);
+  }, 30_000);
+
+  test("where int8 agrees too little, only the weights become int8", async () => {
+    // Texts of unknown words score near the middle, where rounding decides.
+    const texts = Array.from({ length: 400 }, (_, i) => `on\tzq${(i * 7919) % 1009}x vj${i}\n`);
+    writeFileSync(at("odd.tsv"), texts.join(""));
+    const report = await json("quantize", at("light.elb"), "-o", at("odd.wasm"), "--data", at("odd.tsv"), "--min-agreement", "0");
+    expect(report.form).toBe("int8");
+    expect(report.agreement.largest_difference).toBeGreaterThan(0);
+    const forced = await json("quantize", at("light.elb"), "-o", at("weights.wasm"), "--weight-only");
+    expect(forced.form).toBe("int8-weights");
+    expect((await json("info", at("weights.wasm"))).form).toBe("int8-weights");
+  }, 30_000);
+
+  test("an int8 model cannot be quantized again", async () => {
+    const { code, stderr } = await edgelabel(["quantize", at("light.wasm"), "-o", at("x.elb")]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("start from an f32 .elb file");
+  });
+
+  test("info tells what the file holds", async () => {
+    expect(await json("info", at("light.wasm"))).toMatchObject({ name: "light", version: "1", form: "int8", labels: ["off", "on"] });
+    expect(await json("info", at("light.elb"))).toMatchObject({ form: "f32", resumable: true });
+    expect((await edgelabel(["info", at("light.wasm")])).stdout).toMatch(/^labels {2}2: off, on$/m);
+  });
+
+  test("writing is whole or not at all", async () => {
+    const { code, stderr } = await edgelabel(["pack", at("light.elb"), "-o", at("missing/light.wasm")]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`cannot be written (no folder ${at("missing")})`);
+    const early = await edgelabel(["train", at("data.tsv"), "-o", at("missing/light.wasm"), "--epochs", "100000"]);
+    expect(early.stderr).toBe(stderr);
+    expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+  });
+
+  test("a damaged model is named, whatever is cut off", async () => {
+    writeFileSync(at("cut.wasm"), readFileSync(at("light.wasm")).subarray(0, -100));
+    const { code, stderr } = await edgelabel(["predict", at("cut.wasm"), "x"]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^edgelabel: .*cut\.wasm: .*\n$/);
+  });
+
+  describe("predict", () => {
+    test("gives one line a text, from arguments as from stdin", async () => {
+      const texts = ["light the hall", "dark cellar please", ""];
+      const given = await edgelabel(["predict", at("light.wasm"), ...texts]);
+      const piped = await edgelabel(["predict", at("light.wasm")], texts.map((text) => `${text}\n`).join(""));
+      expect(given.stdout).toBe(piped.stdout);
+      expect(given.stdout).toMatch(/^on\t0\.\d{6}\noff\t0\.\d{6}\no(n|ff)\t0\.\d{6}\n$/);
+    });
+    test("prints JSON with the best labels first", async () => {
+      const { stdout } = await edgelabel(["predict", at("light.wasm"), "--json", "light the hall"]);
+      const { label, score, scores } = JSON.parse(stdout);
+      expect(label).toBe("on");
+      expect(Object.entries(scores)).toEqual([["on", score], ["off", expect.closeTo(1 - score, 5)]]);
+      const best = await edgelabel(["predict", at("light.wasm"), "--json", "--top", "1", "light the hall"]);
+      expect(JSON.parse(best.stdout)).toEqual({ label, score, scores: { on: score } });
+    });
+    test("takes any bytes: invalid UTF-8, NUL, CRLF, no last line end, a line above 1 MiB", async () => {
+      const input = Buffer.concat([Buffer.from("light\r\n\n\0\n"), Buffer.from([0xff, 0xc3, 0x0a]), Buffer.alloc(1_200_000, 0x61), Buffer.from("\nlast")]);
+      const { code, stdout, stderr } = await edgelabel(["predict", at("light.wasm")], input);
+      expect(code).toBe(0);
+      expect(stdout.match(/^o(n|ff)\t0\.\d{6}$/gm)).toHaveLength(6);
+      expect(stderr).toBe("edgelabel: a line is longer than 1048576 bytes; its beginning was classified\n");
+      const plain = await edgelabel(["predict", at("light.wasm")], "light\n");
+      expect(stdout.split("\n")[0]).toBe(plain.stdout.trimEnd());
+    });
+    test("answers each line while its input is still open", async () => {
+      const child = spawn(process.execPath, [main, "predict", at("light.wasm")]);
+      const answer = new Promise<string>((resolve) => child.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString())));
+      child.stdin.write("light the hall\n");
+      expect(await answer).toMatch(/^on\t/);
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      child.stdin.end();
+      expect(await ended).toBe(0);
+    });
+    test("ends well when its reader goes away", async () => {
+      const child = spawn(process.execPath, [main, "predict", at("light.wasm")]);
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      child.stdin.on("error", () => {});
+      child.stdout.once("data", () => child.stdout.destroy());
+      const feed = setInterval(() => child.stdin.write("light the hall\n".repeat(1000)), 5);
+      expect(await ended).toBe(0);
+      clearInterval(feed);
+    });
+  });
+});
+
+describe("lines of a byte stream", () => {
+  const collect = async (chunks: Uint8Array[]): Promise<string[]> => {
+    const lines: string[] = [];
+    for await (const some of linesOf((async function* () { yield* chunks; })())) lines.push(...some.map((line) => Buffer.from(line).toString("latin1")));
+    return lines;
+  };
+  test("do not depend on how the stream is cut", async () => {
+    const bytes = Buffer.from("a\r\n\nb\rc\r\r\n\xff\n\r\nlast\r", "latin1");
+    const expected = ["a", "", "b\rc\r", "\xff", "", "last"];
+    expect(await collect([bytes])).toEqual(expected);
+    expect(await collect([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(expected);
+    for (let i = 0; i <= bytes.length; i++) expect(await collect([bytes.subarray(0, i), bytes.subarray(i)])).toEqual(expected);
+  });
+  test("of nothing are none", async () => {
+    expect(await collect([])).toEqual([]);
+    expect(await collect([new Uint8Array(0)])).toEqual([]);
+  });
+});
+
+describe("import", () => {
+  const wordIndex = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`w${i + 1}`, i + 1]));
+  beforeAll(() => {
+    writeFileSync(at("tokenizer.json"), JSON.stringify({
+      class_name: "Tokenizer",
+      config: { num_words: null, filters: "", lower: true, split: " ", char_level: false, oov_token: null, word_index: JSON.stringify(wordIndex) },
+    }));
+    writeFileSync(at("two.json"), '["l0","l1"]');
+    writeFileSync(at("three.json"), '["l0","l1","l2"]');
+  });
+  const parts = (labels: string, output: string) => ["--tokenizer", at("tokenizer.json"), "--labels", at(labels), "-o", at(output)];
+
+  describe.each(["keras2.keras", "keras2.h5", "keras3.keras", "keras3.h5"])("%s", (form) => {
+    test.each([["stack", "three.json", []], ["functional", "two.json", ["--maxlen", "6"]], ["pooled", "two.json", []]])("%s gives Keras' scores", async (name, labels, more) => {
+      await json("import", `${fixtures}${name}-${form}`, ...parts(labels, "imported.wasm"), ...more);
+      const expected = JSON.parse(readFileSync(`${fixtures}${name}-${form.split(".")[0]}.json`, "utf8")) as { ids: number[][]; scores: number[][] };
+      const texts = expected.ids.map((ids) => ids.filter((id) => id > 0).map((id) => `w${id}`).join(" "));
+      const { stdout } = await edgelabel(["predict", at("imported.wasm"), "--json", ...texts]);
+      const found = stdout.trim().split("\n").map((line) => JSON.parse(line).scores as Record<string, number>);
+      expect(found).toHaveLength(expected.scores.length);
+      expected.scores.forEach((scores, i) => {
+        const both = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
+        both.forEach((score, k) => expect(Math.abs(found[i]![`l${k}`]! - score)).toBeLessThan(1e-5));
+      });
+    }, 20_000);
+  });
+
+  test("says what it leaves out", async () => {
+    const { code, stderr } = await edgelabel(["import", `${fixtures}stack-keras3.keras`, ...parts("three.json", "noted.elb")]);
+    expect(code).toBe(0);
+    expect(stderr).toBe('edgelabel: note: layer "lstm": dropout is left out; it only matters in training\n');
+  });
+  test.each([
+    ["functional-keras3.keras", "two.json", [], "the model leaves the length of its input open; give the maxlen of pad_sequences with --maxlen N"],
+    ["pooled-keras3.keras", "two.json", ["--maxlen", "7"], "the model takes 6 tokens, but --maxlen says 7"],
+    ["pooled-keras3.keras", "three.json", [], "has 3 names where the model needs 2"],
+    ["external-link.h5", "two.json", [], "external links"],
+    ["make.py", "two.json", [], "neither a .keras archive nor an HDF5 file"],
+  ])("refuses %s with %s %j", async (name, labels, more, message) => {
+    const { code, stderr } = await edgelabel(["import", fixtures + name, ...parts(labels, "refused.elb"), ...more]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(message);
+    expect(existsSync(at("refused.elb"))).toBe(false);
+  });
+
+  describeShared("the golden models", () => {
+    test.each(["seed", "snips", "snips-masked-bidirectional", "massive-zh-char"])("model-%s gives Keras' scores", async (name) => {
+      const golden = (file: string) => sharedPath("golden", `model-${name}`, file);
+      const labels = readSharedJson<string[]>("golden", `model-${name}`, "labels.json");
+      const cases = readSharedJsonLines<{ text: string; scores: number[] }>("golden", `model-${name}`, "cases.jsonl");
+      for (const form of ["keras", "h5"]) {
+        await json("import", golden(`model.${form}`), "--tokenizer", golden("tokenizer.json"), "--labels", golden("labels.json"), "-o", at("golden.elb"));
+        // As arguments, since some texts hold line ends; NUL cannot be in one.
+        const sent = cases.filter(({ text }) => !text.includes("\0"));
+        const { stdout } = await edgelabel(["predict", at("golden.elb"), "--json", "--", ...sent.map(({ text }) => text)]);
+        const found = stdout.trim().split("\n").map((line) => JSON.parse(line).scores as Record<string, number>);
+        expect(found).toHaveLength(sent.length);
+        sent.forEach(({ text, scores }, i) => {
+          const all = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
+          all.forEach((score, k) => expect(Math.abs(found[i]![labels[k]!]! - score), text).toBeLessThan(1e-5));
+        });
+      }
+    }, 60_000);
+  });
+});
