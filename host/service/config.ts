@@ -16,6 +16,8 @@ import type { ResponseRules, Topics } from "./topics.ts";
 export interface Limits extends MessageLimits {
   /** Answers that wait or are unacknowledged; beyond it requests are told `busy`. */
   queuedAnswers: number;
+  /** The same limit by their size, in characters. */
+  queuedBytes: number;
   /** An answer that could not be sent for so long is dropped. */
   answerSeconds: number;
   /** Largest answer. Brokers that announce a smaller packet size lower it. */
@@ -57,6 +59,7 @@ const defaultLimits: Limits = {
   payloadBytes: 2_097_152,
   textsPerRequest: 256,
   queuedAnswers: 1000,
+  queuedBytes: 8_388_608,
   answerSeconds: 60,
   answerBytes: 1_048_576,
 };
@@ -86,6 +89,7 @@ const fileSchema = v.strictObject({
     payloadBytes: count(16_777_216),
     textsPerRequest: count(10_000),
     queuedAnswers: count(30_000),
+    queuedBytes: count(1_073_741_824),
     answerSeconds: count(86_400),
     answerBytes: count(16_777_216),
   })),

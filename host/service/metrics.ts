@@ -24,6 +24,16 @@ export class Metrics {
     registers: this.registers,
   });
 
+  private readonly ofModel = new Map<string, { texts: Counter.Internal; duration: Histogram.Internal<"model"> }>();
+
+  /** Counts a text; the label lookup is done once a model. */
+  classified(model: string, seconds: number): void {
+    let series = this.ofModel.get(model);
+    if (!series) this.ofModel.set(model, series = { texts: this.texts.labels(model), duration: this.duration.labels(model) });
+    series.texts.inc();
+    series.duration.observe(seconds);
+  }
+
   constructor(queued: () => number) {
     new Gauge({
       name: "edgelabel_answers_queued",

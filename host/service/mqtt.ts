@@ -54,7 +54,7 @@ export interface Session {
 export interface ConnectionOptions {
   access: BrokerAccess;
   clientId: string;
-  filter: string;
+  filters: string[];
   will: { topic: string; payload: string };
   /** Largest payload that is to reach us, in bytes; MQTT 5 brokers hold larger ones back. */
   maximumPacketSize: number;
@@ -231,11 +231,11 @@ export class Connection {
     options.onConnect(session);
     const watchdog = setTimeout(() => this.drop(client, "the broker does not answer the subscription"), CONNECT_TIMEOUT_MS);
     // Retain handling 2: stored requests are not even sent to us.
-    client.subscribe(options.filter, { qos: 1, ...(protocol === 5 ? { rh: 2 } : {}) }, (error, granted) => {
+    client.subscribe(options.filters, { qos: 1, ...(protocol === 5 ? { rh: 2 } : {}) }, (error, granted) => {
       clearTimeout(watchdog);
       if (this.session !== session) return;
-      const qos = granted?.[0]?.qos ?? 128;
-      if (error || qos >= 128) this.drop(client, `the broker refuses the subscription to ${options.filter}`);
+      const isGranted = granted?.every(({ qos }) => qos < 128) ?? false;
+      if (error || !isGranted) this.drop(client, `the broker refuses the subscription to ${options.filters.join(" or ")}`);
       else {
         this.lastFault = "";
         options.onSubscribed(session);

@@ -44,16 +44,17 @@ function fingerprint({ topic, payload }: Answer): string {
 }
 
 export class Outbox {
-  private readonly capacity: number;
+  private readonly capacity: { answers: number; bytes: number };
   private readonly report: (fate: AnswerFate) => void;
   private waiting: Entry[] = [];
   private suspects: Entry[] = [];
   private inFlight = new Set<Entry>();
+  private bytes = 0;
   private channel: AnswerChannel | undefined;
   private idle: (() => void)[] = [];
   private givenUp = new Set<string>();
 
-  constructor(capacity: number, report: (fate: AnswerFate) => void) {
+  constructor(capacity: { answers: number; bytes: number }, report: (fate: AnswerFate) => void) {
     this.capacity = capacity;
     this.report = report;
   }
@@ -63,10 +64,11 @@ export class Outbox {
   }
 
   get isFull(): boolean {
-    return this.length >= this.capacity;
+    return this.length >= this.capacity.answers || this.bytes >= this.capacity.bytes;
   }
 
   offer(answer: Answer): void {
+    this.bytes += answer.payload.length;
     this.waiting.push({ answer, closes: 0, isSettled: false });
     this.pump();
   }
@@ -144,6 +146,7 @@ export class Outbox {
   }
 
   private finish(entry: Entry, fate: AnswerFate): void {
+    this.bytes -= entry.answer.payload.length;
     this.report(fate);
     this.settle(entry);
   }

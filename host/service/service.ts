@@ -11,7 +11,7 @@ import { encodeAnswer, encodeError, RequestError, requestParser, statusOf } from
 import type { ClassifyRequest, ErrorCode, RequestParser } from "./messages.ts";
 import { Metrics } from "./metrics.ts";
 import { Connection } from "./mqtt.ts";
-import type { BrokerAccess, Incoming, Session } from "./mqtt.ts";
+import type { BrokerAccess, Incoming, Outgoing, Session } from "./mqtt.ts";
 import { Outbox } from "./outbox.ts";
 import type { Answer } from "./outbox.ts";
 import { answerTopicFault, modelInTopic } from "./topics.ts";
@@ -33,8 +33,10 @@ export interface ServiceOptions {
 
 /** Fixed header, lengths and properties around an answer's payload and topic, generously. */
 const PACKET_OVERHEAD = 256;
+const OK = 200;
 /** Answers that may be unacknowledged at once. */
 const WINDOW = 64;
+const STATUS_DELAY_MS = 1_000;
 /** How long a stop waits for answers that are on their way. */
 const STOP_DRAIN_MS = 900;
 
@@ -49,6 +51,7 @@ export class Service {
   private session: Session | undefined;
   private isSubscribed = false;
   private isStopping = false;
+  private statusTimer: NodeJS.Timeout | undefined;
   private onReady: (() => void)[] = [];
 
   constructor(options: ServiceOptions) {
@@ -58,14 +61,14 @@ export class Service {
     this.models = options.models;
     this.defaultModel = first;
     this.parse = requestParser(options.limits);
-    this.outbox = new Outbox(options.limits.queuedAnswers, (fate) => this.metrics.answers.inc({ fate }));
+    this.outbox = new Outbox({ answers: options.limits.queuedAnswers, bytes: options.limits.queuedBytes }, (fate) => this.metrics.answers.inc({ fate }));
     this.metrics = new Metrics(() => this.outbox.length);
     for (const [model, { version, digest }] of options.models) this.metrics.modelInfo.set({ model, version, digest }, 1);
     const { topics } = options;
     this.connection = new Connection({
       access: options.access,
       clientId: options.clientId,
-      filter: `${topics.classify}/#`,
+      filters: [`${topics.classify}/#`, topics.status],
       will: { topic: topics.status, payload: "offline" },
       maximumPacketSize: options.limits.payloadBytes + 65_536,
       log: options.log,
@@ -91,6 +94,7 @@ export class Service {
   async stop(): Promise<void> {
     if (this.isStopping) return;
     this.isStopping = true;
+    clearTimeout(this.statusTimer);
     if (this.session) await this.outbox.drained(STOP_DRAIN_MS);
     await this.connection.stop({ topic: this.options.topics.status, payload: "offline", qos: 1, retain: true });
   }
@@ -104,14 +108,13 @@ export class Service {
   }
 
   classify(name: string, model: Model, text: string | Uint8Array, top?: number): Prediction {
-    const start = process.hrtime.bigint();
+    const start = performance.now();
     try {
       return top === undefined ? model.classify(text) : model.classify(text, top);
     } catch (error) {
       throw requestErrorOf(error);
     } finally {
-      this.metrics.texts.inc({ model: name });
-      this.metrics.duration.observe({ model: name }, Number(process.hrtime.bigint() - start) / 1e9);
+      this.metrics.classified(name, (performance.now() - start) / 1000);
     }
   }
 
@@ -136,12 +139,7 @@ export class Service {
         topic,
         payload,
         qos,
-        properties: {
-          contentType: "application/json",
-          payloadFormatIndicator: true,
-          ...(correlationData ? { correlationData } : {}),
-          userProperties: { status: String(status) },
-        },
+        properties: propertiesOf(correlationData, status),
       }, done),
     });
   }
@@ -151,7 +149,7 @@ export class Service {
     this.isSubscribed = true;
     this.metrics.connected.set(1);
     session.publish({ topic: topics.info, payload: JSON.stringify(this.info()), qos: 1, retain: true });
-    session.publish({ topic: topics.status, payload: "online", qos: 1, retain: true });
+    this.sayOnline();
     log.info(`connected to ${access.url} (MQTT ${session.protocol === 5 ? "5" : "3.1.1"})`, { broker: access.url, protocol: session.protocol });
     for (const ready of this.onReady.splice(0)) ready();
   }
@@ -166,6 +164,10 @@ export class Service {
   private onMessage(message: Incoming): void {
     // Unacknowledged, so that a QoS 1 request waits for the next start.
     if (this.isStopping) return;
+    if (message.topic === this.options.topics.status) {
+      this.onStatus(message);
+      return;
+    }
     this.metrics.requests.inc({ transport: "mqtt" });
     if (message.isRetained) {
       this.ignore("retained", message);
@@ -176,7 +178,7 @@ export class Service {
     let replyTo = message.responseTopic;
     let request: ClassifyRequest | undefined;
     let payload: string;
-    let status = 200;
+    let status = OK;
     try {
       request = this.parse(message.payload, message.contentType);
       replyTo ??= request.replyTo;
@@ -190,6 +192,20 @@ export class Service {
       status = this.countError(failure.code);
     }
     this.reply(message, { wanted, replyTo, payload, status, request });
+  }
+
+  /** A late last will of an earlier connection must not stand: who is here says so again, at most once a second. */
+  private onStatus(message: Incoming): void {
+    message.acknowledge();
+    if (message.payload.toString() === "online" || !this.isSubscribed || this.statusTimer) return;
+    this.statusTimer = setTimeout(() => {
+      this.statusTimer = undefined;
+      if (this.isReady) this.sayOnline();
+    }, STATUS_DELAY_MS);
+  }
+
+  private sayOnline(): void {
+    this.session?.publish({ topic: this.options.topics.status, payload: "online", qos: 1, retain: true });
   }
 
   private answer(wanted: string, request: ClassifyRequest): string {
@@ -231,7 +247,7 @@ export class Service {
 
   /** Past the full outbox, at QoS 0: `busy` must be prompt or it is of no use. */
   private replyAtOnce({ topic, payload, correlationData, status, settled }: Answer): void {
-    this.session?.publish({ topic, payload, qos: 0, properties: { ...(correlationData ? { correlationData } : {}), userProperties: { status: String(status) } } });
+    this.session?.publish({ topic, payload, qos: 0, properties: propertiesOf(correlationData, status) });
     settled();
   }
 
@@ -245,6 +261,15 @@ export class Service {
     this.metrics.errors.inc({ code });
     return statusOf[code];
   }
+}
+
+/** What goes with an answer on MQTT 5; a `status` tells an error from a label without a look at the payload. */
+function propertiesOf(correlationData: Buffer | undefined, status: number): NonNullable<Outgoing["properties"]> {
+  return {
+    contentType: "application/json",
+    ...(correlationData ? { correlationData } : {}),
+    ...(status === OK ? {} : { userProperties: { status: String(status) } }),
+  };
 }
 
 /** Engine errors keep their meaning; anything else is `internal`, and says no more than its message. */

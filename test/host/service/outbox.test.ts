@@ -32,7 +32,7 @@ function offer(payload: string, { qos = 1 as 0 | 1, expiresAt = Date.now() + 60_
 beforeEach(() => {
   fates = [];
   settled = [];
-  outbox = new Outbox(10, (fate) => fates.push(fate));
+  outbox = new Outbox({ answers: 10, bytes: 100 }, (fate) => fates.push(fate));
 });
 
 test("never more in flight than the window; settled when handed over, not before", () => {
@@ -123,4 +123,15 @@ test("full at its capacity", () => {
   expect(outbox.isFull).toBe(false);
   offer("9");
   expect(outbox.isFull).toBe(true);
+});
+
+test("full by size as well, and free again afterwards", () => {
+  offer("x".repeat(99));
+  expect(outbox.isFull).toBe(false);
+  offer("y");
+  expect(outbox.isFull).toBe(true);
+  const channel = new FakeChannel(10);
+  outbox.attach(channel);
+  channel.acknowledge("y");
+  expect(outbox.isFull).toBe(false);
 });

@@ -195,6 +195,14 @@ function serviceTests({ protocol, start }: Target): void {
     expect((await client.next(({ topic }) => topic === topics.status)).text).toBe("offline");
   });
 
+  test("a status that is not true is put right", async () => {
+    await client.subscribe(topics.status);
+    await client.next(({ text }) => text === "online");
+    await client.publish(topics.status, "offline", { qos: 1, retain: true });
+    expect((await client.next()).text).toBe("offline");
+    expect((await client.next()).text).toBe("online");
+  });
+
   test("QoS 1 requests sent while the service is away are answered at the next start", async () => {
     await client.subscribe(topics.label);
     const start = Date.now();
@@ -302,7 +310,7 @@ describeMosquitto("Mosquitto", (binaries) => {
       await old.close();
     });
 
-    test("correlation data comes back byte for byte, with status and content type", async () => {
+    test("correlation data comes back byte for byte, with status of an error and content type", async () => {
       await begin();
       await client.subscribe("answers/#");
       const correlationData = Buffer.from([0, 255, 128, 10, 0, 7]);
@@ -310,7 +318,7 @@ describeMosquitto("Mosquitto", (binaries) => {
       const { packet } = await client.next();
       expect(packet.properties?.correlationData).toEqual(correlationData);
       expect(packet.properties?.contentType).toBe("application/json");
-      expect(packet.properties?.userProperties).toEqual({ status: "200" });
+      expect(packet.properties?.userProperties).toBeUndefined();
       await client.publish(`${topics.classify}/nope`, "win", { qos: 1, properties: { responseTopic: "answers/2", correlationData } });
       const failed = await client.next();
       expect(failed.topic).toBe("answers/2");
