@@ -207,7 +207,8 @@ function readCsv(content: string, source: string, options: DatasetOptions, defec
   const column = (name: string, option: string): number => {
     const index = header.fields.indexOf(name);
     if (index < 0) {
-      throw new UserError(`${source}: its header has no column "${name}" but ${header.fields.map((field) => `"${field}"`).join(", ")}; choose one with ${option}`);
+      const found = header.fields.map((field) => `"${field}"`).join(", ");
+      throw new UserError(`${source}: its header has no column "${name}" but ${found}; choose one with ${option}`);
     }
     if (header.fields.includes(name, index + 1)) throw new UserError(`${source}: its header has two columns "${name}"`);
     return index;

@@ -91,7 +91,10 @@ function h5Tensors(file: Hdf5, layer: WeightedLayer, source: string): Tensor[] {
     const direction = directions[i < names.length ? 0 : 1];
     return parts.at(-1) === names[i % names.length] && (direction === undefined || parts.some((part) => part.startsWith(direction)));
   });
-  if (!fits) throw new UserError(`${source}: layer "${layer.name}" lists the weights ${paths.join(", ") || "(none)"} where ${directions.length} × ${names.join(", ")} are expected`);
+  if (!fits) {
+    const expected = `${directions.length} × ${names.join(", ")}`;
+    throw new UserError(`${source}: layer "${layer.name}" lists the weights ${paths.join(", ") || "(none)"} where ${expected} are expected`);
+  }
   const tensors = paths.map((path) => file.tensor(`${base}/${path}`));
   return directions.flatMap((_, i) => withBias(layer, tensors.slice(i * names.length, (i + 1) * names.length)));
 }

@@ -5,7 +5,7 @@
 import {
   ACTIVATION_LINEAR, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH,
   LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO,
-  LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL,
+  LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, MAX_ROWS, MAX_WIDTH,
 } from "../../assembly/abi.ts";
 import { UserError } from "../errors.ts";
 import type { LayerRecord } from "../trainer.ts";
@@ -123,7 +123,7 @@ class GraphReader {
     this.takeInputShape(layer);
     const inputLength = layer.config["input_length"];
     if (typeof inputLength === "number") this.takeLength(layer, inputLength);
-    this.rows = this.count(layer, "input_dim");
+    this.rows = this.count(layer, "input_dim", MAX_ROWS);
     this.masked = this.flag(layer, "mask_zero");
     this.stage = "sequence";
     this.add(LAYER_EMBEDDING, { flags: this.masked ? LAYER_MASK_ZERO : 0, units: this.count(layer, "output_dim"), rows: this.rows });
@@ -233,9 +233,10 @@ class GraphReader {
     return { ...asLayer(inner as Json, this.source), slot: layer.slot };
   }
 
-  private count(layer: KerasLayer, option: string): number {
+  private count(layer: KerasLayer, option: string, most: number = MAX_WIDTH): number {
     const value = layer.config[option];
     if (typeof value !== "number" || !Number.isInteger(value) || value < 1) this.refuse(layer, `${option}=${show(value)} is not a positive integer`);
+    if ((value as number) > most) this.refuse(layer, `${option}=${show(value)} is above the limit of ${most}`);
     return value as number;
   }
 

@@ -50,7 +50,9 @@ export function readTokenizerJson(text: string, source: string, rows: number): K
   if (kept.length >= rows) {
     const outside = kept.slice(rows - 1);
     const shown = outside.slice(0, SHOWN_WORDS).map((word, i) => `${JSON.stringify(word)} (${rows + i})`).join(", ");
-    fail(`${outside.length} words have ids that the embedding of ${rows} rows cannot look up: ${shown}${outside.length > SHOWN_WORDS ? ", …" : ""}; the model belongs to another tokenizer, or needs num_words=${rows}`);
+    const more = outside.length > SHOWN_WORDS ? ", …" : "";
+    fail(`${outside.length} words have ids that the embedding of ${rows} rows cannot look up: ${shown}${more}; `
+      + `the model belongs to another tokenizer, or needs num_words=${rows}`);
   }
   return { lower: config["lower"] as boolean, charLevel: config["char_level"] as boolean, filters, split, unknownId, words: kept };
 }

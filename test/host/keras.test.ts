@@ -112,6 +112,7 @@ describe("refuses by layer and option", () => {
     ['layer "lstm" (LSTM) activation="relu" cannot be reproduced, only "tanh"', option("LSTM", "activation", "relu")],
     ['layer "lstm" (LSTM) recurrent_activation="hard_sigmoid" cannot be reproduced', option("LSTM", "recurrent_activation", "hard_sigmoid")],
     ['layer "lstm" (LSTM) dtype="mixed_float16" cannot be reproduced', option("LSTM", "dtype", { class_name: "DTypePolicy", config: { name: "mixed_float16" } })],
+    ['layer "lstm" (LSTM) units=2048 is above the limit of 1024', option("LSTM", "units", 2048)],
     ['layer "lstm" (LSTM) units=0 is not a positive integer', option("LSTM", "units", 0)],
     ['layer "lstm" (LSTM) return_sequences="yes" is neither true nor false', option("LSTM", "return_sequences", "yes")],
     ['layer "bidirectional" (Bidirectional) has no sequence before it; set return_sequences=True', option("LSTM", "return_sequences", false)],
