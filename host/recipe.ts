@@ -51,7 +51,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   binaryOutput: false,
   loss: "categorical_crossentropy",
   optimizer: "adam",
-  learningRate: 3e-3,
+  learningRate: 8e-3,
   momentum: 0,
   nesterov: false,
   beta1: 0.9,
