@@ -1,0 +1,122 @@
+// TLS, client certificates and WebSockets, with a certificate authority of its own.
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
+import { createServer as createHttpsServer } from "node:https";
+import type { AddressInfo, Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createServer as createTlsServer } from "node:tls";
+import { Aedes } from "aedes";
+import { createWebSocketStream, WebSocketServer } from "ws";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { backoffMs, checkBrokerUrl, clientOptions } from "../../../host/service/mqtt.ts";
+import type { BrokerAccess } from "../../../host/service/mqtt.ts";
+import { fakeService, recordingLog, until } from "./fake.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-tls-"));
+const file = (name: string) => readFileSync(join(folder, name));
+const ends: (() => Promise<void> | void)[] = [];
+
+function openssl(...args: string[]): void {
+  execFileSync("openssl", args, { cwd: folder, stdio: "pipe" });
+}
+
+function makeAuthority(name: string): void {
+  openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", `/CN=${name}`, "-keyout", `${name}.key`, "-out", `${name}.pem`);
+}
+
+function makeCertificate(name: string, authority: string, host: string): void {
+  openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", `/CN=${host}`, "-addext", `subjectAltName=DNS:${host}`, "-keyout", `${name}.key`, "-out", `${name}.csr`);
+  openssl("x509", "-req", "-in", `${name}.csr`, "-CA", `${authority}.pem`, "-CAkey", `${authority}.key`, "-CAcreateserial", "-days", "2", "-copy_extensions", "copy", "-out", `${name}.pem`);
+}
+
+beforeAll(() => {
+  makeAuthority("ca");
+  makeAuthority("stranger");
+  makeCertificate("server", "ca", "localhost");
+  makeCertificate("elsewhere", "ca", "elsewhere.example");
+  makeCertificate("client", "ca", "gate-1");
+});
+
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function listen(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => { server.listen(0, "localhost", resolve); });
+  ends.push(() => void server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+async function aedes(): Promise<Aedes> {
+  const broker = await Aedes.createBroker();
+  ends.push(() => broker.close());
+  return broker;
+}
+
+async function mqtts(certificate: string, demand = false): Promise<string> {
+  const broker = await aedes();
+  const server = createTlsServer({ cert: file(`${certificate}.pem`), key: file(`${certificate}.key`), ca: file("ca.pem"), requestCert: demand, rejectUnauthorized: demand }, broker.handle);
+  server.on("tlsClientError", () => {});
+  return `mqtts://localhost:${await listen(server)}`;
+}
+
+async function websocket(isSecure: boolean): Promise<string> {
+  const broker = await aedes();
+  const server = isSecure ? createHttpsServer({ cert: file("server.pem"), key: file("server.key") }) : createHttpServer();
+  new WebSocketServer({ server }).on("connection", (socket) => broker.handle(createWebSocketStream(socket)));
+  return `${isSecure ? "wss" : "ws"}://localhost:${await listen(server)}/mqtt`;
+}
+
+/** "ready", or the first complaint. */
+async function outcome(access: BrokerAccess): Promise<string> {
+  const log = recordingLog();
+  const service = fakeService({ access, log });
+  ends.push(() => service.stop());
+  void service.start();
+  await until(() => service.isReady || log.lines.length > 0);
+  return service.isReady ? "ready" : log.lines[0]!;
+}
+
+test("mqtts with the right authority", async () => {
+  expect(await outcome({ url: await mqtts("server"), tls: { ca: file("ca.pem") } })).toBe("ready");
+});
+
+test("mqtts with another authority, none, or a certificate for another host is refused", async () => {
+  expect(await outcome({ url: await mqtts("server"), tls: { ca: file("stranger.pem") } })).toMatch(/unable to (verify|get)|self.signed/);
+  expect(await outcome({ url: await mqtts("server") })).toMatch(/unable to (verify|get)|self.signed/);
+  expect(await outcome({ url: await mqtts("elsewhere"), tls: { ca: file("ca.pem") } })).toMatch(/does not match certificate's altnames/);
+});
+
+test("a client certificate is shown where the broker demands one", async () => {
+  const url = await mqtts("server", true);
+  expect(await outcome({ url, tls: { ca: file("ca.pem"), cert: file("client.pem"), key: file("client.key") } })).toBe("ready");
+  expect(await outcome({ url, tls: { ca: file("ca.pem") } })).toContain(`cannot reach ${url}`);
+});
+
+test("ws and wss", async () => {
+  expect(await outcome({ url: await websocket(false) })).toBe("ready");
+  expect(await outcome({ url: await websocket(true), tls: { ca: file("ca.pem") } })).toBe("ready");
+  expect(await outcome({ url: await websocket(true), tls: { ca: file("stranger.pem") } })).toMatch(/unable to (verify|get)|self.signed/);
+});
+
+test("TLS files with a scheme without TLS are a mistake", () => {
+  expect(() => clientOptions({ url: "mqtt://h", tls: { ca: Buffer.from("x") } }, 5)).toThrow("TLS files need a broker URL that begins with mqtts:// or wss://");
+});
+
+test.each(["mqtt://h", "mqtts://h:1", "ws://h/path", "wss://[::1]:9"])("%s is a broker URL", (url) => {
+  expect(checkBrokerUrl(url).href.startsWith(url)).toBe(true);
+});
+
+test("the backoff doubles up to half a minute and scatters by more than a fifth", () => {
+  expect(backoffMs(0, 1)).toBe(500);
+  expect(backoffMs(3, 1)).toBe(4_000);
+  expect(backoffMs(3, 0)).toBe(1_600);
+  for (const attempt of [6, 20, 1_000_000]) expect(backoffMs(attempt, 1)).toBe(30_000);
+  const delays = Array.from({ length: 1_000 }, (_, i) => backoffMs(20, i / 1_000));
+  const mean = delays.reduce((sum, delay) => sum + delay) / delays.length;
+  const deviation = Math.sqrt(delays.reduce((sum, delay) => sum + (delay - mean) ** 2, 0) / delays.length);
+  expect(deviation / mean).toBeGreaterThan(0.2);
+});
