@@ -117,6 +117,8 @@ export async function prepareTraining(samples: readonly Sample[], validation: re
   const labels = labelsOf(samples);
   if (labels.length < 2) throw new UserError(`the data has ${labels.length === 1 ? `only the label ${JSON.stringify(labels[0])}` : "no samples"}; a classifier needs at least 2 labels`);
   if (options.binaryOutput && labels.length !== 2) throw new UserError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
+  const unfit = options.binaryOutput ? "categorical_crossentropy" : "binary_crossentropy";
+  if (options.loss === unfit) throw new UserError(`the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`);
   const trainer = await Trainer.create(options.name || "model");
   const hashes = options.tokenizer.ngramBuckets > 0;
   trainer.setTokenizer({ ...options.tokenizer, ngramMin: hashes ? NGRAM_MIN : 0, ngramMax: hashes ? NGRAM_MAX : 0 });

@@ -2,7 +2,7 @@
 // options that change it. NAME.wasm is quantized and packed; NAME.elb keeps the f32
 // weights and what is needed to resume.
 import { Command, InvalidArgumentError, Option } from "commander";
-import { MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH } from "../../assembly/abi.ts";
+import { MAX_NAME_BYTES, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH } from "../../assembly/abi.ts";
 import { Classifier } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
 import { startProgress } from "../progress.ts";
@@ -18,15 +18,6 @@ interface TrainOptions extends DatasetFlags {
   output: string;
   valid?: string[];
   recipe?: keyof typeof RECIPES;
-  seed?: number;
-  epochs?: number;
-  batch?: number;
-  learningRate?: number;
-  embedding?: number;
-  units?: number;
-  maxlen?: number;
-  numWords?: number;
-  balanced?: boolean;
   name?: string;
   modelVersion?: string;
   resume?: string;
@@ -37,35 +28,75 @@ interface TrainOptions extends DatasetFlags {
 }
 
 const RECIPES = { default: DEFAULT_RECIPE, tutorial: TUTORIAL_RECIPE };
-/** What a resumed run takes from its file. */
-const FIXED_BY_RESUME = ["recipe", "seed", "epochs", "batch", "learningRate", "embedding", "units", "maxlen", "numWords", "balanced", "name", "modelVersion"];
 const MAX_SEED = 2 ** 32 - 1;
 /** Texts that the quantized model is checked on, at most. */
 const CHECKED_TEXTS = 2000;
 
+type Parser = ((text: string) => unknown) | readonly string[] | "switch";
+
+/** The settings of the recipe: flag, what it takes, where its value goes, what it does. */
+const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: string][] = [
+  ["--seed <n>", wholeNumber(0, MAX_SEED), "seed", "the same seed gives the same model"],
+  ["--epochs <n>", wholeNumber(1, 100_000), "epochs", "passes over the data"],
+  ["--batch <n>", wholeNumber(1, 4096), "batch", "texts a step"],
+  ["--optimizer <name>", ["adam", "adam-uncorrected", "sgd"], "optimizer", "adam as in Keras, without its bias correction, or sgd"],
+  ["--learning-rate <x>", positive, "learningRate", "highest rate of the optimizer"],
+  ["--schedule <name>", ["cosine", "linear", "inverse-time", "constant"], "schedule", "how the rate falls"],
+  ["--warmup <share>", share, "warmup", "share of the steps in which it climbs first"],
+  ["--decay <x>", notNegative, "decay", "of inverse-time: rate / (1 + decay * step)"],
+  ["--momentum <x>", share, "momentum", "of sgd"],
+  ["--nesterov", "switch", "nesterov", "of sgd: look ahead"],
+  ["--clip-norm <x>", notNegative, "clipNorm", "longest gradient, by global norm; 0: any"],
+  ["--weight-decay <x>", notNegative, "weightDecay", "taken off the weights, times the rate"],
+  ["--average-decay <x>", share, "averageDecay", "moving average of the weights, which is then kept; 0: none"],
+  ["--loss <name>", ["categorical_crossentropy", "binary_crossentropy", "mean_squared_error"], "loss", "what is made small"],
+  ["--label-smoothing <share>", share, "labelSmoothing", "share of the target that all labels get"],
+  ["--balanced", "switch", "balanced", "let all labels weigh the same, however many texts they have"],
+  ["--embedding <n>", wholeNumber(1, MAX_WIDTH), "embedding", "width of the word vectors"],
+  ["--units <n>", wholeNumber(1, MAX_WIDTH), "units", "LSTM units a direction"],
+  ["--bidirectional", "switch", "bidirectional", "read texts both ways"],
+  ["--mask", "switch", "mask", "skip padding"],
+  ["--pooling <name>", ["last", "max", "mean", "max+mean"], "pooling", "how the states of all steps become one"],
+  ["--binary-output", "switch", "binaryOutput", "one sigmoid unit for two labels"],
+  ["--embedding-dropout <share>", share, "embeddingDropout", "dropout behind the embedding"],
+  ["--output-dropout <share>", share, "outputDropout", "dropout before the last layer"],
+  ["--word-dropout <share>", share, "wordDropout", "share of the words that are hidden in training"],
+  ["--min-count <n>", wholeNumber(1, MAX_ROWS), "minCount", "leave rarer words to their n-grams"],
+  ["--num-words <n>", wholeNumber(0, MAX_ROWS), "numWords", "keep only the n - 1 most frequent words; 0: all"],
+  ["--oov-token <word>", name, "oovToken", "word that stands for unknown ones (with --ngram-buckets 0)"],
+  ["--ngram-buckets <n>", wholeNumber(0, MAX_ROWS), "tokenizer.ngramBuckets", "embedding rows for the n-grams of unknown words; 0: none"],
+  ["--add-ngrams", "switch", "addNgrams", "add n-grams to known words too"],
+  ["--maxlen <n>", wholeNumber(1, MAX_SEQUENCE), "tokenizer.sequenceLength", "tokens of a text that count"],
+  ["--filters <characters>", String, "tokenizer.filters", "characters that part words"],
+  ["--split <text>", name, "tokenizer.split", "text that parts words"],
+  ["--lower", "switch", "tokenizer.lower", "lower-case texts"],
+  ["--char-level", "switch", "tokenizer.charLevel", "every character is a token"],
+  ["--split-scripts", "switch", "tokenizer.splitScripts", "letters of scripts without spaces are tokens"],
+  ["--pad-post", "switch", "tokenizer.padPost", "pad behind the text"],
+  ["--truncate-post", "switch", "tokenizer.truncatePost", "cut the end of a long text, not its beginning"],
+];
+
+/** What a resumed run takes from its file. */
+const FIXED_BY_RESUME = ["recipe", "name", "modelVersion", ...SETTINGS.map(([flag]) => new Option(flag).attributeName())];
+
 export function trainCommand(): Command {
-  return addDatasetOptions(new Command("train")
+  const command = addDatasetOptions(new Command("train")
     .description("train a model on labelled texts")
     .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
     .requiredOption("-o, --output <file>", "deployable to write (.wasm), or .elb for f32 weights that can be trained on", parseOutput)
     .option("--valid <files...>", "labelled texts to measure each epoch on")
     .addOption(new Option("--recipe <name>", "default, or tutorial: Embedding, LSTM, Dense(1, sigmoid) as in the Keras tutorial").choices(Object.keys(RECIPES)))
-    .option("--seed <n>", `the same seed gives the same model (default: ${DEFAULT_RECIPE.seed})`, wholeNumber(0, MAX_SEED))
-    .option("--epochs <n>", `passes over the data (default: ${DEFAULT_RECIPE.epochs})`, wholeNumber(1, 100_000))
-    .option("--batch <n>", `texts a step (default: ${DEFAULT_RECIPE.batch})`, wholeNumber(1, 4096))
-    .option("--learning-rate <x>", `of the optimizer (default: ${DEFAULT_RECIPE.learningRate})`, positive)
-    .option("--embedding <n>", `width of the word vectors (default: ${DEFAULT_RECIPE.embedding})`, wholeNumber(1, MAX_WIDTH))
-    .option("--units <n>", `LSTM units a direction (default: ${DEFAULT_RECIPE.units})`, wholeNumber(1, MAX_WIDTH))
-    .option("--maxlen <n>", `tokens of a text that count (default: ${DEFAULT_RECIPE.tokenizer.sequenceLength})`, wholeNumber(1, MAX_SEQUENCE))
-    .option("--num-words <n>", "keep only the n - 1 most frequent words", wholeNumber(2, MAX_ROWS))
-    .option("--balanced", "let all labels weigh the same, however many texts they have")
     .option("--name <name>", "name in the model (default: that of the output file)")
     .option("--model-version <text>", 'version in the model (default: "1")')
     .addOption(new Option("--resume <file>", "go on with the run in this .elb, on the same data").conflicts(FIXED_BY_RESUME))
     .option("--stop-after <n>", "end after n epochs of the run and keep the rest for --resume (-o must be .elb)", wholeNumber(1, 100_000))
     .option("--min-agreement <share>", `least share of equal labels of int8 and f32 (default: ${MIN_AGREEMENT})`, share)
     .option("--no-quantize", "keep f32 weights in the .wasm")
-    .option("--json", "print one JSON object"))
+    .option("--json", "print one JSON object"));
+  command.optionsGroup("Settings of the recipe (a switch that is on is turned off with --no-, as in --no-mask):");
+  for (const [flag, parser, path, help] of SETTINGS) command.addOption(settingOption(flag, parser, path, help));
+  for (const [flag, parser] of SETTINGS) if (parser === "switch") command.addOption(new Option(flag.replace("--", "--no-")).hideHelp());
+  return command
     .addHelpText("after", `
 Examples:
   edgelabel train train.tsv -o spam.wasm
@@ -78,7 +109,7 @@ Examples:
       const started = performance.now();
       const samples = await readDataset(data, options);
       const validation = options.valid === undefined ? [] : await readDataset(options.valid, options);
-      const trainer = options.resume === undefined ? await begin(samples, validation, options) : await resume(options.resume, samples, validation);
+      const trainer = options.resume === undefined ? await begin(samples, validation, options, command) : await resume(options.resume, samples, validation);
       const last = runAll(trainer, validation.length > 0, options);
       const written = await finish(trainer, validation.length > 0 ? validation : samples, options);
       const bytes = await writeModel(options.output, written.elb);
@@ -96,23 +127,47 @@ function positive(text: string): number {
   return value;
 }
 
-async function begin(samples: readonly Sample[], validation: readonly Sample[], options: TrainOptions): Promise<Trainer> {
-  const recipe = adapt(RECIPES[options.recipe ?? "default"], options);
+function notNegative(text: string): number {
+  return Number(text) === 0 && text.trim() !== "" ? 0 : positive(text);
+}
+
+function name(text: string): string {
+  if (text === "" || Buffer.byteLength(text) > MAX_NAME_BYTES) throw new InvalidArgumentError(`it takes 1 to ${MAX_NAME_BYTES} bytes of text.`);
+  return text;
+}
+
+async function begin(samples: readonly Sample[], validation: readonly Sample[], options: TrainOptions, command: Command): Promise<Trainer> {
+  const recipe = adapt(RECIPES[options.recipe ?? "default"], options, command);
   const trainer = await prepareTraining(samples, validation, recipe);
   trainer.start(recipe);
   return trainer;
 }
 
-function adapt(recipe: RecipeOptions, options: TrainOptions): RecipeOptions {
-  const { seed, epochs, batch, learningRate, embedding, units, numWords, balanced } = options;
-  const given = Object.entries({ seed, epochs, batch, learningRate, embedding, units, numWords, balanced }).filter(([, value]) => value !== undefined);
-  return {
-    ...recipe,
-    ...(Object.fromEntries(given) as Partial<RecipeOptions>),
-    tokenizer: { ...recipe.tokenizer, sequenceLength: options.maxlen ?? recipe.tokenizer.sequenceLength },
-    name: options.name ?? modelName(options.output),
-    version: options.modelVersion ?? recipe.version,
-  };
+function adapt(recipe: RecipeOptions, { name, modelVersion, output }: TrainOptions, command: Command): RecipeOptions {
+  const adapted = { ...recipe, tokenizer: { ...recipe.tokenizer }, name: name ?? modelName(output), version: modelVersion ?? recipe.version };
+  for (const [flag, , path] of SETTINGS) {
+    const key = new Option(flag).attributeName();
+    // The --no- form of a switch brings a default with it, which is nobody's wish.
+    if (command.getOptionValueSource(key) !== "cli") continue;
+    const [holder, field] = place(adapted, path);
+    holder[field] = command.getOptionValue(key);
+  }
+  return adapted;
+}
+
+function settingOption(flag: string, parser: Parser, path: string, help: string): Option {
+  const [holder, field] = place(DEFAULT_RECIPE, path);
+  const preset = holder[field];
+  const shown = parser === "switch" ? (preset ? "on" : "off") : path === "tokenizer.filters" ? "Keras'" : typeof preset === "string" ? JSON.stringify(preset) : String(preset ?? "none");
+  const option = new Option(flag, `${help} (default: ${shown})`);
+  if (typeof parser === "function") return option.argParser(parser);
+  return parser === "switch" ? option : option.choices(parser);
+}
+
+/** "tokenizer.split" -> the tokenizer of the recipe, "split". */
+function place(recipe: RecipeOptions, path: string): [holder: Record<string, unknown>, field: string] {
+  const [first, second] = path.split(".");
+  return second === undefined ? [recipe as unknown as Record<string, unknown>, first!] : [recipe.tokenizer as unknown as Record<string, unknown>, second];
 }
 
 async function resume(path: string, samples: readonly Sample[], validation: readonly Sample[]): Promise<Trainer> {
