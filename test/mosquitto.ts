@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { describe, test } from "vitest";
+import { describe, onTestFinished, test } from "vitest";
 
 export interface Mosquitto {
   broker: string;
@@ -84,15 +84,11 @@ export async function startMosquitto(binaries: Mosquitto, { port, lines = [] }: 
   const user = process.getuid?.() === 0 ? ["user root"] : [];
   writeFileSync(config, [`listener ${chosen} 127.0.0.1`, "allow_anonymous true", "persistence false", ...user, ...lines, ""].join("\n"));
   const child = spawn(binaries.broker, ["-c", config], { env: binaries.env, stdio: ["ignore", "ignore", "pipe"] });
-  // A test that times out never comes to its own kill().
-  const killAtExit = () => child.kill("SIGKILL");
-  process.once("exit", killAtExit);
+  // A test that fails never comes to its own kill().
+  onTestFinished(() => void child.kill("SIGKILL"));
   let output = "";
   child.stderr!.on("data", (chunk: Buffer) => { output += chunk.toString(); });
-  const exited = once(child, "exit").finally(() => {
-    process.off("exit", killAtExit);
-    rmSync(folder, { recursive: true, force: true });
-  });
+  const exited = once(child, "exit").finally(() => rmSync(folder, { recursive: true, force: true }));
   for (let i = 0; !(await accepts(chosen)); i++) {
     if (i === 200 || child.exitCode !== null) throw new Error(`mosquitto does not start: ${output}`);
     await new Promise((resolve) => { setTimeout(resolve, 25); });

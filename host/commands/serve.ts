@@ -67,9 +67,10 @@ function levelOf(name: string): string {
 async function serve(settings: Settings, log: Log): Promise<void> {
   const { topics, access, clientId, limits, responses, host } = settings;
   const models = await openModels(settings.models);
-  // From here on a signal means a clean stop.
+  // From here on a signal means a clean stop. Ctrl-C often comes twice, from the
+  // terminal and from npx; a stop takes no longer than STOP_MS in any case.
   const stopSignal = new Promise<string>((resolve) => {
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve(signal));
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => resolve(signal));
   });
   let broker: Broker | undefined;
   let http: HttpEndpoint | undefined;
