@@ -87,6 +87,22 @@ export function bestLabel(): u32 {
   return best;
 }
 
+/**
+ * True when the model's own rule rejects the last answer as unknown: its best score or
+ * the lead over the second is too small, or too many tokens are not in the vocabulary.
+ */
+export function isRejected(): bool {
+  const header = model.header;
+  const best = bestLabel();
+  let second: f32 = 0;
+  for (let i: u32 = 0; i < labelCount(); i++) {
+    if (i != best && scoreOf(i) > second) second = scoreOf(i);
+  }
+  return scoreOf(best) < header.rejectScore
+    || scoreOf(best) - second < header.rejectMargin
+    || (sequence.total > 0 && <f32>sequence.unknown > header.rejectUnknown * <f32>sequence.total);
+}
+
 // @ts-ignore: decorator
 @inline
 export function scoreOf(label: u32): f32 {

@@ -5,7 +5,7 @@ import { arenaBase } from "./arena";
 import { loadEmbedded as loadPacked, loadModel as loadFile } from "./engine";
 import { prepareLine } from "./render";
 
-export { reserveModel, textPtr, classify, scoresPtr, bestLabel, tokenCount, unknownCount, labelCount, labelPtr, labelBytes } from "./engine";
+export { reserveModel, textPtr, classify, scoresPtr, bestLabel, isRejected, tokenCount, unknownCount, labelCount, labelPtr, labelBytes } from "./engine";
 export { linePtr, renderLine, renderCard } from "./render";
 export { _start } from "./wasi";
 

@@ -35,16 +35,16 @@ export class Header {
   layerCount: u32;
   weightBytes: u32;
   trainingBytes: u32;    // optimizer state of a training form; 0 = none
+  temperature: f32;      // divides what enters the last softmax or sigmoid; 1 = as trained
+  rejectScore: f32;      // an answer is unknown below this best score,
+  rejectMargin: f32;     // with less than this between the two best scores,
+  rejectUnknown: f32;    // or when more than this share of the tokens is not in the vocabulary
+  cleaning: u32;         // CLEAN_*: what is done to a text before it is split; 0 = nothing
   reserved0: u32;
   reserved1: u32;
   reserved2: u32;
   reserved3: u32;
   reserved4: u32;
-  reserved5: u32;
-  reserved6: u32;
-  reserved7: u32;
-  reserved8: u32;
-  reserved9: u32;
 }
 
 /** One layer, 32 bytes. */
@@ -201,6 +201,9 @@ function checkHeader(header: Header): i32 {
   if (header.trainingBytes != 0 && header.form != FORM_F32) return ERR_BAD_TRAINING;
   if ((header.trainingBytes & 15) != 0 || header.trainingBytes > 0x7fffffff) return ERR_BAD_TRAINING;
   if (header.weightBytes > 0x7fffffff) return ERR_BAD_HEADER;
+  if (!(header.temperature >= 0.01 && header.temperature <= 100)) return ERR_BAD_HEADER;
+  if (!isShare(header.rejectScore) || !isShare(header.rejectMargin) || !isShare(header.rejectUnknown)) return ERR_BAD_HEADER;
+  if (header.cleaning != 0) return ERR_BAD_HEADER;
 
   if ((header.tokenizerFlags & ~TOKENIZER_FLAGS) != 0) return ERR_BAD_TOKENIZER;
   if (header.sequenceLength < 1 || header.sequenceLength > <u32>MAX_SEQUENCE) return ERR_BAD_TOKENIZER;
@@ -219,6 +222,11 @@ function checkHeader(header: Header): i32 {
   if (header.labelCount < 2 || header.labelCount > <u32>MAX_LABELS || header.labelBytes > <u32>(MAX_LABELS * MAX_LABEL_BYTES)) return ERR_BAD_LABELS;
   if (header.layerCount < 3 || header.layerCount > <u32>MAX_LAYERS) return ERR_BAD_LAYERS;
   return OK;
+}
+
+/** True for numbers from 0 to 1; false for NaN. */
+function isShare(value: f32): bool {
+  return value >= 0 && value <= 1;
 }
 
 /** Strings of 1 ... maxBytes bytes each, end to end: offsets rise from 0 to `bytes`. */

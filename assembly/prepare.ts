@@ -10,7 +10,7 @@
 // only reserved here: a page that no word touched costs no real memory. Where it would
 // exceed TABLE_BUDGET every projection is computed anew, with the same bits.
 import {
-  ERR_OUT_OF_MEMORY, FORM_F32, FORM_INT8, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_SEQUENCES, OK,
+  ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_OUT_OF_MEMORY, FORM_F32, FORM_INT8, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_SEQUENCES, OK,
   TABLE_BUDGET, TOKENIZER_PAD_POST,
 } from "./abi";
 import { allocate } from "./arena";
@@ -113,7 +113,10 @@ export function prepare(plan: Plan, model: Model): i32 {
       groups = max(groups, (layer.units + 3) >> 2);
       tableLeft = packLstm(at, form, weights, isFirstLstm(model, i) ? plan.rows : 0, tableLeft);
       if (!failed && at.forward.table) plan.hasTable = true;
-    } else if (layer.kind == LAYER_DENSE) packDense(at, form, weights);
+    } else if (layer.kind == LAYER_DENSE) {
+      const isLast = i + 1 == header.layerCount && (layer.activation == ACTIVATION_SOFTMAX || layer.activation == ACTIVATION_SIGMOID);
+      packDense(at, form, weights, isLast ? <f32>1 / header.temperature : 1);
+    }
     weights += <usize>layerBytes(form, layer);
     if (failed) return ERR_OUT_OF_MEMORY;
   }
@@ -247,8 +250,8 @@ function weightAt(form: u32, from: usize, rows: u32, columns: u32, row: u32, col
   return scale * <f32>load<i8>(from + <usize>row * columns + column);
 }
 
-/** Dense layers are small and their inputs unbounded: they run in f32 in every form. */
-function packDense(at: LayerPlan, form: u32, weights: usize): void {
+/** Dense layers are small and their inputs unbounded: they run in f32 in every form, times `scale`. */
+function packDense(at: LayerPlan, form: u32, weights: usize, scale: f32): void {
   const layer = at.layer;
   const inputs = layer.inputWidth;
   const units = layer.units;
@@ -258,9 +261,9 @@ function packDense(at: LayerPlan, form: u32, weights: usize): void {
   if (failed) return;
   const bias = weights + <usize>matrixBytes(form, units, inputs);
   for (let row: u32 = 0; row < units; row++) {
-    store<f32>(at.bias + (<usize>row << 2), load<f32>(bias + (<usize>row << 2)));
+    store<f32>(at.bias + (<usize>row << 2), scale * load<f32>(bias + (<usize>row << 2)));
     const target = at.weights + (<usize>(row >> 2) * inputs << 4) + (<usize>(row & 3) << 2);
-    for (let k: u32 = 0; k < inputs; k++) store<f32>(target + (<usize>k << 4), weightAt(form, weights, units, inputs, row, k));
+    for (let k: u32 = 0; k < inputs; k++) store<f32>(target + (<usize>k << 4), scale * weightAt(form, weights, units, inputs, row, k));
   }
 }
 

@@ -7,7 +7,7 @@ import {
   TOKENIZER_CHAR_LEVEL, TOKENIZER_LOWER, TOKENIZER_PAD_POST, TOKENIZER_SPLIT_SCRIPTS, TOKENIZER_TRUNCATE_POST,
 } from "./abi";
 import { allocate } from "./arena";
-import { hasModel, labelBytes, labelCount, labelPtr, loadedModel, loadedPlan, scoreOf } from "./engine";
+import { hasModel, isRejected, labelBytes, labelCount, labelPtr, loadedModel, loadedPlan, scoreOf } from "./engine";
 import { layerAt } from "./model";
 
 let buffer: usize = 0;   // the line
@@ -41,17 +41,21 @@ export function linePtr(): usize {
  * Renders the last classified text; returns the length of the line, "\n" included.
  * Text: label<TAB>score, then further <TAB>label<TAB>score pairs up to `top` labels.
  * JSON: {"label":…,"score":…,"scores":{…}} with the `top` best labels, best first.
- * top = 0: one label as text, all labels as JSON.
+ * top = 0: one label as text, all labels as JSON. An answer that the model's own rule
+ * rejects has the label "?" as text; in JSON it is null, and "unknown":true follows the score.
  */
 export function renderLine(json: bool, top: u32): u32 {
   const count = rank(top ? top : json ? labelCount() : 1);
   end = buffer;
   const best = load<u32>(order);
+  const rejected = isRejected();
   if (json) {
     put('{"label":');
-    putLabel(best);
+    if (rejected) put("null");
+    else putLabel(best);
     put(',"score":');
     putScore(scoreOf(best));
+    if (rejected) put(',"unknown":true');
     put(',"scores":{');
   }
   for (let i: u32 = 0; i < count; i++) {
@@ -62,7 +66,8 @@ export function renderLine(json: bool, top: u32): u32 {
       putByte(0x3a);
     } else {
       if (i) putByte(0x09);
-      putBytes(labelPtr(label), labelBytes(label));
+      if (i == 0 && rejected) putByte(0x3f);
+      else putBytes(labelPtr(label), labelBytes(label));
       putByte(0x09);
     }
     putScore(scoreOf(label));
@@ -157,7 +162,15 @@ export function renderCard(): u32 {
     }
     putByte(0x7d);
   }
-  put('],"input_table":');
+  put('],"temperature":');
+  putScore(header.temperature);
+  put(',"reject":{"score":');
+  putScore(header.rejectScore);
+  put(',"margin":');
+  putScore(header.rejectMargin);
+  put(',"unknown_share":');
+  putScore(header.rejectUnknown);
+  put('},"input_table":');
   putBool(loadedPlan().hasTable);
   put(',"memory_bytes":');
   putInteger(<u32>memory.size() << 16);

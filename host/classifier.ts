@@ -12,8 +12,10 @@ export type { ModelInfo } from "./engine.ts";
 
 /** Scores are best first; only the `top` asked for. */
 export interface Prediction {
-  label: string;
+  /** null when the model's own rule rejects the text as unknown. */
+  label: string | null;
   score: number;
+  unknown?: true;
   scores: Record<string, number>;
 }
 

@@ -37,6 +37,9 @@ export interface ModelInfo {
     sequence_length: number; words: number; ngram_buckets: number;
   };
   layers: { kind: string; input: number; output: number; activation?: string; rate?: number; [flag: string]: unknown }[];
+  temperature: number;
+  /** Answers are unknown below this score or margin, or above this share of unknown words; 0, 0, 1 = never. */
+  reject: { score: number; margin: number; unknown_share: number };
   input_table: boolean;
   memory_bytes: number;
 }

@@ -59,6 +59,8 @@ export function beginModel(): i32 {
   if (!header || !draft.layers || !changetype<usize>(labels)) return ERR_OUT_OF_MEMORY;
   draft.header = changetype<Header>(header);
   draft.header.form = FORM_F32;
+  draft.header.temperature = 1;
+  draft.header.rejectUnknown = 1;
   if (!appendWord32(wordOffsets, 0) || !appendWord32(labelOffsets, 0)) return ERR_OUT_OF_MEMORY;
   state = STATE_BEGUN;
   return OK;
@@ -164,6 +166,24 @@ export function addWord(length: u32): i32 {
 export function setUnknownId(id: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   draft.header.unknownId = id;
+  return OK;
+}
+
+/** Divides what enters the last softmax or sigmoid; 1 = scores as trained. */
+export function setTemperature(temperature: f32): i32 {
+  if (state == STATE_NONE) return ERR_BAD_STATE;
+  if (!(temperature >= 0.01 && temperature <= 100)) return ERR_BAD_ARGUMENT;
+  draft.header.temperature = temperature;
+  return OK;
+}
+
+/** When an answer is unknown: see Header.rejectScore and its neighbours. 0, 0, 1 = never. */
+export function setRejection(score: f32, margin: f32, unknownShare: f32): i32 {
+  if (state == STATE_NONE) return ERR_BAD_STATE;
+  if (!(score >= 0 && score <= 1 && margin >= 0 && margin <= 1 && unknownShare >= 0 && unknownShare <= 1)) return ERR_BAD_ARGUMENT;
+  draft.header.rejectScore = score;
+  draft.header.rejectMargin = margin;
+  draft.header.rejectUnknown = unknownShare;
   return OK;
 }
 

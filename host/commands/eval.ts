@@ -38,7 +38,7 @@ Examples:
 export function evaluate(classifier: Classifier, samples: readonly Sample[], progress?: Progress): Evaluation {
   const tally = new Tally(classifier.labels);
   samples.forEach(({ label, text }, i) => {
-    tally.add(label, classifier.classify(text).label);
+    tally.add(label, classifier.classify(text).label ?? "?");
     if (i % PROGRESS_EVERY === 0) progress?.update(i, samples.length);
   });
   progress?.update(samples.length, samples.length);

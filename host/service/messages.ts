@@ -143,6 +143,6 @@ export function encodeError(error: { code: ErrorCode; message: string }, id?: Re
 }
 
 /** A label as JSON: a number when it is written as a whole number, as the Flask tutorial's 0 and 1 are. */
-export function labelValue(label: string): string | number {
-  return /^(?:0|-?[1-9]\d{0,14})$/.test(label) ? Number(label) : label;
+export function labelValue(label: string | null): string | number | null {
+  return label !== null && /^(?:0|-?[1-9]\d{0,14})$/.test(label) ? Number(label) : label;
 }
