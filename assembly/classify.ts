@@ -14,6 +14,7 @@ import { Sequence, leadingPads, sequenceRead, stepCount, tokenRowCount, tokenRow
 export function classifyText(model: Model, plan: Plan, sequence: Sequence, text: usize, length: u32, scores: usize): i32 {
   sequenceRead(sequence, model, text, length);
   const output = runNetwork(model, plan, sequence);
+  if (!output) return ERR_NOT_FINITE;
   const last = planLayer(plan, plan.layerCount - 1).layer;
   if (last.units == 1 && model.header.labelCount == 2) {
     // One unit speaks for two labels. Keras reports the score of the second.
@@ -25,7 +26,7 @@ export function classifyText(model: Model, plan: Plan, sequence: Sequence, text:
   return isFinite32(scores, scores + (((<usize>model.header.labelCount + 3) & ~3) << 2)) ? OK : ERR_NOT_FINITE;
 }
 
-/** Runs all layers over the steps of `sequence`; returns the address of the last layer's f32[units]. */
+/** Runs all layers over the steps of `sequence`; returns the address of the last layer's f32[units], 0 when weights overflow. */
 export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize {
   const steps = stepCount(sequence, model);
   let sequenceIn: usize = 0;           // 0: the input is the embedding
@@ -53,6 +54,8 @@ export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize 
       vectorIn = vectorOut;
     } else {
       dense(at, vectorIn, vectorOut);
+      // An activation makes a number of NaN, so an overflow shows only before it.
+      if (!isFinite32(vectorOut, vectorOut + (((<usize>layer.units + 3) & ~3) << 2))) return 0;
       activate(layer.activation, vectorOut, layer.units);
       vectorIn = vectorOut;
     }

@@ -27,7 +27,7 @@ export function reserveModel(length: u32): usize {
 export function loadModel(length: u32): i32 {
   isLoaded = false;
   const address = arenaBase();
-  if (arenaTop() < address + length) return ERR_NO_MODEL;
+  if (<usize>length > arenaTop() - address) return ERR_NO_MODEL;
   arenaRelease((address + length + 15) & ~15);
   const status = prepareAll(address, length);
   isLoaded = status == OK;

@@ -32,6 +32,11 @@ export function prepareLine(): bool {
   return buffer != 0 && order != 0;
 }
 
+/** True when there is a model, and room for its lines. */
+function isReady(): bool {
+  return hasModel() && buffer != 0 && order != 0;
+}
+
 /** Where the last rendered line lies. */
 export function linePtr(): usize {
   return buffer;
@@ -43,8 +48,10 @@ export function linePtr(): usize {
  * JSON: {"label":…,"score":…,"scores":{…}} with the `top` best labels, best first.
  * top = 0: one label as text, all labels as JSON. An answer that the model's own rule
  * rejects has the label "?" as text; in JSON it is null, and "unknown":true follows the score.
+ * Without a model there is no line: 0.
  */
 export function renderLine(json: bool, top: u32): u32 {
+  if (!isReady()) return 0;
   const count = rank(top ? top : json ? labelCount() : 1);
   end = buffer;
   const best = load<u32>(order);
@@ -98,7 +105,7 @@ function rank(top: u32): u32 {
 
 /** Renders what `edgelabel info` shows: one JSON object without a line end. Returns its length. */
 export function renderCard(): u32 {
-  if (!hasModel()) return 0;
+  if (!isReady()) return 0;
   const model = loadedModel();
   const header = model.header;
   const flags = header.tokenizerFlags;
