@@ -1,22 +1,149 @@
 // The tests' entry: every inner kernel by name. It also keeps all code reachable,
-// since asc checks only what an entry reaches.
-export * from "./activation";
+// since asc checks only what an entry reaches. Functions of v128 are wrapped into
+// functions of arrays, and classes appear as their fields' offsets, because neither
+// can leave a module.
+import { expF32x4, sigmoidF32x4, tanhF32x4 } from "./activation";
+import { loadedPlan } from "./engine";
+import { toQ14 } from "./lstm";
+import { Header, Layer } from "./model";
+import { planLayer } from "./prepare";
+import { Settings } from "./train/run";
+
+export { activate, softmax } from "./activation";
 export * from "./arena";
+export {
+  bestLabel, classify, labelBytes, labelCount, labelPtr, loadEmbedded, loadModel, reserveModel, scoresPtr, textPtr, tokenCount, unknownCount,
+} from "./engine";
 export * from "./lowercase";
-export * from "./lstm";
-export * from "./model";
+export { packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
+export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./model";
 export * from "./ngram";
-export * from "./tokenizer";
-export * from "./train/backward";
-export * from "./train/batch";
-export * from "./train/fit";
-export * from "./train/forward";
+export { linePtr, prepareLine, renderCard, renderLine } from "./render";
+export { tokenizerNext, tokenizerPrepare, tokenizerStart } from "./tokenizer";
+export { backward } from "./train/backward";
+export { networkBatch, planBuild } from "./train/batch";
+export { fitBegin, fitFinish, fitText } from "./train/fit";
+export { denseBias, dropoutMaskRow, forward, outputRows, realSteps, sequenceRow } from "./train/forward";
 export * from "./train/initialize";
 export * from "./train/loss";
 export * from "./train/matmul";
-export * from "./train/network";
-export * from "./train/optimizer";
-export * from "./train/random";
+export {
+  networkBuild, networkGradientPtr, networkOutputPtr, networkOutputStride, networkRandom, networkRowIdsPtr, networkRowOffsetsPtr,
+  networkSampleWeightsPtr, networkTargetsPtr, networkTensorCount, networkTensorLength, networkTensorPtr,
+} from "./train/network";
+export { averageSwap, averageUpdate, gradientNorm, optimizerUpdate } from "./train/optimizer";
+export { quantizeMatrix, quantizeWeight } from "./train/quantize";
+export { logF32, randomBits, randomIndex, randomMask, randomNormal, randomSeed, randomUniform, shuffle } from "./train/random";
+export * from "./train/schedule";
 export * from "./train/step";
 export * from "./utf8";
-export * from "./vocabulary";
+export { fnv1a, scatter, vocabularyBuild, vocabularyFind } from "./vocabulary";
+
+/** e^x of f32[length] in place; the buffer is padded to a multiple of 4, as in the next ones. */
+export function expArray(values: usize, length: u32): void {
+  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), expF32x4(v128.load(values + (<usize>i << 2))));
+}
+
+export function sigmoidArray(values: usize, length: u32): void {
+  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), sigmoidF32x4(v128.load(values + (<usize>i << 2))));
+}
+
+export function tanhArray(values: usize, length: u32): void {
+  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), tanhF32x4(v128.load(values + (<usize>i << 2))));
+}
+
+/** f32[length] -> i32[length] in place. */
+export function toQ14Array(values: usize, length: u32): void {
+  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), toQ14(v128.load(values + (<usize>i << 2))));
+}
+
+/** Makes the loaded model compute every input projection anew. */
+export function forgetTables(): void {
+  const plan = loadedPlan();
+  for (let i: u32 = 0; i < plan.layerCount; i++) {
+    const at = planLayer(plan, i);
+    if (changetype<usize>(at.forward)) at.forward.table = 0;
+    if (changetype<usize>(at.backward)) at.backward.table = 0;
+  }
+}
+
+export function keepsTables(): bool {
+  return loadedPlan().hasTable;
+}
+
+/** Makes the loaded model run the leading padding instead of taking the state behind it. */
+export function forgetPrefix(): void {
+  loadedPlan().prefix = 0;
+}
+
+export function keepsPrefix(): bool {
+  return loadedPlan().prefix != 0;
+}
+
+// --- offsets, compared with FORMAT.md ------------------------------------------
+
+export const HEADER_magic = offsetof<Header>("magic");
+export const HEADER_version = offsetof<Header>("version");
+export const HEADER_fileBytes = offsetof<Header>("fileBytes");
+export const HEADER_checksum = offsetof<Header>("checksum");
+export const HEADER_form = offsetof<Header>("form");
+export const HEADER_tokenizerFlags = offsetof<Header>("tokenizerFlags");
+export const HEADER_sequenceLength = offsetof<Header>("sequenceLength");
+export const HEADER_unknownId = offsetof<Header>("unknownId");
+export const HEADER_filterBytes = offsetof<Header>("filterBytes");
+export const HEADER_splitBytes = offsetof<Header>("splitBytes");
+export const HEADER_nameBytes = offsetof<Header>("nameBytes");
+export const HEADER_versionBytes = offsetof<Header>("versionBytes");
+export const HEADER_wordCount = offsetof<Header>("wordCount");
+export const HEADER_wordBytes = offsetof<Header>("wordBytes");
+export const HEADER_bucketCount = offsetof<Header>("bucketCount");
+export const HEADER_ngramMin = offsetof<Header>("ngramMin");
+export const HEADER_ngramMax = offsetof<Header>("ngramMax");
+export const HEADER_labelCount = offsetof<Header>("labelCount");
+export const HEADER_labelBytes = offsetof<Header>("labelBytes");
+export const HEADER_layerCount = offsetof<Header>("layerCount");
+export const HEADER_weightBytes = offsetof<Header>("weightBytes");
+export const HEADER_trainingBytes = offsetof<Header>("trainingBytes");
+export const HEADER_temperature = offsetof<Header>("temperature");
+export const HEADER_rejectScore = offsetof<Header>("rejectScore");
+export const HEADER_rejectMargin = offsetof<Header>("rejectMargin");
+export const HEADER_rejectUnknown = offsetof<Header>("rejectUnknown");
+export const HEADER_cleaning = offsetof<Header>("cleaning");
+export const HEADER_reserved = offsetof<Header>("reserved0");
+export const HEADER_BYTES = offsetof<Header>();
+
+export const LAYER_kind = offsetof<Layer>("kind");
+export const LAYER_flags = offsetof<Layer>("flags");
+export const LAYER_activation = offsetof<Layer>("activation");
+export const LAYER_inputWidth = offsetof<Layer>("inputWidth");
+export const LAYER_units = offsetof<Layer>("units");
+export const LAYER_outputWidth = offsetof<Layer>("outputWidth");
+export const LAYER_rate = offsetof<Layer>("rate");
+export const LAYER_reserved = offsetof<Layer>("reserved");
+export const LAYER_BYTES = offsetof<Layer>();
+
+export const SETTINGS_loss = offsetof<Settings>("loss");
+export const SETTINGS_optimizer = offsetof<Settings>("optimizer");
+export const SETTINGS_optimizerFlags = offsetof<Settings>("optimizerFlags");
+export const SETTINGS_schedule = offsetof<Settings>("schedule");
+export const SETTINGS_beta1 = offsetof<Settings>("beta1");
+export const SETTINGS_beta2 = offsetof<Settings>("beta2");
+export const SETTINGS_epsilon = offsetof<Settings>("epsilon");
+export const SETTINGS_clipNorm = offsetof<Settings>("clipNorm");
+export const SETTINGS_weightDecay = offsetof<Settings>("weightDecay");
+export const SETTINGS_learningRate = offsetof<Settings>("learningRate");
+export const SETTINGS_warmup = offsetof<Settings>("warmup");
+export const SETTINGS_decay = offsetof<Settings>("decay");
+export const SETTINGS_labelSmoothing = offsetof<Settings>("labelSmoothing");
+export const SETTINGS_wordDropout = offsetof<Settings>("wordDropout");
+export const SETTINGS_averageDecay = offsetof<Settings>("averageDecay");
+export const SETTINGS_isBalanced = offsetof<Settings>("isBalanced");
+export const SETTINGS_addsNgrams = offsetof<Settings>("addsNgrams");
+export const SETTINGS_epochs = offsetof<Settings>("epochs");
+export const SETTINGS_batch = offsetof<Settings>("batch");
+export const SETTINGS_seed = offsetof<Settings>("seed");
+export const SETTINGS_epochsDone = offsetof<Settings>("epochsDone");
+export const SETTINGS_sampleCount = offsetof<Settings>("sampleCount");
+export const SETTINGS_rowCount = offsetof<Settings>("rowCount");
+export const SETTINGS_reserved = offsetof<Settings>("reserved0");
+export const SETTINGS_BYTES = offsetof<Settings>();
