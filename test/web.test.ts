@@ -1,0 +1,92 @@
+// The page in a real Chromium: it loads a deployable, classifies, and gives the scores of Node.
+import { readFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { fileURLToPath } from "node:url";
+import { chromium, type Browser, type Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Classifier } from "../host/classifier.ts";
+import { packModel } from "../host/pack.ts";
+import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../host/recipe.ts";
+import { parseDataset } from "../host/dataset.ts";
+import { fetchChromium } from "./tools/fetch-chromium.mjs";
+
+const root = new URL("../", import.meta.url);
+const messages = parseDataset(readFileSync(new URL("host/demo/messages.tsv", root)), "messages.tsv").slice(0, 120);
+
+function findChromium(): string | undefined {
+  try {
+    return fetchChromium();
+  } catch (error) {
+    if (process.env["CI"] === "true") throw error;
+    process.stderr.write(`\nThe browser tests are skipped: ${(error as Error).message}\n`);
+    return undefined;
+  }
+}
+
+const executablePath = findChromium();
+
+describe.skipIf(!executablePath)("page", () => {
+  let server: Server;
+  let browser: Browser;
+  let page: Page;
+  let deployable: Uint8Array;
+  const problems: string[] = [];
+
+  beforeAll(async () => {
+    const recipe = { ...DEFAULT_RECIPE, epochs: 3 };
+    const trainer = await prepareTraining(messages, [], recipe);
+    trainer.start(recipe);
+    runEpochs(trainer, recipe.epochs, false, {});
+    deployable = await packModel(trainer.write("int8"));
+    server = createServer((request, response) => {
+      const path = request.url === "/" ? "index.html" : request.url!.slice(1);
+      if (!/^(index\.html|classifier\.js)$/.test(path)) response.writeHead(404).end();
+      else response.writeHead(200, { "content-type": path.endsWith("js") ? "text/javascript" : "text/html" }).end(readFileSync(new URL(`web/${path}`, root)));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    browser = await chromium.launch({
+      executablePath: executablePath!,
+      args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    });
+    page = await browser.newPage();
+    page.on("console", (message) => { if (message.type() === "error" && !message.text().includes("favicon") && !message.text().includes("404")) problems.push(message.text()); });
+    page.on("pageerror", (error) => problems.push(String(error)));
+    await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    server?.close();
+  });
+
+  const choose = (name: string, bytes: Uint8Array) => page.setInputFiles("#model", { name, mimeType: "application/wasm", buffer: Buffer.from(bytes) });
+
+  test("names a file that is no deployable", async () => {
+    await choose("engine.wasm", readFileSync(fileURLToPath(new URL("build/engine.wasm", root))));
+    await page.waitForFunction("document.getElementById('note').textContent.includes('cannot be used')");
+    expect(await page.isDisabled("#text")).toBe(true);
+  });
+
+  test("gives the scores of Node, digit by digit", async () => {
+    await choose("demo.wasm", deployable);
+    await page.waitForFunction("!document.getElementById('text').disabled");
+    const node = await Classifier.fromBytes(deployable, "demo.wasm");
+    const texts = [...messages.map(({ text }) => text), "", "\u{1f600} ünknown wörds 你好", "<b>&amp;</b>"];
+    // As text, since the test runner rewrites import() in a function.
+    const inPage = await page.evaluate(`(async () => {
+      const { openClassifier } = await import("/classifier.js");
+      const classifier = await openClassifier(Uint8Array.from(atob("${Buffer.from(deployable).toString("base64")}"), (c) => c.charCodeAt(0)));
+      return ${JSON.stringify(texts)}.map((text) => classifier.classify(text));
+    })()`);
+    expect(inPage).toEqual(texts.map((text) => node.classify(text, 0)));
+  });
+
+  test("shows the best label first, as text", async () => {
+    const text = messages[0]!.text;
+    await page.fill("#text", text);
+    const node = await Classifier.fromBytes(deployable, "demo.wasm");
+    expect(await page.textContent("#scores .best")).toBe(node.classify(text).label);
+    expect(problems).toEqual([]);
+  });
+});
