@@ -127,6 +127,8 @@ export const OPTIMIZER_NESTEROV = 1;
 export const OPTIMIZER_LAZY = 2;
 /** Training flag. Keeps room for a moving average of the parameters. */
 export const OPTIMIZER_AVERAGE = 4;
+/** Training flag. Adam and clipping square an embedding row's gradient token by token before summing, as Keras does. */
+export const OPTIMIZER_PER_TOKEN = 8;
 
 export const SCHEDULE_CONSTANT = 0;
 export const SCHEDULE_LINEAR = 1;

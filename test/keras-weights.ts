@@ -6,7 +6,7 @@ import { unzipSync } from "fflate";
 import { File, Group } from "jsfive";
 import {
   ACTIVATION_LINEAR, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, LAYER_BIDIRECTIONAL, LAYER_DENSE,
-  LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_SEQUENCES,
+  LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_SEQUENCES, LAYER_SPATIAL,
 } from "../assembly/abi.ts";
 
 export interface LayerRecord {
@@ -62,6 +62,8 @@ export function readKerasWeights(path: string): KerasWeights {
     } else if (name === "Dense") {
       layers.push({ kind: LAYER_DENSE, activation: ACTIVATIONS[layer.activation]!, inputWidth: width, units: layer.units, outputWidth: layer.units });
       add("", 2);
+    } else if (name === "Dropout" || name === "SpatialDropout1D") {
+      layers.push({ kind: LAYER_DROPOUT, flags: name === "Dropout" ? 0 : LAYER_SPATIAL, inputWidth: width, outputWidth: width, rate: layer.rate });
     } else throw new Error(`${path}: layer ${name} is not known to the tests`);
     width = layers.at(-1)!.outputWidth;
   }

@@ -7,9 +7,10 @@ import {
 } from "../abi";
 import { directions } from "../model";
 import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
-import { addRow, addScaledRow, copyRow, denseBias, dropoutMaskRow, multiplyRow, outputRows, realSteps, sequenceRow } from "./forward";
+import { addRow, addScaledRow, copyRow, denseBias, dropoutMaskRow, multiplyRow, realSteps, sequenceRow } from "./forward";
 import { multiply, multiplyTransposed, packColumns } from "./matmul";
 import { Direction, gradientOf, network, roundUp, ROW_KNOWN, ROW_TOUCHED, Stage, stageAt, OWN_ROW } from "./network";
+import { sumOfSquares } from "./optimizer";
 
 /**
  * Gradients below this size become 0: they change no parameter, and numbers below
@@ -41,6 +42,7 @@ function zeroGradients(): void {
   for (let i: u32 = 0; i < network.touchedCount; i++) {
     const row = loadU32(network.touched, i);
     memory.fill(network.gradients + <usize>row * bytes, 0, bytes);
+    if (network.squares != 0) memory.fill(network.squares + <usize>row * bytes, 0, bytes);
     store<u8>(network.rowStates + row, load<u8>(network.rowStates + row) & ~ROW_TOUCHED);
   }
   network.touchedCount = 0;
@@ -110,18 +112,29 @@ function poolBackward(stage: Stage, input: Stage): void {
   }
 }
 
+/** Whether the gradients of this stage's output lie by slot. */
+function gradientBySlot(stage: Stage): bool {
+  return stage.bySlot != 0 && network.splitsTokens == 0;
+}
+
+function gradientRows(stage: Stage): u32 {
+  if (gradientBySlot(stage)) return plan.slotCount;
+  return stage.isSequence ? plan.rows : plan.batch;
+}
+
 /** dropoutForward, y = x * mask: dx = dy * mask; rows that share a slot add up. */
 function dropoutBackward(stage: Stage, input: Stage): void {
   if (stage.passesOn) {
-    memory.copy(input.gradient, stage.gradient, <usize>outputRows(stage) * stage.stride << 2);
+    memory.copy(input.gradient, stage.gradient, <usize>gradientRows(stage) * stage.stride << 2);
     return;
   }
   const rowFloats = stage.stride;
-  if (input.bySlot) memory.fill(input.gradient, 0, <usize>plan.slotCount * rowFloats << 2);
-  for (let r: u32 = 0, rows = outputRows(stage); r < rows; r++) {
+  const bySlot = gradientBySlot(input);
+  if (bySlot) memory.fill(input.gradient, 0, <usize>plan.slotCount * rowFloats << 2);
+  for (let r: u32 = 0, rows = gradientRows(stage); r < rows; r++) {
     const dy = stage.gradient + (<usize>r * rowFloats << 2);
     multiplyRow(dy, dy, dropoutMaskRow(stage, r), rowFloats);
-    if (input.bySlot) addRow(sequenceRow(input, input.gradient, r), dy, rowFloats);
+    if (bySlot) addRow(sequenceRow(input, input.gradient, r), dy, rowFloats);
     else copyRow(input.gradient + (<usize>r * rowFloats << 2), dy, rowFloats);
   }
 }
@@ -152,6 +165,10 @@ function lstmBackward(stage: Stage, input: Stage): void {
     // projectInputs, z = x . W + b: dW += x^T . dz, db += sum dz, dx = dz . W^T, both directions added up.
     addKernelGradient(direction.kernel, inputs, units, rows, input.output, input.stride, dz);
     addBiasGradient(direction.bias, units, rows, dz);
+    if (!gradientBySlot(input)) {
+      dz = direction.gates;
+      rows = plan.rows;
+    }
     multiply(rows, inputs, gates, dz, gates, direction.packedKernelT, input.gradient, input.stride, d == 1);
   }
 }
@@ -275,11 +292,14 @@ function flush(x: v128): v128 {
 /** embeddingForward, x = mean of the rows: each row gets dx / count, an own row dx. Notes the rows it touches. */
 function embeddingBackward(stage: Stage): void {
   const width = network.width;
-  for (let s: u32 = 0; s < plan.slotCount; s++) {
-    const token = loadU32(plan.slotTokens, s);
+  const tokens = gradientBySlot(stage) ? plan.slotTokens : plan.rowTokens;
+  let squares: f32 = 0;
+  for (let s: u32 = 0, count = gradientRows(stage); s < count; s++) {
+    const token = loadU32(tokens, s);
     const start = loadU32(network.rowOffsets, token);
     const end = loadU32(network.rowOffsets, token + 1);
     const dx = stage.gradient + (<usize>s * stage.stride << 2);
+    const square: f32 = network.splitsTokens ? sumOfSquares(dx, width) : 0;
     const owns: u32 = end > start + 1 && (loadU32(network.rowIds, start) & OWN_ROW) != 0 ? 1 : 0;
     const share: f32 = <f32>1 / <f32>(end - start - owns);
     for (let j = start; j < end; j++) {
@@ -292,6 +312,22 @@ function embeddingBackward(stage: Stage): void {
         network.touchedCount++;
       }
       addScaledRow(network.gradients + (<usize>row * width << 2), dx, scale, width);
+      squares += square * scale * scale;
+      if (network.squares != 0) addSquares(network.squares + (<usize>row * width << 2), dx, scale, width);
     }
+  }
+  network.tokenSquares = squares;
+}
+
+/** target[length] += (scale * source[length])^2. */
+function addSquares(target: usize, source: usize, scale: f32, length: u32): void {
+  const end = target + (<usize>length << 2);
+  for (; target + 16 <= end; target += 16, source += 16) {
+    const x = f32x4.mul(v128.load(source), f32x4.splat(scale));
+    v128.store(target, f32x4.add(v128.load(target), f32x4.mul(x, x)));
+  }
+  for (; target < end; target += 4, source += 4) {
+    const x: f32 = load<f32>(source) * scale;
+    store<f32>(target, load<f32>(target) + x * x);
   }
 }

@@ -108,6 +108,11 @@ export class Network {
   gradients: usize;
   state: TrainingState;
 
+  // Of OPTIMIZER_PER_TOKEN; see optimizer.ts.
+  splitsTokens: u32;       // the embedding's stage has one gradient a row of the plan, not one a slot
+  tokenSquares: f32;       // sum of the squares of the tokens' gradients in this step
+  squares: usize;          // f32[V][E] the same sum for each parameter; 0 = not needed
+
   touched: usize;          // u32[] embedding rows with a gradient in this step
   touchedCount: u32;
   rowStates: usize;        // u8[V] ROW_*

@@ -34,16 +34,23 @@ let scale: f32 = 1;
 let rate: f32 = 0;
 let decay: f32 = 0;
 
+// Keras leaves an embedding's gradient as one slice a token. Adam without clipping squares
+// the slices before it adds them up for v; with clipping the norm does so, while v gets the
+// square of the sum. OPTIMIZER_PER_TOKEN reproduces both to rounding, at the price of one
+// product over all tokens; without it a row has one gradient, the sum, as in PyTorch.
+
 /** Length of the gradient of all parameters together; NaN or infinite when any of it is. */
 export function gradientNorm(): f32 {
   let sum = sumOfSquares(network.gradients + network.embeddingBytes, <u32>((network.parameterBytes - network.embeddingBytes) >> 2));
+  if (network.splitsTokens) return sqrt<f32>(sum + network.tokenSquares);
   for (let i: u32 = 0; i < network.touchedCount; i++) {
     sum += sumOfSquares(network.gradients + (<usize>loadU32(network.touched, i) * network.width << 2), network.width);
   }
   return sqrt<f32>(sum);
 }
 
-function sumOfSquares(values: usize, length: u32): f32 {
+/** Sum of the squares of f32[length]. */
+export function sumOfSquares(values: usize, length: u32): f32 {
   const end = values + (<usize>length << 2);
   let sums = f32x4.splat(0);
   for (; values + 16 <= end; values += 16) {
@@ -107,10 +114,12 @@ function updateSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bo
     } else {
       momentumSpan(recipe, offset, bytes);
     }
-  } else if (hasGradient) {
-    adamSpan(recipe, offset, bytes, true);
+  } else if (!hasGradient) {
+    adamSpan(recipe, offset, bytes, false, 0);
+  } else if (network.squares != 0 && offset < network.embeddingBytes) {
+    adamSpan(recipe, offset, bytes, true, network.squares + offset);
   } else {
-    adamSpan(recipe, offset, bytes, false);
+    adamSpan(recipe, offset, bytes, true, 0);
   }
 }
 
@@ -150,10 +159,10 @@ function momentumSpan(recipe: Recipe, offset: usize, bytes: usize): void {
   }
 }
 
-/** m += (g - m) (1 - beta1);  v += (g^2 - v) (1 - beta2);  w -= rate m / (sqrt v + epsilon) */
+/** m += (g - m) (1 - beta1);  v += (g^2 - v) (1 - beta2);  w -= rate m / (sqrt v + epsilon); g^2 lies at `squares` unless that is 0 */
 // @ts-ignore: decorator
 @inline
-function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool): void {
+function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool, squares: usize): void {
   const rest1 = f32x4.splat(<f32>(1 - recipe.beta1));
   const rest2 = f32x4.splat(<f32>(1 - recipe.beta2));
   const epsilon = f32x4.splat(recipe.epsilon);
@@ -169,8 +178,13 @@ function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool
     if (hasGradient) gradient = f32x4.mul(v128.load(g), clip);
     let m = v128.load(p);
     m = flush(f32x4.add(m, f32x4.mul(f32x4.sub(gradient, m), rest1)), NEGLIGIBLE);
+    let square = f32x4.mul(gradient, gradient);
+    if (squares != 0) {
+      square = v128.load(squares);
+      squares += 16;
+    }
     let v = v128.load(q);
-    v = flush(f32x4.add(v, f32x4.mul(f32x4.sub(f32x4.mul(gradient, gradient), v), rest2)), NEGLIGIBLE_SQUARE);
+    v = flush(f32x4.add(v, f32x4.mul(f32x4.sub(square, v), rest2)), NEGLIGIBLE_SQUARE);
     storeLanes(p, m, lanes);
     storeLanes(q, v, lanes);
     const change = f32x4.div(f32x4.mul(m, factor), f32x4.add(f32x4.sqrt(v), epsilon));

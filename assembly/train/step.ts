@@ -5,7 +5,7 @@
 import {
   ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_NO_MODEL, ERR_NO_SAMPLES, ERR_NOT_FINITE,
   ERR_OUT_OF_MEMORY, LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM_UNCORRECTED,
-  OPTIMIZER_AVERAGE, OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_SGD,
+  OPTIMIZER_AVERAGE, OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_PER_TOKEN, OPTIMIZER_SGD,
 } from "../abi";
 import { allocate } from "../arena";
 import { backward } from "./backward";
@@ -19,7 +19,7 @@ let recipe: Recipe = changetype<Recipe>(0);
 
 /**
  * Chooses loss and optimizer of the network just built, and claims the slots (zero).
- * `beta1` is the momentum of SGD; flags are OPTIMIZER_NESTEROV, _LAZY, _AVERAGE;
+ * `beta1` is the momentum of SGD; flags are OPTIMIZER_NESTEROV, _LAZY, _AVERAGE, _PER_TOKEN;
  * `clipNorm` 0 does not clip.
  */
 export function networkTrainWith(
@@ -34,7 +34,7 @@ export function networkTrainWith(
     if (activation != ACTIVATION_SOFTMAX) return ERR_BAD_TRAINING;
   } else if (lossKind != LOSS_MEAN_SQUARED_ERROR || labelSmoothing != 0) return ERR_BAD_TRAINING;
   if (optimizer < <u32>OPTIMIZER_SGD || optimizer > <u32>OPTIMIZER_ADAM_UNCORRECTED) return ERR_BAD_TRAINING;
-  if ((flags & ~(OPTIMIZER_NESTEROV | OPTIMIZER_LAZY | OPTIMIZER_AVERAGE)) != 0) return ERR_BAD_TRAINING;
+  if ((flags & ~(OPTIMIZER_NESTEROV | OPTIMIZER_LAZY | OPTIMIZER_AVERAGE | OPTIMIZER_PER_TOKEN)) != 0) return ERR_BAD_TRAINING;
   if (!(labelSmoothing >= 0 && labelSmoothing < 1) || !(beta1 >= 0 && beta1 < 1)) return ERR_BAD_TRAINING;
   if (!(clipNorm >= 0 && clipNorm < Infinity) || !(weightDecay >= 0 && weightDecay < Infinity)) return ERR_BAD_TRAINING;
   const isAdam = optimizer != OPTIMIZER_SGD;
@@ -64,6 +64,13 @@ export function networkTrainWith(
   if (flags & OPTIMIZER_AVERAGE) {
     next.average = allocate(network.parameterBytes);
     if (next.average == 0) return ERR_OUT_OF_MEMORY;
+  }
+  const isPerToken = (flags & OPTIMIZER_PER_TOKEN) != 0;
+  network.splitsTokens = isPerToken && (isAdam || clipNorm > 0) ? 1 : 0;
+  network.squares = 0;
+  if (isPerToken && isAdam && clipNorm == 0) {
+    network.squares = allocate(network.embeddingBytes);
+    if (network.squares == 0) return ERR_OUT_OF_MEMORY;
   }
   const state = network.state;
   state.beta1Power = 1;

@@ -3,7 +3,8 @@
 import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import {
-  LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM, OPTIMIZER_NESTEROV, OPTIMIZER_SGD,
+  LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM, OPTIMIZER_NESTEROV,
+  OPTIMIZER_PER_TOKEN, OPTIMIZER_SGD,
 } from "../../../assembly/abi.ts";
 import { readKerasWeights } from "../../keras-weights.ts";
 import { describeShared, readSharedJson, readSharedJsonLines, sharedIsPresent, sharedPath } from "../../shared.ts";
@@ -34,7 +35,7 @@ function recipeOf({ optimizer, loss }: TrainCase): Recipe {
   return {
     loss: LOSSES[loss]!,
     optimizer: isAdam ? OPTIMIZER_ADAM : OPTIMIZER_SGD,
-    flags: optimizer.nesterov ? OPTIMIZER_NESTEROV : 0,
+    flags: OPTIMIZER_PER_TOKEN | (optimizer.nesterov ? OPTIMIZER_NESTEROV : 0),
     beta1: isAdam ? optimizer.beta_1! : optimizer.momentum ?? 0,
     beta2: optimizer.beta_2 ?? 0,
     epsilon: optimizer.epsilon ?? 1e-7,
