@@ -80,8 +80,13 @@ export const TOKENIZER_PAD_POST = 8;
 /** Cut the end of a long sequence instead of its beginning. */
 export const TOKENIZER_TRUNCATE_POST = 16;
 
+/** A letter of such a script also brings a hashed row for the pair with the letter before it. */
+export const TOKENIZER_LETTER_PAIRS = 32;
 /** All of the above. */
-export const TOKENIZER_FLAGS = 31;
+export const TOKENIZER_FLAGS = 63;
+
+/** Marks a row that is added in full to the mean of a token's other rows. */
+export const CONTEXT_ROW = 0x40000000;
 
 // --- layers --------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 // network(): LSTM layers over the steps, pooling, Dense layers. Called by index.ts and
 // render.ts; allocates nothing, and every buffer it writes was sized by prepare.ts.
 import {
-  ERR_NOT_FINITE, LAYER_DROPOUT, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, OK,
+  CONTEXT_ROW, ERR_NOT_FINITE, LAYER_DROPOUT, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, OK,
 } from "./abi";
 import { activate } from "./activation";
 import { projectF32, projectS8, quantizeState } from "./lstm";
@@ -85,24 +85,38 @@ function runDirection(
   }
 }
 
-/** x W + b where x is the mean of a token's embedding rows; a token outside 0 ... tokens - 1 is padding. */
+/**
+ * x W + b of a token: x is the mean of its rows, plus its context row. A token outside
+ * 0 ... tokens - 1 is padding. The projection is affine, so it is composed of the rows' own.
+ */
 function projectToken(plan: Plan, sequence: Sequence, at: LayerPlan, direction: DirectionPlan, token: u32): usize {
   // A leading pad's index wraps to a huge u32, so one comparison serves both ends.
   if (token >= sequence.tokens) return inputProjection(plan, at, direction, 0, plan.projection);
   const rows = tokenRows(sequence, token);
   const count = tokenRowCount(sequence, token);
   if (count == 1) return inputProjection(plan, at, direction, load<u32>(rows), plan.projection);
-  // The projection is affine, so the mean of the rows' projections is the projection of their mean.
+  const last = load<u32>(rows + (<usize>(count - 1) << 2));
+  const averaged = last & CONTEXT_ROW ? count - 1 : count;
   const bytes = <usize>at.groups << 6;
   memory.fill(plan.projection, 0, bytes);
-  const weight = f32x4.splat(<f32>1.0 / <f32>count);
-  for (let r: u32 = 0; r < count; r++) {
-    const share = inputProjection(plan, at, direction, load<u32>(rows + (<usize>r << 2)), plan.share);
+  for (let r: u32 = 0; r < averaged; r++) addProjection(plan, at, direction, load<u32>(rows + (<usize>r << 2)), <f32>1.0 / <f32>averaged);
+  if (averaged < count) {
+    // The sum has b twice then, and once it must go.
+    addProjection(plan, at, direction, last & ~CONTEXT_ROW, 1);
     for (let p: usize = 0; p < bytes; p += 16) {
-      v128.store(plan.projection + p, f32x4.add(v128.load(plan.projection + p), f32x4.mul(weight, v128.load(share + p))));
+      v128.store(plan.projection + p, f32x4.sub(v128.load(plan.projection + p), v128.load(direction.bias + p)));
     }
   }
   return plan.projection;
+}
+
+/** plan.projection += weight * (x W + b) of one row. */
+function addProjection(plan: Plan, at: LayerPlan, direction: DirectionPlan, row: u32, weight: f32): void {
+  const share = inputProjection(plan, at, direction, row, plan.share);
+  const scale = f32x4.splat(weight);
+  for (let p: usize = 0, bytes = <usize>at.groups << 6; p < bytes; p += 16) {
+    v128.store(plan.projection + p, f32x4.add(v128.load(plan.projection + p), f32x4.mul(scale, v128.load(share + p))));
+  }
 }
 
 /** x W + b of a stacked LSTM, whose x are the states of the layer before: |x| <= 1. */

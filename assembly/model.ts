@@ -7,6 +7,7 @@ import {
   FORM_INT8_WEIGHTS, FORMAT_MAGIC, FORMAT_VERSION, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM,
   LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, MAX_LABELS, MAX_LAYERS,
   MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_NGRAM, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH, MAX_WORD_BYTES, OK, TOKENIZER_CHAR_LEVEL, TOKENIZER_FLAGS,
+  TOKENIZER_LETTER_PAIRS, TOKENIZER_SPLIT_SCRIPTS,
 } from "./abi";
 import { utf8IsValid } from "./utf8";
 
@@ -211,6 +212,7 @@ function checkHeader(header: Header): i32 {
   if (header.splitBytes == 0 && (header.tokenizerFlags & TOKENIZER_CHAR_LEVEL) == 0) return ERR_BAD_TOKENIZER;
   if (header.unknownId > header.wordCount) return ERR_BAD_TOKENIZER;
   if (header.bucketCount > <u32>MAX_ROWS) return ERR_BAD_TOKENIZER;
+  if (header.tokenizerFlags & TOKENIZER_LETTER_PAIRS && (header.bucketCount == 0 || !(header.tokenizerFlags & TOKENIZER_SPLIT_SCRIPTS))) return ERR_BAD_TOKENIZER;
   if (header.bucketCount == 0) {
     if (header.ngramMin != 0 || header.ngramMax != 0) return ERR_BAD_TOKENIZER;
   } else if (header.ngramMin < 1 || header.ngramMax > <u32>MAX_NGRAM || header.ngramMin > header.ngramMax || header.unknownId != 0) {

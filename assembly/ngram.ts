@@ -5,6 +5,10 @@
 // of the model format: trained models depend on it, so it never changes.
 import { MAX_NGRAMS_PER_WORD } from "./abi";
 
+// Letters of scripts written without spaces are tokens of their own, and say little alone.
+// With TOKENIZER_LETTER_PAIRS the pair of a letter and the one before it picks a row of the
+// same buckets, which is added to the letter's vector.
+
 const FNV_OFFSET: u32 = 0x811c9dc5;
 const FNV_PRIME: u32 = 0x01000193;
 const WORD_START: u32 = 0x3c; // '<'
@@ -50,4 +54,20 @@ export function ngramRows(word: usize, length: u32, ngramMin: u32, ngramMax: u32
     }
   }
   return count;
+}
+
+/** Hash of a letter, from which its pair with the next letter goes on. Never 0, which means none. */
+export function letterHash(letter: usize, length: u32): u32 {
+  const hash = extendHash(FNV_OFFSET, letter, length);
+  return hash ? hash : 1;
+}
+
+/** Row of the pair of the letter hashed to `before` and this one. */
+export function letterPairRow(before: u32, letter: usize, length: u32, buckets: u32, firstRow: u32): u32 {
+  return firstRow + extendHash(before, letter, length) % buckets;
+}
+
+function extendHash(hash: u32, bytes: usize, length: u32): u32 {
+  for (let i: u32 = 0; i < length; i++) hash = (hash ^ <u32>load<u8>(bytes + i)) * FNV_PRIME;
+  return hash;
 }

@@ -3,19 +3,20 @@
 // they come and only the last (or first) sequenceLength of them are kept, so a text
 // of any length needs no more room. Called by classify.ts and train/dataset.ts.
 import {
-  ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_PAD_POST, TOKENIZER_TRUNCATE_POST,
+  CONTEXT_ROW, ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_LETTER_PAIRS, TOKENIZER_PAD_POST,
+  TOKENIZER_TRUNCATE_POST,
 } from "./abi";
 import { allocate } from "./arena";
 import { Model, layerAt } from "./model";
-import { ngramRows } from "./ngram";
-import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "./tokenizer";
+import { letterHash, letterPairRow, ngramRows } from "./ngram";
+import { Tokenizer, tokenIsLetter, tokenizerNext, tokenizerPrepare, tokenizerStart } from "./tokenizer";
 import { Vocabulary, vocabularyBuild, vocabularyFind } from "./vocabulary";
 
-/** The steps of one text. A step's vector is the mean of its embedding rows. */
+/** The steps of one text. A step's vector is the mean of its embedding rows, plus its CONTEXT_ROW, if any. */
 @unmanaged
 export class Sequence {
   capacity: u32;       // T, steps
-  rowCapacity: u32;    // rows a step can have: 1, or MAX_NGRAMS_PER_WORD with hashed n-grams
+  rowCapacity: u32;    // rows a step can have: 1, or with hashed n-grams MAX_NGRAMS_PER_WORD and a letter pair
   tokens: u32;         // tokens kept of the last text, 0 ... T
   unknown: u32;        // of all its tokens, how many the vocabulary lacks
   total: u32;          // all its tokens, also those cut off or dropped
@@ -30,7 +31,7 @@ export class Sequence {
 export function sequencePrepare(self: Sequence, model: Model): i32 {
   const header = model.header;
   self.capacity = header.sequenceLength;
-  self.rowCapacity = header.bucketCount ? MAX_NGRAMS_PER_WORD : 1;
+  self.rowCapacity = header.bucketCount ? MAX_NGRAMS_PER_WORD + 1 : 1;
   self.tokenizer = allocate(offsetof<Tokenizer>());
   self.vocabulary = allocate(offsetof<Vocabulary>());
   self.rowCounts = allocate(<usize>self.capacity << 2);
@@ -58,6 +59,8 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
   const vocabulary = changetype<Vocabulary>(self.vocabulary);
   const keepsFirst = (header.tokenizerFlags & TOKENIZER_TRUNCATE_POST) != 0;
   const firstBucket = layerAt(model.layers, 0).inputWidth - header.bucketCount;
+  const pairsLetters = (header.tokenizerFlags & TOKENIZER_LETTER_PAIRS) != 0;
+  let letterBefore: u32 = 0; // hash of the token before when it is a letter
   let kept: u32 = 0;
   let slot: u32 = 0;
   self.total = 0;
@@ -78,6 +81,15 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
       const bytes = min(tokenizer.tokenLength, tokenizer.tokenCapacity);
       count = ngramRows(tokenizer.tokenPtr, bytes, header.ngramMin, header.ngramMax, header.bucketCount, firstBucket, rows);
       if (count == 0) continue;
+    }
+    if (pairsLetters) {
+      const isLetter = tokenIsLetter(tokenizer);
+      const bytes = min(tokenizer.tokenLength, tokenizer.tokenCapacity);
+      if (isLetter && letterBefore) {
+        store<u32>(rows + (<usize>count << 2), CONTEXT_ROW | letterPairRow(letterBefore, tokenizer.tokenPtr, bytes, header.bucketCount, firstBucket));
+        count++;
+      }
+      letterBefore = isLetter ? letterHash(tokenizer.tokenPtr, bytes) : 0;
     }
     store<u32>(self.rowCounts + (<usize>slot << 2), count);
     kept++;

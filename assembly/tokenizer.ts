@@ -224,6 +224,12 @@ export function tokenizerNext(self: Tokenizer): bool {
   }
 }
 
+/** True when SPLIT_SCRIPTS made the last token: a letter with its marks. */
+export function tokenIsLetter(self: Tokenizer): bool {
+  if (!(self.flags & TOKENIZER_SPLIT_SCRIPTS) || load<u8>(self.tokenPtr) < 0x80) return false;
+  return scriptClass(utf8CodePoint(utf8Decode(self.tokenPtr, self.tokenPtr + min(self.tokenLength, self.tokenCapacity)))) == LETTER;
+}
+
 /** The text's next code point, lower-cased if so wanted, or END. */
 function nextCodePoint(self: Tokenizer): u32 {
   if (self.pending) {

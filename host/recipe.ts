@@ -35,7 +35,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   name: "",
   version: "1",
   tokenizer: {
-    lower: true, charLevel: false, splitScripts: true, padPost: false, truncatePost: false, sequenceLength: 128,
+    lower: true, charLevel: false, splitScripts: true, letterPairs: true, padPost: false, truncatePost: false, sequenceLength: 128,
     filters: KERAS_FILTERS, split: " ", ngramBuckets: 4096,
   },
   minCount: 2,
@@ -79,7 +79,7 @@ const NGRAM_MAX = 5;
 /** The tutorial's model: Embedding(num_words, 64), LSTM(64), Dense(1, sigmoid), Adam, as Keras trains it. */
 export const TUTORIAL_RECIPE: RecipeOptions = {
   ...DEFAULT_RECIPE,
-  tokenizer: { ...DEFAULT_RECIPE.tokenizer, splitScripts: false, sequenceLength: 10, ngramBuckets: 0 },
+  tokenizer: { ...DEFAULT_RECIPE.tokenizer, splitScripts: false, letterPairs: false, sequenceLength: 10, ngramBuckets: 0 },
   minCount: 1,
   numWords: 100,
   bidirectional: false,
@@ -121,7 +121,9 @@ export async function prepareTraining(samples: readonly Sample[], validation: re
   if (options.loss === unfit) throw new UserError(`the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`);
   const trainer = await Trainer.create(options.name || "model");
   const hashes = options.tokenizer.ngramBuckets > 0;
-  trainer.setTokenizer({ ...options.tokenizer, ngramMin: hashes ? NGRAM_MIN : 0, ngramMax: hashes ? NGRAM_MAX : 0 });
+  const splitScripts = options.tokenizer.splitScripts && !options.tokenizer.charLevel;
+  const letterPairs = options.tokenizer.letterPairs && splitScripts && hashes;
+  trainer.setTokenizer({ ...options.tokenizer, splitScripts, letterPairs, ngramMin: hashes ? NGRAM_MIN : 0, ngramMax: hashes ? NGRAM_MAX : 0 });
   trainer.setIdentity(options.name, options.version);
   for (const label of labels) trainer.addLabel(label);
   for (const { text } of samples) trainer.fitText(text);

@@ -16,6 +16,8 @@ export interface TokenizerOptions {
   charLevel: boolean;
   /** Letters of scripts written without spaces are tokens of their own. */
   splitScripts: boolean;
+  /** A letter of such a script also brings the row of its pair with the letter before; needs n-gram buckets. */
+  letterPairs: boolean;
   padPost: boolean;
   truncatePost: boolean;
   /** Tokens that a text is padded or cut to. */
@@ -126,7 +128,7 @@ export class Trainer {
 
   setTokenizer(options: TokenizerOptions): void {
     const flags = (options.lower ? abi.TOKENIZER_LOWER : 0) | (options.charLevel ? abi.TOKENIZER_CHAR_LEVEL : 0)
-      | (options.splitScripts ? abi.TOKENIZER_SPLIT_SCRIPTS : 0) | (options.padPost ? abi.TOKENIZER_PAD_POST : 0)
+      | (options.splitScripts ? abi.TOKENIZER_SPLIT_SCRIPTS : 0) | (options.letterPairs ? abi.TOKENIZER_LETTER_PAIRS : 0) | (options.padPost ? abi.TOKENIZER_PAD_POST : 0)
       | (options.truncatePost ? abi.TOKENIZER_TRUNCATE_POST : 0);
     const { ngramBuckets, ngramMin, ngramMax } = options;
     this.#check(this.#exports.setTokenizer(flags, options.sequenceLength, ngramBuckets, ngramMin, ngramMax), "tokenizer");

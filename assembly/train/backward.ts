@@ -2,12 +2,12 @@
 // zeroing). Mirror image of forward.ts: each function names the forward line that it
 // differentiates. Called by step.ts after a forward pass and the loss; refuses nothing.
 import {
-  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM, LAYER_POOL,
-  LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES,
+  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CONTEXT_ROW, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM,
+  LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES,
 } from "../abi";
 import { directions } from "../model";
 import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
-import { addRow, addScaledRow, copyRow, denseBias, dropoutMaskRow, multiplyRow, realSteps, sequenceRow } from "./forward";
+import { addRow, addScaledRow, averagedShare, copyRow, denseBias, dropoutMaskRow, multiplyRow, realSteps, sequenceRow } from "./forward";
 import { multiply, multiplyTransposed, packColumns } from "./matmul";
 import { Direction, gradientOf, network, roundUp, ROW_KNOWN, ROW_TOUCHED, Stage, stageAt, OWN_ROW } from "./network";
 import { sumOfSquares } from "./optimizer";
@@ -289,7 +289,7 @@ function flush(x: v128): v128 {
   return v128.andnot(x, f32x4.lt(f32x4.abs(x), f32x4.splat(NEGLIGIBLE)));
 }
 
-/** embeddingForward, x = mean of the rows: each row gets dx / count, an own row dx. Notes the rows it touches. */
+/** embeddingForward, x = mean of rows + own and context row: each gets its share of dx. Notes the rows it touches. */
 function embeddingBackward(stage: Stage): void {
   const width = network.width;
   const tokens = gradientBySlot(stage) ? plan.slotTokens : plan.rowTokens;
@@ -300,11 +300,11 @@ function embeddingBackward(stage: Stage): void {
     const end = loadU32(network.rowOffsets, token + 1);
     const dx = stage.gradient + (<usize>s * stage.stride << 2);
     const square: f32 = network.splitsTokens ? sumOfSquares(dx, width) : 0;
-    const owns: u32 = end > start + 1 && (loadU32(network.rowIds, start) & OWN_ROW) != 0 ? 1 : 0;
-    const share: f32 = <f32>1 / <f32>(end - start - owns);
+    const share = averagedShare(start, end);
     for (let j = start; j < end; j++) {
-      const row = loadU32(network.rowIds, j) & ~OWN_ROW;
-      const scale: f32 = owns && j == start ? 1 : share;
+      const id = loadU32(network.rowIds, j);
+      const row = id & ~(OWN_ROW | CONTEXT_ROW);
+      const scale: f32 = id == row ? share : 1;
       const state = load<u8>(network.rowStates + row);
       if (!(state & ROW_TOUCHED)) {
         store<u8>(network.rowStates + row, state | ROW_TOUCHED | ROW_KNOWN);

@@ -2,7 +2,7 @@
 // Called by networkBatch before a pass; forward.ts and backward.ts walk by it.
 // Refuses a batch beyond the capacities, a token without rows, and rows outside the
 // embedding (ERR_BAD_ARGUMENT); an empty batch is ERR_NO_SAMPLES.
-import { ERR_BAD_ARGUMENT, ERR_NO_SAMPLES, OK } from "../abi";
+import { CONTEXT_ROW, ERR_BAD_ARGUMENT, ERR_NO_SAMPLES, OK } from "../abi";
 import { allocate } from "../arena";
 import { network, OWN_ROW } from "./network";
 
@@ -111,7 +111,8 @@ function tokensAreLegal(tokens: u32): bool {
     if (end <= start || end - start > network.rowsPerToken) return false;
     if ((loadU32(network.rowIds, start) & ~OWN_ROW) >= network.rows) return false;
     for (let j = start + 1; j < end; j++) {
-      if (loadU32(network.rowIds, j) >= network.rows) return false;
+      const id = loadU32(network.rowIds, j);
+      if ((j + 1 == end ? id & ~CONTEXT_ROW : id) >= network.rows) return false;
     }
     start = end;
   }
@@ -199,9 +200,10 @@ function shareSlots(): void {
   for (let r: u32 = 0; r < rows; r++) {
     const token = loadU32(plan.rowTokens, r);
     const start = loadU32(network.rowOffsets, token);
-    // A token that has a row of its own is always made of the same rows.
+    // A token that has a row of its own and no context is always made of the same rows.
+    const end = loadU32(network.rowOffsets, token + 1);
     const first = loadU32(network.rowIds, start);
-    const isShared = (first & OWN_ROW) != 0 || loadU32(network.rowOffsets, token + 1) == start + 1;
+    const isShared = end == start + 1 || ((first & OWN_ROW) != 0 && (loadU32(network.rowIds, end - 1) & CONTEXT_ROW) == 0);
     const id = first & ~OWN_ROW;
     let slot = isShared ? loadU32(plan.slotOfRow, id) : 0;
     if (slot == 0) {

@@ -6,7 +6,7 @@
 // A token's vector is the mean of its rows: one row for a known word, one per hashed
 // n-gram for another. Padding is row 0. In training a known word may also be its own row
 // plus the mean of its n-grams; write.ts adds the two up, so that in use it is one row.
-import { ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_PAD_POST } from "../abi";
+import { CONTEXT_ROW, ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_PAD_POST } from "../abi";
 import { allocate } from "../arena";
 import { Model, layerAt } from "../model";
 import { ngramRows } from "../ngram";
@@ -75,7 +75,8 @@ export function sampleTokens(self: Dataset, sample: u32): u32 {
  * Writes the samples order[0 ... count - 1] as the network's batch: rows of each step
  * and one-hot targets (one output unit: 0 or 1). With `wordDropout` > 0 each known word
  * is, with that probability, hidden: read as its n-grams, or as the unknown word, so
- * that the network meets in training what it will meet in use. With `addsNgrams` a known
+ * that the network meets in training what it will meet in use; context rows are left out
+ * half the time, so that it does not lean on them. With `addsNgrams` a known
  * word is its own row plus the mean of its n-grams. Returns the steps T.
  */
 export function fillBatch(self: Dataset, model: Model, order: usize, count: u32, wordDropout: f32, addsNgrams: bool): u32 {
@@ -113,6 +114,19 @@ function fillToken(self: Dataset, model: Model, token: u32, wordDropout: f32, ad
   const first = token ? item(self.rowEnds, token - 1) : 0;
   const count = item(self.rowEnds, token) - first;
   const row = item(self.rows, first);
+  const last = item(self.rows, first + count - 1);
+  const context = last & CONTEXT_ROW ? last : 0;
+  const end = fillOwn(self, model, first, context ? count - 1 : count, row, wordDropout, addsNgrams, target);
+  if (!context || (wordDropout > 0 && randomUniform(networkRandom()) < CONTEXT_DROPOUT)) return end;
+  store<u32>(end, context);
+  return end + 4;
+}
+
+/** Share of context rows that training leaves out. */
+const CONTEXT_DROPOUT: f32 = 0.5;
+
+/** The rows of a token but its context row. */
+function fillOwn(self: Dataset, model: Model, first: u32, count: u32, row: u32, wordDropout: f32, addsNgrams: bool, target: usize): usize {
   const header = model.header;
   const isWord = count == 1 && row <= header.wordCount && row != header.unknownId;
   if (!isWord) {
@@ -157,5 +171,5 @@ function fillTarget(index: u32, label: u32): void {
 
 /** Rows that a token can have: what the network must make room for. */
 export function rowsPerToken(model: Model): u32 {
-  return model.header.bucketCount ? MAX_NGRAMS_PER_WORD + 1 : 1;
+  return model.header.bucketCount ? MAX_NGRAMS_PER_WORD + 2 : 1;
 }

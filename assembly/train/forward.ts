@@ -3,7 +3,7 @@
 // Keras semantics: a masked step carries h and c over; pooling sees real steps only;
 // dropout acts in training only and scales what it keeps by 1 / (1 - rate).
 import {
-  ACTIVATION_LINEAR, ACTIVATION_SOFTMAX, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX,
+  ACTIVATION_LINEAR, ACTIVATION_SOFTMAX, CONTEXT_ROW, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX,
   LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL,
 } from "../abi";
 import { activate, sigmoidF32x4, tanhF32x4 } from "../activation";
@@ -43,29 +43,35 @@ export function sequenceRow(stage: Stage, base: usize, r: u32): usize {
   return base + (<usize>(stage.bySlot ? loadU32(plan.slots, r) : r) * stage.stride << 2);
 }
 
-/** x[slot] = mean of the token's embedding rows, or its own row + mean of the others. */
+/** x[slot] = mean of the token's embedding rows + its own row and its context row, if it has them. */
 function embeddingForward(stage: Stage): void {
   const width = network.width;
   stage.bySlot = 1;
   for (let s: u32 = 0; s < plan.slotCount; s++) {
     const token = loadU32(plan.slotTokens, s);
     const start = loadU32(network.rowOffsets, token);
-    const count = loadU32(network.rowOffsets, token + 1) - start;
+    const end = loadU32(network.rowOffsets, token + 1);
     const x = stage.output + (<usize>s * stage.stride << 2);
     copyRow(x, embeddingRow(start), width);
-    if (count == 1) continue;
-    if (loadU32(network.rowIds, start) & OWN_ROW) {
-      const share: f32 = <f32>1 / <f32>(count - 1);
-      for (let j: u32 = 1; j < count; j++) addScaledRow(x, embeddingRow(start + j), share, width);
-      continue;
+    if (end == start + 1) continue;
+    const share = averagedShare(start, end);
+    if (!(loadU32(network.rowIds, start) & OWN_ROW)) scaleRow(x, share, width);
+    for (let j = start + 1; j < end; j++) {
+      addScaledRow(x, embeddingRow(j), loadU32(network.rowIds, j) & CONTEXT_ROW ? 1 : share, width);
     }
-    for (let j: u32 = 1; j < count; j++) addRow(x, embeddingRow(start + j), width);
-    scaleRow(x, <f32>1 / <f32>count, width);
   }
 }
 
+/** 1 / the number of rows start ... end - 1 that are averaged. */
+export function averagedShare(start: u32, end: u32): f32 {
+  let count = end - start;
+  if (loadU32(network.rowIds, start) & OWN_ROW) count--;
+  if (loadU32(network.rowIds, end - 1) & CONTEXT_ROW) count--;
+  return count ? <f32>1 / <f32>count : 0;
+}
+
 function embeddingRow(index: u32): usize {
-  return network.parameters + (<usize>(loadU32(network.rowIds, index) & ~OWN_ROW) * network.width << 2);
+  return network.parameters + (<usize>(loadU32(network.rowIds, index) & ~(OWN_ROW | CONTEXT_ROW)) * network.width << 2);
 }
 
 function lstmForward(stage: Stage, input: Stage): void {

@@ -20,7 +20,10 @@ import { Random } from "./random";
 // Rows of activations are padded to a multiple of 4 floats. Gates inside rows have
 // H rounded up to 4 floats each, so that vectors never straddle two gates: | i | f | c | o |.
 
-/** Marks the first of a token's rows as its own: the vector is that row plus the mean of the others. */
+// A token's vector is the mean of its rows; an own row and a context row (CONTEXT_ROW in
+// abi.ts, always the last) are added to it in full.
+
+/** Marks the first of a token's rows as its own. */
 export const OWN_ROW: u32 = 0x80000000;
 
 /** One parameter tensor. */
@@ -413,7 +416,7 @@ export function networkRowOffsetsPtr(): usize {
   return network.rowOffsets;
 }
 
-/** u32[B T rowsPerToken]; the first row of a token may carry OWN_ROW. */
+/** u32[B T rowsPerToken]; the first row of a token may carry OWN_ROW, the last CONTEXT_ROW. */
 export function networkRowIdsPtr(): usize {
   return network.rowIds;
 }

@@ -72,6 +72,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--lower", "switch", "tokenizer.lower", "lower-case texts"],
   ["--char-level", "switch", "tokenizer.charLevel", "every character is a token"],
   ["--split-scripts", "switch", "tokenizer.splitScripts", "letters of scripts without spaces are tokens"],
+  ["--letter-pairs", "switch", "tokenizer.letterPairs", "they also bring their pair with the letter before"],
   ["--pad-post", "switch", "tokenizer.padPost", "pad behind the text"],
   ["--truncate-post", "switch", "tokenizer.truncatePost", "cut the end of a long text, not its beginning"],
 ];

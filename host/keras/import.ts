@@ -41,7 +41,7 @@ export async function importKeras(input: ImportInput): Promise<Imported> {
 
   const trainer = await Trainer.create(path);
   trainer.setTokenizer({
-    ...tokens, sequenceLength, splitScripts: false, padPost: input.padding === "post", truncatePost: input.truncating === "post",
+    ...tokens, sequenceLength, splitScripts: false, letterPairs: false, padPost: input.padding === "post", truncatePost: input.truncating === "post",
     ngramBuckets: 0, ngramMin: 0, ngramMax: 0,
   });
   trainer.setIdentity(input.name, input.version);

@@ -128,7 +128,7 @@ describe("tokenizer", () => {
     ["broken filters", { filters: Uint8Array.from([0x21, 0x80]) }],
     ["separator too long", { split: "x".repeat(MAX_NAME_BYTES + 1) }],
     ["too many filters", { filters: "é".repeat(MAX_NAME_BYTES / 2 + 1) }],
-    ["unknown flag", { flags: 32 }],
+    ["unknown flag", { flags: 64 }],
     ["two ways to split", { flags: TOKENIZER_CHAR_LEVEL | TOKENIZER_SPLIT_SCRIPTS }],
     ["separator of a script that is split", { flags: TOKENIZER_SPLIT_SCRIPTS, split: "-中" }],
     ["separator with a mark", { flags: TOKENIZER_SPLIT_SCRIPTS, split: "e\u0301" }],
