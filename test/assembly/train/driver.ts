@@ -78,6 +78,11 @@ export class Trainer {
     return status;
   }
 
+  /** The stream that dropout draws from. */
+  set randomState(words: readonly number[]) {
+    new Uint32Array(this.wasm.memory.buffer, this.wasm["networkRandom"](), 4).set(words);
+  }
+
   step(learningRate: number): number {
     return this.wasm["networkStep"](learningRate);
   }
