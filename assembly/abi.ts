@@ -88,6 +88,23 @@ export const TOKENIZER_FLAGS = 63;
 /** Marks a row that is added in full to the mean of a token's other rows. */
 export const CONTEXT_ROW = 0x40000000;
 
+// --- cleaning: assembly/clean.ts -----------------------------------------------
+
+/** Tags are dropped, character references decoded. */
+export const CLEAN_MARKUP = 1;
+/** A URL is one token <url>, an e-mail address one token <email>. */
+export const CLEAN_URLS = 2;
+/** Numbers are their shape: 1234567.5 -> 0000.0 */
+export const CLEAN_NUMBERS = 4;
+/** A letter written more than twice in a row is written twice. */
+export const CLEAN_REPEATS = 8;
+/** Full-width ASCII and half-width katakana get their normal width. */
+export const CLEAN_WIDTH = 16;
+/** Latin letters lose their diacritics. */
+export const CLEAN_ACCENTS = 32;
+/** All of the above. */
+export const CLEAN_FLAGS = 63;
+
 // --- layers --------------------------------------------------------------------
 
 export const LAYER_EMBEDDING = 1;

@@ -19,8 +19,8 @@ export const CAPITAL_SIGMA: u32 = 0x3a3;
 /** Lower-cases to two code points: what `lowercase` says and COMBINING_DOT_ABOVE. */
 export const CAPITAL_I_WITH_DOT: u32 = 0x130;
 export const COMBINING_DOT_ABOVE: u32 = 0x307;
-const SMALL_SIGMA: u32 = 0x3c3;
-const FINAL_SIGMA: u32 = 0x3c2;
+export const SMALL_SIGMA: u32 = 0x3c3;
+export const FINAL_SIGMA: u32 = 0x3c2;
 /** No script between these has case: one comparison for all of CJK. */
 const CASELESS_START: u32 = 0x2cf3;
 const CASELESS_END: u32 = 0xa640;
@@ -101,7 +101,7 @@ const CASE_IGNORABLE: StaticArray<u32> = [
   0xf468006, 0xf4a2007, 0xf9fd804, 0x70000800, 0x7001005f, 0x700800ef,
 ];
 
-/** Whether one of the sorted ranges holds `codePoint`. */
+/** Whether one of the sorted ranges holds `codePoint`; false for what is none. */
 export function inRanges(ranges: StaticArray<u32>, codePoint: u32): bool {
   let low: i32 = 0;
   let high: i32 = ranges.length;
@@ -113,6 +113,17 @@ export function inRanges(ranges: StaticArray<u32>, codePoint: u32): bool {
   if (low == 0) return false;
   const range = unchecked(ranges[low - 1]);
   return codePoint - (range >>> 11) <= (range & 0x7ff);
+}
+
+/** Cased and not Case_Ignorable. */
+export function isCased(codePoint: u32): bool {
+  return codePoint < 0x80 ? (codePoint | 0x20) - 0x61 < 26 : inRanges(CASED, codePoint);
+}
+
+export function isCaseIgnorable(codePoint: u32): bool {
+  // ' . : ^ `
+  if (codePoint < 0x80) return codePoint == 0x27 || codePoint == 0x2e || codePoint == 0x3a || codePoint == 0x5e || codePoint == 0x60;
+  return inRanges(CASE_IGNORABLE, codePoint);
 }
 
 /** The lower-case code point; of U+0130 the first one, of the capital sigma the one inside words. */
@@ -148,12 +159,12 @@ export function lowercaseSigma(start: usize, at: usize, after: usize, end: usize
     if (at == start) return SMALL_SIGMA;
     decoded = utf8DecodeBefore(start, at);
     at -= utf8Length(decoded);
-  } while (inRanges(CASE_IGNORABLE, utf8CodePoint(decoded)));
-  if (!inRanges(CASED, utf8CodePoint(decoded))) return SMALL_SIGMA;
+  } while (isCaseIgnorable(utf8CodePoint(decoded)));
+  if (!isCased(utf8CodePoint(decoded))) return SMALL_SIGMA;
   do {
     if (after == end) return FINAL_SIGMA;
     decoded = utf8Decode(after, end);
     after += utf8Length(decoded);
-  } while (inRanges(CASE_IGNORABLE, utf8CodePoint(decoded)));
-  return inRanges(CASED, utf8CodePoint(decoded)) ? SMALL_SIGMA : FINAL_SIGMA;
+  } while (isCaseIgnorable(utf8CodePoint(decoded)));
+  return isCased(utf8CodePoint(decoded)) ? SMALL_SIGMA : FINAL_SIGMA;
 }

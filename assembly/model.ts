@@ -2,7 +2,7 @@
 // FORMAT.md is normative; this file is its reader. Called once by load.ts and by
 // the trainer; refuses every file that is not exactly legal, with one ERR_* code.
 import {
-  ACTIVATION_SOFTMAX, ERR_BAD_CHECKSUM, ERR_BAD_HEADER, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_LENGTH, ERR_BAD_MAGIC, ERR_BAD_SCALE,
+  ACTIVATION_SOFTMAX, CLEAN_FLAGS, ERR_BAD_CHECKSUM, ERR_BAD_HEADER, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_LENGTH, ERR_BAD_MAGIC, ERR_BAD_SCALE,
   ERR_BAD_TOKENIZER, ERR_BAD_TRAINING, ERR_BAD_UTF8, ERR_BAD_VERSION, ERR_BAD_VOCABULARY, ERR_BAD_WEIGHT, FORM_F32, FORM_INT8,
   FORM_INT8_WEIGHTS, FORMAT_MAGIC, FORMAT_VERSION, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM,
   LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, MAX_LABELS, MAX_LAYERS,
@@ -204,7 +204,7 @@ function checkHeader(header: Header): i32 {
   if (header.weightBytes > 0x7fffffff) return ERR_BAD_HEADER;
   if (!(header.temperature >= 0.01 && header.temperature <= 100)) return ERR_BAD_HEADER;
   if (!isShare(header.rejectScore) || !isShare(header.rejectMargin) || !isShare(header.rejectUnknown)) return ERR_BAD_HEADER;
-  if (header.cleaning != 0) return ERR_BAD_HEADER;
+  if ((header.cleaning & ~CLEAN_FLAGS) != 0) return ERR_BAD_HEADER;
 
   if ((header.tokenizerFlags & ~TOKENIZER_FLAGS) != 0) return ERR_BAD_TOKENIZER;
   if (header.sequenceLength < 1 || header.sequenceLength > <u32>MAX_SEQUENCE) return ERR_BAD_TOKENIZER;

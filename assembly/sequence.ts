@@ -44,7 +44,8 @@ export function sequencePrepare(self: Sequence, model: Model): i32 {
     longest = max(longest, load<u32>(p, 4) - load<u32>(p));
   }
   const status = tokenizerPrepare(
-    changetype<Tokenizer>(self.tokenizer), header.tokenizerFlags, model.filters, header.filterBytes, model.split, header.splitBytes, longest);
+    changetype<Tokenizer>(self.tokenizer), header.tokenizerFlags, model.filters, header.filterBytes, model.split, header.splitBytes, longest,
+    header.cleaning);
   if (status != OK) return status;
   return vocabularyBuild(changetype<Vocabulary>(self.vocabulary), model.wordOffsets, model.words, header.wordCount);
 }

@@ -1,7 +1,8 @@
 // Tokens of a text as Keras' Tokenizer makes them: UTF-8 bytes -> tokens, one a call,
 // in UTF-8: lower-case, replace each filtered code point by the separator, split at the
 // separator, drop what is empty. All of it happens while reading, so a text of any
-// length needs only the token buffer. Called by sequence.ts and train/fit.ts; broken
+// length needs only the token buffer. With cleaning, code points come from clean.ts, and
+// an address that it has found is a token of its own. Called by sequence.ts and train/fit.ts; broken
 // UTF-8 reads as U+FFFD; ids are made elsewhere.
 //
 // TOKENIZER_SPLIT_SCRIPTS is ours, not Keras'. After lower-casing and filtering
@@ -12,9 +13,12 @@
 //    Tibetan U+0F0B-0F12, Myanmar U+104A-104B, Khmer U+17D4-17D6;
 //  - all other text is left as it is. Joiners (U+200C, U+200D) stay inside their word.
 import {
-  ERR_BAD_TOKENIZER, ERR_OUT_OF_MEMORY, MAX_NAME_BYTES, OK, TOKENIZER_CHAR_LEVEL, TOKENIZER_FLAGS, TOKENIZER_LOWER, TOKENIZER_SPLIT_SCRIPTS,
+  CLEAN_FLAGS, ERR_BAD_TOKENIZER, ERR_OUT_OF_MEMORY, MAX_NAME_BYTES, OK, TOKENIZER_CHAR_LEVEL, TOKENIZER_FLAGS, TOKENIZER_LOWER, TOKENIZER_SPLIT_SCRIPTS,
 } from "./abi";
 import { allocate } from "./arena";
+import {
+  CLEANED_URL, Cleaner, END, LAST_CODE_POINT, cleanAgain, cleanNext, cleanSigma, cleanStart, cleanerBytes,
+} from "./clean";
 import { CAPITAL_I_WITH_DOT, CAPITAL_SIGMA, COMBINING_DOT_ABOVE, inRanges, lowercase, lowercaseSigma } from "./lowercase";
 import { utf8CodePoint, utf8Decode, utf8Encode, utf8IsValid, utf8Length } from "./utf8";
 
@@ -28,6 +32,7 @@ export class Tokenizer {
   split: usize;         // u8[m]
   fallbacks: usize;     // u16[m], Knuth-Morris-Pratt: longest border of split[0 ... i]
   actions: usize;       // u8[256], by byte: the lower-cased ASCII byte, SEPARATOR or LOOK
+  fastActions: usize;   // the same, or LOOK for all when the text is cleaned
   filters: usize;       // u32[filterCount], rising: the filtered code points beyond ASCII
   filterCount: u32;
   start: usize;         // the text: [start, end), read up to `cursor`
@@ -35,12 +40,12 @@ export class Tokenizer {
   end: usize;
   pending: u32;         // second code point of a lower-cased U+0130; 0 = none
   matched: u32;         // the token ends with this many bytes of the separator
+  cleaning: u32;        // CLEAN_*; 0 = the text is read as it is
+  cleaner: usize;       // Cleaner, when `cleaning` is not 0
   inserted: u32;        // bytes of a separator in place of a filtered code point that are through; m = none waits
 }
 
 const MAX_CODE_POINT_BYTES: usize = 4;
-/** What `nextCodePoint` returns at the end of the text. */
-const END: u32 = 0xffffffff;
 
 /** Actions of bytes that are not simply part of a token. */
 const SEPARATOR: u32 = 0x80;
@@ -77,14 +82,15 @@ const SCRIPT_SEPARATORS: StaticArray<u32> = [
 ];
 
 /**
- * Sets `self` up. Filters and separator are UTF-8 and are copied; with CHAR_LEVEL they are
- * not used. Tokens are told apart up to `tokenCapacity` bytes, so it must be at least the
+ * Sets `self` up; `cleaning` is CLEAN_* or 0. Filters and separator are UTF-8 and are copied;
+ * with CHAR_LEVEL they are not used. Tokens are told apart up to `tokenCapacity` bytes, so it must be at least the
  * longest word's length. ERR_BAD_TOKENIZER: unknown flags, CHAR_LEVEL with SPLIT_SCRIPTS,
  * invalid UTF-8, more than MAX_NAME_BYTES, an empty separator, or, with SPLIT_SCRIPTS, one
  * that holds a letter or mark of these scripts.
  */
 export function tokenizerPrepare(
   self: Tokenizer, flags: u32, filtersPtr: usize, filtersLength: u32, splitPtr: usize, splitLength: u32, tokenCapacity: u32,
+  cleaning: u32,
 ): i32 {
   if (flags & ~TOKENIZER_FLAGS) return ERR_BAD_TOKENIZER;
   if (flags & TOKENIZER_CHAR_LEVEL && flags & TOKENIZER_SPLIT_SCRIPTS) return ERR_BAD_TOKENIZER;
@@ -92,6 +98,7 @@ export function tokenizerPrepare(
   if (!utf8IsValid(filtersPtr, filtersLength) || !utf8IsValid(splitPtr, splitLength)) return ERR_BAD_TOKENIZER;
   if (splitLength == 0 && !(flags & TOKENIZER_CHAR_LEVEL)) return ERR_BAD_TOKENIZER;
   if (flags & TOKENIZER_SPLIT_SCRIPTS && holdsScript(splitPtr, splitPtr + splitLength)) return ERR_BAD_TOKENIZER;
+  if (cleaning & ~CLEAN_FLAGS) return ERR_BAD_TOKENIZER;
   if (tokenCapacity > <u32>i32.MAX_VALUE) return ERR_OUT_OF_MEMORY;
 
   self.flags = flags;
@@ -103,7 +110,14 @@ export function tokenizerPrepare(
   self.fallbacks = allocate(<usize>splitLength << 1);
   self.actions = allocate(256);
   self.filters = allocate(<usize>filtersLength << 2);
-  if (!self.tokenPtr || !self.split || !self.fallbacks || !self.actions || !self.filters) return ERR_OUT_OF_MEMORY;
+  self.fastActions = cleaning ? allocate(256) : self.actions;
+  self.cleaning = cleaning;
+  self.cleaner = cleaning ? allocate(cleanerBytes()) : 0;
+  if (!self.tokenPtr || !self.split || !self.fallbacks || !self.actions || !self.filters || !self.fastActions) return ERR_OUT_OF_MEMORY;
+  if (cleaning) {
+    if (!self.cleaner) return ERR_OUT_OF_MEMORY;
+    memory.fill(self.fastActions, <u8>LOOK, 256);
+  }
 
   memory.copy(self.split, splitPtr, splitLength);
   findBorders(self);
@@ -178,6 +192,7 @@ export function tokenizerStart(self: Tokenizer, textPtr: usize, textLength: u32)
   self.matched = 0;
   self.inserted = self.splitLength;
   self.tokenLength = 0;
+  if (self.cleaning) cleanStart(changetype<Cleaner>(self.cleaner), self.cleaning, textPtr, self.end);
 }
 
 /** Reads the next token into tokenPtr and tokenLength; false when there is none. */
@@ -185,7 +200,7 @@ export function tokenizerNext(self: Tokenizer): bool {
   self.tokenLength = 0;
   if (self.flags & TOKENIZER_CHAR_LEVEL) {
     const codePoint = nextCodePoint(self);
-    if (codePoint == END) return false;
+    if (codePoint > LAST_CODE_POINT) return endToken(self, codePoint);
     self.tokenLength = utf8Encode(codePoint, self.tokenPtr);
     return true;
   }
@@ -201,7 +216,7 @@ export function tokenizerNext(self: Tokenizer): bool {
     }
     const before = self.cursor;
     const codePoint = nextCodePoint(self);
-    if (codePoint == END) return self.tokenLength > 0;
+    if (codePoint > LAST_CODE_POINT) return endToken(self, codePoint);
     if (isSeparator(self, codePoint)) {
       // What the token ends with may make a separator together with the inserted one.
       if (self.matched > 0) self.inserted = 0;
@@ -215,6 +230,7 @@ export function tokenizerNext(self: Tokenizer): bool {
         // Reads the code point again for the next token. It cannot be the pending one,
         // which is a mark, and no separator that has begun can go on with a letter.
         self.cursor = before;
+        if (self.cleaning) cleanAgain(changetype<Cleaner>(self.cleaner));
         self.pending = 0;
         self.matched = 0;
         return true;
@@ -237,6 +253,7 @@ function nextCodePoint(self: Tokenizer): u32 {
     self.pending = 0;
     return codePoint;
   }
+  if (self.cleaning) return nextCleaned(self);
   const at = self.cursor;
   if (at == self.end) return END;
   const decoded = utf8Decode(at, self.end);
@@ -246,6 +263,33 @@ function nextCodePoint(self: Tokenizer): u32 {
   if (codePoint == CAPITAL_SIGMA) return lowercaseSigma(self.start, at, self.cursor, self.end);
   if (codePoint == CAPITAL_I_WITH_DOT) self.pending = COMBINING_DOT_ABOVE;
   return lowercase(codePoint);
+}
+
+/** The cleaned text's next code point, lower-cased if so wanted, or what stands for an address, or END. */
+function nextCleaned(self: Tokenizer): u32 {
+  const cleaner = changetype<Cleaner>(self.cleaner);
+  const codePoint = cleanNext(cleaner);
+  self.cursor = cleaner.cursor;
+  if (!(self.flags & TOKENIZER_LOWER) || codePoint > LAST_CODE_POINT) return codePoint;
+  if (codePoint == CAPITAL_SIGMA) return cleanSigma(cleaner);
+  if (codePoint == CAPITAL_I_WITH_DOT) self.pending = COMBINING_DOT_ABOVE;
+  return lowercase(codePoint);
+}
+
+/** The text is at its end, or at an address, which is a token whatever the filters and the separator are. */
+function endToken(self: Tokenizer, item: u32): bool {
+  if (item == END) return self.tokenLength > 0;
+  if (self.tokenLength > 0) {
+    const cleaner = changetype<Cleaner>(self.cleaner);
+    cleanAgain(cleaner);
+    self.cursor = cleaner.at;
+    self.matched = 0;
+    return true;
+  }
+  const name = item == CLEANED_URL ? memory.data<u8>([0x3c, 0x75, 0x72, 0x6c, 0x3e]) : memory.data<u8>([0x3c, 0x65, 0x6d, 0x61, 0x69, 0x6c, 0x3e]);
+  self.tokenLength = item == CLEANED_URL ? 5 : 7;
+  memory.copy(self.tokenPtr, name, min(self.tokenLength, self.tokenCapacity));
+  return true;
 }
 
 /** Whether the filters, or the scripts' separators, hold the lower-cased code point. */
@@ -276,7 +320,7 @@ function scriptClass(codePoint: u32): u32 {
 /** Fast path: adds plain ASCII to the token. True when it stopped behind a separator. */
 function pushAscii(self: Tokenizer): bool {
   const end = self.end;
-  const actions = self.actions;
+  const actions = self.fastActions;
   const token = self.tokenPtr;
   const capacity = self.tokenCapacity;
   let cursor = self.cursor;

@@ -4,7 +4,7 @@
 //
 // Strings come through the text buffer: write UTF-8 at inputPtr(), pass its length.
 import {
-  ERR_BAD_ARGUMENT, ERR_BAD_LABELS, ERR_BAD_STATE, ERR_BAD_UTF8, ERR_BAD_VOCABULARY, ERR_LABEL_OUT_OF_RANGE, ERR_OUT_OF_MEMORY,
+  CLEAN_FLAGS, ERR_BAD_ARGUMENT, ERR_BAD_LABELS, ERR_BAD_STATE, ERR_BAD_UTF8, ERR_BAD_VOCABULARY, ERR_LABEL_OUT_OF_RANGE, ERR_OUT_OF_MEMORY,
   ERR_TEXT_TOO_LONG, FORM_F32, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN,
   MAX_LABELS, MAX_LAYERS, MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_ROWS, MAX_WORD_BYTES, OK, TEXT_CAPACITY,
 } from "../abi";
@@ -108,6 +108,14 @@ export function setTokenizer(flags: u32, sequenceLength: u32, buckets: u32, ngra
   return OK;
 }
 
+/** What is done to a text before it is split: CLEAN_* or 0. */
+export function setCleaning(flags: u32): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  if (flags & ~CLEAN_FLAGS) return ERR_BAD_ARGUMENT;
+  draft.header.cleaning = flags;
+  return OK;
+}
+
 /** Shortens or lengthens what texts are padded or cut to, once the texts are known. */
 export function setSequenceLength(sequenceLength: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
@@ -203,7 +211,8 @@ export function fitText(length: u32): i32 {
     const tokenizer = changetype<Tokenizer>(allocate(offsetof<Tokenizer>()));
     fit = changetype<Fit>(allocate(offsetof<Fit>()));
     if (!changetype<usize>(tokenizer) || !changetype<usize>(fit)) return ERR_OUT_OF_MEMORY;
-    let status = tokenizerPrepare(tokenizer, header.tokenizerFlags, draft.filters, header.filterBytes, draft.split, header.splitBytes, MAX_WORD_BYTES);
+    let status = tokenizerPrepare(
+      tokenizer, header.tokenizerFlags, draft.filters, header.filterBytes, draft.split, header.splitBytes, MAX_WORD_BYTES, header.cleaning);
     if (status == OK) status = fitBegin(fit, tokenizer);
     if (status != OK) return status;
   }

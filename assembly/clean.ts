@@ -1,0 +1,431 @@
+// Cleaning: UTF-8 bytes [start, end) -> code points of the cleaned text, one a call, by the
+// CLEAN_* flags of the model. Called by tokenizer.ts in place of utf8.ts when a model cleans,
+// in training as in use. Reads forward in linear time, keeps a few numbers and no text.
+// In this order, each step working on what the one before it gives:
+//
+//   MARKUP   <tag …>, <!-- … -->, <script> and <style> with their content -> one space;
+//            &amp; &lt; &gt; &quot; &apos; &nbsp; &#8364; &#x20ac; -> the character
+//   URLS     http://… https://… www.… -> CLEANED_URL; name@host.tld -> CLEANED_EMAIL.
+//            Looked for in the bytes as they are written, ASCII but for two-byte letters
+//   WIDTH    full-width ASCII, the ideographic space and half-width katakana with their
+//            voicing marks -> normal width, as NFKC does; no other compatibility characters
+//   ACCENTS  Latin letters -> ASCII: the table below, and combining marks behind them
+//   NUMBERS  each ASCII digit -> 0, and of a run the first four only
+//   REPEATS  the same letter, in either case, three times or more -> twice. A letter is
+//            an ASCII one or anything beyond ASCII
+import { CLEAN_ACCENTS, CLEAN_MARKUP, CLEAN_NUMBERS, CLEAN_REPEATS, CLEAN_URLS, CLEAN_WIDTH } from "./abi";
+import { FINAL_SIGMA, SMALL_SIGMA, isCased, isCaseIgnorable, lowercase } from "./lowercase";
+import { REPLACEMENT, utf8CodePoint, utf8Decode, utf8Length } from "./utf8";
+
+/** What `cleanNext` returns besides code points, which are smaller. */
+export const CLEANED_URL: u32 = 0x110000;
+export const CLEANED_EMAIL: u32 = 0x110001;
+export const END: u32 = 0xffffffff;
+export const LAST_CODE_POINT: u32 = 0x10ffff;
+
+@unmanaged
+export class Cleaner {
+  flags: u32;      // CLEAN_*
+  start: usize;    // the text: [start, end), read up to `cursor`
+  cursor: usize;
+  end: usize;
+  at: usize;       // where in the text the last code point begins
+  last: u32;       // the last code point
+  isAgain: u32;    // it is to be returned once more
+  second: u32;     // second letter of one that became two; 0 = none
+  digits: u32;     // digits of the present run that are through, at most MAX_DIGITS
+  repeated: u32;   // the last letter, lower-cased; 0 = no letter
+  repeats: u32;    // how often it came in a row
+  isLatin: u32;    // the code point before is a Latin letter without its marks
+  context: u32;    // what stands before `last`, without case-ignorable code points: for the final sigma
+  unclosed: u32;   // UNCLOSED_*: ends that the rest of the text does not hold
+}
+
+/** Not looked for again, or a text of openings without an end would take forever. */
+const UNCLOSED_TAG: u32 = 1;
+const UNCLOSED_COMMENT: u32 = 2;
+const UNCLOSED_SCRIPT: u32 = 4;
+const UNCLOSED_STYLE: u32 = 8;
+
+const MAX_DIGITS: u32 = 4;
+const MAX_REPEATS: u32 = 2;
+const SPACE: u32 = 0x20;
+/** Digits of a character reference; more make no reference. */
+const MAX_REFERENCE_DIGITS: u32 = 8;
+
+/**
+ * Base letters, by their code points' rows of 128: those that Unicode decomposes, and the stroked
+ * and joined ones of Latin-1 and Latin Extended-A. "." = none, a digit = two letters of PAIRS.
+ */
+const LATIN_C0: string = "AAAAAA0CEEEEIIIIDNOOOOO.OUUUUY32aaaaaa1ceeeeiiiidnooooo.ouuuuy4yAaAaAaCcCcCcCcDdDdEeEeEeEeEeGgGgGgGgHhHhIiIiIiIiIi56JjKk.LlLlLlL";
+const LATIN_140: string = "lLlNnNnNnn..OoOoOo78RrRrRrSsSsSsSsTtTtTtUuUuUuUuUuUuWwYyYZzZzZzs................................Oo.............Uu...............";
+const LATIN_1C0: string = ".............AaIiOoUuUuUuUuUu.AaAa....GgKkOoOo..j...Gg..NnAa....AaAaEeEeIiIiOoOoRrRrUuUuSsTt..Hh......AaEeOoOoOoOoYy............";
+const LATIN_1E00: string = "AaBbBbBbCcDdDdDdDdDdEeEeEeEeEeFfGgHhHhHhHhHhIiIiKkKkKkLlLlLlLlMmMmMmNnNnNnNnOoOoOoOoPpPpRrRrRrRrSsSsSsSsSsTtTtTtTtUuUuUuUuUuVvVv";
+const LATIN_1E80: string = "WwWwWwWwWwXxXxYyZzZzZzhtwy....9.AaAaAaAaAaAaAaAaAaAaAaAaEeEeEeEeEeEeEeEeIiIiOoOoOoOoOoOoOoOoOoOoOoOoUuUuUuUuUuUuUuYyYyYyYy......";
+const PAIRS: string = "AEaessTHthIJijOEoeSS";
+
+/** Normal katakana and punctuation of U+FF61 ... U+FF9F. */
+const KATAKANA: StaticArray<u16> = [
+  0x3002, 0x300c, 0x300d, 0x3001, 0x30fb, 0x30f2, 0x30a1, 0x30a3, 0x30a5, 0x30a7, 0x30a9, 0x30e3, 0x30e5, 0x30e7, 0x30c3, 0x30fc, 0x30a2, 0x30a4,
+  0x30a6, 0x30a8, 0x30aa, 0x30ab, 0x30ad, 0x30af, 0x30b1, 0x30b3, 0x30b5, 0x30b7, 0x30b9, 0x30bb, 0x30bd, 0x30bf, 0x30c1, 0x30c4, 0x30c6, 0x30c8,
+  0x30ca, 0x30cb, 0x30cc, 0x30cd, 0x30ce, 0x30cf, 0x30d2, 0x30d5, 0x30d8, 0x30db, 0x30de, 0x30df, 0x30e0, 0x30e1, 0x30e2, 0x30e4, 0x30e6, 0x30e8,
+  0x30e9, 0x30ea, 0x30eb, 0x30ec, 0x30ed, 0x30ef, 0x30f3, 0x3099, 0x309a,
+];
+
+/** Bytes that a Cleaner takes: it and the copy that looks ahead. */
+export function cleanerBytes(): usize {
+  return 2 * offsetof<Cleaner>();
+}
+
+/** Begins a text, which must stay in place. */
+export function cleanStart(self: Cleaner, flags: u32, start: usize, end: usize): void {
+  memory.fill(changetype<usize>(self), 0, offsetof<Cleaner>());
+  self.flags = flags;
+  self.start = start;
+  self.cursor = start;
+  self.end = end;
+}
+
+/** The next code point, CLEANED_URL, CLEANED_EMAIL or END. */
+export function cleanNext(self: Cleaner): u32 {
+  if (self.isAgain) {
+    self.isAgain = 0;
+    return self.last;
+  }
+  if (!isCaseIgnorable(self.last)) self.context = self.last;
+  self.last = nextCleaned(self);
+  return self.last;
+}
+
+/** Lets the last code point be read again. */
+export function cleanAgain(self: Cleaner): void {
+  self.isAgain = 1;
+}
+
+/** The small sigma for the capital one just read: what lowercaseSigma finds in the cleaned text. */
+export function cleanSigma(self: Cleaner): u32 {
+  if (!isCased(self.context)) return SMALL_SIGMA;
+  const ahead = changetype<usize>(self) + offsetof<Cleaner>();
+  memory.copy(ahead, changetype<usize>(self), offsetof<Cleaner>());
+  let codePoint: u32 = 0;
+  do codePoint = cleanNext(changetype<Cleaner>(ahead)); while (isCaseIgnorable(codePoint));
+  return isCased(codePoint) ? SMALL_SIGMA : FINAL_SIGMA;
+}
+
+function nextCleaned(self: Cleaner): u32 {
+  const flags = self.flags;
+  while (true) {
+    let codePoint = self.second;
+    if (codePoint) self.second = 0;
+    else {
+      self.at = self.cursor;
+      codePoint = readItem(self);
+      if (codePoint > LAST_CODE_POINT) {
+        self.digits = 0;
+        self.repeated = 0;
+        self.isLatin = 0;
+        return codePoint;
+      }
+      if (flags & CLEAN_WIDTH && codePoint >= 0x3000) codePoint = normalWidth(self, codePoint);
+      if (flags & CLEAN_ACCENTS) {
+        if (self.isLatin && isMark(codePoint)) continue;
+        if (codePoint >= 0xc0) codePoint = baseLetter(self, codePoint);
+        self.isLatin = isLetter(codePoint) ? 1 : 0;
+      }
+    }
+    if (flags & CLEAN_NUMBERS) {
+      if (!isDigit(codePoint)) self.digits = 0;
+      else if (self.digits == MAX_DIGITS) continue;
+      else {
+        self.digits++;
+        codePoint = 0x30;
+      }
+    }
+    if (flags & CLEAN_REPEATS && isOneTooMany(self, codePoint)) continue;
+    return codePoint;
+  }
+}
+
+/** A character, or the space or item that a longer piece of the text becomes. */
+function readItem(self: Cleaner): u32 {
+  const at = self.cursor;
+  const end = self.end;
+  if (at == end) return END;
+  const byte = <u32>load<u8>(at);
+  if (byte >= 0x80) {
+    const decoded = utf8Decode(at, end);
+    self.cursor = at + utf8Length(decoded);
+    return utf8CodePoint(decoded);
+  }
+  if (self.flags & CLEAN_MARKUP) {
+    if (byte == 0x3c) {
+      const after = tagEnd(self, at);
+      if (after) {
+        self.cursor = after;
+        return SPACE;
+      }
+    } else if (byte == 0x26) {
+      const reference = readReference(at + 1, end);
+      if (reference) {
+        self.cursor = at + 1 + utf8Length(reference);
+        return utf8CodePoint(reference);
+      }
+    }
+  }
+  if (self.flags & CLEAN_URLS) {
+    const before: u32 = at > self.start ? load<u8>(at - 1) : 0;
+    let after: usize = 0;
+    if (!isNameByte(before) && (byte | 0x20) - 0x68 < 16) after = urlEnd(at, end);
+    if (after) {
+      self.cursor = after;
+      return CLEANED_URL;
+    }
+    if (!isAddressByte(before) && isAddressByte(byte)) after = emailEnd(at, end);
+    if (after) {
+      self.cursor = after;
+      return CLEANED_EMAIL;
+    }
+  }
+  self.cursor = at + 1;
+  return byte;
+}
+
+// --- markup ----------------------------------------------------------------------
+
+/** Address behind the tag or comment at `at`, or before the end tag of its script; 0 when there is none. */
+function tagEnd(self: Cleaner, at: usize): usize {
+  const end = self.end;
+  if (startsWith(at, end, "<!--", 0) && !(self.unclosed & UNCLOSED_COMMENT)) {
+    const close = find(at + 4, end, "-->", 0);
+    if (close) return close + 3;
+    self.unclosed |= UNCLOSED_COMMENT;
+  }
+  if (at + 1 >= end || self.unclosed & UNCLOSED_TAG) return 0;
+  const second = <u32>load<u8>(at + 1);
+  if (!isLetter(second) && second != 0x2f && second != 0x21 && second != 0x3f) return 0;
+  let p = at + 2;
+  while (p < end && load<u8>(p) != 0x3e) {
+    if (load<u8>(p) == 0x3c) return 0;
+    p++;
+  }
+  if (p == end) {
+    self.unclosed |= UNCLOSED_TAG;
+    return 0;
+  }
+  if (isElement(at + 1, end, "script")) return contentEnd(self, p + 1, "</script", UNCLOSED_SCRIPT);
+  if (isElement(at + 1, end, "style")) return contentEnd(self, p + 1, "</style", UNCLOSED_STYLE);
+  return p + 1;
+}
+
+function isElement(name: usize, end: usize, wanted: string): bool {
+  if (!startsWith(name, end, wanted, 0x20)) return false;
+  const after = <u32>load<u8>(name + <usize>wanted.length); // a tag has its ">" behind the name
+  return !isLetter(after) && !isDigit(after);
+}
+
+/** Where the end tag of an element begins whose content is no text; `from` when it has none. */
+function contentEnd(self: Cleaner, from: usize, endTag: string, unclosed: u32): usize {
+  if (self.unclosed & unclosed) return from;
+  const close = find(from, self.end, endTag, 0x20);
+  if (close) return close;
+  self.unclosed |= unclosed;
+  return from;
+}
+
+/** Whether ASCII `wanted`, in small letters where `fold` is 0x20, stands at `at`. */
+function startsWith(at: usize, end: usize, wanted: string, fold: u32): bool {
+  if (end - at < <usize>wanted.length) return false;
+  for (let i = 0; i < wanted.length; i++) {
+    const byte = <u32>load<u8>(at + <usize>i);
+    if ((isLetter(byte) ? byte | fold : byte) != unit(wanted, i)) return false;
+  }
+  return true;
+}
+
+function find(from: usize, end: usize, wanted: string, fold: u32): usize {
+  for (let p = from; p < end; p++) if (startsWith(p, end, wanted, fold)) return p;
+  return 0;
+}
+
+/** A literal's character; reading it allocates nothing. */
+// @ts-ignore: decorator
+@inline
+function unit(text: string, index: u32): u32 {
+  return load<u16>(changetype<usize>(text) + (<usize>index << 1));
+}
+
+/** The reference behind "&", packed as utf8Decode packs; 0 when it is none. */
+function readReference(at: usize, end: usize): u32 {
+  if (at < end && load<u8>(at) == 0x23) return readNumber(at + 1, end);
+  if (startsWith(at, end, "amp;", 0)) return packed(0x26, 4);
+  if (startsWith(at, end, "lt;", 0)) return packed(0x3c, 3);
+  if (startsWith(at, end, "gt;", 0)) return packed(0x3e, 3);
+  if (startsWith(at, end, "quot;", 0)) return packed(0x22, 5);
+  if (startsWith(at, end, "apos;", 0)) return packed(0x27, 5);
+  if (startsWith(at, end, "nbsp;", 0)) return packed(SPACE, 5);
+  return 0;
+}
+
+/** "8364;" or "x20ac;". What is no character is U+FFFD, as in HTML. */
+function readNumber(at: usize, end: usize): u32 {
+  const isHex = at < end && (<u32>load<u8>(at) | 0x20) == 0x78;
+  const first = isHex ? at + 1 : at;
+  let p = first;
+  let value: u32 = 0;
+  for (; p < end && p - first <= <usize>MAX_REFERENCE_DIGITS; p++) {
+    const byte = <u32>load<u8>(p);
+    if (isDigit(byte)) value = value * (isHex ? 16 : 10) + byte - 0x30;
+    else if (isHex && (byte | 0x20) - 0x61 < 6) value = (value << 4) + (byte | 0x20) - 0x57;
+    else break;
+  }
+  if (p == first || p - first > <usize>MAX_REFERENCE_DIGITS || p == end || load<u8>(p) != 0x3b) return 0;
+  if (value == 0 || value > LAST_CODE_POINT || (value & 0xfffff800) == 0xd800) value = REPLACEMENT;
+  // "#" and ";" count too.
+  return packed(value, <u32>(p - at) + 2);
+}
+
+function packed(codePoint: u32, length: u32): u32 {
+  return codePoint | (length << 24);
+}
+
+// --- addresses ---------------------------------------------------------------------
+
+/** Address behind the URL at `at`, without the punctuation that ends a sentence; 0 when there is none. */
+function urlEnd(at: usize, end: usize): usize {
+  let p = at;
+  if (startsWith(p, end, "www.", 0x20)) p += 4;
+  else if (startsWith(p, end, "http", 0x20)) {
+    p += 4;
+    if (p < end && (<u32>load<u8>(p) | 0x20) == 0x73) p++;
+    if (!startsWith(p, end, "://", 0)) return 0;
+    p += 3;
+  } else return 0;
+  if (p == end || (!isAlphanumeric(load<u8>(p)) && urlBytes(p, end) < 2)) return 0;
+  for (let bytes = urlBytes(p, end); bytes; bytes = urlBytes(p, end)) p += bytes;
+  while (endsSentence(load<u8>(p - 1))) p--;
+  return p;
+}
+
+/** Bytes of a URL's next character: 1, 2 for a letter of U+00C0 ... U+07FF, 0 when it ends. */
+function urlBytes(p: usize, end: usize): usize {
+  if (p == end) return 0;
+  const byte = <u32>load<u8>(p);
+  if (byte - 0xc3 < 0x1d) return p + 1 < end && (load<u8>(p, 1) & 0xc0) == 0x80 ? 2 : 0;
+  if (byte <= 0x20 || byte >= 0x7b) return byte == 0x7e ? 1 : 0;
+  // Not in a URL: " < > \ ^ `
+  return byte == 0x22 || byte == 0x3c || byte == 0x3e || byte == 0x5c || byte == 0x5e || byte == 0x60 ? 0 : 1;
+}
+
+/** ! ' ) , . : ; ? ] */
+function endsSentence(byte: u32): bool {
+  return byte == 0x21 || byte == 0x27 || byte == 0x29 || byte == 0x2c || byte == 0x2e || byte == 0x3a || byte == 0x3b || byte == 0x3f || byte == 0x5d;
+}
+
+/** Address behind name@host.tld at `at`; its last part begins with a letter and has two characters or more. */
+function emailEnd(at: usize, end: usize): usize {
+  let p = at;
+  while (p < end && isAddressByte(load<u8>(p))) p++;
+  if (p == end || load<u8>(p) != 0x40) return 0;
+  let part = ++p;
+  let isFirst = true;
+  let found: usize = 0;
+  for (; p < end; p++) {
+    const byte = <u32>load<u8>(p);
+    if (isAlphanumeric(byte) || byte == 0x2d) {
+      if (!isFirst && p > part && isLetter(load<u8>(part))) found = p + 1;
+    } else if (byte == 0x2e && p > part) {
+      isFirst = false;
+      part = p + 1;
+    } else break;
+  }
+  return found;
+}
+
+/** Letters, digits and . _ % + - */
+function isAddressByte(byte: u32): bool {
+  return isNameByte(byte) || byte == 0x2e || byte == 0x25 || byte == 0x2b || byte == 0x2d;
+}
+
+function isNameByte(byte: u32): bool {
+  return isAlphanumeric(byte) || byte == 0x5f;
+}
+
+function isAlphanumeric(byte: u32): bool {
+  return isLetter(byte) || isDigit(byte);
+}
+
+// @ts-ignore: decorator
+@inline
+function isLetter(codePoint: u32): bool {
+  return (codePoint | 0x20) - 0x61 < 26;
+}
+
+// @ts-ignore: decorator
+@inline
+function isDigit(codePoint: u32): bool {
+  return codePoint - 0x30 < 10;
+}
+
+// --- characters ----------------------------------------------------------------------
+
+function normalWidth(self: Cleaner, codePoint: u32): u32 {
+  if (codePoint == 0x3000) return SPACE;
+  if (codePoint - 0xff01 <= 0xff5e - 0xff01) return codePoint - 0xfee0;
+  if (codePoint - 0xff61 > 0xff9f - 0xff61) return codePoint;
+  const kana: u32 = unchecked(KATAKANA[codePoint - 0xff61]);
+  const next = utf8CodePoint(utf8Decode(self.cursor, self.end));
+  const composed = next == 0xff9e ? voiced(kana) : next == 0xff9f && isHaRow(kana) ? kana + 2 : 0;
+  if (!composed) return kana;
+  self.cursor += 3; // bytes of the mark
+  return composed;
+}
+
+/** The kana with the voicing mark that half-width text writes behind it; 0 when there is none. */
+function voiced(kana: u32): u32 {
+  if (kana == 0x30a6) return 0x30f4;
+  if (kana == 0x30ef) return 0x30f7;
+  if (kana == 0x30f2) return 0x30fa;
+  // Ka ... to stand in pairs with their voiced forms, but for small tsu.
+  return (kana >= 0x30ab && kana <= 0x30c8 && kana != 0x30c3) || isHaRow(kana) ? kana + 1 : 0;
+}
+
+/** Ha, hi, fu, he, ho: each is followed by its two marked forms. */
+function isHaRow(kana: u32): bool {
+  return kana >= 0x30cf && kana <= 0x30db && (kana - 0x30cf) % 3 == 0;
+}
+
+function isMark(codePoint: u32): bool {
+  return codePoint - 0x300 < 0x70 || codePoint - 0x1ab0 < 0x50 || codePoint - 0x1dc0 < 0x40;
+}
+
+/** The ASCII letter below a Latin letter's diacritics; of two letters the first, with the other in `second`. */
+function baseLetter(self: Cleaner, codePoint: u32): u32 {
+  let base: u32 = 0x2e;
+  if (codePoint < 0x140) base = unit(LATIN_C0, codePoint - 0xc0);
+  else if (codePoint < 0x1c0) base = unit(LATIN_140, codePoint - 0x140);
+  else if (codePoint < 0x240) base = unit(LATIN_1C0, codePoint - 0x1c0);
+  else if (codePoint - 0x1e00 < 0x80) base = unit(LATIN_1E00, codePoint - 0x1e00);
+  else if (codePoint - 0x1e80 < 0x80) base = unit(LATIN_1E80, codePoint - 0x1e80);
+  if (base == 0x2e) return codePoint;
+  if (!isDigit(base)) return base;
+  const pair = (base - 0x30) << 1;
+  self.second = unit(PAIRS, pair + 1);
+  return unit(PAIRS, pair);
+}
+
+/** Whether the letter came MAX_REPEATS times right before. */
+function isOneTooMany(self: Cleaner, codePoint: u32): bool {
+  if (codePoint < 0x80 && !isLetter(codePoint)) {
+    self.repeated = 0;
+    return false;
+  }
+  const small = lowercase(codePoint);
+  if (small != self.repeated) {
+    self.repeated = small;
+    self.repeats = 1;
+    return false;
+  }
+  if (self.repeats == MAX_REPEATS) return true;
+  self.repeats++;
+  return false;
+}
