@@ -16,8 +16,9 @@ export function learningRateAt(schedule: u32, base: f32, warmup: f32, decay: f32
   const p = <f32>(step - climb) / <f32>(steps - climb);
   if (schedule == SCHEDULE_LINEAR) return base * (<f32>1 - p);
   if (schedule == SCHEDULE_COSINE) {
-    const s = sinOfQuarter(p);
-    return base * (<f32>1 - s * s);
+    // cos^2(pi p / 2), which rounding never makes negative.
+    const c = sinOfQuarter(<f32>1 - p);
+    return base * c * c;
   }
   return base;
 }

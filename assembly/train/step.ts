@@ -15,6 +15,9 @@ import { loss } from "./loss";
 import { lastStage, network, ROW_KNOWN, TrainingState } from "./network";
 import { averageSwap, averageUpdate, gradientNorm, optimizerUpdate, Recipe } from "./optimizer";
 
+/** A longer step would make weights infinite, which only the next one would notice. */
+const LARGEST_STEP: f32 = 1e35;
+
 let recipe: Recipe = changetype<Recipe>(0);
 
 /**
@@ -102,6 +105,8 @@ export function networkStep(learningRate: f32): i32 {
   backward(recipe.loss != LOSS_MEAN_SQUARED_ERROR);
   recipe.gradientNorm = gradientNorm();
   if (!isFinite<f32>(recipe.gradientNorm)) return ERR_NOT_FINITE;
+  const length = recipe.clipNorm > 0 ? min<f32>(recipe.clipNorm, recipe.gradientNorm) : recipe.gradientNorm;
+  if (!(length * learningRate < LARGEST_STEP) || recipe.weightDecay * learningRate > 1) return ERR_NOT_FINITE;
   optimizerUpdate(recipe, learningRate);
   return OK;
 }
