@@ -2,9 +2,9 @@
 // so that Node, wasmtime and a browser print the same bytes. Called by wasi.ts and by
 // the host through index.ts. Writes UTF-8 into one fixed buffer; reads no JSON.
 import {
-  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, FORM_F32, FORM_INT8, LAYER_BIDIRECTIONAL, LAYER_DENSE,
-  LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL,
-  TOKENIZER_CHAR_LEVEL, TOKENIZER_LOWER, TOKENIZER_PAD_POST, TOKENIZER_SPLIT_SCRIPTS, TOKENIZER_TRUNCATE_POST,
+  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CLEAN_ACCENTS, CLEAN_MARKUP, CLEAN_NUMBERS, CLEAN_REPEATS,
+  CLEAN_URLS, CLEAN_WIDTH, FORM_F32, FORM_INT8, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL,
+  LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, TOKENIZER_CHAR_LEVEL, TOKENIZER_LOWER, TOKENIZER_PAD_POST, TOKENIZER_SPLIT_SCRIPTS, TOKENIZER_TRUNCATE_POST,
 } from "./abi";
 import { allocate } from "./arena";
 import { hasModel, isRejected, labelBytes, labelCount, labelPtr, loadedModel, loadedPlan, scoreOf } from "./engine";
@@ -142,7 +142,9 @@ export function renderCard(): u32 {
   putInteger(header.wordCount);
   put(',"ngram_buckets":');
   putInteger(header.bucketCount);
-  put('},"layers":[');
+  put(',"cleaning":[');
+  putCleaning(header.cleaning);
+  put(']},"layers":[');
   for (let i: u32 = 0; i < header.layerCount; i++) {
     const layer = layerAt(model.layers, i);
     put(i ? ',{"kind":"' : '{"kind":"');
@@ -183,6 +185,18 @@ export function renderCard(): u32 {
   putInteger(<u32>memory.size() << 16);
   putByte(0x7d);
   return <u32>(end - buffer);
+}
+
+/** The names of the cleaning steps, in their order. */
+function putCleaning(flags: u32): void {
+  const before = end;
+  if (flags & CLEAN_MARKUP) put('"markup",');
+  if (flags & CLEAN_URLS) put('"urls",');
+  if (flags & CLEAN_WIDTH) put('"width",');
+  if (flags & CLEAN_ACCENTS) put('"accents",');
+  if (flags & CLEAN_NUMBERS) put('"numbers",');
+  if (flags & CLEAN_REPEATS) put('"repeats",');
+  if (end > before) end--; // the last comma
 }
 
 /** A string literal of ASCII: its UTF-16 units are narrowed one by one. */

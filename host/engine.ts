@@ -34,7 +34,7 @@ export interface ModelInfo {
   labels: string[];
   tokenizer: {
     lower: boolean; char_level: boolean; split_scripts: boolean; padding: "pre" | "post"; truncating: "pre" | "post";
-    sequence_length: number; words: number; ngram_buckets: number;
+    sequence_length: number; words: number; ngram_buckets: number; cleaning: string[];
   };
   layers: { kind: string; input: number; output: number; activation?: string; rate?: number; [flag: string]: unknown }[];
   temperature: number;

@@ -10,6 +10,14 @@ import { EngineError, check } from "./status.ts";
 
 const encoder = new TextEncoder();
 
+const CLEANINGS = {
+  markup: abi.CLEAN_MARKUP, urls: abi.CLEAN_URLS, width: abi.CLEAN_WIDTH, accents: abi.CLEAN_ACCENTS, numbers: abi.CLEAN_NUMBERS,
+  repeats: abi.CLEAN_REPEATS,
+} as const;
+export type Cleaning = keyof typeof CLEANINGS;
+/** In the order in which they are applied. */
+export const CLEANING_STEPS = Object.keys(CLEANINGS) as Cleaning[];
+
 /** How texts become tokens; the names are Keras'. */
 export interface TokenizerOptions {
   lower: boolean;
@@ -24,6 +32,8 @@ export interface TokenizerOptions {
   sequenceLength: number;
   filters: string;
   split: string;
+  /** What is done to a text first; absent = nothing. */
+  cleaning?: readonly Cleaning[];
   /** Embedding rows of hashed character n-grams for unknown words; 0 = none. */
   ngramBuckets: number;
   ngramMin: number;
@@ -132,6 +142,7 @@ export class Trainer {
       | (options.truncatePost ? abi.TOKENIZER_TRUNCATE_POST : 0);
     const { ngramBuckets, ngramMin, ngramMax } = options;
     this.#check(this.#exports.setTokenizer(flags, options.sequenceLength, ngramBuckets, ngramMin, ngramMax), "tokenizer");
+    this.#check(this.#exports.setCleaning((options.cleaning ?? []).reduce((sum, step) => sum | CLEANINGS[step], 0)), "cleaning");
     this.#check(this.#exports.setFilters(this.#put(options.filters, "filters")), "filters");
     this.#check(this.#exports.setSplit(this.#put(options.split, "separator")), "separator");
   }

@@ -32,6 +32,7 @@ function renderInfo(card: ModelInfo & { file: string; sha256: string }): string 
       ...(tokenizer.char_level ? ["by character"] : []),
       ...(tokenizer.lower ? ["lower case"] : []),
       ...(tokenizer.split_scripts ? ["scripts without spaces split"] : []),
+      ...(tokenizer.cleaning.length > 0 ? [`cleaned of ${tokenizer.cleaning.join(", ")}`] : []),
     ].join(", ")],
     ...card.layers.map(({ kind, input, output, ...flags }, i): [string, string] => {
       const details = Object.entries(flags).map(([name, value]) => (value === true ? name : `${name} ${String(value)}`));

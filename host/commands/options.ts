@@ -2,6 +2,7 @@
 // refuse is misuse (exit code 2).
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type DatasetOptions, FORMATS } from "../dataset.ts";
+import { type Cleaning, CLEANING_STEPS } from "../trainer.ts";
 
 /** A whole number from `least` to `most`. */
 export function wholeNumber(least: number, most: number): (text: string) => number {
@@ -17,6 +18,14 @@ export function share(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !(value >= 0 && value <= 1)) throw new InvalidArgumentError("it takes a number from 0 to 1.");
   return value;
+}
+
+/** "urls,numbers" or "all": steps of cleaning, in the order in which they are applied. */
+export function cleaningSteps(text: string): Cleaning[] {
+  const named = text === "all" ? CLEANING_STEPS : text.split(",").map((step) => step.trim());
+  const wrong = named.find((step) => !CLEANING_STEPS.some((known) => known === step));
+  if (wrong !== undefined) throw new InvalidArgumentError(`it takes "all", or some of ${CLEANING_STEPS.join(", ")} joined by commas.`);
+  return CLEANING_STEPS.filter((step) => named.includes(step));
 }
 
 /** As many labels as `wasmtime run MODEL --top N` takes. */

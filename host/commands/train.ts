@@ -9,7 +9,7 @@ import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize } from "../quantization.ts";
 import { addSamples, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
 import { Trainer } from "../trainer.ts";
-import { addDatasetOptions, type DatasetFlags, share, wholeNumber } from "./options.ts";
+import { addDatasetOptions, cleaningSteps, type DatasetFlags, share, wholeNumber } from "./options.ts";
 import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, requireWritable, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak, sentence } from "./quantize.ts";
@@ -67,6 +67,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--ngram-buckets <n>", wholeNumber(0, MAX_ROWS), "tokenizer.ngramBuckets", "embedding rows for the n-grams of unknown words; 0: none"],
   ["--add-ngrams", "switch", "addNgrams", "add n-grams to known words too"],
   ["--maxlen <n>", wholeNumber(1, MAX_SEQUENCE), "tokenizer.sequenceLength", "tokens of a text that count"],
+  ["--clean <steps>", cleaningSteps, "tokenizer.cleaning", "clean texts first, in use too: all, or some of markup,urls,width,accents,numbers,repeats"],
   ["--filters <characters>", String, "tokenizer.filters", "characters that part words"],
   ["--split <text>", name, "tokenizer.split", "text that parts words"],
   ["--lower", "switch", "tokenizer.lower", "lower-case texts"],

@@ -152,8 +152,8 @@ const cases: Record<string, Case[]> = {
   "weightBytes is 2^31 and more": [{ harms: header("weightBytes", 0x80000000, 0xffffffff) }],
   "temperature outside its range, or not a number": [{ harms: header("temperature", 0, 0.0099, 100.1, -1, NaN, Infinity) }],
   "a reject field outside its range, or not a number": [{ harms: ["rejectScore", "rejectMargin", "rejectUnknown"].flatMap((name) => header(name, -0.001, 1.001, NaN, Infinity, -Infinity)) }],
-  "cleaning is not 0": [{ harms: header("cleaning", 1, 0x80000000) }],
-  "unknown tokenizer flag": [{ harms: header("tokenizerFlags", 32, 0x80000001) }],
+  "cleaning has an unknown flag": [{ harms: header("cleaning", 64, 0x80000000) }],
+  "unknown tokenizer flag": [{ harms: header("tokenizerFlags", 64, 0x80000001) }],
   "sequenceLength outside its range": [{ harms: header("sequenceLength", 0, 4097, 0x80000000, 0xffffffff) }],
   "filterBytes or splitBytes above 4096": [{ harms: [...header("filterBytes", 4097, 0xffffffff), ...header("splitBytes", 4097, 0x80000001), (file) => withParts(file, { split: text("s".repeat(4097)) })] }],
   "no separator, without CHAR_LEVEL": [{ harms: [(file) => withParts(file, { split: new Uint8Array() }), ...header("splitBytes", 0)] }],
@@ -174,6 +174,12 @@ const cases: Record<string, Case[]> = {
       for (const [name, value] of [["bucketCount", 1], ["ngramMin", 3], ["ngramMax", 3], ["unknownId", 1]] as const) setHeader(file, name, value);
     }],
   }],
+  "LETTER_PAIRS without buckets, or without SPLIT_SCRIPTS": [{ harms: [
+    ...header("tokenizerFlags", 32, 36),
+    (file) => {
+      for (const [name, value] of [["tokenizerFlags", 32], ["bucketCount", 1], ["ngramMin", 3], ["ngramMax", 3]] as const) setHeader(file, name, value);
+    },
+  ] }],
   "nameBytes or versionBytes above 4096": [{ harms: [...header("nameBytes", 4097, 0xffffffff), ...header("versionBytes", 4097), (file) => withParts(file, { name: text("n".repeat(4097)) })] }],
   "wordCount or wordBytes outside its range": [{ harms: [...header("wordCount", 1048576, 0xffffffff), ...header("wordBytes", 0x80000000, 0xffffffff)] }],
   "labelCount or labelBytes outside its range": [{ harms: [...header("labelCount", 0, 1, 4097, 0xffffffff), ...header("labelBytes", 1048577)] }],
@@ -422,7 +428,7 @@ function mutate(file: Uint8Array, next: Seeded): Uint8Array {
         const layers = partAt(copy, "layers");
         const [from, to] = [next.below(layers.length / LAYER_BYTES), next.below(layers.length / LAYER_BYTES)];
         copy.copyWithin(layers.offset + to * LAYER_BYTES, layers.offset + from * LAYER_BYTES, layers.offset + (from + 1) * LAYER_BYTES);
-      } else setHeader(copy, "tokenizerFlags", next.below(32));
+      } else setHeader(copy, "tokenizerFlags", next.below(64));
     } catch (error) {
       // A part that an earlier change has moved outside the file cannot be changed further.
       if (!(error instanceof RangeError)) throw error;
