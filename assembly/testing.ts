@@ -3,10 +3,13 @@
 // functions of arrays, and classes appear as their fields' offsets, because neither
 // can leave a module.
 import { expF32x4, sigmoidF32x4, tanhF32x4 } from "./activation";
-import { loadedPlan } from "./engine";
+import { allocate } from "./arena";
+import { loadedModel as engineModel, loadedPlan } from "./engine";
 import { toQ14 } from "./lstm";
 import { Header, Layer } from "./model";
 import { planLayer } from "./prepare";
+import { Sequence, sequencePrepare } from "./sequence";
+import { createAugmentation } from "./train/augment";
 import { Settings } from "./train/run";
 
 export { activate, softmax } from "./activation";
@@ -20,6 +23,7 @@ export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./model";
 export * from "./ngram";
 export { linePtr, prepareLine, renderCard, renderLine } from "./render";
 export { tokenizerNext, tokenizerPrepare, tokenizerStart } from "./tokenizer";
+export { addSynonym, augmentTokens, augmentWord } from "./train/augment";
 export { backward } from "./train/backward";
 export { networkBatch, planBuild } from "./train/batch";
 export { fitBegin, fitFinish, fitText } from "./train/fit";
@@ -55,6 +59,17 @@ export function tanhArray(values: usize, length: u32): void {
 /** f32[length] -> i32[length] in place. */
 export function toQ14Array(values: usize, length: u32): void {
   for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), toQ14(v128.load(values + (<usize>i << 2))));
+}
+
+export function loadedModel(): usize {
+  return changetype<usize>(engineModel());
+}
+
+/** An augmentation for the loaded model, without shares or synonyms; 0 when memory is refused. */
+export function loadedAugmentation(): usize {
+  const sequence = changetype<Sequence>(allocate(offsetof<Sequence>()));
+  if (!changetype<usize>(sequence) || sequencePrepare(sequence, engineModel()) != 0) return 0;
+  return changetype<usize>(createAugmentation(engineModel(), sequence));
 }
 
 /** Makes the loaded model compute every input projection anew. */
@@ -144,6 +159,11 @@ export const SETTINGS_batch = offsetof<Settings>("batch");
 export const SETTINGS_seed = offsetof<Settings>("seed");
 export const SETTINGS_epochsDone = offsetof<Settings>("epochsDone");
 export const SETTINGS_sampleCount = offsetof<Settings>("sampleCount");
-export const SETTINGS_rowCount = offsetof<Settings>("rowCount");
+export const SETTINGS_sampleChecksum = offsetof<Settings>("sampleChecksum");
+export const SETTINGS_deletion = offsetof<Settings>("deletion");
+export const SETTINGS_swap = offsetof<Settings>("swap");
+export const SETTINGS_synonyms = offsetof<Settings>("synonyms");
+export const SETTINGS_typos = offsetof<Settings>("typos");
+export const SETTINGS_synonymChecksum = offsetof<Settings>("synonymChecksum");
 export const SETTINGS_reserved = offsetof<Settings>("reserved0");
 export const SETTINGS_BYTES = offsetof<Settings>();

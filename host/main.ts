@@ -5,6 +5,7 @@ import { realpathSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Command, CommanderError } from "commander";
 import { askCommand } from "./commands/ask.ts";
+import { dataCommand } from "./commands/data.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { evalCommand } from "./commands/eval.ts";
 import { importCommand } from "./commands/import.ts";
@@ -29,7 +30,7 @@ function createProgram(): Command {
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", "\nedgelabel COMMAND --help shows a command's arguments and examples.");
   const commands = [
-    trainCommand(), evalCommand(), predictCommand(), quantizeCommand(), packCommand(), importCommand(),
+    dataCommand(), trainCommand(), evalCommand(), predictCommand(), quantizeCommand(), packCommand(), importCommand(),
     serveCommand(), askCommand(), infoCommand(), demoCommand(),
   ];
   for (const command of commands) program.addCommand(command.copyInheritedSettings(program));

@@ -112,6 +112,16 @@ export interface RunListener {
   onEpoch?(report: EpochReport): void;
 }
 
+/** A trainer that can split texts, and no more yet. */
+export async function createTrainer(tokenizer: RecipeOptions["tokenizer"], name = ""): Promise<Trainer> {
+  const trainer = await Trainer.create(name || "model");
+  const hashes = tokenizer.ngramBuckets > 0;
+  const splitScripts = tokenizer.splitScripts && !tokenizer.charLevel;
+  const letterPairs = tokenizer.letterPairs && splitScripts && hashes;
+  trainer.setTokenizer({ ...tokenizer, splitScripts, letterPairs, ngramMin: hashes ? NGRAM_MIN : 0, ngramMax: hashes ? NGRAM_MAX : 0 });
+  return trainer;
+}
+
 /** A trainer with the model described and the samples encoded, ready to start. */
 export async function prepareTraining(samples: readonly Sample[], validation: readonly Sample[], options: RecipeOptions): Promise<Trainer> {
   const labels = labelsOf(samples);
@@ -119,11 +129,7 @@ export async function prepareTraining(samples: readonly Sample[], validation: re
   if (options.binaryOutput && labels.length !== 2) throw new UserError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
   const unfit = options.binaryOutput ? "categorical_crossentropy" : "binary_crossentropy";
   if (options.loss === unfit) throw new UserError(`the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`);
-  const trainer = await Trainer.create(options.name || "model");
-  const hashes = options.tokenizer.ngramBuckets > 0;
-  const splitScripts = options.tokenizer.splitScripts && !options.tokenizer.charLevel;
-  const letterPairs = options.tokenizer.letterPairs && splitScripts && hashes;
-  trainer.setTokenizer({ ...options.tokenizer, splitScripts, letterPairs, ngramMin: hashes ? NGRAM_MIN : 0, ngramMax: hashes ? NGRAM_MAX : 0 });
+  const trainer = await createTrainer(options.tokenizer, options.name);
   trainer.setIdentity(options.name, options.version);
   for (const label of labels) trainer.addLabel(label);
   for (const { text } of samples) trainer.fitText(text);

@@ -9,6 +9,7 @@ import { artefactPath } from "./artefact.ts";
 import { EngineError, check } from "./status.ts";
 
 const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 const CLEANINGS = {
   markup: abi.CLEAN_MARKUP, urls: abi.CLEAN_URLS, width: abi.CLEAN_WIDTH, accents: abi.CLEAN_ACCENTS, numbers: abi.CLEAN_NUMBERS,
@@ -62,6 +63,14 @@ const SCHEDULES = {
   constant: abi.SCHEDULE_CONSTANT, linear: abi.SCHEDULE_LINEAR, cosine: abi.SCHEDULE_COSINE, "inverse-time": abi.SCHEDULE_INVERSE_TIME,
 } as const;
 
+/** Shares of the tokens that each epoch changes at random: left out, swapped with the next, misspelt, replaced by a synonym. */
+export interface Augmentation {
+  delete?: number;
+  swap?: number;
+  typo?: number;
+  synonym?: number;
+}
+
 /** How to train; the names are Keras' where Keras has one. */
 export interface RunOptions {
   loss: keyof typeof LOSSES;
@@ -93,6 +102,8 @@ export interface RunOptions {
   balanced: boolean;
   /** A known word is its own row plus the mean of its n-grams. */
   addNgrams: boolean;
+  /** Absent = none. */
+  augment?: Augmentation;
   epochs: number;
   batch: number;
   seed: number;
@@ -171,6 +182,14 @@ export class Trainer {
     this.#check(this.#exports.addLabel(this.#put(label, "label")), `label ${JSON.stringify(label)}`);
   }
 
+  /** The tokens of a text, before the model is described. */
+  tokens(text: string | Uint8Array): string[] {
+    this.#check(this.#exports.startTokens(this.#put(text, "text")), "text");
+    const tokens: string[] = [];
+    while (this.#exports.nextToken()) tokens.push(decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.tokenPtr(), this.#exports.tokenBytes())));
+    return tokens;
+  }
+
   /** Counts the words of a text; afterwards fitVocabulary makes the vocabulary. */
   fitText(text: string | Uint8Array): void {
     this.#check(this.#exports.fitText(this.#put(text, "text")), "text");
@@ -234,6 +253,14 @@ export class Trainer {
     this.#check(this.#exports.addValidation(label, this.#put(text, "text")), "validation sample");
   }
 
+  /** A word of a group of synonyms, whose first word begins it; false when it is not exactly one token. */
+  addSynonym(word: string, beginsGroup: boolean): boolean {
+    const status = this.#exports.addSynonym(this.#put(word, "synonym"), beginsGroup);
+    if (status === abi.ERR_BAD_ARGUMENT) return false;
+    this.#check(status, "synonym");
+    return true;
+  }
+
   /** Builds the network and starts a run on the samples. */
   start(options: RunOptions): void {
     const adam = options.optimizer !== "sgd";
@@ -247,12 +274,14 @@ export class Trainer {
       SCHEDULES[options.schedule], options.warmup, options.decay, options.labelSmoothing, options.wordDropout, options.averageDecay,
       options.balanced, options.addNgrams, options.epochs, options.batch, options.seed,
     ), "training settings");
+    const { delete: deletion = 0, swap = 0, synonym = 0, typo = 0 } = options.augment ?? {};
+    this.#check(this.#exports.trainingAugmentation(deletion, swap, synonym, typo), "training settings");
     this.#check(this.#exports.startTraining(), "training settings");
   }
 
-  /** Continues the run of an opened training form; the same samples must have been added. */
+  /** Continues the run of an opened training form; the same samples, and synonyms, must have been added. */
   resume(): void {
-    this.#check(this.#exports.resumeTraining(), `${this.#source}: cannot be resumed on these samples`);
+    this.#check(this.#exports.resumeTraining(), `${this.#source}: cannot be resumed on these samples or synonyms`);
   }
 
   epochsLeft(): number {

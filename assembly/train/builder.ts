@@ -11,7 +11,7 @@ import {
 import { allocate, arenaBase, arenaRelease, claim } from "../arena";
 import { Header, Layer, Model, checkModel, layerAt, readModel } from "../model";
 import { Sequence, sequencePrepare } from "../sequence";
-import { Tokenizer, tokenizerPrepare } from "../tokenizer";
+import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../tokenizer";
 import { utf8IsValid } from "../utf8";
 import { Dataset, addSample as keepSample, createDataset, rowsPerToken } from "./dataset";
 import { Fit, fitBegin, fitFinish as finishFit, fitText as countText } from "./fit";
@@ -29,6 +29,7 @@ let state: u32 = STATE_NONE;
 let input: usize = 0;           // u8[TEXT_CAPACITY]
 let file: usize = 0;            // the last file written
 let fit: Fit = changetype<Fit>(0);
+let tokenizer: Tokenizer = changetype<Tokenizer>(0);
 let wordOffsets: Growable = changetype<Growable>(0);
 let words: Growable = changetype<Growable>(0);
 let labelOffsets: Growable = changetype<Growable>(0);
@@ -75,6 +76,7 @@ function reserveDraft(): i32 {
   openedTrainingBytes = 0;
   file = 0;
   fit = changetype<Fit>(0);
+  tokenizer = changetype<Tokenizer>(0);
   return input && changetype<usize>(draft) && changetype<usize>(reader) && changetype<usize>(samples) ? OK : ERR_OUT_OF_MEMORY;
 }
 
@@ -207,16 +209,49 @@ export function fitText(length: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
   if (!changetype<usize>(fit)) {
-    const header = draft.header;
-    const tokenizer = changetype<Tokenizer>(allocate(offsetof<Tokenizer>()));
+    let status = prepareTokenizer();
+    if (status != OK) return status;
     fit = changetype<Fit>(allocate(offsetof<Fit>()));
-    if (!changetype<usize>(tokenizer) || !changetype<usize>(fit)) return ERR_OUT_OF_MEMORY;
-    let status = tokenizerPrepare(
-      tokenizer, header.tokenizerFlags, draft.filters, header.filterBytes, draft.split, header.splitBytes, MAX_WORD_BYTES, header.cleaning);
-    if (status == OK) status = fitBegin(fit, tokenizer);
+    if (!changetype<usize>(fit)) return ERR_OUT_OF_MEMORY;
+    status = fitBegin(fit, tokenizer);
     if (status != OK) return status;
   }
   return countText(fit, input, length);
+}
+
+/** Makes `tokenizer`, once. */
+function prepareTokenizer(): i32 {
+  if (changetype<usize>(tokenizer)) return OK;
+  const header = draft.header;
+  const made = changetype<Tokenizer>(allocate(offsetof<Tokenizer>()));
+  if (!changetype<usize>(made)) return ERR_OUT_OF_MEMORY;
+  const status = tokenizerPrepare(
+    made, header.tokenizerFlags, draft.filters, header.filterBytes, draft.split, header.splitBytes, MAX_WORD_BYTES, header.cleaning);
+  if (status == OK) tokenizer = made;
+  return status;
+}
+
+/** Begins to split the input; then nextToken() until it says no. The tokenizer must be set. */
+export function startTokens(length: u32): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
+  const status = prepareTokenizer();
+  if (status == OK) tokenizerStart(tokenizer, input, length);
+  return status;
+}
+
+/** Reads the next token to tokenPtr(), tokenBytes(). */
+export function nextToken(): bool {
+  return changetype<usize>(tokenizer) != 0 && tokenizerNext(tokenizer);
+}
+
+export function tokenPtr(): usize {
+  return tokenizer.tokenPtr;
+}
+
+/** Bytes of the token that are there: of a longer one than MAX_WORD_BYTES, its beginning. */
+export function tokenBytes(): u32 {
+  return min(tokenizer.tokenLength, tokenizer.tokenCapacity);
 }
 
 /**
@@ -356,6 +391,11 @@ export function filePtr(): usize {
 
 export function fileBytes(): u32 {
   return file ? changetype<Header>(file).fileBytes : 0;
+}
+
+/** True once texts can be read. */
+export function isDescribed(): bool {
+  return state >= STATE_DESCRIBED;
 }
 
 /** True once weights exist. */

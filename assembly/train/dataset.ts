@@ -8,9 +8,10 @@
 // plus the mean of its n-grams; write.ts adds the two up, so that in use it is one row.
 import { CONTEXT_ROW, ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_PAD_POST } from "../abi";
 import { allocate } from "../arena";
-import { Model, layerAt } from "../model";
+import { Model, crc32, layerAt } from "../model";
 import { ngramRows } from "../ngram";
 import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../sequence";
+import { Augmentation, augmentTokens, augmentWord } from "./augment";
 import { Growable, appendWord32, extend } from "./growable";
 import { OWN_ROW, network, networkRandom } from "./network";
 import { randomUniform } from "./random";
@@ -71,15 +72,23 @@ export function sampleTokens(self: Dataset, sample: u32): u32 {
   return item(self.tokenEnds, sample) - firstToken(self, sample);
 }
 
+/** Checksum of all labels, lengths and rows in their order, by which a resumed run knows its data. */
+export function datasetChecksum(self: Dataset): u32 {
+  const counts = crc32(self.labels.address, self.labels.bytes) ^ rotl<u32>(crc32(self.tokenEnds.address, self.tokenEnds.bytes), 8);
+  return counts ^ rotl<u32>(crc32(self.rowEnds.address, self.rowEnds.bytes), 16) ^ rotl<u32>(crc32(self.rows.address, self.rows.bytes), 24);
+}
+
 /**
  * Writes the samples order[0 ... count - 1] as the network's batch: rows of each step
  * and one-hot targets (one output unit: 0 or 1). With `wordDropout` > 0 each known word
  * is, with that probability, hidden: read as its n-grams, or as the unknown word, so
  * that the network meets in training what it will meet in use; context rows are left out
  * half the time, so that it does not lean on them. With `addsNgrams` a known
- * word is its own row plus the mean of its n-grams. Returns the steps T.
+ * word is its own row plus the mean of its n-grams; `augmentation`, if any, changes the tokens. Returns the steps T.
  */
-export function fillBatch(self: Dataset, model: Model, order: usize, count: u32, wordDropout: f32, addsNgrams: bool): u32 {
+export function fillBatch(
+  self: Dataset, model: Model, order: usize, count: u32, wordDropout: f32, addsNgrams: bool, augmentation: Augmentation,
+): u32 {
   const header = model.header;
   const isMasked = (layerAt(model.layers, 0).flags & LAYER_MASK_ZERO) != 0;
   const padsBehind = (header.tokenizerFlags & TOKENIZER_PAD_POST) != 0;
@@ -87,20 +96,28 @@ export function fillBatch(self: Dataset, model: Model, order: usize, count: u32,
   if (isMasked) {
     for (let b: u32 = 0; b < count; b++) steps = max(steps, sampleTokens(self, load<u32>(order + (<usize>b << 2))));
   }
+  const augments = changetype<usize>(augmentation) != 0;
   let offset = network.rowOffsets;
   let rows = network.rowIds;
   store<u32>(offset, 0);
   for (let b: u32 = 0; b < count; b++) {
     const sample = load<u32>(order + (<usize>b << 2));
-    const tokens = sampleTokens(self, sample);
     const first = firstToken(self, sample);
+    let tokens = sampleTokens(self, sample);
+    if (augments) tokens = augmentTokens(augmentation, networkRandom(), first, tokens);
     const lead = padsBehind ? 0 : steps - tokens;
     for (let t: u32 = 0; t < steps; t++) {
       // Before the lead t - lead wraps to a huge number, so one comparison serves both ends.
       if (t - lead >= tokens) {
         store<u32>(rows, 0);
         rows += 4;
-      } else rows = fillToken(self, model, first + t - lead, wordDropout, addsNgrams, rows);
+      } else {
+        const index = t - lead;
+        const token = augments ? load<u32>(augmentation.tokens + (<usize>index << 2)) : first + index;
+        // A letter's pair with another letter than its own is not in the data.
+        const keepsContext = !augments || (index > 0 && load<u32>(augmentation.tokens + (<usize>(index - 1) << 2)) == token - 1);
+        rows = fillToken(self, model, token, keepsContext, wordDropout, addsNgrams, augmentation, rows);
+      }
       offset += 4;
       store<u32>(offset, <u32>(rows - network.rowIds) >> 2);
     }
@@ -110,14 +127,16 @@ export function fillBatch(self: Dataset, model: Model, order: usize, count: u32,
 }
 
 /** Writes the rows of one token and returns the address behind them. */
-function fillToken(self: Dataset, model: Model, token: u32, wordDropout: f32, addsNgrams: bool, target: usize): usize {
+function fillToken(
+  self: Dataset, model: Model, token: u32, keepsContext: bool, wordDropout: f32, addsNgrams: bool, augmentation: Augmentation, target: usize,
+): usize {
   const first = token ? item(self.rowEnds, token - 1) : 0;
   const count = item(self.rowEnds, token) - first;
   const row = item(self.rows, first);
   const last = item(self.rows, first + count - 1);
   const context = last & CONTEXT_ROW ? last : 0;
-  const end = fillOwn(self, model, first, context ? count - 1 : count, row, wordDropout, addsNgrams, target);
-  if (!context || (wordDropout > 0 && randomUniform(networkRandom()) < CONTEXT_DROPOUT)) return end;
+  const end = fillOwn(self, model, first, context ? count - 1 : count, row, wordDropout, addsNgrams, augmentation, target);
+  if (!context || !keepsContext || (wordDropout > 0 && randomUniform(networkRandom()) < CONTEXT_DROPOUT)) return end;
   store<u32>(end, context);
   return end + 4;
 }
@@ -126,12 +145,21 @@ function fillToken(self: Dataset, model: Model, token: u32, wordDropout: f32, ad
 const CONTEXT_DROPOUT: f32 = 0.5;
 
 /** The rows of a token but its context row. */
-function fillOwn(self: Dataset, model: Model, first: u32, count: u32, row: u32, wordDropout: f32, addsNgrams: bool, target: usize): usize {
+function fillOwn(
+  self: Dataset, model: Model, first: u32, count: u32, row: u32, wordDropout: f32, addsNgrams: bool, augmentation: Augmentation, target: usize,
+): usize {
   const header = model.header;
   const isWord = count == 1 && row <= header.wordCount && row != header.unknownId;
   if (!isWord) {
     memory.copy(target, self.rows.address + (<usize>first << 2), <usize>count << 2);
     return target + (<usize>count << 2);
+  }
+  if (changetype<usize>(augmentation)) {
+    const changed = augmentWord(augmentation, model, networkRandom(), row, target);
+    if (changed) {
+      row = load<u32>(target);
+      if (changed > 1 || row > header.wordCount || row == header.unknownId) return target + (<usize>changed << 2);
+    }
   }
   const isHidden = wordDropout > 0 && randomUniform(networkRandom()) < wordDropout;
   if (header.bucketCount && (isHidden || addsNgrams)) {

@@ -4,11 +4,11 @@ import { ABI_VERSION } from "../abi";
 
 export {
   beginModel, inputPtr, setTokenizer, setCleaning, setSequenceLength, setFilters, setSplit, setName, setVersion, addWord, setUnknownId, setTemperature, setRejection, addLabel,
-  fitText, fitVocabulary, wordCount, addLayer, describeModel, addSample, buildNetwork, reserveFile, openFile, filePtr, fileBytes,
+  startTokens, nextToken, tokenPtr, tokenBytes, fitText, fitVocabulary, wordCount, addLayer, describeModel, addSample, buildNetwork, reserveFile, openFile, filePtr, fileBytes,
 } from "./builder";
 export { networkTensorCount as tensorCount, networkTensorPtr as tensorPtr, networkTensorLength as tensorLength } from "./network";
 export {
-  trainingSettings, trainingPlan, addValidation, startTraining, resumeTraining, epochsLeft, batchesLeft, beginEpoch, trainBatch, endEpoch,
+  trainingSettings, trainingPlan, trainingAugmentation, addSynonym, addValidation, startTraining, resumeTraining, epochsLeft, batchesLeft, beginEpoch, trainBatch, endEpoch,
   meanLoss, accuracy, validate, writeFile,
 } from "./run";
 

@@ -9,21 +9,22 @@
 // as step.ts lists its blocks. The file's weights are those to use, so the averaged ones
 // where an average is kept.
 import {
-  ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_LABEL_OUT_OF_RANGE, ERR_NO_SAMPLES, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORM_F32,
+  ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_LABEL_OUT_OF_RANGE, ERR_NO_SAMPLES, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORM_F32,
   LAYER_MASK_ZERO, OK, OPTIMIZER_AVERAGE, SCHEDULE_INVERSE_TIME, TEXT_CAPACITY,
 } from "../abi";
 import { allocate } from "../arena";
 import { isFinite32, layerAt } from "../model";
+import { Augmentation, addSynonym as keepSynonym, createAugmentation, synonymChecksum } from "./augment";
 import { networkBatch } from "./batch";
 import {
-  buildNetwork, draft, inputPtr, isBuilt, openedTraining, openedTrainingBytes, reader, samples, writeFile as writeForm,
+  buildNetwork, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, writeFile as writeForm,
 } from "./builder";
-import { Dataset, addSample, createDataset, fillBatch, sampleLabel, sampleTokens } from "./dataset";
+import { Dataset, addSample, createDataset, datasetChecksum, fillBatch, sampleLabel, sampleTokens } from "./dataset";
 import { lastStage, network, networkRandom } from "./network";
 import { shuffle } from "./random";
 import { learningRateAt } from "./schedule";
 import {
-  networkAverage, networkForward, networkLoss, networkLossValue, networkRestored, networkStateBytes, networkStateCount, networkStatePtr, networkStep,
+  isZero, networkAverage, networkForward, networkLoss, networkLossValue, networkRestored, networkStateBytes, networkStateCount, networkStatePtr, networkStep,
   networkSwapAverage, networkTrainWith,
 } from "./step";
 
@@ -52,14 +53,14 @@ export class Settings {
   seed: u32;
   epochsDone: u32;
   sampleCount: u32;      // the run's data set, to notice another one
-  rowCount: u32;
+  sampleChecksum: u32;
+  deletion: f32;         // augmentation: shares of tokens, see augment.ts
+  swap: f32;
+  synonyms: f32;
+  typos: f32;
+  synonymChecksum: u32;  // of the run's synonyms, to notice other ones
   reserved0: u32;
   reserved1: u32;
-  reserved2: u32;
-  reserved3: u32;
-  reserved4: u32;
-  reserved5: u32;
-  reserved6: u32;
 }
 
 /** Batches whose samples are sorted by length together, so that little is padded. */
@@ -67,6 +68,7 @@ const SORTED_BATCHES: u32 = 32;
 
 let settings: Settings = changetype<Settings>(0);
 let validation: Dataset = changetype<Dataset>(0);
+let augmentation: Augmentation = changetype<Augmentation>(0);
 let order: usize = 0;           // u32[N], this epoch's samples
 let sorted: usize = 0;          // u32[max(N, batch)], scratch of the sort and of validation
 let lengthCounts: usize = 0;    // u32[T + 2]
@@ -115,6 +117,25 @@ export function trainingPlan(
   return OK;
 }
 
+/** Third part of the settings, all 0 unless set: shares of tokens that augmentation changes, see augment.ts. */
+export function trainingAugmentation(deletion: f32, swap: f32, synonyms: f32, typos: f32): i32 {
+  if (!changetype<usize>(settings)) return ERR_BAD_STATE;
+  settings.deletion = deletion;
+  settings.swap = swap;
+  settings.synonyms = synonyms;
+  settings.typos = typos;
+  return OK;
+}
+
+/** The next word of a group of synonyms; the first one of a group begins it. The model must be described. */
+export function addSynonym(length: u32, beginsGroup: bool): i32 {
+  if (!isDescribed()) return ERR_BAD_STATE;
+  if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
+  if (!changetype<usize>(augmentation)) augmentation = createAugmentation(draft, reader);
+  if (!changetype<usize>(augmentation)) return ERR_OUT_OF_MEMORY;
+  return keepSynonym(augmentation, draft, inputPtr(), length, beginsGroup);
+}
+
 /** Encodes a text that is only validated on. */
 export function addValidation(label: u32, length: u32): i32 {
   if (!changetype<usize>(reader)) return ERR_BAD_STATE;
@@ -129,8 +150,9 @@ export function addValidation(label: u32, length: u32): i32 {
 export function startTraining(): i32 {
   if (!changetype<usize>(settings)) return ERR_BAD_STATE;
   settings.epochsDone = 0;
+  settings.synonymChecksum = checkSynonyms();
   settings.sampleCount = samples.count;
-  settings.rowCount = samples.rows.bytes >> 2;
+  settings.sampleChecksum = datasetChecksum(samples);
   return prepareRun();
 }
 
@@ -138,7 +160,8 @@ export function startTraining(): i32 {
 export function resumeTraining(): i32 {
   if (!openedTraining || openedTrainingBytes < <u32>offsetof<Settings>()) return ERR_BAD_STATE;
   settings = changetype<Settings>(openedTraining);
-  if (settings.sampleCount != samples.count || settings.rowCount != samples.rows.bytes >> 2) return ERR_BAD_TRAINING;
+  if (settings.sampleCount != samples.count || settings.sampleChecksum != datasetChecksum(samples)) return ERR_BAD_TRAINING;
+  if (settings.synonymChecksum != checkSynonyms()) return ERR_BAD_TRAINING;
   const status = prepareRun();
   if (status != OK) return status;
   let bytes = <usize>offsetof<Settings>();
@@ -150,9 +173,11 @@ export function resumeTraining(): i32 {
     memory.copy(networkStatePtr(i), from, networkStateBytes(i));
     from += networkStateBytes(i);
   }
-  if (network.state.isSwapped) return ERR_BAD_TRAINING;
-  networkRestored();
-  return OK;
+  return networkRestored() ? OK : ERR_BAD_TRAINING;
+}
+
+function checkSynonyms(): u32 {
+  return changetype<usize>(augmentation) ? synonymChecksum(augmentation) : 0;
 }
 
 function prepareRun(): i32 {
@@ -170,18 +195,38 @@ function prepareRun(): i32 {
   batchOrder = allocate(<usize>batchCount << 2);
   classWeights = allocate(<usize>draft.header.labelCount << 2);
   if (!order || !sorted || !lengthCounts || !batchOrder || !classWeights) return ERR_OUT_OF_MEMORY;
+  if (!prepareAugmentation()) return ERR_OUT_OF_MEMORY;
   weighClasses();
   return OK;
 }
 
+/** Without a share above 0 there is no augmentation, and no random number is drawn for it. */
+function prepareAugmentation(): bool {
+  if (settings.deletion == 0 && settings.swap == 0 && settings.synonyms == 0 && settings.typos == 0) {
+    augmentation = changetype<Augmentation>(0);
+    return true;
+  }
+  if (!changetype<usize>(augmentation)) augmentation = createAugmentation(draft, reader);
+  if (!changetype<usize>(augmentation)) return false;
+  augmentation.deletion = settings.deletion;
+  augmentation.swap = settings.swap;
+  augmentation.synonyms = settings.synonyms;
+  augmentation.typos = settings.typos;
+  return true;
+}
+
 function settingsAreLegal(): bool {
   return settings.epochs >= 1 && settings.epochs <= 100000 && settings.epochsDone <= settings.epochs
-    && settings.schedule <= <u32>SCHEDULE_INVERSE_TIME
+    && settings.schedule <= <u32>SCHEDULE_INVERSE_TIME && settings.isBalanced <= 1 && settings.addsNgrams <= 1
     && settings.learningRate > 0 && settings.learningRate < 1e6
+    && settings.weightDecay * settings.learningRate <= 1
     && settings.warmup >= 0 && settings.warmup < 1 && settings.decay >= 0 && settings.decay < 1e6
     && settings.wordDropout >= 0 && settings.wordDropout < 1
+    && settings.deletion >= 0 && settings.deletion < 1 && settings.swap >= 0 && settings.swap < 1
+    && settings.synonyms >= 0 && settings.synonyms < 1 && settings.typos >= 0 && settings.typos < 1
     && settings.averageDecay >= 0 && settings.averageDecay < 1
-    && (settings.averageDecay > 0) == ((settings.optimizerFlags & OPTIMIZER_AVERAGE) != 0);
+    && (settings.averageDecay > 0) == ((settings.optimizerFlags & OPTIMIZER_AVERAGE) != 0)
+    && isZero(changetype<usize>(settings) + offsetof<Settings>("reserved0"), offsetof<Settings>() - offsetof<Settings>("reserved0"));
 }
 
 /** Balanced: N / (K n_k), as scikit-learn's class_weight="balanced"; else 1. */
@@ -251,7 +296,7 @@ export function trainBatch(): i32 {
   const first = batch * settings.batch;
   const count = min(settings.batch, samples.count - first);
   const from = order + (<usize>first << 2);
-  const steps = fillBatch(samples, draft, from, count, settings.wordDropout, settings.addsNgrams != 0);
+  const steps = fillBatch(samples, draft, from, count, settings.wordDropout, settings.addsNgrams != 0, augmentation);
   let status = networkBatch(count, steps);
   if (status != OK) return status;
   if (settings.isBalanced) {
@@ -320,7 +365,7 @@ export function validate(): i32 {
   for (let first: u32 = 0; first < validation.count && status == OK; first += settings.batch) {
     const count = min(settings.batch, validation.count - first);
     for (let i: u32 = 0; i < count; i++) store<u32>(sorted + (<usize>i << 2), first + i);
-    status = networkBatch(count, fillBatch(validation, draft, sorted, count, 0, settings.addsNgrams != 0));
+    status = networkBatch(count, fillBatch(validation, draft, sorted, count, 0, settings.addsNgrams != 0, changetype<Augmentation>(0)));
     if (status == OK) status = networkForward(false);
     if (status != OK) break;
     lossSum += <f64>networkLoss() * <f64>count;
@@ -349,6 +394,7 @@ export function writeFile(form: u32, isResumable: bool): i32 {
       to += networkStateBytes(i);
     }
   }
+  if (isBuilt() && !isFinite32(network.parameters, network.parameters + network.parameterBytes)) return ERR_NOT_FINITE;
   if (swaps) networkSwapAverage();
   const merges = networkStateCount() > 0 && settings.addsNgrams != 0;
   const status = writeForm(form, training, <u32>bytes, merges);

@@ -160,7 +160,23 @@ export function networkStateBytes(index: u32): usize {
   return index == 0 ? offsetof<TrainingState>() : network.parameterBytes;
 }
 
-/** To be called after the caller has written saved blocks back: any embedding row may have slots now. */
-export function networkRestored(): void {
+/**
+ * To be called after the caller has written saved blocks back: any embedding row may have
+ * slots now. False when the state is none that a training can have.
+ */
+export function networkRestored(): bool {
   for (let row: u32 = 0; row < network.rows; row++) store<u8>(network.rowStates + row, load<u8>(network.rowStates + row) | ROW_KNOWN);
+  const state = network.state;
+  const isPower1 = state.beta1Power >= 0 && state.beta1Power <= 1;
+  const isPower2 = state.beta2Power >= 0 && state.beta2Power <= 1;
+  // A generator of zeros yields nothing but zeros, with which randomIndex never ends.
+  const isSeeded = (state.random | state.random1 | state.random2 | state.random3) != 0;
+  return isPower1 && isPower2 && isSeeded && state.isSwapped == 0
+    && isZero(changetype<usize>(state) + offsetof<TrainingState>("reserved0"), offsetof<TrainingState>() - offsetof<TrainingState>("reserved0"));
+}
+
+/** True when all of `bytes` bytes, a multiple of 4, are zero. */
+export function isZero(address: usize, bytes: usize): bool {
+  for (const end = address + bytes; address < end; address += 4) if (load<u32>(address) != 0) return false;
+  return true;
 }

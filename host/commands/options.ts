@@ -2,7 +2,7 @@
 // refuse is misuse (exit code 2).
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type DatasetOptions, FORMATS } from "../dataset.ts";
-import { type Cleaning, CLEANING_STEPS } from "../trainer.ts";
+import { type Augmentation, type Cleaning, CLEANING_STEPS } from "../trainer.ts";
 
 /** A whole number from `least` to `most`. */
 export function wholeNumber(least: number, most: number): (text: string) => number {
@@ -26,6 +26,19 @@ export function cleaningSteps(text: string): Cleaning[] {
   const wrong = named.find((step) => !CLEANING_STEPS.some((known) => known === step));
   if (wrong !== undefined) throw new InvalidArgumentError(`it takes "all", or some of ${CLEANING_STEPS.join(", ")} joined by commas.`);
   return CLEANING_STEPS.filter((step) => named.includes(step));
+}
+
+/** "delete=0.05,swap=0.02": shares of augmentation. */
+export function augmentation(text: string): Augmentation {
+  const shares: Augmentation = {};
+  for (const part of text.split(",")) {
+    const [, kind, value] = /^\s*(delete|swap|typo|synonym)=(.+)$/.exec(part) ?? [];
+    if (kind === undefined) throw new InvalidArgumentError("it takes shares of delete, swap, typo and synonym, as in delete=0.05,typo=0.05.");
+    const given = share(value!);
+    if (given === 1) throw new InvalidArgumentError("a share must be below 1.");
+    shares[kind as keyof Augmentation] = given;
+  }
+  return shares;
 }
 
 /** As many labels as `wasmtime run MODEL --top N` takes. */

@@ -38,7 +38,7 @@ export async function writeModel(path: string, elb: Uint8Array): Promise<number>
 }
 
 /** Beside the target first, then renamed: a reader sees the old file or the new one, never a part. */
-async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
   try {
     const file = await open(temporary, "wx");

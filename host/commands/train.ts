@@ -3,14 +3,16 @@
 // weights and what is needed to resume.
 import { Command, InvalidArgumentError, Option } from "commander";
 import { MAX_NAME_BYTES, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH } from "../../assembly/abi.ts";
+import { renderChart } from "../chart.ts";
 import { Classifier } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
 import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize } from "../quantization.ts";
 import { addSamples, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
-import { Trainer } from "../trainer.ts";
-import { addDatasetOptions, cleaningSteps, type DatasetFlags, share, wholeNumber } from "./options.ts";
-import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, requireWritable, writeModel } from "./output.ts";
+import { addSynonyms, readSynonyms } from "../synonyms.ts";
+import { type Augmentation, Trainer } from "../trainer.ts";
+import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, share, wholeNumber } from "./options.ts";
+import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, requireWritable, writeModel, writeWhole } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak, sentence } from "./quantize.ts";
 
@@ -18,10 +20,13 @@ interface TrainOptions extends DatasetFlags {
   output: string;
   valid?: string[];
   recipe?: keyof typeof RECIPES;
+  synonyms?: string;
+  augment?: Augmentation;
   name?: string;
   modelVersion?: string;
   resume?: string;
   stopAfter?: number;
+  chart?: string;
   minAgreement?: number;
   quantize: boolean;
   json?: boolean;
@@ -29,6 +34,8 @@ interface TrainOptions extends DatasetFlags {
 
 const RECIPES = { default: DEFAULT_RECIPE, tutorial: TUTORIAL_RECIPE };
 const MAX_SEED = 2 ** 32 - 1;
+/** Share of the words that a file of synonyms replaces, where --augment says nothing. */
+const DEFAULT_SYNONYMS = 0.1;
 /** Texts that the quantized model is checked on, at most. */
 const CHECKED_TEXTS = 2000;
 
@@ -61,6 +68,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--embedding-dropout <share>", share, "embeddingDropout", "dropout behind the embedding"],
   ["--output-dropout <share>", share, "outputDropout", "dropout before the last layer"],
   ["--word-dropout <share>", share, "wordDropout", "share of the words that are hidden in training"],
+  ["--augment <shares>", augmentation, "augment", "share of the words changed each epoch, as in delete=0.05,swap=0.05,typo=0.05,synonym=0.1"],
   ["--min-count <n>", wholeNumber(1, MAX_ROWS), "minCount", "leave rarer words to their n-grams"],
   ["--num-words <n>", wholeNumber(0, MAX_ROWS), "numWords", "keep only the n - 1 most frequent words; 0: all"],
   ["--oov-token <word>", name, "oovToken", "word that stands for unknown ones (with --ngram-buckets 0)"],
@@ -88,10 +96,12 @@ export function trainCommand(): Command {
     .requiredOption("-o, --output <file>", "deployable to write (.wasm), or .elb for f32 weights that can be trained on", parseOutput)
     .option("--valid <files...>", "labelled texts to measure each epoch on")
     .addOption(new Option("--recipe <name>", "default, or tutorial: Embedding, LSTM, Dense(1, sigmoid) as in the Keras tutorial").choices(Object.keys(RECIPES)))
+    .option("--synonyms <file>", `words that may stand for one another, a group a line with commas between them (share: ${DEFAULT_SYNONYMS}, or as --augment says)`)
     .option("--name <name>", "name in the model (default: that of the output file)")
     .option("--model-version <text>", 'version in the model (default: "1")')
     .addOption(new Option("--resume <file>", "go on with the run in this .elb, on the same data").conflicts(FIXED_BY_RESUME))
     .option("--stop-after <n>", "end after n epochs of the run and keep the rest for --resume (-o must be .elb)", wholeNumber(1, 100_000))
+    .addOption(new Option("--chart <file>", "write loss and accuracy of the epochs as an SVG").argParser(svgName))
     .option("--min-agreement <share>", `least share of equal labels of int8 and f32 (default: ${MIN_AGREEMENT})`, share)
     .option("--no-quantize", "keep f32 weights in the .wasm")
     .option("--json", "print one JSON object"));
@@ -107,12 +117,16 @@ Examples:
   edgelabel train train.tsv -o spam.wasm --resume spam.elb`)
     .action(async (data: string[], options: TrainOptions, command: Command) => {
       if (options.stopAfter !== undefined && isDeployable(options.output)) command.error("error: --stop-after needs an .elb to keep the rest of the run in; change -o");
+      if (options.augment?.synonym !== undefined && options.synonyms === undefined) command.error("error: --augment synonym=… needs a file of --synonyms");
       await requireWritable(options.output);
+      if (options.chart !== undefined) await requireWritable(options.chart);
       const started = performance.now();
       const samples = await readDataset(data, options);
       const validation = options.valid === undefined ? [] : await readDataset(options.valid, options);
-      const trainer = options.resume === undefined ? await begin(samples, validation, options, command) : await resume(options.resume, samples, validation);
-      const last = runAll(trainer, validation.length > 0, options);
+      const trainer = options.resume === undefined ? await begin(samples, validation, options, command) : await resume(options.resume, samples, validation, options);
+      const reports = runAll(trainer, validation.length > 0, options);
+      const last = reports.at(-1) ?? null;
+      if (options.chart !== undefined) await writeWhole(options.chart, new TextEncoder().encode(renderChart(reports, `${modelName(options.output)}: ${samples.length} texts`)));
       const written = await finish(trainer, validation.length > 0 ? validation : samples, options);
       const bytes = await writeModel(options.output, written.elb);
       const labels = (await Classifier.fromBytes(written.elb, options.output)).labels.length;
@@ -129,6 +143,11 @@ function positive(text: string): number {
   return value;
 }
 
+function svgName(text: string): string {
+  if (!text.endsWith(".svg")) throw new InvalidArgumentError("its name must end in .svg.");
+  return text;
+}
+
 function notNegative(text: string): number {
   return Number(text) === 0 && text.trim() !== "" ? 0 : positive(text);
 }
@@ -140,7 +159,9 @@ function name(text: string): string {
 
 async function begin(samples: readonly Sample[], validation: readonly Sample[], options: TrainOptions, command: Command): Promise<Trainer> {
   const recipe = adapt(RECIPES[options.recipe ?? "default"], options, command);
+  if (options.synonyms !== undefined) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
   const trainer = await prepareTraining(samples, validation, recipe);
+  if (options.synonyms !== undefined) addSynonyms(trainer, await readSynonyms(options.synonyms), options.synonyms);
   trainer.start(recipe);
   return trainer;
 }
@@ -172,16 +193,18 @@ function place(recipe: RecipeOptions, path: string): [holder: Record<string, unk
   return second === undefined ? [recipe as unknown as Record<string, unknown>, first!] : [recipe.tokenizer as unknown as Record<string, unknown>, second];
 }
 
-async function resume(path: string, samples: readonly Sample[], validation: readonly Sample[]): Promise<Trainer> {
+async function resume(path: string, samples: readonly Sample[], validation: readonly Sample[], { synonyms }: TrainOptions): Promise<Trainer> {
   const elb = await readElb(path);
   const { labels } = await Classifier.fromBytes(elb, path);
   const trainer = await Trainer.open(elb, path);
   addSamples(trainer, labels, samples, validation);
+  if (synonyms !== undefined) addSynonyms(trainer, await readSynonyms(synonyms), synonyms);
   trainer.resume();
   return trainer;
 }
 
-function runAll(trainer: Trainer, validates: boolean, { json, stopAfter }: TrainOptions): EpochReport | null {
+function runAll(trainer: Trainer, validates: boolean, { json, stopAfter }: TrainOptions): EpochReport[] {
+  const reports: EpochReport[] = [];
   const epochs = trainer.epochsLeft();
   const progress = startProgress("training", { json });
   let batches = 1;
@@ -189,16 +212,19 @@ function runAll(trainer: Trainer, validates: boolean, { json, stopAfter }: Train
   const show = (epoch: number, left: number): void =>
     progress.update(epoch * batches - left, Math.min(epochs, stopAfter ?? epochs) * batches, `epoch ${epoch}/${epochs}${figures}`);
   try {
-    return runEpochs(trainer, epochs, validates, {
+    runEpochs(trainer, epochs, validates, {
       onBatch(epoch, left) {
         batches = Math.max(batches, left + 1);
         show(epoch, left);
       },
-      onEpoch({ epoch, train, validation }) {
+      onEpoch(report) {
+        const { epoch, train, validation } = report;
+        reports.push(report);
         figures = ` loss ${train.loss.toFixed(4)} ${validation ? "valid" : "accuracy"} ${percent((validation ?? train).accuracy)}`;
         show(epoch, 0);
       },
     }, stopAfter);
+    return reports;
   } finally {
     progress.stop();
   }

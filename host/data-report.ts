@@ -1,0 +1,174 @@
+// What is wrong with labelled texts before they are trained on: samples of one or more
+// files in; counts, duplicates, conflicts and odd lengths out. Two texts are alike when
+// the tokenizer makes the same tokens of them, which is all that a model sees.
+import type { Sample } from "./dataset.ts";
+
+export interface Source {
+  file: string;
+  samples: readonly Sample[];
+}
+
+export interface Place {
+  file: string;
+  line: number;
+}
+
+export interface DataReport {
+  texts: number;
+  /** Texts of each label, most frequent first. */
+  labels: Record<string, number>;
+  /** Texts of the most frequent label, divided by those of the rarest. */
+  imbalance: number;
+  tokens: { median: number; p95: number; longest: number };
+  /** Texts beyond the first that are the same, byte by byte, under the same label; and those that only the tokenizer reads alike. */
+  duplicates: { exact: number; alike: number; groups: { text: string; label: string; places: Place[] }[] };
+  /** Texts that are alike but have different labels: no model can get all of them right. */
+  conflicts: { texts: number; groups: { text: string; labels: Record<string, Place[]> }[] };
+  /** Texts without a token, and with only one. */
+  empty: { text: string; place: Place }[];
+  single: number;
+  /** Texts with more tokens than the model keeps. */
+  long: { limit: number; texts: { tokens: number; place: Place }[] };
+  /** Validation texts that are alike to a training text. */
+  overlap: { texts: number; places: Place[] } | null;
+}
+
+interface Seen {
+  text: string;
+  label: string;
+  place: Place;
+}
+
+const SHOWN = 10;
+const SHOWN_CHARACTERS = 60;
+
+/** `tokens` says how the model would split a text; `limit` is how many tokens it keeps. */
+export function reportData(sources: readonly Source[], validation: readonly Source[] | null, tokens: (text: string) => string[], limit: number): DataReport {
+  const counts = new Map<string, number>();
+  const groups = new Map<string, Seen[]>();
+  const lengths: number[] = [];
+  const empty: DataReport["empty"] = [];
+  const long: DataReport["long"]["texts"] = [];
+  let single = 0;
+  for (const { file, samples } of sources) {
+    for (const { text, label, line } of samples) {
+      const list = tokens(text);
+      const place = { file, line };
+      counts.set(label, (counts.get(label) ?? 0) + 1);
+      lengths.push(list.length);
+      if (list.length === 0) empty.push({ text, place });
+      if (list.length === 1) single++;
+      if (list.length > limit) long.push({ tokens: list.length, place });
+      const key = keyOf(list);
+      const group = groups.get(key);
+      if (group) group.push({ text, label, place });
+      else groups.set(key, [{ text, label, place }]);
+    }
+  }
+  lengths.sort((a, b) => a - b);
+  const quantile = (share: number): number => lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))] ?? 0;
+  const labels = [...counts].sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1));
+  return {
+    texts: lengths.length,
+    labels: Object.fromEntries(labels),
+    imbalance: (labels[0]?.[1] ?? 0) / (labels.at(-1)?.[1] ?? 1),
+    tokens: { median: quantile(0.5), p95: quantile(0.95), longest: lengths.at(-1) ?? 0 },
+    duplicates: findDuplicates(groups.values()),
+    conflicts: findConflicts(groups.values()),
+    empty,
+    single,
+    long: { limit, texts: long },
+    overlap: validation && findOverlap(validation, groups, tokens),
+  };
+}
+
+/** Unambiguous, whatever characters the tokens hold. */
+function keyOf(tokens: readonly string[]): string {
+  return JSON.stringify(tokens);
+}
+
+function findDuplicates(groups: Iterable<Seen[]>): DataReport["duplicates"] {
+  const found: DataReport["duplicates"] = { exact: 0, alike: 0, groups: [] };
+  for (const group of groups) {
+    for (const [label, members] of byLabel(group)) {
+      if (members.length < 2) continue;
+      const distinct = new Set(members.map(({ text }) => text)).size;
+      found.exact += members.length - distinct;
+      found.alike += distinct - 1;
+      found.groups.push({ text: members[0]!.text, label, places: members.map(({ place }) => place) });
+    }
+  }
+  return found;
+}
+
+function findConflicts(groups: Iterable<Seen[]>): DataReport["conflicts"] {
+  const found: DataReport["conflicts"] = { texts: 0, groups: [] };
+  for (const group of groups) {
+    const labels = byLabel(group);
+    if (labels.size < 2) continue;
+    found.texts += group.length;
+    found.groups.push({ text: group[0]!.text, labels: Object.fromEntries([...labels].map(([label, members]) => [label, members.map(({ place }) => place)])) });
+  }
+  return found;
+}
+
+function byLabel(group: readonly Seen[]): Map<string, Seen[]> {
+  const labels = new Map<string, Seen[]>();
+  for (const seen of group) labels.set(seen.label, [...(labels.get(seen.label) ?? []), seen]);
+  return labels;
+}
+
+function findOverlap(validation: readonly Source[], groups: ReadonlyMap<string, unknown>, tokens: (text: string) => string[]): DataReport["overlap"] {
+  const places = validation.flatMap(({ file, samples }) =>
+    samples.filter(({ text }) => groups.has(keyOf(tokens(text)))).map(({ line }) => ({ file, line })));
+  return { texts: places.length, places };
+}
+
+// --- for people ------------------------------------------------------------------
+
+export function renderReport(report: DataReport): string {
+  const { texts, labels, imbalance, tokens, duplicates, conflicts, empty, single, long, overlap } = report;
+  const names = Object.keys(labels);
+  const width = Math.min(40, Math.max(5, ...names.map((name) => name.length)));
+  const lines = [`${texts} texts, ${names.length} labels`, "", `${"label".padEnd(width)}  texts    share`];
+  for (const [name, count] of Object.entries(labels)) lines.push(`${name.padEnd(width)} ${String(count).padStart(6)}  ${(100 * count / texts).toFixed(2).padStart(6)} %`);
+  lines.push("");
+  const say = (name: string, text: string): void => void lines.push(`${name.padEnd(12)}${text}`);
+  const list = (items: readonly string[]): void => {
+    for (const item of items.slice(0, SHOWN)) lines.push(`  ${item}`);
+    if (items.length > SHOWN) lines.push(`  and ${items.length - SHOWN} more (--json lists all)`);
+  };
+  say("balance", names.length > 1 ? `the most frequent label has ${Number(imbalance.toFixed(1))} times the texts of the rarest` : "there is only one label");
+  say("length", `median ${tokens.median} tokens, 95 % have at most ${tokens.p95}, the longest ${tokens.longest}`);
+  say("long", `${long.texts.length} with more than ${long.limit} tokens, of which the rest is cut off`);
+  list(long.texts.map(({ tokens: count, place }) => `${at([place])}: ${count} tokens`));
+  say("empty", `${empty.length} without any token, ${single} with only one`);
+  list(empty.map(({ text, place }) => `${at([place])}: ${shown(text)}`));
+  say("duplicates", `${duplicates.exact} the same as an earlier one, ${duplicates.alike} more that the model reads alike`);
+  list(duplicates.groups.map(({ text, label, places }) => `${shown(text)} ${label}: ${at(places)}`));
+  say("conflicts", `${conflicts.texts} texts that are alike but have different labels`);
+  list(conflicts.groups.map((group) => `${shown(group.text)} ${Object.entries(group.labels).map(([label, places]) => `${label}: ${at(places)}`).join("; ")}`));
+  if (overlap) {
+    say("overlap", `${overlap.texts} validation texts that the training data has too`);
+    list(overlap.places.map((place) => at([place])));
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** "a.tsv:3, 8, b.tsv:1" */
+function at(places: readonly Place[]): string {
+  let file = "";
+  const parts = places.slice(0, SHOWN).map((place) => {
+    const part = place.file === file ? String(place.line) : `${place.file}:${place.line}`;
+    file = place.file;
+    return part;
+  });
+  return parts.join(", ") + (places.length > SHOWN ? ", …" : "");
+}
+
+function shown(text: string): string {
+  const points = [...text];
+  const part = points.length > SHOWN_CHARACTERS ? `${points.slice(0, SHOWN_CHARACTERS - 1).join("")}…` : text;
+  // JSON leaves these as they are, and a terminal obeys some of them.
+  return JSON.stringify(part).replace(/[\u007f-\u009f\u2028\u2029]/g, "?");
+}
