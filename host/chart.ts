@@ -87,7 +87,8 @@ function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, first:
 
 /** Round numbers that enclose low ... high, in steps of 1, 2 or 5 times a power of ten; none above `ceiling`. */
 export function niceTicks(low: number, high: number, ceiling = Infinity): number[] {
-  const span = high > low ? high - low : Math.abs(high) || 1;
+  // A smaller span would vanish in the digits that ticks are rounded to.
+  const span = high - low > 1e-9 * Math.max(high, 1e-9) ? high - low : high > 1e-9 ? high : 1;
   const power = 10 ** Math.floor(Math.log10(span / 5));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => span / candidate <= 6)!;
   const ticks: number[] = [];

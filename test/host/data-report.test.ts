@@ -1,0 +1,136 @@
+// `edgelabel data` and what training makes of the same options: the report of small files
+// whose duplicates and conflicts are known, cleaning as serving does it, in Node and wasmtime.
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, test } from "vitest";
+import { Classifier } from "../../host/classifier.ts";
+import { renderReport, reportData } from "../../host/data-report.ts";
+import { parseDataset } from "../../host/dataset.ts";
+import { createTrainer, DEFAULT_RECIPE } from "../../host/recipe.ts";
+import { fetchWasmtime } from "../tools/fetch-wasmtime.mjs";
+
+const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-data-"));
+const at = (name: string): string => join(folder, name);
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function edgelabel(...args: string[]): { code: number | null; stdout: string; stderr: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8" });
+  return { code: status, stdout, stderr };
+}
+
+const A = [
+  "on\tLights on", "on\tlights, ON!", "on\tLights on", "off\tlights on", "off\tlights off", "off\t:-)", "on\tok", "off\ta b c d e f",
+  "off\tsee www.a.example", "off\tsee www.b.example",
+].join("\n");
+const B = "on\tlights on\non\t中文 ok\n";
+
+describe("the report", () => {
+  async function report(cleaning: ("urls")[] = []): Promise<ReturnType<typeof reportData>> {
+    const trainer = await createTrainer({ ...DEFAULT_RECIPE.tokenizer, cleaning });
+    const source = (file: string, content: string) => ({ file, samples: parseDataset(Buffer.from(content), file) });
+    return reportData([source("a.tsv", A), source("b.tsv", B)], [source("v.tsv", "on\tsee me\noff\tLIGHTS off\n")], (text) => trainer.tokens(text), 5);
+  }
+
+  test("counts labels, lengths, duplicates, conflicts and overlap, with their lines", async () => {
+    expect(await report()).toEqual({
+      texts: 12,
+      labels: { off: 6, on: 6 },
+      imbalance: 1,
+      tokens: { median: 2, p95: 6, longest: 6 },
+      duplicates: {
+        exact: 1, alike: 2,
+        groups: [{ text: "Lights on", label: "on", places: [{ file: "a.tsv", line: 1 }, { file: "a.tsv", line: 2 }, { file: "a.tsv", line: 3 }, { file: "b.tsv", line: 1 }] }],
+      },
+      conflicts: {
+        texts: 5,
+        groups: [{
+          text: "Lights on",
+          labels: {
+            on: [{ file: "a.tsv", line: 1 }, { file: "a.tsv", line: 2 }, { file: "a.tsv", line: 3 }, { file: "b.tsv", line: 1 }],
+            off: [{ file: "a.tsv", line: 4 }],
+          },
+        }],
+      },
+      empty: [{ text: ":-)", place: { file: "a.tsv", line: 6 } }],
+      single: 1,
+      long: { limit: 5, texts: [{ tokens: 6, place: { file: "a.tsv", line: 8 } }] },
+      overlap: { texts: 1, places: [{ file: "v.tsv", line: 2 }] },
+    });
+  });
+
+  test("compares texts as they are cleaned", async () => {
+    const { duplicates } = await report(["urls"]);
+    expect(duplicates.alike).toBe(3);
+    expect(duplicates.groups).toContainEqual({ text: "see www.a.example", label: "off", places: [{ file: "a.tsv", line: 9 }, { file: "a.tsv", line: 10 }] });
+  });
+
+  test("is a table that names lines, and leaves out only what JSON lists", async () => {
+    const table = renderReport(await report());
+    for (const line of [
+      "12 texts, 2 labels", "off        6   50.00 %", "a.tsv:6: \":-)\"", "a.tsv:8: 6 tokens", "\"Lights on\" on: a.tsv:1, 2, 3, b.tsv:1",
+      "\"Lights on\" on: a.tsv:1, 2, 3, b.tsv:1; off: a.tsv:4", "overlap     1 validation texts", "v.tsv:2",
+    ]) expect(table).toContain(line);
+    const samples = Array.from({ length: 24 }, (_, i) => ({ label: "a", text: `${i >> 1}\u009b${"x".repeat(80)}`, line: i + 1 }));
+    const long = renderReport(reportData([{ file: "x", samples }], null, (text) => [text], 9));
+    expect(long).toContain("and 2 more (--json lists all)");
+    expect(long).toContain("there is only one label");
+    expect(long).not.toMatch(/\u009b|x{60}/);
+    expect(long).not.toContain("overlap");
+  });
+});
+
+describe("the command", () => {
+  test("prints the table or one JSON object, and ends with 0 whatever it finds", () => {
+    writeFileSync(at("a.tsv"), A);
+    writeFileSync(at("v.tsv"), B);
+    const table = edgelabel("data", at("a.tsv"), "--maxlen", "5");
+    expect(table).toMatchObject({ code: 0, stderr: "" });
+    expect(table.stdout).toContain(`${at("a.tsv")}:1, 2, 3; off: ${at("a.tsv")}:4`);
+    const json = edgelabel("data", at("a.tsv"), "--valid", at("v.tsv"), "--clean", "urls", "--json");
+    expect(json.code).toBe(0);
+    expect(JSON.parse(json.stdout)).toMatchObject({ texts: 10, duplicates: { exact: 1, alike: 2 }, overlap: { texts: 1 }, long: { limit: 128 } });
+    expect(edgelabel("data", at("absent.tsv"))).toMatchObject({ code: 1, stdout: "" });
+    expect(edgelabel("data", at("a.tsv"), "--clean", "html").code).toBe(2);
+  });
+});
+
+describe("a model that cleans", () => {
+  const phrases = ["<p>Go to http://x.example/NUMBER</p>", "mail me at joe@x.example NUMBER", "Çafé sooooo ｇｏｏｄ NUMBER", "tüür ｶﾞ &amp; NUMBER"];
+  const lines = Array.from({ length: 40 }, (_, i) => `label${i % 4}\t${phrases[i % 4]!.replace("NUMBER", String(i * 7919))}`);
+  const texts = [...lines.map((line) => line.split("\t")[1]!), "Go to https://y.example/0 <b>", "tuur ガ & 99", "cafe soo good 1234567", "<a", "&#x1F600;", "Σ<b>Σ www.x.example"];
+
+  test("says so, reads alike what cleaning makes alike, and answers with the same bytes under wasmtime", async () => {
+    writeFileSync(at("web.tsv"), `${lines.join("\n")}\n`);
+    writeFileSync(at("texts.txt"), `${texts.join("\n")}\n`);
+    const trained = edgelabel("train", at("web.tsv"), "-o", at("web.wasm"), "--clean", "all", "--embedding", "16", "--units", "8", "--epochs", "8", "--chart", at("web.svg"), "--json");
+    expect(trained).toMatchObject({ code: 0, stderr: "" });
+    expect(readFileSync(at("web.svg"), "utf8")).toMatch(/^<svg [^]*<\/svg>\n$/);
+    const classifier = await Classifier.open(at("web.wasm"));
+    expect(classifier.info.tokenizer.cleaning).toEqual(["markup", "urls", "width", "accents", "numbers", "repeats"]);
+    const scores = (text: string) => classifier.classify(text, 4).scores;
+    expect(scores("<i>Go to</i> HTTPS://other.example?q=1")).toEqual(scores("go to www.x.example"));
+    expect(scores("ＣＡＦÉ sooo good 12345678")).toEqual(scores("cafe soo good 9999"));
+    expect(scores("tuur &amp; ｶﾞ")).toEqual(scores("tüür & ガ"));
+
+    const here = spawnSync(process.execPath, [main, "predict", at("web.wasm"), "--json"], { input: readFileSync(at("texts.txt")) });
+    const there = execFileSync(fetchWasmtime(), ["run", at("web.wasm"), "--json"], { input: readFileSync(at("texts.txt")) });
+    expect(here.stdout.toString().trim().split("\n")).toHaveLength(texts.length);
+    expect(there.equals(here.stdout)).toBe(true);
+  });
+
+  test("misused options are named", () => {
+    const train = (...args: string[]) => edgelabel("train", at("web.tsv"), "-o", at("x.wasm"), ...args);
+    expect(train("--clean", "urls,html")).toMatchObject({ code: 2, stderr: expect.stringContaining("it takes \"all\", or some of markup") });
+    expect(train("--augment", "delete=2")).toMatchObject({ code: 2 });
+    expect(train("--augment", "drop=0.1")).toMatchObject({ code: 2, stderr: expect.stringContaining("shares of delete, swap, typo and synonym") });
+    expect(train("--augment", "synonym=0.1")).toMatchObject({ code: 2, stderr: expect.stringContaining("needs a file of --synonyms") });
+    expect(train("--chart", "x.png")).toMatchObject({ code: 2, stderr: expect.stringContaining("must end in .svg") });
+    expect(train("--chart", at("absent/x.svg"))).toMatchObject({ code: 1, stderr: expect.stringContaining("cannot be written") });
+    writeFileSync(at("s.txt"), "good,very good\n");
+    expect(train("--synonyms", at("s.txt"))).toMatchObject({ code: 1, stderr: expect.stringContaining("line 1: \"very good\" is not one word") });
+  });
+});
