@@ -15,7 +15,7 @@ export interface Place {
 
 export interface DataReport {
   texts: number;
-  /** Texts of each label, most frequent first. */
+  /** Texts of each label. */
   labels: Record<string, number>;
   /** Texts of the most frequent label, divided by those of the rarest. */
   imbalance: number;
@@ -129,9 +129,11 @@ function findOverlap(validation: readonly Source[], groups: ReadonlyMap<string, 
 export function renderReport(report: DataReport): string {
   const { texts, labels, imbalance, tokens, duplicates, conflicts, empty, single, long, overlap } = report;
   const names = Object.keys(labels);
+  // An object puts labels that are numbers first.
+  const ranked = Object.entries(labels).sort(([, n], [, m]) => m - n);
   const width = Math.min(40, Math.max(5, ...names.map((name) => name.length)));
   const lines = [`${texts} texts, ${names.length} labels`, "", `${"label".padEnd(width)}  texts    share`];
-  for (const [name, count] of Object.entries(labels)) lines.push(`${name.padEnd(width)} ${String(count).padStart(6)}  ${(100 * count / texts).toFixed(2).padStart(6)} %`);
+  for (const [name, count] of ranked) lines.push(`${name.padEnd(width)} ${String(count).padStart(6)}  ${(100 * count / texts).toFixed(2).padStart(6)} %`);
   lines.push("");
   const say = (name: string, text: string): void => void lines.push(`${name.padEnd(12)}${text}`);
   const list = (items: readonly string[]): void => {

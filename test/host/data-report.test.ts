@@ -74,6 +74,8 @@ describe("the report", () => {
       "12 texts, 2 labels", "off        6   50.00 %", "a.tsv:6: \":-)\"", "a.tsv:8: 6 tokens", "\"Lights on\" on: a.tsv:1, 2, 3, b.tsv:1",
       "\"Lights on\" on: a.tsv:1, 2, 3, b.tsv:1; off: a.tsv:4", "overlap     1 validation texts", "v.tsv:2",
     ]) expect(table).toContain(line);
+    const stars = renderReport(reportData([{ file: "x", samples: ["1", "9", "9"].map((label, i) => ({ label, text: `t${i}`, line: i })) }], null, (text) => [text], 9));
+    expect(stars).toMatch(/^9 +2 .*\n1 +1 /m);
     const samples = Array.from({ length: 24 }, (_, i) => ({ label: "a", text: `${i >> 1}\u009b${"x".repeat(80)}`, line: i + 1 }));
     const long = renderReport(reportData([{ file: "x", samples }], null, (text) => [text], 9));
     expect(long).toContain("and 2 more (--json lists all)");
