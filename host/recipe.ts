@@ -66,6 +66,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   labelSmoothing: 0.1,
   wordDropout: 0.3,
   averageDecay: 0,
+  augment: { typo: 0.15 },
   balanced: false,
   addNgrams: true,
   epochs: 10,
@@ -95,6 +96,7 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   warmup: 0,
   labelSmoothing: 0,
   wordDropout: 0,
+  augment: {},
   addNgrams: false,
 };
 
