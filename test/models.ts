@@ -71,7 +71,7 @@ export interface MadeModel {
 export async function makeModel(spec: ModelSpec, weights: (index: number, length: number) => Float32Array): Promise<MadeModel> {
   const trainer = await Trainer.create("test model");
   trainer.setTokenizer({
-    lower: true, charLevel: false, splitScripts: false, padPost: false, truncatePost: false, sequenceLength: 8, filters: "", split: " ",
+    lower: true, charLevel: false, splitScripts: false, letterPairs: false, padPost: false, truncatePost: false, sequenceLength: 8, filters: "", split: " ",
     ngramBuckets: 0, ngramMin: 0, ngramMax: 0, ...spec.tokenizer,
   });
   trainer.setIdentity(spec.name ?? "", spec.version ?? "");

@@ -181,7 +181,7 @@ function adapt(recipe: RecipeOptions, { name, modelVersion, output }: TrainOptio
 function settingOption(flag: string, parser: Parser, path: string, help: string): Option {
   const [holder, field] = place(DEFAULT_RECIPE, path);
   const preset = holder[field];
-  const shown = parser === "switch" ? (preset ? "on" : "off") : path === "tokenizer.filters" ? "Keras'" : typeof preset === "string" ? JSON.stringify(preset) : String(preset ?? "none");
+  const shown = path === "augment" ? "typo=0.15" : parser === "switch" ? (preset ? "on" : "off") : path === "tokenizer.filters" ? "Keras'" : typeof preset === "string" ? JSON.stringify(preset) : String(preset ?? "none");
   const option = new Option(flag, `${help} (default: ${shown})`);
   if (typeof parser === "function") return option.argParser(parser);
   return parser === "switch" ? option : option.choices(parser);
