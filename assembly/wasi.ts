@@ -34,6 +34,8 @@ const STDERR: u32 = 2;
 const ERRNO_AGAIN: u32 = 6;
 const ERRNO_INTR: u32 = 27;
 const ERRNO_PIPE: u32 = 64;
+/** What wasmtime says of a closed pipe. A full disk is NOSPC, and stays an error. */
+const ERRNO_IO: u32 = 29;
 const INPUT_BYTES: u32 = 65536;
 
 /** iovec { buf, len } and the count that the call returns. */
@@ -150,8 +152,11 @@ function writeBytes(fd: u32, bytes: usize, length: u32): void {
     store<u32>(IOVEC, length, 4);
     const errno = fd_write(fd, IOVEC, 1, IOVEC + 8);
     if (errno == ERRNO_INTR || errno == ERRNO_AGAIN) continue;
-    if (errno == ERRNO_PIPE) proc_exit(0); // the reader has seen enough
-    if (errno != 0) proc_exit(1);
+    if (errno == ERRNO_PIPE || errno == ERRNO_IO) proc_exit(0); // the reader has seen enough
+    if (errno != 0) {
+      if (fd != STDERR) write(STDERR, "edgelabel: cannot write standard output\n");
+      proc_exit(1);
+    }
     bytes += load<u32>(IOVEC, 8);
     length -= load<u32>(IOVEC, 8);
   }
