@@ -1,0 +1,62 @@
+// The rules that keep the project's rooms apart, read off the sources.
+import { readFileSync, readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+
+const root = new URL("../", import.meta.url);
+
+function sources(folder: string): { path: string; code: string }[] {
+  return readdirSync(fileURLToPath(new URL(folder, root)), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts") && !name.endsWith(".d.ts"))
+    .map((name) => {
+      const path = `${folder}/${name}`;
+      // Comments may speak of anything.
+      return { path, code: readFileSync(new URL(path, root), "utf8").replaceAll(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm, "") };
+    })
+    .sort((a, b) => a.path.localeCompare(b.path));
+}
+
+const host = sources("host");
+const assembly = sources("assembly").filter(({ path }) => path !== "assembly/testing.ts");
+const readme = readFileSync(new URL("README.md", root), "utf8");
+
+describe("the host has no mathematics", () => {
+  test.each(host)("$path", ({ path, code }) => {
+    expect(code.match(/Math\.(exp|log|tanh|sqrt|pow|sin|cos|hypot)\b|softmax\(|argmax\(/g) ?? []).toEqual([]);
+    if (path !== "host/trainer.ts" && !path.startsWith("host/keras/")) expect(code.match(/\b(Float32Array|Float64Array|Int8Array|Int16Array)\b/g) ?? []).toEqual([]);
+    if (path !== "host/engine.ts" && path !== "host/trainer.ts") expect(code.match(/\bWebAssembly\.|memory\.buffer/g) ?? []).toEqual([]);
+  });
+});
+
+describe("the engine has no I/O and no heap", () => {
+  test.each(assembly)("$path", ({ path, code }) => {
+    expect(code.match(/\bnew [A-Z]\w*|\bthrow\b|\bMap<|\bSet<|\bArray<(?!u)|\bconsole\b|\bDate\b|\bMath\.|\bMathf\./g) ?? []).toEqual([]);
+    if (path !== "assembly/wasi.ts") expect(code).not.toContain("@external");
+    if (path !== "assembly/arena.ts") expect(code).not.toContain("memory.grow");
+    // Text that goes out is made in two places, and cleaning knows some markup; elsewhere there are only numbers.
+    if (!["assembly/wasi.ts", "assembly/render.ts", "assembly/clean.ts"].includes(path)) {
+      const literals = code.replaceAll(/(import|export)[^;]*? from "[^"]*";/g, "").replaceAll(/offsetof<\w+>\("\w+"\)/g, "").match(/"[^"\n]*"|`[^`]*`/g) ?? [];
+      expect(literals).toEqual([]);
+    }
+  });
+});
+
+test("what both sides know stands in assembly/abi.ts only", () => {
+  const imports = host.flatMap(({ path, code }) => [...code.matchAll(/from "([^"]*assembly\/[^"]*)"/g)].map(([, from]) => ({ path, from: from!.replace(/^(\.\.\/)+/, "") })));
+  expect(imports.filter(({ from }) => from !== "assembly/abi.ts")).toEqual([]);
+  expect(imports.length).toBeGreaterThan(3);
+});
+
+describe("the README's file map", () => {
+  test("names only what exists", () => {
+    const named = [...readme.matchAll(/`((?:assembly|host)\/[\w./-]+)`/g)].map(([, path]) => path!);
+    for (const path of named) expect(() => readdirSync(fileURLToPath(new URL(path.includes(".") ? "./" : path, root)))).not.toThrow();
+    for (const path of named.filter((name) => name.includes("."))) expect(readFileSync(new URL(path, root), "utf8").length).toBeGreaterThan(0);
+  });
+
+  test("leaves out no stage of the engine", () => {
+    const plumbing = ["abi", "arena", "engine", "index", "train/index", "train/growable", "train/random", "testing"].map((name) => `assembly/${name}.ts`);
+    const missing = assembly.map(({ path }) => path).filter((path) => !plumbing.includes(path) && !readme.includes(`\`${path}\``));
+    expect(missing).toEqual([]);
+  });
+});
