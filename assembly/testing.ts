@@ -4,11 +4,11 @@
 // can leave a module.
 import { expF32x4, sigmoidF32x4, tanhF32x4 } from "./activation";
 import { allocate } from "./arena";
-import { loadedModel as engineModel, loadedPlan } from "./engine";
+import { loadedModel as engineModel, loadedPlan, textPtr } from "./engine";
 import { toQ14 } from "./lstm";
 import { Header, Layer } from "./model";
 import { planLayer } from "./prepare";
-import { Sequence, sequencePrepare } from "./sequence";
+import { Sequence, leadingPads, sequencePrepare, sequenceRead, stepCount, tokenRowCount, tokenRows } from "./sequence";
 import { createAugmentation } from "./train/augment";
 import { Settings } from "./train/run";
 
@@ -70,6 +70,44 @@ export function loadedAugmentation(): usize {
   const sequence = changetype<Sequence>(allocate(offsetof<Sequence>()));
   if (!changetype<usize>(sequence) || sequencePrepare(sequence, engineModel()) != 0) return 0;
   return changetype<usize>(createAugmentation(engineModel(), sequence));
+}
+
+let reading: Sequence = changetype<Sequence>(0);
+
+/** Claims a second reader for the loaded model. Returns a status. */
+export function prepareReading(): i32 {
+  reading = changetype<Sequence>(allocate(offsetof<Sequence>()));
+  return sequencePrepare(reading, engineModel());
+}
+
+/** Reads `length` bytes at textPtr() as the loaded model does; returns the tokens kept. */
+export function readText(length: u32): u32 {
+  sequenceRead(reading, engineModel(), textPtr(), length);
+  return reading.tokens;
+}
+
+export function readTotal(): u32 {
+  return reading.total;
+}
+
+export function readUnknown(): u32 {
+  return reading.unknown;
+}
+
+export function readRowCount(token: u32): u32 {
+  return tokenRowCount(reading, token);
+}
+
+export function readRow(token: u32, index: u32): u32 {
+  return load<u32>(tokenRows(reading, token) + (<usize>index << 2));
+}
+
+export function readPads(): u32 {
+  return leadingPads(reading, engineModel());
+}
+
+export function readSteps(): u32 {
+  return stepCount(reading, engineModel());
 }
 
 /** Makes the loaded model compute every input projection anew. */

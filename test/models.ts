@@ -5,6 +5,7 @@ import { DEFAULT_RECIPE, prepareTraining, runEpochs, type RecipeOptions } from "
 import type { Sample } from "../host/dataset.ts";
 import { type ModelForm, Trainer, type TokenizerOptions } from "../host/trainer.ts";
 import type { LayerRecord } from "./keras-weights.ts";
+import type { Exports } from "./wasm.ts";
 
 /** A small, seeded generator of numbers (mulberry32): the same sequence on every machine. */
 export class Seeded {
@@ -129,4 +130,27 @@ export async function trainTiny(changes: Partial<RecipeOptions> = {}): Promise<T
   trainer.start(options);
   runEpochs(trainer, options.epochs, false, {});
   return trainer;
+}
+
+// --- files in an instance of testing.wasm -------------------------------------------
+
+/** Loads a file; returns the status. */
+export function loadFile(wasm: Exports, file: Uint8Array): number {
+  const address: number = wasm["reserveModel"](file.length);
+  new Uint8Array(wasm.memory.buffer).set(file, address);
+  return wasm["loadModel"](file.length);
+}
+
+/** Writes a text where the engine reads it; returns its length in bytes. */
+export function putText(wasm: Exports, text: string | Uint8Array): number {
+  const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
+  new Uint8Array(wasm.memory.buffer).set(bytes, wasm["textPtr"]());
+  return bytes.length;
+}
+
+/** Scores of a text in class order. */
+export function scoresOf(wasm: Exports, text: string | Uint8Array): Float32Array {
+  const status: number = wasm["classify"](putText(wasm, text));
+  if (status !== abi.OK) throw new Error(`classify returned ${status}`);
+  return new Float32Array(wasm.memory.buffer, wasm["scoresPtr"](), wasm["labelCount"]()).slice();
 }
