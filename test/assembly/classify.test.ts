@@ -177,6 +177,21 @@ function readRows(wasm: Exports, text: string): number[][] {
   return Array.from({ length: count }, (_, t) => Array.from({ length: wasm["readRowCount"](t) }, (_, r) => wasm["readRow"](t, r) as number));
 }
 
+test("a letter of a script without spaces brings the row of its pair, in full", async () => {
+  const random = new Seeded(26);
+  const letters = ["\u5f00", "\u706f"];
+  const model = await makeModel({
+    words: letters, labels: labels(3), layers: [embedding(5, MASK), lstm(6, BOTH), dense(3, ACTIVATION_SOFTMAX)],
+    tokenizer: { splitScripts: true, letterPairs: true, ngramBuckets: 16, ngramMin: 3, ngramMax: 5 },
+  }, (_, length) => random.floats(length, 1));
+  const hash = Buffer.from(letters.join("")).reduce((sum, byte) => Math.imul(sum ^ byte, 0x01000193) >>> 0, 0x811c9dc5);
+  const steps = [[1], [2, abi.CONTEXT_ROW + 1 + letters.length + (hash % 16)]];
+  for (const form of FORMS) {
+    const expected = network(model.layers, model.tensors, steps, form);
+    scoresOf(open(model.write(form)), letters.join("")).forEach((score, k) => expect(Math.abs(score - expected[k]!)).toBeLessThan(TOLERANCE[form]));
+  }
+});
+
 test("a vocabulary beyond the table's budget is projected anew, with the twin's scores", async () => {
   // 33 groups of 64 bytes in two directions for each row: the budget holds 7,943 of them.
   const many = Array.from({ length: 8000 }, (_, i) => `v${i}`);

@@ -8,7 +8,7 @@ import { f32, loadWasm, put } from "../wasm.ts";
 
 const UNITS = [1, 2, 3, 4, 5, 7, 8, 9, 31, 33, 64];
 const INPUTS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65];
-const SIZES = UNITS.flatMap((units) => INPUTS.map((inputs) => ({ units, inputs })));
+const SIZES = [...UNITS.flatMap((units) => INPUTS.map((inputs) => ({ units, inputs }))), ...[127, 129, 1023, 1024].map((inputs) => ({ units: 9, inputs }))];
 /** A position of the packed order -> gate and unit, from the picture in lstm.ts. */
 const unpacked = (p: number): { gate: number; unit: number } => ({ gate: (p >> 2) & 3, unit: 4 * (p >> 4) + (p & 3) });
 const groupsOf = (units: number): number => Math.ceil(units / 4);
@@ -130,7 +130,7 @@ describe("projectF32", () => {
       });
     }
     console.log(`projectF32: worst error ${most.toExponential(3)}`);
-    expect(most).toBeLessThan(5e-6);
+    expect(most).toBeLessThan(5e-5);
   });
 
   test("NaN in an input stays NaN, and the state that follows is a number all the same", () => {
