@@ -18,7 +18,8 @@ export const MAX_SEQUENCE = 4096;
 export const MAX_ROWS = 1048576;
 /** Largest embedding width, number of units and Dense width. */
 export const MAX_WIDTH = 1024;
-export const MAX_LABELS = 4096;
+/** As many as the last Dense layer can have units. */
+export const MAX_LABELS = 1024;
 /** Longest label and longest vocabulary word, in bytes of UTF-8. */
 export const MAX_LABEL_BYTES = 256;
 export const MAX_WORD_BYTES = 4096;

@@ -3,12 +3,13 @@
 // the module changes but the least memory it starts with. Knows the WebAssembly binary
 // format (sections, LEB128); knows nothing of what is in a model.
 import { readFile } from "node:fs/promises";
+import { FORMAT_MAGIC } from "../assembly/abi.ts";
 import { artefactPath } from "./artefact.ts";
 import { Engine } from "./engine.ts";
 import { UserError } from "./errors.ts";
 
 const WASM_MAGIC = [0x00, 0x61, 0x73, 0x6d];
-const MODEL_MAGIC = [0x45, 0x4c, 0x42, 0x4d];
+const MODEL_MAGIC = [0, 8, 16, 24].map((shift) => (FORMAT_MAGIC >>> shift) & 0xff);
 const PREAMBLE_BYTES = 8;
 const PAGE_BYTES = 65536;
 const SECTION_MEMORY = 5;

@@ -14,7 +14,7 @@ const REASONS: Record<number, readonly [code: string, reason: string]> = {
   [abi.ERR_BAD_HEADER]: ["bad_header", "a header field is outside its range"],
   [abi.ERR_BAD_TOKENIZER]: ["bad_tokenizer", "its tokenizer settings are not legal"],
   [abi.ERR_BAD_VOCABULARY]: ["bad_vocabulary", "its vocabulary is not legal (empty, double, too long or too many words)"],
-  [abi.ERR_BAD_LABELS]: ["bad_labels", "its labels are not legal (fewer than 2, empty, double, longer than 256 bytes, or with control characters)"],
+  [abi.ERR_BAD_LABELS]: ["bad_labels", `its labels are not legal (fewer than 2, more than ${abi.MAX_LABELS}, empty, double, longer than ${abi.MAX_LABEL_BYTES} bytes, or with control characters)`],
   [abi.ERR_BAD_LAYERS]: ["bad_layers", "its layers do not form a chain from Embedding over LSTM to Dense, or do not fit the labels or vocabulary"],
   [abi.ERR_BAD_SCALE]: ["bad_scale", "a quantization scale is not a positive number"],
   [abi.ERR_BAD_WEIGHT]: ["bad_weight", "a weight is not a finite number in its range"],

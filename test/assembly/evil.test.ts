@@ -182,11 +182,11 @@ const cases: Record<string, Case[]> = {
   ] }],
   "nameBytes or versionBytes above 4096": [{ harms: [...header("nameBytes", 4097, 0xffffffff), ...header("versionBytes", 4097), (file) => withParts(file, { name: text("n".repeat(4097)) })] }],
   "wordCount or wordBytes outside its range": [{ harms: [...header("wordCount", 1048576, 0xffffffff), ...header("wordBytes", 0x80000000, 0xffffffff)] }],
-  "labelCount or labelBytes outside its range": [{ harms: [...header("labelCount", 0, 1, 4097, 0xffffffff), ...header("labelBytes", 1048577)] }],
+  "labelCount or labelBytes outside its range": [{ harms: [...header("labelCount", 0, 1, 1025, 0xffffffff), ...header("labelBytes", 262145)] }],
   "layerCount outside its range": [{ harms: header("layerCount", 0, 2, 17, 0xffffffff) }],
   "the parts do not add up to the file": [{
     harms: [
-      ...header("filterBytes", 1, 4096), ...header("wordCount", 1000, 1048575), ...header("wordBytes", 0x7fffffff, 17), ...header("labelBytes", 17, 1048576),
+      ...header("filterBytes", 1, 4096), ...header("wordCount", 1000, 1048575), ...header("wordBytes", 0x7fffffff, 17), ...header("labelBytes", 17, 262144),
       ...header("layerCount", 4, 16), ...header("weightBytes", 0, 95, 0x7fffffff), ...header("trainingBytes", 16, 0x7ffffff0),
       (file) => { const longer = Uint8Array.of(...file, ...new Uint8Array(16)); setHeader(longer, "fileBytes", longer.length); return longer; },
     ],

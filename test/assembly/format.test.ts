@@ -76,12 +76,13 @@ test("the defect table names statuses of abi.ts, and all that concern files", ()
 test("the page's numbers are abi.ts's", () => {
   for (const [text, value] of [
     ["1 ... 4096, T", abi.MAX_SEQUENCE], ["0 ... 1048575", abi.MAX_ROWS - 1], ["1 ... 1024. Embedding", abi.MAX_WIDTH],
-    ["at most 2097152", 2 * abi.MAX_ROWS], ["3 ... 16", abi.MAX_LAYERS], ["2 ... 4096, K", abi.MAX_LABELS], ["1 ... 8; 0", abi.MAX_NGRAM],
-    ["at most 64 of them", abi.MAX_NGRAMS_PER_WORD], ["at most 1048576", abi.MAX_LABELS * abi.MAX_LABEL_BYTES], ["Words are 1 ... 4096", abi.MAX_WORD_BYTES],
+    ["at most 2097152", 2 * abi.MAX_ROWS], ["3 ... 16", abi.MAX_LAYERS], ["2 ... 1024, K", abi.MAX_LABELS], ["1 ... 8; 0", abi.MAX_NGRAM],
+    ["at most 64 of them", abi.MAX_NGRAMS_PER_WORD], ["at most 262144", abi.MAX_LABELS * abi.MAX_LABEL_BYTES], ["Words are 1 ... 4096", abi.MAX_WORD_BYTES],
   ] as const) {
     expect(page).toContain(text);
     expect(text).toContain(String(value));
   }
+  expect(abi.MAX_LABELS).toBe(abi.MAX_WIDTH); // a label more than a Dense layer has units could not be scored
   const codes: Record<string, number> = {
     FORM_F32: 1, FORM_INT8: 2, FORM_INT8_WEIGHTS: 3, FORMAT_VERSION: 1, TOKENIZER_LOWER: 1, TOKENIZER_CHAR_LEVEL: 2, TOKENIZER_SPLIT_SCRIPTS: 4,
     TOKENIZER_PAD_POST: 8, TOKENIZER_TRUNCATE_POST: 16, TOKENIZER_LETTER_PAIRS: 32, CLEAN_MARKUP: 1, CLEAN_URLS: 2, CLEAN_NUMBERS: 4, CLEAN_REPEATS: 8, CLEAN_WIDTH: 16,
