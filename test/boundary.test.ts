@@ -2,6 +2,7 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import * as abi from "../assembly/abi.ts";
 
 const root = new URL("../", import.meta.url);
 
@@ -45,6 +46,13 @@ test("what both sides know stands in assembly/abi.ts only", () => {
   const imports = host.flatMap(({ path, code }) => [...code.matchAll(/from "([^"]*assembly\/[^"]*)"/g)].map(([, from]) => ({ path, from: from!.replace(/^(\.\.\/)+/, "") })));
   expect(imports.filter(({ from }) => from !== "assembly/abi.ts")).toEqual([]);
   expect(imports.length).toBeGreaterThan(3);
+  const known = Object.keys(abi);
+  const declared = [...host, ...assembly].filter(({ path }) => path !== "assembly/abi.ts")
+    .flatMap(({ path, code }) => [...code.matchAll(/\b(?:const|let) ([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b/g)].map(([, name]) => `${path}: ${name}`));
+  expect(declared.length).toBeGreaterThan(20);
+  expect(declared.filter((line) => known.includes(line.split(": ")[1]!))).toEqual([]);
+  // The magic and the version as numbers anywhere else would be a second source.
+  expect([...host, ...assembly].filter(({ path, code }) => path !== "assembly/abi.ts" && /0x4d424c45|0x45, ?0x4c/i.test(code)).map(({ path }) => path)).toEqual([]);
 });
 
 describe("the README's file map", () => {

@@ -1,15 +1,14 @@
 // Text -> scores, whole: every kind of chain against the plain twin in f64, in all three
 // forms; what prepare.ts keeps (input tables, states behind padding) gives the same bits as
 // doing it anew; overflow, sequences without a step. Then Keras' own answers.
-import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
-import { importKeras } from "../../host/keras/import.ts";
 import type { ModelForm } from "../../host/trainer.ts";
+import { GOLDEN_MODELS, compareGolden, importGolden, openFile, type GoldenCase } from "../golden.ts";
 import { setHeader, repair } from "../model-file.ts";
 import { Seeded, dense, dropout, embedding, loadFile, lstm, makeModel, pool, putText, scoresOf, type LayerShape, type MadeModel } from "../models.ts";
 import { network, pad, type Arithmetic } from "../reference.ts";
-import { describeShared, readSharedJsonLines, sharedPath } from "../shared.ts";
+import { describeShared, readSharedJsonLines } from "../shared.ts";
 import { loadWasm, type Exports } from "../wasm.ts";
 
 const { LAYER_BIDIRECTIONAL: BOTH, LAYER_MASK_ZERO: MASK, LAYER_POOL_MAX: MAX, LAYER_POOL_MEAN: MEAN, LAYER_SEQUENCES: SEQUENCES } = abi;
@@ -245,35 +244,14 @@ test("of equal scores the first label wins", async () => {
 /** Largest difference from Keras' float32 scores that is still its rounding and ours. */
 const KERAS_TOLERANCE = 1e-5;
 
-interface GoldenCase {
-  text: string;
-  ids: number[];
-  scores: number[];
-}
-
 describeShared("the goldens of Keras", () => {
-  describe.each(["model-seed", "model-snips", "model-massive-zh-char", "model-snips-masked-bidirectional"])("%s", (name) => {
-    test.each(["model.keras", "model.h5"])("%s: ids and scores of every case", async (file) => {
-      const text = (part: string): { path: string; content: string } => ({ path: part, content: readFileSync(sharedPath("golden", name, part), "utf8") });
-      const { elb } = await importKeras({
-        model: { path: file, content: new Uint8Array(readFileSync(sharedPath("golden", name, file))) }, tokenizer: text("tokenizer.json"), labels: text("labels.json"),
-        name, version: "1", padding: "pre", truncating: "pre",
-      });
-      const wasm = open(elb);
-      expect(wasm["prepareReading"]()).toBe(abi.OK);
-      const golden = readSharedJsonLines<GoldenCase>("golden", name, "cases.jsonl");
-      expect(golden.length).toBeGreaterThan(100);
-      let most = 0;
-      for (const { text: input, ids, scores } of golden) {
-        const found = scoresOf(wasm, input);
-        const expected = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
-        expect(found.length).toBe(expected.length);
-        found.forEach((score, k) => { most = Math.max(most, Math.abs(score - expected[k]!)); });
-        const count: number = wasm["readText"](putText(wasm, input));
-        const kept = Array.from({ length: count }, (_, t) => wasm["readRow"](t, 0) as number);
-        expect(pad(kept, ids.length).flat()).toEqual(ids);
-      }
-      console.log(`${name}/${file}: ${golden.length} cases, worst difference from Keras ${most.toExponential(3)}`);
+  describe.each(GOLDEN_MODELS)("%s", (name) => {
+    test.each(["model.keras", "model.h5"] as const)("%s: ids and scores of every case", async (file) => {
+      const cases = readSharedJsonLines<GoldenCase>("golden", name, "cases.jsonl");
+      expect(cases.length).toBeGreaterThan(100);
+      const { worst: most, wrongIds } = compareGolden(openFile(await importGolden(name, file)), cases);
+      console.log(`${name}/${file}: ${cases.length} cases, worst difference from Keras ${most.toExponential(3)}`);
+      expect(wrongIds).toEqual([]);
       expect(most).toBeLessThan(KERAS_TOLERANCE);
     });
   });

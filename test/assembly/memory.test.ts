@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, test } from "vitest";
-import { OK, TEXT_CAPACITY } from "../../assembly/abi.ts";
+import { ERR_TEXT_TOO_LONG, OK, TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { Seeded, samples, trainTiny } from "../models.ts";
 import { type Exports, loadWasm } from "../wasm.ts";
 
@@ -13,8 +13,8 @@ const engineFile = new URL("../../build/engine.wasm", import.meta.url);
 let elb: Uint8Array;
 beforeAll(async () => { elb = (await trainTiny()).write("int8"); });
 
-function load(bytes: Uint8Array): { wasm: Exports; address: number } {
-  const wasm = loadWasm("engine");
+function load(bytes: Uint8Array, name: "engine" | "testing" = "engine"): { wasm: Exports; address: number } {
+  const wasm = loadWasm(name);
   const address = wasm["reserveModel"](bytes.length) as number;
   new Uint8Array(wasm.memory.buffer, address, bytes.length).set(bytes);
   expect(wasm["loadModel"](bytes.length)).toBe(OK);
@@ -38,17 +38,37 @@ test("100,000 classifications leave memory as large, and the model as it was", (
   expect({ bytes: wasm.memory.buffer.byteLength, digest: digest() }).toEqual(before);
 });
 
-test("a text fills its buffer to the last byte and touches nothing behind it", () => {
-  const { wasm } = load(elb);
+test("a text fills its buffer to the last byte; nothing is written beside the engine's own blocks", () => {
+  const { wasm, address } = load(elb, "testing");
+  expect(wasm["prepareLine"]()).toBe(1);
+  wasm.memory.grow(1);
   const at = wasm["textPtr"]() as number;
-  new Uint8Array(wasm.memory.buffer, at, TEXT_CAPACITY).fill(0x61);
-  const behind = new Uint8Array(wasm.memory.buffer, at + TEXT_CAPACITY, 16).slice();
-  const bytes = wasm.memory.buffer.byteLength;
-  expect(wasm["classify"](TEXT_CAPACITY)).toBe(OK);
-  expect(new Uint8Array(wasm.memory.buffer, at, TEXT_CAPACITY).every((byte) => byte === 0x61)).toBe(true);
-  expect(wasm.memory.buffer.byteLength).toBe(bytes);
-  expect(new Uint8Array(wasm.memory.buffer, at + TEXT_CAPACITY, 16).length).toBe(behind.length);
-  expect(wasm["classify"](TEXT_CAPACITY + 1)).not.toBe(OK);
+  const scoresAt = wasm["scoresPtr"]() as number;
+  const lineAt = wasm["linePtr"]() as number;
+  // | static data | model | plan ... | text | scores | line | order | free
+  expect([address < at, scoresAt === at + TEXT_CAPACITY, lineAt > scoresAt]).toEqual([true, true, true]);
+  const behindScores = scoresAt + 16 * Math.ceil(wasm["labelCount"]() / 4);
+  const free = wasm["arenaTop"]() as number;
+  const memory = new Uint8Array(wasm.memory.buffer);
+  expect(free).toBeLessThan(memory.length);
+  const guarded = [[0, address], [address, address + elb.length], [behindScores, lineAt], [free, memory.length]] as const;
+  memory.fill(0xa5, free);
+  const before = guarded.map(([from, to]) => memory.slice(from, to));
+  const random = new Seeded(5);
+  const texts = [
+    new Uint8Array(TEXT_CAPACITY).fill(0x61), new Uint8Array(TEXT_CAPACITY).fill(0xff), new Uint8Array(TEXT_CAPACITY).fill(0x20),
+    Buffer.alloc(TEXT_CAPACITY, "\u4e2d\u{1f600}a "), Uint8Array.from({ length: TEXT_CAPACITY }, () => random.below(256)), new Uint8Array(0),
+  ];
+  for (const text of texts) {
+    memory.set(text, at);
+    expect(wasm["classify"](text.length)).toBe(OK);
+    for (const json of [false, true]) expect(wasm["renderLine"](json, 0)).toBeGreaterThan(0);
+    expect(wasm["renderCard"]()).toBeGreaterThan(0);
+    expect(Buffer.compare(memory.subarray(at, at + text.length), text)).toBe(0);
+    guarded.forEach(([from, to], i) => expect(`${i}: ${Buffer.compare(memory.subarray(from, to), before[i]!)}`).toBe(`${i}: 0`));
+  }
+  expect(wasm.memory.buffer.byteLength).toBe(memory.length);
+  expect(wasm["classify"](TEXT_CAPACITY + 1)).toBe(ERR_TEXT_TOO_LONG);
 });
 
 test("a second model takes the place of the first", async () => {
