@@ -118,7 +118,7 @@ const TEXTS: readonly [label: string, words: string][] = [
   ["weather", "will it rain today|how warm is it outside|is it sunny in paris|weather for tomorrow|do i need an umbrella|how cold will it get"],
 ];
 
-export const samples: readonly Sample[] = TEXTS.flatMap(([label, texts]) => texts.split("|").map((text) => ({ label, text })));
+export const samples: readonly Sample[] = TEXTS.flatMap(([label, texts]) => texts.split("|").map((text) => ({ label, text }))).map((sample, i) => ({ ...sample, line: i + 1 }));
 
 /** A tiny model trained on a few dozen texts, in all forms: seconds. */
 export async function trainTiny(changes: Partial<RecipeOptions> = {}): Promise<Trainer> {
