@@ -9,7 +9,9 @@ import { toQ14 } from "./lstm";
 import { Header, Layer } from "./model";
 import { planLayer } from "./prepare";
 import { Sequence, leadingPads, sequencePrepare, sequenceRead, stepCount, tokenRowCount, tokenRows } from "./sequence";
-import { createAugmentation } from "./train/augment";
+import { Augmentation, createAugmentation } from "./train/augment";
+import { draft, samples } from "./train/builder";
+import { fillBatch } from "./train/dataset";
 import { Settings } from "./train/run";
 
 export { activate, softmax } from "./activation";
@@ -26,6 +28,9 @@ export { tokenizerNext, tokenizerPrepare, tokenizerStart } from "./tokenizer";
 export { addSynonym, augmentTokens, augmentWord } from "./train/augment";
 export { backward } from "./train/backward";
 export { networkBatch, planBuild } from "./train/batch";
+export {
+  addLabel, addLayer, addSample, addWord, beginModel, buildNetwork, describeModel, inputPtr, setFilters, setSplit, setTokenizer, setUnknownId,
+} from "./train/builder";
 export { fitBegin, fitFinish, fitText } from "./train/fit";
 export { denseBias, dropoutMaskRow, forward, outputRows, realSteps, sequenceRow } from "./train/forward";
 export * from "./train/initialize";
@@ -108,6 +113,11 @@ export function readPads(): u32 {
 
 export function readSteps(): u32 {
   return stepCount(reading, engineModel());
+}
+
+/** Fills the network's batch from the builder's samples order[0 ... count - 1]. Returns the steps. */
+export function fillSamples(order: usize, count: u32, wordDropout: f32, addsNgrams: bool): u32 {
+  return fillBatch(samples, draft, order, count, wordDropout, addsNgrams, changetype<Augmentation>(0));
 }
 
 /** Makes the loaded model compute every input projection anew. */
