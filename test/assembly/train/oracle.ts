@@ -1,5 +1,5 @@
-// The readable oracle of training: plain f64 twins of the network's forward pass, the losses
-// and the random stream, written from the formulas and not from the engine. Gradients are
+// The readable oracle of training: plain f64 twins of the network's forward pass, the losses,
+// the n-grams and the random stream, written from the formulas and not from the engine. Gradients are
 // central differences of these. Sizes: B samples, T steps, E embedding width, H units.
 import {
   ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CONTEXT_ROW, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT,
@@ -48,6 +48,20 @@ export function dropoutMask(random: RandomState, rate: number, length: number): 
   const threshold = Math.floor(Math.fround(rate) * 2 ** 32);
   const kept = Math.fround(1 / Math.fround(1 - Math.fround(rate)));
   return Float32Array.from({ length }, (_, i) => (randomBits(streams[i % 4]!) < threshold ? 0 : kept));
+}
+
+// --- n-grams -----------------------------------------------------------------------
+
+export function fnv1a(text: string): number {
+  return new TextEncoder().encode(text).reduce((hash, byte) => Math.imul(hash ^ byte, 0x01000193) >>> 0, 0x811c9dc5);
+}
+
+/** Rows of "<word>" cut into all runs of min ... max code points, by their beginning. */
+export function ngramRows(word: string, min: number, max: number, buckets: number, firstRow: number): number[] {
+  const points = [...`<${word}>`];
+  const lengths = Array.from({ length: max - min + 1 }, (_, i) => min + i);
+  return points.flatMap((_, start) =>
+    lengths.filter((length) => start + length <= points.length).map((length) => firstRow + (fnv1a(points.slice(start, start + length).join("")) % buckets)));
 }
 
 // --- forward pass ------------------------------------------------------------------

@@ -5,8 +5,9 @@ import * as abi from "../../../assembly/abi.ts";
 import type { Sample } from "../../../host/dataset.ts";
 import { addSamples, DEFAULT_RECIPE, prepareTraining, runEpochs, type EpochReport, type RecipeOptions } from "../../../host/recipe.ts";
 import { Trainer } from "../../../host/trainer.ts";
-import { headerValue, partAt, repair, settingsFields, withParts, write } from "../../model-file.ts";
+import { headerValue, partAt, read, repair, settingsFields, withParts, write } from "../../model-file.ts";
 import { samples } from "../../models.ts";
+import { ngramRows } from "./oracle.ts";
 
 const LABELS = [...new Set(samples.map(({ label }) => label))];
 const EPOCHS = 6;
@@ -237,6 +238,33 @@ describe("a run", () => {
     for (let i = 0; i < written.tensorCount(); i++) plain.setTensor(i, written.tensor(i));
     expect(plain.validate()).toEqual(validation);
     expect(written.tensor(0)).not.toEqual(before);
+  });
+
+  test("that adds n-grams writes words whose rows hold them, and no others", async () => {
+    const { ngramBuckets } = PLAIN.tokenizer;
+    const trainer = await begin({ addNgrams: true, wordDropout: 0.3 });
+    run(trainer);
+    const file = trainer.write("f32");
+    const own = trainer.tensor(0);
+    const opened = await Trainer.open(file, "merged");
+    opened.buildOpened();
+    const merged = opened.tensor(0);
+    const { offset, length } = partAt(file, "words");
+    const ends = partAt(file, "wordOffsets").offset;
+    const count = trainer.wordCount();
+    const width = PLAIN.embedding;
+    const bytes = file.subarray(offset, offset + length);
+    for (let id = 1; id <= count; id++) {
+      const word = new TextDecoder().decode(bytes.subarray(read(file, ends + 4 * (id - 1), "u32"), read(file, ends + 4 * id, "u32")));
+      const rows = ngramRows(word, headerValue(file, "ngramMin"), headerValue(file, "ngramMax"), ngramBuckets, 1 + count);
+      for (let j = 0; j < width; j++) {
+        const mean = rows.reduce((sum, row) => sum + own[row * width + j]!, 0) / Math.max(1, rows.length);
+        expect(Math.abs(merged[id * width + j]! - own[id * width + j]! - mean)).toBeLessThan(1e-6);
+      }
+    }
+    expect(merged.subarray(0, width)).toEqual(own.subarray(0, width));
+    expect(merged.subarray((1 + count) * width)).toEqual(own.subarray((1 + count) * width));
+    expect(merged).not.toEqual(own);
   });
 
   test("takes each sample once an epoch, in batches of equal lengths", async () => {
