@@ -276,58 +276,60 @@ export function labelLength(model: Model, index: u32): u32 {
   return load<u32>(p, 4) - load<u32>(p);
 }
 
+/** The layers form a chain, and its ends fit the vocabulary and the labels. */
+export function checkLayers(model: Model): i32 {
+  const header = model.header;
+  if (!isChain(model.layers, header.layerCount)) return ERR_BAD_LAYERS;
+  if (layerAt(model.layers, 0).inputWidth < 1 + header.wordCount + header.bucketCount) return ERR_BAD_LAYERS;
+  const outputs = layerAt(model.layers, header.layerCount - 1).units;
+  // One output unit speaks for two labels: score of the second, and its complement.
+  return outputs == header.labelCount || (outputs == 1 && header.labelCount == 2) ? OK : ERR_BAD_LAYERS;
+}
+
 /**
  * The graph is a chain: Embedding, then sequence layers (Dropout, LSTM), then one
  * layer that ends the sequence (LSTM without SEQUENCES, or Pool), then vector
  * layers (Dropout, Dense), the last one Dense. Widths must fit one another.
  */
-export function checkLayers(model: Model): i32 {
-  const header = model.header;
-  const embedding = layerAt(model.layers, 0);
-  if (embedding.kind != LAYER_EMBEDDING) return ERR_BAD_LAYERS;
-  if (embedding.inputWidth < 1 || embedding.inputWidth > <u32>(2 * MAX_ROWS)) return ERR_BAD_LAYERS;
-  if (embedding.inputWidth < 1 + header.wordCount + header.bucketCount) return ERR_BAD_LAYERS;
-
+export function isChain(layers: usize, layerCount: u32): bool {
+  if (layerCount < 3 || layerCount > <u32>MAX_LAYERS) return false;
   let width: u32 = 0;
   let isSequence = true;
   let lstmCount = 0;
-  for (let i: u32 = 0; i < header.layerCount; i++) {
-    const layer = layerAt(model.layers, i);
-    if (layer.reserved != 0 || layer.units > <u32>MAX_WIDTH) return ERR_BAD_LAYERS;
-    if (layer.kind != LAYER_DENSE && layer.activation != 0) return ERR_BAD_LAYERS;
-    if (layer.kind != LAYER_DROPOUT && layer.rate != 0) return ERR_BAD_LAYERS;
-    if (i > 0 && layer.inputWidth != width) return ERR_BAD_LAYERS;
+  for (let i: u32 = 0; i < layerCount; i++) {
+    const layer = layerAt(layers, i);
+    if (layer.reserved != 0 || layer.units > <u32>MAX_WIDTH) return false;
+    if (layer.kind != LAYER_DENSE && layer.activation != 0) return false;
+    if (layer.kind != LAYER_DROPOUT && layer.rate != 0) return false;
+    if ((layer.kind == LAYER_EMBEDDING) != (i == 0) || (i > 0 && layer.inputWidth != width)) return false;
     let outputWidth = layer.units;
     let flags: u32 = 0;
     if (layer.kind == LAYER_EMBEDDING) {
       flags = LAYER_MASK_ZERO;
-      if (i != 0) return ERR_BAD_LAYERS;
+      if (layer.inputWidth < 1 || layer.inputWidth > <u32>(2 * MAX_ROWS)) return false;
     } else if (layer.kind == LAYER_LSTM) {
       flags = LAYER_BIDIRECTIONAL | LAYER_SEQUENCES;
       // The i32 sums of an int8 product hold at most MAX_WIDTH inputs.
-      if (!isSequence || layer.inputWidth > <u32>MAX_WIDTH) return ERR_BAD_LAYERS;
+      if (!isSequence || layer.inputWidth > <u32>MAX_WIDTH) return false;
       outputWidth *= directions(layer);
       isSequence = (layer.flags & LAYER_SEQUENCES) != 0;
       lstmCount++;
     } else if (layer.kind == LAYER_POOL) {
       flags = LAYER_POOL_MAX | LAYER_POOL_MEAN;
-      if (!isSequence || lstmCount == 0 || layer.units != 0 || (layer.flags & flags) == 0) return ERR_BAD_LAYERS;
+      if (!isSequence || lstmCount == 0 || layer.units != 0 || (layer.flags & flags) == 0) return false;
       outputWidth = (layer.flags & flags) == flags ? 2 * width : width;
       isSequence = false;
     } else if (layer.kind == LAYER_DROPOUT) {
       flags = LAYER_SPATIAL;
-      if (layer.units != 0 || !(layer.rate >= 0 && layer.rate < 1)) return ERR_BAD_LAYERS;
+      if (layer.units != 0 || !(layer.rate >= 0 && layer.rate < 1)) return false;
       outputWidth = width;
     } else if (layer.kind == LAYER_DENSE) {
-      if (isSequence || layer.activation > <u32>ACTIVATION_SOFTMAX) return ERR_BAD_LAYERS;
-    } else return ERR_BAD_LAYERS;
-    if ((layer.flags & ~flags) != 0 || outputWidth < 1 || outputWidth != layer.outputWidth || outputWidth > <u32>(4 * MAX_WIDTH)) return ERR_BAD_LAYERS;
+      if (isSequence || layer.activation > <u32>ACTIVATION_SOFTMAX) return false;
+    } else return false;
+    if ((layer.flags & ~flags) != 0 || outputWidth < 1 || outputWidth != layer.outputWidth || outputWidth > <u32>(4 * MAX_WIDTH)) return false;
     width = outputWidth;
   }
-  const last = layerAt(model.layers, header.layerCount - 1);
-  if (last.kind != LAYER_DENSE) return ERR_BAD_LAYERS;
-  // One output unit speaks for two labels: score of the second, and its complement.
-  return last.units == header.labelCount || (last.units == 1 && header.labelCount == 2) ? OK : ERR_BAD_LAYERS;
+  return layerAt(layers, layerCount - 1).kind == LAYER_DENSE;
 }
 
 function checkWeights(model: Model): i32 {

@@ -4,12 +4,11 @@
 // Refuses layer sequences that are no model graph (ERR_BAD_LAYERS) and sizes beyond
 // abi.ts (ERR_BAD_ARGUMENT).
 import {
-  ACTIVATION_LINEAR, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_BAD_LAYERS, ERR_OUT_OF_MEMORY, LAYER_BIDIRECTIONAL, LAYER_DENSE,
-  LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES,
-  LAYER_SPATIAL, MAX_LAYERS, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH, OK,
+  ERR_BAD_ARGUMENT, ERR_BAD_LAYERS, ERR_OUT_OF_MEMORY, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL,
+  LAYER_SEQUENCES, MAX_SEQUENCE, OK,
 } from "../abi";
 import { allocate } from "../arena";
-import { directions, Layer, layerAt } from "../model";
+import { directions, isChain, Layer, layerAt } from "../model";
 import { planBuild } from "./batch";
 import { packedLength, transposedScratch } from "./matmul";
 import { Random } from "./random";
@@ -190,7 +189,7 @@ export function networkBuild(layers: usize, layerCount: u32, batchCapacity: u32,
   if (batchCapacity < 1 || batchCapacity > 65536 || timeCapacity < 1 || timeCapacity > <u32>MAX_SEQUENCE || rowsPerToken < 1 || rowsPerToken > 65536) {
     return ERR_BAD_ARGUMENT;
   }
-  if (layerCount > <u32>MAX_LAYERS || !isChain(layers, layerCount)) return ERR_BAD_LAYERS;
+  if (!isChain(layers, layerCount)) return ERR_BAD_LAYERS;
 
   refused = false;
   const address = allocate(offsetof<Network>());
@@ -232,49 +231,6 @@ export function networkBuild(layers: usize, layerCount: u32, batchCapacity: u32,
   if (refused || !planBuild(batchCapacity, timeCapacity, net.rows)) return ERR_OUT_OF_MEMORY;
   network = net;
   return OK;
-}
-
-/** The graph of FORMAT.md: Embedding, sequence layers, one that ends the sequence, vector layers, Dense. */
-function isChain(layers: usize, layerCount: u32): bool {
-  if (layerCount < 3) return false;
-  let width: u32 = 0;
-  let isSequence = true;
-  let lstmCount = 0;
-  for (let i: u32 = 0; i < layerCount; i++) {
-    const layer = layerAt(layers, i);
-    const kind = layer.kind;
-    const flags = layer.flags;
-    if ((kind == LAYER_EMBEDDING) != (i == 0)) return false;
-    if (i > 0 && layer.inputWidth != width) return false;
-    if (layer.units > <u32>MAX_WIDTH) return false;
-    let outputWidth: u32 = layer.units;
-    let known: u32 = 0;
-    if (kind == LAYER_EMBEDDING) {
-      known = LAYER_MASK_ZERO;
-      if (layer.inputWidth < 1 || layer.inputWidth > 2 * MAX_ROWS) return false;
-    } else if (kind == LAYER_LSTM) {
-      known = LAYER_BIDIRECTIONAL | LAYER_SEQUENCES;
-      if (!isSequence) return false;
-      outputWidth *= directions(layer);
-      isSequence = (flags & LAYER_SEQUENCES) != 0;
-      lstmCount++;
-    } else if (kind == LAYER_POOL) {
-      known = LAYER_POOL_MAX | LAYER_POOL_MEAN;
-      if (!isSequence || lstmCount == 0 || (flags & known) == 0) return false;
-      outputWidth = (flags & known) == known ? 2 * width : width;
-      isSequence = false;
-    } else if (kind == LAYER_DROPOUT) {
-      known = LAYER_SPATIAL;
-      if (!(layer.rate >= 0 && layer.rate < 1)) return false;
-      outputWidth = width;
-    } else if (kind == LAYER_DENSE) {
-      if (isSequence || layer.activation > <u32>ACTIVATION_SOFTMAX) return false;
-    } else return false;
-    if (kind != LAYER_DENSE && layer.activation != ACTIVATION_LINEAR) return false;
-    if ((flags & ~known) != 0 || outputWidth < 1 || outputWidth != layer.outputWidth || outputWidth > 4 * MAX_WIDTH) return false;
-    width = outputWidth;
-  }
-  return layerAt(layers, layerCount - 1).kind == LAYER_DENSE;
 }
 
 /** Lists the tensors with their offsets in the block; returns the block's bytes. */
