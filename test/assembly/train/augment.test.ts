@@ -224,7 +224,7 @@ const SYNONYMS = parseSynonyms("red,crimson,scarlet\nblue,azure", "s.txt");
 
 describe("a run", () => {
   async function train(augment: Augmentation | undefined, epochs = 4, synonyms = SYNONYMS): Promise<Uint8Array> {
-    const recipe = augment === undefined ? RECIPE : { ...RECIPE, augment };
+    const recipe = { ...RECIPE, augment: augment ?? {} };
     const trainer = await prepareTraining(SAMPLES, [], recipe);
     if (augment?.synonym !== undefined) addSynonyms(trainer, synonyms, "s.txt");
     trainer.start(recipe);
