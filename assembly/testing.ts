@@ -2,6 +2,7 @@
 // since asc checks only what an entry reaches. Functions of v128 are wrapped into
 // functions of arrays, and classes appear as their fields' offsets, because neither
 // can leave a module.
+import { runNetwork } from "./classify";
 import { expF32x4, sigmoidF32x4, tanhF32x4 } from "./activation";
 import { allocate } from "./arena";
 import { loadedModel as engineModel, loadedPlan, textPtr } from "./engine";
@@ -141,6 +142,36 @@ export function forgetPrefix(): void {
 
 export function keepsPrefix(): bool {
   return loadedPlan().prefix != 0;
+}
+
+// --- halves of classify(), for bench/ ------------------------------------------
+
+let ids: Sequence = changetype<Sequence>(0);
+
+/** Makes room for readIds(), beside the loaded model. Returns a status. */
+export function prepareIds(): i32 {
+  ids = changetype<Sequence>(allocate(offsetof<Sequence>()));
+  return sequencePrepare(ids, engineModel());
+}
+
+/** The first half: text -> ids. Returns the number of tokens. */
+export function readIds(text: usize, length: u32): u32 {
+  sequenceRead(ids, engineModel(), text, length);
+  return ids.tokens;
+}
+
+/** The second half: ids -> address of the scores, f32. */
+export function runIds(): usize {
+  return runNetwork(engineModel(), loadedPlan(), ids);
+}
+
+/** Text i of `count` is bytes[offsets[i] ... offsets[i + 1]). Reads all, and with `runs` also runs the network. */
+export function loopTexts(bytes: usize, offsets: usize, count: u32, runs: bool): void {
+  for (let i: u32 = 0; i < count; i++) {
+    const start = load<u32>(offsets + (<usize>i << 2));
+    readIds(bytes + start, load<u32>(offsets + (<usize>(i + 1) << 2)) - start);
+    if (runs) runIds();
+  }
 }
 
 // --- offsets, compared with FORMAT.md ------------------------------------------

@@ -1,0 +1,67 @@
+// What ours costs: time against tokens, units and vocabulary, and memory.
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { randomIds, randomModel, textOf } from "./models.mjs";
+
+const module = () => new WebAssembly.Module(readFileSync(new URL("../build/testing.wasm", import.meta.url)));
+
+/** Median µs of the forward pass of random texts. */
+async function forwardTime(shape, form) {
+  const wasm = start((await randomModel(shape)).write(form));
+  const texts = randomIds(shape, 200).map((ids) => Buffer.from(textOf(ids)));
+  const text = wasm.allocate(65536);
+  const times = [];
+  for (let round = 0; round < 6; round++) {
+    for (const bytes of texts) {
+      new Uint8Array(wasm.memory.buffer, text, bytes.length).set(bytes);
+      wasm.readIds(text, bytes.length);
+      const before = performance.now();
+      wasm.runIds();
+      const time = performance.now() - before;
+      if (round > 1) times.push(time * 1000);
+    }
+  }
+  return times.sort((a, b) => a - b)[times.length >> 1];
+}
+
+function start(elb) {
+  const compiled = module();
+  const imports = {};
+  for (const { module: from, name } of WebAssembly.Module.imports(compiled)) (imports[from] ??= {})[name] = () => 52;
+  const wasm = new WebAssembly.Instance(compiled, imports).exports;
+  new Uint8Array(wasm.memory.buffer, wasm.reserveModel(elb.length), elb.length).set(elb);
+  const status = wasm.loadModel(elb.length) || wasm.prepareIds();
+  if (status !== 0) throw new Error(`the model does not load: status ${status}`);
+  return wasm;
+}
+
+const BASE = { name: "curve", rows: 1000, width: 64, units: 64, outputs: 7, activation: "softmax", steps: 16 };
+const CURVES = [
+  ["tokens", "steps", [8, 16, 32, 64, 128]],
+  ["units", "units", [16, 32, 64, 128, 256, 512]],
+  ["words", "rows", [300, 1000, 3000, 10000, 30000, 100000]],
+];
+
+/** Markdown: one table a curve. */
+export async function curves() {
+  const parts = [];
+  for (const [what, key, points] of CURVES) {
+    const rows = { int8: [], f32: [] };
+    for (const point of points) {
+      for (const form of ["int8", "f32"]) rows[form].push((await forwardTime({ ...BASE, [key]: point }, form)).toFixed(1));
+    }
+    parts.push([`| ${what} | ${points.join(" | ")} |`, `|---|${points.map(() => "--:").join("|")}|`, ...Object.entries(rows).map(([form, row]) => `| ${form} | ${row.join(" | ")} |`)].join("\n"));
+  }
+  return `### cost against tokens, units and words\n\nµs of the forward pass in node; else ${BASE.steps} tokens, ${BASE.units} units, ${BASE.rows} words, embedding ${BASE.width}.\n\n${parts.join("\n\n")}`;
+}
+
+/** Markdown: sizes of files, and what 100,000 classifications leave of memory, in a process of its own. */
+export async function memory(sizes, folder) {
+  const rows = sizes.map(([name, bytes]) => [name, `${(bytes / 1024).toFixed(1)} KiB`]);
+  const snips = sizes.find(([name]) => name === "snips.wasm") ? `${folder}/snips.wasm` : `${folder}/large.wasm`;
+  const { stdout, status, stderr } = spawnSync(process.execPath, ["--expose-gc", fileURLToPath(new URL("memory.mjs", import.meta.url)), snips], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`memory.mjs: ${stderr}`);
+  rows.push(...JSON.parse(stdout));
+  return `### memory\n\n${["| | |", "|---|--:|", ...rows.map((row) => `| ${row.join(" | ")} |`)].join("\n")}`;
+}

@@ -1,0 +1,75 @@
+// The benchmark's models: shape -> our .elb files, and the same weights and inputs as
+// files that the peers read. Weights and ids are random but seeded; all ids of a text
+// differ and no text is padded, so neither a state nor a prefix is met twice.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as abi from "../build/assembly/abi.js";
+import { Trainer } from "../build/host/trainer.js";
+
+/** rows, width, units, outputs; a text has `steps` tokens. */
+export const SEED = { name: "seed", rows: 100, width: 64, units: 64, outputs: 1, activation: "sigmoid", steps: 10 };
+export const LARGE = { name: "large", rows: 10000, width: 64, units: 128, outputs: 7, activation: "softmax", steps: 32 };
+
+const ACTIVATIONS = { sigmoid: abi.ACTIVATION_SIGMOID, softmax: abi.ACTIVATION_SOFTMAX };
+
+/** mulberry32: numbers from 0 up to, not including, 1, the same on every machine. */
+export function seeded(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** A model of `shape` with random weights: its tensors in Keras' order and layout, and `write(form)`. */
+export async function randomModel(shape, seed = 1) {
+  const random = seeded(seed);
+  const trainer = await Trainer.create(shape.name);
+  trainer.setTokenizer({
+    lower: true, charLevel: false, splitScripts: false, letterPairs: false, padPost: false, truncatePost: false, sequenceLength: shape.steps,
+    filters: "", split: " ", ngramBuckets: 0, ngramMin: 0, ngramMax: 0,
+  });
+  trainer.setIdentity(shape.name, "1");
+  for (let id = 1; id < shape.rows; id++) trainer.addWord(`w${id}`);
+  for (let i = 0; i < Math.max(2, shape.outputs); i++) trainer.addLabel(`label${i}`);
+  const layer = (kind, units, activation = 0, rows = 0) => trainer.addLayer({ kind, flags: 0, activation, units, rate: 0, rows });
+  layer(abi.LAYER_EMBEDDING, shape.width, 0, shape.rows);
+  layer(abi.LAYER_LSTM, shape.units);
+  layer(abi.LAYER_DENSE, shape.outputs, ACTIVATIONS[shape.activation]);
+  trainer.build();
+  const fans = [shape.width, shape.width, shape.units, 16, shape.units, 16];
+  const tensors = fans.map((fan, i) => {
+    // Of the size that training gives, so that gates move and states are neither 0 nor saturated.
+    const magnitude = i === 0 ? 0.5 : 2 / Math.sqrt(fan);
+    return Float32Array.from({ length: trainer.tensor(i).length }, () => magnitude * (2 * random() - 1));
+  });
+  tensors.forEach((values, i) => trainer.setTensor(i, values));
+  return { shape, tensors, write: (form) => trainer.write(form) };
+}
+
+/** `count` lists of `steps` different ids, none of them 0. */
+export function randomIds(shape, count, seed = 2) {
+  const random = seeded(seed);
+  return Array.from({ length: count }, () => {
+    const ids = new Set();
+    while (ids.size < shape.steps) ids.add(1 + Math.floor(random() * (shape.rows - 1)));
+    return [...ids];
+  });
+}
+
+export const textOf = (ids) => ids.map((id) => `w${id}`).join(" ");
+
+/** What the peers read: NAME.json (shape, ids, names of tensors) and NAME.f32 (all tensors, end to end). */
+export function writeForPeers(folder, description, tensors) {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, `${description.name}.json`), JSON.stringify(description));
+  const all = new Float32Array(tensors.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const values of tensors) {
+    all.set(values, at);
+    at += values.length;
+  }
+  writeFileSync(join(folder, `${description.name}.f32`), new Uint8Array(all.buffer));
+}
