@@ -30,7 +30,8 @@ function start(elb) {
   const imports = {};
   for (const { module: from, name } of WebAssembly.Module.imports(compiled)) (imports[from] ??= {})[name] = () => 52;
   const wasm = new WebAssembly.Instance(compiled, imports).exports;
-  new Uint8Array(wasm.memory.buffer, wasm.reserveModel(elb.length), elb.length).set(elb);
+  const address = wasm.reserveModel(elb.length); // may grow memory, so the view comes after it
+  new Uint8Array(wasm.memory.buffer, address, elb.length).set(elb);
   const status = wasm.loadModel(elb.length) || wasm.prepareIds();
   if (status !== 0) throw new Error(`the model does not load: status ${status}`);
   return wasm;

@@ -1,5 +1,5 @@
 // The default recipe: labelled texts -> trained weights. Every default of `edgelabel train`
-// stands here, with the experiment behind it in bench/recipe/. Decides what the model is
+// stands here; bench/README.md has the experiment behind it. Decides what the model is
 // made of and what the run is told; the arithmetic is the trainer's.
 import * as abi from "../assembly/abi.ts";
 import { labelsOf, type Sample } from "./dataset.ts";

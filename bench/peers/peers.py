@@ -4,6 +4,7 @@ load:  {"op":"load","folder","model","contender"} -> {"ok","version","error","sc
 time:  {"op":"time","model","contender","budget"} -> {"times"}: us a call, each the mean of a short run
 Requests come one at a time, so only one contender of the whole benchmark works at any moment.
 """
+import importlib.metadata
 import json
 import os
 import sys
@@ -271,7 +272,7 @@ class Wasmtime:
 
     def __init__(self, model, form):
         import wasmtime
-        self.version = f"wasmtime {wasmtime.__version__}"
+        self.version = f"wasmtime {importlib.metadata.version('wasmtime')}"
         store = wasmtime.Store()
         module = wasmtime.Module.from_file(store.engine, model.testing)
         kind = wasmtime.FuncType
