@@ -77,7 +77,7 @@ export interface RunningMosquitto {
 }
 
 /** Starts a broker for this test alone; `lines` are added to its configuration. */
-export async function startMosquitto(binaries: Mosquitto, { port, lines = [] }: { port?: number; lines?: string[] } = {}): Promise<RunningMosquitto> {
+export async function startMosquitto(binaries: Mosquitto, { port, lines = [], tries = 3 }: { port?: number; lines?: string[]; tries?: number } = {}): Promise<RunningMosquitto> {
   const folder = mkdtempSync(join(tmpdir(), "edgelabel-mosquitto-"));
   const chosen = port ?? await freePort();
   const config = join(folder, "mosquitto.conf");
@@ -89,8 +89,13 @@ export async function startMosquitto(binaries: Mosquitto, { port, lines = [] }: 
   let output = "";
   child.stderr!.on("data", (chunk: Buffer) => { output += chunk.toString(); });
   const exited = once(child, "exit").finally(() => rmSync(folder, { recursive: true, force: true }));
-  for (let i = 0; !(await accepts(chosen)); i++) {
-    if (i === 200 || child.exitCode !== null) throw new Error(`mosquitto does not start: ${output}`);
+  // Its own word, not only an open port: that may be someone else's by now.
+  for (let i = 0; !(/ running\n/.test(output) && await accepts(chosen)); i++) {
+    if (i === 400 || child.exitCode !== null) {
+      child.kill("SIGKILL");
+      if (port === undefined && /Address already in use/.test(output) && tries > 1) return startMosquitto(binaries, { lines, tries: tries - 1 });
+      throw new Error(`mosquitto does not start: ${output}`);
+    }
     await new Promise((resolve) => { setTimeout(resolve, 25); });
   }
   return {

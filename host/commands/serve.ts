@@ -1,23 +1,30 @@
 // `edgelabel serve`: models -> a service on a broker (its own one when none is
 // given) and on HTTP, until SIGTERM or SIGINT. Refuses what cannot be served
 // before any port is opened.
+import { text as readAll } from "node:stream/consumers";
 import { Command, InvalidArgumentError } from "commander";
 import { Classifier } from "../classifier.ts";
 import { UserError } from "../errors.ts";
-import { isLoopback, startBroker } from "../service/broker.ts";
+import { startBroker } from "../service/broker.ts";
 import type { Broker } from "../service/broker.ts";
 import { readSettings } from "../service/config.ts";
 import type { ModelFile, ServeOptions, Settings } from "../service/config.ts";
 import { curlLine, startHttp } from "../service/http.ts";
 import type { HttpEndpoint } from "../service/http.ts";
+import { isLoopback } from "../service/listen.ts";
 import { jsonLog, plainLog } from "../service/log.ts";
 import type { Log } from "../service/log.ts";
+import type { BrokerAccess } from "../service/mqtt.ts";
 import { Service } from "../service/service.ts";
 import { checkLevel, slug } from "../service/topics.ts";
+import { hashPassword } from "../service/users.ts";
 import { addBrokerOptions } from "./broker-options.ts";
+import { print } from "./output.ts";
 
 /** The longest that a stop may take, whatever broker and clients do. */
 const STOP_MS = 1_900;
+/** What a packet may have besides its payload. */
+const PACKET_OVERHEAD = 65_536;
 
 function parsePort(text: string): number {
   const port = Number(text);
@@ -36,12 +43,18 @@ export function serveCommand(): Command {
     .option("--http <port>", "also serve HTTP there (0: any free port)", parsePort)
     .option("--port <port>", "port of the embedded broker (default: 1883; 0: any free one)", parsePort)
     .option("--host <address>", "where the embedded broker and HTTP listen (default: 127.0.0.1)")
-    .option("--json", "log JSON lines"))
-    .action(async (models: string[], options: ServeOptions & { json?: boolean }) => {
+    .option("--json", "log JSON lines")
+    .option("--check", "check the settings, the configuration file and the models, and stop")
+    .option("--hash-password", "read a password from standard input, print its hash for \"users\" in the configuration file, and stop"))
+    .action(async (models: string[], options: ServeOptions & { json?: boolean; check?: boolean; hashPassword?: boolean }) => {
+      if (options.hashPassword) {
+        await print(`${await hashPassword((await readAll(process.stdin)).replace(/\r?\n$/, ""))}\n`);
+        return;
+      }
       const log = options.json ? jsonLog() : plainLog();
       const settings = readSettings(models, options);
       for (const warning of settings.warnings) log.warn(`warning: ${warning}`);
-      await serve(settings, log);
+      await (options.check ? check : serve)(settings, log);
     });
 }
 
@@ -64,8 +77,28 @@ function levelOf(name: string): string {
   }
 }
 
+function createService(settings: Settings, models: Map<string, Classifier>, access: BrokerAccess, log: Log): Service {
+  const { topics, clientId, limits, responses, routes, announcements, figuresSeconds } = settings;
+  return new Service({ models, topics, access, clientId, limits, responses, routes, announcements, figuresSeconds, log });
+}
+
+/** All that can be wrong before a connection is made. */
+async function check(settings: Settings, log: Log): Promise<void> {
+  const { access, topics, routes, httpPort } = settings;
+  const models = await openModels(settings.models);
+  createService(settings, models, { ...access, url: access.url ?? "mqtt://127.0.0.1" }, log);
+  const parts = [
+    `models ${[...models.keys()].join(", ")}`,
+    access.url === undefined ? "embedded broker" : `broker ${access.url}`,
+    `requests on ${topics.classify}`,
+    ...(httpPort === undefined ? [] : [`HTTP on port ${httpPort}`]),
+    ...(routes.length === 0 ? [] : [`routes ${routes.map(({ name }) => name).join(", ")}`]),
+  ];
+  log.info(`the configuration is sound: ${parts.join("; ")}`);
+}
+
 async function serve(settings: Settings, log: Log): Promise<void> {
-  const { topics, access, clientId, limits, responses, host } = settings;
+  const { access, clientId, limits, host, serverTls: tls, users } = settings;
   const models = await openModels(settings.models);
   // From here on a signal means a clean stop. Ctrl-C often comes twice, from the
   // terminal and from npx; a stop takes no longer than STOP_MS in any case.
@@ -76,11 +109,15 @@ async function serve(settings: Settings, log: Log): Promise<void> {
   let http: HttpEndpoint | undefined;
   let service: Service | undefined;
   try {
-    if (access.url === undefined) broker = await startBroker({ host, port: settings.embeddedPort });
+    if (access.url === undefined) {
+      const packetBytes = limits.payloadBytes + PACKET_OVERHEAD;
+      broker = await startBroker({ host, port: settings.embeddedPort, tls, users, ownClientId: clientId, packetBytes, slowSubscriberSeconds: limits.slowSubscriberSeconds });
+    }
     const url = access.url ?? broker!.url;
-    service = new Service({ models, topics, access: { ...access, url, protocol: broker ? 4 : access.protocol }, clientId, limits, responses, log });
-    if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, bodyBytes: limits.payloadBytes });
-    if (!isLoopback(host) && (broker || http)) log.warn(`warning: ${[broker && "the broker", http && "HTTP"].filter(Boolean).join(" and ")} on ${host} can be used by everyone who reaches this address`);
+    service = createService(settings, models, broker?.access ?? { ...access, url }, log);
+    if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, tls, bodyBytes: limits.payloadBytes, textsPerRequest: limits.textsPerRequest });
+    const open = [broker && !users && !tls?.ca && "the broker", http && !tls?.ca && "HTTP"].filter(Boolean);
+    if (!isLoopback(host) && open.length > 0) log.warn(`warning: ${open.join(" and ")} on ${host} can be used by everyone who reaches this address`);
     const signal = await Promise.race([stopSignal, service.start()]);
     if (signal === undefined) {
       announce(service, { settings, url, broker, http, log });
@@ -97,8 +134,8 @@ async function serve(settings: Settings, log: Log): Promise<void> {
 
 function announce(service: Service, { settings, url, broker, http, log }: { settings: Settings; url: string; broker: Broker | undefined; http: HttpEndpoint | undefined; log: Log }): void {
   const { topics } = settings;
-  const names = [...service.models.keys()];
-  const model = service.models.get(names[0]!)!;
+  const names = [...service.predictor.models.keys()];
+  const { model } = service.predictor.model("");
   const access = [
     url === "mqtt://127.0.0.1:1883" ? "" : ` --broker ${url}`,
     ` --node ${topics.node}`,
@@ -110,6 +147,7 @@ function announce(service: Service, { settings, url, broker, http, log }: { sett
     ...(http ? [`HTTP         ${http.url}`] : []),
     `requests     ${topics.classify}  (model ${names[0]}: ${model.labels.length} labels)`,
     ...names.map((name) => `             ${topics.classify}/${name}`),
+    ...settings.routes.map(({ name, filter }) => `route ${name.padEnd(6)} ${filter}`),
     `answers      the request's response topic, its "replyTo", or ${topics.label}`,
     "",
     "Try it from another terminal:",

@@ -1,78 +1,146 @@
 // The embedded MQTT broker (Aedes, MQTT 3.1.1) for those who run none yet: one
-// gateway, one process. Sessions and retained messages live in memory.
+// gateway, one process. Sessions and retained messages live in memory. Packets are
+// measured before Aedes sees them, users and rights are those of users.ts, and a
+// client id belongs to the user who came with it first.
+import { randomBytes } from "node:crypto";
 import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Server, Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import { Aedes } from "aedes";
-import { UserError } from "../errors.ts";
+import type { AedesOptions, AuthenticateError, Client } from "aedes";
+import { explainListenError, hostInUrl, listen, reachable } from "./listen.ts";
+import type { BrokerAccess } from "./mqtt.ts";
+import { LimitedSocket } from "./packet-limit.ts";
+import { Users } from "./users.ts";
+import type { UserSettings } from "./users.ts";
+
+export interface ServerTls {
+  cert: Buffer;
+  key: Buffer;
+  /** Authority of client certificates; clients without one are refused. */
+  ca?: Buffer | undefined;
+  requestCert?: boolean | undefined;
+}
+
+export interface BrokerSettings {
+  host: string;
+  port: number;
+  tls?: ServerTls | undefined;
+  /** Without any, everyone may do everything. */
+  users?: Readonly<Record<string, UserSettings>> | undefined;
+  /** Client id that only this process may use. */
+  ownClientId?: string | undefined;
+  packetBytes?: number | undefined;
+  /** A subscriber that reads nothing for so long is cut off, since it holds up the others. */
+  slowSubscriberSeconds?: number | undefined;
+}
 
 export interface Broker {
   host: string;
   port: number;
   /** Where clients on this machine find it. */
   url: string;
+  /** How this process itself connects. */
+  access: BrokerAccess;
   close(): Promise<void>;
 }
 
-export async function startBroker({ host, port }: { host: string; port: number }): Promise<Broker> {
+const CONNECT_TIMEOUT_MS = 10_000;
+const CONNECT_PACKET_BYTES = 65_536;
+const DEFAULT_PACKET_BYTES = 2_162_688;
+const DEFAULT_SLOW_SECONDS = 5;
+const MAX_CLIENTS = 1000;
+const REMEMBERED_IDS = 10_000;
+
+/** How this process is known to its own broker. */
+interface Own {
+  username: string;
+  password: string;
+  /** Connections that came in by the door of this process. */
+  door: WeakSet<object>;
+}
+
+export async function startBroker(settings: BrokerSettings): Promise<Broker> {
+  const { host, port, tls, packetBytes = DEFAULT_PACKET_BYTES, slowSubscriberSeconds = DEFAULT_SLOW_SECONDS } = settings;
+  const own: Own = { username: `edgelabel-${randomBytes(8).toString("hex")}`, password: randomBytes(24).toString("base64url"), door: new WeakSet() };
   const aedes = await Aedes.createBroker({
-    connectTimeout: 10_000,
-    // A subscriber that reads nothing must not hold up the others for a minute.
-    drainTimeout: 5_000,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    drainTimeout: 1000 * slowSubscriberSeconds,
+    ...rules(settings, own),
   });
   // Without listeners a client's fault would be thrown at us.
   aedes.on("clientError", () => {});
   aedes.on("connectionError", () => {});
-  const server = createServer({ noDelay: true }, (socket) => aedes.handle(socket));
-  server.maxConnections = 1000;
+  const accept = (socket: Socket) => {
+    socket.setNoDelay(true);
+    const limited = new LimitedSocket(socket, { bytes: packetBytes, firstBytes: Math.min(packetBytes, CONNECT_PACKET_BYTES), ms: CONNECT_TIMEOUT_MS });
+    // Aedes takes any duplex stream; its types name two.
+    aedes.handle(limited as unknown as Socket);
+    return limited;
+  };
+  const server = tls ? createTlsServer({ ...tls, minVersion: "TLSv1.2", handshakeTimeout: CONNECT_TIMEOUT_MS }, accept) : createServer(accept);
+  // A failed handshake is the client's affair.
+  server.on("tlsClientError", () => {});
+  server.maxConnections = MAX_CLIENTS;
+  // Behind TLS this process has a door of its own, on loopback and for its own password only.
+  const inner = tls ? createServer((socket) => own.door.add(accept(socket))) : undefined;
   try {
     await listen(server, host, port);
+    if (inner) await listen(inner, "127.0.0.1", 0);
   } catch (error) {
     await new Promise<void>((resolve) => aedes.close(resolve));
     throw explainListenError(error, host, port, `use that broker with --broker mqtt://${hostInUrl(host)}:${port}, or choose another port with --port NUMBER (0 takes any free one)`);
   }
-  const bound = server.address() as AddressInfo;
+  const bound = (server.address() as AddressInfo).port;
+  const url = `${tls ? "mqtts" : "mqtt"}://${hostInUrl(reachable(host))}:${bound}`;
   return {
     host,
-    port: bound.port,
-    url: `mqtt://${hostInUrl(reachable(host))}:${bound.port}`,
-    close: () => new Promise((resolve) => {
-      server.close(() => resolve());
+    port: bound,
+    url,
+    access: { url: inner ? `mqtt://127.0.0.1:${(inner.address() as AddressInfo).port}` : url, protocol: 4, username: own.username, password: own.password },
+    close: async () => {
+      const closed = [server, ...(inner ? [inner] : [])].map((each: Server) => new Promise((resolve) => each.close(resolve)));
       aedes.close();
-    }),
+      await Promise.all(closed);
+    },
   };
 }
 
-export function listen(server: { listen(port: number, host: string): unknown; once(event: string, listener: (error: Error) => void): unknown; off(event: string, listener: (error: Error) => void): unknown }, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onListening = () => {
-      server.off("error", reject);
-      resolve();
-    };
-    server.once("error", reject);
-    server.once("listening", onListening);
-    server.listen(port, host);
-  });
-}
+const BAD_PASSWORD = Object.assign(new Error("bad user name or password"), { returnCode: 4 });
+const ID_TAKEN = Object.assign(new Error("this client id belongs to another user"), { returnCode: 2 });
 
-/** A listen error as something the user can act on. */
-export function explainListenError(error: unknown, host: string, port: number, whenTaken: string): unknown {
-  const { code } = error as NodeJS.ErrnoException;
-  if (code === "EADDRINUSE") return new UserError(`port ${port} on ${host} is already taken: ${whenTaken}`);
-  if (code === "EACCES") return new UserError(`port ${port} may not be opened by this user: choose one above 1023`);
-  if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND") return new UserError(`${host} is not an address of this machine: give --host 127.0.0.1 or one of its own addresses`);
-  return error;
-}
+/** What Aedes asks before it lets a client in, publish or subscribe. */
+function rules({ users: settings, ownClientId }: BrokerSettings, own: Own): AedesOptions {
+  const users = settings && new Users(settings);
+  const nameOf = new WeakMap<object, string>();
+  const owners = new Map<string, string>(ownClientId === undefined ? [] : [[ownClientId, own.username]]);
 
-/** Every-interface addresses are for listening only. */
-export function reachable(host: string): string {
-  if (host === "0.0.0.0") return "127.0.0.1";
-  return host === "::" ? "::1" : host;
-}
+  async function authenticate(client: Client, name: string | undefined, password: Buffer | undefined): Promise<Error | undefined> {
+    const isOwn = name === own.username && password?.toString() === own.password;
+    if (!isOwn && (own.door.has(client.conn) || (users && !(await users.knows(name, password))))) return BAD_PASSWORD;
+    // Without users all are one.
+    const user = isOwn || users ? name! : "";
+    const owner = owners.get(client.id) ?? user;
+    if (owner !== user || (owners.size >= REMEMBERED_IDS && !owners.has(client.id))) return ID_TAKEN;
+    if (users) owners.set(client.id, user);
+    nameOf.set(client, user);
+    return undefined;
+  }
 
-export function hostInUrl(host: string): string {
-  return host.includes(":") ? `[${host}]` : host;
-}
-
-export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
+  const isFree = (client: Client | null) => !users || !client || nameOf.get(client) === own.username;
+  return {
+    authenticate: (client, name, password, done) => {
+      authenticate(client, name, password).then((error) => done((error as AuthenticateError | undefined) ?? null, error === undefined), (error: AuthenticateError) => done(error, false));
+    },
+    authorizePublish: (client, { topic }, done) => {
+      if (topic.startsWith("$")) done(new Error("topics that begin with $ are the broker's"));
+      else if (isFree(client) || users!.mayPublish(nameOf.get(client!)!, topic)) done(null);
+      else done(new Error("this user may not publish there"));
+    },
+    authorizeSubscribe: (client, subscription, done) => {
+      // Aedes would grant a shared subscription and deliver nothing.
+      const isGranted = !subscription.topic.startsWith("$share/") && (isFree(client) || users!.maySubscribe(nameOf.get(client!)!, subscription.topic));
+      done(null, isGranted ? subscription : null);
+    },
+  };
 }

@@ -4,20 +4,35 @@
 import { readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
+import { createSecureContext } from "node:tls";
 import * as v from "valibot";
 import type { BrokerOptions } from "../commands/broker-options.ts";
 import { UserError } from "../errors.ts";
+import type { ServerTls } from "./broker.ts";
 import type { MessageLimits } from "./messages.ts";
 import { checkBrokerUrl } from "./mqtt.ts";
 import type { BrokerAccess } from "./mqtt.ts";
+import type { RouteSettings } from "./routes.ts";
+import { checkService } from "./service.ts";
+import type { Announcement } from "./service.ts";
+import type { Json } from "./template.ts";
 import { isTopicFilter, slug, topicsOf } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
+import { isPasswordHash } from "./users.ts";
+import type { UserSettings } from "./users.ts";
 
 export interface Limits extends MessageLimits {
   /** Answers that wait or are unacknowledged; beyond it requests are told `busy`. */
   queuedAnswers: number;
   /** The same limit by their size, in characters. */
   queuedBytes: number;
+  /** Texts that wait for the engine; beyond it requests are told `busy`. */
+  queuedTexts: number;
+  /** Answers kept for requests that come twice, and for how long. */
+  rememberedAnswers: number;
+  rememberSeconds: number;
+  /** A subscriber of the embedded broker that reads nothing for so long is cut off. */
+  slowSubscriberSeconds: number;
   /** An answer that could not be sent for so long is dropped. */
   answerSeconds: number;
   /** Largest answer. Brokers that announce a smaller packet size lower it. */
@@ -41,6 +56,12 @@ export interface Settings {
   httpPort?: number | undefined;
   limits: Limits;
   responses: ResponseRules;
+  routes: RouteSettings[];
+  announcements: Announcement[];
+  figuresSeconds: number;
+  /** Of the embedded broker and HTTP. */
+  serverTls?: ServerTls | undefined;
+  users?: Record<string, UserSettings> | undefined;
   warnings: string[];
 }
 
@@ -60,6 +81,10 @@ const defaultLimits: Limits = {
   textsPerRequest: 256,
   queuedAnswers: 1000,
   queuedBytes: 8_388_608,
+  queuedTexts: 1000,
+  rememberedAnswers: 10_000,
+  rememberSeconds: 300,
+  slowSubscriberSeconds: 5,
   answerSeconds: 60,
   answerBytes: 1_048_576,
 };
@@ -71,6 +96,36 @@ const count = (largest: number) => {
   return v.optional(v.pipe(v.number(message), v.integer(message), v.minValue(1, message), v.maxValue(largest, message)));
 };
 const filters = v.optional(v.array(v.pipe(text, v.check(isTopicFilter, "must hold topic filters such as answers/#")), "must be an array of topic filters"));
+
+const pointer = v.pipe(v.string("must be a string"), v.regex(/^(?:\/(?:[^~]|~[01])*)+$/, "must be a JSON pointer such as /message/text"));
+const boolean = v.boolean("must be true or false");
+const json = v.custom<Json>((value) => value !== undefined, "must be JSON");
+const outputSchema = v.strictObject({
+  topic: text,
+  payload: v.optional(json),
+  when: v.optional(v.union([v.picklist(["known", "unknown", "any"]), v.array(text)], 'must be "known", "unknown", "any" or an array of labels')),
+  on: v.optional(v.picklist(["always", "change"], 'must be "always" or "change"')),
+  qos: v.optional(v.picklist([0, 1], "must be 0 or 1")),
+  retain: v.optional(boolean),
+});
+const routeSchema = v.strictObject({
+  name: v.pipe(text, v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must be 1 to 64 letters, digits, ".", "_" or "-"')),
+  filter: v.pipe(text, v.check((filter) => isTopicFilter(filter) && !filter.startsWith("$"), "must be a topic filter such as sensors/+/log")),
+  text: v.optional(v.union([pointer, v.array(pointer)], "must be a JSON pointer such as /message/text, or an array of them")),
+  model: v.optional(text),
+  threshold: v.optional(v.pipe(v.number("must be a number from 0 to 1"), v.minValue(0, "must be a number from 0 to 1"), v.maxValue(1, "must be a number from 0 to 1"))),
+  outputs: v.pipe(v.array(outputSchema, "must be an array"), v.minLength(1, "must hold at least one output")),
+});
+const announcementSchema = v.strictObject({
+  topic: text,
+  payload: json,
+  again: v.optional(v.strictObject({ topic: v.pipe(text, v.check(isTopicFilter, "must be a topic")), payload: v.optional(text) })),
+});
+const userSchema = v.strictObject({
+  password: v.pipe(text, v.check(isPasswordHash, "must be what edgelabel serve --hash-password prints")),
+  publish: filters,
+  subscribe: filters,
+});
 
 const fileSchema = v.strictObject({
   models: v.optional(v.array(v.union([text, v.strictObject({ name: v.optional(text), path: text })], "must hold file names, or objects with path and name"), "must be an array")),
@@ -90,10 +145,19 @@ const fileSchema = v.strictObject({
     textsPerRequest: count(10_000),
     queuedAnswers: count(30_000),
     queuedBytes: count(1_073_741_824),
+    queuedTexts: count(100_000),
+    rememberedAnswers: count(1_000_000),
+    rememberSeconds: count(86_400),
+    slowSubscriberSeconds: count(3600),
     answerSeconds: count(86_400),
     answerBytes: count(16_777_216),
   })),
   responses: v.optional(v.strictObject({ allow: filters, deny: filters })),
+  routes: v.optional(v.array(routeSchema, "must be an array")),
+  announcements: v.optional(v.array(announcementSchema, "must be an array")),
+  figuresSeconds: count(86_400),
+  serverTls: v.optional(v.strictObject({ cert: text, key: text, ca: v.optional(text) })),
+  users: v.optional(v.record(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must have names of 1 to 64 letters, digits, ".", "_" or "-"')), userSchema)),
 });
 
 type ConfigFile = v.InferOutput<typeof fileSchema>;
@@ -106,8 +170,8 @@ export function parseConfig(json: string, source: string): ConfigFile {
     throw new UserError(`${source} is not JSON: ${(error as Error).message}`);
   }
   // An array passes for an object that has no keys.
-  for (const [path, part] of [["", value], ...Object.entries(value ?? {})]) {
-    if (Array.isArray(part) && path !== "models") throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
+  for (const [path, part] of [["", value], ...Object.entries(value ?? {})] as [string, unknown][]) {
+    if (Array.isArray(part) && !["models", "routes", "announcements"].includes(path)) throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
   }
   const result = v.safeParse(fileSchema, value);
   if (result.success) return result.output;
@@ -126,8 +190,16 @@ function suggestion(path: string): string {
     tls: Object.keys(fileSchema.entries.tls.wrapped.entries),
     limits: Object.keys(fileSchema.entries.limits.wrapped.entries),
     responses: Object.keys(fileSchema.entries.responses.wrapped.entries),
+    serverTls: Object.keys(fileSchema.entries.serverTls.wrapped.entries),
+    "routes[]": Object.keys(routeSchema.entries),
+    "routes[].outputs[]": Object.keys(outputSchema.entries),
+    "announcements[]": Object.keys(announcementSchema.entries),
+    "announcements[].again": Object.keys(announcementSchema.entries.again.wrapped.entries),
+    "users[]": Object.keys(userSchema.entries),
   };
-  const known = nested[levels.join(".")] ?? ["name", "path"];
+  // Items of arrays and records have their position or name in the path.
+  const shape = levels.join(".").replace(/\.\d+(?=\.|$)/g, "[]").replace(/^users\.[^.]+$/, "users[]");
+  const known = nested[shape] ?? ["name", "path"];
   const nearest = known.toSorted((a, b) => editDistance(key, a) - editDistance(key, b))[0]!;
   if (editDistance(key, nearest) <= 3) return `, did you mean ${JSON.stringify(nearest)}?`;
   return `; known keys: ${known.join(", ")}`;
@@ -157,6 +229,31 @@ function readFileFor(what: string, path: string): Buffer {
 export function parseModelArgument(argument: string): ModelFile {
   const match = /^([A-Za-z0-9][A-Za-z0-9._-]*)=(.+)$/.exec(argument);
   return match ? { name: match[1], path: match[2]! } : { path: argument };
+}
+
+function readServerTls({ cert, key, ca }: { cert: string; key: string; ca?: string | undefined }): ServerTls {
+  const tls: ServerTls = {
+    cert: readFileFor("certificate", cert),
+    key: readFileFor("private key", key),
+    ...(ca === undefined ? {} : { ca: readFileFor("CA file", ca), requestCert: true }),
+  };
+  try {
+    createSecureContext(tls);
+  } catch (error) {
+    throw new UserError(`"serverTls": ${[cert, key, ca].filter(Boolean).join(", ")} do not go together: ${(error as Error).message}`);
+  }
+  return tls;
+}
+
+function routeOf({ name, filter, text: pointers = [], model = "", threshold = 0, outputs }: v.InferOutput<typeof routeSchema>): RouteSettings {
+  return {
+    name,
+    filter,
+    text: typeof pointers === "string" ? [pointers] : pointers,
+    model,
+    threshold,
+    outputs: outputs.map(({ topic, payload, when = "known", on = "always", qos = 1, retain = false }) => ({ topic, payload, when, onChange: on === "change", qos, retain })),
+  };
 }
 
 export function readTls(files: { ca?: string | undefined; cert?: string | undefined; key?: string | undefined }): BrokerAccess["tls"] {
@@ -195,7 +292,15 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
   if (url !== undefined && options.port !== undefined) throw new UserError("--port is for the embedded broker; with --broker the port is part of the URL");
   const protocol = options.protocol ?? file.protocol;
   if (url === undefined && protocol === 5) throw new UserError("the embedded broker speaks MQTT 3.1.1 only: leave --protocol away, or give --broker");
+  if (url !== undefined && file.users) throw new UserError('"users" are those of the embedded broker; with a broker URL they are that broker\'s affair');
   const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode());
+  const login = credentials(env, file);
+  const tls = readTls({ ca: options.ca ?? fromFile(file.tls?.ca), cert: options.cert ?? fromFile(file.tls?.cert), key: options.key ?? fromFile(file.tls?.key) });
+  // With rights of its own the service must not lend them: it then answers on its own topics only, unless told otherwise.
+  const hasRights = url === undefined ? file.users !== undefined : login.username !== undefined || tls?.cert !== undefined;
+  const routes = (file.routes ?? []).map(routeOf);
+  const announcements = file.announcements ?? [];
+  checkService({ routes, announcements, topics });
   return {
     models: named,
     topics,
@@ -203,14 +308,19 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
     access: {
       url,
       protocol,
-      ...credentials(env, file),
-      tls: readTls({ ca: options.ca ?? fromFile(file.tls?.ca), cert: options.cert ?? fromFile(file.tls?.cert), key: options.key ?? fromFile(file.tls?.key) }),
+      ...login,
+      tls,
     },
     host: options.host ?? file.host ?? "127.0.0.1",
     embeddedPort: options.port ?? file.port ?? 1883,
     httpPort: options.http ?? file.http,
     limits: { ...defaultLimits, ...file.limits },
-    responses: { allow: file.responses?.allow ?? ["#"], deny: file.responses?.deny ?? [] },
+    responses: { allow: file.responses?.allow ?? (hasRights ? [] : ["#"]), deny: file.responses?.deny ?? [] },
+    routes,
+    announcements,
+    figuresSeconds: file.figuresSeconds ?? 0,
+    serverTls: file.serverTls && readServerTls({ cert: fromFile(file.serverTls.cert)!, key: fromFile(file.serverTls.key)!, ca: fromFile(file.serverTls.ca) }),
+    users: file.users && Object.fromEntries(Object.entries(file.users).map(([name, { password, publish = [], subscribe = [] }]) => [name, { password, publish, subscribe }])),
     warnings,
   };
 }

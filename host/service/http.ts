@@ -1,12 +1,17 @@
-// HTTP beside MQTT: POST /predict as the Flask tutorial has it, health, metrics,
-// and a page for people. No cross-origin requests: the JSON content type is
+// HTTP beside MQTT: POST /predict as the Flask tutorial has it, the KServe V2
+// paths, health, metrics, and a page for people. No cross-origin requests: the JSON content type is
 // demanded, and no header allows another origin.
 import { createServer } from "node:http";
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { IncomingMessage, RequestListener, Server, ServerOptions, ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
-import { explainListenError, hostInUrl, listen, reachable } from "./broker.ts";
-import { labelValue, RequestError } from "./messages.ts";
-import { requestErrorOf } from "./service.ts";
+import type { ServerTls } from "./broker.ts";
+import { encodeInfer, modelMetadata, parseInfer, parseModelPath, serverMetadata } from "./kserve.ts";
+import type { ModelPath } from "./kserve.ts";
+import { explainListenError, hostInUrl, listen, reachable } from "./listen.ts";
+import { labelValue, RequestError, statusOf } from "./messages.ts";
+import { requestErrorOf } from "./predictor.ts";
+import type { Outcome } from "./predictor.ts";
 import type { Service } from "./service.ts";
 import { packageVersion } from "./version.ts";
 
@@ -27,12 +32,24 @@ class HttpError extends Error {
   }
 }
 
+/** All scores, not only the best. */
+const ALL = 0;
+
 const codeOf: Record<number, string> = { 400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type" };
 
-export async function startHttp(service: Service, { host, port, bodyBytes }: { host: string; port: number; bodyBytes: number }): Promise<HttpEndpoint> {
-  const server = createServer({ headersTimeout: 5_000, requestTimeout: 10_000, keepAliveTimeout: 5_000, maxHeaderSize: 8_192, connectionsCheckingInterval: 1_000 }, (request, response) => {
-    void respond(service, request, response, bodyBytes);
-  });
+export interface HttpOptions {
+  host: string;
+  port: number;
+  bodyBytes: number;
+  textsPerRequest: number;
+  tls?: ServerTls | undefined;
+}
+
+const timeouts: ServerOptions = { headersTimeout: 5_000, requestTimeout: 10_000, keepAliveTimeout: 5_000, maxHeaderSize: 8_192, connectionsCheckingInterval: 1_000 };
+
+export async function startHttp(service: Service, { host, port, tls, ...limits }: HttpOptions): Promise<HttpEndpoint> {
+  const listener: RequestListener = (request, response) => void respond(service, request, response, limits);
+  const server = tls ? createTlsServer({ ...timeouts, ...tls }, listener) : createServer(timeouts, listener);
   server.maxConnections = 256;
   try {
     await listen(server, host, port);
@@ -40,7 +57,7 @@ export async function startHttp(service: Service, { host, port, bodyBytes }: { h
     throw explainListenError(error, host, port, "choose another one with --http NUMBER (0 takes any free one)");
   }
   const bound = server.address() as AddressInfo;
-  return { url: `http://${hostInUrl(reachable(host))}:${bound.port}`, port: bound.port, close: () => close(server) };
+  return { url: `${tls ? "https" : "http"}://${hostInUrl(reachable(host))}:${bound.port}`, port: bound.port, close: () => close(server) };
 }
 
 function close(server: Server): Promise<void> {
@@ -51,50 +68,101 @@ function close(server: Server): Promise<void> {
   });
 }
 
-type Handler = (service: Service, request: IncomingMessage, response: ServerResponse, bodyBytes: number) => void | Promise<void>;
+type HttpLimits = Pick<HttpOptions, "bodyBytes" | "textsPerRequest">;
+type Handler = (service: Service, request: IncomingMessage, response: ServerResponse, limits: HttpLimits) => void | Promise<void>;
+type Handlers = Partial<Record<string, Handler>>;
 
-const routes: Record<string, Partial<Record<string, Handler>>> = {
+const live: Handler = (_service, _request, response) => sendJson(response, 200, { status: "ok" });
+const ready: Handler = (service, _request, response) => (service.isReady ? sendJson(response, 200, { status: "ready" }) : sendJson(response, 503, { status: "not connected to the broker" }));
+
+const routes: Record<string, Handlers> = {
   "/": { GET: page },
   "/predict": { POST: predict },
-  "/healthz": { GET: (_service, _request, response) => sendJson(response, 200, { status: "ok" }) },
-  "/readyz": { GET: (service, _request, response) => (service.isReady ? sendJson(response, 200, { status: "ready" }) : sendJson(response, 503, { status: "not connected to the broker" })) },
+  "/healthz": { GET: live },
+  "/readyz": { GET: ready },
   "/metrics": { GET: metrics },
+  "/v2": { GET: (_service, _request, response) => sendJson(response, 200, serverMetadata()) },
+  "/v2/health/live": { GET: live },
+  "/v2/health/ready": { GET: ready },
 };
 
-async function respond(service: Service, request: IncomingMessage, response: ServerResponse, bodyBytes: number): Promise<void> {
+function handlersOf(path: string): Handlers | undefined {
+  if (Object.hasOwn(routes, path)) return routes[path];
+  const found = parseModelPath(path);
+  if (!found) return undefined;
+  return found.verb === "infer"
+    ? { POST: (...args) => infer(found, ...args) }
+    : { GET: (service, _request, response) => describe(found, service, response) };
+}
+
+async function respond(service: Service, request: IncomingMessage, response: ServerResponse, limits: HttpLimits): Promise<void> {
   const path = (request.url ?? "/").split("?", 1)[0]!;
-  const methods = Object.hasOwn(routes, path) ? routes[path] : undefined;
+  const isKserve = path.startsWith("/v2");
   try {
+    const methods = handlersOf(path);
     if (!methods) throw new HttpError(404, `nothing here; try ${Object.keys(routes).join(", ")}`);
     const handler = methods[request.method === "HEAD" ? "GET" : request.method ?? ""];
     if (!handler) throw new HttpError(405, `use ${Object.keys(methods).join(" or ")}`, { Allow: Object.keys(methods).join(", ") });
-    await handler(service, request, response, bodyBytes);
+    await handler(service, request, response, limits);
   } catch (error) {
     if (response.headersSent || response.destroyed) return;
-    if (error instanceof HttpError) {
-      sendJson(response, error.status, { error: { code: codeOf[error.status], message: error.message } }, error.headers);
-      return;
-    }
-    const failure = requestErrorOf(error);
-    sendJson(response, service.countError(failure.code), { error: { code: failure.code, message: failure.message } });
+    const { status, code, message, headers } = failureOf(service, error);
+    // KServe's errors are a string.
+    sendJson(response, status, { error: isKserve ? message : { code, message } }, headers);
   }
 }
 
-async function predict(service: Service, request: IncomingMessage, response: ServerResponse, bodyBytes: number): Promise<void> {
+function failureOf(service: Service, error: unknown): { status: number; code: string | undefined; message: string; headers: Record<string, string> } {
+  if (error instanceof HttpError) return { status: error.status, code: codeOf[error.status], message: error.message, headers: error.headers };
+  const { code, message } = requestErrorOf(error);
+  service.metrics.errors.inc({ code });
+  return { status: statusOf[code], code, message, headers: code === "busy" ? { "Retry-After": "1" } : {} };
+}
+
+async function predict(service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes }: HttpLimits): Promise<void> {
+  const value = await readJson(service, request, bodyBytes);
+  const { data, model = "" } = (typeof value === "object" && value !== null ? value : {}) as { data?: unknown; model?: unknown };
+  if (typeof data !== "string") throw new RequestError("bad_request", 'the body must be an object such as {"data": "the text"}');
+  if (typeof model !== "string") throw new RequestError("bad_request", '"model" must be a string');
+  const { predictions: [prediction] } = await classify(service, request, { model, texts: [data] });
+  sendJson(response, 200, { label: labelValue(prediction!.label) });
+}
+
+async function infer(path: ModelPath, service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes, textsPerRequest }: HttpLimits): Promise<void> {
+  const model = modelOf(service, path);
+  const wanted = parseInfer(await readJson(service, request, bodyBytes), textsPerRequest);
+  const outcome = await classify(service, request, { model, texts: wanted.texts, topK: wanted.outputs.includes("scores") ? ALL : 1 });
+  sendJson(response, 200, encodeInfer(wanted, outcome));
+}
+
+function describe(path: ModelPath, service: Service, response: ServerResponse): void {
+  const name = modelOf(service, path);
+  if (path.verb === "ready") sendJson(response, 200, { name, ready: true });
+  else sendJson(response, 200, modelMetadata(name, service.predictor.model(name).model));
+}
+
+function modelOf(service: Service, { name, version }: ModelPath): string {
+  const { model } = service.predictor.model(name);
+  if (version !== undefined && version !== model.version) throw new RequestError("unknown_model", `version ${model.version} of this model is here, and no other`);
+  return name;
+}
+
+async function classify(service: Service, request: IncomingMessage, work: { model: string; texts: string[]; topK?: number }): Promise<Outcome> {
+  const start = Date.now();
+  const outcome = await service.predictor.predict({ ...work, requester: `http ${request.socket.remoteAddress}`, bytes: Number(request.headers["content-length"] ?? 0) });
+  service.metrics.answerSeconds.observe({ transport: "http" }, (Date.now() - start) / 1000);
+  return outcome;
+}
+
+async function readJson(service: Service, request: IncomingMessage, limit: number): Promise<unknown> {
   service.metrics.requests.inc({ transport: "http" });
   if (!/^application\/json\s*(?:;|$)/i.test(request.headers["content-type"] ?? "")) throw new HttpError(415, "send the header Content-Type: application/json");
-  const body = await readBody(request, bodyBytes);
-  let value: unknown;
+  const body = await readBody(request, limit);
   try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
   } catch {
     throw new RequestError("bad_request", "the body is not JSON");
   }
-  const { data, model: wanted = "" } = (typeof value === "object" && value !== null ? value : {}) as { data?: unknown; model?: unknown };
-  if (typeof data !== "string") throw new RequestError("bad_request", 'the body must be an object such as {"data": "the text"}');
-  if (typeof wanted !== "string") throw new RequestError("bad_request", '"model" must be a string');
-  const { name, model } = service.model(wanted);
-  sendJson(response, 200, { label: labelValue(service.classify(name, model, data).label) });
 }
 
 async function readBody(request: IncomingMessage, limit: number): Promise<Buffer> {
@@ -142,7 +210,7 @@ export function curlLine(url: string): string {
 function page(service: Service, request: IncomingMessage, response: ServerResponse): void {
   const { localAddress = "127.0.0.1", localPort } = request.socket;
   const url = `http://${hostInUrl(localAddress.replace(/^::ffff:/, ""))}:${localPort}`;
-  const rows = [...service.models].map(([name, { version, labels }]) => `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(version)}</td><td>${escapeHtml(labels.join(", "))}</td></tr>`);
+  const rows = [...service.predictor.models].map(([name, { version, labels }]) => `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(version)}</td><td>${escapeHtml(labels.join(", "))}</td></tr>`);
   response.writeHead(200, { "Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "X-Content-Type-Options": "nosniff" });
   response.end(`<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>edgelabel</title>

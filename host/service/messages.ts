@@ -16,6 +16,8 @@ export interface ClassifyRequest {
   replyTo?: string | undefined;
   topK?: number | undefined;
   threshold?: number | undefined;
+  /** Milliseconds since 1970, after which no answer is wanted. MQTT 5 has its own message expiry besides. */
+  deadline?: number | undefined;
 }
 
 export interface MessageLimits {
@@ -23,7 +25,7 @@ export interface MessageLimits {
   textsPerRequest: number;
 }
 
-export type ErrorCode = "bad_request" | "unknown_model" | "text_too_long" | "too_large" | "busy" | "internal";
+export type ErrorCode = "bad_request" | "unknown_model" | "text_too_long" | "too_large" | "busy" | "expired" | "internal";
 
 /** HTTP's status numbers; MQTT 5 answers carry them as the user property `status`. */
 export const statusOf: Record<ErrorCode, number> = {
@@ -32,6 +34,7 @@ export const statusOf: Record<ErrorCode, number> = {
   text_too_long: 413,
   too_large: 413,
   busy: 503,
+  expired: 504,
   internal: 500,
 };
 
@@ -63,6 +66,7 @@ function requestSchema(limits: MessageLimits) {
     id: v.optional(idSchema),
     replyTo: v.optional(v.string("must be a string")),
     topK: v.optional(v.pipe(v.number("must be a whole number from 1"), v.integer("must be a whole number from 1"), v.minValue(1, "must be a whole number from 1"))),
+    deadline: v.optional(v.pipe(v.number("must be a number of milliseconds since 1970"), v.minValue(1, "must be a number of milliseconds since 1970"))),
     threshold: v.optional(v.pipe(v.number("must be a number from 0 to 1"), v.minValue(0, "must be a number from 0 to 1"), v.maxValue(1, "must be a number from 0 to 1"))),
   });
 }
@@ -120,9 +124,9 @@ function isRequestObject(value: unknown): value is object {
   return typeof value === "object" && value !== null && !Array.isArray(value) && (Object.hasOwn(value, "text") || Object.hasOwn(value, "texts"));
 }
 
-/** Below the threshold the label is null, and `unknown` says why. */
+/** Below the request's threshold, or rejected by the model's own rule, the label is null. */
 function encodeResult(request: ClassifyRequest, prediction: Prediction) {
-  const isUnknown = request.threshold !== undefined && prediction.score < request.threshold;
+  const isUnknown = prediction.label === null || (request.threshold !== undefined && prediction.score < request.threshold);
   return {
     label: isUnknown ? null : prediction.label,
     score: prediction.score,

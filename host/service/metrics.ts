@@ -12,15 +12,25 @@ export class Metrics {
   readonly texts = new Counter({ name: "edgelabel_texts_total", help: "Texts classified.", labelNames: ["model"], registers: this.registers });
   readonly errors = new Counter({ name: "edgelabel_errors_total", help: "Requests answered with an error.", labelNames: ["code"], registers: this.registers });
   readonly ignored = new Counter({ name: "edgelabel_ignored_total", help: "Requests that got no answer at all.", labelNames: ["reason"], registers: this.registers });
+  readonly duplicates = new Counter({ name: "edgelabel_duplicates_total", help: "Requests that got the answer of an earlier one.", registers: this.registers });
   readonly answers = new Counter({ name: "edgelabel_answers_total", help: "What became of answers over MQTT.", labelNames: ["fate"], registers: this.registers });
   readonly connects = new Counter({ name: "edgelabel_broker_connects_total", help: "Connections to the broker.", registers: this.registers });
   readonly connected = new Gauge({ name: "edgelabel_broker_connected", help: "1 while requests come in from the broker.", registers: this.registers });
+  readonly routed = new Counter({ name: "edgelabel_routed_total", help: "Messages of routes, by what became of them.", labelNames: ["route", "outcome"], registers: this.registers });
   readonly modelInfo = new Gauge({ name: "edgelabel_model_info", help: "1 for every model that is served.", labelNames: ["model", "version", "digest"], registers: this.registers });
   readonly duration = new Histogram({
     name: "edgelabel_classify_seconds",
     help: "Time to classify one text.",
     labelNames: ["model"],
     buckets: [0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1],
+    registers: this.registers,
+  });
+
+  readonly answerSeconds = new Histogram({
+    name: "edgelabel_answer_seconds",
+    help: "Time from a request's arrival to its answer being handed to the broker's connection, or to the HTTP client.",
+    labelNames: ["transport"],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30],
     registers: this.registers,
   });
 
@@ -34,12 +44,20 @@ export class Metrics {
     series.duration.observe(seconds);
   }
 
-  constructor(queued: () => number) {
-    new Gauge({
-      name: "edgelabel_answers_queued",
-      help: "Answers that wait for the broker.",
-      registers: this.registers,
-      collect() { this.set(queued()); },
-    });
+  /** Sums since the start, for a message of a few fields. */
+  async figures(): Promise<Record<string, number>> {
+    const sum = async (metric: Counter<string>) => (await metric.get()).values.reduce((total, { value }) => total + value, 0);
+    return {
+      uptime_seconds: Math.round(process.uptime()),
+      requests: await sum(this.requests),
+      texts: await sum(this.texts),
+      errors: await sum(this.errors),
+      ignored: await sum(this.ignored),
+    };
+  }
+
+  /** A value that is looked up when somebody asks for it. */
+  gauge(name: string, help: string, value: () => number): void {
+    new Gauge({ name, help, registers: this.registers, collect() { this.set(value()); } });
   }
 }

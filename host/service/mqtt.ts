@@ -30,6 +30,7 @@ export interface Incoming {
   correlationData?: Buffer | undefined;
   contentType?: string | undefined;
   expirySeconds?: number | undefined;
+  userProperties?: Record<string, string | string[]> | undefined;
   acknowledge: () => void;
 }
 
@@ -48,6 +49,8 @@ export interface Session {
   receiveMaximum: number;
   /** Largest packet that the broker takes, in bytes; Infinity when it does not say. */
   maximumPacketSize: number;
+  /** The socket holds much that the broker has not read: send only what is owed. */
+  readonly isCongested: boolean;
   publish(message: Outgoing, done?: (error?: Error | null) => void): void;
 }
 
@@ -70,7 +73,9 @@ export interface ConnectionOptions {
 const KEEPALIVE_SECONDS = 30;
 const CONNECT_TIMEOUT_MS = 10_000;
 const SESSION_EXPIRY_SECONDS = 3600;
-const RECEIVE_MAXIMUM = 64;
+/** More than the queue holds, so that a flood is told `busy` instead of piling up in the broker. */
+const RECEIVE_MAXIMUM = 2048;
+const CONGESTED_BYTES = 1_048_576;
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
 /** A connection that lived this long was a good one: the next delay starts small. */
@@ -222,6 +227,7 @@ export class Connection {
       protocol,
       receiveMaximum: properties?.receiveMaximum ?? 65_535,
       maximumPacketSize: properties?.maximumPacketSize ?? Infinity,
+      get isCongested() { return (client.stream?.writableLength ?? 0) > CONGESTED_BYTES; },
       publish: ({ topic, payload, qos, retain = false, properties: own }, done) => {
         if (this.session !== session) done?.(new Error("the connection is closed"));
         else client.publish(topic, payload, { qos, retain, ...(protocol === 5 && own ? { properties: own } : {}) }, (error) => done?.(error));
@@ -260,6 +266,7 @@ export class Connection {
       correlationData: properties?.correlationData,
       contentType: properties?.contentType,
       expirySeconds: properties?.messageExpiryInterval,
+      userProperties: properties?.userProperties,
       acknowledge: () => {
         if (packet.qos === 1 && this.client === client && client.connected) client["_sendPacket"]({ cmd: "puback", messageId: packet.messageId, reasonCode: 0 });
       },

@@ -8,14 +8,9 @@
 // that ends three connections is given up and remembered, since its request is
 // redelivered too: it cannot loop, nor take others with it.
 import { createHash } from "node:crypto";
+import type { Outgoing } from "./mqtt.ts";
 
-export interface Answer {
-  topic: string;
-  payload: string;
-  qos: 0 | 1;
-  correlationData?: Buffer | undefined;
-  /** MQTT 5 user property `status`. */
-  status: number;
+export interface Answer extends Outgoing {
   /** Milliseconds since 1970; sent never later. */
   expiresAt: number;
   /** Called once, when the request may be acknowledged. */

@@ -14,10 +14,12 @@ export interface Topics {
   reply: string;
   status: string;
   info: string;
+  /** Figures for people and dashboards, when they are asked for. */
+  metrics: string;
 }
 
 export interface ResponseRules {
-  /** Topic filters that answers may go to. */
+  /** Topic filters that answers may go to, besides this node's own `label` and `reply`. */
   allow: readonly string[];
   /** Topic filters that answers may not go to, whatever `allow` says. */
   deny: readonly string[];
@@ -37,6 +39,7 @@ export function topicsOf(root: string, node: string): Topics {
     reply: `${base}/reply`,
     status: `${base}/status`,
     info: `${base}/info`,
+    metrics: `${base}/metrics`,
   };
 }
 
@@ -79,6 +82,27 @@ export function isTopicFilter(filter: string): boolean {
   return filter.split("/").every((level, i, all) => level === "+" || (level === "#" && i === all.length - 1) || !/[+#]/.test(level));
 }
 
+/** Whether some topic is covered by both filters. */
+export function filtersOverlap(a: string, b: string): boolean {
+  const [left, right] = [a.split("/"), b.split("/")];
+  for (let i = 0; ; i++) {
+    if (left[i] === "#" || right[i] === "#") return true;
+    if (left[i] === undefined || right[i] === undefined) return left[i] === right[i];
+    if (left[i] !== right[i] && left[i] !== "+" && right[i] !== "+") return false;
+  }
+}
+
+/** Whether `filter` covers all that `other` covers. */
+export function filterCovers(filter: string, other: string): boolean {
+  if (other.startsWith("$") && /^[#+]/.test(filter)) return false;
+  const [wide, narrow] = [filter.split("/"), other.split("/")];
+  for (const [i, level] of wide.entries()) {
+    if (level === "#") return true;
+    if (narrow[i] === undefined || narrow[i] === "#" || (level !== "+" && level !== narrow[i])) return false;
+  }
+  return wide.length === narrow.length;
+}
+
 /** Why an answer may not be published to `topic`, as a word to count by; undefined when it may. */
 export function answerTopicFault(topic: string, topics: Topics, rules: ResponseRules): string | undefined {
   if (topic === "") return "empty";
@@ -92,6 +116,8 @@ export function answerTopicFault(topic: string, topics: Topics, rules: ResponseR
   const isFree = topic === topics.label || topic.startsWith(`${topics.label}/`) || topic.startsWith(`${topics.reply}/`);
   if (inRoot && !isFree) return "inside_root";
   if (rules.deny.some((filter) => filterMatches(filter, topic))) return "denied";
+  // What we own is open to requesters whatever `allow` says.
+  if (isFree) return undefined;
   if (!rules.allow.some((filter) => filterMatches(filter, topic))) return "not_allowed";
   return undefined;
 }

@@ -6,7 +6,8 @@ import type { Prediction } from "../../../host/classifier.ts";
 import type { Limits } from "../../../host/service/config.ts";
 import type { Log } from "../../../host/service/log.ts";
 import { Service } from "../../../host/service/service.ts";
-import type { Model, ServiceOptions } from "../../../host/service/service.ts";
+import type { Model } from "../../../host/service/predictor.ts";
+import type { ServiceOptions } from "../../../host/service/service.ts";
 import { topicsOf } from "../../../host/service/topics.ts";
 
 /** "win" makes spam, "boom" an internal fault, and over 100,000 bytes is too long. */
@@ -15,17 +16,17 @@ export function fakeModel(version = "1.0.0"): Model {
     version,
     labels: ["ham", "spam"],
     digest: "0".repeat(64),
-    classify(text: string | Uint8Array, top = 2): Prediction {
+    classify(text: string | Uint8Array, top = 1): Prediction {
       const words = Buffer.from(text).toString();
       if (words.length > 100_000) throw Object.assign(new Error("the text has more than 100000 bytes"), { code: "text_too_long" });
       if (words === "boom") throw new Error("trap");
       const [label, other] = words.includes("win") ? ["spam", "ham"] : ["ham", "spam"];
-      return { label, score: 0.875, scores: Object.fromEntries(Object.entries({ [label]: 0.875, [other]: 0.125 }).slice(0, top)) };
+      return { label, score: 0.875, scores: Object.fromEntries(Object.entries({ [label]: 0.875, [other]: 0.125 }).slice(0, top || 2)) };
     },
   };
 }
 
-export const limits: Limits = { payloadBytes: 200_000, textsPerRequest: 100, queuedAnswers: 50, queuedBytes: 1_000_000, answerSeconds: 30, answerBytes: 100_000 };
+export const limits: Limits = { payloadBytes: 200_000, textsPerRequest: 100, queuedAnswers: 50, queuedTexts: 1000, rememberedAnswers: 1000, rememberSeconds: 300, slowSubscriberSeconds: 1, queuedBytes: 1_000_000, answerSeconds: 30, answerBytes: 100_000 };
 export const topics = topicsOf("edgelabel", "gate-1");
 
 export function recordingLog(): Log & { lines: string[] } {

@@ -100,7 +100,7 @@ describe("embedded broker", () => {
     expect(await response.json()).toEqual({ label: "spam" });
 
     // As with Ctrl-C under npx, which passes on what the terminal has sent already.
-    setTimeout(() => serving.child.kill(signal), 5);
+    serving.child.stdout!.on("data", (chunk: Buffer) => void (chunk.includes("stopping") && serving.child.kill(signal)));
     const { code, ms } = await serving.end(signal);
     expect(code).toBe(0);
     expect(ms).toBeLessThan(2_000);

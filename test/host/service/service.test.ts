@@ -1,4 +1,5 @@
 // The service as its clients see it, on every broker and protocol it is made for.
+import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startBroker } from "../../../host/service/broker.ts";
 import type { Service } from "../../../host/service/service.ts";
@@ -30,6 +31,19 @@ function real(binaries: Mosquitto, protocol: 4 | 5): Target {
     async start(port) {
       const broker = await startMosquitto(binaries, { port });
       return { url: broker.url, stop: () => broker.kill() };
+    },
+  };
+}
+
+/** Takes its time over each text. */
+function slowModel(ms: number) {
+  const model = fakeModel();
+  return {
+    ...model,
+    classify(text: string | Uint8Array, top?: number) {
+      const end = performance.now() + ms;
+      while (performance.now() < end);
+      return model.classify(text, top);
     },
   };
 }
@@ -228,6 +242,73 @@ function serviceTests({ protocol, start }: Target): void {
     while (ids.size < 99) ids.add((await client.next()).json.id);
   });
 
+  test("a request that comes again gets the same bytes and is computed once; another text, topic or model is another request", async () => {
+    await client.subscribe("r/#");
+    const ask = async (text: string, replyTo: string, topic = topics.classify) => {
+      await client.publish(topic, JSON.stringify({ text, id: 7, replyTo }));
+      return (await client.next()).text;
+    };
+    const first = await ask("win", "r/1");
+    for (let i = 0; i < 20; i++) expect(await ask("win", "r/1")).toBe(first);
+    expect(await counter(service, 'edgelabel_texts_total{model="spam"}')).toBe(1);
+    expect(await counter(service, "edgelabel_duplicates_total")).toBe(20);
+    expect(JSON.parse(await ask("hello", "r/1")).label).toBe("ham");
+    await ask("win", "r/2");
+    expect(await counter(service, 'edgelabel_texts_total{model="spam"}')).toBe(3);
+    expect(JSON.parse(await ask("win", "r/1", `${topics.classify}/other`)).model).toBe("other");
+    // Without an id there is nothing to tell two requests apart by.
+    await client.publish(topics.classify, '{"text":"win","replyTo":"r/1"}');
+    await client.publish(topics.classify, '{"text":"win","replyTo":"r/1"}');
+    await client.next();
+    await client.next();
+    expect(await counter(service, "edgelabel_duplicates_total")).toBe(20);
+  });
+
+  test("a request whose deadline is over is dropped and counted; one in time is answered", async () => {
+    await client.subscribe(topics.label);
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "late", deadline: Date.now() - 1 }));
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "good", deadline: Date.now() + 60_000 }));
+    expect((await client.next()).json.id).toBe("good");
+    expect(await counter(service, 'edgelabel_ignored_total{reason="expired"}')).toBe(1);
+    expect(await counter(service, 'edgelabel_texts_total{model="spam"}')).toBe(1);
+    await client.publish(topics.classify, JSON.stringify({ text: "win", deadline: "soon" }));
+    expect((await client.next()).json.error.message).toContain("deadline");
+  });
+
+  test("a flood is told busy, and does not keep another requester out", async () => {
+    await service.stop();
+    service = fakeService({ access: { url: broker.url, protocol }, limits: { ...limits, queuedTexts: 20, queuedAnswers: 1000 }, models: new Map([["slow", slowModel(2)]]) });
+    await service.start();
+    await client.subscribe("flood", "calm");
+    const calm = await TestClient.connect(broker.url, protocol);
+    await calm.subscribe("calm");
+    const flood = Array.from({ length: 300 }, (_, id) => client.publish(topics.classify, JSON.stringify({ text: "win", id, replyTo: "flood" }), { qos: 0 }));
+    await Promise.all(flood);
+    const start = Date.now();
+    await calm.publish(topics.classify, JSON.stringify({ text: "win", id: "c", replyTo: "calm" }));
+    expect((await calm.next()).json).toMatchObject({ id: "c", label: "spam" });
+    // The whole flood would take 600 ms.
+    expect(Date.now() - start).toBeLessThan(400);
+    await until(() => client.received.filter(({ topic }) => topic === "flood").length >= 250);
+    const answersOf = (label: string | undefined) => client.received.filter(({ topic, json }) => topic === "flood" && json.label === label);
+    await until(() => answersOf("spam").length >= 15);
+    const busy = answersOf(undefined).filter(({ json }) => json.error?.code === "busy");
+    expect(busy.length).toBeGreaterThan(100);
+    expect(await counter(service, 'edgelabel_errors_total{code="busy"}')).toBeGreaterThanOrEqual(busy.length);
+    await calm.close();
+  });
+
+  test("a batch longer than the keepalive's patience holds nobody up", async () => {
+    await service.stop();
+    service = fakeService({ access: { url: broker.url, protocol }, models: new Map([["slow", slowModel(5)]]) });
+    await service.start();
+    await client.subscribe("batch", "single");
+    await client.publish(topics.classify, JSON.stringify({ texts: Array(100).fill("win"), id: "b", replyTo: "batch" }));
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "s", replyTo: "single" }));
+    expect((await client.next()).json.id).toBe("s");
+    expect((await client.next()).json.results).toHaveLength(100);
+  });
+
   test("after the broker's restart it answers again, and says online", async () => {
     await broker.stop();
     await until(() => !service.isReady);
@@ -388,6 +469,63 @@ describeMosquitto("Mosquitto", (binaries) => {
       const { json, packet } = await client.next();
       expect(json).toMatchObject({ id: 2, error: { code: "busy" } });
       expect(packet.properties?.userProperties).toEqual({ status: "503" });
+    });
+
+    test("a message expiry that ran out in the queue: nobody is answered, and it is counted", async () => {
+      await begin();
+      await service.stop();
+      await client.subscribe("answers");
+      service = fakeService({ access: { url: broker.url }, models: new Map([["slow", slowModel(1_100)]]) });
+      await service.start();
+      // The first text keeps the second one waiting too long.
+      for (const id of ["first", "second"]) {
+        await client.publish(topics.classify, JSON.stringify({ text: "win", id }), { qos: 1, properties: { responseTopic: "answers", messageExpiryInterval: id === "first" ? 60 : 1 } });
+      }
+      expect((await client.next()).json.id).toBe("first");
+      await until(async () => (await counter(service, 'edgelabel_ignored_total{reason="expired"}')) === 1);
+      expect(client.received).toEqual([]);
+    });
+
+    test("a response topic outside the allow-list is told in the log once, by name", async () => {
+      await begin();
+      await service.stop();
+      const log = recordingLog();
+      service = fakeService({ access: { url: broker.url }, responses: { allow: ["answers/#"], deny: [] }, log });
+      await service.start();
+      await client.subscribe("#");
+      for (const responseTopic of ["zigbee2mqtt/lamp/set", "zigbee2mqtt/door/set"]) await client.publish(topics.classify, "win", { properties: { responseTopic } });
+      await client.publish(topics.classify, "win", { properties: { responseTopic: "answers/1" } });
+      await client.next(({ topic }) => topic === "answers/1");
+      expect(client.received.filter(({ topic }) => topic.startsWith("zigbee2mqtt"))).toEqual([]);
+      expect(log.lines.filter((line) => line.includes("zigbee2mqtt"))).toEqual([
+        'a request wants its answer on "zigbee2mqtt/lamp/set", which may not be used (not_allowed); topics below edgelabel/gate-1/reply/ are free, others need "responses": {"allow": [...]} in the configuration file; further ones are only counted',
+      ]);
+      expect(await counter(service, 'edgelabel_ignored_total{reason="response_topic_not_allowed"}')).toBe(2);
+    });
+
+    test("10,000 generated response topics: nothing is published outside the allow-list", async () => {
+      await begin();
+      await service.stop();
+      service = fakeService({ access: { url: broker.url }, responses: { allow: ["answers/+/out"], deny: ["answers/secret/out"] }, limits: { ...limits, queuedAnswers: 20_000 } });
+      await service.start();
+      await client.subscribe("#");
+      const level = fc.oneof(fc.constantFrom("answers", "out", "secret", "edgelabel", "gate-1", "gate-2", "classify", "cmd", "reply", "label", "status", "$SYS", "$share", "#", "+", "", "аnswers"), fc.string({ unit: "grapheme", maxLength: 3 }), fc.string({ unit: "binary", maxLength: 2 }));
+      const chosen = fc.array(level, { minLength: 1, maxLength: 5 }).map((levels) => levels.join("/"));
+      const generated = fc.sample(fc.oneof({ weight: 9, arbitrary: chosen }, { weight: 1, arbitrary: level.map((middle) => `answers/${middle}/out`) }), { numRuns: 10_000, seed: 5 });
+      for (const [id, replyTo] of generated.entries()) {
+        await client.publish(topics.classify, JSON.stringify({ text: "win", id, replyTo }), { qos: 0 });
+        if (id % 100 === 99) await pause(1);
+      }
+      await until(async () => {
+        await client.publish(topics.classify, JSON.stringify({ text: "win", id: "end", replyTo: "answers/end/out" }));
+        await pause(100);
+        return client.received.some(({ json }) => json?.id === "end");
+      }, 30_000);
+      const published = client.received.filter(({ json }) => json?.label !== undefined || json?.error !== undefined).map(({ topic }) => topic);
+      expect(published.length).toBeGreaterThan(50);
+      const outside = published.filter((topic) => !/^answers\/(?!secret\/)[^/+#]*\/out$/s.test(topic) && !topic.startsWith("edgelabel/gate-1/label") && !topic.startsWith("edgelabel/gate-1/reply/"));
+      expect(outside).toEqual([]);
+      expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
     });
 
     test("a refused subscription is told and tried again", async () => {

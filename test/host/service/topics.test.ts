@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { answerTopicFault, checkLevel, filterMatches, isTopicFilter, modelInTopic, slug, topicsOf } from "../../../host/service/topics.ts";
+import { answerTopicFault, checkLevel, filterCovers, filterMatches, filtersOverlap, isTopicFilter, modelInTopic, slug, topicsOf } from "../../../host/service/topics.ts";
 
 const topics = topicsOf("edgelabel", "gate-1");
 const open = { allow: ["#"], deny: [] };
@@ -14,6 +14,7 @@ test("the topics of a node", () => {
     reply: "site/labels/n/reply",
     status: "site/labels/n/status",
     info: "site/labels/n/info",
+    metrics: "site/labels/n/metrics",
   });
   expect(modelInTopic(topics, "edgelabel/gate-1/classify")).toBe("");
   expect(modelInTopic(topics, "edgelabel/gate-1/classify/spam")).toBe("spam");
@@ -38,6 +39,30 @@ test.each([
   expect(filterMatches(filter, topic)).toBe(matches);
 });
 
+test.each([
+  ["a/+", "+/b", true], ["a/#", "a", true], ["#", "a/b", true], ["a/+/c", "a/b/+", true], ["a/b", "a/b", true],
+  ["a/+", "a", false], ["a/b", "a/c", false], ["a/+", "a/b/c", false], ["a", "a/b/#", false],
+] as const)("filters %s and %s overlap: %s", (a, b, overlap) => {
+  expect([filtersOverlap(a, b), filtersOverlap(b, a)]).toEqual([overlap, overlap]);
+});
+
+test.each([
+  ["#", "a/+/#", true], ["a/#", "a", true], ["a/#", "a/+", true], ["a/+", "a/b", true], ["a/+", "a/+", true],
+  ["a/+", "a/#", false], ["a/+", "#", false], ["a/b", "a/+", false], ["+", "#", false], ["#", "$SYS/#", false], ["a/#", "a+", false],
+] as const)("filter %s covers %s: %s", (wide, narrow, covers) => {
+  expect(filterCovers(wide, narrow)).toBe(covers);
+});
+
+test("what filters say of each other is true of every topic", () => {
+  const filter = fc.array(fc.constantFrom("a", "b", "+"), { minLength: 1, maxLength: 4 }).chain((levels) => fc.constantFrom(levels.join("/"), `${levels.join("/")}/#`));
+  const topic = fc.array(fc.constantFrom("a", "b", "c"), { minLength: 1, maxLength: 5 }).map((levels) => levels.join("/"));
+  fc.assert(fc.property(filter, filter, topic, (a, b, name) => {
+    const [matchesA, matchesB] = [filterMatches(a, name), filterMatches(b, name)];
+    if (matchesA && matchesB) expect(filtersOverlap(a, b)).toBe(true);
+    if (matchesB && filterCovers(a, b)) expect(matchesA).toBe(true);
+  }), { numRuns: 5_000 });
+});
+
 test("topic filters", () => {
   for (const filter of ["#", "a/#", "+/a", "a", "/"]) expect([filter, isTopicFilter(filter)]).toEqual([filter, true]);
   for (const filter of ["", "a#", "#/a", "a+/b", "a\0"]) expect([filter, isTopicFilter(filter)]).toEqual([filter, false]);
@@ -58,6 +83,8 @@ describe("where an answer may go", () => {
     const rules = { allow: ["answers/#", "edgelabel/#"], deny: ["answers/secret/+"] };
     expect(answerTopicFault("answers/1", topics, rules)).toBeUndefined();
     expect(answerTopicFault("other/1", topics, rules)).toBe("not_allowed");
+    expect(answerTopicFault("edgelabel/gate-1/label", topics, { allow: [], deny: [] })).toBeUndefined();
+    expect(answerTopicFault("edgelabel/gate-1/reply/1", topics, { allow: [], deny: ["edgelabel/gate-1/reply/#"] })).toBe("denied");
     expect(answerTopicFault("answers/secret/1", topics, rules)).toBe("denied");
     expect(answerTopicFault("edgelabel/gate-1/classify", topics, rules)).toBe("inside_root");
   });

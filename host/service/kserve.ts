@@ -1,0 +1,95 @@
+// The Open Inference Protocol (KServe V2) in JSON: text in as BYTES, labels out as
+// BYTES, scores as FP32. Paths and bodies only; HTTP itself is http.ts.
+//
+//   /v2  /v2/health/live  /v2/health/ready
+//   /v2/models/NAME[/versions/V]  …/ready  …/infer
+import * as v from "valibot";
+import { RequestError } from "./messages.ts";
+import type { Model, Outcome } from "./predictor.ts";
+import { packageVersion } from "./version.ts";
+
+export interface ModelPath {
+  name: string;
+  version: string | undefined;
+  verb: "metadata" | "ready" | "infer";
+}
+
+export interface InferRequest {
+  id: string | undefined;
+  texts: string[];
+  /** Names of the outputs that are wanted. */
+  outputs: OutputName[];
+}
+
+const OUTPUTS = ["label", "score", "scores"] as const;
+type OutputName = (typeof OUTPUTS)[number];
+
+/** Undefined when the path is none of a model. */
+export function parseModelPath(path: string): ModelPath | undefined {
+  const match = /^\/v2\/models\/([^/]+)(?:\/versions\/([^/]+))?(?:\/(ready|infer))?$/.exec(path);
+  if (!match) return undefined;
+  try {
+    return { name: decodeURIComponent(match[1]!), version: match[2] === undefined ? undefined : decodeURIComponent(match[2]), verb: (match[3] as "ready" | "infer" | undefined) ?? "metadata" };
+  } catch {
+    return undefined;
+  }
+}
+
+export function serverMetadata(): object {
+  return { name: "edgelabel", version: packageVersion, extensions: [] };
+}
+
+export function modelMetadata(name: string, { version, labels }: Model): object {
+  return {
+    name,
+    versions: [version],
+    platform: "edgelabel_wasm",
+    inputs: [{ name: "text", datatype: "BYTES", shape: [-1] }],
+    outputs: [
+      { name: "label", datatype: "BYTES", shape: [-1] },
+      { name: "score", datatype: "FP32", shape: [-1] },
+      { name: "scores", datatype: "FP32", shape: [-1, labels.length], parameters: { labels } },
+    ],
+  };
+}
+
+const tensor = v.object({
+  name: v.string("must be a string"),
+  datatype: v.literal("BYTES", "must be BYTES: the texts as strings"),
+  shape: v.array(v.pipe(v.number("must hold numbers"), v.integer("must hold whole numbers"), v.minValue(1, "must hold numbers from 1")), "must be an array"),
+  data: v.array(v.union([v.string(), v.array(v.string())], "must hold strings"), 'must be an array of strings; binary data is not supported'),
+});
+
+const body = v.object({
+  id: v.optional(v.pipe(v.string("must be a string"), v.maxLength(256, "must have at most 256 characters"))),
+  inputs: v.pipe(v.array(tensor, "must be an array"), v.length(1, "must hold one tensor of texts")),
+  outputs: v.optional(v.array(v.object({ name: v.picklist(OUTPUTS, `must be one of ${OUTPUTS.join(", ")}`) }), "must be an array")),
+});
+
+export function parseInfer(value: unknown, textsPerRequest: number): InferRequest {
+  const result = v.safeParse(body, value);
+  if (!result.success) {
+    const issue = result.issues[0];
+    throw new RequestError("bad_request", `"${v.getDotPath(issue) ?? "body"}" ${issue.message}`);
+  }
+  const { id, inputs: [input], outputs } = result.output;
+  const texts = input!.data.flat();
+  const size = input!.shape.reduce((product, length) => product * length, 1);
+  if (texts.length !== size) throw new RequestError("bad_request", `"inputs.0.data" holds ${texts.length} texts, its shape says ${size}`);
+  if (texts.length > textsPerRequest) throw new RequestError("bad_request", `"inputs.0.data" must hold at most ${textsPerRequest} texts`);
+  return { id, texts, outputs: outputs?.map(({ name }) => name) ?? ["label", "score"] };
+}
+
+/** A text that the model rejects has the label "". */
+export function encodeInfer({ id, outputs }: InferRequest, { name, model, predictions }: Outcome): object {
+  const n = predictions.length;
+  const tensors: Record<OutputName, () => object> = {
+    label: () => ({ name: "label", datatype: "BYTES", shape: [n], data: predictions.map(({ label }) => label ?? "") }),
+    score: () => ({ name: "score", datatype: "FP32", shape: [n], data: predictions.map(({ score }) => score) }),
+    scores: () => ({
+      name: "scores", datatype: "FP32", shape: [n, model.labels.length], parameters: { labels: model.labels },
+      data: predictions.flatMap(({ scores }) => model.labels.map((label) => scores[label] ?? 0)),
+    }),
+  };
+  return { id, model_name: name, model_version: model.version, outputs: outputs.map((output) => tensors[output]()) };
+}

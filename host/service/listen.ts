@@ -1,0 +1,37 @@
+// Servers that listen, and the addresses where others find them.
+import { UserError } from "../errors.ts";
+
+export function listen(server: { listen(port: number, host: string): unknown; once(event: string, listener: (error: Error) => void): unknown; off(event: string, listener: (error: Error) => void): unknown }, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onListening = () => {
+      server.off("error", reject);
+      resolve();
+    };
+    server.once("error", reject);
+    server.once("listening", onListening);
+    server.listen(port, host);
+  });
+}
+
+/** A listen error as something the user can act on. */
+export function explainListenError(error: unknown, host: string, port: number, whenTaken: string): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "EADDRINUSE") return new UserError(`port ${port} on ${host} is already taken: ${whenTaken}`);
+  if (code === "EACCES") return new UserError(`port ${port} may not be opened by this user: choose one above 1023`);
+  if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND") return new UserError(`${host} is not an address of this machine: give --host 127.0.0.1 or one of its own addresses`);
+  return error;
+}
+
+/** Every-interface addresses are for listening only. */
+export function reachable(host: string): string {
+  if (host === "0.0.0.0") return "127.0.0.1";
+  return host === "::" ? "::1" : host;
+}
+
+export function hostInUrl(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
+}

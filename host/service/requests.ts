@@ -1,0 +1,201 @@
+// Requests over MQTT, from message to answer:
+//
+//   message -> retained? -> parse -> answer topic -> known? -> queue -> encode -> outbox
+//                 |           |           |            |         |                  |
+//               count       error       count     same bytes   busy            acknowledge
+//
+// Where an answer may go is settled before anything is computed for it.
+import type { Limits } from "./config.ts";
+import { printable } from "./log.ts";
+import type { Log } from "./log.ts";
+import { encodeAnswer, encodeError, RequestError, requestParser, statusOf } from "./messages.ts";
+import type { ClassifyRequest, RequestParser } from "./messages.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Incoming, Outgoing, Session } from "./mqtt.ts";
+import type { Outbox } from "./outbox.ts";
+import { requestErrorOf } from "./predictor.ts";
+import type { Predictor } from "./predictor.ts";
+import { RememberedAnswers } from "./remembered.ts";
+import { answerTopicFault, modelInTopic } from "./topics.ts";
+import type { ResponseRules, Topics } from "./topics.ts";
+
+export interface RequestsOptions {
+  predictor: Predictor;
+  outbox: Outbox;
+  metrics: Metrics;
+  topics: Topics;
+  limits: Limits;
+  responses: ResponseRules;
+  log: Log;
+  /** The connection that stands now. */
+  session: () => Session | undefined;
+}
+
+/** What of a request is needed until its answer is on its way. */
+interface Pending {
+  message: Incoming;
+  topic: string;
+  id: ClassifyRequest["id"];
+  expiresAt: number;
+  receivedAt: number;
+}
+
+/** Fixed header, lengths and properties around an answer's payload and topic, generously. */
+const PACKET_OVERHEAD = 256;
+const OK = 200;
+const REMEMBERED_BYTES = 4_194_304;
+const SHOWN_TOPIC = 100;
+
+export class Requests {
+  private readonly options: RequestsOptions;
+  private readonly parse: RequestParser;
+  private readonly remembered: RememberedAnswers;
+  private readonly warned = new Set<string>();
+
+  constructor(options: RequestsOptions) {
+    const { limits } = options;
+    this.options = options;
+    this.parse = requestParser(limits);
+    this.remembered = new RememberedAnswers({ answers: limits.rememberedAnswers, bytes: REMEMBERED_BYTES, ms: limits.rememberSeconds * 1000 });
+  }
+
+  onMessage(message: Incoming): void {
+    const { topics, metrics, limits } = this.options;
+    metrics.requests.inc({ transport: "mqtt" });
+    if (message.isRetained) {
+      this.ignore("retained", message);
+      return;
+    }
+    let request: ClassifyRequest | undefined;
+    let failure: RequestError | undefined;
+    try {
+      request = this.parse(message.payload, message.contentType);
+    } catch (error) {
+      failure = requestErrorOf(error);
+    }
+    const wanted = modelInTopic(topics, message.topic);
+    const topic = this.answerTopic(message, wanted, request?.replyTo ?? failure?.replyTo);
+    if (topic === undefined) return;
+    const receivedAt = Date.now();
+    const pending: Pending = {
+      message,
+      topic,
+      id: request?.id ?? failure?.id,
+      receivedAt,
+      expiresAt: Math.min(receivedAt + 1000 * Math.min(limits.answerSeconds, message.expirySeconds ?? Infinity), request?.deadline ?? Infinity),
+    };
+    if (request) this.handle(request, wanted, pending);
+    else this.fail(failure!, pending);
+  }
+
+  private handle(request: ClassifyRequest, wanted: string, pending: Pending): void {
+    const { predictor, outbox } = this.options;
+    const { message, topic, expiresAt } = pending;
+    const key = request.id === undefined && message.correlationData === undefined
+      ? undefined
+      : RememberedAnswers.key({ requestTopic: message.topic, answerTopic: topic, correlationData: message.correlationData, payload: message.payload });
+    const known = key === undefined ? undefined : this.remembered.get(key);
+    if (known !== undefined) {
+      this.options.metrics.duplicates.inc();
+      this.reply(pending, known, OK);
+      return;
+    }
+    try {
+      if (outbox.isFull) throw new RequestError("busy", "too many answers wait for the broker; try again later");
+      predictor.submit(
+        { requester: topic, model: wanted, texts: request.texts, bytes: message.payload.length, topK: request.topK, expiresAt },
+        ({ name, model, predictions }) => {
+          const payload = encodeAnswer(request, predictions, { name, version: model.version });
+          if (key !== undefined) this.remembered.set(key, payload);
+          this.reply(pending, payload, OK);
+        },
+        (error) => this.fail(error, pending),
+      );
+    } catch (error) {
+      this.fail(requestErrorOf(error), pending);
+    }
+  }
+
+  /** Undefined when there is none that may be used: the request ends here. */
+  private answerTopic(message: Incoming, wanted: string, replyTo: string | undefined): string | undefined {
+    const { topics, responses, predictor, log } = this.options;
+    const topic = message.responseTopic ?? replyTo ?? (wanted !== "" && predictor.models.has(wanted) ? `${topics.label}/${wanted}` : topics.label);
+    const fault = answerTopicFault(topic, topics, responses);
+    if (fault === undefined) return topic;
+    if (!this.warned.has(fault)) {
+      this.warned.add(fault);
+      const hint = fault === "not_allowed" ? `; topics below ${topics.reply}/ are free, others need "responses": {"allow": [...]} in the configuration file` : "";
+      log.warn(`a request wants its answer on ${JSON.stringify(printable(topic.slice(0, SHOWN_TOPIC)))}, which may not be used (${fault})${hint}; further ones are only counted`, { fault });
+    }
+    this.ignore(`response_topic_${fault}`, message);
+    return undefined;
+  }
+
+  private fail(error: RequestError, pending: Pending): void {
+    if (error.code === "expired") {
+      this.ignore("expired", pending.message);
+      return;
+    }
+    if (error.code === "internal") this.options.log.error(`a request failed: ${error.message}`);
+    this.options.metrics.errors.inc({ code: error.code });
+    const payload = encodeError(error, pending.id);
+    if (error.code === "busy") this.replyAtOnce(pending, payload);
+    else this.reply(pending, payload, statusOf[error.code]);
+  }
+
+  private reply(pending: Pending, payload: string, status: number): void {
+    const { outbox, metrics } = this.options;
+    const { message, topic, expiresAt, receivedAt } = pending;
+    const answer = this.fitting(pending, payload, status);
+    if (!answer) {
+      this.ignore("no_room_for_answer", message);
+      return;
+    }
+    if (outbox.isFull) {
+      metrics.errors.inc({ code: "busy" });
+      this.replyAtOnce(pending, encodeError({ code: "busy", message: "too many answers wait for the broker; try again later" }, pending.id));
+      return;
+    }
+    metrics.answerSeconds.observe({ transport: "mqtt" }, (Date.now() - receivedAt) / 1000);
+    outbox.offer({
+      topic,
+      payload: answer.payload,
+      qos: message.qos === 0 ? 0 : 1,
+      properties: propertiesOf(message.correlationData, answer.status),
+      expiresAt,
+      settled: message.acknowledge,
+    });
+  }
+
+  /** The answer if the broker takes one of that size, else an error in its place, if it takes that. */
+  private fitting({ message, topic, id }: Pending, payload: string, status: number): { payload: string; status: number } | undefined {
+    const { limits, metrics } = this.options;
+    const packet = (this.options.session()?.maximumPacketSize ?? Infinity) - Buffer.byteLength(topic) - (message.correlationData?.length ?? 0) - PACKET_OVERHEAD;
+    const room = Math.min(limits.answerBytes, packet);
+    if (Buffer.byteLength(payload) <= room) return { payload, status };
+    metrics.errors.inc({ code: "too_large" });
+    const error = encodeError({ code: "too_large", message: `the answer is larger than the ${limits.answerBytes} bytes, or the broker's own limit, that an answer may have` }, id);
+    return Buffer.byteLength(error) <= room ? { payload: error, status: statusOf.too_large } : undefined;
+  }
+
+  /** Past the outbox, at QoS 0: `busy` must be prompt or it is of no use. */
+  private replyAtOnce({ message, topic }: Pending, payload: string): void {
+    const session = this.options.session();
+    if (session && !session.isCongested) session.publish({ topic, payload, qos: 0, properties: propertiesOf(message.correlationData, statusOf.busy) });
+    message.acknowledge();
+  }
+
+  private ignore(reason: string, message: Incoming): void {
+    this.options.metrics.ignored.inc({ reason });
+    message.acknowledge();
+  }
+}
+
+/** What goes with an answer on MQTT 5; a `status` tells an error from a label without a look at the payload. */
+function propertiesOf(correlationData: Buffer | undefined, status: number): NonNullable<Outgoing["properties"]> {
+  return {
+    contentType: "application/json",
+    ...(correlationData ? { correlationData } : {}),
+    ...(status === OK ? {} : { userProperties: { status: String(status) } }),
+  };
+}

@@ -1,0 +1,225 @@
+// Routes, from the configuration file: messages of other programs in, labels out,
+// without a change to those programs.
+//
+//   message -> filter -> text -> queue -> label -> which outputs -> topic, payload
+//
+// An output can never be what a route or a request listens to: that is checked
+// before anything runs, for all topics that a template can become. What two nodes
+// might do to each other is cut by a mark on every output (MQTT 5).
+import { createHash, randomUUID } from "node:crypto";
+import type { Prediction } from "../classifier.ts";
+import { UserError } from "../errors.ts";
+import type { Limits } from "./config.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Incoming } from "./mqtt.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Outcome, Predictor } from "./predictor.ts";
+import { checkTemplate, fillPayload, fillTopic, pointedAt, topicFilter } from "./template.ts";
+import type { Json, Values } from "./template.ts";
+import { filterMatches, filtersOverlap, isTopicFilter } from "./topics.ts";
+import type { Topics } from "./topics.ts";
+
+export interface RouteOutput {
+  topic: string;
+  /** Left out: {"label", "score", "model", "version"}. */
+  payload?: Json | undefined;
+  /** Known labels, unknown ones (below the threshold), any, or those named. */
+  when: "known" | "unknown" | "any" | readonly string[];
+  /** Only when the label differs from the last one of the same source topic. */
+  onChange: boolean;
+  qos: 0 | 1;
+  retain: boolean;
+}
+
+export interface RouteSettings {
+  name: string;
+  filter: string;
+  /** JSON pointers to the text's parts; none: the payload is the text. */
+  text: readonly string[];
+  /** "" means the default one. */
+  model: string;
+  threshold: number;
+  outputs: readonly RouteOutput[];
+}
+
+export interface RoutesOptions {
+  routes: readonly RouteSettings[];
+  predictor: Predictor;
+  outbox: Outbox;
+  metrics: Metrics;
+  topics: Topics;
+  limits: Limits;
+}
+
+/** Source topics whose last label is remembered, of all routes together. */
+const SOURCES_REMEMBERED = 10_000;
+const ALL = 0;
+const MARK = "edgelabel-route";
+const PLACEHOLDERS = ["label", "score", "scores", "predictions", "model", "version", "digest", "node", "root", "route", "topic", "text", "id", "time", "bytes", "sha256"];
+
+/** Throws a UserError when a route could not work, or could feed on itself. */
+export function checkRoutes(routes: readonly RouteSettings[], topics: Topics, heard: readonly string[]): void {
+  const filters = [...routes.map(({ filter }) => filter), ...heard, `${topics.classify}/#`, topics.status, topics.info];
+  for (const { name, filter, outputs } of routes) {
+    if (filtersOverlap(filter, `${topics.root}/#`)) throw new UserError(`route "${name}": its filter ${filter} covers edgelabel's own topics below ${topics.root}/; name the topics of the other program`);
+    for (const { topic, payload } of outputs) {
+      checkTemplate(topic, PLACEHOLDERS, `route "${name}", topic`);
+      if (payload !== undefined) checkTemplate(payload, PLACEHOLDERS, `route "${name}", payload`);
+      const pattern = topicFilter(topic);
+      if (!isTopicFilter(pattern) || /[+#]/.test(topic) || topic.startsWith("$")) throw new UserError(`route "${name}": ${JSON.stringify(topic)} is no topic that can be published to`);
+      const loop = filters.find((each) => filtersOverlap(pattern, each));
+      if (loop !== undefined) throw new UserError(`route "${name}": its output ${topic} would come back in by ${loop}; give it a topic that no route listens to`);
+    }
+  }
+}
+
+interface Source {
+  route: RouteSettings;
+  message: Incoming;
+  json: unknown;
+  text: string | Uint8Array;
+}
+
+export class Routes {
+  private readonly options: RoutesOptions;
+  private readonly last = new Map<string, string | null>();
+
+  constructor(options: RoutesOptions) {
+    this.options = options;
+    for (const { name, model } of options.routes) {
+      if (model !== "" && !options.predictor.models.has(model)) throw new UserError(`route "${name}": there is no model ${model}; the models are ${[...options.predictor.models.keys()].join(", ")}`);
+    }
+  }
+
+  onMessage(message: Incoming): void {
+    const routes = this.options.routes.filter(({ filter }) => filterMatches(filter, message.topic));
+    let left = routes.length;
+    if (left === 0) message.acknowledge();
+    for (const route of routes) {
+      this.route(route, message, () => {
+        if (--left === 0) message.acknowledge();
+      });
+    }
+  }
+
+  private route(route: RouteSettings, message: Incoming, done: () => void): void {
+    const count = (outcome: string) => this.options.metrics.routed.inc({ route: route.name, outcome });
+    const end = (outcome: string) => {
+      count(outcome);
+      done();
+    };
+    if (message.isRetained) return end("retained");
+    if (message.userProperties?.[MARK] !== undefined) return end("loop");
+    if (message.payload.length > this.options.limits.payloadBytes) return end("too_large");
+    const json = parseJson(message.payload);
+    const text = textOf(route, message.payload, json);
+    if (text === undefined) return end("no_text");
+    this.options.predictor.submit(
+      {
+        requester: `${route.name}\0${message.topic}`,
+        model: route.model,
+        texts: [text],
+        bytes: message.payload.length,
+        topK: /\{(?:scores|predictions)\}/.test(JSON.stringify(route.outputs)) ? ALL : 1,
+        expiresAt: Date.now() + 1000 * Math.min(this.options.limits.answerSeconds, message.expirySeconds ?? Infinity),
+      },
+      (outcome) => {
+        count("classified");
+        this.publish({ route, message, json, text }, outcome, done);
+      },
+      (error) => end(error.code),
+    );
+  }
+
+  private publish(source: Source, outcome: Outcome, done: () => void): void {
+    const { route, message } = source;
+    const { outbox, metrics, limits, topics } = this.options;
+    const prediction = outcome.predictions[0]!;
+    const label = prediction.score >= route.threshold ? prediction.label : null;
+    const values = this.values(source, outcome, { ...prediction, label });
+    const wanted = route.outputs.filter((output, i) => isWanted(output, label) && this.hasChanged(output, `${route.name}\0${i}\0${message.topic}`, label));
+    let left = 1;
+    const settled = () => {
+      if (--left === 0) done();
+    };
+    for (const { topic: template, payload, qos, retain } of wanted) {
+      const topic = fillTopic(template, values);
+      const text = payload === undefined
+        ? JSON.stringify({ label, score: prediction.score, model: outcome.name, version: outcome.model.version })
+        : fillPayload(payload, values);
+      const fault = topic === undefined ? "bad_topic" : Buffer.byteLength(text) > limits.answerBytes ? "too_large" : outbox.isFull ? "busy" : undefined;
+      metrics.routed.inc({ route: route.name, outcome: fault ?? "published" });
+      if (fault !== undefined) continue;
+      left++;
+      outbox.offer({
+        topic: topic!,
+        payload: text,
+        qos,
+        retain,
+        properties: { userProperties: { [MARK]: `${topics.node}/${route.name}` } },
+        expiresAt: Date.now() + 1000 * limits.answerSeconds,
+        settled,
+      });
+    }
+    settled();
+  }
+
+  private hasChanged({ onChange }: RouteOutput, key: string, label: string | null): boolean {
+    if (!onChange) return true;
+    if (this.last.get(key) === label) return false;
+    this.last.delete(key);
+    this.last.set(key, label);
+    if (this.last.size > SOURCES_REMEMBERED) this.last.delete(this.last.keys().next().value!);
+    return true;
+  }
+
+  private values({ route, message, json, text }: Source, { name, model }: Outcome, { label, score, scores }: Prediction): Values {
+    const { topics } = this.options;
+    const levels = message.topic.split("/");
+    const wildcards = route.filter.split("/").flatMap((level, i) => (level === "+" ? [levels[i]] : []));
+    const byName: Record<string, () => unknown> = {
+      label: () => label,
+      score: () => score,
+      scores: () => scores,
+      predictions: () => Object.entries(scores).map(([each, value]) => ({ class: each, score: value })),
+      model: () => name,
+      version: () => model.version,
+      digest: () => model.digest,
+      node: () => topics.node,
+      root: () => topics.root,
+      route: () => route.name,
+      topic: () => message.topic,
+      text: () => (typeof text === "string" ? text : Buffer.from(text).toString()),
+      id: () => randomUUID(),
+      time: () => new Date().toISOString(),
+      bytes: () => message.payload.length,
+      sha256: () => createHash("sha256").update(message.payload).digest("hex"),
+    };
+    return (wanted) => {
+      if (wanted.startsWith("/")) return pointedAt(json, wanted);
+      return /^\d$/.test(wanted) ? wildcards[Number(wanted) - 1] : byName[wanted]!();
+    };
+  }
+}
+
+/** A label of null is an unknown one: below the threshold, or rejected by the model. */
+function isWanted({ when }: RouteOutput, label: string | null): boolean {
+  if (when === "any") return true;
+  if (when === "unknown") return label === null;
+  return label !== null && (when === "known" || when.includes(label));
+}
+
+function parseJson(payload: Buffer): unknown {
+  try {
+    return JSON.parse(payload.toString());
+  } catch {
+    return undefined;
+  }
+}
+
+/** The parts that exist, joined by a space; undefined when there is no text. */
+function textOf({ text: pointers }: RouteSettings, payload: Buffer, json: unknown): string | Uint8Array | undefined {
+  if (pointers.length === 0) return payload.length > 0 ? payload : undefined;
+  const parts = pointers.map((pointer) => pointedAt(json, pointer)).filter((part) => (typeof part === "string" && part !== "") || typeof part === "number");
+  return parts.length > 0 ? parts.join(" ") : undefined;
+}

@@ -1,0 +1,72 @@
+// Templates of topics and payloads, from the configuration file: `{name}` stands
+// for a value, `{1}` for what the first + of the filter matched, `{/a/b}` for a
+// JSON pointer into the payload that came in. Jinja's `{{ name }}`, which Home
+// Assistant's payloads are full of, is left alone.
+import { UserError } from "../errors.ts";
+import { isTopicFilter } from "./topics.ts";
+
+export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
+
+/** The value of a placeholder; undefined when there is none. */
+export type Values = (name: string) => unknown;
+
+const placeholder = /(?<!\{)\{([A-Za-z_]+|[1-9]|\/[^{}]*)\}(?!\})/g;
+const whole = /^\{([A-Za-z_]+|[1-9]|\/[^{}]*)\}$/;
+
+/** Throws, naming `where`, when a template holds a placeholder that is not among `known`. */
+export function checkTemplate(template: Json, known: readonly string[], where: string): void {
+  if (typeof template === "string") {
+    for (const [, name] of template.matchAll(placeholder)) {
+      if (!/^[1-9/]/.test(name!) && !known.includes(name!)) throw new UserError(`${where}: {${name}} stands for nothing; known are ${known.map((each) => `{${each}}`).join(", ")}, {1} to {9} and {/json/pointer}`);
+    }
+  } else if (typeof template === "object" && template !== null) {
+    for (const part of Object.values(template)) checkTemplate(part, known, where);
+  }
+}
+
+/** A string that is one placeholder becomes its value, of whatever type; keys without a value are left out. */
+export function fill(template: Json, values: Values): unknown {
+  if (typeof template === "string") {
+    const name = whole.exec(template)?.[1];
+    return name === undefined ? template.replace(placeholder, (_, part: string) => asText(values(part))) : values(name);
+  }
+  if (Array.isArray(template)) return template.map((part) => fill(part, values));
+  if (typeof template !== "object" || template === null) return template;
+  return Object.fromEntries(Object.entries(template).map(([key, part]) => [key, fill(part, values)]));
+}
+
+export function fillPayload(template: Json, values: Values): string {
+  return asText(fill(template, values));
+}
+
+/** Each value stays within one level, whatever it holds. Undefined when a value is missing. */
+export function fillTopic(template: string, values: Values): string | undefined {
+  let isComplete = true;
+  const topic = template.replace(placeholder, (_, name: string) => {
+    const level = asText(values(name)).replace(/[/+#\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/gu, "_").replace(/^\$/, "_");
+    if (level === "") isComplete = false;
+    return level;
+  });
+  return isComplete && isTopicFilter(topic) ? topic : undefined;
+}
+
+/** The filter of all topics that a template can become. */
+export function topicFilter(template: string): string {
+  return template.split("/").map((level) => (level.search(placeholder) >= 0 ? "+" : level)).join("/");
+}
+
+function asText(value: unknown): string {
+  if (value === undefined || value === null) return "";
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** RFC 6901: "/a/0/b~1c". Undefined when there is nothing. */
+export function pointedAt(value: unknown, pointer: string): unknown {
+  let found = value;
+  for (const token of pointer.split("/").slice(1)) {
+    const key = token.replaceAll("~1", "/").replaceAll("~0", "~");
+    if (typeof found !== "object" || found === null || !Object.hasOwn(found, key)) return undefined;
+    found = (found as Record<string, unknown>)[key];
+  }
+  return found;
+}

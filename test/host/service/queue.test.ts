@@ -1,0 +1,132 @@
+import { expect, test } from "vitest";
+import { Queue } from "../../../host/service/queue.ts";
+import type { Refusal } from "../../../host/service/queue.ts";
+import { RememberedAnswers } from "../../../host/service/remembered.ts";
+
+const tick = () => new Promise((resolve) => { setImmediate(resolve); });
+
+function recorder(queue: Queue) {
+  const log: string[] = [];
+  const offer = (requester: string, name: string, { texts = 1, bytes = 1, expiresAt = Infinity } = {}) => {
+    let left = texts;
+    queue.offer({
+      requester, texts, bytes, expiresAt,
+      step() {
+        log.push(name);
+        return --left === 0;
+      },
+      refuse: (why: Refusal) => void log.push(`${name}:${why}`),
+    });
+  };
+  return { log, offer };
+}
+
+test("nothing runs before the event loop had its turn, then all in order", async () => {
+  const queue = new Queue({ texts: 10, bytes: 100 });
+  const { log, offer } = recorder(queue);
+  for (const name of ["1", "2", "3"]) offer("a", name);
+  expect([log, queue.length]).toEqual([[], 3]);
+  await tick();
+  expect([log, queue.length]).toEqual([["1", "2", "3"], 0]);
+});
+
+test("requesters take turns, a text at a time, whoever has more", async () => {
+  const queue = new Queue({ texts: 100, bytes: 100 });
+  const { log, offer } = recorder(queue);
+  offer("batch", "B", { texts: 5 });
+  for (const name of ["f1", "f2", "f3"]) offer("flood", name);
+  offer("late", "L");
+  await tick();
+  expect(log).toEqual(["B", "f1", "L", "B", "f2", "B", "f3", "B", "B"]);
+});
+
+test("full: the flood is told busy, and the others still get in", async () => {
+  const queue = new Queue({ texts: 4, bytes: 100 });
+  const { log, offer } = recorder(queue);
+  for (const name of ["f1", "f2", "f3", "f4", "f5"]) offer("flood", name);
+  expect(log).toEqual(["f5:busy"]);
+  offer("other", "o1");
+  expect(log).toEqual(["f5:busy", "f4:busy"]);
+  offer("other", "o2");
+  offer("third", "t1");
+  expect(log.slice(2)).toEqual(["f3:busy", "f2:busy"]);
+  offer("third", "t2");
+  expect(log.slice(4)).toEqual(["t2:busy"]);
+  await tick();
+  expect(log.slice(5)).toEqual(["f1", "o1", "t1", "o2"]);
+});
+
+test("bytes count too, and an empty queue takes any job", async () => {
+  const queue = new Queue({ texts: 3, bytes: 10 });
+  const { log, offer } = recorder(queue);
+  offer("a", "huge", { texts: 7, bytes: 1000 });
+  offer("b", "small");
+  expect(log).toEqual(["huge:busy"]);
+  await tick();
+  expect(log).toEqual(["huge:busy", "small"]);
+});
+
+test("what is too late is not begun", async () => {
+  const queue = new Queue({ texts: 10, bytes: 100 });
+  const { log, offer } = recorder(queue);
+  offer("a", "late", { expiresAt: Date.now() - 1 });
+  offer("a", "in time", { expiresAt: Date.now() + 60_000 });
+  await tick();
+  expect(log).toEqual(["late:expired", "in time"]);
+});
+
+test("a long line is done in slices: timers come in between", async () => {
+  const queue = new Queue({ texts: 1000, bytes: 1000 });
+  let done = 0;
+  for (let i = 0; i < 20; i++) {
+    queue.offer({
+      requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {},
+      step() {
+        const end = performance.now() + 2;
+        while (performance.now() < end);
+        done++;
+        return true;
+      },
+    });
+  }
+  await new Promise((resolve) => { setTimeout(resolve, 1); });
+  await tick();
+  expect(done).toBeGreaterThan(0);
+  expect(done).toBeLessThan(20);
+  await queue.drained(1_000);
+  expect(done).toBe(20);
+});
+
+test("drained gives up in time", async () => {
+  const queue = new Queue({ texts: 1000, bytes: 1000 });
+  queue.offer({ requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {}, step: () => false });
+  const start = Date.now();
+  await queue.drained(50);
+  expect(Date.now() - start).toBeLessThan(500);
+  expect(queue.length).toBe(1);
+});
+
+test("answers are remembered by asker and text, for a time, within bounds", async () => {
+  const identity = { requestTopic: "q", answerTopic: "r/1", correlationData: Buffer.from("7"), payload: Buffer.from("win") };
+  const keys = [identity, { ...identity, answerTopic: "r/2" }, { ...identity, requestTopic: "q/m" }, { ...identity, correlationData: Buffer.from("8") }, { ...identity, correlationData: undefined }, { ...identity, payload: Buffer.from("wim") }]
+    .map((each) => RememberedAnswers.key(each));
+  expect(new Set(keys).size).toBe(6);
+  expect(RememberedAnswers.key({ ...identity })).toBe(keys[0]);
+
+  const remembered = new RememberedAnswers({ answers: 3, bytes: 1000, ms: 60_000 });
+  for (const key of ["a", "b", "c", "d"]) remembered.set(key, `${key}!`);
+  expect(["a", "b", "c", "d"].map((key) => remembered.get(key))).toEqual([undefined, "b!", "c!", "d!"]);
+  remembered.set("b", "again");
+  remembered.set("e", "e!");
+  expect([remembered.get("b"), remembered.get("c"), remembered.length]).toEqual(["again", undefined, 3]);
+  remembered.set("huge", "x".repeat(996));
+  expect([remembered.get("e"), remembered.get("huge")?.length, remembered.length]).toEqual([undefined, 996, 1]);
+
+  const brief = new RememberedAnswers({ answers: 3, bytes: 1000, ms: 20 });
+  brief.set("a", "a!");
+  expect(brief.get("a")).toBe("a!");
+  await new Promise((resolve) => { setTimeout(resolve, 30); });
+  expect(brief.get("a")).toBeUndefined();
+  brief.set("b", "b!");
+  expect(brief.length).toBe(1);
+});
