@@ -14,15 +14,15 @@ import {
   TABLE_BUDGET, TOKENIZER_PAD_POST,
 } from "./abi";
 import { allocate } from "./arena";
-import { Q14_SCALE, packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
+import { Q14_SCALE, isLower, packedByte, packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
 import { Layer, Model, directions, layerAt, layerBytes, matrixBytes, padded } from "./model";
 
 /** One direction of an LSTM, packed (see lstm.ts). */
 @unmanaged
 export class DirectionPlan {
-  kernel: usize;          // f32 (G, inputs, 16), or s8 (G, inputPairs, 16, 2)
+  kernel: usize;          // f32 (G, inputs, 16), or s16 (G, inputPairs, 2, 8)
   kernelScale: usize;     // f32 (G, 16), int8 only, times the scale of the input
-  recurrent: usize;       // f32 (G, units, 16), or s8 (G, unitPairs, 16, 2)
+  recurrent: usize;       // f32 (G, units, 16), or s16 (G, unitPairs, 2, 8)
   recurrentScale: usize;  // f32 (G, 16), int8 only, times Q14_SCALE
   bias: usize;            // f32 (G, 16)
   table: usize;           // f32 (V, G, 16): projections of the rows; 0 = not kept
@@ -34,8 +34,8 @@ export class DirectionPlan {
 export class LayerPlan {
   layer: Layer;
   groups: u32;         // LSTM: ceil(H / 4)
-  inputPairs: u32;     // LSTM int8: ceil(inputs / 2)
-  unitPairs: u32;      // LSTM int8: ceil(H / 2), of the padded state
+  inputPairs: u32;     // LSTM int8: of the inputs, padded to 4
+  unitPairs: u32;      // LSTM int8: of the state, padded to 4
   weights: usize;      // Dense
   bias: usize;         // Dense, f32[out] padded to 4
   forward: DirectionPlan;
@@ -155,7 +155,7 @@ function isFirstLstm(model: Model, index: u32): bool {
 function packLstm(at: LayerPlan, form: u32, weights: usize, tableRows: u32, tableLeft: u64): u64 {
   const layer = at.layer;
   at.groups = (layer.units + 3) >> 2;
-  at.inputPairs = (layer.inputWidth + 1) >> 1;
+  at.inputPairs = ((layer.inputWidth + 3) >> 2) << 1;
   at.unitPairs = at.groups << 1;
   const count = directions(layer);
   const tableBytes = <u64>count * tableRows * at.groups * 64;
@@ -212,18 +212,18 @@ function packDirection(at: LayerPlan, direction: DirectionPlan, form: u32, weigh
   return bias + <usize>padded(<u64>units * 16);
 }
 
-/** s8 (4H, inputs) -> s8 (G, pairs, 16, 2), zero where H or the inputs are padded. */
+/** s8 (4H, inputs) -> s16 (G, pairs, 2, 8) as lstm.ts has it, zero where H or the inputs are padded. */
 function packS8(from: usize, positions: u32, units: u32, inputs: u32, pairs: u32): usize {
-  const packed = reserve(<u64>positions * pairs * 2);
+  const bytes = <usize>positions * pairs * 2;
+  const packed = reserve(bytes);
   if (failed) return 0;
+  for (let at: usize = 0; at < bytes; at += 2) store<u16>(packed + at, 128);
   for (let p: u32 = 0; p < positions; p++) {
     const row = packedRow(p, units);
     if (row < 0) continue;
+    const offset: u32 = isLower(p) ? 128 : 0;
     const source = from + <usize>row * inputs;
-    const target = packed + (<usize>(p >> 4) * pairs << 5) + (<usize>(p & 15) << 1);
-    for (let k: u32 = 0; k < inputs; k++) {
-      store<u8>(target + (<usize>(k >> 1) << 5) + (k & 1), load<u8>(source + k));
-    }
+    for (let k: u32 = 0; k < inputs; k++) store<u8>(packed + packedByte(p, k, pairs), <u32>load<u8>(source + k) + offset);
   }
   return packed;
 }
