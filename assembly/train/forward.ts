@@ -247,12 +247,22 @@ export function realSteps(b: u32, place: u32): u32 {
 function poolMax(stage: Stage, input: Stage, place: u32, y: usize, chosen: usize): void {
   const b = loadU32(plan.order, place);
   const width = stage.layer.inputWidth;
-  for (let j: u32 = 0; j < width; j++) storeU32(chosen, j, NO_ROW);
+  memory.fill(chosen, 0xff, <usize>width << 2); // NO_ROW
   for (let t = loadU32(plan.starts, b); t < loadU32(plan.ends, b); t++) {
     const r = loadU32(plan.stepFirst, t) + place;
     if (!loadU32(plan.rowReal, r)) continue;
     const x = sequenceRow(input, input.output, r);
-    for (let j: u32 = 0; j < width; j++) {
+    let j: u32 = 0;
+    for (; j + 4 <= width; j += 4) {
+      const at = <usize>j << 2;
+      const value = v128.load(x + at);
+      const largest = v128.load(y + at);
+      const rows = v128.load(chosen + at);
+      const isLarger = v128.or(i32x4.eq(rows, i32x4.splat(NO_ROW)), f32x4.gt(value, largest));
+      v128.store(y + at, v128.bitselect(value, largest, isLarger));
+      v128.store(chosen + at, v128.bitselect(i32x4.splat(r), rows, isLarger));
+    }
+    for (; j < width; j++) {
       const value = load<f32>(x + (<usize>j << 2));
       if (loadU32(chosen, j) != NO_ROW && !(value > load<f32>(y + (<usize>j << 2)))) continue;
       store<f32>(y + (<usize>j << 2), value);

@@ -139,6 +139,8 @@ export class Network {
 export const ROW_TOUCHED: u8 = 1;
 /** It has had one since its optimizer slots were zero. */
 export const ROW_KNOWN: u8 = 2;
+/** Its optimizer slots wait to be brought up to date; see optimizer.ts. */
+export const ROW_FADED: u8 = 4;
 
 /** The one network of this instance. */
 export let network: Network = changetype<Network>(0);

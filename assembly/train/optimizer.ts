@@ -2,8 +2,8 @@
 // writes them. Called by step.ts once a step. Slots are blocks of the parameters' layout:
 // SGD with momentum has one, Adam two (m, v). It refuses nothing: step.ts checks the gradients.
 import { OPTIMIZER_ADAM, OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_SGD } from "../abi";
-import { loadU32 } from "./batch";
-import { network, ROW_KNOWN, ROW_TOUCHED } from "./network";
+import { loadU32, storeU32 } from "./batch";
+import { network, ROW_FADED, ROW_KNOWN, ROW_TOUCHED } from "./network";
 
 /** How to train; set by networkTrainWith. */
 @unmanaged
@@ -23,6 +23,7 @@ export class Recipe {
   slot0: usize;          // momentum or m; 0 = none
   slot1: usize;          // v; 0 = none
   average: usize;        // moving average of the parameters; 0 = none
+  fadedSince: usize;     // u32[V] step after which a ROW_FADED row's slots were left alone; 0 = rows do not fade
 }
 
 /** Slots below these become 0: see NEGLIGIBLE in backward.ts. sqrt(1e-36) is nothing beside epsilon. */
@@ -91,8 +92,16 @@ function updateEmbedding(recipe: Recipe): void {
   while (first < rows) {
     const kind = rowKind(recipe, first, isPlain);
     let end = first + 1;
-    while (end < rows && rowKind(recipe, end, isPlain) == kind) end++;
-    if (kind != 0) updateSpan(recipe, <usize>first * bytes, <usize>(end - first) * bytes, kind == ROW_TOUCHED);
+    if (kind == ROW_KNOWN && recipe.fadedSince != 0 && rate > 0) {
+      if (adamSpan(recipe, <usize>first * bytes, bytes, false, 0)) {
+        storeU32(recipe.fadedSince, first, network.state.steps);
+        store<u8>(network.rowStates + first, ROW_KNOWN | ROW_FADED);
+      }
+    } else {
+      while (end < rows && rowKind(recipe, end, isPlain) == kind) end++;
+      if (kind == ROW_TOUCHED && recipe.fadedSince != 0) wakeRows(recipe, first, end, network.state.steps - 1);
+      if (kind != 0) updateSpan(recipe, <usize>first * bytes, <usize>(end - first) * bytes, kind == ROW_TOUCHED);
+    }
     first = end;
   }
 }
@@ -102,7 +111,47 @@ function rowKind(recipe: Recipe, row: u32, isPlain: bool): u8 {
   const state = load<u8>(network.rowStates + row);
   if (state & ROW_TOUCHED) return ROW_TOUCHED;
   if (decay != 0 && !(recipe.flags & OPTIMIZER_LAZY)) return ROW_KNOWN;
-  return isPlain ? 0 : state & ROW_KNOWN;
+  return isPlain || (state & ROW_FADED) != 0 ? 0 : state & ROW_KNOWN;
+}
+
+// Under Adam a row without gradients moves less and less, by about beta1 less each step, until
+// its changes round away. From then on it has faded: only its slots shrink on, which is made
+// up for, m beta1^k and v beta2^k for k steps, as soon as somebody looks at them. Rare
+// words are most of a vocabulary, so this saves most of the work on it.
+
+/** Makes up for the steps up to `step` that the slots of the faded rows first ... end - 1 have missed. */
+function wakeRows(recipe: Recipe, first: u32, end: u32, step: u32): void {
+  const bytes = <usize>network.width << 2;
+  for (let row = first; row < end; row++) {
+    const state = load<u8>(network.rowStates + row);
+    if (!(state & ROW_FADED)) continue;
+    const missed = step - loadU32(recipe.fadedSince, row);
+    shrinkSlots(recipe.slot0 + <usize>row * bytes, bytes, power(<f32>recipe.beta1, missed), NEGLIGIBLE);
+    shrinkSlots(recipe.slot1 + <usize>row * bytes, bytes, power(<f32>recipe.beta2, missed), NEGLIGIBLE_SQUARE);
+    store<u8>(network.rowStates + row, state & ~ROW_FADED);
+  }
+}
+
+function shrinkSlots(slots: usize, bytes: usize, share: f32, limit: f32): void {
+  for (const end = slots + bytes; slots < end; slots += 4) {
+    const value = load<f32>(slots) * share;
+    store<f32>(slots, abs<f32>(value) < limit ? <f32>0 : value);
+  }
+}
+
+/** base^exponent, by squaring. */
+function power(base: f32, exponent: u32): f32 {
+  let result: f32 = 1;
+  for (; exponent; exponent >>= 1) {
+    if (exponent & 1) result *= base;
+    base *= base;
+  }
+  return result;
+}
+
+/** Brings all slots up to the last step, before they are read or a training is resumed from them. */
+export function optimizerSettle(recipe: Recipe): void {
+  if (recipe.fadedSince != 0) wakeRows(recipe, 0, network.rows, network.state.steps);
 }
 
 /** Updates the parameters at [offset, offset + bytes) of the block. */
@@ -159,10 +208,10 @@ function momentumSpan(recipe: Recipe, offset: usize, bytes: usize): void {
   }
 }
 
-/** m += (g - m) (1 - beta1);  v += (g^2 - v) (1 - beta2);  w -= rate m / (sqrt v + epsilon); g^2 lies at `squares` unless that is 0 */
+/** m += (g - m) (1 - beta1);  v += (g^2 - v) (1 - beta2);  w -= rate m / (sqrt v + epsilon); g^2 lies at `squares` unless that is 0. True when no w changed. */
 // @ts-ignore: decorator
 @inline
-function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool, squares: usize): void {
+function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool, squares: usize): bool {
   const rest1 = f32x4.splat(<f32>(1 - recipe.beta1));
   const rest2 = f32x4.splat(<f32>(1 - recipe.beta2));
   const epsilon = f32x4.splat(recipe.epsilon);
@@ -172,6 +221,7 @@ function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool
   let g = network.gradients + offset;
   let p = recipe.slot0 + offset;
   let q = recipe.slot1 + offset;
+  let moved = i32x4.splat(0);
   for (let rest = bytes; rest > 0;) {
     const lanes = min<usize>(rest, 16);
     let gradient = f32x4.splat(0);
@@ -188,10 +238,15 @@ function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool
     storeLanes(p, m, lanes);
     storeLanes(q, v, lanes);
     const change = f32x4.div(f32x4.mul(m, factor), f32x4.add(f32x4.sqrt(v), epsilon));
-    storeLanes(w, f32x4.sub(v128.load(w), change), lanes);
+    const before = v128.load(w);
+    const weight = f32x4.sub(before, change);
+    storeLanes(w, weight, lanes);
+    // What lies behind the span's end is not stored, so it has not moved.
+    moved = v128.or(moved, v128.xor(before, lanes == 16 ? weight : v128.load(w)));
     rest -= lanes;
     w += 16; g += 16; p += 16; q += 16;
   }
+  return !v128.any_true(moved);
 }
 
 /** Stores the first `bytes` bytes: a span may end inside a vector when the width is no multiple of 4. Loads just read on. */

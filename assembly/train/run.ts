@@ -24,7 +24,7 @@ import { lastStage, network, networkRandom } from "./network";
 import { shuffle } from "./random";
 import { learningRateAt } from "./schedule";
 import {
-  isZero, networkAverage, networkForward, networkLoss, networkLossValue, networkRestored, networkStateBytes, networkStateCount, networkStatePtr, networkStep,
+  isZero, networkAverage, networkForward, networkLoss, networkLossValue, networkRestored, networkSettle, networkStateBytes, networkStateCount, networkStatePtr, networkStep,
   networkSwapAverage, networkTrainWith,
 } from "./step";
 
@@ -341,6 +341,8 @@ function countCorrect(data: Dataset, from: usize, count: u32): void {
 export function endEpoch(): i32 {
   if (nextBatch != batchCount) return ERR_BAD_STATE;
   settings.epochsDone++;
+  // At the same step in every run, saved or not: the slots' last bits depend on it.
+  networkSettle();
   return OK;
 }
 
@@ -383,6 +385,7 @@ export function writeFile(form: u32, isResumable: bool): i32 {
   let bytes: usize = 0;
   if (keepsState) {
     if (form != FORM_F32) return ERR_BAD_ARGUMENT;
+    networkSettle();
     bytes = offsetof<Settings>();
     for (let i: u32 = 0; i < networkStateCount(); i++) bytes += networkStateBytes(i);
     training = allocate(bytes);

@@ -12,8 +12,8 @@ import { backward } from "./backward";
 import { plan } from "./batch";
 import { forward } from "./forward";
 import { loss } from "./loss";
-import { lastStage, network, ROW_KNOWN, TrainingState } from "./network";
-import { averageSwap, averageUpdate, gradientNorm, optimizerUpdate, Recipe } from "./optimizer";
+import { lastStage, network, ROW_KNOWN, ROW_TOUCHED, TrainingState } from "./network";
+import { averageSwap, averageUpdate, gradientNorm, optimizerSettle, optimizerUpdate, Recipe } from "./optimizer";
 
 /** A longer step would make weights infinite, which only the next one would notice. */
 const LARGEST_STEP: f32 = 1e35;
@@ -62,7 +62,10 @@ export function networkTrainWith(
   }
   if (isAdam) {
     next.slot1 = allocate(network.parameterBytes);
-    if (next.slot1 == 0) return ERR_OUT_OF_MEMORY;
+    // Weight decay moves weights for ever, and lazy rows' slots do not shrink.
+    const fades = weightDecay == 0 && (flags & OPTIMIZER_LAZY) == 0;
+    if (fades) next.fadedSince = allocate(<usize>network.rows << 2);
+    if (next.slot1 == 0 || (fades && next.fadedSince == 0)) return ERR_OUT_OF_MEMORY;
   }
   if (flags & OPTIMIZER_AVERAGE) {
     next.average = allocate(network.parameterBytes);
@@ -81,7 +84,7 @@ export function networkTrainWith(
   state.steps = 0;
   state.averages = 0;
   state.isSwapped = 0;
-  for (let row: u32 = 0; row < network.rows; row++) store<u8>(network.rowStates + row, load<u8>(network.rowStates + row) & ~ROW_KNOWN);
+  for (let row: u32 = 0; row < network.rows; row++) store<u8>(network.rowStates + row, load<u8>(network.rowStates + row) & ROW_TOUCHED);
   recipe = next;
   return OK;
 }
@@ -141,6 +144,11 @@ export function networkSwapAverage(): i32 {
   return OK;
 }
 
+/** To be called before the blocks below are read: brings optimizer slots up to date that were left alone for a while. */
+export function networkSettle(): void {
+  if (changetype<usize>(recipe) != 0) optimizerSettle(recipe);
+}
+
 /** Blocks that a saved training consists of: state, parameters, slots, averaged weights. */
 export function networkStateCount(): u32 {
   if (changetype<usize>(recipe) == 0) return 0;
@@ -165,7 +173,7 @@ export function networkStateBytes(index: u32): usize {
  * slots now. False when the state is none that a training can have.
  */
 export function networkRestored(): bool {
-  for (let row: u32 = 0; row < network.rows; row++) store<u8>(network.rowStates + row, load<u8>(network.rowStates + row) | ROW_KNOWN);
+  for (let row: u32 = 0; row < network.rows; row++) store<u8>(network.rowStates + row, (load<u8>(network.rowStates + row) & ROW_TOUCHED) | ROW_KNOWN);
   const state = network.state;
   const isPower1 = state.beta1Power >= 0 && state.beta1Power <= 1;
   const isPower2 = state.beta2Power >= 0 && state.beta2Power <= 1;

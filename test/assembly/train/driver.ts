@@ -105,6 +105,7 @@ export class Trainer {
 
   /** Optimizer slot 0 or 1 of a tensor. */
   slot(index: number, slot: number): Float32Array {
+    this.wasm["networkSettle"]();
     const offset: number = this.wasm["networkTensorPtr"](index) - this.wasm["networkStatePtr"](1);
     return f32(this.wasm, this.wasm["networkStatePtr"](2 + slot) + offset, this.wasm["networkTensorLength"](index));
   }

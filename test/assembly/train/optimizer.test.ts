@@ -6,6 +6,7 @@ import {
   LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM, OPTIMIZER_ADAM_UNCORRECTED, OPTIMIZER_AVERAGE,
   OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_SGD,
 } from "../../../assembly/abi.ts";
+import { f32 } from "../../wasm.ts";
 import { Trainer, type Batch, type Recipe } from "./driver.ts";
 import { chain, dense, lstm } from "./layers.ts";
 
@@ -161,6 +162,46 @@ test("weights that are not finite are refused before they spread", () => {
     expect(trainer.step(0.1)).toBe(ERR_NOT_FINITE);
     expect(trainer.tensors()).toEqual(before);
   }
+});
+
+test("a row that has faded comes back as if it had been updated in every step", () => {
+  const recipe: Recipe = { loss: LOSS_CATEGORICAL_CROSSENTROPY, optimizer: OPTIMIZER_ADAM, beta1: 0.9, beta2: 0.999 };
+  const trainer = start(recipe);
+  const before = trainer.tensors();
+  const state: State = { weights: arrays(before), first: still(before), second: still(before), average: null };
+  const steps = 400;
+  for (let step = 1; step <= steps; step++) {
+    const isPresent = step === 1 || step === steps;
+    trainer.setBatch(isPresent ? [[1, 2], [2, 1]] : [[2, 2], [3, 2]], TARGETS);
+    expect(trainer.step(0.001)).toBe(OK);
+    twinStep(state, arrays(trainer.tensors().map((_tensor, i) => trainer.gradient(i))), recipe, 0.001, step);
+    if (step !== steps - 1) continue;
+    // Before it is asked for, its slot is the one of the step in which it faded; then the one of this step.
+    const raw = f32(trainer.wasm, trainer.wasm["networkStatePtr"](2) + 4 * WIDTH, WIDTH);
+    const settled = trainer.slot(0, 0).subarray(WIDTH, 2 * WIDTH);
+    for (let j = 0; j < WIDTH; j++) expect(raw[j]! / settled[j]!).toBeGreaterThan(100);
+    for (const [slot, twin] of [[0, state.first], [1, state.second]] as const) {
+      const actual = trainer.slot(0, slot);
+      for (let j = WIDTH; j < 2 * WIDTH; j++) expect(Math.abs(actual[j]! / twin[0]![j]! - 1)).toBeLessThan(1e-4);
+    }
+  }
+  expectClose(trainer.tensors(), state.weights, "tensor");
+  for (const [slot, twin] of [[0, state.first], [1, state.second]] as const) {
+    const actual = trainer.slot(0, slot);
+    for (let j = WIDTH; j < 2 * WIDTH; j++) expect(Math.abs(actual[j]! / twin[0]![j]! - 1)).toBeLessThan(1e-4);
+  }
+});
+
+test("a rate of 0 lets no row fade that is still in motion", () => {
+  const recipe: Recipe = { loss: LOSS_CATEGORICAL_CROSSENTROPY, optimizer: OPTIMIZER_ADAM, beta1: 0.9, beta2: 0.999 };
+  const trainer = start(recipe);
+  trainer.setBatch([[1, 1], [1, 1]], TARGETS);
+  trainer.step(0.1);
+  trainer.setBatch([[2, 2], [2, 2]], TARGETS);
+  trainer.step(0);
+  const before = trainer.tensor(0).subarray(WIDTH, 2 * WIDTH);
+  trainer.step(0.1);
+  trainer.tensor(0).subarray(WIDTH, 2 * WIDTH).forEach((value, j) => expect(Math.abs(value - before[j]!)).toBeGreaterThan(1e-3));
 });
 
 test("slots of rows that have long had no gradient end at 0", () => {

@@ -26,6 +26,7 @@ const recipes: Record<string, Partial<RecipeOptions>> = {
   "momentum, Nesterov": { ...SGD, nesterov: true },
   "Adam": {},
   "uncorrected Adam, lazy": { optimizer: "adam-uncorrected", lazyEmbedding: true },
+  "Adam whose rows fade within an epoch": { beta1: 0.05, beta2: 0.5, batch: 1, learningRate: 0.002 },
   "schedule": { schedule: "cosine", warmup: 0.2 },
   "dropout": { embeddingDropout: 0.3, outputDropout: 0.5 },
   "word dropout": { wordDropout: 0.3, addNgrams: true },
