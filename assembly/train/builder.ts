@@ -85,17 +85,17 @@ export function inputPtr(): usize {
   return input;
 }
 
-/** Copies `length` input bytes into new memory; 0 when refused. */
-function keepInput(length: u32): usize {
-  const address = allocate(length);
-  if (address) memory.copy(address, input, length);
-  return address;
-}
-
-function checkName(length: u32): i32 {
+/** Keeps `length` input bytes as a part of the model: `part` and `bytes` are the offsets of its fields in Model and Header. */
+function keepPart(length: u32, part: usize, bytes: usize): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   if (length > <u32>MAX_NAME_BYTES) return ERR_TEXT_TOO_LONG;
-  return utf8IsValid(input, length) ? OK : ERR_BAD_UTF8;
+  if (!utf8IsValid(input, length)) return ERR_BAD_UTF8;
+  const address = allocate(length);
+  if (!address) return ERR_OUT_OF_MEMORY;
+  memory.copy(address, input, length);
+  store<usize>(changetype<usize>(draft) + part, address);
+  store<u32>(changetype<usize>(draft.header) + bytes, length);
+  return OK;
 }
 
 /** Flags TOKENIZER_*; tokens a text is padded or cut to; hashed n-grams, or 0, 0, 0. */
@@ -126,35 +126,19 @@ export function setSequenceLength(sequenceLength: u32): i32 {
 }
 
 export function setFilters(length: u32): i32 {
-  const status = checkName(length);
-  if (status != OK) return status;
-  draft.filters = keepInput(length);
-  draft.header.filterBytes = length;
-  return draft.filters ? OK : ERR_OUT_OF_MEMORY;
+  return keepPart(length, offsetof<Model>("filters"), offsetof<Header>("filterBytes"));
 }
 
 export function setSplit(length: u32): i32 {
-  const status = checkName(length);
-  if (status != OK) return status;
-  draft.split = keepInput(length);
-  draft.header.splitBytes = length;
-  return draft.split ? OK : ERR_OUT_OF_MEMORY;
+  return keepPart(length, offsetof<Model>("split"), offsetof<Header>("splitBytes"));
 }
 
 export function setName(length: u32): i32 {
-  const status = checkName(length);
-  if (status != OK) return status;
-  draft.name = keepInput(length);
-  draft.header.nameBytes = length;
-  return draft.name ? OK : ERR_OUT_OF_MEMORY;
+  return keepPart(length, offsetof<Model>("name"), offsetof<Header>("nameBytes"));
 }
 
 export function setVersion(length: u32): i32 {
-  const status = checkName(length);
-  if (status != OK) return status;
-  draft.version = keepInput(length);
-  draft.header.versionBytes = length;
-  return draft.version ? OK : ERR_OUT_OF_MEMORY;
+  return keepPart(length, offsetof<Model>("version"), offsetof<Header>("versionBytes"));
 }
 
 function addString(offsets: Growable, strings: Growable, length: u32): i32 {
