@@ -1,5 +1,4 @@
 // TLS, client certificates and WebSockets, with a certificate authority of its own.
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
@@ -12,31 +11,20 @@ import { createWebSocketStream, WebSocketServer } from "ws";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { backoffMs, checkBrokerUrl, clientOptions } from "../../../host/service/mqtt.ts";
 import type { BrokerAccess } from "../../../host/service/mqtt.ts";
+import { Certificates } from "../../certificates.ts";
 import { fakeService, recordingLog, until } from "./fake.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-tls-"));
 const file = (name: string) => readFileSync(join(folder, name));
 const ends: (() => Promise<void> | void)[] = [];
 
-function openssl(...args: string[]): void {
-  execFileSync("openssl", args, { cwd: folder, stdio: "pipe" });
-}
-
-function makeAuthority(name: string): void {
-  openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", `/CN=${name}`, "-keyout", `${name}.key`, "-out", `${name}.pem`);
-}
-
-function makeCertificate(name: string, authority: string, host: string): void {
-  openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", `/CN=${host}`, "-addext", `subjectAltName=DNS:${host}`, "-keyout", `${name}.key`, "-out", `${name}.csr`);
-  openssl("x509", "-req", "-in", `${name}.csr`, "-CA", `${authority}.pem`, "-CAkey", `${authority}.key`, "-CAcreateserial", "-days", "2", "-copy_extensions", "copy", "-out", `${name}.pem`);
-}
-
 beforeAll(() => {
-  makeAuthority("ca");
-  makeAuthority("stranger");
-  makeCertificate("server", "ca", "localhost");
-  makeCertificate("elsewhere", "ca", "elsewhere.example");
-  makeCertificate("client", "ca", "gate-1");
+  const certificates = new Certificates(folder);
+  certificates.authority("ca");
+  certificates.authority("stranger");
+  certificates.certificate("server", "ca", "localhost");
+  certificates.certificate("elsewhere", "ca", "elsewhere.example");
+  certificates.certificate("client", "ca", "gate-1");
 });
 
 afterEach(async () => {
