@@ -1,11 +1,11 @@
 import { createConnection } from "node:net";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startBroker } from "../../../host/service/broker.ts";
 import type { Broker } from "../../../host/service/broker.ts";
 import { startHttp } from "../../../host/service/http.ts";
 import type { HttpEndpoint } from "../../../host/service/http.ts";
 import type { Service } from "../../../host/service/service.ts";
-import { fakeModel, fakeService } from "./fake.ts";
+import { fakeModel, fakeService, limits } from "./fake.ts";
 
 let broker: Broker;
 let service: Service;
@@ -124,4 +124,72 @@ test("a taken port is told with the way out", async () => {
   await expect(startHttp(service, { host: "127.0.0.1", port: http.port, bodyBytes: 1, textsPerRequest: 1 })).rejects.toThrow(`port ${http.port} on 127.0.0.1 is already taken: choose another one with --http`);
   await expect(startBroker({ host: "127.0.0.1", port: broker.port })).rejects.toThrow(`--broker ${broker.url}`);
   await expect(startBroker({ host: "192.0.2.1", port: 0 })).rejects.toThrow("192.0.2.1 is not an address of this machine");
+});
+
+describe("KServe V2", () => {
+  const get = async (path: string) => {
+    const response = await fetch(http.url + path);
+    return { status: response.status, body: await response.json() as any };
+  };
+  const infer = async (body: unknown, path = "/v2/models/spam/infer") => {
+    const response = await fetch(http.url + path, { method: "POST", headers: { "Content-Type": "application/json" }, body: typeof body === "string" ? body : JSON.stringify(body) });
+    return { status: response.status, body: await response.json() as any };
+  };
+  const input = (...data: string[]) => ({ name: "text", shape: [data.length], datatype: "BYTES", data });
+
+  test("server, health and metadata", async () => {
+    expect((await get("/v2")).body).toMatchObject({ name: "edgelabel", extensions: [] });
+    expect((await get("/v2/health/live")).status).toBe(200);
+    expect((await get("/v2/health/ready")).status).toBe(503);
+    await service.start();
+    expect((await get("/v2/health/ready")).status).toBe(200);
+    expect((await get("/v2/models/spam/ready")).status).toBe(200);
+    for (const path of ["/v2/models/spam", "/v2/models/spam/versions/1.0.0"]) {
+      expect((await get(path)).body).toEqual({
+        name: "spam", versions: ["1.0.0"], platform: "edgelabel_wasm",
+        inputs: [{ name: "text", datatype: "BYTES", shape: [-1] }],
+        outputs: [{ name: "label", datatype: "BYTES", shape: [-1] }, { name: "score", datatype: "FP32", shape: [-1] }, { name: "scores", datatype: "FP32", shape: [-1, 2], parameters: { labels: ["ham", "spam"] } }],
+      });
+    }
+    for (const path of ["/v2/models/nope", "/v2/models/spam/versions/2", "/v2/models/spam/nope", "/v2/models/%ff", "/v2/models/__proto__"]) {
+      const { status, body } = await get(path);
+      expect([path, status, typeof body.error]).toEqual([path, 404, "string"]);
+    }
+  });
+
+  test("infer: texts in, labels and scores out", async () => {
+    const { status, body } = await infer({ id: "42", inputs: [input("win", "hello")] });
+    expect([status, body]).toEqual([200, {
+      id: "42", model_name: "spam", model_version: "1.0.0",
+      outputs: [{ name: "label", datatype: "BYTES", shape: [2], data: ["spam", "ham"] }, { name: "score", datatype: "FP32", shape: [2], data: [0.875, 0.875] }],
+    }]);
+    const all = await infer({ inputs: [{ ...input("win", "hello"), shape: [2, 1], data: [["win"], ["hello"]] }], outputs: [{ name: "scores" }] }, "/v2/models/spam/versions/1.0.0/infer");
+    expect(all.body.outputs).toEqual([{ name: "scores", datatype: "FP32", shape: [2, 2], parameters: { labels: ["ham", "spam"] }, data: [0.125, 0.875, 0.875, 0.125] }]);
+  });
+
+  test.each([
+    ["{", "not JSON"], [{}, "inputs"], [{ inputs: [] }, "one tensor"], [{ inputs: [input("a"), input("b")] }, "one tensor"],
+    [{ inputs: [{ ...input("a"), datatype: "FP32" }] }, "must be BYTES"], [{ inputs: [{ ...input("a"), shape: [2] }] }, "its shape says 2"],
+    [{ inputs: [{ ...input("a"), shape: [1e9, 1e9] }] }, "its shape says"], [{ inputs: [{ ...input("a"), shape: [0] }] }, "from 1"],
+    [{ inputs: [{ ...input("a"), data: [7] }] }, "must hold strings"], [{ inputs: [{ name: "text", shape: [1], datatype: "BYTES", parameters: { binary_data_size: 3 } }] }, "data"],
+    [{ inputs: [input("a", "b", "c", "d")] }, "at most 3 texts"], [{ inputs: [input("a")], outputs: [{ name: "logits" }] }, "must be one of label, score, scores"],
+  ])("%j: 400", async (body, message) => {
+    const answer = await infer(body);
+    expect(answer.status).toBe(400);
+    expect(answer.body.error).toContain(message);
+  });
+});
+
+test("a full queue: 503 and when to come again, and then it goes on", async () => {
+  let isDone = false;
+  // This client has its fair half of the queue already.
+  for (const requester of ["http 127.0.0.1", "someone"]) {
+    service.predictor.queue.offer({ requester, texts: limits.queuedTexts / 2, bytes: 1, expiresAt: Infinity, step: () => isDone, refuse() {} });
+  }
+  const { status, body, headers } = await post('{"data":"win"}');
+  expect([status, body.error.code, headers.get("retry-after")]).toEqual([503, "busy", "1"]);
+  const kserve = await fetch(`${http.url}/v2/models/spam/infer`, { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"inputs":[{"name":"text","shape":[1],"datatype":"BYTES","data":["win"]}]}' });
+  expect([kserve.status, kserve.headers.get("retry-after")]).toEqual([503, "1"]);
+  isDone = true;
+  expect((await post('{"data":"win"}')).body).toEqual({ label: "spam" });
 });
