@@ -175,9 +175,11 @@ export function parseConfig(json: string, source: string): ConfigFile {
   }
   const result = v.safeParse(fileSchema, value);
   if (result.success) return result.output;
-  const issue = result.issues[0];
+  // A key that is misspelt is also missing: the misspelling is the news.
+  const issue = result.issues.find(({ type, expected }) => type === "strict_object" && expected === "never") ?? result.issues[0];
   const path = v.getDotPath(issue);
   if (issue.type === "strict_object" && issue.expected === "never") throw new UserError(`${source}: unknown key ${JSON.stringify(path)}${suggestion(path ?? "")}`);
+  if (issue.type === "strict_object" && issue.expected?.startsWith('"')) throw new UserError(`${source}: ${JSON.stringify(path)} is missing`);
   if (issue.type === "strict_object") throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must be a JSON object`);
   throw new UserError(`${source}: ${JSON.stringify(path)} ${issue.message}`);
 }

@@ -66,7 +66,7 @@ export function checkRoutes(routes: readonly RouteSettings[], topics: Topics, he
       checkTemplate(topic, PLACEHOLDERS, `route "${name}", topic`);
       if (payload !== undefined) checkTemplate(payload, PLACEHOLDERS, `route "${name}", payload`);
       const pattern = topicFilter(topic);
-      if (!isTopicFilter(pattern) || /[+#]/.test(topic) || topic.startsWith("$")) throw new UserError(`route "${name}": ${JSON.stringify(topic)} is no topic that can be published to`);
+      if (!isTopicFilter(pattern) || /[+#]/.test(topic.replace(/\{[^{}]*\}/g, "")) || topic.startsWith("$")) throw new UserError(`route "${name}": ${JSON.stringify(topic)} is no topic that can be published to`);
       const loop = filters.find((each) => filtersOverlap(pattern, each));
       if (loop !== undefined) throw new UserError(`route "${name}": its output ${topic} would come back in by ${loop}; give it a topic that no route listens to`);
     }

@@ -10,8 +10,8 @@ export type Json = string | number | boolean | null | Json[] | { [key: string]: 
 /** The value of a placeholder; undefined when there is none. */
 export type Values = (name: string) => unknown;
 
-const placeholder = /(?<!\{)\{([A-Za-z_]+|[1-9]|\/[^{}]*)\}(?!\})/g;
-const whole = /^\{([A-Za-z_]+|[1-9]|\/[^{}]*)\}$/;
+const placeholder = /(?<!\{)\{([A-Za-z_]\w*|[1-9]|\/[^{}]*)\}(?!\})/g;
+const whole = /^\{([A-Za-z_]\w*|[1-9]|\/[^{}]*)\}$/;
 
 /** Throws, naming `where`, when a template holds a placeholder that is not among `known`. */
 export function checkTemplate(template: Json, known: readonly string[], where: string): void {
@@ -52,7 +52,8 @@ export function fillTopic(template: string, values: Values): string | undefined 
 
 /** The filter of all topics that a template can become. */
 export function topicFilter(template: string): string {
-  return template.split("/").map((level) => (level.search(placeholder) >= 0 ? "+" : level)).join("/");
+  // Placeholders go first: pointers hold slashes of their own.
+  return template.replace(placeholder, "\0").split("/").map((level) => (level.includes("\0") ? "+" : level)).join("/");
 }
 
 function asText(value: unknown): string {

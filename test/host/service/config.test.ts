@@ -44,6 +44,25 @@ test("the file's paths start at its folder; options and environment win over it"
   expect([over.topics.node, over.httpPort]).toEqual(["option", 0]);
 });
 
+test("with a login of its own the service answers on its own topics only, unless told otherwise", () => {
+  const allow = (config: object, env = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, {}, { env }).responses.allow;
+  expect(allow({})).toEqual(["#"]);
+  expect(allow({ broker: "mqtt://h" })).toEqual(["#"]);
+  expect(allow({ broker: "mqtt://h", username: "u" })).toEqual([]);
+  expect(allow({ broker: "mqtt://h" }, { EDGELABEL_MQTT_USERNAME: "u" })).toEqual([]);
+  expect(allow({ users: {} })).toEqual([]);
+  expect(allow({ broker: "mqtt://h", username: "u", responses: { allow: ["clients/#"] } })).toEqual(["clients/#"]);
+});
+
+test("routes get their defaults; users and TLS files are for the embedded broker", () => {
+  const settings = settingsFrom({ models: ["m"], node: "n", routes: [{ name: "r", filter: "a/+", text: "/t", outputs: [{ topic: "b/{1}" }] }] });
+  expect(settings.routes).toEqual([{ name: "r", filter: "a/+", text: ["/t"], model: "", threshold: 0, outputs: [{ topic: "b/{1}", payload: undefined, when: "known", onChange: false, qos: 1, retain: false }] }]);
+  expect(() => settingsFrom({ models: ["m"], broker: "mqtt://h", users: {} })).toThrow('"users" are those of the embedded broker');
+  writeFileSync(join(folder, "bad.pem"), "no certificate");
+  expect(() => settingsFrom({ models: ["m"], serverTls: { cert: "bad.pem", key: "bad.pem" } })).toThrow(/"serverTls": .*bad\.pem.* do not go together/);
+  expect(() => settingsFrom({ models: ["m"], routes: [{ name: "r", filter: "a", outputs: [{ topic: "a" }] }] })).toThrow("would come back in by a");
+});
+
 test("a password that others can read is told", () => {
   const config = { models: ["m"], password: "geheim" };
   expect(settingsFrom(config, {}, { mode: 0o644 }).warnings.join()).toMatch(/can be read by others/);
@@ -68,6 +87,17 @@ test.each([
   ['{"models":[1]}', '"models.0" must hold file names'],
   ['{"tls":[]}', '"tls" must not be an array'],
   ['{"limits":7}', '"limits" must be a JSON object'],
+  ['{"routes":{}}', '"routes" must be an array'],
+  ['{"routes":[{"name":"r","filter":"a/+","outputs":[]}]}', '"routes.0.outputs" must hold at least one output'],
+  ['{"routes":[{"name":"r","filter":"a/#/b","outputs":[{"topic":"b"}]}]}', '"routes.0.filter" must be a topic filter'],
+  ['{"routes":[{"name":"r","filter":"a","text":"x","outputs":[{"topic":"b"}]}]}', '"routes.0.text" must be a JSON pointer'],
+  ['{"routes":[{"name":"r","filter":"a","outputs":[{"topic":"b","when":"never"}]}]}', '"routes.0.outputs.0.when" must be "known", "unknown", "any" or an array of labels'],
+  ['{"routes":[{"name":"r","filtr":"a","outputs":[{"topic":"b"}]}]}', 'unknown key "routes.0.filtr", did you mean "filter"?'],
+  ['{"routes":[{"name":"r","filter":"a","outputs":[{"topic":"b","retian":true}]}]}', 'unknown key "routes.0.outputs.0.retian", did you mean "retain"?'],
+  ['{"users":{"a":{"password":"geheim"}}}', '"users.a.password" must be what edgelabel serve --hash-password prints'],
+  ['{"users":{"a/b":{"password":"x"}}}', "must have names of 1 to 64"],
+  ['{"routes":[{"name":"r","outputs":[{"topic":"b"}]}]}', '"routes.0.filter" is missing'],
+  ['{"limits":{"queuedText":1}}', 'unknown key "limits.queuedText", did you mean "queuedTexts"?'],
 ])("%s: %s", (json, message) => {
   expect(() => parseConfig(json, "config.json")).toThrow(message);
 });

@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { ACTIVATION_SIGMOID, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM } from "../../../assembly/abi.ts";
 import { startBroker } from "../../../host/service/broker.ts";
 import { packModel } from "../../../host/pack.ts";
+import { isPassword } from "../../../host/service/users.ts";
 import { Trainer } from "../../../host/trainer.ts";
 import { describeMosquitto, freePort, runClient, startMosquitto } from "../../mosquitto.ts";
 import { pause, TestClient, topics, until } from "./fake.ts";
@@ -139,6 +140,24 @@ test.each([
   expect((await serving.exit).code).toBe(code);
   expect(serving.stderr()).toContain(message);
   expect(serving.stdout()).toBe("");
+});
+
+test("--hash-password makes what the configuration file takes, and --check opens no port", async () => {
+  const hashing = spawn(process.execPath, [main, "serve", "--hash-password"], { stdio: ["pipe", "pipe", "inherit"] });
+  hashing.stdin.end("geheim\n");
+  const [line] = await once(hashing.stdout, "data") as [Buffer];
+  expect(await isPassword("geheim", line.toString().trim())).toBe(true);
+  const config = join(folder, "edgelabel.json");
+  const other = await startBroker({ host: "127.0.0.1", port: 0 });
+  writeFileSync(config, JSON.stringify({ models: ["constant.wasm"], node: "n", port: other.port, http: other.port, users: { a: { password: line.toString().trim(), publish: ["#"] } } }));
+  const checking = serve("--config", config, "--check");
+  expect((await checking.exit).code).toBe(0);
+  expect(checking.stdout()).toBe(`the configuration is sound: models constant; embedded broker; requests on edgelabel/n/classify; HTTP on port ${other.port}\n`);
+  await other.close();
+  writeFileSync(config, JSON.stringify({ models: ["missing.wasm"], node: "n" }));
+  const failing = serve("--config", config, "--check");
+  expect((await failing.exit).code).toBe(1);
+  expect(failing.stderr()).toContain("missing.wasm: no such file");
 });
 
 test("without a broker it keeps trying, finds it when it comes, and stops at once when told", async () => {

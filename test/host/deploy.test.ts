@@ -1,0 +1,284 @@
+// What lies in deploy/, as shipped: every example configuration at work, the systemd
+// unit's commands, Mosquitto's rights by role, topic and operation.
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import mqtt from "mqtt";
+import type { IClientOptions, MqttClient } from "mqtt";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { packModel } from "../../host/pack.ts";
+import { startBroker } from "../../host/service/broker.ts";
+import { readSettings } from "../../host/service/config.ts";
+import { trainTiny } from "../models.ts";
+import { describeMosquitto, freePort } from "../mosquitto.ts";
+import type { Mosquitto } from "../mosquitto.ts";
+import { fakeService, pause, TestClient, until } from "./service/fake.ts";
+import type { Received } from "./service/fake.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const deploy = join(root, "deploy");
+const main = join(root, "build/host/main.js");
+const examples = readdirSync(join(deploy, "examples"));
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-deploy-"));
+const ends: (() => Promise<unknown> | unknown)[] = [];
+
+beforeAll(async () => {
+  if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
+  mkdirSync(join(folder, "models"));
+  const model = await packModel((await trainTiny()).write("int8"));
+  writeFileSync(join(folder, "model.wasm"), model);
+  writeFileSync(join(folder, "models/model.wasm"), model);
+  for (const name of examples) copyFileSync(join(deploy, "examples", name), join(folder, name));
+  copyFileSync(join(deploy, "edgelabel.json"), join(folder, "edgelabel.json"));
+});
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe("example configurations", () => {
+  test.each([...examples, "edgelabel.json"])("%s passes serve --check with a real model", (name) => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [main, "serve", "--config", join(folder, name), "--check"], { encoding: "utf8" });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout).toMatch(/^the configuration is sound: models tiny; broker mqtt:\/\/127\.0\.0\.1:1883; requests on edgelabel\/gate-1\/classify/);
+  });
+
+  async function run(name: string, model = { label: "spam", score: 0.9, scores: { spam: 0.9, ham: 0.1 } }) {
+    const broker = await startBroker({ host: "127.0.0.1", port: 0 });
+    ends.push(() => broker.close());
+    const { routes, announcements, figuresSeconds } = readSettings([], { config: join(deploy, "examples", name) }, {});
+    const classify = (text: string | Uint8Array) => (Buffer.from(text).includes("odd") ? { ...model, score: 0.2 } : model);
+    const service = fakeService({ access: broker.access, routes, announcements, figuresSeconds: figuresSeconds && 0.2, models: new Map([["spam", { version: "1.0.0", labels: ["ham", "spam"], digest: "d".repeat(64), classify }]]) });
+    const client = await TestClient.connect(broker.url, 4);
+    ends.push(() => client.close(), () => service.stop());
+    await service.start();
+    // What is announced first is retained by then: it comes once.
+    await pause(100);
+    await client.subscribe("#");
+    const next = (fits: (message: Received) => boolean = () => true) => client.next((message) => !/^edgelabel\/gate-1\/(?:info|status)$/.test(message.topic) && fits(message));
+    const send = async (topic: string, payload: object | string) => {
+      const text = typeof payload === "string" ? payload : JSON.stringify(payload);
+      await client.publish(topic, text);
+      await next((message) => message.topic === topic);
+    };
+    return { next, send, client };
+  }
+
+  test("sms-gateway.json: labels go beside the gateway's topics, doubts to a review", async () => {
+    const { next, send } = await run("sms-gateway.json");
+    await send("sms/modem-1/received", { from: "+491234", message: "you win", time: 1700000000 });
+    expect(await next()).toMatchObject({ topic: "labelled/sms/modem-1", json: { from: "+491234", label: "spam", score: 0.9, received: 1700000000 } });
+    await send("sms/modem-1/received", { from: "+491234", message: "odd" });
+    expect(await next()).toMatchObject({ topic: "labelled/sms/modem-1/review", json: { from: "+491234", scores: { spam: 0.9, ham: 0.1 } } });
+  });
+
+  test("log-shipper.json: an alert changes only when the label does", async () => {
+    const { next, send } = await run("log-shipper.json");
+    for (let i = 0; i < 3; i++) await send("logs/host-1/sshd", { unit: "ssh.service", MESSAGE: "failed" });
+    expect(await next()).toMatchObject({ topic: "alerts/host-1/sshd", text: "spam" });
+    await send("logs/host-2/sshd", { MESSAGE: "failed" });
+    expect((await next()).topic).toBe("alerts/host-2/sshd");
+  });
+
+  test("hermes-nlu.json: Rhasspy's query gets its intent, or that there is none", async () => {
+    const { next, send } = await run("hermes-nlu.json");
+    const query = { input: "turn on the light", siteId: "kitchen", id: "q-1", sessionId: "s-1" };
+    await send("hermes/nlu/query", query);
+    const intent = { intentName: "spam", confidenceScore: 0.9 };
+    expect(await next(({ topic }) => topic === "hermes/nlu/intentParsed")).toMatchObject({ json: { ...query, intent, slots: [] } });
+    const { json } = await next(({ topic }) => topic === "hermes/intent/spam");
+    expect(json).toEqual({ ...query, rawInput: query.input, intent, slots: [] });
+    await send("hermes/nlu/query", { ...query, input: "odd", customData: { a: 1 } });
+    expect((await next()).json).toEqual({ ...query, input: "odd", customData: { a: 1 } });
+  });
+
+  test("edge-ai-inference.json: the envelope of Edge AI System Compatibility with MQTT", async () => {
+    const { next, send } = await run("edge-ai-inference.json");
+    await send("site/line-1/mill/raw", { log: "spindle hot", id: 7 });
+    const { topic, json } = await next();
+    expect(topic).toBe("site/line-1/mill/spam/1.0.0/inference");
+    expect(json).toMatchObject({
+      model: { identifier: "d".repeat(64), name: "spam", version: "1.0.0" },
+      tags: { sourceTopic: "site/line-1/mill/raw", sourceMessageID: 7, inputSizeInBytes: 28, inputSha256Digest: createHash("sha256").update('{"log":"spindle hot","id":7}').digest("hex") },
+      resultType: "classPredictions",
+      result: { classPredictions: [{ class: "spam", score: 0.9 }, { class: "ham", score: 0.1 }] },
+    });
+    expect(json.identifier).toMatch(/^[0-9a-f-]{36}$/);
+  });
+
+  test("home-assistant.json: device discovery, again at Home Assistant's birth, and its states", async () => {
+    const { next, send, client } = await run("home-assistant.json");
+    const discovered = await next(({ topic }) => topic.startsWith("homeassistant/"));
+    await send("homeassistant/status", "offline");
+    await send("homeassistant/status", "online");
+    const { topic, json, packet } = await next(({ topic }) => topic.startsWith("homeassistant/device"));
+    expect([packet.retain, json]).toEqual([false, discovered.json]);
+    await client.subscribe(topic);
+    expect((await next((message) => message.topic === topic)).packet.retain).toBe(true);
+    expect(topic).toBe("homeassistant/device/edgelabel_gate-1/config");
+    expect(json).toMatchObject({ dev: { ids: ["edgelabel_gate-1"] }, availability_topic: "edgelabel/gate-1/status" });
+    expect(json.cmps.label).toMatchObject({ p: "sensor", device_class: "enum", options: ["ham", "spam"], value_template: "{{ value_json.label }}" });
+    expect(json.cmps.heard).toMatchObject({ p: "event", event_types: ["ham", "spam"] });
+    for (const component of Object.values(json.cmps) as { unique_id: string; p: string }[]) expect(component.unique_id).toMatch(/^edgelabel_gate-1_/);
+    await send("doorbell/transcript", "parcel");
+    const state = await next((message) => message.topic === json.cmps.label.state_topic);
+    expect(state.json.label).toBe("spam");
+    const event = await next((message) => message.topic === json.cmps.heard.state_topic);
+    expect(event.json.event_type).toBe("spam");
+    const figures = await next((message) => message.topic === json.cmps.requests.state_topic);
+    expect(figures.json).toMatchObject({ requests: 0, texts: 1, texts_queued: 0, answers_queued: 0 });
+  });
+});
+
+test("the container file copies what exists", () => {
+  const text = readFileSync(join(deploy, "Containerfile"), "utf8");
+  const sources = [...text.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, list]) => list!.split(" "));
+  expect(sources.length).toBeGreaterThan(4);
+  for (const source of sources) expect([source, existsSync(join(root, source))]).toEqual([source, true]);
+  expect(text).toMatch(/^USER node$/m);
+});
+
+describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
+  let url: string;
+  let port: number;
+  let passwords: Record<string, string>;
+
+  beforeAll(async () => {
+    port = await freePort();
+    url = `mqtt://127.0.0.1:${port}`;
+    const home = join(folder, "mosquitto");
+    mkdirSync(home);
+    for (const name of ["mosquitto.conf", "acl"]) copyFileSync(join(deploy, "mosquitto", name), join(home, name));
+    writeFileSync(join(home, "mosquitto.conf"), readFileSync(join(home, "mosquitto.conf"), "utf8").replace("listener 1883", `listener ${port}`) + (process.getuid?.() === 0 ? "user root\n" : ""));
+    passwords = makeUsers(binaries, join(home, "passwd"), "edgelabel", "admin", "phone", "other");
+    const child = spawn(binaries.broker, ["-c", "mosquitto.conf"], { cwd: home, env: binaries.env, stdio: ["ignore", "ignore", "pipe"] });
+    process.once("exit", () => child.kill("SIGKILL"));
+    let output = "";
+    child.stderr.on("data", (chunk: Buffer) => { output += chunk.toString(); });
+    await until(() => / running\n/.test(output) || child.exitCode !== null);
+    expect(output).toMatch(/ running\n/);
+    return async () => {
+      const exited = once(child, "exit");
+      child.kill("SIGKILL");
+      await exited;
+    };
+  });
+
+  function makeUsers({ pub, env }: Mosquitto, file: string, ...names: string[]): Record<string, string> {
+    const passwd = [dirname(pub), dirname(binaries.broker)].find((bin) => existsSync(join(bin, "mosquitto_passwd")))!;
+    const script = join(deploy, "mosquitto/make-users.sh");
+    const options = { env: { ...env, PATH: `${passwd}${delimiter}${process.env["PATH"]}` }, encoding: "utf8" as const };
+    const printed = execFileSync("sh", [script, file, ...names], options);
+    const made = Object.fromEntries(printed.trim().split("\n").map((line) => line.split("\t") as [string, string]));
+    const kept = readFileSync(file, "utf8");
+    expect(Object.keys(made)).toEqual(names);
+    for (const password of Object.values(made)) {
+      expect(password).toMatch(/^[\w-]{24}$/);
+      expect(kept).not.toContain(password);
+    }
+    expect(statSync(file).mode & 0o077).toBe(0);
+    expect(spawnSync("sh", [script, file, "x"], options).status).toBe(1);
+    return made;
+  }
+
+  async function connect(username: string | undefined, options: IClientOptions = {}): Promise<MqttClient> {
+    const client = await mqtt.connectAsync(url, { protocolVersion: 5, reconnectPeriod: 0, ...(username === undefined ? {} : { username, password: passwords[username]! }), ...options }, false);
+    ends.push(() => client.endAsync(true));
+    return client;
+  }
+
+  /** Whether the broker takes the message: MQTT 5 tells by the reason code. */
+  async function mayWrite(client: MqttClient, topic: string): Promise<boolean> {
+    return client.publishAsync(topic, "x", { qos: 1 }).then(() => true, () => false);
+  }
+
+  test("nobody comes in without a password", async () => {
+    await expect(connect(undefined)).rejects.toThrow();
+    await expect(connect("phone", { password: "wrong" })).rejects.toThrow();
+    await expect(connect("phone", { username: "admin" })).rejects.toThrow();
+    await connect("phone");
+  });
+
+  const matrix: Record<string, { write: string[]; never: string[] }> = {
+    phone: {
+      write: ["edgelabel/gate-1/classify", "edgelabel/gate-1/classify/spam"],
+      never: ["edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/reply/phone/1", "edgelabel/gate-1/cmd/load/1", "edgelabel/gate-2/classify", "clients/phone/edgelabel/1", "clients/other/edgelabel/1", "elsewhere"],
+    },
+    edgelabel: {
+      write: ["edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/label/spam", "edgelabel/gate-1/reply/phone/1", "clients/phone/edgelabel/1", "edgelabel/gate-1/metrics"],
+      never: ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-2/status", "clients/phone/commands", "zigbee2mqtt/lamp/set", "elsewhere"],
+    },
+    admin: { write: ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/classify"], never: ["elsewhere", "edgelabel/gate-2/cmd/load/1", "clients/phone/edgelabel/1"] },
+  };
+
+  test.each(Object.entries(matrix))("what %s may write", async (name, { write, never }) => {
+    const client = await connect(name);
+    for (const topic of write) expect([topic, await mayWrite(client, topic)]).toEqual([topic, true]);
+    for (const topic of never) expect([topic, await mayWrite(client, topic)]).toEqual([topic, false]);
+  });
+
+  test("each reads its own answers only, whatever it subscribes to and calls itself", async () => {
+    const heard = new Map<string, string[]>();
+    const listeners: [string, IClientOptions, string[]][] = [
+      ["phone", {}, ["#"]],
+      ["phone", { clientId: "other" }, ["clients/other/edgelabel/#", "edgelabel/gate-1/reply/+/1", "edgelabel/gate-1/cmd/#"]],
+      ["other", {}, ["clients/+/edgelabel/#", "edgelabel/gate-1/reply/other/#"]],
+      // Mosquitto trusts no pattern for a client whose id is one itself.
+      ["other", { clientId: "#" }, ["clients/#"]],
+    ];
+    for (const [i, [name, options, filters]] of listeners.entries()) {
+      const client = await connect(name, options);
+      client.on("message", (topic) => heard.set(`${name} ${i}`, [...(heard.get(`${name} ${i}`) ?? []), topic]));
+      await client.subscribeAsync(filters, { qos: 1 }).catch(() => []);
+    }
+    const service = await connect("edgelabel");
+    for (const topic of ["edgelabel/gate-1/reply/phone/1", "edgelabel/gate-1/reply/other/1", "clients/phone/edgelabel/1", "clients/other/edgelabel/1", "edgelabel/gate-1/label"]) await service.publishAsync(topic, "x", { qos: 1 });
+    const admin = await connect("admin");
+    await admin.publishAsync("edgelabel/gate-1/cmd/load/1", "x", { qos: 1 });
+    await until(() => (heard.get("phone 0")?.length ?? 0) >= 2 && (heard.get("other 2")?.length ?? 0) >= 2);
+    await pause(100);
+    expect(heard.get("phone 0")).toEqual(["edgelabel/gate-1/reply/phone/1", "clients/phone/edgelabel/1"]);
+    expect(heard.get("phone 1") ?? []).toEqual(["edgelabel/gate-1/reply/phone/1"]);
+    expect(heard.get("other 2")).toEqual(["edgelabel/gate-1/reply/other/1", "clients/other/edgelabel/1"]);
+    expect(heard.get("other 3")).toBeUndefined();
+  });
+
+  test("the unit's own commands run the service under these rights, and SIGTERM ends it well", async () => {
+    const unit = readFileSync(join(deploy, "edgelabel.service"), "utf8");
+    expect(unit).not.toMatch(/^MemoryDenyWriteExecute=/m);
+    const command = (key: string) => {
+      const line = new RegExp(`^${key}=(.*)$`, "m").exec(unit)![1]!;
+      return line.replace("/usr/bin/node", process.execPath).replace("/opt/edgelabel/", root).replace("/etc/edgelabel/", `${folder}/`).split(" ");
+    };
+    const file = join(folder, "edgelabel.json");
+    writeFileSync(file, readFileSync(file, "utf8").replace(":1883", `:${port}`).replace("8080", "0"));
+    const env = { ...process.env, EDGELABEL_MQTT_USERNAME: "edgelabel", EDGELABEL_MQTT_PASSWORD: passwords["edgelabel"]! };
+    const [node, ...pre] = command("ExecStartPre");
+    expect(spawnSync(node!, pre, { env }).status).toBe(0);
+    const [, ...args] = command("ExecStart");
+    const service = spawn(node!, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+    ends.push(() => void service.kill("SIGKILL"));
+    let log = "";
+    for (const stream of [service.stdout, service.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
+    await until(() => log.includes("Stop with Ctrl-C"), 20_000);
+    const phone = await connect("phone");
+    const answers: string[] = [];
+    phone.on("message", (topic, payload) => void (payload.includes('"score"') && answers.push(topic)));
+    await phone.subscribeAsync("#");
+    for (const responseTopic of ["clients/phone/edgelabel/1", "zigbee2mqtt/lamp/set", "edgelabel/gate-1/reply/phone/2"]) {
+      await phone.publishAsync("edgelabel/gate-1/classify", "turn on the light", { qos: 1, properties: { responseTopic } });
+    }
+    await until(() => answers.length === 2);
+    expect(answers).toEqual(["clients/phone/edgelabel/1", "edgelabel/gate-1/reply/phone/2"]);
+    expect(log).not.toContain(passwords["edgelabel"]);
+    expect(log).not.toContain("turn on");
+    const exited = once(service, "exit");
+    service.kill("SIGTERM");
+    expect((await exited)[0]).toBe(0);
+    for (const line of log.trim().split("\n")) expect(() => JSON.parse(line)).not.toThrow();
+  }, 40_000);
+});

@@ -1,0 +1,197 @@
+// Routes on a real connection, and what they refuse before there is one.
+import fc from "fast-check";
+import { afterEach, describe, expect, test } from "vitest";
+import { startBroker } from "../../../host/service/broker.ts";
+import type { Broker } from "../../../host/service/broker.ts";
+import type { RouteOutput, RouteSettings } from "../../../host/service/routes.ts";
+import { checkService } from "../../../host/service/service.ts";
+import type { Service, ServiceOptions } from "../../../host/service/service.ts";
+import { fill, fillTopic, pointedAt, topicFilter } from "../../../host/service/template.ts";
+import { filterMatches, isTopicFilter } from "../../../host/service/topics.ts";
+import { describeMosquitto, startMosquitto } from "../../mosquitto.ts";
+import { counter, fakeModel, fakeService, limits, pause, TestClient, topics, until } from "./fake.ts";
+
+const output = (given: Partial<RouteOutput> & { topic: string }): RouteOutput => ({ when: "known", onChange: false, qos: 1, retain: false, ...given });
+const route = (given: Partial<RouteSettings>): RouteSettings => ({ name: "r", filter: "in/+", text: [], model: "", threshold: 0, outputs: [output({ topic: "out/{1}" })], ...given });
+
+const ends: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+let broker: Broker;
+let service: Service;
+let client: TestClient;
+
+async function begin(routes: RouteSettings[], options: Partial<ServiceOptions> = {}): Promise<void> {
+  broker = await startBroker({ host: "127.0.0.1", port: 0 });
+  ends.push(() => broker.close());
+  service = fakeService({ access: broker.access, routes, ...options });
+  await service.start();
+  ends.push(() => service.stop());
+  client = await TestClient.connect(broker.url, 4);
+  ends.push(() => client.close());
+  await client.subscribe("out/#");
+}
+
+async function nothing(): Promise<void> {
+  await pause(100);
+  expect(client.received).toEqual([]);
+}
+
+test("a payload that is the text; levels of the topic go on", async () => {
+  await begin([route({})]);
+  await client.publish("in/7", "win a prize");
+  expect(await client.next()).toMatchObject({ topic: "out/7", json: { label: "spam", score: 0.875, model: "spam", version: "1.0.0" } });
+  expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="published"}')).toBe(1);
+});
+
+test("text by JSON pointer, several fields, template of topic and payload, another model", async () => {
+  await begin([route({
+    text: ["/subject", "/parts/0/te~1xt", "/n"],
+    model: "other",
+    outputs: [output({ topic: "out/{label}/{/from}", payload: { "who": "{/from}", "all": "{scores}", "line": "{label} {score} {/missing}", "text": "{text}", "gone": "{/missing}", "jinja": "{{ value_json.x }}", "n": 1, "list": ["{version}", null] } })],
+  })]);
+  await client.publish("in/7", JSON.stringify({ subject: "win", parts: [{ "te/xt": "now" }], n: 5, from: "+49/1#" }));
+  expect(await client.next()).toMatchObject({
+    topic: "out/spam/_49_1_",
+    json: { who: "+49/1#", all: { spam: 0.875, ham: 0.125 }, line: "spam 0.875 ", text: "win now 5", jinja: "{{ value_json.x }}", n: 1, list: ["2.0.0", null] },
+  });
+});
+
+test("messages without a text are counted and end there", async () => {
+  await begin([route({ text: ["/text"] })]);
+  for (const payload of ["", "no json", "[]", "null", '{"text":{}}', '{"text":""}', '{"txt":"x"}', '{"__proto__":{"text":"x"}}']) await client.publish("in/7", payload);
+  await until(async () => (await counter(service, 'edgelabel_routed_total{route="r",outcome="no_text"}')) === 8);
+  await nothing();
+});
+
+test("threshold and labels choose the outputs", async () => {
+  await begin([
+    route({ name: "sure", filter: "in/sure", threshold: 0.9, outputs: [output({ topic: "out/known" }), output({ topic: "out/unknown", when: "unknown" }), output({ topic: "out/any", when: "any", payload: "{label}" })] }),
+    route({ name: "some", filter: "in/some", outputs: [output({ topic: "out/spam", when: ["spam"] })] }),
+  ]);
+  await client.publish("in/sure", "win");
+  const topicsSeen = [await client.next(), await client.next()];
+  expect(topicsSeen.map(({ topic, text }) => [topic, text])).toEqual([["out/unknown", '{"label":null,"score":0.875,"model":"spam","version":"1.0.0"}'], ["out/any", ""]]);
+  await client.publish("in/some", "hello");
+  await client.publish("in/some", "win");
+  expect((await client.next()).topic).toBe("out/spam");
+  await nothing();
+});
+
+test("on change: once a source topic, until the label is another one", async () => {
+  await begin([route({ outputs: [output({ topic: "out/{1}", payload: "{label}", onChange: true, retain: true })] })]);
+  for (const text of ["win", "win 2", "hello", "hi", "win"]) await client.publish("in/a", text);
+  await client.publish("in/b", "win");
+  const seen = [];
+  while (seen.length < 4) seen.push(await client.next());
+  expect(seen.map(({ topic, text }) => `${topic} ${text}`)).toEqual(["out/a spam", "out/a ham", "out/a spam", "out/b spam"]);
+  await nothing();
+  const late = await TestClient.connect(broker.url, 4);
+  ends.push(() => late.close());
+  await late.subscribe("out/a");
+  const kept = await late.next();
+  expect([kept.text, kept.packet.retain]).toEqual(["spam", true]);
+});
+
+test("a message that two routes hear goes through both", async () => {
+  await begin([route({ name: "a", filter: "in/#", outputs: [output({ topic: "out/a" })] }), route({ name: "b", filter: "in/+", model: "other", outputs: [output({ topic: "out/b" })] })]);
+  await client.publish("in/7", "win");
+  const seen = [await client.next(), await client.next()];
+  expect(seen.map(({ topic, json }) => `${topic} ${json.model}`).sort()).toEqual(["out/a spam", "out/b other"]);
+});
+
+test("what a route hears or says is no response topic", async () => {
+  await begin([route({})]);
+  await client.publish(topics.classify, JSON.stringify({ text: "win", replyTo: "in/7" }));
+  await until(async () => (await counter(service, 'edgelabel_ignored_total{reason="response_topic_denied"}')) === 1);
+  await nothing();
+});
+
+test("a flood on a route does not keep requests out", async () => {
+  const slow = { ...fakeModel(), classify: (text: string | Uint8Array, top?: number) => { const end = performance.now() + 3; while (performance.now() < end); return fakeModel().classify(text, top); } };
+  await begin([route({})], { models: new Map([["slow", slow]]), limits: { ...limits, queuedTexts: 50 } });
+  await client.subscribe(topics.label);
+  for (let i = 0; i < 200; i++) void client.publish("in/flood", "win", { qos: 0 });
+  const since = Date.now();
+  await client.publish(topics.classify, '{"text":"win","id":"x"}');
+  await client.next(({ json }) => json.id === "x");
+  expect(Date.now() - since).toBeLessThan(400);
+  expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="busy"}')).toBeGreaterThan(50);
+});
+
+describeMosquitto("Mosquitto", (binaries) => {
+  test("two nodes that feed each other stop after one turn; retained messages are no news", async () => {
+    const mosquitto = await startMosquitto(binaries);
+    ends.push(() => mosquitto.kill());
+    const nodes = [["one", "a/in", "b/in"], ["two", "b/in", "a/in"]].map(([name, filter, topic]) => fakeService({
+      access: { url: mosquitto.url }, clientId: name!, topics: { ...topics, classify: `edgelabel/${name}/classify` }, routes: [route({ filter: filter!, outputs: [output({ topic: topic!, payload: "win" })] })],
+    }));
+    const watcher = await TestClient.connect(mosquitto.url, 5);
+    ends.push(() => watcher.close());
+    await watcher.publish("a/in", "old", { qos: 1, retain: true });
+    for (const node of nodes) {
+      await node.start();
+      ends.push(() => node.stop());
+    }
+    await watcher.subscribe("b/in");
+    await watcher.publish("a/in", "win");
+    const { packet } = await watcher.next();
+    expect(packet.properties?.userProperties).toEqual({ "edgelabel-route": "gate-1/r" });
+    await until(async () => (await counter(nodes[1]!, 'edgelabel_routed_total{route="r",outcome="loop"}')) === 1);
+    await pause(200);
+    expect(watcher.received).toEqual([]);
+    expect(await counter(nodes[0]!, 'edgelabel_routed_total{route="r",outcome="published"}')).toBe(1);
+  });
+});
+
+describe("refused before anything runs", () => {
+  test.each([
+    [route({ outputs: [output({ topic: "in/label" })] }), "its output in/label would come back in by in/+"],
+    [route({ filter: "in/#", outputs: [output({ topic: "in/{1}/label" })] }), "would come back in by in/#"],
+    [route({ outputs: [output({ topic: "{1}/{label}" })] }), "would come back in by in/+"],
+    [route({ outputs: [output({ topic: "edgelabel/gate-1/classify" })] }), "would come back in by edgelabel/gate-1/classify/#"],
+    [route({ outputs: [output({ topic: "edgelabel/{1}/status" })] }), "would come back in by edgelabel/gate-1/status"],
+    [route({ outputs: [output({ topic: "homeassistant/status" })] }), "would come back in by homeassistant/status"],
+    [route({ filter: "#" }), "covers edgelabel's own topics"],
+    [route({ filter: "edgelabel/gate-1/label" }), "covers edgelabel's own topics"],
+    [route({ outputs: [output({ topic: "$SYS/x" })] }), "no topic that can be published to"],
+    [route({ outputs: [output({ topic: "a/#" })] }), "no topic that can be published to"],
+    [route({ outputs: [output({ topic: "a/+" })] }), "no topic that can be published to"],
+    [route({ outputs: [output({ topic: "out/{lable}" })] }), "{lable} stands for nothing; known are {label}"],
+    [route({ outputs: [output({ topic: "out", payload: "{sha265}" })] }), "{sha265} stands for nothing"],
+    [route({ outputs: [output({ topic: "out", payload: { a: [{ b: "{nope}" }] } })] }), "{nope} stands for nothing"],
+  ])("%#: %j", (bad, message) => {
+    expect(() => checkService({ routes: [bad], announcements: [{ topic: "ha/x", payload: {}, again: { topic: "homeassistant/status" } }], topics })).toThrow(message);
+  });
+
+  test("two routes that would feed each other, and an unknown model", () => {
+    const [a, b] = [route({ name: "a", filter: "a/+", outputs: [output({ topic: "b/{1}" })] }), route({ name: "b", filter: "b/+", outputs: [output({ topic: "a/{1}" })] })];
+    expect(() => checkService({ routes: [a], topics })).not.toThrow();
+    expect(() => checkService({ routes: [a, b], topics })).toThrow('route "a": its output b/{1} would come back in by b/+');
+    expect(() => fakeService({ access: { url: "mqtt://127.0.0.1" }, routes: [route({ model: "nope" })] })).toThrow('route "r": there is no model nope; the models are spam, other');
+  });
+
+  test("no values can make an output topic that its pattern does not cover", () => {
+    const level = fc.oneof(fc.constantFrom("{label}", "{1}", "{/x}", "a", "a{label}b", "{1}{2}"), fc.string({ unit: fc.constantFrom("a", "b", "-"), minLength: 1, maxLength: 3 }));
+    const template = fc.array(level, { minLength: 1, maxLength: 4 }).map((levels) => levels.join("/"));
+    fc.assert(fc.property(template, fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("$SYS", "#", "+", "a/b", "", null, 7)), (pattern, value) => {
+      const topic = fillTopic(pattern, () => value);
+      if (topic === undefined) return;
+      expect(filterMatches(topicFilter(pattern), topic)).toBe(true);
+      expect(isTopicFilter(topic) && !/[+#]|^\$/.test(topic)).toBe(true);
+    }), { numRuns: 5_000 });
+  });
+});
+
+test("JSON pointers, by the examples of RFC 6901", () => {
+  const document = { foo: ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "e^f": 3, "g|h": 4, "i\\j": 5, 'k"l': 6, " ": 7, "m~n": 8 };
+  const cases = [["/foo", ["bar", "baz"]], ["/foo/0", "bar"], ["/", 0], ["/a~1b", 1], ["/c%d", 2], ["/e^f", 3], ["/g|h", 4], ["/i\\j", 5], ['/k"l', 6], ["/ ", 7], ["/m~0n", 8], ["/foo/2", undefined], ["/foo/bar", undefined], ["/toString", undefined], ["/foo/length", 2]] as const;
+  for (const [pointer, value] of cases) expect([pointer, pointedAt(document, pointer)]).toEqual([pointer, value]);
+});
+
+test("a whole placeholder keeps its type; keys without a value go", () => {
+  const values = (name: string) => ({ n: 1, o: { a: 1 }, none: undefined, nil: null })[name];
+  expect(fill({ n: "{n}", o: "{o}", s: "{n}-{o}", none: "{none}", nil: "{nil}" }, values)).toEqual({ n: 1, o: { a: 1 }, s: '1-{"a":1}', none: undefined, nil: null });
+});
