@@ -11,7 +11,6 @@ import { hasModel, isRejected, labelBytes, labelCount, labelPtr, loadedModel, lo
 import { layerAt } from "./model";
 
 let buffer: usize = 0;   // the line
-let capacity: usize = 0;
 let end: usize = 0;      // where the next byte goes
 let order: usize = 0;    // u32[labelCount], labels by falling score
 
@@ -27,7 +26,6 @@ export function prepareLine(): bool {
   for (let i: u32 = 0; i < labelCount(); i++) bytes += <usize>labelBytes(i) * 4 + 2 * SCORE_BYTES + 8;
   bytes += <usize>(loadedModel().header.nameBytes + loadedModel().header.versionBytes) * 2;
   buffer = allocate(bytes);
-  capacity = bytes;
   order = allocate(<usize>labelCount() << 2);
   return buffer != 0 && order != 0;
 }

@@ -60,11 +60,6 @@ export class Classifier {
     return this.#engine.line(format.json, format.top);
   }
 
-  /** Tokens of the last text, and how many of them the vocabulary lacks. */
-  tokens(): { tokens: number; unknown: number } {
-    return this.#engine.tokens();
-  }
-
   /** Bytes of linear memory; constant once a model is loaded. */
   memoryBytes(): number {
     return this.#engine.memoryBytes();

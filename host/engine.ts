@@ -46,11 +46,9 @@ export interface ModelInfo {
 
 export class Engine {
   readonly #exports: typeof EngineExports;
-  readonly #source: string;
 
-  private constructor(exports: typeof EngineExports, source: string) {
+  private constructor(exports: typeof EngineExports) {
     this.#exports = exports;
-    this.#source = source;
   }
 
   /** An engine with the model file `bytes` (.elb) in it. `source` names it in errors. */
@@ -82,7 +80,7 @@ export class Engine {
     if (version !== ABI_VERSION) {
       throw new EngineError("bad_abi", `${source}: its engine speaks ABI ${version}, this edgelabel ${ABI_VERSION}; pack the model again`);
     }
-    return new Engine(exports, source);
+    return new Engine(exports);
   }
 
   /** Where pack.ts must put a model so that loadEmbedded finds it. */
@@ -117,11 +115,6 @@ export class Engine {
     return decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.linePtr(), length));
   }
 
-  /** Share of the last text's tokens that the vocabulary lacks is unknown / tokens. */
-  tokens(): { tokens: number; unknown: number } {
-    return { tokens: this.#exports.tokenCount(), unknown: this.#exports.unknownCount() };
-  }
-
   info(): ModelInfo {
     const length = this.#exports.renderCard();
     return JSON.parse(decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.linePtr(), length))) as ModelInfo;
@@ -130,9 +123,5 @@ export class Engine {
   /** Bytes of linear memory; constant once a model is loaded. */
   memoryBytes(): number {
     return this.#exports.memory.buffer.byteLength;
-  }
-
-  get source(): string {
-    return this.#source;
   }
 }

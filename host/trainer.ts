@@ -158,10 +158,6 @@ export class Trainer {
     this.#check(this.#exports.setSplit(this.#put(options.split, "separator")), "separator");
   }
 
-  setSequenceLength(tokens: number): void {
-    this.#check(this.#exports.setSequenceLength(tokens), "sequence length");
-  }
-
   setIdentity(name: string, version: string): void {
     this.#check(this.#exports.setName(this.#put(name, "name")), "name");
     this.#check(this.#exports.setVersion(this.#put(version, "version")), "version");
@@ -216,7 +212,7 @@ export class Trainer {
   /** Describes the model if need be and makes its weights: no training, only import or writing. */
   build(): void {
     this.describe();
-    this.#check(this.#exports.buildNetwork(1, 1), this.#source);
+    this.buildOpened();
   }
 
   /** Makes the weights of an opened file writable, without buffers for training. */

@@ -118,13 +118,6 @@ export function setCleaning(flags: u32): i32 {
   return OK;
 }
 
-/** Shortens or lengthens what texts are padded or cut to, once the texts are known. */
-export function setSequenceLength(sequenceLength: u32): i32 {
-  if (state != STATE_BEGUN) return ERR_BAD_STATE;
-  draft.header.sequenceLength = sequenceLength;
-  return OK;
-}
-
 export function setFilters(length: u32): i32 {
   return keepPart(length, offsetof<Model>("filters"), offsetof<Header>("filterBytes"));
 }

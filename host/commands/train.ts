@@ -181,10 +181,17 @@ function adapt(recipe: RecipeOptions, { name, modelVersion, output }: TrainOptio
 function settingOption(flag: string, parser: Parser, path: string, help: string): Option {
   const [holder, field] = place(DEFAULT_RECIPE, path);
   const preset = holder[field];
-  const shown = path === "augment" ? "typo=0.15" : parser === "switch" ? (preset ? "on" : "off") : path === "tokenizer.filters" ? "Keras'" : typeof preset === "string" ? JSON.stringify(preset) : String(preset ?? "none");
-  const option = new Option(flag, `${help} (default: ${shown})`);
+  const option = new Option(flag, `${help} (default: ${path === "tokenizer.filters" ? "Keras'" : shown(preset)})`);
   if (typeof parser === "function") return option.argParser(parser);
   return parser === "switch" ? option : option.choices(parser);
+}
+
+/** A default as one would type it. */
+function shown(preset: unknown): string {
+  if (typeof preset === "boolean") return preset ? "on" : "off";
+  if (typeof preset === "string") return JSON.stringify(preset);
+  if (typeof preset === "object" && preset !== null) return Object.entries(preset).map(([kind, value]) => `${kind}=${value}`).join(",");
+  return String(preset ?? "none");
 }
 
 /** "tokenizer.split" -> the tokenizer of the recipe, "split". */
