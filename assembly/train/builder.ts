@@ -17,7 +17,8 @@ import { Dataset, addSample as keepSample, createDataset, rowsPerToken } from ".
 import { Fit, fitBegin, fitFinish as finishFit, fitText as countText } from "./fit";
 import { Growable, appendWord32, extend } from "./growable";
 import { networkInitialize } from "./initialize";
-import { network, networkBuild } from "./network";
+import { network, networkBuild, networkRandom } from "./network";
+import { randomSeed } from "./random";
 import { mergeNgrams, writeModel } from "./write";
 
 const STATE_NONE: u32 = 0;
@@ -319,8 +320,10 @@ export function buildNetwork(batch: u32, seed: u32): i32 {
   const opened = draft.weights;
   const status = networkBuild(draft.layers, header.layerCount, batch, header.sequenceLength, rowsPerToken(draft));
   if (status != OK) return status;
-  if (opened) memory.copy(network.parameters, opened, network.parameterBytes);
-  else networkInitialize(seed);
+  if (opened) {
+    memory.copy(network.parameters, opened, network.parameterBytes);
+    randomSeed(networkRandom(), seed);
+  } else networkInitialize(seed);
   draft.weights = network.parameters;
   state = STATE_BUILT;
   return OK;

@@ -88,6 +88,21 @@ describe.each(Object.entries(recipes))("%s", (_, changes) => {
   });
 });
 
+test("a new run may start from the weights of a file, and one seed gives one file", async () => {
+  const first = await begin();
+  run(first);
+  const weights = first.write("f32");
+  const again = async (): Promise<Uint8Array> => {
+    const trainer = await open(weights);
+    trainer.start({ ...PLAIN, wordDropout: 0.2 });
+    expect(run(trainer)).toHaveLength(EPOCHS);
+    return trainer.write("f32");
+  };
+  const bytes = await again();
+  expect(bytes).toEqual(await again());
+  expect(bytes).not.toEqual(weights);
+});
+
 test("every epoch may end a session", async () => {
   const changes = recipes["the default recipe"]!;
   const whole = await begin(changes);
