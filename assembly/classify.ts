@@ -133,25 +133,24 @@ function projectStep(plan: Plan, at: LayerPlan, direction: DirectionPlan, x: usi
 /** f32 (steps, channels) -> f32[channels], or [max, mean] side by side; no steps give zeros. */
 function pool(plan: Plan, layer: Layer, input: usize, steps: u32, output: usize): void {
   const stride = <usize>plan.sequenceWidth << 2;
-  const width = layer.inputWidth;
+  const bytes = <usize>layer.inputWidth << 2;
+  const end = input + <usize>steps * stride;
   let mean = output;
+  // Rows and outputs have room for whole vectors; what the maxima write too much the means replace.
   if (layer.flags & LAYER_POOL_MAX) {
-    for (let k: u32 = 0; k < width; k++) {
-      let largest: f32 = steps ? load<f32>(input + (<usize>k << 2)) : 0;
-      for (let t: u32 = 1; t < steps; t++) {
-        const value = load<f32>(input + <usize>t * stride + (<usize>k << 2));
-        if (value > largest) largest = value;
-      }
-      store<f32>(output + (<usize>k << 2), largest);
+    for (let k: usize = 0; k < bytes; k += 16) {
+      let largest = steps ? v128.load(input + k) : f32x4.splat(0);
+      for (let p = input + k + stride; p < end; p += stride) largest = f32x4.pmax(largest, v128.load(p));
+      v128.store(output + k, largest);
     }
-    mean += <usize>width << 2;
+    mean += bytes;
   }
   if (layer.flags & LAYER_POOL_MEAN) {
-    const share: f32 = steps ? <f32>1.0 / <f32>steps : 0;
-    for (let k: u32 = 0; k < width; k++) {
-      let sum: f32 = 0;
-      for (let t: u32 = 0; t < steps; t++) sum += load<f32>(input + <usize>t * stride + (<usize>k << 2));
-      store<f32>(mean + (<usize>k << 2), sum * share);
+    const share = f32x4.splat(steps ? <f32>1.0 / <f32>steps : 0);
+    for (let k: usize = 0; k < bytes; k += 16) {
+      let sum = f32x4.splat(0);
+      for (let p = input + k; p < end; p += stride) sum = f32x4.add(sum, v128.load(p));
+      v128.store(mean + k, f32x4.mul(sum, share));
     }
   }
 }

@@ -101,7 +101,7 @@ function largestDifference(scores, truth) {
 // --- a model's contest --------------------------------------------------------------
 
 async function contest(model, contenders, workers, problems, folder) {
-  const wanted = contenders.filter(({ name, contender }) => !options.only || contender.includes(options.only) || name.includes("edgelabel"));
+  const wanted = contenders.filter(({ name, contender }) => !options.only || contenders === LOOPS || contender.includes(options.only) || name.includes("edgelabel"));
   const results = [];
   let truth = null;
   // Keras first: it is what the others are compared with. Python next: it writes the .onnx files.
