@@ -78,8 +78,8 @@ function levelOf(name: string): string {
 }
 
 function createService(settings: Settings, models: Map<string, Classifier>, access: BrokerAccess, log: Log): Service {
-  const { topics, clientId, limits, responses, routes, announcements, figuresSeconds } = settings;
-  return new Service({ models, topics, access, clientId, limits, responses, routes, announcements, figuresSeconds, log });
+  const { topics, clientId, limits, responses, routes, announcements, figuresSeconds, commands } = settings;
+  return new Service({ models, topics, access, clientId, limits, responses, routes, announcements, figuresSeconds, commands, log });
 }
 
 /** All that can be wrong before a connection is made. */

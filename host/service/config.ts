@@ -59,6 +59,7 @@ export interface Settings {
   routes: RouteSettings[];
   announcements: Announcement[];
   figuresSeconds: number;
+  commands: boolean;
   /** Of the embedded broker and HTTP. */
   serverTls?: ServerTls | undefined;
   users?: Record<string, UserSettings> | undefined;
@@ -156,6 +157,7 @@ const fileSchema = v.strictObject({
   routes: v.optional(v.array(routeSchema, "must be an array")),
   announcements: v.optional(v.array(announcementSchema, "must be an array")),
   figuresSeconds: count(86_400),
+  commands: v.optional(boolean),
   serverTls: v.optional(v.strictObject({ cert: text, key: text, ca: v.optional(text) })),
   users: v.optional(v.record(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must have names of 1 to 64 letters, digits, ".", "_" or "-"')), userSchema)),
 });
@@ -300,6 +302,9 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
   const tls = readTls({ ca: options.ca ?? fromFile(file.tls?.ca), cert: options.cert ?? fromFile(file.tls?.cert), key: options.key ?? fromFile(file.tls?.key) });
   // With rights of its own the service must not lend them: it then answers on its own topics only, unless told otherwise.
   const hasRights = url === undefined ? file.users !== undefined : login.username !== undefined || tls?.cert !== undefined;
+  // Commands need a right of their own, so somebody must be there who gives rights.
+  const commands = file.commands ?? file.users !== undefined;
+  if (commands && !hasRights) warnings.push('"commands" are on, and whoever reaches the broker may give them: demand a login there, or add "users" for the embedded one');
   const routes = (file.routes ?? []).map(routeOf);
   const announcements = file.announcements ?? [];
   checkService({ routes, announcements, topics });
@@ -321,6 +326,7 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
     routes,
     announcements,
     figuresSeconds: file.figuresSeconds ?? 0,
+    commands,
     serverTls: file.serverTls && readServerTls({ cert: fromFile(file.serverTls.cert)!, key: fromFile(file.serverTls.key)!, ca: fromFile(file.serverTls.ca) }),
     users: file.users && Object.fromEntries(Object.entries(file.users).map(([name, { password, publish = [], subscribe = [] }]) => [name, { password, publish, subscribe }])),
     warnings,

@@ -17,6 +17,7 @@ export class Metrics {
   readonly connects = new Counter({ name: "edgelabel_broker_connects_total", help: "Connections to the broker.", registers: this.registers });
   readonly connected = new Gauge({ name: "edgelabel_broker_connected", help: "1 while requests come in from the broker.", registers: this.registers });
   readonly routed = new Counter({ name: "edgelabel_routed_total", help: "Messages of routes, by what became of them.", labelNames: ["route", "outcome"], registers: this.registers });
+  readonly commands = new Counter({ name: "edgelabel_commands_total", help: "Commands over MQTT, by how they ended.", labelNames: ["verb", "status"], registers: this.registers });
   readonly modelInfo = new Gauge({ name: "edgelabel_model_info", help: "1 for every model that is served.", labelNames: ["model", "version", "digest"], registers: this.registers });
   readonly duration = new Histogram({
     name: "edgelabel_classify_seconds",

@@ -7,7 +7,7 @@
 // MQTT.js itself would acknowledge inside handleMessage and read no further
 // packet until then, not even PINGRESP or the PUBACKs that free our own window.
 import mqtt from "mqtt";
-import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient } from "mqtt";
+import type { IClientOptions, IConnackPacket, IPublishPacket, ISubscriptionMap, MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
 import type { Log } from "./log.ts";
 
@@ -58,6 +58,8 @@ export interface ConnectionOptions {
   access: BrokerAccess;
   clientId: string;
   filters: string[];
+  /** Filters whose stored messages are wanted too. */
+  retainedFilters: string[];
   will: { topic: string; payload: string };
   /** Largest payload that is to reach us, in bytes; MQTT 5 brokers hold larger ones back. */
   maximumPacketSize: number;
@@ -237,11 +239,13 @@ export class Connection {
     options.onConnect(session);
     const watchdog = setTimeout(() => this.drop(client, "the broker does not answer the subscription"), CONNECT_TIMEOUT_MS);
     // Retain handling 2: stored requests are not even sent to us.
-    client.subscribe(options.filters, { qos: 1, ...(protocol === 5 ? { rh: 2 } : {}) }, (error, granted) => {
+    const fresh = { qos: 1, ...(protocol === 5 ? { rh: 2 } : {}) } as const;
+    const filters = [...options.filters.map((filter) => [filter, fresh]), ...options.retainedFilters.map((filter) => [filter, { qos: 1 }])];
+    client.subscribe(Object.fromEntries(filters) as ISubscriptionMap, (error, granted) => {
       clearTimeout(watchdog);
       if (this.session !== session) return;
       const isGranted = granted?.every(({ qos }) => qos < 128) ?? false;
-      if (error || !isGranted) this.drop(client, `the broker refuses the subscription to ${options.filters.join(" or ")}`);
+      if (error || !isGranted) this.drop(client, `the broker refuses the subscription to ${filters.map(([filter]) => filter).join(" or ")}`);
       else {
         this.lastFault = "";
         options.onSubscribed(session);

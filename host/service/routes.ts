@@ -59,7 +59,7 @@ const PLACEHOLDERS = ["label", "score", "scores", "predictions", "model", "versi
 
 /** Throws a UserError when a route could not work, or could feed on itself. */
 export function checkRoutes(routes: readonly RouteSettings[], topics: Topics, heard: readonly string[]): void {
-  const filters = [...routes.map(({ filter }) => filter), ...heard, `${topics.classify}/#`, topics.status, topics.info];
+  const filters = [...routes.map(({ filter }) => filter), ...heard, `${topics.classify}/#`, `${topics.command}/#`, topics.status, topics.info];
   for (const { name, filter, outputs } of routes) {
     if (filtersOverlap(filter, `${topics.root}/#`)) throw new UserError(`route "${name}": its filter ${filter} covers edgelabel's own topics below ${topics.root}/; name the topics of the other program`);
     for (const { topic, payload } of outputs) {

@@ -3,6 +3,7 @@
 // It is given loaded models, never paths, and opens no port.
 //
 //   connection -> requests or routes -> predictor (queue) -> outbox -> connection
+import { Commands } from "./commands.ts";
 import type { Limits } from "./config.ts";
 import type { Log } from "./log.ts";
 import { Metrics } from "./metrics.ts";
@@ -40,6 +41,8 @@ export interface ServiceOptions {
   announcements?: readonly Announcement[];
   /** How often figures are published; 0: never. */
   figuresSeconds?: number;
+  /** Whether commands are heard at all. */
+  commands?: boolean;
   log: Log;
 }
 
@@ -62,6 +65,8 @@ export function checkService({ routes = [], announcements = [], topics }: Pick<S
 export class Service {
   readonly metrics = new Metrics();
   readonly predictor: Predictor;
+  /** Undefined when commands are off. */
+  readonly commands: Commands | undefined;
   private readonly options: ServiceOptions;
   private readonly outbox: Outbox;
   private readonly requests: Requests;
@@ -90,11 +95,14 @@ export class Service {
       responses: { ...responses, deny: [...responses.deny, ...foreign] },
       session: () => this.session,
     });
+    this.commands = options.commands ? new Commands({ topics, metrics, log, session: () => this.session }) : undefined;
+    this.commands?.add("list", async () => ({ models: this.models() }));
     this.routes = new Routes({ routes, predictor: this.predictor, outbox: this.outbox, metrics, topics, limits });
     this.connection = new Connection({
       access: options.access,
       clientId: options.clientId,
       filters: [`${topics.classify}/#`, topics.status, ...new Set(foreign)],
+      retainedFilters: this.commands ? [this.commands.filter] : [],
       will: { topic: topics.status, payload: "offline" },
       maximumPacketSize: limits.payloadBytes + 65_536,
       log,
@@ -124,6 +132,7 @@ export class Service {
     this.isStopping = true;
     clearTimeout(this.statusTimer);
     clearInterval(this.figuresTimer);
+    this.commands?.stop();
     const until = Date.now() + STOP_DRAIN_MS;
     await this.predictor.queue.drained(STOP_DRAIN_MS);
     if (this.session) await this.outbox.drained(until - Date.now());
@@ -131,15 +140,19 @@ export class Service {
   }
 
   info(): object {
-    const { topics, limits, models } = this.options;
+    const { topics, limits } = this.options;
     return {
       name: "edgelabel",
       version: packageVersion,
       node: topics.node,
-      models: [...models].map(([name, { version, labels, digest }]) => ({ name, version, labels, digest, default: name === this.predictor.defaultModel })),
+      models: this.models(),
       limits,
       topics: { classify: topics.classify, label: topics.label, reply: topics.reply, status: topics.status },
     };
+  }
+
+  private models(): object[] {
+    return [...this.predictor.models].map(([name, { version, labels, digest }]) => ({ name, version, labels, digest, default: name === this.predictor.defaultModel }));
   }
 
   private onConnect(session: Session): void {
@@ -158,6 +171,7 @@ export class Service {
     session.publish({ topic: topics.info, payload: JSON.stringify(this.info()), qos: 1, retain: true });
     for (const announcement of announcements) this.announce(announcement);
     this.sayOnline();
+    this.commands?.onSubscribed();
     log.info(`connected to ${access.url} (MQTT ${session.protocol === 5 ? "5" : "3.1.1"})`, { broker: access.url, protocol: session.protocol });
     for (const ready of this.onReady.splice(0)) ready();
   }
@@ -174,6 +188,7 @@ export class Service {
     if (this.isStopping) return;
     const { topics, announcements = [] } = this.options;
     if (message.topic === topics.status) this.onStatus(message);
+    else if (message.topic.startsWith(`${topics.command}/`)) this.onCommand(message);
     else if (message.topic === topics.classify || message.topic.startsWith(`${topics.classify}/`)) this.requests.onMessage(message);
     else {
       for (const announcement of announcements) {
@@ -182,6 +197,12 @@ export class Service {
       }
       this.routes.onMessage(message);
     }
+  }
+
+  /** A session from before commands were turned off may still bring some. */
+  private onCommand(message: Incoming): void {
+    if (this.commands) this.commands.onMessage(message);
+    else message.acknowledge();
   }
 
   /** A late last will of an earlier connection must not stand: who is here says so again, at most once a second. */

@@ -16,6 +16,8 @@ export interface Topics {
   info: string;
   /** Figures for people and dashboards, when they are asked for. */
   metrics: string;
+  /** Commands: verb and id below it. */
+  command: string;
 }
 
 export interface ResponseRules {
@@ -40,6 +42,7 @@ export function topicsOf(root: string, node: string): Topics {
     status: `${base}/status`,
     info: `${base}/info`,
     metrics: `${base}/metrics`,
+    command: `${base}/cmd`,
   };
 }
 

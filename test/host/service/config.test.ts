@@ -63,6 +63,17 @@ test("routes get their defaults; users and TLS files are for the embedded broker
   expect(() => settingsFrom({ models: ["m"], routes: [{ name: "r", filter: "a", outputs: [{ topic: "a" }] }] })).toThrow("would come back in by a");
 });
 
+test("commands are on where users have rights, elsewhere only when asked for", () => {
+  const settings = (config: object, env = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, {}, { env });
+  expect(settings({}).commands).toBe(false);
+  expect(settings({ users: {} }).commands).toBe(true);
+  expect(settings({ users: {}, commands: false }).commands).toBe(false);
+  const env = { EDGELABEL_MQTT_USERNAME: "u" };
+  expect(settings({ broker: "mqtt://h" }, env).commands).toBe(false);
+  expect(settings({ broker: "mqtt://h", commands: true }, env)).toMatchObject({ commands: true, warnings: [] });
+  expect(settings({ broker: "mqtt://h", commands: true }).warnings.join()).toContain("whoever reaches the broker may give them");
+});
+
 test("a password that others can read is told", () => {
   const config = { models: ["m"], password: "geheim" };
   expect(settingsFrom(config, {}, { mode: 0o644 }).warnings.join()).toMatch(/can be read by others/);

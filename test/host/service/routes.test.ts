@@ -153,6 +153,7 @@ describe("refused before anything runs", () => {
     [route({ outputs: [output({ topic: "{1}/{label}" })] }), "would come back in by in/+"],
     [route({ outputs: [output({ topic: "edgelabel/gate-1/classify" })] }), "would come back in by edgelabel/gate-1/classify/#"],
     [route({ outputs: [output({ topic: "edgelabel/{1}/status" })] }), "would come back in by edgelabel/gate-1/status"],
+    [route({ outputs: [output({ topic: "edgelabel/gate-1/cmd/{1}/1" })] }), "would come back in by edgelabel/gate-1/cmd/#"],
     [route({ outputs: [output({ topic: "homeassistant/status" })] }), "would come back in by homeassistant/status"],
     [route({ filter: "#" }), "covers edgelabel's own topics"],
     [route({ filter: "edgelabel/gate-1/label" }), "covers edgelabel's own topics"],

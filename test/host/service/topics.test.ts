@@ -15,6 +15,7 @@ test("the topics of a node", () => {
     status: "site/labels/n/status",
     info: "site/labels/n/info",
     metrics: "site/labels/n/metrics",
+    command: "site/labels/n/cmd",
   });
   expect(modelInTopic(topics, "edgelabel/gate-1/classify")).toBe("");
   expect(modelInTopic(topics, "edgelabel/gate-1/classify/spam")).toBe("spam");

@@ -1,0 +1,180 @@
+// Commands over MQTT. The topic `R/<node>/cmd/<verb>/<id>` carries a command and then,
+// retained, what becomes of it, until its giver clears the topic with an empty message:
+//
+//   {"status":"init", …arguments}       in
+//   {"status":"executing", …progress}   out, any number of them
+//   {"status":"successful", …result}    out
+//   {"status":"failed","reason":"…"}    out
+//
+// What is too large for one message follows in parts, on `…/<id>/<part>`.
+//
+// A verb is one async function, added before the service starts:
+//
+//   service.commands?.add("learn", async ({ args, report, signal }) => {
+//     report({ epoch: 1 });            // status "executing"; the same fields as a result
+//     return { accuracy: 0.9 };        // status "successful"; a throw is "failed",
+//   });                                // with the message of a UserError for its reason
+//
+// It checks its own `args`, must not block (requests are answered meanwhile), and sees to
+// it that two of its kind do each other no harm. A command is taken once: the same id
+// again is told the same status, and one that a restart interrupted is told "failed".
+import { UserError } from "../errors.ts";
+import type { Log } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Incoming, Session } from "./mqtt.ts";
+import type { Topics } from "./topics.ts";
+
+export interface Command {
+  id: string;
+  /** The command's JSON object, whatever is in it, but for `status`. */
+  args: Readonly<Record<string, unknown>>;
+  /** Publishes the status "executing" with these fields. */
+  report(progress: object): void;
+  /** Set by a verb that takes parts. The part is acknowledged when the promise resolves. */
+  onPart?: (part: string, bytes: Buffer) => Promise<void>;
+  /** Aborted when the service stops. */
+  signal: AbortSignal;
+}
+
+export type Verb = (command: Command) => Promise<object>;
+
+export interface CommandsOptions {
+  topics: Topics;
+  metrics: Metrics;
+  log: Log;
+  /** The connection that stands now. */
+  session: () => Session | undefined;
+}
+
+const MAX_RUNNING = 16;
+/** Commands whose last status is kept for those who send them again. */
+const REMEMBERED = 100;
+const LEVEL = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+export class Commands {
+  private readonly options: CommandsOptions;
+  private readonly verbs = new Map<string, Verb>();
+  private readonly running = new Map<string, Command>();
+  private readonly finished = new Map<string, string>();
+  /** Last statuses that no broker has yet, by topic. */
+  private readonly unsaid = new Map<string, string>();
+  private readonly stopping = new AbortController();
+
+  constructor(options: CommandsOptions) {
+    this.options = options;
+  }
+
+  /** Topic filter of all commands and their parts. */
+  get filter(): string {
+    return `${this.options.topics.command}/#`;
+  }
+
+  add(name: string, verb: Verb): void {
+    this.verbs.set(name, verb);
+  }
+
+  onMessage(message: Incoming): void {
+    const [verb = "", id = "", part, ...deeper] = message.topic.slice(this.options.topics.command.length + 1).split("/");
+    if (!LEVEL.test(verb) || !LEVEL.test(id) || deeper.length > 0) this.ignore("bad_command_topic", message);
+    else if (part === undefined) this.onCommand(verb, id, message);
+    else this.onPart(`${verb}/${id}`, part, message);
+  }
+
+  /** The broker takes messages again. */
+  onSubscribed(): void {
+    for (const [topic, payload] of this.unsaid) this.say(topic, payload);
+  }
+
+  stop(): void {
+    this.stopping.abort(new UserError("the service stopped"));
+  }
+
+  private onCommand(verb: string, id: string, message: Incoming): void {
+    // Taken at once: a command that ends the process must not come again.
+    message.acknowledge();
+    const key = `${verb}/${id}`;
+    if (message.payload.length === 0) {
+      this.finished.delete(key);
+      return;
+    }
+    const { status, ...args } = parseObject(message.payload);
+    // Our own statuses come back to us, since they go where commands come from.
+    if (message.isRetained) {
+      if (status === "executing" && !this.running.has(key)) this.finish(key, { status: "failed", reason: "a restart of the service interrupted it" });
+      else if (status === "init") this.ignore("retained", message);
+    } else if (status === "init" && !this.running.has(key)) {
+      const known = this.finished.get(key);
+      if (known !== undefined) this.say(this.topicOf(key), known);
+      else void this.run(verb, id, args);
+    } else if (typeof status !== "string") this.ignore("bad_command", message);
+  }
+
+  private async run(name: string, id: string, args: Command["args"]): Promise<void> {
+    const { metrics, log } = this.options;
+    const key = `${name}/${id}`;
+    const verb = this.verbs.get(name);
+    const topic = this.topicOf(key);
+    const report = (progress: object) => this.say(topic, JSON.stringify({ status: "executing", ...progress }));
+    let last: { status: string; reason?: string };
+    try {
+      if (!verb) throw new UserError(`there is no such command here; the commands are ${[...this.verbs.keys()].join(", ")}`);
+      if (this.running.size >= MAX_RUNNING) throw new UserError("too many commands run; try again when some are done");
+      const command: Command = { id, args, report, signal: this.stopping.signal };
+      this.running.set(key, command);
+      report({});
+      last = { status: "successful", ...await verb(command) };
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (!(error instanceof UserError)) log.error(`command ${name} failed unexpectedly: ${reason}`);
+      last = { status: "failed", reason };
+    }
+    this.running.delete(key);
+    metrics.commands.inc({ verb: verb ? name : "unknown", status: last.status });
+    log.info(`command ${key} ${last.status}${last.reason === undefined ? "" : `: ${last.reason}`}`, { verb: name, id, status: last.status });
+    this.finish(key, last);
+  }
+
+  private onPart(key: string, part: string, message: Incoming): void {
+    const command = this.running.get(key);
+    if (!command?.onPart || message.isRetained) this.ignore("unexpected_part", message);
+    else void command.onPart(part, message.payload).finally(message.acknowledge);
+  }
+
+  private finish(key: string, status: object): void {
+    const payload = JSON.stringify(status);
+    this.finished.delete(key);
+    this.finished.set(key, payload);
+    if (this.finished.size > REMEMBERED) this.finished.delete(this.finished.keys().next().value!);
+    this.say(this.topicOf(key), payload);
+  }
+
+  private topicOf(key: string): string {
+    return `${this.options.topics.command}/${key}`;
+  }
+
+  private say(topic: string, payload: string): void {
+    const session = this.options.session();
+    this.unsaid.delete(topic);
+    const keep = () => {
+      this.unsaid.set(topic, payload);
+      if (this.unsaid.size > REMEMBERED) this.unsaid.delete(this.unsaid.keys().next().value!);
+    };
+    if (session) session.publish({ topic, payload, qos: 1, retain: true }, (error) => { if (error && !this.unsaid.has(topic)) keep(); });
+    else keep();
+  }
+
+  private ignore(reason: string, message: Incoming): void {
+    this.options.metrics.ignored.inc({ reason });
+    message.acknowledge();
+  }
+}
+
+/** An empty object when the payload is none. */
+function parseObject(payload: Buffer): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(payload.toString());
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {};
+  } catch {
+    return {};
+  }
+}

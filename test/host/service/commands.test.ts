@@ -1,0 +1,170 @@
+// Commands over MQTT: statuses, rights, repetition, interruption, parts.
+import mqtt from "mqtt";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { UserError } from "../../../host/errors.ts";
+import { startBroker } from "../../../host/service/broker.ts";
+import type { Broker, BrokerSettings } from "../../../host/service/broker.ts";
+import type { Command } from "../../../host/service/commands.ts";
+import type { Service } from "../../../host/service/service.ts";
+import { hashPassword } from "../../../host/service/users.ts";
+import { counter, fakeService, pause, TestClient, topics, until } from "./fake.ts";
+
+let broker: Broker;
+let service: Service;
+let client: TestClient;
+const ends: (() => Promise<unknown>)[] = [];
+
+async function start(settings: Partial<BrokerSettings> = {}): Promise<void> {
+  broker = await startBroker({ host: "127.0.0.1", port: 0, ...settings });
+  ends.push(() => broker.close());
+  service = fakeService({ access: broker.access, commands: true });
+  ends.push(() => service.stop());
+}
+
+async function connect(): Promise<void> {
+  await service.start();
+  client = await TestClient.connect(broker.url, 4);
+  ends.push(() => client.close());
+  await client.subscribe(`${topics.command}/#`);
+}
+
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+const statusOf = (topic: string, status: string) => client.next((message) => message.topic === `${topics.command}/${topic}` && message.json?.status === status);
+const command = (topic: string, args: object = {}) => client.publish(`${topics.command}/${topic}`, JSON.stringify({ status: "init", ...args }));
+
+describe("on a broker", () => {
+  beforeEach(() => start());
+
+  test("init, executing, successful; the last one is retained", async () => {
+    service.commands!.add("double", async ({ args, report }) => {
+      report({ step: 1 });
+      return { result: 2 * (args["value"] as number) };
+    });
+    await connect();
+    await command("double/a", { value: 21 });
+    expect((await statusOf("double/a", "executing")).json).toEqual({ status: "executing" });
+    expect((await statusOf("double/a", "executing")).json).toEqual({ status: "executing", step: 1 });
+    expect((await statusOf("double/a", "successful")).json).toEqual({ status: "successful", result: 42 });
+    const late = await TestClient.connect(broker.url, 4);
+    await late.subscribe(`${topics.command}/double/a`);
+    const { json, packet } = await late.next();
+    expect([json, packet.retain]).toEqual([{ status: "successful", result: 42 }, true]);
+    await late.close();
+    expect(await counter(service, 'edgelabel_commands_total{verb="double",status="successful"}')).toBe(1);
+  });
+
+  test("list tells the models", async () => {
+    await connect();
+    await command("list/1");
+    expect((await statusOf("list/1", "successful")).json.models).toMatchObject([{ name: "spam", version: "1.0.0", default: true }, { name: "other", version: "2.0.0", default: false }]);
+  });
+
+  test("failures name their reason; an unknown verb names the known ones", async () => {
+    service.commands!.add("refuse", async () => { throw new UserError("no room"); });
+    await connect();
+    await command("refuse/1");
+    expect((await statusOf("refuse/1", "failed")).json).toEqual({ status: "failed", reason: "no room" });
+    await command("dance/1");
+    expect((await statusOf("dance/1", "failed")).json.reason).toBe("there is no such command here; the commands are list, refuse");
+  });
+
+  test("the same id is taken once, until its topic is cleared", async () => {
+    let runs = 0;
+    service.commands!.add("count", async () => ({ runs: ++runs }));
+    await connect();
+    for (let i = 0; i < 3; i++) {
+      await command("count/1");
+      expect((await statusOf("count/1", "successful")).json.runs).toBe(1);
+    }
+    await client.publish(`${topics.command}/count/1`, "", { qos: 1, retain: true });
+    await command("count/1");
+    expect((await statusOf("count/1", "successful")).json.runs).toBe(2);
+  });
+
+  test("a retained command is not executed; one that a restart interrupted is told so", async () => {
+    client = await TestClient.connect(broker.url, 4);
+    await client.publish(`${topics.command}/list/old`, '{"status":"init"}', { qos: 1, retain: true });
+    await client.publish(`${topics.command}/learn/7`, '{"status":"executing","epoch":3}', { qos: 1, retain: true });
+    await client.close();
+    await connect();
+    expect((await statusOf("learn/7", "failed")).json.reason).toBe("a restart of the service interrupted it");
+    await pause(50);
+    expect(client.received.filter(({ topic, json }) => topic.endsWith("list/old") && json.status !== "init")).toEqual([]);
+    expect(await counter(service, 'edgelabel_ignored_total{reason="retained"}')).toBe(1);
+  });
+
+  test("a status that the broker could not be told is told on the next connection", async () => {
+    let finish = () => {};
+    service.commands!.add("wait", () => new Promise((resolve) => { finish = () => resolve({ done: true }); }));
+    await connect();
+    await command("wait/1");
+    await statusOf("wait/1", "executing");
+    const { port } = broker;
+    await client.close();
+    await broker.close();
+    await until(() => !service.isReady);
+    finish();
+    broker = await startBroker({ host: "127.0.0.1", port });
+    client = await TestClient.connect(broker.url, 4);
+    await client.subscribe(`${topics.command}/#`);
+    expect((await statusOf("wait/1", "successful")).json.done).toBe(true);
+  }, 20_000);
+
+  test("parts reach the verb that waits for them, in order, and nobody else", async () => {
+    const parts: string[] = [];
+    let command_: Command | undefined;
+    service.commands!.add("gather", (given) => new Promise((resolve) => {
+      command_ = given;
+      given.onPart = async (part, bytes) => {
+        parts.push(`${part}=${bytes.toString()}`);
+        if (parts.length === 3) resolve({ parts });
+      };
+    }));
+    await connect();
+    await client.publish(`${topics.command}/gather/1/0`, "early");
+    await command("gather/1");
+    await statusOf("gather/1", "executing");
+    for (const i of [0, 1, 2]) await client.publish(`${topics.command}/gather/1/${i}`, `part ${i}`);
+    expect((await statusOf("gather/1", "successful")).json.parts).toEqual(["0=part 0", "1=part 1", "2=part 2"]);
+    expect(command_!.signal.aborted).toBe(false);
+    expect(await counter(service, 'edgelabel_ignored_total{reason="unexpected_part"}')).toBe(1);
+    for (const topic of ["gather", "gather/1/2/3", "a b/1", "x/"]) await client.publish(`${topics.command}/${topic}`, '{"status":"init"}');
+    await client.publish(`${topics.command}/list/5`, "not json");
+    await until(async () => await counter(service, 'edgelabel_ignored_total{reason="bad_command_topic"}') === 4 && await counter(service, 'edgelabel_ignored_total{reason="bad_command"}') === 1);
+  });
+});
+
+test("on the embedded broker commands need the right to publish them", async () => {
+  const password = await hashPassword("geheim");
+  await start({ users: { admin: { password, publish: [`${topics.command}/#`], subscribe: ["#"] }, phone: { password, publish: [`${topics.classify}/#`], subscribe: ["#"] } } });
+  let runs = 0;
+  service.commands!.add("count", async () => ({ runs: ++runs }));
+  await service.start();
+  const login = async (username: string) => {
+    const each = await mqtt.connectAsync(broker.url, { protocolVersion: 4, username, password: "geheim", reconnectPeriod: 0 });
+    ends.push(() => each.endAsync(true));
+    return each;
+  };
+  const phone = await login("phone");
+  // Aedes ends the connection of who publishes where it may not.
+  await phone.publishAsync(`${topics.command}/count/1`, '{"status":"init"}', { qos: 0 }).catch(() => {});
+  await pause(100);
+  expect(runs).toBe(0);
+  const admin = await login("admin");
+  await admin.publishAsync(`${topics.command}/count/1`, '{"status":"init"}', { qos: 1 });
+  await until(() => runs === 1);
+});
+
+test("a service without commands hears none", async () => {
+  await start();
+  service = fakeService({ access: broker.access, clientId: "deaf" });
+  ends.push(() => service.stop());
+  await connect();
+  await command("list/1");
+  await pause(100);
+  expect(client.received.map(({ json }) => json.status)).toEqual(["init"]);
+  expect(service.commands).toBeUndefined();
+});
