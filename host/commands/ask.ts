@@ -8,7 +8,7 @@ import type { IPublishPacket, MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
 import { credentials, defaultNode, readTls } from "../service/config.ts";
 import { printable } from "../service/log.ts";
-import { checkBrokerUrl, connectionFault, connectOnce } from "../service/mqtt.ts";
+import { brokerUrls, connectionFault, connectOnce } from "../service/mqtt.ts";
 import type { Protocol } from "../service/mqtt.ts";
 import { checkLevel, topicsOf } from "../service/topics.ts";
 import { addBrokerOptions } from "./broker-options.ts";
@@ -44,8 +44,8 @@ export function askCommand(): Command {
   return addBrokerOptions(new Command("ask")
     .description("publish texts to a running service and print their labels")
     .argument("[texts...]", "texts; without any, one a line from standard input")
-    .option("--broker <url>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]", "mqtt://127.0.0.1:1883")
-    .option("--node <name>", "node name of the service (default: the host name)")
+    .option("--broker <urls>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]; several nodes of a cluster separated by commas", "mqtt://127.0.0.1:1883")
+    .option("--node <name>", "node name of the service, or the name of its group (default: the host name)")
     .option("--root <topic>", "first levels of all topics", "edgelabel")
     .option("--model <name>", "model to ask (default: the service's first one)")
     .option("--timeout <seconds>", "how long to wait for an answer", parseSeconds, 10)
@@ -57,7 +57,7 @@ export function askCommand(): Command {
 }
 
 async function ask(texts: readonly string[], options: AskOptions): Promise<void> {
-  checkBrokerUrl(options.broker);
+  brokerUrls(options.broker);
   const access = { url: options.broker, protocol: options.protocol, ...credentials(process.env), tls: readTls(options) };
   const topics = topicsOf(options.root, options.node ?? defaultNode());
   const requestTopic = options.model === undefined ? topics.classify : `${topics.classify}/${checkLevel("model name", options.model)}`;
@@ -152,5 +152,5 @@ function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic,
 function serviceState(status: string, statusTopic: string): string {
   if (status === "online") return "the service is online but does not answer";
   if (status === "offline") return `the service is offline (${statusTopic})`;
-  return `no service has reported on ${statusTopic}; does edgelabel serve run with this --node on this broker?`;
+  return `no service has reported on ${statusTopic}; does edgelabel serve run with this --node or --group on this broker?`;
 }

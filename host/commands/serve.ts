@@ -36,8 +36,9 @@ export function serveCommand(): Command {
   return addBrokerOptions(new Command("serve")
     .description("answer requests over MQTT, and HTTP if asked, until stopped")
     .argument("[models...]", "model files (.wasm or .elb), or NAME=FILE; the first one is the default")
-    .option("--broker <url>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT] (default: an embedded broker)")
+    .option("--broker <urls>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]; several nodes of a cluster separated by commas (default: an embedded broker)")
     .option("--node <name>", "name in the topics (default: the host name)")
+    .option("--group <name>", "share the requests of this name with all workers that give it (default: work alone)")
     .option("--root <topic>", "first levels of all topics (default: edgelabel)")
     .option("--config <file>", "JSON file with these and more settings")
     .option("--http <port>", "also serve HTTP there (0: any free port)", parsePort)
@@ -91,6 +92,7 @@ async function check(settings: Settings, log: Log): Promise<void> {
     `models ${[...models.keys()].join(", ")}`,
     access.url === undefined ? "embedded broker" : `broker ${access.url}`,
     `requests on ${topics.classify}`,
+    ...(topics.group ? [`group ${topics.group.name} on ${topics.group.classify}`] : []),
     ...(httpPort === undefined ? [] : [`HTTP on port ${httpPort}`]),
     ...(routes.length === 0 ? [] : [`routes ${routes.map(({ name }) => name).join(", ")}`]),
   ];
@@ -138,7 +140,7 @@ function announce(service: Service, { settings, url, broker, http, log }: { sett
   const { model } = service.predictor.model("");
   const access = [
     url === "mqtt://127.0.0.1:1883" ? "" : ` --broker ${url}`,
-    ` --node ${topics.node}`,
+    ` --node ${topics.group?.name ?? topics.node}`,
     topics.root === "edgelabel" ? "" : ` --root ${topics.root}`,
   ].join("");
   log.info([
@@ -147,6 +149,7 @@ function announce(service: Service, { settings, url, broker, http, log }: { sett
     ...(http ? [`HTTP         ${http.url}`] : []),
     `requests     ${topics.classify}  (model ${names[0]}: ${model.labels.length} labels)`,
     ...names.map((name) => `             ${topics.classify}/${name}`),
+    ...(topics.group ? [`group        ${topics.group.classify}  (one worker each)`] : []),
     ...settings.routes.map(({ name, filter }) => `route ${name.padEnd(6)} ${filter}`),
     `answers      the request's response topic, its "replyTo", or ${topics.label}`,
     "",
@@ -155,5 +158,5 @@ function announce(service: Service, { settings, url, broker, http, log }: { sett
     ...(http ? [`  ${curlLine(http.url)}`] : []),
     "",
     "Stop with Ctrl-C.",
-  ].join("\n"), { broker: url, embedded: broker !== undefined, http: http?.url, node: topics.node, models: names, classify: topics.classify, label: topics.label });
+  ].join("\n"), { broker: url, embedded: broker !== undefined, http: http?.url, node: topics.node, models: names, group: topics.group?.name, classify: topics.classify, label: topics.label });
 }

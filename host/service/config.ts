@@ -10,7 +10,7 @@ import type { BrokerOptions } from "../commands/broker-options.ts";
 import { UserError } from "../errors.ts";
 import type { ServerTls } from "./broker.ts";
 import type { MessageLimits } from "./messages.ts";
-import { checkBrokerUrl } from "./mqtt.ts";
+import { brokerUrls } from "./mqtt.ts";
 import type { BrokerAccess } from "./mqtt.ts";
 import type { RouteSettings } from "./routes.ts";
 import { checkService } from "./service.ts";
@@ -70,6 +70,7 @@ export interface Settings {
 export interface ServeOptions extends BrokerOptions {
   broker?: string;
   node?: string;
+  group?: string;
   root?: string;
   config?: string;
   http?: number;
@@ -130,9 +131,10 @@ const userSchema = v.strictObject({
 
 const fileSchema = v.strictObject({
   models: v.optional(v.array(v.union([text, v.strictObject({ name: v.optional(text), path: text })], "must hold file names, or objects with path and name"), "must be an array")),
-  broker: v.optional(text),
+  broker: v.optional(v.union([text, v.pipe(v.array(text), v.nonEmpty("must name a broker"))], "must be a broker URL, or an array of them")),
   protocol: v.optional(v.picklist([4, 5], "must be 4 (MQTT 3.1.1) or 5")),
   node: v.optional(text),
+  group: v.optional(text),
   root: v.optional(text),
   clientId: v.optional(text),
   username: v.optional(text),
@@ -173,7 +175,7 @@ export function parseConfig(json: string, source: string): ConfigFile {
   }
   // An array passes for an object that has no keys.
   for (const [path, part] of [["", value], ...Object.entries(value ?? {})] as [string, unknown][]) {
-    if (Array.isArray(part) && !["models", "routes", "announcements"].includes(path)) throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
+    if (Array.isArray(part) && !["models", "broker", "routes", "announcements"].includes(path)) throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
   }
   const result = v.safeParse(fileSchema, value);
   if (result.success) return result.output;
@@ -291,13 +293,16 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
     : (file.models ?? []).map((model) => (typeof model === "string" ? { path: fromFile(model)! } : { name: model.name, path: fromFile(model.path)! }));
   if (named.length === 0) throw new UserError("no model given: edgelabel serve MODEL.wasm, or \"models\" in the configuration file");
 
-  const url = options.broker ?? file.broker;
-  if (url !== undefined) checkBrokerUrl(url);
+  const url = options.broker ?? (Array.isArray(file.broker) ? file.broker.join() : file.broker);
+  if (url !== undefined) brokerUrls(url);
   if (url !== undefined && options.port !== undefined) throw new UserError("--port is for the embedded broker; with --broker the port is part of the URL");
-  const protocol = options.protocol ?? file.protocol;
+  const group = options.group ?? file.group;
+  if (group !== undefined && url === undefined) throw new UserError("a group needs a broker that all its workers reach, and the embedded one has no shared subscriptions: give --broker");
+  const protocol = options.protocol ?? file.protocol ?? (group === undefined ? undefined : 5);
+  if (group !== undefined && protocol === 4) throw new UserError("a group needs MQTT 5, by which a broker tells whether it has shared subscriptions: leave --protocol away");
   if (url === undefined && protocol === 5) throw new UserError("the embedded broker speaks MQTT 3.1.1 only: leave --protocol away, or give --broker");
   if (url !== undefined && file.users) throw new UserError('"users" are those of the embedded broker; with a broker URL they are that broker\'s affair');
-  const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode());
+  const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode(), group);
   const login = credentials(env, file);
   const tls = readTls({ ca: options.ca ?? fromFile(file.tls?.ca), cert: options.cert ?? fromFile(file.tls?.cert), key: options.key ?? fromFile(file.tls?.key) });
   // With rights of its own the service must not lend them: it then answers on its own topics only, unless told otherwise.

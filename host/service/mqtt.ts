@@ -14,6 +14,7 @@ import type { Log } from "./log.ts";
 export type Protocol = 4 | 5;
 
 export interface BrokerAccess {
+  /** Several nodes of one cluster are separated by commas, and tried in turn. */
   url: string;
   protocol?: Protocol | undefined;
   username?: string | undefined;
@@ -44,6 +45,8 @@ export interface Outgoing {
 
 /** A connection that stands, from CONNACK to close. */
 export interface Session {
+  /** Of the broker at the other end. */
+  url: string;
   protocol: Protocol;
   /** How many QoS 1 messages the broker takes unacknowledged. */
   receiveMaximum: number;
@@ -61,6 +64,11 @@ export interface ConnectionOptions {
   /** Filters whose stored messages are wanted too. */
   retainedFilters: string[];
   will: { topic: string; payload: string };
+  /**
+   * The broker keeps requests for us while we are away. Not for shared subscriptions:
+   * it would go on dealing a share of them to one who may never come back.
+   */
+  isPersistent: boolean;
   /** Largest payload that is to reach us, in bytes; MQTT 5 brokers hold larger ones back. */
   maximumPacketSize: number;
   log: Log;
@@ -99,6 +107,12 @@ export function checkBrokerUrl(text: string): URL {
   return url;
 }
 
+export function brokerUrls(text: string): string[] {
+  const urls = text.split(",");
+  for (const url of urls) checkBrokerUrl(url);
+  return urls;
+}
+
 export function clientOptions(access: BrokerAccess, protocol: Protocol): IClientOptions {
   const url = checkBrokerUrl(access.url);
   const { ca, cert, key } = access.tls ?? {};
@@ -132,6 +146,7 @@ export function connectionFault(error: Error | undefined): string {
   if (code === "ECONNREFUSED") return "connection refused: no broker listens there";
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "the host name is unknown";
   if (code === 4 || code === 5 || code === 0x86 || code === 0x87) return "the broker refuses the user name or password (EDGELABEL_MQTT_USERNAME, EDGELABEL_MQTT_PASSWORD)";
+  if (refusesProtocol(error)) return "the broker does not speak this version of MQTT (--protocol; a group needs MQTT 5)";
   if (error.message === "connack timeout") return `no MQTT broker answered within ${CONNECT_TIMEOUT_MS / 1000} s`;
   return error.message || String(code ?? error);
 }
@@ -146,8 +161,18 @@ function open(client: MqttClient): void {
   (client.stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
 }
 
-/** One connection for a command: MQTT 5, or 3.1.1 where the broker speaks no 5. */
+/** One connection for a command, to the first broker that takes it: MQTT 5, or 3.1.1 where the broker speaks no 5. */
 export async function connectOnce(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {
+  const [url, ...others] = brokerUrls(access.url);
+  try {
+    return await connectTo({ ...access, url: url! });
+  } catch (error) {
+    if (others.length === 0 || error instanceof UserError) throw error;
+    return connectOnce({ ...access, url: others.join() });
+  }
+}
+
+async function connectTo(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {
   const connect = (protocol: Protocol) => new Promise<MqttClient>((resolve, reject) => {
     const client = mqtt.connect(access.url, clientOptions(access, protocol));
     client.once("connect", () => resolve(client));
@@ -166,30 +191,37 @@ export async function connectOnce(access: BrokerAccess): Promise<{ client: MqttC
 
 export class Connection {
   private readonly options: ConnectionOptions;
+  private readonly urls: readonly string[];
+  private turn = 0;
   private protocol: Protocol;
   private client: MqttClient | undefined;
   private session: Session | undefined;
   private timer: NodeJS.Timeout | undefined;
   private attempt = 0;
   private isStopping = false;
-  private lastFault = "";
+  private readonly told = new Set<string>();
 
   constructor(options: ConnectionOptions) {
     this.options = options;
     this.protocol = options.access.protocol ?? 5;
+    this.urls = brokerUrls(options.access.url);
     // A wrong URL is told now, not by a retry.
-    clientOptions(options.access, this.protocol);
+    for (const url of this.urls) clientOptions({ ...options.access, url }, this.protocol);
+  }
+
+  private get url(): string {
+    return this.urls[this.turn % this.urls.length]!;
   }
 
   start(): void {
-    const { access, clientId, will, maximumPacketSize } = this.options;
-    const { protocol } = this;
-    const client = mqtt.connect(access.url, {
-      ...clientOptions(access, protocol),
+    const { access, clientId, will, isPersistent, maximumPacketSize } = this.options;
+    const { protocol, url } = this;
+    const client = mqtt.connect(url, {
+      ...clientOptions({ ...access, url }, protocol),
       clientId,
-      clean: false,
+      clean: !isPersistent,
       will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true },
-      ...(protocol === 5 ? { properties: { sessionExpiryInterval: SESSION_EXPIRY_SECONDS, receiveMaximum: RECEIVE_MAXIMUM, maximumPacketSize } } : {}),
+      ...(protocol === 5 ? { properties: { sessionExpiryInterval: isPersistent ? SESSION_EXPIRY_SECONDS : 0, receiveMaximum: RECEIVE_MAXIMUM, maximumPacketSize } } : {}),
     });
     this.client = client;
     let connectedAt = 0;
@@ -225,7 +257,12 @@ export class Connection {
 
   private onConnack(client: MqttClient, protocol: Protocol, { properties }: IConnackPacket): void {
     const { options } = this;
+    if (properties?.sharedSubscriptionAvailable === false && options.filters.some((filter) => filter.startsWith("$share/"))) {
+      this.drop(client, "the broker has no shared subscriptions, which a group needs");
+      return;
+    }
     const session: Session = {
+      url: this.url,
       protocol,
       receiveMaximum: properties?.receiveMaximum ?? 65_535,
       maximumPacketSize: properties?.maximumPacketSize ?? Infinity,
@@ -247,7 +284,7 @@ export class Connection {
       const isGranted = granted?.every(({ qos }) => qos < 128) ?? false;
       if (error || !isGranted) this.drop(client, `the broker refuses the subscription to ${filters.map(([filter]) => filter).join(" or ")}`);
       else {
-        this.lastFault = "";
+        this.told.clear();
         options.onSubscribed(session);
       }
     });
@@ -291,12 +328,15 @@ export class Connection {
       return;
     }
     if (connectedAt > 0 && Date.now() - connectedAt >= GOOD_LIFE_MS) this.attempt = 0;
-    const delayMs = backoffMs(this.attempt++);
+    const { url } = this;
+    // All nodes of a cluster are tried before a longer wait.
+    const delayMs = backoffMs(Math.floor(this.attempt++ / this.urls.length));
+    this.turn++;
     this.timer = setTimeout(() => this.start(), delayMs);
-    const what = connectionFault(fault);
+    const why = connectionFault(fault);
     // For a broker that is away for days, one line says it all.
-    if (what !== this.lastFault) options.log.warn(`${wasConnected ? "lost" : "cannot reach"} ${options.access.url}: ${what}; trying again until it works`, { broker: options.access.url, fault: what });
-    this.lastFault = what;
+    if (!this.told.has(`${url} ${why}`)) options.log.warn(`${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again until it works`, { broker: url, fault: why });
+    this.told.add(`${url} ${why}`);
   }
 }
 

@@ -16,8 +16,8 @@ import type { Outbox } from "./outbox.ts";
 import { requestErrorOf } from "./predictor.ts";
 import type { Predictor } from "./predictor.ts";
 import { RememberedAnswers } from "./remembered.ts";
-import { answerTopicFault, modelInTopic } from "./topics.ts";
-import type { ResponseRules, Topics } from "./topics.ts";
+import { answerTopicFault, deskAsked, modelInTopic } from "./topics.ts";
+import type { Desk, ResponseRules, Topics } from "./topics.ts";
 
 export interface RequestsOptions {
   predictor: Predictor;
@@ -73,8 +73,9 @@ export class Requests {
     } catch (error) {
       failure = requestErrorOf(error);
     }
-    const wanted = modelInTopic(topics, message.topic);
-    const topic = this.answerTopic(message, wanted, request?.replyTo ?? failure?.replyTo);
+    const desk = deskAsked(topics, message.topic) ?? topics;
+    const wanted = modelInTopic(desk, message.topic);
+    const topic = this.answerTopic(message, desk, wanted, request?.replyTo ?? failure?.replyTo);
     if (topic === undefined) return;
     const receivedAt = Date.now();
     const pending: Pending = {
@@ -117,14 +118,14 @@ export class Requests {
   }
 
   /** Undefined when there is none that may be used: the request ends here. */
-  private answerTopic(message: Incoming, wanted: string, replyTo: string | undefined): string | undefined {
+  private answerTopic(message: Incoming, { label, reply }: Desk, wanted: string, replyTo: string | undefined): string | undefined {
     const { topics, responses, predictor, log } = this.options;
-    const topic = message.responseTopic ?? replyTo ?? (wanted !== "" && predictor.models.has(wanted) ? `${topics.label}/${wanted}` : topics.label);
+    const topic = message.responseTopic ?? replyTo ?? (wanted !== "" && predictor.models.has(wanted) ? `${label}/${wanted}` : label);
     const fault = answerTopicFault(topic, topics, responses);
     if (fault === undefined) return topic;
     if (!this.warned.has(fault)) {
       this.warned.add(fault);
-      const hint = fault === "not_allowed" ? `; topics below ${topics.reply}/ are free, others need "responses": {"allow": [...]} in the configuration file` : "";
+      const hint = fault === "not_allowed" ? `; topics below ${reply}/ are free, others need "responses": {"allow": [...]} in the configuration file` : "";
       log.warn(`a request wants its answer on ${JSON.stringify(printable(topic.slice(0, SHOWN_TOPIC)))}, which may not be used (${fault})${hint}; further ones are only counted`, { fault });
     }
     this.ignore(`response_topic_${fault}`, message);

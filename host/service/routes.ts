@@ -59,10 +59,11 @@ const PLACEHOLDERS = ["label", "score", "scores", "predictions", "model", "versi
 
 /** Throws a UserError when a route could not work, or could feed on itself. */
 export function checkRoutes(routes: readonly RouteSettings[], topics: Topics, heard: readonly string[]): void {
-  const filters = [...routes.map(({ filter }) => filter), ...heard, `${topics.classify}/#`, `${topics.command}/#`, topics.status, topics.info];
+  const filters = [...routes.map(({ filter }) => filter), ...heard, `${topics.classify}/#`, ...(topics.group ? [`${topics.group.classify}/#`] : []), `${topics.command}/#`, topics.status, topics.info];
   for (const { name, filter, outputs } of routes) {
     if (filtersOverlap(filter, `${topics.root}/#`)) throw new UserError(`route "${name}": its filter ${filter} covers edgelabel's own topics below ${topics.root}/; name the topics of the other program`);
-    for (const { topic, payload } of outputs) {
+    for (const { topic, payload, onChange } of outputs) {
+      if (onChange && topics.group) throw new UserError(`route "${name}": "on": "change" needs all messages of a source, and a worker of the group ${topics.group.name} hears but some of them; leave it away, or serve this route outside the group`);
       checkTemplate(topic, PLACEHOLDERS, `route "${name}", topic`);
       if (payload !== undefined) checkTemplate(payload, PLACEHOLDERS, `route "${name}", payload`);
       const pattern = topicFilter(topic);

@@ -17,7 +17,7 @@ import { checkRoutes, Routes } from "./routes.ts";
 import type { RouteSettings } from "./routes.ts";
 import { checkTemplate, fillPayload, fillTopic } from "./template.ts";
 import type { Json } from "./template.ts";
-import { filterMatches } from "./topics.ts";
+import { deskAsked, filterMatches } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
 import { packageVersion } from "./version.ts";
 
@@ -89,10 +89,13 @@ export class Service {
     metrics.gauge("edgelabel_answers_queued", "Answers that wait for the broker.", () => this.outbox.length);
     metrics.gauge("edgelabel_texts_queued", "Texts that wait for the engine.", () => this.predictor.queue.length);
     for (const [model, { version, digest }] of models) metrics.modelInfo.set({ model, version, digest }, 1);
-    const foreign = [...routes.map(({ filter }) => filter), ...announcements.flatMap(({ again }) => (again ? [again.topic] : []))];
+    const heard = announcements.flatMap(({ again }) => (again ? [again.topic] : []));
+    const routed = routes.map(({ filter }) => filter);
+    const { group } = topics;
+    const shared = group ? [`${group.classify}/#`, ...routed].map((filter) => `$share/${group.name}/${filter}`) : routed;
     this.requests = new Requests({
       predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log,
-      responses: { ...responses, deny: [...responses.deny, ...foreign] },
+      responses: { ...responses, deny: [...responses.deny, ...routed, ...heard] },
       session: () => this.session,
     });
     this.commands = options.commands ? new Commands({ topics, metrics, log, session: () => this.session }) : undefined;
@@ -101,8 +104,9 @@ export class Service {
     this.connection = new Connection({
       access: options.access,
       clientId: options.clientId,
-      filters: [`${topics.classify}/#`, topics.status, ...new Set(foreign)],
+      filters: [...new Set([`${topics.classify}/#`, topics.status, ...heard, ...shared])],
       retainedFilters: this.commands ? [this.commands.filter] : [],
+      isPersistent: topics.group === undefined,
       will: { topic: topics.status, payload: "offline" },
       maximumPacketSize: limits.payloadBytes + 65_536,
       log,
@@ -148,6 +152,7 @@ export class Service {
       models: this.models(),
       limits,
       topics: { classify: topics.classify, label: topics.label, reply: topics.reply, status: topics.status },
+      group: topics.group,
     };
   }
 
@@ -165,14 +170,14 @@ export class Service {
   }
 
   private onSubscribed(session: Session): void {
-    const { topics, access, log, announcements = [] } = this.options;
+    const { topics, log, announcements = [] } = this.options;
     this.isSubscribed = true;
     this.metrics.connected.set(1);
     session.publish({ topic: topics.info, payload: JSON.stringify(this.info()), qos: 1, retain: true });
     for (const announcement of announcements) this.announce(announcement);
     this.sayOnline();
     this.commands?.onSubscribed();
-    log.info(`connected to ${access.url} (MQTT ${session.protocol === 5 ? "5" : "3.1.1"})`, { broker: access.url, protocol: session.protocol });
+    log.info(`connected to ${session.url} (MQTT ${session.protocol === 5 ? "5" : "3.1.1"})`, { broker: session.url, protocol: session.protocol });
     for (const ready of this.onReady.splice(0)) ready();
   }
 
@@ -189,7 +194,7 @@ export class Service {
     const { topics, announcements = [] } = this.options;
     if (message.topic === topics.status) this.onStatus(message);
     else if (message.topic.startsWith(`${topics.command}/`)) this.onCommand(message);
-    else if (message.topic === topics.classify || message.topic.startsWith(`${topics.classify}/`)) this.requests.onMessage(message);
+    else if (deskAsked(topics, message.topic)) this.requests.onMessage(message);
     else {
       for (const announcement of announcements) {
         const { again } = announcement;

@@ -1,17 +1,23 @@
-// The topics of one node: names in, names out, and the rules for topics that a
-// requester chooses. `classify` and what is answered on (`label`, `reply`) are
-// disjoint trees, so that no answer can come back as a request.
+// The topics of one node, and of the group that it works in: names in, names out, and
+// the rules for topics that a requester chooses. `classify` and what is answered on
+// (`label`, `reply`) are disjoint trees, so that no answer can come back as a request.
 import { UserError } from "../errors.ts";
 
-export interface Topics {
-  root: string;
-  node: string;
+/** Where one is asked, and where one answers. */
+export interface Desk {
   /** Requests: this topic itself, or one level more that names a model. */
   classify: string;
   /** Answers to requests that name no topic of their own. */
   label: string;
-  /** Free for requesters of this node: they subscribe below it. */
+  /** Free for requesters: they subscribe below it. */
   reply: string;
+}
+
+export interface Topics extends Desk {
+  root: string;
+  node: string;
+  /** Its requests go to one worker each, by a shared subscription of this name. */
+  group?: (Desk & { name: string }) | undefined;
   status: string;
   info: string;
   /** Figures for people and dashboards, when they are asked for. */
@@ -21,7 +27,7 @@ export interface Topics {
 }
 
 export interface ResponseRules {
-  /** Topic filters that answers may go to, besides this node's own `label` and `reply`. */
+  /** Topic filters that answers may go to, besides `label` and `reply` of this node and its group. */
   allow: readonly string[];
   /** Topic filters that answers may not go to, whatever `allow` says. */
   deny: readonly string[];
@@ -31,14 +37,18 @@ export const MAX_TOPIC_BYTES = 1024;
 const MAX_TOPIC_LEVELS = 64;
 const unfitForTopics = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u;
 
-export function topicsOf(root: string, node: string): Topics {
+function deskOf(base: string): Desk {
+  return { classify: `${base}/classify`, label: `${base}/label`, reply: `${base}/reply` };
+}
+
+export function topicsOf(root: string, node: string, group?: string): Topics {
   const base = `${checkRoot(root)}/${checkLevel("node name", node)}`;
+  if (group === node) throw new UserError(`the group and the node are both called ${node}; all of a group share its name, and each node needs one of its own`);
   return {
     root,
     node,
-    classify: `${base}/classify`,
-    label: `${base}/label`,
-    reply: `${base}/reply`,
+    ...deskOf(base),
+    group: group === undefined ? undefined : { name: checkLevel("group name", group), ...deskOf(`${root}/${group}`) },
     status: `${base}/status`,
     info: `${base}/info`,
     metrics: `${base}/metrics`,
@@ -62,9 +72,22 @@ export function checkRoot(root: string): string {
   return root;
 }
 
+function isAtOrBelow(topic: string, base: string): boolean {
+  return topic === base || topic.startsWith(`${base}/`);
+}
+
+function desks(topics: Topics): Desk[] {
+  return topics.group ? [topics, topics.group] : [topics];
+}
+
+/** Whom a request on this topic asks, the node or its group; undefined when it is no request topic. */
+export function deskAsked(topics: Topics, topic: string): Desk | undefined {
+  return desks(topics).find(({ classify }) => isAtOrBelow(topic, classify));
+}
+
 /** The model that a request topic names; "" means the default one. */
-export function modelInTopic(topics: Topics, topic: string): string {
-  return topic.slice(topics.classify.length + 1);
+export function modelInTopic({ classify }: Desk, topic: string): string {
+  return topic.slice(classify.length + 1);
 }
 
 /** Whether an MQTT topic filter covers a topic. */
@@ -115,9 +138,8 @@ export function answerTopicFault(topic: string, topics: Topics, rules: ResponseR
   if (topic.startsWith("$")) return "reserved";
   if (topic.split("/").length > MAX_TOPIC_LEVELS) return "too_deep";
   // Below our root lie other nodes' requests and commands, and our own.
-  const inRoot = topic === topics.root || topic.startsWith(`${topics.root}/`);
-  const isFree = topic === topics.label || topic.startsWith(`${topics.label}/`) || topic.startsWith(`${topics.reply}/`);
-  if (inRoot && !isFree) return "inside_root";
+  const isFree = desks(topics).some(({ label, reply }) => isAtOrBelow(topic, label) || topic.startsWith(`${reply}/`));
+  if (isAtOrBelow(topic, topics.root) && !isFree) return "inside_root";
   if (rules.deny.some((filter) => filterMatches(filter, topic))) return "denied";
   // What we own is open to requesters whatever `allow` says.
   if (isFree) return undefined;

@@ -44,6 +44,14 @@ test("the file's paths start at its folder; options and environment win over it"
   expect([over.topics.node, over.httpPort]).toEqual(["option", 0]);
 });
 
+test("several brokers of one cluster, and a group", () => {
+  const settings = settingsFrom({ models: ["m"], node: "n", group: "pool", broker: ["mqtt://a:1", "mqtt://b:2"] });
+  expect(settings.access).toMatchObject({ url: "mqtt://a:1,mqtt://b:2", protocol: 5 });
+  expect(settings.topics.group?.classify).toBe("edgelabel/pool/classify");
+  const over = settingsFrom({ models: ["m"], node: "n", group: "pool", broker: "mqtt://a" }, { group: "other", broker: "mqtt://c,mqtt://d" });
+  expect([over.access.url, over.topics.group?.name]).toEqual(["mqtt://c,mqtt://d", "other"]);
+});
+
 test("with a login of its own the service answers on its own topics only, unless told otherwise", () => {
   const allow = (config: object, env = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, {}, { env }).responses.allow;
   expect(allow({})).toEqual(["#"]);
@@ -92,6 +100,8 @@ test.each([
   ['{"http":"80"}', '"http" must be a port number'],
   ['{"port":65536}', '"port" must be a port number'],
   ['{"protocol":3}', '"protocol" must be 4 (MQTT 3.1.1) or 5'],
+  ['{"broker":[]}', '"broker" must name a broker'],
+  ['{"broker":7}', '"broker" must be a broker URL, or an array of them'],
   ['{"node":""}', '"node" must not be empty'],
   ['{"limits":{"queuedAnswers":0}}', '"limits.queuedAnswers" must be a whole number from 1 to 30000'],
   ['{"responses":{"allow":["a#"]}}', '"responses.allow.0" must hold topic filters'],
@@ -118,6 +128,9 @@ test.each([
   [{ broker: "http://h" }, ["m"], "the schemes are mqtt, mqtts, ws and wss"],
   [{ broker: "localhost:1883" }, ["m"], "must look like mqtt://host:1883"],
   [{ broker: "mqtt://u:secret@h" }, ["m"], "must not hold a user name or password"],
+  [{ broker: "mqtt://h,http://i" }, ["m"], 'the broker URL "http://i" must look like'],
+  [{ group: "g" }, ["m"], "a group needs a broker that all its workers reach"],
+  [{ group: "g", broker: "mqtt://h", protocol: 4 }, ["m"], "a group needs MQTT 5"],
   [{ broker: "mqtt://h", port: 1 }, ["m"], "--port is for the embedded broker"],
   [{ protocol: 5 }, ["m"], "the embedded broker speaks MQTT 3.1.1 only"],
   [{ cert: "a" }, ["m"], "needs both --cert and --key"],

@@ -7,7 +7,7 @@ import type { RouteOutput, RouteSettings } from "../../../host/service/routes.ts
 import { checkService } from "../../../host/service/service.ts";
 import type { Service, ServiceOptions } from "../../../host/service/service.ts";
 import { fill, fillTopic, pointedAt, topicFilter } from "../../../host/service/template.ts";
-import { filterMatches, isTopicFilter } from "../../../host/service/topics.ts";
+import { filterMatches, isTopicFilter, topicsOf } from "../../../host/service/topics.ts";
 import { describeMosquitto, startMosquitto } from "../../mosquitto.ts";
 import { counter, fakeModel, fakeService, limits, pause, TestClient, topics, until } from "./fake.ts";
 
@@ -146,7 +146,38 @@ describeMosquitto("Mosquitto", (binaries) => {
   });
 });
 
+describeMosquitto("a group on Mosquitto", (binaries) => {
+  test("one worker each takes a message of a route; figures and discovery are every worker's own", async () => {
+    const mosquitto = await startMosquitto(binaries);
+    ends.push(() => mosquitto.kill());
+    client = await TestClient.connect(mosquitto.url, 5);
+    ends.push(() => client.close());
+    await client.subscribe("out/#", "born/#");
+    const workers = ["one", "two"].map((name) => fakeService({
+      access: { url: mosquitto.url }, clientId: name, topics: topicsOf("edgelabel", name, "pool"), routes: [route({})],
+      announcements: [{ topic: "born/{node}", payload: "here", again: { topic: "birth" } }],
+    }));
+    for (const worker of workers) {
+      await worker.start();
+      ends.push(() => worker.stop());
+    }
+    for (let i = 0; i < 20; i++) await client.publish(`in/${i}`, "win");
+    const topicsHeard = await Promise.all(Array.from({ length: 20 }, async () => (await client.next(({ topic }) => topic.startsWith("out/"))).topic));
+    expect(new Set(topicsHeard).size).toBe(20);
+    await client.publish("birth", "");
+    for (const name of ["one", "one", "two", "two"]) await client.next(({ topic }) => topic === `born/${name}`);
+    await nothing();
+    for (const worker of workers) expect(await counter(worker, 'edgelabel_routed_total{route="r",outcome="published"}')).toBeGreaterThan(5);
+  });
+});
+
 describe("refused before anything runs", () => {
+  test("what a worker of a group cannot do", () => {
+    const pooled = topicsOf("edgelabel", "gate-1", "pool");
+    expect(() => checkService({ routes: [route({ outputs: [output({ topic: "edgelabel/pool/classify" })] })], topics: pooled })).toThrow("would come back in by edgelabel/pool/classify/#");
+    expect(() => checkService({ routes: [route({ outputs: [output({ topic: "out", onChange: true })] })], topics: pooled })).toThrow('route "r": "on": "change" needs all messages of a source');
+  });
+
   test.each([
     [route({ outputs: [output({ topic: "in/label" })] }), "its output in/label would come back in by in/+"],
     [route({ filter: "in/#", outputs: [output({ topic: "in/{1}/label" })] }), "would come back in by in/#"],

@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
+import { createServer } from "node:net";
 import type { AddressInfo, Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,9 +10,12 @@ import { createServer as createTlsServer } from "node:tls";
 import { Aedes } from "aedes";
 import { createWebSocketStream, WebSocketServer } from "ws";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { startBroker } from "../../../host/service/broker.ts";
 import { backoffMs, checkBrokerUrl, clientOptions } from "../../../host/service/mqtt.ts";
 import type { BrokerAccess } from "../../../host/service/mqtt.ts";
 import { Certificates } from "../../certificates.ts";
+import { topicsOf } from "../../../host/service/topics.ts";
+import { freePort } from "../../mosquitto.ts";
 import { fakeService, recordingLog, until } from "./fake.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-tls-"));
@@ -88,6 +92,44 @@ test("ws and wss", async () => {
   expect(await outcome({ url: await websocket(false) })).toBe("ready");
   expect(await outcome({ url: await websocket(true), tls: { ca: file("ca.pem") } })).toBe("ready");
   expect(await outcome({ url: await websocket(true), tls: { ca: file("stranger.pem") } })).toMatch(/unable to (verify|get)|self.signed/);
+});
+
+test("of several brokers the next one is tried when one is away, round and round", async () => {
+  const [dead, ports] = [await freePort(), [await freePort(), await freePort()]];
+  const start = async (i: number) => startBroker({ host: "127.0.0.1", port: ports[i]! });
+  const log = recordingLog();
+  const service = fakeService({ access: { url: [dead, ...ports].map((port) => `mqtt://127.0.0.1:${port}`).join() }, log });
+  ends.push(() => service.stop());
+  let broker = await start(0);
+  await service.start();
+  for (const i of [1, 0]) {
+    const next = await start(i);
+    await broker.close();
+    broker = next;
+    await until(() => log.lines.at(-1) === `connected to mqtt://127.0.0.1:${ports[i]} (MQTT 3.1.1)`);
+  }
+  ends.push(() => broker.close());
+});
+
+test("a group says so when its broker has no shared subscriptions, or no MQTT 5", async () => {
+  const group = async (access: BrokerAccess) => {
+    const log = recordingLog();
+    const service = fakeService({ access, topics: topicsOf("edgelabel", "gate-1", "pool"), log });
+    ends.push(() => service.stop());
+    void service.start();
+    await until(() => log.lines.length > 0);
+    return log.lines[0];
+  };
+  // A CONNACK of MQTT 5 with one property: 42, Shared Subscription Available, is 0.
+  const without = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () => socket.write(Buffer.from([0x20, 5, 0, 0, 2, 42, 0])));
+  });
+  const port = await listen(without);
+  expect(await group({ url: `mqtt://localhost:${port}`, protocol: 5 })).toContain("the broker has no shared subscriptions, which a group needs");
+  const old = await startBroker({ host: "127.0.0.1", port: 0 });
+  ends.push(() => old.close());
+  expect(await group({ url: old.url, protocol: 5 })).toContain("the broker does not speak this version of MQTT (--protocol; a group needs MQTT 5)");
 });
 
 test("TLS files with a scheme without TLS are a mistake", () => {

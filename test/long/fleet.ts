@@ -1,0 +1,111 @@
+// What tests of several workers share: workers as processes, and requesters that do
+// what deploy/README.md asks of them: an id, a deadline, and a second try.
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import mqtt from "mqtt";
+import type { MqttClient } from "mqtt";
+import { pause, until } from "../host/service/fake.ts";
+
+const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
+
+export interface Worker {
+  process: ChildProcess;
+  /** MQTT requests that came in since it started. */
+  requests(): Promise<number>;
+  /** Whether requests come in from the broker now. */
+  isReady(): Promise<boolean>;
+  log(): string;
+  end(signal: NodeJS.Signals): Promise<void>;
+}
+
+/** Starts `serve` with these arguments; resolves when it takes requests. */
+export async function startWorker(...args: string[]): Promise<Worker> {
+  const child = spawn(process.execPath, [main, "serve", ...args, "--http", "0"], { stdio: ["ignore", "pipe", "pipe"] });
+  const exited = once(child, "exit");
+  let log = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
+  await until(() => {
+    if (child.exitCode !== null) throw new Error(`the worker ended: ${log}`);
+    return log.includes("Stop with Ctrl-C");
+  }, 60_000);
+  const http = /http:\/\/127\.0\.0\.1:\d+/.exec(log)![0];
+  return {
+    process: child,
+    async requests() {
+      const text = await (await fetch(`${http}/metrics`)).text();
+      return Number(/^edgelabel_requests_total\{transport="mqtt"\} (\d+)$/m.exec(text)?.[1] ?? 0);
+    },
+    isReady: async () => (await fetch(`${http}/readyz`)).ok,
+    log: () => log,
+    async end(signal) {
+      child.kill(signal);
+      await exited;
+    },
+  };
+}
+
+const WINDOW = 32;
+const TRY_AGAIN_MS = 1_000;
+
+/** Asks on one topic, at QoS 1, each request again every second until it is answered. */
+export class Requester {
+  /** All answers that came, by the request's id. */
+  readonly answers = new Map<number, string[]>();
+  /** Requests that were sent more than once. */
+  readonly repeated = new Set<number>();
+  private readonly client: MqttClient;
+  private readonly topic: string;
+  private readonly replyTopic: string;
+
+  private constructor(client: MqttClient, topic: string, replyTopic: string) {
+    this.client = client;
+    this.topic = topic;
+    this.replyTopic = replyTopic;
+    client.on("error", () => {});
+    client.on("message", (_topic, payload, { properties }) => {
+      const id = Number(properties?.correlationData?.toString());
+      this.answers.set(id, [...(this.answers.get(id) ?? []), payload.toString()]);
+    });
+  }
+
+  /** With several brokers, the client goes to the next one when it loses the first. */
+  static async connect(urls: readonly string[], topic: string, replyTopic: string): Promise<Requester> {
+    const servers = urls.map((url) => new URL(url)).map(({ hostname: host, port }) => ({ host, port: Number(port), protocol: "mqtt" as const }));
+    const client = await mqtt.connectAsync({ servers, protocolVersion: 5, reconnectPeriod: 200, connectTimeout: 2_000 });
+    await client.subscribeAsync(replyTopic, { qos: 1 });
+    return new Requester(client, topic, replyTopic);
+  }
+
+  /** Asks all of `texts`, ids from `first` on; resolves when all are answered. */
+  async ask(texts: readonly string[], first: number, deadlineMs: number): Promise<void> {
+    const deadline = Date.now() + deadlineMs;
+    const sentAt = new Map<number, number>();
+    let next = first;
+    while (next < first + texts.length || sentAt.size > 0) {
+      for (const [id, at] of sentAt) {
+        if (this.answers.has(id)) sentAt.delete(id);
+        else if (Date.now() - at > TRY_AGAIN_MS && this.client.connected) {
+          this.repeated.add(id);
+          this.send(texts[id - first]!, id);
+          sentAt.set(id, Date.now());
+        }
+      }
+      while (next < first + texts.length && sentAt.size < WINDOW && this.client.connected) {
+        this.send(texts[next - first]!, next);
+        sentAt.set(next++, Date.now());
+      }
+      if (Date.now() > deadline) throw new Error(`${sentAt.size + first + texts.length - next} of ${texts.length} requests were not answered within ${deadlineMs} ms`);
+      await pause(2);
+    }
+  }
+
+  private send(text: string, id: number): void {
+    this.client.publish(this.topic, text, { qos: 1, properties: { responseTopic: this.replyTopic, correlationData: Buffer.from(String(id)) } }, () => {});
+  }
+
+  async close(): Promise<void> {
+    await this.client.endAsync(true);
+  }
+}
