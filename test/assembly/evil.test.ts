@@ -1,81 +1,14 @@
 // Hostile model files -> exactly the documented status, never a trap, and little memory.
 // Every row of FORMAT.md's table of defects has its cases here. Then mechanical harm:
-// truncation, bit flips, header fields, and seeded mutants of files of all forms.
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+// truncation, bit flips, header fields. Seeded mutants are in test/long/mutants.test.ts.
 import { beforeAll, describe, expect, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
-import {
-  HEADER_BYTES, LAYER_BYTES, defects, documentedFile, headerFields, headerValue, layerFields, partAt, parts, read, repair, setHeader, setLayer,
-  withParts, withStrings, write,
-} from "../model-file.ts";
+import { Loader, documented, engineBytes, engineModule, nameOf, start } from "../loader.ts";
+import { HEADER_BYTES, defects, documentedFile, headerFields, partAt, read, repair, setHeader, setLayer, withParts, withStrings, write } from "../model-file.ts";
 import { Seeded, dense, dropout, embedding, lstm, makeModel, pool, trainTiny, type ModelSpec } from "../models.ts";
-import type { Exports } from "../wasm.ts";
 
-const constants = abi as unknown as Record<string, number>;
-const nameOf = (status: number): string => Object.keys(constants).find((name) => /^(OK|ERR_)/.test(name) && constants[name] === status) ?? `status ${status}`;
-const documented = new Set(["OK", ...defects.map(({ status }) => status)]);
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const TRAINING_HEAD = 128;
-
-/** What a reader may claim before it has accepted a file, beside the file itself: see FORMAT.md, Conventions. */
-const MEMORY_BEFORE_ACCEPTED = 4 * 2 ** 20;
-const PAGE = 65536;
-
-const engineBytes = readFileSync(fileURLToPath(new URL("../../build/engine.wasm", import.meta.url)));
-const module = new WebAssembly.Module(engineBytes);
-
-function start(of: WebAssembly.Module): Exports {
-  const refuse = (): number => 52;
-  const imports = Object.fromEntries(WebAssembly.Module.imports(of).map(({ name }) => [name, refuse]));
-  return new WebAssembly.Instance(of, { wasi_snapshot_preview1: imports }).exports as Exports;
-}
-
-/** Loads files into one instance, and into a fresh one after a file that took much memory. */
-class Loader {
-  #engine: Exports = start(module);
-  readonly counts = new Map<string, number>();
-
-  load(file: Uint8Array): string {
-    const engine = this.#engine;
-    const address: number = engine["reserveModel"](file.length);
-    if (address === 0) throw new Error(`no memory for ${file.length} bytes`);
-    new Uint8Array(engine.memory.buffer).set(file, address);
-    const status = nameOf(engine["loadModel"](file.length));
-    this.counts.set(status, (this.counts.get(status) ?? 0) + 1);
-    if (status === "OK") {
-      this.#classify(engine);
-      if (engine.memory.buffer.byteLength > MEMORY_BEFORE_ACCEPTED) this.#engine = start(module);
-    } else {
-      if (engine["textPtr"]() !== 0) throw new Error(`a text buffer is offered after ${status}`);
-      if (engine["classify"](0) !== abi.ERR_NO_MODEL) throw new Error(`classify works after ${status}`);
-      const bytes = engine.memory.buffer.byteLength;
-      if (status === "ERR_OUT_OF_MEMORY") this.#engine = start(module);
-      else if (bytes > address + 2 * file.length + MEMORY_BEFORE_ACCEPTED + PAGE) throw new Error(`${bytes} bytes of memory for a file of ${file.length} bytes that was refused with ${status}`);
-    }
-    return status;
-  }
-
-  /** Whatever was accepted must also answer. */
-  #classify(engine: Exports): void {
-    const before = engine.memory.buffer.byteLength;
-    for (const sample of ["", "hi", "turn on the light", "\u0000\u{1f600} 今天 hihihihihihihihihi"]) {
-      const { written } = new TextEncoder().encodeInto(sample, new Uint8Array(engine.memory.buffer, engine["textPtr"](), 256));
-      const status: number = engine["classify"](written);
-      if (status !== abi.OK && status !== abi.ERR_NOT_FINITE) throw new Error(`classify returns ${nameOf(status)}`);
-      if (status !== abi.OK) continue;
-      const scores = new Float32Array(engine.memory.buffer, engine["scoresPtr"](), engine["labelCount"]());
-      if (!scores.every(Number.isFinite)) throw new Error(`scores ${scores.join()}`);
-      for (const json of [false, true]) {
-        const line = new TextDecoder("utf-8", { fatal: true }).decode(new Uint8Array(engine.memory.buffer, engine["linePtr"](), engine["renderLine"](json, 3)));
-        if (!line.endsWith("\n") || line.indexOf("\n") !== line.length - 1) throw new Error(`line ${JSON.stringify(line)}`);
-        if (json) JSON.parse(line);
-      }
-    }
-    JSON.parse(new TextDecoder().decode(new Uint8Array(engine.memory.buffer, engine["linePtr"](), engine["renderCard"]())));
-    if (engine.memory.buffer.byteLength !== before) throw new Error("memory grew while classifying");
-  }
-}
 
 // --- files to harm ----------------------------------------------------------------
 
@@ -299,7 +232,7 @@ describe("every row of FORMAT.md's table of defects", () => {
   });
 
   test("lengths that no file has", () => {
-    const engine = start(module);
+    const engine = start(engineModule);
     expect([engine["reserveModel"](0x7fffffff), engine["reserveModel"](0xffffffff)]).toEqual([0, 0]);
     expect([0xffffffff, 0x80000000, 17].map((length) => nameOf(engine["loadModel"](length)))).toEqual(["ERR_NO_MODEL", "ERR_NO_MODEL", "ERR_NO_MODEL"]);
     expect(nameOf(engine["loadModel"](0))).toBe("ERR_BAD_LENGTH");
@@ -393,67 +326,4 @@ test("every word of the header and of each layer at its extremes", () => {
       }
     }
   }
-});
-
-// --- seeded mutants -------------------------------------------------------------------
-
-const MUTANTS = 20_000;
-const SEED = Number(process.env["EVIL_SEED"] ?? 20261124);
-
-/** One to four changes that know where things lie. */
-function mutate(file: Uint8Array, next: Seeded): Uint8Array {
-  let copy: Uint8Array = file.slice();
-  const bytes = (length: number): Uint8Array => Uint8Array.from({ length }, () => next.below(256));
-  const strings = (count: number, most: number): Uint8Array[] => Array.from({ length: count }, () => {
-    return next.below(12) === 0 ? bytes(next.below(most)) : text("ab\u00e9\u4e2d\u{1f600}".slice(0, 1 + next.below(4)).repeat(1 + next.below(3)) + next.below(1000));
-  });
-  for (let change = 1 + next.below(4); change > 0; change--) {
-    const where = next.below(10);
-    try {
-      if (where === 0) write(copy, 4 * next.below(HEADER_BYTES / 4), "u32", next.pick([...extremes, next.below(100), next.below(5000), next.below(2 ** 21)]));
-      else if (where === 1) {
-        const field = next.pick(headerFields);
-        setHeader(copy, field.name, field.type === "f32" ? next.pick([0, 1, -1, 0.5, NaN, Infinity, 1e-40, 99]) : headerValue(copy, field.name) + next.below(5) - 2);
-      } else if (where === 2) setLayer(copy, next.below(headerValue(copy, "layerCount")), next.pick(layerFields).name, next.pick([...extremes, next.below(8), next.below(64), next.below(2000)]));
-      else if (where === 3) copy = withStrings(copy, "word", strings(next.below(8), 12));
-      else if (where === 4) copy = withStrings(copy, "label", strings(next.below(3) ? Math.min(8, headerValue(copy, "labelCount")) : 1 + next.below(5), 12));
-      else if (where === 5) copy = withParts(copy, { [next.pick(["filters", "split", "name", "version"])]: next.below(8) ? text(next.pick([" ", "ab", "aab", "\u4e2d", "!?., ", ""])) : bytes(next.below(9)) });
-      else if (where === 6) {
-        const part = next.pick(parts(copy));
-        if (part.length > 0) copy[part.offset + next.below(part.length)] = next.below(256);
-      } else if (where === 7) {
-        const { offset, length } = partAt(copy, "weights");
-        write(copy, offset + 4 * next.below(length >> 2), "f32", next.pick([0, -0, 1e38, -3e38, 1e-45, 2e-38, NaN, Infinity, next.between(-1, 1)]));
-      } else if (where === 8) {
-        const layers = partAt(copy, "layers");
-        const [from, to] = [next.below(layers.length / LAYER_BYTES), next.below(layers.length / LAYER_BYTES)];
-        copy.copyWithin(layers.offset + to * LAYER_BYTES, layers.offset + from * LAYER_BYTES, layers.offset + (from + 1) * LAYER_BYTES);
-      } else setHeader(copy, "tokenizerFlags", next.below(64));
-    } catch (error) {
-      // A part that an earlier change has moved outside the file cannot be changed further.
-      if (!(error instanceof RangeError)) throw error;
-    }
-  }
-  if (next.below(3) > 0) setHeader(copy, "fileBytes", copy.length);
-  return repair(copy);
-}
-
-test(`${MUTANTS} mutants, seed ${SEED}`, () => {
-  const next = new Seeded(SEED);
-  const loader = new Loader();
-  const files = [f32, int8, int8Weights, smallest, training];
-  for (let i = 0; i < MUTANTS; i++) {
-    const mutant = mutate(next.pick(files), next);
-    let status: string;
-    try {
-      status = loader.load(mutant);
-    } catch (error) {
-      throw new Error(`mutant ${i} of seed ${SEED}: ${String(error)}`);
-    }
-    if (!documented.has(status)) expect(`mutant ${i} of seed ${SEED}: ${status}`).toBe("a documented status");
-  }
-  console.log(`mutants of seed ${SEED}: ${[...loader.counts].map(([status, count]) => `${status} ${count}`).join(", ")}`);
-  // The mutator reaches behind the first checks, and most of the statuses.
-  expect(loader.counts.get("OK")).toBeGreaterThan(MUTANTS / 50);
-  expect(loader.counts.size).toBeGreaterThan(10);
 });
