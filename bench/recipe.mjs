@@ -2,11 +2,12 @@
 // and prints the accuracy on validation texts. Test texts are never looked at; where a set
 // has no valid.tsv, every 10th line of train.tsv is held out.
 //   node bench/recipe.mjs hwu64,massive_en '{"units":96}' 1,2,3
+//   node bench/recipe.mjs hwu64 '{"minSteps":0}' 1,2,3 20        # 20 training texts a label
 import { existsSync } from "node:fs";
 import { readDataset } from "../build/host/dataset.js";
-import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../build/host/recipe.js";
+import { DEFAULT_RECIPE, epochsFor, prepareTraining, runEpochs } from "../build/host/recipe.js";
 
-const [sets = "snips,hwu64,sms_spam,massive_en,massive_zh", changes = "{}", seeds = "1,2,3"] = process.argv.slice(2);
+const [sets = "snips,hwu64,sms_spam,massive_en,massive_zh", changes = "{}", seeds = "1,2,3", textsPerLabel = "Infinity"] = process.argv.slice(2);
 const data = "../shared/data";
 
 const cells = [];
@@ -18,14 +19,20 @@ for (const set of sets.split(",")) {
     validation = training.filter((_, i) => i % 10 === 9);
     training = training.filter((_, i) => i % 10 !== 9);
   }
+  const seen = new Map();
+  training = training.filter(({ label }) => {
+    seen.set(label, (seen.get(label) ?? 0) + 1);
+    return seen.get(label) <= Number(textsPerLabel);
+  });
   const known = new Set(training.map(({ label }) => label));
   validation = validation.filter(({ label }) => known.has(label));
   const accuracies = [];
   for (const seed of seeds.split(",").map(Number)) {
     const recipe = { ...DEFAULT_RECIPE, ...JSON.parse(changes), seed };
     const trainer = await prepareTraining(training, validation, recipe);
-    trainer.start(recipe);
-    runEpochs(trainer, recipe.epochs, false, {});
+    const epochs = epochsFor(training.length, recipe);
+    trainer.start({ ...recipe, epochs });
+    runEpochs(trainer, epochs, false, {});
     accuracies.push(100 * trainer.validate().accuracy);
   }
   cells.push(`${accuracies.map((accuracy) => accuracy.toFixed(2)).join(" ")}`);

@@ -8,7 +8,7 @@ import { Classifier } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
 import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize } from "../quantization.ts";
-import { addSamples, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
+import { addSamples, DEFAULT_RECIPE, type EpochReport, epochsFor, prepareTraining, type RecipeOptions, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
 import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, share, wholeNumber } from "./options.ts";
@@ -44,7 +44,7 @@ type Parser = ((text: string) => unknown) | readonly string[] | "switch";
 /** The settings of the recipe: flag, what it takes, where its value goes, what it does. */
 const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: string][] = [
   ["--seed <n>", wholeNumber(0, MAX_SEED), "seed", "the same seed gives the same model"],
-  ["--epochs <n>", wholeNumber(1, 100_000), "epochs", "passes over the data"],
+  ["--epochs <n>", wholeNumber(1, 100_000), "epochs", "passes over the data; unless it is given, few texts get more"],
   ["--batch <n>", wholeNumber(1, 4096), "batch", "texts a step"],
   ["--optimizer <name>", ["adam", "adam-uncorrected", "sgd"], "optimizer", "adam as in Keras, without its bias correction, or sgd"],
   ["--learning-rate <x>", positive, "learningRate", "highest rate of the optimizer"],
@@ -162,7 +162,8 @@ async function begin(samples: readonly Sample[], validation: readonly Sample[], 
   if (options.synonyms !== undefined) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
   const trainer = await prepareTraining(samples, validation, recipe);
   if (options.synonyms !== undefined) addSynonyms(trainer, await readSynonyms(options.synonyms), options.synonyms);
-  trainer.start(recipe);
+  const isGiven = command.getOptionValueSource("epochs") === "cli";
+  trainer.start(isGiven ? recipe : { ...recipe, epochs: epochsFor(samples.length, recipe) });
   return trainer;
 }
 
