@@ -12,6 +12,7 @@ import { importCommand } from "./commands/import.ts";
 import { infoCommand } from "./commands/info.ts";
 import { packCommand } from "./commands/pack.ts";
 import { predictCommand } from "./commands/predict.ts";
+import { pruneCommand } from "./commands/prune.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { trainCommand } from "./commands/train.ts";
@@ -30,7 +31,7 @@ function createProgram(): Command {
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", "\nedgelabel COMMAND --help shows a command's arguments and examples.");
   const commands = [
-    dataCommand(), trainCommand(), evalCommand(), predictCommand(), quantizeCommand(), packCommand(), importCommand(),
+    dataCommand(), trainCommand(), evalCommand(), predictCommand(), quantizeCommand(), pruneCommand(), packCommand(), importCommand(),
     serveCommand(), askCommand(), infoCommand(), demoCommand(),
   ];
   for (const command of commands) program.addCommand(command.copyInheritedSettings(program));

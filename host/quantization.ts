@@ -7,6 +7,9 @@ import type { ModelForm, Trainer } from "./trainer.ts";
 /** Least share of equal labels for int8 arithmetic, unless the user says otherwise. */
 export const MIN_AGREEMENT = 0.99;
 
+/** Texts that the quantized model is compared on, at most. */
+const MOST_TEXTS = 2000;
+
 export interface Quantized {
   form: ModelForm;
   elb: Uint8Array;
@@ -21,6 +24,12 @@ export interface QuantizeOptions {
   forms?: readonly ModelForm[];
   /** A form that agrees too little and is passed over, or taken for want of another. */
   onWeak?(form: ModelForm, agreement: Agreement): void;
+}
+
+/** Texts to compare on, evenly spread over the data, so that a sorted file is covered too. */
+export function spreadTexts(samples: readonly { text: string }[]): string[] {
+  const step = Math.ceil(samples.length / MOST_TEXTS);
+  return samples.filter((_, i) => i % step === 0).map(({ text }) => text);
 }
 
 /** `source` names the model in errors. */

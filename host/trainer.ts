@@ -305,10 +305,20 @@ export class Trainer {
     return { loss: this.#exports.meanLoss(), accuracy: this.#exports.accuracy() };
   }
 
+  /** A smaller copy of the opened model as an f32 .elb: only the worthiest units a direction and the first words; 0 = all. Needs samples. */
+  prune({ units = 0, words = 0, minCount = 0 }: { units?: number | undefined; words?: number | undefined; minCount?: number | undefined }): Uint8Array {
+    this.#check(this.#exports.pruneModel(units, words, minCount), this.#source);
+    return this.#file();
+  }
+
   /** The model as an .elb file. */
   write(form: ModelForm): Uint8Array {
     const code = form === "int8" ? abi.FORM_INT8 : form === "int8-weights" ? abi.FORM_INT8_WEIGHTS : abi.FORM_F32;
     this.#check(this.#exports.writeFile(code, form === "training"), this.#source);
+    return this.#file();
+  }
+
+  #file(): Uint8Array {
     return new Uint8Array(this.#exports.memory.buffer, this.#exports.filePtr(), this.#exports.fileBytes()).slice();
   }
 

@@ -312,7 +312,7 @@ export function addSample(label: u32, length: u32): i32 {
 
 /**
  * Claims parameters, gradients and the buffers of a step of at most `batch` samples (1 where
- * nothing is trained). Weights are those of the opened file, else initialised from `seed`.
+ * nothing is trained). Weights are those of the opened file, else drawn; `seed` begins the random stream.
  */
 export function buildNetwork(batch: u32, seed: u32): i32 {
   if (state != STATE_DESCRIBED) return ERR_BAD_STATE;
@@ -362,6 +362,13 @@ export function writeFile(form: u32, training: usize, trainingBytes: u32, merges
   }
   file = writeModel(draft, form, training, trainingBytes);
   draft.weights = network.parameters;
+  return file ? OK : ERR_OUT_OF_MEMORY;
+}
+
+/** Writes a model that was made of this one as an f32 file without training state. */
+export function writeOther(model: Model): i32 {
+  if (state != STATE_BUILT) return ERR_BAD_STATE;
+  file = writeModel(model, FORM_F32, 0, 0);
   return file ? OK : ERR_OUT_OF_MEMORY;
 }
 

@@ -177,6 +177,21 @@ function fillOwn(
   return target + 4;
 }
 
+/** How often the samples have each vocabulary word, by id: u32[wordCount + 1] in new memory, 0 when it is refused. */
+export function wordUses(self: Dataset, wordCount: u32): usize {
+  const uses = allocate(<usize>(wordCount + 1) << 2);
+  if (!uses) return 0;
+  let first: u32 = 0;
+  for (let token: u32 = 0, tokens = self.rowEnds.bytes >> 2; token < tokens; token++) {
+    const row = item(self.rows, first);
+    first = item(self.rowEnds, token);
+    if (row > wordCount) continue;
+    const slot = uses + (<usize>row << 2);
+    store<u32>(slot, load<u32>(slot) + 1);
+  }
+  return uses;
+}
+
 /** Writes the n-gram rows of vocabulary word `id` to u32 `rows`; returns how many. */
 export function wordNgrams(model: Model, id: u32, rows: usize): u32 {
   const header = model.header;

@@ -7,6 +7,7 @@ export {
   startTokens, nextToken, tokenPtr, tokenBytes, fitText, fitVocabulary, wordCount, addLayer, describeModel, addSample, buildNetwork, reserveFile, openFile, filePtr, fileBytes,
 } from "./builder";
 export { networkTensorCount as tensorCount, networkTensorPtr as tensorPtr, networkTensorLength as tensorLength } from "./network";
+export { pruneModel } from "./prune";
 export {
   trainingSettings, trainingPlan, trainingAugmentation, addSynonym, addValidation, startTraining, resumeTraining, epochsLeft, batchesLeft, beginEpoch, trainBatch, endEpoch,
   meanLoss, accuracy, validate, writeFile,

@@ -13,6 +13,13 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
   };
 }
 
+/** A number above 0. */
+export function positive(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && Number.isFinite(value))) throw new InvalidArgumentError("it takes a number above 0.");
+  return value;
+}
+
 /** A share from 0 to 1. */
 export function share(text: string): number {
   const value = Number(text);

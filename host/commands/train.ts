@@ -7,11 +7,11 @@ import { renderChart } from "../chart.ts";
 import { Classifier } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
 import { startProgress } from "../progress.ts";
-import { MIN_AGREEMENT, type Quantized, quantize } from "../quantization.ts";
+import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantization.ts";
 import { addSamples, DEFAULT_RECIPE, type EpochReport, epochsFor, prepareTraining, type RecipeOptions, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
-import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, share, wholeNumber } from "./options.ts";
+import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, positive, share, wholeNumber } from "./options.ts";
 import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, requireWritable, writeModel, writeWhole } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak, sentence } from "./quantize.ts";
@@ -36,8 +36,6 @@ const RECIPES = { default: DEFAULT_RECIPE, tutorial: TUTORIAL_RECIPE };
 const MAX_SEED = 2 ** 32 - 1;
 /** Share of the words that a file of synonyms replaces, where --augment says nothing. */
 const DEFAULT_SYNONYMS = 0.1;
-/** Texts that the quantized model is checked on, at most. */
-const CHECKED_TEXTS = 2000;
 
 type Parser = ((text: string) => unknown) | readonly string[] | "switch";
 
@@ -135,12 +133,6 @@ Examples:
         ? printJson(summary(last, written, { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds }))
         : print(renderSummary(last, written, { file: options.output, bytes, labels, texts: samples.length, seconds })));
     });
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && Number.isFinite(value))) throw new InvalidArgumentError("it takes a number above 0.");
-  return value;
 }
 
 function svgName(text: string): string {
@@ -242,13 +234,7 @@ async function finish(trainer: Trainer, samples: readonly Sample[], options: Tra
   if (!isDeployable(options.output)) return { elb: trainer.write("training"), form: "f32", agreement: null };
   if (!options.quantize) return { elb: trainer.write("f32"), form: "f32", agreement: null };
   const minAgreement = options.minAgreement ?? MIN_AGREEMENT;
-  return quantize(trainer, options.output, { texts: checked(samples), minAgreement, onWeak: noteWeak(minAgreement) });
-}
-
-/** Evenly spread over the data, so that a sorted file is covered too. */
-function checked(samples: readonly Sample[]): string[] {
-  const step = Math.ceil(samples.length / CHECKED_TEXTS);
-  return samples.filter((_, i) => i % step === 0).map(({ text }) => text);
+  return quantize(trainer, options.output, { texts: spreadTexts(samples), minAgreement, onWeak: noteWeak(minAgreement) });
 }
 
 interface Outcome {

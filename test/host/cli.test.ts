@@ -7,50 +7,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { linesOf } from "../../host/commands/predict.ts";
+import { edgelabel, json, LAMPS, main, type Outcome, SMALL } from "../program.ts";
 import { describeShared, readSharedJson, readSharedJsonLines, sharedPath } from "../shared.ts";
 
-const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 const fixtures = fileURLToPath(new URL("./keras/", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-cli-"));
 const at = (name: string): string => join(folder, name);
 
-beforeAll(() => {
-  if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
-});
 afterAll(() => rmSync(folder, { recursive: true }));
-
-interface Outcome {
-  code: number;
-  stdout: string;
-  stderr: string;
-  bytes: Buffer;
-}
-
-function edgelabel(args: string[], input: string | Uint8Array = ""): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const child = execFile(process.execPath, [main, ...args], { encoding: "buffer", maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
-      const code = error === null ? 0 : Number(error.code ?? -1);
-      resolve({ code, stdout: stdout.toString(), stderr: stderr.toString(), bytes: stdout });
-    });
-    child.stdin!.on("error", () => {}).end(input);
-  });
-}
-
-/** Runs a command that must work and print one JSON object. */
-async function json(...args: string[]): Promise<any> {
-  const { code, stdout, stderr } = await edgelabel([...args, "--json"]);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-  expect(stdout.endsWith("\n") && stdout.trim().split("\n")).toHaveLength(1);
-  return JSON.parse(stdout);
-}
-
-const ROOMS = ["kitchen", "bedroom", "hall", "garden", "office", "cellar", "attic", "garage"];
-const PHRASES: [string, string][] = [
-  ["on", "switch the lamp in the ROOM on"], ["on", "please light the ROOM"], ["on", "make it bright in the ROOM"],
-  ["off", "switch off everything in the ROOM"], ["off", "it should be dark in the ROOM"], ["off", "kill the light of the ROOM"],
-];
-const LINES = ROOMS.flatMap((room) => PHRASES.map(([label, phrase]) => `${label}\t${phrase.replace("ROOM", room)}\n`));
-const small = ["--embedding", "16", "--units", "8", "--epochs", "8"];
 
 describe("the program", () => {
   test("explains itself, and each command with an example", async () => {
@@ -92,28 +56,28 @@ describe("the program", () => {
 
 describe("from texts to a deployable", () => {
   beforeAll(async () => {
-    writeFileSync(at("data.tsv"), LINES.join(""));
-    const trained = await json("train", at("data.tsv"), "-o", at("light.wasm"), "--seed", "3", "--valid", at("data.tsv"), "--min-agreement", "0.9", ...small);
-    expect(trained).toMatchObject({ file: at("light.wasm"), labels: 2, texts: LINES.length, epochs_left: 0, form: "int8" });
+    writeFileSync(at("data.tsv"), LAMPS.join(""));
+    const trained = await json("train", at("data.tsv"), "-o", at("light.wasm"), "--seed", "3", "--valid", at("data.tsv"), "--min-agreement", "0.9", ...SMALL);
+    expect(trained).toMatchObject({ file: at("light.wasm"), labels: 2, texts: LAMPS.length, epochs_left: 0, form: "int8" });
     expect(trained.bytes).toBe(readFileSync(at("light.wasm")).length);
-    expect(trained.agreement.n).toBe(LINES.length);
+    expect(trained.agreement.n).toBe(LAMPS.length);
     expect(trained.agreement.top1).toBeGreaterThanOrEqual(0.9);
-    await json("train", at("data.tsv"), "-o", at("light.elb"), "--seed", "3", ...small);
+    await json("train", at("data.tsv"), "-o", at("light.elb"), "--seed", "3", ...SMALL);
   }, 60_000);
 
   test("the model has learnt, and eval says so in the contract's fields", async () => {
     const figures = await json("eval", at("light.wasm"), at("data.tsv"));
-    expect(figures).toMatchObject({ n: LINES.length, labels: ["off", "on"], unknown_labels: [] });
+    expect(figures).toMatchObject({ n: LAMPS.length, labels: ["off", "on"], unknown_labels: [] });
     expect(figures.accuracy).toBeGreaterThan(0.9);
     expect(figures.macro_f1).toBeGreaterThan(0.9);
     expect(Object.keys(figures.per_class)).toEqual(["off", "on"]);
-    expect(figures.confusion.flat().reduce((a: number, b: number) => a + b)).toBe(LINES.length);
+    expect(figures.confusion.flat().reduce((a: number, b: number) => a + b)).toBe(LAMPS.length);
     const table = await edgelabel(["eval", at("light.wasm"), at("data.tsv")]);
     expect(table.stdout).toContain(figures.accuracy.toFixed(4));
   });
 
   test("the same data in CSV, JSONL, fastText and on stdin gives the same figures", async () => {
-    const rows = LINES.map((line) => line.trimEnd().split("\t") as [string, string]);
+    const rows = LAMPS.map((line) => line.trimEnd().split("\t") as [string, string]);
     writeFileSync(at("data.csv"), `class,message\r\n${rows.map(([label, text]) => `${label},"${text}"\r\n`).join("")}`);
     writeFileSync(at("data.jsonl"), rows.map(([label, text]) => `${JSON.stringify({ text, label })}\n`).join(""));
     writeFileSync(at("data.ft"), rows.map(([label, text]) => `__label__${label} ${text}\n`).join(""));
@@ -121,12 +85,12 @@ describe("from texts to a deployable", () => {
     expect(await json("eval", at("light.wasm"), at("data.csv"), "--text-column", "message", "--label-column", "class")).toEqual(expected);
     expect(await json("eval", at("light.wasm"), at("data.jsonl"))).toEqual(expected);
     expect(await json("eval", at("light.wasm"), at("data.ft"))).toEqual(expected);
-    const piped = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], LINES.join(""));
+    const piped = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], LAMPS.join(""));
     expect(JSON.parse(piped.stdout)).toEqual(expected);
   }, 30_000);
 
   test("a label that the model lacks is warned of and counts as wrong", async () => {
-    const { code, stdout, stderr } = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], `${LINES[0]}dim\tdim the hall\n`);
+    const { code, stdout, stderr } = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], `${LAMPS[0]}dim\tdim the hall\n`);
     expect(code).toBe(0);
     expect(stderr).toBe('edgelabel: warning: the model does not know "dim"; their texts count as wrong\n');
     expect(JSON.parse(stdout)).toMatchObject({ n: 2, labels: ["off", "on", "dim"], unknown_labels: ["dim"] });
@@ -139,14 +103,14 @@ describe("from texts to a deployable", () => {
   });
 
   test("the same seed gives the same file, another seed another one", async () => {
-    await json("train", at("data.tsv"), "-o", at("again.elb"), "--seed", "3", "--name", "light", ...small);
-    await json("train", at("data.tsv"), "-o", at("other.elb"), "--seed", "4", "--name", "light", ...small);
+    await json("train", at("data.tsv"), "-o", at("again.elb"), "--seed", "3", "--name", "light", ...SMALL);
+    await json("train", at("data.tsv"), "-o", at("other.elb"), "--seed", "4", "--name", "light", ...SMALL);
     expect(readFileSync(at("again.elb")).equals(readFileSync(at("light.elb")))).toBe(true);
     expect(readFileSync(at("other.elb")).equals(readFileSync(at("light.elb")))).toBe(false);
   }, 30_000);
 
   test("a run that is stopped and resumed gives the bits of one that is not", async () => {
-    const part = await json("train", at("data.tsv"), "-o", at("part.elb"), "--seed", "3", "--name", "light", "--stop-after", "3", ...small);
+    const part = await json("train", at("data.tsv"), "-o", at("part.elb"), "--seed", "3", "--name", "light", "--stop-after", "3", ...SMALL);
     expect(part.epochs_left).toBe(5);
     await json("train", at("data.tsv"), "-o", at("whole.elb"), "--resume", at("part.elb"));
     expect(readFileSync(at("whole.elb")).equals(readFileSync(at("light.elb")))).toBe(true);
@@ -159,7 +123,7 @@ describe("from texts to a deployable", () => {
 
   test("quantize makes the bytes that train packs, and reports agreement", async () => {
     const report = await json("quantize", at("light.elb"), "-o", at("light8.wasm"), "--data", at("data.tsv"), "--min-agreement", "0.9");
-    expect(report).toMatchObject({ form: "int8", agreement: { n: LINES.length } });
+    expect(report).toMatchObject({ form: "int8", agreement: { n: LAMPS.length } });
     expect(report.agreement.top1).toBeGreaterThanOrEqual(0.9);
     expect(readFileSync(at("light8.wasm")).equals(readFileSync(at("light.wasm")))).toBe(true);
     const blind = await json("quantize", at("light.elb"), "-o", at("light8.elb"));

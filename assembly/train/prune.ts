@@ -1,0 +1,272 @@
+// Structured pruning: an opened f32 model and its samples -> a smaller f32 model. Whole LSTM
+// units go, with their rows and columns in every tensor, and whole words, which then fall
+// to their n-grams. What is left is an ordinary model: smaller, faster, to be fine-tuned.
+//   openFile -> addSample ... -> pruneModel(…) -> filePtr(), fileBytes()
+// Refuses models without samples (ERR_NO_SAMPLES) and calls out of turn (ERR_BAD_STATE).
+import {
+  ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_NO_SAMPLES, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, FORM_F32, LAYER_DENSE, LAYER_EMBEDDING,
+  LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY,
+  LOSS_MEAN_SQUARED_ERROR, MAX_WIDTH, OK,
+} from "../abi";
+import { allocate } from "../arena";
+import { Header, Layer, Model, directions, layerAt, layerBytes, padded } from "../model";
+import { Augmentation } from "./augment";
+import { backward } from "./backward";
+import { loadU32, networkBatch, storeU32 } from "./batch";
+import { buildNetwork, draft, samples, writeOther } from "./builder";
+import { fillBatch, wordUses } from "./dataset";
+import { forward, outputRows } from "./forward";
+import { loss } from "./loss";
+import { Direction, Stage, gradientOf, lastStage, network, stageAt } from "./network";
+
+/** Samples of one batch; small, since the signs of single samples cancel out in a large one. */
+const BATCH: u32 = 4;
+/** Samples looked at, evenly spread over all. */
+const MOST_SAMPLES: u32 = 4096;
+/** Of the ranking's loss: without it a well-trained model's gradients all but vanish. */
+const SMOOTHING: f32 = 0.1;
+
+let worths: usize = 0;         // f64[units of all LSTM directions, one after the other]
+
+/**
+ * Writes a copy of the opened model with at most `units` units in each LSTM direction, the
+ * worthiest ones (0 = all), and with its first `words` words (0 = all) as far as the samples
+ * use them `minCount` times; the word for unknown ones stays. Builds the network.
+ */
+export function pruneModel(units: u32, words: u32, minCount: u32): i32 {
+  if (units > <u32>MAX_WIDTH) return ERR_BAD_ARGUMENT;
+  if (samples.count == 0) return ERR_NO_SAMPLES;
+  let status = buildNetwork(BATCH, 1);
+  if (status == OK) status = rankUnits();
+  if (status != OK) return status;
+  const header = draft.header;
+  const pruned = changetype<Model>(allocate(offsetof<Model>()));
+  const copied = changetype<Header>(allocate(offsetof<Header>()));
+  const layers = allocate(<usize>header.layerCount * offsetof<Layer>());
+  if (!changetype<usize>(pruned) || !changetype<usize>(copied) || !layers) return ERR_OUT_OF_MEMORY;
+  memory.copy(changetype<usize>(pruned), changetype<usize>(draft), offsetof<Model>());
+  memory.copy(changetype<usize>(copied), changetype<usize>(header), offsetof<Header>());
+  memory.copy(layers, draft.layers, <usize>header.layerCount * offsetof<Layer>());
+  pruned.header = copied;
+  pruned.layers = layers;
+  const rows = keepWords(pruned, words, minCount);
+  if (!rows || !keepLayers(pruned, units, rows)) return ERR_OUT_OF_MEMORY;
+  return writeOther(pruned);
+}
+
+/**
+ * Measures what each unit is worth: the first-order change of the loss when its state h is
+ * held at 0, |sum over steps of dL/dh h|, added up over batches. (P. Molchanov et al.,
+ * Importance Estimation for Neural Network Pruning, 2019.)
+ */
+function rankUnits(): i32 {
+  worths = allocate(<usize>unitCount() << 3);
+  const order = allocate(<usize>BATCH << 2);
+  if (!worths || !order) return ERR_OUT_OF_MEMORY;
+  const activation = lastStage().layer.activation;
+  let kind: u32 = LOSS_MEAN_SQUARED_ERROR;
+  if (activation == ACTIVATION_SOFTMAX) kind = LOSS_CATEGORICAL_CROSSENTROPY;
+  if (activation == ACTIVATION_SIGMOID) kind = LOSS_BINARY_CROSSENTROPY;
+  const smoothing: f32 = kind == LOSS_MEAN_SQUARED_ERROR ? 0 : SMOOTHING;
+
+  const count = min(samples.count, MOST_SAMPLES);
+  for (let first: u32 = 0; first < count; first += BATCH) {
+    const size = min(BATCH, count - first);
+    for (let b: u32 = 0; b < size; b++) storeU32(order, b, <u32>(<u64>(first + b) * samples.count / count));
+    const filled = networkBatch(size, fillBatch(samples, draft, order, size, 0, false, changetype<Augmentation>(0)));
+    if (filled != OK) return filled;
+    forward(false);
+    if (!isFinite<f32>(loss(kind, smoothing, true))) return ERR_NOT_FINITE;
+    backward(kind != LOSS_MEAN_SQUARED_ERROR);
+    addWorths();
+  }
+  return OK;
+}
+
+/** Units of all directions of all LSTM layers. */
+function unitCount(): u32 {
+  let count: u32 = 0;
+  for (let i: u32 = 0; i < draft.header.layerCount; i++) {
+    const layer = layerAt(draft.layers, i);
+    if (layer.kind == LAYER_LSTM) count += layer.units * directions(layer);
+  }
+  return count;
+}
+
+/** Adds what the last batch says of each unit. */
+function addWorths(): void {
+  let worth = worths;
+  for (let i: u32 = 0; i < network.layerCount; i++) {
+    const stage = stageAt(i);
+    if (stage.layer.kind != LAYER_LSTM) continue;
+    const units = stage.layer.units;
+    for (let d: u32 = 0; d < directions(stage.layer); d++) {
+      const direction = d == 0 ? stage.forwards : stage.backwards;
+      for (let j: u32 = 0; j < units; j++) {
+        const change = outputChange(stage, d * units + j) + recurrentChange(direction, j, units);
+        store<f64>(worth, load<f64>(worth) + <f64>abs<f32>(change));
+        worth += 8;
+      }
+    }
+  }
+}
+
+/** sum of dL/dy y over a channel of the layer's output. */
+function outputChange(stage: Stage, channel: u32): f32 {
+  let sum: f32 = 0;
+  for (let r: u32 = 0, rows = outputRows(stage); r < rows; r++) {
+    const at = <usize>(r * stage.stride + channel) << 2;
+    sum += load<f32>(stage.gradient + at) * load<f32>(stage.output + at);
+  }
+  return sum;
+}
+
+/** The same for h as the next step reads it: z = h U, so sum dL/dh_j h_j = sum over k of U_jk dL/dU_jk. */
+function recurrentChange(direction: Direction, unit: u32, units: u32): f32 {
+  let sum: f32 = 0;
+  let u = direction.recurrent + (<usize>(unit * 4 * units) << 2);
+  for (const end = u + (<usize>units << 4); u < end; u += 4) sum += load<f32>(u) * load<f32>(gradientOf(u));
+  return sum;
+}
+
+// What is kept, as rising indices: of an LSTM direction's units, of a layer's output channels
+// (which are the next one's inputs), of the words.
+
+/** Cuts the vocabulary down. Returns the embedding rows to keep, u32[1 + words + buckets]; 0 when memory is refused. */
+function keepWords(pruned: Model, words: u32, minCount: u32): usize {
+  const header = draft.header;
+  const rows = allocate(<usize>(1 + header.wordCount + header.bucketCount) << 2);
+  const offsets = allocate(<usize>(header.wordCount + 1) << 2);
+  const strings = allocate(header.wordBytes);
+  const uses = minCount ? wordUses(samples, header.wordCount) : 0;
+  if (!rows || !offsets || !strings || (minCount && !uses)) return 0;
+  let count: u32 = 0;
+  let bytes: u32 = 0;
+  storeU32(rows, 0, 0);
+  for (let id: u32 = 1; id <= header.wordCount; id++) {
+    const isUsed = (!words || id <= words) && (!minCount || loadU32(uses, id) >= minCount);
+    if (!isUsed && id != header.unknownId) continue;
+    const start = loadU32(draft.wordOffsets, id - 1);
+    const length = loadU32(draft.wordOffsets, id) - start;
+    memory.copy(strings + bytes, draft.words + start, length);
+    bytes += length;
+    count++;
+    storeU32(offsets, count, bytes);
+    storeU32(rows, count, id);
+    if (id == header.unknownId) pruned.header.unknownId = count;
+  }
+  const firstBucket = layerAt(draft.layers, 0).inputWidth - header.bucketCount;
+  for (let i: u32 = 0; i < header.bucketCount; i++) storeU32(rows, 1 + count + i, firstBucket + i);
+  pruned.wordOffsets = offsets;
+  pruned.words = strings;
+  pruned.header.wordCount = count;
+  pruned.header.wordBytes = bytes;
+  layerAt(pruned.layers, 0).inputWidth = 1 + count + header.bucketCount;
+  return rows;
+}
+
+/** Narrows the layers and copies the weights that stay; `inputs` are the embedding's rows. False when memory is refused. */
+function keepLayers(pruned: Model, units: u32, inputs: usize): bool {
+  const layerCount = draft.header.layerCount;
+  let bytes: u64 = 0;
+  // Nothing grows, so the old weights' room is enough.
+  for (let i: u32 = 0; i < layerCount; i++) bytes += layerBytes(FORM_F32, layerAt(draft.layers, i));
+  const weights = allocate(<usize>bytes);
+  const all = listAll();
+  if (!weights || !all) return false;
+  pruned.weights = weights;
+  let to = weights;
+  let worth = worths;
+  for (let i: u32 = 0; i < layerCount; i++) {
+    const old = stageAt(i);
+    const layer = layerAt(pruned.layers, i);
+    const kind = layer.kind;
+    if (kind == LAYER_EMBEDDING) {
+      to = copyMatrix(old.weights, layer.units, inputs, layer.inputWidth, all, layer.units, to);
+      inputs = all;
+      continue;
+    }
+    layer.inputWidth = layerAt(pruned.layers, i - 1).outputWidth;
+    if (kind == LAYER_LSTM) {
+      const kept = units ? min(units, layer.units) : layer.units;
+      const outputs = allocate(<usize>(2 * kept) << 2);
+      const columns = allocate(<usize>(4 * kept) << 2);
+      const taken = allocate(layer.units);
+      if (!outputs || !columns || !taken) return false;
+      for (let d: u32 = 0; d < directions(layer); d++) {
+        const from = d == 0 ? old.forwards : old.backwards;
+        const chosen = outputs + (<usize>(d * kept) << 2);
+        chooseUnits(worth, old.layer.units, kept, taken, chosen);
+        for (let gate: u32 = 0; gate < 4; gate++) {
+          for (let j: u32 = 0; j < kept; j++) storeU32(columns, gate * kept + j, gate * old.layer.units + loadU32(chosen, j));
+        }
+        const width = 4 * old.layer.units;
+        to = copyMatrix(from.kernel, width, inputs, layer.inputWidth, columns, 4 * kept, to);
+        to = copyMatrix(from.recurrent, width, chosen, kept, columns, 4 * kept, to);
+        to = copyMatrix(from.bias, width, all, 1, columns, 4 * kept, to);
+        // The backward direction's channels lie behind the forward one's.
+        if (d == 1) for (let j: u32 = 0; j < kept; j++) storeU32(chosen, j, loadU32(chosen, j) + old.layer.units);
+        worth += <usize>old.layer.units << 3;
+      }
+      layer.units = kept;
+      layer.outputWidth = kept * directions(layer);
+      inputs = outputs;
+    } else if (kind == LAYER_POOL) {
+      const width = layer.inputWidth;
+      layer.outputWidth = width;
+      if (layer.flags & LAYER_POOL_MAX && layer.flags & LAYER_POOL_MEAN) {
+        layer.outputWidth = 2 * width;
+        const outputs = allocate(<usize>(2 * width) << 2);
+        if (!outputs) return false;
+        memory.copy(outputs, inputs, <usize>width << 2);
+        for (let j: u32 = 0; j < width; j++) storeU32(outputs, width + j, old.layer.inputWidth + loadU32(inputs, j));
+        inputs = outputs;
+      }
+    } else if (kind == LAYER_DENSE) {
+      const bias = old.weights + <usize>padded(<u64>old.layer.inputWidth * layer.units * 4);
+      to = copyMatrix(old.weights, layer.units, inputs, layer.inputWidth, all, layer.units, to);
+      to = copyMatrix(bias, layer.units, all, 1, all, layer.units, to);
+      inputs = all;
+    } else layer.outputWidth = layer.inputWidth;
+  }
+  return true;
+}
+
+/** u32 0, 1, 2 ... up to the widest layer; 0 when memory is refused. */
+function listAll(): usize {
+  const count: u32 = 4 * MAX_WIDTH;
+  const list = allocate(<usize>count << 2);
+  if (list) for (let j: u32 = 0; j < count; j++) storeU32(list, j, j);
+  return list;
+}
+
+/** The `kept` worthiest of `units` units, in rising order, to u32 `chosen`; of equals the first. `taken` is scratch u8[units]. */
+function chooseUnits(worth: usize, units: u32, kept: u32, taken: usize, chosen: usize): void {
+  memory.fill(taken, 0, units);
+  for (let i: u32 = 0; i < kept; i++) {
+    let best = units;
+    for (let j: u32 = 0; j < units; j++) {
+      if (load<u8>(taken + j)) continue;
+      if (best == units || load<f64>(worth + (<usize>j << 3)) > load<f64>(worth + (<usize>best << 3))) best = j;
+    }
+    store<u8>(taken + best, 1);
+  }
+  for (let j: u32 = 0; j < units; j++) {
+    if (!load<u8>(taken + j)) continue;
+    store<u32>(chosen, j);
+    chosen += 4;
+  }
+}
+
+/** Copies rows x columns of f32 (any, width) to `to`; returns the address behind them, padded to 16. */
+function copyMatrix(from: usize, width: u32, rows: usize, rowCount: u32, columns: usize, columnCount: u32, to: usize): usize {
+  let p = to;
+  for (let r: u32 = 0; r < rowCount; r++) {
+    const row = from + (<usize>(loadU32(rows, r) * width) << 2);
+    for (let c: u32 = 0; c < columnCount; c++) {
+      store<f32>(p, load<f32>(row + (<usize>loadU32(columns, c) << 2)));
+      p += 4;
+    }
+  }
+  return to + <usize>padded(<u64>rowCount * columnCount * 4);
+}

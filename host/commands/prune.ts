@@ -1,0 +1,137 @@
+// `edgelabel prune`: an f32 model -> one with fewer units and words, fine-tuned on the data,
+// and a report of size, speed and accuracy before and after. Both are compared in the form
+// that is written, so that nothing in the figures comes from quantization.
+import { Command } from "commander";
+import { MAX_ROWS, MAX_WIDTH } from "../../assembly/abi.ts";
+import { Classifier, type ModelInfo } from "../classifier.ts";
+import { readDataset, type Sample } from "../dataset.ts";
+import { UserError } from "../errors.ts";
+import { packModel } from "../pack.ts";
+import { MIN_AGREEMENT, quantize, spreadTexts } from "../quantization.ts";
+import { addSamples } from "../recipe.ts";
+import { compareSpeed } from "../speed.ts";
+import { type ModelForm, Trainer } from "../trainer.ts";
+import { requireKnownLabels, tune } from "../tuning.ts";
+import { evaluate } from "./eval.ts";
+import { addDatasetOptions, type DatasetFlags, positive, wholeNumber } from "./options.ts";
+import { isDeployable, kilobytes, parseOutput, percent, print, printJson, requireWritable, writeModel } from "./output.ts";
+import { readElb } from "./pack.ts";
+import { noteWeak } from "./quantize.ts";
+
+const EPOCHS = 3;
+const LEARNING_RATE = 2e-3;
+
+interface PruneFlags extends DatasetFlags {
+  output: string;
+  units?: number;
+  words?: number;
+  minCount?: number;
+  epochs: number;
+  learningRate: number;
+  seed: number;
+  valid: string[];
+  json?: boolean;
+}
+
+interface Figures {
+  bytes: number;
+  words: number;
+  /** Of each LSTM layer, a direction. */
+  units: number[];
+  microseconds: number;
+  /** On the texts of --valid. */
+  accuracy: number;
+}
+
+export function pruneCommand(): Command {
+  const command = new Command("prune")
+    .description("remove LSTM units and rare words, then fine-tune")
+    .argument("<model>", "f32 model (.elb, or a .wasm that holds f32 weights)")
+    .argument("<data...>", "labelled texts to rank the units, fine-tune and measure speed on")
+    .requiredOption("-o, --output <file>", "model to write (.wasm: int8 as train writes it, or .elb: f32)", parseOutput)
+    .requiredOption("--valid <files...>", "labelled texts, others than the data, to measure the accuracy on")
+    .option("--units <n>", "units a direction to keep, those that matter most to the loss on the data; full speed at multiples of 4", wholeNumber(1, MAX_WIDTH))
+    .option("--words <n>", "words to keep: the first, which were the most frequent in training", wholeNumber(1, MAX_ROWS))
+    .option("--min-count <n>", "keep only words that the data has n times", wholeNumber(1, MAX_ROWS))
+    .option("--epochs <n>", "passes over the data of the fine-tuning; 0: none", wholeNumber(0, 1000), EPOCHS)
+    .option("--learning-rate <x>", "highest rate of the fine-tuning", positive, LEARNING_RATE)
+    .option("--seed <n>", "the same seed gives the same model", wholeNumber(0, 2 ** 32 - 1), 1)
+    .option("--json", "print the report as one JSON object");
+  return addDatasetOptions(command)
+    .addHelpText("after", `
+Every chain of layers that an edgelabel model can be is pruned, imported Keras models too,
+as long as it holds f32 weights. Removed words fall to their n-grams, or to the word for
+unknown ones, or are dropped if the model has neither. What was calibrated on the old
+scores should be calibrated anew.
+
+Examples:
+  edgelabel train train.tsv -o spam.elb
+  edgelabel prune spam.elb train.tsv --valid valid.tsv -o small.wasm --units 32 --words 2000`)
+    .action(async (path: string, data: string[], options: PruneFlags) => {
+      if (options.units === undefined && options.words === undefined && options.minCount === undefined) {
+        command.error("error: say what to remove, with --units, --words or --min-count");
+      }
+      await requireWritable(options.output);
+      const elb = await readElb(path);
+      const { info, labels } = await Classifier.fromBytes(elb, path);
+      const samples = await readDataset(data, options);
+      const valid = await readDataset(options.valid, options);
+      requireKnownLabels(labels, [...samples, ...valid], path);
+
+      const original = await Trainer.open(elb, path);
+      addSamples(original, labels, samples, []);
+      const pruned = original.prune(options);
+      const { info: left } = await Classifier.fromBytes(pruned, path);
+      if (left.weight_bytes >= info.weight_bytes) {
+        throw new UserError(`${path}: nothing to remove; it has ${counts(info)}`);
+      }
+      const tuned = await tune(pruned, left, path, samples, options);
+      const { form, elb: after } = isDeployable(options.output)
+        ? await quantize(tuned, options.output, { texts: spreadTexts(valid), minAgreement: MIN_AGREEMENT, onWeak: noteWeak(MIN_AGREEMENT) })
+        : { form: "f32" as ModelForm, elb: tuned.write("f32") };
+      const report = await compare(original.write(form), after, options.output, samples, valid);
+      await writeModel(options.output, after);
+      await (options.json ? printJson({ file: options.output, form, ...report }) : print(render(options.output, form, report)));
+    });
+}
+
+interface Report {
+  before: Figures;
+  after: Figures;
+  speed_ratio: number;
+}
+
+async function compare(before: Uint8Array, after: Uint8Array, output: string, samples: readonly Sample[], valid: readonly Sample[]): Promise<Report> {
+  const models = [await Classifier.fromBytes(before, output), await Classifier.fromBytes(after, output)] as const;
+  const speed = compareSpeed(...models, samples.map(({ text }) => text));
+  const figures = async (elb: Uint8Array, classifier: Classifier, microseconds: number): Promise<Figures> => ({
+    bytes: (isDeployable(output) ? await packModel(elb) : elb).length,
+    words: classifier.info.tokenizer.words,
+    units: unitsOf(classifier.info),
+    microseconds,
+    accuracy: evaluate(classifier, valid).accuracy,
+  });
+  return { before: await figures(before, models[0], speed.before), after: await figures(after, models[1], speed.after), speed_ratio: speed.ratio };
+}
+
+function unitsOf(info: ModelInfo): number[] {
+  return info.layers.filter(({ kind }) => kind === "lstm").map(({ output, bidirectional }) => (bidirectional ? output / 2 : output));
+}
+
+function counts(info: ModelInfo): string {
+  return `${unitsOf(info).join(" and ")} units a direction and ${info.tokenizer.words} words`;
+}
+
+function render(output: string, form: string, { before, after, speed_ratio: ratio }: Report): string {
+  const row = (name: string, show: (figures: Figures) => string, last = ""): string => `${name.padEnd(12)}${show(before).padStart(14)}${show(after).padStart(14)}${last && `   ${last}`}`;
+  const lines = [
+    `${output}: ${form}`,
+    `${" ".repeat(12)}${"before".padStart(14)}${"after".padStart(14)}`,
+    row("size", ({ bytes }) => kilobytes(bytes), percent(after.bytes / before.bytes)),
+    row("words", ({ words }) => String(words)),
+    row("units", ({ units }) => units.join(", ")),
+    row("a text", ({ microseconds }) => `${microseconds.toFixed(1)} µs`, `${ratio.toFixed(2)} times as fast`),
+    row("accuracy", ({ accuracy }) => percent(accuracy)),
+  ];
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,41 @@
+// Two models on the same texts -> how long each takes a text. Runs alternate, so that what
+// else the machine does meets both alike, and the middle one of the runs counts.
+import type { Classifier } from "./classifier.ts";
+
+const RUNS = 9;
+/** Texts of a run, evenly spread over all. */
+const MOST_TEXTS = 500;
+
+export interface Speed {
+  /** Microseconds a text, from its bytes to the label. */
+  before: number;
+  after: number;
+  /** before / after: above 1 is faster. */
+  ratio: number;
+}
+
+export function compareSpeed(before: Classifier, after: Classifier, texts: readonly string[]): Speed {
+  const step = Math.ceil(texts.length / MOST_TEXTS);
+  const encoder = new TextEncoder();
+  const chosen = texts.filter((_, i) => i % step === 0).map((text) => encoder.encode(text));
+  const times: [number[], number[]] = [[], []];
+  // The first run of each only warms up.
+  for (let run = 0; run <= RUNS; run++) {
+    [before, after].forEach((classifier, which) => {
+      const time = timeOf(classifier, chosen);
+      if (run > 0) times[which]!.push(time);
+    });
+  }
+  const [one, other] = [middle(times[0]), middle(times[1])];
+  return { before: one, after: other, ratio: one / other };
+}
+
+function timeOf(classifier: Classifier, texts: readonly Uint8Array[]): number {
+  const started = performance.now();
+  for (const text of texts) classifier.line(text, { json: false, top: 1 });
+  return (1000 * (performance.now() - started)) / texts.length;
+}
+
+function middle(values: number[]): number {
+  return values.sort((a, b) => a - b)[values.length >> 1]!;
+}

@@ -1,0 +1,60 @@
+// A trained model and labelled texts -> the same model trained on for a few epochs at a low
+// rate, as `prune` and `learn` do. The rest of the settings are the default recipe's.
+import type { ModelInfo } from "./engine.ts";
+import { UserError } from "./errors.ts";
+import { labelsOf, type Sample } from "./dataset.ts";
+import { startProgress } from "./progress.ts";
+import { addSamples, DEFAULT_RECIPE, runEpochs } from "./recipe.ts";
+import { type RunOptions, Trainer } from "./trainer.ts";
+
+export interface Tuning {
+  epochs: number;
+  learningRate: number;
+  seed: number;
+  json?: boolean | undefined;
+}
+
+/** Labels that the model lacks cannot be learnt: it has no output for them. */
+export function requireKnownLabels(labels: readonly string[], samples: readonly Sample[], source: string): void {
+  const unknown = labelsOf(samples).filter((label) => !labels.includes(label));
+  if (unknown.length === 0) return;
+  const named = unknown.slice(0, 5).map((label) => JSON.stringify(label)).join(", ");
+  throw new UserError(`${source} does not know the label${unknown.length > 1 ? "s" : ""} ${named}${unknown.length > 5 ? ", …" : ""}; it knows ${labels.map((label) => JSON.stringify(label)).join(", ")}. Correct the data, or train anew with it`);
+}
+
+/** Trains the f32 model in `elb` on; with no epochs the model as it is. */
+export async function tune(elb: Uint8Array, info: ModelInfo, source: string, samples: readonly Sample[], tuning: Tuning): Promise<Trainer> {
+  const trainer = await Trainer.open(elb, source);
+  if (tuning.epochs === 0) {
+    trainer.buildOpened();
+    return trainer;
+  }
+  addSamples(trainer, info.labels, samples, []);
+  trainer.start(runOptions(info, tuning));
+  const progress = startProgress("fine-tuning", tuning);
+  let batches = 1;
+  try {
+    runEpochs(trainer, tuning.epochs, false, {
+      onBatch(epoch, left) {
+        batches = Math.max(batches, left + 1);
+        progress.update(epoch * batches - left, tuning.epochs * batches, `epoch ${epoch}/${tuning.epochs}`);
+      },
+    });
+  } finally {
+    progress.stop();
+  }
+  return trainer;
+}
+
+/** In a file a known word's row has its n-grams in it already, so they are not added again. */
+function runOptions({ layers, tokenizer }: ModelInfo, { epochs, learningRate, seed }: Tuning): RunOptions {
+  const activation = layers.at(-1)?.activation;
+  const loss = activation === "softmax" ? "categorical_crossentropy" : activation === "sigmoid" ? "binary_crossentropy" : "mean_squared_error";
+  const hashes = tokenizer.ngram_buckets > 0;
+  return {
+    ...DEFAULT_RECIPE, loss, epochs, learningRate, seed, addNgrams: false,
+    labelSmoothing: loss === "mean_squared_error" ? 0 : DEFAULT_RECIPE.labelSmoothing,
+    wordDropout: hashes ? DEFAULT_RECIPE.wordDropout : 0,
+    augment: hashes ? { ...DEFAULT_RECIPE.augment } : {},
+  };
+}
