@@ -109,7 +109,7 @@ export async function startMosquitto(binaries: Mosquitto, { port, lines = [], tr
   };
 }
 
-function accepts(port: number): Promise<boolean> {
+export function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = createConnection(port, "127.0.0.1");
     socket.once("connect", () => {
