@@ -100,7 +100,7 @@ export interface RunOptions {
   averageDecay: number;
   /** Classes weigh the same, however many samples they have. */
   balanced: boolean;
-  /** A known word is its own row plus the mean of its n-grams. */
+  /** A known word is its own row plus the mean of its n-grams; of an opened file, as that file has it. */
   addNgrams: boolean;
   /** Absent = none. */
   augment?: Augmentation;
@@ -173,7 +173,7 @@ export class Trainer {
     this.#check(this.#exports.setUnknownId(id), "unknown word");
   }
 
-  /** The next label, in class order. */
+  /** The next label, in class order; in an opened file, which has a softmax, one more. */
   addLabel(label: string): void {
     this.#check(this.#exports.addLabel(this.#put(label, "label")), `label ${JSON.stringify(label)}`);
   }
@@ -257,7 +257,7 @@ export class Trainer {
     return true;
   }
 
-  /** Builds the network and starts a run on the samples. */
+  /** Builds the network and starts a run on the samples, from the weights of the opened file if there is one. */
   start(options: RunOptions): void {
     const adam = options.optimizer !== "sgd";
     const flags = (options.nesterov ? abi.OPTIMIZER_NESTEROV : 0) | (options.lazyEmbedding ? abi.OPTIMIZER_LAZY : 0)

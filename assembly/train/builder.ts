@@ -4,12 +4,12 @@
 //
 // Strings come through the text buffer: write UTF-8 at inputPtr(), pass its length.
 import {
-  CLEAN_FLAGS, ERR_BAD_ARGUMENT, ERR_BAD_LABELS, ERR_BAD_STATE, ERR_BAD_UTF8, ERR_BAD_VOCABULARY, ERR_LABEL_OUT_OF_RANGE, ERR_OUT_OF_MEMORY,
+  CLEAN_FLAGS, ERR_BAD_ARGUMENT, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_STATE, ERR_BAD_UTF8, ERR_BAD_VOCABULARY, ERR_LABEL_OUT_OF_RANGE, ERR_OUT_OF_MEMORY,
   ERR_TEXT_TOO_LONG, FORM_F32, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN,
   MAX_LABELS, MAX_LAYERS, MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_ROWS, MAX_WORD_BYTES, OK, TEXT_CAPACITY,
 } from "../abi";
 import { allocate, arenaBase, arenaRelease, claim } from "../arena";
-import { Header, Layer, Model, checkModel, layerAt, readModel } from "../model";
+import { Header, Layer, Model, checkModel, layerAt, layerBytes, padded, readModel } from "../model";
 import { Sequence, sequencePrepare } from "../sequence";
 import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../tokenizer";
 import { utf8IsValid } from "../utf8";
@@ -45,6 +45,8 @@ export let samples: Dataset = changetype<Dataset>(0);
 /** State that the opened file brought along, and its bytes; 0 = none. */
 export let openedTraining: usize = 0;
 export let openedTrainingBytes: u32 = 0;
+/** Labels that the opened file did not have. */
+let addedLabels: u32 = 0;
 
 /** Begins a new model; everything before is forgotten. Returns a status. */
 export function beginModel(): i32 {
@@ -75,6 +77,7 @@ function reserveDraft(): i32 {
   samples = createDataset();
   openedTraining = 0;
   openedTrainingBytes = 0;
+  addedLabels = 0;
   file = 0;
   fit = changetype<Fit>(0);
   tokenizer = changetype<Tokenizer>(0);
@@ -175,11 +178,38 @@ export function setRejection(score: f32, margin: f32, unknownShare: f32): i32 {
   return OK;
 }
 
-/** The next label, in class order. */
+/** The next label, in class order; in an opened file one more, with an output of its own. */
 export function addLabel(length: u32): i32 {
+  if (state == STATE_DESCRIBED && draft.weights) return extendLabels(length);
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   if (length < 1 || length > <u32>MAX_LABEL_BYTES || (labelOffsets.bytes >> 2) > <u32>MAX_LABELS) return ERR_BAD_LABELS;
   return addString(labelOffsets, labels, length);
+}
+
+/** One more label and output of the opened file; buildNetwork makes its weights. */
+function extendLabels(length: u32): i32 {
+  const header = draft.header;
+  const last = layerAt(draft.layers, header.layerCount - 1);
+  // One sigmoid unit has no room for a third label.
+  if (last.units != header.labelCount) return ERR_BAD_LAYERS;
+  if (length < 1 || length > <u32>MAX_LABEL_BYTES || header.labelCount >= <u32>MAX_LABELS) return ERR_BAD_LABELS;
+  const offsets = allocate((<usize>header.labelCount + 2) << 2);
+  const strings = allocate(<usize>header.labelBytes + length);
+  if (!offsets || !strings) return ERR_OUT_OF_MEMORY;
+  memory.copy(offsets, draft.labelOffsets, (<usize>header.labelCount + 1) << 2);
+  memory.copy(strings, draft.labels, header.labelBytes);
+  memory.copy(strings + header.labelBytes, input, length);
+  draft.labelOffsets = offsets;
+  draft.labels = strings;
+  header.labelCount++;
+  header.labelBytes += length;
+  store<u32>(offsets + (<usize>header.labelCount << 2), header.labelBytes);
+  last.units++;
+  last.outputWidth++;
+  addedLabels++;
+  const status = checkModel(draft);
+  if (status != OK) state = STATE_NONE;
+  return status;
 }
 
 /** Counts the words of a text; then fitVocabulary. The tokenizer must be set. */
@@ -321,12 +351,27 @@ export function buildNetwork(batch: u32, seed: u32): i32 {
   const status = networkBuild(draft.layers, header.layerCount, batch, header.sequenceLength, rowsPerToken(draft));
   if (status != OK) return status;
   if (opened) {
-    memory.copy(network.parameters, opened, network.parameterBytes);
+    copyWeights(opened);
     randomSeed(networkRandom(), seed);
   } else networkInitialize(seed);
   draft.weights = network.parameters;
   state = STATE_BUILT;
   return OK;
+}
+
+/** Weights of the opened file -> parameters; those of added labels stay 0, as the last tensors' last columns. */
+function copyWeights(from: usize): void {
+  const last = layerAt(draft.layers, draft.header.layerCount - 1);
+  const wide = <usize>last.units << 2;
+  const narrow = <usize>(last.units - addedLabels) << 2;
+  const front = network.parameterBytes - <usize>layerBytes(FORM_F32, last);
+  memory.copy(network.parameters, from, front);
+  let to = network.parameters + front;
+  from += front;
+  for (let i: usize = 0; i < <usize>last.inputWidth; i++) memory.copy(to + i * wide, from + i * narrow, narrow);
+  to += <usize>padded(<u64>last.inputWidth * wide);
+  from += <usize>padded(<u64>last.inputWidth * narrow);
+  memory.copy(to, from, narrow);
 }
 
 /** Makes room for a model file of `length` bytes and returns its address, 0 when refused. */

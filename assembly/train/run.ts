@@ -20,7 +20,7 @@ import {
   buildNetwork, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, writeFile as writeForm,
 } from "./builder";
 import { Dataset, addSample, createDataset, datasetChecksum, fillBatch, sampleLabel, sampleTokens } from "./dataset";
-import { lastStage, network, networkRandom } from "./network";
+import { lastStage, network, networkRandom, TrainingState } from "./network";
 import { shuffle } from "./random";
 import { learningRateAt } from "./schedule";
 import {
@@ -146,14 +146,38 @@ export function addValidation(label: u32, length: u32): i32 {
   return addSample(validation, draft, reader, label, inputPtr(), length);
 }
 
-/** Builds the network and starts the run of the settings on the samples. */
+/** Builds the network and starts the run of the settings on the samples, from the weights of the opened file if there is one. */
 export function startTraining(): i32 {
   if (!changetype<usize>(settings)) return ERR_BAD_STATE;
   settings.epochsDone = 0;
   settings.synonymChecksum = checkSynonyms();
   settings.sampleCount = samples.count;
   settings.sampleChecksum = datasetChecksum(samples);
-  return prepareRun();
+  const status = isDescribed() && draft.weights ? startFromOpened() : OK;
+  return status == OK ? prepareRun() : status;
+}
+
+/**
+ * A run on an opened file starts from its weights. Where those are sums of a word's own row
+ * and its n-grams, it starts from the parts, which the training's state has kept; of other
+ * files the words are single rows, and stay so. Either way nothing is added twice.
+ */
+function startFromOpened(): i32 {
+  settings.addsNgrams = 0;
+  if (openedTrainingBytes < <u32>offsetof<Settings>()) return OK;
+  const opened = changetype<Settings>(openedTraining);
+  if (opened.addsNgrams == 0) return OK;
+  const before = <usize>offsetof<Settings>() + offsetof<TrainingState>();
+  const bytes = <usize>draft.header.weightBytes;
+  const blocks = (<usize>openedTrainingBytes - before) / bytes;
+  if (<usize>openedTrainingBytes <= before || blocks == 0 || before + blocks * bytes != <usize>openedTrainingBytes) return ERR_BAD_TRAINING;
+  const state = changetype<TrainingState>(openedTraining + offsetof<Settings>());
+  const index: usize = (opened.optimizerFlags & OPTIMIZER_AVERAGE) != 0 && state.averages > 0 ? blocks - 1 : 0;
+  const weights = openedTraining + before + index * bytes;
+  if (!isFinite32(weights, weights + bytes)) return ERR_BAD_TRAINING;
+  draft.weights = weights;
+  settings.addsNgrams = 1;
+  return OK;
 }
 
 /** Continues the run of an opened training form on the same samples. */

@@ -2,6 +2,7 @@
 // was stopped and resumed the same file as one that was not, and what cannot go on is refused.
 import { describe, expect, test } from "vitest";
 import * as abi from "../../../assembly/abi.ts";
+import { Classifier } from "../../../host/classifier.ts";
 import type { Sample } from "../../../host/dataset.ts";
 import { addSamples, DEFAULT_RECIPE, prepareTraining, runEpochs, type EpochReport, type RecipeOptions } from "../../../host/recipe.ts";
 import { Trainer } from "../../../host/trainer.ts";
@@ -53,6 +54,12 @@ function run(trainer: Trainer, most = Infinity): EpochReport[] {
   return reports;
 }
 
+async function opened(file: Uint8Array): Promise<Trainer> {
+  const trainer = await Trainer.open(file, "saved.elb");
+  trainer.buildOpened();
+  return trainer;
+}
+
 async function open(file: Uint8Array, data: readonly Sample[] = samples): Promise<Trainer> {
   const trainer = await Trainer.open(file, "saved.elb");
   addSamples(trainer, LABELS, data, []);
@@ -101,6 +108,78 @@ test("a new run may start from the weights of a file, and one seed gives one fil
   const bytes = await again();
   expect(bytes).toEqual(await again());
   expect(bytes).not.toEqual(weights);
+});
+
+describe("a new run on an opened file", () => {
+  test.each<[string, Partial<RecipeOptions>]>([
+    ["words alone", {}],
+    ["words and n-grams", { addNgrams: true, wordDropout: 0.2 }],
+    ["words and n-grams, averaged", { addNgrams: true, averageDecay: 0.9 }],
+    ["momentum and an average", { ...SGD, averageDecay: 0.9 }],
+  ])("of %s starts from what the file answers with, and adds nothing twice", async (_, changes) => {
+    const first = await begin(changes);
+    run(first, 3);
+    const parted = first.tensor(0);
+    for (const [form, addNgrams] of [["training", true], ["training", false], ["f32", true]] as const) {
+      const trainer = await open(first.write(form));
+      trainer.start({ ...PLAIN, addNgrams });
+      expect(trainer.write("f32")).toEqual(first.write("f32"));
+      // Only a training form has kept the words apart from their n-grams.
+      if (changes.addNgrams && !changes.averageDecay) expect(trainer.tensor(0)).toEqual(form === "training" ? parted : (await opened(first.write("f32"))).tensor(0));
+      run(trainer, 1);
+      const next = await open(trainer.write("training"));
+      next.start(PLAIN);
+      expect(next.write("f32")).toEqual(trainer.write("f32"));
+    }
+  });
+
+  test("may add labels, whose outputs begin at 0 beside the others", async () => {
+    const first = await begin({ addNgrams: true });
+    run(first, 2);
+    const old = await opened(first.write("f32"));
+    const trainer = await Trainer.open(first.write("training"), "saved.elb");
+    for (const label of ["é", "new"]) trainer.addLabel(label);
+    const data = samples.map((sample, i) => (i % 2 ? sample : { ...sample, label: i % 4 ? "é" : "new" }));
+    addSamples(trainer, [...LABELS, "é", "new"], data, []);
+    trainer.start({ ...PLAIN, learningRate: 0.05 });
+    const grown = await opened(trainer.write("f32"));
+    const last = old.tensorCount() - 1;
+    for (let i = 0; i < last - 1; i++) expect(grown.tensor(i)).toEqual(old.tensor(i));
+    for (const i of [last - 1, last]) {
+      const rows = old.tensor(i).length / LABELS.length;
+      const expected = Array.from({ length: rows }, (_, r) => [...old.tensor(i).subarray(r * LABELS.length, (r + 1) * LABELS.length), 0, 0]).flat();
+      expect([...grown.tensor(i)]).toEqual(expected);
+    }
+    run(trainer);
+    const { labels, classify } = await Classifier.fromBytes(trainer.write("int8"), "grown").then((model) => ({ labels: model.labels, classify: (text: string) => model.classify(text).label }));
+    expect(labels).toEqual([...LABELS, "é", "new"]);
+    expect(data.filter(({ label, text }) => classify(text) === label).length).toBeGreaterThan(0.8 * data.length);
+  });
+
+  test("does not add a label twice, nor a third one to a single output", async () => {
+    const first = await begin();
+    const trainer = await opened(first.write("training"));
+    expect(() => trainer.addLabel(LABELS[0]!)).toThrow(expect.objectContaining({ code: "bad_state" }));
+    const described = await Trainer.open(first.write("training"), "saved.elb");
+    expect(() => described.addLabel(LABELS[0]!)).toThrow(expect.objectContaining({ code: "bad_labels" }));
+    const two = samples.filter(({ label }) => label !== LABELS[0]);
+    const sigmoid = await begin({ binaryOutput: true, loss: "binary_crossentropy" }, two);
+    const single = await Trainer.open(sigmoid.write("training"), "saved.elb");
+    expect(() => single.addLabel("third")).toThrow(expect.objectContaining({ code: "bad_layers" }));
+  });
+
+  test("refuses a state that cannot be its weights", async () => {
+    const first = await begin({ addNgrams: true });
+    const file = first.write("training");
+    const { offset, length } = partAt(file, "training");
+    const infinite = file.slice();
+    write(infinite, offset + SETTINGS_BYTES + STATE_BYTES + 20, "f32", Infinity);
+    const short = withParts(file, { training: file.slice(offset, offset + length - 16) });
+    for (const bytes of [repair(infinite), short, withParts(file, { training: file.slice(offset, offset + SETTINGS_BYTES) })]) {
+      const trainer = await open(bytes);
+      expect(() => trainer.start(PLAIN)).toThrow(expect.objectContaining({ code: "bad_training" }));
+    }
+  });
 });
 
 test("every epoch may end a session", async () => {
