@@ -8,11 +8,16 @@ import { activate } from "./activation";
 import { projectF32, projectS8, quantizeState } from "./lstm";
 import { Layer, Model, isFinite32 } from "./model";
 import { DirectionPlan, LayerPlan, Plan, clearState, inputProjection, loadPrefix, planLayer, step } from "./prepare";
-import { Sequence, leadingPads, sequenceRead, stepCount, tokenRowCount, tokenRows } from "./sequence";
+import { Sequence, firstToken, leadingPads, sequenceRead, stepCount, tokenRowCount, tokenRows } from "./sequence";
 
 /** Scores of the text, f32[labelCount], to `scores` (padded to 4). Returns a status. */
 export function classifyText(model: Model, plan: Plan, sequence: Sequence, text: usize, length: u32, scores: usize): i32 {
   sequenceRead(sequence, model, text, length);
+  return scoreSteps(model, plan, sequence, scores);
+}
+
+/** The same for the steps that `sequence` holds. */
+export function scoreSteps(model: Model, plan: Plan, sequence: Sequence, scores: usize): i32 {
   const output = runNetwork(model, plan, sequence);
   if (!output) return ERR_NOT_FINITE;
   const last = planLayer(plan, plan.layerCount - 1).layer;
@@ -72,26 +77,26 @@ function runDirection(
 ): void {
   const stride = <usize>plan.sequenceWidth << 2;
   const bytes = <usize>at.layer.units << 2;
-  const pads = leadingPads(sequence, model);
+  const first = firstToken(sequence, model);
   let done: u32 = 0;
   if (plan.prefix && !input) {
-    loadPrefix(plan, at, pads);
-    done = pads;
+    done = leadingPads(sequence, model);
+    loadPrefix(plan, at, done);
   } else clearState(plan, at);
   for (; done < steps; done++) {
     const t = reversed ? steps - 1 - done : done;
-    step(plan, at, direction, input ? projectStep(plan, at, direction, input + <usize>t * stride) : projectToken(plan, sequence, at, direction, t - pads));
+    step(plan, at, direction, input ? projectStep(plan, at, direction, input + <usize>t * stride) : projectToken(plan, sequence, at, direction, first + t));
     if (output) memory.copy(output + <usize>t * stride, plan.hidden, bytes);
   }
 }
 
 /**
- * x W + b of a token: x is the mean of its rows, plus its context row. A token outside
- * 0 ... tokens - 1 is padding. The projection is affine, so it is composed of the rows' own.
+ * x W + b of a token: x is the mean of its rows, plus its context row. A token that is not
+ * shown is padding. The projection is affine, so it is composed of the rows' own.
  */
 function projectToken(plan: Plan, sequence: Sequence, at: LayerPlan, direction: DirectionPlan, token: u32): usize {
-  // A leading pad's index wraps to a huge u32, so one comparison serves both ends.
-  if (token >= sequence.tokens) return inputProjection(plan, at, direction, 0, plan.projection);
+  // Before the first one the difference wraps to a huge u32, so one comparison serves both ends.
+  if (token - sequence.shownFrom >= sequence.shownTo - sequence.shownFrom) return inputProjection(plan, at, direction, 0, plan.projection);
   const rows = tokenRows(sequence, token);
   const count = tokenRowCount(sequence, token);
   if (count == 1) return inputProjection(plan, at, direction, load<u32>(rows), plan.projection);

@@ -4,7 +4,7 @@
 //   arena: | model file | Model, Plan, Sequence | plan's blocks | text | scores |
 import { ERR_NO_MODEL, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORMAT_MAGIC, OK, TEXT_CAPACITY } from "./abi";
 import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "./arena";
-import { classifyText } from "./classify";
+import { classifyText, scoreSteps } from "./classify";
 import { Header, Model, labelAddress, labelLength, readModel } from "./model";
 import { Plan, prepare } from "./prepare";
 import { Sequence, sequencePrepare } from "./sequence";
@@ -139,6 +139,16 @@ export function loadedModel(): Model {
 
 export function loadedPlan(): Plan {
   return plan;
+}
+
+/** The steps of the last text. */
+export function loadedSequence(): Sequence {
+  return sequence;
+}
+
+/** Scores the steps of another Sequence, f32[labelCount] padded to 4; the last text's own stay. Returns a status. */
+export function scoreWith(steps: Sequence, target: usize): i32 {
+  return scoreSteps(model, plan, steps, target);
 }
 
 export function hasModel(): bool {

@@ -21,8 +21,11 @@ export class Sequence {
   unknown: u32;        // of all its tokens, how many the vocabulary lacks
   total: u32;          // all its tokens, also those cut off or dropped
   first: u32;          // slot of the oldest kept token: the slots are a ring
+  shownFrom: u32;      // kept tokens that the network sees: all of them, unless explain.ts hides some
+  shownTo: u32;
   rowCounts: usize;    // u32[T], by slot
   rows: usize;         // u32[T][rowCapacity], by slot
+  spans: usize;        // u32[T][2], by slot: bytes of the text where the token begins and ends
   tokenizer: usize;    // Tokenizer
   vocabulary: usize;   // Vocabulary
 }
@@ -30,13 +33,9 @@ export class Sequence {
 /** Allocates a Sequence for `model`. Returns a status. */
 export function sequencePrepare(self: Sequence, model: Model): i32 {
   const header = model.header;
-  self.capacity = header.sequenceLength;
-  self.rowCapacity = header.bucketCount ? MAX_NGRAMS_PER_WORD + 1 : 1;
   self.tokenizer = allocate(offsetof<Tokenizer>());
   self.vocabulary = allocate(offsetof<Vocabulary>());
-  self.rowCounts = allocate(<usize>self.capacity << 2);
-  self.rows = allocate(<usize>self.capacity * self.rowCapacity << 2);
-  if (!self.tokenizer || !self.vocabulary || !self.rowCounts || !self.rows) return ERR_OUT_OF_MEMORY;
+  if (!self.tokenizer || !self.vocabulary || !sequenceReserve(self, model)) return ERR_OUT_OF_MEMORY;
 
   let longest: u32 = MIN_TOKEN_CAPACITY;
   for (let i: u32 = 0; i < header.wordCount; i++) {
@@ -48,6 +47,26 @@ export function sequencePrepare(self: Sequence, model: Model): i32 {
     header.cleaning);
   if (status != OK) return status;
   return vocabularyBuild(changetype<Vocabulary>(self.vocabulary), model.wordOffsets, model.words, header.wordCount);
+}
+
+/** Room for the steps alone: it can take a copy of others', but read no text. False when memory is refused. */
+export function sequenceReserve(self: Sequence, model: Model): bool {
+  self.capacity = model.header.sequenceLength;
+  self.rowCapacity = model.header.bucketCount ? MAX_NGRAMS_PER_WORD + 1 : 1;
+  self.rowCounts = allocate(<usize>self.capacity << 2);
+  self.rows = allocate(<usize>self.capacity * self.rowCapacity << 2);
+  self.spans = allocate(<usize>self.capacity << 3);
+  return self.rowCounts && self.rows && self.spans;
+}
+
+/** Takes over the steps of another Sequence of the same model. */
+export function sequenceCopy(self: Sequence, from: Sequence): void {
+  self.tokens = from.tokens;
+  self.first = from.first;
+  sequenceShow(self, 0, from.tokens);
+  memory.copy(self.rowCounts, from.rowCounts, <usize>from.capacity << 2);
+  memory.copy(self.rows, from.rows, <usize>from.capacity * from.rowCapacity << 2);
+  memory.copy(self.spans, from.spans, <usize>from.capacity << 3);
 }
 
 /** A word that is not in the vocabulary is hashed by its first bytes, so the buffer holds at least these. */
@@ -93,11 +112,21 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
       letterBefore = isLetter ? letterHash(tokenizer.tokenPtr, bytes) : 0;
     }
     store<u32>(self.rowCounts + (<usize>slot << 2), count);
+    const span = self.spans + (<usize>slot << 3);
+    store<u32>(span, <u32>(tokenizer.tokenStart - text));
+    store<u32>(span, <u32>(tokenizer.tokenEnd - text), 4);
     kept++;
     if (++slot == self.capacity) slot = 0;
   }
   self.tokens = min(kept, self.capacity);
   self.first = kept > self.capacity ? slot : 0;
+  sequenceShow(self, 0, self.tokens);
+}
+
+/** Lets the network see the kept tokens from ... to - 1 only: a masked model skips the others, any other one reads padding in their place. */
+export function sequenceShow(self: Sequence, from: u32, to: u32): void {
+  self.shownFrom = from;
+  self.shownTo = to;
 }
 
 /** Number of rows of token `index` (0 = oldest kept). */
@@ -121,13 +150,35 @@ function tokenSlot(self: Sequence, index: u32): u32 {
   return slot >= self.capacity ? slot - self.capacity : slot;
 }
 
+/** Byte of the text at which token `index` begins. */
+export function tokenStart(self: Sequence, index: u32): u32 {
+  return load<u32>(self.spans + (<usize>tokenSlot(self, index) << 3));
+}
+
+/** Byte of the text behind token `index`. */
+export function tokenEnd(self: Sequence, index: u32): u32 {
+  return load<u32>(self.spans + (<usize>tokenSlot(self, index) << 3), 4);
+}
+
+/** Takes off token `index` what it has of the token before it. */
+export function dropContext(self: Sequence, index: u32): void {
+  const count = tokenRowCount(self, index);
+  const last = load<u32>(tokenRows(self, index) + (<usize>(count - 1) << 2));
+  if (last & CONTEXT_ROW) store<u32>(self.rowCounts + (<usize>tokenSlot(self, index) << 2), count - 1);
+}
+
 /** Padded steps before the tokens; 0 when padding is skipped or stands behind them. */
 export function leadingPads(self: Sequence, model: Model): u32 {
   if (layerAt(model.layers, 0).flags & LAYER_MASK_ZERO || model.header.tokenizerFlags & TOKENIZER_PAD_POST) return 0;
   return self.capacity - self.tokens;
 }
 
-/** Steps that the network runs: the tokens, and the padding unless it is masked. */
+/** Steps that the network runs: the tokens shown, and the padding unless it is masked. */
 export function stepCount(self: Sequence, model: Model): u32 {
-  return layerAt(model.layers, 0).flags & LAYER_MASK_ZERO ? self.tokens : self.capacity;
+  return layerAt(model.layers, 0).flags & LAYER_MASK_ZERO ? self.shownTo - self.shownFrom : self.capacity;
+}
+
+/** Token of step 0; of a leading pad it is negative, wrapped. The tokens of further steps follow it one by one. */
+export function firstToken(self: Sequence, model: Model): u32 {
+  return layerAt(model.layers, 0).flags & LAYER_MASK_ZERO ? self.shownFrom : 0 - leadingPads(self, model);
 }

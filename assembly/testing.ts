@@ -9,7 +9,7 @@ import { loadedModel as engineModel, loadedPlan, textPtr } from "./engine";
 import { toQ14 } from "./lstm";
 import { Header, Layer } from "./model";
 import { planLayer } from "./prepare";
-import { Sequence, leadingPads, sequencePrepare, sequenceRead, stepCount, tokenRowCount, tokenRows } from "./sequence";
+import { Sequence, leadingPads, sequencePrepare, sequenceRead, stepCount, tokenEnd, tokenRowCount, tokenRows, tokenStart } from "./sequence";
 import { Augmentation, createAugmentation } from "./train/augment";
 import { draft, samples } from "./train/builder";
 import { fillBatch } from "./train/dataset";
@@ -20,6 +20,9 @@ export * from "./arena";
 export {
   bestLabel, classify, labelBytes, labelCount, labelPtr, loadEmbedded, loadModel, reserveModel, scoresPtr, textPtr, tokenCount, unknownCount,
 } from "./engine";
+export {
+  baseScore, explainLast, explainNext, explainedLabel, explainedScore, passesLeft, pieceCount, pieceEnd, pieceShare, pieceStart, prepareExplaining, preparePieces,
+} from "./explain";
 export * from "./lowercase";
 export { packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
 export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./model";
@@ -34,6 +37,7 @@ export {
 } from "./train/builder";
 export { fitBegin, fitFinish, fitText } from "./train/fit";
 export { denseBias, dropoutMaskRow, forward, outputRows, realSteps, sequenceRow } from "./train/forward";
+export { integrateGradients, prepareGradients } from "./train/gradients";
 export * from "./train/initialize";
 export * from "./train/loss";
 export * from "./train/matmul";
@@ -106,6 +110,14 @@ export function readRowCount(token: u32): u32 {
 
 export function readRow(token: u32, index: u32): u32 {
   return load<u32>(tokenRows(reading, token) + (<usize>index << 2));
+}
+
+export function readStart(token: u32): u32 {
+  return tokenStart(reading, token);
+}
+
+export function readEnd(token: u32): u32 {
+  return tokenEnd(reading, token);
 }
 
 export function readPads(): u32 {

@@ -43,6 +43,8 @@ export class Tokenizer {
   cleaning: u32;        // CLEAN_*; 0 = the text is read as it is
   cleaner: usize;       // Cleaner, when `cleaning` is not 0
   inserted: u32;        // bytes of a separator in place of a filtered code point that are through; m = none waits
+  tokenStart: usize;    // where in the text the token stands; with a separator of several bytes roughly
+  tokenEnd: usize;
 }
 
 const MAX_CODE_POINT_BYTES: usize = 4;
@@ -199,14 +201,19 @@ export function tokenizerStart(self: Tokenizer, textPtr: usize, textLength: u32)
 export function tokenizerNext(self: Tokenizer): bool {
   self.tokenLength = 0;
   if (self.flags & TOKENIZER_CHAR_LEVEL) {
+    const before = self.cursor;
     const codePoint = nextCodePoint(self);
     if (codePoint > LAST_CODE_POINT) return endToken(self, codePoint);
     self.tokenLength = utf8Encode(codePoint, self.tokenPtr);
+    self.tokenStart = placeOf(self, before);
+    self.tokenEnd = self.cursor;
     return true;
   }
   let isScriptLetter = false;
   while (true) {
     if (self.inserted < self.splitLength) {
+      if (self.tokenLength == 0) self.tokenStart = self.cursor;
+      self.tokenEnd = self.cursor;
       if (pushInserted(self) && self.tokenLength > 0) return true;
       continue;
     }
@@ -220,7 +227,11 @@ export function tokenizerNext(self: Tokenizer): bool {
     if (isSeparator(self, codePoint)) {
       // What the token ends with may make a separator together with the inserted one.
       if (self.matched > 0) self.inserted = 0;
-      else if (self.tokenLength > 0) return true;
+      else if (self.tokenLength > 0) {
+        // What cleaning has dropped between belongs to the token.
+        self.tokenEnd = placeOf(self, before);
+        return true;
+      }
       continue;
     }
     if (self.flags & TOKENIZER_SPLIT_SCRIPTS) {
@@ -236,7 +247,12 @@ export function tokenizerNext(self: Tokenizer): bool {
         return true;
       }
     }
-    if (push(self, codePoint) && self.tokenLength > 0) return true;
+    if (self.tokenLength == 0) self.tokenStart = placeOf(self, before);
+    self.tokenEnd = self.cursor;
+    if (!push(self, codePoint)) continue;
+    // The separator, as it is written when nothing was cleaned off it, is no part of the token.
+    self.tokenEnd = max(self.tokenStart, self.tokenEnd - self.splitLength);
+    if (self.tokenLength > 0) return true;
   }
 }
 
@@ -244,6 +260,13 @@ export function tokenizerNext(self: Tokenizer): bool {
 export function tokenIsLetter(self: Tokenizer): bool {
   if (!(self.flags & TOKENIZER_SPLIT_SCRIPTS) || load<u8>(self.tokenPtr) < 0x80) return false;
   return scriptClass(utf8CodePoint(utf8Decode(self.tokenPtr, self.tokenPtr + min(self.tokenLength, self.tokenCapacity)))) == LETTER;
+}
+
+/** Where the code point begins that was read from `before` on, which with cleaning may lie earlier. */
+// @ts-ignore: decorator
+@inline
+function placeOf(self: Tokenizer, before: usize): usize {
+  return self.cleaning ? changetype<Cleaner>(self.cleaner).at : before;
 }
 
 /** The text's next code point, lower-cased if so wanted, or END. */
@@ -278,7 +301,10 @@ function nextCleaned(self: Tokenizer): u32 {
 
 /** The text is at its end, or at an address, which is a token whatever the filters and the separator are. */
 function endToken(self: Tokenizer, item: u32): bool {
-  if (item == END) return self.tokenLength > 0;
+  if (item == END) {
+    if (self.tokenLength > 0) self.tokenEnd = placeOf(self, self.end);
+    return self.tokenLength > 0;
+  }
   if (self.tokenLength > 0) {
     const cleaner = changetype<Cleaner>(self.cleaner);
     cleanAgain(cleaner);
@@ -286,6 +312,8 @@ function endToken(self: Tokenizer, item: u32): bool {
     self.matched = 0;
     return true;
   }
+  self.tokenStart = placeOf(self, self.cursor);
+  self.tokenEnd = self.cursor;
   const name = item == CLEANED_URL ? memory.data<u8>([0x3c, 0x75, 0x72, 0x6c, 0x3e]) : memory.data<u8>([0x3c, 0x65, 0x6d, 0x61, 0x69, 0x6c, 0x3e]);
   self.tokenLength = item == CLEANED_URL ? 5 : 7;
   memory.copy(self.tokenPtr, name, min(self.tokenLength, self.tokenCapacity));
@@ -326,6 +354,7 @@ function pushAscii(self: Tokenizer): bool {
   let cursor = self.cursor;
   let length = self.tokenLength;
   let action: u32 = 0;
+  if (length == 0) self.tokenStart = cursor;
   while (cursor < end) {
     action = <u32>load<u8>(actions + <usize>load<u8>(cursor));
     if (action >= SEPARATOR) break;
@@ -336,6 +365,7 @@ function pushAscii(self: Tokenizer): bool {
   const isAtSeparator = cursor < end && action == SEPARATOR;
   self.cursor = isAtSeparator ? cursor + 1 : cursor;
   self.tokenLength = length;
+  self.tokenEnd = cursor;
   return isAtSeparator;
 }
 

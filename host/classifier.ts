@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { Engine, type ModelInfo } from "./engine.ts";
 import { UserError } from "./errors.ts";
+import type { Explanation } from "./explanation.ts";
 import { isWasm } from "./pack.ts";
 import { TEXT_CAPACITY } from "../assembly/abi.ts";
 
@@ -58,6 +59,27 @@ export class Classifier {
     // As assembly/wasi.ts does: of a longer line the beginning counts.
     this.#engine.classify(text.length > TEXT_CAPACITY ? text.subarray(0, TEXT_CAPACITY) : text);
     return this.#engine.line(format.json, format.top);
+  }
+
+  /** Which tokens made the score of a label, without one of the best label. Costs 2 classifications a token. */
+  explain(text: string | Uint8Array, label?: string): Explanation {
+    const steps = this.explaining(text, label);
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return step.value;
+    }
+  }
+
+  /** The same in steps of one classification each; between them other texts may be classified, but none explained. */
+  explaining(text: string | Uint8Array, label?: string): Generator<undefined, Explanation> {
+    return this.#engine.explain(typeof text === "string" ? Buffer.from(text) : text, this.labels, label === undefined ? this.labels.length : this.indexOf(label));
+  }
+
+  /** The number of a label; throws a UserError when the model lacks it. */
+  indexOf(label: string): number {
+    const index = this.labels.indexOf(label);
+    if (index < 0) throw new UserError(`${this.name} has no label ${JSON.stringify(label)}; its labels are ${this.labels.join(", ")}`);
+    return index;
   }
 
   /** Bytes of linear memory; constant once a model is loaded. */

@@ -6,6 +6,7 @@ import { instantiate } from "@assemblyscript/loader";
 import { ABI_VERSION, TEXT_CAPACITY } from "../assembly/abi.ts";
 import type { __AdaptedExports as EngineExports } from "../build/engine.js";
 import { artefactPath } from "./artefact.ts";
+import { type Explanation, readExplanation } from "./explanation.ts";
 import { EngineError, check } from "./status.ts";
 
 const encoder = new TextEncoder();
@@ -101,6 +102,22 @@ export class Engine {
     if (bytes.length > TEXT_CAPACITY) throw new EngineError("text_too_long", `text: ${bytes.length} bytes, but at most ${TEXT_CAPACITY} are classified`);
     new Uint8Array(memory.buffer, textPtr(), TEXT_CAPACITY).set(bytes);
     check(classify(bytes.length), "text");
+  }
+
+  /**
+   * Shares of the text's tokens in the score of label number `label`, of the best one when there is no such
+   * label, by occlusion. Yields before each further forward pass: other texts may be classified then, but none explained.
+   */
+  *explain(text: Uint8Array, labels: readonly string[], label: number): Generator<undefined, Explanation> {
+    const { explainLast, passesLeft, explainNext } = this.#exports;
+    if (typeof explainLast !== "function") throw new EngineError("bad_abi", "this .wasm was packed by an edgelabel that could not explain yet; pack it again");
+    this.classify(text);
+    check(explainLast(label), "explanation");
+    while (passesLeft() > 0) {
+      yield;
+      check(explainNext(), "explanation");
+    }
+    return readExplanation(this.#exports, text, labels, "occlusion");
   }
 
   /** The last result as an output line, "\n" included: a copy. */

@@ -8,6 +8,7 @@ import { askCommand } from "./commands/ask.ts";
 import { dataCommand } from "./commands/data.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { evalCommand } from "./commands/eval.ts";
+import { explainCommand } from "./commands/explain.ts";
 import { importCommand } from "./commands/import.ts";
 import { infoCommand } from "./commands/info.ts";
 import { packCommand } from "./commands/pack.ts";
@@ -31,8 +32,8 @@ function createProgram(): Command {
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", "\nedgelabel COMMAND --help shows a command's arguments and examples.");
   const commands = [
-    dataCommand(), trainCommand(), evalCommand(), predictCommand(), quantizeCommand(), pruneCommand(), packCommand(), importCommand(),
-    serveCommand(), askCommand(), infoCommand(), demoCommand(),
+    dataCommand(), trainCommand(), evalCommand(), predictCommand(), explainCommand(), quantizeCommand(), pruneCommand(), packCommand(),
+    importCommand(), serveCommand(), askCommand(), infoCommand(), demoCommand(),
   ];
   for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
   return program;

@@ -6,6 +6,7 @@ import { instantiate } from "@assemblyscript/loader";
 import * as abi from "../assembly/abi.ts";
 import type { __AdaptedExports as TrainerExports } from "../build/trainer.js";
 import { artefactPath } from "./artefact.ts";
+import { type Explanation, readExplanation } from "./explanation.ts";
 import { EngineError, check } from "./status.ts";
 
 const encoder = new TextEncoder();
@@ -320,6 +321,17 @@ export class Trainer {
 
   #file(): Uint8Array {
     return new Uint8Array(this.#exports.memory.buffer, this.#exports.filePtr(), this.#exports.fileBytes()).slice();
+  }
+
+  /** Makes an opened model ready for integrateGradients; nothing is trained or written afterwards. */
+  prepareGradients(): void {
+    this.#check(this.#exports.prepareGradients(), this.#source);
+  }
+
+  /** Shares of a text's tokens in the score of label number `label`, of the best one when there is no such label; the more `steps`, the smaller the error. */
+  integrateGradients(text: Uint8Array, labels: readonly string[], label: number, steps: number): Explanation {
+    this.#check(this.#exports.integrateGradients(label, this.#put(text, "text"), steps), "explanation");
+    return readExplanation(this.#exports, text, labels, "gradients");
   }
 
   #check(status: number, subject: string): void {

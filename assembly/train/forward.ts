@@ -15,7 +15,12 @@ import { randomMask } from "./random";
 
 /** Runs all layers; `isTraining` switches dropout on. */
 export function forward(isTraining: bool): void {
-  for (let i: u32 = 0; i < network.layerCount; i++) {
+  forwardFrom(0, isTraining);
+}
+
+/** Runs layer `first` and those behind it; the ones before it have their output already. */
+export function forwardFrom(first: u32, isTraining: bool): void {
+  for (let i = first; i < network.layerCount; i++) {
     const stage = stageAt(i);
     const kind = stage.layer.kind;
     if (kind == LAYER_EMBEDDING) {

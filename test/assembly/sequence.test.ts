@@ -1,6 +1,7 @@
 // Text -> steps: look-up, dropping or naming of unknown words, padding and truncation as
-// Keras' pad_sequences, counts, hashed rows and letter pairs. The twin is a few lines over
-// JavaScript strings.
+// Keras' pad_sequences, counts, hashed rows and letter pairs, where each token stands in the
+// text. The twin is a few lines over JavaScript strings.
+import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { CONTEXT_ROW, LAYER_MASK_ZERO, ACTIVATION_SOFTMAX, OK } from "../../assembly/abi.ts";
 import type { TokenizerOptions } from "../../host/trainer.ts";
@@ -13,6 +14,8 @@ const idOf = (word: string): number => words.indexOf(word) + 1;
 
 interface Read {
   rows: number[][];
+  /** Bytes of the text, [start, end). */
+  spans: [number, number][];
   total: number;
   unknown: number;
   pads: number;
@@ -30,7 +33,8 @@ async function reader(tokenizer: Partial<TokenizerOptions>, options: { unknownId
   return (text) => {
     const kept: number = wasm["readText"](putText(wasm, text));
     const rows = Array.from({ length: kept }, (_, t) => Array.from({ length: wasm["readRowCount"](t) }, (_, r) => wasm["readRow"](t, r) >>> 0));
-    return { rows, total: wasm["readTotal"](), unknown: wasm["readUnknown"](), pads: wasm["readPads"](), steps: wasm["readSteps"]() };
+    const spans = Array.from({ length: kept }, (_, t): [number, number] => [wasm["readStart"](t), wasm["readEnd"](t)]);
+    return { rows, spans, total: wasm["readTotal"](), unknown: wasm["readUnknown"](), pads: wasm["readPads"](), steps: wasm["readSteps"]() };
   };
 }
 
@@ -137,6 +141,83 @@ describe("hashed n-grams", () => {
     const pair = (text: string): number => (CONTEXT_ROW + first + (fnv1a(text) % BUCKETS)) >>> 0;
     expect(letters("中中light中").rows).toEqual([[7], [7, pair("中中")], [4], [7]]);
     expect(letters("中文").rows).toEqual([[7], [...rowsOf("<文>"), pair("中文")]]);
+  });
+});
+
+describe("where tokens stand in the text", () => {
+  const all = { sequenceLength: 64, ngramBuckets: 8, ngramMin: 1, ngramMax: 2 }; // no token is dropped
+  const encoder = new TextEncoder();
+  const slices = (text: string, { spans }: Read): string[] => spans.map(([start, end]) => new TextDecoder().decode(encoder.encode(text).subarray(start, end)));
+
+  /** Runs of code points that part nothing, by their bytes. */
+  function runs(text: string, isSeparator: (char: string) => boolean): [number, number][] {
+    const found: [number, number][] = [];
+    let at = 0;
+    let open = false;
+    for (const char of text) {
+      const next = at + encoder.encode(char).length;
+      if (isSeparator(char)) open = false;
+      else if (open) found.at(-1)![1] = next;
+      else {
+        found.push([at, next]);
+        open = true;
+      }
+      at = next;
+    }
+    return found;
+  }
+
+  test("any text, one separator: the runs between separators", async () => {
+    const read = await reader({ ...all, filters: "-é😀" });
+    const text = fc.string({ unit: fc.constantFrom("a", "b", "Z", " ", "-", "é", "É", "中", "Σ", "İ", "😀", "'"), maxLength: 40 });
+    fc.assert(fc.property(text, (each) => {
+      expect(read(each).spans).toEqual(runs(each, (char) => " -éÉ😀".includes(char)));
+    }), { numRuns: 2000 });
+  });
+
+  test("scripts without spaces: letters with their marks, and the runs between", async () => {
+    const read = await reader({ ...all, splitScripts: true, filters: "-" });
+    expect(slices("x 打开 Kitchen灯123。", read("x 打开 Kitchen灯123。"))).toEqual(["x", "打", "开", "Kitchen", "灯", "123"]);
+    expect(slices("ที่นี่ か\u3099İ", read("ที่นี่ か\u3099İ"))).toEqual(["ที่", "นี่", "か\u3099", "İ"]);
+  });
+
+  test("characters", async () => {
+    expect(slices("aİ 😀", (await reader({ ...all, charLevel: true, split: "" }))("aİ 😀"))).toEqual(["a", "İ", "", " ", "😀"]);
+  });
+
+  test("a separator of several bytes is no part of a token", async () => {
+    expect(slices("one--two-x--", (await reader({ ...all, split: "--" }))("one--two-x--"))).toEqual(["one", "two-x"]);
+  });
+
+  test.each<[string, TokenizerOptions["cleaning"], string[]]>([
+    ["soooo <b>Hi</b> there", ["markup", "repeats"], ["soooo", "Hi", "there"]],
+    ["caf&eacute;&amp;co caf&#233; x", ["markup"], ["caf&eacute;&amp;co", "caf&#233;", "x"]],
+    ["see http://a.example/b, or mail joe@mail.example now", ["urls"], ["see", "http://a.example/b", ",", "or", "mail", "joe@mail.example", "now"]],
+    ["0176123456 at 9:30", ["numbers"], ["0176123456", "at", "9:30"]],
+    ["Ｈｅｌｌｏ　ｗｏｒｌｄ ｶﾞｷﾞ", ["width"], ["Ｈｅｌｌｏ", "ｗｏｒｌｄ", "ｶﾞｷﾞ"]],
+    ["nai\u0308ve e\u0301\u0302 ok", ["accents"], ["nai\u0308ve", "e\u0301\u0302", "ok"]],
+    ["okkkk", ["repeats"], ["okkkk"]],
+  ])("as it is written, what cleaning drops of it included: %s", async (text, cleaning, expected) => {
+    const read = await reader({ ...all, ...(cleaning ? { cleaning } : {}) });
+    expect(slices(text, read(text))).toEqual(expected);
+  });
+
+  test("any bytes, cleaned or not: spans lie in the text, in order, and do not overlap", async () => {
+    for (const cleaning of [[], ["markup", "urls", "width", "accents", "numbers", "repeats"]] as const) {
+      for (const split of [" ", "ab"]) {
+        const read = await reader({ ...all, cleaning, split, splitScripts: true, filters: "-" });
+        const text = fc.string({ unit: fc.constantFrom("a", "b", "ab", "<", "b>", " ", "-", "&#97;", "www.a.b", "@", "中", "ｶ", "ﾞ", "111", "\ud800"), maxLength: 30 });
+        fc.assert(fc.property(text, (each) => {
+          let before = 0;
+          for (const [start, end] of read(each).spans) {
+            expect(start).toBeGreaterThanOrEqual(before);
+            expect(end).toBeGreaterThanOrEqual(start);
+            before = end;
+          }
+          expect(before).toBeLessThanOrEqual(encoder.encode(each).length);
+        }), { numRuns: 1500 });
+      }
+    }
   });
 });
 

@@ -20,8 +20,8 @@ describe("the program", () => {
   test("explains itself, and each command with an example", async () => {
     const top = await edgelabel(["--help"]);
     expect(top.code).toBe(0);
-    for (const name of ["train", "eval", "predict", "quantize", "pack", "import", "serve", "ask", "info"]) expect(top.stdout).toMatch(new RegExp(`^  ${name} `, "m"));
-    const helps = await Promise.all(["train", "eval", "predict", "quantize", "pack", "import", "info"].map((name) => edgelabel([name, "--help"])));
+    for (const name of ["train", "eval", "predict", "explain", "quantize", "pack", "import", "serve", "ask", "info"]) expect(top.stdout).toMatch(new RegExp(`^  ${name} `, "m"));
+    const helps = await Promise.all(["train", "eval", "predict", "explain", "quantize", "pack", "import", "info"].map((name) => edgelabel([name, "--help"])));
     for (const { code, stdout } of helps) {
       expect(code).toBe(0);
       expect(stdout).toMatch(/Examples?:\n  edgelabel /);

@@ -1,0 +1,72 @@
+// `edgelabel explain`: texts, or lines of stdin -> which of their tokens made the label's
+// score, as lines (in a terminal as a heat map too), one JSON object a text, or a page of HTML.
+import { Command, Option } from "commander";
+import { TEXT_CAPACITY } from "../../assembly/abi.ts";
+import { Classifier } from "../classifier.ts";
+import { UserError } from "../errors.ts";
+import type { Explanation, Method } from "../explanation.ts";
+import { type ExplainedText, renderHtml, renderText } from "../heat-map.ts";
+import { Trainer } from "../trainer.ts";
+import { wholeNumber } from "./options.ts";
+import { print, printJson, requireWritable, writeWhole } from "./output.ts";
+import { readElb } from "./pack.ts";
+import { linesOf } from "./predict.ts";
+
+interface ExplainOptions {
+  label?: string;
+  method: Method;
+  steps?: number;
+  html?: string;
+  json?: boolean;
+}
+
+/** Points at which gradients are taken, unless the user says otherwise. */
+const STEPS = 256;
+
+export function explainCommand(): Command {
+  return new Command("explain")
+    .description("show which words of a text made its label")
+    .argument("<model>", "model file (.wasm or .elb)")
+    .argument("[texts...]", "texts; without any, one a line from standard input")
+    .option("--label <name>", "explain the score of this label (default: of the best one)")
+    .addOption(new Option("--method <name>", "occlusion hides words; gradients, integrated ones, need f32 weights").choices(["occlusion", "gradients"]).default("occlusion"))
+    .option("--steps <n>", `points at which gradients are taken (default: ${STEPS})`, wholeNumber(1, 100_000))
+    .option("--html <file>", "write a heat map as a page")
+    .option("--json", 'print {"label","score","base","method","sum","error","tokens"} a text')
+    .addHelpText("after", `
+A token's share above 0 speaks for the label, below 0 against it; the shares add up to
+score - base, and the error says how closely. Base is the score with all tokens hidden, or
+for gradients with all their vectors 0. Long texts are explained by runs of tokens.
+
+Examples:
+  edgelabel explain spam.wasm 'you won a prize'
+  edgelabel explain spam.elb --method gradients --html prize.html 'you won a prize'`)
+    .action(async (path: string, texts: string[], options: ExplainOptions, command: Command) => {
+      if (options.steps !== undefined && options.method !== "gradients") command.error("error: --steps belongs to --method gradients");
+      if (options.html !== undefined) await requireWritable(options.html);
+      const classifier = await Classifier.open(path);
+      const explain = options.method === "gradients" ? await byGradients(path, classifier, options) : (text: Uint8Array) => classifier.explain(text, options.label);
+      const explained: ExplainedText[] = [];
+      const inColour = process.stdout.isTTY && process.stdout.hasColors(256);
+      const answer = async (line: Uint8Array): Promise<void> => {
+        const text = line.subarray(0, TEXT_CAPACITY);
+        const explanation = explain(text);
+        if (options.html !== undefined) explained.push({ text, explanation });
+        if (options.json) await printJson(explanation);
+        else await print(renderText({ text, explanation }, inColour));
+      };
+      for (const text of texts) await answer(Buffer.from(text));
+      if (texts.length === 0) for await (const lines of linesOf(process.stdin)) for (const line of lines) await answer(line);
+      if (options.html !== undefined) await writeWhole(options.html, Buffer.from(renderHtml(classifier.name, explained)));
+    });
+}
+
+async function byGradients(path: string, classifier: Classifier, { label, steps = STEPS }: ExplainOptions): Promise<(text: Uint8Array) => Explanation> {
+  if (classifier.info.form !== "f32") {
+    throw new UserError(`${path}: gradients need f32 weights, and these are ${classifier.info.form}; take the .elb that it was made from, or --method occlusion`);
+  }
+  const index = label === undefined ? classifier.labels.length : classifier.indexOf(label);
+  const trainer = await Trainer.open(await readElb(path), path);
+  trainer.prepareGradients();
+  return (text) => trainer.integrateGradients(text, classifier.labels, index, steps);
+}

@@ -1,0 +1,60 @@
+// Which tokens of a text made its score: what engine.wasm and trainer.wasm found -> tokens with
+// their bytes and shares, as `explain --json` prints them and the service answers.
+
+/** What both modules export alike; see assembly/explain.ts. */
+export interface ExplanationExports {
+  pieceCount(): number;
+  pieceStart(index: number): number;
+  pieceEnd(index: number): number;
+  pieceShare(index: number): number;
+  explainedLabel(): number;
+  explainedScore(): number;
+  baseScore(): number;
+}
+
+export type Method = "occlusion" | "gradients";
+
+/** A token of the text; in a text of more than MAX_PIECES tokens a run of them. */
+export interface TokenShare {
+  /** As it is written. */
+  token: string;
+  /** Bytes of the text in UTF-8: from `start` up to, not including, `end`. */
+  start: number;
+  end: number;
+  /** Above 0 it speaks for the label, below 0 against it. */
+  share: number;
+}
+
+export interface Explanation {
+  /** The label whose score is explained. */
+  label: string;
+  score: number;
+  /** Its score when the tokens are hidden; of gradients, when their vectors are 0. */
+  base: number;
+  method: Method;
+  /** Of the shares. */
+  sum: number;
+  /** sum - (score - base): of occlusion only rounding, of gradients what too few steps leave. */
+  error: number;
+  tokens: TokenShare[];
+}
+
+const DECIMALS = 9;
+const decoder = new TextDecoder();
+
+export function readExplanation(found: ExplanationExports, text: Uint8Array, labels: readonly string[], method: Method): Explanation {
+  const tokens = Array.from({ length: found.pieceCount() }, (_, i): TokenShare => {
+    const start = found.pieceStart(i);
+    const end = found.pieceEnd(i);
+    return { token: decoder.decode(text.subarray(start, end)), start, end, share: rounded(found.pieceShare(i)) };
+  });
+  const score = rounded(found.explainedScore());
+  const base = rounded(found.baseScore());
+  const sum = rounded(tokens.reduce((total, { share }) => total + share, 0));
+  return { label: labels[found.explainedLabel()]!, score, base, method, sum, error: rounded(sum - (score - base)), tokens };
+}
+
+/** Shorter JSON; -0 becomes 0. */
+function rounded(value: number): number {
+  return Number(value.toFixed(DECIMALS)) + 0;
+}
