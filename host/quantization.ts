@@ -2,7 +2,8 @@
 // too little with f32 on the given texts; then int8 weights with f32 arithmetic.
 import { type Agreement, compare } from "./agreement.ts";
 import { Classifier } from "./classifier.ts";
-import type { ModelForm, Trainer } from "./trainer.ts";
+import type { ModelInfo } from "./engine.ts";
+import type { Distortion, ModelForm, Trainer } from "./trainer.ts";
 
 /** Least share of equal labels for int8 arithmetic, unless the user says otherwise. */
 export const MIN_AGREEMENT = 0.99;
@@ -45,4 +46,23 @@ export async function quantize(trainer: Trainer, source: string, { texts, minAgr
     onWeak?.(form, agreement);
   }
   return result!;
+}
+
+/** What int8 costs each tensor of the built model that `info` describes. */
+export function distortions(trainer: Trainer, { layers }: ModelInfo): (Distortion & { name: string })[] {
+  return tensorNames(layers).map((name, i) => ({ name, ...trainer.measure(i) }));
+}
+
+/** Keras' names in Keras' order; of several layers of a kind the later ones are numbered. */
+function tensorNames(layers: ModelInfo["layers"]): string[] {
+  const seen: Record<string, number> = {};
+  return layers.flatMap(({ kind, bidirectional }) => {
+    const count = (seen[kind] = (seen[kind] ?? 0) + 1);
+    const layer = count === 1 ? kind : `${kind}_${count - 1}`;
+    if (kind === "embedding") return [`${layer}/embeddings`];
+    if (kind === "dense") return [`${layer}/kernel`, `${layer}/bias`];
+    if (kind !== "lstm") return [];
+    const directions = bidirectional ? [`${layer}/forward`, `${layer}/backward`] : [layer];
+    return directions.flatMap((direction) => [`${direction}/kernel`, `${direction}/recurrent_kernel`, `${direction}/bias`]);
+  });
 }

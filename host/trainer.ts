@@ -110,6 +110,25 @@ export interface RunOptions {
   seed: number;
 }
 
+/** The fields of Distortion in assembly/train/distortion.ts, in their order. */
+const DISTORTION = ["rows", "columns", "bits", "smallestScale", "largestScale", "largestError", "decibels", "bytesBefore", "bytesAfter"] as const;
+
+/** What int8 costs a tensor. */
+export interface Distortion {
+  /** Keras' shape. */
+  shape: number[];
+  /** Of a weight: 8, or 32 where it stays f32. */
+  bits: number;
+  /** Smallest and largest of the rows' scales; null at 32 bits. */
+  scale: [smallest: number, largest: number] | null;
+  largest_error: number;
+  /** Signal-to-noise ratio, in dB; null when nothing is lost. */
+  snr_db: number | null;
+  /** In an f32 and in an int8 file. */
+  bytes_before: number;
+  bytes_after: number;
+}
+
 export interface EpochFigures {
   loss: number;
   accuracy: number;
@@ -238,6 +257,20 @@ export class Trainer {
   /** A copy of a tensor. */
   tensor(index: number): Float32Array {
     return new Float32Array(this.#exports.memory.buffer, this.#exports.tensorPtr(index), this.#exports.tensorLength(index)).slice();
+  }
+
+  /** What int8 costs tensor `index` of a built model. */
+  measure(index: number): Distortion {
+    const address = this.#exports.measureTensor(index);
+    if (address === 0) throw new EngineError("bad_tensor", `${this.#source}: tensor ${index} cannot be measured`);
+    const values = new Float64Array(this.#exports.memory.buffer, address, DISTORTION.length);
+    const figures = Object.fromEntries(DISTORTION.map((name, i) => [name, values[i]])) as Record<(typeof DISTORTION)[number], number>;
+    const { rows, columns, bits, smallestScale, largestScale, largestError, decibels, bytesBefore, bytesAfter } = figures;
+    const isQuantized = bits < 32;
+    return {
+      shape: isQuantized ? [rows, columns] : [columns], bits, scale: isQuantized ? [smallestScale, largestScale] : null,
+      largest_error: largestError, snr_db: Number.isFinite(decibels) ? decibels : null, bytes_before: bytesBefore, bytes_after: bytesAfter,
+    };
   }
 
   /** Encodes a text and keeps it for training. */

@@ -6,6 +6,7 @@ export {
   beginModel, inputPtr, setTokenizer, setCleaning, setFilters, setSplit, setName, setVersion, addWord, setUnknownId, setTemperature, setRejection, addLabel,
   startTokens, nextToken, tokenPtr, tokenBytes, fitText, fitVocabulary, wordCount, addLayer, describeModel, addSample, buildNetwork, reserveFile, openFile, filePtr, fileBytes,
 } from "./builder";
+export { measureTensor } from "./distortion";
 export { prepareGradients, integrateGradients } from "./gradients";
 export { pieceCount, pieceStart, pieceEnd, pieceShare, explainedLabel, explainedScore, baseScore } from "../explain";
 export { networkTensorCount as tensorCount, networkTensorPtr as tensorPtr, networkTensorLength as tensorLength } from "./network";

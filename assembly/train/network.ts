@@ -322,6 +322,10 @@ function tensorAddress(net: Network, index: u32): usize {
   return changetype<Tensor>(net.tensors + <usize>index * offsetof<Tensor>()).address;
 }
 
+export function tensorAt(index: u32): Tensor {
+  return changetype<Tensor>(network.tensors + <usize>index * offsetof<Tensor>());
+}
+
 function buildDirection(net: Network, layer: Layer, tensor: u32, rowCapacity: u64): Direction {
   const address = allocate(offsetof<Direction>());
   if (address == 0) {
@@ -361,7 +365,7 @@ export function networkTensorPtr(index: u32): usize {
 
 /** Floats of tensor `index`. */
 export function networkTensorLength(index: u32): u32 {
-  return changetype<Tensor>(network.tensors + <usize>index * offsetof<Tensor>()).length;
+  return tensorAt(index).length;
 }
 
 /** Address of the last step's gradient of tensor `index`. */

@@ -19,16 +19,21 @@ export function quantizeMatrix(from: usize, rows: u32, columns: u32, isTranspose
   const scales = to + <usize>padded(<u64>rows * columns);
   for (let r: u32 = 0; r < rows; r++) {
     const row = from + <usize>r * rowStride;
-    let largest: f32 = 0;
-    for (let c: u32 = 0; c < columns; c++) largest = max<f32>(largest, abs<f32>(load<f32>(row + <usize>c * columnStride)));
-    // A scale must stay a normal number: weights below 127 times the smallest one vanish.
-    const scale: f32 = largest > 1e-30 ? largest / INT8_MAX : 1;
+    const scale = rowScale(row, columns, columnStride);
     for (let c: u32 = 0; c < columns; c++) {
       store<i8>(to + <usize>r * columns + c, quantizeWeight(load<f32>(row + <usize>c * columnStride), scale));
     }
     store<f32>(scales + (<usize>r << 2), scale);
   }
   return scales + <usize>padded(<u64>rows << 2);
+}
+
+/** The scale of f32[columns] that lie `stride` bytes apart. */
+export function rowScale(row: usize, columns: u32, stride: usize): f32 {
+  let largest: f32 = 0;
+  for (let c: u32 = 0; c < columns; c++) largest = max<f32>(largest, abs<f32>(load<f32>(row + <usize>c * stride)));
+  // A scale must stay a normal number: weights below 127 times the smallest one vanish.
+  return largest > 1e-30 ? largest / INT8_MAX : 1;
 }
 
 /** Nearest multiple of `scale`, ties to even, as its s8 factor. */

@@ -1,9 +1,11 @@
-// `edgelabel quantize`: an f32 model -> int8 rows, with a report of how far its answers
-// agree with the f32 ones on given data, and weight-only int8 where they do not.
+// `edgelabel quantize`: an f32 model -> int8 rows, with a report of what that costs each
+// tensor and how far the answers agree with the f32 ones on given data; weight-only int8
+// where they do not.
 import { Command } from "commander";
 import type { Agreement } from "../agreement.ts";
+import { Classifier } from "../classifier.ts";
 import { readDataset } from "../dataset.ts";
-import { MIN_AGREEMENT, quantize } from "../quantization.ts";
+import { distortions, MIN_AGREEMENT, quantize } from "../quantization.ts";
 import { type ModelForm, Trainer } from "../trainer.ts";
 import { addDatasetOptions, type DatasetFlags, share } from "./options.ts";
 import { kilobytes, note, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
@@ -17,9 +19,13 @@ interface QuantizeFlags extends DatasetFlags {
   json?: boolean;
 }
 
+const COLUMNS: readonly [heading: string, width: number][] = [
+  ["shape", 13], ["bits", 6], ["scales", 22], ["worst error", 13], ["S/N", 10], ["f32", 12], ["int8", 12],
+];
+
 export function quantizeCommand(): Command {
   const command = new Command("quantize")
-    .description("turn an f32 model into int8, and report how its answers agree")
+    .description("turn an f32 model into int8, and report what that costs")
     .argument("<model>", "f32 model (.elb, or a .wasm that holds f32 weights)")
     .requiredOption("-o, --output <file>", "model to write (.wasm or .elb)", parseOutput)
     .option("--data <files...>", "labelled texts to compare both models on")
@@ -29,7 +35,9 @@ export function quantizeCommand(): Command {
   return addDatasetOptions(command)
     .addHelpText("after", `
 The weights take a quarter of the room. Integer products run faster than f32 ones;
-weight-only int8 keeps f32 arithmetic, so it is as small but not faster.
+weight-only int8 keeps f32 arithmetic, so it is as small but not faster. Each row of a
+matrix (a word's vector, or the weights into one unit) has a scale of its own; biases stay
+f32. S/N is how much stronger the weights are than the errors of their rounding.
 
 Examples:
   edgelabel quantize spam.elb -o spam.wasm --data valid.tsv
@@ -37,7 +45,8 @@ Examples:
     .action(async (path: string, options: QuantizeFlags) => {
       if (options.minAgreement !== undefined && options.data === undefined) command.error("error: --min-agreement needs texts to compare on; give them with --data");
       const samples = options.data === undefined ? [] : await readDataset(options.data, options);
-      const trainer = await Trainer.open(await readElb(path), path);
+      const original = await readElb(path);
+      const trainer = await Trainer.open(original, path);
       trainer.buildOpened();
       const minAgreement = options.minAgreement ?? MIN_AGREEMENT;
       const { form, elb, agreement } = await quantize(trainer, path, {
@@ -47,9 +56,35 @@ Examples:
         onWeak: noteWeak(minAgreement),
       });
       const bytes = await writeModel(options.output, elb);
-      const report = { file: options.output, bytes, form, agreement };
-      await (options.json ? printJson(report) : print(`${options.output}: ${kilobytes(bytes)}, ${form}${agreement ? `\n${sentence(agreement)}` : ""}\n`));
+      const { info } = await Classifier.fromBytes(original, path);
+      const report: Report = { file: options.output, bytes, form, tensors: distortions(trainer, info), agreement };
+      await (options.json ? printJson(report) : print(render(report)));
     });
+}
+
+interface Report {
+  file: string;
+  bytes: number;
+  form: ModelForm;
+  tensors: ReturnType<typeof distortions>;
+  /** null when there were no texts to compare on. */
+  agreement: Agreement | null;
+}
+
+function render({ file, bytes, form, tensors, agreement }: Report): string {
+  const width = Math.max(...tensors.map(({ name }) => name.length));
+  const row = (name: string, ...cells: string[]): string => `${name.padEnd(width)}${cells.map((cell, i) => cell.padStart(COLUMNS[i]![1])).join("")}`;
+  const total = (of: "bytes_before" | "bytes_after"): string => kilobytes(tensors.reduce((sum, tensor) => sum + tensor[of], 0));
+  const lines = [
+    `${file}: ${kilobytes(bytes)}, ${form}`,
+    row("tensor", ...COLUMNS.map(([heading]) => heading)),
+    ...tensors.map(({ name, shape, bits, scale, largest_error, snr_db, bytes_before, bytes_after }) =>
+      row(name, shape.join(" x "), String(bits), scale ? scale.map((one) => one.toPrecision(2)).join(" … ") : "", bits < 32 ? largest_error.toPrecision(2) : "0",
+        snr_db === null ? "exact" : `${snr_db.toFixed(1)} dB`, kilobytes(bytes_before), kilobytes(bytes_after))),
+    row("weights", "", "", "", "", "", total("bytes_before"), total("bytes_after")),
+  ];
+  if (agreement) lines.push(sentence(agreement));
+  return `${lines.join("\n")}\n`;
 }
 
 export function noteWeak(minAgreement: number): (form: ModelForm, agreement: Agreement) => void {

@@ -125,7 +125,11 @@ describe("from texts to a deployable", () => {
     const report = await json("quantize", at("light.elb"), "-o", at("light8.wasm"), "--data", at("data.tsv"), "--min-agreement", "0.9");
     expect(report).toMatchObject({ form: "int8", agreement: { n: LAMPS.length } });
     expect(report.agreement.top1).toBeGreaterThanOrEqual(0.9);
+    expect(report.tensors[0]).toMatchObject({ name: "embedding/embeddings", bits: 8 });
+    expect(report.tensors.at(-1)).toMatchObject({ name: "dense/bias", shape: [2], bits: 32 });
     expect(readFileSync(at("light8.wasm")).equals(readFileSync(at("light.wasm")))).toBe(true);
+    const { stdout: table } = await edgelabel(["quantize", at("light.elb"), "-o", at("light8.elb")]);
+    expect(table).toMatch(/\nlstm\/backward\/recurrent_kernel +8 x 32 +8 +\S+ … \S+ +\S+ +[\d.]+ dB +1\.0 KB +0\.4 KB\n/);
     const blind = await json("quantize", at("light.elb"), "-o", at("light8.elb"));
     expect(blind.agreement).toBeNull();
     await json("pack", at("light8.elb"), "-o", at("packed.wasm"));
