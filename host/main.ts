@@ -11,11 +11,13 @@ import { evalCommand } from "./commands/eval.ts";
 import { explainCommand } from "./commands/explain.ts";
 import { importCommand } from "./commands/import.ts";
 import { infoCommand } from "./commands/info.ts";
+import { modelsCommand } from "./commands/models.ts";
 import { packCommand } from "./commands/pack.ts";
 import { predictCommand } from "./commands/predict.ts";
 import { pruneCommand } from "./commands/prune.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { keygenCommand, signCommand } from "./commands/sign.ts";
 import { trainCommand } from "./commands/train.ts";
 import { UserError } from "./errors.ts";
 import { packageVersion } from "./service/version.ts";
@@ -34,6 +36,7 @@ function createProgram(): Command {
   const commands = [
     dataCommand(), trainCommand(), evalCommand(), predictCommand(), explainCommand(), quantizeCommand(), pruneCommand(), packCommand(),
     importCommand(), serveCommand(), askCommand(), infoCommand(), demoCommand(),
+    modelsCommand(), signCommand(), keygenCommand(),
   ];
   for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
   return program;

@@ -5,10 +5,13 @@ import { text as readAll } from "node:stream/consumers";
 import { Command, InvalidArgumentError } from "commander";
 import { Classifier } from "../classifier.ts";
 import { UserError } from "../errors.ts";
+import { LiveModels } from "../registry/live.ts";
+import { Registry } from "../registry/registry.ts";
+import { registryVerbs } from "../registry/verbs.ts";
 import { startBroker } from "../service/broker.ts";
 import type { Broker } from "../service/broker.ts";
 import { readSettings } from "../service/config.ts";
-import type { ModelFile, ServeOptions, Settings } from "../service/config.ts";
+import type { ServeOptions, Settings } from "../service/config.ts";
 import { curlLine, startHttp } from "../service/http.ts";
 import type { HttpEndpoint } from "../service/http.ts";
 import { isLoopback } from "../service/listen.ts";
@@ -16,7 +19,7 @@ import { jsonLog, plainLog } from "../service/log.ts";
 import type { Log } from "../service/log.ts";
 import type { BrokerAccess } from "../service/mqtt.ts";
 import { Service } from "../service/service.ts";
-import { checkLevel, slug } from "../service/topics.ts";
+import { checkLevel, levelOf } from "../service/topics.ts";
 import { hashPassword } from "../service/users.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import { print } from "./output.ts";
@@ -41,6 +44,8 @@ export function serveCommand(): Command {
     .option("--group <name>", "share the requests of this name with all workers that give it (default: work alone)")
     .option("--root <topic>", "first levels of all topics (default: edgelabel)")
     .option("--config <file>", "JSON file with these and more settings")
+    .option("--registry <folder>", "also serve the active models of this registry, and follow its changes")
+    .option("--keys <file>", "keys that updates of the registry may be signed with")
     .option("--http <port>", "also serve HTTP there (0: any free port)", parsePort)
     .option("--port <port>", "port of the embedded broker (default: 1883; 0: any free one)", parsePort)
     .option("--host <address>", "where the embedded broker and HTTP listen (default: 127.0.0.1)")
@@ -59,7 +64,8 @@ export function serveCommand(): Command {
     });
 }
 
-async function openModels(files: readonly ModelFile[]): Promise<Map<string, Classifier>> {
+/** Files and what is active in the registry, by name. */
+async function openModels({ models: files, registry }: Settings, active: ReadonlyMap<string, Classifier> | undefined): Promise<Map<string, Classifier>> {
   const models = new Map<string, Classifier>();
   for (const { name: given, path } of files) {
     const classifier = await Classifier.open(path);
@@ -67,15 +73,16 @@ async function openModels(files: readonly ModelFile[]): Promise<Map<string, Clas
     if (models.has(name)) throw new UserError(`two models are called ${name}: give ${path} another name with NAME=${path}`);
     models.set(name, classifier);
   }
+  for (const [name, classifier] of active ?? []) {
+    if (models.has(name)) throw new UserError(`two models are called ${name}, one of them in the registry: give the file another name with NAME=FILE`);
+    models.set(name, classifier);
+  }
+  if (models.size === 0) throw new UserError(`the registry ${registry!.path} has no active model; put one there with: edgelabel models install ${registry!.path} UPDATE`);
   return models;
 }
 
-function levelOf(name: string): string {
-  try {
-    return checkLevel("model name", name);
-  } catch {
-    return slug(name);
-  }
+function openRegistry({ registry }: Settings): Registry | undefined {
+  return registry && new Registry(registry.path, { keys: registry.keys });
 }
 
 function createService(settings: Settings, models: Map<string, Classifier>, access: BrokerAccess, log: Log): Service {
@@ -86,7 +93,7 @@ function createService(settings: Settings, models: Map<string, Classifier>, acce
 /** All that can be wrong before a connection is made. */
 async function check(settings: Settings, log: Log): Promise<void> {
   const { access, topics, routes, httpPort } = settings;
-  const models = await openModels(settings.models);
+  const models = await openModels(settings, await openRegistry(settings)?.check());
   createService(settings, models, { ...access, url: access.url ?? "mqtt://127.0.0.1" }, log);
   const parts = [
     `models ${[...models.keys()].join(", ")}`,
@@ -101,7 +108,9 @@ async function check(settings: Settings, log: Log): Promise<void> {
 
 async function serve(settings: Settings, log: Log): Promise<void> {
   const { access, clientId, limits, host, serverTls: tls, users } = settings;
-  const models = await openModels(settings.models);
+  const registry = openRegistry(settings);
+  const live = registry && new LiveModels(registry, log);
+  const models = await openModels(settings, await live?.open());
   // From here on a signal means a clean stop. Ctrl-C often comes twice, from the
   // terminal and from npx; a stop takes no longer than STOP_MS in any case.
   const stopSignal = new Promise<string>((resolve) => {
@@ -117,6 +126,10 @@ async function serve(settings: Settings, log: Log): Promise<void> {
     }
     const url = access.url ?? broker!.url;
     service = createService(settings, models, broker?.access ?? { ...access, url }, log);
+    if (live) {
+      live.attach(service);
+      for (const [name, verb] of Object.entries(registryVerbs(live, limits.payloadBytes))) service.commands?.add(name, verb);
+    }
     if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, tls, bodyBytes: limits.payloadBytes, textsPerRequest: limits.textsPerRequest });
     const open = [broker && !users && !tls?.ca && "the broker", http && !tls?.ca && "HTTP"].filter(Boolean);
     if (!isLoopback(host) && open.length > 0) log.warn(`warning: ${open.join(" and ")} on ${host} can be used by everyone who reaches this address`);
@@ -129,7 +142,7 @@ async function serve(settings: Settings, log: Log): Promise<void> {
   } finally {
     // Whatever still holds the event loop then is not worth waiting for.
     setTimeout(() => process.exit(), STOP_MS).unref();
-    await Promise.all([service?.stop(), http?.close()]);
+    await Promise.all([service?.stop(), http?.close(), live?.stop()]);
     await broker?.close();
   }
 }

@@ -22,6 +22,7 @@ import { UserError } from "../errors.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Incoming, Session } from "./mqtt.ts";
+import { isLevel } from "./topics.ts";
 import type { Topics } from "./topics.ts";
 
 export interface Command {
@@ -49,7 +50,6 @@ export interface CommandsOptions {
 const MAX_RUNNING = 16;
 /** Commands whose last status is kept for those who send them again. */
 const REMEMBERED = 100;
-const LEVEL = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 export class Commands {
   private readonly options: CommandsOptions;
@@ -75,7 +75,7 @@ export class Commands {
 
   onMessage(message: Incoming): void {
     const [verb = "", id = "", part, ...deeper] = message.topic.slice(this.options.topics.command.length + 1).split("/");
-    if (!LEVEL.test(verb) || !LEVEL.test(id) || deeper.length > 0) this.ignore("bad_command_topic", message);
+    if (!isLevel(verb) || !isLevel(id) || deeper.length > 0) this.ignore("bad_command_topic", message);
     else if (part === undefined) this.onCommand(verb, id, message);
     else this.onPart(`${verb}/${id}`, part, message);
   }

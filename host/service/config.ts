@@ -47,6 +47,8 @@ export interface ModelFile {
 
 export interface Settings {
   models: ModelFile[];
+  /** Folder of the registry, and the file of keys that its updates may be signed with. */
+  registry?: { path: string; keys?: string | undefined } | undefined;
   topics: Topics;
   clientId: string;
   /** Without a URL the embedded broker is used. */
@@ -73,6 +75,8 @@ export interface ServeOptions extends BrokerOptions {
   group?: string;
   root?: string;
   config?: string;
+  registry?: string;
+  keys?: string;
   http?: number;
   port?: number;
   host?: string;
@@ -131,6 +135,7 @@ const userSchema = v.strictObject({
 
 const fileSchema = v.strictObject({
   models: v.optional(v.array(v.union([text, v.strictObject({ name: v.optional(text), path: text })], "must hold file names, or objects with path and name"), "must be an array")),
+  registry: v.optional(v.union([text, v.strictObject({ path: text, keys: v.optional(text) })], "must be a folder, or an object with path and keys")),
   broker: v.optional(v.union([text, v.pipe(v.array(text), v.nonEmpty("must name a broker"))], "must be a broker URL, or an array of them")),
   protocol: v.optional(v.picklist([4, 5], "must be 4 (MQTT 3.1.1) or 5")),
   node: v.optional(text),
@@ -291,7 +296,11 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
   const named = models.length > 0
     ? models.map(parseModelArgument)
     : (file.models ?? []).map((model) => (typeof model === "string" ? { path: fromFile(model)! } : { name: model.name, path: fromFile(model.path)! }));
-  if (named.length === 0) throw new UserError("no model given: edgelabel serve MODEL.wasm, or \"models\" in the configuration file");
+  const configured = typeof file.registry === "string" ? { path: file.registry } : file.registry;
+  const registryPath = options.registry ?? fromFile(configured?.path);
+  const keys = options.keys ?? fromFile(configured?.keys);
+  if (keys !== undefined && registryPath === undefined) throw new UserError("--keys is for updates of a registry: give --registry DIR too");
+  if (named.length === 0 && registryPath === undefined) throw new UserError("no model given: edgelabel serve MODEL.wasm, or \"models\" in the configuration file");
 
   const url = options.broker ?? (Array.isArray(file.broker) ? file.broker.join() : file.broker);
   if (url !== undefined) brokerUrls(url);
@@ -315,6 +324,7 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
   checkService({ routes, announcements, topics });
   return {
     models: named,
+    registry: registryPath === undefined ? undefined : { path: registryPath, keys },
     topics,
     clientId: file.clientId ?? `edgelabel-${topics.node}`,
     access: {

@@ -19,6 +19,8 @@ export class Metrics {
   readonly routed = new Counter({ name: "edgelabel_routed_total", help: "Messages of routes, by what became of them.", labelNames: ["route", "outcome"], registers: this.registers });
   readonly commands = new Counter({ name: "edgelabel_commands_total", help: "Commands over MQTT, by how they ended.", labelNames: ["verb", "status"], registers: this.registers });
   readonly modelInfo = new Gauge({ name: "edgelabel_model_info", help: "1 for every model that is served.", labelNames: ["model", "version", "digest"], registers: this.registers });
+  readonly modelChanges = new Counter({ name: "edgelabel_model_changes_total", help: "Models that took the place of others while the service ran.", labelNames: ["model"], registers: this.registers });
+  readonly modelFailures = new Counter({ name: "edgelabel_model_failures_total", help: "Versions that the registry took out of service because they failed.", labelNames: ["model"], registers: this.registers });
   readonly duration = new Histogram({
     name: "edgelabel_classify_seconds",
     help: "Time to classify one text.",

@@ -24,19 +24,38 @@ export interface Outcome {
   predictions: Prediction[];
 }
 
+/** Told of every text that a model has answered, or failed at by no fault of the text. */
+export type Observer = (name: string, model: Model, failure: Error | undefined) => void;
+
 export class Predictor {
-  readonly models: ReadonlyMap<string, Model>;
-  readonly defaultModel: string;
   readonly queue: Queue;
+  observer: Observer | undefined;
+  private readonly byName: Map<string, Model>;
   private readonly metrics: Metrics;
 
   constructor(models: ReadonlyMap<string, Model>, capacity: { texts: number; bytes: number }, metrics: Metrics) {
-    const [first] = models.keys();
-    if (first === undefined) throw new Error("a service needs a model");
-    this.models = models;
-    this.defaultModel = first;
+    if (models.size === 0) throw new Error("a service needs a model");
+    this.byName = new Map(models);
     this.queue = new Queue(capacity);
     this.metrics = metrics;
+  }
+
+  get models(): ReadonlyMap<string, Model> {
+    return this.byName;
+  }
+
+  /** The first one. */
+  get defaultModel(): string {
+    return this.byName.keys().next().value!;
+  }
+
+  /** From now on requests for `name` go to `model`; those that wait keep the one they came for. */
+  set(name: string, model: Model): void {
+    this.byName.set(name, model);
+  }
+
+  remove(name: string): void {
+    this.byName.delete(name);
   }
 
   /** The model of that name, "" being the default one. */
@@ -80,7 +99,12 @@ export class Predictor {
   private classify(name: string, model: Model, text: string | Uint8Array, top?: number): Prediction {
     const start = performance.now();
     try {
-      return top === undefined ? model.classify(text) : model.classify(text, top);
+      const prediction = top === undefined ? model.classify(text) : model.classify(text, top);
+      this.observer?.(name, model, undefined);
+      return prediction;
+    } catch (error) {
+      if (requestErrorOf(error).code === "internal") this.observer?.(name, model, error as Error);
+      throw error;
     } finally {
       this.metrics.classified(name, (performance.now() - start) / 1000);
     }

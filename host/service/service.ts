@@ -88,7 +88,7 @@ export class Service {
     this.outbox = new Outbox({ answers: limits.queuedAnswers, bytes: limits.queuedBytes }, (fate) => metrics.answers.inc({ fate }));
     metrics.gauge("edgelabel_answers_queued", "Answers that wait for the broker.", () => this.outbox.length);
     metrics.gauge("edgelabel_texts_queued", "Texts that wait for the engine.", () => this.predictor.queue.length);
-    for (const [model, { version, digest }] of models) metrics.modelInfo.set({ model, version, digest }, 1);
+    for (const [name, model] of models) this.countModel(name, model, 1);
     const heard = announcements.flatMap(({ again }) => (again ? [again.topic] : []));
     const routed = routes.map(({ filter }) => filter);
     const { group } = topics;
@@ -143,6 +143,26 @@ export class Service {
     await this.connection.stop({ topic: this.options.topics.status, payload: "offline", qos: 1, retain: true });
   }
 
+  /** Puts a model in the place of another, or beside the others, without a pause; tells everyone who was told of the old one. */
+  setModel(name: string, model: Model): void {
+    const old = this.predictor.models.get(name);
+    if (old) this.countModel(name, old, 0);
+    this.predictor.set(name, model);
+    this.countModel(name, model, 1);
+    this.metrics.modelChanges.inc({ model: name });
+    this.sayModels();
+  }
+
+  /** False for the last model: a service without one could answer nothing. */
+  removeModel(name: string): boolean {
+    const model = this.predictor.models.get(name);
+    if (!model || this.predictor.models.size === 1) return false;
+    this.countModel(name, model, 0);
+    this.predictor.remove(name);
+    this.sayModels();
+    return true;
+  }
+
   info(): object {
     const { topics, limits } = this.options;
     return {
@@ -154,6 +174,17 @@ export class Service {
       topics: { classify: topics.classify, label: topics.label, reply: topics.reply, status: topics.status },
       group: topics.group,
     };
+  }
+
+  private countModel(model: string, { version, digest }: Model, served: 0 | 1): void {
+    if (served === 1) this.metrics.modelInfo.set({ model, version, digest }, 1);
+    else this.metrics.modelInfo.remove({ model, version, digest });
+  }
+
+  private sayModels(): void {
+    if (!this.isSubscribed) return;
+    this.session?.publish({ topic: this.options.topics.info, payload: JSON.stringify(this.info()), qos: 1, retain: true });
+    for (const announcement of this.options.announcements ?? []) this.announce(announcement);
   }
 
   private models(): object[] {
@@ -170,11 +201,10 @@ export class Service {
   }
 
   private onSubscribed(session: Session): void {
-    const { topics, log, announcements = [] } = this.options;
+    const { log } = this.options;
     this.isSubscribed = true;
     this.metrics.connected.set(1);
-    session.publish({ topic: topics.info, payload: JSON.stringify(this.info()), qos: 1, retain: true });
-    for (const announcement of announcements) this.announce(announcement);
+    this.sayModels();
     this.sayOnline();
     this.commands?.onSubscribed();
     log.info(`connected to ${session.url} (MQTT ${session.protocol === 5 ? "5" : "3.1.1"})`, { broker: session.url, protocol: session.protocol });

@@ -61,10 +61,19 @@ export function slug(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 64) || "node";
 }
 
+/** The name of a model as a topic level. */
+export function levelOf(name: string): string {
+  return isLevel(name) ? name : slug(name);
+}
+
 /** Returns `name` when it can stand as one level of a topic. */
 export function checkLevel(what: string, name: string): string {
-  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) return name;
+  if (isLevel(name)) return name;
   throw new UserError(`the ${what} ${JSON.stringify(name)} cannot be part of a topic: use 1 to 64 letters, digits, ".", "_" or "-", the first one a letter or digit`);
+}
+
+export function isLevel(name: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name);
 }
 
 export function checkRoot(root: string): string {

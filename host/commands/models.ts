@@ -1,0 +1,96 @@
+// `edgelabel models`: a registry from the command line, in its folder, or `send` an
+// update to a service that runs elsewhere. A service that runs on the folder follows
+// within a second.
+import { readFile } from "node:fs/promises";
+import { Command } from "commander";
+import { readModelFile } from "../classifier.ts";
+import { UserError } from "../errors.ts";
+import { splitUpdate } from "../registry/manifest.ts";
+import { Registry } from "../registry/registry.ts";
+import type { VersionInfo } from "../registry/registry.ts";
+import { sendUpdate } from "../registry/send.ts";
+import { topicsOf } from "../service/topics.ts";
+import { credentials, defaultNode, readTls } from "../service/config.ts";
+import { brokerUrls } from "../service/mqtt.ts";
+import { addBrokerOptions } from "./broker-options.ts";
+import type { BrokerOptions } from "./broker-options.ts";
+import { kilobytes, print, printJson } from "./output.ts";
+
+interface JsonOption {
+  json?: boolean;
+}
+
+export function modelsCommand(): Command {
+  const command = new Command("models").description("install, activate and roll back the models of a registry folder; send updates to a service");
+  const subcommand = (name: string, description: string) => command.command(name).description(description).option("--json", "print JSON");
+
+  subcommand("list", "show every version that is kept")
+    .argument("<folder>", "registry")
+    .action(async (folder: string, { json }: JsonOption) => {
+      const versions = await new Registry(folder).versions();
+      await (json ? printJson(versions) : print(versions.map(line).join("") || `the registry ${folder} is empty\n`));
+    });
+
+  subcommand("install", "verify an update, test its model and make it active")
+    .argument("<folder>", "registry; made if need be")
+    .argument("<update>", "what edgelabel sign made; with --unsigned a model file (.wasm or .elb)")
+    .option("--keys <file>", "keys that it may be signed with, as edgelabel keygen prints them")
+    .option("--unsigned", "take a model file as it is, on your word")
+    .option("--name <name>", "with --unsigned: name that it is served under (default: the one in the model)")
+    .option("--wait", "leave what is active as it is, until activate")
+    .addHelpText("after", "\nExamples:\n  edgelabel models install registry spam.update --keys trusted-keys\n  edgelabel models install registry spam.wasm --unsigned")
+    .action(async (folder: string, file: string, { keys, unsigned = false, name, wait = false, json }: JsonOption & { keys?: string; unsigned?: boolean; name?: string; wait?: boolean }) => {
+      if (name !== undefined && !unsigned) throw new UserError("--name is for --unsigned: a signed update has its name in the manifest");
+      const registry = new Registry(folder, { keys });
+      const activate = !wait;
+      await show(unsigned ? await registry.adopt(await readModelFile(file), file, { name, activate }) : await registry.install(await readUpdate(file), file, { activate }), json);
+    });
+
+  subcommand("activate", "make a version active that is kept")
+    .argument("<folder>", "registry")
+    .argument("<name>", "model")
+    .argument("<version>", "its version, or the beginning of its digest")
+    .action(async (folder: string, name: string, version: string, { json }: JsonOption) => show(await new Registry(folder).activate(name, version), json));
+
+  subcommand("rollback", "make the previous version active again")
+    .argument("<folder>", "registry")
+    .argument("<name>", "model")
+    .action(async (folder: string, name: string, { json }: JsonOption) => show(await new Registry(folder).rollback(name), json));
+
+  subcommand("remove", "remove a model, or one of its versions")
+    .argument("<folder>", "registry")
+    .argument("<name>", "model")
+    .argument("[version]", "a version that is not active (default: all)")
+    .action(async (folder: string, name: string, version: string | undefined, { json }: JsonOption) => {
+      const gone = await new Registry(folder).remove(name, version);
+      await (json ? printJson(gone) : print(`${name}: ${gone.map((each) => each.version).join(", ")} removed\n`));
+    });
+
+  addBrokerOptions(subcommand("send", "send an update to a running service over MQTT; goes on where an earlier attempt stopped")
+    .argument("<update>", "what edgelabel sign made")
+    .option("--broker <url>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]", "mqtt://127.0.0.1:1883")
+    .option("--node <name>", "node name of the service (default: the host name)")
+    .option("--root <topic>", "first levels of all topics", "edgelabel")
+    .option("--wait", "leave what is active as it is, until activate"))
+    .action(async (file: string, options: JsonOption & BrokerOptions & { broker: string; node?: string; root: string; wait?: boolean }) => {
+      brokerUrls(options.broker);
+      const access = { url: options.broker, protocol: options.protocol, ...credentials(process.env), tls: readTls(options) };
+      const update = splitUpdate(await readUpdate(file), file);
+      await show(await sendUpdate(update, { access, topics: topicsOf(options.root, options.node ?? defaultNode()), activate: !options.wait }), options.json);
+    });
+
+  return command;
+}
+
+async function readUpdate(path: string): Promise<Buffer> {
+  return readFile(path).catch((error: Error) => { throw new UserError(`${path}: cannot be read (${error.message})`); });
+}
+
+async function show(version: VersionInfo, json = false): Promise<void> {
+  await (json ? printJson(version) : print(line(version)));
+}
+
+function line({ name, state, version, digest, bytes, sequence, key, failed }: VersionInfo): string {
+  const signed = key === undefined ? "unsigned" : `sequence ${sequence}, key ${key}`;
+  return `${name}\t${version}\t${failed === undefined ? state : `${state} (${failed})`}\t${digest.slice(0, 12)}\t${kilobytes(bytes)}\t${signed}\n`;
+}

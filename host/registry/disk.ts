@@ -1,0 +1,93 @@
+// The file operations that a registry makes, and no others: each is one step at which
+// the power may fail. Tests put a disk in its place that fails at every one of them.
+import { appendFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+
+export interface Disk {
+  makeFolder(path: string): Promise<void>;
+  /** Names in a folder; none when it does not exist. */
+  list(folder: string): Promise<string[]>;
+  /** Undefined when there is no such file. */
+  read(path: string): Promise<Buffer | undefined>;
+  /** Milliseconds since 1970. */
+  modifiedAt(path: string): Promise<number>;
+  write(path: string, bytes: Uint8Array | string): Promise<void>;
+  append(path: string, bytes: Uint8Array): Promise<void>;
+  /** What was written to this file, or renamed in this folder, stays through a power cut. */
+  sync(path: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  remove(path: string): Promise<void>;
+  /** Resolves when no other process changes what is in the folder; call the result to let others. */
+  lock(folder: string): Promise<() => Promise<void>>;
+}
+
+/** Only the owner reads and writes what a registry keeps. */
+const FOLDER_MODE = 0o700;
+const FILE_MODE = 0o600;
+
+export const realDisk: Disk = {
+  makeFolder: async (path) => { await mkdir(path, { recursive: true, mode: FOLDER_MODE }); },
+  list: (folder) => readdir(folder).catch(absent([])),
+  read: (path) => readFile(path).catch(absent(undefined)),
+  modifiedAt: async (path) => (await stat(path)).mtimeMs,
+  write: (path, bytes) => writeFile(path, bytes, { mode: FILE_MODE }),
+  append: (path, bytes) => appendFile(path, bytes, { mode: FILE_MODE }),
+  sync: async (path) => {
+    let handle;
+    try {
+      handle = await open(path, "r");
+      await handle.sync();
+    } catch (error) {
+      // Windows cannot open a folder; its file systems journal renames themselves.
+      if (process.platform !== "win32") throw error;
+    } finally {
+      await handle?.close();
+    }
+  },
+  rename,
+  remove: (path) => rm(path, { force: true }),
+  lock,
+};
+
+/** A change takes milliseconds: a lock this old was left by a process whose number another one has now. */
+const LOCK_MS = 10_000;
+const LOOK_MS = 20;
+
+/** A file that names its owner. One whose owner is gone, as after a crash, does not count. */
+async function lock(folder: string): Promise<() => Promise<void>> {
+  const path = join(folder, "lock");
+  const owner = `${process.pid} ${performance.timeOrigin}`;
+  for (;;) {
+    try {
+      await writeFile(path, owner, { flag: "wx", mode: FILE_MODE });
+      return () => rm(path, { force: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    const [found, since] = await Promise.all([readFile(path, "utf8"), stat(path)]).catch(absent(["", { mtimeMs: Infinity }] as const));
+    if (since.mtimeMs !== Infinity && (isGone(found, owner) || Date.now() - since.mtimeMs > LOCK_MS)) await rm(path, { force: true });
+    else await pause(LOOK_MS);
+  }
+}
+
+function isGone(found: string, owner: string): boolean {
+  const pid = Number(found.split(" ")[0]);
+  // Being written just now.
+  if (!(pid > 0)) return false;
+  // In a container every life of a service may have the same number.
+  if (pid === process.pid) return found !== owner;
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
+}
+
+function absent<T>(value: T): (error: NodeJS.ErrnoException) => T {
+  return (error) => {
+    if (error.code === "ENOENT") return value;
+    throw error;
+  };
+}

@@ -1,0 +1,80 @@
+// An update that comes in parts. Its manifest comes first and is checked before a byte of
+// the model is taken; what has come in survives a restart, and is worth nothing until the
+// whole has passed the same checks as an update from a file.
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+import type { Manifest } from "./manifest.ts";
+import type { InstallOptions, Registry, VersionInfo } from "./registry.ts";
+
+/** Updates that may lie about half received. */
+const MAX_PARTS = 4;
+
+export class Incoming {
+  readonly manifest: Manifest;
+  readonly id: string;
+  private readonly registry: Registry;
+  private length: number;
+  private readonly headLength: number;
+
+  private constructor(registry: Registry, id: string, manifest: Manifest, lengths: { head: number; part: number }) {
+    this.registry = registry;
+    this.id = id;
+    this.manifest = manifest;
+    this.headLength = lengths.head;
+    this.length = lengths.part;
+  }
+
+  /** Begins, or goes on where an earlier attempt with the same manifest stopped. */
+  static async begin(registry: Registry, head: Buffer): Promise<Incoming> {
+    const { id, manifest } = await registry.admit(head, "the update");
+    const { store } = registry;
+    const path = store.partPath(id);
+    const part = await store.guarded(async () => {
+      const found = await store.disk.read(path);
+      if (found && found.length <= head.length + manifest.bytes && found.subarray(0, head.length).equals(head)) return found;
+      await store.makeFolders();
+      await dropOldest(registry);
+      await store.disk.write(path, head);
+      return head;
+    });
+    return new Incoming(registry, id, manifest, { head: head.length, part: part.length });
+  }
+
+  /** Bytes of the model that are here. */
+  get received(): number {
+    return this.length - this.headLength;
+  }
+
+  get isComplete(): boolean {
+    return this.received === this.manifest.bytes;
+  }
+
+  /** Takes the bytes that begin at `offset` if they are the next ones; says whether they were. */
+  async append(offset: number, bytes: Uint8Array): Promise<boolean> {
+    if (offset !== this.received || bytes.length === 0) return false;
+    if (offset + bytes.length > this.manifest.bytes) throw new UserError(`the update has ${this.manifest.bytes} bytes, and more came in`);
+    await this.registry.store.guarded(() => this.registry.store.disk.append(this.registry.store.partPath(this.id), bytes));
+    this.length += bytes.length;
+    return true;
+  }
+
+  async install(options: InstallOptions): Promise<VersionInfo> {
+    const { store } = this.registry;
+    const path = store.partPath(this.id);
+    const update = await store.guarded(() => store.disk.read(path));
+    try {
+      return await this.registry.install(update ?? Buffer.alloc(0), "the update", options);
+    } finally {
+      // Installed, or not what was announced: either way the next attempt begins anew.
+      await store.guarded(() => store.disk.remove(path));
+    }
+  }
+}
+
+async function dropOldest({ store: { folder, disk } }: Registry): Promise<void> {
+  const parts = await Promise.all((await disk.list(join(folder, "incoming"))).map(async (name) => {
+    const path = join(folder, "incoming", name);
+    return { path, at: await disk.modifiedAt(path) };
+  }));
+  for (const { path } of parts.sort((a, b) => b.at - a.at).slice(MAX_PARTS - 1)) await disk.remove(path);
+}

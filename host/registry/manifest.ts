@@ -1,0 +1,140 @@
+// An update: a manifest of two lines, then the model file.
+//
+//   {"update":1,"name":…,"version":…,"digest":…,"bytes":…,"abi":…,"sequence":…,…}
+//   ed25519 KEYID SIGNATURE                    of the first line, its line end included
+//   …the bytes of the .wasm or .elb file…
+//
+// The signature covers the exact bytes of the first line, and the digest in it those of
+// the model: no part can be exchanged alone. Nothing of the first line is read before the
+// signature is known to be good. The sequence rises with each update of a name and has
+// nothing to do with the version: going back is a new update with an old model.
+import { createHash, sign, verify } from "node:crypto";
+import type { KeyObject } from "node:crypto";
+import * as v from "valibot";
+import { ABI_VERSION } from "../../assembly/abi.ts";
+import { UserError } from "../errors.ts";
+import { isLevel } from "../service/topics.ts";
+import { keyId } from "./keys.ts";
+import type { TrustedKeys } from "./keys.ts";
+
+/** A text and the output line, without its end, that the model must give for it. */
+export interface GoldenAnswer {
+  text: string;
+  line: string;
+}
+
+export interface Manifest {
+  /** Format of the update. */
+  update: 1;
+  /** Under which the model is served: one level of a topic. */
+  name: string;
+  /** As the model file itself has it. */
+  version: string;
+  /** SHA-256 of the model file, in hex. */
+  digest: string;
+  bytes: number;
+  /** ABI_VERSION of the engine that it is for. */
+  abi: number;
+  sequence: number;
+  /** ISO 8601, UTC. */
+  signed: string;
+  expires: string;
+  golden: readonly GoldenAnswer[];
+}
+
+/** A manifest whose signature was checked, or that was installed by hand. */
+export interface SignedManifest {
+  manifest: Manifest;
+  /** Undefined: unsigned. */
+  key: string | undefined;
+  /** Its two lines. */
+  head: Buffer;
+  /** SHA-256 of `head`: names the update. */
+  id: string;
+}
+
+export const MAX_MANIFEST_BYTES = 65_536;
+export const MAX_MODEL_BYTES = 268_435_456;
+export const MAX_GOLDEN = 64;
+/** How far a clock may be behind that of the signer. */
+const CLOCK_TOLERANCE_MS = 86_400_000;
+const UNSIGNED = "unsigned";
+const LINE_END = 0x0a;
+
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+const time = v.pipe(v.string(), v.check((text) => Number.isFinite(Date.parse(text)) && new Date(text).toISOString() === text));
+const schema = v.strictObject({
+  update: v.literal(1),
+  name: v.pipe(v.string(), v.check(isLevel)),
+  version: v.string(),
+  digest: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  bytes: v.pipe(count, v.maxValue(MAX_MODEL_BYTES)),
+  abi: v.pipe(v.number(), v.safeInteger()),
+  sequence: count,
+  signed: time,
+  expires: time,
+  golden: v.pipe(v.array(v.strictObject({ text: v.string(), line: v.string() })), v.maxLength(MAX_GOLDEN)),
+});
+
+/** The manifest and its signature; without a key it says that there is none. */
+export function encodeManifest(manifest: Manifest, key?: KeyObject): Buffer {
+  const line = Buffer.from(`${JSON.stringify(manifest)}\n`);
+  const signature = key ? `ed25519 ${keyId(key)} ${sign(null, line, key).toString("base64")}` : UNSIGNED;
+  const head = Buffer.concat([line, Buffer.from(`${signature}\n`)]);
+  if (head.length > MAX_MANIFEST_BYTES) throw new UserError(`the manifest would have ${head.length} bytes, at most ${MAX_MANIFEST_BYTES} are allowed: give fewer or shorter texts for the self-test`);
+  return head;
+}
+
+/** Splits an update; throws when its beginning is no manifest at all. */
+export function splitUpdate(update: Uint8Array, source: string): { head: Buffer; model: Buffer } {
+  const bytes = Buffer.from(update.buffer, update.byteOffset, update.length);
+  const first = bytes.subarray(0, MAX_MANIFEST_BYTES).indexOf(LINE_END);
+  const second = bytes.subarray(0, MAX_MANIFEST_BYTES).indexOf(LINE_END, first + 1);
+  if (first < 0 || second < 0) throw new UserError(`${source}: is no update; make one with: edgelabel sign MODEL --key KEY --sequence N --expires DATE`);
+  return { head: bytes.subarray(0, second + 1), model: bytes.subarray(second + 1) };
+}
+
+/** Reads the two lines; with `keys`, only what one of them has signed. Throws a UserError that says what is wrong. */
+export function readManifest(head: Uint8Array, source: string, keys: TrustedKeys | undefined): SignedManifest {
+  const bytes = Buffer.from(head);
+  const end = bytes.indexOf(LINE_END);
+  if (bytes.length > MAX_MANIFEST_BYTES || end < 0 || bytes.at(-1) !== LINE_END) throw new UserError(`${source}: its manifest is cut off or too long`);
+  const line = bytes.subarray(0, end + 1);
+  const [, key, base64] = /^ed25519 ([0-9a-f]{16}) ([A-Za-z0-9+/]{86}==)\n$/.exec(bytes.toString("latin1", end + 1)) ?? [];
+  if (keys) {
+    if (key === undefined) throw new UserError(`${source}: is not signed`);
+    const signature = Buffer.from(base64!, "base64");
+    if (keys.revoked.has(key)) throw new UserError(`${source}: is signed with the key ${key}, which is revoked`);
+    const trusted = keys.trusted.get(key);
+    if (!trusted) throw new UserError(`${source}: is signed with the key ${key}, which is not among the trusted ones (${[...keys.trusted.keys()].join(", ") || "none"})`);
+    // Base64 leaves bits unused: only one spelling counts.
+    if (signature.toString("base64") !== base64 || !verify(null, line, trusted, signature)) throw new UserError(`${source}: its signature is wrong; the file was changed or damaged after it was signed`);
+  } else if (key === undefined && bytes.toString("latin1", end + 1) !== `${UNSIGNED}\n`) throw new UserError(`${source}: its manifest is damaged`);
+  return { manifest: parse(line.toString(), source), key, head: bytes, id: createHash("sha256").update(bytes).digest("hex") };
+}
+
+function parse(line: string, source: string): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    throw new UserError(`${source}: its manifest is not JSON`);
+  }
+  const result = v.safeParse(schema, value);
+  if (!result.success) throw new UserError(`${source}: its manifest is not legal at ${v.getDotPath(result.issues[0]) ?? "its top"}; it was made by another edgelabel`);
+  return result.output;
+}
+
+/** What only the receiving machine knows: its engine, its clock, and what was installed before. */
+export function checkFitness({ manifest }: SignedManifest, source: string, { now, floor }: { now: number; floor: number }): void {
+  const { abi, signed, expires, sequence, name } = manifest;
+  if (abi !== ABI_VERSION) throw new UserError(`${source}: is for engine ABI ${abi}, this edgelabel has ${ABI_VERSION}; pack the model again and sign it`);
+  if (Date.parse(expires) <= now) throw new UserError(`${source}: expired on ${expires}; sign the model again`);
+  if (Date.parse(signed) > now + CLOCK_TOLERANCE_MS) throw new UserError(`${source}: was signed on ${signed}, which lies in the future; set this machine's clock`);
+  if (sequence <= floor) throw new UserError(`${source}: has sequence ${sequence}, but ${floor} of ${name} was installed already; an old update is never taken again, sign with a higher sequence`);
+}
+
+export function checkDigest(model: Uint8Array, { bytes, digest }: Manifest, source: string): void {
+  if (model.length !== bytes) throw new UserError(`${source}: its model has ${model.length} bytes, the manifest says ${bytes}; it is cut off, or belongs to another manifest`);
+  if (createHash("sha256").update(model).digest("hex") !== digest) throw new UserError(`${source}: its model is not the one that was signed; it is damaged, or belongs to another manifest`);
+}

@@ -1,0 +1,255 @@
+// What can be done with a registry: install, activate, roll back, remove, and open what
+// is active. An update becomes active in this order, and any step may refuse it:
+//
+//   signature -> engine ABI, expiry, sequence -> digest -> self-test -> file -> state
+import { UserError } from "../errors.ts";
+import type { Classifier } from "../classifier.ts";
+import { realDisk } from "./disk.ts";
+import type { Disk } from "./disk.ts";
+import { readTrustedKeys } from "./keys.ts";
+import type { TrustedKeys } from "./keys.ts";
+import { checkFitness, encodeManifest, readManifest, splitUpdate } from "./manifest.ts";
+import type { SignedManifest } from "./manifest.ts";
+import { describeModel, testModel } from "./selftest.ts";
+import { enter, entryOf, floorOf, Store } from "./store.ts";
+import type { Entry, State, Version } from "./store.ts";
+
+export interface RegistryOptions {
+  /** File of the keys that updates may be signed with; without it none is taken. */
+  keys?: string | undefined;
+  disk?: Disk;
+  /** Milliseconds since 1970. */
+  now?: () => number;
+}
+
+export interface InstallOptions {
+  /** false: the version waits for `activate`. */
+  activate?: boolean;
+}
+
+/** A version as people see it. */
+export interface VersionInfo extends Version {
+  name: string;
+  state: "active" | "previous" | "failed" | "waiting";
+}
+
+export interface OpenModel {
+  id: string;
+  /** It has not proven itself yet. */
+  isOnTrial: boolean;
+  classifier: Classifier;
+}
+
+/** A new version that did not get through so many starts is rolled back before the next one. */
+const STARTS_UNTIL_ROLLBACK = 2;
+
+/** What an unsigned version has instead: no sequence to exceed, no date to be over. */
+const UNSIGNED = { sequence: 1, expires: new Date(8.64e15) };
+
+export class Registry {
+  readonly store: Store;
+  private readonly keys: string | undefined;
+  private readonly now: () => number;
+
+  constructor(folder: string, { keys, disk = realDisk, now = Date.now }: RegistryOptions = {}) {
+    this.store = new Store(folder, disk);
+    this.keys = keys;
+    this.now = now;
+  }
+
+  async versions(): Promise<VersionInfo[]> {
+    const { models } = await this.store.read();
+    return models.flatMap((entry) => entry.versions.toReversed().map((version) => ({ name: entry.name, state: stateOf(entry, version), ...version })));
+  }
+
+  trustedKeys(): Promise<TrustedKeys> {
+    if (this.keys === undefined) throw new UserError('no keys are trusted here, so no update can be taken: give --keys FILE, or "registry": {"path", "keys"} in the configuration file');
+    return readTrustedKeys(this.keys);
+  }
+
+  /** A manifest that may be installed now; throws a UserError that says why not. */
+  async admit(head: Uint8Array, source: string): Promise<SignedManifest> {
+    const keys = await this.trustedKeys();
+    const signed = readManifest(head, source, keys);
+    this.checkFitness(signed, source, await this.store.read(), keys);
+    return signed;
+  }
+
+  /** Takes a signed update. */
+  async install(update: Uint8Array, source: string, { activate = true }: InstallOptions = {}): Promise<VersionInfo> {
+    const { head, model } = splitUpdate(update, source);
+    const keys = await this.trustedKeys();
+    const signed = readManifest(head, source, keys);
+    const check = (state: State) => this.checkFitness(signed, source, state, keys);
+    check(await this.store.read());
+    await testModel(model, signed.manifest, source);
+    // Again, since something else may have been installed during the self-test.
+    return this.take(signed, update, activate, check);
+  }
+
+  /** Takes a model file without a signature: on the word of whoever works on this machine, or of what was learnt here. */
+  async adopt(model: Uint8Array, source: string, { name, activate = true }: InstallOptions & { name?: string | undefined } = {}): Promise<VersionInfo> {
+    const manifest = await describeModel(model, source, { name, ...UNSIGNED });
+    const head = encodeManifest(manifest);
+    return this.take(readManifest(head, source, undefined), Buffer.concat([head, model]), activate);
+  }
+
+  private async take(signed: SignedManifest, update: Uint8Array, activate: boolean, check?: (state: State) => void): Promise<VersionInfo> {
+    const { id } = signed;
+    await this.store.keep(id, update);
+    return this.store.change((state) => {
+      check?.(state);
+      const entry = enter(state, signed, new Date(this.now()).toISOString());
+      if (activate) makeActive(entry, id);
+      return infoOf(entry, id);
+    });
+  }
+
+  /** `which` is a version, or the beginning of a digest or an id. */
+  activate(name: string, which: string): Promise<VersionInfo> {
+    return this.store.change((state) => {
+      const entry = this.entry(state, name);
+      const { id } = find(entry, which);
+      makeActive(entry, id);
+      return infoOf(entry, id);
+    });
+  }
+
+  rollback(name: string): Promise<VersionInfo> {
+    return this.store.change((state) => {
+      const entry = this.entry(state, name);
+      if (entry.previous === undefined) throw new UserError(`${name} has no previous version to go back to`);
+      makeActive(entry, entry.previous);
+      return infoOf(entry, entry.active!);
+    });
+  }
+
+  /** All versions of the name, or one that is not active. The sequence that was reached stays. */
+  remove(name: string, which?: string): Promise<Version[]> {
+    return this.store.change((state) => {
+      const entry = this.entry(state, name);
+      const gone = which === undefined ? entry.versions : [find(entry, which)];
+      if (which !== undefined && gone[0]!.id === entry.active) throw new UserError(`version ${which} of ${name} is active: activate another one first, or remove the whole name`);
+      entry.versions = entry.versions.filter((version) => !gone.includes(version));
+      for (const slot of ["active", "previous"] as const) if (gone.some(({ id }) => id === entry[slot])) delete entry[slot];
+      if (entry.active === undefined) delete entry.trial;
+      return gone;
+    });
+  }
+
+  /**
+   * The active version of a name, tested; if it does not pass, or did not get through its
+   * first starts, the previous one, which then is the active one. Undefined when there is none.
+   */
+  async open(name: string, rejected: (version: Version, reason: string) => void, isStart = false): Promise<OpenModel | undefined> {
+    for (;;) {
+      const entry = entryOf(await this.store.read(), name);
+      const version = entry?.versions.find(({ id }) => id === entry.active);
+      if (!entry || !version) return undefined;
+      const { id } = version;
+      let reason: string;
+      if (isStart && (entry.trial?.starts ?? 0) >= STARTS_UNTIL_ROLLBACK && entry.previous !== undefined) {
+        reason = `the service did not get through its first ${STARTS_UNTIL_ROLLBACK} starts with it`;
+      } else {
+        if (isStart) await this.countStart(name, id);
+        try {
+          return { id, isOnTrial: entry.trial !== undefined, classifier: await this.load(id) };
+        } catch (error) {
+          if (!(error instanceof UserError)) throw error;
+          reason = error.message;
+        }
+      }
+      rejected(version, reason);
+      if (await this.reject(name, id, reason) === undefined) return undefined;
+    }
+  }
+
+  /** Marks the active version as failed and makes the previous one active; undefined when there is none. */
+  reject(name: string, id: string, reason: string): Promise<string | undefined> {
+    return this.store.change((state) => {
+      const entry = entryOf(state, name);
+      if (entry?.active !== id) return entry?.active;
+      entry.versions.find((version) => version.id === id)!.failed = reason;
+      if (entry.previous === undefined) return undefined;
+      // The one before has proven itself: no second trial, so that two bad versions cannot take turns.
+      entry.active = entry.previous;
+      delete entry.previous;
+      delete entry.trial;
+      return entry.active;
+    });
+  }
+
+  /** The active version has proven itself. */
+  async prove(name: string, id: string): Promise<void> {
+    await this.store.change((state) => {
+      const entry = entryOf(state, name);
+      if (entry?.active === id) delete entry.trial;
+    });
+  }
+
+  /** A start that ended as it should: it does not count against a version on trial. */
+  async endStart(name: string, id: string): Promise<void> {
+    await this.store.change((state) => {
+      const entry = entryOf(state, name);
+      if (entry?.active === id && entry.trial) entry.trial = { starts: 0 };
+    });
+  }
+
+  private checkFitness(signed: SignedManifest, source: string, state: State, { revoked }: TrustedKeys): void {
+    checkFitness(signed, source, { now: this.now(), floor: floorOf(state, signed.manifest, revoked) });
+  }
+
+  private async countStart(name: string, id: string): Promise<void> {
+    await this.store.change((state) => {
+      const entry = entryOf(state, name);
+      if (entry?.active === id && entry.trial) entry.trial.starts++;
+    });
+  }
+
+  /** Only looks: whether a service could start with what is active. */
+  async check(): Promise<Map<string, Classifier>> {
+    const active = (await this.versions()).filter(({ state }) => state === "active");
+    return new Map(await Promise.all(active.map(async ({ name, id }) => [name, await this.load(id)] as const)));
+  }
+
+  private async load(id: string): Promise<Classifier> {
+    const update = await this.store.readUpdate(id);
+    if (!update) throw new UserError(`${this.store.updatePath(id)} is missing or damaged`);
+    return testModel(update.model, update.manifest, this.store.updatePath(id));
+  }
+
+  private entry(state: State, name: string): Entry {
+    const entry = entryOf(state, name);
+    if (entry && entry.versions.length > 0) return entry;
+    const names = state.models.filter(({ versions }) => versions.length > 0).map((each) => each.name);
+    throw new UserError(`the registry has no model ${JSON.stringify(name)}; it has ${names.join(", ") || "none"}`);
+  }
+}
+
+function makeActive(entry: Entry, id: string): void {
+  if (entry.active === id) return;
+  const active = entry.versions.find((version) => version.id === entry.active);
+  if (active && active.failed === undefined) entry.previous = active.id;
+  else if (entry.previous === id) delete entry.previous;
+  entry.active = id;
+  entry.trial = { starts: 0 };
+  delete entry.versions.find((version) => version.id === id)!.failed;
+}
+
+function find({ name, versions }: Entry, which: string): Version {
+  const found = versions.filter(({ version, digest, id }) => version === which || (which.length >= 6 && (digest.startsWith(which) || id.startsWith(which))));
+  if (found.length === 1) return found[0]!;
+  const known = versions.map(({ version, digest }) => `${version} (${digest.slice(0, 12)})`).join(", ");
+  throw new UserError(`${found.length === 0 ? "there is no" : "more than one is a"} version ${JSON.stringify(which)} of ${name}; there are ${known}: name one by its version, or by the beginning of its digest`);
+}
+
+function stateOf(entry: Entry, { id, failed }: Version): VersionInfo["state"] {
+  if (id === entry.active) return "active";
+  if (failed !== undefined) return "failed";
+  return id === entry.previous ? "previous" : "waiting";
+}
+
+function infoOf(entry: Entry, id: string): VersionInfo {
+  const version = entry.versions.find((each) => each.id === id)!;
+  return { name: entry.name, state: stateOf(entry, version), ...version };
+}

@@ -1,0 +1,67 @@
+// A model file proves in a fresh engine that it is what its manifest says: its own
+// version, and the answers that it gave where it was signed, byte for byte.
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { ABI_VERSION } from "../../assembly/abi.ts";
+import { Classifier } from "../classifier.ts";
+import { UserError } from "../errors.ts";
+import { checkLevel, levelOf } from "../service/topics.ts";
+import { checkDigest, MAX_GOLDEN } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
+
+/** A model that needs longer for one short text is of no use here. */
+const LONGEST_ANSWER_MS = 2_000;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+export interface Description {
+  /** Default: the one in the model. */
+  name?: string | undefined;
+  sequence: number;
+  expires: Date;
+  /** For the self-test. Default: the labels. */
+  texts?: readonly string[] | undefined;
+}
+
+/** The manifest of a model file as it is here and now; opens it to see that it works. */
+export async function describeModel(model: Uint8Array, source: string, { name, sequence, expires, texts }: Description): Promise<Manifest> {
+  const classifier = await Classifier.fromBytes(model, source);
+  const { version, digest, labels } = classifier;
+  return {
+    update: 1,
+    name: name === undefined ? levelOf(classifier.name) : checkLevel("model name", name),
+    version,
+    digest,
+    bytes: model.length,
+    abi: ABI_VERSION,
+    sequence,
+    signed: new Date().toISOString(),
+    expires: expires.toISOString(),
+    golden: (texts ?? ["", ...labels].slice(0, MAX_GOLDEN)).map((text) => ({ text, line: answer(classifier, text) })),
+  };
+}
+
+/** The model of a manifest, ready to serve: from the very bytes that were hashed. */
+export async function testModel(model: Uint8Array, manifest: Manifest, source: string): Promise<Classifier> {
+  checkDigest(model, manifest, source);
+  const classifier = await Classifier.fromBytes(model, source);
+  if (classifier.version !== manifest.version) throw new UserError(`${source}: its model has version ${JSON.stringify(classifier.version)}, the manifest says ${JSON.stringify(manifest.version)}`);
+  for (const { text, line } of manifest.golden) {
+    // Requests are answered between the texts.
+    await nextTurn();
+    const start = performance.now();
+    let given: string;
+    try {
+      given = answer(classifier, text);
+    } catch (error) {
+      throw new UserError(`${source}: its model fails the self-test (${(error as Error).message})`);
+    }
+    if (given !== line) throw new UserError(`${source}: its model fails the self-test: it answers ${JSON.stringify(given)} where it answered ${JSON.stringify(line)} when it was signed`);
+    if (performance.now() - start > LONGEST_ANSWER_MS) throw new UserError(`${source}: its model needs more than ${LONGEST_ANSWER_MS / 1000} s for a text`);
+  }
+  return classifier;
+}
+
+function answer(classifier: Classifier, text: string): string {
+  return decoder.decode(classifier.line(encoder.encode(text), { json: false, top: 1 })).trimEnd();
+}

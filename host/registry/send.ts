@@ -1,0 +1,94 @@
+// The other end of `load` (verbs.ts): an update -> manifest, then parts, as fast as the
+// service takes them; what an earlier attempt brought over is not sent again.
+import { randomBytes } from "node:crypto";
+import type { MqttClient } from "mqtt";
+import { UserError } from "../errors.ts";
+import { connectionFault, connectOnce } from "../service/mqtt.ts";
+import type { BrokerAccess } from "../service/mqtt.ts";
+import type { Topics } from "../service/topics.ts";
+import type { VersionInfo } from "./registry.ts";
+
+export interface SendOptions {
+  access: BrokerAccess;
+  topics: Topics;
+  activate: boolean;
+  /** How long to wait for a sign of life. */
+  timeoutMs?: number;
+}
+
+/** Parts on their way at once: enough to fill a slow line, few enough to lose. */
+const WINDOW = 8;
+const TIMEOUT_MS = 30_000;
+
+export async function sendUpdate(update: { head: Buffer; model: Buffer }, options: SendOptions): Promise<VersionInfo> {
+  let client: MqttClient;
+  try {
+    ({ client } = await connectOnce(options.access));
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`cannot reach ${options.access.url}: ${connectionFault(error as Error)}`);
+  }
+  try {
+    return await exchange(client, update, options);
+  } finally {
+    client.end(true);
+  }
+}
+
+function exchange(client: MqttClient, { head, model }: { head: Buffer; model: Buffer }, { access, topics, activate, timeoutMs = TIMEOUT_MS }: SendOptions): Promise<VersionInfo> {
+  return new Promise((resolve, reject) => {
+    const topic = `${topics.command}/load/${randomBytes(8).toString("hex")}`;
+    let timer: NodeJS.Timeout;
+    let sent = -1;
+    let last = -1;
+    let gap = -1;
+    const fail = (message: string) => {
+      clearTimeout(timer);
+      reject(new UserError(message));
+    };
+    const restartTimer = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => fail(`${topics.node} does not answer on ${topic}: does the service run with commands and a registry, and may this user publish there?`), timeoutMs);
+    };
+    const publish = (to: string, payload: string | Buffer) => client.publish(to, payload, { qos: 1 }, (error, packet) => {
+      const code = (packet as { reasonCode?: number } | undefined)?.reasonCode ?? 0;
+      if (error || code >= 0x80) fail(`the broker refuses ${to}: ${error?.message ?? `reason 0x${code.toString(16)}`}`);
+    });
+
+    const onProgress = ({ received, chunkBytes }: { received: number; chunkBytes: number }) => {
+      // No step forward: what followed `received` was lost on the way, so it is sent again, once.
+      const isStuck = received === last && gap !== received;
+      if (isStuck) gap = received;
+      if (isStuck || received > sent) sent = received;
+      last = received;
+      while (sent < model.length && sent < received + WINDOW * chunkBytes) {
+        publish(`${topic}/${sent}`, model.subarray(sent, sent + chunkBytes));
+        sent = Math.min(model.length, sent + chunkBytes);
+      }
+    };
+
+    client.on("message", (_topic, payload) => {
+      let status: { status?: string; reason?: string; received?: number; chunkBytes?: number };
+      try {
+        status = JSON.parse(payload.toString()) as typeof status;
+      } catch {
+        return;
+      }
+      if (status.status === "executing" && status.received !== undefined) {
+        restartTimer();
+        onProgress(status as { received: number; chunkBytes: number });
+      } else if (status.status === "failed") fail(`the service refuses: ${status.reason}`);
+      else if (status.status === "successful") {
+        clearTimeout(timer);
+        // What is retained was for us.
+        client.publish(topic, "", { qos: 1, retain: true }, () => resolve(status as unknown as VersionInfo));
+      }
+    });
+    client.on("close", () => fail(`${access.url} closed the connection; send the update again to go on`));
+    restartTimer();
+    client.subscribe(topic, { qos: 1 }, (error) => {
+      if (error) fail(`the broker refuses the subscription to ${topic}: ${error.message}`);
+      else publish(topic, JSON.stringify({ status: "init", manifest: head.toString(), activate }));
+    });
+  });
+}

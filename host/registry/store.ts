@@ -1,0 +1,243 @@
+// A registry of models in a folder:
+//
+//   state.json            which version of each name is active, and the sequences reached
+//   models/ID.update      whole updates: manifest and model; ID is the manifest's SHA-256
+//   incoming/ID.part      an update that has not come in whole yet
+//
+// state.json is the only thing that changes, and it changes by one rename: files are
+// written beside it and synced, renamed, the folder synced, and only then is what became
+// superfluous removed. A crash at any point leaves the old state or the new one, each with
+// its models. Processes may share a folder: a lock lets one after the other change it.
+import { createHash, randomBytes } from "node:crypto";
+import { dirname, join, resolve } from "node:path";
+import { UserError } from "../errors.ts";
+import { realDisk } from "./disk.ts";
+import type { Disk } from "./disk.ts";
+import { readManifest, splitUpdate } from "./manifest.ts";
+import type { Manifest, SignedManifest } from "./manifest.ts";
+
+/** One update that is kept. */
+export interface Version {
+  id: string;
+  version: string;
+  digest: string;
+  bytes: number;
+  /** Of a signed update. */
+  sequence?: number | undefined;
+  key?: string | undefined;
+  installed: string;
+  /** Why it was rolled back: it is not gone back to unless asked for by version. */
+  failed?: string | undefined;
+}
+
+/** All versions of one name. It stays when they are removed, for its sequences. */
+export interface Entry {
+  name: string;
+  /** Ids; `active` is undefined only while all that was installed waits to be activated. */
+  active?: string | undefined;
+  previous?: string | undefined;
+  /** Starts of the service with a newly activated version that has not proven itself yet. */
+  trial?: { starts: number } | undefined;
+  versions: Version[];
+  /** Highest sequence that was installed, by key. */
+  sequences: Record<string, number>;
+}
+
+export interface State {
+  revision: number;
+  models: Entry[];
+  /** Why it was not read but made: there was none, or it was damaged or lost. The next change writes it. */
+  made?: "new" | "damaged" | "missing" | undefined;
+}
+
+/** Whatever a crash left behind is removed when it is so old that nobody writes it any more. */
+const LEFTOVER_MS = 3_600_000;
+const PART_MS = 7 * 86_400_000;
+const WHOLE_ID = /^[0-9a-f]{64}$/;
+
+export class Store {
+  readonly folder: string;
+  readonly disk: Disk;
+  private queue: Promise<unknown> = Promise.resolve();
+
+  constructor(folder: string, disk: Disk = realDisk) {
+    this.folder = resolve(folder);
+    this.disk = disk;
+  }
+
+  updatePath(id: string): string {
+    return join(this.folder, "models", `${id}.update`);
+  }
+
+  partPath(id: string): string {
+    return join(this.folder, "incoming", `${id}.part`);
+  }
+
+  private get statePath(): string {
+    return join(this.folder, "state.json");
+  }
+
+  /** The state on disk. One that is damaged or lost is made anew from the updates. */
+  async read(): Promise<State> {
+    const bytes = await this.guarded(() => this.disk.read(this.statePath));
+    return (bytes && decodeState(bytes)) ?? this.rebuilt(bytes ? "damaged" : "missing");
+  }
+
+  /** Undefined when there is none, or it is damaged. */
+  async readUpdate(id: string): Promise<(SignedManifest & { model: Buffer }) | undefined> {
+    const bytes = await this.guarded(() => this.disk.read(this.updatePath(id)));
+    if (!bytes) return undefined;
+    try {
+      const { head, model } = splitUpdate(bytes, id);
+      const signed = readManifest(head, id, undefined);
+      return signed.id === id ? { ...signed, model } : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Puts a whole update into the folder. It counts once a state names it, so there must be one before. */
+  async keep(id: string, update: Uint8Array): Promise<void> {
+    await this.change(() => {});
+    await this.guarded(async () => {
+      await this.makeFolders();
+      const temporary = this.temporary(join(this.folder, "models"));
+      await this.disk.write(temporary, update);
+      await this.moveInto(temporary, this.updatePath(id));
+    });
+  }
+
+  /** Changes the state; `edit` throws a UserError to leave it as it is. One change after the other. */
+  change<T>(edit: (state: State) => T): Promise<T> {
+    const done = this.queue.then(() => this.guarded(() => this.commit(edit)));
+    this.queue = done.catch(() => {});
+    return done;
+  }
+
+  /** Removes what crashes left behind. */
+  async clean(now = Date.now()): Promise<void> {
+    const state = await this.read();
+    const isKept = new Set(idsOf(state));
+    for (const [folder, ageMs] of [[this.folder, LEFTOVER_MS], [join(this.folder, "models"), LEFTOVER_MS], [join(this.folder, "incoming"), PART_MS]] as const) {
+      for (const name of await this.disk.list(folder)) {
+        const isOurs = name.endsWith(".tmp") || name.endsWith(".part") || (name.endsWith(".update") && !isKept.has(name.slice(0, -".update".length)));
+        const path = join(folder, name);
+        if (isOurs && now - await this.disk.modifiedAt(path) > ageMs) await this.disk.remove(path);
+      }
+    }
+  }
+
+  async makeFolders(): Promise<void> {
+    await this.disk.makeFolder(join(this.folder, "models"));
+    await this.disk.makeFolder(join(this.folder, "incoming"));
+    await this.disk.sync(this.folder);
+    await this.disk.sync(dirname(this.folder));
+  }
+
+  /** What a disk refuses is told as what it is. */
+  async guarded<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (error instanceof UserError || code === undefined) throw error;
+      throw new UserError(`the registry ${this.folder} cannot be used (${message})`);
+    }
+  }
+
+  private async commit<T>(edit: (state: State) => T): Promise<T> {
+    await this.makeFolders();
+    const unlock = await this.disk.lock(this.folder);
+    try {
+      const before = await this.read();
+      const after = structuredClone(before);
+      delete after.made;
+      const result = edit(after);
+      prune(after);
+      if (JSON.stringify(after) === JSON.stringify(before)) return result;
+      after.revision = before.revision + 1;
+      const temporary = this.temporary(this.folder);
+      await this.disk.write(temporary, encodeState(after));
+      await this.moveInto(temporary, this.statePath);
+      const isKept = new Set(idsOf(after));
+      for (const id of idsOf(before)) if (!isKept.has(id)) await this.disk.remove(this.updatePath(id));
+      return result;
+    } finally {
+      await unlock();
+    }
+  }
+
+  private async moveInto(temporary: string, path: string): Promise<void> {
+    await this.disk.sync(temporary);
+    await this.disk.rename(temporary, path);
+    await this.disk.sync(dirname(path));
+  }
+
+  private temporary(folder: string): string {
+    return join(folder, `.${randomBytes(6).toString("hex")}.tmp`);
+  }
+
+  /** Of each name the signed update with the highest sequence is active, else the youngest. */
+  private async rebuilt(why: "damaged" | "missing"): Promise<State> {
+    const state: State = { revision: 0, models: [] };
+    const found: SignedManifest[] = [];
+    for (const name of await this.disk.list(join(this.folder, "models"))) {
+      const update = name.endsWith(".update") ? await this.readUpdate(name.slice(0, -".update".length)) : undefined;
+      if (update) found.push(update);
+    }
+    found.sort((a, b) => sequenceOf(a) - sequenceOf(b) || a.manifest.signed.localeCompare(b.manifest.signed));
+    for (const signed of found) {
+      const entry = enter(state, signed, new Date(0).toISOString());
+      [entry.active, entry.previous] = [signed.id, entry.active];
+    }
+    return { ...state, made: why === "missing" && found.length === 0 ? "new" : why };
+  }
+}
+
+export function entryOf(state: State, name: string): Entry | undefined {
+  return state.models.find((entry) => entry.name === name);
+}
+
+/** Adds a version, and the sequence that is reached with it. */
+export function enter(state: State, { id, key, manifest }: SignedManifest, installed: string): Entry {
+  const { name, version, digest, bytes, sequence } = manifest;
+  let entry = entryOf(state, name);
+  if (!entry) state.models.push(entry = { name, versions: [], sequences: {} });
+  const kept = key === undefined ? {} : { sequence, key };
+  entry.versions = [...entry.versions.filter((each) => each.id !== id), { id, version, digest, bytes, ...kept, installed }];
+  if (key !== undefined) entry.sequences[key] = Math.max(sequence, entry.sequences[key] ?? 0);
+  return entry;
+}
+
+/** The sequence that an update must exceed. What a revoked key has signed does not count. */
+export function floorOf(state: State, { name }: Manifest, revoked: ReadonlySet<string>): number {
+  return Math.max(0, ...Object.entries(entryOf(state, name)?.sequences ?? {}).map(([key, sequence]) => (revoked.has(key) ? 0 : sequence)));
+}
+
+/** Of each name are kept: the active version, the previous one, and the youngest other one. */
+function prune({ models }: State): void {
+  for (const entry of models) {
+    const other = entry.versions.findLast(({ id }) => id !== entry.active && id !== entry.previous)?.id;
+    entry.versions = entry.versions.filter(({ id }) => id === entry.active || id === entry.previous || id === other);
+  }
+}
+
+function idsOf({ models }: State): string[] {
+  return models.flatMap(({ versions }) => versions.map(({ id }) => id));
+}
+
+function sequenceOf({ key, manifest }: SignedManifest): number {
+  return key === undefined ? 0 : manifest.sequence;
+}
+
+function encodeState(state: State): string {
+  const json = JSON.stringify(state, undefined, 1);
+  return `${createHash("sha256").update(json).digest("hex")}\n${json}\n`;
+}
+
+/** Undefined when it is damaged. */
+function decodeState(bytes: Buffer): State | undefined {
+  const [checksum = "", json = ""] = [bytes.toString("latin1", 0, 64), bytes.toString("utf8", 65).replace(/\n$/, "")];
+  if (!WHOLE_ID.test(checksum) || createHash("sha256").update(json).digest("hex") !== checksum) return undefined;
+  return JSON.parse(json) as State;
+}

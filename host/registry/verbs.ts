@@ -1,0 +1,90 @@
+// The registry's commands over MQTT (see service/commands.ts for their statuses):
+//
+//   list      {}                                  every version that is kept
+//   load      {"manifest": TEXT, "activate"?}     then the model in parts …/<id>/<offset>
+//   activate  {"name", "version"}                 a version, or the beginning of a digest
+//   rollback  {"name"}                            the version before
+//
+// `load` reports {"received", "bytes", "chunkBytes"} when it begins and after each part; a
+// part that does not begin at `received` is not taken. An attempt that breaks off is gone
+// on with by a new `load` of the same manifest, which is told where.
+import { UserError } from "../errors.ts";
+import type { Command, Verb } from "../service/commands.ts";
+import { Incoming } from "./incoming.ts";
+import type { LiveModels } from "./live.ts";
+import type { VersionInfo } from "./registry.ts";
+
+/** Well below what brokers take in one message. */
+export const CHUNK_BYTES = 65_536;
+/** A load that gets no part for so long is given up. */
+const STALL_MS = 60_000;
+
+export function registryVerbs(live: LiveModels, payloadBytes: number): Record<string, Verb> {
+  const { registry } = live;
+  const loading = new Set<string>();
+
+  async function load(command: Command): Promise<object> {
+    const { args, report, signal } = command;
+    const head = Buffer.from(text(args, "manifest"));
+    const activate = args["activate"] ?? true;
+    if (typeof activate !== "boolean") throw new UserError('"activate" must be true or false');
+    const incoming = await Incoming.begin(registry, head);
+    live.requireOurs(incoming.manifest.name);
+    if (loading.has(incoming.id)) throw new UserError("another command loads this update already");
+    loading.add(incoming.id);
+    try {
+      await receive(command, incoming, () => report({ received: incoming.received, bytes: incoming.manifest.bytes, chunkBytes: Math.min(CHUNK_BYTES, payloadBytes) }), signal);
+      return shown(await live.require(await incoming.install({ activate })));
+    } finally {
+      loading.delete(incoming.id);
+    }
+  }
+
+  return {
+    list: async () => ({ models: (await registry.versions()).map(shown) }),
+    load,
+    activate: async ({ args }) => shown(await live.require(await registry.activate(text(args, "name"), text(args, "version")))),
+    rollback: async ({ args }) => shown(await live.require(await registry.rollback(text(args, "name")))),
+  };
+}
+
+/** Resolves when all parts are here. */
+function receive(command: Command, incoming: Incoming, report: () => void, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let timer: NodeJS.Timeout;
+    const end = (error?: Error) => {
+      clearTimeout(timer);
+      delete command.onPart;
+      signal.removeEventListener("abort", onAbort);
+      if (error) reject(error);
+      else resolve();
+    };
+    const onAbort = () => end(signal.reason as Error);
+    const restartTimer = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => end(new UserError(`nothing came in for ${STALL_MS / 1000} s; load the same update again to go on at byte ${incoming.received}`)), STALL_MS);
+    };
+    // One part after the other, in the order in which they came.
+    let queue = Promise.resolve();
+    command.onPart = (part, bytes) => queue = queue.then(async () => {
+      if (incoming.isComplete) return;
+      if (await incoming.append(Number(part), bytes)) restartTimer();
+      report();
+      if (incoming.isComplete) end();
+    }).catch(end);
+    signal.addEventListener("abort", onAbort);
+    restartTimer();
+    report();
+    if (incoming.isComplete) end();
+  });
+}
+
+function text(args: Command["args"], key: string): string {
+  const value = args[key];
+  if (typeof value !== "string" || value === "") throw new UserError(`"${key}" must be given, as a string`);
+  return value;
+}
+
+function shown({ name, version, state, digest, bytes, sequence, key, failed }: VersionInfo): object {
+  return { name, version, state, digest, bytes, sequence, key, failed };
+}

@@ -1,0 +1,357 @@
+// A registry in a folder: what is active, what is kept, what is refused, and that the
+// power may go at every step.
+import type { KeyObject } from "node:crypto";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { Disk } from "../../../host/registry/disk.ts";
+import { realDisk } from "../../../host/registry/disk.ts";
+import { Incoming } from "../../../host/registry/incoming.ts";
+import { keyId } from "../../../host/registry/keys.ts";
+import { Registry } from "../../../host/registry/registry.ts";
+import { Seeded } from "../../models.ts";
+import { DAY, keysFile, lineOf, MemoryDisk, modelOf, newKey, PowerCut, signed } from "./fixture.ts";
+import type { Signed } from "./fixture.ts";
+
+const root = mkdtempSync(join(tmpdir(), "edgelabel-registry-"));
+const keys = join(root, "keys");
+let key: KeyObject;
+let second: KeyObject;
+let models: Uint8Array[];
+/** Update v has version v and sequence 10 v. */
+let updates: Signed[];
+let folder: string;
+let registry: Registry;
+
+beforeAll(async () => {
+  [key, second] = [newKey(), newKey()];
+  models = await Promise.all([0, 1, 2, 3, 4].map((version) => modelOf(version)));
+  updates = await Promise.all(models.map((model, v) => signed(model, key, Math.max(1, 10 * v))));
+});
+beforeEach(() => {
+  folder = mkdtempSync(join(root, "r-"));
+  writeFileSync(keys, keysFile([key]));
+  registry = new Registry(folder, { keys });
+});
+afterAll(() => rmSync(root, { recursive: true }));
+
+const install = (version: number, options = {}, on = registry) => on.install(updates[version]!.update, `v${version}`, options);
+const summary = async (on = registry) => (await on.versions()).map(({ version, state }) => `${version} ${state}`).sort();
+const never = (_version: unknown, reason: string) => { throw new Error(`rejected: ${reason}`); };
+
+/** The version that answers, by its answer. */
+async function answering(on = registry, rejected: (version: { version: string }, reason: string) => void = never): Promise<string | undefined> {
+  const found = await on.open("spam", rejected);
+  if (!found) return undefined;
+  const { version } = found.classifier;
+  expect(`spam\t${found.classifier.classify("anything").score.toFixed(6)}`).toBe(lineOf(Number(version)));
+  return version;
+}
+
+test("install, activate, roll back, remove; the previous one is kept, older ones go", async () => {
+  expect(await summary()).toEqual([]);
+  expect(await install(1)).toMatchObject({ name: "spam", version: "1", state: "active", sequence: 10, key: keyId(key) });
+  await install(2);
+  expect(await summary()).toEqual(["1 previous", "2 active"]);
+  expect(await answering()).toBe("2");
+  await install(3, { activate: false });
+  expect(await summary()).toEqual(["1 previous", "2 active", "3 waiting"]);
+  await registry.activate("spam", "3");
+  expect(await summary()).toEqual(["1 waiting", "2 previous", "3 active"]);
+  await registry.rollback("spam");
+  expect(await answering()).toBe("2");
+  await registry.rollback("spam");
+  expect(await answering()).toBe("3");
+  await install(4);
+  expect(await summary()).toEqual(["2 waiting", "3 previous", "4 active"]);
+  expect(readdirSync(join(folder, "models")).length).toBe(3);
+  await expect(registry.remove("spam", "4")).rejects.toThrow("version 4 of spam is active");
+  await registry.remove("spam", "3");
+  await expect(registry.rollback("spam")).rejects.toThrow("spam has no previous version to go back to");
+  await expect(registry.activate("spam", "9")).rejects.toThrow('there is no version "9" of spam; there are');
+  await expect(registry.activate("ham", "1")).rejects.toThrow('the registry has no model "ham"; it has spam');
+  await registry.activate("spam", updates[2]!.manifest.digest.slice(0, 8));
+  expect(await answering()).toBe("2");
+  await registry.remove("spam");
+  expect(await answering()).toBeUndefined();
+  expect(readdirSync(join(folder, "models"))).toEqual([]);
+  // What was installed once is not installed again, though it is gone.
+  await expect(install(3)).rejects.toThrow("has sequence 30, but 40 of spam was installed already");
+});
+
+test("files are the owner's only", async () => {
+  await install(1);
+  for (const path of [join(folder, "state.json"), join(folder, "models", readdirSync(join(folder, "models"))[0]!)]) expect(statSync(path).mode & 0o077).toBe(0);
+});
+
+test("names do not disturb each other, not even odd ones", async () => {
+  await install(1);
+  const odd = await signed(models[2]!, key, 1, { name: "constructor" });
+  await registry.install(odd.update, "odd");
+  expect((await registry.versions()).map(({ name, version }) => `${name} ${version}`)).toEqual(["spam 1", "constructor 2"]);
+  await expect(registry.install(odd.update, "odd")).rejects.toThrow("has sequence 1, but 1 of constructor was installed already");
+});
+
+describe("refused, and nothing changes", () => {
+  const attempt = async (update: Buffer, reason: string, on = registry) => {
+    const before = [await summary(), readdirSync(folder, { recursive: true }).sort()];
+    await expect(on.install(update, "u")).rejects.toThrow(reason);
+    expect([await summary(), readdirSync(folder, { recursive: true }).sort()]).toEqual(before);
+  };
+
+  test("replays: the same, an older one, after a rollback, after a restart", async () => {
+    await install(2);
+    await install(3);
+    await attempt(updates[3]!.update, "sequence 30, but 30");
+    await attempt(updates[1]!.update, "sequence 10, but 30");
+    await registry.rollback("spam");
+    await attempt(updates[3]!.update, "sequence 30, but 30");
+    await attempt(updates[2]!.update, "sequence 20, but 30", new Registry(folder, { keys }));
+    // Going back on purpose is a new update with an old model.
+    await registry.install((await signed(models[1]!, key, 31)).update, "old model");
+    expect(await answering()).toBe("1");
+  });
+
+  test("a manifest with another model; a bad model that is well signed; no keys", async () => {
+    await install(1);
+    const [a, b] = [await signed(models[2]!, key, 50), await signed(models[3]!, key, 51)];
+    await attempt(Buffer.concat([a.head, b.model]), "belongs to another manifest");
+    await attempt(Buffer.concat([a.head, a.model, Buffer.from([0])]), "bytes, the manifest says");
+    await attempt((await signed(models[2]!, key, 52, { golden: [{ text: "x", line: "ham\t1.000000" }] })).update, "fails the self-test");
+    await attempt((await signed(models[2]!, key, 53, { abi: 99 })).update, "engine ABI 99");
+    await attempt((await signed(models[2]!, key, 54, { expires: new Date(Date.now() - 1).toISOString() })).update, "expired on");
+    await attempt(a.update, "no keys are trusted here", new Registry(folder));
+    await attempt(a.update, "cannot read the file of trusted keys", new Registry(folder, { keys: join(root, "nowhere") }));
+    await attempt(Buffer.from("nothing"), "is no update");
+    await attempt(Buffer.alloc(0), "is no update");
+    // None of them used up a sequence.
+    await registry.install(a.update, "a");
+    expect(await answering()).toBe("2");
+  });
+});
+
+test("keys change: an old key is revoked, and with it the sequences that it reached", async () => {
+  await install(1);
+  writeFileSync(keys, keysFile([key, second]));
+  const largest = await signed(models[2]!, key, Number.MAX_SAFE_INTEGER);
+  await registry.install(largest.update, "by a thief");
+  const next = await signed(models[3]!, second, 11);
+  await expect(registry.install(next.update, "next")).rejects.toThrow(`but ${Number.MAX_SAFE_INTEGER} of spam`);
+  writeFileSync(keys, keysFile([second], [key]));
+  await registry.install(next.update, "next");
+  expect(await answering()).toBe("3");
+  await expect(registry.install((await signed(models[4]!, key, 12)).update, "thief")).rejects.toThrow("which is revoked");
+  await expect(registry.install(next.update, "next")).rejects.toThrow("sequence 11, but 11");
+});
+
+describe("what fails is rolled back", () => {
+  test("a damaged, a lost and an exchanged file: the one before is opened, and active from then on", async () => {
+    for (const damage of [
+      (path: string) => writeFileSync(path, readFileSync(path).subarray(0, -1)),
+      (path: string) => rmSync(path),
+      (path: string) => writeFileSync(path, updates[3]!.update),
+    ]) {
+      await registry.remove("spam").catch(() => {});
+      registry = new Registry(mkdtempSync(join(root, "r-")), { keys });
+      await install(1);
+      const { id } = await install(2);
+      damage(registry.store.updatePath(id));
+      const reasons: string[] = [];
+      expect(await answering(registry, ({ version }, reason) => reasons.push(`${version}: ${reason}`))).toBe("1");
+      expect(reasons.length).toBe(1);
+      expect(await summary()).toEqual(["1 active", "2 failed"]);
+    }
+    await expect(registry.rollback("spam")).rejects.toThrow("no previous version");
+  });
+
+  test("two starts that did not end: the third one is with the version before", async () => {
+    await install(1);
+    const first = (await registry.open("spam", never, true))!;
+    await registry.prove("spam", first.id);
+    await install(2);
+    for (let start = 1; start <= 2; start++) expect((await registry.open("spam", never, true))!.classifier.version).toBe("2");
+    const reasons: string[] = [];
+    const third = (await registry.open("spam", (_version, reason) => reasons.push(reason), true))!;
+    expect([third.classifier.version, third.isOnTrial, reasons]).toEqual(["1", false, ["the service did not get through its first 2 starts with it"]]);
+    expect(await summary()).toEqual(["1 active", "2 failed"]);
+    // Whoever knows better may say so.
+    await registry.activate("spam", "2");
+    expect(await answering()).toBe("2");
+  });
+
+  test("a start that ended well, or a version that has proven itself, does not count", async () => {
+    await install(1);
+    const { id } = await install(2);
+    for (let start = 1; start <= 5; start++) {
+      await registry.open("spam", never, true);
+      await registry.endStart("spam", id);
+    }
+    await registry.open("spam", never, true);
+    await registry.prove("spam", id);
+    for (let start = 1; start <= 5; start++) expect((await registry.open("spam", never, true))!.classifier.version).toBe("2");
+  });
+
+  test("without one before, what there is stays active, and is told", async () => {
+    const { id } = await install(1);
+    rmSync(registry.store.updatePath(id));
+    const reasons: string[] = [];
+    expect(await answering(registry, (_version, reason) => reasons.push(reason))).toBeUndefined();
+    expect(reasons[0]).toContain("is missing or damaged");
+  });
+});
+
+describe("the state file", () => {
+  test.each([
+    ["lost", (path: string) => rmSync(path)],
+    ["empty", (path: string) => writeFileSync(path, "")],
+    ["a bit flipped", (path: string) => {
+      const bytes = readFileSync(path);
+      bytes[bytes.length >> 1]! ^= 4;
+      writeFileSync(path, bytes);
+    }],
+  ])("%s: made anew from the updates, their sequences included", async (_what, damage) => {
+    await install(1);
+    await install(2);
+    damage(join(folder, "state.json"));
+    expect((await registry.store.read()).made).toBeDefined();
+    expect(await answering()).toBe("2");
+    await expect(install(2)).rejects.toThrow("sequence 20, but 20");
+    await install(3);
+    expect((await registry.store.read()).made).toBeUndefined();
+    expect(await summary()).toEqual(["1 waiting", "2 previous", "3 active"]);
+  });
+
+  test("two processes at once: no change is lost", async () => {
+    await install(1);
+    const others = Array.from({ length: 4 }, () => new Registry(folder, { keys }));
+    await Promise.all(others.map(async (each, i) => each.install((await signed(models[2]!, key, 1, { name: `m${i}` })).update, "u")));
+    expect((await registry.versions()).map(({ name }) => name).sort()).toEqual(["m0", "m1", "m2", "m3", "spam"]);
+  });
+
+  test("old leftovers of crashes are removed, young ones and what counts are not", async () => {
+    await install(1);
+    const [lost, part, young] = [join(folder, "models", `${"a".repeat(64)}.update`), join(folder, "incoming", "b.part"), join(folder, ".abc.tmp")];
+    for (const path of [lost, part, young]) writeFileSync(path, "x");
+    const longAgo = (Date.now() - 8 * DAY) / 1000;
+    for (const path of [lost, part, registry.store.updatePath((await registry.versions())[0]!.id)]) utimesSync(path, longAgo, longAgo);
+    await registry.store.clean();
+    expect(readdirSync(folder, { recursive: true }).filter((name) => /\.(update|part|tmp)$/.test(String(name))).length).toBe(2);
+    expect(await answering()).toBe("1");
+  });
+});
+
+describe("in parts", () => {
+  test("goes on where it stopped, takes only what follows, and trusts nothing until it is whole", async () => {
+    await install(1);
+    const { head, model } = updates[2]!;
+    const first = await Incoming.begin(registry, head);
+    expect(await first.append(0, model.subarray(0, 100))).toBe(true);
+    for (const offset of [0, 99, 101, -1, NaN]) expect(await first.append(offset, model.subarray(100, 200))).toBe(false);
+    const again = await Incoming.begin(new Registry(folder, { keys }), head);
+    expect(again.received).toBe(100);
+    await again.append(100, model.subarray(100));
+    expect(again.isComplete).toBe(true);
+    expect(await again.install({})).toMatchObject({ version: "2", state: "active" });
+    expect(readdirSync(join(folder, "incoming"))).toEqual([]);
+    await expect(Incoming.begin(registry, head)).rejects.toThrow("sequence 20, but 20");
+  });
+
+  test("what came in wrong is thrown away whole; what is too much is refused at once", async () => {
+    const { head, model } = updates[1]!;
+    const wrong = Buffer.from(model);
+    wrong[7]! ^= 1;
+    const incoming = await Incoming.begin(registry, head);
+    await incoming.append(0, wrong);
+    await expect(incoming.install({})).rejects.toThrow("is not the one that was signed");
+    const again = await Incoming.begin(registry, head);
+    expect(again.received).toBe(0);
+    await expect(again.append(0, Buffer.alloc(model.length + 1))).rejects.toThrow(`the update has ${model.length} bytes, and more came in`);
+    expect(await summary()).toEqual([]);
+  });
+
+  test("half-received updates do not fill the disk", async () => {
+    for (let i = 1; i <= 8; i++) await Incoming.begin(registry, (await signed(models[1]!, key, i)).head);
+    expect(readdirSync(join(folder, "incoming")).length).toBe(4);
+  });
+
+  test("a manifest that may not be installed: no byte is taken", async () => {
+    await expect(Incoming.begin(registry, (await signed(models[1]!, second, 1)).head)).rejects.toThrow("not among the trusted ones");
+    expect(readdirSync(folder)).toEqual([]);
+  });
+});
+
+describe("what the disk refuses", () => {
+  test.each(["ENOSPC", "EIO", "EROFS", "EMFILE"])("%s at every step: said so, and the old model stays", async (code) => {
+    const fails: Disk = { ...realDisk };
+    let left = Infinity;
+    for (const step of ["write", "append", "sync", "rename", "remove"] as const) {
+      const work = realDisk[step] as (...args: unknown[]) => Promise<void>;
+      (fails as unknown as Record<string, unknown>)[step] = (...args: unknown[]) => (--left < 0 ? Promise.reject(Object.assign(new Error(`${code}: refused`), { code })) : work(...args));
+    }
+    const failing = new Registry(folder, { keys, disk: fails });
+    await install(1, {}, failing);
+    let refusals = 0;
+    for (let steps = 0; ; steps++) {
+      left = steps;
+      try {
+        await install(2, {}, failing);
+        break;
+      } catch (error) {
+        refusals++;
+        expect((error as Error).message).toBe(`the registry ${folder} cannot be used (${code}: refused)`);
+        left = Infinity;
+        const now = await answering();
+        // From the rename of the state on it is the new one, whatever fails after it.
+        if (now === "2") break;
+        expect(now).toBe("1");
+      }
+    }
+    expect(refusals).toBeGreaterThan(5);
+  });
+});
+
+test("the power goes at every step of an install, an activation and a rollback: the old model or the new one", async () => {
+  const scenarios: [string, (on: Registry) => Promise<unknown>, string[]][] = [
+    ["install", (on) => install(3, {}, on), ["2", "3"]],
+    ["rollback", (on) => on.rollback("spam"), ["2", "1"]],
+    ["activate", (on) => on.activate("spam", "1"), ["2", "1"]],
+    ["automatic rollback", async (on) => on.reject("spam", (await on.versions()).find(({ state }) => state === "active")!.id, "failed"), ["2", "1"]],
+    ["in parts", async (on) => {
+      const { head, model } = updates[3]!;
+      const incoming = await Incoming.begin(on, head);
+      for (let at = 0; at < model.length; at += 200) await incoming.append(at, model.subarray(at, at + 200));
+      await incoming.install({});
+    }, ["2", "3"]],
+  ];
+  let cuts = 0;
+  for (const [what, work, allowed] of scenarios) {
+    const prepare = async () => {
+      const disk = new MemoryDisk();
+      const on = new Registry("/registry", { keys, disk });
+      await install(1, {}, on);
+      await install(2, {}, on);
+      disk.log.length = disk.steps = 0;
+      return { disk, on };
+    };
+    const whole = await prepare();
+    await work(whole.on);
+    expect(await answering(whole.on)).toBe(allowed[1]);
+    for (let k = 1; k <= whole.disk.steps; k++) {
+      for (let seed = 0; seed < 3; seed++) {
+        const { disk, on } = await prepare();
+        Object.assign(disk, { cutAt: k, completesLast: seed % 2 === 1 });
+        await expect(work(on)).rejects.toThrow(PowerCut);
+        const after = new Registry("/registry", { keys, disk: disk.afterCut(new Seeded(seed)) });
+        const version = await answering(after);
+        expect([what, k, seed, allowed.includes(version!)]).toEqual([what, k, seed, true]);
+        // Nothing old comes back in, and the next update does.
+        await expect(install(2, {}, after)).rejects.toThrow("sequence 20, but");
+        await install(4, {}, after);
+        expect(await answering(after)).toBe("4");
+        cuts++;
+      }
+    }
+  }
+  expect(cuts).toBeGreaterThan(150);
+}, 60_000);
