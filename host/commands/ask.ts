@@ -8,7 +8,7 @@ import type { IPublishPacket, MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
 import { credentials, defaultNode, readTls } from "../service/config.ts";
 import { printable } from "../service/log.ts";
-import { brokerUrls, connectionFault, connectOnce } from "../service/mqtt.ts";
+import { brokerUrls, connectionFault, connectOnce, shownUrl } from "../service/mqtt.ts";
 import type { Protocol } from "../service/mqtt.ts";
 import { checkLevel, topicsOf } from "../service/topics.ts";
 import { addBrokerOptions } from "./broker-options.ts";
@@ -66,7 +66,7 @@ async function ask(texts: readonly string[], options: AskOptions): Promise<void>
     connection = await connectOnce(access);
   } catch (error) {
     if (error instanceof UserError) throw error;
-    throw new UserError(`cannot reach ${options.broker}: ${connectionFault(error as Error)}`);
+    throw new UserError(`cannot reach ${shownUrl(options.broker)}: ${connectionFault(error as Error)}`);
   }
   const { client, protocol } = connection;
   try {
@@ -140,7 +140,7 @@ function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic,
       if (topic === statusTopic) status = payload.toString();
       else onAnswer(packet);
     });
-    client.on("close", () => fail(`${options.broker} closed the connection`));
+    client.on("close", () => fail(`${shownUrl(options.broker)} closed the connection`));
     restartTimer();
     client.subscribe([replyTopic, statusTopic], { qos: 1 }, (error) => {
       if (error) fail(`the broker refuses the subscription to ${replyTopic}: ${error.message}`);

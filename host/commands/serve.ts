@@ -17,6 +17,7 @@ import type { HttpEndpoint } from "../service/http.ts";
 import { isLoopback } from "../service/listen.ts";
 import { jsonLog, plainLog } from "../service/log.ts";
 import type { Log } from "../service/log.ts";
+import { shownUrl } from "../service/mqtt.ts";
 import type { BrokerAccess } from "../service/mqtt.ts";
 import { Service } from "../service/service.ts";
 import { checkLevel, levelOf } from "../service/topics.ts";
@@ -97,7 +98,7 @@ async function check(settings: Settings, log: Log): Promise<void> {
   createService(settings, models, { ...access, url: access.url ?? "mqtt://127.0.0.1" }, log);
   const parts = [
     `models ${[...models.keys()].join(", ")}`,
-    access.url === undefined ? "embedded broker" : `broker ${access.url}`,
+    access.url === undefined ? "embedded broker" : `broker ${shownUrl(access.url)}`,
     `requests on ${topics.classify}`,
     ...(topics.group ? [`group ${topics.group.name} on ${topics.group.classify}`] : []),
     ...(httpPort === undefined ? [] : [`HTTP on port ${httpPort}`]),
@@ -147,8 +148,9 @@ async function serve(settings: Settings, log: Log): Promise<void> {
   }
 }
 
-function announce(service: Service, { settings, url, broker, http, log }: { settings: Settings; url: string; broker: Broker | undefined; http: HttpEndpoint | undefined; log: Log }): void {
+function announce(service: Service, { settings, url: fullUrl, broker, http, log }: { settings: Settings; url: string; broker: Broker | undefined; http: HttpEndpoint | undefined; log: Log }): void {
   const { topics } = settings;
+  const url = shownUrl(fullUrl);
   const names = [...service.predictor.models.keys()];
   const { model } = service.predictor.model("");
   const access = [

@@ -95,6 +95,9 @@ const defaultLimits: Limits = {
   answerBytes: 1_048_576,
 };
 
+/** Characters that V8 quotes in front of the one where JSON goes wrong. */
+const EXCERPT_LEAD = 10;
+
 const text = v.pipe(v.string("must be a string"), v.nonEmpty("must not be empty"));
 const port = v.pipe(v.number("must be a port number"), v.integer("must be a port number"), v.minValue(0, "must be a port number"), v.maxValue(65_535, "must be a port number"));
 const count = (largest: number) => {
@@ -176,7 +179,7 @@ export function parseConfig(json: string, source: string): ConfigFile {
   try {
     value = JSON.parse(json);
   } catch (error) {
-    throw new UserError(`${source} is not JSON: ${(error as Error).message}`);
+    throw new UserError(`${source} is not JSON from line ${lineOfFault(json, error as Error)} on: look for a comma, quote or bracket that is missing or too many`);
   }
   // An array passes for an object that has no keys.
   for (const [path, part] of [["", value], ...Object.entries(value ?? {})] as [string, unknown][]) {
@@ -191,6 +194,14 @@ export function parseConfig(json: string, source: string): ConfigFile {
   if (issue.type === "strict_object" && issue.expected?.startsWith('"')) throw new UserError(`${source}: ${JSON.stringify(path)} is missing`);
   if (issue.type === "strict_object") throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must be a JSON object`);
   throw new UserError(`${source}: ${JSON.stringify(path)} ${issue.message}`);
+}
+
+/** The parser's own message quotes what stands there, which may be a password. */
+function lineOfFault(json: string, { message }: Error): number {
+  const [, before, excerpt = ""] = /, (\.\.\.)?"([^]*)"(?:\.\.\.)? is not valid JSON$/.exec(message) ?? [];
+  const position = /at position (\d+)/.exec(message)?.[1];
+  const at = position !== undefined ? Number(position) : excerpt === "" ? json.length : json.indexOf(excerpt) + (before ? EXCERPT_LEAD : 0);
+  return json.slice(0, at).trimEnd().split("\n").length;
 }
 
 function suggestion(path: string): string {
@@ -229,6 +240,7 @@ function editDistance(a: string, b: string): number {
 }
 
 function readFileFor(what: string, path: string): Buffer {
+  if (/[\n\0]/.test(path)) throw new UserError(`the ${what} must be the name of a file, not what is in it`);
   try {
     return readFileSync(path);
   } catch (error) {

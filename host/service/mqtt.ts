@@ -99,12 +99,19 @@ export function checkBrokerUrl(text: string): URL {
     // Handled below, together with the foreign schemes.
   }
   if (!url || !["mqtt:", "mqtts:", "ws:", "wss:"].includes(url.protocol) || !url.hostname) {
-    throw new UserError(`the broker URL ${JSON.stringify(text.replace(/\/\/[^/]*@/, "//***@"))} must look like mqtt://host:1883; the schemes are mqtt, mqtts, ws and wss`);
+    // Where a URL goes wrong, what follows may be a password.
+    const shown = /^\w+:\/\/[\w.-]+(?::\d+)?$/.test(text) ? ` ${JSON.stringify(text)}` : "";
+    throw new UserError(`the broker URL${shown} must look like mqtt://host:1883; the schemes are mqtt, mqtts, ws and wss`);
   }
   if (url.username || url.password) {
     throw new UserError("the broker URL must not hold a user name or password, since others can read it: set EDGELABEL_MQTT_USERNAME and EDGELABEL_MQTT_PASSWORD instead");
   }
   return url;
+}
+
+/** A broker URL as it may be shown: the query of a WebSocket's may be a token. */
+export function shownUrl(url: string): string {
+  return url.replace(/[?#][^,]*/g, "?***");
 }
 
 export function brokerUrls(text: string): string[] {
@@ -262,7 +269,7 @@ export class Connection {
       return;
     }
     const session: Session = {
-      url: this.url,
+      url: shownUrl(this.url),
       protocol,
       receiveMaximum: properties?.receiveMaximum ?? 65_535,
       maximumPacketSize: properties?.maximumPacketSize ?? Infinity,
@@ -328,7 +335,7 @@ export class Connection {
       return;
     }
     if (connectedAt > 0 && Date.now() - connectedAt >= GOOD_LIFE_MS) this.attempt = 0;
-    const { url } = this;
+    const url = shownUrl(this.url);
     // All nodes of a cluster are tried before a longer wait.
     const delayMs = backoffMs(Math.floor(this.attempt++ / this.urls.length));
     this.turn++;
