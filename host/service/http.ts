@@ -121,11 +121,12 @@ function failureOf(service: Service, error: unknown): { status: number; code: st
 
 async function predict(service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes }: HttpLimits): Promise<void> {
   const value = await readJson(service, request, bodyBytes);
-  const { data, model = "" } = (typeof value === "object" && value !== null ? value : {}) as { data?: unknown; model?: unknown };
+  const { data, model = "", explain = false } = (typeof value === "object" && value !== null ? value : {}) as { data?: unknown; model?: unknown; explain?: unknown };
   if (typeof data !== "string") throw new RequestError("bad_request", 'the body must be an object such as {"data": "the text"}');
   if (typeof model !== "string") throw new RequestError("bad_request", '"model" must be a string');
-  const { predictions: [prediction] } = await classify(service, request, { model, texts: [data] });
-  sendJson(response, 200, { label: labelValue(prediction!.label) });
+  if (typeof explain !== "boolean") throw new RequestError("bad_request", '"explain" must be true or false');
+  const { predictions: [prediction] } = await classify(service, request, { model, texts: [data], explain });
+  sendJson(response, 200, { label: labelValue(prediction!.label), explanation: prediction!.explanation });
 }
 
 async function infer(path: ModelPath, service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes, textsPerRequest }: HttpLimits): Promise<void> {
@@ -147,7 +148,7 @@ function modelOf(service: Service, { name, version }: ModelPath): string {
   return name;
 }
 
-async function classify(service: Service, request: IncomingMessage, work: { model: string; texts: string[]; topK?: number }): Promise<Outcome> {
+async function classify(service: Service, request: IncomingMessage, work: { model: string; texts: string[]; topK?: number; explain?: boolean }): Promise<Outcome> {
   const start = Date.now();
   const outcome = await service.predictor.predict({ ...work, requester: `http ${request.socket.remoteAddress}`, bytes: Number(request.headers["content-length"] ?? 0) });
   service.metrics.answerSeconds.observe({ transport: "http" }, (Date.now() - start) / 1000);

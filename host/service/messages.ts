@@ -4,7 +4,7 @@
 // when it opens with "{" and parses as an object that has `text` or `texts`. All
 // else is the text itself, byte for byte, and so is anything sent as text/*.
 import * as v from "valibot";
-import type { Prediction } from "../classifier.ts";
+import type { Answer } from "./predictor.ts";
 
 export type RequestId = string | number;
 
@@ -16,6 +16,8 @@ export interface ClassifyRequest {
   replyTo?: string | undefined;
   topK?: number | undefined;
   threshold?: number | undefined;
+  /** Say which tokens made the label. */
+  explain?: boolean | undefined;
   /** Milliseconds since 1970, after which no answer is wanted. MQTT 5 has its own message expiry besides. */
   deadline?: number | undefined;
 }
@@ -66,6 +68,7 @@ function requestSchema(limits: MessageLimits) {
     id: v.optional(idSchema),
     replyTo: v.optional(v.string("must be a string")),
     topK: v.optional(v.pipe(v.number("must be a whole number from 1"), v.integer("must be a whole number from 1"), v.minValue(1, "must be a whole number from 1"))),
+    explain: v.optional(v.boolean("must be true or false")),
     deadline: v.optional(v.pipe(v.number("must be a number of milliseconds since 1970"), v.minValue(1, "must be a number of milliseconds since 1970"))),
     threshold: v.optional(v.pipe(v.number("must be a number from 0 to 1"), v.minValue(0, "must be a number from 0 to 1"), v.maxValue(1, "must be a number from 0 to 1"))),
   });
@@ -125,17 +128,18 @@ function isRequestObject(value: unknown): value is object {
 }
 
 /** Below the request's threshold, or rejected by the model's own rule, the label is null. */
-function encodeResult(request: ClassifyRequest, prediction: Prediction) {
+function encodeResult(request: ClassifyRequest, prediction: Answer) {
   const isUnknown = prediction.label === null || (request.threshold !== undefined && prediction.score < request.threshold);
   return {
     label: isUnknown ? null : prediction.label,
     score: prediction.score,
     unknown: isUnknown || undefined,
     scores: request.topK === undefined ? undefined : prediction.scores,
+    explanation: prediction.explanation,
   };
 }
 
-export function encodeAnswer(request: ClassifyRequest, predictions: Prediction[], model: { name: string; version: string }): string {
+export function encodeAnswer(request: ClassifyRequest, predictions: Answer[], model: { name: string; version: string }): string {
   const { id } = request;
   const which = { model: model.name, version: model.version };
   if (request.isBatch) return JSON.stringify({ id, results: predictions.map((prediction) => encodeResult(request, prediction)), ...which });

@@ -10,6 +10,7 @@ export class Metrics {
 
   readonly requests = new Counter({ name: "edgelabel_requests_total", help: "Requests received.", labelNames: ["transport"], registers: this.registers });
   readonly texts = new Counter({ name: "edgelabel_texts_total", help: "Texts classified.", labelNames: ["model"], registers: this.registers });
+  readonly explanations = new Counter({ name: "edgelabel_explanations_total", help: "Texts explained.", labelNames: ["model"], registers: this.registers });
   readonly errors = new Counter({ name: "edgelabel_errors_total", help: "Requests answered with an error.", labelNames: ["code"], registers: this.registers });
   readonly ignored = new Counter({ name: "edgelabel_ignored_total", help: "Requests that got no answer at all.", labelNames: ["reason"], registers: this.registers });
   readonly duplicates = new Counter({ name: "edgelabel_duplicates_total", help: "Requests that got the answer of an earlier one.", registers: this.registers });

@@ -1,11 +1,14 @@
 // Texts -> predictions, for whoever asks: MQTT requests, routes and HTTP share the
-// loaded models, one queue in front of them, and the counters behind them.
+// loaded models, one queue in front of them, and the counters behind them. An explanation
+// takes dozens of forward passes; each is a turn of its own, so others wait for one only.
+import { MAX_PIECES } from "../../assembly/abi.ts";
 import type { Classifier, Prediction } from "../classifier.ts";
+import type { Explanation } from "../explanation.ts";
 import { RequestError } from "./messages.ts";
 import type { Metrics } from "./metrics.ts";
 import { Queue } from "./queue.ts";
 
-export type Model = Pick<Classifier, "version" | "labels" | "digest" | "classify">;
+export type Model = Pick<Classifier, "version" | "labels" | "digest" | "classify" | "explaining">;
 
 export interface Work {
   requester: string;
@@ -14,14 +17,20 @@ export interface Work {
   texts: readonly (string | Uint8Array)[];
   bytes: number;
   topK?: number | undefined;
+  /** Say which tokens made the labels. */
+  explain?: boolean | undefined;
   /** Milliseconds since 1970. */
   expiresAt?: number | undefined;
+}
+
+export interface Answer extends Prediction {
+  explanation?: Explanation;
 }
 
 export interface Outcome {
   name: string;
   model: Model;
-  predictions: Prediction[];
+  predictions: Answer[];
 }
 
 /** Told of every text that a model has answered, or failed at by no fault of the text. */
@@ -32,6 +41,8 @@ export class Predictor {
   observer: Observer | undefined;
   private readonly byName: Map<string, Model>;
   private readonly metrics: Metrics;
+  /** Models that explain a text just now: each can do one at a time. */
+  private readonly explaining = new Set<Model>();
 
   constructor(models: ReadonlyMap<string, Model>, capacity: { texts: number; bytes: number }, metrics: Metrics) {
     if (models.size === 0) throw new Error("a service needs a model");
@@ -69,26 +80,52 @@ export class Predictor {
   /** Calls one of the two when the texts have had their turn; throws when there is no such model. */
   submit(work: Work, done: (outcome: Outcome) => void, failed: (error: RequestError) => void): void {
     const { name, model } = this.model(work.model);
-    const predictions: Prediction[] = [];
+    const predictions: Answer[] = [];
+    let explanation: Generator<undefined, Explanation> | undefined;
+    const release = (): void => {
+      if (explanation) this.explaining.delete(model);
+      explanation = undefined;
+    };
+    /** One forward pass at most; true when the text is done. */
+    const pass = (text: string | Uint8Array): boolean => {
+      if (!explanation) {
+        if (work.explain && this.explaining.has(model)) return false;
+        predictions.push(this.classify(name, model, text, work.topK));
+        if (!work.explain) return true;
+        explanation = model.explaining(text);
+        this.explaining.add(model);
+        return false;
+      }
+      const step = explanation.next();
+      if (!step.done) return false;
+      predictions.at(-1)!.explanation = step.value;
+      this.metrics.explanations.inc({ model: name });
+      release();
+      return true;
+    };
+    let textsDone = 0;
     this.queue.offer({
       requester: work.requester,
-      texts: work.texts.length,
+      texts: work.explain ? work.texts.reduce((sum, text) => sum + passesOf(text), 0) : work.texts.length,
       bytes: work.bytes,
       expiresAt: work.expiresAt ?? Infinity,
       step: () => {
         try {
-          predictions.push(this.classify(name, model, work.texts[predictions.length]!, work.topK));
+          if (!pass(work.texts[textsDone]!) || ++textsDone < work.texts.length) return false;
         } catch (error) {
+          release();
           failed(requestErrorOf(error));
           return true;
         }
-        if (predictions.length < work.texts.length) return false;
         done({ name, model, predictions });
         return true;
       },
-      refuse: (why) => failed(why === "busy"
-        ? new RequestError("busy", "too many requests wait here; try again later")
-        : new RequestError("expired", "the time of the request was over before its turn came")),
+      refuse: (why) => {
+        release();
+        failed(why === "busy"
+          ? new RequestError("busy", "too many requests wait here; try again later")
+          : new RequestError("expired", "the time of the request was over before its turn came"));
+      },
     });
   }
 
@@ -109,6 +146,11 @@ export class Predictor {
       this.metrics.classified(name, (performance.now() - start) / 1000);
     }
   }
+}
+
+/** The most forward passes that explaining a text can take: its classification, and 2 for each token, which has a byte at least. */
+function passesOf(text: string | Uint8Array): number {
+  return 1 + 2 * Math.min(MAX_PIECES, Buffer.byteLength(text));
 }
 
 /** Engine errors keep their meaning; anything else is `internal`, and says no more than its message. */

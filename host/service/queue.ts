@@ -10,11 +10,12 @@ export type Refusal = "busy" | "expired";
 export interface Job {
   /** Whose turn it takes. */
   requester: string;
+  /** How much work it is, at most, in texts. */
   texts: number;
   bytes: number;
   /** Milliseconds since 1970; not begun later. */
   expiresAt: number;
-  /** Does one text; true when the job is done. Never throws. */
+  /** Does one text, or one forward pass of its explanation; true when the job is done. Never throws. */
   step(): boolean;
   /** Ends a job that is not to be done, or not to its end. */
   refuse(why: Refusal): void;

@@ -104,7 +104,7 @@ export class Requests {
     try {
       if (outbox.isFull) throw new RequestError("busy", "too many answers wait for the broker; try again later");
       predictor.submit(
-        { requester: topic, model: wanted, texts: request.texts, bytes: message.payload.length, topK: request.topK, expiresAt },
+        { requester: topic, model: wanted, texts: request.texts, bytes: message.payload.length, topK: request.topK, explain: request.explain, expiresAt },
         ({ name, model, predictions }) => {
           const payload = encodeAnswer(request, predictions, { name, version: model.version });
           if (key !== undefined) this.remembered.set(key, payload);

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import mqtt from "mqtt";
 import type { IClientPublishOptions, IPublishPacket, MqttClient } from "mqtt";
 import type { Prediction } from "../../../host/classifier.ts";
+import type { Explanation } from "../../../host/explanation.ts";
 import type { Limits } from "../../../host/service/config.ts";
 import type { Log } from "../../../host/service/log.ts";
 import { Service } from "../../../host/service/service.ts";
@@ -22,6 +23,12 @@ export function fakeModel(version = "1.0.0"): Model {
       if (words === "boom") throw new Error("trap");
       const [label, other] = words.includes("win") ? ["spam", "ham"] : ["ham", "spam"];
       return { label, score: 0.875, scores: Object.fromEntries(Object.entries({ [label]: 0.875, [other]: 0.125 }).slice(0, top || 2)) };
+    },
+    // One pass a letter.
+    *explaining(text: string | Uint8Array): Generator<undefined, Explanation> {
+      const token = Buffer.from(text).toString();
+      for (const _ of token) yield;
+      return { label: "spam", score: 0.875, base: 0.5, method: "occlusion", sum: 0.375, error: 0, tokens: [{ token, start: 0, end: text.length, share: 0.375 }] };
     },
   };
 }

@@ -35,6 +35,11 @@ test("POST /predict answers as the tutorial does: the label and nothing else", a
   expect((await post('{"data":""}', { "Content-Type": "application/json; charset=utf-8" })).body).toEqual({ label: "ham" });
 });
 
+test("with explain, which tokens made the label", async () => {
+  expect((await post('{"data":"win","explain":true}')).body).toMatchObject({ label: "spam", explanation: { label: "spam", base: 0.5, tokens: [{ token: "win", start: 0, end: 3, share: 0.375 }] } });
+  expect((await post('{"data":"win","explain":false}')).body).toEqual({ label: "spam" });
+});
+
 test("a model by name; a label that is a whole number comes as a number", async () => {
   expect((await post('{"data":"x","model":"sentiment"}')).body).toEqual({ label: 1 });
   const { status, body } = await post('{"data":"x","model":"nope"}');
@@ -42,7 +47,7 @@ test("a model by name; a label that is a whole number comes as a number", async 
   expect(body.error.message).toContain("spam, sentiment");
 });
 
-test.each(["", "{", "[]", "null", "7", "{}", '{"data":7}', '{"text":"a"}', '{"data":"x","model":7}', '{"__proto__":{"data":"x"}}'])("body %j: 400", async (payload) => {
+test.each(["", "{", "[]", "null", "7", "{}", '{"data":7}', '{"text":"a"}', '{"data":"x","model":7}', '{"data":"x","explain":1}', '{"__proto__":{"data":"x"}}'])("body %j: 400", async (payload) => {
   const { status, body } = await post(payload);
   expect([status, body.error.code]).toEqual([400, "bad_request"]);
 });

@@ -46,7 +46,7 @@ describe("what is text and what is JSON", () => {
 });
 
 test("all fields", () => {
-  expect(parse(bytes('{"texts":["a","b"],"id":"7","replyTo":"r","topK":2,"threshold":0.5}'))).toEqual({ texts: ["a", "b"], isBatch: true, id: "7", replyTo: "r", topK: 2, threshold: 0.5 });
+  expect(parse(bytes('{"texts":["a","b"],"id":"7","replyTo":"r","topK":2,"threshold":0.5,"explain":true}'))).toEqual({ texts: ["a", "b"], isBatch: true, id: "7", replyTo: "r", topK: 2, threshold: 0.5, explain: true });
 });
 
 test.each([
@@ -58,6 +58,7 @@ test.each([
   ['{"text":"a","id":1e999}', '"id" must be a number or a string of at most 256 characters'],
   ['{"text":"a","replyTo":1}', '"replyTo" must be a string'],
   ['{"text":"a","topK":"2"}', '"topK" must be a whole number from 1'],
+  ['{"text":"a","explain":1}', '"explain" must be true or false'],
   ['{"text":"a","threshold":-1}', '"threshold" must be a number from 0 to 1'],
 ])("%s: %s", (payload, message) => {
   expect(failure(bytes(payload))).toMatchObject({ code: "bad_request", message });

@@ -110,6 +110,19 @@ function serviceTests({ protocol, start }: Target): void {
     expect((await client.next()).json).toEqual({ label: "spam", score: 0.875, model: "spam", version: "1.0.0" });
   });
 
+  test("explain adds which tokens made the label, to each of several texts too", async () => {
+    await client.subscribe(topics.label);
+    await client.publish(topics.classify, JSON.stringify({ text: "win", explain: true }));
+    const explanation = (token: string) => ({ label: "spam", score: 0.875, base: 0.5, method: "occlusion", sum: 0.375, error: 0, tokens: [{ token, start: 0, end: token.length, share: 0.375 }] });
+    expect((await client.next()).json).toEqual({ label: "spam", score: 0.875, explanation: explanation("win"), model: "spam", version: "1.0.0" });
+    await client.publish(topics.classify, JSON.stringify({ texts: ["win", "", "hi"], explain: true, topK: 1 }));
+    expect((await client.next()).json.results.map((result: any) => result.explanation)).toEqual([explanation("win"), explanation(""), explanation("hi")]);
+    await client.publish(topics.classify, JSON.stringify({ text: "win", explain: false }));
+    expect((await client.next()).json).toEqual({ label: "spam", score: 0.875, model: "spam", version: "1.0.0" });
+    expect(await counter(service, 'edgelabel_explanations_total{model="spam"}')).toBe(4);
+    expect(await counter(service, 'edgelabel_texts_total{model="spam"}')).toBe(5);
+  });
+
   test("texts get results, in order", async () => {
     await client.subscribe(topics.label);
     await client.publish(topics.classify, JSON.stringify({ texts: ["win", "hi", "win"], id: 1 }));
@@ -147,6 +160,7 @@ function serviceTests({ protocol, start }: Target): void {
       [{ text: "a", topK: 0 }, "topK"],
       [{ text: "a", topK: 1.5 }, "topK"],
       [{ text: "a", threshold: 2 }, "threshold"],
+      [{ text: "a", explain: "yes" }, "explain"],
     ];
     for (const [fields, named] of faults) {
       await client.publish(topics.classify, JSON.stringify({ ...fields, id: "x", replyTo: "r" }));
