@@ -1,74 +1,105 @@
 // Throughput of `serve` against a handler that only echoes, on the same Mosquitto and
 // machine, in alternating runs: QoS 0 and 1, window 1 and 64.
-//   node bench/service/echo.mjs MODEL.wasm [SECONDS]      (needs npm run build, Mosquitto)
+//   node bench/service/echo.mjs MODEL.wasm [SECONDS [ROUNDS]]      (needs npm run build, Mosquitto)
+// EDGELABEL_PROFILE=FOLDER leaves a CPU profile of both there.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import mqtt from "mqtt";
 import { fetchMosquitto } from "../../test/tools/fetch-mosquitto.mjs";
 
-const [model, seconds = "3"] = process.argv.slice(2);
+const [model, seconds = "3", rounds = "5"] = process.argv.slice(2);
 const PORT = 18_000 + (process.pid % 10_000);
 const url = `mqtt://127.0.0.1:${PORT}`;
-const ROUNDS = 3;
+const TEXT = "please turn on the light in the kitchen at seven";
+const REPLY = "edgelabel/bench/reply/b";
+let lastId = 0;
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
+const profiling = process.env["EDGELABEL_PROFILE"] ? ["--cpu-prof", "--cpu-prof-dir", process.env["EDGELABEL_PROFILE"]] : [];
 
-if (process.argv[2] === "--echo") await echo(process.argv[3]);
+if (process.argv[2] === "--echo") await echo(process.argv[3], process.argv[4]);
 else if (!model || !existsSync(model)) {
-  process.stderr.write("usage: node bench/service/echo.mjs MODEL.wasm [SECONDS]\n");
+  process.stderr.write("usage: node bench/service/echo.mjs MODEL.wasm [SECONDS [ROUNDS]]\n");
   process.exitCode = 2;
 } else await compare();
 
-/** The opponent: one subscription, and each payload goes back as it came. */
-async function echo(broker) {
+/**
+ * The opponent, as one writes it with MQTT.js: parses the request and publishes an answer of the service's
+ * size to the response topic, with the correlation data; acknowledges a request after its answer.
+ */
+async function echo(broker, answer) {
+  const fields = JSON.parse(answer);
   const client = await mqtt.connectAsync(broker, { protocolVersion: 5 });
   client.stream.setNoDelay(true);
-  client.handleMessage = (packet, done) => {
-    client.publish(packet.properties.responseTopic, packet.payload, { qos: packet.qos, properties: { correlationData: packet.properties.correlationData } });
+  client.handleMessage = ({ payload, qos, properties: { responseTopic, correlationData } }, done) => {
+    const { id } = JSON.parse(payload.toString());
+    client.publish(responseTopic, JSON.stringify({ id, ...fields }), { qos, properties: { contentType: "application/json", correlationData } });
     done();
   };
   await client.subscribeAsync("echo", { qos: 1 });
+  process.once("SIGTERM", () => process.exit());
   process.stdout.write("ready\n");
 }
 
 async function compare() {
   const folder = mkdtempSync(join(tmpdir(), "edgelabel-echo-"));
   const children = [];
+  const start = async (args, pattern) => {
+    const child = spawn(process.execPath, [...profiling, ...args], { stdio: ["ignore", "pipe", "ignore"] });
+    children.unshift(child);
+    await until(child.stdout, pattern);
+    return child;
+  };
   try {
-    const root = fetchMosquitto();
-    const libraries = ["usr/lib", "lib"].map((name) => join(root, name)).filter(existsSync);
-    const paths = libraries.flatMap((lib) => [lib, ...readdirSync(lib, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => join(lib, entry.name))]);
-    writeFileSync(join(folder, "mosquitto.conf"), `listener ${PORT} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nmax_inflight_messages 0\nmax_queued_messages 0\n${process.getuid?.() === 0 ? "user root\n" : ""}`);
-    children.push(spawn(join(root, "usr/sbin/mosquitto"), ["-c", join(folder, "mosquitto.conf")], { env: { ...process.env, LD_LIBRARY_PATH: paths.join(":") }, stdio: ["ignore", "ignore", "pipe"] }));
-    await until(children[0].stderr, / running/);
-    const serving = spawn(process.execPath, [main, "serve", model, "--broker", url, "--node", "bench"], { stdio: ["ignore", "pipe", "inherit"] });
-    const echoing = spawn(process.execPath, [fileURLToPath(import.meta.url), "--echo", url], { stdio: ["ignore", "pipe", "inherit"] });
-    children.push(serving, echoing);
-    await Promise.all([until(serving.stdout, /Stop with Ctrl-C/), until(echoing.stdout, /ready/)]);
+    children.push(await startMosquitto(folder));
+    const serving = await start([main, "serve", model, "--broker", url, "--node", "bench"], /Stop with Ctrl-C/);
     const client = await mqtt.connectAsync(url, { protocolVersion: 5 });
     client.stream.setNoDelay(true);
-    await client.subscribeAsync("edgelabel/bench/reply/b", { qos: 1 });
-    process.stdout.write("qos window echo/s serve/s ratio\n");
+    await client.subscribeAsync(REPLY, { qos: 1 });
+    const { id, ...answer } = JSON.parse(await ask(client, "edgelabel/bench/classify"));
+    const echoing = await start([fileURLToPath(import.meta.url), "--echo", url, JSON.stringify(answer)], /ready/);
+    process.stdout.write(`load average ${load1()}; medians of ${rounds} alternating runs of ${seconds} s; CPU: µs of the handler's process a request\n\n| QoS | window | echo/s | serve/s | serve / echo | of each pair | echo CPU | serve CPU |\n|--:|--:|--:|--:|--:|---|--:|--:|\n`);
     for (const qos of [0, 1]) {
       for (const window of [1, 64]) {
-        const rates = { echo: [], serve: [] };
-        for (let round = 0; round < ROUNDS; round++) {
-          for (const [name, topic] of [["echo", "echo"], ["serve", "edgelabel/bench/classify"]]) rates[name].push(await load(client, topic, { qos, window }));
+        const echoed = [];
+        const served = [];
+        for (let round = 0; round < Number(rounds); round++) {
+          echoed.push(await load(client, "echo", { qos, window, pid: echoing.pid }));
+          served.push(await load(client, "edgelabel/bench/classify", { qos, window, pid: serving.pid }));
         }
-        const [echoed, served] = [median(rates.echo), median(rates.serve)];
-        process.stdout.write(`${qos}   ${String(window).padEnd(6)} ${echoed.toFixed(0).padStart(6)} ${served.toFixed(0).padStart(7)} ${(served / echoed).toFixed(3)}\n`);
+        const [echo, serve] = [echoed, served].map((runs) => ({ rate: median(runs.map(({ rate }) => rate)), cpu: median(runs.map(({ cpu }) => cpu)) }));
+        const pairs = served.map(({ rate }, i) => (rate / echoed[i].rate).toFixed(2)).join(" ");
+        process.stdout.write(`| ${qos} | ${window} | ${echo.rate.toFixed(0)} | ${serve.rate.toFixed(0)} | **${(serve.rate / echo.rate).toFixed(2)}** | ${pairs} | ${echo.cpu.toFixed(0)} | ${serve.cpu.toFixed(0)} |\n`);
       }
     }
+    process.stdout.write(`\nload average ${load1()} at the end\n`);
     await client.endAsync(true);
   } finally {
-    for (const child of children) child.kill("SIGTERM");
-    await Promise.all(children.map((child) => child.exitCode === null && once(child, "exit")));
+    // The broker last, so that nobody misses it.
+    for (const child of children) {
+      child.kill("SIGTERM");
+      if (child.exitCode === null) await once(child, "exit");
+    }
     rmSync(folder, { recursive: true });
   }
+}
+
+async function startMosquitto(folder) {
+  const root = fetchMosquitto();
+  const libraries = ["usr/lib", "lib"].map((name) => join(root, name)).filter(existsSync);
+  const paths = libraries.flatMap((lib) => [lib, ...readdirSync(lib, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => join(lib, entry.name))]);
+  writeFileSync(join(folder, "mosquitto.conf"), `listener ${PORT} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nmax_inflight_messages 0\nmax_queued_messages 0\n${process.getuid?.() === 0 ? "user root\n" : ""}`);
+  const child = spawn(join(root, "usr/sbin/mosquitto"), ["-c", join(folder, "mosquitto.conf")], { env: { ...process.env, LD_LIBRARY_PATH: paths.join(":") }, stdio: ["ignore", "ignore", "pipe"] });
+  await until(child.stderr, / running/);
+  return child;
+}
+
+function load1() {
+  return readFileSync("/proc/loadavg", "utf8").split(" ")[0];
 }
 
 async function until(stream, pattern) {
@@ -80,29 +111,43 @@ async function until(stream, pattern) {
   stream.resume();
 }
 
-/** Answers a second with `window` requests on their way. */
-async function load(client, topic, { qos, window }) {
-  const properties = { responseTopic: "edgelabel/bench/reply/b" };
-  const end = performance.now() + 1000 * Number(seconds);
+/** As `edgelabel ask` does: JSON with an id, response topic, correlation data. Ids are new, so nothing is answered from memory. */
+function send(client, topic, qos) {
+  const id = `request-${++lastId}`;
+  client.publish(topic, JSON.stringify({ text: TEXT, id }), { qos, properties: { responseTopic: REPLY, correlationData: Buffer.from(String(lastId)) } });
+}
+
+function ask(client, topic) {
+  return new Promise((resolve) => {
+    client.once("message", (_topic, payload) => resolve(payload.toString()));
+    send(client, topic, 1);
+  });
+}
+
+/** User and system time of a process in µs (the unit of /proc is 1/100 s). */
+function cpuTime(pid) {
+  const [utime, stime] = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/.*\) /, "").split(" ").slice(11);
+  return 10_000 * (Number(utime) + Number(stime));
+}
+
+/** Answers a second with `window` requests on their way, and what they cost the process `pid`. */
+async function load(client, topic, { qos, window, pid }) {
+  const before = cpuTime(pid);
   const start = performance.now();
+  const end = start + 1000 * Number(seconds);
   let answers = 0;
-  let pending = 0;
+  let pending = window;
   await new Promise((resolve) => {
-    const send = () => {
-      pending++;
-      client.publish(topic, "please turn on the light in the kitchen at seven", { qos, properties });
-    };
     const onMessage = () => {
       answers++;
-      pending--;
-      if (performance.now() < end) send();
-      else if (pending === 0) {
+      if (performance.now() < end) send(client, topic, qos);
+      else if (--pending === 0) {
         client.off("message", onMessage);
         resolve();
       }
     };
     client.on("message", onMessage);
-    for (let i = 0; i < window; i++) send();
+    for (let i = 0; i < window; i++) send(client, topic, qos);
   });
-  return (1000 * answers) / (performance.now() - start);
+  return { rate: (1000 * answers) / (performance.now() - start), cpu: (cpuTime(pid) - before) / answers };
 }

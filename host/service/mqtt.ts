@@ -80,6 +80,7 @@ export interface ConnectionOptions {
   onClose(): void;
 }
 
+const ACKNOWLEDGED_LATER = new Error("acknowledged later");
 const KEEPALIVE_SECONDS = 30;
 const CONNECT_TIMEOUT_MS = 10_000;
 const SESSION_EXPIRY_SECONDS = 3600;
@@ -243,7 +244,7 @@ export class Connection {
     client.handleMessage = (packet, done) => {
       this.receive(client, packet);
       // An error makes MQTT.js go on reading without acknowledging; that is ours.
-      done(packet.qos === 0 ? undefined : new Error("acknowledged later"));
+      done(packet.qos === 0 ? undefined : ACKNOWLEDGED_LATER);
     };
     client.once("close", () => this.onClose(client, fault, connectedAt));
     open(client);

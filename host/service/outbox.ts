@@ -44,6 +44,7 @@ export class Outbox {
   private waiting: Entry[] = [];
   private suspects: Entry[] = [];
   private inFlight = new Set<Entry>();
+  private suspectsInFlight = 0;
   private bytes = 0;
   private channel: AnswerChannel | undefined;
   private idle: (() => void)[] = [];
@@ -84,6 +85,7 @@ export class Outbox {
       else again.push(entry);
     }
     this.inFlight.clear();
+    this.suspectsInFlight = 0;
     this.suspects.unshift(...again);
     // A QoS 0 request was never promised an answer on a later connection.
     const kept = this.waiting.filter((entry) => entry.answer.qos === 1);
@@ -106,7 +108,7 @@ export class Outbox {
 
   private pump(): void {
     while (this.channel) {
-      const isProbing = this.suspects.length > 0 || this.hasSuspectInFlight();
+      const isProbing = this.suspects.length > 0 || this.suspectsInFlight > 0;
       if (this.inFlight.size >= (isProbing ? 1 : this.channel.window)) return;
       const entry = this.suspects.shift() ?? this.waiting.shift();
       if (!entry) break;
@@ -117,16 +119,13 @@ export class Outbox {
     this.wakeWhenIdle();
   }
 
-  private hasSuspectInFlight(): boolean {
-    for (const entry of this.inFlight) if (entry.closes > 0) return true;
-    return false;
-  }
-
   private send(entry: Entry, channel: AnswerChannel): void {
     this.inFlight.add(entry);
+    if (entry.closes > 0) this.suspectsInFlight++;
     channel.send(entry.answer, (error) => {
       // Late news from a connection that is gone is no news.
       if (this.channel !== channel || !this.inFlight.delete(entry)) return;
+      if (entry.closes > 0) this.suspectsInFlight--;
       this.finish(entry, error ? "refused_by_broker" : "sent");
       this.pump();
     });

@@ -5,8 +5,11 @@
 import { createHash } from "node:crypto";
 
 interface Remembered {
+  key: string;
   payload: string;
   until: number;
+  /** The one that ends after this one. */
+  next: Remembered | undefined;
 }
 
 export interface RequestIdentity {
@@ -16,10 +19,16 @@ export interface RequestIdentity {
   payload: Uint8Array;
 }
 
+/** A short payload is its own key: that costs less than its digest. */
+const HASHED_FROM = 256;
+
 export class RememberedAnswers {
   private readonly limits: { answers: number; bytes: number; ms: number };
-  // In the order of their ends, since all are kept equally long.
   private readonly byKey = new Map<string, Remembered>();
+  // A list in the order of their ends, since all are kept equally long. (The first entry of a
+  // Map is dear to find once many before it were deleted.)
+  private oldest: Remembered | undefined;
+  private newest: Remembered | undefined;
   private bytes = 0;
 
   constructor(limits: { answers: number; bytes: number; ms: number }) {
@@ -31,8 +40,10 @@ export class RememberedAnswers {
   }
 
   static key({ requestTopic, answerTopic, correlationData, payload }: RequestIdentity): string {
-    // No topic holds NUL, and the fixed-size digest ends the part of variable length.
-    const text = createHash("sha256").update(payload).digest("base64");
+    // No topic holds NUL, and the length says where a text ends that stands for itself.
+    const text = payload.length <= HASHED_FROM
+      ? `${payload.length} ${Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString("latin1")}`
+      : createHash("sha256").update(payload).digest("base64");
     return `${requestTopic}\0${answerTopic}\0${text}${correlationData?.toString("latin1") ?? ""}`;
   }
 
@@ -41,20 +52,26 @@ export class RememberedAnswers {
     return found && found.until > Date.now() ? found.payload : undefined;
   }
 
+  /** Of two answers to the same request the first one stands. */
   set(key: string, payload: string): void {
-    this.forget(key);
-    this.byKey.set(key, { payload, until: Date.now() + this.limits.ms });
+    const now = Date.now();
+    this.forgetWhile(({ until }) => until <= now);
+    if (this.byKey.has(key)) return;
+    const entry: Remembered = { key, payload, until: now + this.limits.ms, next: undefined };
+    this.byKey.set(key, entry);
+    if (this.newest) this.newest.next = entry;
+    else this.oldest = entry;
+    this.newest = entry;
     this.bytes += payload.length + key.length;
-    for (const [oldest, { until }] of this.byKey) {
-      if (this.byKey.size <= this.limits.answers && this.bytes <= this.limits.bytes && until > Date.now()) break;
-      this.forget(oldest);
-    }
+    this.forgetWhile(() => this.byKey.size > this.limits.answers || this.bytes > this.limits.bytes);
   }
 
-  private forget(key: string): void {
-    const found = this.byKey.get(key);
-    if (!found) return;
-    this.byKey.delete(key);
-    this.bytes -= found.payload.length + key.length;
+  private forgetWhile(isToGo: (entry: Remembered) => boolean): void {
+    while (this.oldest && isToGo(this.oldest)) {
+      this.byKey.delete(this.oldest.key);
+      this.bytes -= this.oldest.payload.length + this.oldest.key.length;
+      this.oldest = this.oldest.next;
+    }
+    if (!this.oldest) this.newest = undefined;
   }
 }
