@@ -1,31 +1,14 @@
-// A cluster of two Artemis brokers for tests, each with MQTT on a port of its own. Without
-// Maven or Java its tests skip, visibly; at their long size they fail.
+// A cluster of two Artemis brokers for tests, each with MQTT on a port of its own.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, onTestFinished, test } from "vitest";
+import { onTestFinished } from "vitest";
 import { until } from "./host/service/fake.ts";
-import { isLong } from "./long/size.ts";
 import { accepts, freePort } from "./mosquitto.ts";
-import { fetchArtemis } from "./tools/fetch-artemis.mjs";
 
 const START_MS = 100_000;
-
-/** A `describe` whose tests need Artemis; the body gets the folder of its jars. */
-export function describeArtemis(name: string, body: (jars: string) => void): void {
-  let jars: string;
-  try {
-    jars = fetchArtemis();
-  } catch (error) {
-    const reason = (error as Error).message;
-    if (isLong) test(name, () => { throw new Error(`Artemis cannot be had: ${reason}`); });
-    else describe.skip(`${name} (needs Artemis: ${reason})`, () => { test("skipped", () => {}); });
-    return;
-  }
-  describe(name, () => body(jars));
-}
 
 export interface ClusterNode {
   url: string;
@@ -33,7 +16,7 @@ export interface ClusterNode {
   kill(): Promise<void>;
 }
 
-/** Starts both; resolves when both take connections. They find each other soon after. */
+/** Starts both from the folder of their jars; resolves when both take connections. They find each other soon after. */
 export async function startCluster(jars: string): Promise<ClusterNode[]> {
   const folder = mkdtempSync(join(tmpdir(), "edgelabel-artemis-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));

