@@ -123,10 +123,11 @@ async function serve(settings: Settings, log: Log): Promise<void> {
   try {
     if (access.url === undefined) {
       const packetBytes = limits.payloadBytes + PACKET_OVERHEAD;
-      broker = await startBroker({ host, port: settings.embeddedPort, tls, users, ownClientId: clientId, packetBytes, slowSubscriberSeconds: limits.slowSubscriberSeconds });
+      broker = await startBroker({ host, port: settings.embeddedPort, tls, users, ownClientId: clientId, packetBytes, slowSubscriberSeconds: limits.slowSubscriberSeconds, offlineMessages: limits.offlineMessages, offlineBytes: limits.queuedBytes });
     }
     const url = access.url ?? broker!.url;
     service = createService(settings, models, broker?.access ?? { ...access, url }, log);
+    if (broker) service.metrics.gauge("edgelabel_broker_dropped", "Messages for absent clients that the embedded broker had no room for.", () => broker!.dropped);
     if (live) {
       live.attach(service);
       for (const [name, verb] of Object.entries(registryVerbs(live, limits.payloadBytes))) service.commands?.add(name, verb);

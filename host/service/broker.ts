@@ -10,6 +10,7 @@ import { Aedes } from "aedes";
 import type { AedesOptions, AuthenticateError, Client } from "aedes";
 import { explainListenError, hostInUrl, listen, reachable } from "./listen.ts";
 import type { BrokerAccess } from "./mqtt.ts";
+import { OfflineQueues } from "./offline.ts";
 import { LimitedSocket } from "./packet-limit.ts";
 import { Users } from "./users.ts";
 import type { UserSettings } from "./users.ts";
@@ -33,6 +34,9 @@ export interface BrokerSettings {
   packetBytes?: number | undefined;
   /** A subscriber that reads nothing for so long is cut off, since it holds up the others. */
   slowSubscriberSeconds?: number | undefined;
+  /** What is kept for a client that is away: QoS 1 messages, and their bytes. */
+  offlineMessages?: number | undefined;
+  offlineBytes?: number | undefined;
 }
 
 export interface Broker {
@@ -42,6 +46,8 @@ export interface Broker {
   url: string;
   /** How this process itself connects. */
   access: BrokerAccess;
+  /** Messages that found no room in the queue of a client that is away. */
+  readonly dropped: number;
   close(): Promise<void>;
 }
 
@@ -49,6 +55,10 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const CONNECT_PACKET_BYTES = 65_536;
 const DEFAULT_PACKET_BYTES = 2_162_688;
 const DEFAULT_SLOW_SECONDS = 5;
+const DEFAULT_OFFLINE_MESSAGES = 1000;
+const DEFAULT_OFFLINE_BYTES = 8_388_608;
+/** Full queues that there may be at once. */
+const FULL_QUEUES = 8;
 const MAX_CLIENTS = 1000;
 const REMEMBERED_IDS = 10_000;
 
@@ -61,13 +71,14 @@ interface Own {
 }
 
 export async function startBroker(settings: BrokerSettings): Promise<Broker> {
-  const { host, port, tls, packetBytes = DEFAULT_PACKET_BYTES, slowSubscriberSeconds = DEFAULT_SLOW_SECONDS } = settings;
+  const { host, port, tls, packetBytes = DEFAULT_PACKET_BYTES, slowSubscriberSeconds = DEFAULT_SLOW_SECONDS, offlineMessages = DEFAULT_OFFLINE_MESSAGES, offlineBytes = DEFAULT_OFFLINE_BYTES } = settings;
   const own: Own = { username: `edgelabel-${randomBytes(8).toString("hex")}`, password: randomBytes(24).toString("base64url"), door: new WeakSet() };
   const aedes = await Aedes.createBroker({
     connectTimeout: CONNECT_TIMEOUT_MS,
     drainTimeout: 1000 * slowSubscriberSeconds,
     ...rules(settings, own),
   });
+  const offline = new OfflineQueues(aedes, { messages: offlineMessages, bytes: offlineBytes, allBytes: FULL_QUEUES * offlineBytes });
   // Without listeners a client's fault would be thrown at us.
   aedes.on("clientError", () => {});
   aedes.on("connectionError", () => {});
@@ -98,6 +109,7 @@ export async function startBroker(settings: BrokerSettings): Promise<Broker> {
     port: bound,
     url,
     access: { url: inner ? `mqtt://127.0.0.1:${(inner.address() as AddressInfo).port}` : url, protocol: 4, username: own.username, password: own.password },
+    get dropped() { return offline.dropped; },
     close: async () => {
       const closed = [server, ...(inner ? [inner] : [])].map((each: Server) => new Promise((resolve) => each.close(resolve)));
       aedes.close();

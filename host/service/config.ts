@@ -28,6 +28,10 @@ export interface Limits extends MessageLimits {
   queuedBytes: number;
   /** Texts that wait for the engine; beyond it requests are told `busy`. */
   queuedTexts: number;
+  /** Texts that one requester may send a second, on average; undefined: as many as it likes. */
+  textsPerSecond?: number | undefined;
+  /** QoS 1 messages that the embedded broker keeps for a client that is away. */
+  offlineMessages: number;
   /** Answers kept for requests that come twice, and for how long. */
   rememberedAnswers: number;
   rememberSeconds: number;
@@ -88,6 +92,7 @@ const defaultLimits: Limits = {
   queuedAnswers: 1000,
   queuedBytes: 8_388_608,
   queuedTexts: 1000,
+  offlineMessages: 1000,
   rememberedAnswers: 10_000,
   rememberSeconds: 300,
   slowSubscriberSeconds: 5,
@@ -157,6 +162,8 @@ const fileSchema = v.strictObject({
     queuedAnswers: count(30_000),
     queuedBytes: count(1_073_741_824),
     queuedTexts: count(100_000),
+    textsPerSecond: count(1_000_000),
+    offlineMessages: count(100_000),
     rememberedAnswers: count(1_000_000),
     rememberSeconds: count(86_400),
     slowSubscriberSeconds: count(3600),

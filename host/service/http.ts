@@ -114,9 +114,9 @@ async function respond(service: Service, request: IncomingMessage, response: Ser
 
 function failureOf(service: Service, error: unknown): { status: number; code: string | undefined; message: string; headers: Record<string, string> } {
   if (error instanceof HttpError) return { status: error.status, code: codeOf[error.status], message: error.message, headers: error.headers };
-  const { code, message } = requestErrorOf(error);
+  const { code, message, retrySeconds } = requestErrorOf(error);
   service.metrics.errors.inc({ code });
-  return { status: statusOf[code], code, message, headers: code === "busy" ? { "Retry-After": "1" } : {} };
+  return { status: statusOf[code], code, message, headers: retrySeconds === undefined ? {} : { "Retry-After": String(retrySeconds) } };
 }
 
 async function predict(service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes }: HttpLimits): Promise<void> {

@@ -27,7 +27,7 @@ export interface MessageLimits {
   textsPerRequest: number;
 }
 
-export type ErrorCode = "bad_request" | "unknown_model" | "text_too_long" | "too_large" | "busy" | "expired" | "internal";
+export type ErrorCode = "bad_request" | "unknown_model" | "text_too_long" | "too_large" | "busy" | "rate" | "expired" | "internal";
 
 /** HTTP's status numbers; MQTT 5 answers carry them as the user property `status`. */
 export const statusOf: Record<ErrorCode, number> = {
@@ -36,6 +36,7 @@ export const statusOf: Record<ErrorCode, number> = {
   text_too_long: 413,
   too_large: 413,
   busy: 503,
+  rate: 429,
   expired: 504,
   internal: 500,
 };
@@ -46,9 +47,12 @@ export class RequestError extends Error {
   readonly code: ErrorCode;
   id: RequestId | undefined;
   replyTo: string | undefined;
-  constructor(code: ErrorCode, message: string) {
+  /** After how many seconds it makes sense to try again. */
+  readonly retrySeconds: number | undefined;
+  constructor(code: ErrorCode, message: string, retrySeconds?: number) {
     super(message);
     this.code = code;
+    this.retrySeconds = retrySeconds;
   }
 }
 

@@ -7,6 +7,7 @@ import type { Explanation } from "../explanation.ts";
 import { RequestError } from "./messages.ts";
 import type { Metrics } from "./metrics.ts";
 import { Queue } from "./queue.ts";
+import { RateLimit } from "./rate.ts";
 
 export type Model = Pick<Classifier, "version" | "labels" | "digest" | "classify" | "explaining">;
 
@@ -41,13 +42,15 @@ export class Predictor {
   observer: Observer | undefined;
   private readonly byName: Map<string, Model>;
   private readonly metrics: Metrics;
+  private readonly rate: RateLimit;
   /** Models that explain a text just now: each can do one at a time. */
   private readonly explaining = new Set<Model>();
 
-  constructor(models: ReadonlyMap<string, Model>, capacity: { texts: number; bytes: number }, metrics: Metrics) {
+  constructor(models: ReadonlyMap<string, Model>, limits: { texts: number; bytes: number; textsPerSecond?: number | undefined }, metrics: Metrics) {
     if (models.size === 0) throw new Error("a service needs a model");
     this.byName = new Map(models);
-    this.queue = new Queue(capacity);
+    this.queue = new Queue(limits);
+    this.rate = new RateLimit(limits.textsPerSecond ?? Infinity);
     this.metrics = metrics;
   }
 
@@ -77,9 +80,19 @@ export class Predictor {
     return { name: wanted, model };
   }
 
-  /** Calls one of the two when the texts have had their turn; throws when there is no such model. */
+  /** Calls one of the two when the texts have had their turn, or at once; never throws. */
   submit(work: Work, done: (outcome: Outcome) => void, failed: (error: RequestError) => void): void {
-    const { name, model } = this.model(work.model);
+    try {
+      const model = this.model(work.model);
+      const waitMs = this.rate.take(work.requester, work.texts.length);
+      if (waitMs > 0) throw new RequestError("rate", "more texts a second than one requester may send here; try again later", Math.ceil(waitMs / 1000));
+      this.enqueue(work, model, done, failed);
+    } catch (error) {
+      failed(requestErrorOf(error));
+    }
+  }
+
+  private enqueue(work: Work, { name, model }: { name: string; model: Model }, done: (outcome: Outcome) => void, failed: (error: RequestError) => void): void {
     const predictions: Answer[] = [];
     let explanation: Generator<undefined, Explanation> | undefined;
     const release = (): void => {
@@ -123,7 +136,7 @@ export class Predictor {
       refuse: (why) => {
         release();
         failed(why === "busy"
-          ? new RequestError("busy", "too many requests wait here; try again later")
+          ? new RequestError("busy", "too many requests wait here; try again later", 1)
           : new RequestError("expired", "the time of the request was over before its turn came"));
       },
     });

@@ -101,20 +101,19 @@ export class Requests {
       this.reply(pending, known, OK);
       return;
     }
-    try {
-      if (outbox.isFull) throw new RequestError("busy", "too many answers wait for the broker; try again later");
-      predictor.submit(
-        { requester: topic, model: wanted, texts: request.texts, bytes: message.payload.length, topK: request.topK, explain: request.explain, expiresAt },
-        ({ name, model, predictions }) => {
-          const payload = encodeAnswer(request, predictions, { name, version: model.version });
-          if (key !== undefined) this.remembered.set(key, payload);
-          this.reply(pending, payload, OK);
-        },
-        (error) => this.fail(error, pending),
-      );
-    } catch (error) {
-      this.fail(requestErrorOf(error), pending);
+    if (outbox.isFull) {
+      this.fail(new RequestError("busy", "too many answers wait for the broker; try again later"), pending);
+      return;
     }
+    predictor.submit(
+      { requester: topic, model: wanted, texts: request.texts, bytes: message.payload.length, topK: request.topK, explain: request.explain, expiresAt },
+      ({ name, model, predictions }) => {
+        const payload = encodeAnswer(request, predictions, { name, version: model.version });
+        if (key !== undefined) this.remembered.set(key, payload);
+        this.reply(pending, payload, OK);
+      },
+      (error) => this.fail(error, pending),
+    );
   }
 
   /** Undefined when there is none that may be used: the request ends here. */
@@ -140,7 +139,7 @@ export class Requests {
     if (error.code === "internal") this.options.log.error(`a request failed: ${error.message}`);
     this.options.metrics.errors.inc({ code: error.code });
     const payload = encodeError(error, pending.id);
-    if (error.code === "busy") this.replyAtOnce(pending, payload);
+    if (error.code === "busy" || error.code === "rate") this.replyAtOnce(pending, payload, statusOf[error.code]);
     else this.reply(pending, payload, statusOf[error.code]);
   }
 
@@ -154,7 +153,7 @@ export class Requests {
     }
     if (outbox.isFull) {
       metrics.errors.inc({ code: "busy" });
-      this.replyAtOnce(pending, encodeError({ code: "busy", message: "too many answers wait for the broker; try again later" }, pending.id));
+      this.replyAtOnce(pending, encodeError({ code: "busy", message: "too many answers wait for the broker; try again later" }, pending.id), statusOf.busy);
       return;
     }
     metrics.answerSeconds.observe({ transport: "mqtt" }, (Date.now() - receivedAt) / 1000);
@@ -179,10 +178,10 @@ export class Requests {
     return Buffer.byteLength(error) <= room ? { payload: error, status: statusOf.too_large } : undefined;
   }
 
-  /** Past the outbox, at QoS 0: `busy` must be prompt or it is of no use. */
-  private replyAtOnce({ message, topic }: Pending, payload: string): void {
+  /** Past the outbox, at QoS 0: a refusal must be prompt or it is of no use. */
+  private replyAtOnce({ message, topic }: Pending, payload: string, status: number): void {
     const session = this.options.session();
-    if (session && !session.isCongested) session.publish({ topic, payload, qos: 0, properties: propertiesOf(message.correlationData, statusOf.busy) });
+    if (session && !session.isCongested) session.publish({ topic, payload, qos: 0, properties: propertiesOf(message.correlationData, status) });
     message.acknowledge();
   }
 

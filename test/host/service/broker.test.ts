@@ -168,6 +168,72 @@ describe("packets", () => {
   });
 });
 
+describe("messages for those who are away", () => {
+  /** Leaves a session that wants `topic`, and goes. */
+  async function leave(broker: Broker, clientId: string, topic: string): Promise<void> {
+    const client = await connect(broker.url, { clientId, clean: false });
+    await client.subscribeAsync(topic, { qos: 1 });
+    await client.endAsync();
+  }
+
+  /** What waits for the client that comes again. */
+  async function collect(broker: Broker, clientId: string): Promise<string[]> {
+    const messages: string[] = [];
+    const client = mqtt.connect(broker.url, { protocolVersion: 4, reconnectPeriod: 0, clientId, clean: false });
+    client.on("message", (_topic, payload) => messages.push(payload.toString()));
+    let seen = -1;
+    while (seen !== messages.length || !client.connected) {
+      seen = messages.length;
+      await pause(200);
+    }
+    await client.endAsync();
+    return messages;
+  }
+
+  test("the first ones are kept, the rest is dropped and counted; after that there is room again", async () => {
+    const broker = await start({ offlineMessages: 20 });
+    await leave(broker, "absent", "t");
+    await leave(broker, "other", "t/other");
+    const publisher = await connect(broker.url);
+    for (let i = 0; i < 50; i++) await publisher.publishAsync("t", String(i), { qos: 1 });
+    await publisher.publishAsync("t/other", "x", { qos: 1 });
+    expect(broker.dropped).toBe(30);
+    expect(await collect(broker, "absent")).toEqual(Array.from({ length: 20 }, (_, i) => String(i)));
+    expect(await collect(broker, "other")).toEqual(["x"]);
+    await publisher.publishAsync("t", "again", { qos: 1 });
+    expect(await collect(broker, "absent")).toEqual(["again"]);
+    expect(broker.dropped).toBe(30);
+  });
+
+  test("QoS 2 halves and clean sessions leave no room taken", async () => {
+    const broker = await start({ offlineMessages: 3 });
+    for (let turn = 0; turn < 4; turn++) {
+      const client = await connect(broker.url, { clientId: "two", clean: false });
+      await client.subscribeAsync("t", { qos: 2 });
+      const publisher = await connect(broker.url);
+      for (let i = 0; i < 3; i++) await publisher.publishAsync("t", String(i), { qos: 2 });
+      await client.endAsync();
+      for (let i = 0; i < 3; i++) await publisher.publishAsync("t", `away ${i}`, { qos: 2 });
+      const fresh = await connect(broker.url, { clientId: "two", clean: true });
+      await fresh.endAsync();
+    }
+    expect(broker.dropped).toBe(0);
+  });
+
+  test("neither large messages nor many sessions fill memory", async () => {
+    const broker = await start({ offlineBytes: 1_000_000 });
+    const payload = Buffer.alloc(100_000);
+    for (let i = 0; i < 20; i++) await leave(broker, `absent-${i}`, `t/${i}`);
+    const publisher = await connect(broker.url);
+    for (let i = 0; i < 20; i++) for (let j = 0; j < 15; j++) await publisher.publishAsync(`t/${i}`, payload, { qos: 1 });
+    // Ten for each of eight, and what fits behind that.
+    const kept = 20 * 15 - broker.dropped;
+    expect(kept).toBeGreaterThanOrEqual(80);
+    expect(kept).toBeLessThanOrEqual(81);
+    await works(broker);
+  }, 20_000);
+});
+
 describe("users", () => {
   let hashes: Record<string, string>;
   beforeAll(async () => {

@@ -198,3 +198,21 @@ test("a full queue: 503 and when to come again, and then it goes on", async () =
   isDone = true;
   expect((await post('{"data":"win"}')).body).toEqual({ label: "spam" });
 });
+
+test("more than the rate allows: 429, when to come again, and then it goes on", async () => {
+  await http.close();
+  await service.stop();
+  service = fakeService({ access: { url: broker.url, protocol: 4 }, limits: { ...limits, textsPerSecond: 2 } });
+  http = await startHttp(service, { host: "127.0.0.1", port: 0, bodyBytes: 1_000, textsPerRequest: 3 });
+  const statuses = [];
+  let refused;
+  while (!refused && statuses.length < 100) {
+    const answer = await post('{"data":"win"}');
+    statuses.push(answer.status);
+    if (answer.status !== 200) refused = answer;
+  }
+  expect(statuses.slice(0, 2)).toEqual([200, 200]);
+  expect([refused!.status, refused!.body.error.code, refused!.headers.get("retry-after")]).toEqual([429, "rate", "1"]);
+  await new Promise((resolve) => { setTimeout(resolve, 1_000); });
+  expect((await post('{"data":"win"}')).status).toBe(200);
+});

@@ -312,6 +312,23 @@ function serviceTests({ protocol, start }: Target): void {
     await calm.close();
   });
 
+  test("who sends more than its rate is told so, and nobody else is", async () => {
+    await service.stop();
+    service = fakeService({ access: { url: broker.url, protocol }, limits: { ...limits, textsPerSecond: 5 } });
+    await service.start();
+    await client.subscribe("many", "few");
+    for (let id = 0; id < 50; id++) void client.publish(topics.classify, JSON.stringify({ text: "win", id, replyTo: "many" }));
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "f", replyTo: "few" }));
+    expect((await client.next(({ topic }) => topic === "few")).json.label).toBe("spam");
+    await until(() => client.received.filter(({ topic }) => topic === "many").length === 50);
+    const refused = client.received.filter(({ json }) => json.error?.code === "rate");
+    // Five at once; more only if this took whole seconds.
+    expect(refused.length).toBeGreaterThan(20);
+    expect(client.received.filter(({ json }) => json.label === "spam").length).toBe(50 - refused.length);
+    if (protocol === 5) expect({ ...refused[0]!.packet.properties!.userProperties }).toEqual({ status: "429" });
+    expect(await counter(service, 'edgelabel_errors_total{code="rate"}')).toBe(refused.length);
+  });
+
   test("a batch longer than the keepalive's patience holds nobody up", async () => {
     await service.stop();
     service = fakeService({ access: { url: broker.url, protocol }, models: new Map([["slow", slowModel(5)]]) });
