@@ -60,6 +60,7 @@ export const MAX_GOLDEN = 64;
 const CLOCK_TOLERANCE_MS = 86_400_000;
 const UNSIGNED = "unsigned";
 const LINE_END = 0x0a;
+const OPENING_BRACE = 0x7b;
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const time = v.pipe(v.string(), v.check((text) => Number.isFinite(Date.parse(text)) && new Date(text).toISOString() === text));
@@ -90,7 +91,7 @@ export function splitUpdate(update: Uint8Array, source: string): { head: Buffer;
   const bytes = Buffer.from(update.buffer, update.byteOffset, update.length);
   const first = bytes.subarray(0, MAX_MANIFEST_BYTES).indexOf(LINE_END);
   const second = bytes.subarray(0, MAX_MANIFEST_BYTES).indexOf(LINE_END, first + 1);
-  if (first < 0 || second < 0) throw new UserError(`${source}: is no update; make one with: edgelabel sign MODEL --key KEY --sequence N --expires DATE`);
+  if (bytes[0] !== OPENING_BRACE || first < 0 || second < 0) throw new UserError(`${source}: is no update; make one with: edgelabel sign MODEL --key KEY --sequence N --expires DATE`);
   return { head: bytes.subarray(0, second + 1), model: bytes.subarray(second + 1) };
 }
 
