@@ -114,6 +114,13 @@ export class LiveModels {
       service.setModel(name, found.classifier);
       this.log.info(`model ${name} is version ${found.classifier.version} now`, { model: name, version: found.classifier.version, digest: found.classifier.digest });
     }
+    const versions = await this.registry.versions();
+    for (const name of this.served.keys()) {
+      const own = versions.filter((version) => version.name === name);
+      // Newest first: what came after the active one.
+      const newer = own.slice(0, own.findIndex(({ state }) => state === "active"));
+      service.setWaiting(name, newer.find(({ state }) => state === "waiting"));
+    }
     this.revision = revision;
   }
 

@@ -3,6 +3,7 @@
 // It is given loaded models, never paths, and opens no port.
 //
 //   connection -> requests or routes -> predictor (queue) -> outbox -> connection
+import { randomUUID } from "node:crypto";
 import { Commands } from "./commands.ts";
 import type { Limits } from "./config.ts";
 import type { Log } from "./log.ts";
@@ -46,12 +47,18 @@ export interface ServiceOptions {
   log: Log;
 }
 
+/** A newer version of a model, there to be activated. */
+export interface WaitingVersion {
+  version: string;
+  digest: string;
+}
+
 /** Answers that may be unacknowledged at once. */
 const WINDOW = 64;
 const STATUS_DELAY_MS = 1_000;
 /** How long a stop waits for answers that are on their way. */
 const STOP_DRAIN_MS = 900;
-const ANNOUNCED = ["node", "root", "version", "model", "labels", "status", "info", "metrics", "classify", "label"];
+const ANNOUNCED = ["node", "root", "version", "model", "labels", "status", "info", "metrics", "classify", "label", "command", "waiting", "id"];
 
 /** Throws a UserError that names the route or announcement that cannot be. */
 export function checkService({ routes = [], announcements = [], topics }: Pick<ServiceOptions, "routes" | "announcements" | "topics">): void {
@@ -72,6 +79,7 @@ export class Service {
   private readonly requests: Requests;
   private readonly routes: Routes;
   private readonly connection: Connection;
+  private readonly waiting = new Map<string, WaitingVersion>();
   private session: Session | undefined;
   private isSubscribed = false;
   private isStopping = false;
@@ -163,6 +171,14 @@ export class Service {
     return true;
   }
 
+  /** Says that a newer version of a model waits to be activated, or that none does any more. */
+  setWaiting(name: string, waiting: WaitingVersion | undefined): void {
+    if (this.waiting.get(name)?.digest === waiting?.digest) return;
+    if (waiting) this.waiting.set(name, { version: waiting.version, digest: waiting.digest });
+    else this.waiting.delete(name);
+    this.sayModels();
+  }
+
   info(): object {
     const { topics, limits } = this.options;
     return {
@@ -188,7 +204,7 @@ export class Service {
   }
 
   private models(): object[] {
-    return [...this.predictor.models].map(([name, { version, labels, digest }]) => ({ name, version, labels, digest, default: name === this.predictor.defaultModel }));
+    return [...this.predictor.models].map(([name, { version, labels, digest }]) => ({ name, version, labels, digest, default: name === this.predictor.defaultModel, waiting: this.waiting.get(name) }));
   }
 
   private onConnect(session: Session): void {
@@ -260,6 +276,7 @@ export class Service {
     const values: Record<string, unknown> = {
       node: topics.node, root: topics.root, version: packageVersion, model: name, labels: model.labels,
       status: topics.status, info: topics.info, metrics: topics.metrics, classify: topics.classify, label: topics.label,
+      command: topics.command, waiting: this.waiting.get(name)?.digest, id: randomUUID(),
     };
     const topic = fillTopic(template, (placeholder) => values[placeholder]);
     if (topic !== undefined) this.session?.publish({ topic, payload: fillPayload(payload, (placeholder) => values[placeholder]), qos: 1, retain: true });

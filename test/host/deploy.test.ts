@@ -52,7 +52,7 @@ describe("example configurations", () => {
     ends.push(() => broker.close());
     const { routes, announcements, figuresSeconds } = readSettings([], { config: join(deploy, "examples", name) }, {});
     const classify = (text: string | Uint8Array) => (Buffer.from(text).includes("odd") ? { ...model, score: 0.2 } : model);
-    const service = fakeService({ access: broker.access, routes, announcements, figuresSeconds: figuresSeconds && 0.2, models: new Map([["spam", { version: "1.0.0", labels: ["ham", "spam"], digest: "d".repeat(64), classify }]]) });
+    const service = fakeService({ access: broker.access, routes, announcements, figuresSeconds: figuresSeconds && 0.2, commands: true, models: new Map([["spam", { version: "1.0.0", labels: ["ham", "spam"], digest: "d".repeat(64), classify }]]) });
     const client = await TestClient.connect(broker.url, 4);
     ends.push(() => client.close(), () => service.stop());
     await service.start();
@@ -65,7 +65,7 @@ describe("example configurations", () => {
       await client.publish(topic, text);
       await next((message) => message.topic === topic);
     };
-    return { next, send, client };
+    return { next, send, client, service };
   }
 
   test("sms-gateway.json: labels go beside the gateway's topics, doubts to a review", async () => {
@@ -111,12 +111,15 @@ describe("example configurations", () => {
   });
 
   test("home-assistant.json: device discovery, again at Home Assistant's birth, and its states", async () => {
-    const { next, send, client } = await run("home-assistant.json");
+    const { next, send, client, service } = await run("home-assistant.json");
     const discovered = await next(({ topic }) => topic.startsWith("homeassistant/"));
     await send("homeassistant/status", "offline");
     await send("homeassistant/status", "online");
     const { topic, json, packet } = await next(({ topic }) => topic.startsWith("homeassistant/device"));
-    expect([packet.retain, json]).toEqual([false, discovered.json]);
+    // Each command has an id of its own.
+    const { command_topic } = discovered.json.cmps.update;
+    expect(json.cmps.update.command_topic).not.toBe(command_topic);
+    expect([packet.retain, { ...json, cmps: { ...json.cmps, update: { ...json.cmps.update, command_topic } } }]).toEqual([false, discovered.json]);
     await client.subscribe(topic);
     expect((await next((message) => message.topic === topic)).packet.retain).toBe(true);
     expect(topic).toBe("homeassistant/device/edgelabel_gate-1/config");
@@ -131,6 +134,16 @@ describe("example configurations", () => {
     expect(event.json.event_type).toBe("spam");
     const figures = await next((message) => message.topic === json.cmps.requests.state_topic);
     expect(figures.json).toMatchObject({ requests: 0, texts: 1, texts_queued: 0, answers_queued: 0 });
+
+    // A version that waits is offered, and what Home Assistant then sends is the command for it.
+    const commanded: object[] = [];
+    service.commands!.add("activate", async ({ args }) => commanded.push(args) && {});
+    service.setWaiting("spam", { version: "2.0.0", digest: "e".repeat(64) });
+    const offer = (await next(({ topic }) => topic.startsWith("homeassistant/device"))).json.cmps.update;
+    expect(offer).toMatchObject({ p: "update", state_topic: "edgelabel/gate-1/info", latest_version_topic: "edgelabel/gate-1/info" });
+    await client.publish(offer.command_topic, offer.payload_install);
+    await next(({ topic, json }) => topic === offer.command_topic && json.status === "successful");
+    expect(commanded).toEqual([{ name: "spam", version: "e".repeat(64) }]);
   });
 });
 

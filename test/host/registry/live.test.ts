@@ -98,8 +98,11 @@ test("load in parts, list, rollback, activate; each status is true when it is sa
   expect(await answeredBy()).toBe("1");
   expect(await send(updates[3]!, { activate: false })).toMatchObject({ version: "3", state: "waiting" });
   expect(await answeredBy()).toBe("1");
-  await command("activate/1", { name: "spam", version: "3" });
+  const { digest } = updates[3]!.manifest;
+  await client.next(({ topic, json }) => topic === topics.info && json.models[0].version === "1" && json.models[0].waiting?.digest === digest && json.models[0].waiting.version === "3");
+  await command("activate/1", { name: "spam", version: digest });
   expect(await ended("activate/1")).toMatchObject({ status: "successful", version: "3" });
+  await client.next(({ topic, json }) => topic === topics.info && json.models[0].version === "3" && json.models[0].waiting === undefined);
   expect(await answeredBy()).toBe("3");
   await command("list/1");
   expect((await ended("list/1")).models).toMatchObject([{ version: "3", state: "active" }, { version: "2", state: "waiting" }, { version: "1", state: "previous" }]);
