@@ -125,16 +125,28 @@ const ID_TAKEN = Object.assign(new Error("this client id belongs to another user
 function rules({ users: settings, ownClientId }: BrokerSettings, own: Own): AedesOptions {
   const users = settings && new Users(settings);
   const nameOf = new WeakMap<object, string>();
-  const owners = new Map<string, string>(ownClientId === undefined ? [] : [[ownClientId, own.username]]);
+  // An id is its user's while somebody is connected by it, and while a session is kept under it.
+  const owners = new Map<string, { name: string; connections: number }>(ownClientId === undefined ? [] : [[ownClientId, { name: own.username, connections: 1 }]]);
+
+  function claimId({ id, clean, conn }: Client, name: string): boolean {
+    const owner = owners.get(id) ?? { name, connections: 0 };
+    if (owner.name !== name || (owners.size >= REMEMBERED_IDS && !owners.has(id))) return false;
+    // Gone while its password was checked.
+    if (conn.destroyed) return true;
+    owners.set(id, owner);
+    owner.connections++;
+    conn.once("close", () => {
+      if (--owner.connections === 0 && clean) owners.delete(id);
+    });
+    return true;
+  }
 
   async function authenticate(client: Client, name: string | undefined, password: Buffer | undefined): Promise<Error | undefined> {
     const isOwn = name === own.username && password?.toString() === own.password;
     if (!isOwn && (own.door.has(client.conn) || (users && !(await users.knows(name, password))))) return BAD_PASSWORD;
     // Without users all are one.
     const user = isOwn || users ? name! : "";
-    const owner = owners.get(client.id) ?? user;
-    if (owner !== user || (owners.size >= REMEMBERED_IDS && !owners.has(client.id))) return ID_TAKEN;
-    if (users) owners.set(client.id, user);
+    if (users ? !claimId(client, user) : !isOwn && client.id === ownClientId) return ID_TAKEN;
     nameOf.set(client, user);
     return undefined;
   }
