@@ -159,3 +159,10 @@ export const SCHEDULE_CONSTANT = 0;
 export const SCHEDULE_LINEAR = 1;
 export const SCHEDULE_COSINE = 2;
 export const SCHEDULE_INVERSE_TIME = 3;
+
+// --- answers to labelled texts: assembly/train/answers.ts ------------------------------
+
+/** The true label, another one of the model's, or any to a text whose true label the model lacks. */
+export const ANSWER_RIGHT = 0;
+export const ANSWER_WRONG = 1;
+export const ANSWER_UNKNOWN = 2;

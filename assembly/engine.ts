@@ -93,14 +93,19 @@ export function bestLabel(): u32 {
  */
 export function isRejected(): bool {
   const header = model.header;
+  return scoreOf(bestLabel()) < header.rejectScore
+    || margin() < header.rejectMargin
+    || (sequence.total > 0 && <f32>sequence.unknown > header.rejectUnknown * <f32>sequence.total);
+}
+
+/** Lead of the last text's best score over the second one, or over 0. */
+export function margin(): f32 {
   const best = bestLabel();
   let second: f32 = 0;
   for (let i: u32 = 0; i < labelCount(); i++) {
     if (i != best && scoreOf(i) > second) second = scoreOf(i);
   }
-  return scoreOf(best) < header.rejectScore
-    || scoreOf(best) - second < header.rejectMargin
-    || (sequence.total > 0 && <f32>sequence.unknown > header.rejectUnknown * <f32>sequence.total);
+  return scoreOf(best) - second;
 }
 
 // @ts-ignore: decorator

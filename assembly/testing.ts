@@ -29,6 +29,7 @@ export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./model";
 export * from "./ngram";
 export { linePtr, prepareLine, renderCard, renderLine } from "./render";
 export { tokenizerNext, tokenizerPrepare, tokenizerStart } from "./tokenizer";
+export { heapSort } from "./train/answers";
 export { addSynonym, augmentTokens, augmentWord } from "./train/augment";
 export { backward } from "./train/backward";
 export { networkBatch, planBuild } from "./train/batch";

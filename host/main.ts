@@ -5,6 +5,7 @@ import { realpathSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Command, CommanderError } from "commander";
 import { askCommand } from "./commands/ask.ts";
+import { calibrateCommand } from "./commands/calibrate.ts";
 import { dataCommand } from "./commands/data.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { evalCommand } from "./commands/eval.ts";
@@ -34,7 +35,7 @@ function createProgram(): Command {
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", "\nedgelabel COMMAND --help shows a command's arguments and examples.");
   const commands = [
-    dataCommand(), trainCommand(), evalCommand(), predictCommand(), explainCommand(), quantizeCommand(), pruneCommand(), packCommand(),
+    dataCommand(), trainCommand(), calibrateCommand(), evalCommand(), predictCommand(), explainCommand(), quantizeCommand(), pruneCommand(), packCommand(),
     importCommand(), serveCommand(), askCommand(), infoCommand(), demoCommand(),
     modelsCommand(), signCommand(), keygenCommand(),
   ];

@@ -134,6 +134,13 @@ export interface EpochFigures {
   accuracy: number;
 }
 
+async function startModule(): Promise<typeof TrainerExports> {
+  const { exports } = await instantiate<typeof TrainerExports>(await readFile(artefactPath("trainer.wasm")), {});
+  const version = exports.abiVersion();
+  if (version !== abi.ABI_VERSION) throw new EngineError("bad_abi", `trainer.wasm speaks ABI ${version}, this edgelabel ${abi.ABI_VERSION}; build again`);
+  return exports as unknown as typeof TrainerExports;
+}
+
 export class Trainer {
   readonly #exports: typeof TrainerExports;
   readonly #source: string;
@@ -161,10 +168,7 @@ export class Trainer {
   }
 
   static async #start(source: string): Promise<Trainer> {
-    const { exports } = await instantiate<typeof TrainerExports>(await readFile(artefactPath("trainer.wasm")), {});
-    const version = exports.abiVersion();
-    if (version !== abi.ABI_VERSION) throw new EngineError("bad_abi", `trainer.wasm speaks ABI ${version}, this edgelabel ${abi.ABI_VERSION}; build again`);
-    return new Trainer(exports as unknown as typeof TrainerExports, source);
+    return new Trainer(await startModule(), source);
   }
 
   setTokenizer(options: TokenizerOptions): void {
@@ -379,4 +383,131 @@ export class Trainer {
     new Uint8Array(this.#exports.memory.buffer, this.#exports.inputPtr(), bytes.length).set(bytes);
     return bytes.length;
   }
+}
+
+/** When an answer is unknown; 0, 0, 1 = never. */
+export interface RejectionRule {
+  /** Below this best score, */
+  score: number;
+  /** below this lead over the second best, */
+  margin: number;
+  /** or above this share of unknown tokens. */
+  unknown_share: number;
+}
+
+export const NO_REJECTION: RejectionRule = { score: 0, margin: 0, unknown_share: 1 };
+
+const ANSWER_KINDS = { right: abi.ANSWER_RIGHT, wrong: abi.ANSWER_WRONG, unknown: abi.ANSWER_UNKNOWN } as const;
+/** Answers by their kind; unknown: to texts whose label the model lacks. */
+export type AnswerCounts = Record<keyof typeof ANSWER_KINDS, number>;
+
+/** A finished model file of any form and labelled texts -> temperature, thresholds, figures, and the file with other settings. */
+export class Calibrator {
+  readonly #exports: typeof TrainerExports;
+  readonly #length: number;
+
+  private constructor(exports: typeof TrainerExports, length: number) {
+    this.#exports = exports;
+    this.#length = length;
+  }
+
+  /** `source` names the .elb file `bytes` in errors. */
+  static async open(bytes: Uint8Array, source: string): Promise<Calibrator> {
+    const exports = await startModule();
+    const address = exports.reserveModel(bytes.length);
+    if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
+    new Uint8Array(exports.memory.buffer, address, bytes.length).set(bytes);
+    check(exports.loadModel(bytes.length), source);
+    return new Calibrator(exports, bytes.length);
+  }
+
+  /** Changes the file's header, all else stays; what was collected is forgotten. */
+  change(temperature: number, { score, margin, unknown_share }: RejectionRule): void {
+    check(this.#exports.changeSettings(temperature, score, margin, unknown_share), "calibration");
+  }
+
+  /** The file as it is now. */
+  file(): Uint8Array {
+    return new Uint8Array(this.#exports.memory.buffer, this.#exports.settledFile(), this.#length).slice();
+  }
+
+  /** Begins to collect logits of a file of temperature 1; false when its last layer is no softmax and no sigmoid. */
+  startLogits(): boolean {
+    const status = this.#exports.startLogits();
+    if (status === abi.ERR_BAD_STATE) return false;
+    check(status, "calibration");
+    return true;
+  }
+
+  /** `label` is the number of the text's true label. */
+  addLogits(label: number, text: string): void {
+    check(this.#exports.addLogits(label, this.#put(text)), "calibration");
+  }
+
+  fitTemperature(): number {
+    return this.#exports.fitTemperature();
+  }
+
+  /** Of the logits: mean negative log-likelihood of the true label. */
+  logLoss(temperature: number): number {
+    return this.#exports.logLoss(temperature);
+  }
+
+  /** Of the logits: how far scores and shares of hits lie apart, over 15 bins. */
+  calibrationError(temperature: number): number {
+    return this.#exports.calibrationError(temperature);
+  }
+
+  startAnswers(): void {
+    check(this.#exports.startAnswers(), "calibration");
+  }
+
+  /** `label` is the number of the text's true label, or one beyond the last. */
+  addAnswer(label: number, text: string): void {
+    check(this.#exports.addAnswer(label, this.#put(text)), "calibration");
+  }
+
+  /** The strictest rule that rejects at most `share` of the right answers. */
+  fitRejection(share: number): RejectionRule {
+    const status = this.#exports.fitRejection(share);
+    if (status === abi.ERR_NO_SAMPLES) throw new EngineError("no_samples", "no text was answered right, so there is nothing to fit a rule for unknown texts on");
+    check(status, "calibration");
+    return { score: this.#exports.ruleScore(), margin: this.#exports.ruleMargin(), unknown_share: this.#exports.ruleUnknown() };
+  }
+
+  answers(): AnswerCounts {
+    return countKinds((kind) => this.#exports.answerCount(kind));
+  }
+
+  rejected({ score, margin, unknown_share }: RejectionRule): AnswerCounts {
+    this.#exports.setRule(score, margin, unknown_share);
+    return countKinds((kind) => this.#exports.rejectedCount(kind));
+  }
+
+  /** The largest score that at least `share` of the answers reach. */
+  scoreAtCoverage(share: number): number {
+    return this.#exports.scoreAtCoverage(share);
+  }
+
+  riskCoverageArea(): number {
+    return this.#exports.riskCoverageArea();
+  }
+
+  /** How well scores tell texts of the model's labels from others; null without either. */
+  unknownRanking(): number | null {
+    const area = this.#exports.unknownRanking();
+    return area < 0 ? null : area;
+  }
+
+  #put(text: string): number {
+    const bytes = encoder.encode(text);
+    if (bytes.length > abi.TEXT_CAPACITY) throw new EngineError("text_too_long", `text: ${bytes.length} bytes, but at most ${abi.TEXT_CAPACITY} are classified`);
+    new Uint8Array(this.#exports.memory.buffer, this.#exports.textPtr(), bytes.length).set(bytes);
+    return bytes.length;
+  }
+}
+
+function countKinds(count: (kind: number) => number): AnswerCounts {
+  const { right, wrong, unknown } = ANSWER_KINDS;
+  return { right: count(right), wrong: count(wrong), unknown: count(unknown) };
 }

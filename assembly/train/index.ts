@@ -7,6 +7,11 @@ export {
   startTokens, nextToken, tokenPtr, tokenBytes, fitText, fitVocabulary, wordCount, addLayer, describeModel, addSample, buildNetwork, reserveFile, openFile, filePtr, fileBytes,
 } from "./builder";
 export { measureTensor } from "./distortion";
+export { reserveModel, loadModel, textPtr } from "../engine";
+export {
+  startAnswers, addAnswer, answerCount, rejectedCount, fitRejection, setRule, ruleScore, ruleMargin, ruleUnknown, scoreAtCoverage, riskCoverageArea, unknownRanking,
+} from "./answers";
+export { changeSettings, settledFile, startLogits, addLogits, fitTemperature, logLoss, calibrationError } from "./calibrate";
 export { prepareGradients, integrateGradients } from "./gradients";
 export { pieceCount, pieceStart, pieceEnd, pieceShare, explainedLabel, explainedScore, baseScore } from "../explain";
 export { networkTensorCount as tensorCount, networkTensorPtr as tensorPtr, networkTensorLength as tensorLength } from "./network";

@@ -17,7 +17,7 @@ import { isFinite32, layerAt } from "../model";
 import { Augmentation, addSynonym as keepSynonym, createAugmentation, synonymChecksum } from "./augment";
 import { networkBatch } from "./batch";
 import {
-  buildNetwork, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, writeFile as writeForm,
+  buildNetwork, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, setRejection, setTemperature, writeFile as writeForm,
 } from "./builder";
 import { Dataset, addSample, createDataset, datasetChecksum, fillBatch, sampleLabel, sampleTokens } from "./dataset";
 import { lastStage, network, networkRandom, TrainingState } from "./network";
@@ -180,7 +180,7 @@ function startFromOpened(): i32 {
   return OK;
 }
 
-/** Continues the run of an opened training form on the same samples. */
+/** Continues the run of an opened training form on the same samples. Its calibration, made for other weights, is dropped. */
 export function resumeTraining(): i32 {
   if (!openedTraining || openedTrainingBytes < <u32>offsetof<Settings>()) return ERR_BAD_STATE;
   settings = changetype<Settings>(openedTraining);
@@ -197,6 +197,8 @@ export function resumeTraining(): i32 {
     memory.copy(networkStatePtr(i), from, networkStateBytes(i));
     from += networkStateBytes(i);
   }
+  setTemperature(1);
+  setRejection(0, 0, 1);
   return networkRestored() ? OK : ERR_BAD_TRAINING;
 }
 

@@ -1,5 +1,6 @@
 // `edgelabel info`: a model file -> what is in it, as text or as one JSON object.
 import { Command } from "commander";
+import { describeRule } from "../calibration.ts";
 import { Classifier, type ModelInfo } from "../classifier.ts";
 import { isDeployable, kilobytes, print, printJson } from "./output.ts";
 
@@ -34,6 +35,7 @@ function renderInfo(card: ModelInfo & { file: string; sha256: string }): string 
       ...(tokenizer.split_scripts ? ["scripts without spaces split"] : []),
       ...(tokenizer.cleaning.length > 0 ? [`cleaned of ${tokenizer.cleaning.join(", ")}`] : []),
     ].join(", ")],
+    ["scores", `temperature ${card.temperature}; unknown: ${describeRule(card.reject)}`],
     ...card.layers.map(({ kind, input, output, ...flags }, i): [string, string] => {
       const details = Object.entries(flags).map(([name, value]) => (value === true ? name : `${name} ${String(value)}`));
       return [i === 0 ? "layers" : "", `${kind} ${input} → ${output}${details.length > 0 ? ` (${details.join(", ")})` : ""}`];

@@ -3,6 +3,7 @@
 // weights and what is needed to resume.
 import { Command, InvalidArgumentError, Option } from "commander";
 import { MAX_NAME_BYTES, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH } from "../../assembly/abi.ts";
+import { calibrate, type Calibration, renderCalibration } from "../calibration.ts";
 import { renderChart } from "../chart.ts";
 import { Classifier } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
@@ -11,6 +12,7 @@ import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantiz
 import { addSamples, DEFAULT_RECIPE, type EpochReport, epochsFor, prepareTraining, type RecipeOptions, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
+import { UNKNOWN_HELP, unknownShare } from "./calibrate.ts";
 import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, positive, share, wholeNumber } from "./options.ts";
 import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, requireWritable, writeModel, writeWhole } from "./output.ts";
 import { readElb } from "./pack.ts";
@@ -29,6 +31,8 @@ interface TrainOptions extends DatasetFlags {
   chart?: string;
   minAgreement?: number;
   quantize: boolean;
+  unknown?: number;
+  calibrate: boolean;
   json?: boolean;
 }
 
@@ -92,7 +96,9 @@ export function trainCommand(): Command {
     .description("train a model on labelled texts")
     .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
     .requiredOption("-o, --output <file>", "deployable to write (.wasm), or .elb for f32 weights that can be trained on", parseOutput)
-    .option("--valid <files...>", "labelled texts to measure each epoch on")
+    .option("--valid <files...>", "labelled texts to measure each epoch on, and at the end to calibrate the scores' temperature on")
+    .option("--unknown <share>", `${UNKNOWN_HELP} (on --valid)`, unknownShare)
+    .option("--no-calibrate", "keep the scores as trained")
     .addOption(new Option("--recipe <name>", "default, or tutorial: Embedding, LSTM, Dense(1, sigmoid) as in the Keras tutorial").choices(Object.keys(RECIPES)))
     .option("--synonyms <file>", `words that may stand for one another, a group a line with commas between them (share: ${DEFAULT_SYNONYMS}, or as --augment says)`)
     .option("--name <name>", "name in the model (default: that of the output file)")
@@ -116,6 +122,7 @@ Examples:
     .action(async (data: string[], options: TrainOptions, command: Command) => {
       if (options.stopAfter !== undefined && isDeployable(options.output)) command.error("error: --stop-after needs an .elb to keep the rest of the run in; change -o");
       if (options.augment?.synonym !== undefined && options.synonyms === undefined) command.error("error: --augment synonym=… needs a file of --synonyms");
+      if (options.unknown !== undefined && (options.valid === undefined || !options.calibrate)) command.error("error: --unknown is calibrated on the texts of --valid; give them, without --no-calibrate");
       await requireWritable(options.output);
       if (options.chart !== undefined) await requireWritable(options.chart);
       const started = performance.now();
@@ -126,12 +133,15 @@ Examples:
       const last = reports.at(-1) ?? null;
       if (options.chart !== undefined) await writeWhole(options.chart, new TextEncoder().encode(renderChart(reports, `${modelName(options.output)}: ${samples.length} texts`)));
       const written = await finish(trainer, validation.length > 0 ? validation : samples, options);
-      const bytes = await writeModel(options.output, written.elb);
+      const { elb, calibration } = validation.length > 0 && options.calibrate
+        ? await calibrate(written.elb, validation, { unknownShare: options.unknown, source: options.output })
+        : { elb: written.elb, calibration: null };
+      const bytes = await writeModel(options.output, elb);
       const labels = (await Classifier.fromBytes(written.elb, options.output)).labels.length;
       const seconds = (performance.now() - started) / 1000;
       await (options.json
-        ? printJson(summary(last, written, { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds }))
-        : print(renderSummary(last, written, { file: options.output, bytes, labels, texts: samples.length, seconds })));
+        ? printJson(summary(last, written, calibration, { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds }))
+        : print(renderSummary(last, written, calibration, { file: options.output, bytes, labels, texts: samples.length, seconds })));
     });
 }
 
@@ -245,14 +255,14 @@ interface Outcome {
   seconds: number;
 }
 
-function summary(last: EpochReport | null, { form, agreement }: Quantized, outcome: Outcome & { epochs_left: number }): object {
-  return { ...outcome, form, train: last?.train ?? null, validation: last?.validation ?? null, agreement };
+function summary(last: EpochReport | null, { form, agreement }: Quantized, calibration: Calibration | null, outcome: Outcome & { epochs_left: number }): object {
+  return { ...outcome, form, train: last?.train ?? null, validation: last?.validation ?? null, agreement, calibration };
 }
 
-function renderSummary(last: EpochReport | null, { form, agreement }: Quantized, { file, bytes, labels, texts, seconds }: Outcome): string {
+function renderSummary(last: EpochReport | null, { form, agreement }: Quantized, calibration: Calibration | null, { file, bytes, labels, texts, seconds }: Outcome): string {
   const lines = [`${file}: ${labels} labels, ${form}, ${kilobytes(bytes)}, from ${texts} texts in ${seconds.toFixed(1)} s`];
   if (last) lines.push(`last epoch: loss ${last.train.loss.toFixed(4)}, accuracy ${percent(last.train.accuracy)} while training`);
   if (last?.validation) lines.push(`validation: loss ${last.validation.loss.toFixed(4)}, accuracy ${percent(last.validation.accuracy)} (f32)`);
   if (agreement) lines.push(`${form}: ${sentence(agreement)}`);
-  return `${lines.join("\n")}\n`;
+  return `${lines.join("\n")}\n${calibration ? renderCalibration(calibration) : ""}`;
 }

@@ -20,8 +20,8 @@ describe("the program", () => {
   test("explains itself, and each command with an example", async () => {
     const top = await edgelabel(["--help"]);
     expect(top.code).toBe(0);
-    for (const name of ["train", "eval", "predict", "explain", "quantize", "pack", "import", "serve", "ask", "info"]) expect(top.stdout).toMatch(new RegExp(`^  ${name} `, "m"));
-    const helps = await Promise.all(["train", "eval", "predict", "explain", "quantize", "pack", "import", "info"].map((name) => edgelabel([name, "--help"])));
+    for (const name of ["train", "calibrate", "eval", "predict", "explain", "quantize", "pack", "import", "serve", "ask", "info"]) expect(top.stdout).toMatch(new RegExp(`^  ${name} `, "m"));
+    const helps = await Promise.all(["train", "calibrate", "eval", "predict", "explain", "quantize", "pack", "import", "info"].map((name) => edgelabel([name, "--help"])));
     for (const { code, stdout } of helps) {
       expect(code).toBe(0);
       expect(stdout).toMatch(/Examples?:\n  edgelabel /);
@@ -57,7 +57,7 @@ describe("the program", () => {
 describe("from texts to a deployable", () => {
   beforeAll(async () => {
     writeFileSync(at("data.tsv"), LAMPS.join(""));
-    const trained = await json("train", at("data.tsv"), "-o", at("light.wasm"), "--seed", "3", "--valid", at("data.tsv"), "--min-agreement", "0.9", ...SMALL);
+    const trained = await json("train", at("data.tsv"), "-o", at("light.wasm"), "--seed", "3", "--valid", at("data.tsv"), "--no-calibrate", "--min-agreement", "0.9", ...SMALL);
     expect(trained).toMatchObject({ file: at("light.wasm"), labels: 2, texts: LAMPS.length, epochs_left: 0, form: "int8" });
     expect(trained.bytes).toBe(readFileSync(at("light.wasm")).length);
     expect(trained.agreement.n).toBe(LAMPS.length);

@@ -1,0 +1,105 @@
+// A finished model file and labelled texts that it was not trained on -> the same file with a
+// calibrated temperature and, when asked for, a rule for unknown texts. The arithmetic is in
+// assembly/train/calibrate.ts and answers.ts; here texts are handed over and figures collected.
+import { Classifier } from "./classifier.ts";
+import type { Sample } from "./dataset.ts";
+import { UserError } from "./errors.ts";
+import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "./trainer.ts";
+
+export interface BeforeAfter {
+  before: number;
+  after: number;
+}
+
+/** What `calibrate --json` prints, and `train --json` under "calibration". */
+export interface Calibration {
+  /** Texts whose label the model has. */
+  n: number;
+  temperature: number;
+  /** Mean negative log-likelihood of the true labels, at temperature 1 and at the new one; null where scores come from no softmax or sigmoid. */
+  log_loss: BeforeAfter | null;
+  /** Expected calibration error over 15 bins. */
+  calibration_error: BeforeAfter | null;
+  reject: RejectionRule;
+  answers: AnswerCounts;
+  /** Of these answers, those that the rule rejects. */
+  rejected: AnswerCounts;
+}
+
+export interface CalibrateOptions {
+  /** Most right answers that the rule for unknown texts may reject, as a share; undefined: no rule. */
+  unknownShare?: number | undefined;
+  /** Names the model in errors. */
+  source: string;
+}
+
+export async function calibrate(elb: Uint8Array, samples: readonly Sample[], { unknownShare, source }: CalibrateOptions): Promise<{ elb: Uint8Array; calibration: Calibration }> {
+  const { labels } = await Classifier.fromBytes(elb, source);
+  const calibrator = await Calibrator.open(elb, source);
+  const { temperature, n, log_loss, calibration_error } = fitTemperature(calibrator, labels, samples);
+  calibrator.change(temperature, NO_REJECTION);
+  collectAnswers(calibrator, labels, samples);
+  const answers = calibrator.answers();
+  const reject = unknownShare === undefined ? NO_REJECTION : calibrator.fitRejection(unknownShare);
+  const rejected = calibrator.rejected(reject);
+  calibrator.change(temperature, reject);
+  return { elb: calibrator.file(), calibration: { n, temperature, log_loss, calibration_error, reject, answers, rejected } };
+}
+
+function fitTemperature(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): Pick<Calibration, "temperature" | "n" | "log_loss" | "calibration_error"> {
+  const n = collectLogits(calibrator, labels, samples);
+  if (n === null) return { temperature: 1, n: 0, log_loss: null, calibration_error: null };
+  const temperature = calibrator.fitTemperature();
+  return { temperature, n, ...reliability(calibrator, temperature) };
+}
+
+/** Both measures at temperature 1 and at another one. */
+export function reliability(calibrator: Calibrator, temperature: number): { log_loss: BeforeAfter; calibration_error: BeforeAfter } {
+  return {
+    log_loss: { before: calibrator.logLoss(1), after: calibrator.logLoss(temperature) },
+    calibration_error: { before: calibrator.calibrationError(1), after: calibrator.calibrationError(temperature) },
+  };
+}
+
+/** How many of the texts have a label of the model; null when the scores come from no softmax and no sigmoid. Sets the temperature to 1. */
+export function collectLogits(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): number | null {
+  const numbers = new Map(labels.map((label, index) => [label, index]));
+  const known = samples.filter(({ label }) => numbers.has(label));
+  if (known.length === 0) throw new UserError(`no text has a label of the model; its labels are ${labels.join(", ")}`);
+  calibrator.change(1, NO_REJECTION);
+  if (!calibrator.startLogits()) return null;
+  for (const { label, text } of known) calibrator.addLogits(numbers.get(label)!, text);
+  return known.length;
+}
+
+/** Other labels than the model's make unknown texts. */
+export function collectAnswers(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): void {
+  const numbers = new Map(labels.map((label, index) => [label, index]));
+  calibrator.startAnswers();
+  for (const { label, text } of samples) calibrator.addAnswer(numbers.get(label) ?? labels.length, text);
+}
+
+/** For people, a few lines. */
+export function renderCalibration({ n, temperature, log_loss, calibration_error, reject, answers, rejected }: Calibration): string {
+  const percent = (part: number, whole = 1): string => `${((100 * part) / whole).toFixed(1)} %`;
+  const lines: string[] = [];
+  if (log_loss && calibration_error) {
+    lines.push(`temperature ${temperature.toFixed(3)}, from ${n} texts: log loss ${log_loss.before.toFixed(4)} -> ${log_loss.after.toFixed(4)}, `
+      + `calibration error ${percent(calibration_error.before)} -> ${percent(calibration_error.after)}`);
+  } else lines.push("temperature 1: the scores come from no softmax and no sigmoid");
+  if (rejected.right + rejected.wrong + rejected.unknown > 0 || describeRule(reject) !== "never") {
+    const parts = (["right", "wrong", "unknown"] as const).filter((kind) => answers[kind] > 0)
+      .map((kind) => `${percent(rejected[kind], answers[kind])} of ${answers[kind]} ${kind === "unknown" ? "texts with other labels" : `${kind} answers`}`);
+    lines.push(`unknown: ${describeRule(reject)}; rejects ${parts.join(", ")}`);
+  }
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+/** A rule in words: "never", or "score below 0.4, …". */
+export function describeRule({ score, margin, unknown_share }: RejectionRule): string {
+  return [
+    ...(score > 0 ? [`score below ${score.toFixed(3)}`] : []),
+    ...(margin > 0 ? [`lead below ${margin.toFixed(3)}`] : []),
+    ...(unknown_share < 1 ? [`more than ${(100 * unknown_share).toFixed(0)} % of the words unknown`] : []),
+  ].join(", ") || "never";
+}

@@ -1,0 +1,50 @@
+// `edgelabel calibrate`: a model and labelled texts that it was not trained on -> the same model
+// with scores that mean what they say, and with --unknown a rule for texts of none of its labels.
+import { Command, InvalidArgumentError } from "commander";
+import { calibrate, renderCalibration } from "../calibration.ts";
+import { readDataset } from "../dataset.ts";
+import { addDatasetOptions, type DatasetFlags, share } from "./options.ts";
+import { kilobytes, parseOutput, print, printJson, requireWritable, writeModel } from "./output.ts";
+import { readElb } from "./pack.ts";
+
+interface CalibrateFlags extends DatasetFlags {
+  output: string;
+  unknown?: number;
+  json?: boolean;
+}
+
+export const UNKNOWN_HELP = "answer \"?\" when a text is like none of the labels; at most this share of the right answers is lost";
+
+export function calibrateCommand(): Command {
+  const command = new Command("calibrate")
+    .description("make scores mean what they say, and find unknown texts")
+    .argument("<model>", "model file (.wasm or .elb)")
+    .argument("<data...>", "labelled texts that the model was not trained on")
+    .requiredOption("-o, --output <file>", "model to write (.wasm or .elb)", parseOutput)
+    .option("--unknown <share>", UNKNOWN_HELP, unknownShare)
+    .option("--json", "print one JSON object");
+  return addDatasetOptions(command)
+    .addHelpText("after", `
+The scores' temperature is the one at which the true labels are likeliest; labels stay the same.
+With --unknown, answers with a low score, a small lead over the second label or many unknown
+words become "?" (null in JSON, with "unknown": true); without it no answer does. train does the
+same on its --valid texts.
+
+Examples:
+  edgelabel calibrate spam.wasm valid.tsv -o spam.wasm
+  edgelabel calibrate intents.elb valid.tsv --unknown 0.05 -o intents.wasm`)
+    .action(async (path: string, data: string[], options: CalibrateFlags) => {
+      await requireWritable(options.output);
+      const samples = await readDataset(data, options);
+      const { elb, calibration } = await calibrate(await readElb(path), samples, { unknownShare: options.unknown, source: path });
+      const bytes = await writeModel(options.output, elb);
+      await (options.json ? printJson({ file: options.output, bytes, ...calibration }) : print(`${options.output}: ${kilobytes(bytes)}\n${renderCalibration(calibration)}`));
+    });
+}
+
+/** A share below 1. */
+export function unknownShare(text: string): number {
+  const value = share(text);
+  if (value === 1) throw new InvalidArgumentError("it takes a number from 0 to below 1.");
+  return value;
+}
