@@ -1,7 +1,7 @@
 // The file operations that a registry makes, and no others: each is one step at which
 // the power may fail. Tests put a disk in its place that fails at every one of them.
-import { appendFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { appendFile, chown, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 
 export interface Disk {
@@ -25,13 +25,20 @@ export interface Disk {
 /** Only the owner reads and writes what a registry keeps. */
 const FOLDER_MODE = 0o700;
 const FILE_MODE = 0o600;
+/** Whoever waits must see for whom. */
+const LOCK_MODE = 0o644;
 
 export const realDisk: Disk = {
-  makeFolder: async (path) => { await mkdir(path, { recursive: true, mode: FOLDER_MODE }); },
+  makeFolder: async (path) => {
+    if (await mkdir(path, { recursive: true, mode: FOLDER_MODE }) !== undefined) await giveToOwner(path);
+  },
   list: (folder) => readdir(folder).catch(absent([])),
   read: (path) => readFile(path).catch(absent(undefined)),
   modifiedAt: async (path) => (await stat(path)).mtimeMs,
-  write: (path, bytes) => writeFile(path, bytes, { mode: FILE_MODE }),
+  write: async (path, bytes) => {
+    await writeFile(path, bytes, { mode: FILE_MODE });
+    await giveToOwner(path);
+  },
   append: (path, bytes) => appendFile(path, bytes, { mode: FILE_MODE }),
   sync: async (path) => {
     let handle;
@@ -50,6 +57,13 @@ export const realDisk: Disk = {
   lock,
 };
 
+/** What root makes in a service's folder is the service's, or it could not read it. */
+async function giveToOwner(path: string): Promise<void> {
+  if (process.getuid?.() !== 0) return;
+  const { uid, gid } = await stat(dirname(path));
+  await chown(path, uid, gid);
+}
+
 /** A change takes milliseconds: a lock this old was left by a process whose number another one has now. */
 const LOCK_MS = 10_000;
 const LOOK_MS = 20;
@@ -60,7 +74,7 @@ async function lock(folder: string): Promise<() => Promise<void>> {
   const owner = `${process.pid} ${performance.timeOrigin}`;
   for (;;) {
     try {
-      await writeFile(path, owner, { flag: "wx", mode: FILE_MODE });
+      await writeFile(path, owner, { flag: "wx", mode: LOCK_MODE });
       return () => rm(path, { force: true });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;

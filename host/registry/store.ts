@@ -128,6 +128,7 @@ export class Store {
   }
 
   async makeFolders(): Promise<void> {
+    await this.disk.makeFolder(this.folder);
     await this.disk.makeFolder(join(this.folder, "models"));
     await this.disk.makeFolder(join(this.folder, "incoming"));
     await this.disk.sync(this.folder);

@@ -1,6 +1,6 @@
 // What lies in deploy/, as shipped: every example configuration at work, the systemd
 // unit's commands, Mosquitto's rights by role, topic and operation.
-import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { execFile, execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -219,13 +219,13 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
   const matrix: Record<string, { write: string[]; never: string[] }> = {
     phone: {
       write: ["edgelabel/gate-1/classify", "edgelabel/gate-1/classify/spam"],
-      never: ["edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/reply/phone/1", "edgelabel/gate-1/cmd/load/1", "edgelabel/gate-2/classify", "clients/phone/edgelabel/1", "clients/other/edgelabel/1", "elsewhere"],
+      never: ["edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/reply/phone/1", "edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-2/classify", "clients/phone/edgelabel/1", "clients/other/edgelabel/1", "elsewhere"],
     },
     edgelabel: {
-      write: ["edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/label/spam", "edgelabel/gate-1/reply/phone/1", "clients/phone/edgelabel/1", "edgelabel/gate-1/metrics"],
-      never: ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-2/status", "clients/phone/commands", "zigbee2mqtt/lamp/set", "elsewhere"],
+      write: ["edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/label/spam", "edgelabel/gate-1/reply/phone/1", "clients/phone/edgelabel/1", "edgelabel/gate-1/metrics", "edgelabel/gate-1/cmd/load/1"],
+      never: ["edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-2/cmd/load/1", "edgelabel/gate-2/status", "clients/phone/commands", "zigbee2mqtt/lamp/set", "elsewhere"],
     },
-    admin: { write: ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/classify"], never: ["elsewhere", "edgelabel/gate-2/cmd/load/1", "clients/phone/edgelabel/1"] },
+    admin: { write: ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-1/classify"], never: ["elsewhere", "edgelabel/gate-2/cmd/load/1", "clients/phone/edgelabel/1"] },
   };
 
   test.each(Object.entries(matrix))("what %s may write", async (name, { write, never }) => {
@@ -259,6 +259,31 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
     expect(heard.get("other 2")).toEqual(["edgelabel/gate-1/reply/other/1", "clients/other/edgelabel/1"]);
     expect(heard.get("other 3")).toBeUndefined();
   });
+
+  test("admin may send an update to the service, phone may not", async () => {
+    const run = (user: string, ...args: string[]) => {
+      const env = { ...process.env, EDGELABEL_MQTT_USERNAME: user, EDGELABEL_MQTT_PASSWORD: passwords[user]! };
+      return new Promise<{ code: unknown; output: string }>((resolve) => {
+        execFile(process.execPath, [main, ...args], { cwd: folder, env }, (error, stdout, stderr) => resolve({ code: error?.code ?? 0, output: stdout + stderr }));
+      });
+    };
+    writeFileSync(join(folder, "trusted-keys"), (await run("admin", "keygen", "release.pem")).output.split("\n").find((line) => line.startsWith("ed25519"))!);
+    await run("admin", "models", "install", "registry", "model.wasm", "--unsigned");
+    await run("admin", "sign", "model.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "1d");
+    writeFileSync(join(folder, "commands.json"), JSON.stringify({ node: "gate-1", broker: url, clientId: "with-commands", registry: { path: "registry", keys: "trusted-keys" }, commands: true }));
+    const env = { ...process.env, EDGELABEL_MQTT_USERNAME: "edgelabel", EDGELABEL_MQTT_PASSWORD: passwords["edgelabel"]! };
+    const service = spawn(process.execPath, [main, "serve", "--config", join(folder, "commands.json")], { env, stdio: ["ignore", "pipe", "pipe"] });
+    ends.push(() => void service.kill("SIGKILL"));
+    let log = "";
+    for (const stream of [service.stdout, service.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
+    await until(() => log.includes("Stop with Ctrl-C"), 20_000);
+    const send = (user: string) => run(user, "models", "send", "model.update", "--broker", url, "--node", "gate-1");
+    const refused = await send("phone");
+    expect(refused).toMatchObject({ code: 1, output: expect.stringMatching(/^edgelabel: the broker refuses edgelabel\/gate-1\/cmd\/load\//) });
+    expect(await send("admin")).toMatchObject({ code: 0, output: expect.stringMatching(/^tiny\t1\tactive\t.*\tsequence 1, key [0-9a-f]{16}\n$/) });
+    expect(log).toContain("model tiny is version 1 now");
+    expect(log).not.toContain("whoever reaches the broker");
+  }, 60_000);
 
   test("the unit's own commands run the service under these rights, and SIGTERM ends it well", async () => {
     const unit = readFileSync(join(deploy, "edgelabel.service"), "utf8");

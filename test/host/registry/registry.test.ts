@@ -1,7 +1,7 @@
 // A registry in a folder: what is active, what is kept, what is refused, and that the
 // power may go at every step.
 import type { KeyObject } from "node:crypto";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -83,6 +83,14 @@ test("install, activate, roll back, remove; the previous one is kept, older ones
 test("files are the owner's only", async () => {
   await install(1);
   for (const path of [join(folder, "state.json"), join(folder, "models", readdirSync(join(folder, "models"))[0]!)]) expect(statSync(path).mode & 0o077).toBe(0);
+});
+
+test.skipIf(process.getuid?.() !== 0)("what root installs belongs to the owner of the folder", async () => {
+  chownSync(folder, 12_345, 12_346);
+  await install(1, {}, new Registry(join(folder, "new"), { keys }));
+  const owners = readdirSync(join(folder, "new"), { recursive: true, encoding: "utf8" }).map((name) => `${name.replace(/[0-9a-f]{64}/, "ID")} ${statSync(join(folder, "new", name)).uid} ${statSync(join(folder, "new", name)).gid}`);
+  expect(statSync(join(folder, "new")).uid).toBe(12_345);
+  expect(owners.sort()).toEqual(["incoming", "models", "models/ID.update", "state.json"].map((name) => `${name} 12345 12346`));
 });
 
 test("names do not disturb each other, not even odd ones", async () => {
