@@ -241,7 +241,18 @@ export class Connection {
       this.onConnack(client, protocol, connack);
     });
     // Before connect(): a resumed session's messages follow the CONNACK at once.
+    let isGathering = false;
     client.handleMessage = (packet, done) => {
+      if (!isGathering) {
+        // What many messages that came together are answered with, and their PUBACKs, leaves in one system call.
+        const { stream } = client;
+        stream.cork();
+        setImmediate(() => {
+          isGathering = false;
+          stream.uncork();
+        });
+        isGathering = true;
+      }
       this.receive(client, packet);
       // An error makes MQTT.js go on reading without acknowledging; that is ours.
       done(packet.qos === 0 ? undefined : ACKNOWLEDGED_LATER);

@@ -3,8 +3,9 @@
 // others by more than one text each; between slices of a few milliseconds the
 // event loop gets its turn (PINGRESP, PUBACK, HTTP).
 //
-// When it is full, the newest job of the longest line is refused: whoever floods
-// is told `busy`, and a requester with little in the queue still gets in.
+// When it is full, the newest job of whoever had most of late is refused: texts in
+// line, and texts done in the last seconds. Whoever floods is told `busy`; a requester
+// below its share gets in, even where there are more requesters than places.
 export type Refusal = "busy" | "expired";
 
 export interface Job {
@@ -24,14 +25,22 @@ export interface Job {
 interface Line {
   jobs: Job[];
   texts: number;
+  /** Texts done for this requester of late. */
+  done: number;
 }
 
 const SLICE_MS = 4;
+/** What is done is remembered for one to two windows, and for so many requesters in each. */
+const WINDOW_MS = 5_000;
+const REMEMBERED = 5_000;
 
 export class Queue {
   private readonly capacity: { texts: number; bytes: number };
   // In the order of their turns: the first one is next, and then goes to the end.
   private readonly lines = new Map<string, Line>();
+  private doneNow = new Map<string, number>();
+  private doneBefore = new Map<string, number>();
+  private windowStart = 0;
   private texts = 0;
   private bytes = 0;
   private isScheduled = false;
@@ -47,21 +56,22 @@ export class Queue {
   }
 
   offer(job: Job): void {
+    const own = this.lines.get(job.requester);
     while (this.isFullFor(job)) {
-      const longest = this.longestLine();
-      // Its own line would be the longest one: nobody else must make room.
-      if (!longest || (this.lines.get(job.requester)?.texts ?? 0) + job.texts >= longest.texts) {
+      const largest = this.largestLine();
+      // Its own line would be the largest one: nobody else must make room.
+      if (!largest || (own ? own.texts + own.done : this.doneFor(job.requester)) + job.texts >= largest.texts + largest.done) {
         job.refuse("busy");
         return;
       }
-      const evicted = longest.jobs.at(-1)!;
-      this.remove(longest, evicted);
+      const evicted = largest.jobs.at(-1)!;
+      this.remove(largest, evicted);
       evicted.refuse("busy");
     }
-    const line = this.lines.get(job.requester);
-    if (line) line.jobs.push(job);
-    else this.lines.set(job.requester, { jobs: [job], texts: 0 });
-    this.add(this.lines.get(job.requester)!, job, 1);
+    const line = own ?? { jobs: [], texts: 0, done: this.doneFor(job.requester) };
+    if (!own) this.lines.set(job.requester, line);
+    line.jobs.push(job);
+    this.add(line, job, 1);
     this.schedule();
   }
 
@@ -82,10 +92,24 @@ export class Queue {
     return this.lines.size > 0 && (this.texts + texts > this.capacity.texts || this.bytes + bytes > this.capacity.bytes);
   }
 
-  private longestLine(): Line | undefined {
-    let longest: Line | undefined;
-    for (const line of this.lines.values()) if (!longest || line.texts > longest.texts) longest = line;
-    return longest;
+  private largestLine(): Line | undefined {
+    let largest: Line | undefined;
+    for (const line of this.lines.values()) if (!largest || line.texts + line.done > largest.texts + largest.done) largest = line;
+    return largest;
+  }
+
+  /** The share of the window before that is still in sight, and all of this one. */
+  private doneFor(requester: string): number {
+    const before = this.doneBefore.get(requester) ?? 0;
+    return (this.doneNow.get(requester) ?? 0) + (before === 0 ? 0 : before * Math.max(0, 1 - (performance.now() - this.windowStart) / WINDOW_MS));
+  }
+
+  private turnWindow(now: number): void {
+    if (now - this.windowStart < WINDOW_MS && this.doneNow.size < REMEMBERED) return;
+    this.doneBefore = now - this.windowStart < 2 * WINDOW_MS ? this.doneNow : new Map();
+    this.doneNow = new Map();
+    this.windowStart = now;
+    for (const [requester, line] of this.lines) line.done = this.doneFor(requester);
   }
 
   private schedule(): void {
@@ -96,7 +120,9 @@ export class Queue {
 
   private run(): void {
     this.isScheduled = false;
-    const end = performance.now() + SLICE_MS;
+    const now = performance.now();
+    this.turnWindow(now);
+    const end = now + SLICE_MS;
     while (this.lines.size > 0) {
       this.takeTurn();
       if (performance.now() >= end) break;
@@ -115,7 +141,11 @@ export class Queue {
     if (job.expiresAt <= Date.now()) {
       this.remove(line, job);
       job.refuse("expired");
-    } else if (job.step()) this.remove(line, job);
+      return;
+    }
+    line.done++;
+    this.doneNow.set(requester, (this.doneNow.get(requester) ?? 0) + 1);
+    if (job.step()) this.remove(line, job);
   }
 
   private remove(line: Line, job: Job): void {

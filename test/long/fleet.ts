@@ -12,6 +12,9 @@ const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url))
 
 export interface Worker {
   process: ChildProcess;
+  http: string;
+  /** A figure of /metrics, such as `edgelabel_texts_total{model="spam"}`; 0 when there is none. */
+  metric(series: string): Promise<number>;
   /** MQTT requests that came in since it started. */
   requests(): Promise<number>;
   /** Whether requests come in from the broker now. */
@@ -31,12 +34,15 @@ export async function startWorker(...args: string[]): Promise<Worker> {
     return log.includes("Stop with Ctrl-C");
   }, 60_000);
   const http = /http:\/\/127\.0\.0\.1:\d+/.exec(log)![0];
+  const metric = async (series: string) => {
+    const line = (await (await fetch(`${http}/metrics`)).text()).split("\n").find((each) => each.startsWith(`${series} `));
+    return Number(line?.slice(series.length) ?? 0);
+  };
   return {
     process: child,
-    async requests() {
-      const text = await (await fetch(`${http}/metrics`)).text();
-      return Number(/^edgelabel_requests_total\{transport="mqtt"\} (\d+)$/m.exec(text)?.[1] ?? 0);
-    },
+    http,
+    metric,
+    requests: () => metric('edgelabel_requests_total{transport="mqtt"}'),
     isReady: async () => (await fetch(`${http}/readyz`)).ok,
     log: () => log,
     async end(signal) {
@@ -49,7 +55,7 @@ export async function startWorker(...args: string[]): Promise<Worker> {
 const WINDOW = 32;
 const TRY_AGAIN_MS = 1_000;
 
-/** Asks on one topic, at QoS 1, each request again every second until it is answered. */
+/** Asks on one topic, at QoS 1, each request again after a second until it is answered. */
 export class Requester {
   /** All answers that came, by the request's id. */
   readonly answers = new Map<number, string[]>();
@@ -59,34 +65,42 @@ export class Requester {
   private readonly topic: string;
   private readonly replyTopic: string;
 
-  private constructor(client: MqttClient, topic: string, replyTopic: string) {
+  private readonly protocol: 4 | 5;
+
+  private constructor(client: MqttClient, topic: string, replyTopic: string, protocol: 4 | 5) {
     this.client = client;
+    this.protocol = protocol;
     this.topic = topic;
     this.replyTopic = replyTopic;
     client.on("error", () => {});
     client.on("message", (_topic, payload, { properties }) => {
-      const id = Number(properties?.correlationData?.toString());
-      this.answers.set(id, [...(this.answers.get(id) ?? []), payload.toString()]);
+      let text = payload.toString();
+      let id = Number(properties?.correlationData?.toString());
+      if (this.protocol === 4) {
+        const { id: given, ...answer } = JSON.parse(text) as { id: number };
+        [id, text] = [given, JSON.stringify(answer)];
+      }
+      this.answers.set(id, [...(this.answers.get(id) ?? []), text]);
     });
   }
 
   /** With several brokers, the client goes to the next one when it loses the first. */
-  static async connect(urls: readonly string[], topic: string, replyTopic: string): Promise<Requester> {
+  static async connect(urls: readonly string[], topic: string, replyTopic: string, protocol: 4 | 5 = 5): Promise<Requester> {
     const servers = urls.map((url) => new URL(url)).map(({ hostname: host, port }) => ({ host, port: Number(port), protocol: "mqtt" as const }));
-    const client = await mqtt.connectAsync({ servers, protocolVersion: 5, reconnectPeriod: 200, connectTimeout: 2_000 });
+    const client = await mqtt.connectAsync({ servers, protocolVersion: protocol, reconnectPeriod: 200, connectTimeout: 2_000 });
     await client.subscribeAsync(replyTopic, { qos: 1 });
-    return new Requester(client, topic, replyTopic);
+    return new Requester(client, topic, replyTopic, protocol);
   }
 
-  /** Asks all of `texts`, ids from `first` on; resolves when all are answered. */
-  async ask(texts: readonly string[], first: number, deadlineMs: number): Promise<void> {
+  /** Asks all of `texts`, ids from `first` on; resolves when all are answered. `tryAgainMs` may be Infinity: no request is sent twice. */
+  async ask(texts: readonly string[], first: number, deadlineMs: number, tryAgainMs = TRY_AGAIN_MS): Promise<void> {
     const deadline = Date.now() + deadlineMs;
     const sentAt = new Map<number, number>();
     let next = first;
     while (next < first + texts.length || sentAt.size > 0) {
       for (const [id, at] of sentAt) {
         if (this.answers.has(id)) sentAt.delete(id);
-        else if (Date.now() - at > TRY_AGAIN_MS && this.client.connected) {
+        else if (Date.now() - at > tryAgainMs && this.client.connected) {
           this.repeated.add(id);
           this.send(texts[id - first]!, id);
           sentAt.set(id, Date.now());
@@ -102,7 +116,8 @@ export class Requester {
   }
 
   private send(text: string, id: number): void {
-    this.client.publish(this.topic, text, { qos: 1, properties: { responseTopic: this.replyTopic, correlationData: Buffer.from(String(id)) } }, () => {});
+    if (this.protocol === 4) this.client.publish(this.topic, JSON.stringify({ text, id, replyTo: this.replyTopic }), { qos: 1 }, () => {});
+    else this.client.publish(this.topic, text, { qos: 1, properties: { responseTopic: this.replyTopic, correlationData: Buffer.from(String(id)) } }, () => {});
   }
 
   async close(): Promise<void> {

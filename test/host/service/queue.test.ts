@@ -36,7 +36,7 @@ test("requesters take turns, a text at a time, whoever has more", async () => {
   offer("batch", "B", { texts: 5 });
   for (const name of ["f1", "f2", "f3"]) offer("flood", name);
   offer("late", "L");
-  await tick();
+  await queue.drained(1_000);
   expect(log).toEqual(["B", "f1", "L", "B", "f2", "B", "f3", "B", "B"]);
 });
 
@@ -95,6 +95,32 @@ test("a long line is done in slices: timers come in between", async () => {
   expect(done).toBeLessThan(20);
   await queue.drained(1_000);
   expect(done).toBe(20);
+});
+
+test("more floods than places: each gets a like share, and who wants less than that gets it all", async () => {
+  const queue = new Queue({ texts: 4, bytes: 1000 });
+  const [done, refused] = [new Map<string, number>(), new Map<string, number>()];
+  const add = (counts: Map<string, number>, requester: string) => counts.set(requester, (counts.get(requester) ?? 0) + 1);
+  const offer = (requester: string) => queue.offer({
+    requester, texts: 1, bytes: 1, expiresAt: Infinity, refuse: () => add(refused, requester),
+    step: () => {
+      // Longer than a slice: one text, and then those who knock.
+      for (const until = performance.now() + 4; performance.now() < until;);
+      add(done, requester);
+      return true;
+    },
+  });
+  const floods = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+  for (let turn = 0; turn < 200; turn++) {
+    for (const flood of floods) offer(flood);
+    if (turn % 20 === 10) offer("calm");
+    await new Promise((resolve) => { setImmediate(resolve); });
+  }
+  await queue.drained(1_000);
+  expect(done.get("calm")).toBe(10);
+  expect(refused.get("calm")).toBeUndefined();
+  const shares = floods.map((flood) => done.get(flood)!);
+  expect(Math.max(...shares) - Math.min(...shares)).toBeLessThanOrEqual(3);
 });
 
 test("drained gives up in time", async () => {
