@@ -1,12 +1,13 @@
-// Loss and accuracy of a run as one self-contained SVG: epoch reports in, text out.
-// Two panels side by side, training and validation as lines over the epochs. Refuses
-// nothing; without epochs the panels are empty.
+// Figures as one self-contained SVG of two panels side by side: a run's loss and accuracy over
+// its epochs, or what a threshold does over the coverage it leaves. Refuses nothing; without
+// figures the panels are empty.
 import type { EpochReport } from "./recipe.ts";
+import type { CurvePoint } from "./rejection-curve.ts";
 
 interface Line {
   name: string;
   colour: string;
-  points: readonly { epoch: number; value: number }[];
+  points: readonly { at: number; value: number }[];
 }
 
 interface Panel {
@@ -17,6 +18,15 @@ interface Panel {
   floor?: number;
   ceiling?: number;
   show(value: number): string;
+}
+
+/** What both panels have from left to right. */
+interface Axis {
+  name: string;
+  first: number;
+  last: number;
+  ticks: readonly number[];
+  show(at: number): string;
 }
 
 const WIDTH = 860;
@@ -32,7 +42,7 @@ export function renderChart(reports: readonly EpochReport[], title: string): str
   const line = (name: string, colour: string, read: (report: EpochReport) => number | undefined): Line => ({
     name, colour, points: reports.flatMap((report) => {
       const value = read(report);
-      return value === undefined || !Number.isFinite(value) ? [] : [{ epoch: report.epoch, value }];
+      return value === undefined || !Number.isFinite(value) ? [] : [{ at: report.epoch, value }];
     }),
   });
   const both = (figure: "loss" | "accuracy"): Line[] => [
@@ -40,26 +50,47 @@ export function renderChart(reports: readonly EpochReport[], title: string): str
   ].filter(({ points }) => points.length > 0);
   const panels: Panel[] = [
     { title: "loss", left: 56, lines: both("loss"), floor: 0, show: (value) => String(Number(value.toPrecision(4))) },
-    { title: "accuracy", left: 486, lines: both("accuracy"), ceiling: 1, show: (value) => `${Number((100 * value).toPrecision(5))} %` },
+    { title: "accuracy", left: 486, lines: both("accuracy"), ceiling: 1, show: percent },
   ];
   const epochs = reports.map(({ epoch }) => epoch);
+  const first = Math.min(...epochs);
+  const last = Math.max(...epochs);
+  return renderPanels(title, panels, { name: "epoch", first, last, ticks: epochs.length > 0 ? epochTicks(first, last) : [], show: String });
+}
+
+/** The rejection curve: how right the answers above a threshold are, and which threshold leaves which coverage. */
+export function renderCurve(curve: readonly CurvePoint[], title: string): string {
+  const line = (name: string, read: (point: CurvePoint) => number): Line => ({ name, colour: TRAINING, points: curve.map((point) => ({ at: point.coverage, value: read(point) })) });
+  const panels: Panel[] = [
+    { title: "accuracy of the answers given", left: 56, lines: [line("accuracy", ({ accuracy }) => accuracy)], ceiling: 1, show: percent },
+    { title: "least score", left: 486, lines: [line("threshold", ({ threshold }) => threshold)], ceiling: 1, show: (value) => String(Number(value.toPrecision(4))) },
+  ];
+  return renderPanels(title, panels, { name: "coverage", first: 0, last: 1, ticks: [0, 0.2, 0.4, 0.6, 0.8, 1], show: percent });
+}
+
+function percent(value: number): string {
+  return `${Number((100 * value).toPrecision(5))} %`;
+}
+
+function renderPanels(title: string, panels: readonly Panel[], axis: Axis): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-labelledby="title">`,
     `<title id="title">${escaped(title)}</title>`, `<style>${STYLE}</style>`, `<rect width="100%" height="100%" fill="#fff"/>`,
     `<text class="title" x="16" y="28">${escaped(title)}</text>`,
-    ...panels.flatMap((panel) => renderPanel(panel, Math.min(...epochs), Math.max(...epochs))),
+    ...panels.flatMap((panel) => renderPanel(panel, axis)),
     "</svg>", "",
   ].join("\n");
 }
 
-function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, first: number, last: number): string[] {
+function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, axis: Axis): string[] {
+  const { first, last } = axis;
   const { width, height, top } = PANEL;
   const bottom = top + height;
   const values = lines.flatMap(({ points }) => points.map(({ value }) => value));
   const ticks = values.length > 0 ? niceTicks(floor ?? Math.min(...values), Math.max(...values), ceiling) : [0, 1];
   const low = ticks[0]!;
   const high = ticks.at(-1)!;
-  const x = (epoch: number): number => round(left + (last > first ? (epoch - first) / (last - first) : 0.5) * width);
+  const x = (at: number): number => round(left + (last > first ? (at - first) / (last - first) : 0.5) * width);
   const y = (value: number): number => round(bottom - ((value - low) / (high - low)) * height);
   const out = [`<text class="panel" x="${left}" y="${top - 14}">${title}</text>`];
   lines.forEach(({ name, colour }, i) => {
@@ -70,16 +101,16 @@ function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, first:
     out.push(`<line class="grid" x1="${left}" y1="${y(tick)}" x2="${left + width}" y2="${y(tick)}"/>`
       + `<text x="${left - 8}" y="${y(tick) + 4}" text-anchor="end">${show(tick)}</text>`);
   }
-  for (const tick of lines.length > 0 ? epochTicks(first, last) : []) {
-    out.push(`<line class="axis" x1="${x(tick)}" y1="${bottom}" x2="${x(tick)}" y2="${bottom + 5}"/><text x="${x(tick)}" y="${bottom + 20}" text-anchor="middle">${tick}</text>`);
+  for (const tick of lines.length > 0 ? axis.ticks : []) {
+    out.push(`<line class="axis" x1="${x(tick)}" y1="${bottom}" x2="${x(tick)}" y2="${bottom + 5}"/><text x="${x(tick)}" y="${bottom + 20}" text-anchor="middle">${axis.show(tick)}</text>`);
   }
-  out.push(`<path class="axis" fill="none" d="M${left} ${top}V${bottom}H${left + width}"/>`, `<text x="${left + width / 2}" y="${bottom + 42}" text-anchor="middle">epoch</text>`);
+  out.push(`<path class="axis" fill="none" d="M${left} ${top}V${bottom}H${left + width}"/>`, `<text x="${left + width / 2}" y="${bottom + 42}" text-anchor="middle">${axis.name}</text>`);
   for (const { name, colour, points } of lines) {
-    out.push(`<polyline class="line" stroke="${colour}" points="${points.map(({ epoch, value }) => `${x(epoch)},${y(value)}`).join(" ")}"/>`);
-    // Up to here single epochs can be told apart, and a lone one is not lost.
+    out.push(`<polyline class="line" stroke="${colour}" points="${points.map(({ at, value }) => `${x(at)},${y(value)}`).join(" ")}"/>`);
+    // Up to here single points can be told apart, and a lone one is not lost.
     if (points.length > 40) continue;
-    for (const { epoch, value } of points) {
-      out.push(`<circle cx="${x(epoch)}" cy="${y(value)}" r="3" fill="${colour}"><title>${name}, epoch ${epoch}: ${show(value)}</title></circle>`);
+    for (const { at, value } of points) {
+      out.push(`<circle cx="${x(at)}" cy="${y(value)}" r="3" fill="${colour}"><title>${name}, ${axis.name} ${axis.show(at)}: ${show(value)}</title></circle>`);
     }
   }
   return out;

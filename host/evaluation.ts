@@ -1,6 +1,7 @@
 // Counts of true against predicted labels in, the figures of a classifier out.
 // The conventions are those of scikit-learn: a ratio 0/0 is 0, and the averages
-// run over the labels that occur among the true or the predicted ones.
+// run over the labels that occur among the true or the predicted ones. A text that the
+// model rejects as unknown has no predicted label: it is never right.
 
 export interface LabelFigures {
   precision: number;
@@ -13,7 +14,12 @@ export interface LabelFigures {
 /** What `eval --json` prints; rows of `confusion` are true labels, columns predicted ones, both in the order of `labels`. */
 export interface Evaluation {
   n: number;
+  /** Share of all texts that got their label. */
   accuracy: number;
+  /** Share of the texts that got a label at all. */
+  coverage: number;
+  /** Share of these that got the right one. */
+  accepted_accuracy: number;
   macro_precision: number;
   macro_recall: number;
   macro_f1: number;
@@ -21,6 +27,8 @@ export interface Evaluation {
   labels: string[];
   per_class: Record<string, LabelFigures>;
   confusion: number[][];
+  /** Texts of each label that were rejected as unknown, in the order of `labels`. */
+  rejected: number[];
   /** Labels of the data that the model does not know; their texts count as wrong. */
   unknown_labels: string[];
 }
@@ -30,6 +38,7 @@ export class Tally {
   private readonly labels: string[];
   private readonly index = new Map<string, number>();
   private readonly counts: number[][];
+  private readonly rejected: number[] = [];
 
   constructor(modelLabels: readonly string[]) {
     this.known = modelLabels.length;
@@ -38,15 +47,22 @@ export class Tally {
     this.counts = this.labels.map(() => []);
   }
 
-  add(truth: string, predicted: string): void {
-    const row = this.counts[this.place(truth)]!;
+  /** `predicted` is null when the text was rejected as unknown. */
+  add(truth: string, predicted: string | null): void {
+    const place = this.place(truth);
+    if (predicted === null) {
+      this.rejected[place] = (this.rejected[place] ?? 0) + 1;
+      return;
+    }
+    const row = this.counts[place]!;
     const column = this.place(predicted);
     row[column] = (row[column] ?? 0) + 1;
   }
 
   evaluate(): Evaluation {
     const confusion = this.labels.map((_, i) => this.labels.map((_, j) => this.counts[i]![j] ?? 0));
-    const supports = confusion.map(sum);
+    const rejected = this.labels.map((_, i) => this.rejected[i] ?? 0);
+    const supports = confusion.map((row, i) => sum(row) + rejected[i]!);
     const hits = confusion.map((row, i) => row[i]!);
     const figures = this.labels.map((_, i): LabelFigures => {
       const predicted = sum(confusion.map((row) => row[i]!));
@@ -58,11 +74,14 @@ export class Tally {
       };
     });
     const n = sum(supports);
+    const accepted = n - sum(rejected);
     const occurring = figures.filter((figure, i) => figure.support > 0 || confusion.some((row) => row[i]! > 0));
     const mean = (value: (figure: LabelFigures) => number): number => ratio(sum(occurring.map(value)), occurring.length);
     return {
       n,
       accuracy: ratio(sum(hits), n),
+      coverage: ratio(accepted, n),
+      accepted_accuracy: ratio(sum(hits), accepted),
       macro_precision: mean((figure) => figure.precision),
       macro_recall: mean((figure) => figure.recall),
       macro_f1: mean((figure) => figure.f1),
@@ -70,6 +89,7 @@ export class Tally {
       labels: [...this.labels],
       per_class: Object.fromEntries(this.labels.map((label, i) => [label, figures[i]!])),
       confusion,
+      rejected,
       unknown_labels: this.labels.slice(this.known),
     };
   }
@@ -103,6 +123,10 @@ export function renderEvaluation(evaluation: Evaluation): string {
     line("macro", [evaluation.macro_precision, evaluation.macro_recall, evaluation.macro_f1], evaluation.n),
     line("weighted", ["", "", evaluation.weighted_f1], evaluation.n),
   ];
+  if (evaluation.coverage < 1 && evaluation.n > 0) {
+    const accepted = evaluation.n - sum(evaluation.rejected);
+    lines.push(line("accepted", ["", "", evaluation.accepted_accuracy], accepted), "", `rejected as unknown: ${evaluation.n - accepted} of ${evaluation.n} texts`);
+  }
   const mistakes = labels
     .flatMap((truth, i) => labels.map((predicted, j) => ({ truth, predicted, count: i === j ? 0 : confusion[i]![j]! })))
     .filter(({ count }) => count > 0)

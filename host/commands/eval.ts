@@ -1,12 +1,22 @@
 // `edgelabel eval`: a model and labelled texts -> accuracy, precision, recall, F1 and
-// the confusion matrix, as a table or as one JSON object.
+// the confusion matrix, as a table or as one JSON object; with --curve also how well its
+// scores tell right answers from others.
 import { Command } from "commander";
+import { renderCurve } from "../chart.ts";
 import { Classifier } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
 import { type Evaluation, renderEvaluation, Tally } from "../evaluation.ts";
 import { type Progress, startProgress } from "../progress.ts";
-import { addDatasetOptions, type DatasetFlags } from "./options.ts";
-import { note, print, printJson } from "./output.ts";
+import { measureCurve, renderCurveTable } from "../rejection-curve.ts";
+import { addDatasetOptions, type DatasetFlags, svgName } from "./options.ts";
+import { note, print, printJson, requireWritable, writeWhole } from "./output.ts";
+import { readElb } from "./pack.ts";
+
+interface EvalOptions extends DatasetFlags {
+  curve?: boolean;
+  chart?: string;
+  json?: boolean;
+}
 
 const PROGRESS_EVERY = 256;
 
@@ -15,15 +25,21 @@ export function evalCommand(): Command {
     .description("measure a model on labelled texts")
     .argument("<model>", "model file (.wasm or .elb)")
     .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
+    .option("--curve", "show what rejecting answers with low scores does, and how far scores are calibrated")
+    .option("--chart <file>", "with --curve: write the curve as an SVG", svgName)
     .option("--json", "print one JSON object"))
     .addHelpText("after", `
 Labels of the data that the model does not know count as wrong. Averages run over the
-labels that occur, and 0/0 is 0, as in scikit-learn.
+labels that occur, and 0/0 is 0, as in scikit-learn. Texts that the model rejects as
+unknown have no label, and so never the right one; "accepted" leaves them out.
 
 Examples:
   edgelabel eval spam.wasm test.tsv
-  edgelabel eval spam.wasm test.csv --text-column message --json`)
-    .action(async (model: string, data: string[], options: DatasetFlags & { json?: boolean }) => {
+  edgelabel eval spam.wasm test.csv --text-column message --json
+  edgelabel eval intents.wasm test.tsv others.tsv --curve --chart curve.svg`)
+    .action(async (model: string, data: string[], options: EvalOptions, command: Command) => {
+      if (options.chart !== undefined && !options.curve) command.error("error: --chart shows the curve; add --curve");
+      if (options.chart !== undefined) await requireWritable(options.chart);
       const classifier = await Classifier.open(model);
       const samples = await readDataset(data, options);
       const progress = startProgress("evaluating", { json: options.json });
@@ -31,14 +47,16 @@ Examples:
       if (evaluation.unknown_labels.length > 0) {
         note(`warning: the model does not know ${evaluation.unknown_labels.map((label) => JSON.stringify(label)).join(", ")}; their texts count as wrong`);
       }
-      await (options.json ? printJson(evaluation) : print(renderEvaluation(evaluation)));
+      const curve = options.curve ? await measureCurve(await readElb(model), classifier.info, samples, model) : undefined;
+      if (curve && options.chart !== undefined) await writeWhole(options.chart, Buffer.from(renderCurve(curve.points, `${classifier.name}: ${samples.length} texts`)));
+      await (options.json ? printJson({ ...evaluation, curve }) : print(renderEvaluation(evaluation) + (curve ? `\n${renderCurveTable(curve)}` : "")));
     });
 }
 
 export function evaluate(classifier: Classifier, samples: readonly Sample[], progress?: Progress): Evaluation {
   const tally = new Tally(classifier.labels);
   samples.forEach(({ label, text }, i) => {
-    tally.add(label, classifier.classify(text).label ?? "?");
+    tally.add(label, classifier.classify(text).label);
     if (i % PROGRESS_EVERY === 0) progress?.update(i, samples.length);
   });
   progress?.update(samples.length, samples.length);

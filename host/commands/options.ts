@@ -48,6 +48,12 @@ export function augmentation(text: string): Augmentation {
   return shares;
 }
 
+/** The name of a chart. */
+export function svgName(text: string): string {
+  if (!text.endsWith(".svg")) throw new InvalidArgumentError("its name must end in .svg.");
+  return text;
+}
+
 /** As many labels as `wasmtime run MODEL --top N` takes. */
 export const parseTop = wholeNumber(1, 9999);
 

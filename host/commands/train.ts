@@ -13,7 +13,7 @@ import { addSamples, DEFAULT_RECIPE, type EpochReport, epochsFor, prepareTrainin
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
 import { UNKNOWN_HELP, unknownShare } from "./calibrate.ts";
-import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, positive, share, wholeNumber } from "./options.ts";
+import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, positive, share, svgName, wholeNumber } from "./options.ts";
 import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, requireWritable, writeModel, writeWhole } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak, sentence } from "./quantize.ts";
@@ -143,11 +143,6 @@ Examples:
         ? printJson(summary(last, written, calibration, { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds }))
         : print(renderSummary(last, written, calibration, { file: options.output, bytes, labels, texts: samples.length, seconds })));
     });
-}
-
-function svgName(text: string): string {
-  if (!text.endsWith(".svg")) throw new InvalidArgumentError("its name must end in .svg.");
-  return text;
 }
 
 function notNegative(text: string): number {

@@ -2,7 +2,7 @@
 // enclose the values, and lines whose points lie where the values say.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { niceTicks, renderChart } from "../../host/chart.ts";
+import { niceTicks, renderChart, renderCurve } from "../../host/chart.ts";
 import type { EpochReport } from "../../host/recipe.ts";
 
 const reports = (train: [loss: number, accuracy: number][], validation?: [number, number][]): EpochReport[] => train.map(([loss, accuracy], i) => ({
@@ -95,4 +95,16 @@ describe("ticks", () => {
       expect(ticks.at(-1)!).toBeGreaterThanOrEqual(high - span * 1e-6);
     }));
   });
+});
+
+test("a rejection curve lies over the coverage, from 0 to 1", () => {
+  const svg = renderCurve([{ threshold: 0.5, coverage: 1, accuracy: 0.9 }, { threshold: 0.75, coverage: 0.5, accuracy: 0.95 }, { threshold: 1, coverage: 0.25, accuracy: 1 }], "<m>");
+  checkXml(svg);
+  const [accuracy, threshold] = pointsOf(svg) as [[number, number][], [number, number][]];
+  expect(accuracy.map(([x]) => x)).toEqual([56 + 340, 56 + 170, 56 + 85]);
+  expect(threshold.map(([x]) => x)).toEqual([486 + 340, 486 + 170, 486 + 85]);
+  expect(threshold[0]![1] - threshold[2]![1]).toBeCloseTo(2 * (threshold[1]![1] - threshold[2]![1]), 1);
+  expect(svg).toContain("<title>accuracy, coverage 50 %: 95 %</title>");
+  expect(svg.match(/>coverage<\/text>/g)).toHaveLength(2);
+  checkXml(renderCurve([], "nothing"));
 });

@@ -3,9 +3,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { renderEvaluation, Tally } from "../../host/evaluation.ts";
 
-function tally(labels: string[], truth: string[], predicted: string[]) {
+function tally(labels: string[], truth: string[], predicted: (string | null)[]) {
   const counts = new Tally(labels);
-  truth.forEach((label, i) => counts.add(label, predicted[i]!));
+  truth.forEach((label, i) => counts.add(label, predicted[i] ?? null));
   return counts.evaluate();
 }
 
@@ -43,6 +43,18 @@ describe("evaluation", () => {
     expect(figures.macro_f1).toBeCloseTo((2 / 3 + 0 + 0) / 3, 12);
   });
 
+  test("a rejected text counts for its label and for the whole, and is never right nor anyone's mistake", () => {
+    const figures = tally(["a", "b"], ["a", "a", "a", "b", "b", "?", "?"], ["a", null, "b", null, "b", null, "a"]);
+    expect(figures).toMatchObject({ n: 7, accuracy: 2 / 7, coverage: 4 / 7, accepted_accuracy: 0.5, labels: ["a", "b", "?"], unknown_labels: ["?"], rejected: [1, 1, 1], confusion: [[1, 1, 0], [0, 1, 0], [1, 0, 0]] });
+    expect(figures.per_class["a"]).toEqual({ precision: 0.5, recall: 1 / 3, f1: 0.4, support: 3 });
+    expect(figures.per_class["b"]).toEqual({ precision: 0.5, recall: 0.5, f1: 0.5, support: 2 });
+    expect(renderEvaluation(figures)).toContain("accepted                               0.5000        4\n\nrejected as unknown: 3 of 7 texts\n");
+  });
+
+  test("without rejected texts the accepted ones are all", () => {
+    expect(tally(["a", "b"], ["a", "b", "b"], ["a", "b", "a"])).toMatchObject({ coverage: 1, accepted_accuracy: 2 / 3, rejected: [0, 0] });
+  });
+
   test("keeps labels with the names of JavaScript's own properties", () => {
     const figures = tally(["__proto__", "constructor"], ["__proto__", "constructor"], ["__proto__", "__proto__"]);
     expect(Object.keys(figures.per_class)).toEqual(["__proto__", "constructor"]);
@@ -51,7 +63,7 @@ describe("evaluation", () => {
 
   test("nothing counted gives zeros, never NaN", () => {
     const figures = tally(["a"], [], []);
-    expect(figures).toMatchObject({ n: 0, accuracy: 0, macro_f1: 0, weighted_f1: 0 });
+    expect(figures).toMatchObject({ n: 0, accuracy: 0, coverage: 0, accepted_accuracy: 0, macro_f1: 0, weighted_f1: 0 });
   });
 
   test("equals a count by hand for any labels", () => {
