@@ -40,7 +40,7 @@ export interface Explanation {
 }
 
 const DECIMALS = 9;
-const decoder = new TextDecoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 export function readExplanation(found: ExplanationExports, text: Uint8Array, labels: readonly string[], method: Method): Explanation {
   const tokens = Array.from({ length: found.pieceCount() }, (_, i): TokenShare => {

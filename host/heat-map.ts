@@ -13,7 +13,7 @@ const FOR = [213, 94, 0] as const;
 const AGAINST = [0, 114, 178] as const;
 /** Black text stays readable on it. */
 const MOST_OPAQUE = 0.75;
-const decoder = new TextDecoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 interface Segment {
   text: string;

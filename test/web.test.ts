@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { chromium, type Browser, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Classifier } from "../host/classifier.ts";
+import { Classifier, type Prediction } from "../host/classifier.ts";
 import { packModel } from "../host/pack.ts";
 import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../host/recipe.ts";
 import { parseDataset } from "../host/dataset.ts";
@@ -77,9 +77,13 @@ describe.skipIf(!executablePath)("page", () => {
     const inPage = await page.evaluate(`(async () => {
       const { openClassifier } = await import("/classifier.js");
       const classifier = await openClassifier(Uint8Array.from(atob("${Buffer.from(deployable).toString("base64")}"), (c) => c.charCodeAt(0)));
-      return ${JSON.stringify(texts)}.map((text) => classifier.classify(text));
-    })()`);
-    expect(inPage).toEqual(texts.map((text) => node.classify(text, 0)));
+      return ${JSON.stringify(texts)}.map((text) => [classifier.classify(text), classifier.explain(text)]);
+    })()`) as [Prediction, { text: string; share: number }[]][];
+    expect(inPage.map(([prediction]) => prediction)).toEqual(texts.map((text) => node.classify(text, 0)));
+    inPage.forEach(([, parts], i) => {
+      expect(parts.map(({ text }) => text).join("")).toBe(texts[i]);
+      expect(parts.filter((_, at) => at % 2 === 1).map(({ text, share }) => [text, Number(share.toFixed(9)) + 0])).toEqual(node.explain(texts[i]!).tokens.map(({ token, share }) => [token, share]));
+    });
   });
 
   test("shows the best label first, as text", async () => {
@@ -87,6 +91,8 @@ describe.skipIf(!executablePath)("page", () => {
     await page.fill("#text", text);
     const node = await Classifier.fromBytes(deployable, "demo.wasm");
     expect(await page.textContent("#scores .best")).toBe(node.classify(text).label);
+    expect(await page.textContent("#words")).toBe(text);
+    expect(await page.locator("#words span[style]").count()).toBe(node.explain(text).tokens.filter(({ share }) => share !== 0).length);
     expect(problems).toEqual([]);
   });
 });
