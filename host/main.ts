@@ -12,6 +12,7 @@ import { evalCommand } from "./commands/eval.ts";
 import { explainCommand } from "./commands/explain.ts";
 import { importCommand } from "./commands/import.ts";
 import { infoCommand } from "./commands/info.ts";
+import { learnCommand } from "./commands/learn.ts";
 import { modelsCommand } from "./commands/models.ts";
 import { packCommand } from "./commands/pack.ts";
 import { predictCommand } from "./commands/predict.ts";
@@ -35,7 +36,8 @@ function createProgram(): Command {
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", "\nedgelabel COMMAND --help shows a command's arguments and examples.");
   const commands = [
-    dataCommand(), trainCommand(), calibrateCommand(), evalCommand(), predictCommand(), explainCommand(), quantizeCommand(), pruneCommand(), packCommand(),
+    dataCommand(), trainCommand(), learnCommand(), calibrateCommand(), evalCommand(), predictCommand(), explainCommand(), quantizeCommand(),
+    pruneCommand(), packCommand(),
     importCommand(), serveCommand(), askCommand(), infoCommand(), demoCommand(),
     modelsCommand(), signCommand(), keygenCommand(),
   ];

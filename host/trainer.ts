@@ -184,6 +184,11 @@ export class Trainer {
 
   setIdentity(name: string, version: string): void {
     this.#check(this.#exports.setName(this.#put(name, "name")), "name");
+    this.setVersion(version);
+  }
+
+  /** Also of an opened file, before its run starts. */
+  setVersion(version: string): void {
     this.#check(this.#exports.setVersion(this.#put(version, "version")), "version");
   }
 

@@ -30,7 +30,7 @@ export async function tune(elb: Uint8Array, info: ModelInfo, source: string, sam
     return trainer;
   }
   addSamples(trainer, info.labels, samples, []);
-  trainer.start(runOptions(info, tuning));
+  trainer.start(tuningOptions(info, tuning));
   const progress = startProgress("fine-tuning", tuning);
   let batches = 1;
   try {
@@ -46,13 +46,13 @@ export async function tune(elb: Uint8Array, info: ModelInfo, source: string, sam
   return trainer;
 }
 
-/** In a file a known word's row has its n-grams in it already, so they are not added again. */
-function runOptions({ layers, tokenizer }: ModelInfo, { epochs, learningRate, seed }: Tuning): RunOptions {
+/** The default recipe's settings as far as they fit the model. Whether words and n-grams are added up is the file's affair. */
+export function tuningOptions({ layers, tokenizer }: ModelInfo, { epochs, learningRate, seed }: Tuning): RunOptions {
   const activation = layers.at(-1)?.activation;
   const loss = activation === "softmax" ? "categorical_crossentropy" : activation === "sigmoid" ? "binary_crossentropy" : "mean_squared_error";
   const hashes = tokenizer.ngram_buckets > 0;
   return {
-    ...DEFAULT_RECIPE, loss, epochs, learningRate, seed, addNgrams: false,
+    ...DEFAULT_RECIPE, loss, epochs, learningRate, seed,
     labelSmoothing: loss === "mean_squared_error" ? 0 : DEFAULT_RECIPE.labelSmoothing,
     wordDropout: hashes ? DEFAULT_RECIPE.wordDropout : 0,
     augment: hashes ? { ...DEFAULT_RECIPE.augment } : {},

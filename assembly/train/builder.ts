@@ -91,7 +91,8 @@ export function inputPtr(): usize {
 
 /** Keeps `length` input bytes as a part of the model: `part` and `bytes` are the offsets of its fields in Model and Header. */
 function keepPart(length: u32, part: usize, bytes: usize): i32 {
-  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  // Once texts are read, only what says nothing about reading them may change.
+  if (state != STATE_BEGUN && !(state == STATE_DESCRIBED && part == offsetof<Model>("version"))) return ERR_BAD_STATE;
   if (length > <u32>MAX_NAME_BYTES) return ERR_TEXT_TOO_LONG;
   if (!utf8IsValid(input, length)) return ERR_BAD_UTF8;
   const address = allocate(length);

@@ -1,0 +1,116 @@
+// `edgelabel learn`: corrections -> a new version of a model, or the reason why the old one
+// stays; and back again with --undo.
+import { Command, InvalidArgumentError } from "commander";
+import { MAX_NAME_BYTES } from "../../assembly/abi.ts";
+import { appendCorrections, journalPath, readCorrections } from "../corrections.ts";
+import { readDataset } from "../dataset.ts";
+import { UserError } from "../errors.ts";
+import { learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../learn.ts";
+import { packModel } from "../pack.ts";
+import { previousPath, replaceFiles, restoreFiles } from "../previous.ts";
+import { startProgress } from "../progress.ts";
+import { addDatasetOptions, type DatasetFlags, positive, wholeNumber } from "./options.ts";
+import { isDeployable, note, parseOutput, percent, print, printJson, requireWritable } from "./output.ts";
+import { readElb } from "./pack.ts";
+
+interface LearnFlags extends DatasetFlags, LearnOptions {
+  corrections?: string[];
+  data?: string[];
+  valid?: string[];
+  output?: string;
+  modelVersion?: string;
+  undo?: boolean;
+  json?: boolean;
+}
+
+export function learnCommand(): Command {
+  const command = new Command("learn")
+    .description("learn from corrections, if a hold-out does not get worse")
+    .argument("<model>", "training form (.elb, as train -o NAME.elb writes it); a new version takes its place")
+    .option("--corrections <files...>", "labelled texts that the model should have answered so; kept in a journal beside it")
+    .option("--data <files...>", "the labelled texts it was trained on, some of which are rehearsed")
+    .option("--valid <files...>", "the hold-out: labelled texts, others than the data")
+    .option("-o, --output <file>", "also write the model to deploy (.wasm, or .elb for the model only)", parseOutput)
+    .option("--undo", "put the version before the last one back, in the place of -o too")
+    .option("--new-labels", "let corrections and data bring new labels, for which the hold-out should have texts", LEARN_DEFAULTS.newLabels)
+    .option("--epochs <n>", "passes; the best acceptable one is taken", wholeNumber(1, 1000), LEARN_DEFAULTS.epochs)
+    .option("--learning-rate <x>", "highest rate", positive, LEARN_DEFAULTS.learningRate)
+    .option("--rehearsed <n>", "texts of the data a pass, at most", wholeNumber(0, 10_000_000), LEARN_DEFAULTS.rehearsed)
+    .option("--seed <n>", "the same seed gives the same model", wholeNumber(0, 2 ** 32 - 1), LEARN_DEFAULTS.seed)
+    .option("--model-version <text>", 'version of the new model (default: "1" becomes "1+1", "1+1" becomes "1+2")', versionText)
+    .option("--no-quantize", "keep f32 weights in what -o writes")
+    .option("--json", "print the report as one JSON object");
+  return addDatasetOptions(command)
+    .addHelpText("after", `
+All corrections that the journal (MODEL.corrections.jsonl) has are learnt each time; of two
+for one text the later one counts. The new version is taken if more corrections are right
+than before and the hold-out is not worse: accuracy as deployed, then loss. Otherwise the
+exit code is 1, and nothing but the journal has changed. The version before is kept as
+MODEL.previous.elb.
+
+Examples:
+  edgelabel train train.tsv -o spam.elb
+  edgelabel learn spam.elb --corrections fixes.tsv --data train.tsv --valid valid.tsv -o spam.wasm
+  edgelabel learn spam.elb -o spam.wasm --undo`)
+    .action(async (path: string, options: LearnFlags) => {
+      const paths = [path, ...(options.output === undefined ? [] : [options.output])];
+      if (options.undo) {
+        const restored = await restoreFiles(paths);
+        for (const left of paths.filter((file) => !restored.includes(file))) note(`${left} stays: no version before it was kept`);
+        await (options.json ? printJson({ restored }) : print(`${restored.join(" and ")}: the version before is back\n`));
+        return;
+      }
+      if (options.data === undefined || options.valid === undefined) command.error("error: it takes the texts to rehearse, with --data, and a hold-out, with --valid");
+      for (const file of paths) await requireWritable(file);
+      const report = await learnFiles(path, options as LearnFlags & { data: string[]; valid: string[] });
+      await (options.json ? printJson(report) : print(render(report)));
+      if (!report.accepted) throw new UserError(`${path} stays as it is: ${report.reason}`);
+    });
+}
+
+function versionText(text: string): string {
+  if (text === "" || Buffer.byteLength(text) > MAX_NAME_BYTES) throw new InvalidArgumentError(`it takes 1 to ${MAX_NAME_BYTES} bytes of text.`);
+  return text;
+}
+
+interface FileReport extends LearnReport {
+  file: string;
+  seconds: number;
+}
+
+async function learnFiles(path: string, options: LearnFlags & { data: string[]; valid: string[] }): Promise<FileReport> {
+  const started = performance.now();
+  const elb = await readElb(path);
+  const [given, data, validation] = [options.corrections ? await readDataset(options.corrections, options) : [], await readDataset(options.data, options), await readDataset(options.valid, options)];
+  const journal = journalPath(path);
+  const kept = await readCorrections(journal);
+  const progress = startProgress("learning", options);
+  const { report, model } = await learn(
+    { elb, source: path, corrections: [...kept, ...given], data, validation },
+    { ...options, version: options.modelVersion },
+    (done, total) => progress.update(done, total),
+  ).finally(() => progress.stop());
+  const answers = new Map(kept.map(({ label, text }) => [text, label]));
+  const fresh = given.filter(({ label, text }) => answers.get(text) !== label);
+  if (fresh.length > 0) await appendCorrections(journal, fresh);
+  if (model) {
+    const files = [{ path, bytes: model.training }];
+    if (options.output !== undefined) files.push({ path: options.output, bytes: isDeployable(options.output) ? await packModel(model.deployed) : model.deployed });
+    await replaceFiles(files);
+  }
+  return { file: path, ...report, seconds: (performance.now() - started) / 1000 };
+}
+
+function render({ file, accepted, version, form, corrections, rehearsed, validated, new_labels: labels, before, epochs, after, seconds }: FileReport): string {
+  const last = after ?? epochs.at(-1) ?? before;
+  const row = (name: string, show: (standing: Standing) => string, note = ""): string => `${name.padEnd(12)}${show(before).padStart(12)}${show(last).padStart(12)}${note && `   ${note}`}`;
+  const lines = [
+    accepted ? `${file}: version ${version}${labels.length > 0 ? `, with the new label${labels.length > 1 ? "s" : ""} ${labels.join(", ")}` : ""}, in ${seconds.toFixed(1)} s` : `${file}: version ${version} stays`,
+    `${" ".repeat(12)}${"before".padStart(12)}${"after".padStart(12)}`,
+    row("corrections", ({ corrected }) => `${corrected}/${corrections}`, `mixed with ${rehearsed} rehearsed texts`),
+    row("hold-out", ({ accuracy }) => percent(accuracy), `${validated} texts, ${form}`),
+    row("loss", ({ loss }) => loss.toFixed(4)),
+    ...(accepted ? [`the version before is kept as ${previousPath(file)}`] : []),
+  ];
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,73 @@
+// The journal of a model's corrections: what people said the right label of a text is, in the
+// order in which they said it. A file of JSON lines beside the model, which only grows: an
+// entry is on the disk before it is confirmed, and what a power cut left of a last one is
+// passed over, and cut off by the next append. `edgelabel eval` reads the file too.
+import { type FileHandle, open, readFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { parseDataset, type Sample } from "./dataset.ts";
+import { UserError } from "./errors.ts";
+
+export type Correction = Pick<Sample, "label" | "text">;
+
+const NEWLINE = 10;
+
+/** "models/spam.elb" -> "models/spam.corrections.jsonl". */
+export function journalPath(model: string): string {
+  return `${model.replace(/\.(elb|wasm)$/, "")}.corrections.jsonl`;
+}
+
+/** All entries, in order; none when there is no journal yet. */
+export async function readCorrections(path: string): Promise<Sample[]> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw new UserError(`${path}: cannot be read (${(error as Error).message})`);
+  }
+  const whole = bytes.subarray(0, wholeLength(bytes));
+  return whole.length === 0 ? [] : parseDataset(whole, path, { format: "jsonl" });
+}
+
+/** Adds the entries; resolves when they are on the disk. Not to be called again before that. */
+export async function appendCorrections(path: string, corrections: readonly Correction[]): Promise<void> {
+  let file: FileHandle | undefined;
+  try {
+    // Texts may be private: the owner alone may read them.
+    file = await open(path, "a+", 0o600);
+    const bytes = await file.readFile();
+    const length = wholeLength(bytes);
+    if (length < bytes.length) await file.truncate(length);
+    const lines = corrections.map(({ label, text }) => `${JSON.stringify({ label, text })}\n`).join("");
+    // The end of a line may be all that the last entry lacks.
+    await file.appendFile(length > 0 && bytes[length - 1] !== NEWLINE ? `\n${lines}` : lines);
+    await file.sync();
+    if (bytes.length === 0) await syncFolder(dirname(path));
+  } catch (error) {
+    throw new UserError(`${path}: the corrections cannot be kept (${(error as Error).message})`);
+  } finally {
+    await file?.close();
+  }
+}
+
+/** Makes the folder's names last through a power cut, where the system can do so. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r").catch(() => undefined);
+  await folder?.sync().catch(() => {});
+  await folder?.close();
+}
+
+/** Bytes up to the last whole entry. */
+function wholeLength(bytes: Uint8Array): number {
+  const start = bytes.lastIndexOf(NEWLINE) + 1;
+  return isEntry(bytes.subarray(start)) ? bytes.length : start;
+}
+
+function isEntry(line: Uint8Array): boolean {
+  try {
+    const entry: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(line));
+    return typeof entry === "object" && entry !== null && "label" in entry && "text" in entry;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,166 @@
+// Learning from corrections: a training form, what it should have answered, and texts of its
+// training -> a model that has learnt it, or the reason why the old one stays. Corrections
+// alone would make the network forget the rest, so each epoch mixes them with texts it was
+// trained on. After each epoch the model is measured as it would be deployed, on a hold-out
+// it never trains on: only an epoch that is not worse there can be taken.
+import { Classifier } from "./classifier.ts";
+import { labelsOf, type Sample } from "./dataset.ts";
+import { UserError } from "./errors.ts";
+import { MIN_AGREEMENT, quantize, spreadTexts } from "./quantization.ts";
+import { addSamples, runEpochs } from "./recipe.ts";
+import { type ModelForm, Trainer } from "./trainer.ts";
+import { requireKnownLabels, tuningOptions } from "./tuning.ts";
+
+export interface LearnOptions {
+  epochs: number;
+  learningRate: number;
+  seed: number;
+  /** Texts of the training data that an epoch rehearses, at most. */
+  rehearsed: number;
+  /** Corrections and data may bring labels that the model does not know. */
+  newLabels: boolean;
+  /** Of the new model; absent = that of the old one, counted up. */
+  version?: string | undefined;
+  /** Keep f32 weights in the deployed model, too. */
+  quantize: boolean;
+}
+
+export const LEARN_DEFAULTS: LearnOptions = { epochs: 4, learningRate: 2e-3, seed: 1, rehearsed: 2000, newLabels: false, quantize: true };
+
+/** Corrections are repeated until they are this share of an epoch, ... */
+const CORRECTED_SHARE = 0.25;
+/** ... but no more often than this: augmentation makes only so many different ones of one text. */
+const MOST_REPEATS = 10;
+
+export interface LearnInput {
+  /** The training form, and what errors call it. */
+  elb: Uint8Array;
+  source: string;
+  /** In order: of two for one text the later one counts. */
+  corrections: readonly Sample[];
+  /** What the model was trained on. */
+  data: readonly Sample[];
+  validation: readonly Sample[];
+}
+
+/** A model's figures as it is deployed; the loss, which decides between equal accuracies, is that of the f32 form. */
+export interface Standing {
+  /** Corrections that are answered as corrected. */
+  corrected: number;
+  /** On the hold-out. */
+  accuracy: number;
+  loss: number;
+}
+
+export interface LearnReport {
+  accepted: boolean;
+  /** Why the old model stays; empty when it does not. */
+  reason: string;
+  version: string;
+  form: ModelForm;
+  /** Different texts. */
+  corrections: number;
+  rehearsed: number;
+  validated: number;
+  new_labels: string[];
+  before: Standing;
+  /** After each epoch. */
+  epochs: Standing[];
+  /** Of the epoch that was taken; null when none was. */
+  after: Standing | null;
+}
+
+export interface Learnt {
+  report: LearnReport;
+  /** The new training form, and the model to deploy; null when the old one stays. */
+  model: { training: Uint8Array; deployed: Uint8Array } | null;
+}
+
+/** The same input and seed give the same bits. `onBatch` is told how many of how many steps are done. */
+export async function learn({ elb, source, corrections: journal, data, validation }: LearnInput, options: LearnOptions, onBatch?: (done: number, total: number) => void): Promise<Learnt> {
+  const corrections = latest(journal);
+  if (corrections.length === 0) throw new UserError(`there are no corrections for ${source}; give some with --corrections`);
+  const { labels: known, info, version: oldVersion } = await Classifier.fromBytes(elb, source);
+  const newLabels = options.newLabels ? labelsOf([...corrections, ...data]).filter((label) => !known.includes(label)) : [];
+  const labels = [...known, ...newLabels];
+  requireKnownLabels(labels, [...corrections, ...data, ...validation], source);
+  if (newLabels.length > 0 && info.layers.at(-1)?.output === 1) throw new UserError(`${source} has one sigmoid unit, which tells 2 labels apart; train anew with the label ${JSON.stringify(newLabels[0])}`);
+
+  const trainer = await Trainer.open(elb, source);
+  for (const label of newLabels) trainer.addLabel(label);
+  const version = options.version ?? nextVersion(oldVersion);
+  trainer.setVersion(version);
+  // What was corrected is not rehearsed as it was before.
+  const corrected = new Set(corrections.map(({ text }) => text));
+  const rehearsed = spread(data.filter(({ text }) => !corrected.has(text)), options.rehearsed);
+  const repeats = Math.min(MOST_REPEATS, Math.ceil((CORRECTED_SHARE * rehearsed.length) / ((1 - CORRECTED_SHARE) * corrections.length)) || 1);
+  addSamples(trainer, labels, [...rehearsed, ...Array.from({ length: repeats }, () => corrections).flat()], validation);
+  trainer.start(tuningOptions(info, options));
+
+  const form = options.quantize ? (await quantize(trainer, source, { texts: spreadTexts(validation), minAgreement: MIN_AGREEMENT })).form : "f32";
+  const stand = async (deployed: Uint8Array): Promise<Standing> => {
+    const classifier = await Classifier.fromBytes(deployed, source);
+    const right = (samples: readonly Sample[]): number => samples.filter(({ label, text }) => classifier.classify(text).label === label).length;
+    return { corrected: right(corrections), accuracy: right(validation) / validation.length, loss: trainer.validate().loss };
+  };
+  const before = await stand(trainer.write(form));
+  const epochs: Standing[] = [];
+  let after: Standing | null = null;
+  let model: Learnt["model"] = null;
+  if (before.corrected < corrections.length) {
+    let batches = 1;
+    const listener = {
+      onBatch(epoch: number, left: number): void {
+        batches = Math.max(batches, left + 1);
+        onBatch?.(epoch * batches - left, options.epochs * batches);
+      },
+    };
+    while (trainer.epochsLeft() > 0) {
+      runEpochs(trainer, options.epochs, false, listener, 1);
+      const deployed = trainer.write(form);
+      const standing = await stand(deployed);
+      epochs.push(standing);
+      if (isWorse(standing, before) || standing.corrected <= before.corrected || (after && !isBetter(standing, after))) continue;
+      after = standing;
+      model = { training: trainer.write("training"), deployed };
+    }
+  }
+  const report = {
+    accepted: model !== null, reason: model ? "" : reasonOf(before, epochs, corrections.length), version: model ? version : oldVersion, form,
+    corrections: corrections.length, rehearsed: rehearsed.length, validated: validation.length, new_labels: newLabels, before, epochs, after,
+  };
+  return { report, model };
+}
+
+/** The rule of acceptance: on the hold-out neither less accurate, nor equally accurate with a larger loss. */
+function isWorse(one: Standing, other: Standing): boolean {
+  return one.accuracy < other.accuracy || (one.accuracy === other.accuracy && one.loss > other.loss);
+}
+
+/** Of epochs that are acceptable, the one that has learnt more. */
+function isBetter(one: Standing, other: Standing): boolean {
+  return one.corrected > other.corrected || (one.corrected === other.corrected && !isWorse(one, other));
+}
+
+function reasonOf(before: Standing, epochs: readonly Standing[], corrections: number): string {
+  if (before.corrected === corrections) return `it answers ${corrections === 1 ? "the correction" : `all ${corrections} corrections`} so already`;
+  if (epochs.every(({ corrected }) => corrected <= before.corrected)) return "none of the corrections was learnt";
+  const sum = ({ accuracy, loss }: Standing): string => `accuracy ${(100 * accuracy).toFixed(2)} %, loss ${loss.toFixed(4)}`;
+  return `the hold-out got worse: ${sum(before)} before, ${sum(epochs.at(-1)!)} after`;
+}
+
+function latest(corrections: readonly Sample[]): Sample[] {
+  return [...new Map(corrections.map((sample) => [sample.text, sample])).values()];
+}
+
+/** At most `most` samples, evenly spread over the data. */
+function spread(samples: readonly Sample[], most: number): Sample[] {
+  const step = Math.max(1, samples.length / most);
+  return Array.from({ length: Math.min(most, samples.length) }, (_, i) => samples[Math.floor(i * step)]!);
+}
+
+/** "2" -> "2+1" -> "2+2": what was learnt since version 2 was trained. */
+function nextVersion(version: string): string {
+  const [, trained, count] = /^(.*?)(?:\+(\d+))?$/s.exec(version)!;
+  return `${trained}+${Number(count ?? 0) + 1}`;
+}
