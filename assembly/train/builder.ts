@@ -8,7 +8,7 @@ import {
   ERR_TEXT_TOO_LONG, FORM_F32, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN,
   MAX_LABELS, MAX_LAYERS, MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_ROWS, MAX_WORD_BYTES, OK, TEXT_CAPACITY,
 } from "../abi";
-import { allocate, arenaBase, arenaRelease, claim } from "../arena";
+import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "../arena";
 import { Header, Layer, Model, checkModel, layerAt, layerBytes, padded, readModel } from "../model";
 import { Sequence, sequencePrepare } from "../sequence";
 import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../tokenizer";
@@ -29,6 +29,8 @@ const STATE_BUILT: u32 = 3;     // the network has its memory
 let state: u32 = STATE_NONE;
 let input: usize = 0;           // u8[TEXT_CAPACITY]
 let file: usize = 0;            // the last file written
+let filesFrom: usize = 0;       // memory that writing it took; filesTo 0 = none
+let filesTo: usize = 0;
 let fit: Fit = changetype<Fit>(0);
 let tokenizer: Tokenizer = changetype<Tokenizer>(0);
 let wordOffsets: Growable = changetype<Growable>(0);
@@ -79,6 +81,7 @@ function reserveDraft(): i32 {
   openedTrainingBytes = 0;
   addedLabels = 0;
   file = 0;
+  filesTo = 0;
   fit = changetype<Fit>(0);
   tokenizer = changetype<Tokenizer>(0);
   return input && changetype<usize>(draft) && changetype<usize>(reader) && changetype<usize>(samples) ? OK : ERR_OUT_OF_MEMORY;
@@ -396,8 +399,15 @@ export function openFile(length: u32): i32 {
   return describe();
 }
 
+/** Gives the last file's memory back, unless more was claimed since, so that a run that writes each epoch does not grow. */
+export function beginFile(): void {
+  if (filesTo != 0 && arenaTop() == filesTo) arenaRelease(filesFrom);
+  filesFrom = arenaTop();
+  file = 0;
+}
+
 /**
- * Writes the model as a file of `form` with `trainingBytes` of state at `training`. With
+ * After beginFile: writes the model as a file of `form` with `trainingBytes` of state at `training`. With
  * `mergesNgrams` each word's row gets the mean of its n-grams. Then filePtr(), fileBytes().
  */
 export function writeFile(form: u32, training: usize, trainingBytes: u32, mergesNgrams: bool): i32 {
@@ -408,6 +418,7 @@ export function writeFile(form: u32, training: usize, trainingBytes: u32, merges
   }
   file = writeModel(draft, form, training, trainingBytes);
   draft.weights = network.parameters;
+  filesTo = arenaTop();
   return file ? OK : ERR_OUT_OF_MEMORY;
 }
 

@@ -17,7 +17,8 @@ import { isFinite32, layerAt } from "../model";
 import { Augmentation, addSynonym as keepSynonym, createAugmentation, synonymChecksum } from "./augment";
 import { networkBatch } from "./batch";
 import {
-  buildNetwork, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, setRejection, setTemperature, writeFile as writeForm,
+  beginFile, buildNetwork, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, setRejection, setTemperature,
+  writeFile as writeForm,
 } from "./builder";
 import { Dataset, addSample, createDataset, datasetChecksum, fillBatch, sampleLabel, sampleTokens } from "./dataset";
 import { lastStage, network, networkRandom, TrainingState } from "./network";
@@ -409,6 +410,7 @@ export function writeFile(form: u32, isResumable: bool): i32 {
   const swaps = networkStateCount() > 0 && settings.averageDecay > 0 && network.state.averages > 0;
   let training: usize = 0;
   let bytes: usize = 0;
+  beginFile();
   if (keepsState) {
     if (form != FORM_F32) return ERR_BAD_ARGUMENT;
     networkSettle();
