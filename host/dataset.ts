@@ -55,7 +55,7 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
   const format = options.format ?? formatByName(source) ?? formatByContent(content, source, options);
   const samples: Sample[] = [];
   const keep = (line: number, label: string, text: string): void => {
-    const defect = labelDefect(label) ?? textDefect(text);
+    const defect = sampleDefect(label, text);
     if (defect !== undefined) defects.add(line, defect);
     else samples.push({ label, text, line });
   };
@@ -80,6 +80,11 @@ export function labelDefect(label: string): string | undefined {
   if (LONE_SURROGATE.test(label)) return `the label ${JSON.stringify(label)} contains half a surrogate pair`;
   if (Buffer.byteLength(label) > MAX_LABEL_BYTES) return `the label is longer than ${MAX_LABEL_BYTES} bytes`;
   return undefined;
+}
+
+/** What makes a labelled text unfit; undefined when nothing does. */
+export function sampleDefect(label: string, text: string): string | undefined {
+  return labelDefect(label) ?? textDefect(text);
 }
 
 function textDefect(text: string): string | undefined {

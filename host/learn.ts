@@ -7,12 +7,13 @@ import { Classifier } from "./classifier.ts";
 import { labelsOf, type Sample } from "./dataset.ts";
 import { UserError } from "./errors.ts";
 import { MIN_AGREEMENT, quantize, spreadTexts } from "./quantization.ts";
-import { addSamples, runEpochs } from "./recipe.ts";
+import { addSamples, DEFAULT_RECIPE, epochsFor, runEpochs } from "./recipe.ts";
 import { type ModelForm, Trainer } from "./trainer.ts";
 import { requireKnownLabels, tuningOptions } from "./tuning.ts";
 
 export interface LearnOptions {
-  epochs: number;
+  /** Absent = EPOCHS, or more of few texts. */
+  epochs?: number | undefined;
   learningRate: number;
   seed: number;
   /** Texts of the training data that an epoch rehearses, at most. */
@@ -25,8 +26,10 @@ export interface LearnOptions {
   quantize: boolean;
 }
 
-export const LEARN_DEFAULTS: LearnOptions = { epochs: 4, learningRate: 2e-3, seed: 1, rehearsed: 2000, newLabels: false, quantize: true };
+export const LEARN_DEFAULTS: LearnOptions = { learningRate: 2e-3, seed: 1, rehearsed: 2000, newLabels: false, quantize: true };
 
+const EPOCHS = 4;
+const MIN_STEPS = 250;
 /** Corrections are repeated until they are this share of an epoch, ... */
 const CORRECTED_SHARE = 0.25;
 /** ... but no more often than this: augmentation makes only so many different ones of one text. */
@@ -76,6 +79,11 @@ export interface Learnt {
   model: { training: Uint8Array; deployed: Uint8Array } | null;
 }
 
+/** Whether the corrections are answered as corrected as far as can be: they were, or the run was accepted. */
+export function isDone({ accepted, before, corrections }: LearnReport): boolean {
+  return accepted || before.corrected === corrections;
+}
+
 /** The same input and seed give the same bits. `onBatch` is told how many of how many steps are done. */
 export async function learn({ elb, source, corrections: journal, data, validation }: LearnInput, options: LearnOptions, onBatch?: (done: number, total: number) => void): Promise<Learnt> {
   const corrections = latest(journal);
@@ -94,8 +102,10 @@ export async function learn({ elb, source, corrections: journal, data, validatio
   const corrected = new Set(corrections.map(({ text }) => text));
   const rehearsed = spread(data.filter(({ text }) => !corrected.has(text)), options.rehearsed);
   const repeats = Math.min(MOST_REPEATS, Math.ceil((CORRECTED_SHARE * rehearsed.length) / ((1 - CORRECTED_SHARE) * corrections.length)) || 1);
-  addSamples(trainer, labels, [...rehearsed, ...Array.from({ length: repeats }, () => corrections).flat()], validation);
-  trainer.start(tuningOptions(info, options));
+  const samples = [...rehearsed, ...Array.from({ length: repeats }, () => corrections).flat()];
+  const total = options.epochs ?? epochsFor(samples.length, { ...DEFAULT_RECIPE, epochs: EPOCHS, minSteps: MIN_STEPS });
+  addSamples(trainer, labels, samples, validation);
+  trainer.start(tuningOptions(info, { ...options, epochs: total }));
 
   const form = options.quantize ? (await quantize(trainer, source, { texts: spreadTexts(validation), minAgreement: MIN_AGREEMENT })).form : "f32";
   const stand = async (deployed: Uint8Array): Promise<Standing> => {
@@ -112,11 +122,11 @@ export async function learn({ elb, source, corrections: journal, data, validatio
     const listener = {
       onBatch(epoch: number, left: number): void {
         batches = Math.max(batches, left + 1);
-        onBatch?.(epoch * batches - left, options.epochs * batches);
+        onBatch?.(epoch * batches - left, total * batches);
       },
     };
     while (trainer.epochsLeft() > 0) {
-      runEpochs(trainer, options.epochs, false, listener, 1);
+      runEpochs(trainer, total, false, listener, 1);
       const deployed = trainer.write(form);
       const standing = await stand(deployed);
       epochs.push(standing);

@@ -5,7 +5,7 @@ import { MAX_NAME_BYTES } from "../../assembly/abi.ts";
 import { appendCorrections, journalPath, readCorrections } from "../corrections.ts";
 import { readDataset } from "../dataset.ts";
 import { UserError } from "../errors.ts";
-import { learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../learn.ts";
+import { isDone, learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../learn.ts";
 import { packModel } from "../pack.ts";
 import { previousPath, replaceFiles, restoreFiles } from "../previous.ts";
 import { startProgress } from "../progress.ts";
@@ -33,7 +33,7 @@ export function learnCommand(): Command {
     .option("-o, --output <file>", "also write the model to deploy (.wasm, or .elb for the model only)", parseOutput)
     .option("--undo", "put the version before the last one back, in the place of -o too")
     .option("--new-labels", "let corrections and data bring new labels, for which the hold-out should have texts", LEARN_DEFAULTS.newLabels)
-    .option("--epochs <n>", "passes; the best acceptable one is taken", wholeNumber(1, 1000), LEARN_DEFAULTS.epochs)
+    .option("--epochs <n>", "passes; the best acceptable one is taken (default: 4, or more of few texts)", wholeNumber(1, 1000))
     .option("--learning-rate <x>", "highest rate", positive, LEARN_DEFAULTS.learningRate)
     .option("--rehearsed <n>", "texts of the data a pass, at most", wholeNumber(0, 10_000_000), LEARN_DEFAULTS.rehearsed)
     .option("--seed <n>", "the same seed gives the same model", wholeNumber(0, 2 ** 32 - 1), LEARN_DEFAULTS.seed)
@@ -44,9 +44,9 @@ export function learnCommand(): Command {
     .addHelpText("after", `
 All corrections that the journal (MODEL.corrections.jsonl) has are learnt each time; of two
 for one text the later one counts. The new version is taken if more corrections are right
-than before and the hold-out is not worse: accuracy as deployed, then loss. Otherwise the
-exit code is 1, and nothing but the journal has changed. The version before is kept as
-MODEL.previous.elb.
+than before and the hold-out is not worse: accuracy as deployed, then loss. Otherwise nothing but
+the journal has changed, and the exit code is 1 if there was something to learn. The version
+before is kept as MODEL.previous.elb.
 
 Examples:
   edgelabel train train.tsv -o spam.elb
@@ -64,7 +64,7 @@ Examples:
       for (const file of paths) await requireWritable(file);
       const report = await learnFiles(path, options as LearnFlags & { data: string[]; valid: string[] });
       await (options.json ? printJson(report) : print(render(report)));
-      if (!report.accepted) throw new UserError(`${path} stays as it is: ${report.reason}`);
+      if (!isDone(report)) throw new UserError(`${path} stays as it is: ${report.reason}`);
     });
 }
 
@@ -101,11 +101,11 @@ async function learnFiles(path: string, options: LearnFlags & { data: string[]; 
   return { file: path, ...report, seconds: (performance.now() - started) / 1000 };
 }
 
-function render({ file, accepted, version, form, corrections, rehearsed, validated, new_labels: labels, before, epochs, after, seconds }: FileReport): string {
+function render({ file, accepted, reason, version, form, corrections, rehearsed, validated, new_labels: labels, before, epochs, after, seconds }: FileReport): string {
   const last = after ?? epochs.at(-1) ?? before;
   const row = (name: string, show: (standing: Standing) => string, note = ""): string => `${name.padEnd(12)}${show(before).padStart(12)}${show(last).padStart(12)}${note && `   ${note}`}`;
   const lines = [
-    accepted ? `${file}: version ${version}${labels.length > 0 ? `, with the new label${labels.length > 1 ? "s" : ""} ${labels.join(", ")}` : ""}, in ${seconds.toFixed(1)} s` : `${file}: version ${version} stays`,
+    accepted ? `${file}: version ${version}${labels.length > 0 ? `, with the new label${labels.length > 1 ? "s" : ""} ${labels.join(", ")}` : ""}, in ${seconds.toFixed(1)} s` : `${file}: version ${version} stays: ${reason}`,
     `${" ".repeat(12)}${"before".padStart(12)}${"after".padStart(12)}`,
     row("corrections", ({ corrected }) => `${corrected}/${corrections}`, `mixed with ${rehearsed} rehearsed texts`),
     row("hold-out", ({ accuracy }) => percent(accuracy), `${validated} texts, ${form}`),

@@ -15,6 +15,7 @@ import type { ServeOptions, Settings } from "../service/config.ts";
 import { curlLine, startHttp } from "../service/http.ts";
 import type { HttpEndpoint } from "../service/http.ts";
 import { isLoopback } from "../service/listen.ts";
+import { createLearners, learningVerbs } from "../service/learning.ts";
 import { jsonLog, plainLog } from "../service/log.ts";
 import type { Log } from "../service/log.ts";
 import { shownUrl } from "../service/mqtt.ts";
@@ -66,20 +67,23 @@ export function serveCommand(): Command {
 }
 
 /** Files and what is active in the registry, by name. */
-async function openModels({ models: files, registry }: Settings, active: ReadonlyMap<string, Classifier> | undefined): Promise<Map<string, Classifier>> {
+async function openModels({ models: files, registry, learning }: Settings, active: ReadonlyMap<string, Classifier> | undefined): Promise<{ models: Map<string, Classifier>; paths: Map<string, string> }> {
   const models = new Map<string, Classifier>();
+  const paths = new Map<string, string>();
   for (const { name: given, path } of files) {
     const classifier = await Classifier.open(path);
     const name = given === undefined ? levelOf(classifier.name) : checkLevel("model name", given);
     if (models.has(name)) throw new UserError(`two models are called ${name}: give ${path} another name with NAME=${path}`);
     models.set(name, classifier);
+    paths.set(name, path);
   }
   for (const [name, classifier] of active ?? []) {
     if (models.has(name)) throw new UserError(`two models are called ${name}, one of them in the registry: give the file another name with NAME=FILE`);
     models.set(name, classifier);
   }
   if (models.size === 0) throw new UserError(`the registry ${registry!.path} has no active model; put one there with: edgelabel models install ${registry!.path} UPDATE`);
-  return models;
+  for (const name of learning.keys()) if (!models.has(name)) throw new UserError(`"learning" names the model ${name}, which is not served; the models are ${[...models.keys()].join(", ")}`);
+  return { models, paths };
 }
 
 function openRegistry({ registry }: Settings): Registry | undefined {
@@ -94,7 +98,7 @@ function createService(settings: Settings, models: Map<string, Classifier>, acce
 /** All that can be wrong before a connection is made. */
 async function check(settings: Settings, log: Log): Promise<void> {
   const { access, topics, routes, httpPort } = settings;
-  const models = await openModels(settings, await openRegistry(settings)?.check());
+  const { models } = await openModels(settings, await openRegistry(settings)?.check());
   createService(settings, models, { ...access, url: access.url ?? "mqtt://127.0.0.1" }, log);
   const parts = [
     `models ${[...models.keys()].join(", ")}`,
@@ -111,7 +115,7 @@ async function serve(settings: Settings, log: Log): Promise<void> {
   const { access, clientId, limits, host, serverTls: tls, users } = settings;
   const registry = openRegistry(settings);
   const live = registry && new LiveModels(registry, log);
-  const models = await openModels(settings, await live?.open());
+  const { models, paths } = await openModels(settings, await live?.open());
   // From here on a signal means a clean stop. Ctrl-C often comes twice, from the
   // terminal and from npx; a stop takes no longer than STOP_MS in any case.
   const stopSignal = new Promise<string>((resolve) => {
@@ -132,6 +136,8 @@ async function serve(settings: Settings, log: Log): Promise<void> {
       live.attach(service);
       for (const [name, verb] of Object.entries(registryVerbs(live, limits.payloadBytes))) service.commands?.add(name, verb);
     }
+    const learners = createLearners(settings.learning, service, paths, live);
+    for (const [name, verb] of Object.entries(learningVerbs(service, learners))) service.commands?.add(name, verb);
     if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, tls, bodyBytes: limits.payloadBytes, textsPerRequest: limits.textsPerRequest });
     const open = [broker && !users && !tls?.ca && "the broker", http && !tls?.ca && "HTTP"].filter(Boolean);
     if (!isLoopback(host) && open.length > 0) log.warn(`warning: ${open.join(" and ")} on ${host} can be used by everyone who reaches this address`);

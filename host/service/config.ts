@@ -1,7 +1,7 @@
 // The settings of `serve`: command line over environment (credentials only) over
 // a JSON file. Every key of the file is checked; an unknown one is an error that
 // names the nearest known one. Relative paths in the file start at its folder.
-import { readFileSync, statSync } from "node:fs";
+import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
@@ -9,6 +9,7 @@ import * as v from "valibot";
 import type { BrokerOptions } from "../commands/broker-options.ts";
 import { UserError } from "../errors.ts";
 import type { ServerTls } from "./broker.ts";
+import type { LearningSettings } from "./learning.ts";
 import type { MessageLimits } from "./messages.ts";
 import { brokerUrls } from "./mqtt.ts";
 import type { BrokerAccess } from "./mqtt.ts";
@@ -16,7 +17,7 @@ import type { RouteSettings } from "./routes.ts";
 import { checkService } from "./service.ts";
 import type { Announcement } from "./service.ts";
 import type { Json } from "./template.ts";
-import { isTopicFilter, slug, topicsOf } from "./topics.ts";
+import { isLevel, isTopicFilter, slug, topicsOf } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
 import { isPasswordHash } from "./users.ts";
 import type { UserSettings } from "./users.ts";
@@ -66,6 +67,8 @@ export interface Settings {
   announcements: Announcement[];
   figuresSeconds: number;
   commands: boolean;
+  /** What models learn from when told to by a command, by model name. */
+  learning: ReadonlyMap<string, LearningSettings>;
   /** Of the embedded broker and HTTP. */
   serverTls?: ServerTls | undefined;
   users?: Record<string, UserSettings> | undefined;
@@ -135,6 +138,13 @@ const announcementSchema = v.strictObject({
   payload: json,
   again: v.optional(v.strictObject({ topic: v.pipe(text, v.check(isTopicFilter, "must be a topic")), payload: v.optional(text) })),
 });
+const paths = v.union([text, v.pipe(v.array(text), v.nonEmpty("must name a file"))], "must be a file name, or an array of them");
+const learningSchema = v.strictObject({
+  training: v.pipe(text, v.regex(/\.elb$/, "must be a training form (.elb), as edgelabel train -o NAME.elb writes it")),
+  data: paths,
+  valid: paths,
+  newLabels: v.optional(boolean),
+});
 const userSchema = v.strictObject({
   password: v.pipe(text, v.check(isPasswordHash, "must be what edgelabel serve --hash-password prints")),
   publish: filters,
@@ -175,6 +185,7 @@ const fileSchema = v.strictObject({
   announcements: v.optional(v.array(announcementSchema, "must be an array")),
   figuresSeconds: count(86_400),
   commands: v.optional(boolean),
+  learning: v.optional(v.record(v.pipe(v.string(), v.check(isLevel, "must have names of models")), learningSchema)),
   serverTls: v.optional(v.strictObject({ cert: text, key: text, ca: v.optional(text) })),
   users: v.optional(v.record(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must have names of 1 to 64 letters, digits, ".", "_" or "-"')), userSchema)),
 });
@@ -224,10 +235,11 @@ function suggestion(path: string): string {
     "routes[].outputs[]": Object.keys(outputSchema.entries),
     "announcements[]": Object.keys(announcementSchema.entries),
     "announcements[].again": Object.keys(announcementSchema.entries.again.wrapped.entries),
+    "learning[]": Object.keys(learningSchema.entries),
     "users[]": Object.keys(userSchema.entries),
   };
   // Items of arrays and records have their position or name in the path.
-  const shape = levels.join(".").replace(/\.\d+(?=\.|$)/g, "[]").replace(/^users\.[^.]+$/, "users[]");
+  const shape = levels.join(".").replace(/\.\d+(?=\.|$)/g, "[]").replace(/^(users|learning)\.[^.]+$/, "$1[]");
   const known = nested[shape] ?? ["name", "path"];
   const nearest = known.toSorted((a, b) => editDistance(key, a) - editDistance(key, b))[0]!;
   if (editDistance(key, nearest) <= 3) return `, did you mean ${JSON.stringify(nearest)}?`;
@@ -250,6 +262,14 @@ function readFileFor(what: string, path: string): Buffer {
   if (/[\n\0]/.test(path)) throw new UserError(`the ${what} must be the name of a file, not what is in it`);
   try {
     return readFileSync(path);
+  } catch (error) {
+    throw new UserError(`cannot read the ${what} ${path}: ${(error as Error).message}`);
+  }
+}
+
+function requireReadable(what: string, path: string): void {
+  try {
+    accessSync(path, constants.R_OK);
   } catch (error) {
     throw new UserError(`cannot read the ${what} ${path}: ${(error as Error).message}`);
   }
@@ -338,6 +358,12 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
   // Commands need a right of their own, so somebody must be there who gives rights.
   const commands = file.commands ?? file.users !== undefined;
   if (commands && !hasRights) warnings.push('"commands" are on, and whoever reaches the broker may give them: demand a login there, or add "users" for the embedded one');
+  if (file.learning && !commands) warnings.push('"learning" does nothing without commands: set "commands" to true');
+  const allFromFile = (files: string | string[]) => [files].flat().map((path) => fromFile(path)!);
+  const learning = new Map(Object.entries(file.learning ?? {}).map(([name, { training, data, valid, newLabels = false }]) => [name, {
+    training: fromFile(training)!, data: allFromFile(data), valid: allFromFile(valid), newLabels,
+  }]));
+  for (const { training, data, valid } of learning.values()) for (const path of [training, ...data, ...valid]) requireReadable("file to learn from", path);
   const routes = (file.routes ?? []).map(routeOf);
   const announcements = file.announcements ?? [];
   checkService({ routes, announcements, topics });
@@ -361,6 +387,7 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
     announcements,
     figuresSeconds: file.figuresSeconds ?? 0,
     commands,
+    learning,
     serverTls: file.serverTls && readServerTls({ cert: fromFile(file.serverTls.cert)!, key: fromFile(file.serverTls.key)!, ca: fromFile(file.serverTls.ca) }),
     users: file.users && Object.fromEntries(Object.entries(file.users).map(([name, { password, publish = [], subscribe = [] }]) => [name, { password, publish, subscribe }])),
     warnings,

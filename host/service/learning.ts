@@ -1,0 +1,243 @@
+// Learning in a running service: the commands `learn` and `evaluate` over MQTT (see
+// commands.ts for their statuses).
+//
+//   learn     {"model"?, "text", "label"}  or  {"model"?, "corrections": [{"text", "label"}, …]}
+//             {"model"?}                   learns what the journal has
+//             {"model"?, "undo": true}     the version before the last one
+//   evaluate  {"model"?}                   on its hold-out;  {"model"?, "samples": [{"text", "label"}, …]}
+//
+// A correction is in the journal, on the disk, before `learn` reports {"kept": n}. Then the
+// command line's `learn` runs as a process of its own at the lowest priority, so that
+// answers wait for nothing; what it accepts takes the old model's place. Corrections that
+// come meanwhile are learnt together by the next run. `evaluate` asks the model through the
+// same queue as everyone else.
+import { spawn } from "node:child_process";
+import { constants, setPriority } from "node:os";
+import { setTimeout as pause } from "node:timers/promises";
+import { artefactPath } from "../artefact.ts";
+import { Classifier, readModelFile } from "../classifier.ts";
+import { appendCorrections, type Correction, journalPath } from "../corrections.ts";
+import { readDataset, sampleDefect } from "../dataset.ts";
+import { UserError } from "../errors.ts";
+import { Tally } from "../evaluation.ts";
+import { isDone, type LearnReport } from "../learn.ts";
+import { restoreFiles } from "../previous.ts";
+import type { LiveModels } from "../registry/live.ts";
+import type { Command, Verb } from "./commands.ts";
+import { RequestError } from "./messages.ts";
+import type { Service } from "./service.ts";
+
+/** What a model learns from; paths. */
+export interface LearningSettings {
+  training: string;
+  data: string[];
+  valid: string[];
+  newLabels: boolean;
+}
+
+/** Where a learnt model goes. */
+export interface Deployment {
+  /** The file that `learn -o` writes. */
+  output: string;
+  /** Makes the service answer with what is in `output` now. */
+  put(): Promise<unknown>;
+  /** Puts the training form and the deployed model before back; returns the files. */
+  undo(training: string): Promise<string[]>;
+}
+
+/** The model is the file that the service was given. */
+export function deployFile(service: Service, name: string, output: string): Deployment {
+  const put = async (): Promise<void> => service.setModel(name, await Classifier.open(output));
+  return {
+    output,
+    put,
+    undo: async (training) => {
+      const restored = await restoreFiles([training, output]);
+      await put();
+      return restored;
+    },
+  };
+}
+
+/** The model is a registry's: what was learnt becomes a version there. */
+export function deployToRegistry(live: LiveModels, name: string, output: string): Deployment {
+  const { registry } = live;
+  return {
+    output,
+    put: async () => live.require(await registry.adopt(await readModelFile(output), output, { name })),
+    undo: async (training) => {
+      const active = (await registry.versions()).find((version) => version.name === name && version.state === "active");
+      const learnt = await Classifier.open(output);
+      if (active?.digest !== learnt.digest) throw new UserError(`the active version of ${name} is not what was learnt last; choose another one with the command activate`);
+      const restored = await restoreFiles([training, output]);
+      await live.require(await registry.rollback(name));
+      return restored;
+    },
+  };
+}
+
+/** `paths` are the files of those models that the service was given as files; the others are the registry's. */
+export function createLearners(learning: ReadonlyMap<string, LearningSettings>, service: Service, paths: ReadonlyMap<string, string>, live: LiveModels | undefined): Map<string, Learner> {
+  return new Map([...learning].map(([name, settings]) => {
+    const path = paths.get(name);
+    const deployment = path === undefined ? deployToRegistry(live!, name, settings.training.replace(/\.elb$/, ".wasm")) : deployFile(service, name, path);
+    return [name, new Learner(settings, deployment)];
+  }));
+}
+
+/** Texts of an evaluation that wait for the engine at once. */
+const EVALUATED_AT_ONCE = 32;
+const BUSY_MS = 200;
+
+export function learningVerbs(service: Service, learners: ReadonlyMap<string, Learner>): Record<string, Verb> {
+  const nameOf = (args: Command["args"]): string => {
+    const { models, defaultModel } = service.predictor;
+    const { model = defaultModel } = args;
+    if (typeof model === "string" && models.has(model)) return model;
+    throw new UserError(`there is no model ${JSON.stringify(model)} here; the models are ${[...models.keys()].join(", ")}`);
+  };
+  const learnerOf = (name: string): Learner => {
+    const learner = learners.get(name);
+    if (!learner) throw new UserError(`the model ${name} has nothing to learn from here: give "learning" in the configuration file its training form and data`);
+    return learner;
+  };
+  return {
+    learn: async ({ args, report, signal }) => {
+      const name = nameOf(args);
+      const learner = learnerOf(name);
+      if (args["undo"] === true) return { model: name, restored: await learner.undo() };
+      const corrections = correctionsOf(args);
+      if (corrections.length > 0) {
+        await learner.keep(corrections, service.predictor.model(name).model.labels);
+        report({ kept: corrections.length });
+      }
+      return { model: name, ...await learner.learn(signal) };
+    },
+    evaluate: async ({ args, signal }) => {
+      const name = nameOf(args);
+      const samples = args["samples"] === undefined ? await learnerOf(name).holdOut() : samplesOf(args["samples"], "samples");
+      return { model: name, ...await evaluate(service, name, samples, signal) };
+    },
+  };
+}
+
+export class Learner {
+  private readonly settings: LearningSettings;
+  private readonly deployment: Deployment;
+  private appending: Promise<void> = Promise.resolve();
+  private running: Promise<LearnReport> | undefined;
+  private next: Promise<LearnReport> | undefined;
+
+  constructor(settings: LearningSettings, deployment: Deployment) {
+    this.settings = settings;
+    this.deployment = deployment;
+  }
+
+  holdOut(): Promise<Correction[]> {
+    return readDataset(this.settings.valid);
+  }
+
+  /** Resolves when the corrections are on the disk. */
+  keep(corrections: readonly Correction[], labels: readonly string[]): Promise<void> {
+    const unknown = corrections.find(({ label }) => !labels.includes(label));
+    if (unknown && !this.settings.newLabels) throw new UserError(`the model does not know the label ${JSON.stringify(unknown.label)}; it knows ${labels.join(", ")}`);
+    const done = this.appending.then(() => appendCorrections(journalPath(this.settings.training), corrections));
+    this.appending = done.catch(() => {});
+    return done;
+  }
+
+  /** Resolves when a run that began after this call has been accepted, or found nothing to learn; throws why it was not. */
+  learn(signal: AbortSignal): Promise<LearnReport> {
+    if (this.running) return this.next ??= this.running.catch(() => {}).then(() => this.start(signal));
+    return this.start(signal);
+  }
+
+  /** Returns the files that are as they were before the last run that was accepted. */
+  async undo(): Promise<string[]> {
+    if (this.running) throw new UserError("it learns just now: undo when that is done");
+    return this.deployment.undo(this.settings.training);
+  }
+
+  private start(signal: AbortSignal): Promise<LearnReport> {
+    this.next = undefined;
+    const run = this.run(signal).finally(() => {
+      if (this.running === run) this.running = undefined;
+    });
+    this.running = run;
+    return run;
+  }
+
+  private async run(signal: AbortSignal): Promise<LearnReport> {
+    const { training, data, valid, newLabels } = this.settings;
+    const { stdout, stderr } = await runCommand(
+      ["learn", training, "--data", ...data, "--valid", ...valid, "-o", this.deployment.output, ...(newLabels ? ["--new-labels"] : []), "--json"], signal);
+    let report: LearnReport;
+    try {
+      report = JSON.parse(stdout) as LearnReport;
+    } catch {
+      throw new UserError(stderr.trim().replace(/^edgelabel: /, "") || "learning broke off");
+    }
+    if (!isDone(report)) throw new UserError(`the old model stays: ${report.reason}`);
+    if (report.accepted) await this.deployment.put();
+    return report;
+  }
+}
+
+/** Runs edgelabel as a process that only gets the time which nobody else wants. */
+function runCommand(args: string[], signal: AbortSignal): Promise<{ stdout: string; stderr: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [artefactPath("host/main.js"), ...args], { stdio: ["ignore", "pipe", "pipe"], signal, killSignal: "SIGKILL" });
+    try {
+      if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
+    } catch {
+      // Where that is forbidden the scheduler still shares fairly.
+    }
+    const [stdout, stderr]: [Buffer[], Buffer[]] = [[], []];
+    child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
+    child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
+    child.on("error", () => reject(signal.reason instanceof Error ? signal.reason : new UserError("learning could not be started")));
+    child.on("close", () => resolve({ stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() }));
+  });
+}
+
+async function evaluate(service: Service, name: string, samples: readonly Correction[], signal: AbortSignal): Promise<object> {
+  const { model } = service.predictor.model(name);
+  const tally = new Tally(model.labels);
+  for (let first = 0; first < samples.length; first += EVALUATED_AT_ONCE) {
+    const part = samples.slice(first, first + EVALUATED_AT_ONCE);
+    const { predictions } = await predict(service, name, part.map(({ text }) => text), signal);
+    predictions.forEach(({ label }, i) => tally.add(part[i]!.label, label ?? "?"));
+  }
+  const { n, accuracy, macro_f1, weighted_f1, per_class, unknown_labels } = tally.evaluate();
+  return { version: model.version, digest: model.digest, n, accuracy, macro_f1, weighted_f1, per_class, unknown_labels };
+}
+
+/** Requests come first: while they fill the queue, an evaluation waits. */
+async function predict(service: Service, model: string, texts: readonly string[], signal: AbortSignal): ReturnType<Service["predictor"]["predict"]> {
+  const bytes = texts.reduce((sum, text) => sum + text.length, 0);
+  for (;;) {
+    try {
+      return await service.predictor.predict({ requester: "evaluate", model, texts, bytes });
+    } catch (error) {
+      if (!(error instanceof RequestError && error.code === "busy")) throw error;
+    }
+    await pause(BUSY_MS, undefined, { signal });
+  }
+}
+
+function correctionsOf(args: Command["args"]): Correction[] {
+  const { text, label, corrections } = args;
+  if (corrections !== undefined) return samplesOf(corrections, "corrections");
+  return text === undefined && label === undefined ? [] : samplesOf([{ text, label }], "correction");
+}
+
+function samplesOf(value: unknown, what: string): Correction[] {
+  if (!Array.isArray(value)) throw new UserError(`"${what}" must be an array of objects with "text" and "label"`);
+  return value.map((item: unknown, i) => {
+    const { text, label } = (item ?? {}) as Record<string, unknown>;
+    if (typeof text !== "string" || typeof label !== "string") throw new UserError(`${what} ${i + 1}: "text" and "label" must be strings`);
+    const defect = sampleDefect(label, text);
+    if (defect !== undefined) throw new UserError(`${what} ${i + 1}: ${defect}`);
+    return { text, label };
+  });
+}

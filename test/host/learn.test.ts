@@ -1,0 +1,194 @@
+// Learning from corrections: what is accepted and what is not, the way back, and the command.
+import { createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Classifier } from "../../host/classifier.ts";
+import type { Sample } from "../../host/dataset.ts";
+import { learn, LEARN_DEFAULTS, type LearnInput, type LearnOptions } from "../../host/learn.ts";
+import { previousPath, replaceFiles, restoreFiles } from "../../host/previous.ts";
+import { edgelabel, json, LAMPS, SMALL } from "../program.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-learn-"));
+const at = (name: string): string => join(folder, name);
+const samplesOf = (lines: readonly string[]): Sample[] => lines.map((line, i) => ({ label: line.split("\t")[0]!, text: line.split("\t")[1]!.trim(), line: i + 1 }));
+const linesOf = (samples: readonly Pick<Sample, "label" | "text">[]): string => samples.map(({ label, text }) => `${label}\t${text}\n`).join("");
+
+const ROOMS = ["kitchen", "bedroom", "hall", "garden", "office", "cellar", "attic", "garage"];
+const said = (label: string, phrase: string, rooms = ROOMS): Sample[] => rooms.map((room, i) => ({ label, text: phrase.replace("ROOM", room), line: i + 1 }));
+
+const data = samplesOf(LAMPS);
+const corrections = [...said("on", "the ROOM needs everything", ROOMS.slice(0, 4)), ...said("off", "the ROOM needs nothing", ROOMS.slice(0, 4))];
+const holdOut = [...samplesOf(LAMPS.filter((_, i) => i % 3 === 0)), ...said("off", "the ROOM needs nothing", ROOMS.slice(4))];
+const options: LearnOptions = { ...LEARN_DEFAULTS, learningRate: 0.01 };
+let elb: Uint8Array;
+const input = (changes: Partial<LearnInput> = {}): LearnInput => ({ elb, source: "lamps.elb", corrections, data, validation: holdOut, ...changes });
+const rightIn = async (model: Uint8Array, samples: readonly Sample[]): Promise<number> => {
+  const classifier = await Classifier.fromBytes(model, "model");
+  return samples.filter(({ label, text }) => classifier.classify(text).label === label).length;
+};
+
+beforeAll(async () => {
+  writeFileSync(at("data.tsv"), LAMPS.join(""));
+  writeFileSync(at("valid.tsv"), linesOf(holdOut));
+  writeFileSync(at("fixes.tsv"), linesOf(corrections));
+  await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256", ...SMALL);
+  elb = readFileSync(at("lamps.elb"));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe("learn", () => {
+  test("takes what learns the corrections and is not worse on the hold-out, with figures of what is deployed", async () => {
+    const { report, model } = await learn(input(), options);
+    expect(report).toMatchObject({ accepted: true, reason: "", version: "1+1", corrections: 8, rehearsed: 48, validated: holdOut.length, new_labels: [] });
+    expect(report.before.corrected).toBeLessThan(6);
+    expect(report.after!.corrected).toBe(8);
+    expect(report.after!.accuracy).toBeGreaterThanOrEqual(report.before.accuracy);
+    // 64 texts are 2 steps a pass.
+    expect(report.epochs).toHaveLength(60);
+    expect(await rightIn(model!.deployed, corrections)).toBe(8);
+    expect(await rightIn(model!.deployed, holdOut)).toBe(Math.round(report.after!.accuracy * holdOut.length));
+    const deployed = await Classifier.fromBytes(model!.deployed, "deployed");
+    expect([deployed.version, deployed.info.form, deployed.info.resumable]).toEqual(["1+1", report.form, false]);
+    // What it has learnt, it goes on from: nothing is left to learn.
+    const again = await learn(input({ elb: model!.training }), options);
+    expect(again.report).toMatchObject({ accepted: false, version: "1+1", reason: "it answers all 8 corrections so already", epochs: [], after: null });
+    expect(again.model).toBeNull();
+    const more = await learn(input({ elb: model!.training, corrections: [...corrections, ...said("off", "nobody is in the ROOM")] }), options);
+    expect(more.report).toMatchObject({ accepted: true, version: "1+2" });
+  });
+
+  test("gives the same bits for the same seed, and others for another", async () => {
+    const runs = await Promise.all([1, 1, 2].map((seed) => learn(input(), { ...options, seed })));
+    const [one, again, other] = runs.map(({ model }) => model!.training);
+    expect(again).toEqual(one);
+    expect(other).not.toEqual(one);
+  });
+
+  test("refuses what the hold-out contradicts, and says what got worse", async () => {
+    const wrong = said("off", "please light the ROOM");
+    const { report, model } = await learn(input({ corrections: wrong, validation: data }), options);
+    expect(model).toBeNull();
+    expect(report.reason).toMatch(/^the hold-out got worse: accuracy [\d.]+ %, loss [\d.]+ before, accuracy [\d.]+ %, loss [\d.]+ after$/);
+    const last = report.epochs.at(-1)!;
+    expect(last.corrected).toBeGreaterThan(report.before.corrected);
+    expect(last.accuracy).toBeLessThan(report.before.accuracy);
+  });
+
+  test("lets the loss decide between equal accuracies", async () => {
+    // Its one text stays right while its loss rises, since the corrections speak against its likes.
+    const validation = said("on", "please light the ROOM", ["hall"]);
+    const { report: { before, epochs, accepted } } = await learn(input({ corrections: said("off", "please light the ROOM", ["attic", "garage"]), validation }), options);
+    const learnt = epochs.filter(({ corrected, accuracy }) => corrected > before.corrected && accuracy === 1);
+    expect(before.accuracy).toBe(1);
+    expect(learnt.some(({ loss }) => loss > before.loss)).toBe(true);
+    expect(accepted).toBe(learnt.some(({ loss }) => loss <= before.loss));
+  });
+
+  test("of two corrections of one text the later one counts, and data does not speak against it", async () => {
+    const text = "please light the hall";
+    const flip = [...corrections, { label: "on", text, line: 9 }, { label: "off", text, line: 10 }];
+    const { report } = await learn(input({ corrections: flip, validation: said("on", "please light the ROOM", ["attic"]) }), options);
+    expect(report).toMatchObject({ corrections: 9, rehearsed: 47 });
+  });
+
+  test("knows its labels, unless new ones are allowed; then it learns them", async () => {
+    const dim = [...corrections, ...said("dim", "the ROOM is half dark, please")];
+    const validation = [...holdOut, ...said("dim", "half dark the ROOM")];
+    await expect(learn(input({ corrections: dim }), options)).rejects.toThrow('lamps.elb does not know the label "dim"; it knows "off", "on". Correct the data, or train anew with it');
+    const { report, model } = await learn(input({ corrections: dim, validation }), { ...options, newLabels: true });
+    expect(report).toMatchObject({ accepted: true, new_labels: ["dim"] });
+    const classifier = await Classifier.fromBytes(model!.deployed, "grown");
+    expect(classifier.labels).toEqual(["off", "on", "dim"]);
+    expect(await rightIn(model!.deployed, said("dim", "the ROOM is half dark, please"))).toBeGreaterThan(6);
+    await expect(learn(input({ corrections: dim, validation: said("dimm", "ROOM") }), { ...options, newLabels: true })).rejects.toThrow('does not know the label "dimm"');
+    // Later runs need no leave for it.
+    await learn(input({ elb: model!.training, corrections: dim, validation }), options);
+  });
+
+  test("needs corrections, and a third label needs a softmax", async () => {
+    await expect(learn(input({ corrections: [] }), options)).rejects.toThrow("there are no corrections for lamps.elb; give some with --corrections");
+    await json("train", at("data.tsv"), "-o", at("sigmoid.elb"), "--recipe", "tutorial", "--epochs", "1");
+    const sigmoid = input({ elb: readFileSync(at("sigmoid.elb")), source: "sigmoid.elb", corrections: said("dim", "the ROOM") });
+    await expect(learn(sigmoid, { ...options, newLabels: true })).rejects.toThrow('sigmoid.elb has one sigmoid unit, which tells 2 labels apart; train anew with the label "dim"');
+    const { report } = await learn({ ...sigmoid, corrections }, options);
+    expect(report.epochs.length + report.reason.length).toBeGreaterThan(0);
+  });
+});
+
+describe("versions of files", () => {
+  test("go and come back together, byte for byte", async () => {
+    const paths = [at("a.elb"), at("a.wasm")];
+    expect(paths.map(previousPath)).toEqual([at("a.previous.elb"), at("a.previous.wasm")]);
+    const content = (): string[] => paths.map((path) => readFileSync(path, "utf8"));
+    const write = (version: string): Promise<void> => replaceFiles(paths.map((path) => ({ path, bytes: Buffer.from(version) })));
+    await write("one");
+    await expect(restoreFiles(paths)).rejects.toThrow("there is nothing to undo");
+    await write("two");
+    await write("three");
+    expect(await restoreFiles(paths)).toEqual(paths);
+    expect(content()).toEqual(["two", "two"]);
+    await expect(restoreFiles(paths)).rejects.toThrow("there is nothing to undo");
+    // A crash between the two renames: the rest is made up for.
+    await write("four");
+    await restoreFiles([paths[0]!]);
+    expect(content()).toEqual(["two", "four"]);
+    expect(await restoreFiles(paths)).toEqual([paths[1]]);
+    expect(content()).toEqual(["two", "two"]);
+  });
+});
+
+describe("the command", () => {
+  const sha = (name: string): string => createHash("sha256").update(readFileSync(at(name))).digest("hex");
+  const learning = ["--data", at("data.tsv"), "--valid", at("valid.tsv"), "-o", at("spam.wasm"), "--learning-rate", "0.01"];
+
+  test("learns, keeps the journal and the version before, and undoes it exactly", async () => {
+    writeFileSync(at("spam.elb"), elb);
+    await json("quantize", at("spam.elb"), "-o", at("spam.wasm"));
+    const [elbBefore, wasmBefore] = [sha("spam.elb"), sha("spam.wasm")];
+    const report = await json("learn", at("spam.elb"), "--corrections", at("fixes.tsv"), ...learning);
+    expect(report).toMatchObject({ file: at("spam.elb"), accepted: true, corrections: 8, after: { corrected: 8 } });
+    expect(sha("spam.previous.elb")).toBe(elbBefore);
+    const after = await json("eval", at("spam.wasm"), at("spam.corrections.jsonl"));
+    expect(after).toMatchObject({ n: 8, accuracy: 1 });
+    expect((await json("eval", at("spam.wasm"), at("valid.tsv"))).accuracy).toBe(report.after.accuracy);
+    expect((await json("info", at("spam.elb")))).toMatchObject({ version: "1+1", resumable: true });
+
+    // Again with the same corrections: nothing to do, nothing changes, the journal does not grow.
+    const journal = sha("spam.corrections.jsonl");
+    const learnt = sha("spam.elb");
+    const second = await edgelabel(["learn", at("spam.elb"), "--corrections", at("fixes.tsv"), ...learning]);
+    expect([second.code, second.stderr]).toEqual([0, ""]);
+    expect(second.stdout).toContain(`${at("spam.elb")}: version 1+1 stays: it answers all 8 corrections so already\n`);
+    expect([sha("spam.corrections.jsonl"), sha("spam.elb"), sha("spam.previous.elb")]).toEqual([journal, learnt, elbBefore]);
+
+    expect(await json("learn", at("spam.elb"), "-o", at("spam.wasm"), "--undo")).toEqual({ restored: [at("spam.elb"), at("spam.wasm")] });
+    expect([sha("spam.elb"), sha("spam.wasm")]).toEqual([elbBefore, wasmBefore]);
+    const none = await edgelabel(["learn", at("spam.elb"), "--undo"]);
+    expect([none.code, none.stderr]).toEqual([1, `edgelabel: there is nothing to undo: no ${at("spam.previous.elb")}\n`]);
+    // What is refused is a failure, and changes nothing.
+    writeFileSync(at("wrong.tsv"), linesOf(said("off", "please light the ROOM")));
+    writeFileSync(at("wrong.elb"), elb);
+    const wrong = await edgelabel(["learn", at("wrong.elb"), "--corrections", at("wrong.tsv"), "--data", at("data.tsv"), "--valid", at("data.tsv"), "--learning-rate", "0.01"]);
+    expect(wrong.code).toBe(1);
+    expect(wrong.stderr).toMatch(/^edgelabel: .*wrong\.elb stays as it is: the hold-out got worse: .*\n$/);
+    expect([sha("wrong.elb"), existsSync(at("wrong.previous.elb"))]).toEqual([elbBefore, false]);
+    // The journal has kept what is to be learnt.
+    expect((await json("learn", at("spam.elb"), ...learning, "--model-version", "1.5"))).toMatchObject({ accepted: true, version: "1.5", corrections: 8 });
+    expect(sha("spam.elb")).not.toBe(elbBefore);
+  }, 30_000);
+
+  test.each([
+    [["--corrections", "fixes.tsv"], 2, "it takes the texts to rehearse, with --data, and a hold-out, with --valid"],
+    [["--data", "none.tsv", "--valid", "none.tsv"], 1, "none.tsv: no such file"],
+    [["--data", at("data.tsv"), "--valid", at("valid.tsv")], 1, "there are no corrections for"],
+    [["--epochs", "0"], 2, "whole number from 1"],
+    [["--model-version", ""], 2, "1 to 4096 bytes"],
+  ])("%j: exit %i", async (args, code, message) => {
+    const { code: got, stdout, stderr } = await edgelabel(["learn", at("lamps.elb"), ...args]);
+    expect({ got, stdout }).toEqual({ got: code, stdout: "" });
+    expect(stderr).toContain(message);
+    expect(existsSync(at("lamps.corrections.jsonl"))).toBe(false);
+  });
+});
