@@ -118,6 +118,10 @@ test.each([
   ['{"users":{"a":{"password":"geheim"}}}', '"users.a.password" must be what edgelabel serve --hash-password prints'],
   ['{"users":{"a/b":{"password":"x"}}}', "must have names of 1 to 64"],
   ['{"routes":[{"name":"r","outputs":[{"topic":"b"}]}]}', '"routes.0.filter" is missing'],
+  ['{"learning":{"spam":{"traning":"a.elb","data":"d","valid":"v"}}}', 'unknown key "learning.spam.traning", did you mean "training"?'],
+  ['{"learning":{"spam":{"training":"a.wasm","data":"d","valid":"v"}}}', '"learning.spam.training" must be a training form (.elb), as edgelabel train -o NAME.elb writes it'],
+  ['{"learning":{"spam":{"training":"a.elb","data":[],"valid":"v"}}}', '"learning.spam.data" must'],
+  ['{"learning":{"a/b":{"training":"a.elb","data":"d","valid":"v"}}}', '"learning.a/b" must have names of models'],
   ['{"limits":{"queuedText":1}}', 'unknown key "limits.queuedText", did you mean "queuedTexts"?'],
 ])("%s: %s", (json, message) => {
   expect(() => parseConfig(json, "config.json")).toThrow(message);
