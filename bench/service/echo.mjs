@@ -1,7 +1,7 @@
-// Throughput of `serve` against a handler that only echoes, on the same Mosquitto and
-// machine, in alternating runs: QoS 0 and 1, window 1 and 64.
+// Throughput of `serve` against a handler that only echoes, and one that echoes and classifies,
+// on the same Mosquitto and machine, in alternating runs: QoS 0 and 1, window 1 and 64.
 //   node bench/service/echo.mjs MODEL.wasm [SECONDS [ROUNDS]]      (needs npm run build, Mosquitto)
-// EDGELABEL_PROFILE=FOLDER leaves a CPU profile of both there.
+// EDGELABEL_PROFILE=FOLDER leaves a CPU profile of each there.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -21,7 +21,7 @@ const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 const profiling = process.env["EDGELABEL_PROFILE"] ? ["--cpu-prof", "--cpu-prof-dir", process.env["EDGELABEL_PROFILE"]] : [];
 
-if (process.argv[2] === "--echo") await echo(process.argv[3], process.argv[4]);
+if (process.argv[2] === "--echo") await echo(...process.argv.slice(3));
 else if (!model || !existsSync(model)) {
   process.stderr.write("usage: node bench/service/echo.mjs MODEL.wasm [SECONDS [ROUNDS]]\n");
   process.exitCode = 2;
@@ -29,18 +29,21 @@ else if (!model || !existsSync(model)) {
 
 /**
  * The opponent, as one writes it with MQTT.js: parses the request and publishes an answer of the service's
- * size to the response topic, with the correlation data; acknowledges a request after its answer.
+ * size to the response topic, with the correlation data; acknowledges a request after its answer. With a
+ * model, the answer's label is the model's: what is lacking then is all that makes a service of it.
  */
-async function echo(broker, answer) {
+async function echo(broker, topic, answer, path) {
   const fields = JSON.parse(answer);
+  const classifier = path && await (await import("../../build/host/classifier.js")).Classifier.open(path);
   const client = await mqtt.connectAsync(broker, { protocolVersion: 5 });
   client.stream.setNoDelay(true);
   client.handleMessage = ({ payload, qos, properties: { responseTopic, correlationData } }, done) => {
-    const { id } = JSON.parse(payload.toString());
-    client.publish(responseTopic, JSON.stringify({ id, ...fields }), { qos, properties: { contentType: "application/json", correlationData } });
+    const { id, text } = JSON.parse(payload.toString());
+    const { label, score } = classifier ? classifier.classify(text) : fields;
+    client.publish(responseTopic, JSON.stringify({ id, ...fields, label, score }), { qos, properties: { contentType: "application/json", correlationData } });
     done();
   };
-  await client.subscribeAsync("echo", { qos: 1 });
+  await client.subscribeAsync(topic, { qos: 1 });
   process.once("SIGTERM", () => process.exit());
   process.stdout.write("ready\n");
 }
@@ -61,19 +64,26 @@ async function compare() {
     client.stream.setNoDelay(true);
     await client.subscribeAsync(REPLY, { qos: 1 });
     const { id, ...answer } = JSON.parse(await ask(client, "edgelabel/bench/classify"));
-    const echoing = await start([fileURLToPath(import.meta.url), "--echo", url, JSON.stringify(answer)], /ready/);
-    process.stdout.write(`load average ${load1()}; medians of ${rounds} alternating runs of ${seconds} s; CPU: µs of the handler's process a request\n\n| QoS | window | echo/s | serve/s | serve / echo | of each pair | echo CPU | serve CPU |\n|--:|--:|--:|--:|--:|---|--:|--:|\n`);
+    const self = fileURLToPath(import.meta.url);
+    const contenders = {
+      echo: await start([self, "--echo", url, "echo", JSON.stringify(answer)], /ready/),
+      model: await start([self, "--echo", url, "model", JSON.stringify(answer), model], /ready/),
+      "edgelabel/bench/classify": serving,
+    };
+    process.stdout.write(`load average ${load1()}; requests/s and CPU µs a request of the handler's process; medians of ${rounds} alternating runs of ${seconds} s\n
+| QoS | window | echo | echo and model | serve | serve / echo | serve / echo and model | ratios to echo, run by run |
+|--:|--:|--:|--:|--:|--:|--:|---|
+`);
     for (const qos of [0, 1]) {
       for (const window of [1, 64]) {
-        const echoed = [];
-        const served = [];
+        const runs = Object.values(contenders).map(() => []);
         for (let round = 0; round < Number(rounds); round++) {
-          echoed.push(await load(client, "echo", { qos, window, pid: echoing.pid }));
-          served.push(await load(client, "edgelabel/bench/classify", { qos, window, pid: serving.pid }));
+          for (const [i, [topic, { pid }]] of Object.entries(contenders).entries()) runs[i].push(await load(client, topic, { qos, window, pid }));
         }
-        const [echo, serve] = [echoed, served].map((runs) => ({ rate: median(runs.map(({ rate }) => rate)), cpu: median(runs.map(({ cpu }) => cpu)) }));
-        const pairs = served.map(({ rate }, i) => (rate / echoed[i].rate).toFixed(2)).join(" ");
-        process.stdout.write(`| ${qos} | ${window} | ${echo.rate.toFixed(0)} | ${serve.rate.toFixed(0)} | **${(serve.rate / echo.rate).toFixed(2)}** | ${pairs} | ${echo.cpu.toFixed(0)} | ${serve.cpu.toFixed(0)} |\n`);
+        const [echo, model, serve] = runs.map((each) => median(each.map(({ rate }) => rate)));
+        const cells = runs.map((each) => `${median(each.map(({ rate }) => rate)).toFixed(0)} · ${median(each.map(({ cpu }) => cpu)).toFixed(0)} µs`);
+        const pairs = runs[2].map(({ rate }, i) => (rate / runs[0][i].rate).toFixed(2)).join(" ");
+        process.stdout.write(`| ${qos} | ${window} | ${cells.join(" | ")} | **${(serve / echo).toFixed(2)}** | **${(serve / model).toFixed(2)}** | ${pairs} |\n`);
       }
     }
     process.stdout.write(`\nload average ${load1()} at the end\n`);

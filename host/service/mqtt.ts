@@ -167,6 +167,21 @@ export function backoffMs(attempt: number, random = Math.random()): number {
 function open(client: MqttClient): void {
   client.connect();
   (client.stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
+  joinWrites(client.stream as unknown as Writing);
+}
+
+/** What a stream does with the chunks that were written to it; Node's own names. */
+interface Writing {
+  _write(chunk: Buffer, encoding: string, done: (error?: Error | null) => void): void;
+  _writev(chunks: { chunk: Buffer | string; encoding: string }[], done: (error?: Error | null) => void): void;
+}
+
+/** MQTT.js writes a packet as a dozen chunks; copied into one buffer they cost the system half as much. */
+function joinWrites(stream: Writing): void {
+  stream._writev = (chunks, done) => {
+    const buffers = chunks.map(({ chunk, encoding }) => (typeof chunk === "string" ? Buffer.from(chunk, encoding as BufferEncoding) : chunk));
+    stream._write(Buffer.concat(buffers), "buffer", done);
+  };
 }
 
 /** One connection for a command, to the first broker that takes it: MQTT 5, or 3.1.1 where the broker speaks no 5. */
