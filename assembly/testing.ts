@@ -257,5 +257,6 @@ export const SETTINGS_swap = offsetof<Settings>("swap");
 export const SETTINGS_synonyms = offsetof<Settings>("synonyms");
 export const SETTINGS_typos = offsetof<Settings>("typos");
 export const SETTINGS_synonymChecksum = offsetof<Settings>("synonymChecksum");
+export const SETTINGS_workers = offsetof<Settings>("workers");
 export const SETTINGS_reserved = offsetof<Settings>("reserved0");
 export const SETTINGS_BYTES = offsetof<Settings>();

@@ -2,8 +2,10 @@
 // stands here; bench/README.md has the experiment behind it. Decides what the model is
 // made of and what the run is told; the arithmetic is the trainer's.
 import * as abi from "../assembly/abi.ts";
+import { Classifier } from "./classifier.ts";
 import { labelsOf, type Sample } from "./dataset.ts";
 import { UserError } from "./errors.ts";
+import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
 import { Trainer, type EpochFigures, type RunOptions, type TokenizerOptions } from "./trainer.ts";
 
 export interface RecipeOptions extends RunOptions {
@@ -75,6 +77,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   minSteps: 1000,
   batch: 32,
   seed: 1,
+  workers: 1,
 };
 
 /** On 100 to 700 texts more passes than this lose accuracy again. */
@@ -151,6 +154,18 @@ export async function prepareTraining(samples: readonly Sample[], validation: re
   addLayers(trainer, labels.length, options);
   trainer.describe();
   addSamples(trainer, labels, samples, validation);
+  return trainer;
+}
+
+/** Goes on with the run in an .elb; the samples, and synonyms, must be those that it was started on. */
+export async function resumeTraining(
+  elb: Uint8Array, source: string, samples: readonly Sample[], validation: readonly Sample[], synonyms: { groups: readonly SynonymGroup[]; source: string } | null,
+): Promise<Trainer> {
+  const { labels } = await Classifier.fromBytes(elb, source);
+  const trainer = await Trainer.open(elb, source);
+  addSamples(trainer, labels, samples, validation);
+  if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);
+  trainer.resume();
   return trainer;
 }
 

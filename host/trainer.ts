@@ -108,7 +108,12 @@ export interface RunOptions {
   epochs: number;
   batch: number;
   seed: number;
+  /** Trainers that share each batch, see workers.ts; absent = 1. The result depends on it. */
+  workers?: number;
 }
+
+/** Gives this trainer's share of a batch to the others and takes theirs. */
+export type Exchange = (own: Uint8Array, take: (shard: number, share: Uint8Array) => void) => void;
 
 /** The fields of Distortion in assembly/train/distortion.ts, in their order. */
 const DISTORTION = ["rows", "columns", "bits", "smallestScale", "largestScale", "largestError", "decibels", "bytesBefore", "bytesAfter"] as const;
@@ -144,6 +149,8 @@ async function startModule(): Promise<typeof TrainerExports> {
 export class Trainer {
   readonly #exports: typeof TrainerExports;
   readonly #source: string;
+  #shard = 0;
+  #exchange: Exchange | null = null;
 
   private constructor(exports: typeof TrainerExports, source: string) {
     this.#exports = exports;
@@ -315,6 +322,7 @@ export class Trainer {
     ), "training settings");
     const { delete: deletion = 0, swap = 0, synonym = 0, typo = 0 } = options.augment ?? {};
     this.#check(this.#exports.trainingAugmentation(deletion, swap, synonym, typo), "training settings");
+    if (options.workers !== undefined && options.workers > 1) this.#check(this.#exports.trainingWorkers(options.workers), "training settings");
     this.#check(this.#exports.startTraining(), "training settings");
   }
 
@@ -327,15 +335,40 @@ export class Trainer {
     return this.#exports.epochsLeft();
   }
 
+  /** Trainers that share each batch of the run. */
+  workers(): number {
+    return this.#exports.workers();
+  }
+
+  /** Bytes that a share has at most. */
+  shareCapacity(): number {
+    return this.#exports.shareCapacity();
+  }
+
+  /** Of a run of several workers: this one computes shard `shard`, from 0, of each batch. */
+  shareBatches(shard: number, exchange: Exchange): void {
+    this.#check(this.#exports.trainingShard(shard), "training settings");
+    this.#shard = shard;
+    this.#exchange = exchange;
+  }
+
   /** One epoch, a batch at a time: yields the number of batches still to do after each. */
   *epoch(): Generator<number, EpochFigures> {
     this.#check(this.#exports.beginEpoch(), "training");
     while (this.#exports.batchesLeft() > 0) {
-      this.#check(this.#exports.trainBatch(), "training");
+      this.#check(this.#exchange ? this.#exports.computeBatch() : this.#exports.trainBatch(), "training");
+      if (this.#exchange) {
+        this.#exchange(this.#share(this.#shard), (shard, share) => new Uint8Array(this.#exports.memory.buffer).set(share, this.#exports.sharePtr(shard)));
+        this.#check(this.#exports.applyBatch(), "training");
+      }
       yield this.#exports.batchesLeft();
     }
     this.#check(this.#exports.endEpoch(), "training");
     return this.#figures();
+  }
+
+  #share(shard: number): Uint8Array {
+    return new Uint8Array(this.#exports.memory.buffer, this.#exports.sharePtr(shard), this.#exports.shareBytes(shard));
   }
 
   /** Loss and accuracy on the validation texts. */

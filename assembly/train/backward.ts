@@ -36,7 +36,7 @@ export function backward(fromLogits: bool): void {
 }
 
 /** Of the embedding's gradient only the rows of the last step are not zero. */
-function zeroGradients(): void {
+export function zeroGradients(): void {
   memory.fill(network.gradients + network.embeddingBytes, 0, network.parameterBytes - network.embeddingBytes);
   const bytes = <usize>network.width << 2;
   for (let i: u32 = 0; i < network.touchedCount; i++) {

@@ -24,6 +24,7 @@ export const NO_ROW: u32 = 0xffffffff;
 @unmanaged
 export class Plan {
   batch: u32;
+  total: u32;           // samples whose mean is the loss: more than `batch` when these are one share of them
   time: u32;
   rows: u32;            // R
   slotCount: u32;
@@ -95,6 +96,7 @@ export function networkBatch(batch: u32, time: u32): i32 {
   if (!tokensAreLegal(batch * time)) return ERR_BAD_ARGUMENT;
   for (let b: u32 = 0; b < batch; b++) store<f32>(network.sampleWeights + (<usize>b << 2), 1);
   plan.batch = batch;
+  plan.total = batch;
   plan.time = time;
   findSpans();
   orderSamples();

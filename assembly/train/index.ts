@@ -15,10 +15,11 @@ export { changeSettings, settledFile, startLogits, addLogits, fitTemperature, lo
 export { prepareGradients, integrateGradients } from "./gradients";
 export { pieceCount, pieceStart, pieceEnd, pieceShare, explainedLabel, explainedScore, baseScore } from "../explain";
 export { networkTensorCount as tensorCount, networkTensorPtr as tensorPtr, networkTensorLength as tensorLength } from "./network";
+export { sharePtr, shareBytes, shareCapacity } from "./share";
 export { pruneModel } from "./prune";
 export {
-  trainingSettings, trainingPlan, trainingAugmentation, addSynonym, addValidation, startTraining, resumeTraining, epochsLeft, batchesLeft, beginEpoch, trainBatch, endEpoch,
-  meanLoss, accuracy, validate, writeFile,
+  trainingSettings, trainingPlan, trainingAugmentation, addSynonym, addValidation, startTraining, resumeTraining, epochsLeft, batchesLeft, beginEpoch, trainBatch, computeBatch, applyBatch,
+  endEpoch, trainingWorkers, trainingShard, workers, meanLoss, accuracy, validate, writeFile,
 } from "./run";
 
 /** The contract that this module was built for; the host compares it with its own. */

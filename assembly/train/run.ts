@@ -10,23 +10,25 @@
 // where an average is kept.
 import {
   ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_LABEL_OUT_OF_RANGE, ERR_NO_SAMPLES, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORM_F32,
-  LAYER_MASK_ZERO, OK, OPTIMIZER_AVERAGE, SCHEDULE_INVERSE_TIME, TEXT_CAPACITY,
+  LAYER_MASK_ZERO, OK, OPTIMIZER_AVERAGE, OPTIMIZER_PER_TOKEN, SCHEDULE_INVERSE_TIME, TEXT_CAPACITY,
 } from "../abi";
 import { allocate } from "../arena";
 import { isFinite32, layerAt } from "../model";
 import { Augmentation, addSynonym as keepSynonym, createAugmentation, synonymChecksum } from "./augment";
-import { networkBatch } from "./batch";
+import { zeroGradients } from "./backward";
+import { networkBatch, plan } from "./batch";
 import {
   beginFile, buildNetwork, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, setRejection, setTemperature,
   writeFile as writeForm,
 } from "./builder";
 import { Dataset, addSample, createDataset, datasetChecksum, fillBatch, sampleLabel, sampleTokens } from "./dataset";
 import { lastStage, network, networkRandom, TrainingState } from "./network";
-import { shuffle } from "./random";
+import { randomBits, randomSeed, shuffle } from "./random";
 import { learningRateAt } from "./schedule";
+import { Share, sharePtr, shareWrite, sharesAdd, sharesBuild } from "./share";
 import {
-  isZero, networkAverage, networkForward, networkLoss, networkLossValue, networkRestored, networkSettle, networkStateBytes, networkStateCount, networkStatePtr, networkStep,
-  networkSwapAverage, networkTrainWith,
+  isZero, networkAverage, networkForward, networkGradient, networkLoss, networkLossValue, networkRestored, networkSettle, networkStateBytes, networkStateCount,
+  networkStatePtr, networkSwapAverage, networkTrainWith, networkUpdate,
 } from "./step";
 
 /** What a run is told, and how far it is; 128 bytes of a training form. */
@@ -60,8 +62,8 @@ export class Settings {
   synonyms: f32;
   typos: f32;
   synonymChecksum: u32;  // of the run's synonyms, to notice other ones
+  workers: u32;          // instances that share each batch; 0 and 1: one alone
   reserved0: u32;
-  reserved1: u32;
 }
 
 /** Batches whose samples are sorted by length together, so that little is padded. */
@@ -75,6 +77,7 @@ let sorted: usize = 0;          // u32[max(N, batch)], scratch of the sort and o
 let lengthCounts: usize = 0;    // u32[T + 2]
 let batchOrder: usize = 0;      // u32[batches]
 let classWeights: usize = 0;    // f32[labelCount]
+let shard: u32 = 0;             // which share of each batch this instance computes
 let batchCount: u32 = 0;
 let nextBatch: u32 = 0;
 let lossSum: f64 = 0;
@@ -125,6 +128,25 @@ export function trainingAugmentation(deletion: f32, swap: f32, synonyms: f32, ty
   settings.swap = swap;
   settings.synonyms = synonyms;
   settings.typos = typos;
+  return OK;
+}
+
+/** Fourth part: how many instances share each batch, 1 unless set. The result depends on it by rounding and by the random numbers. */
+export function trainingWorkers(count: u32): i32 {
+  if (!changetype<usize>(settings)) return ERR_BAD_STATE;
+  settings.workers = count;
+  return OK;
+}
+
+/** Instances that share each batch of the run that was started or resumed. */
+export function workers(): u32 {
+  return max(settings.workers, 1);
+}
+
+/** Which share of each batch this instance computes: 0 unless set, below workers(). */
+export function trainingShard(index: u32): i32 {
+  if (!isBuilt() || index >= workers()) return ERR_BAD_ARGUMENT;
+  shard = index;
   return OK;
 }
 
@@ -223,6 +245,8 @@ function prepareRun(): i32 {
   classWeights = allocate(<usize>draft.header.labelCount << 2);
   if (!order || !sorted || !lengthCounts || !batchOrder || !classWeights) return ERR_OUT_OF_MEMORY;
   if (!prepareAugmentation()) return ERR_OUT_OF_MEMORY;
+  shard = 0;
+  if (workers() > 1 && !sharesBuild(workers())) return ERR_OUT_OF_MEMORY;
   weighClasses();
   return OK;
 }
@@ -252,6 +276,7 @@ function settingsAreLegal(): bool {
     && settings.deletion >= 0 && settings.deletion < 1 && settings.swap >= 0 && settings.swap < 1
     && settings.synonyms >= 0 && settings.synonyms < 1 && settings.typos >= 0 && settings.typos < 1
     && settings.averageDecay >= 0 && settings.averageDecay < 1
+    && settings.workers <= settings.batch && (settings.workers < 2 || !(settings.optimizerFlags & OPTIMIZER_PER_TOKEN))
     && (settings.averageDecay > 0) == ((settings.optimizerFlags & OPTIMIZER_AVERAGE) != 0)
     && isZero(changetype<usize>(settings) + offsetof<Settings>("reserved0"), offsetof<Settings>() - offsetof<Settings>("reserved0"));
 }
@@ -279,6 +304,8 @@ export function batchesLeft(): u32 {
 export function beginEpoch(): i32 {
   if (!isBuilt() || epochsLeft() == 0) return ERR_BAD_STATE;
   const random = networkRandom();
+  // Workers draw different numbers in a batch, so an epoch begins where all know: by its number.
+  if (workers() > 1) randomSeed(random, settings.seed ^ (settings.epochsDone * 0x9e3779b9));
   for (let i: u32 = 0; i < samples.count; i++) store<u32>(order + (<usize>i << 2), i);
   shuffle(random, order, samples.count);
   for (let i: u32 = 0; i < batchCount; i++) store<u32>(batchOrder + (<usize>i << 2), i);
@@ -287,6 +314,7 @@ export function beginEpoch(): i32 {
     for (let i: u32 = 0; i < samples.count; i += window) sortByLength(order + (<usize>i << 2), min(window, samples.count - i));
     shuffle(random, batchOrder, batchCount);
   }
+  if (workers() > 1) randomSeed(random, randomBits(random) + shard);
   nextBatch = 0;
   lossSum = 0;
   correct = 0;
@@ -318,31 +346,83 @@ function sortByLength(from: usize, count: u32): void {
 
 /** Trains on the epoch's next batch. Returns a status. */
 export function trainBatch(): i32 {
+  const status = computeBatch();
+  return status == OK ? applyBatch() : status;
+}
+
+/** First half of trainBatch: the gradients. With workers they are this instance's share, sharePtr(shard), and so is a failure. */
+export function computeBatch(): i32 {
   if (nextBatch >= batchCount) return ERR_BAD_STATE;
-  const batch = load<u32>(batchOrder + (<usize>nextBatch << 2));
-  const first = batch * settings.batch;
-  const count = min(settings.batch, samples.count - first);
-  const from = order + (<usize>first << 2);
+  const count = batchSamples();
+  const begin = count * shard / workers();
+  const end = count * (shard + 1) / workers();
+  const rightBefore = correct;
+  const status = begin < end ? computeSamples(nextSamples() + (<usize>begin << 2), end - begin, count) : emptyShare();
+  if (workers() == 1) return status;
+  shareWrite(shard, status, begin < end ? networkLossValue() : 0, correct - rightBefore);
+  correct = rightBefore;
+  return OK;
+}
+
+/** Second half: the step, by all workers' shares when they have been copied in. */
+export function applyBatch(): i32 {
+  if (nextBatch >= batchCount) return ERR_BAD_STATE;
+  const count = batchSamples();
+  let loss = <f64>networkLossValue();
+  if (workers() > 1) {
+    const status = sharesAdd(workers());
+    if (status != OK) return status;
+    loss = 0;
+    for (let i: u32 = 0; i < workers(); i++) {
+      const share = changetype<Share>(sharePtr(i));
+      loss += share.loss;
+      correct += share.correct;
+    }
+  }
+  const step = settings.epochsDone * batchCount + nextBatch;
+  const rate = learningRateAt(settings.schedule, settings.learningRate, settings.warmup, settings.decay, step, settings.epochs * batchCount);
+  let status = networkUpdate(rate);
+  if (status != OK) return status;
+  if (settings.averageDecay > 0) {
+    status = networkAverage(settings.averageDecay);
+    if (status != OK) return status;
+  }
+  lossSum += loss * <f64>count;
+  seen += count;
+  nextBatch++;
+  return OK;
+}
+
+/** Samples of the next batch, of all workers. */
+function batchSamples(): u32 {
+  return min(settings.batch, samples.count - load<u32>(batchOrder + (<usize>nextBatch << 2)) * settings.batch);
+}
+
+/** Their numbers, u32[batchSamples()]. */
+function nextSamples(): usize {
+  return order + (<usize>(load<u32>(batchOrder + (<usize>nextBatch << 2)) * settings.batch) << 2);
+}
+
+/** Gradients of `count` samples of a batch of `total`. */
+function computeSamples(from: usize, count: u32, total: u32): i32 {
   const steps = fillBatch(samples, draft, from, count, settings.wordDropout, settings.addsNgrams != 0, augmentation);
   let status = networkBatch(count, steps);
   if (status != OK) return status;
+  plan.total = total;
   if (settings.isBalanced) {
     for (let b: u32 = 0; b < count; b++) {
       const label = sampleLabel(samples, load<u32>(from + (<usize>b << 2)));
       store<f32>(network.sampleWeights + (<usize>b << 2), load<f32>(classWeights + (<usize>label << 2)));
     }
   }
-  const step = settings.epochsDone * batchCount + nextBatch;
-  const rate = learningRateAt(settings.schedule, settings.learningRate, settings.warmup, settings.decay, step, settings.epochs * batchCount);
-  status = networkStep(rate);
-  if (status != OK) return status;
-  if (settings.averageDecay > 0) {
-    status = networkAverage(settings.averageDecay);
-    if (status != OK) return status;
-  }
-  lossSum += <f64>networkLossValue() * <f64>count;
-  countCorrect(samples, from, count);
-  nextBatch++;
+  status = networkGradient();
+  if (status == OK) countCorrect(samples, from, count);
+  return status;
+}
+
+/** An epoch's last batch may have fewer samples than workers. */
+function emptyShare(): i32 {
+  zeroGradients();
   return OK;
 }
 
@@ -350,7 +430,6 @@ export function trainBatch(): i32 {
 function countCorrect(data: Dataset, from: usize, count: u32): void {
   const stage = lastStage();
   const outputs = network.outputs;
-  seen += count;
   for (let b: u32 = 0; b < count; b++) {
     const scores = stage.output + (<usize>(b * stage.stride) << 2);
     let best: u32 = 0;
@@ -399,6 +478,7 @@ export function validate(): i32 {
     if (status != OK) break;
     lossSum += <f64>networkLoss() * <f64>count;
     countCorrect(validation, sorted, count);
+    seen += count;
   }
   if (swaps && network.state.isSwapped) networkSwapAverage();
   return status;

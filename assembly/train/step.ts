@@ -99,6 +99,12 @@ export function networkForward(isTraining: bool): i32 {
 
 /** One step on the batch that networkBatch took over. When it fails, no parameter has changed. */
 export function networkStep(learningRate: f32): i32 {
+  const status = networkGradient();
+  return status == OK ? networkUpdate(learningRate) : status;
+}
+
+/** First half of a step: the gradients of the batch. */
+export function networkGradient(): i32 {
   if (changetype<usize>(recipe) == 0) return ERR_BAD_STATE;
   if (network.state.isSwapped) return ERR_BAD_STATE;
   const status = networkForward(true);
@@ -106,6 +112,11 @@ export function networkStep(learningRate: f32): i32 {
   recipe.lossValue = loss(recipe.loss, recipe.labelSmoothing, true);
   if (!isFinite<f32>(recipe.lossValue)) return ERR_NOT_FINITE;
   backward(recipe.loss != LOSS_MEAN_SQUARED_ERROR);
+  return OK;
+}
+
+/** Second half: moves the parameters by the gradients at hand. */
+export function networkUpdate(learningRate: f32): i32 {
   recipe.gradientNorm = gradientNorm();
   if (!isFinite<f32>(recipe.gradientNorm)) return ERR_NOT_FINITE;
   const length = recipe.clipNorm > 0 ? min<f32>(recipe.clipNorm, recipe.gradientNorm) : recipe.gradientNorm;

@@ -7,11 +7,13 @@ import { calibrate, type Calibration, renderCalibration } from "../calibration.t
 import { renderChart } from "../chart.ts";
 import { Classifier } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
+import { UserError } from "../errors.ts";
 import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantization.ts";
-import { addSamples, DEFAULT_RECIPE, type EpochReport, epochsFor, prepareTraining, type RecipeOptions, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
+import { DEFAULT_RECIPE, type EpochReport, epochsFor, prepareTraining, type RecipeOptions, resumeTraining, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
+import { startWorkers, type TrainingData } from "../workers.ts";
 import { UNKNOWN_HELP, unknownShare } from "./calibrate.ts";
 import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, positive, share, svgName, wholeNumber } from "./options.ts";
 import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, requireWritable, writeModel, writeWhole } from "./output.ts";
@@ -47,6 +49,7 @@ type Parser = ((text: string) => unknown) | readonly string[] | "switch";
 const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: string][] = [
   ["--seed <n>", wholeNumber(0, MAX_SEED), "seed", "the same seed gives the same model"],
   ["--epochs <n>", wholeNumber(1, 100_000), "epochs", "passes over the data; unless it is given, few texts get more"],
+  ["--workers <n>", wholeNumber(1, 64), "workers", "threads that share each batch, for cores that are idle; their number changes the model, as a seed does"],
   ["--batch <n>", wholeNumber(1, 4096), "batch", "texts a step"],
   ["--optimizer <name>", ["adam", "adam-uncorrected", "sgd"], "optimizer", "adam as in Keras, without its bias correction, or sgd"],
   ["--learning-rate <x>", positive, "learningRate", "highest rate of the optimizer"],
@@ -128,8 +131,17 @@ Examples:
       const started = performance.now();
       const samples = await readDataset(data, options);
       const validation = options.valid === undefined ? [] : await readDataset(options.valid, options);
-      const trainer = options.resume === undefined ? await begin(samples, validation, options, command) : await resume(options.resume, samples, validation, options);
-      const reports = runAll(trainer, validation.length > 0, options);
+      const synonyms = options.synonyms === undefined ? null : { groups: await readSynonyms(options.synonyms), source: options.synonyms };
+      const trainer = options.resume === undefined
+        ? await begin({ samples, synonyms }, validation, options, command)
+        : await resumeTraining(await readElb(options.resume), options.resume, samples, validation, synonyms);
+      const workers = await startWorkers(trainer, options.output, { samples, synonyms });
+      let reports: EpochReport[];
+      try {
+        reports = runAll(trainer, validation.length > 0, options);
+      } finally {
+        await workers.stop();
+      }
       const last = reports.at(-1) ?? null;
       if (options.chart !== undefined) await writeWhole(options.chart, new TextEncoder().encode(renderChart(reports, `${modelName(options.output)}: ${samples.length} texts`)));
       const written = await finish(trainer, validation.length > 0 ? validation : samples, options);
@@ -154,11 +166,12 @@ function name(text: string): string {
   return text;
 }
 
-async function begin(samples: readonly Sample[], validation: readonly Sample[], options: TrainOptions, command: Command): Promise<Trainer> {
+async function begin({ samples, synonyms }: TrainingData, validation: readonly Sample[], options: TrainOptions, command: Command): Promise<Trainer> {
   const recipe = adapt(RECIPES[options.recipe ?? "default"], options, command);
-  if (options.synonyms !== undefined) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
+  if ((recipe.workers ?? 1) > recipe.batch) throw new UserError(`--workers ${recipe.workers} cannot share a batch of ${recipe.batch}; choose at most as many as --batch`);
+  if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
   const trainer = await prepareTraining(samples, validation, recipe);
-  if (options.synonyms !== undefined) addSynonyms(trainer, await readSynonyms(options.synonyms), options.synonyms);
+  if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);
   const isGiven = command.getOptionValueSource("epochs") === "cli";
   trainer.start(isGiven ? recipe : { ...recipe, epochs: epochsFor(samples.length, recipe) });
   return trainer;
@@ -196,16 +209,6 @@ function shown(preset: unknown): string {
 function place(recipe: RecipeOptions, path: string): [holder: Record<string, unknown>, field: string] {
   const [first, second] = path.split(".");
   return second === undefined ? [recipe as unknown as Record<string, unknown>, first!] : [recipe.tokenizer as unknown as Record<string, unknown>, second];
-}
-
-async function resume(path: string, samples: readonly Sample[], validation: readonly Sample[], { synonyms }: TrainOptions): Promise<Trainer> {
-  const elb = await readElb(path);
-  const { labels } = await Classifier.fromBytes(elb, path);
-  const trainer = await Trainer.open(elb, path);
-  addSamples(trainer, labels, samples, validation);
-  if (synonyms !== undefined) addSynonyms(trainer, await readSynonyms(synonyms), synonyms);
-  trainer.resume();
-  return trainer;
 }
 
 function runAll(trainer: Trainer, validates: boolean, { json, stopAfter }: TrainOptions): EpochReport[] {
