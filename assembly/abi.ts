@@ -30,6 +30,8 @@ export const MAX_NGRAMS_PER_WORD = 64;
 /** Linear memory that folded input tables may take, in bytes; see prepare.ts. */
 export const TABLE_BUDGET = 33554432;
 export const MAX_LAYERS = 16;
+/** Trainers that can share a batch. */
+export const MAX_WORKERS = 64;
 /** Pieces of a text that an explanation tells apart: tokens, or in a text of more tokens runs of them. */
 export const MAX_PIECES = 128;
 

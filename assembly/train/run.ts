@@ -10,7 +10,7 @@
 // where an average is kept.
 import {
   ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_LABEL_OUT_OF_RANGE, ERR_NO_SAMPLES, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORM_F32,
-  LAYER_MASK_ZERO, OK, OPTIMIZER_AVERAGE, OPTIMIZER_PER_TOKEN, SCHEDULE_INVERSE_TIME, TEXT_CAPACITY,
+  LAYER_MASK_ZERO, MAX_WORKERS, OK, OPTIMIZER_AVERAGE, OPTIMIZER_PER_TOKEN, SCHEDULE_INVERSE_TIME, TEXT_CAPACITY,
 } from "../abi";
 import { allocate } from "../arena";
 import { isFinite32, layerAt } from "../model";
@@ -276,7 +276,7 @@ function settingsAreLegal(): bool {
     && settings.deletion >= 0 && settings.deletion < 1 && settings.swap >= 0 && settings.swap < 1
     && settings.synonyms >= 0 && settings.synonyms < 1 && settings.typos >= 0 && settings.typos < 1
     && settings.averageDecay >= 0 && settings.averageDecay < 1
-    && settings.workers <= settings.batch && (settings.workers < 2 || !(settings.optimizerFlags & OPTIMIZER_PER_TOKEN))
+    && settings.workers <= settings.batch && settings.workers <= <u32>MAX_WORKERS && (settings.workers < 2 || !(settings.optimizerFlags & OPTIMIZER_PER_TOKEN))
     && (settings.averageDecay > 0) == ((settings.optimizerFlags & OPTIMIZER_AVERAGE) != 0)
     && isZero(changetype<usize>(settings) + offsetof<Settings>("reserved0"), offsetof<Settings>() - offsetof<Settings>("reserved0"));
 }
