@@ -11,6 +11,7 @@ import { printable } from "../service/log.ts";
 import { brokerUrls, connectionFault, connectOnce, shownUrl } from "../service/mqtt.ts";
 import type { Protocol } from "../service/mqtt.ts";
 import { checkLevel, topicsOf } from "../service/topics.ts";
+import type { Topics } from "../service/topics.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import type { BrokerOptions } from "./broker-options.ts";
 
@@ -70,10 +71,16 @@ async function ask(texts: readonly string[], options: AskOptions): Promise<void>
   }
   const { client, protocol } = connection;
   try {
-    await exchange(client, protocol, { texts, requestTopic, replyTopic: `${topics.reply}/${randomBytes(8).toString("hex")}`, statusTopic: topics.status, options });
+    await exchange(client, protocol, { texts, requestTopic, replyTopic: replyTopicOf(topics, access.username), statusTopic: topics.status, options });
   } finally {
     client.end(true);
   }
+}
+
+/** A topic of this call alone, below the user's name where there is one: brokers can keep others from reading it. */
+function replyTopicOf({ reply }: Topics, user: string | undefined): string {
+  const own = randomBytes(8).toString("hex");
+  return user !== undefined && /^[^/+#\p{Cc}]+$/u.test(user) ? `${reply}/${user}/${own}` : `${reply}/${own}`;
 }
 
 interface Exchange {

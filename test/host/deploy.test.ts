@@ -218,12 +218,12 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
 
   const matrix: Record<string, { write: string[]; never: string[] }> = {
     phone: {
-      write: ["edgelabel/gate-1/classify", "edgelabel/gate-1/classify/spam"],
-      never: ["edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/reply/phone/1", "edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-2/classify", "clients/phone/edgelabel/1", "clients/other/edgelabel/1", "elsewhere"],
+      write: ["edgelabel/gate-1/classify", "edgelabel/gate-1/classify/spam", "edgelabel/pool/classify"],
+      never: ["edgelabel/pool/label", "edgelabel/pool/reply/phone/1", "edgelabel/pool/status", "edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/reply/phone/1", "edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-2/classify", "clients/phone/edgelabel/1", "clients/other/edgelabel/1", "elsewhere"],
     },
     edgelabel: {
-      write: ["edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/label/spam", "edgelabel/gate-1/reply/phone/1", "clients/phone/edgelabel/1", "edgelabel/gate-1/metrics", "edgelabel/gate-1/cmd/load/1"],
-      never: ["edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-2/cmd/load/1", "edgelabel/gate-2/status", "clients/phone/commands", "zigbee2mqtt/lamp/set", "elsewhere"],
+      write: ["edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/label/spam", "edgelabel/gate-1/reply/phone/1", "clients/phone/edgelabel/1", "edgelabel/gate-1/metrics", "edgelabel/gate-1/cmd/load/1", "edgelabel/pool/label", "edgelabel/pool/reply/phone/1"],
+      never: ["edgelabel/pool/status", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-2/cmd/load/1", "edgelabel/gate-2/status", "clients/phone/commands", "zigbee2mqtt/lamp/set", "elsewhere"],
     },
     admin: { write: ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-1/classify"], never: ["elsewhere", "edgelabel/gate-2/cmd/load/1", "clients/phone/edgelabel/1"] },
   };
@@ -293,7 +293,7 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
       return line.replace("/usr/bin/node", process.execPath).replace("/opt/edgelabel/", root).replace("/etc/edgelabel/", `${folder}/`).split(" ");
     };
     const file = join(folder, "edgelabel.json");
-    writeFileSync(file, readFileSync(file, "utf8").replace(":1883", `:${port}`).replace("8080", "0"));
+    writeFileSync(file, readFileSync(file, "utf8").replace(":1883", `:${port}`).replace("8080", "0").replace("{", '{ "group": "pool",'));
     const env = { ...process.env, EDGELABEL_MQTT_USERNAME: "edgelabel", EDGELABEL_MQTT_PASSWORD: passwords["edgelabel"]! };
     const [node, ...pre] = command("ExecStartPre");
     expect(spawnSync(node!, pre, { env }).status).toBe(0);
@@ -312,6 +312,8 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
     }
     await until(() => answers.length === 2);
     expect(answers).toEqual(["clients/phone/edgelabel/1", "edgelabel/gate-1/reply/phone/2"]);
+    const asked = execFileSync(process.execPath, [main, "ask", "turn on the light", "--broker", url, "--node", "pool"], { env: { ...process.env, EDGELABEL_MQTT_USERNAME: "phone", EDGELABEL_MQTT_PASSWORD: passwords["phone"] }, encoding: "utf8" });
+    expect(asked).toMatch(/^light\t/);
     expect(log).not.toContain(passwords["edgelabel"]);
     expect(log).not.toContain("turn on");
     const exited = once(service, "exit");

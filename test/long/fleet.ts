@@ -30,7 +30,10 @@ export async function startWorker(...args: string[]): Promise<Worker> {
   let log = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
   await until(() => {
-    if (child.exitCode !== null) throw new Error(`the worker ended: ${log}`);
+    if (child.exitCode !== null || log.includes("cannot reach")) {
+      child.kill("SIGKILL");
+      throw new Error(`the worker does not start: ${log}`);
+    }
     return log.includes("Stop with Ctrl-C");
   }, 60_000);
   const http = /http:\/\/127\.0\.0\.1:\d+/.exec(log)![0];
