@@ -37,12 +37,11 @@ export function modelsCommand(): Command {
     .option("--keys <file>", "keys that it may be signed with, as edgelabel keygen prints them")
     .option("--unsigned", "take a model file as it is, on your word")
     .option("--name <name>", "with --unsigned: name that it is served under (default: the one in the model)")
-    .option("--wait", "leave what is active as it is, until activate")
+    .option("--no-activate", "leave what is active as it is")
     .addHelpText("after", "\nExamples:\n  edgelabel models install registry spam.update --keys trusted-keys\n  edgelabel models install registry spam.wasm --unsigned")
-    .action(async (folder: string, file: string, { keys, unsigned = false, name, wait = false, json }: JsonOption & { keys?: string; unsigned?: boolean; name?: string; wait?: boolean }) => {
+    .action(async (folder: string, file: string, { keys, unsigned = false, name, activate, json }: JsonOption & { keys?: string; unsigned?: boolean; name?: string; activate: boolean }) => {
       if (name !== undefined && !unsigned) throw new UserError("--name is for --unsigned: a signed update has its name in the manifest");
       const registry = new Registry(folder, { keys });
-      const activate = !wait;
       await show(unsigned ? await registry.adopt(await readModelFile(file), file, { name, activate }) : await registry.install(await readUpdate(file), file, { activate }), json);
     });
 
@@ -71,12 +70,12 @@ export function modelsCommand(): Command {
     .option("--broker <url>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]", "mqtt://127.0.0.1:1883")
     .option("--node <name>", "node name of the service (default: the host name)")
     .option("--root <topic>", "first levels of all topics", "edgelabel")
-    .option("--wait", "leave what is active as it is, until activate"))
-    .action(async (file: string, options: JsonOption & BrokerOptions & { broker: string; node?: string; root: string; wait?: boolean }) => {
+    .option("--no-activate", "leave what is active as it is"))
+    .action(async (file: string, options: JsonOption & BrokerOptions & { broker: string; node?: string; root: string; activate: boolean }) => {
       brokerUrls(options.broker);
       const access = { url: options.broker, protocol: options.protocol, ...credentials(process.env), tls: readTls(options) };
       const update = splitUpdate(await readUpdate(file), file);
-      await show(await sendUpdate(update, { access, topics: topicsOf(options.root, options.node ?? defaultNode()), activate: !options.wait }), options.json);
+      await show(await sendUpdate(update, { access, topics: topicsOf(options.root, options.node ?? defaultNode()), activate: options.activate }), options.json);
     });
 
   return command;

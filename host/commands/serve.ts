@@ -98,7 +98,9 @@ function createService(settings: Settings, models: Map<string, Classifier>, acce
 /** All that can be wrong before a connection is made. */
 async function check(settings: Settings, log: Log): Promise<void> {
   const { access, topics, routes, httpPort } = settings;
-  const { models } = await openModels(settings, await openRegistry(settings)?.check());
+  const { models } = await openModels(settings, await openRegistry(settings)?.check((name, { version }, reason) => {
+    log.warn(`warning: version ${version} of model ${name} could not be served: ${reason}`);
+  }));
   createService(settings, models, { ...access, url: access.url ?? "mqtt://127.0.0.1" }, log);
   const parts = [
     `models ${[...models.keys()].join(", ")}`,

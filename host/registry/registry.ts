@@ -155,8 +155,7 @@ export class Registry {
         try {
           return { id, isOnTrial: entry.trial !== undefined, classifier: await this.load(id) };
         } catch (error) {
-          if (!(error instanceof UserError)) throw error;
-          reason = error.message;
+          reason = (error as Error).message;
         }
       }
       rejected(version, reason);
@@ -206,10 +205,20 @@ export class Registry {
     });
   }
 
-  /** Only looks: whether a service could start with what is active. */
-  async check(): Promise<Map<string, Classifier>> {
-    const active = (await this.versions()).filter(({ state }) => state === "active");
-    return new Map(await Promise.all(active.map(async ({ name, id }) => [name, await this.load(id)] as const)));
+  /** What a service would open, without a change to the registry. */
+  async check(failed: (name: string, version: Version, reason: string) => void): Promise<Map<string, Classifier>> {
+    const open = new Map<string, Classifier>();
+    for (const { name, active, previous, versions } of (await this.store.read()).models) {
+      for (const version of [active, previous].flatMap((id) => versions.find((each) => each.id === id) ?? [])) {
+        try {
+          open.set(name, await this.load(version.id));
+          break;
+        } catch (error) {
+          failed(name, version, (error as Error).message);
+        }
+      }
+    }
+    return open;
   }
 
   private async load(id: string): Promise<Classifier> {

@@ -44,7 +44,7 @@ export async function describeModel(model: Uint8Array, source: string, { name, s
 /** The model of a manifest, ready to serve: from the very bytes that were hashed. */
 export async function testModel(model: Uint8Array, manifest: Manifest, source: string): Promise<Classifier> {
   checkDigest(model, manifest, source);
-  const classifier = await Classifier.fromBytes(model, source);
+  const classifier = await open(model, source);
   if (classifier.version !== manifest.version) throw new UserError(`${source}: its model has version ${JSON.stringify(classifier.version)}, the manifest says ${JSON.stringify(manifest.version)}`);
   for (const { text, line } of manifest.golden) {
     // Requests are answered between the texts.
@@ -60,6 +60,15 @@ export async function testModel(model: Uint8Array, manifest: Manifest, source: s
     if (performance.now() - start > LONGEST_ANSWER_MS) throw new UserError(`${source}: its model needs more than ${LONGEST_ANSWER_MS / 1000} s for a text`);
   }
   return classifier;
+}
+
+/** Whatever is wrong with a model that was signed is a fault of the update. */
+async function open(model: Uint8Array, source: string): Promise<Classifier> {
+  try {
+    return await Classifier.fromBytes(model, source);
+  } catch (error) {
+    throw error instanceof UserError ? error : new UserError(`${source}: its model cannot be opened (${(error as Error).message})`);
+  }
 }
 
 function answer(classifier: Classifier, text: string): string {

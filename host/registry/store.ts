@@ -59,6 +59,7 @@ export class Store {
   readonly folder: string;
   readonly disk: Disk;
   private queue: Promise<unknown> = Promise.resolve();
+  private hasFolders = false;
 
   constructor(folder: string, disk: Disk = realDisk) {
     this.folder = resolve(folder);
@@ -128,11 +129,13 @@ export class Store {
   }
 
   async makeFolders(): Promise<void> {
+    if (this.hasFolders) return;
     await this.disk.makeFolder(this.folder);
     await this.disk.makeFolder(join(this.folder, "models"));
     await this.disk.makeFolder(join(this.folder, "incoming"));
     await this.disk.sync(this.folder);
     await this.disk.sync(dirname(this.folder));
+    this.hasFolders = true;
   }
 
   /** What a disk refuses is told as what it is. */

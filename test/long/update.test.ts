@@ -25,15 +25,14 @@ const dying = fileURLToPath(new URL("../host/registry/install-and-die.mjs", impo
 const root = mkdtempSync(join(tmpdir(), "edgelabel-update-"));
 const keys = join(root, "keys");
 let key: KeyObject;
-/** Update v has version v and sequence 10 v. */
+/** Update v has version v and sequence 10 v + 1. */
 let updates: Signed[];
 
 beforeAll(async () => {
   if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
   key = newKey();
   writeFileSync(keys, keysFile([key]));
-  updates = await Promise.all([1, 2, 3, 4].map(async (v) => signed(await modelOf(v, { packed: true }), key, 10 * v)));
-  updates.unshift(updates[0]!);
+  updates = await Promise.all([0, 1, 2, 3, 4].map(async (v) => signed(await modelOf(v, { packed: true }), key, 10 * v + 1)));
 });
 afterAll(() => rmSync(root, { recursive: true }));
 
@@ -202,7 +201,7 @@ describe("killed at every file operation", () => {
         const on = new Registry("/registry", { keys, disk });
         for (const v of [1, 2]) await on.install(updates[v]!.update, `v${v}`);
         disk.steps = 0;
-        return { disk, on };
+        return { disk, on: new Registry("/registry", { keys, disk }) };
       };
       const whole = await prepare();
       await work(whole.on);

@@ -66,7 +66,6 @@ export class MemoryDisk implements Disk {
   /** The step at which the power goes, and whether that one still happened. */
   cutAt = Infinity;
   completesLast = false;
-  readonly log: string[] = [];
   private names = new Map<string, Inode>();
   private syncedNames = new Map<string, Inode>();
   private isOff = false;
@@ -84,10 +83,9 @@ export class MemoryDisk implements Disk {
     return found;
   }
 
-  private step<T>(what: string, work: () => T): T {
+  private step<T>(work: () => T): T {
     if (this.isOff) throw new PowerCut();
     this.steps++;
-    this.log.push(what);
     if (this.steps === this.cutAt) {
       if (this.completesLast) work();
       this.isOff = true;
@@ -117,16 +115,16 @@ export class MemoryDisk implements Disk {
   }
 
   async write(path: string, bytes: Uint8Array | string): Promise<void> {
-    this.step(`write ${path}`, () => this.names.set(path, { bytes: Buffer.from(bytes as string), synced: undefined, at: Date.now() }));
+    this.step(() => this.names.set(path, { bytes: Buffer.from(bytes as string), synced: undefined, at: Date.now() }));
   }
 
   async append(path: string, bytes: Uint8Array): Promise<void> {
     const inode = this.names.get(path)!;
-    this.step(`append ${path}`, () => { inode.bytes = Buffer.concat([inode.bytes, bytes]); });
+    this.step(() => { inode.bytes = Buffer.concat([inode.bytes, bytes]); });
   }
 
   async sync(path: string): Promise<void> {
-    this.step(`sync ${path}`, () => {
+    this.step(() => {
       const inode = this.names.get(path);
       if (inode) inode.synced = inode.bytes;
       for (const each of new Set([...this.names.keys(), ...this.syncedNames.keys()])) {
@@ -139,14 +137,14 @@ export class MemoryDisk implements Disk {
   }
 
   async rename(from: string, to: string): Promise<void> {
-    this.step(`rename ${to}`, () => {
+    this.step(() => {
       this.names.set(to, this.names.get(from)!);
       this.names.delete(from);
     });
   }
 
   async remove(path: string): Promise<void> {
-    this.step(`remove ${path}`, () => this.names.delete(path));
+    this.step(() => this.names.delete(path));
   }
 }
 

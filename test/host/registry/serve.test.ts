@@ -82,7 +82,7 @@ test("list, rollback, activate, remove, and a model without a signature", async 
   expect(JSON.parse(await ok("models", "list", "registry", "--json"))).toMatchObject([{ version: "2", state: "active", sequence: 2 }, { version: "1", state: "previous", sequence: 1 }]);
   expect(await ok("models", "rollback", "registry", "spam")).toMatch(/^spam\t1\tactive/);
   expect(await ok("models", "activate", "registry", "spam", "2")).toMatch(/^spam\t2\tactive/);
-  expect(await ok("models", "install", "registry", "v3.wasm", "--unsigned", "--name", "mine", "--wait")).toMatch(/^mine\t3\twaiting\t.*\tunsigned\n$/);
+  expect(await ok("models", "install", "registry", "v3.wasm", "--unsigned", "--name", "mine", "--no-activate")).toMatch(/^mine\t3\twaiting\t.*\tunsigned\n$/);
   expect(await ok("models", "remove", "registry", "mine")).toBe("mine: 3 removed\n");
 });
 

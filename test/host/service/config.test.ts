@@ -71,6 +71,16 @@ test("routes get their defaults; users and TLS files are for the embedded broker
   expect(() => settingsFrom({ models: ["m"], routes: [{ name: "r", filter: "a", outputs: [{ topic: "a" }] }] })).toThrow("would come back in by a");
 });
 
+test("a registry, from the file or the command line", () => {
+  expect(settingsFrom({ registry: "models", node: "n" }).registry).toEqual({ path: join(folder, "models"), keys: undefined });
+  const config = { registry: { path: "/abs", keys: "keys" } };
+  expect(settingsFrom(config).registry).toEqual({ path: "/abs", keys: join(folder, "keys") });
+  expect(settingsFrom(config, { registry: "r", keys: "k" }).registry).toEqual({ path: "r", keys: "k" });
+  expect(settingsFrom({ models: ["m"] }).registry).toBeUndefined();
+  expect(() => settingsFrom({ registry: { keys: "k" } })).toThrow('"registry" must be a folder, or an object with path and keys');
+  expect(() => settingsFrom({ models: ["m"] }, { keys: "k" })).toThrow("--keys is for updates of a registry");
+});
+
 test("commands are on where users have rights, elsewhere only when asked for", () => {
   const settings = (config: object, env = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, {}, { env });
   expect(settings({}).commands).toBe(false);
