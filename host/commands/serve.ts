@@ -14,6 +14,7 @@ import { readSettings } from "../service/config.ts";
 import type { ServeOptions, Settings } from "../service/config.ts";
 import { curlLine, startHttp } from "../service/http.ts";
 import type { HttpEndpoint } from "../service/http.ts";
+import { HttpLogin } from "../service/http-login.ts";
 import { isLoopback } from "../service/listen.ts";
 import { createLearners, learningVerbs } from "../service/learning.ts";
 import { jsonLog, plainLog } from "../service/log.ts";
@@ -140,8 +141,9 @@ async function serve(settings: Settings, log: Log): Promise<void> {
     }
     const learners = createLearners(settings.learning, service, paths, live);
     for (const [name, verb] of Object.entries(learningVerbs(service, learners))) service.commands?.add(name, verb);
-    if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, tls, bodyBytes: limits.payloadBytes, textsPerRequest: limits.textsPerRequest });
-    const open = [broker && !users && !tls?.ca && "the broker", http && !tls?.ca && "HTTP"].filter(Boolean);
+    if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, tls, login: users && new HttpLogin(users, settings.topics), bodyBytes: limits.payloadBytes, textsPerRequest: limits.textsPerRequest });
+    const open = users || tls?.ca ? [] : [broker && "the broker", http && "HTTP"].filter(Boolean);
+    if (!isLoopback(host) && users && !tls) log.warn(`warning: passwords travel to ${host} unencrypted: give "serverTls" in the configuration file`);
     if (!isLoopback(host) && open.length > 0) log.warn(`warning: ${open.join(" and ")} on ${host} can be used by everyone who reaches this address`);
     const signal = await Promise.race([stopSignal, service.start()]);
     if (signal === undefined) {

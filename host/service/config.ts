@@ -69,7 +69,7 @@ export interface Settings {
   commands: boolean;
   /** What models learn from when told to by a command, by model name. */
   learning: ReadonlyMap<string, LearningSettings>;
-  /** Of the embedded broker and HTTP. */
+  /** Of the embedded broker and HTTP, as are the users. */
   serverTls?: ServerTls | undefined;
   users?: Record<string, UserSettings> | undefined;
   warnings: string[];
@@ -349,14 +349,15 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
   const protocol = options.protocol ?? file.protocol ?? (group === undefined ? undefined : 5);
   if (group !== undefined && protocol === 4) throw new UserError("a group needs MQTT 5, by which a broker tells whether it has shared subscriptions: leave --protocol away");
   if (url === undefined && protocol === 5) throw new UserError("the embedded broker speaks MQTT 3.1.1 only: leave --protocol away, or give --broker");
-  if (url !== undefined && file.users) throw new UserError('"users" are those of the embedded broker; with a broker URL they are that broker\'s affair');
+  const httpPort = options.http ?? file.http;
+  if (url !== undefined && file.users && httpPort === undefined) throw new UserError('"users" are those of the embedded broker and of HTTP; with a broker URL and no HTTP they are that broker\'s affair');
   const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode(), group);
   const login = credentials(env, file);
   const tls = readTls({ ca: options.ca ?? fromFile(file.tls?.ca), cert: options.cert ?? fromFile(file.tls?.cert), key: options.key ?? fromFile(file.tls?.key) });
   // With rights of its own the service must not lend them: it then answers on its own topics only, unless told otherwise.
   const hasRights = url === undefined ? file.users !== undefined : login.username !== undefined || tls?.cert !== undefined;
   // Commands need a right of their own, so somebody must be there who gives rights.
-  const commands = file.commands ?? file.users !== undefined;
+  const commands = file.commands ?? (url === undefined && file.users !== undefined);
   if (commands && !hasRights) warnings.push('"commands" are on, and whoever reaches the broker may give them: demand a login there, or add "users" for the embedded one');
   if (file.learning && !commands) warnings.push('"learning" does nothing without commands: set "commands" to true');
   const allFromFile = (files: string | string[]) => [files].flat().map((path) => fromFile(path)!);
@@ -380,7 +381,7 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
     },
     host: options.host ?? file.host ?? "127.0.0.1",
     embeddedPort: options.port ?? file.port ?? 1883,
-    httpPort: options.http ?? file.http,
+    httpPort,
     limits: { ...defaultLimits, ...file.limits },
     responses: { allow: file.responses?.allow ?? (hasRights ? [] : ["#"]), deny: file.responses?.deny ?? [] },
     routes,

@@ -2,10 +2,11 @@
 // paths, health, metrics, and a page for people. No cross-origin requests: the JSON content type is
 // demanded, and no header allows another origin.
 import { createServer } from "node:http";
-import type { IncomingMessage, RequestListener, Server, ServerOptions, ServerResponse } from "node:http";
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { ServerTls } from "./broker.ts";
+import type { HttpLogin, HttpUser } from "./http-login.ts";
 import { encodeInfer, modelMetadata, parseInfer, parseModelPath, serverMetadata } from "./kserve.ts";
 import type { ModelPath } from "./kserve.ts";
 import { explainListenError, hostInUrl, listen, reachable } from "./listen.ts";
@@ -35,7 +36,7 @@ class HttpError extends Error {
 /** All scores, not only the best. */
 const ALL = 0;
 
-const codeOf: Record<number, string> = { 400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type" };
+const codeOf: Record<number, string> = { 400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type" };
 
 export interface HttpOptions {
   host: string;
@@ -43,14 +44,25 @@ export interface HttpOptions {
   bodyBytes: number;
   textsPerRequest: number;
   tls?: ServerTls | undefined;
+  /** Without it, everyone may do everything. */
+  login?: HttpLogin | undefined;
 }
 
-const timeouts: ServerOptions = { headersTimeout: 5_000, requestTimeout: 10_000, keepAliveTimeout: 5_000, maxHeaderSize: 8_192, connectionsCheckingInterval: 1_000 };
+const timeouts = { headersTimeout: 5_000, requestTimeout: 10_000, keepAliveTimeout: 5_000, maxHeaderSize: 8_192, connectionsCheckingInterval: 1_000, handshakeTimeout: 5_000 };
+const MAX_CONNECTIONS = 256;
+/** Connections without a complete request; those in excess make room for new ones. */
+const MAX_WAITING = 192;
+/** A client that takes nothing of its answer for so long, or twice that, is gone. */
+const SILENCE_MS = 5_000;
 
-export async function startHttp(service: Service, { host, port, tls, ...limits }: HttpOptions): Promise<HttpEndpoint> {
-  const listener: RequestListener = (request, response) => void respond(service, request, response, limits);
+export async function startHttp(service: Service, { host, port, tls, ...rest }: HttpOptions): Promise<HttpEndpoint> {
+  const waiting = new WaitingSockets();
+  const listener: RequestListener = (request, response) => {
+    if (waiting.onRequest(request, response)) void respond(service, request, response, rest);
+  };
   const server = tls ? createTlsServer({ ...timeouts, ...tls }, listener) : createServer(timeouts, listener);
-  server.maxConnections = 256;
+  server.maxConnections = MAX_CONNECTIONS;
+  server.on(tls ? "secureConnection" : "connection", (socket: Socket) => waiting.onConnection(socket));
   try {
     await listen(server, host, port);
   } catch (error) {
@@ -58,6 +70,44 @@ export async function startHttp(service: Service, { host, port, tls, ...limits }
   }
   const bound = server.address() as AddressInfo;
   return { url: `${tls ? "https" : "http"}://${hostInUrl(reachable(host))}:${bound.port}`, port: bound.port, close: () => close(server) };
+}
+
+/** Connections without a complete request. The one that has waited longest goes first, so that any number of slow clients keeps nobody out. */
+class WaitingSockets {
+  private readonly sockets = new Set<Socket>();
+  /** Those whose answer is not out yet. */
+  private readonly answering = new WeakSet<Socket>();
+
+  onConnection(socket: Socket): void {
+    this.add(socket);
+    socket.once("close", () => this.sockets.delete(socket));
+  }
+
+  /** False when the request comes before the last answer is out: many such ones, small as they are, could claim any amount of memory. */
+  onRequest(request: IncomingMessage, response: ServerResponse): boolean {
+    const { socket, headers } = request;
+    if (this.answering.has(socket)) {
+      socket.destroy();
+      return false;
+    }
+    this.answering.add(socket);
+    response.once("prefinish", () => socket.setTimeout(SILENCE_MS));
+    response.once("close", () => {
+      this.answering.delete(socket);
+      if (!socket.destroyed) this.add(socket);
+    });
+    const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+    if (hasBody) request.once("end", () => this.sockets.delete(socket));
+    else this.sockets.delete(socket);
+    return true;
+  }
+
+  private add(socket: Socket): void {
+    this.sockets.delete(socket);
+    this.sockets.add(socket);
+    const [oldest] = this.sockets;
+    if (this.sockets.size > MAX_WAITING) oldest!.destroy();
+  }
 }
 
 function close(server: Server): Promise<void> {
@@ -68,8 +118,11 @@ function close(server: Server): Promise<void> {
   });
 }
 
-type HttpLimits = Pick<HttpOptions, "bodyBytes" | "textsPerRequest">;
-type Handler = (service: Service, request: IncomingMessage, response: ServerResponse, limits: HttpLimits) => void | Promise<void>;
+interface Context extends Pick<HttpOptions, "bodyBytes" | "textsPerRequest"> {
+  /** Absent when there are no users, and where none is asked for. */
+  user?: HttpUser | undefined;
+}
+type Handler = (service: Service, request: IncomingMessage, response: ServerResponse, context: Context) => void | Promise<void>;
 type Handlers = Partial<Record<string, Handler>>;
 
 const live: Handler = (_service, _request, response) => sendJson(response, 200, { status: "ok" });
@@ -86,6 +139,9 @@ const routes: Record<string, Handlers> = {
   "/v2/health/ready": { GET: ready },
 };
 
+/** A health check has no password, and learns nothing. */
+const open = new Set(["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"]);
+
 function handlersOf(path: string): Handlers | undefined {
   if (Object.hasOwn(routes, path)) return routes[path];
   const found = parseModelPath(path);
@@ -95,7 +151,7 @@ function handlersOf(path: string): Handlers | undefined {
     : { GET: (service, _request, response) => describe(found, service, response) };
 }
 
-async function respond(service: Service, request: IncomingMessage, response: ServerResponse, limits: HttpLimits): Promise<void> {
+async function respond(service: Service, request: IncomingMessage, response: ServerResponse, { login, ...limits }: Omit<HttpOptions, "host" | "port" | "tls">): Promise<void> {
   const path = (request.url ?? "/").split("?", 1)[0]!;
   const isKserve = path.startsWith("/v2");
   try {
@@ -103,13 +159,21 @@ async function respond(service: Service, request: IncomingMessage, response: Ser
     if (!methods) throw new HttpError(404, `nothing here; try ${Object.keys(routes).join(", ")}`);
     const handler = methods[request.method === "HEAD" ? "GET" : request.method ?? ""];
     if (!handler) throw new HttpError(405, `use ${Object.keys(methods).join(" or ")}`, { Allow: Object.keys(methods).join(", ") });
-    await handler(service, request, response, limits);
+    const user = login && !open.has(path) ? await admit(login, request, path) : undefined;
+    await handler(service, request, response, { ...limits, user });
   } catch (error) {
     if (response.headersSent || response.destroyed) return;
     const { status, code, message, headers } = failureOf(service, error);
     // KServe's errors are a string.
     sendJson(response, status, { error: isKserve ? message : { code, message } }, headers);
   }
+}
+
+async function admit(login: HttpLogin, request: IncomingMessage, path: string): Promise<HttpUser> {
+  const user = await login.userOf(request.headers.authorization);
+  if (!user) throw new HttpError(401, "a user name and password of this service is needed", { "WWW-Authenticate": 'Basic realm="edgelabel", charset="UTF-8"' });
+  if (request.method !== "POST" && !user.mayRead(path === "/metrics" ? "metrics" : "info")) throw new HttpError(403, "this user may not read that");
+  return user;
 }
 
 function failureOf(service: Service, error: unknown): { status: number; code: string | undefined; message: string; headers: Record<string, string> } {
@@ -119,20 +183,20 @@ function failureOf(service: Service, error: unknown): { status: number; code: st
   return { status: statusOf[code], code, message, headers: retrySeconds === undefined ? {} : { "Retry-After": String(retrySeconds) } };
 }
 
-async function predict(service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes }: HttpLimits): Promise<void> {
+async function predict(service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes, user }: Context): Promise<void> {
   const value = await readJson(service, request, bodyBytes);
   const { data, model = "", explain = false } = (typeof value === "object" && value !== null ? value : {}) as { data?: unknown; model?: unknown; explain?: unknown };
   if (typeof data !== "string") throw new RequestError("bad_request", 'the body must be an object such as {"data": "the text"}');
   if (typeof model !== "string") throw new RequestError("bad_request", '"model" must be a string');
   if (typeof explain !== "boolean") throw new RequestError("bad_request", '"explain" must be true or false');
-  const { predictions: [prediction] } = await classify(service, request, { model, texts: [data], explain });
+  const { predictions: [prediction] } = await classify(service, request, { model, texts: [data], explain }, user);
   sendJson(response, 200, { label: labelValue(prediction!.label), explanation: prediction!.explanation });
 }
 
-async function infer(path: ModelPath, service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes, textsPerRequest }: HttpLimits): Promise<void> {
+async function infer(path: ModelPath, service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes, textsPerRequest, user }: Context): Promise<void> {
   const model = modelOf(service, path);
   const wanted = parseInfer(await readJson(service, request, bodyBytes), textsPerRequest);
-  const outcome = await classify(service, request, { model, texts: wanted.texts, topK: wanted.outputs.includes("scores") ? ALL : 1 });
+  const outcome = await classify(service, request, { model, texts: wanted.texts, topK: wanted.outputs.includes("scores") ? ALL : 1 }, user);
   sendJson(response, 200, encodeInfer(wanted, outcome));
 }
 
@@ -148,9 +212,10 @@ function modelOf(service: Service, { name, version }: ModelPath): string {
   return name;
 }
 
-async function classify(service: Service, request: IncomingMessage, work: { model: string; texts: string[]; topK?: number; explain?: boolean }): Promise<Outcome> {
+async function classify(service: Service, request: IncomingMessage, work: { model: string; texts: string[]; topK?: number; explain?: boolean }, user: HttpUser | undefined): Promise<Outcome> {
+  if (user && !user.mayAsk(work.model)) throw new HttpError(403, "this user may not send texts to this model");
   const start = Date.now();
-  const outcome = await service.predictor.predict({ ...work, requester: `http ${request.socket.remoteAddress}`, bytes: Number(request.headers["content-length"] ?? 0) });
+  const outcome = await service.predictor.predict({ ...work, requester: `http ${user?.name ?? request.socket.remoteAddress}`, bytes: Number(request.headers["content-length"] ?? 0) });
   service.metrics.answerSeconds.observe({ transport: "http" }, (Date.now() - start) / 1000);
   return outcome;
 }

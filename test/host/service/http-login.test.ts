@@ -1,0 +1,79 @@
+// HTTP's users: who comes in, what each may do, and that guessing keeps nobody waiting.
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { startBroker } from "../../../host/service/broker.ts";
+import type { Broker } from "../../../host/service/broker.ts";
+import { HttpLogin } from "../../../host/service/http-login.ts";
+import { startHttp } from "../../../host/service/http.ts";
+import type { HttpEndpoint } from "../../../host/service/http.ts";
+import type { Service } from "../../../host/service/service.ts";
+import { hashPassword } from "../../../host/service/users.ts";
+import type { UserSettings } from "../../../host/service/users.ts";
+import { fakeService, topics } from "./fake.ts";
+
+let broker: Broker;
+let service: Service;
+let users: Record<string, UserSettings>;
+
+beforeAll(async () => {
+  users = {
+    asker: { password: await hashPassword("right:with colon"), publish: ["edgelabel/gate-1/classify/#"], subscribe: [] },
+    other: { password: await hashPassword("ö"), publish: ["edgelabel/gate-1/classify/other"], subscribe: [] },
+    prometheus: { password: await hashPassword("scrape"), publish: [], subscribe: ["edgelabel/gate-1/metrics"] },
+    reader: { password: await hashPassword("read"), publish: [], subscribe: ["edgelabel/+/info"] },
+  };
+  broker = await startBroker({ host: "127.0.0.1", port: 0 });
+  service = fakeService({ access: broker.access });
+  await service.start();
+});
+afterAll(async () => {
+  await service.stop();
+  await broker.close();
+});
+
+let http: HttpEndpoint;
+afterEach(() => http.close());
+const basic = (name: string, password: string): string => `Basic ${Buffer.from(`${name}:${password}`).toString("base64")}`;
+const ask = (authorization?: string, model?: string) => fetch(`${http.url}/predict`, {
+  method: "POST", headers: { "Content-Type": "application/json", ...(authorization === undefined ? {} : { Authorization: authorization }) }, body: JSON.stringify({ data: "win", model }),
+});
+const get = (path: string, authorization?: string) => fetch(http.url + path, { headers: authorization === undefined ? {} : { Authorization: authorization } });
+
+beforeEach(async () => { http = await startHttp(service, { host: "127.0.0.1", port: 0, login: new HttpLogin(users, topics), bodyBytes: 1_000, textsPerRequest: 3 }); });
+
+test("nobody comes in without the right name and password, however the header looks", async () => {
+  const wrong = [
+    undefined, "", "Basic", "Basic ", "Basic !!", basic("asker", "wrong"), basic("asker", ""), basic("", ""), basic("nobody", "right:with colon"), basic("asker", "right"), basic("__proto__", "x"),
+    `Basic ${Buffer.from("asker").toString("base64")}`, `Bearer ${Buffer.from("asker:right:with colon").toString("base64")}`, `Basic ${Buffer.from("asker:right:with colon").toString("base64")} x`,
+  ];
+  for (const header of wrong) {
+    for (const response of [await ask(header), await get("/metrics", header), await get("/", header), await get("/v2", header), await get("/v2/models/spam", header)]) {
+      expect([header, response.status]).toEqual([header, 401]);
+      expect(response.headers.get("www-authenticate")).toBe('Basic realm="edgelabel", charset="UTF-8"');
+      expect(await response.text()).not.toMatch(/spam|ham|win/);
+    }
+  }
+});
+
+test("each may do over HTTP what it may over MQTT, and health checks need no password", async () => {
+  const [asker, other, prometheus, reader] = [basic("asker", "right:with colon"), basic("other", "ö"), basic("prometheus", "scrape"), basic("reader", "read")];
+  const all = [asker, other, prometheus, reader];
+  const statuses = async (send: (authorization: string) => Promise<Response>) => Promise.all(all.map(async (each) => (await send(each)).status));
+  expect(await statuses((each) => ask(each))).toEqual([200, 403, 403, 403]);
+  expect(await statuses((each) => ask(each, "other"))).toEqual([200, 200, 403, 403]);
+  const infer = (each: string, model: string) => fetch(`${http.url}/v2/models/${model}/infer`, { method: "POST", headers: { "Content-Type": "application/json", Authorization: each }, body: JSON.stringify({ inputs: [{ name: "text", datatype: "BYTES", shape: [1], data: ["win"] }] }) });
+  expect(await statuses((each) => infer(each, "spam"))).toEqual([200, 403, 403, 403]);
+  expect(await statuses((each) => infer(each, "other"))).toEqual([200, 200, 403, 403]);
+  expect(await statuses((each) => get("/metrics", each))).toEqual([403, 403, 200, 403]);
+  for (const path of ["/", "/v2", "/v2/models/spam", "/v2/models/spam/ready"]) expect([path, ...await statuses((each) => get(path, each))]).toEqual([path, 403, 403, 403, 200]);
+  for (const path of ["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"]) expect([path, (await get(path)).status]).toEqual([path, 200]);
+});
+
+test("whoever has logged in is not kept waiting by guesses, of which few are checked at a time", async () => {
+  const asker = basic("asker", "right:with colon");
+  expect((await ask(asker)).status).toBe(200);
+  const guesses = Array.from({ length: 60 }, (_, i) => ask(basic("asker", `guess ${i}`)));
+  for (let i = 0; i < 20; i++) expect((await ask(asker)).status).toBe(200);
+  const answers = await Promise.all(guesses);
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([401, 503]));
+  expect(answers.find(({ status }) => status === 503)!.headers.get("retry-after")).toBe("1");
+});
