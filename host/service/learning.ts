@@ -206,7 +206,7 @@ async function evaluate(service: Service, name: string, samples: readonly Correc
   for (let first = 0; first < samples.length; first += EVALUATED_AT_ONCE) {
     const part = samples.slice(first, first + EVALUATED_AT_ONCE);
     const { predictions } = await predict(service, name, part.map(({ text }) => text), signal);
-    predictions.forEach(({ label }, i) => tally.add(part[i]!.label, label ?? "?"));
+    predictions.forEach(({ label }, i) => tally.add(part[i]!.label, label));
   }
   const { n, accuracy, macro_f1, weighted_f1, per_class, unknown_labels } = tally.evaluate();
   return { version: model.version, digest: model.digest, n, accuracy, macro_f1, weighted_f1, per_class, unknown_labels };
