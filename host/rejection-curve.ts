@@ -20,7 +20,7 @@ export interface RejectionCurve {
   aurc: number;
   /** Chance that a text of the model's labels scores above one of another label; null without such texts. */
   auroc: number | null;
-  /** Mean negative log-likelihood of the true labels at temperature 1 and at the model's; null where scores come from no softmax or sigmoid. */
+  /** Of the texts whose label the model has: mean negative log-likelihood of it at temperature 1 and at the model's; null where scores come from no softmax or sigmoid. */
   log_loss: BeforeAfter | null;
   /** Expected calibration error over 15 bins. */
   calibration_error: BeforeAfter | null;

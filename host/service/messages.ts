@@ -4,7 +4,8 @@
 // when it opens with "{" and parses as an object that has `text` or `texts`. All
 // else is the text itself, byte for byte, and so is anything sent as text/*.
 import * as v from "valibot";
-import type { Answer } from "./predictor.ts";
+import type { Prediction } from "../classifier.ts";
+import type { Explanation } from "../explanation.ts";
 
 export type RequestId = string | number;
 
@@ -20,6 +21,12 @@ export interface ClassifyRequest {
   explain?: boolean | undefined;
   /** Milliseconds since 1970, after which no answer is wanted. MQTT 5 has its own message expiry besides. */
   deadline?: number | undefined;
+}
+
+/** What a text gets. */
+export interface Answer extends Prediction {
+  /** When it was asked for. */
+  explanation?: Explanation;
 }
 
 export interface MessageLimits {

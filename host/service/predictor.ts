@@ -5,6 +5,7 @@ import { MAX_PIECES } from "../../assembly/abi.ts";
 import type { Classifier, Prediction } from "../classifier.ts";
 import type { Explanation } from "../explanation.ts";
 import { RequestError } from "./messages.ts";
+import type { Answer } from "./messages.ts";
 import type { Metrics } from "./metrics.ts";
 import { Queue } from "./queue.ts";
 import { RateLimit } from "./rate.ts";
@@ -22,10 +23,6 @@ export interface Work {
   explain?: boolean | undefined;
   /** Milliseconds since 1970. */
   expiresAt?: number | undefined;
-}
-
-export interface Answer extends Prediction {
-  explanation?: Explanation;
 }
 
 export interface Outcome {
