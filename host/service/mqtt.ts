@@ -91,6 +91,8 @@ const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
 /** A connection that lived this long was a good one: the next delay starts small. */
 const GOOD_LIFE_MS = 1_000;
+/** One that was lost sooner, but after its subscription, is tried again within 2 s: the broker is there. */
+const ATTEMPT_ONCE_SUBSCRIBED = 2;
 
 export function checkBrokerUrl(text: string): URL {
   let url: URL | undefined;
@@ -318,6 +320,7 @@ export class Connection {
       const isGranted = granted?.every(({ qos }) => qos < 128) ?? false;
       if (error || !isGranted) this.drop(client, `the broker refuses the subscription to ${filters.map(([filter]) => filter).join(" or ")}`);
       else {
+        this.attempt = Math.min(this.attempt, ATTEMPT_ONCE_SUBSCRIBED);
         this.told.clear();
         options.onSubscribed(session);
       }

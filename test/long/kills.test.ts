@@ -16,6 +16,7 @@ import { isLong, size } from "./size.ts";
 const REQUESTS = size(2_000, 200);
 const KILLS = size(20, 3);
 const DEADLINE_MS = size(240_000, 60_000);
+const TIMEOUT_MS = DEADLINE_MS + 60_000;
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-kills-"));
 const path = join(folder, "model.wasm");
 const texts = Array.from({ length: REQUESTS }, (_, i) => `${samples[i % samples.length]!.text} ${i}`);
@@ -74,7 +75,7 @@ describeMosquitto("kills", (binaries) => {
     expect(requester.repeated.size).toBe(0);
     process.stdout.write(`kills: ${KILLS} SIGKILLs of the service in ${REQUESTS} requests: 0 unanswered, ${twice} answered twice with the same bytes\n`);
     await requester.close();
-  });
+  }, TIMEOUT_MS);
 
   test("of the broker: all is answered to those who ask again, and the service is back soon", async () => {
     const port = await freePort();
@@ -98,7 +99,7 @@ describeMosquitto("kills", (binaries) => {
     process.stdout.write(`kills: ${KILLS} SIGKILLs of the broker in ${REQUESTS} requests: 0 unanswered, ${requester.repeated.size} asked again; the service was back ${backMs[backMs.length >> 1]} ms (median), ${p95} ms (p95) after the broker\n`);
     if (isLong) expect(p95).toBeLessThanOrEqual(5_000);
     await requester.close();
-  });
+  }, TIMEOUT_MS);
 
   test("of a service with its own broker: all is answered to those who ask again", async () => {
     const port = await freePort();
@@ -114,5 +115,5 @@ describeMosquitto("kills", (binaries) => {
     repeatedAnswers(requester);
     process.stdout.write(`kills: ${KILLS} SIGKILLs of the service with its own broker in ${REQUESTS} requests: 0 unanswered, ${requester.repeated.size} asked again\n`);
     await requester.close();
-  });
+  }, TIMEOUT_MS);
 });

@@ -168,5 +168,5 @@ describeMosquitto("a broker that is away", (binaries) => {
     // A short run has no time to come to its working size.
     expect(outageMb - before).toBeLessThan(isLong ? MOST_GROWTH_MB : 4 * MOST_GROWTH_MB);
     await client.endAsync(true);
-  });
+  }, 300_000);
 });
