@@ -10,7 +10,10 @@ import { calibrate, describeRule, type Calibration, renderCalibration } from "..
 import { Classifier } from "../../host/classifier.ts";
 import type { Sample } from "../../host/dataset.ts";
 import { packModel } from "../../host/pack.ts";
+import { measureCurve } from "../../host/rejection-curve.ts";
+import { importGolden } from "../golden.ts";
 import { samples, trainTiny } from "../models.ts";
+import { describeShared, sharedPath } from "../shared.ts";
 
 const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-calibrate-"));
@@ -119,6 +122,37 @@ describe("edgelabel train", () => {
     edgelabel("train", at("train.tsv"), "-o", at("bare.elb"), ...small);
     edgelabel("train", at("train.tsv"), "-o", at("rest.elb"), "--resume", at("part.elb"));
     expect(readFileSync(at("rest.elb")).equals(readFileSync(at("bare.elb")))).toBe(true);
+  });
+});
+
+describeShared("the snips model that Keras trained, on texts that it has not seen", () => {
+  const read = (set: string): Sample[] => readFileSync(sharedPath("data", set, "test.tsv"), "utf8").split("\n").filter(Boolean).map((line, i) => {
+    const [label, text] = line.split("\t") as [string, string];
+    return { label, text, line: i + 1 };
+  });
+
+  test("what was calibrated on one half of them holds on the other half, and texts of another domain are told from them", async () => {
+    const elb = await importGolden("model-snips");
+    const texts = read("snips");
+    const SHARE = 0.1;
+    const { elb: calibrated, calibration } = await calibrate(elb, texts.filter((_, i) => i % 2 === 0), { unknownShare: SHARE, source: "snips" });
+    expect(calibration.rejected.right).toBeLessThanOrEqual(SHARE * calibration.answers.right);
+    const outside = read("hwu64").map((sample) => ({ ...sample, label: `outside ${sample.label}` }));
+    const { info } = await Classifier.fromBytes(calibrated, "snips");
+    const curve = await measureCurve(calibrated, info, [...texts.filter((_, i) => i % 2 === 1), ...outside], "snips");
+    process.stdout.write(`snips: temperature ${info.temperature}, calibration error ${curve.calibration_error!.before.toFixed(4)} -> ${curve.calibration_error!.after.toFixed(4)}, rejected ${
+      JSON.stringify(curve.rejected)} of ${JSON.stringify(curve.answers)}, AUROC ${curve.auroc!.toFixed(3)}\n`);
+    const { answers, rejected } = curve;
+    // Three standard deviations of a share of so many texts.
+    const deviation = 3 * Math.sqrt((SHARE * (1 - SHARE)) / answers.right);
+    expect(rejected.right / answers.right).toBeLessThan(SHARE + deviation);
+    expect(rejected.right / answers.right).toBeGreaterThan(SHARE - 2 * deviation);
+    expect(rejected.wrong / answers.wrong).toBeGreaterThan(2 * SHARE);
+    expect(rejected.unknown / answers.unknown).toBeGreaterThan(4 * SHARE);
+    expect(curve.auroc).toBeGreaterThan(0.8);
+    // Trained without label smoothing, this model is calibrated nearly as it comes, and must stay so.
+    expect(curve.log_loss!.after).toBeLessThan(curve.log_loss!.before + 0.01);
+    expect(curve.calibration_error!.after).toBeLessThan(0.03);
   });
 });
 
