@@ -2,11 +2,10 @@
 // Same weights, same inputs, one thread each; the contenders take turns, round by round,
 // and whoever is not on turn sleeps. First each one's answers are compared with Keras'.
 // Prints tables in Markdown; --report also writes them to a file.
-import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { packModel } from "../build/host/pack.js";
@@ -15,6 +14,8 @@ import { curves, memory } from "./curves.mjs";
 import { LARGE, SEED, randomIds, randomModel, textOf, writeForPeers } from "./models.mjs";
 import { nodePeers, pythonPeers } from "./peers/setup.mjs";
 import { makeSnips } from "./snips.mjs";
+import { training } from "./training.mjs";
+import { Worker, micro, spread, table, verdict } from "./turns.mjs";
 
 const { values: options } = parseArgs({ options: {
   rounds: { type: "string", default: "15" }, budget: { type: "string", default: "60" }, snips: { type: "string" }, only: { type: "string" }, report: { type: "string" },
@@ -56,41 +57,6 @@ const LOOPS = ["int8", "f32"].flatMap((form) => [
   { name: `node, ${form}`, worker: "ours", contender: `loop-${form}`, tolerance: null, form, runtime: "node" },
   { name: `wasmtime, ${form}`, worker: "python", contender: `wasmtime-${form}`, tolerance: null, form, runtime: "wasmtime" },
 ]);
-
-class Worker {
-  constructor(command, args) {
-    // Old builds of OpenBLAS may be told a slower kernel by these; the peers must not suffer from it.
-    const { OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE, ...env } = process.env;
-    this.child = spawn(command, args, { env, stdio: ["pipe", "pipe", process.env.BENCH_VERBOSE ? "inherit" : "ignore"] });
-    this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
-    this.child.on("error", () => {});
-    this.child.stdin.on("error", () => {});
-  }
-
-  async ask(request) {
-    this.child.stdin.write(`${JSON.stringify(request)}\n`);
-    const { value, done } = await this.lines.next();
-    return done ? { ok: false, error: "its process ended" } : JSON.parse(value);
-  }
-
-  end() {
-    this.child.stdin.end();
-  }
-}
-
-// --- figures ----------------------------------------------------------------------
-
-function spread(times) {
-  const sorted = times.toSorted((a, b) => a - b);
-  const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
-  return { min: sorted[0], median: at(0.5), p90: at(0.9) };
-}
-
-const micro = (x) => (x < 100 ? x.toFixed(1) : Math.round(x).toString());
-
-function table(head, rows) {
-  return [head, head.map((_, i) => (i ? "--:" : "---")), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
-}
 
 function largestDifference(scores, truth) {
   let largest = 0;
@@ -240,8 +206,11 @@ try {
   if (!options.only) {
     say(await curves());
     say(await memory([["engine.wasm", readFileSync(here("../build/engine.wasm")).length], ...sizes], folder));
+    const { text, targets } = await training(workers.python && python.python, ROUNDS);
+    say(text);
+    ratios.push(...targets);
   }
-  say(`### targets\n\n${table(["", "ratio of medians", "wanted", ""], [...ratios, ...runtimeRows(loops)])}\n\nLoad at the end ${loadavg()[0].toFixed(2)}.`);
+  say(`### targets\n\n${table(["", "", "wanted", ""], [...ratios, ...runtimeRows(loops)])}\n\nLoad at the end ${loadavg()[0].toFixed(2)}.`);
   if (options.report) writeFileSync(options.report, `${report.join("\n\n")}\n`);
 } finally {
   rmSync(folder, { recursive: true, force: true });
@@ -261,11 +230,6 @@ function loopRow(model, result, results) {
   const forward = ({ median, reads }) => median - spread(reads).median;
   const ratio = result === nodeResult || nodeResult.problem ? "" : `${(forward(result) / forward(nodeResult)).toFixed(2)}×`;
   return [`${model}: ${name}`, micro(median), micro(read), micro(median - read), ratio];
-}
-
-function verdict(what, ratio, wanted, isMost) {
-  const isMet = isMost ? ratio <= wanted : ratio >= wanted;
-  return [what, `${ratio.toFixed(2)}×`, `${isMost ? "≤" : "≥"} ${wanted}×`, isMet ? "met" : "**missed**"];
 }
 
 function ratioRows(model, results) {
