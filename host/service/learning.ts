@@ -208,8 +208,8 @@ async function evaluate(service: Service, name: string, samples: readonly Correc
     const { predictions } = await predict(service, name, part.map(({ text }) => text), signal);
     predictions.forEach(({ label }, i) => tally.add(part[i]!.label, label));
   }
-  const { n, accuracy, macro_f1, weighted_f1, per_class, unknown_labels } = tally.evaluate();
-  return { version: model.version, digest: model.digest, n, accuracy, macro_f1, weighted_f1, per_class, unknown_labels };
+  const { n, accuracy, coverage, accepted_accuracy, macro_f1, weighted_f1, per_class, unknown_labels } = tally.evaluate();
+  return { version: model.version, digest: model.digest, n, accuracy, coverage, accepted_accuracy, macro_f1, weighted_f1, per_class, unknown_labels };
 }
 
 /** Requests come first: while they fill the queue, an evaluation waits. */
