@@ -52,6 +52,14 @@ describe("a classifier explains", () => {
     expect(() => classifier.explain(TEXT, "news")).toThrow('tiny has no label "news"; its labels are light, music, weather');
   });
 
+  test("a deployable whose engine cannot explain yet says what to do, and goes on classifying", async () => {
+    const old = readFileSync(at("tiny.wasm"));
+    old.write("explainPast", old.indexOf("explainLast"));
+    const classifier = await Classifier.fromBytes(old, "old.wasm");
+    expect(() => classifier.explain(TEXT)).toThrow("this .wasm was packed by an edgelabel that could not explain yet; pack it again");
+    expect(classifier.classify("play jazz").label).toBe("music");
+  });
+
   test("step by step, with other texts between", async () => {
     const classifier = await Classifier.open(at("tiny.wasm"));
     const whole = classifier.explain(TEXT);
