@@ -153,6 +153,8 @@ test("the container file copies what exists", () => {
   expect(sources.length).toBeGreaterThan(4);
   for (const source of sources) expect([source, existsSync(join(root, source))]).toEqual([source, true]);
   expect(text).toMatch(/^USER node$/m);
+  // Nothing runs in the stage that is made for other machines.
+  expect(text.slice(text.lastIndexOf("\nFROM "))).not.toMatch(/^RUN /m);
 });
 
 describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
