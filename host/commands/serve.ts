@@ -23,6 +23,8 @@ import { shownUrl } from "../service/mqtt.ts";
 import type { BrokerAccess } from "../service/mqtt.ts";
 import { Service } from "../service/service.ts";
 import { checkLevel, levelOf } from "../service/topics.ts";
+import { createStatusLine } from "../service/status-line.ts";
+import type { StatusLine } from "../service/status-line.ts";
 import { hashPassword } from "../service/users.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import { print } from "./output.ts";
@@ -60,10 +62,11 @@ export function serveCommand(): Command {
         await print(`${await hashPassword((await readAll(process.stdin)).replace(/\r?\n$/, ""))}\n`);
         return;
       }
-      const log = options.json ? jsonLog() : plainLog();
+      const line = createStatusLine(options.json ? jsonLog() : plainLog(), { json: options.json });
+      const { log } = line;
       const settings = readSettings(models, options);
       for (const warning of settings.warnings) log.warn(`warning: ${warning}`);
-      await (options.check ? check : serve)(settings, log);
+      await (options.check ? check(settings, log) : serve(settings, line));
     });
 }
 
@@ -114,7 +117,8 @@ async function check(settings: Settings, log: Log): Promise<void> {
   log.info(`the configuration is sound: ${parts.join("; ")}`);
 }
 
-async function serve(settings: Settings, log: Log): Promise<void> {
+async function serve(settings: Settings, line: StatusLine): Promise<void> {
+  const { log } = line;
   const { access, clientId, limits, host, serverTls: tls, users } = settings;
   const registry = openRegistry(settings);
   const live = registry && new LiveModels(registry, log);
@@ -148,7 +152,9 @@ async function serve(settings: Settings, log: Log): Promise<void> {
     const signal = await Promise.race([stopSignal, service.start()]);
     if (signal === undefined) {
       announce(service, { settings, url, broker, http, log });
+      line.follow(service);
       await stopSignal;
+      line.stop();
     }
     log.info("stopping");
   } finally {

@@ -129,6 +129,7 @@ async function grow(serving: Serving, units: number, most: number, work: (from: 
   for (let i = 0; i < POINTS; i++) {
     await work(warmUp + (i * units) / POINTS, warmUp + ((i + 1) * units) / POINTS);
     points.push(await serving.point());
+    if (isLong && (i + 1) % 10 === 0) console.log(`${((i + 1) * units) / POINTS} in ${((Date.now() - since) / 1000).toFixed(0)} s, heap ${points.at(-1)!.heap} bytes`);
   }
   const seconds = (Date.now() - since) / 1000;
   const heap = slope(points.map((point, i) => [(i * units) / POINTS, point.heap]));

@@ -1,0 +1,99 @@
+// One line on the terminal of whoever runs the service: how much it does, how long that
+// takes, and whether the broker is there. Redrawn twice a second, below what is logged;
+// absent where stderr is no terminal, or where a program reads the log.
+import { clearLine, cursorTo } from "node:readline";
+import { printable } from "./log.ts";
+import type { Log } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Service } from "./service.ts";
+
+export interface StatusLine {
+  /** To be used instead of the log it was made from: makes room for what is logged. */
+  log: Log;
+  follow(service: Pick<Service, "metrics" | "predictor" | "isReady">): void;
+  /** Takes the line away; calling it twice does no harm. */
+  stop(): void;
+}
+
+const REDRAW_MS = 500;
+/** Rates and latencies are those of the last ten seconds. */
+const READINGS = 20;
+
+interface Reading {
+  at: number;
+  requests: number;
+  /** Answers that took at most so many seconds, by that number. */
+  answers: ReadonlyMap<number, number>;
+}
+
+export function createStatusLine(log: Log, { json = false, stream = process.stderr }: { json?: boolean | undefined; stream?: NodeJS.WriteStream } = {}): StatusLine {
+  if (json || !stream.isTTY) return { log, follow() {}, stop() {} };
+  let shown = "";
+  let timer: NodeJS.Timeout | undefined;
+  const erase = () => {
+    if (shown === "") return;
+    cursorTo(stream, 0);
+    clearLine(stream, 0);
+  };
+  const show = (text: string) => {
+    erase();
+    // A line that wraps could not be taken back.
+    shown = text.slice(0, Math.max(0, (stream.columns || 80) - 1));
+    stream.write(shown);
+  };
+  const above = (write: Log["info"]): Log["info"] => (...line) => {
+    erase();
+    write(...line);
+    if (shown !== "") stream.write(shown);
+  };
+  return {
+    log: { info: above(log.info), warn: above(log.warn), error: above(log.error) },
+    follow(service) {
+      const readings: Reading[] = [];
+      timer = setInterval(async () => {
+        readings.push(await read(service.metrics));
+        if (readings.length > READINGS) readings.shift();
+        if (timer) show(describe(service, readings));
+      }, REDRAW_MS);
+      timer.unref();
+    },
+    stop() {
+      clearInterval(timer);
+      timer = undefined;
+      erase();
+      shown = "";
+    },
+  };
+}
+
+async function read({ requests, answerSeconds }: Metrics): Promise<Reading> {
+  const answers = new Map<number, number>();
+  for (const { metricName, labels, value } of (await answerSeconds.get()).values) {
+    const { le } = labels as { le?: number | string };
+    if (metricName?.endsWith("_bucket")) answers.set(Number(le === "+Inf" ? Infinity : le), (answers.get(Number(le === "+Inf" ? Infinity : le)) ?? 0) + value);
+  }
+  return { at: Date.now(), requests: (await requests.get()).values.reduce((sum, { value }) => sum + value, 0), answers };
+}
+
+function describe({ predictor, isReady }: Pick<Service, "predictor" | "isReady">, readings: readonly Reading[]): string {
+  const [first, last] = [readings[0]!, readings.at(-1)!];
+  const seconds = (last.at - first.at) / 1000;
+  const models = [...predictor.models].map(([name, { version }]) => `${name} ${version}`).join(", ");
+  return [
+    isReady ? "broker connected" : "BROKER AWAY",
+    `${seconds > 0 ? ((last.requests - first.requests) / seconds).toFixed(1) : "0.0"} requests/s`,
+    `${predictor.queue.length} waiting`,
+    `p50 ${quantile(0.5, first, last)}`,
+    `p99 ${quantile(0.99, first, last)}`,
+    printable(models),
+  ].join(" | ");
+}
+
+/** The least limit of the histogram within which that share of the latest answers came. */
+function quantile(share: number, first: Reading, last: Reading): string {
+  const since = [...last.answers].map(([limit, count]) => [limit, count - (first.answers.get(limit) ?? 0)] as const).sort(([a], [b]) => a - b);
+  const all = since.at(-1)?.[1] ?? 0;
+  if (all === 0) return "-";
+  const limit = since.find(([, count]) => count >= share * all)![0];
+  return limit === Infinity ? `> ${since.at(-2)![0]} s` : limit < 1 ? `<= ${limit * 1000} ms` : `<= ${limit} s`;
+}
