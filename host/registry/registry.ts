@@ -12,7 +12,7 @@ import { checkFitness, encodeManifest, readManifest, splitUpdate } from "./manif
 import type { SignedManifest } from "./manifest.ts";
 import { describeModel, testModel } from "./selftest.ts";
 import { enter, entryOf, floorOf, Store } from "./store.ts";
-import type { Entry, State, Version } from "./store.ts";
+import type { Entry, State, StoredUpdate, Version } from "./store.ts";
 
 export interface RegistryOptions {
   /** File of the keys that updates may be signed with; without it none is taken. */
@@ -139,28 +139,32 @@ export class Registry {
 
   /**
    * The active version of a name, tested; if it does not pass, or did not get through its
-   * first starts, the previous one, which then is the active one. Undefined when there is none.
+   * first starts, the previous one, which then is the active one. Undefined when there is
+   * none. A folder that cannot be written is served all the same.
    */
   async open(name: string, rejected: (version: Version, reason: string) => void, isStart = false): Promise<OpenModel | undefined> {
-    for (;;) {
-      const entry = entryOf(await this.store.read(), name);
-      const version = entry?.versions.find(({ id }) => id === entry.active);
-      if (!entry || !version) return undefined;
-      const { id } = version;
-      let reason: string;
-      if (isStart && (entry.trial?.starts ?? 0) >= STARTS_UNTIL_ROLLBACK && entry.previous !== undefined) {
-        reason = `the service did not get through its first ${STARTS_UNTIL_ROLLBACK} starts with it`;
-      } else {
-        if (isStart) await this.countStart(name, id);
+    const entry = entryOf(await this.store.read(), name);
+    if (!entry) return undefined;
+    let { active, previous, trial } = entry;
+    while (active !== undefined) {
+      const id = active;
+      const version = entry.versions.find((each) => each.id === id)!;
+      const isBeyondHope = isStart && previous !== undefined && (trial?.starts ?? 0) >= STARTS_UNTIL_ROLLBACK;
+      let reason = `the service did not get through its first ${STARTS_UNTIL_ROLLBACK} starts with it`;
+      if (!isBeyondHope) {
+        if (isStart && trial) await this.countStart(name, id).catch(() => {});
+        const update = await this.store.readUpdate(id);
         try {
-          return { id, isOnTrial: entry.trial !== undefined, classifier: await this.load(id) };
+          return { id, isOnTrial: trial !== undefined, classifier: await this.test(id, update) };
         } catch (error) {
           reason = (error as Error).message;
         }
       }
       rejected(version, reason);
-      if (await this.reject(name, id, reason) === undefined) return undefined;
+      await this.reject(name, id, reason).catch(() => {});
+      [active, previous, trial] = [previous, undefined, undefined];
     }
+    return undefined;
   }
 
   /** Marks the active version as failed and makes the previous one active; undefined when there is none. */
@@ -211,7 +215,7 @@ export class Registry {
     for (const { name, active, previous, versions } of (await this.store.read()).models) {
       for (const version of [active, previous].flatMap((id) => versions.find((each) => each.id === id) ?? [])) {
         try {
-          open.set(name, await this.load(version.id));
+          open.set(name, await this.test(version.id, await this.store.readUpdate(version.id)));
           break;
         } catch (error) {
           failed(name, version, (error as Error).message);
@@ -221,10 +225,10 @@ export class Registry {
     return open;
   }
 
-  private async load(id: string): Promise<Classifier> {
-    const update = await this.store.readUpdate(id);
-    if (!update) throw new UserError(`${this.store.updatePath(id)} is missing or damaged`);
-    return testModel(update.model, update.manifest, this.store.updatePath(id));
+  private test(id: string, update: StoredUpdate | undefined): Promise<Classifier> {
+    const path = this.store.updatePath(id);
+    if (!update) throw new UserError(`${path} is missing or damaged`);
+    return testModel(update.model, update.manifest, path);
   }
 
   private entry(state: State, name: string): Entry {

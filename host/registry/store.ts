@@ -50,6 +50,10 @@ export interface State {
   made?: "new" | "damaged" | "missing" | undefined;
 }
 
+export interface StoredUpdate extends SignedManifest {
+  model: Buffer;
+}
+
 /** Whatever a crash left behind is removed when it is so old that nobody writes it any more. */
 const LEFTOVER_MS = 3_600_000;
 const PART_MS = 7 * 86_400_000;
@@ -84,9 +88,12 @@ export class Store {
     return (bytes && decodeState(bytes)) ?? this.rebuilt(bytes ? "damaged" : "missing");
   }
 
-  /** Undefined when there is none, or it is damaged. */
-  async readUpdate(id: string): Promise<(SignedManifest & { model: Buffer }) | undefined> {
-    const bytes = await this.guarded(() => this.disk.read(this.updatePath(id)));
+  /** Undefined when there is none, or it is damaged; throws when the machine is to blame (too many open files). */
+  async readUpdate(id: string): Promise<StoredUpdate | undefined> {
+    const bytes = await this.guarded(() => this.disk.read(this.updatePath(id)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "EIO") return undefined;
+      throw error;
+    }));
     if (!bytes) return undefined;
     try {
       const { head, model } = splitUpdate(bytes, id);

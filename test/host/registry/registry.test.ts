@@ -332,6 +332,33 @@ describe("what the disk refuses", () => {
   });
 });
 
+describe("a disk that only reads", () => {
+  const readOnly = (changes: Partial<Disk> = {}): Disk => {
+    const refuse = () => Promise.reject(Object.assign(new Error("EROFS: read-only file system"), { code: "EROFS" }));
+    return { ...realDisk, write: refuse, append: refuse, rename: refuse, remove: refuse, lock: refuse, ...changes };
+  };
+
+  test("is served all the same: a version on trial, and the one before a damaged one", async () => {
+    await install(1);
+    const { id } = await install(2);
+    const on = new Registry(folder, { keys, disk: readOnly() });
+    for (let start = 0; start < 3; start++) expect((await on.open("spam", never, true))!.classifier.version).toBe("2");
+    writeFileSync(registry.store.updatePath(id), "damaged");
+    expect(await answering(on, () => {})).toBe("1");
+    await expect(install(3, {}, on)).rejects.toThrow("cannot be used (EROFS: read-only file system)");
+  });
+
+  test.each([["EIO", "1"], ["EMFILE", undefined]])("%s while reading the active one: goes back to the one before only if the file is to blame", async (code, expected) => {
+    await install(1);
+    const { id } = await install(2);
+    const read = (path: string) => (path.includes(id) ? Promise.reject(Object.assign(new Error(code), { code })) : realDisk.read(path));
+    const on = new Registry(folder, { keys, disk: { ...realDisk, read } });
+    if (expected === undefined) await expect(answering(on, () => {})).rejects.toThrow("cannot be used (EMFILE)");
+    else expect(await answering(on, () => {})).toBe(expected);
+    expect(await summary()).toEqual(expected === undefined ? ["1 previous", "2 active"] : ["1 active", "2 failed"]);
+  });
+});
+
 test("the power goes at every step of an install, an activation and a rollback: the old model or the new one", async () => {
   const scenarios: [string, (on: Registry) => Promise<unknown>, string[]][] = [
     ["install", (on) => install(3, {}, on), ["2", "3"]],
