@@ -46,7 +46,7 @@ export class LiveModels {
   async open(): Promise<Map<string, Classifier>> {
     const { store } = this.registry;
     const { models, made = "new" } = await store.read();
-    if (made !== "new") this.log.warn(`the state of the registry ${store.folder} is ${made}: of each model the version with the highest sequence is active again`);
+    if (made !== "new") this.log.warn(`the state of the registry ${store.folder} is ${made}; its copy is used, or what the updates in the folder tell`);
     await this.attempt(async () => {
       await store.change(() => {});
       await store.clean();

@@ -1,6 +1,7 @@
 // A registry of models in a folder:
 //
 //   state.json            which version of each name is active, and the sequences reached
+//   state.backup.json     the same again, for a disk that loses the first one
 //   models/ID.update      whole updates: manifest and model; ID is the manifest's SHA-256
 //   incoming/ID.part      an update that has not come in whole yet
 //
@@ -46,7 +47,7 @@ export interface Entry {
 export interface State {
   revision: number;
   models: Entry[];
-  /** Why it was not read but made: there was none, or it was damaged or lost. The next change writes it. */
+  /** Set when state.json was not there or damaged, and this comes from elsewhere; the next change writes it. */
   made?: "new" | "damaged" | "missing" | undefined;
 }
 
@@ -57,7 +58,6 @@ export interface StoredUpdate extends SignedManifest {
 /** Whatever a crash left behind is removed when it is so old that nobody writes it any more. */
 const LEFTOVER_MS = 3_600_000;
 const PART_MS = 7 * 86_400_000;
-const WHOLE_ID = /^[0-9a-f]{64}$/;
 
 export class Store {
   readonly folder: string;
@@ -82,10 +82,18 @@ export class Store {
     return join(this.folder, "state.json");
   }
 
-  /** The state on disk. One that is damaged or lost is made anew from the updates. */
+  private get backupPath(): string {
+    return join(this.folder, "state.backup.json");
+  }
+
+  /** The state on disk; if it is damaged or lost its copy, and without that one made from the updates. */
   async read(): Promise<State> {
     const bytes = await this.guarded(() => this.disk.read(this.statePath));
-    return (bytes && decodeState(bytes)) ?? this.rebuilt(bytes ? "damaged" : "missing");
+    const state = decodeState(bytes);
+    if (state) return state;
+    const made = bytes ? "damaged" : "missing";
+    const copy = decodeState(await this.guarded(() => this.disk.read(this.backupPath)));
+    return copy ? { ...copy, made } : this.rebuilt(made);
   }
 
   /** Undefined when there is none, or it is damaged; throws when the machine is to blame (too many open files). */
@@ -167,9 +175,11 @@ export class Store {
       prune(after);
       if (JSON.stringify(after) === JSON.stringify(before)) return result;
       after.revision = before.revision + 1;
-      const temporary = this.temporary(this.folder);
-      await this.disk.write(temporary, encodeState(after));
-      await this.moveInto(temporary, this.statePath);
+      for (const path of [this.statePath, this.backupPath]) {
+        const temporary = this.temporary(this.folder);
+        await this.disk.write(temporary, encodeState(after));
+        await this.moveInto(temporary, path);
+      }
       const isKept = new Set(idsOf(after));
       for (const id of idsOf(before)) if (!isKept.has(id)) await this.disk.remove(this.updatePath(id));
       return result;
@@ -247,8 +257,7 @@ function encodeState(state: State): string {
 }
 
 /** Undefined when it is damaged. */
-function decodeState(bytes: Buffer): State | undefined {
-  const [checksum = "", json = ""] = [bytes.toString("latin1", 0, 64), bytes.toString("utf8", 65).replace(/\n$/, "")];
-  if (!WHOLE_ID.test(checksum) || createHash("sha256").update(json).digest("hex") !== checksum) return undefined;
-  return JSON.parse(json) as State;
+function decodeState(bytes: Buffer | undefined): State | undefined {
+  const [, checksum, json] = /^([0-9a-f]{64})\n(.*)\n$/s.exec(bytes?.toString() ?? "") ?? [];
+  return json !== undefined && createHash("sha256").update(json).digest("hex") === checksum ? JSON.parse(json) as State : undefined;
 }

@@ -90,7 +90,7 @@ test.skipIf(process.getuid?.() !== 0)("what root installs belongs to the owner o
   await install(1, {}, new Registry(join(folder, "new"), { keys }));
   const owners = readdirSync(join(folder, "new"), { recursive: true, encoding: "utf8" }).map((name) => `${name.replace(/[0-9a-f]{64}/, "ID")} ${statSync(join(folder, "new", name)).uid} ${statSync(join(folder, "new", name)).gid}`);
   expect(statSync(join(folder, "new")).uid).toBe(12_345);
-  expect(owners.sort()).toEqual(["incoming", "models", "models/ID.update", "state.json"].map((name) => `${name} 12345 12346`));
+  expect(owners.sort()).toEqual(["incoming", "models", "models/ID.update", "state.backup.json", "state.json"].map((name) => `${name} 12345 12346`));
 });
 
 test("names do not disturb each other, not even odd ones", async () => {
@@ -231,11 +231,18 @@ describe("the state file", () => {
       bytes[bytes.length >> 1]! ^= 4;
       writeFileSync(path, bytes);
     }],
-  ])("%s: made anew from the updates, their sequences included", async (_what, damage) => {
+  ])("%s: the copy counts; both: made anew from the updates, their sequences included", async (_what, damage) => {
     await install(1);
     await install(2);
+    await registry.rollback("spam");
     damage(join(folder, "state.json"));
     expect((await registry.store.read()).made).toBeDefined();
+    expect(await answering()).toBe("1");
+    await expect(install(2)).rejects.toThrow("sequence 20, but 20");
+    await registry.rollback("spam");
+    expect((await registry.store.read()).made).toBeUndefined();
+    damage(join(folder, "state.json"));
+    damage(join(folder, "state.backup.json"));
     expect(await answering()).toBe("2");
     await expect(install(2)).rejects.toThrow("sequence 20, but 20");
     await install(3);
