@@ -31,6 +31,12 @@ export interface Outcome {
   predictions: Answer[];
 }
 
+/** Made once: to make an error costs as much as all the rest of a refusal, and refusals come in floods. */
+const refusals = {
+  busy: new RequestError("busy", "too many requests wait here; try again later", 1),
+  expired: new RequestError("expired", "the time of the request was over before its turn came"),
+};
+
 /** Told of every text that a model has answered, or failed at by no fault of the text. */
 export type Observer = (name: string, model: Model, failure: Error | undefined) => void;
 
@@ -132,9 +138,7 @@ export class Predictor {
       },
       refuse: (why) => {
         release();
-        failed(why === "busy"
-          ? new RequestError("busy", "too many requests wait here; try again later", 1)
-          : new RequestError("expired", "the time of the request was over before its turn came"));
+        failed(refusals[why]);
       },
     });
   }

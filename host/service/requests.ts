@@ -43,6 +43,7 @@ interface Pending {
 /** Fixed header, lengths and properties around an answer's payload and topic, generously. */
 const PACKET_OVERHEAD = 256;
 const OK = 200;
+const ANSWERS_WAIT = new RequestError("busy", "too many answers wait for the broker; try again later");
 const REMEMBERED_BYTES = 4_194_304;
 const SHOWN_TOPIC = 100;
 
@@ -102,7 +103,7 @@ export class Requests {
       return;
     }
     if (outbox.isFull) {
-      this.fail(new RequestError("busy", "too many answers wait for the broker; try again later"), pending);
+      this.fail(ANSWERS_WAIT, pending);
       return;
     }
     predictor.submit(
@@ -153,7 +154,7 @@ export class Requests {
     }
     if (outbox.isFull) {
       metrics.errors.inc({ code: "busy" });
-      this.replyAtOnce(pending, encodeError({ code: "busy", message: "too many answers wait for the broker; try again later" }, pending.id), statusOf.busy);
+      this.replyAtOnce(pending, encodeError(ANSWERS_WAIT, pending.id), statusOf.busy);
       return;
     }
     metrics.answerSeconds.observe({ transport: "mqtt" }, (Date.now() - receivedAt) / 1000);
