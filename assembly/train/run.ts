@@ -344,8 +344,9 @@ function sortByLength(from: usize, count: u32): void {
   memory.copy(from, sorted, <usize>count << 2);
 }
 
-/** Trains on the epoch's next batch. Returns a status. */
+/** Trains on the epoch's next batch. Returns a status. A batch that workers share takes both halves, with the shares carried between. */
 export function trainBatch(): i32 {
+  if (workers() > 1) return ERR_BAD_STATE;
   const status = computeBatch();
   return status == OK ? applyBatch() : status;
 }

@@ -62,7 +62,7 @@ export function pruneCommand(): Command {
 Every chain of layers that an edgelabel model can be is pruned, imported Keras models too,
 as long as it holds f32 weights. Removed words fall to their n-grams, or to the word for
 unknown ones, or are dropped if the model has neither. What was calibrated on the old
-scores should be calibrated anew.
+scores should be calibrated anew (edgelabel calibrate).
 
 Examples:
   edgelabel train train.tsv -o spam.elb

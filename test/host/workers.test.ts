@@ -94,6 +94,10 @@ describe("failures", () => {
     const trainer = await start({ ...RANDOM, workers: 2 });
     await expect(startWorkers(trainer, "run", { samples: texts, synonyms: SYNONYMS })).rejects.toThrow("cannot be resumed on these samples or synonyms");
   });
+  test("of the shares to come are no wrong steps", async () => {
+    const trainer = await start({ ...RANDOM, workers: 2 });
+    expect(() => runEpochs(trainer, 4, false, {})).toThrow("does not allow that step");
+  });
   test("of the arithmetic end all", async () => {
     const trainer = await start({ ...RANDOM, workers: 2 });
     trainer.setTensor(trainer.tensorCount() - 1, Float32Array.of(3e38, -3e38, 0));
