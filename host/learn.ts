@@ -1,8 +1,8 @@
 // Learning from corrections: a training form, what it should have answered, and texts of its
 // training -> a model that has learnt it, or the reason why the old one stays. Corrections
 // alone would make the network forget the rest, so each epoch mixes them with texts it was
-// trained on. After each epoch the model is measured as it would be deployed, on a hold-out
-// it never trains on: only an epoch that is not worse there can be taken.
+// trained on. In between the model is measured as it would be deployed, on a hold-out that
+// it never trains on: only what is not worse there can be taken.
 import { Classifier } from "./classifier.ts";
 import { labelsOf, type Sample } from "./dataset.ts";
 import { UserError } from "./errors.ts";
@@ -30,6 +30,8 @@ export const LEARN_DEFAULTS: LearnOptions = { learningRate: 2e-3, seed: 1, rehea
 
 const EPOCHS = 4;
 const MIN_STEPS = 250;
+/** A run is measured after each epoch, or so often, evenly spread. */
+const MOST_MEASURED = 12;
 /** Corrections are repeated until they are this share of an epoch, ... */
 const CORRECTED_SHARE = 0.25;
 /** ... but no more often than this: augmentation makes only so many different ones of one text. */
@@ -67,9 +69,9 @@ export interface LearnReport {
   validated: number;
   new_labels: string[];
   before: Standing;
-  /** After each epoch. */
-  epochs: Standing[];
-  /** Of the epoch that was taken; null when none was. */
+  /** As it was measured on the way. */
+  measured: Standing[];
+  /** Of what was taken; null when nothing was. */
   after: Standing | null;
 }
 
@@ -98,10 +100,7 @@ export async function learn({ elb, source, corrections: journal, data, validatio
   for (const label of newLabels) trainer.addLabel(label);
   const version = options.version ?? nextVersion(oldVersion);
   trainer.setVersion(version);
-  // What was corrected is not rehearsed as it was before.
-  const corrected = new Set(corrections.map(({ text }) => text));
-  const rehearsed = spread(data.filter(({ text }) => !corrected.has(text)), options.rehearsed);
-  const repeats = Math.min(MOST_REPEATS, Math.ceil((CORRECTED_SHARE * rehearsed.length) / ((1 - CORRECTED_SHARE) * corrections.length)) || 1);
+  const { rehearsed, repeats } = mix(corrections, data, validation, options.rehearsed);
   const samples = [...rehearsed, ...Array.from({ length: repeats }, () => corrections).flat()];
   const total = options.epochs ?? epochsFor(samples.length, { ...DEFAULT_RECIPE, epochs: EPOCHS, minSteps: MIN_STEPS });
   addSamples(trainer, labels, samples, validation);
@@ -114,7 +113,7 @@ export async function learn({ elb, source, corrections: journal, data, validatio
     return { corrected: right(corrections), accuracy: right(validation) / validation.length, loss: trainer.validate().loss };
   };
   const before = await stand(trainer.write(form));
-  const epochs: Standing[] = [];
+  const measured: Standing[] = [];
   let after: Standing | null = null;
   let model: Learnt["model"] = null;
   if (before.corrected < corrections.length) {
@@ -126,20 +125,28 @@ export async function learn({ elb, source, corrections: journal, data, validatio
       },
     };
     while (trainer.epochsLeft() > 0) {
-      runEpochs(trainer, total, false, listener, 1);
+      runEpochs(trainer, total, false, listener, Math.ceil(total / MOST_MEASURED));
       const deployed = trainer.write(form);
       const standing = await stand(deployed);
-      epochs.push(standing);
+      measured.push(standing);
       if (isWorse(standing, before) || standing.corrected <= before.corrected || (after && !isBetter(standing, after))) continue;
       after = standing;
       model = { training: trainer.write("training"), deployed };
     }
   }
   const report = {
-    accepted: model !== null, reason: model ? "" : reasonOf(before, epochs, corrections.length), version: model ? version : oldVersion, form,
-    corrections: corrections.length, rehearsed: rehearsed.length, validated: validation.length, new_labels: newLabels, before, epochs, after,
+    accepted: model !== null, reason: model ? "" : reasonOf(before, measured, corrections.length), version: model ? version : oldVersion, form,
+    corrections: corrections.length, rehearsed: rehearsed.length, validated: validation.length, new_labels: newLabels, before, measured, after,
   };
   return { report, model };
+}
+
+/** What an epoch consists of: texts of the data, none of them corrected or in the hold-out, and the corrections, so many times. */
+function mix(corrections: readonly Sample[], data: readonly Sample[], validation: readonly Sample[], most: number): { rehearsed: Sample[]; repeats: number } {
+  const apart = new Set([...corrections, ...validation].map(({ text }) => text));
+  const rehearsed = spread(data.filter(({ text }) => !apart.has(text)), most);
+  const wanted = Math.ceil((CORRECTED_SHARE * rehearsed.length) / ((1 - CORRECTED_SHARE) * corrections.length));
+  return { rehearsed, repeats: Math.min(MOST_REPEATS, Math.max(1, wanted)) };
 }
 
 /** The rule of acceptance: on the hold-out neither less accurate, nor equally accurate with a larger loss. */
@@ -147,16 +154,16 @@ function isWorse(one: Standing, other: Standing): boolean {
   return one.accuracy < other.accuracy || (one.accuracy === other.accuracy && one.loss > other.loss);
 }
 
-/** Of epochs that are acceptable, the one that has learnt more. */
+/** Of what is acceptable, what has learnt more. */
 function isBetter(one: Standing, other: Standing): boolean {
   return one.corrected > other.corrected || (one.corrected === other.corrected && !isWorse(one, other));
 }
 
-function reasonOf(before: Standing, epochs: readonly Standing[], corrections: number): string {
+function reasonOf(before: Standing, measured: readonly Standing[], corrections: number): string {
   if (before.corrected === corrections) return `it answers ${corrections === 1 ? "the correction" : `all ${corrections} corrections`} so already`;
-  if (epochs.every(({ corrected }) => corrected <= before.corrected)) return "none of the corrections was learnt";
+  if (measured.every(({ corrected }) => corrected <= before.corrected)) return "none of the corrections was learnt";
   const sum = ({ accuracy, loss }: Standing): string => `accuracy ${(100 * accuracy).toFixed(2)} %, loss ${loss.toFixed(4)}`;
-  return `the hold-out got worse: ${sum(before)} before, ${sum(epochs.at(-1)!)} after`;
+  return `the hold-out got worse: ${sum(before)} before, ${sum(measured.at(-1)!)} after`;
 }
 
 function latest(corrections: readonly Sample[]): Sample[] {

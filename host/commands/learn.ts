@@ -46,7 +46,8 @@ All corrections that the journal (MODEL.corrections.jsonl) has are learnt each t
 for one text the later one counts. The new version is taken if more corrections are right
 than before and the hold-out is not worse: accuracy as deployed, then loss. Otherwise nothing but
 the journal has changed, and the exit code is 1 if there was something to learn. The version
-before is kept as MODEL.previous.elb.
+before is kept as MODEL.previous.elb. What was calibrated on the old scores stays, and should
+be calibrated anew.
 
 Examples:
   edgelabel train train.tsv -o spam.elb
@@ -101,8 +102,8 @@ async function learnFiles(path: string, options: LearnFlags & { data: string[]; 
   return { file: path, ...report, seconds: (performance.now() - started) / 1000 };
 }
 
-function render({ file, accepted, reason, version, form, corrections, rehearsed, validated, new_labels: labels, before, epochs, after, seconds }: FileReport): string {
-  const last = after ?? epochs.at(-1) ?? before;
+function render({ file, accepted, reason, version, form, corrections, rehearsed, validated, new_labels: labels, before, measured, after, seconds }: FileReport): string {
+  const last = after ?? measured.at(-1) ?? before;
   const row = (name: string, show: (standing: Standing) => string, note = ""): string => `${name.padEnd(12)}${show(before).padStart(12)}${show(last).padStart(12)}${note && `   ${note}`}`;
   const lines = [
     accepted ? `${file}: version ${version}${labels.length > 0 ? `, with the new label${labels.length > 1 ? "s" : ""} ${labels.join(", ")}` : ""}, in ${seconds.toFixed(1)} s` : `${file}: version ${version} stays: ${reason}`,

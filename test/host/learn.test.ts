@@ -20,7 +20,7 @@ const said = (label: string, phrase: string, rooms = ROOMS): Sample[] => rooms.m
 
 const data = samplesOf(LAMPS);
 const corrections = [...said("on", "the ROOM needs everything", ROOMS.slice(0, 4)), ...said("off", "the ROOM needs nothing", ROOMS.slice(0, 4))];
-const holdOut = [...samplesOf(LAMPS.filter((_, i) => i % 3 === 0)), ...said("off", "the ROOM needs nothing", ROOMS.slice(4))];
+const holdOut = [...samplesOf(LAMPS.filter((_, i) => i % 5 === 0)), ...said("off", "the ROOM needs nothing", ROOMS.slice(4))];
 const options: LearnOptions = { ...LEARN_DEFAULTS, learningRate: 0.01 };
 let elb: Uint8Array;
 const input = (changes: Partial<LearnInput> = {}): LearnInput => ({ elb, source: "lamps.elb", corrections, data, validation: holdOut, ...changes });
@@ -41,19 +41,19 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe("learn", () => {
   test("takes what learns the corrections and is not worse on the hold-out, with figures of what is deployed", async () => {
     const { report, model } = await learn(input(), options);
-    expect(report).toMatchObject({ accepted: true, reason: "", version: "1+1", corrections: 8, rehearsed: 48, validated: holdOut.length, new_labels: [] });
+    expect(report).toMatchObject({ accepted: true, reason: "", version: "1+1", corrections: 8, rehearsed: 38, validated: holdOut.length, new_labels: [] });
     expect(report.before.corrected).toBeLessThan(6);
     expect(report.after!.corrected).toBe(8);
     expect(report.after!.accuracy).toBeGreaterThanOrEqual(report.before.accuracy);
-    // 64 texts are 2 steps a pass.
-    expect(report.epochs).toHaveLength(60);
+    // 54 texts are 2 steps a pass: there are 60 passes, measured 12 times.
+    expect(report.measured).toHaveLength(12);
     expect(await rightIn(model!.deployed, corrections)).toBe(8);
     expect(await rightIn(model!.deployed, holdOut)).toBe(Math.round(report.after!.accuracy * holdOut.length));
     const deployed = await Classifier.fromBytes(model!.deployed, "deployed");
     expect([deployed.version, deployed.info.form, deployed.info.resumable]).toEqual(["1+1", report.form, false]);
     // What it has learnt, it goes on from: nothing is left to learn.
     const again = await learn(input({ elb: model!.training }), options);
-    expect(again.report).toMatchObject({ accepted: false, version: "1+1", reason: "it answers all 8 corrections so already", epochs: [], after: null });
+    expect(again.report).toMatchObject({ accepted: false, version: "1+1", reason: "it answers all 8 corrections so already", measured: [], after: null });
     expect(again.model).toBeNull();
     const more = await learn(input({ elb: model!.training, corrections: [...corrections, ...said("off", "nobody is in the ROOM")] }), options);
     expect(more.report).toMatchObject({ accepted: true, version: "1+2" });
@@ -68,10 +68,10 @@ describe("learn", () => {
 
   test("refuses what the hold-out contradicts, and says what got worse", async () => {
     const wrong = said("off", "please light the ROOM");
-    const { report, model } = await learn(input({ corrections: wrong, validation: data }), options);
+    const { report, model } = await learn(input({ corrections: wrong, validation: data.filter((_, i) => i % 2 === 0) }), options);
     expect(model).toBeNull();
     expect(report.reason).toMatch(/^the hold-out got worse: accuracy [\d.]+ %, loss [\d.]+ before, accuracy [\d.]+ %, loss [\d.]+ after$/);
-    const last = report.epochs.at(-1)!;
+    const last = report.measured.at(-1)!;
     expect(last.corrected).toBeGreaterThan(report.before.corrected);
     expect(last.accuracy).toBeLessThan(report.before.accuracy);
   });
@@ -79,18 +79,20 @@ describe("learn", () => {
   test("lets the loss decide between equal accuracies", async () => {
     // Its one text stays right while its loss rises, since the corrections speak against its likes.
     const validation = said("on", "please light the ROOM", ["hall"]);
-    const { report: { before, epochs, accepted } } = await learn(input({ corrections: said("off", "please light the ROOM", ["attic", "garage"]), validation }), options);
-    const learnt = epochs.filter(({ corrected, accuracy }) => corrected > before.corrected && accuracy === 1);
+    const { report: { before, measured, accepted } } = await learn(input({ corrections: said("off", "please light the ROOM", ["attic", "garage"]), validation }), { ...options, epochs: 12 });
+    const learnt = measured.filter(({ corrected, accuracy }) => corrected > before.corrected && accuracy === 1);
     expect(before.accuracy).toBe(1);
     expect(learnt.some(({ loss }) => loss > before.loss)).toBe(true);
-    expect(accepted).toBe(learnt.some(({ loss }) => loss <= before.loss));
+    expect(learnt.some(({ loss }) => loss <= before.loss)).toBe(false);
+    expect(accepted).toBe(false);
   });
 
-  test("of two corrections of one text the later one counts, and data does not speak against it", async () => {
+  test("of two corrections of one text the later one counts; neither it nor the hold-out is rehearsed", async () => {
     const text = "please light the hall";
     const flip = [...corrections, { label: "on", text, line: 9 }, { label: "off", text, line: 10 }];
     const { report } = await learn(input({ corrections: flip, validation: said("on", "please light the ROOM", ["attic"]) }), options);
-    expect(report).toMatchObject({ corrections: 9, rehearsed: 47 });
+    // 48 texts of the data but these two.
+    expect(report).toMatchObject({ corrections: 9, rehearsed: 46 });
   });
 
   test("knows its labels, unless new ones are allowed; then it learns them", async () => {
@@ -113,7 +115,7 @@ describe("learn", () => {
     const sigmoid = input({ elb: readFileSync(at("sigmoid.elb")), source: "sigmoid.elb", corrections: said("dim", "the ROOM") });
     await expect(learn(sigmoid, { ...options, newLabels: true })).rejects.toThrow('sigmoid.elb has one sigmoid unit, which tells 2 labels apart; train anew with the label "dim"');
     const { report } = await learn({ ...sigmoid, corrections }, options);
-    expect(report.epochs.length + report.reason.length).toBeGreaterThan(0);
+    expect(report.measured.length + report.reason.length).toBeGreaterThan(0);
   });
 });
 
@@ -169,15 +171,16 @@ describe("the command", () => {
     expect([none.code, none.stderr]).toEqual([1, `edgelabel: there is nothing to undo: no ${at("spam.previous.elb")}\n`]);
     // What is refused is a failure, and changes nothing.
     writeFileSync(at("wrong.tsv"), linesOf(said("off", "please light the ROOM")));
+    writeFileSync(at("half.tsv"), LAMPS.filter((_, i) => i % 2 === 0).join(""));
     writeFileSync(at("wrong.elb"), elb);
-    const wrong = await edgelabel(["learn", at("wrong.elb"), "--corrections", at("wrong.tsv"), "--data", at("data.tsv"), "--valid", at("data.tsv"), "--learning-rate", "0.01"]);
+    const wrong = await edgelabel(["learn", at("wrong.elb"), "--corrections", at("wrong.tsv"), "--data", at("data.tsv"), "--valid", at("half.tsv"), "--learning-rate", "0.01"]);
     expect(wrong.code).toBe(1);
     expect(wrong.stderr).toMatch(/^edgelabel: .*wrong\.elb stays as it is: the hold-out got worse: .*\n$/);
     expect([sha("wrong.elb"), existsSync(at("wrong.previous.elb"))]).toEqual([elbBefore, false]);
     // The journal has kept what is to be learnt.
     expect((await json("learn", at("spam.elb"), ...learning, "--model-version", "1.5"))).toMatchObject({ accepted: true, version: "1.5", corrections: 8 });
     expect(sha("spam.elb")).not.toBe(elbBefore);
-  }, 30_000);
+  }, 120_000);
 
   test.each([
     [["--corrections", "fixes.tsv"], 2, "it takes the texts to rehearse, with --data, and a hold-out, with --valid"],
