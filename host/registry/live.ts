@@ -28,6 +28,7 @@ interface Trial {
 export class LiveModels {
   readonly registry: Registry;
   private readonly log: Log;
+  private readonly trialMs: number;
   private service: Service | undefined;
   /** Id of the version that answers for each name. */
   private readonly served = new Map<string, string>();
@@ -37,9 +38,10 @@ export class LiveModels {
   private lastFault = "";
   private queue: Promise<unknown> = Promise.resolve();
 
-  constructor(registry: Registry, log: Log) {
+  constructor(registry: Registry, log: Log, trialMs = TRIAL_MS) {
     this.registry = registry;
     this.log = log;
+    this.trialMs = trialMs;
   }
 
   /** The active model of every name, each tested. */
@@ -129,7 +131,7 @@ export class LiveModels {
     const timer = setTimeout(() => {
       this.timers.delete(timer);
       void this.attempt(() => this.registry.prove(name, id));
-    }, TRIAL_MS);
+    }, this.trialMs);
     timer.unref();
     this.timers.add(timer);
   }

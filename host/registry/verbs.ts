@@ -19,12 +19,12 @@ export const CHUNK_BYTES = 65_536;
 /** A load that gets no part for so long is given up. */
 const STALL_MS = 60_000;
 
-export function registryVerbs(live: LiveModels, payloadBytes: number): Record<string, Verb> {
+export function registryVerbs(live: LiveModels, payloadBytes: number, stallMs = STALL_MS): Record<string, Verb> {
   const { registry } = live;
   const loading = new Set<string>();
 
   async function load(command: Command): Promise<object> {
-    const { args, report, signal } = command;
+    const { args, report } = command;
     const head = Buffer.from(text(args, "manifest"));
     const activate = args["activate"] ?? true;
     if (typeof activate !== "boolean") throw new UserError('"activate" must be true or false');
@@ -33,7 +33,7 @@ export function registryVerbs(live: LiveModels, payloadBytes: number): Record<st
     if (loading.has(incoming.id)) throw new UserError("another command loads this update already");
     loading.add(incoming.id);
     try {
-      await receive(command, incoming, () => report({ received: incoming.received, bytes: incoming.manifest.bytes, chunkBytes: Math.min(CHUNK_BYTES, payloadBytes) }), signal);
+      await receive(command, incoming, () => report({ received: incoming.received, bytes: incoming.manifest.bytes, chunkBytes: Math.min(CHUNK_BYTES, payloadBytes) }), stallMs);
       return shown(await live.require(await incoming.install({ activate })));
     } finally {
       loading.delete(incoming.id);
@@ -49,8 +49,9 @@ export function registryVerbs(live: LiveModels, payloadBytes: number): Record<st
 }
 
 /** Resolves when all parts are here. */
-function receive(command: Command, incoming: Incoming, report: () => void, signal: AbortSignal): Promise<void> {
+function receive(command: Command, incoming: Incoming, report: () => void, stallMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
+    const { signal } = command;
     let timer: NodeJS.Timeout;
     const end = (error?: Error) => {
       clearTimeout(timer);
@@ -62,7 +63,7 @@ function receive(command: Command, incoming: Incoming, report: () => void, signa
     const onAbort = () => end(signal.reason as Error);
     const restartTimer = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => end(new UserError(`nothing came in for ${STALL_MS / 1000} s; load the same update again to go on at byte ${incoming.received}`)), STALL_MS);
+      timer = setTimeout(() => end(new UserError(`nothing came in for ${stallMs / 1000} s; load the same update again to go on at byte ${incoming.received}`)), stallMs);
     };
     // One part after the other, in the order in which they came.
     let queue = Promise.resolve();

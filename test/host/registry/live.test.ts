@@ -178,6 +178,24 @@ test("parts that are lost, doubled and exchanged: installed bit for bit or refus
   }), { numRuns: 12 });
 });
 
+test("a load that gets nothing is given up, and says where to go on", async () => {
+  for (const [name, verb] of Object.entries(registryVerbs(live, 65_536, 1_000))) service.commands!.add(name, verb);
+  const { head, model } = updates[2]!;
+  await command("load/1", { manifest: head.toString() });
+  await client.next(({ json }) => json?.received === 0);
+  await client.publish(`${topics.command}/load/1/0`, Buffer.from(model.subarray(0, 200)));
+  expect((await ended("load/1")).reason).toBe("nothing came in for 1 s; load the same update again to go on at byte 200");
+});
+
+test("a version has proven itself after a time of quiet, too", async () => {
+  await registry.install(updates[2]!.update, "v2");
+  const quiet = new LiveModels(registry, log, 500);
+  ends.push(() => quiet.stop());
+  await quiet.open();
+  expect((await registry.store.read()).models[0]!.trial).toEqual({ starts: 1 });
+  await until(async () => (await registry.store.read()).models[0]!.trial === undefined);
+});
+
 describe("a version that fails at work", () => {
   const breakModel = () => {
     const model = service.predictor.models.get("spam") as Classifier;
