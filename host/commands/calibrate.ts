@@ -27,8 +27,9 @@ export function calibrateCommand(): Command {
     .addHelpText("after", `
 The scores' temperature is the one at which the true labels are likeliest; labels stay the same.
 With --unknown, answers with a low score, a small lead over the second label or many unknown
-words become "?" (null in JSON, with "unknown": true); without it no answer does. train does the
-same on its --valid texts.
+words become "?" (null in JSON, with "unknown": true): by whichever of these rejects most wrong
+answers, and most texts under labels that the model lacks, if the data has some. Without it no
+answer is "?". train does the same on its --valid texts.
 
 Examples:
   edgelabel calibrate spam.wasm valid.tsv -o spam.wasm
