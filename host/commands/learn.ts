@@ -54,6 +54,7 @@ Examples:
   edgelabel learn spam.elb --corrections fixes.tsv --data train.tsv --valid valid.tsv -o spam.wasm
   edgelabel learn spam.elb -o spam.wasm --undo`)
     .action(async (path: string, options: LearnFlags) => {
+      if (isDeployable(path)) command.error("error: it takes the training form, an .elb as edgelabel train -o NAME.elb writes it; -o names the .wasm");
       const paths = [path, ...(options.output === undefined ? [] : [options.output])];
       if (options.undo) {
         const restored = await restoreFiles(paths);

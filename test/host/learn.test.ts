@@ -182,6 +182,15 @@ describe("the command", () => {
     expect(sha("spam.elb")).not.toBe(elbBefore);
   }, 120_000);
 
+  test("takes a training form only, since it writes one in its place", async () => {
+    const { code, stderr } = await edgelabel(["learn", at("lamps.wasm"), ...learning]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("it takes the training form, an .elb");
+    await json("quantize", at("lamps.elb"), "-o", at("int8.elb"));
+    const int8 = await edgelabel(["learn", at("int8.elb"), "--corrections", at("fixes.tsv"), ...learning]);
+    expect([int8.code, int8.stderr]).toEqual([1, expect.stringContaining("start from an f32 .elb file")]);
+  }, 60_000);
+
   test.each([
     [["--corrections", "fixes.tsv"], 2, "it takes the texts to rehearse, with --data, and a hold-out, with --valid"],
     [["--data", "none.tsv", "--valid", "none.tsv"], 1, "none.tsv: no such file"],
