@@ -22,9 +22,16 @@ import { Seeded, trainTiny } from "../models.ts";
 import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
 import { isLong, size } from "./size.ts";
 
-const REQUESTS = size(1_000_000, 5_000);
-const RECONNECTS = size(10_000, 160);
-const POINTS = size(50, 5);
+/** The long sizes are a million requests and ten thousand reconnects, in pieces of a few minutes with a fresh service each. */
+const PIECES = Array.from({ length: size(4, 1) }, (_, i) => i + 1);
+const REQUESTS = size(250_000, 5_000);
+const RECONNECTS = size(2_500, 160);
+/** Until code is compiled and what is bounded is full. */
+const WARM_UP = size(50_000, 3_000);
+/** Requests on the embedded broker; clients of it, and of HTTP. */
+const EMBEDDED = size(100_000, 500);
+const CLIENTS = size(10_000, 160);
+const POINTS = size(25, 5);
 /** Bytes. */
 const MOST_A_REQUEST = 1;
 const MOST_A_RECONNECT = 200;
@@ -129,13 +136,12 @@ async function grow(serving: Serving, units: number, most: number, work: (from: 
   for (let i = 0; i < POINTS; i++) {
     await work(warmUp + (i * units) / POINTS, warmUp + ((i + 1) * units) / POINTS);
     points.push(await serving.point());
-    if (isLong && (i + 1) % 10 === 0) console.log(`${((i + 1) * units) / POINTS} in ${((Date.now() - since) / 1000).toFixed(0)} s, heap ${points.at(-1)!.heap} bytes`);
   }
   const seconds = (Date.now() - since) / 1000;
   const heap = slope(points.map((point, i) => [(i * units) / POINTS, point.heap]));
   const external = slope(points.map((point, i) => [(i * units) / POINTS, point.external]));
   const last = points.at(-1)!;
-  console.log(`${units} in ${seconds.toFixed(0)} s; heap ${(points[0]!.heap / 1e6).toFixed(2)} -> ${(last.heap / 1e6).toFixed(2)} MB, ${heap.slope.toFixed(3)} (standard error ${heap.error.toFixed(3)}) bytes each; external ${external.slope.toFixed(3)} (${external.error.toFixed(3)}); memories ${last.memories.join(", ")}; resources ${first.resources} -> ${last.resources}, file descriptors ${descriptors} -> ${serving.fileDescriptors()}`);
+  console.log(`${units} in ${seconds.toFixed(0)} s; heap ${points.map((point) => (point.heap / 1e6).toFixed(2)).join(" ")} MB, ${heap.slope.toFixed(3)} (standard error ${heap.error.toFixed(3)}) bytes each; external ${external.slope.toFixed(3)} (${external.error.toFixed(3)}); memories ${last.memories.join(", ")}; resources ${first.resources} -> ${last.resources}, file descriptors ${descriptors} -> ${serving.fileDescriptors()}`);
   const allowed = isLong ? most : MOST_OF_SHORT_RUN / units;
   expect(heap.slope).toBeLessThanOrEqual(allowed);
   expect(external.slope).toBeLessThanOrEqual(allowed);
@@ -219,7 +225,7 @@ function post(agent: Agent | false, url: string, body: string): Promise<string> 
 }
 
 describeMosquitto("on Mosquitto", (binaries) => {
-  test(`${REQUESTS} requests, some of them over HTTP`, async () => {
+  test.each(PIECES)(`${REQUESTS} requests, some of them over HTTP, piece %i of ${PIECES.length}`, async () => {
     const broker = await startMosquitto(binaries, { lines: ["max_queued_messages 10000"] });
     const serving = await serve({ broker: broker.url, routes: [route] });
     const requester = await Requester.connect(broker.url, { protocolVersion: 5 });
@@ -230,14 +236,14 @@ describeMosquitto("on Mosquitto", (binaries) => {
       for (let done = 0; done < overHttp; done += 20) {
         await Promise.all(Array.from({ length: 20 }, (_, i) => post(agent, `${serving.http}/${i % 2 ? "predict" : "nothing"}`, JSON.stringify({ data: i % 4 === 1 ? `${done} light` : done }))));
       }
-    }, Math.max(REQUESTS / 10, 3_000));
+    }, WARM_UP);
     agent.destroy();
     await requester.client.endAsync();
     await serving.end();
     await broker.kill();
   }, 1_200_000);
 
-  test(`${RECONNECTS} reconnects of the service, at any moment of a connection`, async () => {
+  test.each(PIECES)(`${RECONNECTS} reconnects of the service, at any moment of a connection, piece %i of ${PIECES.length}`, async () => {
     const broker = await startMosquitto(binaries);
     const random = new Seeded(9);
     let cuts = 0;
@@ -293,13 +299,13 @@ describe("on the embedded broker", () => {
     return `scrypt$4$${base64(salt)}$${base64(scryptSync(password, salt, 32, { N: 4, r: 8 }))}`;
   }
 
-  test(`${REQUESTS / 10} requests, and ${RECONNECTS} clients with names of their own that come and go`, async () => {
+  test(`${EMBEDDED} requests, and ${CLIENTS} clients with names of their own that come and go`, async () => {
     const users = { client: { password: hashOf("geheim"), publish: ["#"], subscribe: ["#"] } };
     const serving = await serve({ users, routes: [route], responses: { allow: ["labels/#"] } });
     const login: IClientOptions = { protocolVersion: 4, username: "client", password: "geheim" };
     const requester = await Requester.connect(serving.url, login);
-    await grow(serving, REQUESTS / 10, MOST_A_REQUEST, (from, to) => requester.work(from, to), Math.max(REQUESTS / 100, 3_000));
-    await grow(serving, RECONNECTS, MOST_A_RECONNECT, async (from, to) => {
+    await grow(serving, EMBEDDED, MOST_A_REQUEST, (from, to) => requester.work(from, to), WARM_UP);
+    await grow(serving, CLIENTS, MOST_A_RECONNECT, async (from, to) => {
       for (let i = from; i < to; i += 8) {
         await Promise.all(Array.from({ length: 8 }, async (_, k) => {
           const client = await mqtt.connectAsync(serving.url, { ...login, clientId: `client-${i}-${k}`, reconnectPeriod: 0 });
@@ -313,9 +319,9 @@ describe("on the embedded broker", () => {
     await serving.end();
   }, 1_200_000);
 
-  test(`${RECONNECTS} HTTP connections`, async () => {
+  test(`${CLIENTS} HTTP connections`, async () => {
     const serving = await serve({});
-    await grow(serving, RECONNECTS, MOST_A_RECONNECT, async (from, to) => {
+    await grow(serving, CLIENTS, MOST_A_RECONNECT, async (from, to) => {
       for (let i = from; i < to; i += 8) await Promise.all(Array.from({ length: 8 }, (_, k) => post(false, `${serving.http}/predict`, JSON.stringify({ data: `light ${i} ${k}` }))));
     });
     await serving.end();
