@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { chromium, type Browser, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { TEXT_CAPACITY } from "../assembly/abi.ts";
 import { Classifier, type Prediction } from "../host/classifier.ts";
 import { packModel } from "../host/pack.ts";
 import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../host/recipe.ts";
@@ -25,6 +26,10 @@ function findChromium(): string | undefined {
 }
 
 const executablePath = findChromium();
+
+test("the page, which can import nothing of ours, knows the engine's longest text", () => {
+  expect(/TEXT_CAPACITY = (\d+);/.exec(readFileSync(new URL("web/classifier.js", root), "utf8"))?.[1]).toBe(String(TEXT_CAPACITY));
+});
 
 describe.skipIf(!executablePath)("page", () => {
   let server: Server;

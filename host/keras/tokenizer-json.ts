@@ -39,10 +39,12 @@ export function readTokenizerJson(text: string, source: string, rows: number): K
   for (const option of ["lower", "char_level"]) {
     if (typeof config[option] !== "boolean") fail(`its ${option} is neither true nor false`);
   }
-  const words = wordsInOrder(config["word_index"], fail);
+  const words = wordsInOrder(config["word_index"], oovToken, fail);
   if (words.length === 0) fail("its word_index is empty; call fit_on_texts before to_json");
   const unknownId = oovToken === null ? 0 : words.indexOf(oovToken) + 1;
   if (oovToken !== null && unknownId === 0) fail(`its oov_token ${JSON.stringify(oovToken)} is not in word_index; call fit_on_texts before to_json`);
+  // Nobody's id goes to what is no token.
+  words[0] ??= config["char_level"] === true ? `${oovToken}${oovToken}` : split;
   // num_words = n keeps the ids below n; Keras reads 0 as no limit.
   const kept = limit === null || limit === 0 ? words : words.slice(0, Math.max(0, (limit as number) - 1));
   if (kept.length === 0) fail(`its num_words=${limit} keeps no word`);
@@ -79,14 +81,17 @@ export function readLabels(text: string, source: string, outputs: number): strin
   return labels;
 }
 
-function wordsInOrder(stored: unknown, fail: (reason: string) => never): string[] {
+/** Without a word at index 0 when the training texts held the oov_token itself: Keras then gives it the id of its rank, and id 1 to nobody. */
+function wordsInOrder(stored: unknown, oovToken: string | null, fail: (reason: string) => never): string[] {
   const index = asRecord(typeof stored === "string" ? parse(stored, fail) : stored);
   if (!index) return fail("has no word_index");
   const entries = Object.entries(index);
-  const words: string[] = new Array<string>(entries.length);
+  const hasHole = oovToken !== null && index[oovToken] !== undefined && !entries.some(([, id]) => id === 1);
+  const most = entries.length + (hasHole ? 1 : 0);
+  const words: string[] = new Array<string>(most);
   for (const [word, id] of entries) {
-    if (typeof id !== "number" || !Number.isInteger(id) || id < 1 || id > entries.length) {
-      return fail(`its word_index gives ${JSON.stringify(word)} the id ${JSON.stringify(id)}; ids run from 1 to the number of words`);
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 1 || id > most) {
+      return fail(`its word_index gives ${JSON.stringify(word)} the id ${JSON.stringify(id)}; ids run from 1 to the number of words, or from 2 if the texts held the oov_token`);
     }
     if (words[id - 1] !== undefined) return fail(`its word_index gives the id ${id} to both ${JSON.stringify(words[id - 1])} and ${JSON.stringify(word)}`);
     words[id - 1] = word;

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { linesOf } from "../../host/commands/predict.ts";
 import { edgelabel, json, LAMPS, main, type Outcome, SMALL } from "../program.ts";
 import { describeShared, readSharedJson, readSharedJsonLines, sharedPath } from "../shared.ts";
@@ -199,7 +200,7 @@ describe("from texts to a deployable", () => {
       const { code, stdout, stderr } = await edgelabel(["predict", at("light.wasm")], input);
       expect(code).toBe(0);
       expect(stdout.match(/^o(n|ff)\t0\.\d{6}$/gm)).toHaveLength(6);
-      expect(stderr).toBe("edgelabel: a line is longer than 1048576 bytes; its beginning was classified\n");
+      expect(stderr).toBe(`edgelabel: a line is longer than ${TEXT_CAPACITY} bytes; its beginning was classified\n`);
       const plain = await edgelabel(["predict", at("light.wasm")], "light\n");
       expect(stdout.split("\n")[0]).toBe(plain.stdout.trimEnd());
     });

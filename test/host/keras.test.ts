@@ -289,6 +289,14 @@ describe("tokenizer.json", () => {
     expect(words({ num_words: 1000 })).toEqual(["a", "b", "2024"]);
     expect(words({ num_words: 3 }, 3)).toEqual(["a", "b"]);
   });
+  test("texts that held the oov_token leave id 1 to nobody, who gets what is no token", () => {
+    const index = JSON.stringify({ "<oov>": 3, a: 2, b: 4 });
+    expect(readTokenizerJson(tokenizer({ oov_token: "<oov>", word_index: index }), "t", 9)).toMatchObject({ unknownId: 3, words: [" ", "a", "<oov>", "b"] });
+    expect(readTokenizerJson(tokenizer({ oov_token: "<oov>", word_index: index, num_words: 4 }), "t", 9)).toMatchObject({ unknownId: 3, words: [" ", "a", "<oov>"] });
+    expect(readTokenizerJson(tokenizer({ oov_token: "?", char_level: true, word_index: JSON.stringify({ "?": 2, a: 3 }) }), "t", 9)).toMatchObject({ unknownId: 2, words: ["??", "?", "a"] });
+    expect(refusal({ oov_token: "<oov>", word_index: JSON.stringify({ "<oov>": 2, a: 4 }) })).toContain('gives "a" the id 4');
+    expect(refusal({ oov_token: "<oov>", word_index: JSON.stringify({ a: 2, b: 3 }) })).toContain('gives "b" the id 3');
+  });
   test("ids without a row are named", () => {
     expect(refusal({}, 3)).toBe('t: 1 words have ids that the embedding of 3 rows cannot look up: "2024" (3); the model belongs to another tokenizer, or needs num_words=3');
   });
