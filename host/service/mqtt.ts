@@ -221,6 +221,7 @@ export class Connection {
   private protocol: Protocol;
   private client: MqttClient | undefined;
   private session: Session | undefined;
+  private corked: MqttClient["stream"] | undefined;
   private timer: NodeJS.Timeout | undefined;
   private attempt = 0;
   private isStopping = false;
@@ -258,24 +259,28 @@ export class Connection {
       this.onConnack(client, protocol, connack);
     });
     // Before connect(): a resumed session's messages follow the CONNACK at once.
-    let isGathering = false;
     client.handleMessage = (packet, done) => {
-      if (!isGathering) {
-        // What many messages that came together are answered with, and their PUBACKs, leaves in one system call.
-        const { stream } = client;
-        stream.cork();
-        setImmediate(() => {
-          isGathering = false;
-          stream.uncork();
-        });
-        isGathering = true;
-      }
+      this.gather(client);
       this.receive(client, packet);
       // An error makes MQTT.js go on reading without acknowledging; that is ours.
       done(packet.qos === 0 ? undefined : ACKNOWLEDGED_LATER);
     };
     client.once("close", () => this.onClose(client, fault, connectedAt));
     open(client);
+  }
+
+  /** Lets go what was written since the first message of this turn of the event loop. */
+  flush(): void {
+    this.corked?.uncork();
+    this.corked = undefined;
+  }
+
+  /** What many messages that came together are answered with, and their PUBACKs, leaves in one system call. */
+  private gather({ stream }: MqttClient): void {
+    if (this.corked) return;
+    this.corked = stream;
+    stream.cork();
+    setImmediate(() => this.flush());
   }
 
   /** Says goodbye with a last message and disconnects; done within about a second whatever the broker does. */
@@ -356,6 +361,7 @@ export class Connection {
     const wasConnected = this.session !== undefined;
     this.session = undefined;
     this.client = undefined;
+    this.corked = undefined;
     client.end(true);
     if (wasConnected) options.onClose();
     if (this.isStopping) return;

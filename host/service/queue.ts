@@ -29,12 +29,14 @@ interface Line {
   done: number;
 }
 
-const SLICE_MS = 4;
+const SLICE_MS = 2;
 /** What is done is remembered for one to two windows, and for so many requesters in each. */
 const WINDOW_MS = 5_000;
 const REMEMBERED = 5_000;
 
 export class Queue {
+  /** Called before a slice: what is ready to go out need not wait for it. */
+  beforeSlice = () => {};
   private readonly capacity: { texts: number; bytes: number };
   // In the order of their turns: the first one is next, and then goes to the end.
   private readonly lines = new Map<string, Line>();
@@ -120,6 +122,7 @@ export class Queue {
 
   private run(): void {
     this.isScheduled = false;
+    this.beforeSlice();
     const now = performance.now();
     this.turnWindow(now);
     const end = now + SLICE_MS;

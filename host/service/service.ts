@@ -123,6 +123,7 @@ export class Service {
       onSubscribed: (session) => this.onSubscribed(session),
       onClose: () => this.onClose(),
     });
+    this.predictor.queue.beforeSlice = () => this.connection.flush();
   }
 
   /** Whether requests come in from the broker now. */
