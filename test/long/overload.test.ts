@@ -1,4 +1,4 @@
-// Ten times more than the service can do, for a minute: it goes on doing what it can, at the
+// Much more than the service can do, ten times for a minute: it goes on doing what it can, at the
 // latency it always had, refuses the rest at once, serves a calm client through a flood of
 // others, and is itself again when the flood ends. The model takes about 2 ms a text, and the
 // queue is as short as that latency wants it; capacity is measured first, on the same machine.
@@ -17,7 +17,7 @@ import { startWorker } from "./fleet.ts";
 import type { Worker } from "./fleet.ts";
 import { isLong, size } from "./size.ts";
 
-const OVERLOAD = 10;
+const OVERLOAD = size(10, 5);
 const OVERLOAD_SECONDS = size(60, 3);
 const CALM_SECONDS = size(20, 1);
 const QUEUED_TEXTS = 8;
@@ -142,10 +142,11 @@ describeMosquitto("overload", (binaries) => {
     // None without an answer of some kind, no lost connection, no starved keepalive.
     expect(flood.filter(({ ms }) => ms === undefined)).toEqual([]);
     expect(await worker.metric("edgelabel_broker_connects_total")).toBe(1);
-    // In the first moments nobody has had anything yet, and all are alike.
-    expect(refusedOf(calm).length).toBeLessThanOrEqual(2 + 0.01 * calm.length);
+    // What it asks for, unless that is more than its share; in the first moments nobody has had anything yet, and all are alike.
+    const share = Math.min(calm.length, answeredOf(flood).length / (FLOODERS + 1));
+    expect(answeredOf(calm).length).toBeGreaterThanOrEqual((isLong ? 0.99 : 0.8) * share - 2);
     expect(Math.min(...shares)).toBeGreaterThan(0.7 * Math.max(...shares));
-    expect(goodput).toBeGreaterThan(isLong ? 0.9 : 0.2);
+    expect(goodput).toBeGreaterThan(isLong ? 0.9 : 0.1);
     if (!isLong) return;
     expect(offered).toBeGreaterThan(0.95 * OVERLOAD);
     expect(p99(answeredOf(flood))).toBeLessThanOrEqual(2 * p99(answeredOf(usual)));
