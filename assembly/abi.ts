@@ -55,6 +55,7 @@ export const ERR_BAD_SCALE = 19;
 export const ERR_BAD_WEIGHT = 20;
 export const ERR_BAD_TRAINING = 21;
 export const ERR_BAD_UTF8 = 22;
+export const ERR_BAD_PADDING = 23;
 export const ERR_BAD_ARGUMENT = 30;
 export const ERR_LABEL_OUT_OF_RANGE = 31;
 export const ERR_NO_SAMPLES = 32;

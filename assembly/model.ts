@@ -2,7 +2,7 @@
 // FORMAT.md is normative; this file is its reader. Called once by load.ts and by
 // the trainer; refuses every file that is not exactly legal, with one ERR_* code.
 import {
-  ACTIVATION_SOFTMAX, CLEAN_FLAGS, ERR_BAD_CHECKSUM, ERR_BAD_HEADER, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_LENGTH, ERR_BAD_MAGIC, ERR_BAD_SCALE,
+  ACTIVATION_SOFTMAX, CLEAN_FLAGS, ERR_BAD_CHECKSUM, ERR_BAD_HEADER, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_LENGTH, ERR_BAD_MAGIC, ERR_BAD_PADDING, ERR_BAD_SCALE,
   ERR_BAD_TOKENIZER, ERR_BAD_TRAINING, ERR_BAD_UTF8, ERR_BAD_VERSION, ERR_BAD_VOCABULARY, ERR_BAD_WEIGHT, FORM_F32, FORM_INT8,
   FORM_INT8_WEIGHTS, FORMAT_MAGIC, FORMAT_VERSION, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM,
   LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, MAX_LABELS, MAX_LAYERS,
@@ -171,9 +171,20 @@ export function readModel(address: usize, length: usize, model: Model): i32 {
   model.training = address + <usize>offset;
   offset += header.trainingBytes;
   if (offset != <u64>length) return ERR_BAD_LENGTH;
+  if (!isPadded(model.filters, header.filterBytes) || !isPadded(model.split, header.splitBytes) || !isPadded(model.name, header.nameBytes)
+    || !isPadded(model.version, header.versionBytes) || !isPadded(model.wordOffsets, (<u64>header.wordCount + 1) * 4) || !isPadded(model.words, header.wordBytes)
+    || !isPadded(model.labelOffsets, (<u64>header.labelCount + 1) * 4) || !isPadded(model.labels, header.labelBytes)) return ERR_BAD_PADDING;
 
   const status = checkParts(model);
   return status == OK ? checkWeights(model) : status;
+}
+
+/** True when `bytes` bytes are followed by zeros up to the next part: so one model is one file, with one digest. */
+function isPadded(address: usize, bytes: u64): bool {
+  for (let p = address + <usize>bytes, end = address + <usize>padded(bytes); p < end; p++) {
+    if (load<u8>(p) != 0) return false;
+  }
+  return true;
 }
 
 /** Checks a model that was not read from a file: all but its weights. */
@@ -344,6 +355,12 @@ function checkWeights(model: Model): i32 {
     if (form == FORM_F32) {
       const end = p + <usize>layerBytes(form, layer);
       if (!isFinite32(p, end)) return ERR_BAD_WEIGHT;
+      // The tensors of an LSTM fill whole blocks.
+      if (layer.kind == LAYER_EMBEDDING && !isPadded(p, <u64>layer.inputWidth * layer.units * 4)) return ERR_BAD_PADDING;
+      if (layer.kind == LAYER_DENSE) {
+        const kernelBytes = <u64>layer.inputWidth * layer.units * 4;
+        if (!isPadded(p, kernelBytes) || !isPadded(p + <usize>padded(kernelBytes), <u64>layer.units * 4)) return ERR_BAD_PADDING;
+      }
       p = end;
     } else if (layer.kind == LAYER_EMBEDDING) {
       const status = checkRows(p, layer.inputWidth, layer.units);
@@ -363,6 +380,7 @@ function checkWeights(model: Model): i32 {
         }
         const end = p + <usize>padded(<u64>rows * 4);
         if (!isFinite32(p, end)) return ERR_BAD_WEIGHT;
+        if (!isPadded(p, <u64>rows * 4)) return ERR_BAD_PADDING;
         p = end;
       }
     }
@@ -381,7 +399,7 @@ function checkRows(address: usize, rows: u32, columns: u32): i32 {
     const scale = load<f32>(scales + (<usize>r << 2));
     if (!(scale > 0 && scale < f32.MAX_VALUE)) return ERR_BAD_SCALE;
   }
-  return OK;
+  return isPadded(address, bytes) && isPadded(scales, <u64>rows * 4) ? OK : ERR_BAD_PADDING;
 }
 
 /** True when no f32 of [address, end) is infinite or NaN. */

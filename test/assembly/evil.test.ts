@@ -124,6 +124,15 @@ const cases: Record<string, Case[]> = {
       (file) => { const longer = Uint8Array.of(...file, ...new Uint8Array(16)); setHeader(longer, "fileBytes", longer.length); return longer; },
     ],
   }],
+  "padding behind a string, a list of offsets or of strings is not 0": [{
+    harms: ["split", "wordOffsets", "words", "labelOffsets", "labels"].flatMap((name) => [0, 1].map((last): Harm => (file) => {
+      const { offset, length } = partAt(file, name);
+      file[last ? Math.ceil((offset + length) / 16) * 16 - 1 : offset + length] = 1;
+    })),
+  }, { file: () => f32, harms: ["name", "version"].map((name) => (file) => {
+    const { offset, length } = partAt(file, name);
+    file[offset + length] = 0x20;
+  }) }],
   "filters or separator are not UTF-8": [{ harms: [(file) => withParts(file, { filters: bad }), (file) => withParts(file, { split: bad }), (file) => withParts(file, { filters: Uint8Array.of(0xe4, 0xbb) })] }],
   "name or version is not UTF-8, or has control characters": [{ harms: ["name", "version"].flatMap((name) => [bad, text("a\n"), text("\u007f"), Uint8Array.of(0), Uint8Array.of(0xed, 0xa0, 0x80)].map((value): Harm => (file) => withParts(file, { [name]: value }))) }],
   "word offsets that do not rise from 0 to wordBytes": [{
@@ -182,6 +191,11 @@ const cases: Record<string, Case[]> = {
   "a scale that is 0, negative, infinite or not a number": [{
     file: () => int8, harms: [0, -0, -1, NaN, Infinity, -Infinity].flatMap((value) => [0, 20].map((at): Harm => (file) => write(file, scaleAt(file) + at, "f32", value))),
   }, { file: () => int8Weights, harms: [(file) => write(file, scaleAt(file), "f32", -1e-30)] }],
+  "padding behind a tensor is not 0": [{
+    harms: [8, 12, 68, 84].map((at): Harm => (file) => write(file, partAt(file, "weights").offset + at, "f32", 1)),
+  }, { file: () => int8, harms: [18, 31, 56, 60].map((at): Harm => (file) => { file[partAt(file, "weights").offset + at] = 1; }) }, {
+    file: () => int8, harms: [1, 4].map((fromEnd): Harm => (file) => { file[file.length - fromEnd] = 1; }),
+  }],
   "CHAR_LEVEL together with SPLIT_SCRIPTS": [{ harms: header("tokenizerFlags", 6) }],
   "SPLIT_SCRIPTS with a separator that holds a letter of these scripts": [{ harms: [(file) => { setHeader(file, "tokenizerFlags", 4); return withParts(file, { split: text("中") }); }] }],
   "two equal words": [{ file: () => f32, harms: [(file) => withStrings(file, "word", ["a", "b", "a", "c", "d"].map(text))] }],
