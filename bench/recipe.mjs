@@ -5,7 +5,7 @@
 //   node bench/recipe.mjs hwu64 '{"minSteps":0}' 1,2,3 20        # 20 training texts a label
 import { existsSync } from "node:fs";
 import { readDataset } from "../build/host/dataset.js";
-import { DEFAULT_RECIPE, epochsFor, prepareTraining, runEpochs } from "../build/host/recipe.js";
+import { adaptToSize, DEFAULT_RECIPE, prepareTraining, runEpochs } from "../build/host/recipe.js";
 
 const [sets = "snips,hwu64,sms_spam,massive_en,massive_zh", changes = "{}", seeds = "1,2,3", textsPerLabel = "Infinity"] = process.argv.slice(2);
 const data = "../shared/data";
@@ -28,11 +28,11 @@ for (const set of sets.split(",")) {
   validation = validation.filter(({ label }) => known.has(label));
   const accuracies = [];
   for (const seed of seeds.split(",").map(Number)) {
-    const recipe = { ...DEFAULT_RECIPE, ...JSON.parse(changes), seed };
+    const given = JSON.parse(changes);
+    const recipe = adaptToSize({ ...DEFAULT_RECIPE, ...given, seed }, training.length, new Set(Object.keys(given)));
     const trainer = await prepareTraining(training, validation, recipe);
-    const epochs = epochsFor(training.length, recipe);
-    trainer.start({ ...recipe, epochs });
-    runEpochs(trainer, epochs, false, {});
+    trainer.start(recipe);
+    runEpochs(trainer, recipe.epochs, false, {});
     accuracies.push(100 * trainer.validate().accuracy);
   }
   cells.push(`${accuracies.map((accuracy) => accuracy.toFixed(2)).join(" ")}`);

@@ -30,6 +30,7 @@ export const LEARN_DEFAULTS: LearnOptions = { learningRate: 2e-3, seed: 1, rehea
 
 const EPOCHS = 4;
 const MIN_STEPS = 250;
+const MOST_EPOCHS = 60;
 /** A run is measured after each epoch, or so often, evenly spread. */
 const MOST_MEASURED = 12;
 /** Corrections are repeated until they are this share of an epoch, ... */
@@ -102,7 +103,7 @@ export async function learn({ elb, source, corrections: journal, data, validatio
   trainer.setVersion(version);
   const { rehearsed, repeats } = mix(corrections, data, validation, options.rehearsed);
   const samples = [...rehearsed, ...Array.from({ length: repeats }, () => corrections).flat()];
-  const total = options.epochs ?? epochsFor(samples.length, { ...DEFAULT_RECIPE, epochs: EPOCHS, minSteps: MIN_STEPS });
+  const total = options.epochs ?? epochsFor(samples.length, { ...DEFAULT_RECIPE, epochs: EPOCHS, minSteps: MIN_STEPS }, MOST_EPOCHS);
   addSamples(trainer, labels, samples, validation);
   trainer.start(tuningOptions(info, { ...options, epochs: total }));
 

@@ -28,7 +28,7 @@ export interface RecipeOptions extends RunOptions {
   outputDropout: number;
   /** One unit with a sigmoid for two labels, as the Keras tutorial has it. */
   binaryOutput: boolean;
-  /** Few texts get more epochs than `epochs`, up to MAX_EXTENDED_EPOCHS, until the run has so many steps. */
+  /** Few texts get smaller batches and more epochs until the run has so many steps; see adaptToSize. 0 = never. */
   minSteps: number;
 }
 
@@ -73,15 +73,20 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   augment: { typo: 0.15 },
   balanced: false,
   addNgrams: true,
+  embeddingRange: 0.17,
   epochs: 10,
-  minSteps: 1000,
+  minSteps: 3000,
   batch: 32,
   seed: 1,
   workers: 1,
 };
 
-/** On 100 to 700 texts more passes than this lose accuracy again. */
-const MAX_EXTENDED_EPOCHS = 60;
+/** Texts fewer than this many batches get smaller batches. */
+const FEW_BATCHES = 64;
+const SMALLEST_BATCH = 8;
+/** Fewer texts than this say so little that a word seen once counts. */
+const FEW_TEXTS = FEW_BATCHES * 2 * SMALLEST_BATCH;
+const MOST_EPOCHS = 80;
 const NGRAM_MIN = 3;
 const NGRAM_MAX = 5;
 
@@ -106,13 +111,25 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   wordDropout: 0,
   augment: {},
   addNgrams: false,
+  embeddingRange: 0.05,
   minSteps: 0,
 };
 
-/** The epochs of a run on so many texts. */
-export function epochsFor(texts: number, { epochs, minSteps, batch }: RecipeOptions): number {
+/** The recipe for so many texts: few get smaller batches, more epochs and all of their words. What is `given` stays. */
+export function adaptToSize(recipe: RecipeOptions, texts: number, given: ReadonlySet<string> = new Set()): RecipeOptions {
+  if (recipe.minSteps === 0) return recipe;
+  let { batch, epochs, minCount } = recipe;
+  const smallest = Math.max(SMALLEST_BATCH, recipe.workers ?? 1);
+  if (!given.has("batch")) while (batch >= 2 * smallest && texts < FEW_BATCHES * batch) batch /= 2;
+  if (!given.has("minCount") && texts < FEW_TEXTS) minCount = 1;
+  if (!given.has("epochs")) epochs = epochsFor(texts, { ...recipe, batch });
+  return { ...recipe, batch, epochs, minCount };
+}
+
+/** The epochs of a run on so many texts: more than `epochs`, up to `most`, until they make `minSteps` steps. */
+export function epochsFor(texts: number, { epochs, minSteps, batch }: Pick<RecipeOptions, "epochs" | "minSteps" | "batch">, most = MOST_EPOCHS): number {
   const wanted = Math.ceil(minSteps / Math.ceil(texts / batch));
-  return Math.max(epochs, Math.min(wanted, MAX_EXTENDED_EPOCHS));
+  return Math.max(epochs, Math.min(wanted, most));
 }
 
 /** What a run reports after each epoch. */

@@ -103,6 +103,8 @@ export interface RunOptions {
   balanced: boolean;
   /** A known word is its own row plus the mean of its n-grams; of an opened file, as that file has it. */
   addNgrams: boolean;
+  /** The embedding's first weights are uniform in plus or minus this; not those of an opened file. */
+  embeddingRange: number;
   /** Absent = none. */
   augment?: Augmentation;
   epochs: number;
@@ -253,7 +255,7 @@ export class Trainer {
 
   /** Makes the weights of an opened file writable, without buffers for training. */
   buildOpened(): void {
-    this.#check(this.#exports.buildNetwork(1, 1), this.#source);
+    this.#check(this.#exports.buildNetwork(1, 1, 0), this.#source);
   }
 
   /** Number of weight tensors: Keras' order. */
@@ -323,7 +325,7 @@ export class Trainer {
     const { delete: deletion = 0, swap = 0, synonym = 0, typo = 0 } = options.augment ?? {};
     this.#check(this.#exports.trainingAugmentation(deletion, swap, synonym, typo), "training settings");
     if (options.workers !== undefined && options.workers > 1) this.#check(this.#exports.trainingWorkers(options.workers), "training settings");
-    this.#check(this.#exports.startTraining(), "training settings");
+    this.#check(this.#exports.startTraining(options.embeddingRange), "training settings");
   }
 
   /** Continues the run of an opened training form; the same samples, and synonyms, must have been added. */

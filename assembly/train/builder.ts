@@ -346,9 +346,10 @@ export function addSample(label: u32, length: u32): i32 {
 
 /**
  * Claims parameters, gradients and the buffers of a step of at most `batch` samples (1 where
- * nothing is trained). Weights are those of the opened file, else drawn; `seed` begins the random stream.
+ * nothing is trained). Weights are those of the opened file, else drawn, the
+ * embedding's from +-embeddingRange; `seed` begins the random stream.
  */
-export function buildNetwork(batch: u32, seed: u32): i32 {
+export function buildNetwork(batch: u32, seed: u32, embeddingRange: f32): i32 {
   if (state != STATE_DESCRIBED) return ERR_BAD_STATE;
   const header = draft.header;
   const opened = draft.weights;
@@ -357,7 +358,7 @@ export function buildNetwork(batch: u32, seed: u32): i32 {
   if (opened) {
     copyWeights(opened);
     randomSeed(networkRandom(), seed);
-  } else networkInitialize(seed);
+  } else networkInitialize(seed, embeddingRange);
   draft.weights = network.parameters;
   state = STATE_BUILT;
   return OK;

@@ -1,5 +1,5 @@
-// First weights, as Keras draws them: seed -> parameters of the whole network.
-// Embedding uniform in +-0.05, kernels Glorot uniform, recurrent kernels orthogonal,
+// First weights: seed -> parameters of the whole network, as Keras draws them (its embedding is
+// uniform in +-0.05). Embedding uniform in +-embeddingRange, kernels Glorot uniform, recurrent kernels orthogonal,
 // biases 0 with 1 for the forget gate. Same seed, same bits, on every machine.
 import { LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
 import { directions } from "../model";
@@ -7,7 +7,7 @@ import { networkRandom, network, stageAt, Direction } from "./network";
 import { randomNormal, Random, randomSeed, randomUniform } from "./random";
 
 /** Seeds the random stream of this training and draws all parameters. */
-export function networkInitialize(seed: u32): void {
+export function networkInitialize(seed: u32, embeddingRange: f32): void {
   const random = networkRandom();
   randomSeed(random, seed);
   memory.fill(network.parameters, 0, network.parameterBytes);
@@ -15,7 +15,7 @@ export function networkInitialize(seed: u32): void {
     const stage = stageAt(i);
     const layer = stage.layer;
     if (layer.kind == LAYER_EMBEDDING) {
-      fillUniform(random, stage.weights, layer.inputWidth * layer.units, 0.05);
+      fillUniform(random, stage.weights, layer.inputWidth * layer.units, embeddingRange);
     } else if (layer.kind == LAYER_LSTM) {
       for (let d: u32 = 0; d < directions(layer); d++) {
         initializeDirection(random, d == 0 ? stage.forwards : stage.backwards, layer.inputWidth, layer.units);

@@ -169,15 +169,19 @@ export function addValidation(label: u32, length: u32): i32 {
   return addSample(validation, draft, reader, label, inputPtr(), length);
 }
 
-/** Builds the network and starts the run of the settings on the samples, from the weights of the opened file if there is one. */
-export function startTraining(): i32 {
+/**
+ * Builds the network and starts the run of the settings on the samples, from the weights of the opened
+ * file if there is one; else the embedding's are drawn from +-embeddingRange.
+ */
+export function startTraining(embeddingRange: f32): i32 {
   if (!changetype<usize>(settings)) return ERR_BAD_STATE;
+  if (!(embeddingRange >= 0 && embeddingRange < 1e6)) return ERR_BAD_ARGUMENT;
   settings.epochsDone = 0;
   settings.synonymChecksum = checkSynonyms();
   settings.sampleCount = samples.count;
   settings.sampleChecksum = datasetChecksum(samples);
   const status = isDescribed() && draft.weights ? startFromOpened() : OK;
-  return status == OK ? prepareRun() : status;
+  return status == OK ? prepareRun(embeddingRange) : status;
 }
 
 /**
@@ -209,7 +213,7 @@ export function resumeTraining(): i32 {
   settings = changetype<Settings>(openedTraining);
   if (settings.sampleCount != samples.count || settings.sampleChecksum != datasetChecksum(samples)) return ERR_BAD_TRAINING;
   if (settings.synonymChecksum != checkSynonyms()) return ERR_BAD_TRAINING;
-  const status = prepareRun();
+  const status = prepareRun(0); // the file has weights
   if (status != OK) return status;
   let bytes = <usize>offsetof<Settings>();
   for (let i: u32 = 0; i < networkStateCount(); i++) bytes += networkStateBytes(i);
@@ -229,10 +233,10 @@ function checkSynonyms(): u32 {
   return changetype<usize>(augmentation) ? synonymChecksum(augmentation) : 0;
 }
 
-function prepareRun(): i32 {
+function prepareRun(embeddingRange: f32): i32 {
   if (samples.count == 0) return ERR_NO_SAMPLES;
   if (!settingsAreLegal()) return ERR_BAD_ARGUMENT;
-  let status = buildNetwork(settings.batch, settings.seed);
+  let status = buildNetwork(settings.batch, settings.seed, embeddingRange);
   if (status != OK) return status;
   status = networkTrainWith(settings.loss, settings.labelSmoothing, settings.optimizer, settings.optimizerFlags, settings.beta1, settings.beta2,
     settings.epsilon, settings.clipNorm, settings.weightDecay);

@@ -10,7 +10,7 @@ import { readDataset, type Sample } from "../dataset.ts";
 import { UserError } from "../errors.ts";
 import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantization.ts";
-import { DEFAULT_RECIPE, type EpochReport, epochsFor, prepareTraining, type RecipeOptions, resumeTraining, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
+import { adaptToSize, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
 import { startWorkers, type TrainingData } from "../workers.ts";
@@ -48,9 +48,9 @@ type Parser = ((text: string) => unknown) | readonly string[] | "switch";
 /** The settings of the recipe: flag, what it takes, where its value goes, what it does. */
 const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: string][] = [
   ["--seed <n>", wholeNumber(0, MAX_SEED), "seed", "the same seed gives the same model"],
-  ["--epochs <n>", wholeNumber(1, 100_000), "epochs", "passes over the data; unless it is given, few texts get more"],
+  ["--epochs <n>", wholeNumber(1, 100_000), "epochs", "passes over the data; few texts get more"],
   ["--workers <n>", wholeNumber(1, MAX_WORKERS), "workers", "threads that share each batch: 2 on two idle cores are 1.4 to 1.8 times as fast, but slower on tiny models; their number changes the model, as a seed does"],
-  ["--batch <n>", wholeNumber(1, 4096), "batch", "texts a step"],
+  ["--batch <n>", wholeNumber(1, 4096), "batch", "texts a step; few texts get fewer"],
   ["--optimizer <name>", ["adam", "adam-uncorrected", "sgd"], "optimizer", "adam as in Keras, without its bias correction, or sgd"],
   ["--learning-rate <x>", positive, "learningRate", "highest rate of the optimizer"],
   ["--schedule <name>", ["cosine", "linear", "inverse-time", "constant"], "schedule", "how the rate falls"],
@@ -74,7 +74,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--output-dropout <share>", share, "outputDropout", "dropout before the last layer"],
   ["--word-dropout <share>", share, "wordDropout", "share of the words that are hidden in training"],
   ["--augment <shares>", augmentation, "augment", "share of the words changed each epoch, as in delete=0.05,swap=0.05,typo=0.05,synonym=0.1"],
-  ["--min-count <n>", wholeNumber(1, MAX_ROWS), "minCount", "leave rarer words to their n-grams"],
+  ["--min-count <n>", wholeNumber(1, MAX_ROWS), "minCount", "leave rarer words to their n-grams; few texts keep all words"],
   ["--num-words <n>", wholeNumber(0, MAX_ROWS), "numWords", "keep only the n - 1 most frequent words; 0: all"],
   ["--oov-token <word>", name, "oovToken", "word that stands for unknown ones (with --ngram-buckets 0)"],
   ["--ngram-buckets <n>", wholeNumber(0, MAX_ROWS), "tokenizer.ngramBuckets", "embedding rows for the n-grams of unknown words; 0: none"],
@@ -167,26 +167,27 @@ function name(text: string): string {
 }
 
 async function begin({ samples, synonyms }: TrainingData, validation: readonly Sample[], options: TrainOptions, command: Command): Promise<Trainer> {
-  const recipe = adapt(RECIPES[options.recipe ?? "default"], options, command);
+  const recipe = adapt(RECIPES[options.recipe ?? "default"], samples.length, options, command);
   if ((recipe.workers ?? 1) > recipe.batch) throw new UserError(`--workers ${recipe.workers} cannot share a batch of ${recipe.batch}; choose at most as many as --batch`);
   if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
   const trainer = await prepareTraining(samples, validation, recipe);
   if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);
-  const isGiven = command.getOptionValueSource("epochs") === "cli";
-  trainer.start(isGiven ? recipe : { ...recipe, epochs: epochsFor(samples.length, recipe) });
+  trainer.start(recipe);
   return trainer;
 }
 
-function adapt(recipe: RecipeOptions, { name, modelVersion, output }: TrainOptions, command: Command): RecipeOptions {
+function adapt(recipe: RecipeOptions, texts: number, { name, modelVersion, output }: TrainOptions, command: Command): RecipeOptions {
   const adapted = { ...recipe, tokenizer: { ...recipe.tokenizer }, name: name ?? modelName(output), version: modelVersion ?? recipe.version };
+  const given = new Set<string>();
   for (const [flag, , path] of SETTINGS) {
     const key = new Option(flag).attributeName();
     // The --no- form of a switch brings a default with it, which is nobody's wish.
     if (command.getOptionValueSource(key) !== "cli") continue;
     const [holder, field] = place(adapted, path);
     holder[field] = command.getOptionValue(key);
+    given.add(path);
   }
-  return adapted;
+  return adaptToSize(adapted, texts, given);
 }
 
 function settingOption(flag: string, parser: Parser, path: string, help: string): Option {

@@ -152,7 +152,7 @@ test("a second step starts from clean gradients", () => {
   const layers = chain(13, 3, 0, lstm(3), SOFTMAX);
   const one = new Trainer(layers, { batch: 3, time: 4 });
   one.trainWith({ loss: LOSS_CATEGORICAL_CROSSENTROPY, optimizer: OPTIMIZER_SGD });
-  one.wasm["networkInitialize"](3);
+  one.wasm["networkInitialize"](3, 0.05);
   const targets = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
   one.setBatch(DISTINCT, targets);
   one.step(0);
@@ -161,7 +161,7 @@ test("a second step starts from clean gradients", () => {
   const second = one.tensors().map((_, i) => one.gradient(i));
   const other = new Trainer(layers, { batch: 3, time: 4 });
   other.trainWith({ loss: LOSS_CATEGORICAL_CROSSENTROPY, optimizer: OPTIMIZER_SGD });
-  other.wasm["networkInitialize"](3);
+  other.wasm["networkInitialize"](3, 0.05);
   other.setBatch([[1, 2], [2, 3]], targets.slice(1));
   other.step(0);
   expect(other.tensors().map((_, i) => other.gradient(i))).toEqual(second);

@@ -99,7 +99,7 @@ describe("batches", () => {
 
   test("scores of a sample do not depend on the others, on padding behind the mask or on its place", () => {
     const masked = new Trainer(chain(9, 4, LAYER_MASK_ZERO, lstm(3, LAYER_BIDIRECTIONAL), SOFTMAX), SHAPE);
-    masked.wasm["networkInitialize"](1);
+    masked.wasm["networkInitialize"](1, 0.05);
     const alone = (masked.setBatch([[1, 2, 3]]), masked.scores(1, 3)[0]);
     const batches: [Batch, number][] = [
       [[[1, 2, 3], [4, 4, 4]], 0], [[[4, 4, 4], [5, 6, 7], [1, 2, 3]], 2], [[[4, 4, 4, 4, 4], [0, 0, 1, 2, 3], [0, 0, 0, 0, 0], [5, 0, 0, 0, 0]], 1],
@@ -138,10 +138,10 @@ describe("settings of a training", () => {
 describe("first weights", () => {
   const layers = chain(50, 24, 0, lstm(20, LAYER_BIDIRECTIONAL), dense(10, ACTIVATION_RELU), SOFTMAX);
   const trainer = new Trainer(layers, SHAPE);
-  trainer.wasm["networkInitialize"](5);
+  trainer.wasm["networkInitialize"](5, 0.2);
   const tensors = trainer.tensors();
 
-  test.each([[0, 0.05], [1, Math.sqrt(6 / (24 + 80))], [4, Math.sqrt(6 / (24 + 80))], [7, Math.sqrt(6 / (40 + 10))], [9, Math.sqrt(6 / 13)]])(
+  test.each([[0, 0.2], [1, Math.sqrt(6 / (24 + 80))], [4, Math.sqrt(6 / (24 + 80))], [7, Math.sqrt(6 / (40 + 10))], [9, Math.sqrt(6 / 13)]])(
     "tensor %i is uniform in +-%f", (index, limit) => {
       const values = [...tensors[index]!];
       expect(Math.max(...values.map(Math.abs))).toBeLessThanOrEqual(limit);
@@ -167,9 +167,9 @@ describe("first weights", () => {
 
   test("the seed decides, alone", () => {
     const other = new Trainer(layers, SHAPE);
-    other.wasm["networkInitialize"](6);
+    other.wasm["networkInitialize"](6, 0.2);
     expect(other.tensor(0)).not.toEqual(tensors[0]);
-    other.wasm["networkInitialize"](5);
+    other.wasm["networkInitialize"](5, 0.2);
     expect(other.tensors()).toEqual(tensors);
   });
 });
@@ -184,7 +184,7 @@ const batchOf = (t: number): Batch => [0, 1, 2].map((b) => Array.from({ length: 
 function begin(flags: number): Trainer {
   const trainer = new Trainer(LAYERS, SHAPE);
   expect(trainer.trainWith({ ...ADAM, flags, labelSmoothing: 0.1 })).toBe(OK);
-  trainer.wasm["networkInitialize"](9);
+  trainer.wasm["networkInitialize"](9, 0.05);
   return trainer;
 }
 
@@ -216,7 +216,7 @@ describe.each([["merged", OPTIMIZER_AVERAGE], ["per token", OPTIMIZER_AVERAGE | 
     const first = begin(flags);
     advance(first, 0, 4);
     const second = begin(flags);
-    second.wasm["networkInitialize"](1);
+    second.wasm["networkInitialize"](1, 0.05);
     const saved = blocks(first);
     // State, parameters, m, v, average.
     expect(saved).toHaveLength(5);
@@ -246,7 +246,7 @@ describe.each([["merged", OPTIMIZER_AVERAGE], ["per token", OPTIMIZER_AVERAGE | 
 test("slots of a row that stays away end at 0 and not among denormal numbers, which are slow", () => {
   const trainer = new Trainer(chain(9, 4, 0, lstm(3), SOFTMAX), SHAPE);
   trainer.trainWith({ ...ADAM, beta1: 0.5, beta2: 0.5 });
-  trainer.wasm["networkInitialize"](4);
+  trainer.wasm["networkInitialize"](4, 0.05);
   trainer.setBatch([[1, 2, 3]], [[1, 0, 0]]);
   trainer.step(0);
   const slotsOfRow = (slot: number): number[] => [...trainer.slot(0, slot).subarray(12, 16)].map(Math.abs);
@@ -269,7 +269,7 @@ describe("a step that is not finite", () => {
   ])("%s: refused, and nothing changes", (_, spoil) => {
     const trainer = new Trainer(chain(9, 4, 0, lstm(3), SOFTMAX), SHAPE);
     trainer.trainWith(ADAM);
-    trainer.wasm["networkInitialize"](2);
+    trainer.wasm["networkInitialize"](2, 0.05);
     trainer.setBatch([[1, 2], [3, 4]], [[1, 0, 0], [0, 1, 0]]);
     expect(trainer.step(0.1)).toBe(OK);
     spoil(trainer);

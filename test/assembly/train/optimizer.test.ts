@@ -91,7 +91,7 @@ function expectClose(actual: ArrayLike<number>[], expected: number[][], what: st
 function start(recipe: Recipe): Trainer {
   const trainer = new Trainer(LAYERS, { batch: 2, time: 2 });
   expect(trainer.trainWith(recipe)).toBe(OK);
-  trainer.wasm["networkInitialize"](1);
+  trainer.wasm["networkInitialize"](1, 0.05);
   // Keras' first weights are so small that an error would not show.
   trainer.tensors().forEach((tensor, i) => trainer.setTensor(i, tensor.map((value, j) => value + ((7 * j + i) % 11) / 11 - 0.5)));
   return trainer;
