@@ -117,8 +117,10 @@ async function plant({ child, output }: Serving, url: string, login: IClientOpti
   await client.subscribeAsync("#", { qos: 1 });
   const http = /http:\/\/127\.0\.0\.1:\d+/.exec(output())![0];
   const errors: string[] = [];
+  // The same users as over MQTT, where there are any.
+  const Authorization = `Basic ${Buffer.from(`${login.username}:${login.password}`).toString("base64")}`;
   const post = async (path: string, body: string, headers: Record<string, string> = { "Content-Type": "application/json" }) => {
-    errors.push(await (await fetch(http + path, { method: "POST", headers, body })).text());
+    errors.push(await (await fetch(http + path, { method: "POST", headers: { Authorization, ...headers }, body })).text());
   };
   const topic = "edgelabel/n/classify";
   const send = (at: string, payload: string | object, properties?: object) => void client.publish(at, typeof payload === "string" ? payload : JSON.stringify(payload), { qos: 0, ...(properties && login.protocolVersion === 5 ? { properties } : {}) });
@@ -162,7 +164,7 @@ async function plant({ child, output }: Serving, url: string, login: IClientOpti
     await pause(100);
   }
   await client.endAsync(true);
-  const pages = await Promise.all(["/", "/metrics", "/healthz", "/readyz", "/v2", "/v2/models/tiny", "/v2/models/tiny/ready"].map(async (path) => (await fetch(http + path)).text()));
+  const pages = await Promise.all(["/", "/metrics", "/healthz", "/readyz", "/v2", "/v2/models/tiny", "/v2/models/tiny/ready"].map(async (path) => (await fetch(http + path, { headers: { Authorization } })).text()));
   expect(pages[1]).toMatch(/edgelabel_errors_total\{code="internal"\} \d+/);
   expect(seen.length).toBeGreaterThan(TEXTS / 3);
   return {
