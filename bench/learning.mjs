@@ -1,5 +1,5 @@
 // Learning from corrections on real data: a model of a quarter of snips' training texts, some of
-// which are withheld or mislabelled, then `edgelabel learn` with a few of these as corrections.
+// which are withheld or mislabelled, then `edgelabel learn` with some that it answers wrongly.
 //   node bench/learning.mjs [phrasing|mistakes|label ...] [--seeds 1,2,3] [--data ../shared/data/snips]
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -64,12 +64,15 @@ try {
     const runs = new Map(COUNTS.map((count) => [count, []]));
     for (const seed of seeds) {
       edgelabel("train", data, "-o", at("trained.elb"), "--seed", String(seed));
+      edgelabel("quantize", at("trained.elb"), "-o", at("trained.wasm"));
+      const answers = execFileSync(process.execPath, [main, "predict", at("trained.wasm")], { encoding: "utf8", input: pool.map(({ text }) => `${text}\n`).join("") }).trimEnd().split("\n");
+      const wrong = pool.filter(({ label }, i) => answers[i].split("\t")[0] !== label);
       for (const count of COUNTS) {
-        const corrections = spread(pool, count, seed);
+        const corrections = spread(wrong, count, seed);
         const others = write("others.tsv", pool.filter((sample) => !corrections.includes(sample)));
         copyFileSync(at("trained.elb"), at("model.elb"));
         rmSync(at("model.corrections.jsonl"), { force: true });
-        edgelabel("quantize", at("model.elb"), "-o", at("model.wasm"));
+        copyFileSync(at("trained.wasm"), at("model.wasm"));
         const measure = () => [others, test].map((file) => edgelabel("eval", at("model.wasm"), file).accuracy);
         const before = measure();
         const report = edgelabel("learn", at("model.elb"), "--corrections", write("corrections.tsv", corrections), "--data", data, "--valid", valid,
