@@ -54,7 +54,7 @@ const rest = all.filter((_, i) => i % HELD_OUT_EVERY !== 0);
 const trained = rest.filter((_, i) => i % TRAINED_EVERY === 0);
 const test = write("test.tsv", read("test.tsv"));
 console.log(`median of seeds ${seeds.join(", ")}; accuracies in %, before -> after; the hold-out has ${holdOut.length} texts`);
-console.log("| the training data | corrections | right of them | others of their kind | hold-out | test | accepted | s |\n|---|---|---|---|---|---|---|---|");
+console.log("| the training data | corrections, at most | right of them | others of their kind | hold-out | test | accepted | s |\n|---|---|---|---|---|---|---|---|");
 try {
   for (const kind of positionals.length ? positionals : Object.keys(KINDS)) {
     const { title, has, mistake } = KINDS[kind];
@@ -68,7 +68,7 @@ try {
       const answers = execFileSync(process.execPath, [main, "predict", at("trained.wasm")], { encoding: "utf8", input: pool.map(({ text }) => `${text}\n`).join("") }).trimEnd().split("\n");
       const wrong = pool.filter(({ label }, i) => answers[i].split("\t")[0] !== label);
       for (const count of COUNTS) {
-        const corrections = spread(wrong, count, seed);
+        const corrections = spread(wrong, Math.min(count, wrong.length), seed);
         const others = write("others.tsv", pool.filter((sample) => !corrections.includes(sample)));
         copyFileSync(at("trained.elb"), at("model.elb"));
         rmSync(at("model.corrections.jsonl"), { force: true });
@@ -84,7 +84,7 @@ try {
       const pair = (of) => `${percent(results.map((run) => of(run, "before")))} -> ${percent(results.map((run) => of(run, "after")))}`;
       const standing = (run, when) => run.report[when] ?? run.report.before;
       console.log(`| ${title} | ${count} | ${[
-        pair((run, when) => standing(run, when).corrected / count),
+        pair((run, when) => standing(run, when).corrected / run.report.corrections),
         pair((run, when) => run[when][0]),
         pair((run, when) => standing(run, when).accuracy),
         pair((run, when) => run[when][1]),

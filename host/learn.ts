@@ -33,6 +33,8 @@ const MIN_STEPS = 250;
 const MOST_EPOCHS = 60;
 /** A run is measured after each epoch, or so often, evenly spread. */
 const MOST_MEASURED = 12;
+/** A loss that is larger by this share is still the same: any further training makes that much of a difference. */
+const LOSS_TOLERANCE = 0.01;
 /** Corrections are repeated until they are this share of an epoch, ... */
 const CORRECTED_SHARE = 0.25;
 /** ... but no more often than this: augmentation makes only so many different ones of one text. */
@@ -150,9 +152,9 @@ function mix(corrections: readonly Sample[], data: readonly Sample[], validation
   return { rehearsed, repeats: Math.min(MOST_REPEATS, Math.max(1, wanted)) };
 }
 
-/** The rule of acceptance: on the hold-out neither less accurate, nor equally accurate with a larger loss. */
+/** The rule of acceptance: on the hold-out neither less accurate, nor equally accurate with a clearly larger loss. */
 function isWorse(one: Standing, other: Standing): boolean {
-  return one.accuracy < other.accuracy || (one.accuracy === other.accuracy && one.loss > other.loss);
+  return one.accuracy < other.accuracy || (one.accuracy === other.accuracy && one.loss > (1 + LOSS_TOLERANCE) * other.loss);
 }
 
 /** Of what is acceptable, what has learnt more. */

@@ -44,9 +44,9 @@ export function learnCommand(): Command {
     .addHelpText("after", `
 All corrections that the journal (MODEL.corrections.jsonl) has are learnt each time; of two
 for one text the later one counts. The new version is taken if more corrections are right
-than before and the hold-out is not worse: accuracy as deployed, then loss. Otherwise nothing but
-the journal has changed, and the exit code is 1 if there was something to learn. The version
-before is kept as MODEL.previous.elb. What was calibrated on the old scores stays, and should
+than before and the hold-out is not worse: accuracy as deployed, then loss, by more than 1 %.
+Otherwise nothing but the journal has changed, and the exit code is 1 if there was something
+to learn. The version before is kept as MODEL.previous.elb. What was calibrated on the old scores stays, and should
 be calibrated anew.
 
 Examples:

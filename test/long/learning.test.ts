@@ -31,7 +31,7 @@ describeMosquitto("on Mosquitto", (binaries) => {
     writeFileSync(at("valid.tsv"), data.filter((_, i) => i % 7 === 0).join(""));
     await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256");
     await json("quantize", at("lamps.elb"), "-o", at("lamps.wasm"));
-    const broker = await startMosquitto(binaries);
+    const broker = await startMosquitto(binaries, { lines: ["set_tcp_nodelay true"] });
     writeFileSync(at("edgelabel.json"), JSON.stringify({
       models: ["lamps.wasm"], broker: broker.url, node: topics.node, commands: true, learning: { lamps: { training: "lamps.elb", data: "data.tsv", valid: "valid.tsv" } },
     }));
