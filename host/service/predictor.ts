@@ -102,10 +102,10 @@ export class Predictor {
       if (explanation) this.explaining.delete(model);
       explanation = undefined;
     };
-    /** One forward pass at most; true when the text is done. */
-    const pass = (text: string | Uint8Array): boolean => {
+    /** One forward pass at most; true when the text is done, undefined when another text is being explained. */
+    const pass = (text: string | Uint8Array): boolean | undefined => {
       if (!explanation) {
-        if (work.explain && this.explaining.has(model)) return false;
+        if (work.explain && this.explaining.has(model)) return undefined;
         predictions.push(this.classify(name, model, text, work.topK));
         if (!work.explain) return true;
         explanation = model.explaining(text);
@@ -124,10 +124,13 @@ export class Predictor {
       requester: work.requester,
       texts: work.explain ? work.texts.reduce((sum, text) => sum + passesOf(text), 0) : work.texts.length,
       bytes: work.bytes,
+      isModest: work.explain ?? false,
       expiresAt: work.expiresAt ?? Infinity,
       step: () => {
         try {
-          if (!pass(work.texts[textsDone]!) || ++textsDone < work.texts.length) return false;
+          const isDone = pass(work.texts[textsDone]!);
+          if (!isDone) return isDone;
+          if (++textsDone < work.texts.length) return false;
         } catch (error) {
           release();
           failed(requestErrorOf(error));

@@ -14,10 +14,12 @@ export interface Job {
   /** How much work it is, at most, in texts. */
   texts: number;
   bytes: number;
+  /** It makes nobody go when the queue is full, but is refused itself. */
+  isModest?: boolean;
   /** Milliseconds since 1970; not begun later. */
   expiresAt: number;
-  /** Does one text, or one forward pass of its explanation; true when the job is done. Never throws. */
-  step(): boolean;
+  /** Does one text, or one forward pass of its explanation; true when the job is done, undefined when it must let others go first. Never throws. */
+  step(): boolean | undefined;
   /** Ends a job that is not to be done, or not to its end. */
   refuse(why: Refusal): void;
 }
@@ -62,7 +64,7 @@ export class Queue {
     while (this.isFullFor(job)) {
       const largest = this.largestLine();
       // Its own line would be the largest one: nobody else must make room.
-      if (!largest || (own ? own.texts + own.done : this.doneFor(job.requester)) + job.texts >= largest.texts + largest.done) {
+      if (!largest || job.isModest || (own ? own.texts + own.done : this.doneFor(job.requester)) + job.texts >= largest.texts + largest.done) {
         job.refuse("busy");
         return;
       }
@@ -146,9 +148,11 @@ export class Queue {
       job.refuse("expired");
       return;
     }
+    const isDone = job.step();
+    if (isDone === undefined) return;
     line.done++;
     this.doneNow.set(requester, (this.doneNow.get(requester) ?? 0) + 1);
-    if (job.step()) this.remove(line, job);
+    if (isDone) this.remove(line, job);
   }
 
   private remove(line: Line, job: Job): void {

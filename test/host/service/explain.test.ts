@@ -88,6 +88,11 @@ test("an explanation counts as all its passes: who floods with them is told busy
   await Promise.all(jobs);
   expect(ends.filter((end) => end.endsWith("busy")).sort()).toEqual(["ten bytes?: busy", "ten more..: busy"]);
   expect(ends.filter((end) => end.startsWith("calm"))).toHaveLength(20);
+  // A text that waits is not sent away for an explanation, however much its requester had of late.
+  await Promise.all(Array.from({ length: 40 }, (_, i) => submit("calm", `before ${i}`)));
+  const held = [submit("first", "ten bytes!", { explain: true }), submit("second", "ten bytes.", { explain: true }), submit("calm", "after"), submit("third", "ten bytes;", { explain: true })];
+  await Promise.all(held);
+  expect(ends.slice(-4)).toEqual(["ten bytes;: busy", "after", "ten bytes!", "ten bytes."]);
   const long = submit("flood", "x".repeat(5000), { explain: true });
   expect(predictor.queue.length).toBe(1 + 2 * MAX_PIECES);
   await long;

@@ -56,6 +56,23 @@ test("full: the flood is told busy, and the others still get in", async () => {
   expect(log.slice(5)).toEqual(["f1", "o1", "t1", "o2"]);
 });
 
+test("a modest job makes nobody go, and turns in which it lets others go first are not counted", async () => {
+  const queue = new Queue({ texts: 4, bytes: 100 });
+  const { log, offer } = recorder(queue);
+  offer("flood", "f", { texts: 3 });
+  queue.offer({ requester: "modest", texts: 2, bytes: 1, isModest: true, expiresAt: Infinity, step: () => true, refuse: (why) => void log.push(`m:${why}`) });
+  expect(log).toEqual(["m:busy"]);
+  let turns = 0;
+  queue.offer({ requester: "waits", texts: 1, bytes: 1, expiresAt: Infinity, step: () => (turns++ < 10 ? undefined : true), refuse: (why) => void log.push(`w:${why}`) });
+  await tick();
+  expect([turns, queue.length]).toEqual([11, 0]);
+  // Of these two the one that had three texts goes, not the one that had eleven turns and one text.
+  offer("flood", "g", { texts: 2 });
+  offer("waits", "w", { texts: 2 });
+  offer("third", "t");
+  expect(log.slice(4)).toEqual(["g:busy"]);
+});
+
 test("bytes count too, and an empty queue takes any job", async () => {
   const queue = new Queue({ texts: 3, bytes: 10 });
   const { log, offer } = recorder(queue);
