@@ -49,7 +49,7 @@ type Parser = ((text: string) => unknown) | readonly string[] | "switch";
 const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: string][] = [
   ["--seed <n>", wholeNumber(0, MAX_SEED), "seed", "the same seed gives the same model"],
   ["--epochs <n>", wholeNumber(1, 100_000), "epochs", "passes over the data; few texts get more"],
-  ["--workers <n>", wholeNumber(1, MAX_WORKERS), "workers", "threads that share each batch: 2 on two idle cores are 1.4 to 1.8 times as fast, but slower on tiny models; their number changes the model, as a seed does"],
+  ["--workers <n>", wholeNumber(1, MAX_WORKERS), "workers", "threads that share each batch: 2 on two idle cores are 1.3 to 1.8 times as fast, on busy ones slower; their number changes the model, as a seed does"],
   ["--batch <n>", wholeNumber(1, 4096), "batch", "texts a step; few texts get fewer"],
   ["--optimizer <name>", ["adam", "adam-uncorrected", "sgd"], "optimizer", "adam as in Keras, without its bias correction, or sgd"],
   ["--learning-rate <x>", positive, "learningRate", "highest rate of the optimizer"],
