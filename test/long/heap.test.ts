@@ -29,7 +29,7 @@ const RECONNECTS = size(2_500, 160);
 /** Until code is compiled and what is bounded is full. */
 const WARM_UP = size(50_000, 3_000);
 /** Requests on the embedded broker; clients of it, and of HTTP. */
-const EMBEDDED = size(100_000, 500);
+const EMBEDDED = size(250_000, 500);
 const CLIENTS = size(10_000, 160);
 const POINTS = size(25, 5);
 /** Bytes. */
