@@ -1,6 +1,7 @@
 // Models for tests, made by the trainer from given layers and seeded weights. The same
 // weights go to test/reference.ts, so nothing that is compared comes from the engine.
 import * as abi from "../assembly/abi.ts";
+import { packModel } from "../host/pack.ts";
 import { DEFAULT_RECIPE, prepareTraining, runEpochs, type RecipeOptions } from "../host/recipe.ts";
 import type { Sample } from "../host/dataset.ts";
 import { type ModelForm, Trainer, type TokenizerOptions } from "../host/trainer.ts";
@@ -130,6 +131,11 @@ export async function trainTiny(changes: Partial<RecipeOptions> = {}): Promise<T
   trainer.start(options);
   runEpochs(trainer, options.epochs, false, {});
   return trainer;
+}
+
+/** The tiny model's int8 form as a .wasm. */
+export async function tinyDeployable(): Promise<Uint8Array> {
+  return packModel((await trainTiny()).write("int8"));
 }
 
 // --- files in an instance of testing.wasm -------------------------------------------

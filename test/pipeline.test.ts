@@ -6,8 +6,7 @@ import { join } from "node:path";
 import { connectAsync } from "mqtt";
 import { expect, test } from "vitest";
 import { Classifier } from "../host/classifier.ts";
-import { packModel } from "../host/pack.ts";
-import { samples, trainTiny } from "./models.ts";
+import { samples, tinyDeployable } from "./models.ts";
 import { describeMosquitto, runClient, startMosquitto } from "./mosquitto.ts";
 import { describeWasmtime } from "./wasmtime.ts";
 
@@ -16,7 +15,7 @@ describeWasmtime("Mosquitto's clients around wasmtime", (wasmtime) => {
     test("each line published is answered before the next one", async () => {
       const folder = mkdtempSync(join(tmpdir(), "edgelabel-pipeline-"));
       const model = join(folder, "tiny.wasm");
-      const bytes = await packModel((await trainTiny()).write("int8"));
+      const bytes = await tinyDeployable();
       writeFileSync(model, bytes);
       const classifier = await Classifier.fromBytes(bytes, model);
       const broker = await startMosquitto(binaries);

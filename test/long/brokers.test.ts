@@ -9,11 +9,10 @@ import { join } from "node:path";
 import mqtt from "mqtt";
 import type { MqttClient } from "mqtt";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { packModel } from "../../host/pack.ts";
 import { startBroker } from "../../host/service/broker.ts";
 import { startCluster } from "../artemis.ts";
 import { until } from "../host/service/fake.ts";
-import { trainTiny } from "../models.ts";
+import { tinyDeployable } from "../models.ts";
 import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
 import { fetchArtemis } from "../tools/fetch-artemis.mjs";
 import { startWorker } from "./fleet.ts";
@@ -25,7 +24,7 @@ const WAIT_MS = 6_000;
 /** Bytes of the largest text that is tried. */
 const LARGE = 900_000;
 
-beforeAll(async () => writeFileSync(path, await packModel((await trainTiny()).write("int8"))));
+beforeAll(async () => writeFileSync(path, await tinyDeployable()));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 interface Findings {

@@ -7,9 +7,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCluster } from "../artemis.ts";
 import { Classifier } from "../../host/classifier.ts";
-import { packModel } from "../../host/pack.ts";
 import { pause, until } from "../host/service/fake.ts";
-import { samples, trainTiny } from "../models.ts";
+import { samples, tinyDeployable } from "../models.ts";
 import { fetchArtemis } from "../tools/fetch-artemis.mjs";
 import { Requester, startWorker } from "./fleet.ts";
 import type { Worker } from "./fleet.ts";
@@ -23,7 +22,7 @@ const workers: Worker[] = [];
 let classifier: Classifier;
 
 beforeAll(async () => {
-  const bytes = await packModel((await trainTiny()).write("int8"));
+  const bytes = await tinyDeployable();
   writeFileSync(path, bytes);
   classifier = await Classifier.fromBytes(bytes, path);
 });

@@ -16,9 +16,8 @@ import { fileURLToPath } from "node:url";
 import mqtt from "mqtt";
 import type { IClientOptions, MqttClient } from "mqtt";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { packModel } from "../../host/pack.ts";
 import { pause, until } from "../host/service/fake.ts";
-import { Seeded, trainTiny } from "../models.ts";
+import { Seeded, tinyDeployable } from "../models.ts";
 import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
 import { isLong, size } from "./size.ts";
 
@@ -43,7 +42,7 @@ const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-heap-"));
 const running = new Set<ChildProcess>();
 
-beforeAll(async () => { writeFileSync(join(folder, "m.wasm"), await packModel((await trainTiny()).write("int8"))); });
+beforeAll(async () => { writeFileSync(join(folder, "m.wasm"), await tinyDeployable()); });
 afterEach(() => {
   for (const child of running) child.kill("SIGKILL");
 });

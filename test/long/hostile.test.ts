@@ -5,9 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { packModel } from "../../host/pack.ts";
 import { TestClient, topics } from "../host/service/fake.ts";
-import { trainTiny } from "../models.ts";
+import { tinyDeployable } from "../models.ts";
 import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
 import { startWorker } from "./fleet.ts";
 import { size } from "./size.ts";
@@ -18,7 +17,7 @@ const path = join(folder, "model.wasm");
 const config = join(folder, "edgelabel.json");
 
 beforeAll(async () => {
-  writeFileSync(path, await packModel((await trainTiny()).write("int8")));
+  writeFileSync(path, await tinyDeployable());
   writeFileSync(config, JSON.stringify({ limits: { answerBytes: 1_000 } }));
 });
 afterAll(() => rmSync(folder, { recursive: true }));

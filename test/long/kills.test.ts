@@ -5,9 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { Classifier } from "../../host/classifier.ts";
-import { packModel } from "../../host/pack.ts";
 import { pause, until } from "../host/service/fake.ts";
-import { samples, Seeded, trainTiny } from "../models.ts";
+import { samples, Seeded, tinyDeployable } from "../models.ts";
 import { describeMosquitto, freePort, startMosquitto } from "../mosquitto.ts";
 import { Requester, startWorker } from "./fleet.ts";
 import type { Worker } from "./fleet.ts";
@@ -26,7 +25,7 @@ let classifier: Classifier;
 let worker: Worker;
 
 beforeAll(async () => {
-  const bytes = await packModel((await trainTiny()).write("int8"));
+  const bytes = await tinyDeployable();
   writeFileSync(path, bytes);
   classifier = await Classifier.fromBytes(bytes, path);
 });

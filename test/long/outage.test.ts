@@ -10,9 +10,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import mqtt from "mqtt";
-import { packModel } from "../../host/pack.ts";
 import { pause, topics, until } from "../host/service/fake.ts";
-import { trainTiny } from "../models.ts";
+import { tinyDeployable } from "../models.ts";
 import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
 import { startWorker } from "./fleet.ts";
 import type { Worker } from "./fleet.ts";
@@ -86,7 +85,7 @@ class Proxy {
 }
 
 beforeAll(async () => {
-  writeFileSync(path, await packModel((await trainTiny()).write("int8")));
+  writeFileSync(path, await tinyDeployable());
   writeFileSync(config, JSON.stringify({ limits: { queuedAnswers: QUEUED_ANSWERS, answerSeconds: ANSWER_SECONDS } }));
 });
 afterEach(async () => {

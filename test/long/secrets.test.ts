@@ -13,12 +13,11 @@ import mqtt from "mqtt";
 import type { IClientOptions } from "mqtt";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { UserError } from "../../host/errors.ts";
-import { packModel } from "../../host/pack.ts";
 import { readSettings } from "../../host/service/config.ts";
 import { hashPassword } from "../../host/service/users.ts";
 import { Certificates } from "../certificates.ts";
 import { pause, until } from "../host/service/fake.ts";
-import { trainTiny } from "../models.ts";
+import { tinyDeployable } from "../models.ts";
 import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
 import { size } from "./size.ts";
 
@@ -34,7 +33,7 @@ const secrets = {
 const canary = (i: number): string => `canary${i}zq`;
 
 beforeAll(async () => {
-  writeFileSync(join(folder, "m.wasm"), await packModel((await trainTiny()).write("int8")));
+  writeFileSync(join(folder, "m.wasm"), await tinyDeployable());
   const certificates = new Certificates(folder);
   certificates.authority("ca");
   certificates.certificate("server", "ca", "localhost");

@@ -7,9 +7,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Classifier } from "../../host/classifier.ts";
-import { packModel } from "../../host/pack.ts";
 import { pause, TestClient, until } from "../host/service/fake.ts";
-import { samples, trainTiny } from "../models.ts";
+import { samples, tinyDeployable } from "../models.ts";
 import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
 import { Requester, startWorker } from "./fleet.ts";
 import type { Worker } from "./fleet.ts";
@@ -23,7 +22,7 @@ const workers = new Set<Worker>();
 let classifier: Classifier;
 
 beforeAll(async () => {
-  const bytes = await packModel((await trainTiny()).write("int8"));
+  const bytes = await tinyDeployable();
   writeFileSync(path, bytes);
   classifier = await Classifier.fromBytes(bytes, path);
 });
