@@ -6,6 +6,7 @@ import { type FileHandle, open, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { parseDataset, type Sample } from "./dataset.ts";
 import { UserError } from "./errors.ts";
+import { syncFolder } from "./files.ts";
 
 export type Correction = Pick<Sample, "label" | "text">;
 
@@ -48,13 +49,6 @@ export async function appendCorrections(path: string, corrections: readonly Corr
   } finally {
     await file?.close();
   }
-}
-
-/** Makes the folder's names last through a power cut, where the system can do so. */
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r").catch(() => undefined);
-  await folder?.sync().catch(() => {});
-  await folder?.close();
 }
 
 /** Bytes up to the last whole entry. */

@@ -3,9 +3,8 @@
 // leaves whole files, and from them the way back leads to what was there before.
 import { access, readFile, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
-import { writeWhole } from "./commands/output.ts";
-import { syncFolder } from "./corrections.ts";
 import { UserError } from "./errors.ts";
+import { syncFolder, writeWhole } from "./files.ts";
 
 export interface NewFile {
   path: string;

@@ -3,8 +3,9 @@
 import { Command, InvalidArgumentError } from "commander";
 import { calibrate, renderCalibration } from "../calibration.ts";
 import { readDataset } from "../dataset.ts";
+import { requireWritable } from "../files.ts";
 import { addDatasetOptions, type DatasetFlags, share } from "./options.ts";
-import { kilobytes, parseOutput, print, printJson, requireWritable, writeModel } from "./output.ts";
+import { kilobytes, parseOutput, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 
 interface CalibrateFlags extends DatasetFlags {

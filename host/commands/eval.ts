@@ -6,10 +6,11 @@ import { renderCurve } from "../chart.ts";
 import { Classifier } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
 import { type Evaluation, renderEvaluation, Tally } from "../evaluation.ts";
+import { requireWritable, writeWhole } from "../files.ts";
 import { type Progress, startProgress } from "../progress.ts";
 import { measureCurve, renderCurveTable } from "../rejection-curve.ts";
 import { addDatasetOptions, type DatasetFlags, svgName } from "./options.ts";
-import { note, print, printJson, requireWritable, writeWhole } from "./output.ts";
+import { note, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";
 
 interface EvalOptions extends DatasetFlags {

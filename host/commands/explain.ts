@@ -5,10 +5,11 @@ import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { Classifier } from "../classifier.ts";
 import { UserError } from "../errors.ts";
 import type { Explanation, Method } from "../explanation.ts";
+import { requireWritable, writeWhole } from "../files.ts";
 import { type ExplainedText, renderHtml, renderText } from "../heat-map.ts";
 import { Trainer } from "../trainer.ts";
 import { wholeNumber } from "./options.ts";
-import { print, printJson, requireWritable, writeWhole } from "./output.ts";
+import { print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { linesOf } from "./predict.ts";
 

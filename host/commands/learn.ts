@@ -5,12 +5,13 @@ import { MAX_NAME_BYTES } from "../../assembly/abi.ts";
 import { appendCorrections, journalPath, readCorrections } from "../corrections.ts";
 import { readDataset } from "../dataset.ts";
 import { UserError } from "../errors.ts";
+import { requireWritable } from "../files.ts";
 import { isDone, learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../learn.ts";
 import { packModel } from "../pack.ts";
 import { previousPath, replaceFiles, restoreFiles } from "../previous.ts";
 import { startProgress } from "../progress.ts";
 import { addDatasetOptions, type DatasetFlags, positive, wholeNumber } from "./options.ts";
-import { isDeployable, note, parseOutput, percent, print, printJson, requireWritable } from "./output.ts";
+import { isDeployable, note, parseOutput, percent, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";
 
 interface LearnFlags extends DatasetFlags, LearnOptions {

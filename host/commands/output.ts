@@ -1,9 +1,7 @@
-// What commands write: model files, whole or not at all, and lines on stdout that
-// wait for a slow reader.
-import { access, constants, open, rename, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+// What commands write: model files, and lines on stdout that wait for a slow reader.
+import { basename } from "node:path";
 import { InvalidArgumentError } from "commander";
-import { UserError } from "../errors.ts";
+import { writeWhole } from "../files.ts";
 import { packModel } from "../pack.ts";
 
 /** The value of -o: the ending of the name decides what is written. */
@@ -21,43 +19,11 @@ export function modelName(path: string): string {
   return basename(path).replace(/\.(elb|wasm)$/, "");
 }
 
-/** Fails early where hours of work could not be written. */
-export async function requireWritable(path: string): Promise<void> {
-  try {
-    await access(dirname(path), constants.W_OK);
-  } catch (error) {
-    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
-  }
-}
-
 /** Writes the model as the ending of `path` says; returns the bytes of the file. */
 export async function writeModel(path: string, elb: Uint8Array): Promise<number> {
   const bytes = isDeployable(path) ? await packModel(elb) : elb;
   await writeWhole(path, bytes);
   return bytes.length;
-}
-
-/** Beside the target first, then renamed: a reader sees the old file or the new one, never a part. */
-export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
-  try {
-    const file = await open(temporary, "wx");
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await unlink(temporary).catch(() => {});
-    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
-  }
-}
-
-function reasonOf(error: unknown, path: string): string {
-  const { code, message } = error as NodeJS.ErrnoException;
-  return code === "ENOENT" ? `no folder ${dirname(path)}` : message;
 }
 
 /** Writes to stdout; resolves when it has room for more. */

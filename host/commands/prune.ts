@@ -6,6 +6,7 @@ import { MAX_ROWS, MAX_WIDTH } from "../../assembly/abi.ts";
 import { Classifier, type ModelInfo } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
 import { UserError } from "../errors.ts";
+import { requireWritable } from "../files.ts";
 import { packModel } from "../pack.ts";
 import { MIN_AGREEMENT, quantize, spreadTexts } from "../quantization.ts";
 import { addSamples } from "../recipe.ts";
@@ -14,7 +15,7 @@ import { type ModelForm, Trainer } from "../trainer.ts";
 import { requireKnownLabels, tune } from "../tuning.ts";
 import { evaluate } from "./eval.ts";
 import { addDatasetOptions, type DatasetFlags, positive, wholeNumber } from "./options.ts";
-import { isDeployable, kilobytes, parseOutput, percent, print, printJson, requireWritable, writeModel } from "./output.ts";
+import { isDeployable, kilobytes, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak } from "./quantize.ts";
 

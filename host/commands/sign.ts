@@ -7,11 +7,12 @@ import { basename } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { readModelFile } from "../classifier.ts";
 import { UserError } from "../errors.ts";
+import { writeWhole } from "../files.ts";
 import { keyId, newPrivateKey, readPrivateKey, trustLine } from "../registry/keys.ts";
 import { encodeManifest, MAX_GOLDEN } from "../registry/manifest.ts";
 import { describeModel } from "../registry/selftest.ts";
 import { wholeNumber } from "./options.ts";
-import { kilobytes, note, print, printJson, writeWhole } from "./output.ts";
+import { kilobytes, note, print, printJson } from "./output.ts";
 
 const DAY_MS = 86_400_000;
 

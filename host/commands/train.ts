@@ -8,6 +8,7 @@ import { renderChart } from "../chart.ts";
 import { Classifier } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
 import { UserError } from "../errors.ts";
+import { requireWritable, writeWhole } from "../files.ts";
 import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantization.ts";
 import { adaptToSize, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
@@ -16,7 +17,7 @@ import { type Augmentation, Trainer } from "../trainer.ts";
 import { startWorkers, type TrainingData } from "../workers.ts";
 import { UNKNOWN_HELP, unknownShare } from "./calibrate.ts";
 import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, positive, share, svgName, wholeNumber } from "./options.ts";
-import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, requireWritable, writeModel, writeWhole } from "./output.ts";
+import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak, sentence } from "./quantize.ts";
 

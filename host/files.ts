@@ -1,0 +1,43 @@
+// Files that are there whole or not at all, also after a power cut.
+import { access, constants, open, rename, unlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { UserError } from "./errors.ts";
+
+/** Fails early where hours of work could not be written. */
+export async function requireWritable(path: string): Promise<void> {
+  try {
+    await access(dirname(path), constants.W_OK);
+  } catch (error) {
+    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
+  }
+}
+
+/** Beside the target first, then renamed: a reader sees the old file or the new one, never a part. */
+export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
+  try {
+    const file = await open(temporary, "wx");
+    try {
+      await file.writeFile(bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await unlink(temporary).catch(() => {});
+    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
+  }
+}
+
+function reasonOf(error: unknown, path: string): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" ? `no folder ${dirname(path)}` : message;
+}
+
+/** Makes the folder's names last through a power cut, where the system can do so. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r").catch(() => undefined);
+  await folder?.sync().catch(() => {});
+  await folder?.close();
+}
