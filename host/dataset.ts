@@ -66,6 +66,12 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
   return samples;
 }
 
+/** Every n-th item, so that at most `most` are left and a sorted file is covered too. */
+export function thinned<T>(items: readonly T[], most: number): T[] {
+  const step = Math.ceil(items.length / most);
+  return items.filter((_, i) => i % step === 0);
+}
+
 /** The distinct labels, sorted by code unit, so that class order does not depend on the order of the lines. */
 export function labelsOf(samples: Iterable<Sample>): string[] {
   const labels = new Set<string>();

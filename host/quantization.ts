@@ -2,6 +2,7 @@
 // too little with f32 on the given texts; then int8 weights with f32 arithmetic.
 import { type Agreement, compare } from "./agreement.ts";
 import { Classifier } from "./classifier.ts";
+import { thinned } from "./dataset.ts";
 import type { ModelInfo } from "./engine.ts";
 import type { Distortion, ModelForm, Trainer } from "./trainer.ts";
 
@@ -27,10 +28,9 @@ export interface QuantizeOptions {
   onWeak?(form: ModelForm, agreement: Agreement): void;
 }
 
-/** Texts to compare on, evenly spread over the data, so that a sorted file is covered too. */
+/** Texts to compare on. */
 export function spreadTexts(samples: readonly { text: string }[]): string[] {
-  const step = Math.ceil(samples.length / MOST_TEXTS);
-  return samples.filter((_, i) => i % step === 0).map(({ text }) => text);
+  return thinned(samples, MOST_TEXTS).map(({ text }) => text);
 }
 
 /** `source` names the model in errors. */

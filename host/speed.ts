@@ -1,6 +1,7 @@
 // Two models on the same texts -> how long each takes a text. Runs alternate, so that what
 // else the machine does meets both alike, and the middle one of the runs counts.
 import type { Classifier } from "./classifier.ts";
+import { thinned } from "./dataset.ts";
 
 const RUNS = 9;
 /** Texts of a run, evenly spread over all. */
@@ -15,9 +16,8 @@ export interface Speed {
 }
 
 export function compareSpeed(before: Classifier, after: Classifier, texts: readonly string[]): Speed {
-  const step = Math.ceil(texts.length / MOST_TEXTS);
   const encoder = new TextEncoder();
-  const chosen = texts.filter((_, i) => i % step === 0).map((text) => encoder.encode(text));
+  const chosen = thinned(texts, MOST_TEXTS).map((text) => encoder.encode(text));
   const times: [number[], number[]] = [[], []];
   // The first run of each only warms up.
   for (let run = 0; run <= RUNS; run++) {

@@ -1,7 +1,6 @@
 // `edgelabel learn`: corrections -> a new version of a model, or the reason why the old one
 // stays; and back again with --undo.
-import { Command, InvalidArgumentError } from "commander";
-import { MAX_NAME_BYTES } from "../../assembly/abi.ts";
+import { Command } from "commander";
 import { appendCorrections, journalPath, readCorrections } from "../corrections.ts";
 import { readDataset } from "../dataset.ts";
 import { UserError } from "../errors.ts";
@@ -10,7 +9,7 @@ import { isDone, learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, typ
 import { packModel } from "../pack.ts";
 import { previousPath, replaceFiles, restoreFiles } from "../previous.ts";
 import { startProgress } from "../progress.ts";
-import { addDatasetOptions, type DatasetFlags, positive, wholeNumber } from "./options.ts";
+import { addDatasetOptions, type DatasetFlags, parseSeed, positive, shortText, wholeNumber } from "./options.ts";
 import { isDeployable, note, parseOutput, percent, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";
 
@@ -37,8 +36,8 @@ export function learnCommand(): Command {
     .option("--epochs <n>", "passes; the best acceptable one is taken (default: 4, or more of few texts)", wholeNumber(1, 1000))
     .option("--learning-rate <x>", "highest rate", positive, LEARN_DEFAULTS.learningRate)
     .option("--rehearsed <n>", "texts of the data a pass, at most", wholeNumber(0, 10_000_000), LEARN_DEFAULTS.rehearsed)
-    .option("--seed <n>", "the same seed gives the same model", wholeNumber(0, 2 ** 32 - 1), LEARN_DEFAULTS.seed)
-    .option("--model-version <text>", 'version of the new model (default: "1" becomes "1+1", "1+1" becomes "1+2")', versionText)
+    .option("--seed <n>", "the same seed gives the same model", parseSeed, LEARN_DEFAULTS.seed)
+    .option("--model-version <text>", 'version of the new model (default: "1" becomes "1+1", "1+1" becomes "1+2")', shortText)
     .option("--no-quantize", "keep f32 weights in what -o writes")
     .option("--json", "print the report as one JSON object");
   return addDatasetOptions(command)
@@ -69,11 +68,6 @@ Examples:
       await (options.json ? printJson(report) : print(render(report)));
       if (!isDone(report)) throw new UserError(`${path} stays as it is: ${report.reason}`);
     });
-}
-
-function versionText(text: string): string {
-  if (text === "" || Buffer.byteLength(text) > MAX_NAME_BYTES) throw new InvalidArgumentError(`it takes 1 to ${MAX_NAME_BYTES} bytes of text.`);
-  return text;
 }
 
 interface FileReport extends LearnReport {

@@ -1,6 +1,7 @@
 // Options that several commands share, and the parsers of their values; what they
 // refuse is misuse (exit code 2).
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { MAX_NAME_BYTES } from "../../assembly/abi.ts";
 import { type DatasetOptions, FORMATS } from "../dataset.ts";
 import { type Augmentation, type Cleaning, CLEANING_STEPS } from "../trainer.ts";
 
@@ -18,6 +19,15 @@ export function positive(text: string): number {
   const value = Number(text);
   if (!(value > 0 && Number.isFinite(value))) throw new InvalidArgumentError("it takes a number above 0.");
   return value;
+}
+
+/** Of a run's random numbers. */
+export const parseSeed = wholeNumber(0, 2 ** 32 - 1);
+
+/** A text that a model file has room for, such as a name or a version. */
+export function shortText(text: string): string {
+  if (text === "" || Buffer.byteLength(text) > MAX_NAME_BYTES) throw new InvalidArgumentError(`it takes 1 to ${MAX_NAME_BYTES} bytes of text.`);
+  return text;
 }
 
 /** A share from 0 to 1. */

@@ -14,7 +14,7 @@ import { compareSpeed } from "../speed.ts";
 import { type ModelForm, Trainer } from "../trainer.ts";
 import { requireKnownLabels, tune } from "../tuning.ts";
 import { evaluate } from "./eval.ts";
-import { addDatasetOptions, type DatasetFlags, positive, wholeNumber } from "./options.ts";
+import { addDatasetOptions, type DatasetFlags, parseSeed, positive, wholeNumber } from "./options.ts";
 import { isDeployable, kilobytes, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak } from "./quantize.ts";
@@ -56,7 +56,7 @@ export function pruneCommand(): Command {
     .option("--min-count <n>", "keep only words that the data has n times", wholeNumber(1, MAX_ROWS))
     .option("--epochs <n>", "passes over the data of the fine-tuning; 0: none", wholeNumber(0, 1000), EPOCHS)
     .option("--learning-rate <x>", "highest rate of the fine-tuning", positive, LEARNING_RATE)
-    .option("--seed <n>", "the same seed gives the same model", wholeNumber(0, 2 ** 32 - 1), 1)
+    .option("--seed <n>", "the same seed gives the same model", parseSeed, 1)
     .option("--json", "print the report as one JSON object");
   return addDatasetOptions(command)
     .addHelpText("after", `

@@ -1,8 +1,8 @@
 // `edgelabel train`: labelled texts -> a model, by the recipe in host/recipe.ts and the
 // options that change it. NAME.wasm is quantized and packed; NAME.elb keeps the f32
 // weights and what is needed to resume.
-import { Command, InvalidArgumentError, Option } from "commander";
-import { MAX_NAME_BYTES, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH, MAX_WORKERS } from "../../assembly/abi.ts";
+import { Command, Option } from "commander";
+import { MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH, MAX_WORKERS } from "../../assembly/abi.ts";
 import { calibrate, type Calibration, renderCalibration } from "../calibration.ts";
 import { renderChart } from "../chart.ts";
 import { Classifier } from "../classifier.ts";
@@ -16,7 +16,7 @@ import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
 import { startWorkers, type TrainingData } from "../workers.ts";
 import { UNKNOWN_HELP, unknownShare } from "./calibrate.ts";
-import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, positive, share, svgName, wholeNumber } from "./options.ts";
+import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, parseSeed, positive, share, shortText, svgName, wholeNumber } from "./options.ts";
 import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak, sentence } from "./quantize.ts";
@@ -40,7 +40,6 @@ interface TrainOptions extends DatasetFlags {
 }
 
 const RECIPES = { default: DEFAULT_RECIPE, tutorial: TUTORIAL_RECIPE };
-const MAX_SEED = 2 ** 32 - 1;
 /** Share of the words that a file of synonyms replaces, where --augment says nothing. */
 const DEFAULT_SYNONYMS = 0.1;
 
@@ -48,7 +47,7 @@ type Parser = ((text: string) => unknown) | readonly string[] | "switch";
 
 /** The settings of the recipe: flag, what it takes, where its value goes, what it does. */
 const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: string][] = [
-  ["--seed <n>", wholeNumber(0, MAX_SEED), "seed", "the same seed gives the same model"],
+  ["--seed <n>", parseSeed, "seed", "the same seed gives the same model"],
   ["--epochs <n>", wholeNumber(1, 100_000), "epochs", "passes over the data; few texts get more"],
   ["--workers <n>", wholeNumber(1, MAX_WORKERS), "workers", "threads that share each batch: 2 on two idle cores are 1.3 to 1.8 times as fast, on busy ones slower; their number changes the model, as a seed does"],
   ["--batch <n>", wholeNumber(1, 4096), "batch", "texts a step; few texts get fewer"],
@@ -77,13 +76,13 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--augment <shares>", augmentation, "augment", "share of the words changed each epoch, as in delete=0.05,swap=0.05,typo=0.05,synonym=0.1"],
   ["--min-count <n>", wholeNumber(1, MAX_ROWS), "minCount", "leave rarer words to their n-grams; few texts keep all words"],
   ["--num-words <n>", wholeNumber(0, MAX_ROWS), "numWords", "keep only the n - 1 most frequent words; 0: all"],
-  ["--oov-token <word>", name, "oovToken", "word that stands for unknown ones (with --ngram-buckets 0)"],
+  ["--oov-token <word>", shortText, "oovToken", "word that stands for unknown ones (with --ngram-buckets 0)"],
   ["--ngram-buckets <n>", wholeNumber(0, MAX_ROWS), "tokenizer.ngramBuckets", "embedding rows for the n-grams of unknown words; 0: none"],
   ["--add-ngrams", "switch", "addNgrams", "add n-grams to known words too"],
   ["--maxlen <n>", wholeNumber(1, MAX_SEQUENCE), "tokenizer.sequenceLength", "tokens of a text that count"],
   ["--clean <steps>", cleaningSteps, "tokenizer.cleaning", "clean texts first, in use too: all, or some of markup,urls,width,accents,numbers,repeats"],
   ["--filters <characters>", String, "tokenizer.filters", "characters that part words"],
-  ["--split <text>", name, "tokenizer.split", "text that parts words"],
+  ["--split <text>", shortText, "tokenizer.split", "text that parts words"],
   ["--lower", "switch", "tokenizer.lower", "lower-case texts"],
   ["--char-level", "switch", "tokenizer.charLevel", "every character is a token"],
   ["--split-scripts", "switch", "tokenizer.splitScripts", "letters of scripts without spaces are tokens"],
@@ -160,11 +159,6 @@ Examples:
 
 function notNegative(text: string): number {
   return Number(text) === 0 && text.trim() !== "" ? 0 : positive(text);
-}
-
-function name(text: string): string {
-  if (text === "" || Buffer.byteLength(text) > MAX_NAME_BYTES) throw new InvalidArgumentError(`it takes 1 to ${MAX_NAME_BYTES} bytes of text.`);
-  return text;
 }
 
 async function begin({ samples, synonyms }: TrainingData, validation: readonly Sample[], options: TrainOptions, command: Command): Promise<Trainer> {
