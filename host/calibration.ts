@@ -63,20 +63,24 @@ export function reliability(calibrator: Calibrator, temperature: number): { log_
 
 /** How many of the texts have a label of the model; null when the scores come from no softmax and no sigmoid. Sets the temperature to 1. */
 export function collectLogits(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): number | null {
-  const numbers = new Map(labels.map((label, index) => [label, index]));
-  const known = samples.filter(({ label }) => numbers.has(label));
+  const known = numbered(labels, samples).filter(({ number }) => number < labels.length);
   if (known.length === 0) throw new UserError(`no text has a label of the model; its labels are ${labels.join(", ")}`);
   calibrator.change(1, NO_REJECTION);
   if (!calibrator.startLogits()) return null;
-  for (const { label, text } of known) calibrator.addLogits(numbers.get(label)!, text);
+  for (const { number, text } of known) calibrator.addLogits(number, text);
   return known.length;
 }
 
 /** Other labels than the model's make unknown texts. */
 export function collectAnswers(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): void {
-  const numbers = new Map(labels.map((label, index) => [label, index]));
   calibrator.startAnswers();
-  for (const { label, text } of samples) calibrator.addAnswer(numbers.get(label) ?? labels.length, text);
+  for (const { number, text } of numbered(labels, samples)) calibrator.addAnswer(number, text);
+}
+
+/** Texts with the numbers of their labels; one beyond the last for a label that the model lacks. */
+function numbered(labels: readonly string[], samples: readonly Sample[]): { number: number; text: string }[] {
+  const numbers = new Map(labels.map((label, index) => [label, index]));
+  return samples.map(({ label, text }) => ({ number: numbers.get(label) ?? labels.length, text }));
 }
 
 /** For people, a few lines. */

@@ -66,10 +66,10 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
   return samples;
 }
 
-/** Every n-th item, so that at most `most` are left and a sorted file is covered too. */
+/** At most `most` items, evenly spread, so that a sorted file is covered too. */
 export function thinned<T>(items: readonly T[], most: number): T[] {
-  const step = Math.ceil(items.length / most);
-  return items.filter((_, i) => i % step === 0);
+  const step = Math.max(1, items.length / most);
+  return Array.from({ length: Math.min(most, items.length) }, (_, i) => items[Math.floor(i * step)]!);
 }
 
 /** The distinct labels, sorted by code unit, so that class order does not depend on the order of the lines. */

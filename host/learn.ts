@@ -4,7 +4,7 @@
 // trained on. In between the model is measured as it would be deployed, on a hold-out that
 // it never trains on: only what is not worse there can be taken.
 import { Classifier } from "./classifier.ts";
-import { labelsOf, type Sample } from "./dataset.ts";
+import { labelsOf, type Sample, thinned } from "./dataset.ts";
 import { UserError } from "./errors.ts";
 import { MIN_AGREEMENT, quantize, spreadTexts } from "./quantization.ts";
 import { addSamples, DEFAULT_RECIPE, epochsFor, runEpochs } from "./recipe.ts";
@@ -89,7 +89,7 @@ export function isDone({ accepted, before, corrections }: LearnReport): boolean 
   return accepted || before.corrected === corrections;
 }
 
-/** The same input and seed give the same bits. `onBatch` is told how many of how many steps are done. */
+/** The same input and seed give the same bits. `onBatch` is told how many of how many epochs are done. */
 export async function learn({ elb, source, corrections: journal, data, validation }: LearnInput, options: LearnOptions, onBatch?: (done: number, total: number) => void): Promise<Learnt> {
   const corrections = latest(journal);
   if (corrections.length === 0) throw new UserError(`there are no corrections for ${source}; give some with --corrections`);
@@ -120,15 +120,8 @@ export async function learn({ elb, source, corrections: journal, data, validatio
   let after: Standing | null = null;
   let model: Learnt["model"] = null;
   if (before.corrected < corrections.length) {
-    let batches = 1;
-    const listener = {
-      onBatch(epoch: number, left: number): void {
-        batches = Math.max(batches, left + 1);
-        onBatch?.(epoch * batches - left, total * batches);
-      },
-    };
     while (trainer.epochsLeft() > 0) {
-      runEpochs(trainer, total, false, listener, Math.ceil(total / MOST_MEASURED));
+      runEpochs(trainer, total, false, { onBatch: (done) => onBatch?.(done, total) }, Math.ceil(total / MOST_MEASURED));
       const deployed = trainer.write(form);
       const standing = await stand(deployed);
       measured.push(standing);
@@ -147,7 +140,7 @@ export async function learn({ elb, source, corrections: journal, data, validatio
 /** What an epoch consists of: texts of the data, none of them corrected or in the hold-out, and the corrections, so many times. */
 function mix(corrections: readonly Sample[], data: readonly Sample[], validation: readonly Sample[], most: number): { rehearsed: Sample[]; repeats: number } {
   const apart = new Set([...corrections, ...validation].map(({ text }) => text));
-  const rehearsed = spread(data.filter(({ text }) => !apart.has(text)), most);
+  const rehearsed = thinned(data.filter(({ text }) => !apart.has(text)), most);
   const wanted = Math.ceil((CORRECTED_SHARE * rehearsed.length) / ((1 - CORRECTED_SHARE) * corrections.length));
   return { rehearsed, repeats: Math.min(MOST_REPEATS, Math.max(1, wanted)) };
 }
@@ -171,12 +164,6 @@ function reasonOf(before: Standing, measured: readonly Standing[], corrections: 
 
 function latest(corrections: readonly Sample[]): Sample[] {
   return [...new Map(corrections.map((sample) => [sample.text, sample])).values()];
-}
-
-/** At most `most` samples, evenly spread over the data. */
-function spread(samples: readonly Sample[], most: number): Sample[] {
-  const step = Math.max(1, samples.length / most);
-  return Array.from({ length: Math.min(most, samples.length) }, (_, i) => samples[Math.floor(i * step)]!);
 }
 
 /** "2" -> "2+1" -> "2+2": what was learnt since version 2 was trained. */

@@ -141,8 +141,8 @@ export interface EpochReport {
 }
 
 export interface RunListener {
-  /** After each batch; the epoch counts from 1. */
-  onBatch?(epoch: number, batchesLeft: number): void;
+  /** After each batch: epochs done, of which the last one may be in part. */
+  onBatch?(epochs: number): void;
   onEpoch?(report: EpochReport): void;
 }
 
@@ -220,7 +220,8 @@ export function runEpochs(trainer: Trainer, epochs: number, validates: boolean, 
     const epoch = epochs - trainer.epochsLeft() + 1;
     const batches = trainer.epoch();
     let step = batches.next();
-    for (; !step.done; step = batches.next()) listener.onBatch?.(epoch, step.value);
+    const count = step.done ? 0 : step.value + 1;
+    for (; !step.done; step = batches.next()) listener.onBatch?.(epoch - step.value / count);
     report = { epoch, epochs, train: step.value, validation: validates ? trainer.validate() : null };
     listener.onEpoch?.(report);
   }

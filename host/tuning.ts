@@ -32,14 +32,8 @@ export async function tune(elb: Uint8Array, info: ModelInfo, source: string, sam
   addSamples(trainer, info.labels, samples, []);
   trainer.start(tuningOptions(info, tuning));
   const progress = startProgress("fine-tuning", tuning);
-  let batches = 1;
   try {
-    runEpochs(trainer, tuning.epochs, false, {
-      onBatch(epoch, left) {
-        batches = Math.max(batches, left + 1);
-        progress.update(epoch * batches - left, tuning.epochs * batches, `epoch ${epoch}/${tuning.epochs}`);
-      },
-    });
+    runEpochs(trainer, tuning.epochs, false, { onBatch: (done) => progress.update(done, tuning.epochs, `epoch ${Math.ceil(done)}/${tuning.epochs}`) });
   } finally {
     progress.stop();
   }

@@ -473,7 +473,8 @@ export function validate(): i32 {
   lossSum = 0;
   correct = 0;
   seen = 0;
-  const swaps = settings.averageDecay > 0;
+  // Before the first step there is no average yet.
+  const swaps = settings.averageDecay > 0 && network.state.averages > 0;
   let status: i32 = swaps ? networkSwapAverage() : OK;
   for (let first: u32 = 0; first < validation.count && status == OK; first += settings.batch) {
     const count = min(settings.batch, validation.count - first);

@@ -211,21 +211,16 @@ function runAll(trainer: Trainer, validates: boolean, { json, stopAfter }: Train
   const reports: EpochReport[] = [];
   const epochs = trainer.epochsLeft();
   const progress = startProgress("training", { json });
-  let batches = 1;
   let figures = "";
-  const show = (epoch: number, left: number): void =>
-    progress.update(epoch * batches - left, Math.min(epochs, stopAfter ?? epochs) * batches, `epoch ${epoch}/${epochs}${figures}`);
+  const show = (done: number): void => progress.update(done, Math.min(epochs, stopAfter ?? epochs), `epoch ${Math.ceil(done)}/${epochs}${figures}`);
   try {
     runEpochs(trainer, epochs, validates, {
-      onBatch(epoch, left) {
-        batches = Math.max(batches, left + 1);
-        show(epoch, left);
-      },
+      onBatch: show,
       onEpoch(report) {
         const { epoch, train, validation } = report;
         reports.push(report);
         figures = ` loss ${train.loss.toFixed(4)} ${validation ? "valid" : "accuracy"} ${percent((validation ?? train).accuracy)}`;
-        show(epoch, 0);
+        show(epoch);
       },
     }, stopAfter);
     return reports;

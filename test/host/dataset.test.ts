@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
-import { type DatasetOptions, labelsOf, parseDataset, readDataset } from "../../host/dataset.ts";
+import { type DatasetOptions, labelsOf, parseDataset, readDataset, thinned } from "../../host/dataset.ts";
 import { UserError } from "../../host/errors.ts";
 import { describeShared, sharedPath } from "../shared.ts";
 
@@ -153,6 +153,13 @@ test("several files are one data set, and a missing one is named", async () => {
   expect(labelsOf(samples)).toEqual(["a", "b"]);
   await expect(readDataset([join(folder, "none.tsv")])).rejects.toThrow(/none\.tsv: no such file/);
   await expect(readDataset([folder])).rejects.toThrow(/is a directory/);
+});
+
+test("of many items as many as asked for are left, evenly spread", () => {
+  const items = Array.from({ length: 10 }, (_, i) => i);
+  expect(thinned(items, 4)).toEqual([0, 2, 5, 7]);
+  expect(thinned(items, 9)).toHaveLength(9);
+  expect([thinned(items, 10), thinned(items, 11), thinned(items, 0), thinned([], 3)]).toEqual([items, items, [], []]);
 });
 
 test("time grows with the size of the file, not with its square", () => {

@@ -322,6 +322,10 @@ describe("a run", () => {
   test("validates on the averaged weights, which are those of its file, and goes on from its own", async () => {
     const trainer = await begin({ averageDecay: 0.9 });
     addSamples(trainer, LABELS, [], samples);
+    const unaveraged = await begin();
+    addSamples(unaveraged, LABELS, [], samples);
+    // Before the first step there is nothing to average.
+    expect(trainer.validate()).toEqual(unaveraged.validate());
     run(trainer, 2);
     const before = trainer.tensor(0);
     const validation = trainer.validate();
@@ -333,6 +337,15 @@ describe("a run", () => {
     for (let i = 0; i < written.tensorCount(); i++) plain.setTensor(i, written.tensor(i));
     expect(plain.validate()).toEqual(validation);
     expect(written.tensor(0)).not.toEqual(before);
+  });
+
+  test("tells after each batch how many epochs are done", async () => {
+    const told: number[] = [];
+    runEpochs(await begin({ batch: 5 }), EPOCHS, false, { onBatch: (done) => told.push(done) }, 2);
+    const batches = Math.ceil(samples.length / 5);
+    expect(told).toHaveLength(2 * batches);
+    told.forEach((done, i) => expect(done).toBeCloseTo((i + 1) / batches, 12));
+    expect([told[batches - 1], told.at(-1)]).toEqual([1, 2]);
   });
 
   test("that adds n-grams writes words whose rows hold them, and no others", async () => {
