@@ -17,15 +17,8 @@ const ROUNDING_MAGIC: f32 = 12582912.0;
 // @ts-ignore: decorator
 @inline
 export function expF32x4(x: v128): v128 {
-  return expWithin(x, 87.0);
-}
-
-/** e^x with x clamped to [-bound, bound], bound <= 87. */
-// @ts-ignore: decorator
-@inline
-export function expWithin(x: v128, bound: f32): v128 {
   // pmax with the bound first turns NaN into the bound.
-  const clamped = f32x4.pmin(f32x4.splat(bound), f32x4.pmax(f32x4.splat(-bound), x));
+  const clamped = f32x4.pmin(f32x4.splat(87.0), f32x4.pmax(f32x4.splat(-87.0), x));
   const shifted = f32x4.add(f32x4.mul(clamped, f32x4.splat(1.44269504088896341)), f32x4.splat(ROUNDING_MAGIC));
   const n = f32x4.sub(shifted, f32x4.splat(ROUNDING_MAGIC));
   let r = f32x4.sub(clamped, f32x4.mul(n, f32x4.splat(0.693359375)));
@@ -38,6 +31,24 @@ export function expWithin(x: v128, bound: f32): v128 {
   let p = f32x4.add(f32x4.mul(f32x4.add(f32x4.mul(p54, r2), p32), r2), p10);
   p = f32x4.add(f32x4.mul(p, r2), f32x4.add(r, f32x4.splat(1.0)));
   // p * 2^n: the integer n, still in the low bits of `shifted`, is added to the exponent.
+  return i32x4.add(p, i32x4.shl(shifted, 23));
+}
+
+/**
+ * 2^x, x clamped to [-bound, bound], bound <= 126. Relative error below 3e-7, and 2^0 is 1.
+ * |x - n| <= 1/2, so a minimax polynomial of degree 5 will do (E. Remez).
+ */
+// @ts-ignore: decorator
+@inline
+export function exp2Within(x: v128, bound: f32): v128 {
+  const clamped = f32x4.pmin(f32x4.splat(bound), f32x4.pmax(f32x4.splat(-bound), x));
+  const shifted = f32x4.add(clamped, f32x4.splat(ROUNDING_MAGIC));
+  const r = f32x4.sub(clamped, f32x4.sub(shifted, f32x4.splat(ROUNDING_MAGIC)));
+  const r2 = f32x4.mul(r, r);
+  const p54 = f32x4.add(f32x4.mul(r, f32x4.splat(1.3276472e-3)), f32x4.splat(9.675541e-3));
+  const p32 = f32x4.add(f32x4.mul(r, f32x4.splat(5.5507133e-2)), f32x4.splat(2.4022120e-1));
+  const p10 = f32x4.add(f32x4.mul(r, f32x4.splat(6.9314697e-1)), f32x4.splat(1.0));
+  const p = f32x4.add(f32x4.mul(f32x4.add(f32x4.mul(p54, r2), p32), r2), p10);
   return i32x4.add(p, i32x4.shl(shifted, 23));
 }
 

@@ -85,9 +85,16 @@ function runDirection(
   } else clearState(plan, at);
   for (; done < steps; done++) {
     const t = reversed ? steps - 1 - done : done;
-    step(plan, at, direction, input ? projectStep(plan, at, direction, input + <usize>t * stride) : projectToken(plan, sequence, at, direction, first + t));
-    if (output) memory.copy(output + <usize>t * stride, plan.hidden, bytes);
+    step(plan, at, direction, input ? projectStep(plan, at, direction, input + <usize>t * stride) : projectToken(plan, sequence, at, direction, first + t), done == 0);
+    if (output) copyFloats(output + <usize>t * stride, plan.hidden, bytes);
   }
+}
+
+/** memory.copy, which for so few bytes costs V8 more than the copying. */
+function copyFloats(to: usize, from: usize, bytes: usize): void {
+  let at: usize = 0;
+  for (; at + 16 <= bytes; at += 16) v128.store(to + at, v128.load(from + at));
+  for (; at < bytes; at += 4) store<f32>(to + at, load<f32>(from + at));
 }
 
 /**
@@ -160,17 +167,28 @@ function pool(plan: Plan, layer: Layer, input: usize, steps: u32, output: usize)
   }
 }
 
-/** output = bias + x W, f32[units]; weights packed by four outputs. */
+/** output = bias + x W, f32[units]; weights packed by four outputs. Four sums a quad, since one would wait for itself at each input. */
 function dense(at: LayerPlan, input: usize, output: usize): void {
   const layer = at.layer;
   const quads = (layer.units + 3) >> 2;
+  const inputs = layer.inputWidth;
+  const whole = inputs & ~3;
   let weights = at.weights;
   for (let q: u32 = 0; q < quads; q++) {
-    let sum = v128.load(at.bias + (<usize>q << 4));
-    for (let k: u32 = 0; k < layer.inputWidth; k++) {
-      sum = f32x4.add(sum, f32x4.mul(v128.load(weights), v128.load32_splat(input + (<usize>k << 2))));
+    let sum0 = v128.load(at.bias + (<usize>q << 4)), sum1 = f32x4.splat(0), sum2 = f32x4.splat(0), sum3 = f32x4.splat(0);
+    let k: u32 = 0;
+    for (; k < whole; k += 4) {
+      const x = input + (<usize>k << 2);
+      sum0 = f32x4.add(sum0, f32x4.mul(v128.load(weights), v128.load32_splat(x)));
+      sum1 = f32x4.add(sum1, f32x4.mul(v128.load(weights, 16), v128.load32_splat(x, 4)));
+      sum2 = f32x4.add(sum2, f32x4.mul(v128.load(weights, 32), v128.load32_splat(x, 8)));
+      sum3 = f32x4.add(sum3, f32x4.mul(v128.load(weights, 48), v128.load32_splat(x, 12)));
+      weights += 64;
+    }
+    for (; k < inputs; k++) {
+      sum0 = f32x4.add(sum0, f32x4.mul(v128.load(weights), v128.load32_splat(input + (<usize>k << 2))));
       weights += 16;
     }
-    v128.store(output + (<usize>q << 4), sum);
+    v128.store(output + (<usize>q << 4), f32x4.add(f32x4.add(sum0, sum1), f32x4.add(sum2, sum3)));
   }
 }

@@ -20,7 +20,7 @@
 //
 // int8: weights s8, inputs s16 in Q14 (|h| <= 1 -> 16384), i32 sums. |sum| <= 1024 * 127 * 16384
 // < 2^31, so no result can overflow, and integer sums are the same in any order.
-import { expWithin } from "./activation";
+import { exp2Within } from "./activation";
 
 /** One in Q14. */
 export const Q14_ONE: f32 = 16384.0;
@@ -117,38 +117,45 @@ export function projectF32(weights: usize, base: usize, input: usize, count: u32
 }
 
 /**
- * Gates of z[16 G] (packed) and the cell state c[4 G], in place, to the new c and h[4 G].
- * With e_x = e^-x both formulas come to one quotient each, since divisions cost the most:
+ * Gates of z[16 G] (packed, times exponentScale) and the cell state c[4 G], in place, to the new c
+ * and h[4 G]. With e_x = e^-x both formulas come to one quotient each, since divisions cost the most:
  *
  *   c' = (c (1 + e_i)(1 + e_2g) + (1 - e_2g)(1 + e_f)) / ((1 + e_f)(1 + e_i)(1 + e_2g))
  *   h' = (1 - e_2c') / ((1 + e_2c')(1 + e_o))
  *
- * Exponents are clamped to 28, so that three factors stay below 2^122; a gate is then off by
- * 7e-13 at most. Absolute error of h below 1e-6.
+ * Exponents are clamped to 40, so that three factors stay below 2^122; a gate is then off by
+ * 1e-12 at most. Absolute error of h below 1e-6.
  */
 export function updateState(z: usize, c: usize, h: usize, groups: u32): void {
   const one = f32x4.splat(1.0);
-  const minusTwo = f32x4.splat(-2.0);
   // Two passes, so that the groups' work overlaps: h' would wait for its own c'.
   for (let g: usize = 0; g < <usize>groups; g++) {
     const gates = z + (g << 6);
     const cell = c + (g << 4);
-    const input = f32x4.add(one, expWithin(f32x4.neg(v128.load(gates)), GATE_BOUND));
-    const forget = f32x4.add(one, expWithin(f32x4.neg(v128.load(gates, 16)), GATE_BOUND));
-    const candidate = expWithin(f32x4.mul(v128.load(gates, 32), minusTwo), GATE_BOUND);
+    const input = f32x4.add(one, exp2Within(v128.load(gates), GATE_BOUND));
+    const forget = f32x4.add(one, exp2Within(v128.load(gates, 16), GATE_BOUND));
+    const candidate = exp2Within(v128.load(gates, 32), GATE_BOUND);
     const both = f32x4.mul(input, f32x4.add(one, candidate));
     v128.store(cell, f32x4.div(
       f32x4.add(f32x4.mul(v128.load(cell), both), f32x4.mul(f32x4.sub(one, candidate), forget)),
       f32x4.mul(forget, both)));
   }
   for (let g: usize = 0; g < <usize>groups; g++) {
-    const output = f32x4.add(one, expWithin(f32x4.neg(v128.load(z + (g << 6), 48)), GATE_BOUND));
-    const squashed = expWithin(f32x4.mul(v128.load(c + (g << 4)), minusTwo), GATE_BOUND);
+    const output = f32x4.add(one, exp2Within(v128.load(z + (g << 6), 48), GATE_BOUND));
+    const squashed = exp2Within(f32x4.mul(v128.load(c + (g << 4)), f32x4.splat(TANH_EXPONENT)), GATE_BOUND);
     v128.store(h + (g << 4), f32x4.div(f32x4.sub(one, squashed), f32x4.mul(f32x4.add(one, squashed), output)));
   }
 }
 
-const GATE_BOUND: f32 = 28.0;
+const GATE_BOUND: f32 = 40.0;
+/** e^-x = 2^(x SIGMOID_EXPONENT), e^-2x = 2^(x TANH_EXPONENT). */
+const SIGMOID_EXPONENT: f32 = -1.44269504088896341;
+const TANH_EXPONENT: f32 = -2.88539008177792681;
+
+/** What z at packed position p is multiplied by beforehand, with the weights that make it: the gates want powers of two. */
+export function exponentScale(p: u32): f32 {
+  return ((p >> 2) & 3) == 2 ? TANH_EXPONENT : SIGMOID_EXPONENT;
+}
 
 /** Rounds f32[count] to Q14 s16; count is a multiple of 4 and both buffers are padded to it. */
 export function quantizeState(values: usize, q14: usize, count: u32): void {

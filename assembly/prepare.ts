@@ -14,7 +14,7 @@ import {
   TABLE_BUDGET, TOKENIZER_PAD_POST,
 } from "./abi";
 import { allocate } from "./arena";
-import { Q14_SCALE, isLower, packedByte, packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
+import { Q14_SCALE, exponentScale, isLower, packedByte, packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
 import { Layer, Model, directions, layerAt, layerBytes, matrixBytes, padded } from "./model";
 
 /** One direction of an LSTM, packed (see lstm.ts). */
@@ -203,10 +203,11 @@ function packDirection(at: LayerPlan, direction: DirectionPlan, form: u32, weigh
     if (row < 0) continue;
     const to = <usize>p << 2;
     const from = <usize>row << 2;
-    store<f32>(direction.bias + to, load<f32>(bias + from));
+    const exponent = exponentScale(p);
+    store<f32>(direction.bias + to, exponent * load<f32>(bias + from));
     if (form == FORM_INT8) {
-      store<f32>(direction.kernelScale + to, load<f32>(kernel + <usize>padded(<u64>4 * units * inputs) + from) * inputScale);
-      store<f32>(direction.recurrentScale + to, load<f32>(recurrent + <usize>padded(<u64>4 * units * units) + from) * Q14_SCALE);
+      store<f32>(direction.kernelScale + to, exponent * load<f32>(kernel + <usize>padded(<u64>4 * units * inputs) + from) * inputScale);
+      store<f32>(direction.recurrentScale + to, exponent * load<f32>(recurrent + <usize>padded(<u64>4 * units * units) + from) * Q14_SCALE);
     }
   }
   return bias + <usize>padded(<u64>units * 16);
@@ -237,7 +238,7 @@ function packF32(form: u32, from: usize, positions: u32, units: u32, inputs: u32
     if (row < 0) continue;
     const target = packed + (<usize>(p >> 4) * paddedInputs << 6) + (<usize>(p & 15) << 2);
     for (let k: u32 = 0; k < inputs; k++) {
-      store<f32>(target + (<usize>k << 6), weightAt(form, from, 4 * units, inputs, row, k));
+      store<f32>(target + (<usize>k << 6), exponentScale(p) * weightAt(form, from, 4 * units, inputs, row, k));
     }
   }
   return packed;
@@ -301,16 +302,19 @@ export function inputProjection(plan: Plan, at: LayerPlan, direction: DirectionP
   return target;
 }
 
-/** One step from the projection `base`: updates plan.cell, plan.hidden and plan.hiddenQ14. */
-export function step(plan: Plan, at: LayerPlan, direction: DirectionPlan, base: usize): void {
-  if (plan.isInt8) {
-    projectS8(direction.recurrent, direction.recurrentScale, base, plan.hiddenQ14, at.unitPairs, at.groups, plan.z);
-    updateState(plan.z, plan.cell, plan.hidden, at.groups);
-    quantizeState(plan.hidden, plan.hiddenQ14, at.groups << 2);
-  } else {
-    projectF32(direction.recurrent, base, plan.hidden, at.groups << 2, at.groups, plan.z);
-    updateState(plan.z, plan.cell, plan.hidden, at.groups);
+/**
+ * One step from the projection `base`: updates plan.cell, plan.hidden and plan.hiddenQ14.
+ * isFirst: the state is zero, and has no products to add.
+ */
+export function step(plan: Plan, at: LayerPlan, direction: DirectionPlan, base: usize, isFirst: bool): void {
+  let z = base;
+  if (!isFirst) {
+    z = plan.z;
+    if (plan.isInt8) projectS8(direction.recurrent, direction.recurrentScale, base, plan.hiddenQ14, at.unitPairs, at.groups, z);
+    else projectF32(direction.recurrent, base, plan.hidden, at.groups << 2, at.groups, z);
   }
+  updateState(z, plan.cell, plan.hidden, at.groups);
+  if (plan.isInt8) quantizeState(plan.hidden, plan.hiddenQ14, at.groups << 2);
 }
 
 /**
@@ -334,7 +338,7 @@ function preparePrefix(plan: Plan, model: Model): i32 {
   clearState(plan, at);
   const base = inputProjection(plan, at, at.forward, 0, plan.projection);
   for (let k: u32 = 1; k <= steps; k++) {
-    step(plan, at, at.forward, base);
+    step(plan, at, at.forward, base, k == 1);
     const saved = plan.prefix + <usize>k * plan.prefixStride;
     memory.copy(saved, plan.cell, stateBytes);
     memory.copy(saved + stateBytes, plan.hidden, stateBytes);

@@ -3,7 +3,7 @@
 // functions of arrays, and classes appear as their fields' offsets, because neither
 // can leave a module.
 import { runNetwork } from "./classify";
-import { expF32x4, sigmoidF32x4, tanhF32x4 } from "./activation";
+import { exp2Within, expF32x4, sigmoidF32x4, tanhF32x4 } from "./activation";
 import { allocate } from "./arena";
 import { loadedModel as engineModel, loadedPlan, textPtr } from "./engine";
 import { toQ14 } from "./lstm";
@@ -24,7 +24,7 @@ export {
   baseScore, explainLast, explainNext, explainedLabel, explainedScore, passesLeft, pieceCount, pieceEnd, pieceShare, pieceStart, prepareExplaining, preparePieces,
 } from "./explain";
 export * from "./lowercase";
-export { packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
+export { exponentScale, packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
 export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./model";
 export * from "./ngram";
 export { linePtr, prepareLine, renderCard, renderLine } from "./render";
@@ -57,6 +57,11 @@ export { fnv1a, scatter, vocabularyBuild, vocabularyFind } from "./vocabulary";
 /** e^x of f32[length] in place; the buffer is padded to a multiple of 4, as in the next ones. */
 export function expArray(values: usize, length: u32): void {
   for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), expF32x4(v128.load(values + (<usize>i << 2))));
+}
+
+/** 2^x within [-40, 40], likewise. */
+export function exp2Array(values: usize, length: u32): void {
+  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), exp2Within(v128.load(values + (<usize>i << 2)), 40.0));
 }
 
 export function sigmoidArray(values: usize, length: u32): void {

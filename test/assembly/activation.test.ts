@@ -53,6 +53,16 @@ describe("stated error bounds", () => {
     expect(most).toBeLessThan(1.2e-7);
   });
 
+  test("2^x: relative error below 3e-7 on [-40, 40], and exact at whole numbers", () => {
+    const x = grid(-40, 40);
+    const y = apply("exp2Array", x);
+    const most = worst(x, (value, i) => Math.abs(y[i]! / 2 ** value - 1));
+    console.log(`2^x: worst relative error ${most.toExponential(3)}`);
+    expect(most).toBeLessThan(3e-7);
+    const whole = Float32Array.from({ length: 84 }, (_, i) => Math.min(i - 40, 40));
+    expect(apply("exp2Array", whole)).toEqual(whole.map((n) => 2 ** n));
+  });
+
   test("sigmoid: absolute error below 1e-7", () => {
     const x = grid(-100, 100);
     const y = apply("sigmoidArray", x);
@@ -76,6 +86,10 @@ describe("stated error bounds", () => {
 describe("the ends", () => {
   const ends = Float32Array.of(-Infinity, -3.4e38, -200, -88, 88, 200, 3.4e38, Infinity);
 
+  test("2^x is clamped to its bound", () => {
+    expect([...apply("exp2Array", ends)]).toEqual([...Array(4).fill(2 ** -40), ...Array(4).fill(2 ** 40)]);
+  });
+
   test("exp is clamped to [-87, 87]", () => {
     const [low, high] = [Math.exp(-87), Math.exp(87)];
     apply("expArray", ends).forEach((value, i) => expect(Math.abs(value / (i < 4 ? low : high) - 1)).toBeLessThan(1.2e-7));
@@ -94,7 +108,7 @@ describe("the ends", () => {
 
   test("NaN, quiet, signalling or negative, becomes a number", () => {
     const bits = Uint32Array.of(0x7fc00000, 0x7f800001, 0xffc00000, 0xffffffff);
-    for (const name of ["expArray", "sigmoidArray", "tanhArray"]) {
+    for (const name of ["expArray", "exp2Array", "sigmoidArray", "tanhArray"]) {
       const result = apply(name, new Float32Array(bits.buffer));
       expect(result.every(Number.isFinite), name).toBe(true);
     }

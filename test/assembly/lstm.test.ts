@@ -35,6 +35,10 @@ test("packedRow tells the row of each position, and -1 for the padding of H", ()
   }
 });
 
+test("exponentScale turns sigmoid's and tanh's exponents into powers of two", () => {
+  for (let p = 0; p < 64; p++) expect(wasm["exponentScale"](p)).toBe(Math.fround((unpacked(p).gate === 2 ? -2 : -1) * Math.LOG2E));
+});
+
 // --- int8 ---------------------------------------------------------------------------
 
 /** weights (positions, inputs), base and scale packed: z as lstm.ts says, every operation rounded to f32 once. */
@@ -160,7 +164,7 @@ describe("updateState", () => {
       const groups = groupsOf(units);
       const c = put(wasm, Float32Array.from({ length: 4 * groups }, (_, u) => before[u] ?? 0));
       const h = put(wasm, new Float32Array(4 * groups));
-      wasm["updateState"](put(wasm, packed(z, units)), c, h, groups);
+      wasm["updateState"](put(wasm, packed(z, units).map((value, p) => value * wasm["exponentScale"](p))), c, h, groups);
       const expected = cell([...z], [...before]);
       const [foundC, foundH] = [f32(wasm, c, units), f32(wasm, h, units)];
       // |c| <= 5: sigmoid's and tanh's bounds, times it.
