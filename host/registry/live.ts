@@ -30,6 +30,8 @@ export class LiveModels {
   private readonly log: Log;
   private readonly trialMs: number;
   private service: Service | undefined;
+  /** Failures to count as soon as there is a service. */
+  private readonly uncounted: string[] = [];
   /** Id of the version that answers for each name. */
   private readonly served = new Map<string, string>();
   private readonly trials = new Map<string, Trial>();
@@ -67,6 +69,7 @@ export class LiveModels {
   /** From here on the service follows the registry. */
   attach(service: Service): void {
     this.service = service;
+    for (const model of this.uncounted.splice(0)) service.metrics.modelFailures.inc({ model });
     service.predictor.observer = (name, model, failure) => this.onAnswer(name, model, failure);
     this.timers.add(setInterval(() => void this.attempt(() => this.follow()), LOOK_MS));
   }
@@ -159,7 +162,8 @@ export class LiveModels {
   }
 
   private onFailed(name: string, { version }: Version, reason: string): void {
-    this.service?.metrics.modelFailures.inc({ model: name });
+    if (this.service) this.service.metrics.modelFailures.inc({ model: name });
+    else this.uncounted.push(name);
     this.log.error(`version ${version} of model ${name} failed: ${reason}`, { model: name, version });
   }
 

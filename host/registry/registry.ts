@@ -20,6 +20,8 @@ export interface RegistryOptions {
   disk?: Disk;
   /** Milliseconds since 1970. */
   now?: () => number;
+  /** How long a model's self-test may take. Infinity: for ever, and without a thread that could be ended. */
+  testMs?: number | undefined;
 }
 
 export interface InstallOptions {
@@ -50,11 +52,13 @@ export class Registry {
   readonly store: Store;
   private readonly keys: string | undefined;
   private readonly now: () => number;
+  private readonly testMs: number | undefined;
 
-  constructor(folder: string, { keys, disk = realDisk, now = Date.now }: RegistryOptions = {}) {
+  constructor(folder: string, { keys, disk = realDisk, now = Date.now, testMs }: RegistryOptions = {}) {
     this.store = new Store(folder, disk);
     this.keys = keys;
     this.now = now;
+    this.testMs = testMs;
   }
 
   async versions(): Promise<VersionInfo[]> {
@@ -82,7 +86,7 @@ export class Registry {
     const signed = readManifest(head, source, keys);
     const check = (state: State) => this.checkFitness(signed, source, state, keys);
     check(await this.store.read());
-    await testModel(model, signed.manifest, source);
+    await testModel(model, signed.manifest, source, this.testMs);
     // Again, since something else may have been installed during the self-test.
     return this.take(signed, update, activate, check);
   }
@@ -157,7 +161,8 @@ export class Registry {
         try {
           return { id, isOnTrial: trial !== undefined, classifier: await this.test(id, update) };
         } catch (error) {
-          reason = (error as Error).message;
+          if (!(error instanceof UserError)) throw error;
+          reason = error.message;
         }
       }
       rejected(version, reason);
@@ -228,7 +233,7 @@ export class Registry {
   private test(id: string, update: StoredUpdate | undefined): Promise<Classifier> {
     const path = this.store.updatePath(id);
     if (!update) throw new UserError(`${path} is missing or damaged`);
-    return testModel(update.model, update.manifest, path);
+    return testModel(update.model, update.manifest, path, this.testMs);
   }
 
   private entry(state: State, name: string): Entry {

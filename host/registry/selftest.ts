@@ -1,7 +1,11 @@
 // A model file proves in a fresh engine that it is what its manifest says: its own
-// version, and the answers that it gave where it was signed, byte for byte.
+// version, and the answers that it gave where it was signed, byte for byte. A thread of
+// its own goes first, since it can be ended when the model never comes to an end: the
+// same bytes do the same again in the thread that will serve them.
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
 import { ABI_VERSION } from "../../assembly/abi.ts";
+import { artefactPath } from "../artefact.ts";
 import { Classifier } from "../classifier.ts";
 import { UserError } from "../errors.ts";
 import { checkLevel, levelOf } from "../service/topics.ts";
@@ -10,6 +14,8 @@ import type { Manifest } from "./manifest.ts";
 
 /** A model that needs longer for one short text is of no use here. */
 const LONGEST_ANSWER_MS = 2_000;
+/** And for all of the self-test; on a small machine that has just been switched on a thread starts slowly. */
+const LONGEST_TEST_MS = 30_000;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -41,9 +47,40 @@ export async function describeModel(model: Uint8Array, source: string, { name, s
   };
 }
 
-/** The model of a manifest, ready to serve: from the very bytes that were hashed. */
-export async function testModel(model: Uint8Array, manifest: Manifest, source: string): Promise<Classifier> {
+/** What the thread is given. */
+export interface Candidate {
+  model: Uint8Array;
+  manifest: Manifest;
+  source: string;
+}
+
+/** The model of a manifest, ready to serve: from the very bytes that were hashed. Throws a UserError that says what is wrong with it. */
+export async function testModel(model: Uint8Array, manifest: Manifest, source: string, testMs = LONGEST_TEST_MS): Promise<Classifier> {
   checkDigest(model, manifest, source);
+  const candidate: Candidate = { model, manifest, source };
+  if (testMs < Infinity) await tryInThread(candidate, testMs);
+  return tryHere(candidate);
+}
+
+function tryInThread(candidate: Candidate, testMs: number): Promise<void> {
+  const { source } = candidate;
+  return new Promise((resolve, reject) => {
+    const thread = new Worker(artefactPath("host/registry/selftest-worker.js"), { workerData: candidate });
+    const end = (error?: Error): void => {
+      clearTimeout(timer);
+      void thread.terminate();
+      if (error) reject(error);
+      else resolve();
+    };
+    const timer = setTimeout(() => end(new UserError(`${source}: its model does not get through the self-test within ${testMs / 1000} s`)), testMs);
+    thread.once("message", (fault: string | undefined) => end(fault === undefined ? undefined : new UserError(fault)));
+    // Not the model's fault: a machine that has no room for a thread must not make a version fail.
+    thread.once("error", (error) => end(new Error(`the self-test cannot be run here: ${error.message}`)));
+  });
+}
+
+/** The self-test itself. */
+export async function tryHere({ model, manifest, source }: Candidate): Promise<Classifier> {
   const classifier = await open(model, source);
   if (classifier.version !== manifest.version) throw new UserError(`${source}: its model has version ${JSON.stringify(classifier.version)}, the manifest says ${JSON.stringify(manifest.version)}`);
   for (const { text, line } of manifest.golden) {

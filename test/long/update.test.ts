@@ -36,6 +36,9 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(root, { recursive: true }));
 
+/** Hundreds of them, so without a thread each for the self-test. */
+const inMemory = (disk: MemoryDisk) => new Registry("/registry", { keys, disk, testMs: Infinity });
+
 function figure(text: string): void {
   if (isLong) process.stdout.write(`figure: ${text}\n`);
 }
@@ -45,7 +48,7 @@ describe("what nobody has signed is never accepted", () => {
   let state: string;
 
   beforeAll(async () => {
-    registry = new Registry("/registry", { keys, disk: new MemoryDisk() });
+    registry = inMemory(new MemoryDisk());
     await registry.install(updates[2]!.update, "v2");
     state = JSON.stringify(await registry.store.read());
   });
@@ -198,10 +201,10 @@ describe("killed at every file operation", () => {
     ] as const) {
       const prepare = async () => {
         const disk = new MemoryDisk();
-        const on = new Registry("/registry", { keys, disk });
+        const on = inMemory(disk);
         for (const v of [1, 2]) await on.install(updates[v]!.update, `v${v}`);
         disk.steps = 0;
-        return { disk, on: new Registry("/registry", { keys, disk }) };
+        return { disk, on: inMemory(disk) };
       };
       const whole = await prepare();
       await work(whole.on);
@@ -210,7 +213,7 @@ describe("killed at every file operation", () => {
           const { disk, on } = await prepare();
           Object.assign(disk, { cutAt: k, completesLast: seed % 2 === 1 });
           await expect(work(on)).rejects.toThrow(PowerCut);
-          const found = await new Registry("/registry", { keys, disk: disk.afterCut(new Seeded(1000 * k + seed)) }).open("spam", (_version, reason) => { throw new Error(reason); }, true);
+          const found = await inMemory(disk.afterCut(new Seeded(1000 * k + seed))).open("spam", (_version, reason) => { throw new Error(reason); }, true);
           expect([what, k, seed, (allowed as readonly string[]).includes(found!.classifier.version)]).toEqual([what, k, seed, true]);
           counts[what] = (counts[what] ?? 0) + 1;
         }

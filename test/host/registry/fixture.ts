@@ -1,6 +1,6 @@
 // Small models, keys and updates for the registry's tests, and a disk in memory that
 // counts its steps and can lose its power at any of them.
-import { createPrivateKey, generateKeyPairSync } from "node:crypto";
+import { createHash, createPrivateKey, generateKeyPairSync } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import { dirname } from "node:path";
 import { ACTIVATION_SIGMOID } from "../../../assembly/abi.ts";
@@ -49,6 +49,16 @@ export async function signed(model: Uint8Array, key: KeyObject, sequence: number
   const manifest = { ...await describeModel(model, "model", { sequence, expires: new Date(Date.now() + DAY) }), ...changes };
   const head = encodeManifest(manifest, key);
   return { head, model, update: Buffer.concat([head, model]), manifest };
+}
+
+/** A WebAssembly module whose start function is `loop br 0 end`. */
+const ENDLESS = Buffer.from("0061736d01000000010401600000030201000801000a0901070003400c000b0b", "hex");
+
+/** Well signed, with the manifest of another model, and of no use: it never comes to an end. */
+export function signedEndless(like: Manifest, key: KeyObject, changes: Partial<Manifest>): Signed {
+  const manifest: Manifest = { ...like, digest: createHash("sha256").update(ENDLESS).digest("hex"), bytes: ENDLESS.length, ...changes };
+  const head = encodeManifest(manifest, key);
+  return { head, model: ENDLESS, update: Buffer.concat([head, ENDLESS]), manifest };
 }
 
 /** The power is gone. */

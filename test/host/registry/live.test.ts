@@ -1,5 +1,6 @@
 // A registry under a running service: changes from outside and by MQTT commands, and
 // versions that fail at work.
+import { createHash } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,16 +8,18 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Classifier } from "../../../host/classifier.ts";
+import { keyId } from "../../../host/registry/keys.ts";
 import { LiveModels } from "../../../host/registry/live.ts";
 import { Registry } from "../../../host/registry/registry.ts";
 import { sendUpdate } from "../../../host/registry/send.ts";
+import { enter } from "../../../host/registry/store.ts";
 import { registryVerbs } from "../../../host/registry/verbs.ts";
 import { startBroker } from "../../../host/service/broker.ts";
 import type { Broker } from "../../../host/service/broker.ts";
 import { startHttp } from "../../../host/service/http.ts";
 import type { Service } from "../../../host/service/service.ts";
 import { counter, fakeModel, fakeService, pause, recordingLog, TestClient, topics, until } from "../service/fake.ts";
-import { keysFile, modelOf, newKey, signed } from "./fixture.ts";
+import { keysFile, modelOf, newKey, signed, signedEndless } from "./fixture.ts";
 import type { Signed } from "./fixture.ts";
 
 const root = mkdtempSync(join(tmpdir(), "edgelabel-live-"));
@@ -225,6 +228,22 @@ describe("a version that fails at work", () => {
     for (let i = 0; i < 5; i++) await client.publish(topics.classify, "x");
     await until(async () => await counter(service, 'edgelabel_errors_total{code="internal"}') === 5);
     expect(service.predictor.models.get("spam")!.version).toBe("2");
+  });
+
+  test("by never coming to an end: the start falls back to the one before, and counts it", async () => {
+    const { head, update, manifest } = signedEndless(updates[2]!.manifest, key, {});
+    const id = createHash("sha256").update(head).digest("hex");
+    await registry.store.keep(id, update);
+    await registry.store.change((state) => {
+      const entry = enter(state, { id, key: keyId(key), head, manifest }, manifest.signed);
+      [entry.active, entry.previous] = [id, entry.active];
+    });
+    await Promise.all([live.stop(), service.stop()]);
+    registry = new Registry(registry.store.folder, { keys, testMs: 500 });
+    await start();
+    expect(await answeredBy()).toBe("1");
+    expect(await counter(service, 'edgelabel_model_failures_total{model="spam"}')).toBe(1);
+    expect(log.lines).toContain(`version 2 of model spam failed: ${registry.store.updatePath(id)}: its model does not get through the self-test within 0.5 s`);
   });
 
   test("a bad text is no failure of the model", async () => {

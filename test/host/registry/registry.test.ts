@@ -11,7 +11,7 @@ import { Incoming } from "../../../host/registry/incoming.ts";
 import { keyId } from "../../../host/registry/keys.ts";
 import { Registry } from "../../../host/registry/registry.ts";
 import { Seeded } from "../../models.ts";
-import { DAY, keysFile, lineOf, MemoryDisk, modelOf, newKey, PowerCut, signed } from "./fixture.ts";
+import { DAY, keysFile, lineOf, MemoryDisk, modelOf, newKey, PowerCut, signed, signedEndless } from "./fixture.ts";
 import type { Signed } from "./fixture.ts";
 
 const root = mkdtempSync(join(tmpdir(), "edgelabel-registry-"));
@@ -39,6 +39,9 @@ afterAll(() => rmSync(root, { recursive: true }));
 const install = (version: number, options = {}, on = registry) => on.install(updates[version]!.update, `v${version}`, options);
 const summary = async (on = registry) => (await on.versions()).map(({ version, state }) => `${version} ${state}`).sort();
 const never = (_version: unknown, reason: string) => { throw new Error(`rejected: ${reason}`); };
+
+/** Hundreds of them, so without a thread each for the self-test. */
+const inMemory = (disk: MemoryDisk) => new Registry("/registry", { keys, disk, testMs: Infinity });
 
 /** The version that answers, by its answer. */
 async function answering(on = registry, rejected: (version: { version: string }, reason: string) => void = never): Promise<string | undefined> {
@@ -136,6 +139,16 @@ describe("refused, and nothing changes", () => {
     // None of them used up a sequence.
     await registry.install(a.update, "a");
     expect(await answering()).toBe("2");
+  });
+
+  test("a model that never comes to an end; whoever waits for answers meanwhile gets them", async () => {
+    await install(1);
+    const endless = signedEndless(updates[2]!.manifest, key, { sequence: 50 });
+    let turns = 0;
+    const timer = setInterval(() => turns++, 10);
+    await attempt(endless.update, "u: its model does not get through the self-test within 0.5 s", new Registry(folder, { keys, testMs: 500 }));
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(5);
   });
 });
 
@@ -383,11 +396,11 @@ test("the power goes at every step of an install, an activation and a rollback: 
   for (const [what, work, allowed] of scenarios) {
     const prepare = async () => {
       const disk = new MemoryDisk();
-      const on = new Registry("/registry", { keys, disk });
+      const on = inMemory(disk);
       await install(1, {}, on);
       await install(2, {}, on);
       disk.steps = 0;
-      return { disk, on: new Registry("/registry", { keys, disk }) };
+      return { disk, on: inMemory(disk) };
     };
     const whole = await prepare();
     await work(whole.on);
@@ -397,7 +410,7 @@ test("the power goes at every step of an install, an activation and a rollback: 
         const { disk, on } = await prepare();
         Object.assign(disk, { cutAt: k, completesLast: seed % 2 === 1 });
         await expect(work(on)).rejects.toThrow(PowerCut);
-        const after = new Registry("/registry", { keys, disk: disk.afterCut(new Seeded(seed)) });
+        const after = inMemory(disk.afterCut(new Seeded(seed)));
         const version = await answering(after);
         expect([what, k, seed, allowed.includes(version!)]).toEqual([what, k, seed, true]);
         // Nothing old comes back in, and the next update does.
