@@ -70,8 +70,8 @@ export function serveCommand(): Command {
     });
 }
 
-/** Files and what is active in the registry, by name. */
-async function openModels({ models: files, registry, learning }: Settings, active: ReadonlyMap<string, Classifier> | undefined): Promise<{ models: Map<string, Classifier>; paths: Map<string, string> }> {
+/** Files and what is active in the registry, by name: none as long as the registry waits for its first update. */
+async function openModels({ models: files, registry, routes, learning }: Settings, active: ReadonlyMap<string, Classifier> | undefined, log: Log): Promise<{ models: Map<string, Classifier>; paths: Map<string, string> }> {
   const models = new Map<string, Classifier>();
   const paths = new Map<string, string>();
   for (const { name: given, path } of files) {
@@ -85,8 +85,14 @@ async function openModels({ models: files, registry, learning }: Settings, activ
     if (models.has(name)) throw new UserError(`two models are called ${name}, one of them in the registry: give the file another name with NAME=FILE`);
     models.set(name, classifier);
   }
-  if (models.size === 0) throw new UserError(`the registry ${registry!.path} has no active model; put one there with: edgelabel models install ${registry!.path} UPDATE`);
-  for (const name of learning.keys()) if (!models.has(name)) throw new UserError(`"learning" names the model ${name}, which is not served; the models are ${[...models.keys()].join(", ")}`);
+  if (models.size === 0) log.warn(`warning: the registry ${registry!.path} has no active model; requests get the error no_model until one is there: edgelabel models install ${registry!.path} UPDATE, or models send`);
+  const named = [...routes.map(({ name, model }) => [`route "${name}"`, model] as const), ...[...learning.keys()].map((model) => ['"learning"', model] as const)];
+  for (const [who, model] of named) {
+    if (model === "" || models.has(model)) continue;
+    const problem = `${who} names the model ${model}, which is not served; the models are ${[...models.keys()].join(", ") || "none"}`;
+    if (!registry) throw new UserError(problem);
+    log.warn(`warning: ${problem}; it works as soon as the registry has that model`);
+  }
   return { models, paths };
 }
 
@@ -104,10 +110,10 @@ async function check(settings: Settings, log: Log): Promise<void> {
   const { access, topics, routes, httpPort } = settings;
   const { models } = await openModels(settings, await openRegistry(settings)?.check((name, { version }, reason) => {
     log.warn(`warning: version ${version} of model ${name} could not be served: ${reason}`);
-  }));
+  }), log);
   createService(settings, models, { ...access, url: access.url ?? "mqtt://127.0.0.1" }, log);
   const parts = [
-    `models ${[...models.keys()].join(", ")}`,
+    `models ${[...models.keys()].join(", ") || "none yet"}`,
     access.url === undefined ? "embedded broker" : `broker ${shownUrl(access.url)}`,
     `requests on ${topics.classify}`,
     ...(topics.group ? [`group ${topics.group.name} on ${topics.group.classify}`] : []),
@@ -122,7 +128,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
   const { access, clientId, limits, host, serverTls: tls, users } = settings;
   const registry = openRegistry(settings);
   const live = registry && new LiveModels(registry, log);
-  const { models, paths } = await openModels(settings, await live?.open());
+  const { models, paths } = await openModels(settings, await live?.open(), log);
   // From here on a signal means a clean stop. Ctrl-C often comes twice, from the
   // terminal and from npx; a stop takes no longer than STOP_MS in any case.
   const stopSignal = new Promise<string>((resolve) => {
@@ -169,7 +175,7 @@ function announce(service: Service, { settings, url: fullUrl, broker, http, log 
   const { topics } = settings;
   const url = shownUrl(fullUrl);
   const names = [...service.predictor.models.keys()];
-  const { model } = service.predictor.model("");
+  const [first] = service.predictor.models.values();
   const access = [
     url === "mqtt://127.0.0.1:1883" ? "" : ` --broker ${url}`,
     ` --node ${topics.group?.name ?? topics.node}`,
@@ -179,7 +185,7 @@ function announce(service: Service, { settings, url: fullUrl, broker, http, log 
     "",
     broker ? `MQTT broker  ${url} (embedded, MQTT 3.1.1)` : `MQTT broker  ${url}`,
     ...(http ? [`HTTP         ${http.url}`] : []),
-    `requests     ${topics.classify}  (model ${names[0]}: ${model.labels.length} labels)`,
+    `requests     ${topics.classify}  (${first ? `model ${names[0]}: ${first.labels.length} labels` : "no model yet"})`,
     ...names.map((name) => `             ${topics.classify}/${name}`),
     ...(topics.group ? [`group        ${topics.group.classify}  (one worker each)`] : []),
     ...settings.routes.map(({ name, filter }) => `route ${name.padEnd(6)} ${filter}`),

@@ -126,7 +126,7 @@ type Handler = (service: Service, request: IncomingMessage, response: ServerResp
 type Handlers = Partial<Record<string, Handler>>;
 
 const live: Handler = (_service, _request, response) => sendJson(response, 200, { status: "ok" });
-const ready: Handler = (service, _request, response) => (service.isReady ? sendJson(response, 200, { status: "ready" }) : sendJson(response, 503, { status: "not connected to the broker" }));
+const ready: Handler = (service, _request, response) => sendJson(response, service.isReady ? 200 : 503, { status: service.hindrance ?? "ready" });
 
 const routes: Record<string, Handlers> = {
   "/": { GET: page },

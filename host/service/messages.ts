@@ -34,11 +34,12 @@ export interface MessageLimits {
   textsPerRequest: number;
 }
 
-export type ErrorCode = "bad_request" | "unknown_model" | "text_too_long" | "too_large" | "busy" | "rate" | "expired" | "internal";
+export type ErrorCode = "bad_request" | "no_model" | "unknown_model" | "text_too_long" | "too_large" | "busy" | "rate" | "expired" | "internal";
 
 /** HTTP's status numbers; MQTT 5 answers carry them as the user property `status`. */
 export const statusOf: Record<ErrorCode, number> = {
   bad_request: 400,
+  no_model: 503,
   unknown_model: 404,
   text_too_long: 413,
   too_large: 413,

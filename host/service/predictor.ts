@@ -35,6 +35,7 @@ export interface Outcome {
 const refusals = {
   busy: new RequestError("busy", "too many requests wait here; try again later", 1),
   expired: new RequestError("expired", "the time of the request was over before its turn came"),
+  noModel: new RequestError("no_model", "no model is installed here yet; try again when one is", 10),
 };
 
 /** Told of every text that a model has answered, or failed at by no fault of the text. */
@@ -50,7 +51,6 @@ export class Predictor {
   private readonly explaining = new Set<Model>();
 
   constructor(models: ReadonlyMap<string, Model>, limits: { texts: number; bytes: number; textsPerSecond?: number | undefined }, metrics: Metrics) {
-    if (models.size === 0) throw new Error("a service needs a model");
     this.byName = new Map(models);
     this.queue = new Queue(limits);
     this.rate = new RateLimit(limits.textsPerSecond ?? Infinity);
@@ -61,9 +61,9 @@ export class Predictor {
     return this.byName;
   }
 
-  /** The first one. */
+  /** The first one; "" while there is none. */
   get defaultModel(): string {
-    return this.byName.keys().next().value!;
+    return this.byName.keys().next().value ?? "";
   }
 
   /** From now on requests for `name` go to `model`; those that wait keep the one they came for. */
@@ -77,6 +77,7 @@ export class Predictor {
 
   /** The model of that name, "" being the default one. */
   model(name: string): { name: string; model: Model } {
+    if (this.models.size === 0) throw refusals.noModel;
     const wanted = name === "" ? this.defaultModel : name;
     const model = this.models.get(wanted);
     if (!model) throw new RequestError("unknown_model", `there is no such model here; the models are ${[...this.models.keys()].join(", ")}`);

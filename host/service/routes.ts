@@ -87,9 +87,6 @@ export class Routes {
 
   constructor(options: RoutesOptions) {
     this.options = options;
-    for (const { name, model } of options.routes) {
-      if (model !== "" && !options.predictor.models.has(model)) throw new UserError(`route "${name}": there is no model ${model}; the models are ${[...options.predictor.models.keys()].join(", ")}`);
-    }
   }
 
   onMessage(message: Incoming): void {

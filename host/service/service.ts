@@ -31,7 +31,7 @@ export interface Announcement {
 }
 
 export interface ServiceOptions {
-  /** By name; the first one answers requests that name none. */
+  /** By name; the first one answers requests that name none. It may have to wait for its first one. */
   models: ReadonlyMap<string, Model>;
   topics: Topics;
   access: BrokerAccess;
@@ -126,9 +126,14 @@ export class Service {
     this.predictor.queue.beforeSlice = () => this.connection.flush();
   }
 
-  /** Whether requests come in from the broker now. */
+  /** Why requests find no answer now; undefined when they do. */
+  get hindrance(): string | undefined {
+    if (!this.isSubscribed || this.isStopping) return "not connected to the broker";
+    return this.predictor.models.size === 0 ? "no model is installed yet" : undefined;
+  }
+
   get isReady(): boolean {
-    return this.isSubscribed && !this.isStopping;
+    return this.hindrance === undefined;
   }
 
   /** Resolves when the broker has taken the subscription; until then it keeps trying. */
@@ -263,7 +268,7 @@ export class Service {
     if (message.payload.toString() === "online" || !this.isSubscribed || this.statusTimer) return;
     this.statusTimer = setTimeout(() => {
       this.statusTimer = undefined;
-      if (this.isReady) this.sayOnline();
+      if (this.isSubscribed && !this.isStopping) this.sayOnline();
     }, STATUS_DELAY_MS);
   }
 
@@ -272,6 +277,8 @@ export class Service {
   }
 
   private announce({ topic: template, payload }: Announcement): void {
+    // It tells of a model: the first one that is installed brings it.
+    if (this.predictor.models.size === 0) return;
     const { topics } = this.options;
     const { name, model } = this.predictor.model("");
     const values: Record<string, unknown> = {

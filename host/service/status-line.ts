@@ -10,7 +10,7 @@ import type { Service } from "./service.ts";
 export interface StatusLine {
   /** To be used instead of the log it was made from: makes room for what is logged. */
   log: Log;
-  follow(service: Pick<Service, "metrics" | "predictor" | "isReady">): void;
+  follow(service: Pick<Service, "metrics" | "predictor" | "hindrance">): void;
   /** Takes the line away; calling it twice does no harm. */
   stop(): void;
 }
@@ -75,12 +75,12 @@ async function read({ requests, answerSeconds }: Metrics): Promise<Reading> {
   return { at: Date.now(), requests: (await requests.get()).values.reduce((sum, { value }) => sum + value, 0), answers };
 }
 
-function describe({ predictor, isReady }: Pick<Service, "predictor" | "isReady">, readings: readonly Reading[]): string {
+function describe({ predictor, hindrance }: Pick<Service, "predictor" | "hindrance">, readings: readonly Reading[]): string {
   const [first, last] = [readings[0]!, readings.at(-1)!];
   const seconds = (last.at - first.at) / 1000;
   const models = [...predictor.models].map(([name, { version }]) => `${name} ${version}`).join(", ");
   return [
-    isReady ? "broker connected" : "BROKER AWAY",
+    hindrance?.toUpperCase() ?? "broker connected",
     `${seconds > 0 ? ((last.requests - first.requests) / seconds).toFixed(1) : "0.0"} requests/s`,
     `${predictor.queue.length} waiting`,
     `p50 ${quantile(0.5, first, last)}`,

@@ -93,6 +93,49 @@ test("another process installs: answers, info, metrics and KServe follow within 
   expect(log.lines).toContain("model spam is version 2 now");
 });
 
+test("a registry that is empty at first: the service waits for its first update, says so, and is ready with it", async () => {
+  await Promise.all([live.stop(), service.stop()]);
+  registry = new Registry(mkdtempSync(join(root, "r-")), { keys });
+  log = recordingLog();
+  live = new LiveModels(registry, log);
+  service = fakeService({ access: broker.access, models: await live.open(), commands: true, log, announcements: [{ topic: "found/{node}", payload: { model: "{model}", labels: "{labels}" } }] });
+  live.attach(service);
+  for (const [name, verb] of Object.entries(registryVerbs(live, 65_536))) service.commands!.add(name, verb);
+  const http = await startHttp(service, { host: "127.0.0.1", port: 0, bodyBytes: 10_000, textsPerRequest: 10 });
+  ends.push(() => Promise.all([live.stop(), service.stop(), http.close()]));
+  await client.subscribe("found/#", topics.status);
+  client.received.length = 0;
+  await service.start();
+  const get = async (path: string) => {
+    const response = await fetch(http.url + path);
+    return [response.status, path === "/" ? "" : await response.json()];
+  };
+  const predict = () => fetch(`${http.url}/predict`, { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"data":"x"}' });
+
+  expect((await client.next(({ topic, json }) => topic === topics.info && json.models.length === 0)).json.topics.classify).toBe(topics.classify);
+  await client.next(({ topic, text }) => topic === topics.status && text === "online");
+  for (const path of ["/readyz", "/v2/health/ready"]) expect(await get(path)).toEqual([503, { status: "no model is installed yet" }]);
+  expect(await get("/healthz")).toEqual([200, { status: "ok" }]);
+  expect(await get("/")).toEqual([200, ""]);
+  expect((await get("/v2/models/spam/ready"))[0]).toBe(503);
+  for (const topic of [topics.classify, `${topics.classify}/spam`]) {
+    await client.publish(topic, '{"text":"x","id":1}');
+    expect((await client.next(({ topic }) => topic === topics.label)).json).toEqual({ id: 1, error: { code: "no_model", message: "no model is installed here yet; try again when one is" } });
+  }
+  const refused = await predict();
+  expect([refused.status, refused.headers.get("retry-after"), (await refused.json() as { error: { code: string } }).error.code]).toEqual([503, "10", "no_model"]);
+  expect(await counter(service, 'edgelabel_errors_total{code="no_model"}')).toBe(4);
+  await command("list/1");
+  expect((await ended("list/1")).models).toEqual([]);
+
+  await send(updates[1]!);
+  expect((await client.next(({ topic }) => topic === "found/gate-1")).json).toEqual({ model: "spam", labels: ["ham", "spam"] });
+  await client.next(({ topic, json }) => topic === topics.info && json.models[0]?.version === "1");
+  expect(await answeredBy()).toBe("1");
+  expect(await get("/readyz")).toEqual([200, { status: "ready" }]);
+  expect((await predict()).status).toBe(200);
+});
+
 test("load in parts, list, rollback, activate; each status is true when it is said", async () => {
   expect(await send(updates[2]!)).toMatchObject({ status: "successful", name: "spam", version: "2", state: "active", sequence: 3 });
   expect(await answeredBy()).toBe("2");

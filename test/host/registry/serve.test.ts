@@ -103,7 +103,6 @@ describe("misuse", () => {
     [["sign", "v1.wasm", "--key", "v1.wasm", "--sequence", "1", "--expires", "1d"], 1, "no private key in PEM can be read there"],
     [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "0", "--expires", "1d"], 2, "it takes a whole number from 1"],
     [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "2020-01-01"], 2, "it lies in the past"],
-    [["serve", "--registry", "empty", "--port", "0"], 1, "the registry empty has no active model; put one there with: edgelabel models install empty UPDATE"],
     [["serve", "v1.wasm", "--keys", "keys", "--port", "0"], 1, "--keys is for updates of a registry"],
     [["serve", "v1.wasm", "--registry", "registry", "--port", "0"], 1, "two models are called spam, one of them in the registry"],
     [["models", "send", "v3.update", "--broker", "mqtt://127.0.0.1:1"], 1, "cannot reach mqtt://127.0.0.1:1"],
@@ -130,6 +129,28 @@ test("a service follows installs in its folder and updates that are sent to it; 
   const second = await serve("--config", config);
   expect(await second.ask()).toBe(lineOf(3));
   await second.end("SIGTERM");
+}, 60_000);
+
+test("a gateway that comes without a model waits for its first one", async () => {
+  const config = file("fresh.json");
+  const text = (more: object) => writeFileSync(config, JSON.stringify({
+    registry: { path: "fresh", keys: "keys" }, commands: true,
+    routes: [{ name: "r", filter: "in/#", model: "spam", outputs: [{ topic: "out" }] }], ...more,
+  }));
+  text({ registry: "fresh", models: ["v1.wasm"], routes: [{ name: "r", filter: "in/#", model: "later", outputs: [{ topic: "out" }] }] });
+  expect((await run("serve", "--config", config, "--check")).stderr).toContain('warning: route "r" names the model later, which is not served; the models are spam; it works as soon as the registry has that model');
+  text({ registry: undefined, models: [{ name: "mine", path: "v1.wasm" }] });
+  expect(await run("serve", "--config", config, "--check")).toMatchObject({ code: 1, stderr: expect.stringContaining('route "r" names the model spam, which is not served; the models are mine') });
+  text({});
+  const checked = await run("serve", "--config", config, "--check");
+  expect([checked.code, checked.stdout]).toEqual([0, expect.stringContaining("the configuration is sound: models none yet;")]);
+  expect(checked.stderr).toContain(`warning: the registry ${file("fresh")} has no active model; requests get the error no_model until one is there: edgelabel models install ${file("fresh")} UPDATE, or models send`);
+  const serving = await serve("--config", config);
+  expect(serving.output()).toContain("edgelabel/n/classify  (no model yet)");
+  expect((await run("ask", "x", "--broker", serving.url, "--node", "n")).stderr).toContain("the service answers no_model");
+  await ok("models", "send", "v1.update", "--broker", serving.url, "--node", "n");
+  expect(await serving.ask()).toBe(lineOf(1));
+  await serving.end("SIGTERM");
 }, 60_000);
 
 test("a new version with which the service crashes twice is rolled back at the third start; --check does not count", async () => {

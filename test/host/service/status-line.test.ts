@@ -12,8 +12,8 @@ function terminal(columns: number, isTTY = true) {
   return { stream: stream as unknown as NodeJS.WriteStream, written: () => written };
 }
 
-function fakeService(isReady = true) {
-  return { metrics: new Metrics(), isReady, predictor: { models: new Map([["spam", fakeModel()], ["mood", fakeModel("2\u001b[2J")]]), queue: { length: 7 } } as never };
+function fakeService(hindrance?: string) {
+  return { metrics: new Metrics(), hindrance, predictor: { models: new Map([["spam", fakeModel()], ["mood", fakeModel("2\u001b[2J")]]), queue: { length: 7 } } as never };
 }
 
 test("shows what happens, at most twice a second, and goes away", async () => {
@@ -47,11 +47,11 @@ test("what is logged stands above it", async () => {
   const line = createStatusLine(log, { stream });
   line.log.info("before");
   expect([written(), log.lines]).toEqual(["", ["before"]]);
-  line.follow(fakeService(false));
-  await until(() => written().includes("BROKER AWAY"));
+  line.follow(fakeService("not connected to the broker"));
+  await until(() => written().includes("NOT CONNECTED TO THE BROKER"));
   const drawn = written();
   line.log.warn("lost the broker");
-  expect(written().slice(drawn.length)).toMatch(/^\u001b\[1G\u001b\[2KBROKER AWAY \| /);
+  expect(written().slice(drawn.length)).toMatch(/^\u001b\[1G\u001b\[2KNOT CONNECTED TO THE BROKER \| /);
   expect(log.lines).toEqual(["before", "lost the broker"]);
   line.stop();
 });
