@@ -1,7 +1,8 @@
 // Requests that wait for the engine, one line for each requester. The lines take
 // turns, a text at a time, so that neither a flood nor a large batch delays the
-// others by more than one text each; between slices of a few milliseconds the
-// event loop gets its turn (PINGRESP, PUBACK, HTTP).
+// others by more than one text each. What a read from the socket brings is done as soon as
+// all of it has been looked at, and between slices of a few milliseconds the event loop
+// gets its turn (PINGRESP, PUBACK, HTTP).
 //
 // When it is full, the newest job of whoever had most of late is refused: texts in
 // line, and texts done in the last seconds. Whoever floods is told `busy`; a requester
@@ -48,6 +49,8 @@ export class Queue {
   private texts = 0;
   private bytes = 0;
   private isScheduled = false;
+  /** What may still be done before the event loop gets its turn. */
+  private leftMs = SLICE_MS;
   private idle: (() => void)[] = [];
 
   constructor(capacity: { texts: number; bytes: number }) {
@@ -119,21 +122,29 @@ export class Queue {
   private schedule(): void {
     if (this.isScheduled) return;
     this.isScheduled = true;
-    setImmediate(() => this.run());
+    if (this.leftMs > 0) {
+      queueMicrotask(() => this.run());
+      return;
+    }
+    setImmediate(() => {
+      this.leftMs = SLICE_MS;
+      this.run();
+    });
   }
 
   private run(): void {
     this.isScheduled = false;
     this.beforeSlice();
-    const now = performance.now();
-    this.turnWindow(now);
-    const end = now + SLICE_MS;
-    while (this.lines.size > 0) {
+    const start = performance.now();
+    this.turnWindow(start);
+    let now = start;
+    while (this.lines.size > 0 && now - start < this.leftMs) {
       this.takeTurn();
-      if (performance.now() >= end) break;
+      now = performance.now();
     }
+    this.leftMs -= now - start;
     if (this.lines.size > 0) this.schedule();
-    else for (const wake of this.idle.splice(0)) wake();
+    else if (this.idle.length > 0) for (const wake of this.idle.splice(0)) wake();
   }
 
   private takeTurn(): void {

@@ -21,13 +21,35 @@ function recorder(queue: Queue) {
   return { log, offer };
 }
 
-test("nothing runs before the event loop had its turn, then all in order", async () => {
+test("nothing runs before all of a read was offered, then all in order, before the event loop's next turn", async () => {
   const queue = new Queue({ texts: 10, bytes: 100 });
   const { log, offer } = recorder(queue);
   for (const name of ["1", "2", "3"]) offer("a", name);
   expect([log, queue.length]).toEqual([[], 3]);
-  await tick();
+  await Promise.resolve();
   expect([log, queue.length]).toEqual([["1", "2", "3"], 0]);
+});
+
+test("what comes one by one within a turn of the event loop is done at once for a slice, not longer", async () => {
+  const queue = new Queue({ texts: 100, bytes: 100 });
+  let done = 0;
+  const offer = () => queue.offer({
+    requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {},
+    step: () => {
+      for (const until = performance.now() + 1; performance.now() < until;);
+      return ++done > 0;
+    },
+  });
+  for (let turn = 1; turn <= 3; turn++) {
+    for (let i = 0; i < 10; i++) {
+      offer();
+      await Promise.resolve();
+    }
+    expect(done).toBeGreaterThan(0);
+    expect(done).toBeLessThanOrEqual(2 + 10 * (turn - 1));
+    await queue.drained(1_000);
+    expect(done).toBe(10 * turn);
+  }
 });
 
 test("requesters take turns, a text at a time, whoever has more", async () => {
