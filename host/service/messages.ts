@@ -64,10 +64,11 @@ export class RequestError extends Error {
   }
 }
 
-const idSchema = v.custom<RequestId>(
-  (id) => (typeof id === "string" ? id.length <= 256 : Number.isFinite(id)),
-  "must be a number or a string of at most 256 characters",
-);
+function isId(id: unknown): id is RequestId {
+  return typeof id === "string" ? id.length <= 256 : Number.isFinite(id);
+}
+
+const idSchema = v.custom<RequestId>(isId, "must be a number or a string of at most 256 characters");
 
 function requestSchema(limits: MessageLimits) {
   return v.object({
@@ -102,7 +103,7 @@ export function requestParser(limits: MessageLimits): RequestParser {
 
   return (payload, contentType = "") => {
     if (payload.length > limits.payloadBytes) throw new RequestError("too_large", `a payload may have at most ${limits.payloadBytes} bytes, this one has ${payload.length}`);
-    const declared = /^application\/(?:[\w.-]+\+)?json\b/i.test(contentType);
+    const declared = contentType !== "" && /^application\/(?:[\w.-]+\+)?json\b/i.test(contentType);
     let value: unknown;
     if (declared || (!/^text\//i.test(contentType) && opensObject(payload))) value = parseJson(payload);
     if (!isRequestObject(value)) {
@@ -110,8 +111,15 @@ export function requestParser(limits: MessageLimits): RequestParser {
       if (payload.length === 0) throw new RequestError("bad_request", "the payload is empty");
       return { texts: [payload], isBatch: false };
     }
-    return readRequest(schema, value);
+    return plainRequest(value) ?? readRequest(schema, value);
   };
+}
+
+/** What nearly all send, a text and perhaps an id, without the way through the schema, which takes longer than a small model. */
+function plainRequest(value: { text?: unknown; id?: unknown }): ClassifyRequest | undefined {
+  for (const name in value) if (name !== "text" && name !== "id") return undefined;
+  const { text, id } = value;
+  return typeof text === "string" && (id === undefined || isId(id)) ? { texts: [text], isBatch: false, id } : undefined;
 }
 
 function readRequest(schema: ReturnType<typeof requestSchema>, value: object): ClassifyRequest {
@@ -124,7 +132,7 @@ function readRequest(schema: ReturnType<typeof requestSchema>, value: object): C
   const error = new RequestError("bad_request", issue ? `"${v.getDotPath(issue) ?? "payload"}" ${issue.message}` : 'give either "text" or "texts", not both');
   // What is sound of the rest still tells where the error must go.
   const { id, replyTo } = value as { id?: unknown; replyTo?: unknown };
-  if (v.is(idSchema, id)) error.id = id;
+  if (isId(id)) error.id = id;
   if (typeof replyTo === "string") error.replyTo = replyTo;
   throw error;
 }
@@ -153,9 +161,9 @@ function encodeResult(request: ClassifyRequest, prediction: Answer) {
 
 export function encodeAnswer(request: ClassifyRequest, predictions: Answer[], model: { name: string; version: string }): string {
   const { id } = request;
-  const which = { model: model.name, version: model.version };
-  if (request.isBatch) return JSON.stringify({ id, results: predictions.map((prediction) => encodeResult(request, prediction)), ...which });
-  return JSON.stringify({ id, ...encodeResult(request, predictions[0]!), ...which });
+  if (request.isBatch) return JSON.stringify({ id, results: predictions.map((prediction) => encodeResult(request, prediction)), model: model.name, version: model.version });
+  const { label, score, unknown, scores, explanation } = encodeResult(request, predictions[0]!);
+  return JSON.stringify({ id, label, score, unknown, scores, explanation, model: model.name, version: model.version });
 }
 
 export function encodeError(error: { code: ErrorCode; message: string }, id?: RequestId): string {

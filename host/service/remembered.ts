@@ -8,8 +8,6 @@ interface Remembered {
   key: string;
   payload: string;
   until: number;
-  /** The one that ends after this one. */
-  next: Remembered | undefined;
 }
 
 export interface RequestIdentity {
@@ -25,10 +23,10 @@ const HASHED_FROM = 256;
 export class RememberedAnswers {
   private readonly limits: { answers: number; bytes: number; ms: number };
   private readonly byKey = new Map<string, Remembered>();
-  // A list in the order of their ends, since all are kept equally long. (The first entry of a
-  // Map is dear to find once many before it were deleted.)
-  private oldest: Remembered | undefined;
-  private newest: Remembered | undefined;
+  // In the order of their ends, since all are kept equally long; those before `first` are forgotten.
+  // (The first entry of a Map is dear to find once many before it were deleted.)
+  private order: Remembered[] = [];
+  private first = 0;
   private bytes = 0;
 
   constructor(limits: { answers: number; bytes: number; ms: number }) {
@@ -54,24 +52,23 @@ export class RememberedAnswers {
 
   /** Of two answers to the same request the first one stands. */
   set(key: string, payload: string): void {
+    const { answers, bytes, ms } = this.limits;
     const now = Date.now();
-    this.forgetWhile(({ until }) => until <= now);
+    while (this.length > 0 && this.order[this.first]!.until <= now) this.forgetFirst();
     if (this.byKey.has(key)) return;
-    const entry: Remembered = { key, payload, until: now + this.limits.ms, next: undefined };
+    const entry = { key, payload, until: now + ms };
     this.byKey.set(key, entry);
-    if (this.newest) this.newest.next = entry;
-    else this.oldest = entry;
-    this.newest = entry;
+    this.order.push(entry);
     this.bytes += payload.length + key.length;
-    this.forgetWhile(() => this.byKey.size > this.limits.answers || this.bytes > this.limits.bytes);
+    while (this.length > answers || this.bytes > bytes) this.forgetFirst();
   }
 
-  private forgetWhile(isToGo: (entry: Remembered) => boolean): void {
-    while (this.oldest && isToGo(this.oldest)) {
-      this.byKey.delete(this.oldest.key);
-      this.bytes -= this.oldest.payload.length + this.oldest.key.length;
-      this.oldest = this.oldest.next;
-    }
-    if (!this.oldest) this.newest = undefined;
+  private forgetFirst(): void {
+    const { key, payload } = this.order[this.first++]!;
+    this.byKey.delete(key);
+    this.bytes -= payload.length + key.length;
+    if (2 * this.first < this.order.length) return;
+    this.order = this.order.slice(this.first);
+    this.first = 0;
   }
 }
