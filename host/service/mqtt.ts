@@ -10,6 +10,8 @@ import mqtt from "mqtt";
 import type { IClientOptions, IConnackPacket, IPublishPacket, ISubscriptionMap, MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
 import type { Log } from "./log.ts";
+import { Sender, SUBSCRIPTION_ID } from "./sender.ts";
+import type { Done, Outgoing } from "./sender.ts";
 
 export type Protocol = 4 | 5;
 
@@ -35,14 +37,6 @@ export interface Incoming {
   acknowledge: () => void;
 }
 
-export interface Outgoing {
-  topic: string;
-  payload: string;
-  qos: 0 | 1;
-  retain?: boolean;
-  properties?: IPublishPacket["properties"];
-}
-
 /** A connection that stands, from CONNACK to close. */
 export interface Session {
   /** Of the broker at the other end. */
@@ -54,7 +48,7 @@ export interface Session {
   maximumPacketSize: number;
   /** The socket holds much that the broker has not read: send only what is owed. */
   readonly isCongested: boolean;
-  publish(message: Outgoing, done?: (error?: Error | null) => void): void;
+  publish(message: Outgoing, done?: Done): void;
 }
 
 export interface ConnectionOptions {
@@ -135,6 +129,8 @@ export function clientOptions(access: BrokerAccess, protocol: Protocol): IClient
     resubscribe: false,
     queueQoSZero: false,
     keepalive: KEEPALIVE_SECONDS,
+    // Whatever else is sent: a timer set anew for every packet costs more than a ping now and then.
+    reschedulePings: false,
     ...(access.username === undefined ? {} : { username: access.username }),
     ...(access.password === undefined ? {} : { password: access.password }),
     ...(ca ? { ca } : {}),
@@ -169,21 +165,6 @@ export function backoffMs(attempt: number, random = Math.random()): number {
 function open(client: MqttClient): void {
   client.connect();
   (client.stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
-  joinWrites(client.stream as unknown as Writing);
-}
-
-/** What a stream does with the chunks that were written to it; Node's own names. */
-interface Writing {
-  _write(chunk: Buffer, encoding: string, done: (error?: Error | null) => void): void;
-  _writev(chunks: { chunk: Buffer | string; encoding: string }[], done: (error?: Error | null) => void): void;
-}
-
-/** MQTT.js writes a packet as a dozen chunks; copied into one buffer they cost the system half as much. */
-function joinWrites(stream: Writing): void {
-  stream._writev = (chunks, done) => {
-    const buffers = chunks.map(({ chunk, encoding }) => (typeof chunk === "string" ? Buffer.from(chunk, encoding as BufferEncoding) : chunk));
-    stream._write(Buffer.concat(buffers), "buffer", done);
-  };
 }
 
 /** One connection for a command, to the first broker that takes it: MQTT 5, or 3.1.1 where the broker speaks no 5. */
@@ -221,7 +202,7 @@ export class Connection {
   private protocol: Protocol;
   private client: MqttClient | undefined;
   private session: Session | undefined;
-  private corked: MqttClient["stream"] | undefined;
+  private sender: Sender | undefined;
   private timer: NodeJS.Timeout | undefined;
   private attempt = 0;
   private isStopping = false;
@@ -246,6 +227,8 @@ export class Connection {
       ...clientOptions({ ...access, url }, protocol),
       clientId,
       clean: !isPersistent,
+      // All that it numbers is the one SUBSCRIBE.
+      messageIdProvider: { allocate: () => SUBSCRIPTION_ID, getLastAllocated: () => SUBSCRIPTION_ID, register: () => true, deallocate() {}, clear() {} },
       will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true },
       ...(protocol === 5 ? { properties: { sessionExpiryInterval: isPersistent ? SESSION_EXPIRY_SECONDS : 0, receiveMaximum: RECEIVE_MAXIMUM, maximumPacketSize } } : {}),
     });
@@ -260,27 +243,21 @@ export class Connection {
     });
     // Before connect(): a resumed session's messages follow the CONNACK at once.
     client.handleMessage = (packet, done) => {
-      this.gather(client);
-      this.receive(client, packet);
+      this.receive(packet);
       // An error makes MQTT.js go on reading without acknowledging; that is ours.
       done(packet.qos === 0 ? undefined : ACKNOWLEDGED_LATER);
     };
+    client.on("packetreceive", (packet) => {
+      if (packet.cmd === "puback") this.sender?.onAcknowledged(packet.messageId!, packet.reasonCode);
+    });
     client.once("close", () => this.onClose(client, fault, connectedAt));
     open(client);
+    this.sender = new Sender(client.stream, protocol);
   }
 
-  /** Lets go what was written since the first message of this turn of the event loop. */
+  /** Sends now what would go at the end of this turn of the event loop. */
   flush(): void {
-    this.corked?.uncork();
-    this.corked = undefined;
-  }
-
-  /** What many messages that came together are answered with, and their PUBACKs, leaves in one system call. */
-  private gather({ stream }: MqttClient): void {
-    if (this.corked) return;
-    this.corked = stream;
-    stream.cork();
-    setImmediate(() => this.flush());
+    this.sender?.flush();
   }
 
   /** Says goodbye with a last message and disconnects; done within about a second whatever the broker does. */
@@ -298,6 +275,7 @@ export class Connection {
 
   private onConnack(client: MqttClient, protocol: Protocol, { properties }: IConnackPacket): void {
     const { options } = this;
+    const sender = this.sender!;
     if (properties?.sharedSubscriptionAvailable === false && options.filters.some((filter) => filter.startsWith("$share/"))) {
       this.drop(client, "the broker has no shared subscriptions, which a group needs");
       return;
@@ -307,10 +285,10 @@ export class Connection {
       protocol,
       receiveMaximum: properties?.receiveMaximum ?? 65_535,
       maximumPacketSize: properties?.maximumPacketSize ?? Infinity,
-      get isCongested() { return (client.stream?.writableLength ?? 0) > CONGESTED_BYTES; },
-      publish: ({ topic, payload, qos, retain = false, properties: own }, done) => {
+      get isCongested() { return sender.waitingBytes > CONGESTED_BYTES; },
+      publish: (message, done) => {
         if (this.session !== session) done?.(new Error("the connection is closed"));
-        else client.publish(topic, payload, { qos, retain, ...(protocol === 5 && own ? { properties: own } : {}) }, (error) => done?.(error));
+        else sender.publish(message, done);
       },
     };
     this.session = session;
@@ -337,8 +315,9 @@ export class Connection {
     client.stream.destroy();
   }
 
-  private receive(client: MqttClient, packet: IPublishPacket): void {
+  private receive(packet: IPublishPacket): void {
     const { properties } = packet;
+    const sender = this.sender!;
     const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
     this.options.onMessage({
       topic: packet.topic,
@@ -351,7 +330,7 @@ export class Connection {
       expirySeconds: properties?.messageExpiryInterval,
       userProperties: properties?.userProperties,
       acknowledge: () => {
-        if (packet.qos === 1 && this.client === client && client.connected) client["_sendPacket"]({ cmd: "puback", messageId: packet.messageId, reasonCode: 0 });
+        if (packet.qos === 1) sender.acknowledge(packet.messageId!);
       },
     });
   }
@@ -361,9 +340,10 @@ export class Connection {
     const wasConnected = this.session !== undefined;
     this.session = undefined;
     this.client = undefined;
-    this.corked = undefined;
     client.end(true);
     if (wasConnected) options.onClose();
+    this.sender?.close();
+    this.sender = undefined;
     if (this.isStopping) return;
     if (this.protocol === 5 && options.access.protocol === undefined && refusesProtocol(fault)) {
       this.protocol = 4;

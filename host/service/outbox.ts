@@ -8,7 +8,7 @@
 // that ends three connections is given up and remembered, since its request is
 // redelivered too: it cannot loop, nor take others with it.
 import { createHash } from "node:crypto";
-import type { Outgoing } from "./mqtt.ts";
+import type { Outgoing } from "./sender.ts";
 
 export interface Answer extends Outgoing {
   /** Milliseconds since 1970; sent never later. */
@@ -152,7 +152,7 @@ export class Outbox {
   }
 
   private wakeWhenIdle(): void {
-    if (this.length > 0) return;
+    if (this.idle.length === 0 || this.length > 0) return;
     for (const wake of this.idle.splice(0)) wake();
   }
 }

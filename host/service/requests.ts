@@ -11,11 +11,12 @@ import type { Log } from "./log.ts";
 import { encodeAnswer, encodeError, RequestError, requestParser, statusOf } from "./messages.ts";
 import type { ClassifyRequest, RequestParser } from "./messages.ts";
 import type { Metrics } from "./metrics.ts";
-import type { Incoming, Outgoing, Session } from "./mqtt.ts";
+import type { Incoming, Session } from "./mqtt.ts";
 import type { Outbox } from "./outbox.ts";
 import { requestErrorOf } from "./predictor.ts";
 import type { Predictor } from "./predictor.ts";
 import { RememberedAnswers } from "./remembered.ts";
+import type { Outgoing } from "./sender.ts";
 import { answerTopicFault, deskAsked, modelInTopic } from "./topics.ts";
 import type { Desk, ResponseRules, Topics } from "./topics.ts";
 
@@ -46,11 +47,14 @@ const OK = 200;
 const ANSWERS_WAIT = new RequestError("busy", "too many answers wait for the broker; try again later");
 const REMEMBERED_BYTES = 4_194_304;
 const SHOWN_TOPIC = 100;
+const ALLOWED_REMEMBERED = 1_000;
 
 export class Requests {
   private readonly options: RequestsOptions;
   private readonly parse: RequestParser;
   private readonly remembered: RememberedAnswers;
+  /** Answer topics that were found to be allowed: most requesters come again. */
+  private readonly allowed = new Set<string>();
   private readonly warned = new Set<string>();
 
   constructor(options: RequestsOptions) {
@@ -121,8 +125,13 @@ export class Requests {
   private answerTopic(message: Incoming, { label, reply }: Desk, wanted: string, replyTo: string | undefined): string | undefined {
     const { topics, responses, predictor, log } = this.options;
     const topic = message.responseTopic ?? replyTo ?? (wanted !== "" && predictor.models.has(wanted) ? `${label}/${wanted}` : label);
+    if (this.allowed.has(topic)) return topic;
     const fault = answerTopicFault(topic, topics, responses);
-    if (fault === undefined) return topic;
+    if (fault === undefined) {
+      if (this.allowed.size >= ALLOWED_REMEMBERED) this.allowed.clear();
+      this.allowed.add(topic);
+      return topic;
+    }
     if (!this.warned.has(fault)) {
       this.warned.add(fault);
       const hint = fault === "not_allowed" ? `; topics below ${reply}/ are free, others need "responses": {"allow": [...]} in the configuration file` : "";

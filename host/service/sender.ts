@@ -1,0 +1,185 @@
+// What one connection to the broker says all day, PUBLISH and PUBACK, put together in one
+// buffer. MQTT.js writes a packet as a dozen chunks, and each packet for itself; here, what a
+// turn of the event loop has to say leaves in one write, in the order in which it was said.
+import type { Writable } from "node:stream";
+
+export interface Outgoing {
+  topic: string;
+  payload: string;
+  qos: 0 | 1;
+  retain?: boolean;
+  /** MQTT 3.1.1 has none, and leaves them out. */
+  properties?: {
+    contentType?: string;
+    correlationData?: Buffer;
+    userProperties?: Record<string, string>;
+  };
+}
+
+/** Called on PUBACK, for QoS 0 once the socket takes more; with an error when that will not be. */
+export type Done = (error?: Error) => void;
+
+/** The only message id that is not given out here. */
+export const SUBSCRIPTION_ID = 1;
+const LAST_ID = 65_535;
+/** Reason codes from here on are errors. [MQTT-3.4.2.1] */
+const FIRST_ERROR = 0x80;
+// [MQTT-2.1.2] packet types, [MQTT-2.2.2.2] properties.
+const PUBLISH = 0x30;
+const PUBACK = 0x40;
+const RETAIN = 1;
+const CONTENT_TYPE = 0x03;
+const CORRELATION_DATA = 0x09;
+const USER_PROPERTY = 0x26;
+const FIXED_HEADER_BYTES = 5;
+const ROOM = 16_384;
+
+export class Sender {
+  private readonly stream: Writable;
+  private readonly isMqtt5: boolean;
+  // Each byte is written once: what the stream was given may stay there for long.
+  private room = Buffer.allocUnsafeSlow(ROOM);
+  private start = 0;
+  private end = 0;
+  private isScheduled = false;
+  private isClosed = false;
+  private lastId = SUBSCRIPTION_ID;
+  private readonly unacknowledged = new Map<number, Done>();
+
+  constructor(stream: Writable, protocol: 4 | 5) {
+    this.stream = stream;
+    this.isMqtt5 = protocol === 5;
+  }
+
+  /** Bytes that the operating system has not taken yet. */
+  get waitingBytes(): number {
+    return this.end - this.start + this.stream.writableLength;
+  }
+
+  /** Neither the topic nor a property may have more than 65,535 bytes. */
+  publish(message: Outgoing, done?: Done): void {
+    const messageId = message.qos === 0 ? 0 : this.nextId();
+    this.putPublish(message, messageId);
+    this.schedule();
+    if (!done) return;
+    if (message.qos === 1) this.unacknowledged.set(messageId, done);
+    else if (this.stream.writableNeedDrain) this.stream.once("drain", done);
+    else done();
+  }
+
+  /** Tells the broker that it need not keep this request any more. */
+  acknowledge(messageId: number): void {
+    if (this.isClosed) return;
+    this.reserve(4);
+    this.room[this.end++] = PUBACK;
+    this.room[this.end++] = 2;
+    this.putNumber(messageId);
+    this.schedule();
+  }
+
+  /** The broker's PUBACK. */
+  onAcknowledged(messageId: number, reasonCode = 0): void {
+    const done = this.unacknowledged.get(messageId);
+    this.unacknowledged.delete(messageId);
+    done?.(reasonCode < FIRST_ERROR ? undefined : new Error(`the broker refuses the message, reason 0x${reasonCode.toString(16)}`));
+  }
+
+  /** Sends now what would go at the end of this turn of the event loop. */
+  flush(): void {
+    const { start, end } = this;
+    if (start === end) return;
+    this.start = end;
+    this.stream.write(this.room.subarray(start, end));
+  }
+
+  /** The connection is gone. */
+  close(): void {
+    this.isClosed = true;
+    for (const done of this.unacknowledged.values()) done(new Error("the connection is closed"));
+    this.unacknowledged.clear();
+  }
+
+  private nextId(): number {
+    do this.lastId = this.lastId === LAST_ID ? SUBSCRIPTION_ID + 1 : this.lastId + 1;
+    while (this.unacknowledged.has(this.lastId));
+    return this.lastId;
+  }
+
+  /** A microtask runs when all packets of a read have been handled. */
+  private schedule(): void {
+    if (this.isScheduled) return;
+    this.isScheduled = true;
+    queueMicrotask(() => {
+      this.isScheduled = false;
+      if (!this.isClosed) this.flush();
+    });
+  }
+
+  private putPublish({ topic, payload, qos, retain = false, properties }: Outgoing, messageId: number): void {
+    const topicBytes = Buffer.byteLength(topic);
+    const propertyBytes = this.isMqtt5 ? propertiesLength(properties) : 0;
+    const length = 2 + topicBytes + 2 * qos + (this.isMqtt5 ? lengthBytes(propertyBytes) + propertyBytes : 0) + Buffer.byteLength(payload);
+    this.reserve(FIXED_HEADER_BYTES + length);
+    this.room[this.end++] = PUBLISH | (qos << 1) | (retain ? RETAIN : 0);
+    this.putLength(length);
+    this.putText(topic, topicBytes);
+    if (qos === 1) this.putNumber(messageId);
+    if (this.isMqtt5) this.putProperties(properties, propertyBytes);
+    this.end += this.room.write(payload, this.end);
+  }
+
+  private reserve(bytes: number): void {
+    if (this.end + bytes <= this.room.length) return;
+    this.flush();
+    this.room = Buffer.allocUnsafeSlow(Math.max(ROOM, bytes));
+    this.start = this.end = 0;
+  }
+
+  private putNumber(value: number): void {
+    this.room[this.end++] = value >> 8;
+    this.room[this.end++] = value;
+  }
+
+  /** Seven bits a byte, the lowest first. */
+  private putLength(value: number): void {
+    for (; value > 0x7f; value >>= 7) this.room[this.end++] = value | 0x80;
+    this.room[this.end++] = value;
+  }
+
+  private putText(text: string, bytes = Buffer.byteLength(text)): void {
+    this.putNumber(bytes);
+    this.end += this.room.write(text, this.end);
+  }
+
+  private putProperties(properties: Outgoing["properties"], bytes: number): void {
+    this.putLength(bytes);
+    if (!properties) return;
+    const { contentType, correlationData, userProperties } = properties;
+    if (contentType !== undefined) {
+      this.room[this.end++] = CONTENT_TYPE;
+      this.putText(contentType);
+    }
+    if (correlationData) {
+      this.room[this.end++] = CORRELATION_DATA;
+      this.putNumber(correlationData.length);
+      this.end += correlationData.copy(this.room, this.end);
+    }
+    for (const name in userProperties) {
+      this.room[this.end++] = USER_PROPERTY;
+      this.putText(name);
+      this.putText(userProperties[name]!);
+    }
+  }
+}
+
+function propertiesLength(properties: Outgoing["properties"]): number {
+  if (!properties) return 0;
+  const { contentType, correlationData, userProperties } = properties;
+  let bytes = (contentType === undefined ? 0 : 3 + Buffer.byteLength(contentType)) + (correlationData ? 3 + correlationData.length : 0);
+  for (const name in userProperties) bytes += 5 + Buffer.byteLength(name) + Buffer.byteLength(userProperties[name]!);
+  return bytes;
+}
+
+function lengthBytes(value: number): number {
+  return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x200000 ? 3 : 4;
+}

@@ -1,0 +1,126 @@
+import { Writable } from "node:stream";
+import { expect, test } from "vitest";
+import { Sender } from "../../../host/service/sender.ts";
+
+/** Keeps what was written, a write an entry; says `done` of each only when it is told to. */
+class Line extends Writable {
+  readonly writes: Buffer[] = [];
+  private waiting: (() => void)[] = [];
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.writes.push(chunk);
+    this.waiting.push(done);
+  }
+  take(): void {
+    for (const done of this.waiting.splice(0)) done();
+  }
+  takeAll(): void {
+    while (this.writableLength > 0) this.take();
+  }
+  get bytes(): string {
+    return Buffer.concat(this.writes).toString("hex");
+  }
+}
+
+const hex = (...parts: (string | number)[]) => parts.map((part) => (typeof part === "number" ? part.toString(16).padStart(2, "0") : Buffer.from(part).toString("hex"))).join("");
+
+test("MQTT 5: an answer and its PUBACK, as the standard has them, in one write at the end of the turn", async () => {
+  const line = new Line();
+  const sender = new Sender(line, 5);
+  sender.publish({ topic: "a/é", payload: '{"label":"☂"}', qos: 1, properties: { contentType: "application/json", correlationData: Buffer.from([7, 0, 255]), userProperties: { status: "503" } } }, () => {});
+  sender.acknowledge(0x1234);
+  expect(line.writes).toEqual([]);
+  await Promise.resolve();
+  expect(line.writes).toHaveLength(1);
+  expect(line.bytes).toBe(hex(
+    0x32, 63, 0, 4, "a/é", 0, 2, // QoS 1, 63 bytes follow, topic, the first message id after SUBSCRIBE's
+    39, 0x03, 0, 16, "application/json", 0x09, 0, 3, 7, 0, 255, 0x26, 0, 6, "status", 0, 3, "503",
+    '{"label":"☂"}',
+    0x40, 2, 0x12, 0x34,
+  ));
+});
+
+test.each([
+  ["MQTT 3.1.1 has no properties", 4, { qos: 0, properties: { contentType: "text/plain" } }, hex(0x30, 4, 0, 1, "t", "x")],
+  ["none on MQTT 5 is a length of 0", 5, { qos: 0, retain: true }, hex(0x31, 5, 0, 1, "t", 0, "x")],
+] as const)("%s", (_what, protocol, message, bytes) => {
+  const line = new Line();
+  const sender = new Sender(line, protocol);
+  sender.publish({ topic: "t", payload: "x", ...message });
+  sender.flush();
+  expect(line.bytes).toBe(bytes);
+});
+
+test.each([
+  [127, "7f"], [128, "8001"], [16_383, "ff7f"], [16_384, "808001"], [2_097_151, "ffff7f"], [2_097_152, "80808001"],
+])("a packet of %i bytes", (length, lengthHex) => {
+  const line = new Line();
+  const sender = new Sender(line, 4);
+  const payload = "é".repeat((length - 3) >> 1) + "e".repeat((length - 3) & 1);
+  sender.publish({ topic: "t", payload, qos: 0 });
+  sender.acknowledge(1);
+  sender.flush();
+  line.takeAll();
+  expect(line.bytes === `30${lengthHex}000174${Buffer.from(payload).toString("hex")}40020001`).toBe(true);
+});
+
+test("bytes stay as they are while the line does not take them, and in order", () => {
+  const line = new Line({ highWaterMark: 1_000 });
+  const sender = new Sender(line, 4);
+  let expected = "";
+  for (let i = 100; i < 400; i++) {
+    const payload = String(i).repeat(100);
+    sender.publish({ topic: "t", payload, qos: 0 });
+    expected += hex(0x30, 0xaf, 2, 0, 1, "t", payload);
+    if (i % 3 === 0) sender.flush();
+  }
+  expect(sender.waitingBytes).toBe(expected.length / 2);
+  sender.flush();
+  expect(sender.waitingBytes).toBe(expected.length / 2);
+  line.takeAll();
+  expect(sender.waitingBytes).toBe(0);
+  expect(line.bytes === expected).toBe(true);
+});
+
+test("QoS 1 is done with its PUBACK, told apart by ids that are never 0, SUBSCRIBE's or in use", () => {
+  const line = new Line();
+  const sender = new Sender(line, 4);
+  const done: string[] = [];
+  sender.publish({ topic: "t", payload: "held", qos: 1 }, (error) => void done.push(`held ${error?.message ?? "ok"}`));
+  const ids = new Set<number>();
+  for (let i = 0; i < 70_000; i++) {
+    sender.publish({ topic: "t", payload: "", qos: 1 }, (error) => void done.push(error?.message ?? "ok"));
+    sender.flush();
+    const id = line.writes.at(-1)!.readUInt16BE(line.writes.at(-1)!.length - 2);
+    ids.add(id);
+    line.take();
+    sender.onAcknowledged(id, i === 1 ? 0x97 : i === 2 ? 0x10 : undefined);
+  }
+  expect([ids.size, Math.min(...ids), Math.max(...ids)]).toEqual([65_533, 3, 65_535]);
+  expect(done.length).toBe(70_000);
+  expect(done.slice(0, 4)).toEqual(["ok", "the broker refuses the message, reason 0x97", "ok", "ok"]);
+  // A PUBACK for nothing does no harm.
+  sender.onAcknowledged(1);
+  sender.onAcknowledged(40_000);
+  sender.close();
+  expect(done.at(-1)).toBe("held the connection is closed");
+});
+
+test("QoS 0 is done when the line takes more, and nothing is written to a closed one", async () => {
+  const line = new Line({ highWaterMark: 10 });
+  const sender = new Sender(line, 4);
+  const done: number[] = [];
+  sender.publish({ topic: "t", payload: "0123456789", qos: 0 }, () => void done.push(0));
+  expect(done).toEqual([0]);
+  sender.flush();
+  sender.publish({ topic: "t", payload: "1", qos: 0 }, () => void done.push(1));
+  expect(done).toEqual([0]);
+  line.take();
+  await new Promise((resolve) => { setImmediate(resolve); });
+  expect(done).toEqual([0, 1]);
+  sender.publish({ topic: "t", payload: "2", qos: 0 });
+  sender.close();
+  sender.acknowledge(5);
+  const before = line.writes.length;
+  await new Promise((resolve) => { setImmediate(resolve); });
+  expect(line.writes.length).toBe(before);
+});
