@@ -31,6 +31,8 @@ export interface Limits extends MessageLimits {
   queuedTexts: number;
   /** Texts that one requester may send a second, on average; undefined: as many as it likes. */
   textsPerSecond?: number | undefined;
+  /** So many requesters are told apart at once; all further ones count as one. */
+  requesters: number;
   /** QoS 1 messages that the embedded broker keeps for a client that is away. */
   offlineMessages: number;
   /** Answers kept for requests that come twice, and for how long. */
@@ -95,6 +97,7 @@ const defaultLimits: Limits = {
   queuedAnswers: 1000,
   queuedBytes: 8_388_608,
   queuedTexts: 1000,
+  requesters: 1000,
   offlineMessages: 1000,
   rememberedAnswers: 10_000,
   rememberSeconds: 300,
@@ -173,6 +176,7 @@ const fileSchema = v.strictObject({
     queuedBytes: count(1_073_741_824),
     queuedTexts: count(100_000),
     textsPerSecond: count(1_000_000),
+    requesters: count(100_000),
     offlineMessages: count(100_000),
     rememberedAnswers: count(1_000_000),
     rememberSeconds: count(86_400),

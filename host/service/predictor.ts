@@ -50,10 +50,10 @@ export class Predictor {
   /** Models that explain a text just now: each can do one at a time. */
   private readonly explaining = new Set<Model>();
 
-  constructor(models: ReadonlyMap<string, Model>, limits: { texts: number; bytes: number; textsPerSecond?: number | undefined }, metrics: Metrics) {
+  constructor(models: ReadonlyMap<string, Model>, limits: { texts: number; bytes: number; textsPerSecond?: number | undefined; requesters: number }, metrics: Metrics) {
     this.byName = new Map(models);
     this.queue = new Queue(limits);
-    this.rate = new RateLimit(limits.textsPerSecond ?? Infinity);
+    this.rate = new RateLimit({ textsPerSecond: limits.textsPerSecond ?? Infinity, requesters: limits.requesters });
     this.metrics = metrics;
   }
 
@@ -122,7 +122,7 @@ export class Predictor {
     };
     let textsDone = 0;
     this.queue.offer({
-      requester: work.requester,
+      requester: this.rate.lineOf(work.requester),
       texts: work.explain ? work.texts.reduce((sum, text) => sum + passesOf(text), 0) : work.texts.length,
       bytes: work.bytes,
       isModest: work.explain ?? false,

@@ -2,33 +2,79 @@
 // A request that is larger than what is left may pass and leaves a debt, so that batches
 // are possible at any rate and pay for themselves.
 //
-// A bucket is one number, the time at which it will be full again.
+// Requesters are told apart by names of their own choice, so only so many are: whoever
+// comes beyond those shares one bucket, and one line in the queue, with all others that
+// do. Inventing names gains nothing then, and takes nothing from who was here before.
 
-/** Requesters remembered at once, twice over; of more, those are forgotten that were still longest. */
-const REMEMBERED = 5_000;
+/** Whose place is free again: who has not come for so long, and has no debt. */
+const FORGOTTEN_MS = 60_000;
 const CAPACITY_MS = 1_000;
+/** No topic and no address is called so. */
+const OTHERS = "\0others";
+
+interface Bucket {
+  /** When it will be full again. */
+  fullAt: number;
+  seenAt: number;
+}
+
+export interface Rates {
+  /** Infinity: no limit. */
+  textsPerSecond: number;
+  /** How many requesters are told apart at once. */
+  requesters: number;
+}
 
 export class RateLimit {
   private readonly textMs: number;
+  private readonly requesters: number;
   private readonly now: () => number;
-  private recent = new Map<string, number>();
-  private older = new Map<string, number>();
+  /** Who has not come for longest is first. */
+  private readonly buckets = new Map<string, Bucket>();
+  private readonly others: Bucket = { fullAt: 0, seenAt: 0 };
 
-  /** `textsPerSecond` may be Infinity: no limit. */
-  constructor(textsPerSecond: number, now: () => number = () => performance.now()) {
+  constructor({ textsPerSecond, requesters }: Rates, now: () => number = () => performance.now()) {
     this.textMs = 1_000 / textsPerSecond;
+    this.requesters = requesters;
     this.now = now;
   }
 
   /** 0 when the requester may send these texts now, else after how many milliseconds it may. */
   take(requester: string, texts: number): number {
-    if (this.textMs === 0) return 0;
     const now = this.now();
-    const fullAt = Math.max(now, this.recent.get(requester) ?? this.older.get(requester) ?? 0);
+    const bucket = this.bucketOf(requester, now);
+    const fullAt = Math.max(now, bucket.fullAt);
     const emptyFor = fullAt + Math.min(this.textMs, CAPACITY_MS) - now - CAPACITY_MS;
     if (emptyFor > 0) return emptyFor;
-    if (this.recent.size >= REMEMBERED) [this.older, this.recent] = [this.recent, new Map()];
-    this.recent.set(requester, fullAt + texts * this.textMs);
+    bucket.fullAt = fullAt + texts * this.textMs;
     return 0;
+  }
+
+  /** In whose line a requester waits that has come: in its own, or in that of all others. */
+  lineOf(requester: string): string {
+    return this.buckets.has(requester) ? requester : OTHERS;
+  }
+
+  private bucketOf(requester: string, now: number): Bucket {
+    let bucket = this.buckets.get(requester);
+    if (bucket) this.buckets.delete(requester);
+    else {
+      this.forget(now);
+      if (this.buckets.size >= this.requesters) return this.others;
+      bucket = { fullAt: 0, seenAt: now };
+    }
+    bucket.seenAt = now;
+    this.buckets.set(requester, bucket);
+    return bucket;
+  }
+
+  private forget(now: number): void {
+    for (const [requester, bucket] of this.buckets) {
+      if (now - bucket.seenAt < FORGOTTEN_MS) return;
+      this.buckets.delete(requester);
+      if (bucket.fullAt <= now) continue;
+      bucket.seenAt = now;
+      this.buckets.set(requester, bucket);
+    }
   }
 }

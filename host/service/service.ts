@@ -92,7 +92,7 @@ export class Service {
     const { topics, limits, log, models, routes = [], announcements = [], responses } = options;
     const { metrics } = this;
     this.options = options;
-    this.predictor = new Predictor(models, { texts: limits.queuedTexts, bytes: limits.queuedBytes, textsPerSecond: limits.textsPerSecond }, metrics);
+    this.predictor = new Predictor(models, { texts: limits.queuedTexts, bytes: limits.queuedBytes, textsPerSecond: limits.textsPerSecond, requesters: limits.requesters }, metrics);
     this.outbox = new Outbox({ answers: limits.queuedAnswers, bytes: limits.queuedBytes }, (fate) => metrics.answers.inc({ fate }));
     metrics.gauge("edgelabel_answers_queued", "Answers that wait for the broker.", () => this.outbox.length);
     metrics.gauge("edgelabel_texts_queued", "Texts that wait for the engine.", () => this.predictor.queue.length);

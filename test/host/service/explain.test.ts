@@ -28,7 +28,7 @@ function noting(log: string[]): Model {
 }
 
 function setUp(models: Record<string, Model>, texts = 10_000) {
-  const predictor = new Predictor(new Map(Object.entries(models)), { texts, bytes: 1_000_000 }, new Metrics());
+  const predictor = new Predictor(new Map(Object.entries(models)), { texts, bytes: 1_000_000, requesters: 1000 }, new Metrics());
   const ends: string[] = [];
   const submit = (requester: string, text: string, more: Partial<Work> = {}): Promise<Outcome | undefined> =>
     predictor.predict({ requester, model: "", texts: [text], bytes: text.length, ...more }).then(

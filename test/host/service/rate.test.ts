@@ -3,9 +3,9 @@ import { expect, test } from "vitest";
 import { RateLimit } from "../../../host/service/rate.ts";
 
 /** A limit whose clock is `clock.ms`. */
-function limited(textsPerSecond: number): { rate: RateLimit; clock: { ms: number } } {
+function limited(textsPerSecond: number, requesters = 1_000): { rate: RateLimit; clock: { ms: number } } {
   const clock = { ms: 1_000_000 };
-  return { rate: new RateLimit(textsPerSecond, () => clock.ms), clock };
+  return { rate: new RateLimit({ textsPerSecond, requesters }, () => clock.ms), clock };
 }
 
 test("a second's worth at once, then one at a time, each requester for itself", () => {
@@ -64,12 +64,41 @@ test("whatever comes, no more passes than the time pays for, and who waits as to
   }), { seed: 7, numRuns: 500 });
 });
 
-test("a crowd of requesters takes bounded memory, and who was just here is still known", () => {
-  const { rate } = limited(1);
-  for (let i = 0; i < 100_000; i++) {
-    rate.take(`r${i}`, 1);
-    if (i % 1_000 === 0) expect(rate.take(`r${i}`, 1)).toBeGreaterThan(0);
+test("whoever invents a name for each text: all names together get no more than those that are told apart, and one", () => {
+  fc.assert(fc.property(fc.integer({ min: 1, max: 50 }), fc.integer({ min: 1, max: 10 }), fc.array(fc.integer({ min: 0, max: 200 }), { maxLength: 300 }), (textsPerSecond, requesters, gaps) => {
+    const { rate, clock } = limited(textsPerSecond, requesters);
+    const start = clock.ms;
+    let passed = 0;
+    for (const [i, gap] of gaps.entries()) {
+      clock.ms += gap;
+      for (let n = 0; n < 20; n++) if (rate.take(`invented ${i} ${n}`, 1) === 0) passed++;
+    }
+    expect(passed).toBeLessThanOrEqual((requesters + 1) * textsPerSecond * ((clock.ms - start) / 1_000 + 1));
+  }), { seed: 8, numRuns: 300 });
+});
+
+test("who was here keeps its rate and its line while others invent names; who comes then shares", () => {
+  const { rate, clock } = limited(10, 3);
+  for (let second = 0; second < 630; second++) {
+    expect([rate.take("old", 5), rate.lineOf("old")]).toEqual([0, "old"]);
+    for (let i = 0; i < 100; i++) rate.take(`invented ${second} ${i}`, 1);
+    clock.ms += 1_000;
   }
-  const { recent, older } = rate as unknown as { recent: Map<string, number>; older: Map<string, number> };
-  expect(recent.size + older.size).toBeLessThanOrEqual(10_000);
+  expect(rate.take("new", 1)).toBe(0);
+  expect([rate.lineOf("new"), rate.lineOf("another"), rate.lineOf("old")]).toEqual([rate.lineOf("nobody"), rate.lineOf("nobody"), "old"]);
+  for (let i = 0; i < 9; i++) expect(rate.take(`invented ${i}`, 1)).toBe(0);
+  expect(rate.take("new", 1)).toBe(100);
+});
+
+test("a place is free again after a minute, but a debt is not forgotten", () => {
+  const { rate, clock } = limited(1, 2);
+  rate.take("debtor", 200);
+  rate.take("quiet", 1);
+  clock.ms += 59_999;
+  rate.take("new", 1);
+  expect(rate.lineOf("new")).not.toBe("new");
+  clock.ms += 1;
+  rate.take("new", 1);
+  expect([rate.lineOf("new"), rate.lineOf("debtor"), rate.lineOf("quiet")]).toEqual(["new", "debtor", rate.lineOf("nobody")]);
+  expect(rate.take("debtor", 1)).toBe(140_000);
 });

@@ -326,6 +326,22 @@ function serviceTests({ protocol, start }: Target): void {
     expect(await counter(service, 'edgelabel_errors_total{code="rate"}')).toBe(refused.length);
   });
 
+  test("who invents a reply topic for each request gains nothing, and takes nothing from who was here before", async () => {
+    await service.stop();
+    service = fakeService({ access: { url: broker.url, protocol }, limits: { ...limits, textsPerSecond: 5, requesters: 3 } });
+    await service.start();
+    await client.subscribe("few", "many/#");
+    const ask = (replyTo: string) => client.publish(topics.classify, JSON.stringify({ text: "win", replyTo }));
+    await ask("few");
+    const start = performance.now();
+    for (let id = 0; id < 200; id++) void ask(`many/${id}`);
+    await ask("few");
+    for (let i = 0; i < 2; i++) expect((await client.next(({ topic }) => topic === "few")).json.label).toBe("spam");
+    await until(() => client.received.filter(({ topic }) => topic !== "few").length === 200);
+    // Two have a place of their own, and all others share the rate of one.
+    expect(client.received.filter(({ json }) => json.label === "spam").length).toBeLessThanOrEqual(2 + 5 * (1 + (performance.now() - start) / 1000));
+  });
+
   test("a batch longer than the keepalive's patience holds nobody up", async () => {
     await service.stop();
     service = fakeService({ access: { url: broker.url, protocol }, models: new Map([["slow", slowModel(5)]]) });
