@@ -18,9 +18,12 @@ const KEY_BYTES = 32;
 const SALT_BYTES = 16;
 const hashForm = /^scrypt\$(\d{1,8})\$([A-Za-z0-9+/]{22})\$([A-Za-z0-9+/]{43})$/;
 
+/** What OpenSSL counts for one hash: its table of `cost` blocks, and three more. */
+const memoryBytes = (cost: number) => 128 * BLOCK * (cost + 3);
+
 function derive(password: Buffer | string, salt: Buffer, cost: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    scrypt(password, salt, KEY_BYTES, { N: cost, r: BLOCK, maxmem: 256 * cost * BLOCK }, (error, key) => (error ? reject(error) : resolve(key)));
+    scrypt(password, salt, KEY_BYTES, { N: cost, r: BLOCK, maxmem: memoryBytes(cost) }, (error, key) => (error ? reject(error) : resolve(key)));
   });
 }
 

@@ -1,4 +1,5 @@
 // The embedded broker against those who mean no good, or do not read.
+import { randomBytes, scryptSync } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createConnection } from "node:net";
 import type { Socket } from "node:net";
@@ -250,6 +251,16 @@ describe("users", () => {
     expect(await isPassword("", hashes["sensor"]!)).toBe(false);
     for (const text of ["", "s3nsor", "scrypt$0$a$b", hashes["sensor"]!.replace("16384", "16383"), hashes["sensor"]!.replace("16384", "99999999")]) expect([text, isPasswordHash(text)]).toEqual([text, false]);
     await expect(hashPassword("")).rejects.toThrow("must not be empty");
+  });
+
+  test("a hash of any legal cost can be checked", async () => {
+    const salt = randomBytes(16);
+    const base64 = (bytes: Buffer) => bytes.toString("base64").replace(/=+$/, "");
+    for (let cost = 2; cost <= 65_536; cost *= 2) {
+      const hash = `scrypt$${cost}$${base64(salt)}$${base64(scryptSync("s3nsor", salt, 32, { N: cost, r: 8, maxmem: 2 ** 30 }))}`;
+      expect([cost, isPasswordHash(hash), await isPassword("s3nsor", hash), await isPassword("other", hash)]).toEqual([cost, true, true, false]);
+    }
+    expect(isPasswordHash(`scrypt$1$${base64(salt)}$${base64(Buffer.alloc(32))}`)).toBe(false);
   });
 
   test("nobody comes in without the right name and password", async () => {
