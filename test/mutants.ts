@@ -215,7 +215,7 @@ function drawWeights(form: number, layers: readonly number[][], next: Seeded): U
 
 /** One to four changes; the checksum, and mostly the length, are made right again. `keepsLength`: only changes that leave the length. */
 export function mutate(file: Uint8Array, other: Uint8Array, next: Seeded, keepsLength = false): Uint8Array {
-  let mutant = file.slice();
+  let mutant: Uint8Array = file.slice();
   for (let count = 1 + next.below(4); count > 0; count--) {
     try {
       const copy = mutant.slice();

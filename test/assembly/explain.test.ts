@@ -172,7 +172,7 @@ describe("a trained model", () => {
     for (const text of TEXTS) {
       const alone = explain(wasm, text);
       const scores = new Float32Array(wasm.memory.buffer, wasm["scoresPtr"](), 3);
-      let other = Float32Array.of();
+      let other: Float32Array = Float32Array.of();
       const between = explain(wasm, text, BEST, () => { other = scoresOf(wasm, "stop the music 中文"); });
       expect(between).toEqual(alone);
       if (alone.shares.length > 0) expect(scores.slice()).toEqual(other);

@@ -1,6 +1,6 @@
 // The commands as a user runs them: build/host/main.js as a process, files in and out,
 // exit codes. Expected scores are those that Keras gave; see test/host/keras/make.py.
-import { execFile, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { linesOf } from "../../host/commands/predict.ts";
-import { edgelabel, json, LAMPS, main, type Outcome, SMALL } from "../program.ts";
+import { edgelabel, json, LAMPS, main, SMALL } from "../program.ts";
 import { describeShared, readSharedJson, readSharedJsonLines, sharedPath } from "../shared.ts";
 
 const fixtures = fileURLToPath(new URL("./keras/", import.meta.url));

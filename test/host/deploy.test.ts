@@ -15,7 +15,7 @@ import { readSettings } from "../../host/service/config.ts";
 import { tinyDeployable } from "../models.ts";
 import { describeMosquitto, freePort } from "../mosquitto.ts";
 import type { Mosquitto } from "../mosquitto.ts";
-import { fakeService, pause, TestClient, until } from "./service/fake.ts";
+import { fakeModel, fakeService, pause, TestClient, until } from "./service/fake.ts";
 import type { Received } from "./service/fake.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -51,7 +51,7 @@ describe("example configurations", () => {
     ends.push(() => broker.close());
     const { routes, announcements, figuresSeconds } = readSettings([], { config: join(deploy, "examples", name) }, {});
     const classify = (text: string | Uint8Array) => (Buffer.from(text).includes("odd") ? { ...model, score: 0.2 } : model);
-    const service = fakeService({ access: broker.access, routes, announcements, figuresSeconds: figuresSeconds && 0.2, commands: true, models: new Map([["spam", { version: "1.0.0", labels: ["ham", "spam"], digest: "d".repeat(64), classify }]]) });
+    const service = fakeService({ access: broker.access, routes, announcements, figuresSeconds: figuresSeconds && 0.2, commands: true, models: new Map([["spam", { ...fakeModel(), digest: "d".repeat(64), classify }]]) });
     const client = await TestClient.connect(broker.url, 4);
     ends.push(() => client.close(), () => service.stop());
     await service.start();

@@ -207,7 +207,7 @@ class Requester {
       () => [`sms/${id}`, JSON.stringify({ text })],
     ];
     const [topic, payload, properties = {}] = this.random.pick(ways)();
-    this.client.publish(topic, payload, { qos: this.random.pick([0, 1]), properties });
+    this.client.publish(topic, payload, { qos: this.random.pick([0, 1] as const), properties });
   }
 }
 

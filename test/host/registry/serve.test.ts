@@ -13,7 +13,6 @@ import { lineOf, modelOf } from "./fixture.ts";
 
 const main = fileURLToPath(new URL("../../../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-models-"));
-const registry = join(folder, "registry");
 const running = new Set<ChildProcess>();
 const file = (name: string) => join(folder, name);
 

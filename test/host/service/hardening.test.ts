@@ -34,9 +34,9 @@ afterEach(async () => {
   await broker.close();
 });
 
-const post = (path: string, body: string | Buffer) => fetch(http.url + path, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+const post = (path: string, body: string | Buffer<ArrayBuffer>) => fetch(http.url + path, { method: "POST", headers: { "Content-Type": "application/json" }, body });
 
-const hostile: [string, string | Buffer][] = [
+const hostile: [string, string | Buffer<ArrayBuffer>][] = [
   ["__proto__", '{"text":"win","id":1,"__proto__":{"polluted":1}}'],
   ["constructor", '{"text":"win","id":1,"constructor":{"prototype":{"polluted":1}}}'],
   ["__proto__ alone", '{"__proto__":{"text":"win"}}'],

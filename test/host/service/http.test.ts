@@ -24,7 +24,7 @@ afterEach(async () => {
   await broker.close();
 });
 
-async function post(body: string | Buffer, headers: Record<string, string> = { "Content-Type": "application/json" }) {
+async function post(body: string | Buffer<ArrayBuffer>, headers: Record<string, string> = { "Content-Type": "application/json" }) {
   const response = await fetch(`${http.url}/predict`, { method: "POST", body, headers });
   return { status: response.status, body: await response.json() as any, headers: response.headers };
 }

@@ -26,7 +26,7 @@ class FakeChannel implements AnswerChannel {
 }
 
 function offer(payload: string, { qos = 1 as 0 | 1, expiresAt = Date.now() + 60_000 } = {}): void {
-  outbox.offer({ topic: "t", payload, qos, status: 200, expiresAt, settled: () => settled.push(payload) });
+  outbox.offer({ topic: "t", payload, qos, expiresAt, settled: () => settled.push(payload) });
 }
 
 beforeEach(() => {

@@ -25,7 +25,7 @@ const running = new Set<ChildProcess>();
 beforeAll(async () => {
   if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
   const trainer = await Trainer.create("constant");
-  trainer.setTokenizer({ lower: true, charLevel: false, splitScripts: false, padPost: false, truncatePost: false, sequenceLength: 4, filters: "", split: " ", ngramBuckets: 0, ngramMin: 0, ngramMax: 0 });
+  trainer.setTokenizer({ lower: true, charLevel: false, splitScripts: false, letterPairs: false, padPost: false, truncatePost: false, sequenceLength: 4, filters: "", split: " ", ngramBuckets: 0, ngramMin: 0, ngramMax: 0 });
   trainer.setIdentity("constant", "1.2.3");
   trainer.addWord("win");
   for (const label of ["ham", "spam"]) trainer.addLabel(label);
