@@ -1,9 +1,11 @@
 // A finished model file and labelled texts that it was not trained on -> the same file with a
 // calibrated temperature and, when asked for, a rule for unknown texts. The arithmetic is in
 // assembly/train/calibrate.ts and answers.ts; here texts are handed over and figures collected.
-import { Classifier } from "./classifier.ts";
+// What new weights are given to (`learn`, `prune`) is calibrated again if it was before.
+import { Classifier, type ModelInfo } from "./classifier.ts";
 import type { Sample } from "./dataset.ts";
 import { UserError } from "./errors.ts";
+import { EngineError } from "./status.ts";
 import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "./trainer.ts";
 
 export interface BeforeAfter {
@@ -26,6 +28,8 @@ export interface Calibration {
   rejected: AnswerCounts;
 }
 
+const MOST_KEPT_BACK = 0.999;
+
 export interface CalibrateOptions {
   /** Most right answers that the rule for unknown texts may reject, as a share; undefined: no rule. */
   unknownShare?: number | undefined;
@@ -44,6 +48,51 @@ export async function calibrate(elb: Uint8Array, samples: readonly Sample[], { u
   const rejected = calibrator.rejected(reject);
   calibrator.change(temperature, reject);
   return { elb: calibrator.file(), calibration: { n, temperature, log_loss, calibration_error, reject, answers, rejected } };
+}
+
+/** Whether someone has calibrated this model, or given it a rule for unknown texts. */
+export function isCalibrated({ temperature, reject }: Pick<ModelInfo, "temperature" | "reject">): boolean {
+  return temperature !== 1 || keepsBack(reject);
+}
+
+function keepsBack(reject: RejectionRule): boolean {
+  return describeRule(reject) !== "never";
+}
+
+/** The file with another temperature and rule. */
+export async function withCalibration(elb: Uint8Array, { temperature, reject }: Pick<Calibration, "temperature" | "reject">, source: string): Promise<Uint8Array> {
+  const calibrator = await Calibrator.open(elb, source);
+  calibrator.change(temperature, reject);
+  return calibrator.file();
+}
+
+/** Calibrates a file anew; null as its calibration when it has no right answer to fit the rule on. */
+export type Recalibrate = (elb: Uint8Array) => Promise<{ elb: Uint8Array; calibration: Calibration | null }>;
+
+/**
+ * How the successors of the model file `elb` are to be calibrated on the samples, whose labels it has: not at all if it is not
+ * itself. The new rule for unknown texts keeps back as many right answers as the old one, as a share of them.
+ */
+export async function recalibration(elb: Uint8Array, samples: readonly Sample[], source: string): Promise<Recalibrate> {
+  const classifier = await Classifier.fromBytes(elb, source);
+  if (!isCalibrated(classifier.info)) return async (successor) => ({ elb: successor, calibration: null });
+  const unknownShare = keepsBack(classifier.info.reject) ? shareKeptBack(classifier, samples, source) : undefined;
+  return async (successor) => {
+    try {
+      return await calibrate(successor, samples, { unknownShare, source });
+    } catch (error) {
+      if (error instanceof EngineError && error.code === "no_samples") return { elb: successor, calibration: null };
+      throw error;
+    }
+  };
+}
+
+/** Of the right answers, by the model's own rule. */
+function shareKeptBack(classifier: Classifier, samples: readonly Sample[], source: string): number {
+  const right = samples.map(({ label, text }) => ({ label, answer: classifier.classify(text) })).filter(({ label, answer }) => Object.hasOwn(answer.scores, label));
+  if (right.length === 0) throw new UserError(`${source} answers none of the ${samples.length} held-out texts right, so its rule for unknown texts cannot be fitted anew; take it off with: edgelabel calibrate`);
+  // Half a text more, or rounding down would make the share smaller from one successor to the next.
+  return Math.min((right.filter(({ answer }) => answer.label === null).length + 0.5) / right.length, MOST_KEPT_BACK);
 }
 
 function fitTemperature(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): Pick<Calibration, "temperature" | "n" | "log_loss" | "calibration_error"> {

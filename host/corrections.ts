@@ -7,10 +7,13 @@ import { dirname } from "node:path";
 import { parseDataset, type Sample } from "./dataset.ts";
 import { UserError } from "./errors.ts";
 import { syncFolder } from "./files.ts";
+import { type Lock, waitForLock } from "./lock.ts";
 
 export type Correction = Pick<Sample, "label" | "text">;
 
 const NEWLINE = 10;
+/** A crash while an entry was written stops nobody for longer. */
+const APPENDING_MS = 10_000;
 
 /** "models/spam.elb" -> "models/spam.corrections.jsonl". */
 export function journalPath(model: string): string {
@@ -30,10 +33,13 @@ export async function readCorrections(path: string): Promise<Sample[]> {
   return whole.length === 0 ? [] : parseDataset(whole, path, { format: "jsonl" });
 }
 
-/** Adds the entries; resolves when they are on the disk. Not to be called again before that. */
+/** Adds the entries; resolves when they are on the disk. */
 export async function appendCorrections(path: string, corrections: readonly Correction[]): Promise<void> {
   let file: FileHandle | undefined;
+  let lock: Lock | undefined;
   try {
+    // Another process must not take an entry that is being written for one that is cut off.
+    lock = await waitForLock(`${path}.lock`, APPENDING_MS);
     // Texts may be private: the owner alone may read them.
     file = await open(path, "a+", 0o600);
     const bytes = await file.readFile();
@@ -48,6 +54,7 @@ export async function appendCorrections(path: string, corrections: readonly Corr
     throw new UserError(`${path}: the corrections cannot be kept (${(error as Error).message})`);
   } finally {
     await file?.close();
+    await lock?.release();
   }
 }
 

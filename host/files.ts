@@ -16,13 +16,7 @@ export async function requireWritable(path: string): Promise<void> {
 export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
   try {
-    const file = await open(temporary, "wx");
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await writeThrough(temporary, bytes);
     await rename(temporary, path);
   } catch (error) {
     await unlink(temporary).catch(() => {});
@@ -30,7 +24,21 @@ export async function writeWhole(path: string, bytes: Uint8Array): Promise<void>
   }
 }
 
-function reasonOf(error: unknown, path: string): string {
+/** Writes a file that a crash may leave in part; when it resolves, its bytes stay through a power cut. */
+export async function writeThrough(path: string, bytes: Uint8Array, mode?: number): Promise<void> {
+  // What a crash has left there under the same name goes.
+  const file = await open(path, "w");
+  try {
+    if (mode !== undefined) await file.chmod(mode);
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Why a file cannot be written, for people. */
+export function reasonOf(error: unknown, path: string): string {
   const { code, message } = error as NodeJS.ErrnoException;
   return code === "ENOENT" ? `no folder ${dirname(path)}` : message;
 }

@@ -2,8 +2,10 @@
 // training -> a model that has learnt it, or the reason why the old one stays. Corrections
 // alone would make the network forget the rest, so each epoch mixes them with texts it was
 // trained on. In between the model is measured as it would be deployed, on a hold-out that
-// it never trains on: only what is not worse there can be taken.
-import { Classifier } from "./classifier.ts";
+// it never trains on: only what is not worse there can be taken. A calibrated model is
+// calibrated on it, too, before it is measured.
+import { type Calibration, isCalibrated, recalibration, withCalibration } from "./calibration.ts";
+import { Classifier, type ModelInfo } from "./classifier.ts";
 import { labelsOf, type Sample, thinned } from "./dataset.ts";
 import { UserError } from "./errors.ts";
 import { MIN_AGREEMENT, quantize, spreadTexts } from "./quantization.ts";
@@ -44,6 +46,8 @@ export interface LearnInput {
   /** The training form, and what errors call it. */
   elb: Uint8Array;
   source: string;
+  /** What is deployed of it: where it is calibrated and the training form is not, its calibration counts. */
+  deployed?: Pick<ModelInfo, "temperature" | "reject"> | undefined;
   /** In order: of two for one text the later one counts. */
   corrections: readonly Sample[];
   /** What the model was trained on. */
@@ -76,6 +80,8 @@ export interface LearnReport {
   measured: Standing[];
   /** Of what was taken; null when nothing was. */
   after: Standing | null;
+  /** Of what was taken, on the hold-out; null when the model was not calibrated before, and stays so. */
+  calibration: Calibration | null;
 }
 
 export interface Learnt {
@@ -90,7 +96,7 @@ export function isDone({ accepted, before, corrections }: LearnReport): boolean 
 }
 
 /** The same input and seed give the same bits. `onBatch` is told how many of how many epochs are done. */
-export async function learn({ elb, source, corrections: journal, data, validation }: LearnInput, options: LearnOptions, onBatch?: (done: number, total: number) => void): Promise<Learnt> {
+export async function learn({ elb, source, deployed: replaced, corrections: journal, data, validation }: LearnInput, options: LearnOptions, onBatch?: (done: number, total: number) => void): Promise<Learnt> {
   const corrections = latest(journal);
   if (corrections.length === 0) throw new UserError(`there are no corrections for ${source}; give some with --corrections`);
   const { labels: known, info, version: oldVersion } = await Classifier.fromBytes(elb, source);
@@ -115,24 +121,30 @@ export async function learn({ elb, source, corrections: journal, data, validatio
     const right = (samples: readonly Sample[]): number => samples.filter(({ label, text }) => classifier.classify(text).label === label).length;
     return { corrected: right(corrections), accuracy: right(validation) / validation.length, loss: trainer.validate().loss };
   };
-  const before = await stand(trainer.write(form));
+  const asTrained = trainer.write(form);
+  const current = replaced && isCalibrated(replaced) && !isCalibrated(info) ? await withCalibration(asTrained, replaced, source) : asTrained;
+  const recalibrate = await recalibration(current, validation, source);
+  const before = await stand(current);
   const measured: Standing[] = [];
   let after: Standing | null = null;
+  let calibration: Calibration | null = null;
   let model: Learnt["model"] = null;
   if (before.corrected < corrections.length) {
     while (trainer.epochsLeft() > 0) {
       runEpochs(trainer, total, false, { onBatch: (done) => onBatch?.(done, total) }, Math.ceil(total / MOST_MEASURED));
-      const deployed = trainer.write(form);
-      const standing = await stand(deployed);
+      const candidate = await recalibrate(trainer.write(form));
+      const standing = await stand(candidate.elb);
       measured.push(standing);
       if (isWorse(standing, before) || standing.corrected <= before.corrected || (after && !isBetter(standing, after))) continue;
       after = standing;
-      model = { training: trainer.write("training"), deployed };
+      calibration = candidate.calibration;
+      const training = trainer.write("training");
+      model = { training: calibration ? await withCalibration(training, calibration, source) : training, deployed: candidate.elb };
     }
   }
   const report = {
     accepted: model !== null, reason: model ? "" : reasonOf(before, measured, corrections.length), version: model ? version : oldVersion, form,
-    corrections: corrections.length, rehearsed: rehearsed.length, validated: validation.length, new_labels: newLabels, before, measured, after,
+    corrections: corrections.length, rehearsed: rehearsed.length, validated: validation.length, new_labels: newLabels, before, measured, after, calibration,
   };
   return { report, model };
 }

@@ -1,34 +1,58 @@
 // New versions of files, and the way back: the version that is replaced stays beside the new
-// one, as NAME.previous.EXT, byte for byte. Several files go together. A crash at any point
-// leaves whole files, and from them the way back leads to what was there before.
-import { access, readFile, rename, unlink } from "node:fs/promises";
-import { dirname } from "node:path";
+// one, as NAME.previous.EXT, byte for byte. Several files change together: first all that is
+// new is on the disk under names of its own, then a plan, a file too, says that it counts,
+// then names are changed. A crash before the plan has changed nothing; after it, finishChange
+// does the rest.
+import { access, readFile, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { UserError } from "./errors.ts";
-import { syncFolder, writeWhole } from "./files.ts";
+import { reasonOf, syncFolder, writeThrough } from "./files.ts";
 
 export interface NewFile {
   path: string;
   bytes: Uint8Array;
 }
 
+/** A change of names, in the order in which the names change. */
+type Plan = readonly (readonly [from: string, to: string])[];
+
 /** "models/spam.elb" -> "models/spam.previous.elb". */
 export function previousPath(path: string): string {
   return path.replace(/(\.[^./\\]*)$/, ".previous$1");
 }
 
-/** Writes all files, and keeps what they replace. */
+/** Where the next content of a file waits. */
+function nextPath(path: string): string {
+  return join(dirname(path), `.${basename(path)}.next`);
+}
+
+function planPath(path: string): string {
+  return join(dirname(path), `.${basename(path)}.plan`);
+}
+
+/** Writes all files, or none, and keeps what they replace. The first one stands for all when the change is to be finished. */
 export async function replaceFiles(files: readonly NewFile[]): Promise<void> {
   const paths = files.map(({ path }) => path);
-  // First all older ones go, then the new ones come: what is kept is always of one version.
-  for (const path of paths) await unlink(previousPath(path)).catch(ignoreMissing);
-  await syncFolders(paths);
-  for (const path of paths) {
-    const bytes = await readFile(path).catch(ignoreMissing);
-    if (bytes) await writeWhole(previousPath(path), bytes);
+  const changed: string[] = [];
+  const stage = async (path: string, bytes: Uint8Array, mode: number | undefined): Promise<void> => {
+    changed.push(path);
+    await writeThrough(nextPath(path), bytes, mode);
+  };
+  try {
+    for (const { path, bytes } of files) {
+      const mode = (await stat(path).catch(ifMissing))?.mode;
+      if (mode === undefined) await rm(previousPath(path), { force: true });
+      else await stage(previousPath(path), await readFile(path), mode);
+      await stage(path, bytes, mode);
+    }
+    await syncFolders(paths);
+    await decide(paths[0]!, changed.map((path) => [nextPath(path), path]));
+  } catch (error) {
+    await dropStaged(paths);
+    const path = changed.at(-1) ?? paths[0]!;
+    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)}); nothing has changed`);
   }
-  await syncFolders(paths);
-  for (const { path, bytes } of files) await writeWhole(path, bytes);
-  await syncFolders(paths);
+  await finishChange(paths);
 }
 
 /** Puts the previous versions back; returns the paths that had one. */
@@ -36,15 +60,54 @@ export async function restoreFiles(paths: readonly string[]): Promise<string[]> 
   const restored: string[] = [];
   for (const path of paths) if (await access(previousPath(path)).then(() => true, () => false)) restored.push(path);
   if (restored.length === 0) throw new UserError(`there is nothing to undo: no ${paths.map(previousPath).join(", no ")}`);
-  for (const path of restored) await rename(previousPath(path), path);
-  await syncFolders(restored);
+  try {
+    await decide(paths[0]!, restored.map((path) => [previousPath(path), path]));
+  } catch (error) {
+    throw new UserError(`${paths[0]}: cannot be changed (${reasonOf(error, paths[0]!)}); nothing has changed`);
+  }
+  await finishChange(paths);
   return restored;
+}
+
+/** Finishes a change of these files that a crash has interrupted; returns the files that it has changed. To be called before anything else is done with them. */
+export async function finishChange(paths: readonly string[]): Promise<string[]> {
+  const path = planPath(paths[0]!);
+  const content = await readFile(path, "utf8").catch(ifMissing);
+  if (content === undefined) {
+    await dropStaged(paths);
+    return [];
+  }
+  const plan = (JSON.parse(content) as Plan).map(([from, to]) => [resolve(dirname(path), from), resolve(dirname(path), to)] as const);
+  const changed = plan.map(([, to]) => to);
+  try {
+    // A name that is missing was changed before the crash.
+    for (const [from, to] of plan) await rename(from, to).catch(ifMissing);
+    await syncFolders(changed);
+    await rm(path);
+    await syncFolders([path]);
+  } catch (error) {
+    throw new UserError(`${changed.join(", ")}: cannot be changed (${(error as Error).message}); the next edgelabel learn tries again`);
+  }
+  return changed;
+}
+
+/** From here on the plan counts. */
+async function decide(first: string, plan: Plan): Promise<void> {
+  const path = planPath(first);
+  const fromFolder = (name: string): string => relative(dirname(path), name);
+  await writeThrough(nextPath(path), Buffer.from(JSON.stringify(plan.map((names) => names.map(fromFolder)))));
+  await rename(nextPath(path), path);
+  await syncFolders([path]);
+}
+
+async function dropStaged(paths: readonly string[]): Promise<void> {
+  for (const path of [planPath(paths[0]!), ...paths.flatMap((one) => [one, previousPath(one)])]) await rm(nextPath(path), { force: true }).catch(() => {});
 }
 
 async function syncFolders(paths: readonly string[]): Promise<void> {
   for (const folder of new Set(paths.map((path) => dirname(path)))) await syncFolder(folder);
 }
 
-function ignoreMissing(error: NodeJS.ErrnoException): undefined {
+function ifMissing(error: NodeJS.ErrnoException): undefined {
   if (error.code !== "ENOENT") throw error;
 }

@@ -1,13 +1,17 @@
 // `edgelabel learn`: corrections -> a new version of a model, or the reason why the old one
 // stays; and back again with --undo.
+import { access } from "node:fs/promises";
 import { Command } from "commander";
+import { renderCalibration } from "../calibration.ts";
+import { Classifier } from "../classifier.ts";
 import { appendCorrections, journalPath, readCorrections } from "../corrections.ts";
 import { readDataset } from "../dataset.ts";
 import { UserError } from "../errors.ts";
 import { requireWritable } from "../files.ts";
 import { isDone, learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../learn.ts";
+import { type Lock, withModelLock } from "../lock.ts";
 import { packModel } from "../pack.ts";
-import { previousPath, replaceFiles, restoreFiles } from "../previous.ts";
+import { finishChange, previousPath, replaceFiles, restoreFiles } from "../previous.ts";
 import { startProgress } from "../progress.ts";
 import { addDatasetOptions, type DatasetFlags, parseSeed, positive, shortText, wholeNumber } from "./options.ts";
 import { isDeployable, note, parseOutput, percent, print, printJson } from "./output.ts";
@@ -46,8 +50,9 @@ All corrections that the journal (MODEL.corrections.jsonl) has are learnt each t
 for one text the later one counts. The new version is taken if more corrections are right
 than before and the hold-out is not worse: accuracy as deployed, then loss, by more than 1 %.
 Otherwise nothing but the journal has changed, and the exit code is 1 if there was something
-to learn. The version before is kept as MODEL.previous.elb. What was calibrated on the old scores stays, and should
-be calibrated anew.
+to learn. The version before is kept as MODEL.previous.elb. A model that was calibrated is
+calibrated again on the hold-out; a rule for unknown texts keeps back the same share of the
+right answers.
 
 Examples:
   edgelabel train train.tsv -o spam.elb
@@ -56,17 +61,21 @@ Examples:
     .action(async (path: string, options: LearnFlags) => {
       if (isDeployable(path)) command.error("error: it takes the training form, an .elb as edgelabel train -o NAME.elb writes it; -o names the .wasm");
       const paths = [path, ...(options.output === undefined ? [] : [options.output])];
-      if (options.undo) {
-        const restored = await restoreFiles(paths);
-        for (const left of paths.filter((file) => !restored.includes(file))) note(`${left} stays: no version before it was kept`);
-        await (options.json ? printJson({ restored }) : print(`${restored.join(" and ")}: the version before is back\n`));
-        return;
-      }
-      if (options.data === undefined || options.valid === undefined) command.error("error: it takes the texts to rehearse, with --data, and a hold-out, with --valid");
+      if (!options.undo && (options.data === undefined || options.valid === undefined)) command.error("error: it takes the texts to rehearse, with --data, and a hold-out, with --valid");
       for (const file of paths) await requireWritable(file);
-      const report = await learnFiles(path, options as LearnFlags & { data: string[]; valid: string[] });
-      await (options.json ? printJson(report) : print(render(report)));
-      if (!isDone(report)) throw new UserError(`${path} stays as it is: ${report.reason}`);
+      await withModelLock(path, async (lock) => {
+        const finished = await finishChange(paths);
+        if (finished.length > 0) note(`a run before this one broke off while it wrote; it is finished now: ${finished.join(", ")}`);
+        if (options.undo) {
+          const restored = await restoreFiles(paths);
+          for (const left of paths.filter((file) => !restored.includes(file))) note(`${left} stays: no version before it was kept`);
+          await (options.json ? printJson({ restored }) : print(`${restored.join(" and ")}: the version before is back\n`));
+          return;
+        }
+        const report = await learnFiles(path, options as LearnFlags & { data: string[]; valid: string[] }, lock);
+        await (options.json ? printJson(report) : print(render(report)));
+        if (!isDone(report)) throw new UserError(`${path} stays as it is: ${report.reason}`);
+      });
     });
 }
 
@@ -75,17 +84,21 @@ interface FileReport extends LearnReport {
   seconds: number;
 }
 
-async function learnFiles(path: string, options: LearnFlags & { data: string[]; valid: string[] }): Promise<FileReport> {
+async function learnFiles(path: string, options: LearnFlags & { data: string[]; valid: string[] }, lock: Lock): Promise<FileReport> {
   const started = performance.now();
   const elb = await readElb(path);
+  const deployed = options.output !== undefined && await isThere(options.output) ? (await Classifier.open(options.output)).info : undefined;
   const [given, data, validation] = [options.corrections ? await readDataset(options.corrections, options) : [], await readDataset(options.data, options), await readDataset(options.valid, options)];
   const journal = journalPath(path);
   const kept = await readCorrections(journal);
   const progress = startProgress("learning", options);
   const { report, model } = await learn(
-    { elb, source: path, corrections: [...kept, ...given], data, validation },
+    { elb, source: path, deployed, corrections: [...kept, ...given], data, validation },
     { ...options, version: options.modelVersion },
-    (done, total) => progress.update(done, total),
+    (done, total) => {
+      lock.refresh();
+      progress.update(done, total);
+    },
   ).finally(() => progress.stop());
   const answers = new Map(kept.map(({ label, text }) => [text, label]));
   const fresh = given.filter(({ label, text }) => answers.get(text) !== label);
@@ -98,7 +111,11 @@ async function learnFiles(path: string, options: LearnFlags & { data: string[]; 
   return { file: path, ...report, seconds: (performance.now() - started) / 1000 };
 }
 
-function render({ file, accepted, reason, version, form, corrections, rehearsed, validated, new_labels: labels, before, measured, after, seconds }: FileReport): string {
+function isThere(path: string): Promise<boolean> {
+  return access(path).then(() => true, () => false);
+}
+
+function render({ file, accepted, reason, version, form, corrections, rehearsed, validated, new_labels: labels, before, measured, after, calibration, seconds }: FileReport): string {
   const last = after ?? measured.at(-1) ?? before;
   const row = (name: string, show: (standing: Standing) => string, note = ""): string => `${name.padEnd(12)}${show(before).padStart(12)}${show(last).padStart(12)}${note && `   ${note}`}`;
   const lines = [
@@ -109,5 +126,5 @@ function render({ file, accepted, reason, version, form, corrections, rehearsed,
     row("loss", ({ loss }) => loss.toFixed(4)),
     ...(accepted ? [`the version before is kept as ${previousPath(file)}`] : []),
   ];
-  return `${lines.join("\n")}\n`;
+  return `${lines.join("\n")}\n${calibration ? renderCalibration(calibration) : ""}`;
 }

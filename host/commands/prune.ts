@@ -3,6 +3,7 @@
 // that is written, so that nothing in the figures comes from quantization.
 import { Command } from "commander";
 import { MAX_ROWS, MAX_WIDTH } from "../../assembly/abi.ts";
+import { type Calibration, recalibration, renderCalibration } from "../calibration.ts";
 import { Classifier, type ModelInfo } from "../classifier.ts";
 import { readDataset, type Sample } from "../dataset.ts";
 import { UserError } from "../errors.ts";
@@ -50,7 +51,7 @@ export function pruneCommand(): Command {
     .argument("<model>", "f32 model (.elb, or a .wasm that holds f32 weights)")
     .argument("<data...>", "labelled texts to rank the units, fine-tune and measure speed on")
     .requiredOption("-o, --output <file>", "model to write (.wasm: int8 as train writes it, or .elb: f32)", parseOutput)
-    .requiredOption("--valid <files...>", "labelled texts, others than the data, to measure the accuracy on")
+    .requiredOption("--valid <files...>", "labelled texts, others than the data, to measure the accuracy and to calibrate on")
     .option("--units <n>", "units a direction to keep, those that matter most to the loss on the data; full speed at multiples of 4", wholeNumber(1, MAX_WIDTH))
     .option("--words <n>", "words to keep: the first, which were the most frequent in training", wholeNumber(1, MAX_ROWS))
     .option("--min-count <n>", "keep only words that the data has n times", wholeNumber(1, MAX_ROWS))
@@ -62,8 +63,9 @@ export function pruneCommand(): Command {
     .addHelpText("after", `
 Every chain of layers that an edgelabel model can be is pruned, imported Keras models too,
 as long as it holds f32 weights. Removed words fall to their n-grams, or to the word for
-unknown ones, or are dropped if the model has neither. What was calibrated on the old
-scores should be calibrated anew (edgelabel calibrate).
+unknown ones, or are dropped if the model has neither. A model that was calibrated is
+calibrated again on --valid; a rule for unknown texts keeps back the same share of the
+right answers.
 
 Examples:
   edgelabel train train.tsv -o spam.elb
@@ -87,10 +89,12 @@ Examples:
         throw new UserError(`${path}: nothing to remove; it has ${counts(info)}`);
       }
       const tuned = await tune(pruned, left, path, samples, options);
-      const { form, elb: after } = isDeployable(options.output)
+      const { form, elb: uncalibrated } = isDeployable(options.output)
         ? await quantize(tuned, options.output, { texts: spreadTexts(valid), minAgreement: MIN_AGREEMENT, onWeak: noteWeak(MIN_AGREEMENT) })
         : { form: "f32" as ModelForm, elb: tuned.write("f32") };
-      const report = await compare(original.write(form), after, options.output, samples, valid);
+      const before = original.write(form);
+      const { elb: after, calibration } = await (await recalibration(before, valid, path))(uncalibrated);
+      const report = { ...await compare(before, after, options.output, samples, valid), calibration };
       await writeModel(options.output, after);
       await (options.json ? printJson({ file: options.output, form, ...report }) : print(render(options.output, form, report)));
     });
@@ -100,9 +104,11 @@ interface Report {
   before: Figures;
   after: Figures;
   speed_ratio: number;
+  /** null when the model was not calibrated before, and stays so. */
+  calibration: Calibration | null;
 }
 
-async function compare(before: Uint8Array, after: Uint8Array, output: string, samples: readonly Sample[], valid: readonly Sample[]): Promise<Report> {
+async function compare(before: Uint8Array, after: Uint8Array, output: string, samples: readonly Sample[], valid: readonly Sample[]): Promise<Omit<Report, "calibration">> {
   const models = [await Classifier.fromBytes(before, output), await Classifier.fromBytes(after, output)] as const;
   const speed = compareSpeed(...models, samples.map(({ text }) => text));
   const figures = async (elb: Uint8Array, classifier: Classifier, microseconds: number): Promise<Figures> => ({
@@ -123,7 +129,7 @@ function counts(info: ModelInfo): string {
   return `${unitsOf(info).join(" and ")} units a direction and ${info.tokenizer.words} words`;
 }
 
-function render(output: string, form: string, { before, after, speed_ratio: ratio }: Report): string {
+function render(output: string, form: string, { before, after, speed_ratio: ratio, calibration }: Report): string {
   const row = (name: string, show: (figures: Figures) => string, last = ""): string => `${name.padEnd(12)}${show(before).padStart(14)}${show(after).padStart(14)}${last && `   ${last}`}`;
   const lines = [
     `${output}: ${form}`,
@@ -134,5 +140,5 @@ function render(output: string, form: string, { before, after, speed_ratio: rati
     row("a text", ({ microseconds }) => `${microseconds.toFixed(1)} µs`, `${ratio.toFixed(2)} times as fast`),
     row("accuracy", ({ accuracy }) => percent(accuracy)),
   ];
-  return `${lines.join("\n")}\n`;
+  return `${lines.join("\n")}\n${calibration ? renderCalibration(calibration) : ""}`;
 }

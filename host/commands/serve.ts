@@ -16,7 +16,7 @@ import { curlLine, startHttp } from "../service/http.ts";
 import type { HttpEndpoint } from "../service/http.ts";
 import { HttpLogin } from "../service/http-login.ts";
 import { isLoopback } from "../service/listen.ts";
-import { createLearners, learningVerbs } from "../service/learning.ts";
+import { createLearners, finishServing, finishWriting, learningVerbs } from "../service/learning.ts";
 import { jsonLog, plainLog } from "../service/log.ts";
 import type { Log } from "../service/log.ts";
 import { shownUrl } from "../service/mqtt.ts";
@@ -128,6 +128,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
   const { access, clientId, limits, host, serverTls: tls, users } = settings;
   const registry = openRegistry(settings);
   const live = registry && new LiveModels(registry, log);
+  await finishWriting(settings.learning, log);
   const { models, paths } = await openModels(settings, await live?.open(), log);
   // From here on a signal means a clean stop. Ctrl-C often comes twice, from the
   // terminal and from npx; a stop takes no longer than STOP_MS in any case.
@@ -159,6 +160,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
     if (signal === undefined) {
       announce(service, { settings, url, broker, http, log });
       line.follow(service);
+      await finishServing(learners, log);
       await stopSignal;
       line.stop();
     }

@@ -2,7 +2,7 @@
 // the power may fail. Tests put a disk in its place that fails at every one of them.
 import { appendFile, chown, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
+import { waitForLock } from "../lock.ts";
 
 export interface Disk {
   makeFolder(path: string): Promise<void>;
@@ -25,8 +25,8 @@ export interface Disk {
 /** Only the owner reads and writes what a registry keeps. */
 const FOLDER_MODE = 0o700;
 const FILE_MODE = 0o600;
-/** Whoever waits must see for whom. */
-const LOCK_MODE = 0o644;
+/** A change takes milliseconds: a lock this old was left by a process whose number another one has now. */
+const LOCK_MS = 10_000;
 
 export const realDisk: Disk = {
   makeFolder: async (path) => {
@@ -54,7 +54,7 @@ export const realDisk: Disk = {
   },
   rename,
   remove: (path) => rm(path, { force: true }),
-  lock,
+  lock: async (folder) => (await waitForLock(join(folder, "lock"), LOCK_MS)).release,
 };
 
 /** What root makes in a service's folder is the service's, or it could not read it. */
@@ -62,41 +62,6 @@ async function giveToOwner(path: string): Promise<void> {
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = await stat(dirname(path));
   await chown(path, uid, gid);
-}
-
-/** A change takes milliseconds: a lock this old was left by a process whose number another one has now. */
-const LOCK_MS = 10_000;
-const LOOK_MS = 20;
-
-/** A file that names its owner. One whose owner is gone, as after a crash, does not count. */
-async function lock(folder: string): Promise<() => Promise<void>> {
-  const path = join(folder, "lock");
-  const owner = `${process.pid} ${performance.timeOrigin}`;
-  for (;;) {
-    try {
-      await writeFile(path, owner, { flag: "wx", mode: LOCK_MODE });
-      return () => rm(path, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    }
-    const [found, since] = await Promise.all([readFile(path, "utf8"), stat(path)]).catch(absent(["", { mtimeMs: Infinity }] as const));
-    if (since.mtimeMs !== Infinity && (isGone(found, owner) || Date.now() - since.mtimeMs > LOCK_MS)) await rm(path, { force: true });
-    else await pause(LOOK_MS);
-  }
-}
-
-function isGone(found: string, owner: string): boolean {
-  const pid = Number(found.split(" ")[0]);
-  // Being written just now.
-  if (!(pid > 0)) return false;
-  // In a container every life of a service may have the same number.
-  if (pid === process.pid) return found !== owner;
-  try {
-    process.kill(pid, 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "ESRCH";
-  }
 }
 
 function absent<T>(value: T): (error: NodeJS.ErrnoException) => T {

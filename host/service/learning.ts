@@ -9,9 +9,12 @@
 // A correction is in the journal, on the disk, before `learn` reports {"kept": n}. Then the
 // command line's `learn` runs as a process of its own at the lowest priority, so that
 // answers wait for nothing; what it accepts takes the old model's place. Corrections that
-// come meanwhile are learnt together by the next run. `evaluate` asks the model through the
-// same queue as everyone else.
+// come meanwhile are learnt together by the next run. What was accepted, but neither written
+// nor served as a whole when the process died, is finished at the next start. `evaluate` asks
+// the model through the same queue as everyone else.
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { stat } from "node:fs/promises";
 import { constants, setPriority } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
 import { artefactPath } from "../artefact.ts";
@@ -21,9 +24,11 @@ import { readDataset, sampleDefect } from "../dataset.ts";
 import { UserError } from "../errors.ts";
 import { Tally } from "../evaluation.ts";
 import { isDone, type LearnReport } from "../learn.ts";
-import { restoreFiles } from "../previous.ts";
+import { withModelLock } from "../lock.ts";
+import { finishChange, restoreFiles } from "../previous.ts";
 import type { LiveModels } from "../registry/live.ts";
 import type { Command, Verb } from "./commands.ts";
+import type { Log } from "./log.ts";
 import { RequestError } from "./messages.ts";
 import type { Service } from "./service.ts";
 
@@ -41,6 +46,8 @@ export interface Deployment {
   output: string;
   /** Makes the service answer with what is in `output` now. */
   put(): Promise<unknown>;
+  /** Whether something was written there that the service was never made to answer with. */
+  isBehind(): Promise<boolean>;
   /** Puts the training form and the deployed model before back; returns the files. */
   undo(training: string): Promise<string[]>;
 }
@@ -51,8 +58,9 @@ export function deployFile(service: Service, name: string, output: string): Depl
   return {
     output,
     put,
+    isBehind: async () => sha256(await readModelFile(output)) !== service.predictor.model(name).model.digest,
     undo: async (training) => {
-      const restored = await restoreFiles([training, output]);
+      const restored = await restore(training, output);
       await put();
       return restored;
     },
@@ -65,15 +73,49 @@ export function deployToRegistry(live: LiveModels, name: string, output: string)
   return {
     output,
     put: async () => live.require(await registry.adopt(await readModelFile(output), output, { name })),
+    // Not there, and younger than all that is: what is older may have been removed, or rolled back.
+    isBehind: async () => {
+      const written = await stat(output).then(({ mtimeMs }) => mtimeMs, () => 0);
+      const versions = (await registry.versions()).filter((version) => version.name === name);
+      if (versions.some(({ installed }) => Date.parse(installed) >= written)) return false;
+      const digest = sha256(await readModelFile(output));
+      return versions.every((version) => version.digest !== digest);
+    },
     undo: async (training) => {
       const active = (await registry.versions()).find((version) => version.name === name && version.state === "active");
       const learnt = await Classifier.open(output);
       if (active?.digest !== learnt.digest) throw new UserError(`the active version of ${name} is not what was learnt last; choose another one with the command activate`);
-      const restored = await restoreFiles([training, output]);
+      const restored = await restore(training, output);
       await live.require(await registry.rollback(name));
       return restored;
     },
   };
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+function restore(training: string, output: string): Promise<string[]> {
+  const paths = [training, output];
+  return withModelLock(training, async () => {
+    await finishChange(paths);
+    return restoreFiles(paths);
+  });
+}
+
+/** Finishes what a crash of a run has left half written; to be called before the models are opened. */
+export async function finishWriting(learning: ReadonlyMap<string, LearningSettings>, log: Log): Promise<void> {
+  for (const { training } of learning.values()) {
+    try {
+      const finished = await withModelLock(training, () => finishChange([training]));
+      if (finished.length > 0) log.info(`learning had broken off while it wrote; it is finished now: ${finished.join(", ")}`);
+    } catch (error) {
+      // Who learns just now finishes by himself, and where nothing can be written nothing was begun.
+      if (!(error instanceof UserError)) throw error;
+      log.warn(`warning: ${error.message}`);
+    }
+  }
 }
 
 /** `paths` are the files of those models that the service was given as files; the others are the registry's. */
@@ -83,6 +125,17 @@ export function createLearners(learning: ReadonlyMap<string, LearningSettings>, 
     const deployment = path === undefined ? deployToRegistry(live!, name, settings.training.replace(/\.elb$/, ".wasm")) : deployFile(service, name, path);
     return [name, new Learner(settings, deployment)];
   }));
+}
+
+/** Makes the service answer with what runs before its start have accepted. */
+export async function finishServing(learners: ReadonlyMap<string, Learner>, log: Log): Promise<void> {
+  for (const [name, learner] of learners) {
+    try {
+      if (await learner.finish()) log.info(`model ${name} is now what it had learnt before the service went down`);
+    } catch (error) {
+      log.warn(`warning: what model ${name} has learnt cannot be served: ${(error as Error).message}`);
+    }
+  }
 }
 
 /** Texts of an evaluation that wait for the engine at once. */
@@ -152,6 +205,13 @@ export class Learner {
     return this.start(signal);
   }
 
+  /** Makes the service answer with what was accepted, if it died before it did so. */
+  async finish(): Promise<boolean> {
+    const isBehind = await this.deployment.isBehind();
+    if (isBehind) await this.deployment.put();
+    return isBehind;
+  }
+
   /** Returns the files that are as they were before the last run that was accepted. */
   async undo(): Promise<string[]> {
     if (this.running) throw new UserError("it learns just now: undo when that is done");
@@ -179,6 +239,7 @@ export class Learner {
     }
     if (!isDone(report)) throw new UserError(`the old model stays: ${report.reason}`);
     if (report.accepted) await this.deployment.put();
+    else await this.finish();
     return report;
   }
 }

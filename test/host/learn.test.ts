@@ -4,10 +4,12 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { calibrate, withCalibration } from "../../host/calibration.ts";
 import { Classifier } from "../../host/classifier.ts";
 import type { Sample } from "../../host/dataset.ts";
 import { learn, LEARN_DEFAULTS, type LearnInput, type LearnOptions } from "../../host/learn.ts";
 import { previousPath, replaceFiles, restoreFiles } from "../../host/previous.ts";
+import { NO_REJECTION } from "../../host/trainer.ts";
 import { edgelabel, json, LAMPS, SMALL } from "../program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-learn-"));
@@ -116,6 +118,70 @@ describe("learn", () => {
     await expect(learn(sigmoid, { ...options, newLabels: true })).rejects.toThrow('sigmoid.elb has one sigmoid unit, which tells 2 labels apart; train anew with the label "dim"');
     const { report } = await learn({ ...sigmoid, corrections }, options);
     expect(report.measured.length + report.reason.length).toBeGreaterThan(0);
+  });
+});
+
+describe("a calibrated model", () => {
+  /** Right answers on the hold-out that the rule below keeps back. */
+  const KEPT_BACK = 2;
+  /** The old model with a temperature and a rule. */
+  const calibrated = async (): Promise<Uint8Array> => {
+    const temperate = await withCalibration(elb, { temperature: 3, reject: NO_REJECTION }, "lamps");
+    const classifier = await Classifier.fromBytes(temperate, "lamps");
+    const scores = holdOut.map(({ label, text }) => ({ truth: label, ...classifier.classify(text) })).filter(({ truth, label }) => truth === label).map(({ score }) => score).sort((a, b) => a - b);
+    expect(scores[KEPT_BACK]! - scores[KEPT_BACK - 1]!).toBeGreaterThan(1e-4);
+    return withCalibration(temperate, { temperature: 3, reject: { ...NO_REJECTION, score: (scores[KEPT_BACK - 1]! + scores[KEPT_BACK]!) / 2 } }, "lamps");
+  };
+  /** Right answers of a file as it is: how many, how many of them kept back, and the mean -log of the true labels' scores. */
+  const figuresOf = async (model: Uint8Array): Promise<{ right: number; keptBack: number; loss: number }> => {
+    const classifier = await Classifier.fromBytes(model, "model");
+    const answers = holdOut.map(({ label, text }) => ({ truth: label, ...classifier.classify(text, 0) }));
+    const right = answers.filter(({ truth, scores }) => scores[truth] === Math.max(...Object.values(scores)));
+    return {
+      right: right.length, keptBack: right.filter(({ label }) => label === null).length,
+      loss: answers.reduce((sum, { truth, scores }) => sum - Math.log(scores[truth]!), 0) / answers.length,
+    };
+  };
+
+  test("is calibrated again, both files alike, and its rule keeps back the same share of the right answers", async () => {
+    const old = await calibrated();
+    const before = await figuresOf(old);
+    expect(before.keptBack).toBe(KEPT_BACK);
+    const { report, model } = await learn(input({ elb: old }), options);
+    expect(report.accepted).toBe(true);
+    expect(report.before.accuracy).toBeCloseTo((before.right - KEPT_BACK) / holdOut.length, 12);
+    const after = await figuresOf(model!.deployed);
+    expect(after.keptBack / after.right).toBeGreaterThan(0);
+    expect(after.keptBack).toBeLessThanOrEqual(Math.round((KEPT_BACK / before.right) * after.right));
+    expect(report.calibration).toMatchObject({ n: holdOut.length, rejected: { right: after.keptBack } });
+    expect(report.after!.accuracy).toBeCloseTo((after.right - after.keptBack) / holdOut.length, 12);
+    const [training, deployed] = await Promise.all([model!.training, model!.deployed].map(async (file) => (await Classifier.fromBytes(file, "file")).info));
+    expect([training!.temperature, training!.reject]).toEqual([deployed!.temperature, deployed!.reject]);
+    // What the old temperature would have made of the new weights.
+    const stale = await withCalibration(model!.deployed, { temperature: 3, reject: NO_REJECTION }, "stale");
+    expect(after.loss).toBeLessThan((await figuresOf(stale)).loss);
+  });
+
+  test("without a rule gets none, and one that was not calibrated stays so", async () => {
+    const { elb: warm } = await calibrate(elb, holdOut, { source: "lamps" });
+    const { report, model } = await learn(input({ elb: warm }), options);
+    expect(report.calibration).toMatchObject({ reject: { score: 0, margin: 0, unknown_share: 1 } });
+    expect((await Classifier.fromBytes(model!.deployed, "warm")).info.temperature).toBeCloseTo(report.calibration!.temperature, 5);
+    const plain = await learn(input(), options);
+    expect(plain.report.calibration).toBeNull();
+    for (const file of Object.values(plain.model!)) expect((await Classifier.fromBytes(file, "plain")).info).toMatchObject({ temperature: 1, reject: { score: 0, margin: 0, unknown_share: 1 } });
+  });
+
+  test("is known by what is deployed, too", async () => {
+    const old = await calibrated();
+    const { report, model } = await learn(input({ deployed: (await Classifier.fromBytes(old, "deployed")).info }), options);
+    const same = await learn(input({ elb: old }), options);
+    expect([report, model]).toEqual([same.report, same.model]);
+  });
+
+  test("that answers nothing of the hold-out right says so", async () => {
+    const wrong = samplesOf(LAMPS.filter((line) => line.includes("please light"))).map((sample) => ({ ...sample, label: "off" }));
+    await expect(learn(input({ elb: await calibrated(), validation: wrong }), options)).rejects.toThrow("lamps.elb answers none of the 8 held-out texts right, so its rule for unknown texts cannot be fitted anew; take it off with: edgelabel calibrate");
   });
 });
 

@@ -44,6 +44,22 @@ test("the .elb is plain f32, the same for the same seed, and can be pruned again
   expect(twice.after.words).toBeLessThan(8);
 });
 
+test("a calibrated model is calibrated again, and another one is not", async () => {
+  await json("calibrate", at("lamps.elb"), at("valid.tsv"), "--unknown", "0.2", "-o", at("calibrated.elb"));
+  for (const output of ["wary.elb", "wary.wasm"]) {
+    const { calibration, after } = await json("prune", at("calibrated.elb"), ...lamps.slice(1), "-o", at(output), "--units", "2", "--epochs", "0");
+    const info = await json("info", at(output));
+    expect(info.temperature).toBeCloseTo(calibration.temperature, 5);
+    expect(info.reject.score).toBeCloseTo(calibration.reject.score, 5);
+    expect(info.temperature).not.toBe((await json("info", at("calibrated.elb"))).temperature);
+    // An answer that is kept back is not right.
+    const { n, answers, rejected } = calibration;
+    expect([n, answers.right - rejected.right]).toEqual([12, Math.round(after.accuracy * 12)]);
+  }
+  const plain = await json("prune", ...lamps, "-o", at("plain.wasm"), "--units", "2", "--epochs", "0");
+  expect([plain.calibration, (await json("info", at("plain.wasm"))).temperature]).toEqual([null, 1]);
+});
+
 test("people get a table", async () => {
   const { code, stdout } = await edgelabel(["prune", ...lamps, "-o", at("table.elb"), "--units", "4", "--epochs", "0"]);
   expect(code).toBe(0);

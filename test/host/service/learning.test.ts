@@ -10,7 +10,7 @@ import { readCorrections } from "../../../host/corrections.ts";
 import { LiveModels } from "../../../host/registry/live.ts";
 import { Registry } from "../../../host/registry/registry.ts";
 import { startBroker } from "../../../host/service/broker.ts";
-import { createLearners, learningVerbs } from "../../../host/service/learning.ts";
+import { createLearners, finishServing, finishWriting, learningVerbs } from "../../../host/service/learning.ts";
 import type { LearningSettings } from "../../../host/service/learning.ts";
 import { hashPassword } from "../../../host/service/users.ts";
 import { describeMosquitto, startMosquitto } from "../../mosquitto.ts";
@@ -198,6 +198,54 @@ describe("in a service", () => {
     expect(readFileSync(at("lamps.wasm"))).toEqual(readFileSync(made("lamps.wasm")));
     expect(await readCorrections(at("lamps.corrections.jsonl"))).toHaveLength(8);
   }, 30_000);
+});
+
+describe("at the next start", () => {
+  test("what was half written is whole before the models are opened, unless someone else is at it", async () => {
+    const { at, settings } = place();
+    const names = ["lamps.elb", "lamps.wasm"];
+    for (const name of names) writeFileSync(at(`.${name}.next`), `new ${name}`);
+    writeFileSync(at(".lamps.elb.plan"), JSON.stringify(names.map((name) => [`.${name}.next`, name])));
+    const learning = new Map([["lamps", settings]]);
+    writeFileSync(at("lamps.elb.lock"), `${process.ppid} 1 ${Date.now()}`);
+    const log = recordingLog();
+    await finishWriting(learning, log);
+    expect(names.map((name) => readFileSync(at(name)))).toEqual(names.map((name) => readFileSync(made(name))));
+    expect(log.lines.join()).toContain(`process ${process.ppid} has been learning`);
+    rmSync(at("lamps.elb.lock"));
+    await finishWriting(learning, log);
+    expect(names.map((name) => readFileSync(at(name), "utf8"))).toEqual(["new lamps.elb", "new lamps.wasm"]);
+    expect(log.lines.join()).toContain(`it is finished now: ${at("lamps.elb")}, ${at("lamps.wasm")}`);
+    expect(existsSync(at(".lamps.elb.plan"))).toBe(false);
+  });
+
+  test("a registry gets what was accepted and did not reach it, once", async () => {
+    const { at, settings } = place();
+    const registry = new Registry(at("registry"));
+    await registry.adopt(readFileSync(at("lamps.wasm")), "lamps.wasm", { name: "lamps" });
+    const broker = await startBroker({ host: "127.0.0.1", port: 0 });
+    ends.push(() => broker.close());
+    const live = new LiveModels(registry, recordingLog());
+    const service = fakeService({ access: broker.access, models: await live.open(), commands: true });
+    ends.push(() => Promise.all([live.stop(), service.stop()]));
+    live.attach(service);
+    const learners = createLearners(new Map([["lamps", settings]]), service, new Map(), live);
+    const log = recordingLog();
+    const versions = async () => (await registry.versions()).map(({ version, state }) => [version, state]);
+    // The file that it was adopted from is older.
+    await finishServing(learners, log);
+    expect(await versions()).toEqual([["1", "active"]]);
+    writeFileSync(at("fixes.tsv"), fixes.map(({ label, text }) => `${label}\t${text}\n`).join(""));
+    await json("learn", at("lamps.elb"), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "-o", at("lamps.wasm"));
+    await finishServing(learners, log);
+    expect(await versions()).toEqual([["1+1", "active"], ["1", "previous"]]);
+    expect(service.predictor.model("lamps").model.version).toBe("1+1");
+    expect(log.lines.join()).toContain("model lamps is now what it had learnt before the service went down");
+    // Who takes it back has a reason.
+    await live.require(await registry.rollback("lamps"));
+    await finishServing(learners, log);
+    expect(service.predictor.model("lamps").model.version).toBe("1");
+  }, 60_000);
 });
 
 test("a model of the registry learns as a version there, which the registry can take back", async () => {

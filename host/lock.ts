@@ -1,0 +1,116 @@
+// One process at a time: a lock is a file that names its owner. What a crash leaves behind does
+// not count for long: its owner is gone, or, where another process has got its number since,
+// nobody has said for a while that it is still at work.
+import { utimesSync } from "node:fs";
+import { open, readFile, rm, stat } from "node:fs/promises";
+import { setTimeout as pause } from "node:timers/promises";
+import { UserError } from "./errors.ts";
+import { reasonOf } from "./files.ts";
+
+export interface Lock {
+  /** Says that the owner is still at work; cheap enough to be called all the time. */
+  refresh(): void;
+  release(): Promise<void>;
+}
+
+export interface Holder {
+  pid: number;
+  since: Date;
+}
+
+/** Whoever waits must see for whom. */
+const LOCK_MODE = 0o644;
+const REFRESH_MS = 5_000;
+const LOOK_MS = 20;
+/** A lock is made and then written: longer than this a name is missing only because of a crash in between. */
+const NAMELESS_MS = 1_000;
+/** Many times what learning may do without a refresh, such as reading its data. */
+const LEARNING_MS = 600_000;
+
+/** The lock, or who has it. One that was not refreshed for `staleMs` is taken from its owner. */
+export async function takeLock(path: string, staleMs: number): Promise<Lock | Holder> {
+  // In a container every life of a service may have the same number.
+  const owner = `${process.pid} ${performance.timeOrigin} `;
+  for (;;) {
+    const file = await open(path, "wx", LOCK_MODE).catch(ifCode("EEXIST", null));
+    if (file) {
+      try {
+        await file.writeFile(owner + Date.now());
+        return lockOf(path, owner);
+      } catch (error) {
+        await rm(path, { force: true });
+        throw error;
+      } finally {
+        await file.close();
+      }
+    }
+    const found = await Promise.all([readFile(path, "utf8"), stat(path)]).catch(ifCode("ENOENT", null));
+    if (!found) continue;
+    const [content, { mtimeMs }] = found;
+    const [pid = 0, , since] = content.split(" ").map(Number);
+    // Of a clock that was set back nothing lasts longer either.
+    if (isGone(pid, content.startsWith(owner)) || Math.abs(Date.now() - mtimeMs) > (pid > 0 ? staleMs : NAMELESS_MS)) await rm(path, { force: true });
+    else if (pid > 0) return { pid, since: new Date(since ?? mtimeMs) };
+    else await pause(LOOK_MS);
+  }
+}
+
+/** The lock, once nobody else has it. */
+export async function waitForLock(path: string, staleMs: number): Promise<Lock> {
+  for (;;) {
+    const taken = await takeLock(path, staleMs);
+    if ("release" in taken) return taken;
+    await pause(LOOK_MS);
+  }
+}
+
+/** Works on a training form as the only process that changes it, its journal apart; throws a UserError that names the one that already does. */
+export async function withModelLock<T>(model: string, work: (lock: Lock) => Promise<T>): Promise<T> {
+  const path = `${model}.lock`;
+  const taken = await takeLock(path, LEARNING_MS).catch((error: unknown) => {
+    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
+  });
+  if ("pid" in taken) throw new UserError(`${model}: process ${taken.pid} has been learning, or undoing, for ${Math.round((Date.now() - taken.since.getTime()) / 1000)} s; try again when it is done`);
+  try {
+    return await work(taken);
+  } finally {
+    await taken.release();
+  }
+}
+
+function lockOf(path: string, owner: string): Lock {
+  let refreshed = performance.now();
+  return {
+    refresh() {
+      if (performance.now() - refreshed < REFRESH_MS) return;
+      refreshed = performance.now();
+      try {
+        utimesSync(path, new Date(), new Date());
+      } catch {
+        // Someone has deleted it, and will have had a reason.
+      }
+    },
+    async release() {
+      const found = await readFile(path, "utf8").catch(ifCode("ENOENT", ""));
+      if (found.startsWith(owner)) await rm(path, { force: true });
+    },
+  };
+}
+
+function isGone(pid: number, isThisLife: boolean): boolean {
+  if (!(pid > 0)) return false;
+  if (pid === process.pid) return !isThisLife;
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
+}
+
+function ifCode<T>(code: string, value: T): (error: NodeJS.ErrnoException) => T {
+  return (error) => {
+    if (error.code === code) return value;
+    throw error;
+  };
+}
