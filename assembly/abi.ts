@@ -32,6 +32,8 @@ export const TABLE_BUDGET = 33554432;
 export const MAX_LAYERS = 16;
 /** Trainers that can share a batch. */
 export const MAX_WORKERS = 64;
+/** Masks that the last dropout can draw for a sample. */
+export const MAX_DROPOUT_SAMPLES = 16;
 /** Pieces of a text that an explanation tells apart: tokens, or in a text of more tokens runs of them. */
 export const MAX_PIECES = 128;
 

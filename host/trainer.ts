@@ -97,6 +97,10 @@ export interface RunOptions {
   labelSmoothing: number;
   /** Share of known words that are hidden in training, so that unknown ones are met. */
   wordDropout: number;
+  /** Masks that the last dropout draws for a sample, whose losses are averaged; absent = 1. */
+  dropoutSamples?: number;
+  /** In the last steps of the run learns from each text also with its token vectors moved this far, beside their length, to where the loss grows; absent = 0. */
+  perturbation?: number;
   /** Moving average of the weights, which is then what is written; 0 = none. */
   averageDecay: number;
   /** Classes weigh the same, however many samples they have. */
@@ -255,7 +259,7 @@ export class Trainer {
 
   /** Makes the weights of an opened file writable, without buffers for training. */
   buildOpened(): void {
-    this.#check(this.#exports.buildNetwork(1, 1, 0), this.#source);
+    this.#check(this.#exports.buildNetwork(1, 1, 1, 0), this.#source);
   }
 
   /** Number of weight tensors: Keras' order. */
@@ -324,6 +328,7 @@ export class Trainer {
     ), "training settings");
     const { delete: deletion = 0, swap = 0, synonym = 0, typo = 0 } = options.augment ?? {};
     this.#check(this.#exports.trainingAugmentation(deletion, swap, synonym, typo), "training settings");
+    this.#check(this.#exports.trainingPasses(options.dropoutSamples ?? 1, options.perturbation ?? 0), "training settings");
     if (options.workers !== undefined && options.workers > 1) this.#check(this.#exports.trainingWorkers(options.workers), "training settings");
     this.#check(this.#exports.startTraining(options.embeddingRange), "training settings");
   }

@@ -48,6 +48,8 @@ export function tuningOptions({ layers, tokenizer }: ModelInfo, { epochs, learni
   return {
     ...DEFAULT_RECIPE, loss, epochs, learningRate, seed,
     labelSmoothing: loss === "mean_squared_error" ? 0 : DEFAULT_RECIPE.labelSmoothing,
+    // Fine-tuning is short, and beside a service that answers.
+    dropoutSamples: 1, perturbation: 0,
     wordDropout: hashes ? DEFAULT_RECIPE.wordDropout : 0,
     augment: hashes ? { ...DEFAULT_RECIPE.augment } : {},
   };

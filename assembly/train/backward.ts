@@ -7,7 +7,7 @@ import {
 } from "../abi";
 import { directions } from "../model";
 import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
-import { addRow, addScaledRow, averagedShare, copyRow, denseBias, dropoutMaskRow, multiplyRow, realSteps, sequenceRow } from "./forward";
+import { addRow, addScaledRow, averagedShare, copyRow, denseBias, dropoutMaskRow, multiplyRow, outputRows, realSteps, sequenceRow } from "./forward";
 import { multiply, multiplyTransposed, packColumns } from "./matmul";
 import { Direction, gradientOf, network, roundUp, ROW_KNOWN, ROW_TOUCHED, Stage, stageAt, OWN_ROW } from "./network";
 import { sumOfSquares } from "./optimizer";
@@ -18,9 +18,14 @@ import { sumOfSquares } from "./optimizer";
  */
 const NEGLIGIBLE: f32 = 1e-30;
 
-/** `fromLogits`: the last gradient is already the one before the activation. */
+/** Makes the gradients those of the last forward pass. `fromLogits`: the last one is already the one before the activation. */
 export function backward(fromLogits: bool): void {
   zeroGradients();
+  addBackward(fromLogits);
+}
+
+/** Adds the gradients of the last forward pass to those at hand. */
+export function addBackward(fromLogits: bool): void {
   for (let i = network.layerCount - 1; i > 0; i--) {
     const stage = stageAt(i);
     const input = stageAt(i - 1);
@@ -51,7 +56,7 @@ export function zeroGradients(): void {
 /** y = activation(z): d y becomes d z, in place. */
 function activationBackward(stage: Stage): void {
   const activation = stage.layer.activation;
-  for (let b: u32 = 0; b < plan.batch; b++) {
+  for (let b: u32 = 0; b < outputRows(stage); b++) {
     const y = stage.output + (<usize>b * stage.stride << 2);
     const d = stage.gradient + (<usize>b * stage.stride << 2);
     let sum: f32 = 0; // of d y * y, for softmax
@@ -74,10 +79,11 @@ function activationBackward(stage: Stage): void {
 function denseBackward(stage: Stage, input: Stage): void {
   const inputs = stage.layer.inputWidth;
   const units = stage.layer.units;
-  multiplyTransposed(inputs, units, plan.batch, input.output, input.stride, stage.gradient, stage.stride, gradientOf(stage.weights), units, network.products);
-  sumRows(stage.gradient, plan.batch, stage.stride, gradientOf(denseBias(stage)), units);
+  const rows = outputRows(stage);
+  multiplyTransposed(inputs, units, rows, input.output, input.stride, stage.gradient, stage.stride, gradientOf(stage.weights), units, network.products);
+  sumRows(stage.gradient, rows, stage.stride, gradientOf(denseBias(stage)), units);
   packColumns(units, inputs, stage.weights, units, stage.packedT);
-  multiply(plan.batch, inputs, units, stage.gradient, stage.stride, stage.packedT, input.gradient, input.stride, false);
+  multiply(rows, inputs, units, stage.gradient, stage.stride, stage.packedT, input.gradient, input.stride, false);
 }
 
 /** sum[width] += each of the rows. */
@@ -113,16 +119,16 @@ function poolBackward(stage: Stage, input: Stage): void {
 }
 
 /** Whether the gradients of this stage's output lie by slot. */
-function gradientBySlot(stage: Stage): bool {
+export function gradientBySlot(stage: Stage): bool {
   return stage.bySlot != 0 && network.splitsTokens == 0;
 }
 
-function gradientRows(stage: Stage): u32 {
+export function gradientRows(stage: Stage): u32 {
   if (gradientBySlot(stage)) return plan.slotCount;
-  return stage.isSequence ? plan.rows : plan.batch;
+  return stage.isSequence ? plan.rows : plan.batch * stage.copies;
 }
 
-/** dropoutForward, y = x * mask: dx = dy * mask; rows that share a slot add up. */
+/** dropoutForward, y = x * mask: dx = dy * mask; rows that share a slot, and a sample's copies, add up. */
 function dropoutBackward(stage: Stage, input: Stage): void {
   if (stage.passesOn) {
     memory.copy(input.gradient, stage.gradient, <usize>gradientRows(stage) * stage.stride << 2);
@@ -135,6 +141,7 @@ function dropoutBackward(stage: Stage, input: Stage): void {
     const dy = stage.gradient + (<usize>r * rowFloats << 2);
     multiplyRow(dy, dy, dropoutMaskRow(stage, r), rowFloats);
     if (bySlot) addRow(sequenceRow(input, input.gradient, r), dy, rowFloats);
+    else if (!stage.isSequence && r >= plan.batch) addRow(input.gradient + (<usize>(r % plan.batch) * rowFloats << 2), dy, rowFloats);
     else copyRow(input.gradient + (<usize>r * rowFloats << 2), dy, rowFloats);
   }
 }

@@ -349,11 +349,11 @@ export function addSample(label: u32, length: u32): i32 {
  * nothing is trained). Weights are those of the opened file, else drawn, the
  * embedding's from +-embeddingRange; `seed` begins the random stream.
  */
-export function buildNetwork(batch: u32, seed: u32, embeddingRange: f32): i32 {
+export function buildNetwork(batch: u32, dropoutSamples: u32, seed: u32, embeddingRange: f32): i32 {
   if (state != STATE_DESCRIBED) return ERR_BAD_STATE;
   const header = draft.header;
   const opened = draft.weights;
-  const status = networkBuild(draft.layers, header.layerCount, batch, header.sequenceLength, rowsPerToken(draft));
+  const status = networkBuild(draft.layers, header.layerCount, batch, header.sequenceLength, rowsPerToken(draft), dropoutSamples);
   if (status != OK) return status;
   if (opened) {
     copyWeights(opened);

@@ -28,6 +28,7 @@ export function forwardFrom(first: u32, isTraining: bool): void {
       continue;
     }
     const input = stageAt(i - 1);
+    stage.copies = input.copies;
     if (kind == LAYER_LSTM) lstmForward(stage, input);
     else if (kind == LAYER_DROPOUT) dropoutForward(stage, input, isTraining);
     else if (kind == LAYER_POOL) poolForward(stage, input);
@@ -38,7 +39,7 @@ export function forwardFrom(first: u32, isTraining: bool): void {
 /** Rows of a stage's output. */
 export function outputRows(stage: Stage): u32 {
   if (stage.bySlot) return plan.slotCount;
-  return stage.isSequence ? plan.rows : plan.batch;
+  return stage.isSequence ? plan.rows : plan.batch * stage.copies;
 }
 
 /** Address of the output row that belongs to row r of the plan. */
@@ -52,6 +53,7 @@ export function sequenceRow(stage: Stage, base: usize, r: u32): usize {
 function embeddingForward(stage: Stage): void {
   const width = network.width;
   stage.bySlot = 1;
+  stage.copies = 1;
   for (let s: u32 = 0; s < plan.slotCount; s++) {
     const token = loadU32(plan.slotTokens, s);
     const start = loadU32(network.rowOffsets, token);
@@ -200,12 +202,14 @@ function dropoutForward(stage: Stage, input: Stage, isTraining: bool): void {
     return;
   }
   stage.output = stage.values;
+  const isLast = changetype<usize>(stage) == changetype<usize>(stageAt(network.layerCount - 2));
+  if (isLast && !stage.isSequence) stage.copies = network.dropoutSamples;
   const rowFloats = stage.stride;
   const isSpatial = stage.isSequence && (stage.layer.flags & LAYER_SPATIAL) != 0;
   const rows = outputRows(stage);
   randomMask(networkRandom(), rate, stage.mask, (isSpatial ? plan.batch : rows) * rowFloats);
   for (let r: u32 = 0; r < rows; r++) {
-    const x = input.bySlot ? sequenceRow(input, input.output, r) : input.output + (<usize>r * rowFloats << 2);
+    const x = stage.isSequence ? sequenceRow(input, input.output, r) : input.output + (<usize>(r % plan.batch) * rowFloats << 2);
     multiplyRow(stage.output + (<usize>r * rowFloats << 2), x, dropoutMaskRow(stage, r), rowFloats);
   }
 }
@@ -281,15 +285,16 @@ function denseForward(stage: Stage, input: Stage): void {
   const inputs = stage.layer.inputWidth;
   const units = stage.layer.units;
   const stride = stage.stride;
+  const rows = outputRows(stage);
   const bias = denseBias(stage);
-  for (let b: u32 = 0; b < plan.batch; b++) copyRow(stage.output + (<usize>b * stride << 2), bias, units);
+  for (let b: u32 = 0; b < rows; b++) copyRow(stage.output + (<usize>b * stride << 2), bias, units);
   packRows(inputs, units, stage.weights, units, stage.packed);
-  multiply(plan.batch, units, inputs, input.output, input.stride, stage.packed, stage.output, stride, true);
-  if (changetype<usize>(stage) == changetype<usize>(lastStage())) memory.copy(stage.mask, stage.output, <usize>plan.batch * stride << 2);
+  multiply(rows, units, inputs, input.output, input.stride, stage.packed, stage.output, stride, true);
+  if (changetype<usize>(stage) == changetype<usize>(lastStage())) memory.copy(stage.mask, stage.output, <usize>rows * stride << 2);
   if (stage.layer.activation == ACTIVATION_LINEAR) return;
   // Softmax needs its row's length; the others take all rows in one go.
-  if (stage.layer.activation != ACTIVATION_SOFTMAX) return activate(stage.layer.activation, stage.output, plan.batch * stride);
-  for (let b: u32 = 0; b < plan.batch; b++) activate(ACTIVATION_SOFTMAX, stage.output + (<usize>b * stride << 2), units);
+  if (stage.layer.activation != ACTIVATION_SOFTMAX) return activate(stage.layer.activation, stage.output, rows * stride);
+  for (let b: u32 = 0; b < rows; b++) activate(ACTIVATION_SOFTMAX, stage.output + (<usize>b * stride << 2), units);
 }
 
 /** Bias of a Dense layer: the tensor behind its kernel. */

@@ -26,7 +26,7 @@ let isPrepared = false;
 
 /** Builds the opened model's network for one text, with its temperature in the last layer. Nothing is trained or written afterwards. */
 export function prepareGradients(): i32 {
-  const status = buildNetwork(1, 1, 0);
+  const status = buildNetwork(1, 1, 1, 0);
   if (status != OK) return status;
   if (!preparePieces()) return ERR_OUT_OF_MEMORY;
   // The embedding's gradient a token, not summed over equal ones.

@@ -18,7 +18,7 @@ export { networkTensorCount as tensorCount, networkTensorPtr as tensorPtr, netwo
 export { sharePtr, shareBytes, shareCapacity } from "./share";
 export { pruneModel } from "./prune";
 export {
-  trainingSettings, trainingPlan, trainingAugmentation, addSynonym, addValidation, startTraining, resumeTraining, epochsLeft, batchesLeft, beginEpoch, trainBatch, computeBatch, applyBatch,
+  trainingSettings, trainingPlan, trainingAugmentation, trainingPasses, addSynonym, addValidation, startTraining, resumeTraining, epochsLeft, batchesLeft, beginEpoch, trainBatch, computeBatch, applyBatch,
   endEpoch, trainingWorkers, trainingShard, workers, meanLoss, accuracy, validate, writeFile,
 } from "./run";
 

@@ -10,21 +10,23 @@ import { logF32 } from "./random";
 // Both cross-entropies start from z, the value before the activation, as Keras does in a
 // compiled graph: no logarithm of a rounded 0, and the gradient is simply p - y.
 
-/** Mean loss over the batch, or its part of the mean over plan.total; with `writeGradient` also d loss / d z, or d loss / d y for the squared error. */
+/** Mean loss over the batch and its copies, or its part of the mean over plan.total; with `writeGradient` also d loss / d z, or d loss / d y for the squared error. */
 export function loss(kind: u32, smoothing: f32, writeGradient: bool): f32 {
   const stage = lastStage();
   const outputs = network.outputs;
   let sum: f32 = 0;
-  for (let b: u32 = 0; b < plan.batch; b++) {
-    const row = <usize>b * stage.stride << 2;
+  const total = <f32>(plan.total * stage.copies);
+  for (let r: u32 = 0; r < plan.batch * stage.copies; r++) {
+    const b = r % plan.batch;
+    const row = <usize>r * stage.stride << 2;
     const target = network.targets + (<usize>b * outputs << 2);
     const weight = load<f32>(network.sampleWeights + (<usize>b << 2));
     let value: f32;
-    if (kind == LOSS_CATEGORICAL_CROSSENTROPY) value = categorical(stage, row, target, smoothing, weight / <f32>plan.total, writeGradient);
-    else value = elementwise(kind, stage, row, target, smoothing, weight / <f32>(plan.total * outputs), writeGradient) / <f32>outputs;
+    if (kind == LOSS_CATEGORICAL_CROSSENTROPY) value = categorical(stage, row, target, smoothing, weight / total, writeGradient);
+    else value = elementwise(kind, stage, row, target, smoothing, weight / (total * <f32>outputs), writeGradient) / <f32>outputs;
     sum += weight * value;
   }
-  return sum / <f32>plan.total;
+  return sum / total;
 }
 
 /** sum y (log sum e^z - z), with y smoothed towards 1 / K; gradient p sum(y) - y. */

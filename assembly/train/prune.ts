@@ -36,7 +36,7 @@ let worths: usize = 0;         // f64[units of all LSTM directions, one after th
 export function pruneModel(units: u32, words: u32, minCount: u32): i32 {
   if (units > <u32>MAX_WIDTH) return ERR_BAD_ARGUMENT;
   if (samples.count == 0) return ERR_NO_SAMPLES;
-  let status = buildNetwork(BATCH, 1, 0);
+  let status = buildNetwork(BATCH, 1, 1, 0);
   if (status == OK) status = rankUnits();
   if (status != OK) return status;
   const header = draft.header;

@@ -10,7 +10,7 @@
 // where an average is kept.
 import {
   ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_LABEL_OUT_OF_RANGE, ERR_NO_SAMPLES, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORM_F32,
-  LAYER_MASK_ZERO, MAX_WORKERS, OK, OPTIMIZER_AVERAGE, OPTIMIZER_PER_TOKEN, SCHEDULE_INVERSE_TIME, TEXT_CAPACITY,
+  LAYER_MASK_ZERO, MAX_DROPOUT_SAMPLES, MAX_WORKERS, OK, OPTIMIZER_AVERAGE, OPTIMIZER_PER_TOKEN, SCHEDULE_INVERSE_TIME, TEXT_CAPACITY,
 } from "../abi";
 import { allocate } from "../arena";
 import { isFinite32, layerAt } from "../model";
@@ -27,7 +27,7 @@ import { randomBits, randomSeed, shuffle } from "./random";
 import { learningRateAt } from "./schedule";
 import { Share, sharePtr, shareWrite, sharesAdd, sharesBuild } from "./share";
 import {
-  isZero, networkAverage, networkForward, networkGradient, networkLoss, networkLossValue, networkRestored, networkSettle, networkStateBytes, networkStateCount,
+  networkAverage, networkForward, networkGradient, networkLoss, networkLossValue, networkRestored, networkSettle, networkStateBytes, networkStateCount,
   networkStatePtr, networkSwapAverage, networkTrainWith, networkUpdate,
 } from "./step";
 
@@ -62,12 +62,16 @@ export class Settings {
   synonyms: f32;
   typos: f32;
   synonymChecksum: u32;  // of the run's synonyms, to notice other ones
-  workers: u32;          // instances that share each batch; 0 and 1: one alone
-  reserved0: u32;
+  workers: u16;          // instances that share each batch; 0 and 1: one alone
+  dropoutSamples: u16;   // masks that the last dropout draws for a sample; 0 and 1: one
+  perturbation: f32;     // of the token vectors, see adversary.ts; 0 = none
 }
 
 /** Batches whose samples are sorted by length together, so that little is padded. */
 const SORTED_BATCHES: u32 = 32;
+
+/** Share of the steps after which texts are perturbed: that doubles a step's work, and to do it earlier brings no more. */
+const PERTURBED_FROM: f32 = 0.7;
 
 let settings: Settings = changetype<Settings>(0);
 let validation: Dataset = changetype<Dataset>(0);
@@ -131,16 +135,26 @@ export function trainingAugmentation(deletion: f32, swap: f32, synonyms: f32, ty
   return OK;
 }
 
-/** Fourth part: how many instances share each batch, 1 unless set. The result depends on it by rounding and by the random numbers. */
+/** Fourth part: masks a sample of the last dropout, 1 unless set; length of the adversarial perturbation beside that of the token vectors, 0 unless set. */
+export function trainingPasses(dropoutSamples: u32, perturbation: f32): i32 {
+  if (!changetype<usize>(settings)) return ERR_BAD_STATE;
+  if (dropoutSamples > <u32>MAX_DROPOUT_SAMPLES) return ERR_BAD_ARGUMENT;
+  settings.dropoutSamples = <u16>dropoutSamples;
+  settings.perturbation = perturbation;
+  return OK;
+}
+
+/** Fifth part: how many instances share each batch, 1 unless set. The result depends on it by rounding and by the random numbers. */
 export function trainingWorkers(count: u32): i32 {
   if (!changetype<usize>(settings)) return ERR_BAD_STATE;
-  settings.workers = count;
+  if (count > <u32>MAX_WORKERS) return ERR_BAD_ARGUMENT;
+  settings.workers = <u16>count;
   return OK;
 }
 
 /** Instances that share each batch of the run that was started or resumed. */
 export function workers(): u32 {
-  return max(settings.workers, 1);
+  return max<u32>(settings.workers, 1);
 }
 
 /** Which share of each batch this instance computes: 0 unless set, below workers(). */
@@ -236,7 +250,7 @@ function checkSynonyms(): u32 {
 function prepareRun(embeddingRange: f32): i32 {
   if (samples.count == 0) return ERR_NO_SAMPLES;
   if (!settingsAreLegal()) return ERR_BAD_ARGUMENT;
-  let status = buildNetwork(settings.batch, settings.seed, embeddingRange);
+  let status = buildNetwork(settings.batch, max<u32>(settings.dropoutSamples, 1), settings.seed, embeddingRange);
   if (status != OK) return status;
   status = networkTrainWith(settings.loss, settings.labelSmoothing, settings.optimizer, settings.optimizerFlags, settings.beta1, settings.beta2,
     settings.epsilon, settings.clipNorm, settings.weightDecay);
@@ -282,7 +296,8 @@ function settingsAreLegal(): bool {
     && settings.averageDecay >= 0 && settings.averageDecay < 1
     && settings.workers <= settings.batch && settings.workers <= <u32>MAX_WORKERS && (settings.workers < 2 || !(settings.optimizerFlags & OPTIMIZER_PER_TOKEN))
     && (settings.averageDecay > 0) == ((settings.optimizerFlags & OPTIMIZER_AVERAGE) != 0)
-    && isZero(changetype<usize>(settings) + offsetof<Settings>("reserved0"), offsetof<Settings>() - offsetof<Settings>("reserved0"));
+    && settings.dropoutSamples <= <u16>MAX_DROPOUT_SAMPLES
+    && settings.perturbation >= 0 && settings.perturbation < 1 && (settings.perturbation == 0 || !(settings.optimizerFlags & OPTIMIZER_PER_TOKEN));
 }
 
 /** Balanced: N / (K n_k), as scikit-learn's class_weight="balanced"; else 1. */
@@ -384,8 +399,7 @@ export function applyBatch(): i32 {
       correct += share.correct;
     }
   }
-  const step = settings.epochsDone * batchCount + nextBatch;
-  const rate = learningRateAt(settings.schedule, settings.learningRate, settings.warmup, settings.decay, step, settings.epochs * batchCount);
+  const rate = learningRateAt(settings.schedule, settings.learningRate, settings.warmup, settings.decay, stepsDone(), settings.epochs * batchCount);
   let status = networkUpdate(rate);
   if (status != OK) return status;
   if (settings.averageDecay > 0) {
@@ -408,6 +422,10 @@ function nextSamples(): usize {
   return order + (<usize>(load<u32>(batchOrder + (<usize>nextBatch << 2)) * settings.batch) << 2);
 }
 
+function stepsDone(): u32 {
+  return settings.epochsDone * batchCount + nextBatch;
+}
+
 /** Gradients of `count` samples of a batch of `total`. */
 function computeSamples(from: usize, count: u32, total: u32): i32 {
   const steps = fillBatch(samples, draft, from, count, settings.wordDropout, settings.addsNgrams != 0, augmentation);
@@ -420,7 +438,8 @@ function computeSamples(from: usize, count: u32, total: u32): i32 {
       store<f32>(network.sampleWeights + (<usize>b << 2), load<f32>(classWeights + (<usize>label << 2)));
     }
   }
-  status = networkGradient();
+  const isEarly = <f32>stepsDone() < PERTURBED_FROM * <f32>(settings.epochs * batchCount);
+  status = networkGradient(isEarly ? 0 : settings.perturbation);
   if (status == OK) countCorrect(samples, from, count);
   return status;
 }

@@ -8,9 +8,10 @@ import {
   OPTIMIZER_AVERAGE, OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_PER_TOKEN, OPTIMIZER_SGD,
 } from "../abi";
 import { allocate } from "../arena";
-import { backward } from "./backward";
+import { perturb } from "./adversary";
+import { addBackward, zeroGradients } from "./backward";
 import { plan } from "./batch";
-import { forward } from "./forward";
+import { forwardFrom, forward } from "./forward";
 import { loss } from "./loss";
 import { lastStage, network, ROW_KNOWN, ROW_TOUCHED, TrainingState } from "./network";
 import { averageSwap, averageUpdate, gradientNorm, optimizerSettle, optimizerUpdate, Recipe } from "./optimizer";
@@ -98,21 +99,37 @@ export function networkForward(isTraining: bool): i32 {
 }
 
 /** One step on the batch that networkBatch took over. When it fails, no parameter has changed. */
-export function networkStep(learningRate: f32): i32 {
-  const status = networkGradient();
+export function networkStep(learningRate: f32, perturbation: f32): i32 {
+  const status = networkGradient(perturbation);
   return status == OK ? networkUpdate(learningRate) : status;
 }
 
-/** First half of a step: the gradients of the batch. */
-export function networkGradient(): i32 {
+/**
+ * First half of a step: the gradients of the batch; with a `perturbation` above 0 the mean of those of its texts and of
+ * the texts so perturbed, see adversary.ts (not with OPTIMIZER_PER_TOKEN).
+ */
+export function networkGradient(perturbation: f32): i32 {
   if (changetype<usize>(recipe) == 0) return ERR_BAD_STATE;
   if (network.state.isSwapped) return ERR_BAD_STATE;
-  const status = networkForward(true);
-  if (status != OK) return status;
-  recipe.lossValue = loss(recipe.loss, recipe.labelSmoothing, true);
-  if (!isFinite<f32>(recipe.lossValue)) return ERR_NOT_FINITE;
-  backward(recipe.loss != LOSS_MEAN_SQUARED_ERROR);
-  return OK;
+  if (plan.batch == 0) return ERR_NO_SAMPLES;
+  const isAdversarial = perturbation > 0;
+  if (isAdversarial && network.splitsTokens != 0) return ERR_BAD_STATE;
+  if (isAdversarial) plan.total <<= 1; // either pass makes half of the mean
+  zeroGradients();
+  recipe.lossValue = 0;
+  addGradients(0);
+  if (isAdversarial) {
+    addGradients(perturb(perturbation));
+    plan.total >>= 1;
+  }
+  return isFinite<f32>(recipe.lossValue) ? OK : ERR_NOT_FINITE;
+}
+
+/** Adds loss and gradients of a forward pass from layer `first` on. */
+function addGradients(first: u32): void {
+  forwardFrom(first, true);
+  recipe.lossValue += loss(recipe.loss, recipe.labelSmoothing, true);
+  addBackward(recipe.loss != LOSS_MEAN_SQUARED_ERROR);
 }
 
 /** Second half: moves the parameters by the gradients at hand. */

@@ -2,7 +2,7 @@
 // options that change it. NAME.wasm is quantized and packed; NAME.elb keeps the f32
 // weights and what is needed to resume.
 import { Command, Option } from "commander";
-import { MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH, MAX_WORKERS } from "../../assembly/abi.ts";
+import { MAX_DROPOUT_SAMPLES, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH, MAX_WORKERS } from "../../assembly/abi.ts";
 import { calibrate, type Calibration, renderCalibration } from "../calibration.ts";
 import { renderChart } from "../chart.ts";
 import { Classifier } from "../classifier.ts";
@@ -72,6 +72,8 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--binary-output", "switch", "binaryOutput", "one sigmoid unit for two labels"],
   ["--embedding-dropout <share>", share, "embeddingDropout", "dropout behind the embedding"],
   ["--output-dropout <share>", share, "outputDropout", "dropout before the last layer"],
+  ["--dropout-samples <n>", wholeNumber(1, MAX_DROPOUT_SAMPLES), "dropoutSamples", "masks that the dropout before the last layer draws for each text; their losses are averaged"],
+  ["--perturbation <share>", share, "perturbation", "adversarial training: learn, at the end of the run, also from word vectors moved so far, beside their length, to where the loss grows; 0: none"],
   ["--word-dropout <share>", share, "wordDropout", "share of the words that are hidden in training"],
   ["--augment <shares>", augmentation, "augment", "share of the words changed each epoch, as in delete=0.05,swap=0.05,typo=0.05,synonym=0.1"],
   ["--min-count <n>", wholeNumber(1, MAX_ROWS), "minCount", "leave rarer words to their n-grams; few texts keep all words"],

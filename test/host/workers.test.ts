@@ -16,7 +16,7 @@ const SYNONYMS = { groups: [{ words: ["lamp", "light"], line: 1 }], source: "syn
 /** Batches of 8 of 18 texts, so that the last one has only 2. */
 const RANDOM: RecipeOptions = { ...DEFAULT_RECIPE, minCount: 1, embedding: 10, units: 6, epochs: 4, batch: 8, seed: 5, tokenizer: { ...DEFAULT_RECIPE.tokenizer, sequenceLength: 16, ngramBuckets: 32 } };
 /** All texts in one batch, whose order does not matter. */
-const PLAIN: RecipeOptions = { ...RANDOM, batch: 32, embeddingDropout: 0, outputDropout: 0, wordDropout: 0, augment: {}, tokenizer: { ...RANDOM.tokenizer, letterPairs: false } };
+const PLAIN: RecipeOptions = { ...RANDOM, batch: 32, embeddingDropout: 0, outputDropout: 0, wordDropout: 0, perturbation: 0, augment: {}, tokenizer: { ...RANDOM.tokenizer, letterPairs: false } };
 
 async function start(recipe: RecipeOptions, samples: readonly Sample[] = texts): Promise<Trainer> {
   const trainer = await prepareTraining(samples, [], recipe);

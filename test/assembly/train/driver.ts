@@ -10,6 +10,7 @@ export interface Shape {
   batch: number;
   time: number;
   rowsPerToken?: number;
+  dropoutSamples?: number;
 }
 
 export interface Recipe {
@@ -36,7 +37,7 @@ export function build(layers: LayerRecord[], shape: Shape): { wasm: Exports; sta
     words.set([layer.kind, layer.flags ?? 0, layer.activation ?? 0, layer.inputWidth, layer.units ?? 0, layer.outputWidth], LAYER_FIELDS * i);
     rates[LAYER_FIELDS * i + 6] = layer.rate ?? 0;
   });
-  const status: number = wasm["networkBuild"](put(wasm, words), layers.length, shape.batch, shape.time, shape.rowsPerToken ?? 1);
+  const status: number = wasm["networkBuild"](put(wasm, words), layers.length, shape.batch, shape.time, shape.rowsPerToken ?? 1, shape.dropoutSamples ?? 1);
   return { wasm, status };
 }
 
@@ -83,8 +84,8 @@ export class Trainer {
     new Uint32Array(this.wasm.memory.buffer, this.wasm["networkRandom"](), 4).set(words);
   }
 
-  step(learningRate: number): number {
-    return this.wasm["networkStep"](learningRate);
+  step(learningRate: number, perturbation = 0): number {
+    return this.wasm["networkStep"](learningRate, perturbation);
   }
 
   get loss(): number {

@@ -2,14 +2,14 @@
 // every single parameter by central differences, for each kind of layer, mask, dropout and loss.
 import { expect, test } from "vitest";
 import {
-  ACTIVATION_LINEAR, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CONTEXT_ROW, LAYER_BIDIRECTIONAL,
+  ACTIVATION_LINEAR, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CONTEXT_ROW, LAYER_BIDIRECTIONAL, LAYER_DROPOUT,
   LAYER_MASK_ZERO, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, LOSS_BINARY_CROSSENTROPY,
   LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM, OPTIMIZER_PER_TOKEN, OPTIMIZER_SGD,
 } from "../../../assembly/abi.ts";
 import type { LayerRecord } from "../../keras-weights.ts";
 import { Trainer, type Batch, type Recipe } from "./driver.ts";
 import { chain, dense, dropout, lstm, pool } from "./layers.ts";
-import { forward, gradients, loss, OWN_ROW, randomBits, seedState, type RandomState } from "./oracle.ts";
+import { forward, gradients, loss, OWN_ROW, randomBits, seedState, type RandomState, type Sequences } from "./oracle.ts";
 
 // f32 sums of some dozens of terms near 1, against f64. The engine was seen within 1.1e-6.
 const GRADIENT_TOLERANCE = 4e-6;
@@ -47,6 +47,8 @@ interface Case {
   smoothing?: number;
   weighted?: boolean;
   recipe?: Partial<Recipe>;
+  dropoutSamples?: number;
+  perturbation?: number;
   /** Tensor whose gradient is 0. */
   still?: number;
 }
@@ -88,6 +90,17 @@ const cases: Record<string, Case> = {
   "the default model": {
     layers: chain(6, 4, LAYER_MASK_ZERO, dropout(0.3), lstm(4, TWO_WAYS | EVERY_STEP), pool(BOTH), dropout(0.5), SOFTMAX), tokens: PADDED, smoothing: 0.1,
   },
+  "three masks a sample": { layers: chain(13, 3, 0, lstm(5), dropout(0.5), SOFTMAX), tokens: DISTINCT, dropoutSamples: 3, smoothing: 0.1, weighted: true },
+  "three masks a sample of a hidden Dense": { layers: chain(13, 3, 0, lstm(5), dense(6, ACTIVATION_TANH), dropout(0.5), dense(2, ACTIVATION_SIGMOID)), tokens: DISTINCT, loss: LOSS_MEAN_SQUARED_ERROR, dropoutSamples: 3 },
+  "three masks a sample, of rate 0": { layers: chain(13, 3, 0, lstm(3), dropout(0), SOFTMAX), tokens: DISTINCT, dropoutSamples: 3 },
+  "masks a sample without Dropout": { layers: chain(13, 3, 0, lstm(3), SOFTMAX), tokens: DISTINCT, dropoutSamples: 3 },
+  "perturbed": { layers: chain(6, 3, LAYER_MASK_ZERO, dropout(0.3), lstm(5, TWO_WAYS), SOFTMAX), tokens: PADDED.slice(0, 2), perturbation: 0.2, weighted: true },
+  "perturbed, no dropout": { layers: chain(13, 3, 0, lstm(3), SOFTMAX), tokens: DISTINCT, perturbation: 0.2 },
+  "perturbed, rows in common": { layers: chain(4, 4, 0, lstm(4), SOFTMAX), tokens: REPEATED, perturbation: 0.2 },
+  "perturbed default model": {
+    layers: chain(6, 4, LAYER_MASK_ZERO, dropout(0.3), lstm(4, TWO_WAYS | EVERY_STEP), pool(BOTH), dropout(0.5), SOFTMAX), tokens: PADDED, smoothing: 0.1,
+    dropoutSamples: 4, perturbation: 0.07,
+  },
   "tokens of several rows": { layers: chain(13, 3, 0, lstm(3), SOFTMAX), tokens: MANY_ROWS },
   "own row and n-grams": { layers: chain(13, 4, LAYER_MASK_ZERO, lstm(4), SOFTMAX), tokens: OWN_AND_MANY },
   "own row and n-grams with dropout": { layers: chain(13, 3, LAYER_MASK_ZERO, dropout(0.3), lstm(3, TWO_WAYS), SOFTMAX), tokens: OWN_AND_MANY },
@@ -113,11 +126,11 @@ const cases: Record<string, Case> = {
   "squared error, relu": { layers: chain(13, 3, 0, lstm(3), dense(4, ACTIVATION_RELU)), tokens: DISTINCT, loss: LOSS_MEAN_SQUARED_ERROR },
 };
 
-test.each(Object.entries(cases))("%s", (_, { layers, tokens, loss: kind = LOSS_CATEGORICAL_CROSSENTROPY, smoothing = 0, weighted = false, recipe = {}, still }) => {
+test.each(Object.entries(cases))("%s", (_, { layers, tokens, loss: kind = LOSS_CATEGORICAL_CROSSENTROPY, smoothing = 0, weighted = false, recipe = {}, dropoutSamples = 1, perturbation = 0, still }) => {
   const outputs = layers.at(-1)!.outputWidth;
   const draws = seedState(tokens.length * 100 + layers.length);
   const draw = (): number => (randomBits(draws) / 2 ** 31 - 1) * 0.9;
-  const trainer = new Trainer(layers, { batch: tokens.length, time: tokens[0]!.length, rowsPerToken: 4 });
+  const trainer = new Trainer(layers, { batch: tokens.length, time: tokens[0]!.length, rowsPerToken: 4, dropoutSamples });
   expect(trainer.trainWith({ loss: kind, optimizer: OPTIMIZER_SGD, labelSmoothing: smoothing, ...recipe })).toBe(OK);
   trainer.tensors().forEach((tensor, i) => trainer.setTensor(i, tensor.map(draw)));
   const tensors = trainer.tensors();
@@ -128,9 +141,22 @@ test.each(Object.entries(cases))("%s", (_, { layers, tokens, loss: kind = LOSS_C
   expect(trainer.setBatch(tokens, targets, weights)).toBe(OK);
 
   const target = { kind, smoothing: Math.fround(smoothing), targets, weights };
-  const lossOf = (values: ArrayLike<number>[]): number => loss(forward(layers, values, tokens, [...state]), target);
+  const pass = (values: ArrayLike<number>[], random: RandomState, readsThrough = (vectors: Sequences): Sequences => vectors): number =>
+    loss(forward(layers, values, tokens, { random, dropoutSamples, readsThrough }), target);
+  const shift = perturbation ? perturbationOf(perturbation, layers, tokens, (readsThrough) => pass(tensors, [...state], readsThrough)) : undefined;
+  const lossOf = (values: ArrayLike<number>[]): number => {
+    const random: RandomState = [...state];
+    const clean = pass(values, random);
+    if (!shift) return clean;
+    // The embedding's dropout keeps its mask, the one behind the LSTM goes on in the stream.
+    const again: RandomState = [...state];
+    return (clean + pass(values, again, (vectors) => {
+      again.splice(0, 4, ...random);
+      return moved(vectors, shift);
+    })) / 2;
+  };
   // A rate of 0 leaves the weights where they are.
-  expect(trainer.step(0)).toBe(OK);
+  expect(trainer.step(0, perturbation)).toBe(OK);
   expect(Math.abs(trainer.loss - lossOf(tensors))).toBeLessThan(LOSS_TOLERANCE);
   gradients(lossOf, tensors).forEach((expected, i) => {
     const actual = trainer.gradient(i);
@@ -147,6 +173,38 @@ test.each(Object.entries(cases))("%s", (_, { layers, tokens, loss: kind = LOSS_C
   const expected = forward(layers, tensors, tokens).scores.flat();
   trainer.scores(tokens.length, outputs).flat().forEach((score, i) => expect(Math.abs(score - expected[i]!)).toBeLessThan(SCORE_TOLERANCE));
 });
+
+/** What adversary.ts adds to the vectors: of the gradient's direction in each sample; where tokens share their vectors, in the whole batch. */
+function perturbationOf(size: number, layers: LayerRecord[], tokens: Batch, lossThrough: (readsThrough: (vectors: Sequences) => Sequences) => number): Sequences {
+  let vectors: Sequences = [];
+  lossThrough((read) => (vectors = read));
+  const width = vectors[0]![0]!.length;
+  const flat = gradients(([values]) => lossThrough((read) => moved(read, tokens.map((sample, b) => sample.map((_, t) => values!.slice((b * sample.length + t) * width, (b * sample.length + t + 1) * width))))),
+    [vectors.flat(2).map(() => 0)])[0]!;
+  const isDropped = layers[1]!.kind === LAYER_DROPOUT;
+  // The vectors that are moved: those of each step, or of each different token.
+  const slots = new Map<string, { group: number; x: number[]; g: number[] }>();
+  const key = (b: number, t: number): string => (isDropped ? `${b} ${t}` : `${tokens[b]![t]}`);
+  tokens.forEach((sample, b) => sample.forEach((_, t) => {
+    const x = vectors[b]![t]!;
+    const from = (b * sample.length + t) * width;
+    const g = flat.slice(from, from + width).map((value, j) => (x[j] === 0 ? 0 : value));
+    if (g.every((value) => value === 0)) return; // padding
+    const slot = slots.get(key(b, t));
+    if (slot) slot.g = slot.g.map((value, j) => value + g[j]!);
+    else slots.set(key(b, t), { group: isDropped ? b : 0, x, g });
+  }));
+  const length = (group: number, part: "x" | "g"): number => Math.hypot(...[...slots.values()].filter((slot) => slot.group === group).flatMap((slot) => slot[part]));
+  return tokens.map((sample, b) => sample.map((_, t) => {
+    const slot = slots.get(key(b, t));
+    if (!slot) return new Array<number>(width).fill(0);
+    return slot.g.map((value) => (size * length(slot.group, "x") / length(slot.group, "g")) * value);
+  }));
+}
+
+function moved(vectors: Sequences, shift: Sequences): Sequences {
+  return vectors.map((steps, b) => steps.map((row, t) => row.map((x, j) => x + shift[b]![t]![j]!)));
+}
 
 test("a second step starts from clean gradients", () => {
   const layers = chain(13, 3, 0, lstm(3), SOFTMAX);

@@ -68,7 +68,7 @@ export function ngramRows(word: string, min: number, max: number, buckets: numbe
 
 type Row = number[];
 /** [sample][step][channel]. */
-type Sequences = Row[][];
+export type Sequences = Row[][];
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 const zeros = (length: number): Row => new Array<number>(length).fill(0);
@@ -81,8 +81,17 @@ export interface Scores {
   scores: Row[];
 }
 
-/** Scores of a batch; dropout acts when a random state is given, which it advances. */
-export function forward(layers: LayerRecord[], tensors: ArrayLike<number>[], tokens: Batch, random?: RandomState): Scores {
+export interface Passing {
+  /** That dropout draws from, and advances; without it nothing is dropped. */
+  random?: RandomState;
+  /** Masks that the last Dropout draws for a sample. */
+  dropoutSamples?: number;
+  /** Is given the vectors that the first LSTM is about to read; what it returns is read instead. */
+  readsThrough?: (vectors: Sequences) => Sequences;
+}
+
+/** Scores of a batch; those of a sample's further dropout masks follow behind all the samples. */
+export function forward(layers: LayerRecord[], tensors: ArrayLike<number>[], tokens: Batch, { random, dropoutSamples = 1, readsThrough }: Passing = {}): Scores {
   const isMasked = ((layers[0]!.flags ?? 0) & LAYER_MASK_ZERO) !== 0;
   const real = tokens.map((sample) => sample.map((token) => !(isMasked && (token === 0 || (Array.isArray(token) && token.length === 1 && token[0] === 0)))));
   let sequences: Sequences = [];
@@ -90,13 +99,16 @@ export function forward(layers: LayerRecord[], tensors: ArrayLike<number>[], tok
   let logits: Row[] = [];
   let isSequence = true;
   let next = 0;
-  for (const layer of layers) {
+  let isRead = false;
+  for (const [index, layer] of layers.entries()) {
     const flags = layer.flags ?? 0;
     const units = layer.units ?? 0;
     if (layer.kind === LAYER_EMBEDDING) {
       const table = tensors[next++]!;
       sequences = tokens.map((sample) => sample.map((token) => embed(table, units, token)));
     } else if (layer.kind === LAYER_LSTM) {
+      if (!isRead && readsThrough) sequences = readsThrough(sequences);
+      isRead = true;
       const both = (flags & LAYER_BIDIRECTIONAL) !== 0;
       const ways = (both ? [false, true] : [false]).map((isBackwards) => {
         const [kernel, recurrent, bias] = [tensors[next]!, tensors[next + 1]!, tensors[next + 2]!];
@@ -121,6 +133,8 @@ export function forward(layers: LayerRecord[], tensors: ArrayLike<number>[], tok
       const width = layer.inputWidth;
       const stride = roundUp(width);
       if (!isSequence) {
+        const copies = index === layers.length - 2 ? dropoutSamples : 1;
+        vectors = Array.from({ length: copies }, () => vectors).flat();
         const mask = dropoutMask(random, layer.rate, vectors.length * stride);
         vectors = vectors.map((row, b) => row.map((x, j) => x * mask[b * stride + j]!));
       } else {
@@ -204,9 +218,9 @@ export interface Target {
 
 /** Mean over the batch of weight * loss, as Keras reduces it. */
 export function loss({ logits, scores }: Scores, { kind, smoothing = 0, targets, weights }: Target): number {
-  const perSample = targets.map((target, b) => {
-    const p = scores[b]!;
-    const z = logits[b]!;
+  const perSample = scores.map((p, row) => {
+    const target = targets[row % targets.length]!;
+    const z = logits[row]!;
     if (kind === LOSS_CATEGORICAL_CROSSENTROPY) {
       const largest = Math.max(...z);
       const logTotal = largest + Math.log(sum(z.map((x) => Math.exp(x - largest))));
@@ -220,7 +234,7 @@ export function loss({ logits, scores }: Scores, { kind, smoothing = 0, targets,
     }
     return sum(target.map((y, k) => (p[k]! - y) ** 2)) / target.length;
   });
-  return sum(perSample.map((value, b) => value * (weights?.[b] ?? 1))) / targets.length;
+  return sum(perSample.map((value, row) => value * (weights?.[row % targets.length] ?? 1))) / scores.length;
 }
 
 /** d loss / d parameter of every parameter, by central differences of the f64 twin. */

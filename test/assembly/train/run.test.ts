@@ -17,7 +17,7 @@ const STATE_BYTES = 64;
 
 const PLAIN: RecipeOptions = {
   ...DEFAULT_RECIPE, name: "run", minCount: 1, embedding: 6, units: 5, epochs: EPOCHS, batch: 4, learningRate: 0.01, seed: 3, schedule: "constant", warmup: 0,
-  embeddingDropout: 0, outputDropout: 0, wordDropout: 0, labelSmoothing: 0, augment: {}, addNgrams: false,
+  embeddingDropout: 0, outputDropout: 0, wordDropout: 0, labelSmoothing: 0, augment: {}, addNgrams: false, dropoutSamples: 1, perturbation: 0,
   tokenizer: { ...DEFAULT_RECIPE.tokenizer, sequenceLength: 10, ngramBuckets: 32 },
 };
 const SGD: Partial<RecipeOptions> = { optimizer: "sgd", momentum: 0.9, learningRate: 0.1, clipNorm: 0 };
@@ -30,6 +30,9 @@ const recipes: Record<string, Partial<RecipeOptions>> = {
   "Adam whose rows fade within an epoch": { beta1: 0.05, beta2: 0.5, batch: 1, learningRate: 0.002 },
   "schedule": { schedule: "cosine", warmup: 0.2 },
   "dropout": { embeddingDropout: 0.3, outputDropout: 0.5 },
+  "several dropout masks a sample": { outputDropout: 0.5, dropoutSamples: 4 },
+  "perturbation": { embeddingDropout: 0.3, perturbation: 0.07 },
+  "perturbation of shared vectors": { perturbation: 0.07 },
   "word dropout": { wordDropout: 0.3, addNgrams: true },
   "averaging": { averageDecay: 0.9 },
   "averaging with momentum": { ...SGD, averageDecay: 0.9 },
@@ -38,6 +41,7 @@ const recipes: Record<string, Partial<RecipeOptions>> = {
   "no mask, one direction, the last state": { mask: false, bidirectional: false, pooling: "last" },
   "the default recipe": {
     embeddingDropout: 0.3, outputDropout: 0.5, wordDropout: 0.3, labelSmoothing: 0.1, addNgrams: true, schedule: "cosine", warmup: 0.1, augment: { typo: 0.15 },
+    dropoutSamples: 4, perturbation: 0.07,
   },
 };
 
@@ -249,7 +253,8 @@ describe("a run is not resumed", () => {
     ["batches of no samples", setting("batch", 0)],
     ["huge batches", setting("batch", 2 ** 32 - 1)],
     ["a switch that is neither on nor off", setting("isBalanced", 2)],
-    ["a reserved word", setting("reserved", 1)],
+    ["masks beyond what a sample can have", setting("dropoutSamples", abi.MAX_DROPOUT_SAMPLES + 1)],
+    ["a perturbation as long as the vectors", setting("perturbation", 1)],
     ["a generator of zeros", (file) => [16, 20, 24, 28].forEach((offset) => state(offset, "u32", 0)(file))],
     ["a power above 1", state(0, "f64", 1.5)],
     ["a power that is no number", state(8, "f64", NaN)],
@@ -392,6 +397,7 @@ describe("a run", () => {
     ["a warm-up of all steps", { warmup: 1 }],
     ["word dropout of all words", { wordDropout: 1 }],
     ["an average that never moves", { averageDecay: 1 }],
+    ["a negative perturbation", { perturbation: -0.1 }],
     ["weight decay beyond the weights", { weightDecay: 1000 }],
   ])("with %s is refused", async (_, changes) => {
     await expect(begin(changes)).rejects.toThrow("training settings: a setting is outside its range");
