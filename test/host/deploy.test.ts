@@ -4,6 +4,7 @@ import { execFile, execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { isBuiltin } from "node:module";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -146,12 +147,20 @@ describe("example configurations", () => {
   });
 });
 
-test("the container file copies what exists", () => {
+test("the container file copies what exists, and leaves out what the service does without", () => {
   const text = readFileSync(join(deploy, "Containerfile"), "utf8");
   const sources = [...text.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, list]) => list!.split(" "));
   expect(sources.length).toBeGreaterThan(4);
   for (const source of sources) expect([source, existsSync(join(root, source))]).toEqual([source, true]);
   expect(text).toMatch(/^USER node$/m);
+  // What is left out of the image is needed by the build alone.
+  const { dependencies, bin } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { dependencies: object; bin: { edgelabel: string } };
+  const imported = readdirSync(join(root, "build/host"), { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".js"))
+    .flatMap((name) => [...readFileSync(join(root, "build/host", name), "utf8").matchAll(/\bfrom "((?:@[^/"]+\/)?[^./"][^/"]*)/g)].map(([, found]) => found!));
+  const packages = [...new Set(imported)].filter((name) => !isBuiltin(name));
+  expect(packages).toContain("mqtt");
+  expect(packages.filter((name) => !(name in dependencies))).toEqual([]);
+  expect(text).toContain(`ENTRYPOINT ["node", "${bin.edgelabel}"]`);
   // Nothing runs in the stage that is made for other machines.
   expect(text.slice(text.lastIndexOf("\nFROM "))).not.toMatch(/^RUN /m);
 });
