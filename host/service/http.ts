@@ -1,6 +1,6 @@
 // HTTP beside MQTT: POST /predict as the Flask tutorial has it, the KServe V2
-// paths, health, metrics, and a page for people. No cross-origin requests: the JSON content type is
-// demanded, and no header allows another origin.
+// paths, health, metrics, and a page for people. No cross-origin requests: a browser is
+// held to content types that it asks about first, and no header allows another origin.
 import { createServer } from "node:http";
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
@@ -195,7 +195,8 @@ async function predict(service: Service, request: IncomingMessage, response: Ser
 
 async function infer(path: ModelPath, service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes, textsPerRequest, user }: Context): Promise<void> {
   const model = modelOf(service, path);
-  const wanted = parseInfer(await readJson(service, request, bodyBytes), textsPerRequest);
+  const { json, binary } = await readInfer(service, request, bodyBytes);
+  const wanted = parseInfer(json, binary, textsPerRequest);
   const outcome = await classify(service, request, { model, texts: wanted.texts, topK: wanted.outputs.includes("scores") ? ALL : 1 }, user);
   sendJson(response, 200, encodeInfer(wanted, outcome));
 }
@@ -212,7 +213,7 @@ function modelOf(service: Service, { name, version }: ModelPath): string {
   return name;
 }
 
-async function classify(service: Service, request: IncomingMessage, work: { model: string; texts: string[]; topK?: number; explain?: boolean }, user: HttpUser | undefined): Promise<Outcome> {
+async function classify(service: Service, request: IncomingMessage, work: { model: string; texts: (string | Uint8Array)[]; topK?: number; explain?: boolean }, user: HttpUser | undefined): Promise<Outcome> {
   if (user && !user.mayAsk(work.model)) throw new HttpError(403, "this user may not send texts to this model");
   const start = Date.now();
   const outcome = await service.predictor.predict({ ...work, requester: `http ${user?.name ?? request.socket.remoteAddress}`, bytes: Number(request.headers["content-length"] ?? 0) });
@@ -221,9 +222,31 @@ async function classify(service: Service, request: IncomingMessage, work: { mode
 }
 
 async function readJson(service: Service, request: IncomingMessage, limit: number): Promise<unknown> {
+  return parseJson(await readRequest(service, request, limit));
+}
+
+/** A JSON object, and behind it the bytes of a tensor where a header says how long the object is. */
+async function readInfer(service: Service, request: IncomingMessage, limit: number): Promise<{ json: unknown; binary: Buffer }> {
+  const body = await readRequest(service, request, limit);
+  const length = Number(request.headers["inference-header-content-length"] ?? body.length);
+  if (!(length >= 0 && length <= body.length)) throw new RequestError("bad_request", "Inference-Header-Content-Length is no length within the body");
+  return { json: parseJson(body.subarray(0, length)), binary: body.subarray(length) };
+}
+
+function readRequest(service: Service, request: IncomingMessage, limit: number): Promise<Buffer> {
+  const { headers } = request;
   service.metrics.requests.inc({ transport: "http" });
-  if (!/^application\/json\s*(?:;|$)/i.test(request.headers["content-type"] ?? "")) throw new HttpError(415, "send the header Content-Type: application/json");
-  const body = await readBody(request, limit);
+  if (!isOfOwnAccord(headers)) throw new HttpError(415, "send the header Content-Type: application/json");
+  if ((headers["content-encoding"] ?? "identity") !== "identity") throw new HttpError(415, "send the body as it is, without a Content-Encoding");
+  return readBody(request, limit);
+}
+
+/** A page of another site can make a browser send neither of these types, and without any only with an origin. */
+function isOfOwnAccord({ "content-type": type, origin, "sec-fetch-site": site }: IncomingMessage["headers"]): boolean {
+  return type === undefined ? origin === undefined && site === undefined : /^application\/(?:json|octet-stream)\s*(?:;|$)/i.test(type);
+}
+
+function parseJson(body: Buffer): unknown {
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
   } catch {

@@ -1,5 +1,6 @@
-// The Open Inference Protocol (KServe V2) in JSON: text in as BYTES, labels out as
-// BYTES, scores as FP32. Paths and bodies only; HTTP itself is http.ts.
+// The Open Inference Protocol (KServe V2): text in as BYTES, in JSON or as the binary
+// tensor behind it that Triton's client sends unless told otherwise; labels out as BYTES,
+// scores as FP32, in JSON. Paths and bodies only; HTTP itself is http.ts.
 //
 //   /v2  /v2/health/live  /v2/health/ready
 //   /v2/models/NAME[/versions/V]  …/ready  …/infer
@@ -16,7 +17,7 @@ export interface ModelPath {
 
 export interface InferRequest {
   id: string | undefined;
-  texts: string[];
+  texts: (string | Uint8Array)[];
   /** Names of the outputs that are wanted. */
   outputs: OutputName[];
 }
@@ -57,7 +58,8 @@ const tensor = v.object({
   name: v.string("must be a string"),
   datatype: v.literal("BYTES", "must be BYTES: the texts as strings"),
   shape: v.array(v.pipe(v.number("must hold numbers"), v.integer("must hold whole numbers"), v.minValue(1, "must hold numbers from 1")), "must be an array"),
-  data: v.array(v.union([v.string(), v.array(v.string())], "must hold strings"), 'must be an array of strings; binary data is not supported'),
+  data: v.optional(v.array(v.union([v.string(), v.array(v.string())], "must hold strings"), "must be an array of strings")),
+  parameters: v.optional(v.object({ binary_data_size: v.optional(v.number("must be a number of bytes")) }, "must be an object")),
 });
 
 const body = v.object({
@@ -66,18 +68,36 @@ const body = v.object({
   outputs: v.optional(v.array(v.object({ name: v.picklist(OUTPUTS, `must be one of ${OUTPUTS.join(", ")}`) }), "must be an array")),
 });
 
-export function parseInfer(value: unknown, textsPerRequest: number): InferRequest {
+/** `binary` is what followed the JSON object. */
+export function parseInfer(value: unknown, binary: Buffer, textsPerRequest: number): InferRequest {
   const result = v.safeParse(body, value);
   if (!result.success) {
     const issue = result.issues[0];
     throw new RequestError("bad_request", `"${v.getDotPath(issue) ?? "body"}" ${issue.message}`);
   }
   const { id, inputs: [input], outputs } = result.output;
-  const texts = input!.data.flat();
+  const { data, parameters } = input!;
+  const binarySize = parameters?.binary_data_size ?? 0;
+  if (binarySize !== binary.length) throw new RequestError("bad_request", `"inputs.0.parameters.binary_data_size" is ${binarySize}, and ${binary.length} bytes follow the JSON object`);
+  if ((data === undefined) === (binary.length === 0)) throw new RequestError("bad_request", '"inputs.0" must have its texts either in "data" or as binary data');
+  const texts = data?.flat() ?? binaryTexts(binary);
   const size = input!.shape.reduce((product, length) => product * length, 1);
-  if (texts.length !== size) throw new RequestError("bad_request", `"inputs.0.data" holds ${texts.length} texts, its shape says ${size}`);
-  if (texts.length > textsPerRequest) throw new RequestError("bad_request", `"inputs.0.data" must hold at most ${textsPerRequest} texts`);
+  if (texts.length !== size) throw new RequestError("bad_request", `"inputs.0" holds ${texts.length} texts, its shape says ${size}`);
+  if (texts.length > textsPerRequest) throw new RequestError("bad_request", `"inputs.0" must hold at most ${textsPerRequest} texts`);
   return { id, texts, outputs: outputs?.map(({ name }) => name) ?? ["label", "score"] };
+}
+
+/** Each text stands behind its length in bytes: 32 bits, little-endian. */
+function binaryTexts(binary: Buffer): Buffer[] {
+  const texts: Buffer[] = [];
+  for (let at = 0; at < binary.length;) {
+    const start = at + 4;
+    const end = start > binary.length ? Infinity : start + binary.readUInt32LE(at);
+    if (end > binary.length) throw new RequestError("bad_request", '"inputs.0" holds binary data that is cut off');
+    texts.push(binary.subarray(start, end));
+    at = end;
+  }
+  return texts;
 }
 
 /** A text that the model rejects has the label "". */

@@ -1,3 +1,4 @@
+import { request } from "node:http";
 import { createConnection } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startBroker } from "../../../host/service/broker.ts";
@@ -61,6 +62,17 @@ test("another content type: 415", async () => {
     const { status, body } = await post('{"data":"x"}', headers);
     expect([status, body.error.code]).toEqual([415, "unsupported_media_type"]);
   }
+});
+
+test("no content type: fine from a program, 415 from a page of another site; a coded body: 415", async () => {
+  const send = (headers: Record<string, string>) => new Promise<number>((resolve, reject) => {
+    const sent = request(`${http.url}/predict`, { method: "POST", headers }, (response) => resolve(response.resume().statusCode!));
+    sent.on("error", reject);
+    sent.end('{"data":"win"}');
+  });
+  const json = { "Content-Type": "application/json" };
+  expect([await send({}), await send({ Origin: "https://example.org" }), await send({ "Sec-Fetch-Site": "cross-site" })]).toEqual([200, 415, 415]);
+  expect([await send({ ...json, "Content-Encoding": "gzip" }), await send({ ...json, "Content-Encoding": "identity" })]).toEqual([415, 200]);
 });
 
 test("a body over the limit: 413, announced or not", async () => {
@@ -170,6 +182,48 @@ describe("KServe V2", () => {
     }]);
     const all = await infer({ inputs: [{ ...input("win", "hello"), shape: [2, 1], data: [["win"], ["hello"]] }], outputs: [{ name: "scores" }] }, "/v2/models/spam/versions/1.0.0/infer");
     expect(all.body.outputs).toEqual([{ name: "scores", datatype: "FP32", shape: [2, 2], parameters: { labels: ["ham", "spam"] }, data: [0.125, 0.875, 0.875, 0.125] }]);
+  });
+
+  describe("as Triton's client sends it: no content type, binary tensors", () => {
+    const bytesOf = (text: string | Buffer) => {
+      const length = Buffer.alloc(4);
+      length.writeUInt32LE(Buffer.byteLength(text));
+      return Buffer.concat([length, Buffer.from(text as string)]);
+    };
+    const send = async (tensor: object, binary: Buffer<ArrayBuffer>, headers = (json: string): Record<string, string> => ({ "Inference-Header-Content-Length": String(Buffer.byteLength(json)) })) => {
+      const json = JSON.stringify({ inputs: [{ name: "text", datatype: "BYTES", ...tensor }], outputs: [{ name: "label", parameters: { binary_data: true } }] });
+      // A body without a type has no Content-Type header.
+      const response = await fetch(`${http.url}/v2/models/spam/infer`, { method: "POST", headers: headers(json), body: new Blob([json, binary]) });
+      return { status: response.status, body: await response.json() as any };
+    };
+
+    test("texts of any bytes", async () => {
+      const binary = Buffer.concat([bytesOf("win ü"), bytesOf(""), bytesOf(Buffer.from([0xff, 0xfe]))]);
+      const { status, body } = await send({ shape: [3], parameters: { binary_data_size: binary.length } }, binary);
+      expect([status, body.outputs]).toEqual([200, [{ name: "label", datatype: "BYTES", shape: [3], data: ["spam", "ham", "ham"] }]]);
+      expect((await send({ shape: [1], data: ["win"] }, Buffer.of(), () => ({}))).status).toBe(200);
+    });
+
+    const one = bytesOf("win");
+    test.each([
+      ["cut off in a text", { shape: [1], parameters: { binary_data_size: 6 } }, one.subarray(0, 6), "cut off"],
+      ["cut off in a length", { shape: [2], parameters: { binary_data_size: 9 } }, Buffer.concat([one, one]).subarray(0, 9), "cut off"],
+      ["a length of 4 GiB", { shape: [1], parameters: { binary_data_size: 4 } }, Buffer.alloc(4, 0xff), "cut off"],
+      ["another size", { shape: [1], parameters: { binary_data_size: 8 } }, one, "is 8, and 7 bytes follow"],
+      ["bytes that nothing tells of", { shape: [1], data: ["win"] }, one, "is 0, and 7 bytes follow"],
+      ["both", { shape: [1], data: ["win"], parameters: { binary_data_size: 7 } }, one, "either"],
+      ["neither", { shape: [1] }, Buffer.of(), "either"],
+      ["another count", { shape: [2], parameters: { binary_data_size: 7 } }, one, "its shape says 2"],
+      ["too many", { shape: [4], parameters: { binary_data_size: 28 } }, Buffer.concat([one, one, one, one]), "at most 3 texts"],
+    ])("%s: 400", async (_what, tensor, binary, message) => {
+      const { status, body } = await send(tensor, binary);
+      expect([status, body.error]).toEqual([400, expect.stringContaining(message)]);
+    });
+
+    test.each(["-1", "x", "99999", "1e9"])("%j for the length of the object: 400", async (length) => {
+      const { status, body } = await send({ shape: [1], data: ["win"] }, Buffer.of(), () => ({ "Inference-Header-Content-Length": length }));
+      expect([status, body.error]).toEqual([400, "Inference-Header-Content-Length is no length within the body"]);
+    });
   });
 
   test.each([
