@@ -93,6 +93,11 @@ async function openModels({ models: files, registry, routes, learning }: Setting
     if (!registry) throw new UserError(problem);
     log.warn(`warning: ${problem}; it works as soon as the registry has that model`);
   }
+  for (const { name, model, outputs } of routes) {
+    const { labels } = (model === "" ? [...models.values()][0] : models.get(model)) ?? {};
+    const unknown = labels && outputs.flatMap(({ when }) => (typeof when === "string" ? [] : when)).find((label) => !labels.includes(label));
+    if (unknown !== undefined) log.warn(`warning: route "${name}" waits for the label ${JSON.stringify(unknown)}, which its model does not know; it knows ${labels!.join(", ")}`);
+  }
   return { models, paths };
 }
 
@@ -145,7 +150,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
     }
     const url = access.url ?? broker!.url;
     service = createService(settings, models, broker?.access ?? { ...access, url }, log);
-    if (broker) service.metrics.gauge("edgelabel_broker_dropped", "Messages for absent clients that the embedded broker had no room for.", () => broker!.dropped);
+    if (broker) service.metrics.counter("edgelabel_broker_dropped_total", "Messages for absent clients that the embedded broker had no room for.", () => broker!.dropped);
     if (live) {
       live.attach(service);
       for (const [name, verb] of Object.entries(registryVerbs(live, limits.payloadBytes))) service.commands?.add(name, verb);

@@ -152,13 +152,15 @@ function handlersOf(path: string): Handlers | undefined {
 }
 
 async function respond(service: Service, request: IncomingMessage, response: ServerResponse, { login, ...limits }: Omit<HttpOptions, "host" | "port" | "tls">): Promise<void> {
-  const path = (request.url ?? "/").split("?", 1)[0]!;
+  // A request may name the whole URL, as through a proxy.
+  const path = (request.url ?? "/").replace(/^https?:\/\/[^/?]*/i, "").split("?", 1)[0] || "/";
   const isKserve = path.startsWith("/v2");
   try {
     const methods = handlersOf(path);
     if (!methods) throw new HttpError(404, `nothing here; try ${Object.keys(routes).join(", ")}`);
     const handler = methods[request.method === "HEAD" ? "GET" : request.method ?? ""];
-    if (!handler) throw new HttpError(405, `use ${Object.keys(methods).join(" or ")}`, { Allow: Object.keys(methods).join(", ") });
+    const allowed = Object.keys(methods).flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
+    if (!handler) throw new HttpError(405, `use ${allowed.join(" or ")}`, { Allow: allowed.join(", ") });
     const user = login && !open.has(path) ? await admit(login, request, path) : undefined;
     await handler(service, request, response, { ...limits, user });
   } catch (error) {
@@ -276,14 +278,18 @@ async function readBody(request: IncomingMessage, limit: number): Promise<Buffer
 }
 
 function sendJson(response: ServerResponse, status: number, body: object, headers: Record<string, string> = {}): void {
-  response.writeHead(status, { "Content-Type": "application/json", "X-Content-Type-Options": "nosniff", ...headers });
-  response.end(`${JSON.stringify(body)}\n`);
+  send(response, status, "application/json", `${JSON.stringify(body)}\n`, headers);
+}
+
+/** With its length: small devices read no chunks, and HEAD tells it too. */
+function send(response: ServerResponse, status: number, type: string, text: string, headers: Record<string, string> = {}): void {
+  response.writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(text), "X-Content-Type-Options": "nosniff", ...headers });
+  response.end(text);
 }
 
 async function metrics(service: Service, _request: IncomingMessage, response: ServerResponse): Promise<void> {
   const text = await service.metrics.registry.metrics();
-  response.writeHead(200, { "Content-Type": service.metrics.registry.contentType });
-  response.end(text);
+  send(response, 200, service.metrics.registry.contentType, text);
 }
 
 const escapes: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
@@ -300,8 +306,7 @@ function page(service: Service, request: IncomingMessage, response: ServerRespon
   const { localAddress = "127.0.0.1", localPort } = request.socket;
   const url = `http://${hostInUrl(localAddress.replace(/^::ffff:/, ""))}:${localPort}`;
   const rows = [...service.predictor.models].map(([name, { version, labels }]) => `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(version)}</td><td>${escapeHtml(labels.join(", "))}</td></tr>`);
-  response.writeHead(200, { "Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "X-Content-Type-Options": "nosniff" });
-  response.end(`<!doctype html>
+  send(response, 200, "text/html; charset=utf-8", `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>edgelabel</title>
 <style>body { font: 16px/1.5 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em } td, th { text-align: left; vertical-align: top; padding: 0 1em 0 0 } pre { background: #eee; padding: 1em; overflow: auto }</style>
 <h1>edgelabel ${escapeHtml(packageVersion)}</h1>
@@ -312,5 +317,5 @@ ${rows.join("\n")}
 </table>
 <p><a href="/healthz">/healthz</a> <a href="/readyz">/readyz</a> <a href="/metrics">/metrics</a></p>
 </html>
-`);
+`, { "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'" });
 }

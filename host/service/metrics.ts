@@ -38,6 +38,13 @@ export class Metrics {
     registers: this.registers,
   });
 
+  constructor() {
+    // By the names that all of Prometheus' clients give them.
+    const startSeconds = Date.now() / 1000 - process.uptime();
+    this.gauge("process_start_time_seconds", "When the process was started, in seconds since 1970.", () => startSeconds);
+    this.gauge("process_resident_memory_bytes", "Memory that the process takes.", () => process.memoryUsage.rss());
+  }
+
   private readonly ofModel = new Map<string, { texts: Counter.Internal; duration: Histogram.Internal<"model"> }>();
 
   /** Counts a text; the label lookup is done once a model. */
@@ -63,5 +70,13 @@ export class Metrics {
   /** A value that is looked up when somebody asks for it. */
   gauge(name: string, help: string, value: () => number): void {
     new Gauge({ name, help, registers: this.registers, collect() { this.set(value()); } });
+  }
+
+  /** A count that is kept elsewhere. */
+  counter(name: string, help: string, count: () => number): void {
+    new Counter({ name, help, registers: this.registers, collect() {
+      this.reset();
+      this.inc(count());
+    } });
   }
 }

@@ -93,7 +93,77 @@ test("unknown paths and methods", async () => {
   for (const path of ["/nope", "/predict/", "/__proto__", "/constructor"]) expect((await fetch(http.url + path)).status).toBe(404);
   const get = await fetch(`${http.url}/predict`);
   expect([get.status, get.headers.get("allow")]).toEqual([405, "POST"]);
-  expect((await fetch(`${http.url}/healthz`, { method: "DELETE" })).status).toBe(405);
+  for (const method of ["DELETE", "OPTIONS"]) {
+    const other = await fetch(`${http.url}/healthz`, { method });
+    expect([other.status, other.headers.get("allow")]).toEqual([405, "GET, HEAD"]);
+  }
+});
+
+test("each answer tells its length, and HEAD the length that GET has", async () => {
+  for (const path of ["/", "/healthz", "/metrics", "/v2", "/v2/models/spam", "/nope"]) {
+    const [get, head] = [await fetch(http.url + path), await fetch(http.url + path, { method: "HEAD" })];
+    const length = (await get.arrayBuffer()).byteLength;
+    expect([path, Number(get.headers.get("content-length"))]).toEqual([path, length]);
+    expect([path, head.status, (await head.arrayBuffer()).byteLength]).toEqual([path, get.status, 0]);
+    // The figures are others each time.
+    if (path !== "/metrics") expect(Number(head.headers.get("content-length"))).toBe(length);
+  }
+});
+
+/** What the server answers to these bytes, until it closes the connection. */
+function exchange(head: string, body = ""): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let answer = "";
+    const socket = createConnection(http.port, "127.0.0.1", () => socket.write(`${head}\r\nHost: x\r\nConnection: close\r\n\r\n${body}`));
+    socket.on("data", (chunk: Buffer) => { answer += chunk.toString(); });
+    socket.on("end", () => resolve(answer));
+    socket.on("error", reject);
+  });
+}
+
+test("HTTP as the standard has it: chunks, a whole URL, 100 Continue, byte order mark, an old version", async () => {
+  const json = "POST /predict HTTP/1.1\r\nContent-Type: application/json";
+  expect(await exchange(`${json}\r\nTransfer-Encoding: chunked`, '6\r\n{"data\r\n8\r\n":"win"}\r\n0\r\n\r\n')).toMatch(/^HTTP\/1.1 200 [^]*\{"label":"spam"\}\n$/);
+  expect(await exchange(`${json}; charset=utf-8\r\nContent-Length: 17`, '\ufeff{"data":"win"}')).toMatch(/^HTTP\/1.1 200 /);
+  expect(await exchange(`${json}\r\nExpect: 100-continue\r\nContent-Length: 14`, '{"data":"win"}')).toMatch(/^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 200 /);
+  for (const target of ["http://gate.example/healthz", "HTTPS://gate.example:8080/healthz?x"]) expect(await exchange(`GET ${target} HTTP/1.1`)).toMatch(/^HTTP\/1.1 200 /);
+  expect(await exchange("GET http://gate.example HTTP/1.1")).toContain("<!doctype html>");
+  expect(await exchange("GET /healthz HTTP/1.0")).toMatch(/^HTTP\/1.1 200 [^]*\r\n\r\n\{"status":"ok"\}\n$/);
+  for (const broken of [`${json}\r\nTransfer-Encoding: chunked\r\nContent-Length: 5`, "BREW /predict HTTP/1.1", `GET /healthz HTTP/1.1\r\nX: ${"x".repeat(9_000)}`]) expect(await exchange(broken)).toMatch(/^HTTP\/1.1 4(?:00|31) /);
+});
+
+test("metrics are text that Prometheus takes: one block a name, with its kind; buckets that add up", async () => {
+  service.predictor.set('odd "name"\\', fakeModel());
+  await post(JSON.stringify({ data: "win", model: 'odd "name"\\' }));
+  await post("{");
+  const response = await fetch(`${http.url}/metrics`);
+  expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
+  const text = await response.text();
+  const [families, samples] = [new Set<string>(), new Set<string>()];
+  const buckets = new Map<string, number>();
+  let [family, kind] = ["", ""];
+  for (const line of text.split("\n").filter((each) => each !== "")) {
+    const [, comment, name, rest] = /^# (HELP|TYPE) ([a-z_]+) (.+)$/.exec(line) ?? [];
+    if (comment === "HELP") {
+      expect([line, families.has(name!)]).toEqual([line, false]);
+      families.add(family = name!);
+    } else if (comment === "TYPE") {
+      kind = rest!;
+      expect([name, ["counter", "gauge", "histogram"].includes(kind), kind === "counter" === name!.endsWith("_total")]).toEqual([family, true, true]);
+    } else {
+      const [, sample, labels = "", value] = /^([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\[\\"n])*",?)+)\})? (\S+)$/.exec(line) ?? [];
+      expect([line, kind === "histogram" ? sample?.replace(/_(?:bucket|sum|count)$/, "") : sample, Number.isFinite(Number(value))]).toEqual([line, family, true]);
+      expect([line, samples.has(`${sample} ${labels}`)]).toEqual([line, false]);
+      samples.add(`${sample} ${labels}`);
+      const series = `${family} ${labels.replace(/,?le="[^"]*",?/, "")}`;
+      if (sample!.endsWith("_bucket")) {
+        expect([line, Number(value) >= (buckets.get(series) ?? 0)]).toEqual([line, true]);
+        buckets.set(series, Number(value));
+      } else if (sample!.endsWith("_count") && kind === "histogram") expect([line, Number(value)]).toEqual([line, buckets.get(series)]);
+    }
+  }
+  expect(text).toContain('edgelabel_texts_total{model="odd \\"name\\"\\\\"} 1\n');
+  expect(text).toMatch(/^process_start_time_seconds \d+/m);
 });
 
 test("health is about the process, readiness about the broker", async () => {

@@ -155,6 +155,10 @@ test("--hash-password makes what the configuration file takes, and --check opens
   expect((await checking.exit).code).toBe(0);
   expect(checking.stdout()).toBe(`the configuration is sound: models constant; embedded broker; requests on edgelabel/n/classify; HTTP on port ${other.port}\n`);
   await other.close();
+  writeFileSync(config, JSON.stringify({ models: ["constant.wasm"], node: "n", routes: [{ name: "r", filter: "in", outputs: [{ topic: "out", when: ["ham", "Spam"] }] }] }));
+  const doubting = serve("--config", config, "--check");
+  expect((await doubting.exit).code).toBe(0);
+  expect(doubting.stderr()).toBe('warning: route "r" waits for the label "Spam", which its model does not know; it knows ham, spam\n');
   writeFileSync(config, JSON.stringify({ models: ["missing.wasm"], node: "n" }));
   const failing = serve("--config", config, "--check");
   expect((await failing.exit).code).toBe(1);
