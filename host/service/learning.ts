@@ -77,7 +77,7 @@ export function deployToRegistry(live: LiveModels, name: string, output: string)
     isBehind: async () => {
       const written = await stat(output).then(({ mtimeMs }) => mtimeMs, () => 0);
       const versions = (await registry.versions()).filter((version) => version.name === name);
-      if (versions.some(({ installed }) => Date.parse(installed) >= written)) return false;
+      if (versions.length === 0 || versions.some(({ installed }) => Date.parse(installed) >= written)) return false;
       const digest = sha256(await readModelFile(output));
       return versions.every((version) => version.digest !== digest);
     },
