@@ -31,6 +31,8 @@ export interface DataReport {
   long: { limit: number; texts: { tokens: number; place: Place }[] };
   /** Validation texts that are alike to a training text. */
   overlap: { texts: number; places: Place[] } | null;
+  /** Labels that only validation texts have: a model of this data cannot give them, and train refuses them. */
+  strange_labels: Record<string, Place[]> | null;
 }
 
 interface Seen {
@@ -79,6 +81,7 @@ export function reportData(sources: readonly Source[], validation: readonly Sour
     single,
     long: { limit, texts: long },
     overlap: validation && findOverlap(validation, groups, tokens),
+    strange_labels: validation && findStrangeLabels(validation, counts),
   };
 }
 
@@ -124,15 +127,23 @@ function findOverlap(validation: readonly Source[], groups: ReadonlyMap<string, 
   return { texts: places.length, places };
 }
 
+function findStrangeLabels(validation: readonly Source[], known: ReadonlyMap<string, unknown>): Record<string, Place[]> {
+  const found = new Map<string, Place[]>();
+  for (const { file, samples } of validation) {
+    for (const { label, line } of samples) if (!known.has(label)) found.set(label, [...(found.get(label) ?? []), { file, line }]);
+  }
+  return Object.fromEntries(found);
+}
+
 // --- for people ------------------------------------------------------------------
 
 export function renderReport(report: DataReport): string {
-  const { texts, labels, imbalance, tokens, duplicates, conflicts, empty, single, long, overlap } = report;
+  const { texts, labels, imbalance, tokens, duplicates, conflicts, empty, single, long, overlap, strange_labels: strange } = report;
   const names = Object.keys(labels);
   // An object puts labels that are numbers first.
   const ranked = Object.entries(labels).sort(([, n], [, m]) => m - n);
   const width = Math.min(40, Math.max(5, ...names.map((name) => name.length)));
-  const lines = [`${texts} texts, ${names.length} labels`, "", `${"label".padEnd(width)}  texts    share`];
+  const lines = [`${texts} texts, ${names.length} label${names.length === 1 ? "" : "s"}`, "", `${"label".padEnd(width)}  texts    share`];
   for (const [name, count] of ranked) lines.push(`${name.padEnd(width)} ${String(count).padStart(6)}  ${(100 * count / texts).toFixed(2).padStart(6)} %`);
   lines.push("");
   const say = (name: string, text: string): void => void lines.push(`${name.padEnd(12)}${text}`);
@@ -153,6 +164,10 @@ export function renderReport(report: DataReport): string {
   if (overlap) {
     say("overlap", `${overlap.texts} validation texts that the training data has too`);
     list(overlap.places.map((place) => at([place])));
+  }
+  if (strange && Object.keys(strange).length > 0) {
+    say("strange", "labels of validation texts that the training data lacks");
+    list(Object.entries(strange).map(([label, places]) => `${label}: ${at(places)}`));
   }
   return `${lines.join("\n")}\n`;
 }

@@ -1,15 +1,21 @@
 // Files that are there whole or not at all, also after a power cut.
-import { access, constants, open, rename, unlink } from "node:fs/promises";
+import { access, constants, open, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { UserError } from "./errors.ts";
 
 /** Fails early where hours of work could not be written. */
 export async function requireWritable(path: string): Promise<void> {
+  if (await isFolder(path)) throw new UserError(`${path}: is a directory, not a file`);
   try {
     await access(dirname(path), constants.W_OK);
+    if (!await isFolder(dirname(path))) throw Object.assign(new Error(), { code: "ENOENT" });
   } catch (error) {
     throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
   }
+}
+
+function isFolder(path: string): Promise<boolean> {
+  return stat(path).then((found) => found.isDirectory(), () => false);
 }
 
 /** Beside the target first, then renamed: a reader sees the old file or the new one, never a part. */

@@ -102,7 +102,8 @@ export async function learn({ elb, source, deployed: replaced, corrections: jour
   const { labels: known, info, version: oldVersion } = await Classifier.fromBytes(elb, source);
   const newLabels = options.newLabels ? labelsOf([...corrections, ...data]).filter((label) => !known.includes(label)) : [];
   const labels = [...known, ...newLabels];
-  requireKnownLabels(labels, [...corrections, ...data, ...validation], source);
+  requireKnownLabels(labels, [...corrections, ...data], source, "Correct the data, allow it with --new-labels");
+  requireKnownLabels(labels, validation, source, "Correct the hold-out");
   if (newLabels.length > 0 && info.layers.at(-1)?.output === 1) throw new UserError(`${source} has one sigmoid unit, which tells 2 labels apart; train anew with the label ${JSON.stringify(newLabels[0])}`);
 
   const trainer = await Trainer.open(elb, source);

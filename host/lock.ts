@@ -1,7 +1,7 @@
 // One process at a time: a lock is a file that names its owner. What a crash leaves behind does
 // not count for long: its owner is gone, or, where another process has got its number since,
 // nobody has said for a while that it is still at work.
-import { utimesSync } from "node:fs";
+import { rmSync, utimesSync } from "node:fs";
 import { open, readFile, rm, stat } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
 import { UserError } from "./errors.ts";
@@ -71,9 +71,12 @@ export async function withModelLock<T>(model: string, work: (lock: Lock) => Prom
     throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
   });
   if ("pid" in taken) throw new UserError(`${model}: process ${taken.pid} has been learning, or undoing, for ${Math.round((Date.now() - taken.since.getTime()) / 1000)} s; try again when it is done`);
+  const drop = (): void => rmSync(path, { force: true });
+  process.once("exit", drop);
   try {
     return await work(taken);
   } finally {
+    process.off("exit", drop);
     await taken.release();
   }
 }

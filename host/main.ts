@@ -69,10 +69,11 @@ function isMain(): boolean {
 }
 
 if (isMain()) {
-  // A reader that has seen enough (head, a closed pipe) is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-    process.exit(0);
+    // A reader that has seen enough (head, a closed pipe) is no failure.
+    if (error.code === "EPIPE") process.exit(0);
+    process.stderr.write(`edgelabel: standard output cannot be written (${error.message})\n`);
+    process.exit(FAILED);
   });
   process.exitCode = await run(process.argv.slice(2));
 }

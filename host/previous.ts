@@ -50,7 +50,7 @@ export async function replaceFiles(files: readonly NewFile[]): Promise<void> {
   } catch (error) {
     await dropStaged(paths);
     const path = changed.at(-1) ?? paths[0]!;
-    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)}); nothing has changed`);
+    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)}); the model stays as it was`);
   }
   await finishChange(paths);
 }

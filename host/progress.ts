@@ -18,7 +18,9 @@ export function startProgress(task: string, options: { json?: boolean | undefine
     barCompleteChar: "█",
     barIncompleteChar: "░",
     barsize: 24,
-    hideCursor: true,
+    // What is not switched off, a signal cannot leave so. Too long a line is cut.
+    hideCursor: false,
+    linewrap: true,
     stopOnComplete: false,
   });
   let started = false;

@@ -148,6 +148,8 @@ export interface RunListener {
   /** After each batch: epochs done, of which the last one may be in part. */
   onBatch?(epochs: number): void;
   onEpoch?(report: EpochReport): void;
+  /** Asked before each epoch: true ends the run, which can be resumed. */
+  isStopped?(): boolean;
 }
 
 /** A trainer that can split texts, and no more yet. */
@@ -199,6 +201,8 @@ export function addSamples(trainer: Trainer, labels: readonly string[], samples:
     return index;
   };
   for (const { label, text } of samples) trainer.addSample(classOf(label), text);
+  const strange = validation.find(({ label }) => !classes.has(label));
+  if (strange) throw new UserError(`the validation texts have the label ${JSON.stringify(strange.label)} (first in line ${strange.line}), which does not occur in the training data; remove its lines or train with it`);
   for (const { label, text } of validation) trainer.addValidation(classOf(label), text);
 }
 
@@ -219,13 +223,25 @@ function addLayers(trainer: Trainer, labelCount: number, options: RecipeOptions)
 
 /** Runs the epochs that are left, at most `most` of them, and tells the listener. */
 export function runEpochs(trainer: Trainer, epochs: number, validates: boolean, listener: RunListener, most = Infinity): EpochReport | null {
+  const steps = takeSteps(trainer, epochs, validates, listener, most);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** The same a batch at a time: between them the caller may do something else. */
+export function* takeSteps(trainer: Trainer, epochs: number, validates: boolean, listener: RunListener, most = Infinity): Generator<undefined, EpochReport | null> {
   let report: EpochReport | null = null;
-  for (let done = 0; trainer.epochsLeft() > 0 && done < most; done++) {
+  for (let done = 0; trainer.epochsLeft() > 0 && done < most && !listener.isStopped?.(); done++) {
     const epoch = epochs - trainer.epochsLeft() + 1;
     const batches = trainer.epoch();
     let step = batches.next();
     const count = step.done ? 0 : step.value + 1;
-    for (; !step.done; step = batches.next()) listener.onBatch?.(epoch - step.value / count);
+    for (; !step.done; step = batches.next()) {
+      listener.onBatch?.(epoch - step.value / count);
+      yield;
+    }
     report = { epoch, epochs, train: step.value, validation: validates ? trainer.validate() : null };
     listener.onEpoch?.(report);
   }

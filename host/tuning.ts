@@ -15,11 +15,11 @@ export interface Tuning {
 }
 
 /** Labels that the model lacks cannot be learnt: it has no output for them. */
-export function requireKnownLabels(labels: readonly string[], samples: readonly Sample[], source: string): void {
+export function requireKnownLabels(labels: readonly string[], samples: readonly Sample[], source: string, remedy = "Correct the data"): void {
   const unknown = labelsOf(samples).filter((label) => !labels.includes(label));
   if (unknown.length === 0) return;
   const named = unknown.slice(0, 5).map((label) => JSON.stringify(label)).join(", ");
-  throw new UserError(`${source} does not know the label${unknown.length > 1 ? "s" : ""} ${named}${unknown.length > 5 ? ", …" : ""}; it knows ${labels.map((label) => JSON.stringify(label)).join(", ")}. Correct the data, or train anew with it`);
+  throw new UserError(`${source} does not know the label${unknown.length > 1 ? "s" : ""} ${named}${unknown.length > 5 ? ", …" : ""}; it knows ${labels.map((label) => JSON.stringify(label)).join(", ")}. ${remedy}, or train anew with it`);
 }
 
 /** Trains the f32 model in `elb` on; with no epochs the model as it is. */

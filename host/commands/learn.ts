@@ -1,6 +1,7 @@
 // `edgelabel learn`: corrections -> a new version of a model, or the reason why the old one
 // stays; and back again with --undo.
 import { access } from "node:fs/promises";
+import { resolve } from "node:path";
 import { Command } from "commander";
 import { renderCalibration } from "../calibration.ts";
 import { Classifier } from "../classifier.ts";
@@ -61,6 +62,7 @@ Examples:
     .action(async (path: string, options: LearnFlags) => {
       if (isDeployable(path)) command.error("error: it takes the training form, an .elb as edgelabel train -o NAME.elb writes it; -o names the .wasm");
       const paths = [path, ...(options.output === undefined ? [] : [options.output])];
+      if (options.output !== undefined && resolve(options.output) === resolve(path)) command.error("error: -o would overwrite the training form with what is deployed; give it another name");
       if (!options.undo && (options.data === undefined || options.valid === undefined)) command.error("error: it takes the texts to rehearse, with --data, and a hold-out, with --valid");
       for (const file of paths) await requireWritable(file);
       await withModelLock(path, async (lock) => {

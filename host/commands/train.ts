@@ -1,6 +1,7 @@
 // `edgelabel train`: labelled texts -> a model, by the recipe in host/recipe.ts and the
 // options that change it. NAME.wasm is quantized and packed; NAME.elb keeps the f32
 // weights and what is needed to resume.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command, Option } from "commander";
 import { MAX_DROPOUT_SAMPLES, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH, MAX_WORKERS } from "../../assembly/abi.ts";
 import { calibrate, type Calibration, renderCalibration } from "../calibration.ts";
@@ -11,13 +12,13 @@ import { UserError } from "../errors.ts";
 import { requireWritable, writeWhole } from "../files.ts";
 import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantization.ts";
-import { adaptToSize, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, runEpochs, TUTORIAL_RECIPE } from "../recipe.ts";
+import { adaptToSize, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, takeSteps, TUTORIAL_RECIPE } from "../recipe.ts";
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
 import { startWorkers, type TrainingData } from "../workers.ts";
 import { UNKNOWN_HELP, unknownShare } from "./calibrate.ts";
 import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, parseSeed, positive, share, shortText, svgName, wholeNumber } from "./options.ts";
-import { isDeployable, kilobytes, modelName, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
+import { isDeployable, kilobytes, modelName, note, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak, sentence } from "./quantize.ts";
 
@@ -39,6 +40,8 @@ interface TrainOptions extends DatasetFlags {
   json?: boolean;
 }
 
+/** Signals are heard so often while batches are trained on. */
+const TURN_MS = 50;
 const RECIPES = { default: DEFAULT_RECIPE, tutorial: TUTORIAL_RECIPE };
 /** Share of the words that a file of synonyms replaces, where --augment says nothing. */
 const DEFAULT_SYNONYMS = 0.1;
@@ -109,7 +112,7 @@ export function trainCommand(): Command {
     .option("--name <name>", "name in the model (default: that of the output file)")
     .option("--model-version <text>", 'version in the model (default: "1")')
     .addOption(new Option("--resume <file>", "go on with the run in this .elb, on the same data").conflicts(FIXED_BY_RESUME))
-    .option("--stop-after <n>", "end after n epochs of the run and keep the rest for --resume (-o must be .elb)", wholeNumber(1, 100_000))
+    .option("--stop-after <n>", "end after n epochs of the run, as Ctrl-C does after the one that it meets, and keep the rest for --resume (-o must be .elb)", wholeNumber(1, 100_000))
     .addOption(new Option("--chart <file>", "write loss and accuracy of the epochs as an SVG").argParser(svgName))
     .option("--min-agreement <share>", `least share of equal labels of int8 and f32 (default: ${MIN_AGREEMENT})`, share)
     .option("--no-quantize", "keep f32 weights in the .wasm")
@@ -140,7 +143,7 @@ Examples:
       const workers = await startWorkers(trainer, options.output, { samples, synonyms });
       let reports: EpochReport[];
       try {
-        reports = runAll(trainer, validation.length > 0, options);
+        reports = await runAll(trainer, validation.length > 0, options);
       } finally {
         await workers.stop();
       }
@@ -155,7 +158,8 @@ Examples:
       const seconds = (performance.now() - started) / 1000;
       await (options.json
         ? printJson(summary(last, written, calibration, { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds }))
-        : print(renderSummary(last, written, calibration, { file: options.output, bytes, labels, texts: samples.length, seconds })));
+        : print(renderSummary(last, written, calibration, { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds })));
+      if (trainer.epochsLeft() > 0 && reports.length !== options.stopAfter) throw new UserError(`${options.output}: stopped before the run was done`);
     });
 }
 
@@ -209,15 +213,22 @@ function place(recipe: RecipeOptions, path: string): [holder: Record<string, unk
   return second === undefined ? [recipe as unknown as Record<string, unknown>, first!] : [recipe.tokenizer as unknown as Record<string, unknown>, second];
 }
 
-function runAll(trainer: Trainer, validates: boolean, { json, stopAfter }: TrainOptions): EpochReport[] {
+async function runAll(trainer: Trainer, validates: boolean, { json, stopAfter, output }: TrainOptions): Promise<EpochReport[]> {
   const reports: EpochReport[] = [];
+  let isStopped = false;
+  // What goes into a .wasm cannot be resumed, so that a signal ends at once what is of no use.
+  const stopping = isDeployable(output) ? null : onSignal(() => {
+    isStopped = true;
+    note("stopping when this epoch is done; once more, and nothing is kept");
+  });
   const epochs = trainer.epochsLeft();
   const progress = startProgress("training", { json });
   let figures = "";
   const show = (done: number): void => progress.update(done, Math.min(epochs, stopAfter ?? epochs), `epoch ${Math.ceil(done)}/${epochs}${figures}`);
   try {
-    runEpochs(trainer, epochs, validates, {
+    const steps = takeSteps(trainer, epochs, validates, {
       onBatch: show,
+      isStopped: () => isStopped,
       onEpoch(report) {
         const { epoch, train, validation } = report;
         reports.push(report);
@@ -225,10 +236,29 @@ function runAll(trainer: Trainer, validates: boolean, { json, stopAfter }: Train
         show(epoch);
       },
     }, stopAfter);
+    let turn = performance.now();
+    while (!steps.next().done) {
+      if (performance.now() - turn < TURN_MS) continue;
+      await nextTurn();
+      turn = performance.now();
+    }
     return reports;
   } finally {
     progress.stop();
+    stopping?.();
   }
+}
+
+/** Listens to Ctrl-C and its like, once; call the result to let them end the process again. */
+function onSignal(listener: () => void): () => void {
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  const ignore = (): void => { for (const signal of signals) process.off(signal, once); };
+  const once = (): void => {
+    ignore();
+    listener();
+  };
+  for (const signal of signals) process.on(signal, once);
+  return ignore;
 }
 
 async function finish(trainer: Trainer, samples: readonly Sample[], options: TrainOptions): Promise<Quantized> {
@@ -243,17 +273,20 @@ interface Outcome {
   bytes: number;
   labels: number;
   texts: number;
+  /** Of the run: for --resume. */
+  epochs_left: number;
   seconds: number;
 }
 
-function summary(last: EpochReport | null, { form, agreement }: Quantized, calibration: Calibration | null, outcome: Outcome & { epochs_left: number }): object {
+function summary(last: EpochReport | null, { form, agreement }: Quantized, calibration: Calibration | null, outcome: Outcome): object {
   return { ...outcome, form, train: last?.train ?? null, validation: last?.validation ?? null, agreement, calibration };
 }
 
-function renderSummary(last: EpochReport | null, { form, agreement }: Quantized, calibration: Calibration | null, { file, bytes, labels, texts, seconds }: Outcome): string {
+function renderSummary(last: EpochReport | null, { form, agreement }: Quantized, calibration: Calibration | null, { file, bytes, labels, texts, epochs_left: left, seconds }: Outcome): string {
   const lines = [`${file}: ${labels} labels, ${form}, ${kilobytes(bytes)}, from ${texts} texts in ${seconds.toFixed(1)} s`];
   if (last) lines.push(`last epoch: loss ${last.train.loss.toFixed(4)}, accuracy ${percent(last.train.accuracy)} while training`);
   if (last?.validation) lines.push(`validation: loss ${last.validation.loss.toFixed(4)}, accuracy ${percent(last.validation.accuracy)} (f32)`);
   if (agreement) lines.push(`${form}: ${sentence(agreement)}`);
+  if (left > 0) lines.push(`${left} epoch${left === 1 ? " is" : "s are"} left; go on with the same data and --resume ${file}`);
   return `${lines.join("\n")}\n${calibration ? renderCalibration(calibration) : ""}`;
 }

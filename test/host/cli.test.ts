@@ -1,12 +1,14 @@
 // The commands as a user runs them: build/host/main.js as a process, files in and out,
 // exit codes. Expected scores are those that Keras gave; see test/host/keras/make.py.
-import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
+// @ts-ignore: as built, so that its workers and modules are found.
+import { run } from "../../build/host/main.js";
 import { linesOf } from "../../host/commands/predict.ts";
 import { edgelabel, json, LAMPS, main, SMALL } from "../program.ts";
 import { describeShared, readSharedJson, readSharedJsonLines, sharedPath } from "../shared.ts";
@@ -121,6 +123,36 @@ describe("from texts to a deployable", () => {
     expect(deployable.code).toBe(1);
     expect(deployable.stderr).toContain("training, quantizing and packing start from an f32 .elb file");
   }, 30_000);
+
+  test("Ctrl-C ends a run that can be resumed after its epoch, and the rest gives the same bits", async () => {
+    const settings = ["--seed", "3", "--name", "light", "--embedding", "16", "--units", "8", "--epochs", "300"];
+    await json("train", at("data.tsv"), "-o", at("long.elb"), ...settings);
+    const others = process.listenerCount("SIGINT");
+    const running = run(["train", at("data.tsv"), "-o", at("cut.elb"), "--json", ...settings]);
+    while (process.listenerCount("SIGINT") === others) await new Promise((resolve) => { setTimeout(resolve, 5); });
+    process.emit("SIGINT");
+    expect(await running).toBe(1);
+    expect(process.listenerCount("SIGINT")).toBe(others);
+    const { stdout } = await edgelabel(["train", at("data.tsv"), "-o", at("cut2.elb"), "--resume", at("cut.elb"), "--stop-after", "1"]);
+    expect(stdout).toMatch(/\n\d+ epochs are left; go on with the same data and --resume .*cut2\.elb\n/);
+    await json("train", at("data.tsv"), "-o", at("rest.elb"), "--resume", at("cut2.elb"));
+    expect(readFileSync(at("rest.elb")).equals(readFileSync(at("long.elb")))).toBe(true);
+  }, 60_000);
+
+  test("what cannot be written is said before the work, or without a stack", async () => {
+    mkdirSync(at("folder.wasm"));
+    expect(await edgelabel(["train", at("data.tsv"), "-o", at("folder.wasm")])).toMatchObject({ code: 1, stderr: `edgelabel: ${at("folder.wasm")}: is a directory, not a file\n` });
+    expect(await edgelabel(["train", at("data.tsv"), "-o", at("data.tsv/x.wasm")])).toMatchObject({ code: 1, stderr: `edgelabel: ${at("data.tsv/x.wasm")}: cannot be written (no folder ${at("data.tsv")})\n` });
+    if (!existsSync("/dev/full")) return;
+    const { status, stderr } = spawnSync(process.execPath, [main, "data", at("data.tsv")], { stdio: ["ignore", openSync("/dev/full", "w"), "pipe"], encoding: "utf8" });
+    expect([status, stderr]).toEqual([1, "edgelabel: standard output cannot be written (ENOSPC: no space left on device, write)\n"]);
+  });
+
+  test("validation texts with a label of their own are named by their line", async () => {
+    writeFileSync(at("dim.tsv"), "on\tlight\ndim\thalf\n");
+    const { code, stderr } = await edgelabel(["train", at("data.tsv"), "--valid", at("dim.tsv"), "-o", at("x.wasm")]);
+    expect([code, stderr]).toEqual([1, 'edgelabel: the validation texts have the label "dim" (first in line 2), which does not occur in the training data; remove its lines or train with it\n']);
+  });
 
   test("quantize makes the bytes that train packs, and reports agreement", async () => {
     const report = await json("quantize", at("light.elb"), "-o", at("light8.wasm"), "--data", at("data.tsv"), "--min-agreement", "0.9");

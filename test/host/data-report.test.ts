@@ -59,6 +59,7 @@ describe("the report", () => {
       single: 1,
       long: { limit: 5, texts: [{ tokens: 6, place: { file: "a.tsv", line: 8 } }] },
       overlap: { texts: 1, places: [{ file: "v.tsv", line: 2 }] },
+      strange_labels: {},
     });
   });
 

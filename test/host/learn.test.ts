@@ -1,6 +1,8 @@
 // Learning from corrections: what is accepted and what is not, the way back, and the command.
+import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -10,7 +12,7 @@ import type { Sample } from "../../host/dataset.ts";
 import { learn, LEARN_DEFAULTS, type LearnInput, type LearnOptions } from "../../host/learn.ts";
 import { previousPath, replaceFiles, restoreFiles } from "../../host/previous.ts";
 import { NO_REJECTION } from "../../host/trainer.ts";
-import { edgelabel, json, LAMPS, SMALL } from "../program.ts";
+import { edgelabel, json, LAMPS, main, SMALL } from "../program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-learn-"));
 const at = (name: string): string => join(folder, name);
@@ -100,7 +102,7 @@ describe("learn", () => {
   test("knows its labels, unless new ones are allowed; then it learns them", async () => {
     const dim = [...corrections, ...said("dim", "the ROOM is half dark, please")];
     const validation = [...holdOut, ...said("dim", "half dark the ROOM")];
-    await expect(learn(input({ corrections: dim }), options)).rejects.toThrow('lamps.elb does not know the label "dim"; it knows "off", "on". Correct the data, or train anew with it');
+    await expect(learn(input({ corrections: dim }), options)).rejects.toThrow('lamps.elb does not know the label "dim"; it knows "off", "on". Correct the data, allow it with --new-labels, or train anew with it');
     const { report, model } = await learn(input({ corrections: dim, validation }), { ...options, newLabels: true });
     expect(report).toMatchObject({ accepted: true, new_labels: ["dim"] });
     const classifier = await Classifier.fromBytes(model!.deployed, "grown");
@@ -122,15 +124,14 @@ describe("learn", () => {
 });
 
 describe("a calibrated model", () => {
-  /** Right answers on the hold-out that the rule below keeps back. */
-  const KEPT_BACK = 2;
-  /** The old model with a temperature and a rule. */
-  const calibrated = async (): Promise<Uint8Array> => {
+  /** The old model with a temperature, and with a rule that keeps back a few right answers: up to the widest gap between scores. */
+  const calibrated = async (): Promise<{ old: Uint8Array; keptBack: number }> => {
     const temperate = await withCalibration(elb, { temperature: 3, reject: NO_REJECTION }, "lamps");
     const classifier = await Classifier.fromBytes(temperate, "lamps");
     const scores = holdOut.map(({ label, text }) => ({ truth: label, ...classifier.classify(text) })).filter(({ truth, label }) => truth === label).map(({ score }) => score).sort((a, b) => a - b);
-    expect(scores[KEPT_BACK]! - scores[KEPT_BACK - 1]!).toBeGreaterThan(1e-4);
-    return withCalibration(temperate, { temperature: 3, reject: { ...NO_REJECTION, score: (scores[KEPT_BACK - 1]! + scores[KEPT_BACK]!) / 2 } }, "lamps");
+    const gap = (i: number): number => scores[i]! - scores[i - 1]!;
+    const keptBack = [1, 2, 3].reduce((best, i) => (gap(i) > gap(best) ? i : best));
+    return { old: await withCalibration(temperate, { temperature: 3, reject: { ...NO_REJECTION, score: scores[keptBack]! - gap(keptBack) / 2 } }, "lamps"), keptBack };
   };
   /** Right answers of a file as it is: how many, how many of them kept back, and the mean -log of the true labels' scores. */
   const figuresOf = async (model: Uint8Array): Promise<{ right: number; keptBack: number; loss: number }> => {
@@ -144,15 +145,15 @@ describe("a calibrated model", () => {
   };
 
   test("is calibrated again, both files alike, and its rule keeps back the same share of the right answers", async () => {
-    const old = await calibrated();
+    const { old, keptBack } = await calibrated();
     const before = await figuresOf(old);
-    expect(before.keptBack).toBe(KEPT_BACK);
+    expect(before.keptBack).toBe(keptBack);
     const { report, model } = await learn(input({ elb: old }), options);
     expect(report.accepted).toBe(true);
-    expect(report.before.accuracy).toBeCloseTo((before.right - KEPT_BACK) / holdOut.length, 12);
+    expect(report.before.accuracy).toBeCloseTo((before.right - keptBack) / holdOut.length, 12);
     const after = await figuresOf(model!.deployed);
     expect(after.keptBack / after.right).toBeGreaterThan(0);
-    expect(after.keptBack).toBeLessThanOrEqual(Math.round((KEPT_BACK / before.right) * after.right));
+    expect(after.keptBack).toBeLessThanOrEqual(Math.round((keptBack / before.right) * after.right));
     expect(report.calibration).toMatchObject({ n: holdOut.length, rejected: { right: after.keptBack } });
     expect(report.after!.accuracy).toBeCloseTo((after.right - after.keptBack) / holdOut.length, 12);
     const [training, deployed] = await Promise.all([model!.training, model!.deployed].map(async (file) => (await Classifier.fromBytes(file, "file")).info));
@@ -173,7 +174,7 @@ describe("a calibrated model", () => {
   });
 
   test("is known by what is deployed, too", async () => {
-    const old = await calibrated();
+    const { old } = await calibrated();
     const { report, model } = await learn(input({ deployed: (await Classifier.fromBytes(old, "deployed")).info }), options);
     const same = await learn(input({ elb: old }), options);
     expect([report, model]).toEqual([same.report, same.model]);
@@ -181,7 +182,7 @@ describe("a calibrated model", () => {
 
   test("that answers nothing of the hold-out right says so", async () => {
     const wrong = samplesOf(LAMPS.filter((line) => line.includes("please light"))).map((sample) => ({ ...sample, label: "off" }));
-    await expect(learn(input({ elb: await calibrated(), validation: wrong }), options)).rejects.toThrow("lamps.elb answers none of the 8 held-out texts right, so its rule for unknown texts cannot be fitted anew; take it off with: edgelabel calibrate");
+    await expect(learn(input({ elb: (await calibrated()).old, validation: wrong }), options)).rejects.toThrow("lamps.elb answers none of the 8 held-out texts right, so its rule for unknown texts cannot be fitted anew; take it off with: edgelabel calibrate");
   });
 });
 
@@ -247,6 +248,31 @@ describe("the command", () => {
     expect((await json("learn", at("spam.elb"), ...learning, "--model-version", "1.5"))).toMatchObject({ accepted: true, version: "1.5", corrections: 8 });
     expect(sha("spam.elb")).not.toBe(elbBefore);
   }, 120_000);
+
+  test("does not let what is deployed take the training form's place", async () => {
+    const { code, stderr } = await edgelabel(["learn", at("lamps.elb"), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "-o", join(folder, ".", "lamps.elb")]);
+    expect([code, stderr]).toEqual([2, "error: -o would overwrite the training form with what is deployed; give it another name\n"]);
+  });
+
+  test("that finds no room leaves the model, and one whose reader has gone no lock", async () => {
+    const learning = (name: string): string[] => ["learn", at(`${name}.elb`), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "-o", at(`${name}.wasm`), "--learning-rate", "0.01", "--json"];
+    for (const name of ["full", "unread"]) {
+      writeFileSync(at(`${name}.elb`), elb);
+      await json("quantize", at(`${name}.elb`), "-o", at(`${name}.wasm`));
+    }
+    const left = () => readdirSync(folder).filter((name) => /^\.?full\./.test(name)).sort();
+    const files = [sha("full.elb"), sha("full.wasm")];
+    // Room for the journal, but not for a model: 40 blocks of 1024 bytes.
+    const full = spawnSync("bash", ["-c", 'ulimit -f 40; exec "$0" "$@"', process.execPath, main, ...learning("full")], { encoding: "utf8" });
+    expect([full.status, full.stderr]).toEqual([1, expect.stringMatching(/^edgelabel: .*full\.previous\.elb: cannot be written \(EFBIG: .*\); the model stays as it was\n$/)]);
+    expect([sha("full.elb"), sha("full.wasm"), ...left()]).toEqual([...files, "full.corrections.jsonl", "full.elb", "full.wasm"]);
+
+    const unread = spawn(process.execPath, [main, ...learning("unread")], { stdio: ["ignore", "pipe", "inherit"] });
+    unread.stdout.destroy();
+    expect((await once(unread, "exit"))[0]).toBe(0);
+    expect(existsSync(at("unread.elb.lock"))).toBe(false);
+    expect(sha("unread.previous.elb")).toBe(files[0]);
+  }, 60_000);
 
   test("takes a training form only, since it writes one in its place", async () => {
     const { code, stderr } = await edgelabel(["learn", at("lamps.wasm"), ...learning]);

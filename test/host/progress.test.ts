@@ -18,6 +18,8 @@ test("a terminal gets a bar with its task, share and note", () => {
   expect(shown).toContain("training");
   expect(shown).toContain("100 %");
   expect(shown).toContain("loss 0.1");
+  // No cursor is hidden and no wrapping switched off, which a signal would leave so.
+  expect(shown).not.toMatch(/\u001b\[\?\d+l/);
 });
 
 test("a pipe, or a program that reads JSON, gets nothing", () => {
