@@ -53,6 +53,8 @@ export class Registry {
   private readonly keys: string | undefined;
   private readonly now: () => number;
   private readonly testMs: number | undefined;
+  /** Ids of updates whose models came to an end: they need no thread a second time. */
+  private readonly passed = new Set<string>();
 
   constructor(folder: string, { keys, disk = realDisk, now = Date.now, testMs }: RegistryOptions = {}) {
     this.store = new Store(folder, disk);
@@ -86,7 +88,7 @@ export class Registry {
     const signed = readManifest(head, source, keys);
     const check = (state: State) => this.checkFitness(signed, source, state, keys);
     check(await this.store.read());
-    await testModel(model, signed.manifest, source, this.testMs);
+    await this.tryOut({ ...signed, model }, source);
     // Again, since something else may have been installed during the self-test.
     return this.take(signed, update, activate, check);
   }
@@ -233,7 +235,13 @@ export class Registry {
   private test(id: string, update: StoredUpdate | undefined): Promise<Classifier> {
     const path = this.store.updatePath(id);
     if (!update) throw new UserError(`${path} is missing or damaged`);
-    return testModel(update.model, update.manifest, path, this.testMs);
+    return this.tryOut(update, path);
+  }
+
+  private async tryOut({ id, model, manifest }: StoredUpdate, source: string): Promise<Classifier> {
+    const classifier = await testModel(model, manifest, source, this.passed.has(id) ? Infinity : this.testMs);
+    this.passed.add(id);
+    return classifier;
   }
 
   private entry(state: State, name: string): Entry {

@@ -2,23 +2,19 @@
 // version, and the answers that it gave where it was signed, byte for byte. A thread of
 // its own goes first, since it can be ended when the model never comes to an end: the
 // same bytes do the same again in the thread that will serve them.
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { ABI_VERSION } from "../../assembly/abi.ts";
 import { artefactPath } from "../artefact.ts";
 import { Classifier } from "../classifier.ts";
 import { UserError } from "../errors.ts";
 import { checkLevel, levelOf } from "../service/topics.ts";
+import { answer, tryHere } from "./golden.ts";
+import type { Candidate } from "./golden.ts";
 import { checkDigest, MAX_GOLDEN } from "./manifest.ts";
 import type { Manifest } from "./manifest.ts";
 
-/** A model that needs longer for one short text is of no use here. */
-const LONGEST_ANSWER_MS = 2_000;
-/** And for all of the self-test; on a small machine that has just been switched on a thread starts slowly. */
+/** On a small machine that has just been switched on a thread starts slowly. */
 const LONGEST_TEST_MS = 30_000;
-
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 
 export interface Description {
   /** Default: the one in the model. */
@@ -47,14 +43,10 @@ export async function describeModel(model: Uint8Array, source: string, { name, s
   };
 }
 
-/** What the thread is given. */
-export interface Candidate {
-  model: Uint8Array;
-  manifest: Manifest;
-  source: string;
-}
-
-/** The model of a manifest, ready to serve: from the very bytes that were hashed. Throws a UserError that says what is wrong with it. */
+/**
+ * The model of a manifest, ready to serve: from the very bytes that were hashed. Throws a UserError
+ * that says what is wrong with it. With an infinite `testMs` no thread goes first.
+ */
 export async function testModel(model: Uint8Array, manifest: Manifest, source: string, testMs = LONGEST_TEST_MS): Promise<Classifier> {
   checkDigest(model, manifest, source);
   const candidate: Candidate = { model, manifest, source };
@@ -77,37 +69,4 @@ function tryInThread(candidate: Candidate, testMs: number): Promise<void> {
     // Not the model's fault: a machine that has no room for a thread must not make a version fail.
     thread.once("error", (error) => end(new Error(`the self-test cannot be run here: ${error.message}`)));
   });
-}
-
-/** The self-test itself. */
-export async function tryHere({ model, manifest, source }: Candidate): Promise<Classifier> {
-  const classifier = await open(model, source);
-  if (classifier.version !== manifest.version) throw new UserError(`${source}: its model has version ${JSON.stringify(classifier.version)}, the manifest says ${JSON.stringify(manifest.version)}`);
-  for (const { text, line } of manifest.golden) {
-    // Requests are answered between the texts.
-    await nextTurn();
-    const start = performance.now();
-    let given: string;
-    try {
-      given = answer(classifier, text);
-    } catch (error) {
-      throw new UserError(`${source}: its model fails the self-test (${(error as Error).message})`);
-    }
-    if (given !== line) throw new UserError(`${source}: its model fails the self-test: it answers ${JSON.stringify(given)} where it answered ${JSON.stringify(line)} when it was signed`);
-    if (performance.now() - start > LONGEST_ANSWER_MS) throw new UserError(`${source}: its model needs more than ${LONGEST_ANSWER_MS / 1000} s for a text`);
-  }
-  return classifier;
-}
-
-/** Whatever is wrong with a model that was signed is a fault of the update. */
-async function open(model: Uint8Array, source: string): Promise<Classifier> {
-  try {
-    return await Classifier.fromBytes(model, source);
-  } catch (error) {
-    throw error instanceof UserError ? error : new UserError(`${source}: its model cannot be opened (${(error as Error).message})`);
-  }
-}
-
-function answer(classifier: Classifier, text: string): string {
-  return decoder.decode(classifier.line(encoder.encode(text), { json: false, top: 1 })).trimEnd();
 }
