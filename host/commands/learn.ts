@@ -1,6 +1,5 @@
 // `edgelabel learn`: corrections -> a new version of a model, or the reason why the old one
 // stays; and back again with --undo.
-import { access } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { renderCalibration } from "../calibration.ts";
@@ -89,13 +88,14 @@ interface FileReport extends LearnReport {
 async function learnFiles(path: string, options: LearnFlags & { data: string[]; valid: string[] }, lock: Lock): Promise<FileReport> {
   const started = performance.now();
   const elb = await readElb(path);
-  const deployed = options.output !== undefined && await isThere(options.output) ? (await Classifier.open(options.output)).info : undefined;
+  // Where there is no model yet, or a damaged one, none was calibrated.
+  const deployed = options.output === undefined ? undefined : await Classifier.open(options.output).catch(() => undefined);
   const [given, data, validation] = [options.corrections ? await readDataset(options.corrections, options) : [], await readDataset(options.data, options), await readDataset(options.valid, options)];
   const journal = journalPath(path);
   const kept = await readCorrections(journal);
   const progress = startProgress("learning", options);
   const { report, model } = await learn(
-    { elb, source: path, deployed, corrections: [...kept, ...given], data, validation },
+    { elb, source: path, deployed: deployed?.info, corrections: [...kept, ...given], data, validation },
     { ...options, version: options.modelVersion },
     (done, total) => {
       lock.refresh();
@@ -111,10 +111,6 @@ async function learnFiles(path: string, options: LearnFlags & { data: string[]; 
     await replaceFiles(files);
   }
   return { file: path, ...report, seconds: (performance.now() - started) / 1000 };
-}
-
-function isThere(path: string): Promise<boolean> {
-  return access(path).then(() => true, () => false);
 }
 
 function render({ file, accepted, reason, version, form, corrections, rehearsed, validated, new_labels: labels, before, measured, after, calibration, seconds }: FileReport): string {
