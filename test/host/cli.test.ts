@@ -29,7 +29,7 @@ describe("the program", () => {
       expect(code).toBe(0);
       expect(stdout).toMatch(/Examples?:\n  edgelabel /);
     }
-  }, 30_000);
+  });
   test("tells its version", async () => {
     const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
     expect((await edgelabel(["--version"])).stdout).toBe(`${version}\n`);
@@ -66,7 +66,7 @@ describe("from texts to a deployable", () => {
     expect(trained.agreement.n).toBe(LAMPS.length);
     expect(trained.agreement.top1).toBeGreaterThanOrEqual(0.9);
     await json("train", at("data.tsv"), "-o", at("light.elb"), "--seed", "3", ...SMALL);
-  }, 60_000);
+  });
 
   test("the model has learnt, and eval says so in the contract's fields", async () => {
     const figures = await json("eval", at("light.wasm"), at("data.tsv"));
@@ -90,7 +90,7 @@ describe("from texts to a deployable", () => {
     expect(await json("eval", at("light.wasm"), at("data.ft"))).toEqual(expected);
     const piped = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], LAMPS.join(""));
     expect(JSON.parse(piped.stdout)).toEqual(expected);
-  }, 30_000);
+  });
 
   test("a label that the model lacks is warned of and counts as wrong", async () => {
     const { code, stdout, stderr } = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], `${LAMPS[0]}dim\tdim the hall\n`);
@@ -110,7 +110,7 @@ describe("from texts to a deployable", () => {
     await json("train", at("data.tsv"), "-o", at("other.elb"), "--seed", "4", "--name", "light", ...SMALL);
     expect(readFileSync(at("again.elb")).equals(readFileSync(at("light.elb")))).toBe(true);
     expect(readFileSync(at("other.elb")).equals(readFileSync(at("light.elb")))).toBe(false);
-  }, 30_000);
+  });
 
   test("a run that is stopped and resumed gives the bits of one that is not", async () => {
     const part = await json("train", at("data.tsv"), "-o", at("part.elb"), "--seed", "3", "--name", "light", "--stop-after", "3", ...SMALL);
@@ -122,7 +122,7 @@ describe("from texts to a deployable", () => {
     const deployable = await edgelabel(["train", at("data.tsv"), "-o", at("x.elb"), "--resume", at("light.wasm")]);
     expect(deployable.code).toBe(1);
     expect(deployable.stderr).toContain("training, quantizing and packing start from an f32 .elb file");
-  }, 30_000);
+  });
 
   test("Ctrl-C ends a run that can be resumed after its epoch, and the rest gives the same bits", async () => {
     const settings = ["--seed", "3", "--name", "light", "--embedding", "16", "--units", "8", "--epochs", "300"];
@@ -137,7 +137,7 @@ describe("from texts to a deployable", () => {
     expect(stdout).toMatch(/\n\d+ epochs are left; go on with the same data and --resume .*cut2\.elb\n/);
     await json("train", at("data.tsv"), "-o", at("rest.elb"), "--resume", at("cut2.elb"));
     expect(readFileSync(at("rest.elb")).equals(readFileSync(at("long.elb")))).toBe(true);
-  }, 60_000);
+  });
 
   test("what cannot be written is said before the work, or without a stack", async () => {
     mkdirSync(at("folder.wasm"));
@@ -169,7 +169,7 @@ describe("from texts to a deployable", () => {
     expect(readFileSync(at("packed.wasm")).equals(readFileSync(at("light.wasm")))).toBe(true);
     await json("pack", at("packed.wasm"), "-o", at("unpacked.elb"));
     expect(readFileSync(at("unpacked.elb")).equals(readFileSync(at("light8.elb")))).toBe(true);
-  }, 30_000);
+  });
 
   test("where int8 agrees too little, only the weights become int8", async () => {
     // Texts of unknown words score near the middle, where rounding decides.
@@ -181,7 +181,7 @@ describe("from texts to a deployable", () => {
     const forced = await json("quantize", at("light.elb"), "-o", at("weights.wasm"), "--weight-only");
     expect(forced.form).toBe("int8-weights");
     expect((await json("info", at("weights.wasm"))).form).toBe("int8-weights");
-  }, 30_000);
+  });
 
   test("an int8 model cannot be quantized again", async () => {
     const { code, stderr } = await edgelabel(["quantize", at("light.wasm"), "-o", at("x.elb")]);
@@ -300,7 +300,7 @@ describe("import", () => {
         const both = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
         both.forEach((score, k) => expect(Math.abs(found[i]![`l${k}`]! - score)).toBeLessThan(1e-5));
       });
-    }, 20_000);
+    });
   });
 
   test("says what it leaves out", async () => {
@@ -338,6 +338,6 @@ describe("import", () => {
           all.forEach((score, k) => expect(Math.abs(found[i]![labels[k]!]! - score), text).toBeLessThan(1e-5));
         });
       }
-    }, 60_000);
+    });
   });
 });

@@ -286,14 +286,14 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
     ends.push(() => void service.kill("SIGKILL"));
     let log = "";
     for (const stream of [service.stdout, service.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
-    await until(() => log.includes("Stop with Ctrl-C"), 20_000);
+    await until(() => log.includes("Stop with Ctrl-C"));
     const send = (user: string) => run(user, "models", "send", "model.update", "--broker", url, "--node", "gate-1");
     const refused = await send("phone");
     expect(refused).toMatchObject({ code: 1, output: expect.stringMatching(/^edgelabel: the broker refuses edgelabel\/gate-1\/cmd\/load\//) });
     expect(await send("admin")).toMatchObject({ code: 0, output: expect.stringMatching(/^tiny\t1\tactive\t.*\tsequence 1, key [0-9a-f]{16}\n$/) });
     expect(log).toContain("model tiny is version 1 now");
     expect(log).not.toContain("whoever reaches the broker");
-  }, 60_000);
+  });
 
   test("the unit's own commands run the service under these rights, and SIGTERM ends it well", async () => {
     const unit = readFileSync(join(deploy, "edgelabel.service"), "utf8");
@@ -312,7 +312,7 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
     ends.push(() => void service.kill("SIGKILL"));
     let log = "";
     for (const stream of [service.stdout, service.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
-    await until(() => log.includes("Stop with Ctrl-C"), 20_000);
+    await until(() => log.includes("Stop with Ctrl-C"));
     const phone = await connect("phone");
     const answers: string[] = [];
     phone.on("message", (topic, payload) => void (payload.includes('"score"') && answers.push(topic)));
@@ -330,5 +330,5 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
     service.kill("SIGTERM");
     expect((await exited)[0]).toBe(0);
     for (const line of log.trim().split("\n")) expect(() => JSON.parse(line)).not.toThrow();
-  }, 40_000);
+  });
 });

@@ -272,7 +272,7 @@ describe("the command", () => {
     expect((await once(unread, "exit"))[0]).toBe(0);
     expect(existsSync(at("unread.elb.lock"))).toBe(false);
     expect(sha("unread.previous.elb")).toBe(files[0]);
-  }, 60_000);
+  });
 
   test("takes a training form only, since it writes one in its place", async () => {
     const { code, stderr } = await edgelabel(["learn", at("lamps.wasm"), ...learning]);
@@ -281,7 +281,7 @@ describe("the command", () => {
     await json("quantize", at("lamps.elb"), "-o", at("int8.elb"));
     const int8 = await edgelabel(["learn", at("int8.elb"), "--corrections", at("fixes.tsv"), ...learning]);
     expect([int8.code, int8.stderr]).toEqual([1, expect.stringContaining("start from an f32 .elb file")]);
-  }, 60_000);
+  });
 
   test.each([
     [["--corrections", "fixes.tsv"], 2, "it takes the texts to rehearse, with --data, and a hold-out, with --valid"],

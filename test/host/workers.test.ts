@@ -120,7 +120,7 @@ describe("the command", () => {
     expect(part.epochs_left).toBe(5);
     await json("train", at("lamps.tsv"), "-o", at("resumed.elb"), "--resume", at("part.elb"), "--synonyms", at("words.txt"));
     expect(readFileSync(at("resumed.elb")).equals(readFileSync(at("whole.elb")))).toBe(true);
-  }, 30_000);
+  });
 
   test("refuses more workers than a batch has texts", async () => {
     const { code, stderr } = await edgelabel(["train", at("lamps.tsv"), "-o", at("x.elb"), "--batch", "4", "--workers", "5"]);

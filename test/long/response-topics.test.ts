@@ -83,7 +83,7 @@ describeMosquitto("answers to generated topics", (binaries) => {
       // Handled in their order, so the last one's answer says that all were looked at.
       publish("answers/end");
       const id = wanted.length - 1;
-      await until(() => observer.received.some(({ topic: at, json }) => at === "answers/end" && json?.id === id), 20_000);
+      await until(() => observer.received.some(({ topic: at, json }) => at === "answers/end" && json?.id === id));
     }
     const retained = (at: string) => at === topics.status || at === topics.info;
     const answers = observer.received.filter(({ topic: at }) => at !== topics.classify && !retained(at) && at !== "$SYS/broker/version");

@@ -27,7 +27,7 @@ beforeAll(async () => {
   }
   expect(await ok("models", "list", "registry")).toBe("the registry registry is empty\n");
   for (const version of [1, 2]) expect(await ok("models", "install", "registry", `v${version}.update`, "--keys", "keys")).toMatch(new RegExp(`^spam\t${version}\tactive\t`));
-}, 60_000);
+});
 afterEach(() => {
   for (const child of running) child.kill("SIGKILL");
 });
@@ -60,7 +60,7 @@ async function serve(...args: string[]): Promise<Serving> {
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => { output += chunk.toString(); });
   const exit = once(child, "close").then(() => void running.delete(child));
-  await until(() => output.includes("Stop with Ctrl-C") || child.exitCode !== null, 20_000);
+  await until(() => output.includes("Stop with Ctrl-C") || child.exitCode !== null);
   const url = /mqtt:\/\/127\.0\.0\.1:\d+/.exec(output)![0];
   const http = /http:\/\/127\.0\.0\.1:\d+/.exec(output)![0];
   return {
@@ -128,7 +128,7 @@ test("a service follows installs in its folder and updates that are sent to it; 
   const second = await serve("--config", config);
   expect(await second.ask()).toBe(lineOf(3));
   await second.end("SIGTERM");
-}, 60_000);
+});
 
 test("a gateway that comes without a model waits for its first one", async () => {
   const config = file("fresh.json");
@@ -150,7 +150,7 @@ test("a gateway that comes without a model waits for its first one", async () =>
   await ok("models", "send", "v1.update", "--broker", serving.url, "--node", "n");
   expect(await serving.ask()).toBe(lineOf(1));
   await serving.end("SIGTERM");
-}, 60_000);
+});
 
 test("a new version with which the service crashes twice is rolled back at the third start; --check does not count", async () => {
   const other = file("crashing");
@@ -175,4 +175,4 @@ test("a new version with which the service crashes twice is rolled back at the t
   expect(third.output()).toContain("version 2 of model spam failed: the service did not get through its first 2 starts with it");
   expect(await third.ask()).toBe(lineOf(1));
   await third.end("SIGTERM");
-}, 60_000);
+});

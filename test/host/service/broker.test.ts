@@ -155,7 +155,7 @@ describe("packets", () => {
     expect(longest).toBeLessThan(2_500);
     frozen.socket.resume();
     await frozen.closed;
-  }, 20_000);
+  });
 
   test("shared subscriptions, which it cannot serve, are refused and not swallowed", async () => {
     const broker = await start();
@@ -230,7 +230,7 @@ describe("messages for those who are away", () => {
     expect(kept).toBeGreaterThanOrEqual(80);
     expect(kept).toBeLessThanOrEqual(81);
     await works(broker);
-  }, 20_000);
+  });
 });
 
 describe("users", () => {

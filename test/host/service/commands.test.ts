@@ -111,7 +111,7 @@ describe("on a broker", () => {
     client = await TestClient.connect(broker.url, 4);
     await client.subscribe(`${topics.command}/#`);
     expect((await statusOf("wait/1", "successful")).json.done).toBe(true);
-  }, 20_000);
+  });
 
   test("parts reach the verb that waits for them, in order, and nobody else", async () => {
     const parts: string[] = [];

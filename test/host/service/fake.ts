@@ -54,6 +54,9 @@ export function fakeService(options: Partial<ServiceOptions> & Pick<ServiceOptio
   });
 }
 
+/** Only a test that fails waits so long, and none fails because the machine is busy. */
+const PATIENCE_MS = 30_000;
+
 export interface Received {
   topic: string;
   text: string;
@@ -96,7 +99,7 @@ export class TestClient {
   }
 
   /** The first message that fits, waited for, and taken. */
-  async next(fits: (message: Received) => boolean = () => true, timeoutMs = 8_000): Promise<Received> {
+  async next(fits: (message: Received) => boolean = () => true, timeoutMs = PATIENCE_MS): Promise<Received> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       const index = this.received.findIndex(fits);
@@ -115,7 +118,7 @@ export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => { setTimeout(resolve, ms); });
 }
 
-export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 8_000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = PATIENCE_MS): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error(`the condition did not come true within ${timeoutMs} ms`);

@@ -75,7 +75,7 @@ describeMosquitto("edgelabel serve on Mosquitto", (binaries) => {
       onTestFinished(() => void child.kill("SIGKILL"));
       let output = "";
       child.stdout.on("data", (chunk: Buffer) => { output += chunk.toString(); });
-      await until(() => output.includes("Stop with Ctrl-C"), 15_000);
+      await until(() => output.includes("Stop with Ctrl-C"));
       return async () => {
         child.kill("SIGTERM");
         expect((await once(child, "exit"))[0]).toBe(0);
@@ -156,7 +156,7 @@ describe("in a service", () => {
     expect(existsSync(at("lamps.corrections.jsonl"))).toBe(false);
     expect(await command("evaluate/a", { model: "other", samples: [{ text: "please light the hall", label: "on" }, { text: "please light the attic", label: "off" }] }))
       .toMatchObject({ status: "successful", model: "other", n: 2, accuracy: 0.5 });
-  }, 30_000);
+  });
 
   test("corrections that come while it learns are learnt together by one more run", async () => {
     const { at, broker } = await start();
@@ -197,7 +197,7 @@ describe("in a service", () => {
     expect((await client.next(({ json }) => json?.status === "failed")).json).toEqual({ status: "failed", reason: "the service stopped" });
     expect(readFileSync(at("lamps.wasm"))).toEqual(readFileSync(made("lamps.wasm")));
     expect(await readCorrections(at("lamps.corrections.jsonl"))).toHaveLength(8);
-  }, 30_000);
+  });
 });
 
 describe("at the next start", () => {
@@ -245,7 +245,7 @@ describe("at the next start", () => {
     await live.require(await registry.rollback("lamps"));
     await finishServing(learners, log);
     expect(service.predictor.model("lamps").model.version).toBe("1");
-  }, 60_000);
+  });
 });
 
 test("a model of the registry learns as a version there, which the registry can take back", async () => {

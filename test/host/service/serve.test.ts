@@ -78,7 +78,7 @@ function serve(...args: string[]): Serving {
 }
 
 async function ready(serving: Serving): Promise<string> {
-  await until(() => serving.stdout().includes("Stop with Ctrl-C") || serving.child.exitCode !== null, 15_000);
+  await until(() => serving.stdout().includes("Stop with Ctrl-C") || serving.child.exitCode !== null);
   expect(serving.stderr()).toBe("");
   return serving.stdout();
 }
@@ -112,7 +112,7 @@ describe("embedded broker", () => {
 
   test("--json logs one JSON object a line", async () => {
     const serving = serve(wasm, "--port", "0", "--json", "--node", "n");
-    await until(() => serving.stdout().includes('"classify"'), 15_000);
+    await until(() => serving.stdout().includes('"classify"'));
     expect((await serving.end("SIGTERM")).code).toBe(0);
     const records = serving.stdout().trim().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
     expect(records.find(({ classify }) => classify)).toMatchObject({ level: 30, name: "edgelabel", node: "n", embedded: true, models: ["constant"], classify: "edgelabel/n/classify" });
@@ -169,9 +169,9 @@ test("without a broker it keeps trying, finds it when it comes, and stops at onc
   const port = await freePort();
   const url = `mqtt://127.0.0.1:${port}`;
   const serving = serve(wasm, "--broker", url, "--node", "gate-1");
-  await until(() => serving.stderr().includes(`cannot reach ${url}: connection refused: no broker listens there; trying again until it works`), 15_000);
+  await until(() => serving.stderr().includes(`cannot reach ${url}: connection refused: no broker listens there; trying again until it works`));
   const broker = await startBroker({ host: "127.0.0.1", port });
-  await until(() => serving.stdout().includes("Stop with Ctrl-C"), 15_000);
+  await until(() => serving.stdout().includes("Stop with Ctrl-C"));
   await broker.close();
   await until(() => serving.stderr().includes(`lost ${url}`));
   const { code, ms } = await serving.end("SIGTERM");
@@ -204,7 +204,7 @@ describeMosquitto("Mosquitto", (binaries) => {
     expect((await watcher.next()).text).toBe("offline");
     await watcher.close();
     await broker.kill();
-  }, 30_000);
+  });
 
   test.each([4, 5] as const)("MQTT %s: three SIGKILLs in 600 QoS 1 requests lose none", async (protocol) => {
     const broker = await startMosquitto(binaries);
@@ -228,9 +228,9 @@ describeMosquitto("Mosquitto", (binaries) => {
         serving = serve(...args);
       }
     }
-    await until(() => answers.size === 600, 20_000);
+    await until(() => answers.size === 600);
     expect((await serving.end("SIGTERM")).code).toBe(0);
     await client.close();
     await broker.kill();
-  }, 60_000);
+  });
 });

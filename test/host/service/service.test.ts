@@ -490,7 +490,7 @@ describeMosquitto("Mosquitto", (binaries) => {
       await client.subscribe("answers");
       const texts = Array<string>(90).fill("win");
       await client.publish(topics.classify, JSON.stringify({ texts, id: "big", replyTo: "answers" }));
-      await until(async () => (await counter(service, 'edgelabel_answers_total{fate="given_up"}')) >= 2, 15_000);
+      await until(async () => (await counter(service, 'edgelabel_answers_total{fate="given_up"}')) >= 2);
       await until(() => service.isReady);
       const connects = await counter(service, "edgelabel_broker_connects_total");
       expect(connects).toBeLessThanOrEqual(4);
@@ -498,7 +498,7 @@ describeMosquitto("Mosquitto", (binaries) => {
       expect((await client.next()).json).toMatchObject({ id: "small", label: "spam" });
       await pause(500);
       expect(await counter(service, "edgelabel_broker_connects_total")).toBe(connects);
-    }, 30_000);
+    });
 
     test("a full outbox answers busy at once", async () => {
       await begin();
@@ -564,7 +564,7 @@ describeMosquitto("Mosquitto", (binaries) => {
         await client.publish(topics.classify, JSON.stringify({ text: "win", id: "end", replyTo: "answers/end/out" }));
         await pause(100);
         return client.received.some(({ json }) => json?.id === "end");
-      }, 30_000);
+      });
       const published = client.received.filter(({ json }) => json?.label !== undefined || json?.error !== undefined).map(({ topic }) => topic);
       expect(published.length).toBeGreaterThan(50);
       const outside = published.filter((topic) => !/^answers\/(?!secret\/)[^/+#]*\/out$/s.test(topic) && !topic.startsWith("edgelabel/gate-1/label") && !topic.startsWith("edgelabel/gate-1/reply/"));
