@@ -38,14 +38,14 @@ export class Metrics {
     registers: this.registers,
   });
 
+  private readonly ofModel = new Map<string, { texts: Counter.Internal; duration: Histogram.Internal<"model"> }>();
+
   constructor() {
     // By the names that all of Prometheus' clients give them.
     const startSeconds = Date.now() / 1000 - process.uptime();
     this.gauge("process_start_time_seconds", "When the process was started, in seconds since 1970.", () => startSeconds);
     this.gauge("process_resident_memory_bytes", "Memory that the process takes.", () => process.memoryUsage.rss());
   }
-
-  private readonly ofModel = new Map<string, { texts: Counter.Internal; duration: Histogram.Internal<"model"> }>();
 
   /** Counts a text; the label lookup is done once a model. */
   classified(model: string, seconds: number): void {
