@@ -205,7 +205,7 @@ export class Requests {
 function propertiesOf(correlationData: Buffer | undefined, status: number): NonNullable<Outgoing["properties"]> {
   return {
     contentType: "application/json",
-    ...(correlationData ? { correlationData } : {}),
-    ...(status === OK ? {} : { userProperties: { status: String(status) } }),
+    correlationData,
+    userProperties: status === OK ? undefined : { status: String(status) },
   };
 }

@@ -11,8 +11,8 @@ export interface Outgoing {
   /** MQTT 3.1.1 has none, and leaves them out. */
   properties?: {
     contentType?: string;
-    correlationData?: Buffer;
-    userProperties?: Record<string, string>;
+    correlationData?: Buffer | undefined;
+    userProperties?: Record<string, string> | undefined;
   };
 }
 

@@ -244,9 +244,9 @@ export class Service {
     // Unacknowledged, so that a QoS 1 request waits for the next start.
     if (this.isStopping) return;
     const { topics, announcements = [] } = this.options;
-    if (message.topic === topics.status) this.onStatus(message);
+    if (deskAsked(topics, message.topic)) this.requests.onMessage(message);
+    else if (message.topic === topics.status) this.onStatus(message);
     else if (message.topic.startsWith(`${topics.command}/`)) this.onCommand(message);
-    else if (deskAsked(topics, message.topic)) this.requests.onMessage(message);
     else {
       for (const announcement of announcements) {
         const { again } = announcement;

@@ -82,7 +82,7 @@ export function checkRoot(root: string): string {
 }
 
 function isAtOrBelow(topic: string, base: string): boolean {
-  return topic === base || topic.startsWith(`${base}/`);
+  return topic.startsWith(base) && (topic.length === base.length || topic[base.length] === "/");
 }
 
 function desks(topics: Topics): Desk[] {
@@ -91,7 +91,8 @@ function desks(topics: Topics): Desk[] {
 
 /** Whom a request on this topic asks, the node or its group; undefined when it is no request topic. */
 export function deskAsked(topics: Topics, topic: string): Desk | undefined {
-  return desks(topics).find(({ classify }) => isAtOrBelow(topic, classify));
+  if (isAtOrBelow(topic, topics.classify)) return topics;
+  return topics.group && isAtOrBelow(topic, topics.group.classify) ? topics.group : undefined;
 }
 
 /** The model that a request topic names; "" means the default one. */
