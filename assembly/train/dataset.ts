@@ -83,7 +83,7 @@ export function datasetChecksum(self: Dataset): u32 {
  * and one-hot targets (one output unit: 0 or 1). With `wordDropout` > 0 each known word
  * is, with that probability, hidden: read as its n-grams, or as the unknown word, so
  * that the network meets in training what it will meet in use; context rows are left out
- * half the time, so that it does not lean on them. With `addsNgrams` a known
+ * most of the time, so that it does not lean on them. With `addsNgrams` a known
  * word is its own row plus the mean of its n-grams; `augmentation`, if any, changes the tokens. Returns the steps T.
  */
 export function fillBatch(
@@ -142,7 +142,7 @@ function fillToken(
 }
 
 /** Share of context rows that training leaves out. */
-const CONTEXT_DROPOUT: f32 = 0.5;
+const CONTEXT_DROPOUT: f32 = 0.65;
 
 /** The rows of a token but its context row. */
 function fillOwn(
