@@ -18,7 +18,8 @@ const PREVIOUS = ["lamps.previous.elb", "lamps.previous.wasm"];
 
 beforeAll(async () => {
   writeFileSync(at("data.tsv"), LAMPS.join(""));
-  writeFileSync(at("valid.tsv"), LAMPS.filter((_, i) => i % 5 === 0).join(""));
+  // With texts of the corrections' kind: a hold-out that is all right before could only get worse.
+  writeFileSync(at("valid.tsv"), [...LAMPS.filter((_, i) => i % 5 === 0), ...["garage", "office"].map((room) => `off\tthe ${room} needs nothing\n`)].join(""));
   writeFileSync(at("fixes.tsv"), ["kitchen", "hall", "attic"].map((room) => `on\tthe ${room} needs everything\noff\tthe ${room} needs nothing\n`).join(""));
   await json("train", at("data.tsv"), "--valid", at("valid.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256", "--batch", "32", ...SMALL);
   await json("quantize", at("lamps.elb"), "-o", at("lamps.wasm"));

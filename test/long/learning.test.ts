@@ -28,7 +28,9 @@ describeMosquitto("on Mosquitto", (binaries) => {
   test(`${RUNS} runs of learning and undoing, a request every ${EVERY_MS} ms`, async () => {
     const data = Array.from({ length: FLOORS }, (_, floor) => LAMPS.map((line) => (floor ? line.replace("\n", ` on floor ${floor}\n`) : line))).flat();
     writeFileSync(at("data.tsv"), data.join(""));
-    writeFileSync(at("valid.tsv"), data.filter((_, i) => i % 7 === 0).join(""));
+    const said = (rooms: readonly string[]) => rooms.flatMap((room) => [{ label: "on", text: `the ${room} needs everything` }, { label: "off", text: `the ${room} needs nothing` }]);
+    // With texts of the corrections' kind: a hold-out that is all right before could only get worse.
+    writeFileSync(at("valid.tsv"), [...data.filter((_, i) => i % 7 === 0), ...said(["office", "cellar", "attic", "garage"]).map(({ label, text }) => `${label}\t${text}\n`)].join(""));
     await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256");
     await json("quantize", at("lamps.elb"), "-o", at("lamps.wasm"));
     const broker = await startMosquitto(binaries, { lines: ["set_tcp_nodelay true"] });
@@ -69,7 +71,7 @@ describeMosquitto("on Mosquitto", (binaries) => {
       await admin.publish(`${topics.command}/${topic}`, JSON.stringify({ status: "init", ...args }));
       return (await admin.next((message) => message.topic === `${topics.command}/${topic}` && /^(successful|failed)$/.test(message.json?.status), 120_000)).json;
     };
-    const corrections = ["kitchen", "bedroom", "hall", "garden"].flatMap((room) => [{ label: "on", text: `the ${room} needs everything` }, { label: "off", text: `the ${room} needs nothing` }]);
+    const corrections = said(["kitchen", "bedroom", "hall", "garden"]);
     let seconds = 0;
     for (let run = 0; run < RUNS; run++) {
       phase = "learning";
