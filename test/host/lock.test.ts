@@ -78,7 +78,7 @@ test("who waits for it gets it, one at a time", async () => {
 describe("edgelabel learn", () => {
   test("twice at once: one learns, the other says who does, and neither leaves a lock", async () => {
     writeFileSync(at("data.tsv"), LAMPS.join(""));
-    writeFileSync(at("valid.tsv"), LAMPS.filter((_, i) => i % 5 === 0).join(""));
+    writeFileSync(at("valid.tsv"), `${LAMPS.filter((_, i) => i % 5 === 0).join("")}off\tthe attic needs nothing\non\tthe attic needs everything\n`);
     writeFileSync(at("fixes.tsv"), "on\tthe hall needs everything\noff\tthe hall needs nothing\n");
     await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256", ...SMALL);
     const learn = ["learn", at("lamps.elb"), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "--learning-rate", "0.01"];
