@@ -45,6 +45,8 @@ export class Sender {
   private isClosed = false;
   private lastId = SUBSCRIPTION_ID;
   private readonly unacknowledged = new Map<number, Done>();
+  /** Of QoS 0, while the socket takes no more. */
+  private readonly held: Done[] = [];
 
   constructor(stream: Writable, protocol: 4 | 5) {
     this.stream = stream;
@@ -63,7 +65,7 @@ export class Sender {
     this.schedule();
     if (!done) return;
     if (message.qos === 1) this.unacknowledged.set(messageId, done);
-    else if (this.stream.writableNeedDrain) this.stream.once("drain", done);
+    else if (this.stream.writableNeedDrain) this.hold(done);
     else done();
   }
 
@@ -95,8 +97,17 @@ export class Sender {
   /** The connection is gone. */
   close(): void {
     this.isClosed = true;
-    for (const done of this.unacknowledged.values()) done(new Error("the connection is closed"));
+    const gone = new Error("the connection is closed");
+    for (const done of [...this.unacknowledged.values(), ...this.held.splice(0)]) done(gone);
     this.unacknowledged.clear();
+  }
+
+  private hold(done: Done): void {
+    this.held.push(done);
+    if (this.held.length > 1) return;
+    this.stream.once("drain", () => {
+      for (const release of this.held.splice(0)) release();
+    });
   }
 
   private nextId(): number {
