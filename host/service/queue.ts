@@ -6,9 +6,7 @@
 //
 // When it is full, the newest job of whoever had most of late is refused: texts in
 // line, and texts done in the last seconds. Whoever floods is told `busy`; a requester
-// below its share gets in, even where there are more requesters than places. Of all who
-// have more, one goes whose newest job has only just come, where there is one: a refusal
-// must be prompt or it is of no use.
+// below its share gets in, even where there are more requesters than places.
 export type Refusal = "busy" | "expired";
 
 export interface Job {
@@ -28,8 +26,7 @@ export interface Job {
 }
 
 interface Line {
-  /** Each with the number of the slice before which it came. */
-  jobs: { job: Job; slice: number }[];
+  jobs: Job[];
   texts: number;
   /** Texts done for this requester of late. */
   done: number;
@@ -49,7 +46,6 @@ export class Queue {
   private doneNow = new Map<string, number>();
   private doneBefore = new Map<string, number>();
   private windowStart = 0;
-  private slice = 0;
   private texts = 0;
   private bytes = 0;
   private isScheduled = false;
@@ -69,19 +65,19 @@ export class Queue {
   offer(job: Job): void {
     const own = this.lines.get(job.requester);
     while (this.isFullFor(job)) {
-      const share = (own ? lengthOf(own) : this.doneFor(job.requester)) + job.texts;
-      const longer = job.isModest ? undefined : this.longerLine(share);
-      if (!longer) {
+      const largest = this.largestLine();
+      // Its own line would be the largest one: nobody else must make room.
+      if (!largest || job.isModest || (own ? own.texts + own.done : this.doneFor(job.requester)) + job.texts >= largest.texts + largest.done) {
         job.refuse("busy");
         return;
       }
-      const evicted = longer.jobs.at(-1)!.job;
-      this.remove(longer, evicted);
+      const evicted = largest.jobs.at(-1)!;
+      this.remove(largest, evicted);
       evicted.refuse("busy");
     }
     const line = own ?? { jobs: [], texts: 0, done: this.doneFor(job.requester) };
     if (!own) this.lines.set(job.requester, line);
-    line.jobs.push({ job, slice: this.slice });
+    line.jobs.push(job);
     this.add(line, job, 1);
     this.schedule();
   }
@@ -103,18 +99,10 @@ export class Queue {
     return this.lines.size > 0 && (this.texts + texts > this.capacity.texts || this.bytes + bytes > this.capacity.bytes);
   }
 
-  /** The longest line of those longer than `share`, by preference with a job that came since the last slice. */
-  private longerLine(share: number): Line | undefined {
-    let longest: Line | undefined;
-    let isPrompt = false;
-    for (const line of this.lines.values()) {
-      if (lengthOf(line) <= share) continue;
-      const hasJustCome = line.jobs.at(-1)!.slice === this.slice;
-      if (longest && (isPrompt !== hasJustCome ? isPrompt : lengthOf(longest) >= lengthOf(line))) continue;
-      longest = line;
-      isPrompt = hasJustCome;
-    }
-    return longest;
+  private largestLine(): Line | undefined {
+    let largest: Line | undefined;
+    for (const line of this.lines.values()) if (!largest || line.texts + line.done > largest.texts + largest.done) largest = line;
+    return largest;
   }
 
   /** The share of the window before that is still in sight, and all of this one. */
@@ -146,7 +134,6 @@ export class Queue {
 
   private run(): void {
     this.isScheduled = false;
-    this.slice++;
     this.beforeSlice();
     const start = performance.now();
     this.turnWindow(start);
@@ -162,7 +149,7 @@ export class Queue {
 
   private takeTurn(): void {
     const [requester, line] = this.lines.entries().next().value!;
-    const { job } = line.jobs[0]!;
+    const job = line.jobs[0]!;
     if (this.lines.size > 1) {
       this.lines.delete(requester);
       this.lines.set(requester, line);
@@ -180,7 +167,7 @@ export class Queue {
   }
 
   private remove(line: Line, job: Job): void {
-    if (line.jobs[0]!.job === job) line.jobs.shift();
+    if (line.jobs[0] === job) line.jobs.shift();
     else line.jobs.pop();
     this.add(line, job, -1);
     if (line.jobs.length === 0) this.lines.delete(job.requester);
@@ -191,9 +178,4 @@ export class Queue {
     this.texts += sign * texts;
     this.bytes += sign * bytes;
   }
-}
-
-/** What counts when there is no room: what it wants, and what it had. */
-function lengthOf({ texts, done }: Line): number {
-  return texts + done;
 }

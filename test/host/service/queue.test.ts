@@ -78,29 +78,6 @@ test("full: the flood is told busy, and the others still get in", async () => {
   expect(log.slice(5)).toEqual(["f1", "o1", "t1", "o2"]);
 });
 
-test("who has just come is sent away rather than who has waited", async () => {
-  const queue = new Queue({ texts: 4, bytes: 100 });
-  const log: string[] = [];
-  const offer = (name: string) => queue.offer({
-    requester: name[0]!, texts: 1, bytes: 1, expiresAt: Infinity, refuse: () => void log.push(`${name}:busy`),
-    // Longer than a slice.
-    step: () => {
-      for (const until = performance.now() + 4; performance.now() < until;);
-      log.push(name);
-      return true;
-    },
-  });
-  for (const name of ["a1", "a2", "a3"]) offer(name);
-  await Promise.resolve();
-  for (const name of ["b1", "b2", "c1"]) offer(name);
-  expect(log).toEqual(["a1", "b2:busy"]);
-  // Only a's line is longer than c's would be.
-  offer("c2");
-  expect(log.slice(2)).toEqual(["a3:busy"]);
-  await queue.drained(1_000);
-  expect(log.slice(3)).toEqual(["a2", "b1", "c1", "c2"]);
-});
-
 test("a modest job makes nobody go, and turns in which it lets others go first are not counted", async () => {
   const queue = new Queue({ texts: 4, bytes: 100 });
   const { log, offer } = recorder(queue);
