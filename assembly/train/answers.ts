@@ -160,10 +160,15 @@ const CRITERIA = memory.data<u8>([1, 2, 4, 3, 5, 6, 7]);
 /** Each criterion rejects `lost` right answers, or fewer where figures are equal; those that are not used reject none. */
 function setThresholds(scores: usize, margins: usize, shares: usize, right: u32, lost: u32, criteria: u32): void {
   setRule(
-    criteria & BY_SCORE ? min<f32>(1, figure(scores, lost)) : 0,
-    criteria & BY_MARGIN ? min<f32>(1, figure(margins, lost)) : 0,
+    criteria & BY_SCORE ? min<f32>(1, shown(figure(scores, lost))) : 0,
+    criteria & BY_MARGIN ? min<f32>(1, shown(figure(margins, lost))) : 0,
     criteria & BY_UNKNOWN ? min<f32>(1, figure(shares, right - 1 - lost) + SHARE_ROUNDING) : 1,
   );
+}
+
+/** The threshold with the 6 decimals that a model's card shows, not above it: so whoever reads the rule there has the very rule. */
+function shown(threshold: f32): f32 {
+  return <f32>(floor<f64>(<f64>threshold * 1e6) / 1e6);
 }
 
 // --- scores as a measure of certainty ---------------------------------------------------

@@ -100,11 +100,11 @@ describe("embedded broker", () => {
     const response = await fetch(`${http}/predict`, { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"data":"win","model":"again"}' });
     expect(await response.json()).toEqual({ label: "spam" });
 
-    // As with Ctrl-C under npx, which passes on what the terminal has sent already.
-    // At once, since node itself takes no signal any more while it ends.
+    // As with Ctrl-C under npx, which passes on what the terminal has sent already. On a busy
+    // machine the second one may meet node itself at its end, which takes none any more.
     serving.child.kill(signal);
     const { code, ms } = await serving.end(signal);
-    expect(code).toBe(0);
+    expect(code ?? serving.child.signalCode).toBe(code === null ? signal : 0);
     expect(ms).toBeLessThan(2_000);
     expect((await client.next(({ topic, packet, text }) => topic === topics.status && !packet.retain && text === "offline")).text).toBe("offline");
     await client.close();
