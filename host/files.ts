@@ -43,6 +43,14 @@ export async function writeThrough(path: string, bytes: Uint8Array, mode?: numbe
   }
 }
 
+/** For catch(): what stands for the result when a file operation fails with this code, such as ENOENT. */
+export function ifCode<T>(code: string, value: T): (error: NodeJS.ErrnoException) => T {
+  return (error) => {
+    if (error.code === code) return value;
+    throw error;
+  };
+}
+
 /** Why a file cannot be written, for people. */
 export function reasonOf(error: unknown, path: string): string {
   const { code, message } = error as NodeJS.ErrnoException;

@@ -5,7 +5,7 @@ import { rmSync, utimesSync } from "node:fs";
 import { open, readFile, rm, stat } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
 import { UserError } from "./errors.ts";
-import { reasonOf } from "./files.ts";
+import { ifCode, reasonOf } from "./files.ts";
 
 export interface Lock {
   /** Says that the owner is still at work; cheap enough to be called all the time. */
@@ -109,11 +109,4 @@ function isGone(pid: number, isThisLife: boolean): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "ESRCH";
   }
-}
-
-function ifCode<T>(code: string, value: T): (error: NodeJS.ErrnoException) => T {
-  return (error) => {
-    if (error.code === code) return value;
-    throw error;
-  };
 }

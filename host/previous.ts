@@ -6,12 +6,14 @@
 import { access, readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { UserError } from "./errors.ts";
-import { reasonOf, syncFolder, writeThrough } from "./files.ts";
+import { ifCode, reasonOf, syncFolder, writeThrough } from "./files.ts";
 
 export interface NewFile {
   path: string;
   bytes: Uint8Array;
 }
+
+const ifMissing = ifCode("ENOENT", undefined);
 
 /** A change of names, in the order in which the names change. */
 type Plan = readonly (readonly [from: string, to: string])[];
@@ -106,8 +108,4 @@ async function dropStaged(paths: readonly string[]): Promise<void> {
 
 async function syncFolders(paths: readonly string[]): Promise<void> {
   for (const folder of new Set(paths.map((path) => dirname(path)))) await syncFolder(folder);
-}
-
-function ifMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== "ENOENT") throw error;
 }

@@ -2,6 +2,7 @@
 // the power may fail. Tests put a disk in its place that fails at every one of them.
 import { appendFile, chown, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { ifCode } from "../files.ts";
 import { waitForLock } from "../lock.ts";
 
 export interface Disk {
@@ -32,8 +33,8 @@ export const realDisk: Disk = {
   makeFolder: async (path) => {
     if (await mkdir(path, { recursive: true, mode: FOLDER_MODE }) !== undefined) await giveToOwner(path);
   },
-  list: (folder) => readdir(folder).catch(absent([])),
-  read: (path) => readFile(path).catch(absent(undefined)),
+  list: (folder) => readdir(folder).catch(ifCode("ENOENT", [])),
+  read: (path) => readFile(path).catch(ifCode("ENOENT", undefined)),
   modifiedAt: async (path) => (await stat(path)).mtimeMs,
   write: async (path, bytes) => {
     await writeFile(path, bytes, { mode: FILE_MODE });
@@ -62,11 +63,4 @@ async function giveToOwner(path: string): Promise<void> {
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = await stat(dirname(path));
   await chown(path, uid, gid);
-}
-
-function absent<T>(value: T): (error: NodeJS.ErrnoException) => T {
-  return (error) => {
-    if (error.code === "ENOENT") return value;
-    throw error;
-  };
 }
