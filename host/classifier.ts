@@ -20,11 +20,16 @@ export interface Prediction {
   scores: Record<string, number>;
 }
 
+/** Tells model files apart: SHA-256, in hex. */
+export function digestOf(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
 export class Classifier {
   readonly name: string;
   readonly version: string;
   readonly labels: readonly string[];
-  /** SHA-256 of the file, in hex. */
+  /** digestOf() the file. */
   readonly digest: string;
   readonly info: ModelInfo;
   readonly #engine: Engine;
@@ -35,7 +40,7 @@ export class Classifier {
     this.name = this.info.name || basename(source).replace(/\.(elb|wasm)$/, "");
     this.version = this.info.version;
     this.labels = this.info.labels;
-    this.digest = createHash("sha256").update(bytes).digest("hex");
+    this.digest = digestOf(bytes);
   }
 
   /** Opens an .elb or .wasm file. Throws a UserError that names the file and its defect. */

@@ -12,6 +12,7 @@ import { createHash, sign, verify } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import * as v from "valibot";
 import { ABI_VERSION } from "../../assembly/abi.ts";
+import { digestOf } from "../classifier.ts";
 import { UserError } from "../errors.ts";
 import { isLevel } from "../service/topics.ts";
 import { keyId } from "./keys.ts";
@@ -137,5 +138,5 @@ export function checkFitness({ manifest }: SignedManifest, source: string, { now
 
 export function checkDigest(model: Uint8Array, { bytes, digest }: Manifest, source: string): void {
   if (model.length !== bytes) throw new UserError(`${source}: its model has ${model.length} bytes, the manifest says ${bytes}; it is cut off, or belongs to another manifest`);
-  if (createHash("sha256").update(model).digest("hex") !== digest) throw new UserError(`${source}: its model is not the one that was signed; it is damaged, or belongs to another manifest`);
+  if (digestOf(model) !== digest) throw new UserError(`${source}: its model is not the one that was signed; it is damaged, or belongs to another manifest`);
 }

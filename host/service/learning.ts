@@ -13,12 +13,11 @@
 // nor served as a whole when the process died, is finished at the next start. `evaluate` asks
 // the model through the same queue as everyone else.
 import { spawn } from "node:child_process";
-import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { constants, setPriority } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
 import { artefactPath } from "../artefact.ts";
-import { Classifier, readModelFile } from "../classifier.ts";
+import { Classifier, digestOf, readModelFile } from "../classifier.ts";
 import { appendCorrections, type Correction, journalPath } from "../corrections.ts";
 import { readDataset, sampleDefect } from "../dataset.ts";
 import { UserError } from "../errors.ts";
@@ -58,7 +57,7 @@ export function deployFile(service: Service, name: string, output: string): Depl
   return {
     output,
     put,
-    isBehind: async () => sha256(await readModelFile(output)) !== service.predictor.model(name).model.digest,
+    isBehind: async () => digestOf(await readModelFile(output)) !== service.predictor.model(name).model.digest,
     undo: async (training) => {
       const restored = await restore(training, output);
       await put();
@@ -78,7 +77,7 @@ export function deployToRegistry(live: LiveModels, name: string, output: string)
       const written = await stat(output).then(({ mtimeMs }) => mtimeMs, () => 0);
       const versions = (await registry.versions()).filter((version) => version.name === name);
       if (versions.length === 0 || versions.some(({ installed }) => Date.parse(installed) >= written)) return false;
-      const digest = sha256(await readModelFile(output));
+      const digest = digestOf(await readModelFile(output));
       return versions.every((version) => version.digest !== digest);
     },
     undo: async (training) => {
@@ -90,10 +89,6 @@ export function deployToRegistry(live: LiveModels, name: string, output: string)
       return restored;
     },
   };
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
 }
 
 function restore(training: string, output: string): Promise<string[]> {
