@@ -45,6 +45,19 @@ function place(): { at: (name: string) => string; settings: LearningSettings } {
   return { at, settings: { training: at("lamps.elb"), data: [at("data.tsv")], valid: [at("valid.tsv")], newLabels: false } };
 }
 
+/** A service, not started, whose one model comes from a registry. */
+async function serveRegistry(at: (name: string) => string, settings: LearningSettings) {
+  const registry = new Registry(at("registry"));
+  const original = await registry.adopt(readFileSync(at("lamps.wasm")), "lamps.wasm", { name: "lamps" });
+  const broker = await startBroker({ host: "127.0.0.1", port: 0 });
+  ends.push(() => broker.close());
+  const live = new LiveModels(registry, recordingLog());
+  const service = fakeService({ access: broker.access, models: await live.open(), commands: true });
+  ends.push(() => Promise.all([live.stop(), service.stop()]));
+  live.attach(service);
+  return { registry, original, broker, live, service, learners: createLearners(new Map([["lamps", settings]]), service, new Map(), live) };
+}
+
 let asked = 0;
 function speakTo(client: TestClient) {
   const ended = async (topic: string) => (await client.next((message) => message.topic === `${topics.command}/${topic}` && /^(successful|failed)$/.test(message.json?.status), 120_000)).json;
@@ -221,15 +234,7 @@ describe("at the next start", () => {
 
   test("a registry gets what was accepted and did not reach it, once", async () => {
     const { at, settings } = place();
-    const registry = new Registry(at("registry"));
-    await registry.adopt(readFileSync(at("lamps.wasm")), "lamps.wasm", { name: "lamps" });
-    const broker = await startBroker({ host: "127.0.0.1", port: 0 });
-    ends.push(() => broker.close());
-    const live = new LiveModels(registry, recordingLog());
-    const service = fakeService({ access: broker.access, models: await live.open(), commands: true });
-    ends.push(() => Promise.all([live.stop(), service.stop()]));
-    live.attach(service);
-    const learners = createLearners(new Map([["lamps", settings]]), service, new Map(), live);
+    const { registry, live, service, learners } = await serveRegistry(at, settings);
     const log = recordingLog();
     const versions = async () => (await registry.versions()).map(({ version, state }) => [version, state]);
     // The file that it was adopted from is older.
@@ -250,15 +255,8 @@ describe("at the next start", () => {
 
 test("a model of the registry learns as a version there, which the registry can take back", async () => {
   const { at, settings } = place();
-  const registry = new Registry(at("registry"));
-  const original = await registry.adopt(readFileSync(at("lamps.wasm")), "lamps.wasm", { name: "lamps" });
-  const broker = await startBroker({ host: "127.0.0.1", port: 0 });
-  ends.push(() => broker.close());
-  const live = new LiveModels(registry, recordingLog());
-  const service = fakeService({ access: broker.access, models: await live.open(), commands: true });
-  ends.push(() => Promise.all([live.stop(), service.stop()]));
-  live.attach(service);
-  for (const [name, verb] of Object.entries(learningVerbs(service, createLearners(new Map([["lamps", settings]]), service, new Map(), live)))) service.commands!.add(name, verb);
+  const { registry, original, broker, live, service, learners } = await serveRegistry(at, settings);
+  for (const [name, verb] of Object.entries(learningVerbs(service, learners))) service.commands!.add(name, verb);
   await service.start();
   const client = await TestClient.connect(broker.url, 4);
   ends.push(() => client.close());
