@@ -4,9 +4,11 @@
 // all of it has been looked at, and between slices of a few milliseconds the event loop
 // gets its turn (PINGRESP, PUBACK, HTTP).
 //
-// When it is full, the newest job of whoever had most of late is refused: texts in
-// line, and texts done in the last seconds. Whoever floods is told `busy`; a requester
-// below its share gets in, even where there are more requesters than places.
+// When it is full, those who have just come are looked at together, and refused before the
+// next slice: the newest job of whoever among them had most of late, in line and done in the
+// last seconds. One who has waited goes only for a newcomer who had clearly less: a refusal
+// must be prompt or it is of no use. So whoever floods is told `busy`, and a requester below
+// its share gets in, even where there are more requesters than places.
 export type Refusal = "busy" | "expired";
 
 export interface Job {
@@ -15,7 +17,7 @@ export interface Job {
   /** How much work it is, at most, in texts. */
   texts: number;
   bytes: number;
-  /** It makes nobody go when the queue is full, but is refused itself. */
+  /** Refused at once when the queue is full, whoever else is there. */
   isModest?: boolean;
   /** Milliseconds since 1970; not begun later. */
   expiresAt: number;
@@ -30,9 +32,12 @@ interface Line {
   texts: number;
   /** Texts done for this requester of late. */
   done: number;
+  /** How many of its last jobs have just come. */
+  fresh: number;
 }
 
 const SLICE_MS = 2;
+const CLEARLY_MORE = 1.25;
 /** What is done is remembered for one to two windows, and for so many requesters in each. */
 const WINDOW_MS = 5_000;
 const REMEMBERED = 5_000;
@@ -49,8 +54,12 @@ export class Queue {
   private texts = 0;
   private bytes = 0;
   private isScheduled = false;
-  /** What may still be done before the event loop gets its turn. */
+  /** Those with jobs that have just come. */
+  private readonly fresh = new Set<Line>();
+  /** What may still be done before the event loop gets its turn: a text at least, and others that are likely to fit. */
   private leftMs = SLICE_MS;
+  /** What the last text took. */
+  private stepMs = 0;
   private idle: (() => void)[] = [];
 
   constructor(capacity: { texts: number; bytes: number }) {
@@ -63,22 +72,17 @@ export class Queue {
   }
 
   offer(job: Job): void {
-    const own = this.lines.get(job.requester);
-    while (this.isFullFor(job)) {
-      const largest = this.largestLine();
-      // Its own line would be the largest one: nobody else must make room.
-      if (!largest || job.isModest || (own ? own.texts + own.done : this.doneFor(job.requester)) + job.texts >= largest.texts + largest.done) {
-        job.refuse("busy");
-        return;
-      }
-      const evicted = largest.jobs.at(-1)!;
-      this.remove(largest, evicted);
-      evicted.refuse("busy");
+    if (job.isModest && this.isFullFor(job)) {
+      job.refuse("busy");
+      return;
     }
-    const line = own ?? { jobs: [], texts: 0, done: this.doneFor(job.requester) };
-    if (!own) this.lines.set(job.requester, line);
+    let line = this.lines.get(job.requester);
+    if (!line) this.lines.set(job.requester, line = { jobs: [], texts: 0, done: this.doneFor(job.requester), fresh: 0 });
     line.jobs.push(job);
     this.add(line, job, 1);
+    if (this.fresh.size === 0) queueMicrotask(() => this.makeRoom());
+    line.fresh++;
+    this.fresh.add(line);
     this.schedule();
   }
 
@@ -94,15 +98,28 @@ export class Queue {
     });
   }
 
-  /** An empty queue takes any job: limits of one request are for others to set. */
   private isFullFor({ texts, bytes }: Job): boolean {
     return this.lines.size > 0 && (this.texts + texts > this.capacity.texts || this.bytes + bytes > this.capacity.bytes);
   }
 
-  private largestLine(): Line | undefined {
-    let largest: Line | undefined;
-    for (const line of this.lines.values()) if (!largest || line.texts + line.done > largest.texts + largest.done) largest = line;
-    return largest;
+  /** A job that is alone may have any size: limits of one request are for others to set. */
+  private get isOverfull(): boolean {
+    if (this.texts <= this.capacity.texts && this.bytes <= this.capacity.bytes) return false;
+    return this.lines.size > 1 || this.lines.values().next().value!.jobs.length > 1;
+  }
+
+  private makeRoom(): void {
+    while (this.isOverfull && this.fresh.size > 0) {
+      const newcomer = largest(this.fresh);
+      const any = largest(this.lines.values());
+      const line = CLEARLY_MORE * sizeOf(newcomer) < sizeOf(any) ? any : newcomer;
+      const refused = line.jobs.at(-1)!;
+      this.remove(line, refused);
+      if (line.fresh > 0 && --line.fresh === 0) this.fresh.delete(line);
+      refused.refuse("busy");
+    }
+    for (const line of this.fresh) line.fresh = 0;
+    this.fresh.clear();
   }
 
   /** The share of the window before that is still in sight, and all of this one. */
@@ -122,7 +139,7 @@ export class Queue {
   private schedule(): void {
     if (this.isScheduled) return;
     this.isScheduled = true;
-    if (this.leftMs > 0) {
+    if (this.leftMs === SLICE_MS || this.leftMs >= this.stepMs) {
       queueMicrotask(() => this.run());
       return;
     }
@@ -135,14 +152,15 @@ export class Queue {
   private run(): void {
     this.isScheduled = false;
     this.beforeSlice();
-    const start = performance.now();
-    this.turnWindow(start);
-    let now = start;
-    while (this.lines.size > 0 && now - start < this.leftMs) {
+    let now = performance.now();
+    this.turnWindow(now);
+    do {
       this.takeTurn();
-      now = performance.now();
-    }
-    this.leftMs -= now - start;
+      const end = performance.now();
+      this.stepMs = end - now;
+      this.leftMs -= this.stepMs;
+      now = end;
+    } while (this.lines.size > 0 && this.leftMs >= this.stepMs);
     if (this.lines.size > 0) this.schedule();
     else if (this.idle.length > 0) for (const wake of this.idle.splice(0)) wake();
   }
@@ -170,7 +188,9 @@ export class Queue {
     if (line.jobs[0] === job) line.jobs.shift();
     else line.jobs.pop();
     this.add(line, job, -1);
-    if (line.jobs.length === 0) this.lines.delete(job.requester);
+    if (line.jobs.length > 0) return;
+    this.lines.delete(job.requester);
+    this.fresh.delete(line);
   }
 
   private add(line: Line, { texts, bytes }: Job, sign: 1 | -1): void {
@@ -178,4 +198,15 @@ export class Queue {
     this.texts += sign * texts;
     this.bytes += sign * bytes;
   }
+}
+
+/** What a requester had of late, and has in line. */
+function sizeOf({ texts, done }: Line): number {
+  return texts + done;
+}
+
+function largest(lines: Iterable<Line>): Line {
+  let found: Line | undefined;
+  for (const line of lines) if (!found || sizeOf(line) > sizeOf(found)) found = line;
+  return found!;
 }

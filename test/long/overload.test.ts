@@ -146,13 +146,11 @@ describeMosquitto("overload", (binaries) => {
     const share = Math.min(calm.length, answeredOf(flood).length / (FLOODERS + 1));
     expect(answeredOf(calm).length).toBeGreaterThanOrEqual((isLong ? 0.99 : 0.8) * share - 2);
     expect(Math.min(...shares)).toBeGreaterThan(0.7 * Math.max(...shares));
-    // Wanted are 0.9 and 10 ms. Seen on two cores that requester, broker and service share: 0.98 and 1.01, and 14 and 15 ms.
-    // A handler that refused everything, and worked 2.2 ms a turn of its event loop, needed 9 ms there; here a refused one may have waited in line.
-    expect(goodput).toBeGreaterThan(isLong ? 0.85 : 0.1);
+    expect(goodput).toBeGreaterThan(isLong ? 0.9 : 0.1);
     if (!isLong) return;
     expect(offered).toBeGreaterThan(0.95 * OVERLOAD);
     expect(p99(answeredOf(flood))).toBeLessThanOrEqual(2 * p99(answeredOf(usual)));
-    expect(p99(refusedOf(flood))).toBeLessThanOrEqual(20);
+    expect(p99(refusedOf(flood))).toBeLessThanOrEqual(10);
     expect(p99(answeredOf(after))).toBeLessThanOrEqual(1.5 * p99(answeredOf(usual)));
     expect(grownMb).toBeLessThan(32);
   }, 300_000);

@@ -5,13 +5,15 @@ import { RememberedAnswers } from "../../../host/service/remembered.ts";
 
 const tick = () => new Promise((resolve) => { setImmediate(resolve); });
 
-function recorder(queue: Queue) {
+/** Each text takes so many milliseconds. */
+function recorder(queue: Queue, ms = 0) {
   const log: string[] = [];
   const offer = (requester: string, name: string, { texts = 1, bytes = 1, expiresAt = Infinity } = {}) => {
     let left = texts;
     queue.offer({
       requester, texts, bytes, expiresAt,
       step() {
+        for (const end = performance.now() + ms; performance.now() < end;);
         log.push(name);
         return --left === 0;
       },
@@ -62,20 +64,30 @@ test("requesters take turns, a text at a time, whoever has more", async () => {
   expect(log).toEqual(["B", "f1", "L", "B", "f2", "B", "f3", "B", "B"]);
 });
 
-test("full: the flood is told busy, and the others still get in", async () => {
+test("full: of all who come together, those with most are told busy before anything is done", async () => {
   const queue = new Queue({ texts: 4, bytes: 100 });
   const { log, offer } = recorder(queue);
   for (const name of ["f1", "f2", "f3", "f4", "f5"]) offer("flood", name);
-  expect(log).toEqual(["f5:busy"]);
-  offer("other", "o1");
-  expect(log).toEqual(["f5:busy", "f4:busy"]);
-  offer("other", "o2");
-  offer("third", "t1");
-  expect(log.slice(2)).toEqual(["f3:busy", "f2:busy"]);
-  offer("third", "t2");
-  expect(log.slice(4)).toEqual(["t2:busy"]);
-  await tick();
-  expect(log.slice(5)).toEqual(["f1", "o1", "t1", "o2"]);
+  for (const name of ["o1", "o2"]) offer("other", name);
+  for (const name of ["t1", "t2"]) offer("third", name);
+  await Promise.resolve();
+  expect(log).toEqual(["f5:busy", "f4:busy", "f3:busy", "f2:busy", "o2:busy", "f1", "o1", "t1", "t2"]);
+});
+
+test("full: who has waited goes for one who had clearly less, not for one who had about as much", async () => {
+  const queue = new Queue({ texts: 2, bytes: 100 });
+  const { log, offer } = recorder(queue, 3);
+  for (const name of ["a1", "a2"]) offer("a", name);
+  await Promise.resolve();
+  expect(log).toEqual(["a1"]);
+  for (const name of ["b1", "b2"]) offer("b", name);
+  await Promise.resolve();
+  expect(log.slice(1)).toEqual(["b2:busy"]);
+  offer("c", "c1");
+  await Promise.resolve();
+  expect(log.slice(2)).toEqual(["a2:busy"]);
+  await queue.drained(1_000);
+  expect(log.slice(3)).toEqual(["b1", "c1"]);
 });
 
 test("a modest job makes nobody go, and turns in which it lets others go first are not counted", async () => {
@@ -92,17 +104,20 @@ test("a modest job makes nobody go, and turns in which it lets others go first a
   offer("flood", "g", { texts: 2 });
   offer("waits", "w", { texts: 2 });
   offer("third", "t");
-  expect(log.slice(4)).toEqual(["g:busy"]);
+  await tick();
+  expect(log.slice(4)).toEqual(["g:busy", "w", "t", "w"]);
 });
 
-test("bytes count too, and an empty queue takes any job", async () => {
+test("bytes count too, and a job that is alone may have any size", async () => {
   const queue = new Queue({ texts: 3, bytes: 10 });
   const { log, offer } = recorder(queue);
   offer("a", "huge", { texts: 7, bytes: 1000 });
   offer("b", "small");
-  expect(log).toEqual(["huge:busy"]);
   await tick();
   expect(log).toEqual(["huge:busy", "small"]);
+  offer("c", "large", { texts: 4, bytes: 1000 });
+  await tick();
+  expect(log.slice(2)).toEqual(["large", "large", "large", "large"]);
 });
 
 test("what is too late is not begun", async () => {
