@@ -4,6 +4,7 @@
 import { MAX_PIECES } from "../../assembly/abi.ts";
 import type { Classifier, Prediction } from "../classifier.ts";
 import type { Explanation } from "../explanation.ts";
+import { afterwards } from "./afterwards.ts";
 import { RequestError } from "./messages.ts";
 import type { Answer } from "./messages.ts";
 import type { Metrics } from "./metrics.ts";
@@ -161,7 +162,8 @@ export class Predictor {
       if (requestErrorOf(error).code === "internal") this.observer?.(name, model, error as Error);
       throw error;
     } finally {
-      this.metrics.classified(name, (performance.now() - start) / 1000);
+      const seconds = (performance.now() - start) / 1000;
+      afterwards(() => this.metrics.classified(name, seconds));
     }
   }
 }

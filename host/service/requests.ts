@@ -5,6 +5,7 @@
 //               count       error       count     same bytes   busy            acknowledge
 //
 // Where an answer may go is settled before anything is computed for it.
+import { afterwards } from "./afterwards.ts";
 import type { Limits } from "./config.ts";
 import { printable } from "./log.ts";
 import type { Log } from "./log.ts";
@@ -66,7 +67,7 @@ export class Requests {
 
   onMessage(message: Incoming): void {
     const { topics, metrics, limits } = this.options;
-    metrics.requests.inc({ transport: "mqtt" });
+    afterwards(() => metrics.requests.inc({ transport: "mqtt" }));
     if (message.isRetained) {
       this.ignore("retained", message);
       return;
@@ -114,8 +115,8 @@ export class Requests {
       { requester: topic, model: wanted, texts: request.texts, bytes: message.payload.length, topK: request.topK, explain: request.explain, expiresAt },
       ({ name, model, predictions }) => {
         const payload = encodeAnswer(request, predictions, { name, version: model.version });
-        if (key !== undefined) this.remembered.set(key, payload);
         this.reply(pending, payload, OK);
+        if (key !== undefined) afterwards(() => this.remembered.set(key, payload));
       },
       (error) => this.fail(error, pending),
     );
@@ -166,7 +167,8 @@ export class Requests {
       this.replyAtOnce(pending, encodeError(ANSWERS_WAIT, pending.id), statusOf.busy);
       return;
     }
-    metrics.answerSeconds.observe({ transport: "mqtt" }, (Date.now() - receivedAt) / 1000);
+    const seconds = (Date.now() - receivedAt) / 1000;
+    afterwards(() => metrics.answerSeconds.observe({ transport: "mqtt" }, seconds));
     outbox.offer({
       topic,
       payload: answer.payload,

@@ -4,6 +4,7 @@
 //
 //   connection -> requests or routes -> predictor (queue) -> outbox -> connection
 import { randomUUID } from "node:crypto";
+import { afterwards } from "./afterwards.ts";
 import { Commands } from "./commands.ts";
 import type { Limits } from "./config.ts";
 import type { Log } from "./log.ts";
@@ -93,7 +94,7 @@ export class Service {
     const { metrics } = this;
     this.options = options;
     this.predictor = new Predictor(models, { texts: limits.queuedTexts, bytes: limits.queuedBytes, textsPerSecond: limits.textsPerSecond, requesters: limits.requesters }, metrics);
-    this.outbox = new Outbox({ answers: limits.queuedAnswers, bytes: limits.queuedBytes }, (fate) => metrics.answers.inc({ fate }));
+    this.outbox = new Outbox({ answers: limits.queuedAnswers, bytes: limits.queuedBytes }, (fate) => afterwards(() => metrics.answers.inc({ fate })));
     metrics.gauge("edgelabel_answers_queued", "Answers that wait for the broker.", () => this.outbox.length);
     metrics.gauge("edgelabel_texts_queued", "Texts that wait for the engine.", () => this.predictor.queue.length);
     for (const [name, model] of models) this.countModel(name, model, 1);
