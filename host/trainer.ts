@@ -94,6 +94,8 @@ export interface RunOptions {
   warmup: number;
   /** Of inverse-time: rate / (1 + decay * step). */
   decay: number;
+  /** Of linear and cosine: share of learningRate that the last steps have. */
+  finalRate: number;
   labelSmoothing: number;
   /** Share of known words that are hidden in training, so that unknown ones are met. */
   wordDropout: number;
@@ -323,7 +325,7 @@ export class Trainer {
       options.learningRate, options.clipNorm, options.weightDecay,
     ), "training settings");
     this.#check(this.#exports.trainingPlan(
-      SCHEDULES[options.schedule], options.warmup, options.decay, options.labelSmoothing, options.wordDropout, options.averageDecay,
+      SCHEDULES[options.schedule], options.warmup, options.schedule === "inverse-time" ? options.decay : options.finalRate, options.labelSmoothing, options.wordDropout, options.averageDecay,
       options.balanced, options.addNgrams, options.epochs, options.batch, options.seed,
     ), "training settings");
     const { delete: deletion = 0, swap = 0, synonym = 0, typo = 0 } = options.augment ?? {};

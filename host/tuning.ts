@@ -49,7 +49,7 @@ export function tuningOptions({ layers, tokenizer }: ModelInfo, { epochs, learni
     ...DEFAULT_RECIPE, loss, epochs, learningRate, seed,
     labelSmoothing: loss === "mean_squared_error" ? 0 : DEFAULT_RECIPE.labelSmoothing,
     // Fine-tuning is short, and beside a service that answers.
-    dropoutSamples: 1, perturbation: 0,
+    dropoutSamples: 1, perturbation: 0, averageDecay: 0, finalRate: 0,
     wordDropout: hashes ? DEFAULT_RECIPE.wordDropout : 0,
     augment: hashes ? { ...DEFAULT_RECIPE.augment } : {},
   };

@@ -45,7 +45,7 @@ export class Settings {
   weightDecay: f32;
   learningRate: f32;
   warmup: f32;           // share of all steps
-  decay: f32;            // inverse time: rate a step
+  decay: f32;            // inverse time: rate a step; linear, cosine: share of the rate that is left at the end
   labelSmoothing: f32;
   wordDropout: f32;
   averageDecay: f32;
@@ -72,6 +72,12 @@ const SORTED_BATCHES: u32 = 32;
 
 /** Share of the steps after which texts are perturbed: that doubles a step's work, and to do it earlier brings no more. */
 const PERTURBED_FROM: f32 = 0.7;
+
+/** Steps between two updates of the average, which reads and writes as many weights as a step. */
+const AVERAGED_STEPS: u32 = 8;
+
+/** An average of so many updates keeps half of itself at the next one. */
+const YOUNG_AVERAGE: u32 = 10;
 
 let settings: Settings = changetype<Settings>(0);
 let validation: Dataset = changetype<Dataset>(0);
@@ -289,7 +295,7 @@ function settingsAreLegal(): bool {
     && settings.schedule <= <u32>SCHEDULE_INVERSE_TIME && settings.isBalanced <= 1 && settings.addsNgrams <= 1
     && settings.learningRate > 0 && settings.learningRate < 1e6
     && settings.weightDecay * settings.learningRate <= 1
-    && settings.warmup >= 0 && settings.warmup < 1 && settings.decay >= 0 && settings.decay < 1e6
+    && settings.warmup >= 0 && settings.warmup < 1 && settings.decay >= 0 && settings.decay <= (settings.schedule == <u32>SCHEDULE_INVERSE_TIME ? <f32>1e6 : <f32>1)
     && settings.wordDropout >= 0 && settings.wordDropout < 1
     && settings.deletion >= 0 && settings.deletion < 1 && settings.swap >= 0 && settings.swap < 1
     && settings.synonyms >= 0 && settings.synonyms < 1 && settings.typos >= 0 && settings.typos < 1
@@ -400,16 +406,25 @@ export function applyBatch(): i32 {
     }
   }
   const rate = learningRateAt(settings.schedule, settings.learningRate, settings.warmup, settings.decay, stepsDone(), settings.epochs * batchCount);
-  let status = networkUpdate(rate);
+  const status = networkUpdate(rate);
   if (status != OK) return status;
-  if (settings.averageDecay > 0) {
-    status = networkAverage(settings.averageDecay);
-    if (status != OK) return status;
-  }
   lossSum += loss * <f64>count;
   seen += count;
   nextBatch++;
-  return OK;
+  return settings.averageDecay > 0 ? average() : OK;
+}
+
+/**
+ * Follows the weights every few steps, and at an epoch's end, where they may be written. A young
+ * average forgets faster, so that the first weights, which know nothing, do not stay in it.
+ */
+function average(): i32 {
+  const steps = (nextBatch - 1) % AVERAGED_STEPS + 1;
+  if (steps < AVERAGED_STEPS && nextBatch < batchCount) return OK;
+  let kept: f32 = 1;
+  for (let i: u32 = 0; i < steps; i++) kept *= settings.averageDecay;
+  const age = <f32>network.state.averages;
+  return networkAverage(min(kept, age / (age + <f32>YOUNG_AVERAGE)));
 }
 
 /** Samples of the next batch, of all workers. */

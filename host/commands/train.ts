@@ -59,6 +59,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--schedule <name>", ["cosine", "linear", "inverse-time", "constant"], "schedule", "how the rate falls"],
   ["--warmup <share>", share, "warmup", "share of the steps in which it climbs first"],
   ["--decay <x>", notNegative, "decay", "of inverse-time: rate / (1 + decay * step)"],
+  ["--final-rate <share>", share, "finalRate", "of cosine and linear: share of the highest rate that is left at the end"],
   ["--momentum <x>", share, "momentum", "of sgd"],
   ["--nesterov", "switch", "nesterov", "of sgd: look ahead"],
   ["--clip-norm <x>", notNegative, "clipNorm", "longest gradient, by global norm; 0: any"],

@@ -16,7 +16,8 @@ const BEST = 0xffffffff;
 
 function open(file: Uint8Array): Exports {
   const wasm = loadWasm("trainer");
-  new Uint8Array(wasm.memory.buffer, wasm["reserveFile"](file.length)).set(file);
+  const at = wasm["reserveFile"](file.length); // it may grow the memory, which replaces its buffer
+  new Uint8Array(wasm.memory.buffer, at).set(file);
   expect(wasm["openFile"](file.length)).toBe(abi.OK);
   expect(wasm["prepareGradients"]()).toBe(abi.OK);
   return wasm;

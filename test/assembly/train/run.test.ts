@@ -17,7 +17,7 @@ const STATE_BYTES = 64;
 
 const PLAIN: RecipeOptions = {
   ...DEFAULT_RECIPE, name: "run", minCount: 1, embedding: 6, units: 5, epochs: EPOCHS, batch: 4, learningRate: 0.01, seed: 3, schedule: "constant", warmup: 0,
-  embeddingDropout: 0, outputDropout: 0, wordDropout: 0, labelSmoothing: 0, augment: {}, addNgrams: false, dropoutSamples: 1, perturbation: 0,
+  embeddingDropout: 0, outputDropout: 0, wordDropout: 0, labelSmoothing: 0, augment: {}, addNgrams: false, dropoutSamples: 1, perturbation: 0, averageDecay: 0,
   tokenizer: { ...DEFAULT_RECIPE.tokenizer, sequenceLength: 10, ngramBuckets: 32 },
 };
 const SGD: Partial<RecipeOptions> = { optimizer: "sgd", momentum: 0.9, learningRate: 0.1, clipNorm: 0 };
@@ -28,7 +28,8 @@ const recipes: Record<string, Partial<RecipeOptions>> = {
   "Adam": {},
   "uncorrected Adam, lazy": { optimizer: "adam-uncorrected", lazyEmbedding: true },
   "Adam whose rows fade within an epoch": { beta1: 0.05, beta2: 0.5, batch: 1, learningRate: 0.002 },
-  "schedule": { schedule: "cosine", warmup: 0.2 },
+  "schedule": { schedule: "cosine", warmup: 0.2, finalRate: 0 },
+  "schedule with a floor": { schedule: "linear", finalRate: 0.3 },
   "dropout": { embeddingDropout: 0.3, outputDropout: 0.5 },
   "several dropout masks a sample": { outputDropout: 0.5, dropoutSamples: 4 },
   "perturbation": { embeddingDropout: 0.3, perturbation: 0.07 },
@@ -41,7 +42,7 @@ const recipes: Record<string, Partial<RecipeOptions>> = {
   "no mask, one direction, the last state": { mask: false, bidirectional: false, pooling: "last" },
   "the default recipe": {
     embeddingDropout: 0.3, outputDropout: 0.5, wordDropout: 0.3, labelSmoothing: 0.1, addNgrams: true, schedule: "cosine", warmup: 0.1, augment: { typo: 0.15 },
-    dropoutSamples: 4, perturbation: 0.07,
+    dropoutSamples: 4, perturbation: 0.07, averageDecay: 0.999,
   },
 };
 
@@ -344,6 +345,30 @@ describe("a run", () => {
     expect(written.tensor(0)).not.toEqual(before);
   });
 
+  test.each([[0.5, 1], [0.99, 1], [0.99, 100]])("averages by %d a step, every eighth step and at the end of an epoch, in batches of %i", async (decay, batch) => {
+    const trainer = await begin({ averageDecay: decay, batch });
+    const epochBatches = Math.ceil(samples.length / batch);
+    let average: number[] = [];
+    let updates = 0;
+    for (let epoch = 0; epoch < 3; epoch++) {
+      const batches = trainer.epoch();
+      let since = 0;
+      for (let i = 0; i < epochBatches; i++) {
+        const isLast = batches.next().value === 0;
+        if (++since < 8 && !isLast) continue;
+        const weights = [...trainer.tensor(0)];
+        const kept = Math.min(decay ** since, updates / (updates + 10));
+        average = weights.map((w, j) => (updates === 0 ? w : kept * average[j]! + (1 - kept) * w));
+        updates++;
+        since = 0;
+      }
+      expect(batches.next().done).toBe(true);
+    }
+    const written = await opened(trainer.write("f32"));
+    written.tensor(0).forEach((a, j) => expect(Math.abs(a - average[j]!), `weight ${j}`).toBeLessThan(1e-6));
+    expect(written.tensor(0)).not.toEqual(trainer.tensor(0));
+  });
+
   test("tells after each batch how many epochs are done", async () => {
     const told: number[] = [];
     runEpochs(await begin({ batch: 5 }), EPOCHS, false, { onBatch: (done) => told.push(done) }, 2);
@@ -397,6 +422,7 @@ describe("a run", () => {
     ["a warm-up of all steps", { warmup: 1 }],
     ["word dropout of all words", { wordDropout: 1 }],
     ["an average that never moves", { averageDecay: 1 }],
+    ["a rate that ends above its highest", { schedule: "cosine", finalRate: 1.1 }],
     ["a negative perturbation", { perturbation: -0.1 }],
     ["weight decay beyond the weights", { weightDecay: 1000 }],
   ])("with %s is refused", async (_, changes) => {
