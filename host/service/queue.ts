@@ -154,13 +154,14 @@ export class Queue {
     this.beforeSlice();
     let now = performance.now();
     this.turnWindow(now);
-    do {
+    while (this.lines.size > 0) {
       this.takeTurn();
       const end = performance.now();
       this.stepMs = end - now;
       this.leftMs -= this.stepMs;
       now = end;
-    } while (this.lines.size > 0 && this.leftMs >= this.stepMs);
+      if (this.leftMs < this.stepMs) break;
+    }
     if (this.lines.size > 0) this.schedule();
     else if (this.idle.length > 0) for (const wake of this.idle.splice(0)) wake();
   }
