@@ -5,6 +5,7 @@ import * as abi from "../assembly/abi.ts";
 import { Classifier } from "./classifier.ts";
 import { labelsOf, type Sample } from "./dataset.ts";
 import { UserError } from "./errors.ts";
+import type { Shape } from "./shape.ts";
 import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
 import { Trainer, type EpochFigures, type RunOptions, type TokenizerOptions } from "./trainer.ts";
 
@@ -14,8 +15,10 @@ export interface RecipeOptions extends RunOptions {
   tokenizer: Omit<TokenizerOptions, "ngramMin" | "ngramMax">;
   /** Words seen less often are left to their n-grams. */
   minCount: number;
-  /** Keras' num_words; 0 = no limit. */
+  /** Keras' num_words: one more than there are words, at most; 0 = no limit. */
   numWords: number;
+  /** numWords rows in the embedding, as Keras' Embedding(num_words, …), even where the texts have fewer words. */
+  allRows: boolean;
   oovToken: string | null;
   embedding: number;
   units: number;
@@ -43,7 +46,8 @@ export const DEFAULT_RECIPE: RecipeOptions = {
     filters: KERAS_FILTERS, split: " ", ngramBuckets: 4096,
   },
   minCount: 2,
-  numWords: 0,
+  numWords: 7000,
+  allRows: false,
   oovToken: null,
   embedding: 64,
   units: 64,
@@ -90,6 +94,11 @@ const SMALLEST_BATCH = 8;
 /** Fewer texts than this say so little that a word seen once counts. */
 const FEW_TEXTS = FEW_BATCHES * 2 * SMALLEST_BATCH;
 const MOST_EPOCHS = 80;
+/** Fewer texts than this have words of their own by chance. */
+const ENOUGH_NAMES = 100;
+const NAME_TOKENS = 2;
+/** Of commands of one or two words half have a word of their own, of 100 such commands four in five. */
+const OWN_SHARE = 0.9;
 const NGRAM_MIN = 3;
 const NGRAM_MAX = 5;
 
@@ -99,6 +108,7 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   tokenizer: { ...DEFAULT_RECIPE.tokenizer, splitScripts: false, letterPairs: false, sequenceLength: 10, ngramBuckets: 0 },
   minCount: 1,
   numWords: 100,
+  allRows: true,
   bidirectional: false,
   mask: false,
   pooling: "last",
@@ -122,15 +132,30 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   minSteps: 0,
 };
 
-/** The recipe for so many texts: few get smaller batches, more epochs and all of their words. What is `given` stays. */
-export function adaptToSize(recipe: RecipeOptions, texts: number, given: ReadonlySet<string> = new Set()): RecipeOptions {
+/**
+ * The recipe for texts of such a shape: few get smaller batches, more epochs and all of their words;
+ * names, whose words never come again, are read letter by letter; without n-grams no word is hidden.
+ * What is `given` stays.
+ */
+export function adaptToShape(recipe: RecipeOptions, shape: Shape, given: ReadonlySet<string> = new Set()): RecipeOptions {
   if (recipe.minSteps === 0) return recipe;
-  let { batch, epochs, minCount } = recipe;
+  const { texts } = shape;
+  let { batch, epochs, minCount, wordDropout, tokenizer } = recipe;
   const smallest = Math.max(SMALLEST_BATCH, recipe.workers ?? 1);
   if (!given.has("batch")) while (batch >= 2 * smallest && texts < FEW_BATCHES * batch) batch /= 2;
   if (!given.has("minCount") && texts < FEW_TEXTS) minCount = 1;
   if (!given.has("epochs")) epochs = epochsFor(texts, { ...recipe, batch });
-  return { ...recipe, batch, epochs, minCount };
+  if (!given.has("tokenizer.charLevel") && areNames(shape)) {
+    tokenizer = { ...tokenizer, charLevel: true, ngramBuckets: given.has("tokenizer.ngramBuckets") ? tokenizer.ngramBuckets : 0 };
+  }
+  // A hidden word is then no n-grams but nothing, which teaches nothing.
+  if (!given.has("wordDropout") && tokenizer.ngramBuckets === 0 && recipe.oovToken === null) wordDropout = 0;
+  return { ...recipe, batch, epochs, minCount, wordDropout, tokenizer };
+}
+
+/** Very short texts of which nearly each has a word of its own, such as host names or product codes. */
+function areNames({ texts, medianTokens, withOwnToken }: Shape): boolean {
+  return texts >= ENOUGH_NAMES && medianTokens <= NAME_TOKENS && withOwnToken >= OWN_SHARE * texts;
 }
 
 /** The epochs of a run on so many texts: more than `epochs`, up to `most`, until they make `minSteps` steps. */
@@ -210,9 +235,10 @@ export function addSamples(trainer: Trainer, labels: readonly string[], samples:
 }
 
 function addLayers(trainer: Trainer, labelCount: number, options: RecipeOptions): void {
-  const layer = (kind: number, flags: number, units = 0, rate = 0, activation: number = abi.ACTIVATION_LINEAR): void =>
-    trainer.addLayer({ kind, flags, activation, units, rate, ...(kind === abi.LAYER_EMBEDDING && options.numWords > 0 ? { rows: options.numWords } : {}) });
-  layer(abi.LAYER_EMBEDDING, options.mask ? abi.LAYER_MASK_ZERO : 0, options.embedding);
+  const layer = (kind: number, flags: number, units = 0, rate = 0, activation: number = abi.ACTIVATION_LINEAR, rows = 0): void =>
+    trainer.addLayer({ kind, flags, activation, units, rate, rows });
+  const rows = options.allRows && options.tokenizer.ngramBuckets === 0 ? options.numWords : 0;
+  layer(abi.LAYER_EMBEDDING, options.mask ? abi.LAYER_MASK_ZERO : 0, options.embedding, 0, abi.ACTIVATION_LINEAR, rows);
   if (options.embeddingDropout > 0) layer(abi.LAYER_DROPOUT, 0, 0, options.embeddingDropout);
   const pools = options.pooling !== "last";
   layer(abi.LAYER_LSTM, (options.bidirectional ? abi.LAYER_BIDIRECTIONAL : 0) | (pools ? abi.LAYER_SEQUENCES : 0), options.units);

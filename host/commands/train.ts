@@ -12,7 +12,8 @@ import { UserError } from "../errors.ts";
 import { requireWritable, writeWhole } from "../files.ts";
 import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantization.ts";
-import { adaptToSize, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, takeSteps, TUTORIAL_RECIPE } from "../recipe.ts";
+import { adaptToShape, createTrainer, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, takeSteps, TUTORIAL_RECIPE } from "../recipe.ts";
+import { type Shape, shapeOf } from "../shape.ts";
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
 import { startWorkers, type TrainingData } from "../workers.ts";
@@ -43,6 +44,8 @@ interface TrainOptions extends DatasetFlags {
 /** Signals are heard so often while batches are trained on. */
 const TURN_MS = 50;
 const RECIPES = { default: DEFAULT_RECIPE, tutorial: TUTORIAL_RECIPE };
+/** Share of the texts; a few that are cut change little. */
+const NOTED_CUT = 0.05;
 /** Share of the words that a file of synonyms replaces, where --augment says nothing. */
 const DEFAULT_SYNONYMS = 0.1;
 
@@ -81,7 +84,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--word-dropout <share>", share, "wordDropout", "share of the words that are hidden in training"],
   ["--augment <shares>", augmentation, "augment", "share of the words changed each epoch, as in delete=0.05,swap=0.05,typo=0.05,synonym=0.1"],
   ["--min-count <n>", wholeNumber(1, MAX_ROWS), "minCount", "leave rarer words to their n-grams; few texts keep all words"],
-  ["--num-words <n>", wholeNumber(0, MAX_ROWS), "numWords", "keep only the n - 1 most frequent words; 0: all"],
+  ["--num-words <n>", wholeNumber(0, MAX_ROWS), "numWords", "keep only the n - 1 most frequent words, so that the int8 deployable stays below 1 MB; 0: all"],
   ["--oov-token <word>", shortText, "oovToken", "word that stands for unknown ones (with --ngram-buckets 0)"],
   ["--ngram-buckets <n>", wholeNumber(0, MAX_ROWS), "tokenizer.ngramBuckets", "embedding rows for the n-grams of unknown words; 0: none"],
   ["--add-ngrams", "switch", "addNgrams", "add n-grams to known words too"],
@@ -169,7 +172,11 @@ function notNegative(text: string): number {
 }
 
 async function begin({ samples, synonyms }: TrainingData, validation: readonly Sample[], options: TrainOptions, command: Command): Promise<Trainer> {
-  const recipe = adapt(RECIPES[options.recipe ?? "default"], samples.length, options, command);
+  const { recipe: asked, given } = changed(RECIPES[options.recipe ?? "default"], options, command);
+  const splitter = await createTrainer(asked.tokenizer);
+  const shape = shapeOf(samples.map(({ text }) => text), (text) => splitter.tokens(text), asked.tokenizer.sequenceLength);
+  const recipe = adaptToShape(asked, shape, given);
+  noteShape(shape, asked, recipe);
   if ((recipe.workers ?? 1) > recipe.batch) throw new UserError(`--workers ${recipe.workers} cannot share a batch of ${recipe.batch}; choose at most as many as --batch`);
   if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
   const trainer = await prepareTraining(samples, validation, recipe);
@@ -178,18 +185,24 @@ async function begin({ samples, synonyms }: TrainingData, validation: readonly S
   return trainer;
 }
 
-function adapt(recipe: RecipeOptions, texts: number, { name, modelVersion, output }: TrainOptions, command: Command): RecipeOptions {
-  const adapted = { ...recipe, tokenizer: { ...recipe.tokenizer }, name: name ?? modelName(output), version: modelVersion ?? recipe.version };
+/** The recipe with what the options change, and the paths of that. */
+function changed(preset: RecipeOptions, { name, modelVersion, output }: TrainOptions, command: Command): { recipe: RecipeOptions; given: Set<string> } {
+  const recipe = { ...preset, tokenizer: { ...preset.tokenizer }, name: name ?? modelName(output), version: modelVersion ?? preset.version };
   const given = new Set<string>();
   for (const [flag, , path] of SETTINGS) {
     const key = new Option(flag).attributeName();
     // The --no- form of a switch brings a default with it, which is nobody's wish.
     if (command.getOptionValueSource(key) !== "cli") continue;
-    const [holder, field] = place(adapted, path);
+    const [holder, field] = place(recipe, path);
     holder[field] = command.getOptionValue(key);
     given.add(path);
   }
-  return adaptToSize(adapted, texts, given);
+  return { recipe, given };
+}
+
+function noteShape({ texts, cut }: Shape, asked: RecipeOptions, { tokenizer: { charLevel, sequenceLength, truncatePost } }: RecipeOptions): void {
+  if (charLevel && !asked.tokenizer.charLevel) note("nearly each text has a word that no other has, so they are read letter by letter (--no-char-level: word by word)");
+  else if (cut > NOTED_CUT * texts) note(`${cut} of ${texts} texts have more than ${sequenceLength} tokens, of which only the ${truncatePost ? "first" : "last"} ${sequenceLength} count; a higher --maxlen reads more, and takes longer`);
 }
 
 function settingOption(flag: string, parser: Parser, path: string, help: string): Option {

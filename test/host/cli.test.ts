@@ -57,6 +57,34 @@ describe("the program", () => {
   });
 });
 
+describe("the recipe goes by the texts, and says so", () => {
+  const names = Array.from({ length: 120 }, (_, i) => `${i % 2}\t${i % 2 ? "q" : "e"}${i.toString(36)}x${i * 7919}\n`).join("");
+  const few = ["--epochs", "1", "--units", "4", "--embedding", "4", "--min-agreement", "0"];
+
+  test("names are read letter by letter, unless words are asked for", async () => {
+    writeFileSync(at("names.tsv"), names);
+    const { stderr } = await edgelabel(["train", at("names.tsv"), "-o", at("names.wasm"), ...few]);
+    expect(stderr).toContain("nearly each text has a word that no other has, so they are read letter by letter (--no-char-level: word by word)\n");
+    expect((await json("info", at("names.wasm"))).tokenizer).toMatchObject({ char_level: true, ngram_buckets: 0 });
+    const words = await edgelabel(["train", at("names.tsv"), "-o", at("words.wasm"), "--no-char-level", ...few]);
+    expect(words.stderr).not.toContain("letter");
+    expect((await json("info", at("words.wasm"))).tokenizer).toMatchObject({ char_level: false, ngram_buckets: 4096 });
+  });
+
+  test.each([["last", []], ["first", ["--truncate-post"]]])("the %s tokens of long texts count", async (end, options) => {
+    writeFileSync(at("long.tsv"), LAMPS.join(""));
+    const { stderr } = await edgelabel(["train", at("long.tsv"), "-o", at("long.wasm"), "--maxlen", "2", ...options, ...few]);
+    expect(stderr).toMatch(new RegExp(`\\d+ of ${LAMPS.length} texts have more than 2 tokens, of which only the ${end} 2 count; a higher --maxlen reads more, and takes longer\n`));
+    expect((await edgelabel(["train", at("long.tsv"), "-o", at("long.wasm"), ...few])).stderr).not.toContain("maxlen");
+  });
+
+  test("a vocabulary is cut to its most frequent words", async () => {
+    writeFileSync(at("lamps.tsv"), LAMPS.join(""));
+    await json("train", at("lamps.tsv"), "-o", at("cut.wasm"), "--num-words", "4", ...few);
+    expect((await json("info", at("cut.wasm"))).tokenizer.words).toBe(3);
+  });
+});
+
 describe("from texts to a deployable", () => {
   beforeAll(async () => {
     writeFileSync(at("data.tsv"), LAMPS.join(""));
