@@ -57,21 +57,29 @@ const ALL = 0;
 const MARK = "edgelabel-route";
 const PLACEHOLDERS = ["label", "score", "scores", "predictions", "model", "version", "digest", "node", "root", "route", "topic", "text", "id", "time", "bytes", "sha256"];
 
-/** Throws a UserError when a route could not work, or could feed on itself. */
+/** Throws a UserError when a route could not work, or could feed on itself. `heard` is what the node obeys. */
 export function checkRoutes(routes: readonly RouteSettings[], topics: Topics, heard: readonly string[]): void {
-  const filters = [...routes.map(({ filter }) => filter), ...heard, `${topics.classify}/#`, ...(topics.group ? [`${topics.group.classify}/#`] : []), `${topics.command}/#`, topics.status, topics.info];
+  const names = new Set<string>();
   for (const { name, filter, outputs } of routes) {
+    if (names.has(name)) throw new UserError(`two routes are called "${name}"; each needs a name of its own, by which it is counted and its last labels are kept`);
+    names.add(name);
     if (filtersOverlap(filter, `${topics.root}/#`)) throw new UserError(`route "${name}": its filter ${filter} covers edgelabel's own topics below ${topics.root}/; name the topics of the other program`);
+    const levels = filter.split("/").filter((level) => level === "+").length;
     for (const { topic, payload, onChange } of outputs) {
       if (onChange && topics.group) throw new UserError(`route "${name}": "on": "change" needs all messages of a source, and a worker of the group ${topics.group.name} hears but some of them; leave it away, or serve this route outside the group`);
-      checkTemplate(topic, PLACEHOLDERS, `route "${name}", topic`);
-      if (payload !== undefined) checkTemplate(payload, PLACEHOLDERS, `route "${name}", payload`);
-      const pattern = topicFilter(topic);
-      if (!isTopicFilter(pattern) || /[+#]/.test(topic.replace(/\{[^{}]*\}/g, "")) || topic.startsWith("$")) throw new UserError(`route "${name}": ${JSON.stringify(topic)} is no topic that can be published to`);
-      const loop = filters.find((each) => filtersOverlap(pattern, each));
-      if (loop !== undefined) throw new UserError(`route "${name}": its output ${topic} would come back in by ${loop}; give it a topic that no route listens to`);
+      checkTemplate(topic, PLACEHOLDERS, `route "${name}", topic`, levels);
+      if (payload !== undefined) checkTemplate(payload, PLACEHOLDERS, `route "${name}", payload`, levels);
+      checkTopic(topic, heard, `route "${name}"`);
     }
   }
+}
+
+/** Throws, naming `who`, when `template` can become no topic, or one that the node itself obeys. */
+export function checkTopic(template: string, heard: readonly string[], who: string): void {
+  const pattern = topicFilter(template);
+  if (!isTopicFilter(pattern) || /[+#]/.test(template.replace(/\{[^{}]*\}/g, "")) || template.startsWith("$")) throw new UserError(`${who}: ${JSON.stringify(template)} is no topic that can be published to`);
+  const loop = heard.find((each) => filtersOverlap(pattern, each));
+  if (loop !== undefined) throw new UserError(`${who}: its output ${template} would come back in by ${loop}; give it a topic that nothing here listens to`);
 }
 
 interface Source {

@@ -15,7 +15,7 @@ import { Outbox } from "./outbox.ts";
 import { Predictor } from "./predictor.ts";
 import type { Model } from "./predictor.ts";
 import { Requests } from "./requests.ts";
-import { checkRoutes, Routes } from "./routes.ts";
+import { checkRoutes, checkTopic, Routes } from "./routes.ts";
 import type { RouteSettings } from "./routes.ts";
 import { checkTemplate, fillPayload, fillTopic } from "./template.ts";
 import type { Json } from "./template.ts";
@@ -63,10 +63,17 @@ const ANNOUNCED = ["node", "root", "version", "model", "labels", "status", "info
 
 /** Throws a UserError that names the route or announcement that cannot be. */
 export function checkService({ routes = [], announcements = [], topics }: Pick<ServiceOptions, "routes" | "announcements" | "topics">): void {
-  checkRoutes(routes, topics, announcements.flatMap(({ again }) => (again ? [again.topic] : [])));
+  const heard = [
+    ...routes.map(({ filter }) => filter),
+    ...announcements.flatMap(({ again }) => (again ? [again.topic] : [])),
+    `${topics.classify}/#`, ...(topics.group ? [`${topics.group.classify}/#`] : []), `${topics.command}/#`, topics.status, topics.info,
+  ];
+  checkRoutes(routes, topics, heard);
   for (const { topic, payload } of announcements) {
-    checkTemplate(topic, ANNOUNCED, `announcement ${topic}`);
-    checkTemplate(payload, ANNOUNCED, `announcement ${topic}`);
+    const who = `announcement ${topic}`;
+    checkTemplate(topic, ANNOUNCED, who);
+    checkTemplate(payload, ANNOUNCED, who);
+    checkTopic(topic, heard, who);
   }
 }
 

@@ -13,14 +13,20 @@ export type Values = (name: string) => unknown;
 const placeholder = /(?<!\{)\{([A-Za-z_]\w*|[1-9]|\/[^{}]*)\}(?!\})/g;
 const whole = /^\{([A-Za-z_]\w*|[1-9]|\/[^{}]*)\}$/;
 
-/** Throws, naming `where`, when a template holds a placeholder that is not among `known`. */
-export function checkTemplate(template: Json, known: readonly string[], where: string): void {
+/**
+ * Throws, naming `where`, when a template holds a placeholder that stands for nothing. `levels` says how many
+ * `{1}`, `{2}` … there are; without it no message came in, and so there is nothing to point into either.
+ */
+export function checkTemplate(template: Json, known: readonly string[], where: string, levels?: number): void {
   if (typeof template === "string") {
+    const isOfMessage = (name: string) => levels !== undefined && (name.startsWith("/") || Number(name) <= levels);
     for (const [, name] of template.matchAll(placeholder)) {
-      if (!/^[1-9/]/.test(name!) && !known.includes(name!)) throw new UserError(`${where}: {${name}} stands for nothing; known are ${known.map((each) => `{${each}}`).join(", ")}, {1} to {9} and {/json/pointer}`);
+      if (known.includes(name!) || isOfMessage(name!)) continue;
+      const names = [...known, ...(levels === undefined ? [] : [...Array.from({ length: levels }, (_, i) => i + 1), "/json/pointer"])];
+      throw new UserError(`${where}: {${name}} stands for nothing; known are ${names.map((each) => `{${each}}`).join(", ")}`);
     }
   } else if (typeof template === "object" && template !== null) {
-    for (const part of Object.values(template)) checkTemplate(part, known, where);
+    for (const part of Object.values(template)) checkTemplate(part, known, where, levels);
   }
 }
 

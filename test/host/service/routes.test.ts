@@ -178,7 +178,7 @@ describe("refused before anything runs", () => {
 
   test.each([
     [route({ outputs: [output({ topic: "in/label" })] }), "its output in/label would come back in by in/+"],
-    [route({ filter: "in/#", outputs: [output({ topic: "in/{1}/label" })] }), "would come back in by in/#"],
+    [route({ filter: "in/+/#", outputs: [output({ topic: "in/{1}/label" })] }), "would come back in by in/+/#"],
     [route({ outputs: [output({ topic: "{1}/{label}" })] }), "would come back in by in/+"],
     [route({ outputs: [output({ topic: "edgelabel/gate-1/classify" })] }), "would come back in by edgelabel/gate-1/classify/#"],
     [route({ outputs: [output({ topic: "edgelabel/{1}/status" })] }), "would come back in by edgelabel/gate-1/status"],
@@ -191,6 +191,8 @@ describe("refused before anything runs", () => {
     [route({ outputs: [output({ topic: "a/+" })] }), "no topic that can be published to"],
     [route({ outputs: [output({ topic: "out/{lable}" })] }), "{lable} stands for nothing; known are {label}"],
     [route({ outputs: [output({ topic: "out", payload: "{sha265}" })] }), "{sha265} stands for nothing"],
+    [route({ outputs: [output({ topic: "out/{2}" })] }), 'topic: {2} stands for nothing; known are {label}'],
+    [route({ filter: "in/a", outputs: [output({ topic: "out", payload: "{1}" })] }), "{1} stands for nothing"],
     [route({ outputs: [output({ topic: "out", payload: { a: [{ b: "{nope}" }] } })] }), "{nope} stands for nothing"],
   ])("%#: %j", (bad, message) => {
     expect(() => checkService({ routes: [bad], announcements: [{ topic: "ha/x", payload: {}, again: { topic: "homeassistant/status" } }], topics })).toThrow(message);
@@ -200,6 +202,22 @@ describe("refused before anything runs", () => {
     const [a, b] = [route({ name: "a", filter: "a/+", outputs: [output({ topic: "b/{1}" })] }), route({ name: "b", filter: "b/+", outputs: [output({ topic: "a/{1}" })] })];
     expect(() => checkService({ routes: [a], topics })).not.toThrow();
     expect(() => checkService({ routes: [a, b], topics })).toThrow('route "a": its output b/{1} would come back in by b/+');
+  });
+
+  test("two routes of one name", () => {
+    expect(() => checkService({ routes: [route({}), route({ filter: "other/+" })], topics })).toThrow('two routes are called "r"');
+  });
+
+  test.each([
+    [{ topic: "ha/#", payload: "" }, 'announcement ha/#: "ha/#" is no topic that can be published to'],
+    [{ topic: "$SYS/x", payload: "" }, "is no topic that can be published to"],
+    [{ topic: "ha/x", payload: "", again: { topic: "ha/+" } }, "announcement ha/x: its output ha/x would come back in by ha/+"],
+    [{ topic: "in/{node}", payload: "" }, "would come back in by in/+"],
+    [{ topic: "edgelabel/{node}/status", payload: "" }, "would come back in by edgelabel/gate-1/status"],
+    [{ topic: "ha/x", payload: "{1}" }, "announcement ha/x: {1} stands for nothing; known are {node}"],
+    [{ topic: "ha/x", payload: { a: "{/a}" } }, "{/a} stands for nothing"],
+  ])("announcement %#: %j", (bad, message) => {
+    expect(() => checkService({ routes: [route({})], announcements: [{ topic: "ok/{node}", payload: "{labels}" }, bad], topics })).toThrow(message);
   });
 
   test("no values can make an output topic that its pattern does not cover", () => {
