@@ -13,3 +13,5 @@ for name in "$@"; do
 done > "$file"
 tr ':' '\t' < "$file"
 mosquitto_passwd -U "$file"
+user=${MOSQUITTO_USER:-mosquitto}
+[ "$(id -u)" -ne 0 ] || chown "$user" "$file" || echo "$0: give $file to the user that Mosquitto runs as" >&2

@@ -3,7 +3,7 @@
 import { execFile, execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
@@ -176,7 +176,9 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
     const home = join(folder, "mosquitto");
     mkdirSync(home);
     for (const name of ["mosquitto.conf", "acl"]) copyFileSync(join(deploy, "mosquitto", name), join(home, name));
-    writeFileSync(join(home, "mosquitto.conf"), readFileSync(join(home, "mosquitto.conf"), "utf8").replace("listener 1883", `listener ${port}`) + (process.getuid?.() === 0 ? "user root\n" : ""));
+    writeFileSync(join(home, "mosquitto.conf"), readFileSync(join(home, "mosquitto.conf"), "utf8").replace("listener 1883", `listener ${port}`));
+    // Started by root, Mosquitto becomes another user before it reads its files.
+    for (const path of [folder, home]) chmodSync(path, 0o755);
     passwords = makeUsers(binaries, join(home, "passwd"), "edgelabel", "admin", "phone", "other");
     const child = spawn(binaries.broker, ["-c", "mosquitto.conf"], { cwd: home, env: binaries.env, stdio: ["ignore", "ignore", "pipe"] });
     process.once("exit", () => child.kill("SIGKILL"));
@@ -194,7 +196,8 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
   function makeUsers({ pub, env }: Mosquitto, file: string, ...names: string[]): Record<string, string> {
     const passwd = [dirname(pub), dirname(binaries.broker)].find((bin) => existsSync(join(bin, "mosquitto_passwd")))!;
     const script = join(deploy, "mosquitto/make-users.sh");
-    const options = { env: { ...env, PATH: `${passwd}${delimiter}${process.env["PATH"]}` }, encoding: "utf8" as const };
+    const user = spawnSync("id", ["mosquitto"]).status === 0 ? "mosquitto" : "nobody";
+    const options = { env: { ...env, PATH: `${passwd}${delimiter}${process.env["PATH"]}`, MOSQUITTO_USER: user }, encoding: "utf8" as const };
     const printed = execFileSync("sh", [script, file, ...names], options);
     const made = Object.fromEntries(printed.trim().split("\n").map((line) => line.split("\t") as [string, string]));
     const kept = readFileSync(file, "utf8");
