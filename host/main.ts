@@ -41,7 +41,10 @@ function createProgram(): Command {
     importCommand(), serveCommand(), askCommand(), infoCommand(), demoCommand(),
     modelsCommand(), signCommand(), keygenCommand(),
   ];
-  for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
+  for (const command of commands) {
+    program.addCommand(command.copyInheritedSettings(program));
+    for (const subcommand of command.commands) subcommand.copyInheritedSettings(command);
+  }
   return program;
 }
 
