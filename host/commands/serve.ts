@@ -105,6 +105,12 @@ function openRegistry({ registry }: Settings): Registry | undefined {
   return registry && new Registry(registry.path, { keys: registry.keys });
 }
 
+/** They are read at every update: that none could be taken is told now already. */
+async function warnOfKeys({ registry: settings }: Settings, registry: Registry | undefined, log: Log): Promise<void> {
+  if (!registry || settings?.keys === undefined) return;
+  await registry.trustedKeys().catch((error: Error) => log.warn(`warning: no update can be taken: ${error.message}`));
+}
+
 function createService(settings: Settings, models: Map<string, Classifier>, access: BrokerAccess, log: Log): Service {
   const { topics, clientId, limits, responses, routes, announcements, figuresSeconds, commands } = settings;
   return new Service({ models, topics, access, clientId, limits, responses, routes, announcements, figuresSeconds, commands, log });
@@ -113,7 +119,9 @@ function createService(settings: Settings, models: Map<string, Classifier>, acce
 /** All that can be wrong before a connection is made. */
 async function check(settings: Settings, log: Log): Promise<void> {
   const { access, topics, routes, httpPort } = settings;
-  const { models } = await openModels(settings, await openRegistry(settings)?.check((name, { version }, reason) => {
+  const registry = openRegistry(settings);
+  await warnOfKeys(settings, registry, log);
+  const { models } = await openModels(settings, await registry?.check((name, { version }, reason) => {
     log.warn(`warning: version ${version} of model ${name} could not be served: ${reason}`);
   }), log);
   createService(settings, models, { ...access, url: access.url ?? "mqtt://127.0.0.1" }, log);
@@ -132,6 +140,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
   const { log } = line;
   const { access, clientId, limits, host, serverTls: tls, users } = settings;
   const registry = openRegistry(settings);
+  await warnOfKeys(settings, registry, log);
   const live = registry && new LiveModels(registry, log);
   await finishWriting(settings.learning, log);
   const { models, paths } = await openModels(settings, await live?.open(), log);

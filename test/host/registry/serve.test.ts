@@ -144,6 +144,10 @@ test("a gateway that comes without a model waits for its first one", async () =>
   const checked = await run("serve", "--config", config, "--check");
   expect([checked.code, checked.stdout]).toEqual([0, expect.stringContaining("the configuration is sound: models none yet;")]);
   expect(checked.stderr).toContain(`warning: the registry ${file("fresh")} has no active model; requests get the error no_model until one is there: edgelabel models install ${file("fresh")} UPDATE, or models send`);
+  expect(checked.stderr).not.toContain("keys");
+  text({ registry: { path: "fresh", keys: "no-keys" } });
+  expect((await run("serve", "--config", config, "--check")).stderr).toContain(`warning: no update can be taken: cannot read the file of trusted keys ${file("no-keys")}`);
+  text({});
   const serving = await serve("--config", config);
   expect(serving.output()).toContain("edgelabel/n/classify  (no model yet)");
   expect((await run("ask", "x", "--broker", serving.url, "--node", "n")).stderr).toContain("the service answers no_model");
