@@ -77,11 +77,13 @@ function exchange(client: MqttClient, { head, model }: { head: Buffer; model: Bu
       if (status.status === "executing" && status.received !== undefined) {
         restartTimer();
         onProgress(status as { received: number; chunkBytes: number });
-      } else if (status.status === "failed") fail(`the service refuses: ${status.reason}`);
-      else if (status.status === "successful") {
+      } else if (status.status === "failed" || status.status === "successful") {
         clearTimeout(timer);
         // What is retained was for us.
-        client.publish(topic, "", { qos: 1, retain: true }, () => resolve(status as unknown as VersionInfo));
+        client.publish(topic, "", { qos: 1, retain: true }, () => {
+          if (status.status === "failed") fail(`the service refuses: ${status.reason}`);
+          else resolve(status as unknown as VersionInfo);
+        });
       }
     });
     client.on("close", () => fail(`${access.url} closed the connection; send the update again to go on`));

@@ -178,6 +178,12 @@ test("refusals say why, before a byte of the model is asked for", async () => {
   ] as const) await expect(send(update)).rejects.toThrow(reason);
   expect(readdirSync(join(registry.store.folder, "incoming"))).toEqual([]);
   await expect(send(await signed(updates[2]!.model, key, 9, { golden: [{ text: "a", line: "b" }] }))).rejects.toThrow("fails the self-test");
+  // The broker keeps nothing of it for ever.
+  const late = await TestClient.connect(broker.url, 4);
+  ends.push(() => late.close());
+  await late.subscribe(`${topics.command}/load/+`);
+  await pause(100);
+  expect(late.received).toEqual([]);
   for (const [topic, args, reason] of [["load/1", {}, '"manifest" must be given, as a string'], ["load/2", { manifest: "x" }, "its manifest is cut off"], ["load/3", { manifest: updates[3]!.head.toString(), activate: 1 }, '"activate" must be true or false'],
     ["rollback/1", { name: 7 }, '"name" must be given'], ["rollback/2", { name: "spam" }, "no previous version"], ["activate/1", { name: "spam" }, '"version" must be given']] as const) {
     await command(topic, args);
