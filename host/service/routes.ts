@@ -143,12 +143,14 @@ export class Routes {
     const prediction = outcome.predictions[0]!;
     const label = prediction.score >= route.threshold ? prediction.label : null;
     const values = this.values(source, outcome, { ...prediction, label });
-    const wanted = route.outputs.filter((output, i) => isWanted(output, label) && this.hasChanged(output, `${route.name}\0${i}\0${message.topic}`, label));
+    const wanted = route.outputs
+      .map((output, i) => ({ ...output, key: `${route.name}\0${i}\0${message.topic}` }))
+      .filter((output) => isWanted(output, label) && !(output.onChange && this.last.get(output.key) === label));
     let left = 1;
     const settled = () => {
       if (--left === 0) done();
     };
-    for (const { topic: template, payload, qos, retain } of wanted) {
+    for (const { topic: template, payload, onChange, qos, retain, key } of wanted) {
       const topic = fillTopic(template, values);
       const text = payload === undefined
         ? JSON.stringify({ label, score: prediction.score, model: outcome.name, version: outcome.model.version })
@@ -156,6 +158,8 @@ export class Routes {
       const fault = topic === undefined ? "bad_topic" : Buffer.byteLength(text) > limits.answerBytes ? "too_large" : outbox.isFull ? "busy" : undefined;
       metrics.routed.inc({ route: route.name, outcome: fault ?? "published" });
       if (fault !== undefined) continue;
+      // What could not be said is news the next time too.
+      if (onChange) this.remember(key, label);
       left++;
       outbox.offer({
         topic: topic!,
@@ -170,13 +174,10 @@ export class Routes {
     settled();
   }
 
-  private hasChanged({ onChange }: RouteOutput, key: string, label: string | null): boolean {
-    if (!onChange) return true;
-    if (this.last.get(key) === label) return false;
+  private remember(key: string, label: string | null): void {
     this.last.delete(key);
     this.last.set(key, label);
     if (this.last.size > SOURCES_REMEMBERED) this.last.delete(this.last.keys().next().value!);
-    return true;
   }
 
   private values({ route, message, json, text }: Source, { name, model }: Outcome, { label, score, scores }: Prediction): Values {

@@ -95,6 +95,14 @@ test("on change: once a source topic, until the label is another one", async () 
   expect([kept.text, kept.packet.retain]).toEqual(["spam", true]);
 });
 
+test("a change that could not be told is told with the next message", async () => {
+  await begin([route({ outputs: [output({ topic: "out/{1}", payload: "{label} {text}", onChange: true })] })], { limits: { ...limits, answerBytes: 20 } });
+  for (const text of ["win a very large prize", "win 1", "win 2"]) await client.publish("in/a", text);
+  expect((await client.next()).text).toBe("spam win 1");
+  expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="too_large"}')).toBe(1);
+  await nothing();
+});
+
 test("a message that two routes hear goes through both", async () => {
   await begin([route({ name: "a", filter: "in/#", outputs: [output({ topic: "out/a" })] }), route({ name: "b", filter: "in/+", model: "other", outputs: [output({ topic: "out/b" })] })]);
   await client.publish("in/7", "win");
