@@ -71,6 +71,16 @@ test("routes get their defaults; users and TLS files are for the embedded broker
   expect(() => settingsFrom({ models: ["m"], routes: [{ name: "r", filter: "a", outputs: [{ topic: "a" }] }] })).toThrow("would come back in by a");
 });
 
+test("settings that would have no effect are told", () => {
+  writeFileSync(join(folder, "authority.pem"), "CA");
+  const warnings = (config: object, options: ServeOptions = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, options).warnings;
+  expect(warnings({ username: "u" })).toEqual(['"username" has no effect: it is for a broker that is given by its URL; the embedded one has "users"']);
+  expect(warnings({ broker: "mqtt://h", port: 1, host: "::1" })).toEqual(['"port" has no effect: it is for the embedded broker', '"host" has no effect: it is for the embedded broker and HTTP']);
+  expect(warnings({ broker: "mqtt://h", http: 1, host: "::1", username: "u" })).toEqual([]);
+  expect(() => warnings({ tls: { ca: "authority.pem" } })).toThrow('"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one has "serverTls"');
+  expect(() => warnings({}, { ca: join(folder, "authority.pem") })).toThrow('"tls" (--ca');
+});
+
 test("a registry, from the file or the command line", () => {
   expect(settingsFrom({ registry: "models", node: "n" }).registry).toEqual({ path: join(folder, "models"), keys: undefined });
   const config = { registry: { path: "/abs", keys: "keys" } };
