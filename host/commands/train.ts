@@ -100,6 +100,17 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--truncate-post", "switch", "tokenizer.truncatePost", "cut the end of a long text, not its beginning"],
 ];
 
+/** Settings that say something only beside others. */
+const NEEDS: Readonly<Record<string, { needs: string; isMet: (recipe: RecipeOptions) => boolean }>> = {
+  decay: { needs: "--schedule inverse-time", isMet: ({ schedule }) => schedule === "inverse-time" },
+  finalRate: { needs: "--schedule cosine or linear", isMet: ({ schedule }) => schedule === "cosine" || schedule === "linear" },
+  momentum: { needs: "--optimizer sgd", isMet: ({ optimizer }) => optimizer === "sgd" },
+  nesterov: { needs: "--optimizer sgd", isMet: ({ optimizer }) => optimizer === "sgd" },
+  oovToken: { needs: "--ngram-buckets 0: else unknown words have their n-grams", isMet: ({ tokenizer }) => tokenizer.ngramBuckets === 0 },
+  addNgrams: { needs: "--ngram-buckets above 0", isMet: ({ tokenizer }) => tokenizer.ngramBuckets > 0 },
+  "tokenizer.letterPairs": { needs: "--split-scripts", isMet: ({ tokenizer }) => tokenizer.splitScripts },
+};
+
 /** What a resumed run takes from its file. */
 const FIXED_BY_RESUME = ["recipe", "name", "modelVersion", ...SETTINGS.map(([flag]) => new Option(flag).attributeName())];
 
@@ -135,6 +146,7 @@ Examples:
       if (options.stopAfter !== undefined && isDeployable(options.output)) command.error("error: --stop-after needs an .elb to keep the rest of the run in; change -o");
       if (options.augment?.synonym !== undefined && options.synonyms === undefined) command.error("error: --augment synonym=… needs a file of --synonyms");
       if (options.unknown !== undefined && (options.valid === undefined || !options.calibrate)) command.error("error: --unknown is calibrated on the texts of --valid; give them, without --no-calibrate");
+      const chosen = choose(options, command);
       await requireWritable(options.output);
       if (options.chart !== undefined) await requireWritable(options.chart);
       const started = performance.now();
@@ -142,7 +154,7 @@ Examples:
       const validation = options.valid === undefined ? [] : await readDataset(options.valid, options);
       const synonyms = options.synonyms === undefined ? null : { groups: await readSynonyms(options.synonyms), source: options.synonyms };
       const trainer = options.resume === undefined
-        ? await begin({ samples, synonyms }, validation, options, command)
+        ? await begin({ samples, synonyms }, validation, chosen)
         : await resumeTraining(await readElb(options.resume), options.resume, samples, validation, synonyms);
       const workers = await startWorkers(trainer, options.output, { samples, synonyms });
       let reports: EpochReport[];
@@ -171,8 +183,7 @@ function notNegative(text: string): number {
   return Number(text) === 0 && text.trim() !== "" ? 0 : positive(text);
 }
 
-async function begin({ samples, synonyms }: TrainingData, validation: readonly Sample[], options: TrainOptions, command: Command): Promise<Trainer> {
-  const { recipe: asked, given } = changed(RECIPES[options.recipe ?? "default"], options, command);
+async function begin({ samples, synonyms }: TrainingData, validation: readonly Sample[], { recipe: asked, given }: Chosen): Promise<Trainer> {
   const splitter = await createTrainer(asked.tokenizer);
   const shape = shapeOf(samples.map(({ text }) => text), (text) => splitter.tokens(text), asked.tokenizer.sequenceLength);
   const recipe = adaptToShape(asked, shape, given);
@@ -185,9 +196,16 @@ async function begin({ samples, synonyms }: TrainingData, validation: readonly S
   return trainer;
 }
 
-/** The recipe with what the options change, and the paths of that. */
-function changed(preset: RecipeOptions, { name, modelVersion, output }: TrainOptions, command: Command): { recipe: RecipeOptions; given: Set<string> } {
-  const recipe = { ...preset, tokenizer: { ...preset.tokenizer }, name: name ?? modelName(output), version: modelVersion ?? preset.version };
+interface Chosen {
+  recipe: RecipeOptions;
+  /** Paths of the settings that were given. */
+  given: Set<string>;
+}
+
+/** The recipe as the command line has it; ends the command when a setting would have no effect. */
+function choose({ recipe: name, ...options }: TrainOptions, command: Command): Chosen {
+  const preset: RecipeOptions = RECIPES[name ?? "default"];
+  const recipe = { ...preset, tokenizer: { ...preset.tokenizer }, name: options.name ?? modelName(options.output), version: options.modelVersion ?? preset.version };
   const given = new Set<string>();
   for (const [flag, , path] of SETTINGS) {
     const key = new Option(flag).attributeName();
@@ -196,6 +214,11 @@ function changed(preset: RecipeOptions, { name, modelVersion, output }: TrainOpt
     const [holder, field] = place(recipe, path);
     holder[field] = command.getOptionValue(key);
     given.add(path);
+  }
+  for (const [flag, , path] of SETTINGS) {
+    const [holder, field] = place(recipe, path);
+    const condition = NEEDS[path];
+    if (given.has(path) && holder[field] && condition && !condition.isMet(recipe)) command.error(`error: ${flag.split(" ")[0]} needs ${condition.needs}`);
   }
   return { recipe, given };
 }

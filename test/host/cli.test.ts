@@ -39,7 +39,10 @@ describe("the program", () => {
     [["train", "x.tsv", "-o", "x.wasm", "--stop-after", "1"]], [["train", "x.tsv", "-o", "x.elb", "--resume", "y.elb", "--epochs", "3"]],
     [["train", "x.tsv", "-o", "x.wasm", "--format", "xml"]], [["predict", "x.wasm", "--top", "0"]], [["predict", "x.wasm", "--nope"]],
     [["quantize", "x.elb", "-o", "y.elb", "--min-agreement", "0.9"]], [["quantize", "x.elb", "-o", "y.elb", "--min-agreement", "2"]],
-    [["import", "m.keras", "-o", "m.elb"]], [["info", "a", "b"]], [["models", "list"]], [["models", "install", "r", "u", "--nope"]], [["models", "nope"]],
+    [["import", "m.keras", "-o", "m.elb"]], [["info", "a", "b"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--oov-token", "?"]], [["train", "x.tsv", "-o", "x.wasm", "--momentum", "0.9"]], [["train", "x.tsv", "-o", "x.wasm", "--decay", "0.1", "--schedule", "linear"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--no-split-scripts"]], [["train", "x.tsv", "-o", "x.wasm", "--add-ngrams", "--ngram-buckets", "0"]],
+    [["models", "list"]], [["models", "install", "r", "u", "--nope"]], [["models", "nope"]],
   ])("ends with 2 on misuse: %j", async (args) => {
     const { code, stdout, stderr } = await edgelabel(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
