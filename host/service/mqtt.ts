@@ -207,6 +207,7 @@ export class Connection {
   private attempt = 0;
   private isStopping = false;
   private readonly told = new Set<string>();
+  private isTooLargeTold = false;
 
   constructor(options: ConnectionOptions) {
     this.options = options;
@@ -280,15 +281,16 @@ export class Connection {
       this.drop(client, "the broker has no shared subscriptions, which a group needs");
       return;
     }
+    sender.maximumPacketSize = properties?.maximumPacketSize ?? Infinity;
     const session: Session = {
       url: shownUrl(this.url),
       protocol,
       receiveMaximum: properties?.receiveMaximum ?? 65_535,
-      maximumPacketSize: properties?.maximumPacketSize ?? Infinity,
+      maximumPacketSize: sender.maximumPacketSize,
       get isCongested() { return sender.waitingBytes > CONGESTED_BYTES; },
       publish: (message, done) => {
         if (this.session !== session) done?.(new Error("the connection is closed"));
-        else sender.publish(message, done);
+        else if (!sender.publish(message, done)) this.tellTooLarge(sender.maximumPacketSize);
       },
     };
     this.session = session;
@@ -308,6 +310,13 @@ export class Connection {
         options.onSubscribed(session);
       }
     });
+  }
+
+  /** Not the topic, which may have been made of a text. */
+  private tellTooLarge(bytes: number): void {
+    if (this.isTooLargeTold) return;
+    this.isTooLargeTold = true;
+    this.options.log.warn(`a message is larger than the ${bytes} bytes that the broker takes, and is not sent (info and announcements grow with the labels); further ones are not told`);
   }
 
   private drop(client: MqttClient, why: string): void {

@@ -35,6 +35,8 @@ const FIXED_HEADER_BYTES = 5;
 const ROOM = 16_384;
 
 export class Sender {
+  /** Largest packet that the broker takes: it would end the connection over a larger one. */
+  maximumPacketSize = Infinity;
   private readonly stream: Writable;
   private readonly isMqtt5: boolean;
   // Each byte is written once: what the stream was given may stay there for long.
@@ -58,15 +60,20 @@ export class Sender {
     return this.end - this.start + this.stream.writableLength;
   }
 
-  /** Neither the topic nor a property may have more than 65,535 bytes. */
-  publish(message: Outgoing, done?: Done): void {
+  /** False when it is too large for the broker. Neither the topic nor a property may have more than 65,535 bytes. */
+  publish(message: Outgoing, done?: Done): boolean {
     const messageId = message.qos === 0 ? 0 : this.nextId();
-    this.putPublish(message, messageId);
+    if (!this.putPublish(message, messageId)) {
+      // Never at once: who says it again on an error would do so for ever.
+      if (done) queueMicrotask(() => done(new Error("the message is larger than the broker takes")));
+      return false;
+    }
     this.schedule();
-    if (!done) return;
+    if (!done) return true;
     if (message.qos === 1) this.unacknowledged.set(messageId, done);
     else if (this.stream.writableNeedDrain) this.hold(done);
     else done();
+    return true;
   }
 
   /** Tells the broker that it need not keep this request any more. */
@@ -126,10 +133,11 @@ export class Sender {
     });
   }
 
-  private putPublish({ topic, payload, qos, retain = false, properties }: Outgoing, messageId: number): void {
+  private putPublish({ topic, payload, qos, retain = false, properties }: Outgoing, messageId: number): boolean {
     const topicBytes = Buffer.byteLength(topic);
     const propertyBytes = this.isMqtt5 ? propertiesLength(properties) : 0;
     const length = 2 + topicBytes + 2 * qos + (this.isMqtt5 ? lengthBytes(propertyBytes) + propertyBytes : 0) + Buffer.byteLength(payload);
+    if (1 + lengthBytes(length) + length > this.maximumPacketSize) return false;
     this.reserve(FIXED_HEADER_BYTES + length);
     this.room[this.end++] = PUBLISH | (qos << 1) | (retain ? RETAIN : 0);
     this.putLength(length);
@@ -137,6 +145,7 @@ export class Sender {
     if (qos === 1) this.putNumber(messageId);
     if (this.isMqtt5) this.putProperties(properties, propertyBytes);
     this.end += this.room.write(payload, this.end);
+    return true;
   }
 
   private reserve(bytes: number): void {

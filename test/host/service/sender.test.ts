@@ -130,3 +130,16 @@ test("QoS 0 is done when the line takes more, and nothing is written to a closed
   await new Promise((resolve) => { setImmediate(resolve); });
   expect(line.writes.length).toBe(before);
 });
+
+test("a packet above the broker's limit is not sent, and its giver told after the turn", async () => {
+  const line = new Line();
+  const sender = new Sender(line, 4);
+  sender.maximumPacketSize = 130;
+  const told: (string | undefined)[] = [];
+  const publish = (bytes: number) => sender.publish({ topic: "t", payload: "x".repeat(bytes), qos: 0 }, (error) => told.push(error?.message));
+  expect([publish(125), publish(124)]).toEqual([false, true]);
+  expect(told).toEqual([undefined]);
+  await Promise.resolve();
+  expect(told).toEqual([undefined, "the message is larger than the broker takes"]);
+  expect(line.bytes).toBe(hex(0x30, 127, 0, 1, "t", "x".repeat(124)));
+});
