@@ -10,6 +10,7 @@ import { createHash, randomUUID } from "node:crypto";
 import type { Prediction } from "../classifier.ts";
 import { UserError } from "../errors.ts";
 import type { Limits } from "./config.ts";
+import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Incoming } from "./mqtt.ts";
 import type { Outbox } from "./outbox.ts";
@@ -49,12 +50,15 @@ export interface RoutesOptions {
   metrics: Metrics;
   topics: Topics;
   limits: Limits;
+  log: Log;
 }
 
 /** Source topics whose last label is remembered, of all routes together. */
 const SOURCES_REMEMBERED = 10_000;
 const ALL = 0;
 const MARK = "edgelabel-route";
+/** What may become of a message without a fault of anybody's. */
+const ORDINARY = new Set(["classified", "published", "retained", "loop"]);
 const PLACEHOLDERS = ["label", "score", "scores", "predictions", "model", "version", "digest", "node", "root", "route", "topic", "text", "id", "time", "bytes", "sha256"];
 
 /** Throws a UserError when a route could not work, or could feed on itself. `heard` is what the node obeys. */
@@ -92,6 +96,7 @@ interface Source {
 export class Routes {
   private readonly options: RoutesOptions;
   private readonly last = new Map<string, string | null>();
+  private readonly warned = new Set<string>();
 
   constructor(options: RoutesOptions) {
     this.options = options;
@@ -109,9 +114,8 @@ export class Routes {
   }
 
   private route(route: RouteSettings, message: Incoming, done: () => void): void {
-    const count = (outcome: string) => this.options.metrics.routed.inc({ route: route.name, outcome });
     const end = (outcome: string) => {
-      count(outcome);
+      this.count(route, outcome);
       done();
     };
     if (message.isRetained) return end("retained");
@@ -130,7 +134,7 @@ export class Routes {
         expiresAt: Date.now() + 1000 * Math.min(this.options.limits.answerSeconds, message.expirySeconds ?? Infinity),
       },
       (outcome) => {
-        count("classified");
+        this.count(route, "classified");
         this.publish({ route, message, json, text }, outcome, done);
       },
       (error) => end(error.code),
@@ -139,7 +143,7 @@ export class Routes {
 
   private publish(source: Source, outcome: Outcome, done: () => void): void {
     const { route, message } = source;
-    const { outbox, metrics, limits, topics } = this.options;
+    const { outbox, limits, topics } = this.options;
     const prediction = outcome.predictions[0]!;
     const label = prediction.score >= route.threshold ? prediction.label : null;
     const values = this.values(source, outcome, { ...prediction, label });
@@ -156,7 +160,7 @@ export class Routes {
         ? JSON.stringify({ label, score: prediction.score, model: outcome.name, version: outcome.model.version })
         : fillPayload(payload, values);
       const fault = topic === undefined ? "bad_topic" : Buffer.byteLength(text) > limits.answerBytes ? "too_large" : outbox.isFull ? "busy" : undefined;
-      metrics.routed.inc({ route: route.name, outcome: fault ?? "published" });
+      this.count(route, fault ?? "published");
       if (fault !== undefined) continue;
       // What could not be said is news the next time too.
       if (onChange) this.remember(key, label);
@@ -172,6 +176,15 @@ export class Routes {
       });
     }
     settled();
+  }
+
+  /** Nobody is told of a message that is dropped but the operator, once for each reason. */
+  private count({ name }: RouteSettings, outcome: string): void {
+    const { metrics, log } = this.options;
+    metrics.routed.inc({ route: name, outcome });
+    if (ORDINARY.has(outcome) || this.warned.has(`${name} ${outcome}`)) return;
+    this.warned.add(`${name} ${outcome}`);
+    log.warn(`route "${name}" drops a message (${outcome}); further ones are only counted`, { route: name, fault: outcome });
   }
 
   private remember(key: string, label: string | null): void {

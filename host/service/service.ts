@@ -116,7 +116,7 @@ export class Service {
     });
     this.commands = options.commands ? new Commands({ topics, metrics, log, session: () => this.session }) : undefined;
     this.commands?.add("list", async () => ({ models: this.models() }));
-    this.routes = new Routes({ routes, predictor: this.predictor, outbox: this.outbox, metrics, topics, limits });
+    this.routes = new Routes({ routes, predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log });
     this.connection = new Connection({
       access: options.access,
       clientId: options.clientId,

@@ -9,7 +9,7 @@ import type { Service, ServiceOptions } from "../../../host/service/service.ts";
 import { fill, fillTopic, pointedAt, topicFilter } from "../../../host/service/template.ts";
 import { filterMatches, isTopicFilter, topicsOf } from "../../../host/service/topics.ts";
 import { describeMosquitto, startMosquitto } from "../../mosquitto.ts";
-import { counter, fakeModel, fakeService, limits, pause, TestClient, topics, until } from "./fake.ts";
+import { counter, fakeModel, fakeService, limits, pause, recordingLog, TestClient, topics, until } from "./fake.ts";
 
 const output = (given: Partial<RouteOutput> & { topic: string }): RouteOutput => ({ when: "known", onChange: false, qos: 1, retain: false, ...given });
 const route = (given: Partial<RouteSettings>): RouteSettings => ({ name: "r", filter: "in/+", text: [], model: "", threshold: 0, outputs: [output({ topic: "out/{1}" })], ...given });
@@ -59,10 +59,12 @@ test("text by JSON pointer, several fields, template of topic and payload, anoth
   });
 });
 
-test("messages without a text are counted and end there", async () => {
-  await begin([route({ text: ["/text"] })]);
+test("messages without a text are counted and end there; the first one is told", async () => {
+  const log = recordingLog();
+  await begin([route({ text: ["/text"] })], { log });
   for (const payload of ["", "no json", "[]", "null", '{"text":{}}', '{"text":""}', '{"txt":"x"}', '{"__proto__":{"text":"x"}}']) await client.publish("in/7", payload);
   await until(async () => (await counter(service, 'edgelabel_routed_total{route="r",outcome="no_text"}')) === 8);
+  expect(log.lines.filter((line) => line.includes("route"))).toEqual(['route "r" drops a message (no_text); further ones are only counted']);
   await nothing();
 });
 
