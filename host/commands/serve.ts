@@ -105,10 +105,17 @@ function openRegistry({ registry }: Settings): Registry | undefined {
   return registry && new Registry(registry.path, { keys: registry.keys });
 }
 
-/** They are read at every update: that none could be taken is told now already. */
+/** They are read at every update: that none could be taken is told now already, and so is a model whose key was revoked since. */
 async function warnOfKeys({ registry: settings }: Settings, registry: Registry | undefined, log: Log): Promise<void> {
   if (!registry || settings?.keys === undefined) return;
-  await registry.trustedKeys().catch((error: Error) => log.warn(`warning: no update can be taken: ${error.message}`));
+  try {
+    const { revoked } = await registry.trustedKeys();
+    for (const { name, version, state, key = "" } of await registry.versions()) {
+      if (state === "active" && revoked.has(key)) log.warn(`warning: version ${version} of ${name} is active, but signed with the key ${key}, which is revoked: install another one`);
+    }
+  } catch (error) {
+    log.warn(`warning: no update can be taken: ${(error as Error).message}`);
+  }
 }
 
 function createService(settings: Settings, models: Map<string, Classifier>, access: BrokerAccess, log: Log): Service {

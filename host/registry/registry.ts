@@ -73,6 +73,12 @@ export class Registry {
     return readTrustedKeys(this.keys);
   }
 
+  /** None where the file cannot be read: it must not keep anybody from going back. */
+  private async revokedKeys(): Promise<ReadonlySet<string>> {
+    if (this.keys === undefined) return new Set();
+    return readTrustedKeys(this.keys).then(({ revoked }) => revoked, () => new Set());
+  }
+
   /** A manifest that may be installed now; throws a UserError that says why not. */
   async admit(head: Uint8Array, source: string): Promise<SignedManifest> {
     const keys = await this.trustedKeys();
@@ -112,21 +118,26 @@ export class Registry {
   }
 
   /** `which` is a version, or the beginning of a digest or an id. */
-  activate(name: string, which: string): Promise<VersionInfo> {
+  async activate(name: string, which: string): Promise<VersionInfo> {
+    const revoked = await this.revokedKeys();
     return this.store.change((state) => {
       const entry = this.entry(state, name);
-      const { id } = find(entry, which);
-      makeActive(entry, id);
-      return infoOf(entry, id);
+      const version = find(entry, which);
+      refuseRevoked(name, version, revoked);
+      makeActive(entry, version.id);
+      return infoOf(entry, version.id);
     });
   }
 
-  rollback(name: string): Promise<VersionInfo> {
+  async rollback(name: string): Promise<VersionInfo> {
+    const revoked = await this.revokedKeys();
     return this.store.change((state) => {
       const entry = this.entry(state, name);
-      if (entry.previous === undefined) throw new UserError(`${name} has no previous version to go back to`);
-      makeActive(entry, entry.previous);
-      return infoOf(entry, entry.active!);
+      const previous = entry.versions.find(({ id }) => id === entry.previous);
+      if (!previous) throw new UserError(`${name} has no previous version to go back to`);
+      refuseRevoked(name, previous, revoked);
+      makeActive(entry, previous.id);
+      return infoOf(entry, previous.id);
     });
   }
 
@@ -250,6 +261,11 @@ export class Registry {
     const names = state.models.filter(({ versions }) => versions.length > 0).map((each) => each.name);
     throw new UserError(`the registry has no model ${JSON.stringify(name)}; it has ${names.join(", ") || "none"}`);
   }
+}
+
+/** What a thief has signed must not come back by a command. */
+function refuseRevoked(name: string, { version, key }: Version, revoked: ReadonlySet<string>): void {
+  if (key !== undefined && revoked.has(key)) throw new UserError(`version ${version} of ${name} is signed with the key ${key}, which is revoked; install it anew with another signature`);
 }
 
 function makeActive(entry: Entry, id: string): void {

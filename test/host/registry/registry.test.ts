@@ -166,6 +166,21 @@ test("keys change: an old key is revoked, and with it the sequences that it reac
   await expect(registry.install(next.update, "next")).rejects.toThrow("sequence 11, but 11");
 });
 
+test("what a revoked key has signed does not come back by a command, whatever is active stays", async () => {
+  writeFileSync(keys, keysFile([key, second]));
+  await registry.install((await signed(models[1]!, second, 1)).update, "theirs");
+  await install(2);
+  writeFileSync(keys, keysFile([key], [second]));
+  await expect(registry.rollback("spam")).rejects.toThrow(`version 1 of spam is signed with the key ${keyId(second)}, which is revoked`);
+  await expect(registry.activate("spam", "1")).rejects.toThrow("which is revoked");
+  expect(await answering()).toBe("2");
+  // To go back must be possible whatever has become of the file.
+  rmSync(keys);
+  expect(await registry.rollback("spam")).toMatchObject({ version: "1", state: "active" });
+  writeFileSync(keys, keysFile([key], [second]));
+  expect(await answering()).toBe("1");
+});
+
 describe("what fails is rolled back", () => {
   test("a damaged, a lost and an exchanged file: the one before is opened, and active from then on", async () => {
     for (const damage of [
