@@ -121,6 +121,7 @@ export function clientOptions(access: BrokerAccess, protocol: Protocol): IClient
   const url = checkBrokerUrl(access.url);
   const { ca, cert, key } = access.tls ?? {};
   if ((ca || cert || key) && !/^(?:mqtts|wss):$/.test(url.protocol)) throw new UserError(`TLS files need a broker URL that begins with mqtts:// or wss://, not ${url.protocol}//`);
+  if (access.password !== undefined && access.username === undefined) throw new UserError("a password for the broker needs a user name: set EDGELABEL_MQTT_USERNAME too");
   return {
     protocolVersion: protocol,
     reconnectPeriod: 0,

@@ -136,6 +136,10 @@ test("TLS files with a scheme without TLS are a mistake", () => {
   expect(() => clientOptions({ url: "mqtt://h", tls: { ca: Buffer.from("x") } }, 5)).toThrow("TLS files need a broker URL that begins with mqtts:// or wss://");
 });
 
+test("a password without a user name is a mistake", () => {
+  expect(() => clientOptions({ url: "mqtt://h", password: "p" }, 5)).toThrow("a password for the broker needs a user name");
+});
+
 test.each(["mqtt://h", "mqtts://h:1", "ws://h/path", "wss://[::1]:9"])("%s is a broker URL", (url) => {
   expect(checkBrokerUrl(url).href.startsWith(url)).toBe(true);
 });
