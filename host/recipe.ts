@@ -31,8 +31,9 @@ export interface RecipeOptions extends RunOptions {
   outputDropout: number;
   /** One unit with a sigmoid for two labels, as the Keras tutorial has it. */
   binaryOutput: boolean;
-  /** Few texts get smaller batches and more epochs until the run has so many steps; see adaptToSize. 0 = never. */
+  /** Few texts get smaller batches and more epochs until the run has so many steps, or has read so many texts; see adaptToShape. 0 = never. */
   minSteps: number;
+  minTexts: number;
 }
 
 /** Keras' Tokenizer filters; Python's repr of them is in its documentation. */
@@ -83,6 +84,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   embeddingRange: 0.17,
   epochs: 10,
   minSteps: 3000,
+  minTexts: 48_000,
   batch: 32,
   seed: 1,
   workers: 1,
@@ -158,9 +160,9 @@ function areNames({ texts, medianTokens, withOwnToken }: Shape): boolean {
   return texts >= ENOUGH_NAMES && medianTokens <= NAME_TOKENS && withOwnToken >= OWN_SHARE * texts;
 }
 
-/** The epochs of a run on so many texts: more than `epochs`, up to `most`, until they make `minSteps` steps. */
-export function epochsFor(texts: number, { epochs, minSteps, batch }: Pick<RecipeOptions, "epochs" | "minSteps" | "batch">, most = MOST_EPOCHS): number {
-  const wanted = Math.ceil(minSteps / Math.ceil(texts / batch));
+/** The epochs of a run on so many texts: more than `epochs`, up to `most`, until they make `minSteps` steps or read `minTexts` texts. */
+export function epochsFor(texts: number, { epochs, minSteps, minTexts, batch }: Pick<RecipeOptions, "epochs" | "minSteps" | "minTexts" | "batch">, most = MOST_EPOCHS): number {
+  const wanted = Math.min(Math.ceil(minSteps / Math.ceil(texts / batch)), Math.ceil(minTexts / texts));
   return Math.max(epochs, Math.min(wanted, most));
 }
 

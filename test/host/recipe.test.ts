@@ -8,9 +8,9 @@ const sentences = (texts: number): Shape => ({ texts, medianTokens: 8, withOwnTo
 
 test.each([
   [13_784, 32, 10, 2], // 431 steps an epoch
-  [9600, 32, 10, 2],   // 300 steps: 3000 in all
-  [9568, 32, 11, 2],   // 299 steps: 10 epochs would be 2990
-  [2048, 32, 47, 2],   // 64 batches
+  [4800, 32, 10, 2],   // 48,000 texts in all
+  [4799, 32, 11, 2],
+  [2048, 32, 24, 2],   // 64 batches
   [2047, 16, 24, 2],   // 128 batches, where of 32 there would be less than 64
   [1024, 16, 47, 2],
   [1023, 8, 24, 1],
