@@ -56,7 +56,7 @@ export class Commands {
   private readonly verbs = new Map<string, Verb>();
   private readonly running = new Map<string, Command>();
   private readonly finished = new Map<string, string>();
-  /** Last statuses that no broker has yet, by topic. */
+  /** Last statuses that no broker has acknowledged yet, by topic. */
   private readonly unsaid = new Map<string, string>();
   private readonly stopping = new AbortController();
 
@@ -82,7 +82,7 @@ export class Commands {
 
   /** The broker takes messages again. */
   onSubscribed(): void {
-    for (const [topic, payload] of this.unsaid) this.say(topic, payload);
+    for (const [topic, payload] of [...this.unsaid]) this.say(topic, payload);
   }
 
   stop(): void {
@@ -98,12 +98,15 @@ export class Commands {
       return;
     }
     const { status, ...args } = parseObject(message.payload);
+    const known = this.finished.get(key);
     // Our own statuses come back to us, since they go where commands come from.
     if (message.isRetained) {
-      if (status === "executing" && !this.running.has(key)) this.finish(key, { status: "failed", reason: "a restart of the service interrupted it" });
-      else if (status === "init") this.ignore("retained", message);
+      if (status === "init") this.ignore("retained", message);
+      else if (status === "executing" && !this.running.has(key)) {
+        if (known !== undefined) this.say(this.topicOf(key), known);
+        else this.finish(key, { status: "failed", reason: "a restart of the service interrupted it" });
+      }
     } else if (status === "init" && !this.running.has(key)) {
-      const known = this.finished.get(key);
       if (known !== undefined) this.say(this.topicOf(key), known);
       else void this.run(verb, id, args);
     } else if (typeof status !== "string") this.ignore("bad_command", message);
@@ -153,14 +156,13 @@ export class Commands {
   }
 
   private say(topic: string, payload: string): void {
-    const session = this.options.session();
     this.unsaid.delete(topic);
-    const keep = () => {
-      this.unsaid.set(topic, payload);
-      if (this.unsaid.size > REMEMBERED) this.unsaid.delete(this.unsaid.keys().next().value!);
-    };
-    if (session) session.publish({ topic, payload, qos: 1, retain: true }, (error) => { if (error && !this.unsaid.has(topic)) keep(); });
-    else keep();
+    this.unsaid.set(topic, payload);
+    if (this.unsaid.size > REMEMBERED) this.unsaid.delete(this.unsaid.keys().next().value!);
+    this.options.session()?.publish({ topic, payload, qos: 1, retain: true }, (error) => {
+      // A later status may have taken its place meanwhile.
+      if (!error && this.unsaid.get(topic) === payload) this.unsaid.delete(topic);
+    });
   }
 
   private ignore(reason: string, message: Incoming): void {

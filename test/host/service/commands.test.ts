@@ -4,10 +4,13 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { UserError } from "../../../host/errors.ts";
 import { startBroker } from "../../../host/service/broker.ts";
 import type { Broker, BrokerSettings } from "../../../host/service/broker.ts";
+import { Commands } from "../../../host/service/commands.ts";
 import type { Command } from "../../../host/service/commands.ts";
+import { Metrics } from "../../../host/service/metrics.ts";
+import type { Incoming, Session } from "../../../host/service/mqtt.ts";
 import type { Service } from "../../../host/service/service.ts";
 import { hashPassword } from "../../../host/service/users.ts";
-import { counter, fakeService, pause, TestClient, topics, until } from "./fake.ts";
+import { counter, fakeService, pause, recordingLog, TestClient, topics, until } from "./fake.ts";
 
 let broker: Broker;
 let service: Service;
@@ -156,6 +159,28 @@ test("on the embedded broker commands need the right to publish them", async () 
   const admin = await login("admin");
   await admin.publishAsync(`${topics.command}/count/1`, '{"status":"init"}', { qos: 1 });
   await until(() => runs === 1);
+});
+
+test("a last status that a lost connection took with it is told on the next one, whatever the broker has", async () => {
+  const said: string[] = [];
+  const ended: ((error: Error) => void)[] = [];
+  const publish: Session["publish"] = ({ payload }, done) => {
+    said.push(payload);
+    ended.push(done!);
+  };
+  const commands = new Commands({ topics, metrics: new Metrics(), log: recordingLog(), session: () => ({ publish }) as Session });
+  commands.add("count", async () => ({ n: 1 }));
+  const hear = (status: string, isRetained = false) =>
+    commands.onMessage({ topic: `${topics.command}/count/1`, payload: Buffer.from(JSON.stringify({ status })), qos: 1, isRetained, acknowledge() {} } satisfies Incoming);
+  hear("init");
+  const [executing, successful] = ['{"status":"executing"}', '{"status":"successful","n":1}'];
+  await until(() => said.length === 2);
+  expect(said.splice(0)).toEqual([executing, successful]);
+  for (const done of ended.splice(0)) done(new Error("the connection is closed"));
+  commands.onSubscribed();
+  expect(said.splice(0)).toEqual([successful]);
+  hear("executing", true);
+  expect(said.splice(0)).toEqual([successful]);
 });
 
 test("a service without commands hears none", async () => {
