@@ -130,10 +130,11 @@ export class LiveModels {
   }
 
   private onTrial(name: string, { id, classifier }: OpenModel): void {
-    this.trials.set(name, { id, model: classifier, answers: 0, failures: 0 });
+    const trial: Trial = { id, model: classifier, answers: 0, failures: 0 };
+    this.trials.set(name, trial);
     const timer = setTimeout(() => {
       this.timers.delete(timer);
-      void this.attempt(() => this.registry.prove(name, id));
+      if (this.trials.get(name) === trial) this.endTrial(name, trial);
     }, this.trialMs);
     timer.unref();
     this.timers.add(timer);
@@ -146,10 +147,13 @@ export class LiveModels {
     if (failure && ++trial.failures === TRIAL_FAILURES) {
       this.trials.delete(name);
       void this.rollback(name, trial.id, `${TRIAL_FAILURES} of its first ${trial.answers} answers failed (${failure.message})`);
-    } else if (trial.answers === TRIAL_ANSWERS) {
-      this.trials.delete(name);
-      void this.attempt(() => this.registry.prove(name, trial.id));
-    }
+    } else if (trial.answers === TRIAL_ANSWERS) this.endTrial(name, trial);
+  }
+
+  /** It has proven itself: no later failure counts against it. */
+  private endTrial(name: string, { id }: Trial): void {
+    this.trials.delete(name);
+    void this.attempt(() => this.registry.prove(name, id));
   }
 
   private rollback(name: string, id: string, reason: string): Promise<void> {

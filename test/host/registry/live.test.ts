@@ -55,9 +55,9 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
 });
 
-async function start(): Promise<void> {
+async function start(trialMs?: number): Promise<void> {
   log = recordingLog();
-  live = new LiveModels(registry, log);
+  live = new LiveModels(registry, log, trialMs);
   service = fakeService({ access: broker.access, models: new Map<string, ReturnType<typeof fakeModel>>([...await live.open(), ["file", fakeModel()]]), commands: true, log });
   live.attach(service);
   for (const [name, verb] of Object.entries(registryVerbs(live, 65_536))) service.commands!.add(name, verb);
@@ -276,6 +276,18 @@ describe("a version that fails at work", () => {
     breakModel();
     for (let i = 0; i < 5; i++) await client.publish(topics.classify, "x");
     await until(async () => await counter(service, 'edgelabel_errors_total{code="internal"}') === 5);
+    expect(service.predictor.models.get("spam")!.version).toBe("2");
+  });
+
+  test("has proven itself after a time of quiet, and stays then, too", async () => {
+    await Promise.all([live.stop(), service.stop()]);
+    await start(300);
+    await send(updates[2]!);
+    await until(async () => (await registry.store.read()).models[0]!.trial === undefined);
+    breakModel();
+    for (let i = 0; i < 5; i++) await client.publish(topics.classify, "x");
+    await until(async () => await counter(service, 'edgelabel_errors_total{code="internal"}') === 5);
+    await pause(100);
     expect(service.predictor.models.get("spam")!.version).toBe("2");
   });
 
