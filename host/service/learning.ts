@@ -135,7 +135,7 @@ export async function finishServing(learners: ReadonlyMap<string, Learner>, log:
 
 /** Texts of an evaluation that wait for the engine at once. */
 const EVALUATED_AT_ONCE = 32;
-const BUSY_MS = 200;
+const LATER_MS = 200;
 
 export function learningVerbs(service: Service, learners: ReadonlyMap<string, Learner>): Record<string, Verb> {
   const nameOf = (args: Command["args"]): string => {
@@ -268,16 +268,16 @@ async function evaluate(service: Service, name: string, samples: readonly Correc
   return { version: model.version, digest: model.digest, n, accuracy, coverage, accepted_accuracy, macro_f1, weighted_f1, per_class, unknown_labels };
 }
 
-/** Requests come first: while they fill the queue, an evaluation waits. */
+/** Requests come first: while they fill the queue, an evaluation waits, as it does for its rate. */
 async function predict(service: Service, model: string, texts: readonly string[], signal: AbortSignal): ReturnType<Service["predictor"]["predict"]> {
   const bytes = texts.reduce((sum, text) => sum + text.length, 0);
   for (;;) {
     try {
       return await service.predictor.predict({ requester: "evaluate", model, texts, bytes });
     } catch (error) {
-      if (!(error instanceof RequestError && error.code === "busy")) throw error;
+      if (!(error instanceof RequestError && (error.code === "busy" || error.code === "rate"))) throw error;
     }
-    await pause(BUSY_MS, undefined, { signal });
+    await pause(LATER_MS, undefined, { signal });
   }
 }
 

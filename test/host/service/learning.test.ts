@@ -15,7 +15,7 @@ import type { LearningSettings } from "../../../host/service/learning.ts";
 import { hashPassword } from "../../../host/service/users.ts";
 import { describeMosquitto, startMosquitto } from "../../mosquitto.ts";
 import { json, LAMPS, main } from "../../program.ts";
-import { fakeService, recordingLog, TestClient, topics, until } from "./fake.ts";
+import { fakeService, limits, recordingLog, TestClient, topics, until } from "./fake.ts";
 
 const root = mkdtempSync(join(tmpdir(), "edgelabel-learning-"));
 const made = (name: string): string => join(root, name);
@@ -134,11 +134,11 @@ describeMosquitto("edgelabel serve on Mosquitto", (binaries) => {
 });
 
 describe("in a service", () => {
-  async function start(users?: Parameters<typeof startBroker>[0]["users"]) {
+  async function start(users?: Parameters<typeof startBroker>[0]["users"], textsPerSecond?: number) {
     const { at, settings } = place();
     const broker = await startBroker({ host: "127.0.0.1", port: 0, users });
     ends.push(() => broker.close());
-    const service = fakeService({ access: broker.access, models: new Map([["lamps", await Classifier.open(at("lamps.wasm"))], ["other", await Classifier.open(at("lamps.wasm"))]]), commands: true });
+    const service = fakeService({ access: broker.access, models: new Map([["lamps", await Classifier.open(at("lamps.wasm"))], ["other", await Classifier.open(at("lamps.wasm"))]]), commands: true, limits: { ...limits, textsPerSecond } });
     ends.push(() => service.stop());
     const learners = createLearners(new Map([["lamps", settings]]), service, new Map([["lamps", at("lamps.wasm")]]), undefined);
     for (const [name, verb] of Object.entries(learningVerbs(service, learners))) service.commands!.add(name, verb);
@@ -169,6 +169,13 @@ describe("in a service", () => {
     expect(existsSync(at("lamps.corrections.jsonl"))).toBe(false);
     expect(await command("evaluate/a", { model: "other", samples: [{ text: "please light the hall", label: "on" }, { text: "please light the attic", label: "off" }] }))
       .toMatchObject({ status: "successful", model: "other", n: 2, accuracy: 0.5 });
+  });
+
+  test("an evaluation keeps to the rate of a requester, and waits", async () => {
+    const { broker } = await start(undefined, 64);
+    const { command } = speakTo(await connect(broker.url));
+    const samples = Array.from({ length: 100 }, () => ({ text: "please light the hall", label: "on" }));
+    expect(await command("evaluate/a", { samples })).toMatchObject({ status: "successful", n: 100, accuracy: 1 });
   });
 
   test("corrections that come while it learns are learnt together by one more run", async () => {
