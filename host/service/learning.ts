@@ -196,8 +196,9 @@ export class Learner {
 
   /** Resolves when a run that began after this call has been accepted, or found nothing to learn; throws why it was not. */
   learn(signal: AbortSignal): Promise<LearnReport> {
-    if (this.running) return this.next ??= this.running.catch(() => {}).then(() => this.start(signal));
-    return this.start(signal);
+    if (this.running) this.next ??= this.running.catch(() => {}).then(() => this.start(signal));
+    // Between two runs `running` is none, and the next one is about to start.
+    return this.next ?? this.start(signal);
   }
 
   /** Makes the service answer with what was accepted, if it died before it did so. */
@@ -209,7 +210,7 @@ export class Learner {
 
   /** Returns the files that are as they were before the last run that was accepted. */
   async undo(): Promise<string[]> {
-    if (this.running) throw new UserError("it learns just now: undo when that is done");
+    if (this.running || this.next) throw new UserError("it learns just now: undo when that is done");
     return this.deployment.undo(this.settings.training);
   }
 
