@@ -8,7 +8,7 @@ import type { IPublishPacket, MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
 import { credentials, defaultNode, readTls } from "../service/config.ts";
 import { printable } from "../service/log.ts";
-import { brokerUrls, connectionFault, connectOnce, shownUrl } from "../service/mqtt.ts";
+import { brokerUrls, connectOnce, shownUrl } from "../service/mqtt.ts";
 import type { Protocol } from "../service/mqtt.ts";
 import { checkLevel, topicsOf } from "../service/topics.ts";
 import type { Topics } from "../service/topics.ts";
@@ -62,14 +62,7 @@ async function ask(texts: readonly string[], options: AskOptions): Promise<void>
   const access = { url: options.broker, protocol: options.protocol, ...credentials(process.env), tls: readTls(options) };
   const topics = topicsOf(options.root, options.node ?? defaultNode());
   const requestTopic = options.model === undefined ? topics.classify : `${topics.classify}/${checkLevel("model name", options.model)}`;
-  let connection: { client: MqttClient; protocol: Protocol };
-  try {
-    connection = await connectOnce(access);
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    throw new UserError(`cannot reach ${shownUrl(options.broker)}: ${connectionFault(error as Error)}`);
-  }
-  const { client, protocol } = connection;
+  const { client, protocol } = await connectOnce(access);
   try {
     await exchange(client, protocol, { texts, requestTopic, replyTopic: replyTopicOf(topics, access.username), statusTopic: topics.status, options });
   } finally {

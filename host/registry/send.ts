@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import type { MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
-import { connectionFault, connectOnce } from "../service/mqtt.ts";
+import { connectOnce, shownUrl } from "../service/mqtt.ts";
 import type { BrokerAccess } from "../service/mqtt.ts";
 import type { Topics } from "../service/topics.ts";
 import type { VersionInfo } from "./registry.ts";
@@ -21,13 +21,7 @@ const WINDOW = 8;
 const TIMEOUT_MS = 30_000;
 
 export async function sendUpdate(update: { head: Buffer; model: Buffer }, options: SendOptions): Promise<VersionInfo> {
-  let client: MqttClient;
-  try {
-    ({ client } = await connectOnce(options.access));
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    throw new UserError(`cannot reach ${options.access.url}: ${connectionFault(error as Error)}`);
-  }
+  const { client } = await connectOnce(options.access);
   try {
     return await exchange(client, update, options);
   } finally {
@@ -86,7 +80,7 @@ function exchange(client: MqttClient, { head, model }: { head: Buffer; model: Bu
         });
       }
     });
-    client.on("close", () => fail(`${access.url} closed the connection; send the update again to go on`));
+    client.on("close", () => fail(`${shownUrl(access.url)} closed the connection; send the update again to go on`));
     restartTimer();
     client.subscribe(topic, { qos: 1 }, (error) => {
       if (error) fail(`the broker refuses the subscription to ${topic}: ${error.message}`);

@@ -168,15 +168,18 @@ function open(client: MqttClient): void {
   (client.stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
 }
 
-/** One connection for a command, to the first broker that takes it: MQTT 5, or 3.1.1 where the broker speaks no 5. */
+/** One connection for a command, to the first broker that takes it: MQTT 5, or 3.1.1 where the broker speaks no 5. Throws a UserError when none does. */
 export async function connectOnce(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {
-  const [url, ...others] = brokerUrls(access.url);
-  try {
-    return await connectTo({ ...access, url: url! });
-  } catch (error) {
-    if (others.length === 0 || error instanceof UserError) throw error;
-    return connectOnce({ ...access, url: others.join() });
+  let fault: unknown;
+  for (const url of brokerUrls(access.url)) {
+    try {
+      return await connectTo({ ...access, url });
+    } catch (error) {
+      if (error instanceof UserError) throw error;
+      fault = error;
+    }
   }
+  throw new UserError(`cannot reach ${shownUrl(access.url)}: ${connectionFault(fault as Error)}`);
 }
 
 async function connectTo(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {

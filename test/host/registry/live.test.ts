@@ -193,6 +193,11 @@ test("refusals say why, before a byte of the model is asked for", async () => {
   expect(await answeredBy()).toBe("1");
 });
 
+test("a token in a broker's URL is not told", async () => {
+  const failure = await send(updates[2]!, { access: { url: "ws://127.0.0.1:1/?token=secret" } }).catch((error: Error) => error.message);
+  expect(failure).toBe("cannot reach ws://127.0.0.1:1/?***: connection refused: no broker listens there");
+});
+
 test("a load that breaks off goes on where it stopped, after a restart of the service too", async () => {
   const { head, model } = updates[2]!;
   await command("load/1", { manifest: head.toString() });
