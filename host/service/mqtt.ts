@@ -63,7 +63,7 @@ export interface ConnectionOptions {
    * it would go on dealing a share of them to one who may never come back.
    */
   isPersistent: boolean;
-  /** Largest payload that is to reach us, in bytes; MQTT 5 brokers hold larger ones back. */
+  /** Largest packet that is to reach us, in bytes; MQTT 5 brokers hold larger ones back. */
   maximumPacketSize: number;
   log: Log;
   onMessage(message: Incoming): void;
@@ -285,16 +285,18 @@ export class Connection {
       this.drop(client, "the broker has no shared subscriptions, which a group needs");
       return;
     }
-    sender.maximumPacketSize = properties?.maximumPacketSize ?? Infinity;
+    sender.receiveMaximum = properties?.receiveMaximum ?? sender.receiveMaximum;
+    sender.maximumPacketSize = properties?.maximumPacketSize ?? sender.maximumPacketSize;
+    sender.onTooLarge = () => this.tellTooLarge(sender.maximumPacketSize);
     const session: Session = {
       url: shownUrl(this.url),
       protocol,
-      receiveMaximum: properties?.receiveMaximum ?? 65_535,
+      receiveMaximum: sender.receiveMaximum,
       maximumPacketSize: sender.maximumPacketSize,
       get isCongested() { return sender.waitingBytes > CONGESTED_BYTES; },
       publish: (message, done) => {
         if (this.session !== session) done?.(new Error("the connection is closed"));
-        else if (!sender.publish(message, done)) this.tellTooLarge(sender.maximumPacketSize);
+        else sender.publish(message, done);
       },
     };
     this.session = session;

@@ -22,6 +22,7 @@ export type Done = (error?: Error) => void;
 /** The only message id that is not given out here. */
 export const SUBSCRIPTION_ID = 1;
 const LAST_ID = 65_535;
+const NOBODY: Done = () => {};
 /** Reason codes from here on are errors. [MQTT-3.4.2.1] */
 const FIRST_ERROR = 0x80;
 // [MQTT-2.1.2] packet types, [MQTT-2.2.2.2] properties.
@@ -37,6 +38,10 @@ const ROOM = 16_384;
 export class Sender {
   /** Largest packet that the broker takes: it would end the connection over a larger one. */
   maximumPacketSize = Infinity;
+  /** How many QoS 1 messages the broker takes unacknowledged. [MQTT-3.3.4-9] */
+  receiveMaximum = LAST_ID;
+  /** Called when a message is not sent for its size. */
+  onTooLarge = () => {};
   private readonly stream: Writable;
   private readonly isMqtt5: boolean;
   // Each byte is written once: what the stream was given may stay there for long.
@@ -47,6 +52,8 @@ export class Sender {
   private isClosed = false;
   private lastId = SUBSCRIPTION_ID;
   private readonly unacknowledged = new Map<number, Done>();
+  /** QoS 1 messages beyond the broker's maximum, and what was said behind them: an answer's PUBACK must not precede it. */
+  private waiting: ({ message: Outgoing; done: Done } | { messageId: number })[] = [];
   /** Of QoS 0, while the socket takes no more. */
   private readonly held: Done[] = [];
 
@@ -60,36 +67,24 @@ export class Sender {
     return this.end - this.start + this.stream.writableLength;
   }
 
-  /** False when it is too large for the broker. Neither the topic nor a property may have more than 65,535 bytes. */
-  publish(message: Outgoing, done?: Done): boolean {
-    const messageId = message.qos === 0 ? 0 : this.nextId();
-    if (!this.putPublish(message, messageId)) {
-      // Never at once: who says it again on an error would do so for ever.
-      if (done) queueMicrotask(() => done(new Error("the message is larger than the broker takes")));
-      return false;
-    }
-    this.schedule();
-    if (!done) return true;
-    if (message.qos === 1) this.unacknowledged.set(messageId, done);
-    else if (this.stream.writableNeedDrain) this.hold(done);
-    else done();
-    return true;
+  /** Neither the topic nor a property may have more than 65,535 bytes. */
+  publish(message: Outgoing, done = NOBODY): void {
+    if (message.qos === 1 && this.mustWait) this.waiting.push({ message, done });
+    else this.publishNow(message, done);
   }
 
   /** Tells the broker that it need not keep this request any more. */
   acknowledge(messageId: number): void {
     if (this.isClosed) return;
-    this.reserve(4);
-    this.room[this.end++] = PUBACK;
-    this.room[this.end++] = 2;
-    this.putNumber(messageId);
-    this.schedule();
+    if (this.waiting.length > 0) this.waiting.push({ messageId });
+    else this.acknowledgeNow(messageId);
   }
 
   /** The broker's PUBACK. */
   onAcknowledged(messageId: number, reasonCode = 0): void {
     const done = this.unacknowledged.get(messageId);
     this.unacknowledged.delete(messageId);
+    this.sayWaiting();
     done?.(reasonCode < FIRST_ERROR ? undefined : new Error(`the broker refuses the message, reason 0x${reasonCode.toString(16)}`));
   }
 
@@ -105,8 +100,47 @@ export class Sender {
   close(): void {
     this.isClosed = true;
     const gone = new Error("the connection is closed");
-    for (const done of [...this.unacknowledged.values(), ...this.held.splice(0)]) done(gone);
+    const unsaid = this.waiting.splice(0).flatMap((each) => ("done" in each ? [each.done] : []));
+    for (const done of [...this.unacknowledged.values(), ...unsaid, ...this.held.splice(0)]) done(gone);
     this.unacknowledged.clear();
+  }
+
+  private get mustWait(): boolean {
+    return this.waiting.length > 0 || this.unacknowledged.size >= this.receiveMaximum;
+  }
+
+  private publishNow(message: Outgoing, done: Done): void {
+    const messageId = message.qos === 0 ? 0 : this.nextId();
+    if (!this.putPublish(message, messageId)) {
+      this.onTooLarge();
+      // Never at once: who says it again on an error would do so for ever.
+      queueMicrotask(() => done(new Error("the message is larger than the broker takes")));
+      return;
+    }
+    this.schedule();
+    if (message.qos === 1) this.unacknowledged.set(messageId, done);
+    else if (this.stream.writableNeedDrain) this.hold(done);
+    else done();
+  }
+
+  private acknowledgeNow(messageId: number): void {
+    this.reserve(4);
+    this.room[this.end++] = PUBACK;
+    this.room[this.end++] = 2;
+    this.putNumber(messageId);
+    this.schedule();
+  }
+
+  /** What waits goes in its order, up to a message that must wait on. */
+  private sayWaiting(): void {
+    let said = 0;
+    for (const each of this.waiting) {
+      if ("messageId" in each) this.acknowledgeNow(each.messageId);
+      else if (this.unacknowledged.size < this.receiveMaximum) this.publishNow(each.message, each.done);
+      else break;
+      said++;
+    }
+    if (said > 0) this.waiting = this.waiting.slice(said);
   }
 
   private hold(done: Done): void {
@@ -133,6 +167,7 @@ export class Sender {
     });
   }
 
+  /** False when it is too large for the broker. */
   private putPublish({ topic, payload, qos, retain = false, properties }: Outgoing, messageId: number): boolean {
     const topicBytes = Buffer.byteLength(topic);
     const propertyBytes = this.isMqtt5 ? propertiesLength(properties) : 0;

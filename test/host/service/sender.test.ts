@@ -105,6 +105,38 @@ test("QoS 1 is done with its PUBACK, told apart by ids that are never 0, SUBSCRI
   expect(done.at(-1)).toBe("held the connection is closed");
 });
 
+test("never more QoS 1 messages unacknowledged than the broker takes; what is said behind them waits too", () => {
+  const line = new Line();
+  const sender = new Sender(line, 4);
+  sender.receiveMaximum = 2;
+  const done: string[] = [];
+  const publish = (payload: string, qos: 0 | 1 = 1) => sender.publish({ topic: "t", payload, qos }, (error) => void done.push(`${payload} ${error?.message ?? "ok"}`));
+  const said = () => {
+    sender.flush();
+    const bytes = line.bytes;
+    line.writes.length = 0;
+    line.takeAll();
+    return bytes;
+  };
+  const message = (id: number, payload: string) => hex(0x32, 6, 0, 1, "t", 0, id, payload);
+  publish("a");
+  sender.publish({ topic: "t", payload: "b", qos: 1 }); // nobody waits for it, but it counts
+  publish("c");
+  sender.acknowledge(7);
+  publish("d");
+  publish("0", 0);
+  expect(said()).toBe(message(2, "a") + message(3, "b") + hex(0x30, 4, 0, 1, "t", "0"));
+  sender.onAcknowledged(2);
+  expect(said()).toBe(message(4, "c") + hex(0x40, 2, 0, 7));
+  sender.onAcknowledged(3);
+  expect(said()).toBe(message(5, "d"));
+  publish("e");
+  sender.acknowledge(8);
+  expect(said()).toBe("");
+  sender.close();
+  expect(done).toEqual(["0 ok", "a ok", "c the connection is closed", "d the connection is closed", "e the connection is closed"]);
+});
+
 test("QoS 0 is done when the line takes more, and nothing is written to a closed one", async () => {
   const line = new Line({ highWaterMark: 10 });
   const sender = new Sender(line, 4);
@@ -136,9 +168,10 @@ test("a packet above the broker's limit is not sent, and its giver told after th
   const sender = new Sender(line, 4);
   sender.maximumPacketSize = 130;
   const told: (string | undefined)[] = [];
-  const publish = (bytes: number) => sender.publish({ topic: "t", payload: "x".repeat(bytes), qos: 0 }, (error) => told.push(error?.message));
-  expect([publish(125), publish(124)]).toEqual([false, true]);
-  expect(told).toEqual([undefined]);
+  let withheld = 0;
+  sender.onTooLarge = () => void withheld++;
+  for (const bytes of [125, 124]) sender.publish({ topic: "t", payload: "x".repeat(bytes), qos: 0 }, (error) => told.push(error?.message));
+  expect([told, withheld]).toEqual([[undefined], 1]);
   await Promise.resolve();
   expect(told).toEqual([undefined, "the message is larger than the broker takes"]);
   expect(line.bytes).toBe(hex(0x30, 127, 0, 1, "t", "x".repeat(124)));
