@@ -10,7 +10,7 @@ export const ABI_VERSION = 1;
 
 /** Longest text, in bytes of UTF-8, that the engine takes at once (1 MiB). */
 export const TEXT_CAPACITY = 1048576;
-/** Longest word, label, filter set or separator, in bytes of UTF-8. */
+/** Longest name, version, filter set or separator, in bytes of UTF-8. */
 export const MAX_NAME_BYTES = 4096;
 /** Largest padded sequence length, in tokens. */
 export const MAX_SEQUENCE = 4096;
@@ -87,7 +87,6 @@ export const TOKENIZER_SPLIT_SCRIPTS = 4;
 export const TOKENIZER_PAD_POST = 8;
 /** Cut the end of a long sequence instead of its beginning. */
 export const TOKENIZER_TRUNCATE_POST = 16;
-
 /** A letter of such a script also brings a hashed row for the pair with the letter before it. */
 export const TOKENIZER_LETTER_PAIRS = 32;
 /** All of the above. */

@@ -1,5 +1,5 @@
 // Activations, four values at a time: v128 -> v128, f32x4.
-// Called by lstm.ts, dense.ts and the training kernels. Only IEEE add, multiply,
+// Called by lstm.ts, classify.ts and the training kernels. Only IEEE add, multiply,
 // divide and integer shifts, so every machine gives the same bits; refuses
 // nothing: NaN enters as the lower bound of the interval and leaves as a number.
 import {

@@ -1,6 +1,6 @@
 // The whole way in one page: text -> steps -> states -> scores.
-// network(): LSTM layers over the steps, pooling, Dense layers. Called by index.ts and
-// render.ts; allocates nothing, and every buffer it writes was sized by prepare.ts.
+// runNetwork(): LSTM layers over the steps, pooling, Dense layers. Called by engine.ts;
+// allocates nothing, and every buffer it writes was sized by prepare.ts.
 import {
   CONTEXT_ROW, ERR_NOT_FINITE, LAYER_DROPOUT, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, OK,
 } from "./abi";

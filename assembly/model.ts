@@ -1,5 +1,5 @@
 // The model file: bytes -> a validated Model, every pointer resolved, nothing copied.
-// FORMAT.md is normative; this file is its reader. Called once by load.ts and by
+// FORMAT.md is normative; this file is its reader. Called once by engine.ts and by
 // the trainer; refuses every file that is not exactly legal, with one ERR_* code.
 import {
   ACTIVATION_SOFTMAX, CLEAN_FLAGS, ERR_BAD_CHECKSUM, ERR_BAD_HEADER, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_LENGTH, ERR_BAD_MAGIC, ERR_BAD_PADDING, ERR_BAD_SCALE,

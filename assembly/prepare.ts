@@ -1,6 +1,6 @@
 // Model -> plan: everything that is done once so that classifying does nothing twice.
 // Weights are packed into the order that lstm.ts eats, buffers are sized, the states
-// after leading padding are computed. Called by load.ts; after it memory never grows.
+// after leading padding are computed. Called by engine.ts while a model is loaded.
 //
 //   file, untouched          | arena, made here
 //   weights (row-major)  ->  | packed weights, scales, biases | input tables | states | scratch

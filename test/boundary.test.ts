@@ -55,6 +55,17 @@ test("what both sides know stands in assembly/abi.ts only", () => {
   expect([...host, ...assembly].filter(({ path, code }) => path !== "assembly/abi.ts" && /0x4d424c45|0x45, ?0x4c/i.test(code)).map(({ path }) => path)).toEqual([]);
 });
 
+test("comments name only files that exist", () => {
+  const files = ["assembly", "host", "test"].flatMap((folder) => readdirSync(fileURLToPath(new URL(folder, root)), { recursive: true, encoding: "utf8" })
+    .map((path) => `/${folder}/${path.replaceAll("\\", "/")}`));
+  const missing = [...host, ...assembly].flatMap(({ path }) => {
+    const comments = readFileSync(new URL(path, root), "utf8").match(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm) ?? [];
+    const named = comments.flatMap((comment) => comment.match(/[\w-]+(?:\/[\w-]+)*\.ts\b/g) ?? []);
+    return named.filter((name) => !files.some((file) => file.endsWith(`/${name}`))).map((name) => `${path}: ${name}`);
+  });
+  expect(missing).toEqual([]);
+});
+
 describe("the README's file map", () => {
   test("names only what exists", () => {
     const named = [...readme.matchAll(/`((?:assembly|host)\/[\w./-]+)`/g)].map(([, path]) => path!);

@@ -1,5 +1,5 @@
 // The plan of one batch: token rows of B samples x T steps -> which rows each step computes.
-// Called by networkBatch before a pass; forward.ts and backward.ts walk by it.
+// Made by networkBatch before a pass; forward.ts and backward.ts walk by it.
 // Refuses a batch beyond the capacities, a token without rows, and rows outside the
 // embedding (ERR_BAD_ARGUMENT); an empty batch is ERR_NO_SAMPLES.
 import { CONTEXT_ROW, ERR_BAD_ARGUMENT, ERR_NO_SAMPLES, OK } from "../abi";

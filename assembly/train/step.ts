@@ -1,6 +1,6 @@
 // One training step in one readable function, and the training's settings and saved state.
 //   networkBuild -> networkTrainWith -> networkInitialize or restore -> (fill, networkBatch, networkStep) ...
-// Called by train/index.ts. Refuses pairs of loss and activation that do not belong together,
+// Called by run.ts. Refuses pairs of loss and activation that do not belong together,
 // settings out of range (ERR_BAD_TRAINING), and steps whose loss or gradient is not finite.
 import {
   ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_NO_MODEL, ERR_NO_SAMPLES, ERR_NOT_FINITE,

@@ -1,4 +1,4 @@
-// Who may do what on the embedded broker: users from the configuration file, their
+// Who may do what on the embedded broker, and over HTTP: users from the configuration file, their
 // passwords as scrypt hashes, and the topics that each may publish and subscribe to.
 // `%u` in a topic filter is the user's name.
 import { randomBytes, scrypt, timingSafeEqual } from "node:crypto";
