@@ -45,7 +45,7 @@ export function shareCapacity(): usize {
 
 /** Where share `index` lies: what this instance wrote, or what the host copies in. */
 export function sharePtr(index: u32): usize {
-  return shares + index * capacity;
+  return shares + <usize>index * capacity;
 }
 
 /** Bytes of share `index`. */
@@ -73,7 +73,7 @@ export function shareWrite(index: u32, status: i32, loss: f32, correct: u32): vo
   memory.copy(to, network.touched, <usize>share.rows << 2);
   to += <usize>padded(<u64>share.rows << 2);
   const bytes = <usize>network.width << 2;
-  for (let i: u32 = 0; i < share.rows; i++) memory.copy(to + i * bytes, network.gradients + <usize>loadU32(network.touched, i) * bytes, bytes);
+  for (let i: u32 = 0; i < share.rows; i++) memory.copy(to + <usize>i * bytes, network.gradients + <usize>loadU32(network.touched, i) * bytes, bytes);
 }
 
 /** Makes the gradients the sum of the first `count` shares, in their order. Returns the first status that is not OK. */
