@@ -31,7 +31,6 @@ export class Plan {
   isDirect: u32;        // slots are rows: too few tokens repeat
   hasMasked: u32;       // some row of the plan is a masked step
   order: usize;         // u32[B] sample at each place
-  places: usize;        // u32[B] place of each sample
   starts: usize;        // u32[B] first real step, by sample
   ends: usize;          // u32[B] last real step + 1, by sample; 0 = none
   stepRows: usize;      // u32[T] rows of each step
@@ -65,13 +64,12 @@ export function storeU32(base: usize, index: u32, value: u32): void {
 export function planBuild(batchCapacity: u32, timeCapacity: u32, embeddingRows: u32): bool {
   const rows = <usize>batchCapacity * timeCapacity;
   // u32 counts of the arrays from `order` on, in the order of the fields.
-  const total: usize = <usize>6 * batchCapacity + <usize>3 * timeCapacity + 2 + <usize>5 * rows + embeddingRows;
+  const total: usize = <usize>5 * batchCapacity + <usize>3 * timeCapacity + 2 + <usize>5 * rows + embeddingRows;
   const address = allocate(offsetof<Plan>() + total * 4);
   if (address == 0) return false;
   plan = changetype<Plan>(address);
   let next = address + offsetof<Plan>();
   plan.order = next; next += <usize>batchCapacity << 2;
-  plan.places = next; next += <usize>batchCapacity << 2;
   plan.starts = next; next += <usize>batchCapacity << 2;
   plan.ends = next; next += <usize>batchCapacity << 2;
   plan.firstRows = next; next += <usize>batchCapacity << 2;
@@ -159,7 +157,6 @@ function orderSamples(): void {
     const place = loadU32(plan.counts, rank);
     storeU32(plan.counts, rank, place + 1);
     storeU32(plan.order, place, b);
-    storeU32(plan.places, b, place);
   }
 }
 

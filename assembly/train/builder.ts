@@ -164,24 +164,6 @@ export function setUnknownId(id: u32): i32 {
   return OK;
 }
 
-/** Divides what enters the last softmax or sigmoid; 1 = scores as trained. */
-export function setTemperature(temperature: f32): i32 {
-  if (state == STATE_NONE) return ERR_BAD_STATE;
-  if (!(temperature >= 0.01 && temperature <= 100)) return ERR_BAD_ARGUMENT;
-  draft.header.temperature = temperature;
-  return OK;
-}
-
-/** When an answer is unknown: see Header.rejectScore and its neighbours. 0, 0, 1 = never. */
-export function setRejection(score: f32, margin: f32, unknownShare: f32): i32 {
-  if (state == STATE_NONE) return ERR_BAD_STATE;
-  if (!(score >= 0 && score <= 1 && margin >= 0 && margin <= 1 && unknownShare >= 0 && unknownShare <= 1)) return ERR_BAD_ARGUMENT;
-  draft.header.rejectScore = score;
-  draft.header.rejectMargin = margin;
-  draft.header.rejectUnknown = unknownShare;
-  return OK;
-}
-
 /** The next label, in class order; in an opened file one more, with an output of its own. */
 export function addLabel(length: u32): i32 {
   if (state == STATE_DESCRIBED && draft.weights) return extendLabels(length);

@@ -3,7 +3,7 @@
 import { ABI_VERSION } from "../abi";
 
 export {
-  beginModel, inputPtr, setTokenizer, setCleaning, setFilters, setSplit, setName, setVersion, addWord, setUnknownId, setTemperature, setRejection, addLabel,
+  beginModel, inputPtr, setTokenizer, setCleaning, setFilters, setSplit, setName, setVersion, addWord, setUnknownId, addLabel,
   startTokens, nextToken, tokenPtr, tokenBytes, fitText, fitVocabulary, wordCount, addLayer, describeModel, addSample, buildNetwork, reserveFile, openFile, filePtr, fileBytes,
 } from "./builder";
 export { measureTensor } from "./distortion";

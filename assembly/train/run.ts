@@ -18,8 +18,7 @@ import { Augmentation, addSynonym as keepSynonym, createAugmentation, synonymChe
 import { zeroGradients } from "./backward";
 import { networkBatch, plan } from "./batch";
 import {
-  beginFile, buildNetwork, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, setRejection, setTemperature,
-  writeFile as writeForm,
+  beginFile, buildNetwork, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, writeFile as writeForm,
 } from "./builder";
 import { Dataset, addSample, createDataset, datasetChecksum, fillBatch, sampleLabel, sampleTokens } from "./dataset";
 import { lastStage, network, networkRandom, TrainingState } from "./network";
@@ -244,8 +243,10 @@ export function resumeTraining(): i32 {
     memory.copy(networkStatePtr(i), from, networkStateBytes(i));
     from += networkStateBytes(i);
   }
-  setTemperature(1);
-  setRejection(0, 0, 1);
+  draft.header.temperature = 1;
+  draft.header.rejectScore = 0;
+  draft.header.rejectMargin = 0;
+  draft.header.rejectUnknown = 1;
   return networkRestored() ? OK : ERR_BAD_TRAINING;
 }
 

@@ -2,8 +2,6 @@
 // fixed sets and model names only: nothing that a requester writes becomes a series.
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
-export type Transport = "mqtt" | "http";
-
 export class Metrics {
   readonly registry = new Registry();
   private readonly registers = [this.registry];
