@@ -12,7 +12,6 @@ import { fnv1a, scatter } from "../vocabulary";
 @unmanaged
 export class Fit {
   tokenizer: usize;         // Tokenizer
-  documentCount: u32;       // texts read
   wordCount: u32;           // distinct words, W
   skippedCount: u32;        // tokens longer than a word may be
   wordCapacity: u32;
@@ -29,7 +28,6 @@ export class Fit {
   vocabularyOffsets: usize; // u32[V + 1]
   vocabularyBytes: usize;   // u8[vocabularyOffsets[V]]
   vocabularyCounts: usize;  // u32[V], by id - 1: how often the word was read
-  vocabularyDocuments: usize; // u32[V], by id - 1: in how many texts
 }
 
 @unmanaged
@@ -38,8 +36,6 @@ export class FittedWord {
   start: u32;          // in Fit.bytes
   length: u32;
   count: u32;
-  documents: u32;
-  lastDocument: u32;   // number of the last text that holds it, from 1
 }
 
 const FIRST_WORD_CAPACITY: u32 = 512;
@@ -63,7 +59,6 @@ export function fitBegin(self: Fit, tokenizer: Tokenizer): i32 {
 export function fitText(self: Fit, textPtr: usize, textLength: u32): i32 {
   const tokenizer = changetype<Tokenizer>(self.tokenizer);
   const longest = min<u32>(tokenizer.tokenCapacity, MAX_WORD_BYTES);
-  self.documentCount++;
   tokenizerStart(tokenizer, textPtr, textLength);
   while (tokenizerNext(tokenizer)) {
     if (tokenizer.tokenLength > longest) {
@@ -72,12 +67,7 @@ export function fitText(self: Fit, textPtr: usize, textLength: u32): i32 {
     }
     const word = findOrAdd(self, tokenizer.tokenPtr, tokenizer.tokenLength);
     if (!word) return ERR_OUT_OF_MEMORY;
-    const fitted = changetype<FittedWord>(word);
-    fitted.count++;
-    if (fitted.lastDocument != self.documentCount) {
-      fitted.lastDocument = self.documentCount;
-      fitted.documents++;
-    }
+    changetype<FittedWord>(word).count++;
   }
   return OK;
 }
@@ -100,8 +90,6 @@ function findOrAdd(self: Fit, token: usize, length: u32): usize {
   word.start = self.byteCount;
   word.length = length;
   word.count = 0;
-  word.documents = 0;
-  word.lastDocument = 0;
   memory.copy(self.bytes + self.byteCount, token, length);
   self.byteCount += length;
   store<u32>(slot, ++self.wordCount);
@@ -190,8 +178,7 @@ export function fitFinish(self: Fit, minCount: u32, numWords: u32, unknownPtr: u
   self.vocabularyOffsets = allocate((<usize>size + 1) << 2);
   self.vocabularyBytes = allocate(byteCount);
   self.vocabularyCounts = allocate(<usize>size << 2);
-  self.vocabularyDocuments = allocate(<usize>size << 2);
-  if (!self.vocabularyOffsets || !self.vocabularyBytes || !self.vocabularyCounts || !self.vocabularyDocuments) return ERR_OUT_OF_MEMORY;
+  if (!self.vocabularyOffsets || !self.vocabularyBytes || !self.vocabularyCounts) return ERR_OUT_OF_MEMORY;
 
   if (first && size > 0) {
     for (let i: u32 = 1; i < size; i++) {
@@ -205,7 +192,6 @@ export function fitFinish(self: Fit, minCount: u32, numWords: u32, unknownPtr: u
     const word = rankedWord(self, order, i - first);
     appendWord(self, i, self.bytes + word.start, word.length);
     store<u32>(self.vocabularyCounts + (<usize>i << 2), word.count);
-    store<u32>(self.vocabularyDocuments + (<usize>i << 2), word.documents);
   }
   return OK;
 }

@@ -11,7 +11,7 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 interface Options { flags: number; filters: string; split: string; unknown: string; numWords: number; minCount: number; capacity: number }
 interface Fitted {
-  self: number; status: number; words: string[]; counts: number[]; documents: number[]; unknownId: number; skipped: number; documentCount: number;
+  self: number; status: number; words: string[]; counts: number[]; unknownId: number; skipped: number;
   offsets: number; bytes: number;
 }
 
@@ -19,8 +19,8 @@ const defaults: Options = { flags: TOKENIZER_LOWER, filters: "", split: " ", unk
 
 /** Fields of the engine's struct Fit, all u32, in order. */
 const FIT_FIELDS = [
-  "tokenizer", "documentCount", "wordCount", "skippedCount", "wordCapacity", "words", "byteCapacity", "byteCount", "bytes", "slots", "slotMask",
-  "vocabularySize", "unknownId", "vocabularyOffsets", "vocabularyBytes", "vocabularyCounts", "vocabularyDocuments",
+  "tokenizer", "wordCount", "skippedCount", "wordCapacity", "words", "byteCapacity", "byteCount", "bytes", "slots", "slotMask",
+  "vocabularySize", "unknownId", "vocabularyOffsets", "vocabularyBytes", "vocabularyCounts",
 ] as const;
 
 function prepareTokenizer(wasm: Exports, { flags, filters, split, capacity }: Options): number {
@@ -49,8 +49,8 @@ function fit(wasm: Exports, texts: Iterable<string>, given: Partial<Options> = {
   const words = list(field("vocabularyCounts")).map((_, i) =>
     decoder.decode(new Uint8Array(wasm.memory.buffer, field("vocabularyBytes") + offsets[i]!, offsets[i + 1]! - offsets[i]!)));
   return {
-    self, status, words, counts: list(field("vocabularyCounts")), documents: list(field("vocabularyDocuments")), unknownId: field("unknownId"),
-    skipped: field("skippedCount"), documentCount: field("documentCount"), offsets: field("vocabularyOffsets"), bytes: field("vocabularyBytes"),
+    self, status, words, counts: list(field("vocabularyCounts")), unknownId: field("unknownId"),
+    skipped: field("skippedCount"), offsets: field("vocabularyOffsets"), bytes: field("vocabularyBytes"),
   };
 }
 
@@ -71,7 +71,7 @@ function idsOf(wasm: Exports, tokenizer: number, vocabulary: number, unknownId: 
 
 interface KerasConfig {
   num_words: number | null; filters: string; lower: boolean; split: string; char_level: boolean; oov_token: string | null;
-  document_count: number; word_index: string; word_counts: string; word_docs: string;
+  word_index: string; word_counts: string;
 }
 
 describeShared("fit, Keras goldens", () => {
@@ -94,16 +94,13 @@ describeShared("fit, Keras goldens", () => {
       for (const { text, ids } of cases) expect(idsOf(wasm, tokenizer, vocabulary, unknownId, text), text).toEqual(ids);
     }
 
-    test("the whole word_index, counts and word_docs", () => {
+    test("the whole word_index and word_counts", () => {
       const fitted = fit(loadWasm("testing"), texts, options);
       expect(fitted.status).toBe(OK);
       expect(fitted.words).toEqual(ranked);
-      expect(fitted.documentCount).toBe(config.document_count);
       expect(fitted.skipped).toBe(0);
       const counts = JSON.parse(config.word_counts) as Record<string, number>;
-      const documents = JSON.parse(config.word_docs) as Record<string, number>;
       expect(fitted.counts).toEqual(ranked.map((word) => counts[word] ?? 0));
-      expect(fitted.documents).toEqual(ranked.map((word) => documents[word] ?? 0));
       expect(fitted.unknownId).toBe(config.oov_token === null ? 0 : 1);
     });
 
@@ -130,14 +127,6 @@ describe("fit", () => {
     const fitted = fit(loadWasm("testing"), ["b a c", "c d b", "e c"]);
     expect(fitted.words).toEqual(["c", "b", "a", "d", "e"]);
     expect(fitted.counts).toEqual([3, 2, 1, 1, 1]);
-  });
-
-  test("documents are counted once a text", () => {
-    const fitted = fit(loadWasm("testing"), ["a a b", "a", "", "b b b b"]);
-    expect(fitted.words).toEqual(["b", "a"]);
-    expect(fitted.counts).toEqual([5, 3]);
-    expect(fitted.documents).toEqual([2, 2]);
-    expect(fitted.documentCount).toBe(4);
   });
 
   test("minCount drops rarer words, numWords keeps the ids below it", () => {
