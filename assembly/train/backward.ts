@@ -10,13 +10,7 @@ import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
 import { addRow, addScaledRow, averagedShare, copyRow, denseBias, dropoutMaskRow, multiplyRow, outputRows, realSteps, sequenceRow } from "./forward";
 import { multiply, multiplyTransposed, packColumns } from "./matmul";
 import { Direction, gradientOf, network, roundUp, ROW_KNOWN, ROW_TOUCHED, Stage, stageAt, OWN_ROW } from "./network";
-import { sumOfSquares } from "./optimizer";
-
-/**
- * Gradients below this size become 0: they change no parameter, and numbers below
- * 1.2e-38, which long sequences would reach, are a hundred times slower on x86.
- */
-const NEGLIGIBLE: f32 = 1e-30;
+import { flush, NEGLIGIBLE, sumOfSquares } from "./optimizer";
 
 /** Makes the gradients those of the last forward pass. `fromLogits`: the last one is already the one before the activation. */
 export function backward(fromLogits: bool): void {
@@ -280,20 +274,13 @@ function lstmRowBackward(dOut: usize, dh: usize, dc: usize, gates: usize, cBefor
     const tanhCell = v128.load(tanhC);
     const dHidden = f32x4.add(v128.load(dOut), v128.load(dh));
     const dCell = f32x4.add(v128.load(dc), f32x4.mul(f32x4.mul(dHidden, o), f32x4.sub(one, f32x4.mul(tanhCell, tanhCell))));
-    v128.store(dc, flush(f32x4.mul(dCell, f)));
-    v128.store(gates, flush(f32x4.mul(f32x4.mul(dCell, g), f32x4.mul(i, f32x4.sub(one, i)))));
-    v128.store(gates + bytes, flush(f32x4.mul(f32x4.mul(dCell, v128.load(cBefore)), f32x4.mul(f, f32x4.sub(one, f)))));
-    v128.store(gates + 2 * bytes, flush(f32x4.mul(f32x4.mul(dCell, i), f32x4.sub(one, f32x4.mul(g, g)))));
-    v128.store(gates + 3 * bytes, flush(f32x4.mul(f32x4.mul(dHidden, tanhCell), f32x4.mul(o, f32x4.sub(one, o)))));
+    v128.store(dc, flush(f32x4.mul(dCell, f), NEGLIGIBLE));
+    v128.store(gates, flush(f32x4.mul(f32x4.mul(dCell, g), f32x4.mul(i, f32x4.sub(one, i))), NEGLIGIBLE));
+    v128.store(gates + bytes, flush(f32x4.mul(f32x4.mul(dCell, v128.load(cBefore)), f32x4.mul(f, f32x4.sub(one, f))), NEGLIGIBLE));
+    v128.store(gates + 2 * bytes, flush(f32x4.mul(f32x4.mul(dCell, i), f32x4.sub(one, f32x4.mul(g, g))), NEGLIGIBLE));
+    v128.store(gates + 3 * bytes, flush(f32x4.mul(f32x4.mul(dHidden, tanhCell), f32x4.mul(o, f32x4.sub(one, o))), NEGLIGIBLE));
     dOut += 16; dc += 16; gates += 16; cBefore += 16; tanhC += 16;
   }
-}
-
-/** 0 where |x| is negligible. NaN stays, since no comparison with it holds. */
-// @ts-ignore: decorator
-@inline
-function flush(x: v128): v128 {
-  return v128.andnot(x, f32x4.lt(f32x4.abs(x), f32x4.splat(NEGLIGIBLE)));
 }
 
 /** embeddingForward, x = mean of rows + own and context row: each gets its share of dx. Notes the rows it touches. */

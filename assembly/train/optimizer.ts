@@ -26,8 +26,12 @@ export class Recipe {
   fadedSince: usize;     // u32[V] step after which a ROW_FADED row's slots were left alone; 0 = rows do not fade
 }
 
-/** Slots below these become 0: see NEGLIGIBLE in backward.ts. sqrt(1e-36) is nothing beside epsilon. */
-const NEGLIGIBLE: f32 = 1e-30;
+/**
+ * Gradients and slots below this size become 0: they change no parameter, and numbers below
+ * 1.2e-38, which long sequences would reach, are a hundred times slower on x86.
+ */
+export const NEGLIGIBLE: f32 = 1e-30;
+/** The same for squares: the root of this is nothing beside epsilon. */
 const NEGLIGIBLE_SQUARE: f32 = 1e-36;
 
 // The factors of one step, for the spans below.
@@ -263,9 +267,10 @@ function storePart(address: usize, value: v128, bytes: usize): void {
   if (bytes > 8) store<f32>(address, f32x4.extract_lane(value, 2), 8);
 }
 
+/** 0 where |x| is below `limit`. NaN stays, since no comparison with it holds. */
 // @ts-ignore: decorator
 @inline
-function flush(x: v128, limit: f32): v128 {
+export function flush(x: v128, limit: f32): v128 {
   return v128.andnot(x, f32x4.lt(f32x4.abs(x), f32x4.splat(limit)));
 }
 
