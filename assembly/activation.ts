@@ -7,7 +7,7 @@ import {
 } from "./abi";
 
 /** 1.5 * 2^23: adding it leaves the nearest integer in the low mantissa bits. */
-const ROUNDING_MAGIC: f32 = 12582912.0;
+export const ROUNDING_MAGIC: f32 = 12582912.0;
 
 /**
  * e^x. Relative error below 1.2e-7 on [-87, 87]; x is clamped to that interval.
@@ -32,6 +32,13 @@ export function expF32x4(x: v128): v128 {
   p = f32x4.add(f32x4.mul(p, r2), f32x4.add(r, f32x4.splat(1.0)));
   // p * 2^n: the integer n, still in the low bits of `shifted`, is added to the exponent.
   return i32x4.add(p, i32x4.shl(shifted, 23));
+}
+
+/** The same of one value. */
+// @ts-ignore: decorator
+@inline
+export function expF32(x: f32): f32 {
+  return f32x4.extract_lane(expF32x4(f32x4.splat(x)), 0);
 }
 
 /**
@@ -92,7 +99,7 @@ export function softmax(values: usize, length: u32): void {
   let sum: f32 = 0;
   for (let i: u32 = 0; i < length; i++) {
     const p = values + (<usize>i << 2);
-    const e = f32x4.extract_lane(expF32x4(f32x4.splat(load<f32>(p) - largest)), 0);
+    const e = expF32(load<f32>(p) - largest);
     store<f32>(p, e);
     sum += e;
   }

@@ -20,12 +20,11 @@
 //
 // int8: weights s8, inputs s16 in Q14 (|h| <= 1 -> 16384), i32 sums. |sum| <= 1024 * 127 * 16384
 // < 2^31, so no result can overflow, and integer sums are the same in any order.
-import { exp2Within } from "./activation";
+import { ROUNDING_MAGIC, exp2Within } from "./activation";
 
 /** One in Q14. */
 export const Q14_ONE: f32 = 16384.0;
 export const Q14_SCALE: f32 = 1.0 / 16384.0;
-const ROUNDING_MAGIC: f32 = 12582912.0;
 const ROUNDING_MAGIC_BITS: i32 = 0x4b400000;
 
 /** Rounds four values in [-1.99, 1.99] to Q14, ties to even: f32x4 -> i32x4. */

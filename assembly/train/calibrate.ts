@@ -10,7 +10,7 @@
 import {
   ACTIVATION_LINEAR, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_LABEL_OUT_OF_RANGE, ERR_NO_MODEL, ERR_NO_SAMPLES, ERR_OUT_OF_MEMORY, OK,
 } from "../abi";
-import { expF32x4 } from "../activation";
+import { expF32 } from "../activation";
 import { allocate, arenaBase } from "../arena";
 import { classify, hasModel, labelCount, loadModel, loadedModel, loadedPlan, scoresPtr } from "../engine";
 import { Header, Layer, crc32 } from "../model";
@@ -219,8 +219,4 @@ function largestLogit(row: usize): f32 {
   let largest = logit(row, 0);
   for (let k: u32 = 1; k < width; k++) largest = max<f32>(largest, logit(row, k));
   return largest;
-}
-
-function expF32(x: f32): f32 {
-  return f32x4.extract_lane(expF32x4(f32x4.splat(x)), 0);
 }

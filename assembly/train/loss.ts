@@ -2,7 +2,7 @@
 // and its gradient at the last Dense. Called by step.ts, which lets only pairs through that
 // belong together: binary cross-entropy with sigmoid, categorical with softmax.
 import { LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY } from "../abi";
-import { expF32x4 } from "../activation";
+import { expF32 } from "../activation";
 import { plan } from "./batch";
 import { lastStage, network, Stage } from "./network";
 import { logF32 } from "./random";
@@ -79,8 +79,4 @@ function elementwise(kind: u32, stage: Stage, row: usize, target: usize, smoothi
     if (writeGradient) store<f32>(stage.gradient + row + at, gradient * scale);
   }
   return value;
-}
-
-function expF32(x: f32): f32 {
-  return f32x4.extract_lane(expF32x4(f32x4.splat(x)), 0);
 }
