@@ -3,23 +3,16 @@
 // hash picks one of bucketCount embedding rows, and the word's vector is their mean
 // (subwords as in P. Bojanowski et al., Enriching Word Vectors, 2017). The hash is part
 // of the model format: trained models depend on it, so it never changes.
-import { MAX_NGRAMS_PER_WORD } from "./abi";
-
+//
 // Letters of scripts written without spaces are tokens of their own, and say little alone.
 // With TOKENIZER_LETTER_PAIRS the pair of a letter and the one before it picks a row of the
 // same buckets, which is added to the letter's vector.
+import { MAX_NGRAMS_PER_WORD } from "./abi";
+import { utf8IsLead } from "./utf8";
+import { FNV_OFFSET, fnv1a, fnvByte, fnvBytes } from "./vocabulary";
 
-const FNV_OFFSET: u32 = 0x811c9dc5;
-const FNV_PRIME: u32 = 0x01000193;
 const WORD_START: u32 = 0x3c; // '<'
 const WORD_END: u32 = 0x3e;   // '>'
-
-/** True for the first byte of a code point. */
-// @ts-ignore: decorator
-@inline
-function isLead(byte: u32): bool {
-  return (byte & 0xc0) != 0x80;
-}
 
 /**
  * Writes the rows of `word` (valid UTF-8) to `rows`, at most MAX_NGRAMS_PER_WORD of them
@@ -29,20 +22,20 @@ export function ngramRows(word: usize, length: u32, ngramMin: u32, ngramMax: u32
   let count: u32 = 0;
   // Position -1 stands for '<' and `length` for '>'.
   for (let start: i32 = -1; start < <i32>length; start++) {
-    if (start >= 0 && !isLead(load<u8>(word + start))) continue;
+    if (start >= 0 && !utf8IsLead(load<u8>(word + start))) continue;
     let hash = FNV_OFFSET;
     let points: u32 = 0;
     let p = start;
     while (points < ngramMax && p <= <i32>length) {
       // One code point: its lead byte and what continues it.
       if (p < 0 || p == <i32>length) {
-        hash = (hash ^ (p < 0 ? WORD_START : WORD_END)) * FNV_PRIME;
+        hash = fnvByte(hash, p < 0 ? WORD_START : WORD_END);
         p++;
       } else {
         do {
-          hash = (hash ^ <u32>load<u8>(word + p)) * FNV_PRIME;
+          hash = fnvByte(hash, load<u8>(word + p));
           p++;
-        } while (p < <i32>length && !isLead(load<u8>(word + p)));
+        } while (p < <i32>length && !utf8IsLead(load<u8>(word + p)));
       }
       points++;
       if (points >= ngramMin) {
@@ -58,16 +51,11 @@ export function ngramRows(word: usize, length: u32, ngramMin: u32, ngramMax: u32
 
 /** Hash of a letter, from which its pair with the next letter goes on. Never 0, which means none. */
 export function letterHash(letter: usize, length: u32): u32 {
-  const hash = extendHash(FNV_OFFSET, letter, length);
+  const hash = fnv1a(letter, length);
   return hash ? hash : 1;
 }
 
 /** Row of the pair of the letter hashed to `before` and this one. */
 export function letterPairRow(before: u32, letter: usize, length: u32, buckets: u32, firstRow: u32): u32 {
-  return firstRow + extendHash(before, letter, length) % buckets;
-}
-
-function extendHash(hash: u32, bytes: usize, length: u32): u32 {
-  for (let i: u32 = 0; i < length; i++) hash = (hash ^ <u32>load<u8>(bytes + i)) * FNV_PRIME;
-  return hash;
+  return firstRow + fnvBytes(before, letter, length) % buckets;
 }

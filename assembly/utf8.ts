@@ -24,6 +24,13 @@ function decodedAs(codePoint: u32, length: u32): u32 {
   return codePoint | (length << 24);
 }
 
+/** True for the first byte of a code point. */
+// @ts-ignore: decorator
+@inline
+export function utf8IsLead(byte: u32): bool {
+  return (byte & 0xc0) != 0x80;
+}
+
 /** The code point at `at`, packed with its length; 0 when `at` is the end. */
 export function utf8Decode(at: usize, end: usize): u32 {
   if (at >= end) return 0;
@@ -67,7 +74,7 @@ export function utf8Decode(at: usize, end: usize): u32 {
 export function utf8DecodeBefore(start: usize, at: usize): u32 {
   let first = at - 1;
   const lowest = at - start > 4 ? at - 4 : start;
-  while (first > lowest && (load<u8>(first) & 0xc0) == 0x80) first--;
+  while (first > lowest && !utf8IsLead(load<u8>(first))) first--;
   const decoded = utf8Decode(first, at);
   return <usize>utf8Length(decoded) == at - first ? decoded : decodedAs(REPLACEMENT, 1);
 }

@@ -21,11 +21,23 @@ export class Vocabulary {
  */
 const MAX_PROBES: u32 = 1024;
 
-/** FNV-1a, 32 bits. */
-export function fnv1a(address: usize, length: u32): u32 {
-  let hash: u32 = 0x811c9dc5;
-  for (let end = address + length; address < end; address++) hash = (hash ^ <u32>load<u8>(address)) * 0x01000193;
+/** FNV-1a, 32 bits: what it begins with, and one byte more. */
+export const FNV_OFFSET: u32 = 0x811c9dc5;
+
+// @ts-ignore: decorator
+@inline
+export function fnvByte(hash: u32, byte: u32): u32 {
+  return (hash ^ byte) * 0x01000193;
+}
+
+/** The hash of what `hash` is of and `length` bytes more. */
+export function fnvBytes(hash: u32, address: usize, length: u32): u32 {
+  for (let end = address + length; address < end; address++) hash = fnvByte(hash, load<u8>(address));
   return hash;
+}
+
+export function fnv1a(address: usize, length: u32): u32 {
+  return fnvBytes(FNV_OFFSET, address, length);
 }
 
 /** MurmurHash3's finaliser: lets every bit of a hash reach the low ones, which choose the slot. */

@@ -15,8 +15,9 @@ import { Model, crc32, layerAt } from "../model";
 import { ngramRows } from "../ngram";
 import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../sequence";
 import { Tokenizer } from "../tokenizer";
+import { utf8IsLead } from "../utf8";
 import { Vocabulary, vocabularyFind } from "../vocabulary";
-import { Growable, appendWord32, extend } from "./growable";
+import { Growable, appendWord32, extend, word32At } from "./growable";
 import { Random, randomIndex, randomUniform } from "./random";
 
 @unmanaged
@@ -142,22 +143,16 @@ function pickSynonym(self: Augmentation, random: Random, id: u32, rows: usize): 
   let link = first;
   for (let skip = groups > 1 ? randomIndex(random, groups) : 0; skip; skip--) link = nextLink(self, link);
   const group = load<u32>(self.links.address + (<usize>(link - 1) << 3));
-  const begin = group ? item(self.memberEnds, group - 1) : 0;
-  const member = begin + randomIndex(random, item(self.memberEnds, group) - begin);
-  const from = member ? item(self.rowEnds, member - 1) : 0;
-  const count = item(self.rowEnds, member) - from;
+  const begin = group ? word32At(self.memberEnds, group - 1) : 0;
+  const member = begin + randomIndex(random, word32At(self.memberEnds, group) - begin);
+  const from = member ? word32At(self.rowEnds, member - 1) : 0;
+  const count = word32At(self.rowEnds, member) - from;
   memory.copy(rows, self.rows.address + (<usize>from << 2), <usize>count << 2);
   return count;
 }
 
 function nextLink(self: Augmentation, link: u32): u32 {
   return load<u32>(self.links.address + (<usize>(link - 1) << 3), 4);
-}
-
-// @ts-ignore: decorator
-@inline
-function item(array: Growable, index: u32): u32 {
-  return load<u32>(array.address + (<usize>index << 2));
 }
 
 // --- typos -------------------------------------------------------------------------
@@ -167,7 +162,7 @@ function edit(self: Augmentation, model: Model, random: Random, id: u32, rows: u
   const word = wordAddress(model, id);
   const bytes = wordLength(model, id);
   let points: u32 = 0;
-  for (let i: u32 = 0; i < bytes; i++) points += isLead(word + i) ? 1 : 0;
+  for (let i: u32 = 0; i < bytes; i++) points += utf8IsLead(load<u8>(word + i)) ? 1 : 0;
   if (points < MIN_EDITED_CODE_POINTS) return 0;
 
   const kind = randomIndex(random, EDITS);
@@ -185,7 +180,7 @@ function edit(self: Augmentation, model: Model, random: Random, id: u32, rows: u
     // A letter of any word, so one of this language.
     const other = 1 + randomIndex(random, model.header.wordCount);
     let letter = wordAddress(model, other) + randomIndex(random, wordLength(model, other));
-    while (!isLead(letter)) letter--;
+    while (!utf8IsLead(load<u8>(letter))) letter--;
     to = append(to, letter, skipPoints(letter, wordAddress(model, other) + wordLength(model, other), 1));
     if (kind == EDIT_REPLACE) rest = next;
   }
@@ -217,18 +212,11 @@ function wordLength(model: Model, id: u32): u32 {
   return load<u32>(offset, 4) - load<u32>(offset);
 }
 
-/** True for the first byte of a code point. */
-// @ts-ignore: decorator
-@inline
-function isLead(address: usize): bool {
-  return (load<u8>(address) & 0xc0) != 0x80;
-}
-
 /** The address `count` code points further on, at most `end`. */
 function skipPoints(p: usize, end: usize, count: u32): usize {
   for (; count > 0 && p < end; count--) {
     p++;
-    while (p < end && !isLead(p)) p++;
+    while (p < end && !utf8IsLead(load<u8>(p))) p++;
   }
   return p;
 }

@@ -12,7 +12,7 @@ import { Model, crc32, layerAt } from "../model";
 import { ngramRows } from "../ngram";
 import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../sequence";
 import { Augmentation, augmentTokens, augmentWord } from "./augment";
-import { Growable, appendWord32, extend } from "./growable";
+import { Growable, appendWord32, extend, word32At } from "./growable";
 import { OWN_ROW, network, networkRandom } from "./network";
 import { randomUniform } from "./random";
 
@@ -52,24 +52,18 @@ export function addSample(self: Dataset, model: Model, sequence: Sequence, label
   return OK;
 }
 
-// @ts-ignore: decorator
-@inline
-function item(array: Growable, index: u32): u32 {
-  return load<u32>(array.address + (<usize>index << 2));
-}
-
 export function sampleLabel(self: Dataset, sample: u32): u32 {
-  return item(self.labels, sample);
+  return word32At(self.labels, sample);
 }
 
 // @ts-ignore: decorator
 @inline
 function firstToken(self: Dataset, sample: u32): u32 {
-  return sample ? item(self.tokenEnds, sample - 1) : 0;
+  return sample ? word32At(self.tokenEnds, sample - 1) : 0;
 }
 
 export function sampleTokens(self: Dataset, sample: u32): u32 {
-  return item(self.tokenEnds, sample) - firstToken(self, sample);
+  return word32At(self.tokenEnds, sample) - firstToken(self, sample);
 }
 
 /** Checksum of all labels, lengths and rows in their order, by which a resumed run knows its data. */
@@ -130,10 +124,10 @@ export function fillBatch(
 function fillToken(
   self: Dataset, model: Model, token: u32, keepsContext: bool, wordDropout: f32, addsNgrams: bool, augmentation: Augmentation, target: usize,
 ): usize {
-  const first = token ? item(self.rowEnds, token - 1) : 0;
-  const count = item(self.rowEnds, token) - first;
-  const row = item(self.rows, first);
-  const last = item(self.rows, first + count - 1);
+  const first = token ? word32At(self.rowEnds, token - 1) : 0;
+  const count = word32At(self.rowEnds, token) - first;
+  const row = word32At(self.rows, first);
+  const last = word32At(self.rows, first + count - 1);
   const context = last & CONTEXT_ROW ? last : 0;
   const end = fillOwn(self, model, first, context ? count - 1 : count, row, wordDropout, addsNgrams, augmentation, target);
   if (!context || !keepsContext || (wordDropout > 0 && randomUniform(networkRandom()) < CONTEXT_DROPOUT)) return end;
@@ -183,8 +177,8 @@ export function wordUses(self: Dataset, wordCount: u32): usize {
   if (!uses) return 0;
   let first: u32 = 0;
   for (let token: u32 = 0, tokens = self.rowEnds.bytes >> 2; token < tokens; token++) {
-    const row = item(self.rows, first);
-    first = item(self.rowEnds, token);
+    const row = word32At(self.rows, first);
+    first = word32At(self.rowEnds, token);
     if (row > wordCount) continue;
     const slot = uses + (<usize>row << 2);
     store<u32>(slot, load<u32>(slot) + 1);

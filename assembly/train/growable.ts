@@ -38,3 +38,10 @@ export function appendWord32(self: Growable, value: u32): bool {
   store<u32>(target, value);
   return true;
 }
+
+/** The u32 of that number, from 0. */
+// @ts-ignore: decorator
+@inline
+export function word32At(self: Growable, index: u32): u32 {
+  return load<u32>(self.address + (<usize>index << 2));
+}
