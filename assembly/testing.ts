@@ -99,8 +99,7 @@ export function prepareReading(): i32 {
 
 /** Reads `length` bytes at textPtr() as the loaded model does; returns the tokens kept. */
 export function readText(length: u32): u32 {
-  sequenceRead(reading, engineModel(), textPtr(), length);
-  return reading.tokens;
+  return readIds(textPtr(), length);
 }
 
 export function readTotal(): u32 {
@@ -165,23 +164,15 @@ export function keepsPrefix(): bool {
 
 // --- halves of classify(), for bench/ ------------------------------------------
 
-let ids: Sequence = changetype<Sequence>(0);
-
-/** Makes room for readIds(), beside the loaded model. Returns a status. */
-export function prepareIds(): i32 {
-  ids = changetype<Sequence>(allocate(offsetof<Sequence>()));
-  return sequencePrepare(ids, engineModel());
-}
-
-/** The first half: text -> ids. Returns the number of tokens. */
+/** The first half, after prepareReading(): text -> ids. Returns the number of tokens. */
 export function readIds(text: usize, length: u32): u32 {
-  sequenceRead(ids, engineModel(), text, length);
-  return ids.tokens;
+  sequenceRead(reading, engineModel(), text, length);
+  return reading.tokens;
 }
 
 /** The second half: ids -> address of the scores, f32. */
 export function runIds(): usize {
-  return runNetwork(engineModel(), loadedPlan(), ids);
+  return runNetwork(engineModel(), loadedPlan(), reading);
 }
 
 /** Text i of `count` is bytes[offsets[i] ... offsets[i + 1]). Reads all, and with `runs` also runs the network. */

@@ -32,7 +32,7 @@ function start(elb) {
   const wasm = new WebAssembly.Instance(compiled, imports).exports;
   const address = wasm.reserveModel(elb.length); // may grow memory, so the view comes after it
   new Uint8Array(wasm.memory.buffer, address, elb.length).set(elb);
-  const status = wasm.loadModel(elb.length) || wasm.prepareIds();
+  const status = wasm.loadModel(elb.length) || wasm.prepareReading();
   if (status !== 0) throw new Error(`the model does not load: status ${status}`);
   return wasm;
 }

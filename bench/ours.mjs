@@ -21,7 +21,7 @@ export function instantiate(elb) {
   const wasm = new WebAssembly.Instance(module, imports).exports;
   const address = wasm.reserveModel(elb.length);
   new Uint8Array(wasm.memory.buffer, address, elb.length).set(elb);
-  const status = wasm.loadModel(elb.length) || wasm.prepareIds();
+  const status = wasm.loadModel(elb.length) || wasm.prepareReading();
   if (status !== 0) throw new Error(`the model does not load: status ${status}`);
   return wasm;
 }

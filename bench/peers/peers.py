@@ -283,7 +283,7 @@ class Wasmtime:
         with open(os.path.join(model.folder, f"{model.name}.{form}.elb"), "rb") as file:
             elb = file.read()
         memory.write(store, elb, exports["reserveModel"](store, len(elb)))
-        assert exports["loadModel"](store, len(elb)) == 0 and exports["prepareIds"](store) == 0
+        assert exports["loadModel"](store, len(elb)) == 0 and exports["prepareReading"](store) == 0
         texts = [text.encode() for text in model.inputTexts]
         offsets = np.cumsum([0] + [len(text) for text in texts]).astype("<u4").tobytes()
         text_at, offsets_at = exports["allocate"](store, sum(map(len, texts)) + 16), exports["allocate"](store, len(offsets))
