@@ -61,10 +61,7 @@ export function reportData(sources: readonly Source[], validation: readonly Sour
       if (list.length === 0) empty.push({ text, place });
       if (list.length === 1) single++;
       if (list.length > limit) long.push({ tokens: list.length, place });
-      const key = keyOf(list);
-      const group = groups.get(key);
-      if (group) group.push({ text, label, place });
-      else groups.set(key, [{ text, label, place }]);
+      addTo(groups, keyOf(list), { text, label, place });
     }
   }
   lengths.sort((a, b) => a - b);
@@ -83,6 +80,12 @@ export function reportData(sources: readonly Source[], validation: readonly Sour
     overlap: validation && findOverlap(validation, groups, tokens),
     strange_labels: validation && findStrangeLabels(validation, counts),
   };
+}
+
+function addTo<Value>(lists: Map<string, Value[]>, key: string, value: Value): void {
+  const list = lists.get(key);
+  if (list) list.push(value);
+  else lists.set(key, [value]);
 }
 
 /** Unambiguous, whatever characters the tokens hold. */
@@ -117,7 +120,7 @@ function findConflicts(groups: Iterable<Seen[]>): DataReport["conflicts"] {
 
 function byLabel(group: readonly Seen[]): Map<string, Seen[]> {
   const labels = new Map<string, Seen[]>();
-  for (const seen of group) labels.set(seen.label, [...(labels.get(seen.label) ?? []), seen]);
+  for (const seen of group) addTo(labels, seen.label, seen);
   return labels;
 }
 
@@ -130,7 +133,7 @@ function findOverlap(validation: readonly Source[], groups: ReadonlyMap<string, 
 function findStrangeLabels(validation: readonly Source[], known: ReadonlyMap<string, unknown>): Record<string, Place[]> {
   const found = new Map<string, Place[]>();
   for (const { file, samples } of validation) {
-    for (const { label, line } of samples) if (!known.has(label)) found.set(label, [...(found.get(label) ?? []), { file, line }]);
+    for (const { label, line } of samples) if (!known.has(label)) addTo(found, label, { file, line });
   }
   return Object.fromEntries(found);
 }

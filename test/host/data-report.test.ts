@@ -35,6 +35,15 @@ describe("the report", () => {
     return reportData([source("a.tsv", A), source("b.tsv", B)], [source("v.tsv", "on\tsee me\noff\tLIGHTS off\n")], (text) => trainer.tokens(text), 5);
   }
 
+  test("a text that stands there a hundred thousand times takes no longer than others", () => {
+    const samples = Array.from({ length: 100_000 }, (_, i) => ({ text: "ok", label: "on", line: i + 1 }));
+    const start = performance.now();
+    const { duplicates } = reportData([{ file: "a.tsv", samples }], null, (text) => [text], 5);
+    expect(duplicates.exact).toBe(99_999);
+    // A list that is copied for each entry takes a minute.
+    expect(performance.now() - start).toBeLessThan(5_000);
+  });
+
   test("counts labels, lengths, duplicates, conflicts and overlap, with their lines", async () => {
     expect(await report()).toEqual({
       texts: 12,
