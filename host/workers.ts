@@ -106,7 +106,8 @@ export async function startWorkers(trainer: Trainer, source: string, data: Train
   const elb = trainer.write("training");
   const threads = Array.from({ length: count - 1 }, (_, i) => {
     const job: Job = { ...data, elb, source, shard: i + 1, memory };
-    return new Worker(artefactPath("host/training-worker.js"), { workerData: job });
+    // What fails once it is ready is noticed at the next exchange.
+    return new Worker(artefactPath("host/training-worker.js"), { workerData: job }).on("error", () => {});
   });
   const stop = async (): Promise<void> => {
     await Promise.all(threads.map((thread) => thread.terminate()));
@@ -117,8 +118,6 @@ export async function startWorkers(trainer: Trainer, source: string, data: Train
     await stop();
     throw error;
   }
-  // What fails later is noticed at the next exchange.
-  for (const thread of threads) thread.on("error", () => {});
   trainer.shareBatches(0, new Board(memory, trainer, 0).exchange);
   return { stop };
 }
