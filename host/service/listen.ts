@@ -1,15 +1,14 @@
 // Servers that listen, and the addresses where others find them.
+import type { Server } from "node:net";
 import { UserError } from "../errors.ts";
 
-export function listen(server: { listen(port: number, host: string): unknown; once(event: string, listener: (error: Error) => void): unknown; off(event: string, listener: (error: Error) => void): unknown }, host: string, port: number): Promise<void> {
+export function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const onListening = () => {
+    server.once("error", reject);
+    server.listen(port, host, () => {
       server.off("error", reject);
       resolve();
-    };
-    server.once("error", reject);
-    server.once("listening", onListening);
-    server.listen(port, host);
+    });
   });
 }
 
