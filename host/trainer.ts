@@ -191,40 +191,40 @@ export class Trainer {
       | (options.splitScripts ? abi.TOKENIZER_SPLIT_SCRIPTS : 0) | (options.letterPairs ? abi.TOKENIZER_LETTER_PAIRS : 0) | (options.padPost ? abi.TOKENIZER_PAD_POST : 0)
       | (options.truncatePost ? abi.TOKENIZER_TRUNCATE_POST : 0);
     const { ngramBuckets, ngramMin, ngramMax } = options;
-    this.#check(this.#exports.setTokenizer(flags, options.sequenceLength, ngramBuckets, ngramMin, ngramMax), "tokenizer");
-    this.#check(this.#exports.setCleaning((options.cleaning ?? []).reduce((sum, step) => sum | CLEANINGS[step], 0)), "cleaning");
-    this.#check(this.#exports.setFilters(this.#put(options.filters, "filters")), "filters");
-    this.#check(this.#exports.setSplit(this.#put(options.split, "separator")), "separator");
+    check(this.#exports.setTokenizer(flags, options.sequenceLength, ngramBuckets, ngramMin, ngramMax), "tokenizer");
+    check(this.#exports.setCleaning((options.cleaning ?? []).reduce((sum, step) => sum | CLEANINGS[step], 0)), "cleaning");
+    check(this.#exports.setFilters(this.#put(options.filters, "filters")), "filters");
+    check(this.#exports.setSplit(this.#put(options.split, "separator")), "separator");
   }
 
   setIdentity(name: string, version: string): void {
-    this.#check(this.#exports.setName(this.#put(name, "name")), "name");
+    check(this.#exports.setName(this.#put(name, "name")), "name");
     this.setVersion(version);
   }
 
   /** Also of an opened file, before its run starts. */
   setVersion(version: string): void {
-    this.#check(this.#exports.setVersion(this.#put(version, "version")), "version");
+    check(this.#exports.setVersion(this.#put(version, "version")), "version");
   }
 
   /** The next word, in id order from 1. */
   addWord(word: string): void {
-    this.#check(this.#exports.addWord(this.#put(word, "word")), `word ${JSON.stringify(word)}`);
+    check(this.#exports.addWord(this.#put(word, "word")), `word ${JSON.stringify(word)}`);
   }
 
   /** The id of words outside the vocabulary; 0 = they are dropped. */
   setUnknownId(id: number): void {
-    this.#check(this.#exports.setUnknownId(id), "unknown word");
+    check(this.#exports.setUnknownId(id), "unknown word");
   }
 
   /** The next label, in class order; in an opened file, which has a softmax, one more. */
   addLabel(label: string): void {
-    this.#check(this.#exports.addLabel(this.#put(label, "label")), `label ${JSON.stringify(label)}`);
+    check(this.#exports.addLabel(this.#put(label, "label")), `label ${JSON.stringify(label)}`);
   }
 
   /** The tokens of a text, before the model is described. */
   tokens(text: string | Uint8Array): string[] {
-    this.#check(this.#exports.startTokens(this.#put(text, "text")), "text");
+    check(this.#exports.startTokens(this.#put(text, "text")), "text");
     const tokens: string[] = [];
     while (this.#exports.nextToken()) tokens.push(decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.tokenPtr(), this.#exports.tokenBytes())));
     return tokens;
@@ -232,12 +232,12 @@ export class Trainer {
 
   /** Counts the words of a text; afterwards fitVocabulary makes the vocabulary. */
   fitText(text: string | Uint8Array): void {
-    this.#check(this.#exports.fitText(this.#put(text, "text")), "text");
+    check(this.#exports.fitText(this.#put(text, "text")), "text");
   }
 
   /** Words seen at least minCount times, ids below numWords (0 = all); unknownWord, if any, gets id 1. */
   fitVocabulary(minCount: number, numWords: number, unknownWord: string | null): void {
-    this.#check(this.#exports.fitVocabulary(minCount, numWords, this.#put(unknownWord ?? "", "unknown word")), "vocabulary");
+    check(this.#exports.fitVocabulary(minCount, numWords, this.#put(unknownWord ?? "", "unknown word")), "vocabulary");
   }
 
   wordCount(): number {
@@ -245,12 +245,12 @@ export class Trainer {
   }
 
   addLayer({ kind, flags, activation, units, rate, rows = 0 }: LayerRecord): void {
-    this.#check(this.#exports.addLayer(kind, flags, activation, units, rate, rows), "layer");
+    check(this.#exports.addLayer(kind, flags, activation, units, rate, rows), "layer");
   }
 
   /** Fixes tokenizer, vocabulary, labels and layers. */
   describe(): void {
-    this.#check(this.#exports.describeModel(), this.#source);
+    check(this.#exports.describeModel(), this.#source);
   }
 
   /** Describes the model if need be and makes its weights: no training, only import or writing. */
@@ -261,7 +261,7 @@ export class Trainer {
 
   /** Makes the weights of an opened file writable, without buffers for training. */
   buildOpened(): void {
-    this.#check(this.#exports.buildNetwork(1, 1, 1, 0), this.#source);
+    check(this.#exports.buildNetwork(1, 1, 1, 0), this.#source);
   }
 
   /** Number of weight tensors: Keras' order. */
@@ -299,19 +299,19 @@ export class Trainer {
 
   /** Encodes a text and keeps it for training. */
   addSample(label: number, text: string | Uint8Array): void {
-    this.#check(this.#exports.addSample(label, this.#put(text, "text")), "sample");
+    check(this.#exports.addSample(label, this.#put(text, "text")), "sample");
   }
 
   /** Encodes a text and keeps it for validate(). */
   addValidation(label: number, text: string | Uint8Array): void {
-    this.#check(this.#exports.addValidation(label, this.#put(text, "text")), "validation sample");
+    check(this.#exports.addValidation(label, this.#put(text, "text")), "validation sample");
   }
 
   /** A word of a group of synonyms, whose first word begins it; false when it is not exactly one token. */
   addSynonym(word: string, beginsGroup: boolean): boolean {
     const status = this.#exports.addSynonym(this.#put(word, "synonym"), beginsGroup);
     if (status === abi.ERR_BAD_ARGUMENT) return false;
-    this.#check(status, "synonym");
+    check(status, "synonym");
     return true;
   }
 
@@ -320,24 +320,24 @@ export class Trainer {
     const adam = options.optimizer !== "sgd";
     const flags = (options.nesterov ? abi.OPTIMIZER_NESTEROV : 0) | (options.lazyEmbedding ? abi.OPTIMIZER_LAZY : 0)
       | (options.averageDecay > 0 ? abi.OPTIMIZER_AVERAGE : 0);
-    this.#check(this.#exports.trainingSettings(
+    check(this.#exports.trainingSettings(
       LOSSES[options.loss], OPTIMIZERS[options.optimizer], flags, adam ? options.beta1 : options.momentum, options.beta2, options.epsilon,
       options.learningRate, options.clipNorm, options.weightDecay,
     ), "training settings");
-    this.#check(this.#exports.trainingPlan(
+    check(this.#exports.trainingPlan(
       SCHEDULES[options.schedule], options.warmup, options.schedule === "inverse-time" ? options.decay : options.finalRate, options.labelSmoothing, options.wordDropout, options.averageDecay,
       options.balanced, options.addNgrams, options.epochs, options.batch, options.seed,
     ), "training settings");
     const { delete: deletion = 0, swap = 0, synonym = 0, typo = 0 } = options.augment ?? {};
-    this.#check(this.#exports.trainingAugmentation(deletion, swap, synonym, typo), "training settings");
-    this.#check(this.#exports.trainingPasses(options.dropoutSamples ?? 1, options.perturbation ?? 0), "training settings");
-    if (options.workers !== undefined && options.workers > 1) this.#check(this.#exports.trainingWorkers(options.workers), "training settings");
-    this.#check(this.#exports.startTraining(options.embeddingRange), "training settings");
+    check(this.#exports.trainingAugmentation(deletion, swap, synonym, typo), "training settings");
+    check(this.#exports.trainingPasses(options.dropoutSamples ?? 1, options.perturbation ?? 0), "training settings");
+    if (options.workers !== undefined && options.workers > 1) check(this.#exports.trainingWorkers(options.workers), "training settings");
+    check(this.#exports.startTraining(options.embeddingRange), "training settings");
   }
 
   /** Continues the run of an opened training form; the same samples, and synonyms, must have been added. */
   resume(): void {
-    this.#check(this.#exports.resumeTraining(), `${this.#source}: cannot be resumed on these samples or synonyms`);
+    check(this.#exports.resumeTraining(), `${this.#source}: cannot be resumed on these samples or synonyms`);
   }
 
   epochsLeft(): number {
@@ -356,23 +356,23 @@ export class Trainer {
 
   /** Of a run of several workers: this one computes shard `shard`, from 0, of each batch. */
   shareBatches(shard: number, exchange: Exchange): void {
-    this.#check(this.#exports.trainingShard(shard), "training settings");
+    check(this.#exports.trainingShard(shard), "training settings");
     this.#shard = shard;
     this.#exchange = exchange;
   }
 
   /** One epoch, a batch at a time: yields the number of batches still to do after each. */
   *epoch(): Generator<number, EpochFigures> {
-    this.#check(this.#exports.beginEpoch(), "training");
+    check(this.#exports.beginEpoch(), "training");
     while (this.#exports.batchesLeft() > 0) {
-      this.#check(this.#exchange ? this.#exports.computeBatch() : this.#exports.trainBatch(), "training");
+      check(this.#exchange ? this.#exports.computeBatch() : this.#exports.trainBatch(), "training");
       if (this.#exchange) {
         this.#exchange(this.#share(this.#shard), (shard, share) => new Uint8Array(this.#exports.memory.buffer).set(share, this.#exports.sharePtr(shard)));
-        this.#check(this.#exports.applyBatch(), "training");
+        check(this.#exports.applyBatch(), "training");
       }
       yield this.#exports.batchesLeft();
     }
-    this.#check(this.#exports.endEpoch(), "training");
+    check(this.#exports.endEpoch(), "training");
     return this.#figures();
   }
 
@@ -382,7 +382,7 @@ export class Trainer {
 
   /** Loss and accuracy on the validation texts. */
   validate(): EpochFigures {
-    this.#check(this.#exports.validate(), "validation");
+    check(this.#exports.validate(), "validation");
     return this.#figures();
   }
 
@@ -392,14 +392,14 @@ export class Trainer {
 
   /** A smaller copy of the opened model as an f32 .elb: only the worthiest units a direction and the first words; 0 = all. Needs samples. */
   prune({ units = 0, words = 0, minCount = 0 }: { units?: number | undefined; words?: number | undefined; minCount?: number | undefined }): Uint8Array {
-    this.#check(this.#exports.pruneModel(units, words, minCount), this.#source);
+    check(this.#exports.pruneModel(units, words, minCount), this.#source);
     return this.#file();
   }
 
   /** The model as an .elb file. */
   write(form: ModelForm): Uint8Array {
     const code = form === "int8" ? abi.FORM_INT8 : form === "int8-weights" ? abi.FORM_INT8_WEIGHTS : abi.FORM_F32;
-    this.#check(this.#exports.writeFile(code, form === "training"), this.#source);
+    check(this.#exports.writeFile(code, form === "training"), this.#source);
     return this.#file();
   }
 
@@ -409,17 +409,13 @@ export class Trainer {
 
   /** Makes an opened model ready for integrateGradients; nothing is trained or written afterwards. */
   prepareGradients(): void {
-    this.#check(this.#exports.prepareGradients(), this.#source);
+    check(this.#exports.prepareGradients(), this.#source);
   }
 
   /** Shares of a text's tokens in the score of label number `label`, of the best one when there is no such label; the more `steps`, the smaller the error. */
   integrateGradients(text: Uint8Array, labels: readonly string[], label: number, steps: number): Explanation {
-    this.#check(this.#exports.integrateGradients(label, this.#put(text, "text"), steps), "explanation");
+    check(this.#exports.integrateGradients(label, this.#put(text, "text"), steps), "explanation");
     return readExplanation(this.#exports, text, labels, "gradients");
-  }
-
-  #check(status: number, subject: string): void {
-    check(status, subject);
   }
 
   /** Writes a text where the module reads it; returns its length in bytes. */
