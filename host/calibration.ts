@@ -55,8 +55,8 @@ export function isCalibrated({ temperature, reject }: Pick<ModelInfo, "temperatu
   return temperature !== 1 || keepsBack(reject);
 }
 
-function keepsBack(reject: RejectionRule): boolean {
-  return describeRule(reject) !== "never";
+function keepsBack({ score, margin, unknown_share }: RejectionRule): boolean {
+  return score > 0 || margin > 0 || unknown_share < 1;
 }
 
 /** The file with another temperature and rule. */
@@ -140,7 +140,7 @@ export function renderCalibration({ n, temperature, log_loss, calibration_error,
     lines.push(`temperature ${temperature.toFixed(3)}, from ${n} texts: log loss ${log_loss.before.toFixed(4)} -> ${log_loss.after.toFixed(4)}, `
       + `calibration error ${percent(calibration_error.before)} -> ${percent(calibration_error.after)}`);
   } else lines.push("temperature 1: the scores come from no softmax and no sigmoid");
-  if (rejected.right + rejected.wrong + rejected.unknown > 0 || describeRule(reject) !== "never") {
+  if (rejected.right + rejected.wrong + rejected.unknown > 0 || keepsBack(reject)) {
     const parts = (["right", "wrong", "unknown"] as const).filter((kind) => answers[kind] > 0)
       .map((kind) => `${percent(rejected[kind], answers[kind])} of ${answers[kind]} ${kind === "unknown" ? "texts with other labels" : `${kind} answers`}`);
     lines.push(`unknown: ${describeRule(reject)}; rejects ${parts.join(", ")}`);

@@ -171,10 +171,8 @@ Examples:
         : { elb: written.elb, calibration: null };
       const bytes = await writeModel(options.output, elb);
       const labels = (await Classifier.fromBytes(written.elb, options.output)).labels.length;
-      const seconds = (performance.now() - started) / 1000;
-      await (options.json
-        ? printJson(summary(last, written, calibration, { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds }))
-        : print(renderSummary(last, written, calibration, { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds })));
+      const outcome: Outcome = { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds: (performance.now() - started) / 1000 };
+      await (options.json ? printJson(summary(last, written, calibration, outcome)) : print(renderSummary(last, written, calibration, outcome)));
       if (trainer.epochsLeft() > 0 && reports.length !== options.stopAfter) throw new UserError(`${options.output}: stopped before the run was done`);
     });
 }

@@ -129,7 +129,7 @@ const outputSchema = v.strictObject({
   retain: v.optional(boolean),
 });
 const routeSchema = v.strictObject({
-  name: v.pipe(text, v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must be 1 to 64 letters, digits, ".", "_" or "-"')),
+  name: v.pipe(text, v.check(isLevel, 'must be 1 to 64 letters, digits, ".", "_" or "-"')),
   filter: v.pipe(text, v.check((filter) => isTopicFilter(filter) && !filter.startsWith("$"), "must be a topic filter such as sensors/+/log")),
   text: v.optional(v.union([pointer, v.array(pointer)], "must be a JSON pointer such as /message/text, or an array of them")),
   model: v.optional(text),
@@ -191,7 +191,7 @@ const fileSchema = v.strictObject({
   commands: v.optional(boolean),
   learning: v.optional(v.record(v.pipe(v.string(), v.check(isLevel, "must have names of models")), learningSchema)),
   serverTls: v.optional(v.strictObject({ cert: text, key: text, ca: v.optional(text) })),
-  users: v.optional(v.record(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must have names of 1 to 64 letters, digits, ".", "_" or "-"')), userSchema)),
+  users: v.optional(v.record(v.pipe(v.string(), v.check(isLevel, 'must have names of 1 to 64 letters, digits, ".", "_" or "-"')), userSchema)),
 });
 
 type ConfigFile = v.InferOutput<typeof fileSchema>;

@@ -70,7 +70,8 @@ async function read({ requests, answerSeconds }: Metrics): Promise<Reading> {
   const answers = new Map<number, number>();
   for (const { metricName, labels, value } of (await answerSeconds.get()).values) {
     const { le } = labels as { le?: number | string };
-    if (metricName?.endsWith("_bucket")) answers.set(Number(le === "+Inf" ? Infinity : le), (answers.get(Number(le === "+Inf" ? Infinity : le)) ?? 0) + value);
+    const limit = le === "+Inf" ? Infinity : Number(le);
+    if (metricName?.endsWith("_bucket")) answers.set(limit, (answers.get(limit) ?? 0) + value);
   }
   return { at: Date.now(), requests: (await requests.get()).values.reduce((sum, { value }) => sum + value, 0), answers };
 }
