@@ -19,6 +19,7 @@ import { isLoopback } from "../service/listen.ts";
 import { createLearners, finishServing, finishWriting, learningVerbs } from "../service/learning.ts";
 import { jsonLog, plainLog } from "../service/log.ts";
 import type { Log } from "../service/log.ts";
+import { largestPacket } from "../service/messages.ts";
 import { shownUrl } from "../service/mqtt.ts";
 import type { BrokerAccess } from "../service/mqtt.ts";
 import { Service } from "../service/service.ts";
@@ -31,8 +32,6 @@ import { print } from "./output.ts";
 
 /** The longest that a stop may take, whatever broker and clients do. */
 const STOP_MS = 1_900;
-/** What a packet may have besides its payload. */
-const PACKET_OVERHEAD = 65_536;
 
 function parsePort(text: string): number {
   const port = Number(text);
@@ -161,8 +160,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
   let service: Service | undefined;
   try {
     if (access.url === undefined) {
-      const packetBytes = limits.payloadBytes + PACKET_OVERHEAD;
-      broker = await startBroker({ host, port: settings.embeddedPort, tls, users, ownClientId: clientId, packetBytes, slowSubscriberSeconds: limits.slowSubscriberSeconds, offlineMessages: limits.offlineMessages, offlineBytes: limits.queuedBytes });
+      broker = await startBroker({ host, port: settings.embeddedPort, tls, users, ownClientId: clientId, packetBytes: largestPacket(limits), slowSubscriberSeconds: limits.slowSubscriberSeconds, offlineMessages: limits.offlineMessages, offlineBytes: limits.queuedBytes });
     }
     const url = access.url ?? broker!.url;
     service = createService(settings, models, broker?.access ?? { ...access, url }, log);

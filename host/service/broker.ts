@@ -8,7 +8,9 @@ import type { AddressInfo, Server, Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { Aedes } from "aedes";
 import type { AedesOptions, AuthenticateError, Client } from "aedes";
+import { defaultLimits } from "./config.ts";
 import { explainListenError, hostInUrl, listen, reachable } from "./listen.ts";
+import { largestPacket } from "./messages.ts";
 import type { BrokerAccess } from "./mqtt.ts";
 import { OfflineQueues } from "./offline.ts";
 import { LimitedSocket } from "./packet-limit.ts";
@@ -53,10 +55,6 @@ export interface Broker {
 
 const CONNECT_TIMEOUT_MS = 10_000;
 const CONNECT_PACKET_BYTES = 65_536;
-const DEFAULT_PACKET_BYTES = 2_162_688;
-const DEFAULT_SLOW_SECONDS = 5;
-const DEFAULT_OFFLINE_MESSAGES = 1000;
-const DEFAULT_OFFLINE_BYTES = 8_388_608;
 /** Full queues that there may be at once. */
 const FULL_QUEUES = 8;
 const MAX_CLIENTS = 1000;
@@ -71,7 +69,8 @@ interface Own {
 }
 
 export async function startBroker(settings: BrokerSettings): Promise<Broker> {
-  const { host, port, tls, packetBytes = DEFAULT_PACKET_BYTES, slowSubscriberSeconds = DEFAULT_SLOW_SECONDS, offlineMessages = DEFAULT_OFFLINE_MESSAGES, offlineBytes = DEFAULT_OFFLINE_BYTES } = settings;
+  const { host, port, tls, packetBytes = largestPacket(defaultLimits), slowSubscriberSeconds = defaultLimits.slowSubscriberSeconds } = settings;
+  const { offlineMessages = defaultLimits.offlineMessages, offlineBytes = defaultLimits.queuedBytes } = settings;
   const own: Own = { username: `edgelabel-${randomBytes(8).toString("hex")}`, password: randomBytes(24).toString("base64url"), door: new WeakSet() };
   const aedes = await Aedes.createBroker({
     connectTimeout: CONNECT_TIMEOUT_MS,

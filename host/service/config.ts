@@ -91,7 +91,7 @@ export interface ServeOptions extends BrokerOptions {
   host?: string;
 }
 
-const defaultLimits: Limits = {
+export const defaultLimits: Limits = {
   payloadBytes: 2_097_152,
   textsPerRequest: 256,
   queuedAnswers: 1000,

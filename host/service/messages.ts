@@ -34,6 +34,14 @@ export interface MessageLimits {
   textsPerRequest: number;
 }
 
+/** What an MQTT packet may have besides its payload, in bytes. */
+const PACKET_OVERHEAD = 65_536;
+
+/** Largest MQTT packet that a request may come in, in bytes. */
+export function largestPacket({ payloadBytes }: MessageLimits): number {
+  return payloadBytes + PACKET_OVERHEAD;
+}
+
 export type ErrorCode = "bad_request" | "no_model" | "unknown_model" | "text_too_long" | "too_large" | "busy" | "rate" | "expired" | "internal";
 
 /** HTTP's status numbers; MQTT 5 answers carry them as the user property `status`. */

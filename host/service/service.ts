@@ -8,6 +8,7 @@ import { afterwards } from "./afterwards.ts";
 import { Commands } from "./commands.ts";
 import type { Limits } from "./config.ts";
 import type { Log } from "./log.ts";
+import { largestPacket } from "./messages.ts";
 import { Metrics } from "./metrics.ts";
 import { Connection } from "./mqtt.ts";
 import type { BrokerAccess, Incoming, Session } from "./mqtt.ts";
@@ -124,7 +125,7 @@ export class Service {
       retainedFilters: this.commands ? [this.commands.filter] : [],
       isPersistent: topics.group === undefined,
       will: { topic: topics.status, payload: "offline" },
-      maximumPacketSize: limits.payloadBytes + 65_536,
+      maximumPacketSize: largestPacket(limits),
       log,
       onMessage: (message) => this.onMessage(message),
       onConnect: (session) => this.onConnect(session),
