@@ -19,7 +19,7 @@ import { REPLACEMENT, utf8CodePoint, utf8Decode, utf8Length } from "./utf8";
 
 /** What `cleanNext` returns besides code points, which are smaller. */
 export const CLEANED_URL: u32 = 0x110000;
-export const CLEANED_EMAIL: u32 = 0x110001;
+const CLEANED_EMAIL: u32 = 0x110001;
 export const END: u32 = 0xffffffff;
 export const LAST_CODE_POINT: u32 = 0x10ffff;
 

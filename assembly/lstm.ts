@@ -23,7 +23,7 @@
 import { ROUNDING_MAGIC, exp2Within } from "./activation";
 
 /** One in Q14. */
-export const Q14_ONE: f32 = 16384.0;
+const Q14_ONE: f32 = 16384.0;
 export const Q14_SCALE: f32 = 1.0 / 16384.0;
 const ROUNDING_MAGIC_BITS: i32 = 0x4b400000;
 

@@ -288,7 +288,7 @@ export function labelLength(model: Model, index: u32): u32 {
 }
 
 /** The layers form a chain, and its ends fit the vocabulary and the labels. */
-export function checkLayers(model: Model): i32 {
+function checkLayers(model: Model): i32 {
   const header = model.header;
   if (!isChain(model.layers, header.layerCount)) return ERR_BAD_LAYERS;
   if (layerAt(model.layers, 0).inputWidth < 1 + header.wordCount + header.bucketCount) return ERR_BAD_LAYERS;

@@ -239,7 +239,7 @@ function putInteger(value: u64): void {
 }
 
 /** Fixed point, 6 decimals, ties to even; magnitudes above 10^12 are clipped to it. */
-export function putScore(value: f32): void {
+function putScore(value: f32): void {
   const clipped = max<f64>(-1e12, min<f64>(1e12, <f64>value));
   const millionths = <u64>nearest<f64>(abs<f64>(clipped) * 1e6);
   if (clipped < 0 && millionths > 0) putByte(0x2d);

@@ -102,7 +102,7 @@ function textDefect(text: string): string | undefined {
   return undefined;
 }
 
-export async function readStdin(): Promise<Buffer> {
+async function readStdin(): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks);

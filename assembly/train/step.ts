@@ -212,7 +212,7 @@ export function networkRestored(): bool {
 }
 
 /** True when all of `bytes` bytes, a multiple of 4, are zero. */
-export function isZero(address: usize, bytes: usize): bool {
+function isZero(address: usize, bytes: usize): bool {
   for (const end = address + bytes; address < end; address += 4) if (load<u32>(address) != 0) return false;
   return true;
 }

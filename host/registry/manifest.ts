@@ -54,8 +54,8 @@ export interface SignedManifest {
   id: string;
 }
 
-export const MAX_MANIFEST_BYTES = 65_536;
-export const MAX_MODEL_BYTES = 268_435_456;
+const MAX_MANIFEST_BYTES = 65_536;
+const MAX_MODEL_BYTES = 268_435_456;
 export const MAX_GOLDEN = 64;
 /** How far a clock may be behind that of the signer. */
 const CLOCK_TOLERANCE_MS = 86_400_000;

@@ -15,7 +15,7 @@ import type { LiveModels } from "./live.ts";
 import type { VersionInfo } from "./registry.ts";
 
 /** Well below what brokers take in one message. */
-export const CHUNK_BYTES = 65_536;
+const CHUNK_BYTES = 65_536;
 /** A load that gets no part for so long is given up. */
 const STALL_MS = 60_000;
 

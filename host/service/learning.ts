@@ -52,7 +52,7 @@ export interface Deployment {
 }
 
 /** The model is the file that the service was given. */
-export function deployFile(service: Service, name: string, output: string): Deployment {
+function deployFile(service: Service, name: string, output: string): Deployment {
   const put = async (): Promise<void> => service.setModel(name, await Classifier.open(output));
   return {
     output,
@@ -67,7 +67,7 @@ export function deployFile(service: Service, name: string, output: string): Depl
 }
 
 /** The model is a registry's: what was learnt becomes a version there. */
-export function deployToRegistry(live: LiveModels, name: string, output: string): Deployment {
+function deployToRegistry(live: LiveModels, name: string, output: string): Deployment {
   const { registry } = live;
   return {
     output,

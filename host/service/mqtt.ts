@@ -141,7 +141,7 @@ export function clientOptions(access: BrokerAccess, protocol: Protocol): IClient
 }
 
 /** Whether the broker said that it does not speak this version of MQTT: 1 in 3.1.1, 0x84 in 5. */
-export function refusesProtocol(error: Error | undefined): boolean {
+function refusesProtocol(error: Error | undefined): boolean {
   const code = (error as { code?: unknown } | undefined)?.code;
   return code === 1 || code === 0x84;
 }

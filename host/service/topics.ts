@@ -33,7 +33,7 @@ export interface ResponseRules {
   deny: readonly string[];
 }
 
-export const MAX_TOPIC_BYTES = 1024;
+const MAX_TOPIC_BYTES = 1024;
 const MAX_TOPIC_LEVELS = 64;
 const unfitForTopics = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u;
 
@@ -76,7 +76,7 @@ export function isLevel(name: string): boolean {
   return /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name);
 }
 
-export function checkRoot(root: string): string {
+function checkRoot(root: string): string {
   for (const level of root.split("/")) checkLevel("topic root", level);
   return root;
 }
