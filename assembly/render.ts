@@ -8,7 +8,7 @@ import {
 } from "./abi";
 import { allocate } from "./arena";
 import { hasModel, isRejected, labelBytes, labelCount, labelPtr, loadedModel, loadedPlan, scoreOf } from "./engine";
-import { layerAt } from "./model";
+import { Header, Layer, layerAt } from "./model";
 
 let buffer: usize = 0;   // the line
 let end: usize = 0;      // where the next byte goes
@@ -106,7 +106,6 @@ export function renderCard(): u32 {
   if (!isReady()) return 0;
   const model = loadedModel();
   const header = model.header;
-  const flags = header.tokenizerFlags;
   end = buffer;
   put('{"name":');
   putString(model.name, header.nameBytes);
@@ -126,48 +125,12 @@ export function renderCard(): u32 {
     if (i) putByte(0x2c);
     putLabel(i);
   }
-  put('],"tokenizer":{"lower":');
-  putBool((flags & TOKENIZER_LOWER) != 0);
-  put(',"char_level":');
-  putBool((flags & TOKENIZER_CHAR_LEVEL) != 0);
-  put(',"split_scripts":');
-  putBool((flags & TOKENIZER_SPLIT_SCRIPTS) != 0);
-  put(flags & TOKENIZER_PAD_POST ? ',"padding":"post"' : ',"padding":"pre"');
-  put(flags & TOKENIZER_TRUNCATE_POST ? ',"truncating":"post"' : ',"truncating":"pre"');
-  put(',"sequence_length":');
-  putInteger(header.sequenceLength);
-  put(',"words":');
-  putInteger(header.wordCount);
-  put(',"ngram_buckets":');
-  putInteger(header.bucketCount);
-  put(',"cleaning":[');
-  putCleaning(header.cleaning);
-  put(']},"layers":[');
+  put('],"tokenizer":');
+  putTokenizer(header);
+  put(',"layers":[');
   for (let i: u32 = 0; i < header.layerCount; i++) {
-    const layer = layerAt(model.layers, i);
-    put(i ? ',{"kind":"' : '{"kind":"');
-    put(layer.kind == LAYER_EMBEDDING ? "embedding" : layer.kind == LAYER_LSTM ? "lstm" : layer.kind == LAYER_POOL ? "pool"
-      : layer.kind == LAYER_DENSE ? "dense" : "dropout");
-    put('","input":');
-    putInteger(layer.inputWidth);
-    put(',"output":');
-    putInteger(layer.outputWidth);
-    if (layer.flags & LAYER_MASK_ZERO) put(',"mask_zero":true');
-    if (layer.flags & LAYER_BIDIRECTIONAL) put(',"bidirectional":true');
-    if (layer.flags & LAYER_SEQUENCES) put(',"sequences":true');
-    if (layer.flags & LAYER_SPATIAL) put(',"spatial":true');
-    if (layer.flags & LAYER_POOL_MAX) put(',"max":true');
-    if (layer.flags & LAYER_POOL_MEAN) put(',"mean":true');
-    if (layer.kind == LAYER_DENSE) {
-      put(layer.activation == ACTIVATION_SIGMOID ? ',"activation":"sigmoid"' : layer.activation == ACTIVATION_TANH ? ',"activation":"tanh"'
-        : layer.activation == ACTIVATION_RELU ? ',"activation":"relu"' : layer.activation == ACTIVATION_SOFTMAX ? ',"activation":"softmax"'
-        : ',"activation":"linear"');
-    }
-    if (layer.rate > 0) {
-      put(',"rate":');
-      putScore(layer.rate);
-    }
-    putByte(0x7d);
+    if (i) putByte(0x2c);
+    putLayer(layerAt(model.layers, i));
   }
   put('],"temperature":');
   putScore(header.temperature);
@@ -183,6 +146,53 @@ export function renderCard(): u32 {
   putInteger(<u32>memory.size() << 16);
   putByte(0x7d);
   return <u32>(end - buffer);
+}
+
+function putTokenizer(header: Header): void {
+  const flags = header.tokenizerFlags;
+  put('{"lower":');
+  putBool((flags & TOKENIZER_LOWER) != 0);
+  put(',"char_level":');
+  putBool((flags & TOKENIZER_CHAR_LEVEL) != 0);
+  put(',"split_scripts":');
+  putBool((flags & TOKENIZER_SPLIT_SCRIPTS) != 0);
+  put(flags & TOKENIZER_PAD_POST ? ',"padding":"post"' : ',"padding":"pre"');
+  put(flags & TOKENIZER_TRUNCATE_POST ? ',"truncating":"post"' : ',"truncating":"pre"');
+  put(',"sequence_length":');
+  putInteger(header.sequenceLength);
+  put(',"words":');
+  putInteger(header.wordCount);
+  put(',"ngram_buckets":');
+  putInteger(header.bucketCount);
+  put(',"cleaning":[');
+  putCleaning(header.cleaning);
+  put(']}');
+}
+
+function putLayer(layer: Layer): void {
+  put('{"kind":"');
+  put(layer.kind == LAYER_EMBEDDING ? "embedding" : layer.kind == LAYER_LSTM ? "lstm" : layer.kind == LAYER_POOL ? "pool"
+    : layer.kind == LAYER_DENSE ? "dense" : "dropout");
+  put('","input":');
+  putInteger(layer.inputWidth);
+  put(',"output":');
+  putInteger(layer.outputWidth);
+  if (layer.flags & LAYER_MASK_ZERO) put(',"mask_zero":true');
+  if (layer.flags & LAYER_BIDIRECTIONAL) put(',"bidirectional":true');
+  if (layer.flags & LAYER_SEQUENCES) put(',"sequences":true');
+  if (layer.flags & LAYER_SPATIAL) put(',"spatial":true');
+  if (layer.flags & LAYER_POOL_MAX) put(',"max":true');
+  if (layer.flags & LAYER_POOL_MEAN) put(',"mean":true');
+  if (layer.kind == LAYER_DENSE) {
+    put(layer.activation == ACTIVATION_SIGMOID ? ',"activation":"sigmoid"' : layer.activation == ACTIVATION_TANH ? ',"activation":"tanh"'
+      : layer.activation == ACTIVATION_RELU ? ',"activation":"relu"' : layer.activation == ACTIVATION_SOFTMAX ? ',"activation":"softmax"'
+      : ',"activation":"linear"');
+  }
+  if (layer.rate > 0) {
+    put(',"rate":');
+    putScore(layer.rate);
+  }
+  putByte(0x7d);
 }
 
 /** The names of the cleaning steps, in their order. */
