@@ -31,20 +31,8 @@ export function networkTrainWith(
 ): i32 {
   recipe = changetype<Recipe>(0);
   if (changetype<usize>(network) == 0) return ERR_NO_MODEL;
-  const activation = lastStage().layer.activation;
-  if (lossKind == LOSS_BINARY_CROSSENTROPY) {
-    if (activation != ACTIVATION_SIGMOID) return ERR_BAD_TRAINING;
-  } else if (lossKind == LOSS_CATEGORICAL_CROSSENTROPY) {
-    if (activation != ACTIVATION_SOFTMAX) return ERR_BAD_TRAINING;
-  } else if (lossKind != LOSS_MEAN_SQUARED_ERROR || labelSmoothing != 0) return ERR_BAD_TRAINING;
-  if (optimizer < <u32>OPTIMIZER_SGD || optimizer > <u32>OPTIMIZER_ADAM_UNCORRECTED) return ERR_BAD_TRAINING;
-  if ((flags & ~(OPTIMIZER_NESTEROV | OPTIMIZER_LAZY | OPTIMIZER_AVERAGE | OPTIMIZER_PER_TOKEN)) != 0) return ERR_BAD_TRAINING;
-  if (!(labelSmoothing >= 0 && labelSmoothing < 1) || !(beta1 >= 0 && beta1 < 1)) return ERR_BAD_TRAINING;
-  if (!(clipNorm >= 0 && clipNorm < Infinity) || !(weightDecay >= 0 && weightDecay < Infinity)) return ERR_BAD_TRAINING;
+  if (!isLegal(lossKind, labelSmoothing, optimizer, flags, beta1, beta2, epsilon, clipNorm, weightDecay)) return ERR_BAD_TRAINING;
   const isAdam = optimizer != OPTIMIZER_SGD;
-  if (isAdam && (!(beta2 >= 0 && beta2 < 1) || !(epsilon > 0 && epsilon < Infinity))) return ERR_BAD_TRAINING;
-  if (isAdam && (flags & OPTIMIZER_NESTEROV) != 0) return ERR_BAD_TRAINING;
-
   const address = allocate(offsetof<Recipe>());
   if (address == 0) return ERR_OUT_OF_MEMORY;
   const next = changetype<Recipe>(address);
@@ -88,6 +76,24 @@ export function networkTrainWith(
   for (let row: u32 = 0; row < network.rows; row++) store<u8>(network.rowStates + row, load<u8>(network.rowStates + row) & ROW_TOUCHED);
   recipe = next;
   return OK;
+}
+
+/** Whether the loss fits the last layer's activation, and all settings are in their range. */
+function isLegal(
+  lossKind: u32, labelSmoothing: f32, optimizer: u32, flags: u32, beta1: f64, beta2: f64, epsilon: f32, clipNorm: f32, weightDecay: f32,
+): bool {
+  const activation = lastStage().layer.activation;
+  if (lossKind == LOSS_BINARY_CROSSENTROPY) {
+    if (activation != ACTIVATION_SIGMOID) return false;
+  } else if (lossKind == LOSS_CATEGORICAL_CROSSENTROPY) {
+    if (activation != ACTIVATION_SOFTMAX) return false;
+  } else if (lossKind != LOSS_MEAN_SQUARED_ERROR || labelSmoothing != 0) return false;
+  if (optimizer < <u32>OPTIMIZER_SGD || optimizer > <u32>OPTIMIZER_ADAM_UNCORRECTED) return false;
+  if ((flags & ~(OPTIMIZER_NESTEROV | OPTIMIZER_LAZY | OPTIMIZER_AVERAGE | OPTIMIZER_PER_TOKEN)) != 0) return false;
+  if (!(labelSmoothing >= 0 && labelSmoothing < 1) || !(beta1 >= 0 && beta1 < 1)) return false;
+  if (!(clipNorm >= 0 && clipNorm < Infinity) || !(weightDecay >= 0 && weightDecay < Infinity)) return false;
+  if (optimizer == OPTIMIZER_SGD) return true;
+  return beta2 >= 0 && beta2 < 1 && epsilon > 0 && epsilon < Infinity && (flags & OPTIMIZER_NESTEROV) == 0;
 }
 
 /** Scores of the batch that networkBatch took over; without dropout unless `isTraining`. */
