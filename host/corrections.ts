@@ -33,6 +33,16 @@ export async function readCorrections(path: string): Promise<Sample[]> {
   return whole.length === 0 ? [] : parseDataset(whole, path, { format: "jsonl" });
 }
 
+/** Those that say something else of their text than what was said last before. */
+export function newsTo(kept: readonly Correction[], given: readonly Correction[]): Correction[] {
+  const answers = new Map(kept.map(({ label, text }) => [text, label]));
+  return given.filter(({ label, text }) => {
+    const isNews = answers.get(text) !== label;
+    answers.set(text, label);
+    return isNews;
+  });
+}
+
 /** Adds the entries; resolves when they are on the disk. */
 export async function appendCorrections(path: string, corrections: readonly Correction[]): Promise<void> {
   let file: FileHandle | undefined;

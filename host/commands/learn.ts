@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { Command } from "commander";
 import { renderCalibration } from "../calibration.ts";
 import { Classifier } from "../classifier.ts";
-import { appendCorrections, journalPath, readCorrections } from "../corrections.ts";
+import { appendCorrections, journalPath, newsTo, readCorrections } from "../corrections.ts";
 import { readDataset } from "../dataset.ts";
 import { UserError } from "../errors.ts";
 import { requireWritable } from "../files.ts";
@@ -102,8 +102,7 @@ async function learnFiles(path: string, options: LearnFlags & { data: string[]; 
       progress.update(done, total);
     },
   ).finally(() => progress.stop());
-  const answers = new Map(kept.map(({ label, text }) => [text, label]));
-  const fresh = given.filter(({ label, text }) => answers.get(text) !== label);
+  const fresh = newsTo(kept, given);
   if (fresh.length > 0) await appendCorrections(journal, fresh);
   if (model) {
     const files = [{ path, bytes: model.training }];

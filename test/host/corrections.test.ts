@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { appendCorrections, journalPath, readCorrections } from "../../host/corrections.ts";
+import { appendCorrections, journalPath, newsTo, readCorrections } from "../../host/corrections.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-corrections-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -60,4 +60,11 @@ test("a broken line in the middle is no cut: it is named", async () => {
 
 test("a folder that is not there is a UserError", async () => {
   await expect(appendCorrections(join(folder, "none", "x.jsonl"), asEntries(WRITTEN))).rejects.toThrow("x.jsonl: the corrections cannot be kept (ENOENT");
+});
+
+test("what is said of a text last counts, whatever was said of it before", () => {
+  const [on, off] = ["on", "off"].map((label) => ({ label, text: "lights" })) as [{ label: string; text: string }, { label: string; text: string }];
+  expect(newsTo([off, on], [on])).toEqual([]);
+  expect(newsTo([], [on, on])).toEqual([on]);
+  expect(newsTo([on], [off, on])).toEqual([off, on]);
 });
