@@ -44,14 +44,55 @@ export async function takeLock(path: string, staleMs: number): Promise<Lock | Ho
         await file.close();
       }
     }
-    const found = await Promise.all([readFile(path, "utf8"), stat(path)]).catch(ifCode("ENOENT", null));
+    const found = await look(path);
     if (!found) continue;
-    const [content, { mtimeMs }] = found;
-    const [pid = 0, , since] = content.split(" ").map(Number);
-    // Of a clock that was set back nothing lasts longer either.
-    if (isGone(pid, content.startsWith(owner)) || Math.abs(Date.now() - mtimeMs) > (pid > 0 ? staleMs : NAMELESS_MS)) await rm(path, { force: true });
-    else if (pid > 0) return { pid, since: new Date(since ?? mtimeMs) };
+    if (isStale(found, owner, staleMs)) await removeStale(path, owner, staleMs);
+    else if (found.pid > 0) return { pid: found.pid, since: new Date(found.since) };
     else await pause(LOOK_MS);
+  }
+}
+
+/** What a lock file says, and when it was last refreshed; null when there is none. */
+interface Found {
+  content: string;
+  pid: number;
+  since: number;
+  mtimeMs: number;
+}
+
+async function look(path: string): Promise<Found | null> {
+  const found = await Promise.all([readFile(path, "utf8"), stat(path)]).catch(ifCode("ENOENT", null));
+  if (!found) return null;
+  const [content, { mtimeMs }] = found;
+  const [pid = 0, , since = mtimeMs] = content.split(" ").map(Number);
+  return { content, pid, since, mtimeMs };
+}
+
+function isStale({ content, pid, mtimeMs }: Found, owner: string, staleMs: number): boolean {
+  return isGone(pid, content.startsWith(owner)) || isOlder(mtimeMs, pid > 0 ? staleMs : NAMELESS_MS);
+}
+
+/** Of a clock that was set back nothing lasts longer either. */
+function isOlder(mtimeMs: number, ms: number): boolean {
+  return Math.abs(Date.now() - mtimeMs) > ms;
+}
+
+/** Only one at a time looks once more and removes: what another has seen may be somebody's new lock by now. */
+async function removeStale(path: string, owner: string, staleMs: number): Promise<void> {
+  const guard = `${path}.stale`;
+  const file = await open(guard, "wx", LOCK_MODE).catch(ifCode("EEXIST", null));
+  if (!file) {
+    const found = await stat(guard).catch(ifCode("ENOENT", null));
+    if (found && isOlder(found.mtimeMs, NAMELESS_MS)) await rm(guard, { force: true });
+    else await pause(LOOK_MS);
+    return;
+  }
+  try {
+    const found = await look(path);
+    if (found && isStale(found, owner, staleMs)) await rm(path, { force: true });
+  } finally {
+    await file.close();
+    await rm(guard, { force: true });
   }
 }
 
