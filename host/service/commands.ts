@@ -133,7 +133,7 @@ export class Commands {
     }
     this.running.delete(key);
     metrics.commands.inc({ verb: verb ? name : "unknown", status: last.status });
-    log.info(`command ${key} ${last.status}${last.reason === undefined ? "" : `: ${last.reason}`}`, { verb: name, id, status: last.status });
+    log.info(`command ${key} ${last.status}${last.reason ? `: ${last.reason}` : ""}`, { verb: name, id, status: last.status });
     this.finish(key, last);
   }
 

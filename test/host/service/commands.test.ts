@@ -15,12 +15,14 @@ import { counter, fakeService, pause, recordingLog, TestClient, topics, until } 
 let broker: Broker;
 let service: Service;
 let client: TestClient;
+let log: ReturnType<typeof recordingLog>;
 const ends: (() => Promise<unknown>)[] = [];
 
 async function start(settings: Partial<BrokerSettings> = {}): Promise<void> {
   broker = await startBroker({ host: "127.0.0.1", port: 0, ...settings });
   ends.push(() => broker.close());
-  service = fakeService({ access: broker.access, commands: true });
+  log = recordingLog();
+  service = fakeService({ access: broker.access, commands: true, log });
   ends.push(() => service.stop());
 }
 
@@ -72,6 +74,15 @@ describe("on a broker", () => {
     expect((await statusOf("refuse/1", "failed")).json).toEqual({ status: "failed", reason: "no room" });
     await command("dance/1");
     expect((await statusOf("dance/1", "failed")).json.reason).toBe("there is no such command here; the commands are list, refuse");
+  });
+
+  test("the log tells how a command ended, and why where there is a reason", async () => {
+    service.commands!.add("refuse", async () => { throw new UserError("no room"); });
+    service.commands!.add("learn", async () => ({ reason: "" }));
+    await connect();
+    for (const verb of ["refuse", "learn"]) await command(`${verb}/1`);
+    await statusOf("learn/1", "successful");
+    expect(log.lines.filter((line) => line.startsWith("command"))).toEqual(["command refuse/1 failed: no room", "command learn/1 successful"]);
   });
 
   test("the same id is taken once, until its topic is cleared", async () => {
