@@ -45,6 +45,8 @@ export interface CommandsOptions {
   log: Log;
   /** The connection that stands now. */
   session: () => Session | undefined;
+  /** A command has failed, and its giver has been told. */
+  onFailed: () => void;
 }
 
 const MAX_RUNNING = 16;
@@ -135,6 +137,7 @@ export class Commands {
     metrics.commands.inc({ verb: verb ? name : "unknown", status: last.status });
     log.info(`command ${key} ${last.status}${last.reason ? `: ${last.reason}` : ""}`, { verb: name, id, status: last.status });
     this.finish(key, last);
+    if (last.status === "failed") this.options.onFailed();
   }
 
   private onPart(key: string, part: string, message: Incoming): void {

@@ -115,7 +115,12 @@ export class Service {
       responses: { ...responses, deny: [...responses.deny, ...routed, ...heard] },
       session: () => this.session,
     });
-    this.commands = options.commands ? new Commands({ topics, metrics, log, session: () => this.session }) : undefined;
+    this.commands = options.commands ? new Commands({
+      topics, metrics, log,
+      session: () => this.session,
+      // A button in another program keeps its {id}, and would get that one failure for ever.
+      onFailed: () => this.announceAll(),
+    }) : undefined;
     this.commands?.add("list", async () => ({ models: this.models() }));
     this.routes = new Routes({ routes, predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log });
     this.connection = new Connection({
@@ -215,6 +220,10 @@ export class Service {
   private sayModels(): void {
     if (!this.isSubscribed) return;
     this.session?.publish({ topic: this.options.topics.info, payload: JSON.stringify(this.info()), qos: 1, retain: true });
+    this.announceAll();
+  }
+
+  private announceAll(): void {
     for (const announcement of this.options.announcements ?? []) this.announce(announcement);
   }
 

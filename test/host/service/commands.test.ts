@@ -127,6 +127,20 @@ describe("on a broker", () => {
     expect((await statusOf("wait/1", "successful")).json.done).toBe(true);
   });
 
+  test("after a failure, what is announced has a new id, or a button would get the remembered status for ever", async () => {
+    service = fakeService({ access: broker.access, commands: true, announcements: [{ topic: "ha/{node}", payload: "{command}/refuse/{id}" }] });
+    ends.push(() => service.stop());
+    let runs = 0;
+    service.commands!.add("refuse", async () => { throw new UserError(`refused ${++runs}`); });
+    await connect();
+    await client.subscribe("ha/+");
+    for (const reason of ["refused 1", "refused 2"]) {
+      const { text: button } = await client.next(({ topic }) => topic === "ha/gate-1");
+      await client.publish(button, '{"status":"init"}');
+      expect((await client.next(({ topic, json }) => topic === button && json?.status === "failed")).json.reason).toBe(reason);
+    }
+  });
+
   test("parts reach the verb that waits for them, in order, and nobody else", async () => {
     const parts: string[] = [];
     let command_: Command | undefined;
@@ -179,7 +193,7 @@ test("a last status that a lost connection took with it is told on the next one,
     said.push(payload);
     ended.push(done!);
   };
-  const commands = new Commands({ topics, metrics: new Metrics(), log: recordingLog(), session: () => ({ publish }) as Session });
+  const commands = new Commands({ topics, metrics: new Metrics(), log: recordingLog(), session: () => ({ publish }) as Session, onFailed() {} });
   commands.add("count", async () => ({ n: 1 }));
   const hear = (status: string, isRetained = false) =>
     commands.onMessage({ topic: `${topics.command}/count/1`, payload: Buffer.from(JSON.stringify({ status })), qos: 1, isRetained, acknowledge() {} } satisfies Incoming);
