@@ -65,6 +65,8 @@ export interface ConnectionOptions {
   isPersistent: boolean;
   /** Largest packet that is to reach us, in bytes; MQTT 5 brokers hold larger ones back. */
   maximumPacketSize: number;
+  /** Largest payload that is sent on MQTT 3.1.1, where a broker cannot say what it takes. */
+  answerBytes: number;
   log: Log;
   onMessage(message: Incoming): void;
   /** CONNACK: answers may go out. */
@@ -287,7 +289,8 @@ export class Connection {
     }
     sender.receiveMaximum = properties?.receiveMaximum ?? sender.receiveMaximum;
     sender.maximumPacketSize = properties?.maximumPacketSize ?? sender.maximumPacketSize;
-    sender.onTooLarge = () => this.tellTooLarge(sender.maximumPacketSize);
+    if (protocol === 4) sender.maximumPayload = options.answerBytes;
+    sender.onTooLarge = () => this.tellTooLarge(sender);
     const session: Session = {
       url: shownUrl(this.url),
       protocol,
@@ -319,10 +322,11 @@ export class Connection {
   }
 
   /** Not the topic, which may have been made of a text. */
-  private tellTooLarge(bytes: number): void {
+  private tellTooLarge({ maximumPacketSize, maximumPayload }: Sender): void {
     if (this.isTooLargeTold) return;
     this.isTooLargeTold = true;
-    this.options.log.warn(`a message is larger than the ${bytes} bytes that the broker takes, and is not sent (info and announcements grow with the labels); further ones are not told`);
+    const limit = maximumPayload === Infinity ? `the ${maximumPacketSize} bytes that the broker takes` : `the ${maximumPayload} bytes of "limits.answerBytes", which on MQTT 3.1.1 holds for all messages`;
+    this.options.log.warn(`a message is larger than ${limit}, and is not sent (info and announcements grow with the labels); further ones are not told`);
   }
 
   private drop(client: MqttClient, why: string): void {

@@ -38,6 +38,8 @@ const ROOM = 16_384;
 export class Sender {
   /** Largest packet that the broker takes: it would end the connection over a larger one. */
   maximumPacketSize = Infinity;
+  /** Largest payload that is sent, for brokers that do not say their limit. */
+  maximumPayload = Infinity;
   /** How many QoS 1 messages the broker takes unacknowledged. [MQTT-3.3.4-9] */
   receiveMaximum = LAST_ID;
   /** Called when a message is not sent for its size. */
@@ -167,12 +169,13 @@ export class Sender {
     });
   }
 
-  /** False when it is too large for the broker. */
+  /** False when it is too large. */
   private putPublish({ topic, payload, qos, retain = false, properties }: Outgoing, messageId: number): boolean {
     const topicBytes = Buffer.byteLength(topic);
     const propertyBytes = this.isMqtt5 ? propertiesLength(properties) : 0;
-    const length = 2 + topicBytes + 2 * qos + (this.isMqtt5 ? lengthBytes(propertyBytes) + propertyBytes : 0) + Buffer.byteLength(payload);
-    if (1 + lengthBytes(length) + length > this.maximumPacketSize) return false;
+    const payloadBytes = Buffer.byteLength(payload);
+    const length = 2 + topicBytes + 2 * qos + (this.isMqtt5 ? lengthBytes(propertyBytes) + propertyBytes : 0) + payloadBytes;
+    if (payloadBytes > this.maximumPayload || 1 + lengthBytes(length) + length > this.maximumPacketSize) return false;
     this.reserve(FIXED_HEADER_BYTES + length);
     this.room[this.end++] = PUBLISH | (qos << 1) | (retain ? RETAIN : 0);
     this.putLength(length);

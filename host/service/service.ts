@@ -131,6 +131,7 @@ export class Service {
       isPersistent: topics.group === undefined,
       will: { topic: topics.status, payload: "offline" },
       maximumPacketSize: largestPacket(limits),
+      answerBytes: limits.answerBytes,
       log,
       onMessage: (message) => this.onMessage(message),
       onConnect: (session) => this.onConnect(session),

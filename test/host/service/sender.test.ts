@@ -175,4 +175,7 @@ test("a packet above the broker's limit is not sent, and its giver told after th
   await Promise.resolve();
   expect(told).toEqual([undefined, "the message is larger than the broker takes"]);
   expect(line.bytes).toBe(hex(0x30, 127, 0, 1, "t", "x".repeat(124)));
+  sender.maximumPayload = 100;
+  for (const bytes of [101, 100]) sender.publish({ topic: "t", payload: "x".repeat(bytes), qos: 0 });
+  expect(withheld).toBe(2);
 });

@@ -485,27 +485,30 @@ describeMosquitto("Mosquitto", (binaries) => {
       expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
     });
 
-    test("info, announcements and routes above the broker's packet limit are left out, and requests answered", async () => {
+    test.each([
+      [5, limits, "the 2000 bytes that the broker takes"],
+      [4, { ...limits, answerBytes: 1500 }, 'the 1500 bytes of "limits.answerBytes"'],
+    ] as const)("info, announcements and routes above the broker's packet limit are left out, and requests answered (MQTT %s)", async (protocol, limits, limit) => {
       broker = await startMosquitto(binaries, { lines: ["max_packet_size 2000"] });
       const labels = Array.from({ length: 300 }, (_, i) => `label ${i}`);
       const log = recordingLog();
       service = fakeService({
-        access: { url: broker.url }, log, commands: true, models: new Map([["many", { ...fakeModel(), labels }]]),
+        access: { url: broker.url, protocol }, limits, log, commands: true, models: new Map([["many", { ...fakeModel(), labels }]]),
         announcements: [{ topic: "ha/{node}", payload: "{labels}" }],
         routes: [{ name: "r", filter: "in", text: [], model: "", threshold: 0, outputs: [{ topic: "out", payload: "{text} {text}", when: "any", onChange: false, qos: 1, retain: false }] }],
       });
       await service.start();
-      client = await TestClient.connect(broker.url, 5);
+      client = await TestClient.connect(broker.url, protocol);
       await client.subscribe("answers", "out");
       await client.publish("in", "a".repeat(1500));
       await client.publish(`${topics.command}/list/1`, '{"status":"init"}');
       await client.publish("in", "win");
       expect((await client.next()).text).toBe("win win");
-      await client.publish(topics.classify, "win", { qos: 1, properties: { responseTopic: "answers" } });
+      await client.publish(topics.classify, '{"text":"win","replyTo":"answers"}');
       expect((await client.next()).json).toMatchObject({ label: "spam" });
       expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
-      expect(await counter(service, 'edgelabel_answers_total{fate="refused_by_broker"}')).toBe(1);
-      expect(log.lines.filter((line) => line.includes("larger than the 2000 bytes that the broker takes"))).toHaveLength(1);
+      expect(await counter(service, 'edgelabel_answers_total{fate="refused_by_broker"}')).toBe(protocol === 5 ? 1 : 0);
+      expect(log.lines.filter((line) => line.includes(`a message is larger than ${limit}`))).toHaveLength(1);
     });
 
     test("on 3.1.1, where no limit is announced, such an answer is given up and the rest goes out", async () => {
