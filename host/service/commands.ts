@@ -22,6 +22,7 @@ import { UserError } from "../errors.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Incoming, Session } from "./mqtt.ts";
+import { TooLarge } from "./sender.ts";
 import { isLevel } from "./topics.ts";
 import type { Topics } from "./topics.ts";
 
@@ -58,7 +59,7 @@ export class Commands {
   private readonly verbs = new Map<string, Verb>();
   private readonly running = new Map<string, Command>();
   private readonly finished = new Map<string, string>();
-  /** Last statuses that no broker has acknowledged yet, by topic. */
+  /** Last statuses that no broker has acknowledged yet. */
   private readonly unsaid = new Map<string, string>();
   private readonly stopping = new AbortController();
 
@@ -84,7 +85,7 @@ export class Commands {
 
   /** The broker takes messages again. */
   onSubscribed(): void {
-    for (const [topic, payload] of [...this.unsaid]) this.say(topic, payload);
+    for (const [key, payload] of [...this.unsaid]) this.say(key, payload);
   }
 
   stop(): void {
@@ -105,11 +106,11 @@ export class Commands {
     if (message.isRetained) {
       if (status === "init") this.ignore("retained", message);
       else if (status === "executing" && !this.running.has(key)) {
-        if (known !== undefined) this.say(this.topicOf(key), known);
+        if (known !== undefined) this.say(key, known);
         else this.finish(key, { status: "failed", reason: "a restart of the service interrupted it" });
       }
     } else if (status === "init" && !this.running.has(key)) {
-      if (known !== undefined) this.say(this.topicOf(key), known);
+      if (known !== undefined) this.say(key, known);
       else void this.run(verb, id, args);
     } else if (typeof status !== "string") this.ignore("bad_command", message);
   }
@@ -118,8 +119,7 @@ export class Commands {
     const { metrics, log } = this.options;
     const key = `${name}/${id}`;
     const verb = this.verbs.get(name);
-    const topic = this.topicOf(key);
-    const report = (progress: object) => this.say(topic, JSON.stringify({ status: "executing", ...progress }));
+    const report = (progress: object) => this.say(key, JSON.stringify({ status: "executing", ...progress }));
     let last: { status: string; reason?: string };
     try {
       if (!verb) throw new UserError(`there is no such command here; the commands are ${[...this.verbs.keys()].join(", ")}`);
@@ -151,21 +151,26 @@ export class Commands {
     this.finished.delete(key);
     this.finished.set(key, payload);
     if (this.finished.size > REMEMBERED) this.finished.delete(this.finished.keys().next().value!);
-    this.say(this.topicOf(key), payload);
+    this.say(key, payload);
   }
 
-  private topicOf(key: string): string {
-    return `${this.options.topics.command}/${key}`;
-  }
-
-  private say(topic: string, payload: string): void {
-    this.unsaid.delete(topic);
-    this.unsaid.set(topic, payload);
+  private say(key: string, payload: string): void {
+    const { topics, session } = this.options;
+    this.unsaid.delete(key);
+    this.unsaid.set(key, payload);
     if (this.unsaid.size > REMEMBERED) this.unsaid.delete(this.unsaid.keys().next().value!);
-    this.options.session()?.publish({ topic, payload, qos: 1, retain: true }, (error) => {
+    session()?.publish({ topic: `${topics.command}/${key}`, payload, qos: 1, retain: true }, (error) => {
+      if (error instanceof TooLarge) this.onTooLarge(key, payload);
       // A later status may have taken its place meanwhile.
-      if (!error && this.unsaid.get(topic) === payload) this.unsaid.delete(topic);
+      else if (!error && this.unsaid.get(key) === payload) this.unsaid.delete(key);
     });
+  }
+
+  /** Its giver waits for a last status; one of a command that goes on may be left out. */
+  private onTooLarge(key: string, payload: string): void {
+    if (this.finished.get(key) !== payload) return;
+    const { status } = parseObject(payload);
+    this.say(key, JSON.stringify({ status: "failed", reason: `the status, which is "${String(status)}", is larger than the broker takes` }));
   }
 
   private ignore(reason: string, message: Incoming): void {
@@ -175,7 +180,7 @@ export class Commands {
 }
 
 /** An empty object when the payload is none. */
-function parseObject(payload: Buffer): Record<string, unknown> {
+function parseObject(payload: Buffer | string): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(payload.toString());
     return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {};

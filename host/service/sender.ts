@@ -19,6 +19,13 @@ export interface Outgoing {
 /** Called on PUBACK, for QoS 0 once the socket takes more; with an error when that will not be. */
 export type Done = (error?: Error) => void;
 
+/** Neither now nor later will it be sent on this connection. */
+export class TooLarge extends Error {
+  constructor() {
+    super("the message is larger than the broker takes");
+  }
+}
+
 /** The only message id that is not given out here. */
 export const SUBSCRIPTION_ID = 1;
 const LAST_ID = 65_535;
@@ -116,7 +123,7 @@ export class Sender {
     if (!this.putPublish(message, messageId)) {
       this.onTooLarge();
       // Never at once: who says it again on an error would do so for ever.
-      queueMicrotask(() => done(new Error("the message is larger than the broker takes")));
+      queueMicrotask(() => done(new TooLarge()));
       return;
     }
     this.schedule();

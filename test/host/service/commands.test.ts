@@ -10,7 +10,7 @@ import { Metrics } from "../../../host/service/metrics.ts";
 import type { Incoming, Session } from "../../../host/service/mqtt.ts";
 import type { Service } from "../../../host/service/service.ts";
 import { hashPassword } from "../../../host/service/users.ts";
-import { counter, fakeService, pause, recordingLog, TestClient, topics, until } from "./fake.ts";
+import { counter, fakeService, limits, pause, recordingLog, TestClient, topics, until } from "./fake.ts";
 
 let broker: Broker;
 let service: Service;
@@ -108,6 +108,20 @@ describe("on a broker", () => {
     await pause(50);
     expect(client.received.filter(({ topic, json }) => topic.endsWith("list/old") && json.status !== "init")).toEqual([]);
     expect(await counter(service, 'edgelabel_ignored_total{reason="retained"}')).toBe(1);
+  });
+
+  test("of a last status that is too large, at least so much is told", async () => {
+    service = fakeService({ access: broker.access, commands: true, limits: { ...limits, answerBytes: 200 } });
+    ends.push(() => service.stop());
+    service.commands!.add("evaluate", async ({ report }) => {
+      report({ seen: "x".repeat(200) });
+      return { confusion: "x".repeat(200) };
+    });
+    await connect();
+    for (let i = 0; i < 2; i++) {
+      await command("evaluate/1");
+      expect((await statusOf("evaluate/1", "failed")).json.reason).toBe('the status, which is "successful", is larger than the broker takes');
+    }
   });
 
   test("a status that the broker could not be told is told on the next connection", async () => {
