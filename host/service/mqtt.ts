@@ -51,6 +51,11 @@ export interface Session {
   publish(message: Outgoing, done?: Done): void;
 }
 
+/** Largest payload that the broker takes there, in bytes. */
+export function payloadRoom(session: Session | undefined, topic: string, correlationData?: Buffer): number {
+  return (session?.maximumPacketSize ?? Infinity) - Buffer.byteLength(topic) - (correlationData?.length ?? 0) - PACKET_OVERHEAD;
+}
+
 export interface ConnectionOptions {
   access: BrokerAccess;
   clientId: string;
@@ -76,6 +81,8 @@ export interface ConnectionOptions {
   onClose(): void;
 }
 
+/** Fixed header, lengths and properties around a payload and its topic, generously. */
+const PACKET_OVERHEAD = 256;
 const ACKNOWLEDGED_LATER = new Error("acknowledged later");
 const KEEPALIVE_SECONDS = 30;
 const CONNECT_TIMEOUT_MS = 10_000;

@@ -12,6 +12,7 @@ import type { Log } from "./log.ts";
 import { encodeAnswer, encodeError, RequestError, requestParser, statusOf } from "./messages.ts";
 import type { ClassifyRequest, RequestParser } from "./messages.ts";
 import type { Metrics } from "./metrics.ts";
+import { payloadRoom } from "./mqtt.ts";
 import type { Incoming, Session } from "./mqtt.ts";
 import type { Outbox } from "./outbox.ts";
 import { requestErrorOf } from "./predictor.ts";
@@ -42,8 +43,6 @@ interface Pending {
   receivedAt: number;
 }
 
-/** Fixed header, lengths and properties around an answer's payload and topic, generously. */
-const PACKET_OVERHEAD = 256;
 const OK = 200;
 const ANSWERS_WAIT = new RequestError("busy", "too many answers wait for the broker; try again later");
 const REMEMBERED_BYTES = 4_194_304;
@@ -182,8 +181,7 @@ export class Requests {
   /** The answer if the broker takes one of that size, else an error in its place, if it takes that. */
   private fitting({ message, topic, id }: Pending, payload: string, status: number): { payload: string; status: number } | undefined {
     const { limits, metrics } = this.options;
-    const packet = (this.options.session()?.maximumPacketSize ?? Infinity) - Buffer.byteLength(topic) - (message.correlationData?.length ?? 0) - PACKET_OVERHEAD;
-    const room = Math.min(limits.answerBytes, packet);
+    const room = Math.min(limits.answerBytes, payloadRoom(this.options.session(), topic, message.correlationData));
     if (Buffer.byteLength(payload) <= room) return { payload, status };
     metrics.errors.inc({ code: "too_large" });
     const error = encodeError({ code: "too_large", message: `the answer is larger than the ${limits.answerBytes} bytes, or the broker's own limit, that an answer may have` }, id);

@@ -12,7 +12,8 @@ import { UserError } from "../errors.ts";
 import type { Limits } from "./config.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
-import type { Incoming } from "./mqtt.ts";
+import { payloadRoom } from "./mqtt.ts";
+import type { Incoming, Session } from "./mqtt.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Outcome, Predictor } from "./predictor.ts";
 import { checkTemplate, fillPayload, fillTopic, pointedAt, topicFilter } from "./template.ts";
@@ -51,6 +52,8 @@ export interface RoutesOptions {
   topics: Topics;
   limits: Limits;
   log: Log;
+  /** The connection that stands now. */
+  session: () => Session | undefined;
 }
 
 /** Source topics whose last label is remembered, of all routes together. */
@@ -143,7 +146,7 @@ export class Routes {
 
   private publish(source: Source, outcome: Outcome, done: () => void): void {
     const { route, message } = source;
-    const { outbox, limits, topics } = this.options;
+    const { outbox, limits, topics, session } = this.options;
     const prediction = outcome.predictions[0]!;
     const label = prediction.score >= route.threshold ? prediction.label : null;
     const values = this.values(source, outcome, { ...prediction, label });
@@ -159,7 +162,7 @@ export class Routes {
       const text = payload === undefined
         ? JSON.stringify({ label, score: prediction.score, model: outcome.name, version: outcome.model.version })
         : fillPayload(payload, values);
-      const fault = topic === undefined ? "bad_topic" : Buffer.byteLength(text) > limits.answerBytes ? "too_large" : outbox.isFull ? "busy" : undefined;
+      const fault = topic === undefined ? "bad_topic" : Buffer.byteLength(text) > Math.min(limits.answerBytes, payloadRoom(session(), topic)) ? "too_large" : outbox.isFull ? "busy" : undefined;
       this.count(route, fault ?? "published");
       if (fault !== undefined) continue;
       // What could not be said is news the next time too.

@@ -122,7 +122,7 @@ export class Service {
       onFailed: () => this.announceAll(),
     }) : undefined;
     this.commands?.add("list", async () => ({ models: this.models() }));
-    this.routes = new Routes({ routes, predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log });
+    this.routes = new Routes({ routes, predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log, session: () => this.session });
     this.connection = new Connection({
       access: options.access,
       clientId: options.clientId,

@@ -507,7 +507,8 @@ describeMosquitto("Mosquitto", (binaries) => {
       await client.publish(topics.classify, '{"text":"win","replyTo":"answers"}');
       expect((await client.next()).json).toMatchObject({ label: "spam" });
       expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
-      expect(await counter(service, 'edgelabel_answers_total{fate="refused_by_broker"}')).toBe(protocol === 5 ? 1 : 0);
+      expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="too_large"}')).toBe(1);
+      expect(await counter(service, 'edgelabel_answers_total{fate="refused_by_broker"}')).toBe(0);
       expect(log.lines.filter((line) => line.includes(`a message is larger than ${limit}`))).toHaveLength(1);
     });
 
