@@ -27,8 +27,10 @@ export function modelsCommand(): Command {
   subcommand("list", "show every version that is kept")
     .argument("<folder>", "registry")
     .action(async (folder: string, { json }: JsonOption) => {
-      const versions = await new Registry(folder).versions();
-      await (json ? printJson(versions) : print(versions.map(line).join("") || `the registry ${folder} is empty\n`));
+      const registry = new Registry(folder);
+      const versions = await registry.versions();
+      const none = await registry.exists() ? `the registry ${folder} is empty\n` : `there is no registry in ${folder} yet\n`;
+      await (json ? printJson(versions) : print(versions.map(line).join("") || none));
     });
 
   subcommand("install", "verify an update, test its model and make it active")

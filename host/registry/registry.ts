@@ -68,6 +68,11 @@ export class Registry {
     return models.flatMap((entry) => entry.versions.toReversed().map((version) => ({ name: entry.name, state: stateOf(entry, version), ...version })));
   }
 
+  /** Whether anything was ever installed in the folder. */
+  async exists(): Promise<boolean> {
+    return (await this.store.read()).made !== "new";
+  }
+
   trustedKeys(): Promise<TrustedKeys> {
     if (this.keys === undefined) throw new UserError('no keys are trusted here, so no update can be taken: give --keys FILE, or "registry": {"path", "keys"} in the configuration file');
     return readTrustedKeys(this.keys);
@@ -120,7 +125,7 @@ export class Registry {
   /** `which` is a version, or the beginning of a digest or an id. */
   async activate(name: string, which: string): Promise<VersionInfo> {
     const revoked = await this.revokedKeys();
-    return this.store.change((state) => {
+    return this.changeExisting((state) => {
       const entry = this.entry(state, name);
       const version = find(entry, which);
       refuseRevoked(name, version, revoked);
@@ -131,7 +136,7 @@ export class Registry {
 
   async rollback(name: string): Promise<VersionInfo> {
     const revoked = await this.revokedKeys();
-    return this.store.change((state) => {
+    return this.changeExisting((state) => {
       const entry = this.entry(state, name);
       const previous = entry.versions.find(({ id }) => id === entry.previous);
       if (!previous) throw new UserError(`${name} has no previous version to go back to`);
@@ -143,7 +148,7 @@ export class Registry {
 
   /** All versions of the name, or one that is not active. The sequence that was reached stays. */
   remove(name: string, which?: string): Promise<Version[]> {
-    return this.store.change((state) => {
+    return this.changeExisting((state) => {
       const entry = this.entry(state, name);
       const gone = which === undefined ? entry.versions : [find(entry, which)];
       if (which !== undefined && gone[0]!.id === entry.active) throw new UserError(`version ${which} of ${name} is active: activate another one first, or remove the whole name`);
@@ -247,6 +252,12 @@ export class Registry {
     const path = this.store.updatePath(id);
     if (!update) throw new UserError(`${path} is missing or damaged`);
     return this.tryOut(update, path);
+  }
+
+  /** A folder that is mistyped must not become a registry. */
+  private async changeExisting<T>(edit: (state: State) => T): Promise<T> {
+    if (!(await this.exists())) throw new UserError(`there is no registry in ${this.store.folder}, or nothing was installed there yet`);
+    return this.store.change(edit);
   }
 
   private async tryOut({ id, model, manifest }: StoredUpdate, source: string): Promise<Classifier> {

@@ -83,6 +83,17 @@ test("install, activate, roll back, remove; the previous one is kept, older ones
   await expect(install(3)).rejects.toThrow("has sequence 30, but 40 of spam was installed already");
 });
 
+test("a folder that is no registry is left as it is; one with all models removed is empty", async () => {
+  const typo = join(folder, "typo");
+  const elsewhere = new Registry(typo);
+  for (const command of [() => elsewhere.activate("spam", "1"), () => elsewhere.rollback("spam"), () => elsewhere.remove("spam")]) await expect(command()).rejects.toThrow(`there is no registry in ${typo}`);
+  expect([await elsewhere.versions(), await elsewhere.exists(), readdirSync(folder)]).toEqual([[], false, []]);
+  await install(1);
+  await registry.remove("spam");
+  expect([await registry.versions(), await registry.exists()]).toEqual([[], true]);
+  await expect(registry.rollback("spam")).rejects.toThrow("it has none");
+});
+
 test("files are the owner's only", async () => {
   await install(1);
   for (const path of [join(folder, "state.json"), join(folder, "models", readdirSync(join(folder, "models"))[0]!)]) expect(statSync(path).mode & 0o077).toBe(0);

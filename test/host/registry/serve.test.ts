@@ -25,7 +25,7 @@ beforeAll(async () => {
   for (const version of [1, 2, 3]) {
     expect(await ok("sign", `v${version}.wasm`, "--key", "release.pem", "--sequence", String(version), "--expires", "90d")).toMatch(new RegExp(`^v${version}\\.update: spam version ${version}, sequence ${version}, `));
   }
-  expect(await ok("models", "list", "registry")).toBe("the registry registry is empty\n");
+  expect(await ok("models", "list", "registry")).toBe("there is no registry in registry yet\n");
   for (const version of [1, 2]) expect(await ok("models", "install", "registry", `v${version}.update`, "--keys", "keys")).toMatch(new RegExp(`^spam\t${version}\tactive\t`));
 });
 afterEach(() => {
