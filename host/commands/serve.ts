@@ -193,7 +193,8 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
 }
 
 function announce(service: Service, { settings, url: fullUrl, broker, http, log }: { settings: Settings; url: string; broker: Broker | undefined; http: HttpEndpoint | undefined; log: Log }): void {
-  const { topics } = settings;
+  const { topics, serverTls } = settings;
+  const clientFiles = serverTls?.ca ? " --cert CLIENT.pem --key CLIENT.key" : "";
   const url = shownUrl(fullUrl);
   const names = [...service.predictor.models.keys()];
   const [first] = service.predictor.models.values();
@@ -201,6 +202,7 @@ function announce(service: Service, { settings, url: fullUrl, broker, http, log 
     url === "mqtt://127.0.0.1:1883" ? "" : ` --broker ${url}`,
     ` --node ${topics.group?.name ?? topics.node}`,
     topics.root === "edgelabel" ? "" : ` --root ${topics.root}`,
+    broker && serverTls ? ` --ca CA.pem${clientFiles}` : "",
   ].join("");
   log.info([
     "",
@@ -212,9 +214,9 @@ function announce(service: Service, { settings, url: fullUrl, broker, http, log 
     ...settings.routes.map(({ name, filter }) => `route ${name.padEnd(6)} ${filter}`),
     `answers      the request's response topic, its "replyTo", or ${topics.label}`,
     "",
-    "Try it from another terminal:",
+    serverTls && (broker ?? http) ? "Try it from another terminal, with your files for those in capitals:" : "Try it from another terminal:",
     `  npx edgelabel ask 'a text'${access}`,
-    ...(http ? [`  ${curlLine(http.url)}`] : []),
+    ...(http ? [`  ${curlLine(http.url, serverTls && ` --cacert CA.pem${clientFiles}`)}`] : []),
     "",
     "Stop with Ctrl-C.",
   ].join("\n"), { broker: url, embedded: broker !== undefined, http: http?.url, node: topics.node, models: names, group: topics.group?.name, classify: topics.classify, label: topics.label });

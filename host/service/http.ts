@@ -298,13 +298,13 @@ function escapeHtml(text: string): string {
   return text.replace(/[&<>"]/g, (character) => escapes[character]!);
 }
 
-export function curlLine(url: string): string {
-  return `curl -s ${url}/predict -H 'Content-Type: application/json' -d '{"data": "a text"}'`;
+export function curlLine(url: string, options = ""): string {
+  return `curl -s${options} ${url}/predict -H 'Content-Type: application/json' -d '{"data": "a text"}'`;
 }
 
 function page(service: Service, request: IncomingMessage, response: ServerResponse): void {
   const { localAddress = "127.0.0.1", localPort } = request.socket;
-  const url = `http://${hostInUrl(localAddress.replace(/^::ffff:/, ""))}:${localPort}`;
+  const url = `${"encrypted" in request.socket ? "https" : "http"}://${hostInUrl(localAddress.replace(/^::ffff:/, ""))}:${localPort}`;
   const rows = [...service.predictor.models].map(([name, { version, labels }]) => `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(version)}</td><td>${escapeHtml(labels.join(", "))}</td></tr>`);
   send(response, 200, "text/html; charset=utf-8", `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>edgelabel</title>

@@ -1,17 +1,21 @@
 // `edgelabel serve` as a process: the built command, a real model file, signals.
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
+import { get } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { ACTIVATION_SIGMOID, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM } from "../../../assembly/abi.ts";
 import { startBroker } from "../../../host/service/broker.ts";
 import { packModel } from "../../../host/pack.ts";
 import { isPassword } from "../../../host/service/users.ts";
 import { Trainer } from "../../../host/trainer.ts";
+import { Certificates } from "../../certificates.ts";
 import { describeMosquitto, freePort, runClient, startMosquitto } from "../../mosquitto.ts";
 import { pause, TestClient, topics, until } from "./fake.ts";
 
@@ -108,6 +112,22 @@ describe("embedded broker", () => {
     expect(ms).toBeLessThan(2_000);
     expect((await client.next(({ topic, packet, text }) => topic === topics.status && !packet.retain && text === "offline")).text).toBe("offline");
     await client.close();
+  });
+
+  test("with TLS, what to try works as it is printed, given the files", async () => {
+    const certificates = new Certificates(folder);
+    certificates.authority("CA");
+    for (const name of ["server", "CLIENT"]) certificates.certificate(name, "CA", "localhost");
+    const config = join(folder, "tls.json");
+    writeFileSync(config, JSON.stringify({ serverTls: { cert: "server.pem", key: "server.key", ca: "CA.pem" }, host: "localhost" }));
+    const banner = await ready(serve(wasm, "--config", config, "--port", "0", "--http", "0", "--node", "gate-1"));
+    const [, ask = ""] = /npx edgelabel (ask .*)/.exec(banner)!;
+    const { stdout } = await promisify(execFile)(process.execPath, [main, ...ask.replace("'a text'", "win").split(" ")], { cwd: folder });
+    expect(stdout).toBe("spam\t0.880797\n");
+    const [, http = ""] = /curl -s --cacert CA\.pem --cert CLIENT\.pem --key CLIENT\.key (https:.*)\/predict/.exec(banner)!;
+    const [ca, cert, key] = ["CA.pem", "CLIENT.pem", "CLIENT.key"].map((name) => readFileSync(join(folder, name)));
+    const [response] = await once(get(http, { ca, cert, key, agent: false }), "response") as [IncomingMessage];
+    expect((await response.toArray()).join("")).toContain("<pre>curl -s https:");
   });
 
   test("--json logs one JSON object a line", async () => {
