@@ -4,7 +4,9 @@ import { execFile, execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { isBuiltin } from "node:module";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -163,6 +165,16 @@ test("the container file copies what exists, and leaves out what the service doe
   expect(text).toContain(`ENTRYPOINT ["node", "${bin.edgelabel}"]`);
   // Nothing runs in the stage that is made for other machines.
   expect(text.slice(text.lastIndexOf("\nFROM "))).not.toMatch(/^RUN /m);
+});
+
+test.each([[200, 0], [404, 1]])("the container's health check asks where it is told: %s is %s", async (status, code) => {
+  const text = readFileSync(join(deploy, "Containerfile"), "utf8");
+  const [, ...args] = JSON.parse(/^HEALTHCHECK CMD (.*)$/m.exec(text)![1]!) as string[];
+  const server = createServer((_request, response) => response.writeHead(status).end()).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const child = spawn(process.execPath, args, { env: { ...process.env, EDGELABEL_HEALTH: `http://127.0.0.1:${(server.address() as AddressInfo).port}/healthz` } });
+  expect(await once(child, "exit")).toEqual([code, null]);
+  server.close();
 });
 
 describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
