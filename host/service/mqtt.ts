@@ -94,6 +94,8 @@ const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
 /** A connection that lived this long was a good one: the next delay starts small. */
 const GOOD_LIFE_MS = 1_000;
+/** Losing two in a row that lived less than this is no coincidence. */
+const SHORT_LIFE_MS = 60_000;
 /** One that was lost sooner, but after its subscription, is tried again within 2 s: the broker is there. */
 const ATTEMPT_ONCE_SUBSCRIBED = 2;
 
@@ -218,6 +220,7 @@ export class Connection {
   private sender: Sender | undefined;
   private timer: NodeJS.Timeout | undefined;
   private attempt = 0;
+  private shortLives = 0;
   private isStopping = false;
   private readonly told = new Set<string>();
   private isTooLargeTold = false;
@@ -250,7 +253,7 @@ export class Connection {
     let connectedAt = 0;
     let fault: Error | undefined;
     client.on("error", (error) => { fault ??= error; });
-    client.on("disconnect", ({ reasonCode }) => { fault = disconnectFault(reasonCode); });
+    client.on("disconnect", ({ reasonCode }) => { fault = disconnectFault(reasonCode, clientId); });
     client.on("connect", (connack) => {
       connectedAt = Date.now();
       this.onConnack(client, protocol, connack);
@@ -376,21 +379,29 @@ export class Connection {
       this.start();
       return;
     }
-    if (connectedAt > 0 && Date.now() - connectedAt >= GOOD_LIFE_MS) this.attempt = 0;
+    const lifeMs = connectedAt > 0 ? Date.now() - connectedAt : 0;
+    if (lifeMs >= GOOD_LIFE_MS) this.attempt = 0;
+    if (connectedAt > 0) this.shortLives = lifeMs < SHORT_LIFE_MS ? this.shortLives + 1 : 0;
     const url = shownUrl(this.url);
     // All nodes of a cluster are tried before a longer wait.
     const delayMs = backoffMs(Math.floor(this.attempt++ / this.urls.length));
     this.turn++;
     this.timer = setTimeout(() => this.start(), delayMs);
-    const why = connectionFault(fault);
+    // Not every broker gives the reason.
+    const guess = !fault && this.shortLives > 1 ? `, and not for the first time: perhaps ${anotherClient(options.clientId)}` : "";
+    const why = `${connectionFault(fault)}${guess}`;
     // For a broker that is away for days, one line says it all.
     if (!this.told.has(`${url} ${why}`)) options.log.warn(`${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again until it works`, { broker: url, fault: why });
     this.told.add(`${url} ${why}`);
   }
 }
 
-function disconnectFault(reasonCode = 0): Error {
-  if (reasonCode === 0x8e) return new Error("another client took over our client id: does a second service run with this node name?");
+function anotherClient(clientId: string): string {
+  return `another client with the id ${clientId} has connected; give each service a --node of its own`;
+}
+
+function disconnectFault(reasonCode = 0, clientId: string): Error {
+  if (reasonCode === 0x8e) return new Error(anotherClient(clientId));
   return new Error(`the broker closed the connection, reason 0x${reasonCode.toString(16)}`);
 }
 

@@ -15,7 +15,7 @@ import { backoffMs, checkBrokerUrl, clientOptions } from "../../../host/service/
 import type { BrokerAccess } from "../../../host/service/mqtt.ts";
 import { Certificates } from "../../certificates.ts";
 import { topicsOf } from "../../../host/service/topics.ts";
-import { freePort } from "../../mosquitto.ts";
+import { describeMosquitto, freePort, startMosquitto } from "../../mosquitto.ts";
 import { fakeService, recordingLog, until } from "./fake.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-tls-"));
@@ -130,6 +130,35 @@ test("a group says so when its broker has no shared subscriptions, or no MQTT 5"
   const old = await startBroker({ host: "127.0.0.1", port: 0 });
   ends.push(() => old.close());
   expect(await group({ url: old.url, protocol: 5 })).toContain("the broker does not speak this version of MQTT (--protocol; a group needs MQTT 5)");
+});
+
+const another = "another client with the id edgelabel-gate-1 has connected; give each service a --node of its own";
+
+test("a broker's word that another client has taken the session over is passed on", async () => {
+  // CONNACK; DISCONNECT with reason 0x8E, Session taken over.
+  const broker = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () => socket.end(Buffer.from([0x20, 3, 0, 0, 0, 0xe0, 1, 0x8e])));
+  });
+  const url = `mqtt://localhost:${await listen(broker)}`;
+  expect(await outcome({ url, protocol: 5 })).toBe(`lost ${url}: ${another}; trying again until it works`);
+});
+
+describeMosquitto("Mosquitto", (binaries) => {
+  test.each([4, 5] as const)("two services with one name are told what may be the matter, though the broker does not say (MQTT %s)", async (protocol) => {
+    const { url } = await startMosquitto(binaries);
+    const log = recordingLog();
+    for (let i = 0; i < 2; i++) {
+      const service = fakeService({ access: { url, protocol }, log });
+      ends.push(() => service.stop());
+      await service.start();
+    }
+    await until(() => log.lines.some((line) => line.includes("has connected")));
+    // A restart of the broker is not taken for that.
+    const lost = log.lines.filter((line) => line.startsWith("lost"));
+    expect(lost[0]).toBe(`lost ${url}: the broker closed the connection; trying again until it works`);
+    expect(lost.at(-1)).toMatch(`the broker closed the connection, and not for the first time: perhaps ${another}`);
+  });
 });
 
 test("TLS files with a scheme without TLS are a mistake", () => {
