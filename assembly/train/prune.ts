@@ -15,7 +15,7 @@ import { backward } from "./backward";
 import { loadU32, networkBatch, storeU32 } from "./batch";
 import { buildNetwork, draft, samples, writeOther } from "./builder";
 import { fillBatch, wordUses } from "./dataset";
-import { forward, outputRows } from "./forward";
+import { denseBias, forward, outputRows } from "./forward";
 import { loss } from "./loss";
 import { Direction, Stage, gradientOf, lastStage, network, stageAt } from "./network";
 
@@ -26,11 +26,13 @@ const MOST_SAMPLES: u32 = 4096;
 /** Of the ranking's loss: without it a well-trained model's gradients all but vanish. */
 const SMOOTHING: f32 = 0.1;
 
-let worths: usize = 0;         // f64[units of all LSTM directions, one after the other]
+let importances: usize = 0;    // f64[units of all LSTM directions, one after the other]
+let importance: usize = 0;     // of the next direction to be narrowed
+let target: usize = 0;         // where the next tensor to be kept goes
 
 /**
  * Writes a copy of the opened model with at most `units` units in each LSTM direction, the
- * worthiest ones (0 = all), and with its first `words` words (0 = all) as far as the samples
+ * most important ones (0 = all), and with its first `words` words (0 = all) as far as the samples
  * use them `minCount` times; the word for unknown ones stays. Builds the network.
  */
 export function pruneModel(units: u32, words: u32, minCount: u32): i32 {
@@ -55,14 +57,14 @@ export function pruneModel(units: u32, words: u32, minCount: u32): i32 {
 }
 
 /**
- * Measures what each unit is worth: the first-order change of the loss when its state h is
+ * Measures the importance of each unit: the first-order change of the loss when its state h is
  * held at 0, |sum over steps of dL/dh h|, added up over batches. (P. Molchanov et al.,
  * Importance Estimation for Neural Network Pruning, 2019.)
  */
 function rankUnits(): i32 {
-  worths = allocate(<usize>unitCount() << 3);
+  importances = allocate(<usize>unitCount() << 3);
   const order = allocate(<usize>BATCH << 2);
-  if (!worths || !order) return ERR_OUT_OF_MEMORY;
+  if (!importances || !order) return ERR_OUT_OF_MEMORY;
   const activation = lastStage().layer.activation;
   let kind: u32 = LOSS_MEAN_SQUARED_ERROR;
   if (activation == ACTIVATION_SOFTMAX) kind = LOSS_CATEGORICAL_CROSSENTROPY;
@@ -78,7 +80,7 @@ function rankUnits(): i32 {
     forward(false);
     if (!isFinite<f32>(loss(kind, smoothing, true))) return ERR_NOT_FINITE;
     backward(kind != LOSS_MEAN_SQUARED_ERROR);
-    addWorths();
+    addImportances();
   }
   return OK;
 }
@@ -94,8 +96,8 @@ function unitCount(): u32 {
 }
 
 /** Adds what the last batch says of each unit. */
-function addWorths(): void {
-  let worth = worths;
+function addImportances(): void {
+  let at = importances;
   for (let i: u32 = 0; i < network.layerCount; i++) {
     const stage = stageAt(i);
     if (stage.layer.kind != LAYER_LSTM) continue;
@@ -104,8 +106,8 @@ function addWorths(): void {
       const direction = d == 0 ? stage.forwards : stage.backwards;
       for (let j: u32 = 0; j < units; j++) {
         const change = outputChange(stage, d * units + j) + recurrentChange(direction, j, units);
-        store<f64>(worth, load<f64>(worth) + <f64>abs<f32>(change));
-        worth += 8;
+        store<f64>(at, load<f64>(at) + <f64>abs<f32>(change));
+        at += 8;
       }
     }
   }
@@ -175,42 +177,21 @@ function keepLayers(pruned: Model, units: u32, inputs: usize): bool {
   const all = listAll();
   if (!weights || !all) return false;
   pruned.weights = weights;
-  let to = weights;
-  let worth = worths;
+  target = weights;
+  importance = importances;
   for (let i: u32 = 0; i < layerCount; i++) {
     const old = stageAt(i);
     const layer = layerAt(pruned.layers, i);
     const kind = layer.kind;
     if (kind == LAYER_EMBEDDING) {
-      to = copyMatrix(old.weights, layer.units, inputs, layer.inputWidth, all, layer.units, to);
+      copyMatrix(old.weights, layer.units, inputs, layer.inputWidth, all, layer.units);
       inputs = all;
       continue;
     }
     layer.inputWidth = layerAt(pruned.layers, i - 1).outputWidth;
     if (kind == LAYER_LSTM) {
-      const kept = units ? min(units, layer.units) : layer.units;
-      const outputs = allocate(<usize>(2 * kept) << 2);
-      const columns = allocate(<usize>(4 * kept) << 2);
-      const taken = allocate(layer.units);
-      if (!outputs || !columns || !taken) return false;
-      for (let d: u32 = 0; d < directions(layer); d++) {
-        const from = d == 0 ? old.forwards : old.backwards;
-        const chosen = outputs + (<usize>(d * kept) << 2);
-        chooseUnits(worth, old.layer.units, kept, taken, chosen);
-        for (let gate: u32 = 0; gate < 4; gate++) {
-          for (let j: u32 = 0; j < kept; j++) storeU32(columns, gate * kept + j, gate * old.layer.units + loadU32(chosen, j));
-        }
-        const width = 4 * old.layer.units;
-        to = copyMatrix(from.kernel, width, inputs, layer.inputWidth, columns, 4 * kept, to);
-        to = copyMatrix(from.recurrent, width, chosen, kept, columns, 4 * kept, to);
-        to = copyMatrix(from.bias, width, all, 1, columns, 4 * kept, to);
-        // The backward direction's channels lie behind the forward one's.
-        if (d == 1) for (let j: u32 = 0; j < kept; j++) storeU32(chosen, j, loadU32(chosen, j) + old.layer.units);
-        worth += <usize>old.layer.units << 3;
-      }
-      layer.units = kept;
-      layer.outputWidth = kept * directions(layer);
-      inputs = outputs;
+      inputs = keepLstm(layer, old, units, inputs, all);
+      if (!inputs) return false;
     } else if (kind == LAYER_POOL) {
       const width = layer.inputWidth;
       layer.outputWidth = width;
@@ -223,13 +204,39 @@ function keepLayers(pruned: Model, units: u32, inputs: usize): bool {
         inputs = outputs;
       }
     } else if (kind == LAYER_DENSE) {
-      const bias = old.weights + <usize>padded(<u64>old.layer.inputWidth * layer.units * 4);
-      to = copyMatrix(old.weights, layer.units, inputs, layer.inputWidth, all, layer.units, to);
-      to = copyMatrix(bias, layer.units, all, 1, all, layer.units, to);
+      copyMatrix(old.weights, layer.units, inputs, layer.inputWidth, all, layer.units);
+      copyMatrix(denseBias(old), layer.units, all, 1, all, layer.units);
       inputs = all;
     } else layer.outputWidth = layer.inputWidth;
   }
   return true;
+}
+
+/** Narrows an LSTM and copies what stays of its directions. Returns the output channels to keep, u32[outputWidth]; 0 when memory is refused. */
+function keepLstm(layer: Layer, old: Stage, units: u32, inputs: usize, all: usize): usize {
+  const oldUnits = layer.units;
+  const kept = units ? min(units, oldUnits) : oldUnits;
+  const outputs = allocate(<usize>(2 * kept) << 2);
+  const columns = allocate(<usize>(4 * kept) << 2);
+  const taken = allocate(oldUnits);
+  if (!outputs || !columns || !taken) return 0;
+  for (let d: u32 = 0; d < directions(layer); d++) {
+    const from = d == 0 ? old.forwards : old.backwards;
+    const chosen = outputs + (<usize>(d * kept) << 2);
+    chooseUnits(oldUnits, kept, taken, chosen);
+    for (let gate: u32 = 0; gate < 4; gate++) {
+      for (let j: u32 = 0; j < kept; j++) storeU32(columns, gate * kept + j, gate * oldUnits + loadU32(chosen, j));
+    }
+    copyMatrix(from.kernel, 4 * oldUnits, inputs, layer.inputWidth, columns, 4 * kept);
+    copyMatrix(from.recurrent, 4 * oldUnits, chosen, kept, columns, 4 * kept);
+    copyMatrix(from.bias, 4 * oldUnits, all, 1, columns, 4 * kept);
+    // The backward direction's channels lie behind the forward one's.
+    if (d == 1) for (let j: u32 = 0; j < kept; j++) storeU32(chosen, j, loadU32(chosen, j) + oldUnits);
+    importance += <usize>oldUnits << 3;
+  }
+  layer.units = kept;
+  layer.outputWidth = kept * directions(layer);
+  return outputs;
 }
 
 /** u32 0, 1, 2 ... up to the widest layer; 0 when memory is refused. */
@@ -240,14 +247,14 @@ function listAll(): usize {
   return list;
 }
 
-/** The `kept` worthiest of `units` units, in rising order, to u32 `chosen`; of equals the first. `taken` is scratch u8[units]. */
-function chooseUnits(worth: usize, units: u32, kept: u32, taken: usize, chosen: usize): void {
+/** The `kept` most important of the next `units` units, in rising order, to u32 `chosen`; of equals the first. `taken` is scratch u8[units]. */
+function chooseUnits(units: u32, kept: u32, taken: usize, chosen: usize): void {
   memory.fill(taken, 0, units);
   for (let i: u32 = 0; i < kept; i++) {
     let best = units;
     for (let j: u32 = 0; j < units; j++) {
       if (load<u8>(taken + j)) continue;
-      if (best == units || load<f64>(worth + (<usize>j << 3)) > load<f64>(worth + (<usize>best << 3))) best = j;
+      if (best == units || load<f64>(importance + (<usize>j << 3)) > load<f64>(importance + (<usize>best << 3))) best = j;
     }
     store<u8>(taken + best, 1);
   }
@@ -258,9 +265,9 @@ function chooseUnits(worth: usize, units: u32, kept: u32, taken: usize, chosen: 
   }
 }
 
-/** Copies rows x columns of f32 (any, width) to `to`; returns the address behind them, padded to 16. */
-function copyMatrix(from: usize, width: u32, rows: usize, rowCount: u32, columns: usize, columnCount: u32, to: usize): usize {
-  let p = to;
+/** Copies rows x columns of f32 (any, width) to `target`, which then lies behind them, padded to 16. */
+function copyMatrix(from: usize, width: u32, rows: usize, rowCount: u32, columns: usize, columnCount: u32): void {
+  let p = target;
   for (let r: u32 = 0; r < rowCount; r++) {
     const row = from + (<usize>(loadU32(rows, r) * width) << 2);
     for (let c: u32 = 0; c < columnCount; c++) {
@@ -268,5 +275,5 @@ function copyMatrix(from: usize, width: u32, rows: usize, rowCount: u32, columns
       p += 4;
     }
   }
-  return to + <usize>padded(<u64>rowCount * columnCount * 4);
+  target += <usize>padded(<u64>rowCount * columnCount * 4);
 }
