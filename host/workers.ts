@@ -39,8 +39,8 @@ const ROUND = 1;
 const FAILED = 2;
 const CONTROL_WORDS = 4;
 
-/** One worker's sight of the shared memory. */
-class Board {
+/** All-gather through the shared memory: each worker gives its share of a batch, and takes those of all others. */
+class AllGather {
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
   readonly #workers: number;
@@ -63,14 +63,14 @@ class Board {
     const side = (round & 1) * this.#workers;
     this.#words[CONTROL_WORDS + side + this.#shard] = own.length;
     this.#bytes.set(own, this.#first + (side + this.#shard) * this.#capacity);
-    this.#meet(round);
+    this.#barrier(round);
     for (let shard = 0; shard < this.#workers; shard++) {
       const at = this.#first + (side + shard) * this.#capacity;
       if (shard !== this.#shard) take(shard, this.#bytes.subarray(at, at + this.#words[CONTROL_WORDS + side + shard]!));
     }
   };
 
-  #meet(round: number): void {
+  #barrier(round: number): void {
     if (Atomics.add(this.#words, ARRIVED, 1) === this.#workers - 1) {
       Atomics.store(this.#words, ARRIVED, 0);
       Atomics.add(this.#words, ROUND, 1);
@@ -118,20 +118,20 @@ export async function startWorkers(trainer: Trainer, source: string, data: Train
     await stop();
     throw error;
   }
-  trainer.shareBatches(0, new Board(memory, trainer, 0).exchange);
+  trainer.shareBatches(0, new AllGather(memory, trainer, 0).exchange);
   return { stop };
 }
 
 /** A thread's whole life; `ready` is called when it waits for the first batch. */
 export async function work({ elb, source, samples, synonyms, shard, memory }: Job, ready: () => void): Promise<void> {
   const trainer = await resumeTraining(elb, source, samples, [], synonyms);
-  const board = new Board(memory, trainer, shard);
-  trainer.shareBatches(shard, board.exchange);
+  const gather = new AllGather(memory, trainer, shard);
+  trainer.shareBatches(shard, gather.exchange);
   ready();
   try {
     while (trainer.epochsLeft() > 0) for (const _ of trainer.epoch());
   } catch (error) {
-    board.fail();
+    gather.fail();
     throw error;
   }
 }
