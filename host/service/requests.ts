@@ -19,8 +19,8 @@ import { requestErrorOf } from "./predictor.ts";
 import type { Predictor } from "./predictor.ts";
 import { RememberedAnswers } from "./remembered.ts";
 import type { Outgoing } from "./sender.ts";
-import { answerTopicFault, deskAsked, modelInTopic } from "./topics.ts";
-import type { Desk, ResponseRules, Topics } from "./topics.ts";
+import { answerTopicFault, requestTopicsOf, modelInTopic } from "./topics.ts";
+import type { RequestTopics, ResponseRules, Topics } from "./topics.ts";
 
 export interface RequestsOptions {
   predictor: Predictor;
@@ -78,9 +78,9 @@ export class Requests {
     } catch (error) {
       failure = requestErrorOf(error);
     }
-    const desk = deskAsked(topics, message.topic) ?? topics;
-    const wanted = modelInTopic(desk, message.topic);
-    const topic = this.answerTopic(message, desk, wanted, request?.replyTo ?? failure?.replyTo);
+    const asked = requestTopicsOf(topics, message.topic) ?? topics;
+    const wanted = modelInTopic(asked, message.topic);
+    const topic = this.answerTopic(message, asked, wanted, request?.replyTo ?? failure?.replyTo);
     if (topic === undefined) return;
     const receivedAt = Date.now();
     const pending: Pending = {
@@ -122,7 +122,7 @@ export class Requests {
   }
 
   /** Undefined when there is none that may be used: the request ends here. */
-  private answerTopic(message: Incoming, { label, reply }: Desk, wanted: string, replyTo: string | undefined): string | undefined {
+  private answerTopic(message: Incoming, { label, reply }: RequestTopics, wanted: string, replyTo: string | undefined): string | undefined {
     const { topics, responses, predictor, log } = this.options;
     const topic = message.responseTopic ?? replyTo ?? (wanted !== "" && predictor.models.has(wanted) ? `${label}/${wanted}` : label);
     if (this.allowed.has(topic)) return topic;

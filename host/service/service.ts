@@ -20,7 +20,7 @@ import { checkRoutes, checkTopic, Routes } from "./routes.ts";
 import type { RouteSettings } from "./routes.ts";
 import { checkTemplate, fillPayload, fillTopic } from "./template.ts";
 import type { Json } from "./template.ts";
-import { deskAsked, filterMatches } from "./topics.ts";
+import { requestTopicsOf, filterMatches } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
 import { packageVersion } from "./version.ts";
 
@@ -263,7 +263,7 @@ export class Service {
     // Unacknowledged, so that a QoS 1 request waits for the next start.
     if (this.isStopping) return;
     const { topics, announcements = [] } = this.options;
-    if (deskAsked(topics, message.topic)) this.requests.onMessage(message);
+    if (requestTopicsOf(topics, message.topic)) this.requests.onMessage(message);
     else if (message.topic === topics.status) this.onStatus(message);
     else if (message.topic.startsWith(`${topics.command}/`)) this.onCommand(message);
     else {

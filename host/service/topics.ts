@@ -3,8 +3,8 @@
 // (`label`, `reply`) are disjoint trees, so that no answer can come back as a request.
 import { UserError } from "../errors.ts";
 
-/** Where one is asked, and where one answers. */
-export interface Desk {
+/** Where a node or a group is asked, and where it answers. */
+export interface RequestTopics {
   /** Requests: this topic itself, or one level more that names a model. */
   classify: string;
   /** Answers to requests that name no topic of their own. */
@@ -13,11 +13,11 @@ export interface Desk {
   reply: string;
 }
 
-export interface Topics extends Desk {
+export interface Topics extends RequestTopics {
   root: string;
   node: string;
   /** Its requests go to one worker each, by a shared subscription of this name. */
-  group?: (Desk & { name: string }) | undefined;
+  group?: (RequestTopics & { name: string }) | undefined;
   status: string;
   info: string;
   /** Figures for people and dashboards, when they are asked for. */
@@ -37,7 +37,7 @@ const MAX_TOPIC_BYTES = 1024;
 const MAX_TOPIC_LEVELS = 64;
 const unfitForTopics = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u;
 
-function deskOf(base: string): Desk {
+function requestTopicsBelow(base: string): RequestTopics {
   return { classify: `${base}/classify`, label: `${base}/label`, reply: `${base}/reply` };
 }
 
@@ -47,8 +47,8 @@ export function topicsOf(root: string, node: string, group?: string): Topics {
   return {
     root,
     node,
-    ...deskOf(base),
-    group: group === undefined ? undefined : { name: checkLevel("group name", group), ...deskOf(`${root}/${group}`) },
+    ...requestTopicsBelow(base),
+    group: group === undefined ? undefined : { name: checkLevel("group name", group), ...requestTopicsBelow(`${root}/${group}`) },
     status: `${base}/status`,
     info: `${base}/info`,
     metrics: `${base}/metrics`,
@@ -85,18 +85,18 @@ function isAtOrBelow(topic: string, base: string): boolean {
   return topic.startsWith(base) && (topic.length === base.length || topic[base.length] === "/");
 }
 
-function desks(topics: Topics): Desk[] {
+function ownRequestTopics(topics: Topics): RequestTopics[] {
   return topics.group ? [topics, topics.group] : [topics];
 }
 
 /** Whom a request on this topic asks, the node or its group; undefined when it is no request topic. */
-export function deskAsked(topics: Topics, topic: string): Desk | undefined {
+export function requestTopicsOf(topics: Topics, topic: string): RequestTopics | undefined {
   if (isAtOrBelow(topic, topics.classify)) return topics;
   return topics.group && isAtOrBelow(topic, topics.group.classify) ? topics.group : undefined;
 }
 
 /** The model that a request topic names; "" means the default one. */
-export function modelInTopic({ classify }: Desk, topic: string): string {
+export function modelInTopic({ classify }: RequestTopics, topic: string): string {
   return topic.slice(classify.length + 1);
 }
 
@@ -148,7 +148,7 @@ export function answerTopicFault(topic: string, topics: Topics, rules: ResponseR
   if (topic.startsWith("$")) return "reserved";
   if (topic.split("/").length > MAX_TOPIC_LEVELS) return "too_deep";
   // Below our root lie other nodes' requests and commands, and our own.
-  const isFree = desks(topics).some(({ label, reply }) => isAtOrBelow(topic, label) || topic.startsWith(`${reply}/`));
+  const isFree = ownRequestTopics(topics).some(({ label, reply }) => isAtOrBelow(topic, label) || topic.startsWith(`${reply}/`));
   if (isAtOrBelow(topic, topics.root) && !isFree) return "inside_root";
   if (rules.deny.some((filter) => filterMatches(filter, topic))) return "denied";
   // What we own is open to requesters whatever `allow` says.

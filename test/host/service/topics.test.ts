@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { answerTopicFault, checkLevel, filterCovers, filterMatches, filtersOverlap, isTopicFilter, deskAsked, modelInTopic, slug, topicsOf } from "../../../host/service/topics.ts";
+import { answerTopicFault, checkLevel, filterCovers, filterMatches, filtersOverlap, isTopicFilter, requestTopicsOf, modelInTopic, slug, topicsOf } from "../../../host/service/topics.ts";
 
 const topics = topicsOf("edgelabel", "gate-1");
 const open = { allow: ["#"], deny: [] };
@@ -24,10 +24,10 @@ test("the topics of a node", () => {
 test("the topics of a group stand beside the node's", () => {
   const pooled = topicsOf("edgelabel", "gate-1", "pool");
   expect(pooled.group).toEqual({ name: "pool", classify: "edgelabel/pool/classify", label: "edgelabel/pool/label", reply: "edgelabel/pool/reply" });
-  expect(deskAsked(pooled, "edgelabel/gate-1/classify/spam")).toBe(pooled);
-  expect(deskAsked(pooled, "edgelabel/pool/classify")).toBe(pooled.group);
+  expect(requestTopicsOf(pooled, "edgelabel/gate-1/classify/spam")).toBe(pooled);
+  expect(requestTopicsOf(pooled, "edgelabel/pool/classify")).toBe(pooled.group);
   expect(modelInTopic(pooled.group!, "edgelabel/pool/classify/spam")).toBe("spam");
-  for (const topic of ["edgelabel/pool/classifyx", "edgelabel/other/classify", "edgelabel/pool/label"]) expect(deskAsked(pooled, topic)).toBeUndefined();
+  for (const topic of ["edgelabel/pool/classifyx", "edgelabel/other/classify", "edgelabel/pool/label"]) expect(requestTopicsOf(pooled, topic)).toBeUndefined();
   for (const topic of ["edgelabel/pool/label", "edgelabel/pool/label/spam", "edgelabel/pool/reply/a/1", "edgelabel/gate-1/reply/a"]) expect(answerTopicFault(topic, pooled, { allow: [], deny: [] })).toBeUndefined();
   for (const topic of ["edgelabel/pool/classify", "edgelabel/pool/reply", "edgelabel/pool/status", "edgelabel/pool"]) expect(answerTopicFault(topic, pooled, open)).toBe("inside_root");
   expect(answerTopicFault("edgelabel/pool/reply/a/1", topics, open)).toBe("inside_root");
