@@ -2,10 +2,12 @@
 // requester and the broker go on while counters are found and answers are remembered.
 const waiting: (() => void)[] = [];
 
-/** Runs this in the order of the calls, before the event loop looks for what comes next. */
+/** Runs this in the order of the calls, before the event loop has gone round once more. */
 export function afterwards(work: () => void): void {
-  if (waiting.push(work) > 1) return;
-  setImmediate(() => {
-    for (const each of waiting.splice(0)) each();
-  });
+  if (waiting.push(work) === 1) setImmediate(settle);
+}
+
+/** Runs now what waits, for one who is about to read it. */
+export function settle(): void {
+  for (const work of waiting.splice(0)) work();
 }

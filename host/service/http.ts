@@ -288,7 +288,7 @@ function send(response: ServerResponse, status: number, type: string, text: stri
 }
 
 async function metrics(service: Service, _request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const text = await service.metrics.registry.metrics();
+  const text = await service.metrics.text();
   send(response, 200, service.metrics.registry.contentType, text);
 }
 

@@ -1,6 +1,7 @@
 // Counters of one service, in Prometheus' text format. Label values come from
 // fixed sets and model names only: nothing that a requester writes becomes a series.
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { settle } from "./afterwards.ts";
 
 export class Metrics {
   readonly registry = new Registry();
@@ -55,6 +56,7 @@ export class Metrics {
 
   /** Sums since the start, for a message of a few fields. */
   async figures(): Promise<Record<string, number>> {
+    settle();
     const sum = async (metric: Counter<string>) => (await metric.get()).values.reduce((total, { value }) => total + value, 0);
     return {
       uptime_seconds: Math.round(process.uptime()),
@@ -63,6 +65,12 @@ export class Metrics {
       errors: await sum(this.errors),
       ignored: await sum(this.ignored),
     };
+  }
+
+  /** All of it as /metrics has it. */
+  text(): Promise<string> {
+    settle();
+    return this.registry.metrics();
   }
 
   /** A value that is looked up when somebody asks for it. */

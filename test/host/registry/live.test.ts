@@ -88,7 +88,7 @@ test("another process installs: answers, info, metrics and KServe follow within 
   expect(json.models).toMatchObject([{ name: "spam", digest: updates[2]!.manifest.digest, default: true }, { name: "file", default: false }]);
   expect([await answeredBy(), await versions()]).toEqual(["2", ["2"]]);
   expect((await fetch(`${http.url}/v2/models/spam/versions/1`)).status).toBe(404);
-  const metrics = await service.metrics.registry.metrics();
+  const metrics = await service.metrics.text();
   expect(metrics.match(/^edgelabel_model_info\{model="spam".*$/gm)).toEqual([`edgelabel_model_info{model="spam",version="2",digest="${updates[2]!.manifest.digest}"} 1`]);
   expect(log.lines).toContain("model spam is version 2 now");
 });

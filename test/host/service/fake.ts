@@ -128,7 +128,7 @@ export async function until(condition: () => boolean | Promise<boolean>, timeout
 
 /** The value of one series, 0 when it does not exist. */
 export async function counter(service: Service, series: string): Promise<number> {
-  const text = await service.metrics.registry.metrics();
+  const text = await service.metrics.text();
   const line = text.split("\n").find((candidate) => candidate.startsWith(`${series} `));
   return line ? Number(line.slice(series.length + 1)) : 0;
 }

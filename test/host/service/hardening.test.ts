@@ -110,11 +110,11 @@ test("10,000 canary texts: none in logs, metrics, errors or anybody else's answe
   const other = fakeService({ access: broker.access, log, models: new Map([["trap", crashing]]), topics: { ...topics, classify: "edgelabel/trap/classify" }, clientId: "trap" });
   await other.start();
   for (let i = 0; i < 50; i++) await client.publish("edgelabel/trap/classify", canary(i));
-  await until(async () => (await other.metrics.registry.metrics()).includes('edgelabel_errors_total{code="internal"} 50'));
+  await until(async () => (await other.metrics.text()).includes('edgelabel_errors_total{code="internal"} 50'));
   await client.publish(topics.classify, JSON.stringify({ text: "win", id: "end" }));
   await client.next(({ json }) => json?.id === "end");
   const places = [
-    log.lines.join("\n"), await service.metrics.registry.metrics(), await other.metrics.registry.metrics(), await (await fetch(`${http.url}/metrics`)).text(),
+    log.lines.join("\n"), await service.metrics.text(), await other.metrics.text(), await (await fetch(`${http.url}/metrics`)).text(),
     ...client.received.filter(({ topic }) => !topic.startsWith("sms/") && !topic.includes("classify")).map(({ topic, text }) => topic + text),
   ];
   expect(places.length).toBeGreaterThan(5_000);
@@ -124,7 +124,7 @@ test("10,000 canary texts: none in logs, metrics, errors or anybody else's answe
 });
 
 test("metrics have as many series after 1,000 ids and topics as after one", async () => {
-  const series = async () => (await service.metrics.registry.metrics()).split("\n").filter((line) => line !== "" && !line.startsWith("#")).length;
+  const series = async () => (await service.metrics.text()).split("\n").filter((line) => line !== "" && !line.startsWith("#")).length;
   await client.subscribe(topics.label);
   const ask = async (i: number) => {
     void client.publish(`${topics.classify}/model-${i}`, JSON.stringify({ text: "win", id: `id-${i}` }), { qos: 0 });

@@ -189,7 +189,7 @@ function serviceTests({ protocol, start }: Target): void {
     await client.publish(topics.classify, JSON.stringify({ text: "win", id: "good", replyTo: "edgelabel/gate-1/reply/1" }));
     await watcher.next(({ json }) => json?.id === "good" && json.label === "spam");
     expect(watcher.received.filter(({ json }) => json?.label !== undefined)).toEqual([]);
-    const metrics = await service.metrics.registry.metrics();
+    const metrics = await service.metrics.text();
     const ignored = [...metrics.matchAll(/edgelabel_ignored_total\{reason="response_topic_\w+"\} (\d+)/g)].reduce((sum, [, n]) => sum + Number(n), 0);
     expect(ignored).toBe(hostile.length);
     expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
