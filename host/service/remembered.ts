@@ -14,7 +14,7 @@ export interface RequestIdentity {
   requestTopic: string;
   answerTopic: string;
   correlationData: Buffer | undefined;
-  payload: Uint8Array;
+  payload: Buffer;
 }
 
 /** A short payload is its own key: that costs less than its digest. */
@@ -40,7 +40,7 @@ export class RememberedAnswers {
   static key({ requestTopic, answerTopic, correlationData, payload }: RequestIdentity): string {
     // No topic holds NUL, and the length says where a text ends that stands for itself.
     const text = payload.length <= HASHED_FROM
-      ? `${payload.length} ${Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString("latin1")}`
+      ? `${payload.length} ${payload.toString("latin1")}`
       : createHash("sha256").update(payload).digest("base64");
     return `${requestTopic}\0${answerTopic}\0${text}${correlationData?.toString("latin1") ?? ""}`;
   }
