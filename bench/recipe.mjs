@@ -5,8 +5,7 @@
 //   node bench/recipe.mjs hwu64 '{"minSteps":0}' 1,2,3 20        # 20 training texts a label
 import { existsSync } from "node:fs";
 import { readDataset } from "../build/host/dataset.js";
-import { adaptToShape, createTrainer, DEFAULT_RECIPE, prepareTraining, runEpochs } from "../build/host/recipe.js";
-import { shapeOf } from "../build/host/shape.js";
+import { adaptToTexts, DEFAULT_RECIPE, prepareTraining, runEpochs } from "../build/host/recipe.js";
 
 const [sets = "snips,hwu64,sms_spam,massive_en,massive_zh", changes = "{}", seeds = "1,2,3", textsPerLabel = "Infinity"] = process.argv.slice(2);
 const data = "../shared/data";
@@ -30,10 +29,7 @@ for (const set of sets.split(",")) {
   const accuracies = [];
   for (const seed of seeds.split(",").map(Number)) {
     const given = JSON.parse(changes);
-    const asked = { ...DEFAULT_RECIPE, ...given, seed };
-    const splitter = await createTrainer(asked.tokenizer);
-    const shape = shapeOf(training.map(({ text }) => text), (text) => splitter.tokens(text), asked.tokenizer.sequenceLength);
-    const recipe = adaptToShape(asked, shape, new Set(Object.keys(given)));
+    const { recipe } = await adaptToTexts({ ...DEFAULT_RECIPE, ...given, seed }, training.map(({ text }) => text), new Set(Object.keys(given)));
     const trainer = await prepareTraining(training, validation, recipe);
     trainer.start(recipe);
     runEpochs(trainer, recipe.epochs, false, {});

@@ -5,7 +5,7 @@ import * as abi from "../assembly/abi.ts";
 import { Classifier } from "./classifier.ts";
 import { labelsOf, type Sample } from "./dataset.ts";
 import { UserError } from "./errors.ts";
-import type { Shape } from "./shape.ts";
+import { type Shape, shapeOf } from "./shape.ts";
 import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
 import { Trainer, type EpochFigures, type RunOptions, type TokenizerOptions } from "./trainer.ts";
 
@@ -155,6 +155,13 @@ export function adaptToShape(recipe: RecipeOptions, shape: Shape, given: Readonl
   return { ...recipe, batch, epochs, minCount, wordDropout, tokenizer };
 }
 
+/** The same for these texts, and their shape as the recipe splits them. */
+export async function adaptToTexts(recipe: RecipeOptions, texts: readonly string[], given: ReadonlySet<string>): Promise<{ recipe: RecipeOptions; shape: Shape }> {
+  const splitter = await createTrainer(recipe.tokenizer);
+  const shape = shapeOf(texts, (text) => splitter.tokens(text), recipe.tokenizer.sequenceLength);
+  return { recipe: adaptToShape(recipe, shape, given), shape };
+}
+
 /** Very short texts of which nearly each has a word of its own, such as host names or product codes. */
 function areNames({ texts, medianTokens, withOwnToken }: Shape): boolean {
   return texts >= ENOUGH_NAMES && medianTokens <= NAME_TOKENS && withOwnToken >= OWN_SHARE * texts;
@@ -237,10 +244,12 @@ export function addSamples(trainer: Trainer, labels: readonly string[], samples:
 }
 
 function addLayers(trainer: Trainer, labelCount: number, options: RecipeOptions): void {
-  const layer = (kind: number, flags: number, units = 0, rate = 0, activation: number = abi.ACTIVATION_LINEAR, rows = 0): void =>
-    trainer.addLayer({ kind, flags, activation, units, rate, rows });
-  const rows = options.allRows && options.tokenizer.ngramBuckets === 0 ? options.numWords : 0;
-  layer(abi.LAYER_EMBEDDING, options.mask ? abi.LAYER_MASK_ZERO : 0, options.embedding, 0, abi.ACTIVATION_LINEAR, rows);
+  const layer = (kind: number, flags: number, units = 0, rate = 0, activation: number = abi.ACTIVATION_LINEAR): void =>
+    trainer.addLayer({ kind, flags, activation, units, rate });
+  trainer.addLayer({
+    kind: abi.LAYER_EMBEDDING, flags: options.mask ? abi.LAYER_MASK_ZERO : 0, activation: abi.ACTIVATION_LINEAR, units: options.embedding, rate: 0,
+    rows: options.allRows && options.tokenizer.ngramBuckets === 0 ? options.numWords : 0,
+  });
   if (options.embeddingDropout > 0) layer(abi.LAYER_DROPOUT, 0, 0, options.embeddingDropout);
   const pools = options.pooling !== "last";
   layer(abi.LAYER_LSTM, (options.bidirectional ? abi.LAYER_BIDIRECTIONAL : 0) | (pools ? abi.LAYER_SEQUENCES : 0), options.units);

@@ -10,16 +10,23 @@ export interface Shape {
   cut: number;
 }
 
+const SHARED = -1;
+
 /** `tokens` says how the model would split a text; `limit` is how many tokens it keeps. */
 export function shapeOf(texts: readonly string[], tokens: (text: string) => string[], limit: number): Shape {
-  const lists = texts.map((text) => tokens(text));
-  const holders = new Map<string, number>();
-  for (const list of lists) for (const token of new Set(list)) holders.set(token, (holders.get(token) ?? 0) + 1);
-  const lengths = lists.map(({ length }) => length).sort((a, b) => a - b);
+  // The only text that has a token.
+  const owners = new Map<string, number>();
+  const lengths = texts.map((text, i) => {
+    const list = tokens(text);
+    for (const token of list) owners.set(token, (owners.get(token) ?? i) === i ? i : SHARED);
+    return list.length;
+  }).sort((a, b) => a - b);
+  const withOwnToken = new Set(owners.values());
+  withOwnToken.delete(SHARED);
   return {
     texts: texts.length,
     medianTokens: lengths[lengths.length >> 1] ?? 0,
-    withOwnToken: lists.filter((list) => list.some((token) => holders.get(token) === 1)).length,
+    withOwnToken: withOwnToken.size,
     cut: lengths.filter((length) => length > limit).length,
   };
 }

@@ -12,8 +12,8 @@ import { UserError } from "../errors.ts";
 import { requireWritable, writeWhole } from "../files.ts";
 import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantization.ts";
-import { adaptToShape, createTrainer, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, takeSteps, TUTORIAL_RECIPE } from "../recipe.ts";
-import { type Shape, shapeOf } from "../shape.ts";
+import { adaptToTexts, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, takeSteps, TUTORIAL_RECIPE } from "../recipe.ts";
+import type { Shape } from "../shape.ts";
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
 import { startWorkers, type TrainingData } from "../workers.ts";
@@ -182,9 +182,7 @@ function notNegative(text: string): number {
 }
 
 async function begin({ samples, synonyms }: TrainingData, validation: readonly Sample[], { recipe: asked, given }: Chosen): Promise<Trainer> {
-  const splitter = await createTrainer(asked.tokenizer);
-  const shape = shapeOf(samples.map(({ text }) => text), (text) => splitter.tokens(text), asked.tokenizer.sequenceLength);
-  const recipe = adaptToShape(asked, shape, given);
+  const { recipe, shape } = await adaptToTexts(asked, samples.map(({ text }) => text), given);
   noteShape(shape, asked, recipe);
   if ((recipe.workers ?? 1) > recipe.batch) throw new UserError(`--workers ${recipe.workers} cannot share a batch of ${recipe.batch}; choose at most as many as --batch`);
   if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
