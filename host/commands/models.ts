@@ -29,8 +29,9 @@ export function modelsCommand(): Command {
     .action(async (folder: string, { json }: JsonOption) => {
       const registry = new Registry(folder);
       const versions = await registry.versions();
-      const none = await registry.exists() ? `the registry ${folder} is empty\n` : `there is no registry in ${folder} yet\n`;
-      await (json ? printJson(versions) : print(versions.map(line).join("") || none));
+      if (json) await printJson(versions);
+      else if (versions.length > 0) await print(versions.map(line).join(""));
+      else await print(await registry.exists() ? `the registry ${folder} is empty\n` : `there is no registry in ${folder} yet\n`);
     });
 
   subcommand("install", "verify an update, test its model and make it active")

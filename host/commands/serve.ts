@@ -100,13 +100,15 @@ async function openModels({ models: files, registry, routes, learning }: Setting
   return { models, paths };
 }
 
-function openRegistry({ registry }: Settings): Registry | undefined {
-  return registry && new Registry(registry.path, { keys: registry.keys });
+async function openRegistry({ registry: settings }: Settings, log: Log): Promise<Registry | undefined> {
+  if (!settings) return undefined;
+  const registry = new Registry(settings.path, { keys: settings.keys });
+  if (settings.keys !== undefined) await warnOfKeys(registry, log);
+  return registry;
 }
 
 /** They are read at every update: that none could be taken is told now already, and so is a model whose key was revoked since. */
-async function warnOfKeys({ registry: settings }: Settings, registry: Registry | undefined, log: Log): Promise<void> {
-  if (!registry || settings?.keys === undefined) return;
+async function warnOfKeys(registry: Registry, log: Log): Promise<void> {
   try {
     const { revoked } = await registry.trustedKeys();
     for (const { name, version, state, key = "" } of await registry.versions()) {
@@ -125,8 +127,7 @@ function createService(settings: Settings, models: Map<string, Classifier>, acce
 /** All that can be wrong before a connection is made. */
 async function check(settings: Settings, log: Log): Promise<void> {
   const { access, topics, routes, httpPort } = settings;
-  const registry = openRegistry(settings);
-  await warnOfKeys(settings, registry, log);
+  const registry = await openRegistry(settings, log);
   const { models } = await openModels(settings, await registry?.check((name, { version }, reason) => {
     log.warn(`warning: version ${version} of model ${name} could not be served: ${reason}`);
   }), log);
@@ -145,8 +146,7 @@ async function check(settings: Settings, log: Log): Promise<void> {
 async function serve(settings: Settings, line: StatusLine): Promise<void> {
   const { log } = line;
   const { access, clientId, limits, host, serverTls: tls, users } = settings;
-  const registry = openRegistry(settings);
-  await warnOfKeys(settings, registry, log);
+  const registry = await openRegistry(settings, log);
   const live = registry && new LiveModels(registry, log);
   await finishWriting(settings.learning, log);
   const { models, paths } = await openModels(settings, await live?.open(), log);

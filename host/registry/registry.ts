@@ -123,26 +123,15 @@ export class Registry {
   }
 
   /** `which` is a version, or the beginning of a digest or an id. */
-  async activate(name: string, which: string): Promise<VersionInfo> {
-    const revoked = await this.revokedKeys();
-    return this.changeExisting((state) => {
-      const entry = this.entry(state, name);
-      const version = find(entry, which);
-      refuseRevoked(name, version, revoked);
-      makeActive(entry, version.id);
-      return infoOf(entry, version.id);
-    });
+  activate(name: string, which: string): Promise<VersionInfo> {
+    return this.switchTo(name, (entry) => find(entry, which));
   }
 
-  async rollback(name: string): Promise<VersionInfo> {
-    const revoked = await this.revokedKeys();
-    return this.changeExisting((state) => {
-      const entry = this.entry(state, name);
+  rollback(name: string): Promise<VersionInfo> {
+    return this.switchTo(name, (entry) => {
       const previous = entry.versions.find(({ id }) => id === entry.previous);
       if (!previous) throw new UserError(`${name} has no previous version to go back to`);
-      refuseRevoked(name, previous, revoked);
-      makeActive(entry, previous.id);
-      return infoOf(entry, previous.id);
+      return previous;
     });
   }
 
@@ -254,6 +243,18 @@ export class Registry {
     return this.tryOut(update, path);
   }
 
+  private async switchTo(name: string, choose: (entry: Entry) => Version): Promise<VersionInfo> {
+    const revoked = await this.revokedKeys();
+    return this.changeExisting((state) => {
+      const entry = this.entry(state, name);
+      const { id, version, key } = choose(entry);
+      // What a thief has signed must not come back by a command.
+      if (key !== undefined && revoked.has(key)) throw new UserError(`version ${version} of ${name} is signed with the key ${key}, which is revoked; install it anew with another signature`);
+      makeActive(entry, id);
+      return infoOf(entry, id);
+    });
+  }
+
   /** A folder that is mistyped must not become a registry. */
   private async changeExisting<T>(edit: (state: State) => T): Promise<T> {
     if (!(await this.exists())) throw new UserError(`there is no registry in ${this.store.folder}, or nothing was installed there yet`);
@@ -272,11 +273,6 @@ export class Registry {
     const names = state.models.filter(({ versions }) => versions.length > 0).map((each) => each.name);
     throw new UserError(`the registry has no model ${JSON.stringify(name)}; it has ${names.join(", ") || "none"}`);
   }
-}
-
-/** What a thief has signed must not come back by a command. */
-function refuseRevoked(name: string, { version, key }: Version, revoked: ReadonlySet<string>): void {
-  if (key !== undefined && revoked.has(key)) throw new UserError(`version ${version} of ${name} is signed with the key ${key}, which is revoked; install it anew with another signature`);
 }
 
 function makeActive(entry: Entry, id: string): void {
