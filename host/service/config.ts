@@ -359,10 +359,12 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
   const login = credentials(env, file);
   const tls = readTls({ ca: options.ca ?? fromFile(file.tls?.ca), cert: options.cert ?? fromFile(file.tls?.cert), key: options.key ?? fromFile(file.tls?.key) });
   if (url === undefined && (tls?.ca ?? tls?.cert) !== undefined) throw new UserError('"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one has "serverTls"');
-  const inert: [keyof ConfigFile, string][] = url === undefined
-    ? [["username", 'it is for a broker that is given by its URL; the embedded one has "users"']]
-    : [["port", "it is for the embedded broker"], ...(httpPort === undefined ? (["host", "serverTls"] as const).map((key): [keyof ConfigFile, string] => [key, "it is for the embedded broker and HTTP"]) : [])];
-  for (const [key, why] of inert) if (file[key] !== undefined) warnings.push(`"${key}" has no effect: ${why}`);
+  const warnOfInert = (key: keyof ConfigFile, why: string): void => {
+    if (file[key] !== undefined) warnings.push(`"${key}" has no effect: ${why}`);
+  };
+  if (url === undefined) warnOfInert("username", 'it is for a broker that is given by its URL; the embedded one has "users"');
+  else warnOfInert("port", "it is for the embedded broker");
+  if (url !== undefined && httpPort === undefined) for (const key of ["host", "serverTls"] as const) warnOfInert(key, "it is for the embedded broker and HTTP");
   // With rights of its own the service must not lend them: it then answers on its own topics only, unless told otherwise.
   const hasRights = url === undefined ? file.users !== undefined : login.username !== undefined || tls?.cert !== undefined;
   // Commands need a right of their own, so somebody must be there who gives rights.

@@ -20,7 +20,7 @@ import { checkRoutes, checkTopic, Routes } from "./routes.ts";
 import type { RouteSettings } from "./routes.ts";
 import { checkTemplate, fillPayload, fillTopic } from "./template.ts";
 import type { Json } from "./template.ts";
-import { requestTopicsOf, filterMatches } from "./topics.ts";
+import { filterMatches, ownRequestTopics, requestTopicsOf } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
 import { packageVersion } from "./version.ts";
 
@@ -66,8 +66,8 @@ const ANNOUNCED = ["node", "root", "version", "model", "labels", "status", "info
 export function checkService({ routes = [], announcements = [], topics }: Pick<ServiceOptions, "routes" | "announcements" | "topics">): void {
   const heard = [
     ...routes.map(({ filter }) => filter),
-    ...announcements.flatMap(({ again }) => (again ? [again.topic] : [])),
-    `${topics.classify}/#`, ...(topics.group ? [`${topics.group.classify}/#`] : []), `${topics.command}/#`, topics.status, topics.info,
+    ...topicsOfAgain(announcements),
+    ...ownRequestTopics(topics).map(({ classify }) => `${classify}/#`), `${topics.command}/#`, topics.status, topics.info,
   ];
   checkRoutes(routes, topics, heard);
   for (const { topic, payload } of announcements) {
@@ -76,6 +76,10 @@ export function checkService({ routes = [], announcements = [], topics }: Pick<S
     checkTemplate(payload, ANNOUNCED, who);
     checkTopic(topic, heard, who);
   }
+}
+
+function topicsOfAgain(announcements: readonly Announcement[]): string[] {
+  return announcements.flatMap(({ again }) => (again ? [again.topic] : []));
 }
 
 export class Service {
@@ -106,7 +110,7 @@ export class Service {
     metrics.gauge("edgelabel_answers_queued", "Answers that wait for the broker.", () => this.outbox.length);
     metrics.gauge("edgelabel_texts_queued", "Texts that wait for the engine.", () => this.predictor.queue.length);
     for (const [name, model] of models) this.countModel(name, model, 1);
-    const heard = announcements.flatMap(({ again }) => (again ? [again.topic] : []));
+    const heard = topicsOfAgain(announcements);
     const routed = routes.map(({ filter }) => filter);
     const { group } = topics;
     const shared = group ? [`${group.classify}/#`, ...routed].map((filter) => `$share/${group.name}/${filter}`) : routed;

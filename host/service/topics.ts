@@ -85,7 +85,8 @@ function isAtOrBelow(topic: string, base: string): boolean {
   return topic.startsWith(base) && (topic.length === base.length || topic[base.length] === "/");
 }
 
-function ownRequestTopics(topics: Topics): RequestTopics[] {
+/** The node's, and those of its group. */
+export function ownRequestTopics(topics: Topics): RequestTopics[] {
   return topics.group ? [topics, topics.group] : [topics];
 }
 
