@@ -65,11 +65,18 @@ export function beginModel(): i32 {
   if (!header || !draft.layers || !changetype<usize>(labels)) return ERR_OUT_OF_MEMORY;
   draft.header = changetype<Header>(header);
   draft.header.form = FORM_F32;
-  draft.header.temperature = 1;
-  draft.header.rejectUnknown = 1;
+  clearCalibration();
   if (!appendWord32(wordOffsets, 0) || !appendWord32(labelOffsets, 0)) return ERR_OUT_OF_MEMORY;
   state = STATE_BEGUN;
   return OK;
+}
+
+/** Scores as trained, and none of them rejected. */
+export function clearCalibration(): void {
+  draft.header.temperature = 1;
+  draft.header.rejectScore = 0;
+  draft.header.rejectMargin = 0;
+  draft.header.rejectUnknown = 1;
 }
 
 function reserveDraft(): i32 {

@@ -18,7 +18,7 @@ import { Augmentation, addSynonym as keepSynonym, createAugmentation, synonymChe
 import { zeroGradients } from "./backward";
 import { networkBatch, plan } from "./batch";
 import {
-  beginFile, buildNetwork, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, writeFile as writeForm,
+  beginFile, buildNetwork, clearCalibration, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, writeFile as writeForm,
 } from "./builder";
 import { Dataset, addSample, createDataset, datasetChecksum, fillBatch, sampleLabel, sampleTokens } from "./dataset";
 import { lastStage, network, networkRandom, TrainingState } from "./network";
@@ -76,7 +76,7 @@ const PERTURBED_FROM: f32 = 0.7;
 const AVERAGED_STEPS: u32 = 8;
 
 /** An average of so many updates keeps half of itself at the next one. */
-const YOUNG_AVERAGE: u32 = 10;
+const YOUNG_AVERAGE: f32 = 10;
 
 let settings: Settings = changetype<Settings>(0);
 let validation: Dataset = changetype<Dataset>(0);
@@ -243,10 +243,7 @@ export function resumeTraining(): i32 {
     memory.copy(networkStatePtr(i), from, networkStateBytes(i));
     from += networkStateBytes(i);
   }
-  draft.header.temperature = 1;
-  draft.header.rejectScore = 0;
-  draft.header.rejectMargin = 0;
-  draft.header.rejectUnknown = 1;
+  clearCalibration();
   return networkRestored() ? OK : ERR_BAD_TRAINING;
 }
 
@@ -296,7 +293,8 @@ function settingsAreLegal(): bool {
     && settings.schedule <= <u32>SCHEDULE_INVERSE_TIME && settings.isBalanced <= 1 && settings.addsNgrams <= 1
     && settings.learningRate > 0 && settings.learningRate < 1e6
     && settings.weightDecay * settings.learningRate <= 1
-    && settings.warmup >= 0 && settings.warmup < 1 && settings.decay >= 0 && settings.decay <= (settings.schedule == <u32>SCHEDULE_INVERSE_TIME ? <f32>1e6 : <f32>1)
+    && settings.warmup >= 0 && settings.warmup < 1 && settings.decay >= 0
+    && (settings.schedule == <u32>SCHEDULE_INVERSE_TIME ? settings.decay < 1e6 : settings.decay <= 1)
     && settings.wordDropout >= 0 && settings.wordDropout < 1
     && settings.deletion >= 0 && settings.deletion < 1 && settings.swap >= 0 && settings.swap < 1
     && settings.synonyms >= 0 && settings.synonyms < 1 && settings.typos >= 0 && settings.typos < 1
@@ -425,7 +423,7 @@ function average(): i32 {
   let kept: f32 = 1;
   for (let i: u32 = 0; i < steps; i++) kept *= settings.averageDecay;
   const age = <f32>network.state.averages;
-  return networkAverage(min(kept, age / (age + <f32>YOUNG_AVERAGE)));
+  return networkAverage(min(kept, age / (age + YOUNG_AVERAGE)));
 }
 
 /** Samples of the next batch, of all workers. */

@@ -422,6 +422,7 @@ describe("a run", () => {
     ["a warm-up of all steps", { warmup: 1 }],
     ["word dropout of all words", { wordDropout: 1 }],
     ["an average that never moves", { averageDecay: 1 }],
+    ["a rate that falls at once", { schedule: "inverse-time", decay: 1e6 }],
     ["a rate that ends above its highest", { schedule: "cosine", finalRate: 1.1 }],
     ["a negative perturbation", { perturbation: -0.1 }],
     ["weight decay beyond the weights", { weightDecay: 1000 }],
