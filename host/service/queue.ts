@@ -1,8 +1,11 @@
-// Requests that wait for the engine, one line for each requester. The lines take
-// turns, a text at a time, so that neither a flood nor a large batch delays the
-// others by more than one text each. What a read from the socket brings is done as soon as
-// all of it has been looked at, and between slices of a few milliseconds the event loop
-// gets its turn (PINGRESP, PUBACK, HTTP).
+// Requests that wait for the engine, one line for each requester. Every other turn, of a text
+// each, goes around the lines: neither a flood nor a large batch delays anyone by more than two
+// texts a line. The turns between are for whoever had clearly less than the others, so that a
+// calm requester hardly notices a flood; if there is none, for the job that has waited longest,
+// so that a second job in line need not wait for two whole rounds.
+//
+// What a read from the socket brings is done as soon as all of it has been looked at, and
+// between slices of a few milliseconds the event loop gets its turn (PINGRESP, PUBACK, HTTP).
 //
 // When it is full, those who have just come are looked at together, and refused before the
 // next slice: the newest job of whoever among them had most of late, in line and done in the
@@ -21,6 +24,8 @@ export interface Job {
   isModest?: boolean;
   /** Milliseconds since 1970; not begun later. */
   expiresAt: number;
+  /** Given by the queue, in the order in which jobs come. */
+  number?: number;
   /** Does one text, or one forward pass of its explanation; true when the job is done, undefined when it must let others go first. Never throws. */
   step(): boolean | undefined;
   /** Ends a job that is not to be done, or not to its end. */
@@ -38,6 +43,8 @@ interface Line {
 
 const SLICE_MS = 2;
 const CLEARLY_MORE = 1.25;
+/** Among so many lines the one that has waited longest is looked for: where there are more, a round is long, and nobody's second job is far behind. */
+const COMPARED = 16;
 /** What is done is remembered for one to two windows, and for so many requesters in each. */
 const WINDOW_MS = 5_000;
 const REMEMBERED = 5_000;
@@ -48,11 +55,17 @@ export class Queue {
   private readonly capacity: { texts: number; bytes: number };
   // In the order of their turns: the first one is next, and then goes to the end.
   private readonly lines = new Map<string, Line>();
+  /** Those with clearly less than the others, in the same order. */
+  private readonly calm = new Set<Line>();
+  private offered = 0;
+  private isAround = false;
   private doneNow = new Map<string, number>();
   private doneBefore = new Map<string, number>();
   private windowStart = 0;
   private texts = 0;
   private bytes = 0;
+  /** Texts done of late for those in line. */
+  private done = 0;
   private isScheduled = false;
   /** Those with jobs that have just come. */
   private readonly fresh = new Set<Line>();
@@ -77,9 +90,15 @@ export class Queue {
       return;
     }
     let line = this.lines.get(job.requester);
-    if (!line) this.lines.set(job.requester, line = { jobs: [], texts: 0, done: this.doneFor(job.requester), fresh: 0 });
+    const isNew = !line;
+    line ??= { jobs: [], texts: 0, done: this.doneFor(job.requester), fresh: 0 };
+    job.number = this.offered++;
     line.jobs.push(job);
     this.add(line, job, 1);
+    if (isNew) {
+      this.done += line.done;
+      this.goToEnd(job.requester, line);
+    }
     if (this.fresh.size === 0) queueMicrotask(() => this.makeRoom());
     line.fresh++;
     this.fresh.add(line);
@@ -133,7 +152,8 @@ export class Queue {
     this.doneBefore = now - this.windowStart < 2 * WINDOW_MS ? this.doneNow : new Map();
     this.doneNow = new Map();
     this.windowStart = now;
-    for (const [requester, line] of this.lines) line.done = this.doneFor(requester);
+    this.done = 0;
+    for (const [requester, line] of this.lines) this.done += line.done = this.doneFor(requester);
   }
 
   private schedule(): void {
@@ -167,12 +187,10 @@ export class Queue {
   }
 
   private takeTurn(): void {
-    const [requester, line] = this.lines.entries().next().value!;
+    const line = this.next();
     const job = line.jobs[0]!;
-    if (this.lines.size > 1) {
-      this.lines.delete(requester);
-      this.lines.set(requester, line);
-    }
+    const { requester } = job;
+    if (this.lines.size > 1) this.goToEnd(requester, line);
     if (job.expiresAt <= Date.now()) {
       this.remove(line, job);
       job.refuse("expired");
@@ -181,8 +199,30 @@ export class Queue {
     const isDone = job.step();
     if (isDone === undefined) return;
     line.done++;
+    this.done++;
     this.doneNow.set(requester, (this.doneNow.get(requester) ?? 0) + 1);
     if (isDone) this.remove(line, job);
+  }
+
+  /** Whose turn it is. */
+  private next(): Line {
+    this.isAround = !this.isAround;
+    if (this.isAround || this.lines.size === 1) return this.lines.values().next().value!;
+    if (this.calm.size > 0) for (const calm of this.calm) return calm;
+    let oldest: Line | undefined;
+    let seen = 0;
+    for (const line of this.lines.values()) {
+      if (!oldest || line.jobs[0]!.number! < oldest.jobs[0]!.number!) oldest = line;
+      if (++seen === COMPARED) break;
+    }
+    return oldest!;
+  }
+
+  private goToEnd(requester: string, line: Line): void {
+    this.lines.delete(requester);
+    this.lines.set(requester, line);
+    if (this.calm.size > 0) this.calm.delete(line);
+    if (CLEARLY_MORE * sizeOf(line) < (this.texts + this.done) / this.lines.size) this.calm.add(line);
   }
 
   private remove(line: Line, job: Job): void {
@@ -191,7 +231,9 @@ export class Queue {
     this.add(line, job, -1);
     if (line.jobs.length > 0) return;
     this.lines.delete(job.requester);
+    if (this.calm.size > 0) this.calm.delete(line);
     this.fresh.delete(line);
+    this.done -= line.done;
   }
 
   private add(line: Line, { texts, bytes }: Job, sign: 1 | -1): void {

@@ -74,7 +74,24 @@ test("requesters take turns, a text at a time, whoever has more", async () => {
   for (const name of ["f1", "f2", "f3"]) offer("flood", name);
   offer("late", "L");
   await queue.drained(1_000);
-  expect(log).toEqual(["B", "f1", "L", "B", "f2", "B", "f3", "B", "B"]);
+  expect(log).toEqual(["B", "f1", "L", "B", "f2", "f3", "B", "B", "B"]);
+});
+
+test("every other turn is for who had clearly less than the others", async () => {
+  const queue = new Queue({ texts: 100, bytes: 100 });
+  const { log, offer } = recorder(queue);
+  for (let i = 1; i <= 6; i++) for (const flood of ["a", "b", "c"]) offer(flood, `${flood}${i}`);
+  for (let i = 1; i <= 4; i++) offer("calm", `calm${i}`);
+  await queue.drained(1_000);
+  expect(log.slice(0, 9)).toEqual(["a1", "calm1", "b1", "calm2", "c1", "calm3", "a2", "calm4", "b2"]);
+});
+
+test("every other turn is for the job that has waited longest, where all had about as much", async () => {
+  const queue = new Queue({ texts: 100, bytes: 100 });
+  const { log, offer } = recorder(queue);
+  for (const name of ["a1", "a2", "b", "c", "d", "e", "f"]) offer(name[0]!, name);
+  await queue.drained(1_000);
+  expect(log).toEqual(["a1", "b", "c", "a2", "d", "e", "f"]);
 });
 
 test("full: of all who come together, those with most are told busy before anything is done", async () => {
