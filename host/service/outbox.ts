@@ -43,7 +43,8 @@ export class Outbox {
   private readonly report: (fate: AnswerFate) => void;
   private waiting: Entry[] = [];
   private suspects: Entry[] = [];
-  private inFlight = new Set<Entry>();
+  /** In the order in which they were sent. */
+  private inFlight: Entry[] = [];
   private suspectsInFlight = 0;
   private bytes = 0;
   private channel: AnswerChannel | undefined;
@@ -56,7 +57,7 @@ export class Outbox {
   }
 
   get length(): number {
-    return this.waiting.length + this.suspects.length + this.inFlight.size;
+    return this.waiting.length + this.suspects.length + this.inFlight.length;
   }
 
   get isFull(): boolean {
@@ -79,12 +80,11 @@ export class Outbox {
     if (!this.channel) return;
     this.channel = undefined;
     const again: Entry[] = [];
-    for (const entry of this.inFlight) {
+    for (const entry of this.inFlight.splice(0)) {
       if (entry.answer.qos === 0) this.finish(entry, "connection_lost");
       else if (++entry.closes >= CLOSES_UNTIL_GIVEN_UP) this.giveUp(entry);
       else again.push(entry);
     }
-    this.inFlight.clear();
     this.suspectsInFlight = 0;
     this.suspects.unshift(...again);
     // A QoS 0 request was never promised an answer on a later connection.
@@ -109,7 +109,7 @@ export class Outbox {
   private pump(): void {
     while (this.channel) {
       const isProbing = this.suspects.length > 0 || this.suspectsInFlight > 0;
-      if (this.inFlight.size >= (isProbing ? 1 : this.channel.window)) return;
+      if (this.inFlight.length >= (isProbing ? 1 : this.channel.window)) return;
       const entry = this.suspects.shift() ?? this.waiting.shift();
       if (!entry) break;
       if (entry.answer.expiresAt <= Date.now()) this.finish(entry, "expired");
@@ -120,11 +120,13 @@ export class Outbox {
   }
 
   private send(entry: Entry, channel: AnswerChannel): void {
-    this.inFlight.add(entry);
+    this.inFlight.push(entry);
     if (entry.closes > 0) this.suspectsInFlight++;
     channel.send(entry.answer, (error) => {
+      const at = this.inFlight.indexOf(entry);
       // Late news from a connection that is gone is no news.
-      if (this.channel !== channel || !this.inFlight.delete(entry)) return;
+      if (this.channel !== channel || at < 0) return;
+      this.inFlight.splice(at, 1);
       if (entry.closes > 0) this.suspectsInFlight--;
       this.finish(entry, error ? "refused_by_broker" : "sent");
       this.pump();

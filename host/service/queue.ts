@@ -20,7 +20,7 @@ export interface Job {
   /** How much work it is, at most, in texts. */
   texts: number;
   bytes: number;
-  /** Refused at once when the queue is full, whoever else is there. */
+  /** Refused at once when the queue is full, whoever else is there, and never ahead of its turn for its age. */
   isModest?: boolean;
   /** Milliseconds since 1970; not begun later. */
   expiresAt: number;
@@ -35,7 +35,10 @@ export interface Job {
 interface Line {
   jobs: Job[];
   texts: number;
-  /** Texts done for this requester of late. */
+  /** Texts done for this requester in this window, and in the one before. */
+  doneNow: number;
+  doneBefore: number;
+  /** Texts done of late: what of both was in sight when it got in line, and those since. */
   done: number;
   /** How many of its last jobs have just come. */
   fresh: number;
@@ -45,7 +48,7 @@ const SLICE_MS = 2;
 const CLEARLY_MORE = 1.25;
 /** Among so many lines the one that has waited longest is looked for: where there are more, a round is long, and nobody's second job is far behind. */
 const COMPARED = 16;
-/** What is done is remembered for one to two windows, and for so many requesters in each. */
+/** What is done is remembered for one to two windows; one ends early when so many requesters have come in it. */
 const WINDOW_MS = 5_000;
 const REMEMBERED = 5_000;
 
@@ -53,22 +56,25 @@ export class Queue {
   /** Called before a slice: what is ready to go out need not wait for it. */
   beforeSlice = () => {};
   private readonly capacity: { texts: number; bytes: number };
-  // In the order of their turns: the first one is next, and then goes to the end.
-  private readonly lines = new Map<string, Line>();
-  /** Those with clearly less than the others, in the same order. */
-  private readonly calm = new Set<Line>();
+  // Arrays, where sets would do: the table that a busy set has outgrown leads to its next one, so that
+  // once one of them is old, the garbage collector takes whatever later ones held for alive.
+  /** Who waits, in the order of their turns: the first one is next, and then goes to the end. */
+  private readonly lines: Line[] = [];
+  /** Those of them with clearly less than the others. */
+  private readonly calm: Line[] = [];
+  /** Those of them with jobs that have just come. */
+  private readonly fresh: Line[] = [];
+  /** Who waits or had something done of late. */
+  private readonly requesters = new Map<string, Line>();
+  private windowStart = 0;
+  private comeInWindow = 0;
   private offered = 0;
   private isAround = false;
-  private doneNow = new Map<string, number>();
-  private doneBefore = new Map<string, number>();
-  private windowStart = 0;
   private texts = 0;
   private bytes = 0;
   /** Texts done of late for those in line. */
   private done = 0;
   private isScheduled = false;
-  /** Those with jobs that have just come. */
-  private readonly fresh = new Set<Line>();
   /** What may still be done before the event loop gets its turn: a text at least, and others that are likely to fit. */
   private leftMs = SLICE_MS;
   /** What the last text took. */
@@ -89,25 +95,19 @@ export class Queue {
       job.refuse("busy");
       return;
     }
-    let line = this.lines.get(job.requester);
-    const isNew = !line;
-    line ??= { jobs: [], texts: 0, done: this.doneFor(job.requester), fresh: 0 };
+    const line = this.lineOf(job.requester);
     job.number = this.offered++;
     line.jobs.push(job);
     this.add(line, job, 1);
-    if (isNew) {
-      this.done += line.done;
-      this.goToEnd(job.requester, line);
-    }
-    if (this.fresh.size === 0) queueMicrotask(() => this.makeRoom());
-    line.fresh++;
-    this.fresh.add(line);
+    if (line.jobs.length === 1) this.getInLine(line);
+    if (this.fresh.length === 0) queueMicrotask(() => this.makeRoom());
+    if (line.fresh++ === 0) this.fresh.push(line);
     this.schedule();
   }
 
   /** Resolves when nothing waits, or after `timeoutMs`. */
   drained(timeoutMs: number): Promise<void> {
-    if (this.lines.size === 0) return Promise.resolve();
+    if (this.lines.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, timeoutMs);
       this.idle.push(() => {
@@ -118,42 +118,62 @@ export class Queue {
   }
 
   private isFullFor({ texts, bytes }: Job): boolean {
-    return this.lines.size > 0 && (this.texts + texts > this.capacity.texts || this.bytes + bytes > this.capacity.bytes);
+    return this.lines.length > 0 && (this.texts + texts > this.capacity.texts || this.bytes + bytes > this.capacity.bytes);
   }
 
   /** A job that is alone may have any size: limits of one request are for others to set. */
   private get isOverfull(): boolean {
     if (this.texts <= this.capacity.texts && this.bytes <= this.capacity.bytes) return false;
-    return this.lines.size > 1 || this.lines.values().next().value!.jobs.length > 1;
+    return this.lines.length > 1 || this.lines[0]!.jobs.length > 1;
   }
 
   private makeRoom(): void {
-    while (this.isOverfull && this.fresh.size > 0) {
+    while (this.isOverfull && this.fresh.length > 0) {
       const newcomer = largest(this.fresh);
-      const any = largest(this.lines.values());
+      const any = largest(this.lines);
       const line = CLEARLY_MORE * sizeOf(newcomer) < sizeOf(any) ? any : newcomer;
       const refused = line.jobs.at(-1)!;
       this.remove(line, refused);
-      if (line.fresh > 0 && --line.fresh === 0) this.fresh.delete(line);
       refused.refuse("busy");
     }
     for (const line of this.fresh) line.fresh = 0;
-    this.fresh.clear();
+    this.fresh.length = 0;
   }
 
-  /** The share of the window before that is still in sight, and all of this one. */
-  private doneFor(requester: string): number {
-    const before = this.doneBefore.get(requester) ?? 0;
-    return (this.doneNow.get(requester) ?? 0) + (before === 0 ? 0 : before * Math.max(0, 1 - (performance.now() - this.windowStart) / WINDOW_MS));
+  private lineOf(requester: string): Line {
+    let line = this.requesters.get(requester);
+    if (!line) {
+      this.requesters.set(requester, line = { jobs: [], texts: 0, doneNow: 0, doneBefore: 0, done: 0, fresh: 0 });
+      this.comeInWindow++;
+    }
+    return line;
+  }
+
+  private getInLine(line: Line): void {
+    this.countDone(line);
+    this.lines.push(line);
+    this.findCalm(line);
+  }
+
+  /** Of the window before, the share that is still in sight. */
+  private countDone(line: Line): void {
+    line.done = line.doneNow;
+    if (line.doneBefore > 0) line.done += line.doneBefore * Math.max(0, 1 - (performance.now() - this.windowStart) / WINDOW_MS);
+    this.done += line.done;
   }
 
   private turnWindow(now: number): void {
-    if (now - this.windowStart < WINDOW_MS && this.doneNow.size < REMEMBERED) return;
-    this.doneBefore = now - this.windowStart < 2 * WINDOW_MS ? this.doneNow : new Map();
-    this.doneNow = new Map();
+    if (now - this.windowStart < WINDOW_MS && this.comeInWindow < REMEMBERED) return;
+    const isNext = now - this.windowStart < 2 * WINDOW_MS;
+    for (const [requester, line] of this.requesters) {
+      line.doneBefore = isNext ? line.doneNow : 0;
+      line.doneNow = 0;
+      if (line.doneBefore === 0 && line.jobs.length === 0) this.requesters.delete(requester);
+    }
     this.windowStart = now;
+    this.comeInWindow = 0;
     this.done = 0;
-    for (const [requester, line] of this.lines) this.done += line.done = this.doneFor(requester);
+    for (const line of this.lines) this.countDone(line);
   }
 
   private schedule(): void {
@@ -174,7 +194,7 @@ export class Queue {
     this.beforeSlice();
     let now = performance.now();
     this.turnWindow(now);
-    while (this.lines.size > 0) {
+    while (this.lines.length > 0) {
       this.takeTurn();
       const end = performance.now();
       this.stepMs = end - now;
@@ -182,15 +202,19 @@ export class Queue {
       now = end;
       if (this.leftMs < this.stepMs) break;
     }
-    if (this.lines.size > 0) this.schedule();
+    if (this.lines.length > 0) this.schedule();
     else if (this.idle.length > 0) for (const wake of this.idle.splice(0)) wake();
   }
 
   private takeTurn(): void {
     const line = this.next();
     const job = line.jobs[0]!;
-    const { requester } = job;
-    if (this.lines.size > 1) this.goToEnd(requester, line);
+    if (this.lines.length > 1) {
+      drop(this.lines, line);
+      this.lines.push(line);
+      drop(this.calm, line);
+      this.findCalm(line);
+    }
     if (job.expiresAt <= Date.now()) {
       this.remove(line, job);
       job.refuse("expired");
@@ -198,42 +222,44 @@ export class Queue {
     }
     const isDone = job.step();
     if (isDone === undefined) return;
+    line.doneNow++;
     line.done++;
     this.done++;
-    this.doneNow.set(requester, (this.doneNow.get(requester) ?? 0) + 1);
     if (isDone) this.remove(line, job);
   }
 
   /** Whose turn it is. */
   private next(): Line {
+    const { lines, calm } = this;
     this.isAround = !this.isAround;
-    if (this.isAround || this.lines.size === 1) return this.lines.values().next().value!;
-    if (this.calm.size > 0) for (const calm of this.calm) return calm;
+    if (this.isAround || lines.length === 1) return lines[0]!;
+    if (calm.length > 0) return calm[0]!;
     let oldest: Line | undefined;
-    let seen = 0;
-    for (const line of this.lines.values()) {
-      if (!oldest || line.jobs[0]!.number! < oldest.jobs[0]!.number!) oldest = line;
-      if (++seen === COMPARED) break;
+    for (let i = 0; i < lines.length && i < COMPARED; i++) {
+      const line = lines[i]!;
+      const [job] = line.jobs as [Job];
+      if (!job.isModest && (!oldest || job.number! < oldest.jobs[0]!.number!)) oldest = line;
     }
-    return oldest!;
+    return oldest ?? lines[0]!;
   }
 
-  private goToEnd(requester: string, line: Line): void {
-    this.lines.delete(requester);
-    this.lines.set(requester, line);
-    if (this.calm.size > 0) this.calm.delete(line);
-    if (CLEARLY_MORE * sizeOf(line) < (this.texts + this.done) / this.lines.size) this.calm.add(line);
+  private findCalm(line: Line): void {
+    if (CLEARLY_MORE * sizeOf(line) < (this.texts + this.done) / this.lines.length) this.calm.push(line);
   }
 
   private remove(line: Line, job: Job): void {
-    if (line.jobs[0] === job) line.jobs.shift();
-    else line.jobs.pop();
+    const isNewest = line.jobs.at(-1) === job;
+    if (isNewest) line.jobs.pop();
+    else line.jobs.shift();
     this.add(line, job, -1);
+    if (line.fresh > 0) {
+      line.fresh = isNewest ? line.fresh - 1 : Math.min(line.fresh, line.jobs.length);
+      if (line.fresh === 0) drop(this.fresh, line);
+    }
     if (line.jobs.length > 0) return;
-    this.lines.delete(job.requester);
-    if (this.calm.size > 0) this.calm.delete(line);
-    this.fresh.delete(line);
     this.done -= line.done;
+    drop(this.lines, line);
+    drop(this.calm, line);
   }
 
   private add(line: Line, { texts, bytes }: Job, sign: 1 | -1): void {
@@ -248,8 +274,14 @@ function sizeOf({ texts, done }: Line): number {
   return texts + done;
 }
 
-function largest(lines: Iterable<Line>): Line {
-  let found: Line | undefined;
-  for (const line of lines) if (!found || sizeOf(line) > sizeOf(found)) found = line;
-  return found!;
+function largest(lines: readonly Line[]): Line {
+  let found = lines[0]!;
+  for (const line of lines) if (sizeOf(line) > sizeOf(found)) found = line;
+  return found;
+}
+
+function drop(lines: Line[], line: Line): void {
+  const at = lines.indexOf(line);
+  if (at === 0) lines.shift();
+  else if (at > 0) lines.splice(at, 1);
 }

@@ -32,6 +32,7 @@ export class RateLimit {
   /** Who has not come for longest is first. */
   private readonly buckets = new Map<string, Bucket>();
   private readonly others: Bucket = { fullAt: 0, seenAt: 0 };
+  private latest: string | undefined;
 
   constructor({ textsPerSecond, requesters }: Rates, now: () => number = () => performance.now()) {
     this.textMs = 1_000 / textsPerSecond;
@@ -57,6 +58,11 @@ export class RateLimit {
 
   private bucketOf(requester: string, now: number): Bucket {
     let bucket = this.buckets.get(requester);
+    if (bucket && requester === this.latest) {
+      // Already the last one; to move it there for every request is dear.
+      bucket.seenAt = now;
+      return bucket;
+    }
     if (bucket) this.buckets.delete(requester);
     else {
       this.forget(now);
@@ -65,6 +71,7 @@ export class RateLimit {
     }
     bucket.seenAt = now;
     this.buckets.set(requester, bucket);
+    this.latest = requester;
     return bucket;
   }
 

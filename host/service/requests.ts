@@ -97,10 +97,8 @@ export class Requests {
   private handle(request: ClassifyRequest, wanted: string, pending: Pending): void {
     const { predictor, outbox } = this.options;
     const { message, topic, expiresAt } = pending;
-    const key = request.id === undefined && message.correlationData === undefined
-      ? undefined
-      : RememberedAnswers.key({ requestTopic: message.topic, answerTopic: topic, correlationData: message.correlationData, payload: message.payload });
-    const known = key === undefined ? undefined : this.remembered.get(key);
+    const canComeAgain = request.id !== undefined || message.correlationData !== undefined;
+    const known = canComeAgain ? this.remembered.get(message, topic) : undefined;
     if (known !== undefined) {
       this.options.metrics.duplicates.inc();
       this.reply(pending, known, OK);
@@ -115,7 +113,7 @@ export class Requests {
       ({ name, model, predictions }) => {
         const payload = encodeAnswer(request, predictions, { name, version: model.version });
         this.reply(pending, payload, OK);
-        if (key !== undefined) afterwards(() => this.remembered.set(key, payload));
+        if (canComeAgain) afterwards(() => this.remembered.set(message, topic, payload));
       },
       (error) => this.fail(error, pending),
     );

@@ -28,7 +28,8 @@ export class TooLarge extends Error {
 
 /** The only message id that is not given out here. */
 export const SUBSCRIPTION_ID = 1;
-const LAST_ID = 65_535;
+/** How many others there are. */
+const IDS = 65_535 - SUBSCRIPTION_ID;
 const NOBODY: Done = () => {};
 /** Reason codes from here on are errors. [MQTT-3.4.2.1] */
 const FIRST_ERROR = 0x80;
@@ -48,7 +49,7 @@ export class Sender {
   /** Largest payload that is sent, for brokers that do not say their limit. */
   maximumPayload = Infinity;
   /** How many QoS 1 messages the broker takes unacknowledged. [MQTT-3.3.4-9] */
-  receiveMaximum = LAST_ID;
+  receiveMaximum = IDS;
   /** Called when a message is not sent for its size. */
   onTooLarge = () => {};
   private readonly stream: Writable;
@@ -59,8 +60,10 @@ export class Sender {
   private end = 0;
   private isScheduled = false;
   private isClosed = false;
+  /** By message id, with holes: an id is free again after its PUBACK. (A map grows out of its table all the time; see queue.ts.) */
+  private readonly unacknowledged: (Done | undefined)[] = [];
+  private readonly freeIds: number[] = [];
   private lastId = SUBSCRIPTION_ID;
-  private readonly unacknowledged = new Map<number, Done>();
   /** QoS 1 messages beyond the broker's maximum, and what was said behind them: an answer's PUBACK must not precede it. */
   private waiting: ({ message: Outgoing; done: Done } | { messageId: number })[] = [];
   /** Of QoS 0, while the socket takes no more. */
@@ -91,10 +94,12 @@ export class Sender {
 
   /** The broker's PUBACK. */
   onAcknowledged(messageId: number, reasonCode = 0): void {
-    const done = this.unacknowledged.get(messageId);
-    this.unacknowledged.delete(messageId);
+    const done = this.unacknowledged[messageId];
+    if (!done) return;
+    this.unacknowledged[messageId] = undefined;
+    this.freeIds.push(messageId);
     this.sayWaiting();
-    done?.(reasonCode < FIRST_ERROR ? undefined : new Error(`the broker refuses the message, reason 0x${reasonCode.toString(16)}`));
+    done(reasonCode < FIRST_ERROR ? undefined : new Error(`the broker refuses the message, reason 0x${reasonCode.toString(16)}`));
   }
 
   /** Sends now what would go at the end of this turn of the event loop. */
@@ -110,24 +115,28 @@ export class Sender {
     this.isClosed = true;
     const gone = new Error("the connection is closed");
     const unsaid = this.waiting.splice(0).flatMap((each) => ("done" in each ? [each.done] : []));
-    for (const done of [...this.unacknowledged.values(), ...unsaid, ...this.held.splice(0)]) done(gone);
-    this.unacknowledged.clear();
+    for (const done of [...this.unacknowledged.splice(0), ...unsaid, ...this.held.splice(0)]) done?.(gone);
   }
 
   private get mustWait(): boolean {
-    return this.waiting.length > 0 || this.unacknowledged.size >= this.receiveMaximum;
+    return this.waiting.length > 0 || !this.hasRoom;
+  }
+
+  private get hasRoom(): boolean {
+    return this.lastId - SUBSCRIPTION_ID - this.freeIds.length < Math.min(this.receiveMaximum, IDS);
   }
 
   private publishNow(message: Outgoing, done: Done): void {
-    const messageId = message.qos === 0 ? 0 : this.nextId();
+    const messageId = message.qos === 0 ? 0 : this.freeIds.pop() ?? ++this.lastId;
     if (!this.putPublish(message, messageId)) {
+      if (message.qos === 1) this.freeIds.push(messageId);
       this.onTooLarge();
       // Never at once: who says it again on an error would do so for ever.
       queueMicrotask(() => done(new TooLarge()));
       return;
     }
     this.schedule();
-    if (message.qos === 1) this.unacknowledged.set(messageId, done);
+    if (message.qos === 1) this.unacknowledged[messageId] = done;
     else if (this.stream.writableNeedDrain) this.hold(done);
     else done();
   }
@@ -145,7 +154,7 @@ export class Sender {
     let said = 0;
     for (const each of this.waiting) {
       if ("messageId" in each) this.acknowledgeNow(each.messageId);
-      else if (this.unacknowledged.size < this.receiveMaximum) this.publishNow(each.message, each.done);
+      else if (this.hasRoom) this.publishNow(each.message, each.done);
       else break;
       said++;
     }
@@ -158,12 +167,6 @@ export class Sender {
     this.stream.once("drain", () => {
       for (const release of this.held.splice(0)) release();
     });
-  }
-
-  private nextId(): number {
-    do this.lastId = this.lastId === LAST_ID ? SUBSCRIPTION_ID + 1 : this.lastId + 1;
-    while (this.unacknowledged.has(this.lastId));
-    return this.lastId;
   }
 
   /** A microtask runs when all packets of a read have been handled. */

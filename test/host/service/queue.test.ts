@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 import { Queue } from "../../../host/service/queue.ts";
 import type { Refusal } from "../../../host/service/queue.ts";
-import { RememberedAnswers } from "../../../host/service/remembered.ts";
 
 const tick = () => new Promise((resolve) => { setImmediate(resolve); });
 
@@ -214,31 +213,4 @@ test("drained gives up in time", async () => {
   await queue.drained(50);
   expect(Date.now() - start).toBeLessThan(500);
   expect(queue.length).toBe(1);
-});
-
-test("answers are remembered by asker and text, for a time, within bounds", async () => {
-  const identity = { requestTopic: "q", answerTopic: "r/1", correlationData: Buffer.from("7"), payload: Buffer.from("win") };
-  const keys = [identity, { ...identity, answerTopic: "r/2" }, { ...identity, requestTopic: "q/m" }, { ...identity, correlationData: Buffer.from("8") }, { ...identity, correlationData: undefined }, { ...identity, payload: Buffer.from("wim") }, { ...identity, payload: Buffer.from("win7"), correlationData: undefined }, ...["a", "b"].map((end) => ({ ...identity, payload: Buffer.from("x".repeat(300) + end) }))]
-    .map((each) => RememberedAnswers.key(each));
-  expect(new Set(keys).size).toBe(9);
-  expect(Math.max(...keys.map((key) => key.length))).toBeLessThan(100);
-  expect(RememberedAnswers.key({ ...identity })).toBe(keys[0]);
-
-  const remembered = new RememberedAnswers({ answers: 3, bytes: 1000, ms: 60_000 });
-  for (const key of ["a", "b", "c", "d"]) remembered.set(key, `${key}!`);
-  expect(["a", "b", "c", "d"].map((key) => remembered.get(key))).toEqual([undefined, "b!", "c!", "d!"]);
-  remembered.set("b", "another answer");
-  expect(remembered.get("b")).toBe("b!");
-  remembered.set("e", "e!");
-  expect([remembered.get("b"), remembered.get("c"), remembered.length]).toEqual([undefined, "c!", 3]);
-  remembered.set("huge", "x".repeat(996));
-  expect([remembered.get("e"), remembered.get("huge")?.length, remembered.length]).toEqual([undefined, 996, 1]);
-
-  const brief = new RememberedAnswers({ answers: 3, bytes: 1000, ms: 20 });
-  brief.set("a", "a!");
-  expect(brief.get("a")).toBe("a!");
-  await new Promise((resolve) => { setTimeout(resolve, 30); });
-  expect(brief.get("a")).toBeUndefined();
-  brief.set("b", "b!");
-  expect(brief.length).toBe(1);
 });
