@@ -10,11 +10,14 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { Template } from "@huggingface/jinja";
 import mqtt from "mqtt";
 import type { IClientOptions, MqttClient } from "mqtt";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startBroker } from "../../host/service/broker.ts";
 import { readSettings } from "../../host/service/config.ts";
+import type { Model } from "../../host/service/predictor.ts";
+import type { WaitingVersion } from "../../host/service/service.ts";
 import { tinyDeployable } from "../models.ts";
 import { describeMosquitto, freePort } from "../mosquitto.ts";
 import type { Mosquitto } from "../mosquitto.ts";
@@ -146,6 +149,23 @@ describe("example configurations", () => {
     await client.publish(offer.command_topic, offer.payload_install);
     await next(({ topic, json }) => topic === offer.command_topic && json.status === "successful");
     expect(commanded).toEqual([{ name: "spam", version: "e".repeat(64) }]);
+  });
+
+  /** What Home Assistant makes of the node's info: the version that is installed, and the latest one. */
+  async function versions(models: Map<string, Model>, waiting?: WaitingVersion): Promise<string[]> {
+    const { announcements } = readSettings([], { config: join(deploy, "examples/home-assistant.json") }, {});
+    const { update } = (announcements[0]!.payload as { cmps: Record<string, Record<string, string>> }).cmps;
+    const broker = await startBroker({ host: "127.0.0.1", port: 0 });
+    ends.push(() => broker.close());
+    const service = fakeService({ access: broker.access, models });
+    service.setWaiting("spam", waiting);
+    const value_json: unknown = JSON.parse(JSON.stringify(service.info()));
+    return [update!["value_template"]!, update!["latest_version_template"]!].map((template) => new Template(template).render({ value_json }));
+  }
+
+  test("home-assistant.json: versions are those of the default model, and none before there is one", async () => {
+    expect(await versions(new Map([["spam", fakeModel("1.0.0")], ["other", fakeModel("3.0.0")]]))).toEqual(["1.0.0", "1.0.0"]);
+    expect(await versions(new Map())).toEqual(["", ""]);
   });
 });
 
