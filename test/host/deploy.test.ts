@@ -167,6 +167,11 @@ describe("example configurations", () => {
     expect(await versions(new Map([["spam", fakeModel("1.0.0")], ["other", fakeModel("3.0.0")]]))).toEqual(["1.0.0", "1.0.0"]);
     expect(await versions(new Map())).toEqual(["", ""]);
   });
+
+  // Home Assistant offers nothing that has the installed version's number or a lower one: what bears a digest it cannot compare, and offers.
+  test.each(["1.1.0", "1.0.0", "0.9.0"])("home-assistant.json: %s waits, and is offered whatever its number", async (version) => {
+    expect(await versions(new Map([["spam", fakeModel("1.0.0")]]), { version, digest: "0123456789abcdef".repeat(4) })).toEqual(["1.0.0", `${version} (0123456789ab)`]);
+  });
 });
 
 test("the container file copies what exists, and leaves out what the service does without", () => {
