@@ -137,8 +137,11 @@ describe("example configurations", () => {
     expect(state.json.label).toBe("spam");
     const event = await next((message) => message.topic === json.cmps.heard.state_topic);
     expect(event.json.event_type).toBe("spam");
-    const figures = await next((message) => message.topic === json.cmps.requests.state_topic);
+    // What a route hears is no request: texts are what is counted.
+    const figures = await next((message) => message.topic === json.cmps.texts.state_topic);
     expect(figures.json).toMatchObject({ requests: 0, texts: 1, texts_queued: 0, answers_queued: 0 });
+    const shown = (component: { value_template: string }) => new Template(component.value_template).render({ value_json: figures.json });
+    expect([shown(json.cmps.texts), shown(json.cmps.queued)]).toEqual(["1", "0"]);
 
     // A version that waits is offered, and what Home Assistant then sends is the command for it.
     const commanded: object[] = [];
