@@ -211,27 +211,37 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
   let passwords: Record<string, string>;
 
   beforeAll(async () => {
-    port = await freePort();
-    url = `mqtt://127.0.0.1:${port}`;
-    const home = join(folder, "mosquitto");
+    const started = await start("mosquitto", shipped("acl"), "edgelabel", "admin", "phone", "other");
+    ({ url, port, passwords } = started);
+    return started.end;
+  });
+
+  function shipped(file: string): string {
+    return readFileSync(join(deploy, "mosquitto", file), "utf8");
+  }
+
+  async function start(name: string, acl: string, ...users: string[]) {
+    const port = await freePort();
+    const home = join(folder, name);
     mkdirSync(home);
-    for (const name of ["mosquitto.conf", "acl"]) copyFileSync(join(deploy, "mosquitto", name), join(home, name));
-    writeFileSync(join(home, "mosquitto.conf"), readFileSync(join(home, "mosquitto.conf"), "utf8").replace("listener 1883", `listener ${port}`));
+    writeFileSync(join(home, "mosquitto.conf"), shipped("mosquitto.conf").replace("listener 1883", `listener ${port}`));
+    writeFileSync(join(home, "acl"), acl);
     // Started by root, Mosquitto becomes another user before it reads its files.
     for (const path of [folder, home]) chmodSync(path, 0o755);
-    passwords = makeUsers(binaries, join(home, "passwd"), "edgelabel", "admin", "phone", "other");
+    const passwords = makeUsers(binaries, join(home, "passwd"), ...users);
     const child = spawn(binaries.broker, ["-c", "mosquitto.conf"], { cwd: home, env: binaries.env, stdio: ["ignore", "ignore", "pipe"] });
     process.once("exit", () => child.kill("SIGKILL"));
     let output = "";
     child.stderr.on("data", (chunk: Buffer) => { output += chunk.toString(); });
     await until(() => / running\n/.test(output) || child.exitCode !== null);
     expect(output).toMatch(/ running\n/);
-    return async () => {
+    const end = async () => {
       const exited = once(child, "exit");
       child.kill("SIGKILL");
       await exited;
     };
-  });
+    return { url: `mqtt://127.0.0.1:${port}`, port, passwords, end };
+  }
 
   function makeUsers({ pub, env }: Mosquitto, file: string, ...names: string[]): Record<string, string> {
     const passwd = [dirname(pub), dirname(binaries.broker)].find((bin) => existsSync(join(bin, "mosquitto_passwd")))!;
@@ -251,8 +261,8 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
     return made;
   }
 
-  async function connect(username: string | undefined, options: IClientOptions = {}): Promise<MqttClient> {
-    const client = await mqtt.connectAsync(url, { protocolVersion: 5, reconnectPeriod: 0, ...(username === undefined ? {} : { username, password: passwords[username]! }), ...options }, false);
+  async function connect(username: string | undefined, options: IClientOptions = {}, at = { url, passwords }): Promise<MqttClient> {
+    const client = await mqtt.connectAsync(at.url, { protocolVersion: 5, reconnectPeriod: 0, ...(username === undefined ? {} : { username, password: at.passwords[username]! }), ...options }, false);
     ends.push(() => client.endAsync(true));
     return client;
   }
@@ -285,6 +295,39 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
     const client = await connect(name);
     for (const topic of write) expect([topic, await mayWrite(client, topic)]).toEqual([topic, true]);
     for (const topic of never) expect([topic, await mayWrite(client, topic)]).toEqual([topic, false]);
+  });
+
+  test("with acl-home-assistant, Home Assistant hears all that it is told of, and may have activated what waits, no more", async () => {
+    const at = await start("home-assistant", `${shipped("acl")}${shipped("acl-home-assistant")}user doorbell\ntopic write doorbell/transcript\n`, "edgelabel", "homeassistant", "doorbell");
+    ends.push(at.end);
+    const { routes, announcements } = readSettings([], { config: join(deploy, "examples/home-assistant.json") }, {});
+    const service = fakeService({ access: { url: at.url, username: "edgelabel", password: at.passwords["edgelabel"]! }, routes, announcements, figuresSeconds: 0.2, commands: true });
+    ends.push(() => service.stop());
+    await service.start();
+    const client = await connect("homeassistant", {}, at);
+    const heard = new Map<string, string>();
+    client.on("message", (topic, payload) => void heard.set(topic, payload.toString()));
+    await client.subscribeAsync("#").catch(() => []);
+    const config = "homeassistant/device/edgelabel_gate-1/config";
+    await until(() => heard.has(config));
+    heard.delete(config);
+    await client.publishAsync("homeassistant/status", "online", { qos: 1 });
+    await until(() => heard.has(config));
+    const doorbell = await connect("doorbell", {}, at);
+    await doorbell.publishAsync("doorbell/transcript", "you win", { qos: 1 });
+    const { availability_topic, cmps } = JSON.parse(heard.get(config)!) as { availability_topic: string; cmps: Record<string, Record<string, string>> };
+    const topics = [availability_topic, ...Object.values(cmps).flatMap((component) => Object.entries(component).flatMap(([key, topic]) => (/^(?:state|json_attributes|latest_version)_topic$/.test(key) ? [topic] : [])))];
+    expect(topics.length).toBeGreaterThan(6);
+    await until(() => topics.every((topic) => heard.has(topic)));
+    expect(heard.get("labelled/gate-1/doorbell")).toBe('{"label":"spam","score":0.875}');
+
+    service.setWaiting("spam", { version: "2.0.0", digest: "e".repeat(64) });
+    await until(() => heard.get(config)!.includes("e".repeat(64)));
+    const { update } = (JSON.parse(heard.get(config)!) as { cmps: Record<string, Record<string, string>> }).cmps;
+    const done = new Promise<void>((resolve) => { service.commands!.add("activate", async ({ args }) => { resolve(); return args; }); });
+    await client.publishAsync(update!["command_topic"]!, update!["payload_install"]!, { qos: 1 });
+    await done;
+    for (const topic of ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/rollback/1", config, "labelled/gate-1/doorbell"]) expect([topic, await mayWrite(client, topic)]).toEqual([topic, false]);
   });
 
   test("each reads its own answers only, whatever it subscribes to and calls itself", async () => {
