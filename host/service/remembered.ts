@@ -14,8 +14,10 @@ export type Request = Pick<Incoming, "topic" | "contentType" | "correlationData"
 
 /** A short key stands for itself: that costs less than its digest. */
 const HASHED_FROM = 512;
-// A record: its length, the key's, the answer's, and the key's hash, of four bytes each; when it
-// is forgotten and where the one before it in its chain is, of eight; key; answer; up to eight.
+// A record: its length, the key's, the answer's and the key's hash, of four bytes each; when it is
+// forgotten and where the one before it in its chain is, of eight; key; answer; up to eight.
+const UNTIL = 16;
+const BEFORE = 24;
 const HEADER_BYTES = 32;
 const NONE = -1;
 const NOTHING = Buffer.alloc(0);
@@ -27,9 +29,8 @@ export class RememberedAnswers {
   private readonly ms: number;
   private readonly bytes: Buffer;
   private readonly words: Uint32Array;
-  private readonly doubles: Float64Array;
   /** Of each chain, the newest record's position. */
-  private readonly newest: Float64Array;
+  private readonly newest: number[];
   private readonly key = Buffer.alloc(HASHED_FROM);
   private readonly keyWords = new Uint32Array(this.key.buffer, this.key.byteOffset, HASHED_FROM / 4);
   private readonly seed = randomInt(2 ** 32);
@@ -45,8 +46,7 @@ export class RememberedAnswers {
     this.ms = ms;
     this.bytes = Buffer.allocUnsafeSlow(roundUp(bytes));
     this.words = new Uint32Array(this.bytes.buffer);
-    this.doubles = new Float64Array(this.bytes.buffer);
-    this.newest = new Float64Array(2 ** Math.ceil(Math.log2(answers))).fill(NONE);
+    this.newest = Array<number>(2 ** Math.ceil(Math.log2(answers))).fill(NONE);
   }
 
   get length(): number {
@@ -75,8 +75,8 @@ export class RememberedAnswers {
     this.words[at / 4 + 1] = keyBytes;
     this.words[at / 4 + 2] = answerBytes;
     this.words[at / 4 + 3] = hash;
-    this.doubles[at / 8 + 2] = now + this.ms;
-    this.doubles[at / 8 + 3] = this.newest[chain]!;
+    this.bytes.writeDoubleLE(now + this.ms, at + UNTIL);
+    this.bytes.writeDoubleLE(this.newest[chain]!, at + BEFORE);
     this.key.copy(this.bytes, at + HEADER_BYTES, 0, keyBytes);
     this.bytes.write(answer, at + HEADER_BYTES + keyBytes);
     this.newest[chain] = this.last;
@@ -125,7 +125,7 @@ export class RememberedAnswers {
       const at = this.offset(position);
       const start = at + HEADER_BYTES;
       if (this.words[at / 4 + 3] === hash && this.words[at / 4 + 1] === keyBytes && this.key.compare(this.bytes, start, start + keyBytes, 0, keyBytes) === 0) return at;
-      position = this.doubles[at / 8 + 3]!;
+      position = this.bytes.readDoubleLE(at + BEFORE);
     }
     return NONE;
   }
@@ -156,7 +156,7 @@ export class RememberedAnswers {
   }
 
   private untilOf(at: number): number {
-    return this.doubles[at / 8 + 2]!;
+    return this.bytes.readDoubleLE(at + UNTIL);
   }
 
   private offset(position: number): number {
