@@ -48,6 +48,7 @@ export class Outbox {
   private suspectsInFlight = 0;
   private bytes = 0;
   private channel: AnswerChannel | undefined;
+  private isPumping = false;
   private idle: (() => void)[] = [];
   private givenUp = new Set<string>();
 
@@ -106,7 +107,18 @@ export class Outbox {
     });
   }
 
+  /** One loop, however many are done at once: each within the other, they would fill the stack. */
   private pump(): void {
+    if (this.isPumping) return;
+    this.isPumping = true;
+    try {
+      this.sendWaiting();
+    } finally {
+      this.isPumping = false;
+    }
+  }
+
+  private sendWaiting(): void {
     while (this.channel) {
       const isProbing = this.suspects.length > 0 || this.suspectsInFlight > 0;
       if (this.inFlight.length >= (isProbing ? 1 : this.channel.window)) return;

@@ -1,6 +1,6 @@
 // Requests that wait for the engine, one line for each requester. Every other turn, of a text
 // each, goes around the lines: neither a flood nor a large batch delays anyone by more than two
-// texts a line. The turns between are for whoever had clearly less than the others, so that a
+// texts a line. The turns between are for whoever had clearly less than the average, so that a
 // calm requester hardly notices a flood; if there is none, for the job that has waited longest,
 // so that a second job in line need not wait for two whole rounds.
 //
@@ -38,7 +38,7 @@ interface Line {
   /** Texts done for this requester in this window, and in the one before. */
   doneNow: number;
   doneBefore: number;
-  /** Texts done of late: what of both was in sight when it got in line, and those since. */
+  /** Texts done of late: what of both was in sight when it got in line or the window turned, and those since. */
   done: number;
   /** How many of its last jobs have just come. */
   fresh: number;
@@ -46,7 +46,9 @@ interface Line {
 
 const SLICE_MS = 2;
 const CLEARLY_MORE = 1.25;
-/** Among so many lines the one that has waited longest is looked for: where there are more, a round is long, and nobody's second job is far behind. */
+/** Who had so much more than the average gets no turn for its age: in a long line of its own something is always old. */
+const TOO_MUCH = 2;
+/** Only so many lines, those next in turn, are searched for the oldest job: a turn costs the same however many wait. */
 const COMPARED = 16;
 /** What is done is remembered for one to two windows; one ends early when so many requesters have come in it. */
 const WINDOW_MS = 5_000;
@@ -60,7 +62,7 @@ export class Queue {
   // once one of them is old, the garbage collector takes whatever later ones held for alive.
   /** Who waits, in the order of their turns: the first one is next, and then goes to the end. */
   private readonly lines: Line[] = [];
-  /** Those of them with clearly less than the others. */
+  /** Those of them with clearly less than the average. */
   private readonly calm: Line[] = [];
   /** Those of them with jobs that have just come. */
   private readonly fresh: Line[] = [];
@@ -234,17 +236,23 @@ export class Queue {
     this.isAround = !this.isAround;
     if (this.isAround || lines.length === 1) return lines[0]!;
     if (calm.length > 0) return calm[0]!;
+    const most = TOO_MUCH * this.average;
     let oldest: Line | undefined;
     for (let i = 0; i < lines.length && i < COMPARED; i++) {
       const line = lines[i]!;
-      const [job] = line.jobs as [Job];
-      if (!job.isModest && (!oldest || job.number! < oldest.jobs[0]!.number!)) oldest = line;
+      const job = line.jobs[0]!;
+      if (job.isModest || sizeOf(line) > most) continue;
+      if (!oldest || job.number! < oldest.jobs[0]!.number!) oldest = line;
     }
     return oldest ?? lines[0]!;
   }
 
+  private get average(): number {
+    return (this.texts + this.done) / this.lines.length;
+  }
+
   private findCalm(line: Line): void {
-    if (CLEARLY_MORE * sizeOf(line) < (this.texts + this.done) / this.lines.length) this.calm.push(line);
+    if (CLEARLY_MORE * sizeOf(line) < this.average) this.calm.push(line);
   }
 
   private remove(line: Line, job: Job): void {

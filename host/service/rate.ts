@@ -8,6 +8,8 @@
 
 /** Whose place is free again: who has not come for so long, and has no debt. */
 const FORGOTTEN_MS = 60_000;
+/** Who comes again so soon stays where it is: to move it for every request is dear. */
+const MOVED_MS = 1_000;
 const CAPACITY_MS = 1_000;
 /** No topic and no address is called so. */
 const OTHERS = "\0others";
@@ -32,7 +34,6 @@ export class RateLimit {
   /** Who has not come for longest is first. */
   private readonly buckets = new Map<string, Bucket>();
   private readonly others: Bucket = { fullAt: 0, seenAt: 0 };
-  private latest: string | undefined;
 
   constructor({ textsPerSecond, requesters }: Rates, now: () => number = () => performance.now()) {
     this.textMs = 1_000 / textsPerSecond;
@@ -45,7 +46,7 @@ export class RateLimit {
     const now = this.now();
     const bucket = this.bucketOf(requester, now);
     const fullAt = Math.max(now, bucket.fullAt);
-    const emptyFor = fullAt + Math.min(this.textMs, CAPACITY_MS) - now - CAPACITY_MS;
+    const emptyFor = fullAt - now + Math.min(this.textMs, CAPACITY_MS) - CAPACITY_MS;
     if (emptyFor > 0) return emptyFor;
     bucket.fullAt = fullAt + texts * this.textMs;
     return 0;
@@ -58,11 +59,7 @@ export class RateLimit {
 
   private bucketOf(requester: string, now: number): Bucket {
     let bucket = this.buckets.get(requester);
-    if (bucket && requester === this.latest) {
-      // Already the last one; to move it there for every request is dear.
-      bucket.seenAt = now;
-      return bucket;
-    }
+    if (bucket && now - bucket.seenAt < MOVED_MS) return bucket;
     if (bucket) this.buckets.delete(requester);
     else {
       this.forget(now);
@@ -71,7 +68,6 @@ export class RateLimit {
     }
     bucket.seenAt = now;
     this.buckets.set(requester, bucket);
-    this.latest = requester;
     return bucket;
   }
 

@@ -4,7 +4,7 @@
 // an id used anew for another text is another request.
 //
 // They stand one behind the other in a ring of bytes, the newest in the place of the oldest:
-// tens of thousands a second, kept for minutes, are what a garbage collector does worst.
+// many small things that live for seconds are what a garbage collector does worst.
 // A position counts all bytes ever written, so whatever lies before `oldest` is forgotten,
 // also for the chains that lead there.
 import { createHash, randomInt } from "node:crypto";
@@ -15,7 +15,8 @@ export type Request = Pick<Incoming, "topic" | "contentType" | "correlationData"
 /** A short key stands for itself: that costs less than its digest. */
 const HASHED_FROM = 512;
 // A record: its length, the key's, the answer's and the key's hash, of four bytes each; when it is
-// forgotten and where the one before it in its chain is, of eight; key; answer; up to eight.
+// forgotten and where the one before it in its chain is, of eight; key; answer; padding to a
+// multiple of eight, and what is left to the ring's end where the next one does not fit.
 const UNTIL = 16;
 const BEFORE = 24;
 const HEADER_BYTES = 32;
@@ -46,7 +47,7 @@ export class RememberedAnswers {
     this.ms = ms;
     this.bytes = Buffer.allocUnsafeSlow(roundUp(bytes));
     this.words = new Uint32Array(this.bytes.buffer);
-    this.newest = Array<number>(2 ** Math.ceil(Math.log2(answers))).fill(NONE);
+    this.newest = Array<number>(2 ** Math.ceil(Math.log2(Math.min(answers, this.bytes.length / HEADER_BYTES)))).fill(NONE);
   }
 
   get length(): number {

@@ -135,3 +135,29 @@ test("full by size as well, and free again afterwards", () => {
   channel.acknowledge("y");
   expect(outbox.isFull).toBe(false);
 });
+
+test("acknowledged out of order, and twice: what was not goes again, in its order", () => {
+  const first = new FakeChannel(10);
+  let again: (() => void) | undefined;
+  outbox.attach({ window: 10, send: (answer, done) => { first.send(answer, done); if (answer.payload === "b") again = done; } });
+  for (const payload of ["a", "b", "c"]) offer(payload);
+  first.acknowledge("b");
+  again!();
+  expect([fates, outbox.length]).toEqual([["sent"], 2]);
+  outbox.detach();
+  const second = new FakeChannel(10);
+  outbox.attach(second);
+  again!();
+  first.acknowledge("a");
+  expect([second.sent, fates]).toEqual([["a"], ["sent"]]);
+  second.acknowledge("a");
+  second.acknowledge("c");
+  expect([second.sent, fates.length, outbox.length]).toEqual([["a", "c"], 3, 0]);
+});
+
+test("thousands that are done as soon as they are sent do not fill the stack", () => {
+  outbox = new Outbox({ answers: 30_000, bytes: 1_000_000 }, (fate) => fates.push(fate));
+  for (let i = 0; i < 30_000; i++) offer("x", { qos: 0 });
+  outbox.attach({ window: 64, send: (_answer, done) => done() });
+  expect([outbox.length, fates.length, settled.length]).toEqual([0, 30_000, 30_000]);
+});

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { Queue } from "../../../host/service/queue.ts";
 import type { Refusal } from "../../../host/service/queue.ts";
 
@@ -206,6 +206,91 @@ test("more floods than places: each gets a like share, and who wants less than t
   expect(Math.max(...shares) - Math.min(...shares)).toBeLessThanOrEqual(3);
 });
 
+/** One more text done or refused for each that is; the share of each requester. */
+async function shares(waiting: Record<string, number>, turns: number): Promise<Record<string, number>> {
+  const queue = new Queue({ texts: 1_000, bytes: 1_000 });
+  const done: Record<string, number> = {};
+  let left = turns;
+  const offer = (requester: string): void => queue.offer({
+    requester, texts: 1, bytes: 0, expiresAt: Infinity, refuse() {},
+    step: () => {
+      done[requester] = (done[requester] ?? 0) + 1;
+      if (--left > 0) offer(requester);
+      return true;
+    },
+  });
+  for (const [requester, count] of Object.entries(waiting)) for (let i = 0; i < count; i++) offer(requester);
+  await queue.drained(10_000);
+  return done;
+}
+
+test("a flood gets no more than about twice what each of many others gets, who always have some in line", async () => {
+  const others = Array.from({ length: 15 }, (_, i) => `other ${i}`);
+  const done = await shares({ flood: 200, ...Object.fromEntries(others.map((each) => [each, 4])) }, 20_000);
+  expect(done.flood!).toBeLessThan(2.5 * Math.min(...others.map((each) => done[each]!)));
+});
+
+test("a modest job gets no turn for its age", async () => {
+  const queue = new Queue({ texts: 100, bytes: 100 });
+  const log: string[] = [];
+  for (const name of ["m1", "m2", "a1", "a2", "b1", "b2"]) queue.offer({ requester: name[0]!, texts: 1, bytes: 1, isModest: name[0] === "m", expiresAt: Infinity, refuse() {}, step: () => log.push(name) > 0 });
+  await queue.drained(1_000);
+  expect(log).toEqual(["m1", "a1", "b1", "a2", "m2", "b2"]);
+});
+
+test("what was done is remembered for a window or two, and who had it no longer", async () => {
+  const now = vi.spyOn(performance, "now");
+  try {
+    const queue = new Queue({ texts: 2, bytes: 100 });
+    const { log, offer } = recorder(queue);
+    const at = async (seconds: number, ...names: string[]) => {
+      now.mockReturnValue(100_000 + 1_000 * seconds);
+      log.length = 0;
+      for (const name of names) offer(name[0]!, name);
+      await tick();
+      expect(queue["done"]).toBeCloseTo(0);
+      return log.filter((each) => each.endsWith("busy"));
+    };
+    await at(0, "a");
+    for (let i = 0; i < 10; i++) await at(1, "a");
+    expect(await at(1, "a1", "b1", "b2")).toEqual(["a1:busy"]);
+    await at(6, "b");
+    expect(await at(7, "a1", "b1", "b2")).toEqual(["a1:busy"]);
+    // Of that, too little is in sight.
+    expect(await at(10.9, "a1", "d1", "d2")).toEqual(["d2:busy"]);
+    for (let i = 0; i < 10; i++) await at(11, "e");
+    await at(30, "c");
+    expect(await at(30, "e1", "f1", "f2")).toEqual(["f2:busy"]);
+    expect([...queue["requesters"].keys()].sort()).toEqual(["c", "e", "f"]);
+    await at(60, "z");
+    expect([...queue["requesters"].keys()]).toEqual(["z"]);
+  } finally {
+    now.mockRestore();
+  }
+});
+
+test("what a step offers waits like all else, also where it is done in the same slice", async () => {
+  const queue = new Queue({ texts: 2, bytes: 100 });
+  const { log, offer } = recorder(queue);
+  const offerThen = (name: string, then: () => void) => queue.offer({
+    requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {},
+    step: () => {
+      log.push(name);
+      then();
+      return true;
+    },
+  });
+  offerThen("a1", () => {
+    offerThen("a2", () => {});
+    offerThen("a3", () => {
+      for (const name of ["b1", "b2", "c1", "c2"]) offer(name[0]!, name);
+      for (const end = performance.now() + 4; performance.now() < end;);
+    });
+  });
+  await queue.drained(1_000);
+  expect(log).toEqual(["a1", "a2", "a3", "b2:busy", "c2:busy", "b1", "c1"]);
+});
+
 test("drained gives up in time", async () => {
   const queue = new Queue({ texts: 1000, bytes: 1000 });
   queue.offer({ requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {}, step: () => false });
@@ -214,3 +299,4 @@ test("drained gives up in time", async () => {
   expect(Date.now() - start).toBeLessThan(500);
   expect(queue.length).toBe(1);
 });
+

@@ -102,3 +102,19 @@ test("a place is free again after a minute, but a debt is not forgotten", () => 
   expect([rate.lineOf("new"), rate.lineOf("debtor"), rate.lineOf("quiet")]).toEqual(["new", "debtor", rate.lineOf("nobody")]);
   expect(rate.take("debtor", 1)).toBe(140_000);
 });
+
+test("a place is free again also while one who was here comes alone, whose own place stays", () => {
+  const { rate, clock } = limited(10, 2);
+  rate.take("debtor", 1_500);
+  clock.ms += 1_000;
+  rate.take("old", 1);
+  let told = 0;
+  for (let second = 0; second < 300; second++) {
+    clock.ms += 1_000;
+    rate.take("old", 1);
+    if (second >= 60) rate.take("new", 1);
+    if (rate.lineOf("new") !== "new") told = second;
+    expect(rate.lineOf("old")).toBe("old");
+  }
+  expect(told).toBeLessThan(240);
+});

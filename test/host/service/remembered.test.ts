@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { RememberedAnswers } from "../../../host/service/remembered.ts";
 
 const request = { topic: "q", contentType: undefined, correlationData: Buffer.from("7"), payload: Buffer.from("win") };
@@ -99,4 +99,36 @@ test("who makes up keys that meet in one chain has the last ones remembered only
   expect([found.indexOf(true), found.lastIndexOf(false)]).toEqual([256 - 32, 256 - 32 - 1]);
   // One of a thousand may have his in that chain.
   expect(others.filter((each) => remembered.get(each, "r") === "another's").length).toBeGreaterThan(17);
+});
+
+test("keys about as long as those that stand for themselves are told apart to their last byte", () => {
+  for (const topic of ["q", "☂".repeat(100)]) {
+    for (let length = 0; length < 520; length++) {
+      const remembered = new RememberedAnswers({ answers: 10, bytes: 10_000, ms: 60_000 });
+      const texts = [`${"x".repeat(length)}a`, `${"x".repeat(length)}b`];
+      for (const text of texts) remembered.set({ ...named(text), topic }, "r", text);
+      for (const text of texts) expect(remembered.get({ ...named(text), topic }, "r")).toBe(text);
+    }
+  }
+  // Digests are of all parts, and of where each one ends.
+  const payload = Buffer.alloc(600);
+  const alike = [{ ...request, payload }, { ...request, payload, topic: "p" }, { ...request, payload, contentType: "text/plain" }, { ...request, payload, topic: "qr" }] as const;
+  const remembered = new RememberedAnswers({ answers: 10, bytes: 10_000, ms: 60_000 });
+  for (const [i, each] of alike.entries()) remembered.set(each, i === 3 ? "r" : "rr", String(i));
+  for (const [i, each] of alike.entries()) expect(remembered.get(each, i === 3 ? "r" : "rr")).toBe(String(i));
+});
+
+test("a ring that has become empty by time goes on in the right place", () => {
+  vi.useFakeTimers();
+  try {
+    const remembered = new RememberedAnswers({ answers: 10, bytes: 1_000, ms: 10 });
+    for (let i = 0; i < 200; i++) {
+      if (i % 7 === 0) vi.advanceTimersByTime(20);
+      remembered.set(named(`text ${i}`), "r", "x".repeat(i));
+      expect([remembered.get(named(`text ${i}`), "r")?.length, remembered.length > 0]).toEqual([i, true]);
+      if (i % 7 > 0) expect(remembered.get(named(`text ${i - 1}`), "r")?.length).toBe(i - 1);
+    }
+  } finally {
+    vi.useRealTimers();
+  }
 });

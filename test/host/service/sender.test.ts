@@ -97,7 +97,7 @@ test("QoS 1 is done with its PUBACK, told apart by ids that are never 0, SUBSCRI
   expect([new Set(ids).size, ids.length, Math.min(...ids), Math.max(...ids)]).toEqual([65_534, 65_534, 2, 65_535]);
   sender.onAcknowledged(ids[0]!, 0x10);
   sender.onAcknowledged(ids[1]!, 0x97);
-  // Twice, and PUBACKs for nothing, do no harm.
+  // PUBACKs for nothing do no harm.
   sender.onAcknowledged(0);
   sender.onAcknowledged(1);
   expect(saidIds()).toEqual([ids[0], ids[1]]);
@@ -183,4 +183,29 @@ test("a packet above the broker's limit is not sent, and its giver told after th
   sender.maximumPayload = 100;
   for (const bytes of [101, 100]) sender.publish({ topic: "t", payload: "x".repeat(bytes), qos: 0 });
   expect(withheld).toBe(2);
+});
+
+test("an id is given out again after a message that is too large, and once only after a PUBACK that comes twice", async () => {
+  const line = new Line();
+  const sender = new Sender(line, 4);
+  sender.receiveMaximum = 2;
+  sender.maximumPayload = 5;
+  const said = () => {
+    sender.flush();
+    const bytes = line.bytes;
+    line.writes.length = 0;
+    line.takeAll();
+    return bytes;
+  };
+  const message = (id: number, payload: string) => hex(0x32, 6, 0, 1, "t", 0, id, payload);
+  const publish = (payload: string, qos: 0 | 1 = 1) => sender.publish({ topic: "t", payload, qos });
+  for (let i = 0; i < 3; i++) for (const qos of [0, 1] as const) publish("too large", qos);
+  publish("a");
+  expect(said()).toBe(message(2, "a"));
+  sender.onAcknowledged(2);
+  sender.onAcknowledged(2);
+  for (const payload of ["b", "c", "too large", "d"]) publish(payload);
+  expect(said()).toBe(message(2, "b") + message(3, "c"));
+  sender.onAcknowledged(3);
+  expect(said()).toBe(message(3, "d"));
 });

@@ -1,0 +1,4 @@
+// Without this, fast-check makes no array or string longer than 10, whatever `maxLength` a property names.
+import fc from "fast-check";
+
+fc.configureGlobal({ defaultSizeToMaxWhenMaxSpecified: true });
