@@ -43,7 +43,7 @@ export class Outbox {
   private readonly report: (fate: AnswerFate) => void;
   private waiting: Entry[] = [];
   private suspects: Entry[] = [];
-  /** In the order in which they were sent. */
+  /** In the order in which they were sent; no set, for what queue.ts says of them. */
   private inFlight: Entry[] = [];
   private suspectsInFlight = 0;
   private bytes = 0;

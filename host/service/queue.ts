@@ -101,7 +101,10 @@ export class Queue {
     job.number = this.offered++;
     line.jobs.push(job);
     this.add(line, job, 1);
-    if (line.jobs.length === 1) this.getInLine(line);
+    if (line.jobs.length === 1) {
+      this.countDone(line);
+      this.goToEnd(line);
+    }
     if (this.fresh.length === 0) queueMicrotask(() => this.makeRoom());
     if (line.fresh++ === 0) this.fresh.push(line);
     this.schedule();
@@ -149,12 +152,6 @@ export class Queue {
       this.comeInWindow++;
     }
     return line;
-  }
-
-  private getInLine(line: Line): void {
-    this.countDone(line);
-    this.lines.push(line);
-    this.findCalm(line);
   }
 
   /** Of the window before, the share that is still in sight. */
@@ -212,10 +209,8 @@ export class Queue {
     const line = this.next();
     const job = line.jobs[0]!;
     if (this.lines.length > 1) {
-      drop(this.lines, line);
-      this.lines.push(line);
-      drop(this.calm, line);
-      this.findCalm(line);
+      this.leave(line);
+      this.goToEnd(line);
     }
     if (job.expiresAt <= Date.now()) {
       this.remove(line, job);
@@ -251,8 +246,14 @@ export class Queue {
     return (this.texts + this.done) / this.lines.length;
   }
 
-  private findCalm(line: Line): void {
+  private goToEnd(line: Line): void {
+    this.lines.push(line);
     if (CLEARLY_MORE * sizeOf(line) < this.average) this.calm.push(line);
+  }
+
+  private leave(line: Line): void {
+    drop(this.lines, line);
+    drop(this.calm, line);
   }
 
   private remove(line: Line, job: Job): void {
@@ -266,8 +267,7 @@ export class Queue {
     }
     if (line.jobs.length > 0) return;
     this.done -= line.done;
-    drop(this.lines, line);
-    drop(this.calm, line);
+    this.leave(line);
   }
 
   private add(line: Line, { texts, bytes }: Job, sign: 1 | -1): void {

@@ -45,6 +45,8 @@ afterEach(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
+const settingsOf = (example: string) => readSettings([], { config: join(deploy, "examples", example) }, {});
+
 describe("example configurations", () => {
   test.each([...examples, "edgelabel.json"])("%s passes serve --check with a real model", (name) => {
     const { status, stdout, stderr } = spawnSync(process.execPath, [main, "serve", "--config", join(folder, name), "--check"], { encoding: "utf8" });
@@ -55,7 +57,7 @@ describe("example configurations", () => {
   async function run(name: string, model = { label: "spam", score: 0.9, scores: { spam: 0.9, ham: 0.1 } }) {
     const broker = await startBroker({ host: "127.0.0.1", port: 0 });
     ends.push(() => broker.close());
-    const { routes, announcements, figuresSeconds } = readSettings([], { config: join(deploy, "examples", name) }, {});
+    const { routes, announcements, figuresSeconds } = settingsOf(name);
     const classify = (text: string | Uint8Array) => (Buffer.from(text).includes("odd") ? { ...model, score: 0.2 } : model);
     const service = fakeService({ access: broker.access, routes, announcements, figuresSeconds: figuresSeconds && 0.2, commands: true, models: new Map([["spam", { ...fakeModel(), digest: "d".repeat(64), classify }]]) });
     const client = await TestClient.connect(broker.url, 4);
@@ -155,25 +157,24 @@ describe("example configurations", () => {
   });
 
   /** What Home Assistant makes of the node's info: the version that is installed, and the latest one. */
-  async function versions(models: Map<string, Model>, waiting?: WaitingVersion): Promise<string[]> {
-    const { announcements } = readSettings([], { config: join(deploy, "examples/home-assistant.json") }, {});
+  function versions(models: Map<string, Model>, waiting?: WaitingVersion): string[] {
+    const { announcements } = settingsOf("home-assistant.json");
     const { update } = (announcements[0]!.payload as { cmps: Record<string, Record<string, string>> }).cmps;
-    const broker = await startBroker({ host: "127.0.0.1", port: 0 });
-    ends.push(() => broker.close());
-    const service = fakeService({ access: broker.access, models });
+    // Never started.
+    const service = fakeService({ access: { url: "mqtt://127.0.0.1" }, models });
     service.setWaiting("spam", waiting);
     const value_json: unknown = JSON.parse(JSON.stringify(service.info()));
     return [update!["value_template"]!, update!["latest_version_template"]!].map((template) => new Template(template).render({ value_json }));
   }
 
-  test("home-assistant.json: versions are those of the default model, and none before there is one", async () => {
-    expect(await versions(new Map([["spam", fakeModel("1.0.0")], ["other", fakeModel("3.0.0")]]))).toEqual(["1.0.0", "1.0.0"]);
-    expect(await versions(new Map())).toEqual(["", ""]);
+  test("home-assistant.json: versions are those of the default model, and none before there is one", () => {
+    expect(versions(new Map([["spam", fakeModel("1.0.0")], ["other", fakeModel("3.0.0")]]))).toEqual(["1.0.0", "1.0.0"]);
+    expect(versions(new Map())).toEqual(["", ""]);
   });
 
   // Home Assistant offers nothing that has the installed version's number or a lower one: what bears a digest it cannot compare, and offers.
-  test.each(["1.1.0", "1.0.0", "0.9.0"])("home-assistant.json: %s waits, and is offered whatever its number", async (version) => {
-    expect(await versions(new Map([["spam", fakeModel("1.0.0")]]), { version, digest: "0123456789abcdef".repeat(4) })).toEqual(["1.0.0", `${version} (0123456789ab)`]);
+  test.each(["1.1.0", "1.0.0", "0.9.0"])("home-assistant.json: %s waits, and is offered whatever its number", (version) => {
+    expect(versions(new Map([["spam", fakeModel("1.0.0")]]), { version, digest: "0123456789abcdef".repeat(4) })).toEqual(["1.0.0", `${version} (0123456789ab)`]);
   });
 });
 
@@ -300,7 +301,7 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
   test("with acl-home-assistant, Home Assistant hears all that it is told of, and may have activated what waits, no more", async () => {
     const at = await start("home-assistant", `${shipped("acl")}${shipped("acl-home-assistant")}user doorbell\ntopic write doorbell/transcript\n`, "edgelabel", "homeassistant", "doorbell");
     ends.push(at.end);
-    const { routes, announcements } = readSettings([], { config: join(deploy, "examples/home-assistant.json") }, {});
+    const { routes, announcements } = settingsOf("home-assistant.json");
     const service = fakeService({ access: { url: at.url, username: "edgelabel", password: at.passwords["edgelabel"]! }, routes, announcements, figuresSeconds: 0.2, commands: true });
     ends.push(() => service.stop());
     await service.start();

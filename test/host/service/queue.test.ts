@@ -4,6 +4,11 @@ import type { Refusal } from "../../../host/service/queue.ts";
 
 const tick = () => new Promise((resolve) => { setImmediate(resolve); });
 
+/** What a text costs, in milliseconds. */
+function work(ms: number): void {
+  for (const end = performance.now() + ms; performance.now() < end;);
+}
+
 /** Each text takes so many milliseconds. */
 function recorder(queue: Queue, ms = 0) {
   const log: string[] = [];
@@ -12,7 +17,7 @@ function recorder(queue: Queue, ms = 0) {
     queue.offer({
       requester, texts, bytes, expiresAt,
       step() {
-        for (const end = performance.now() + ms; performance.now() < end;);
+        work(ms);
         log.push(name);
         return --left === 0;
       },
@@ -37,7 +42,7 @@ test("what comes one by one within a turn of the event loop is done at once for 
   const offer = () => queue.offer({
     requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {},
     step: () => {
-      for (const until = performance.now() + 1; performance.now() < until;);
+      work(1);
       return ++done > 0;
     },
   });
@@ -165,8 +170,7 @@ test("a long line is done in slices: timers come in between", async () => {
     queue.offer({
       requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {},
       step() {
-        const end = performance.now() + 2;
-        while (performance.now() < end);
+        work(2);
         done++;
         return true;
       },
@@ -188,7 +192,7 @@ test("more floods than places: each gets a like share, and who wants less than t
     requester, texts: 1, bytes: 1, expiresAt: Infinity, refuse: () => add(refused, requester),
     step: () => {
       // Longer than a slice: one text, and then those who knock.
-      for (const until = performance.now() + 4; performance.now() < until;);
+      work(4);
       add(done, requester);
       return true;
     },
@@ -284,7 +288,7 @@ test("what a step offers waits like all else, also where it is done in the same 
     offerThen("a2", () => {});
     offerThen("a3", () => {
       for (const name of ["b1", "b2", "c1", "c2"]) offer(name[0]!, name);
-      for (const end = performance.now() + 4; performance.now() < end;);
+      work(4);
     });
   });
   await queue.drained(1_000);

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
 import { RememberedAnswers } from "../../../host/service/remembered.ts";
+import { pause } from "./fake.ts";
 
 const request = { topic: "q", contentType: undefined, correlationData: Buffer.from("7"), payload: Buffer.from("win") };
-const pause = (ms: number) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 /** A request of its own for every name. */
 const named = (payload: string) => ({ ...request, payload: Buffer.from(payload) });

@@ -23,6 +23,18 @@ class Line extends Writable {
 
 const hex = (...parts: (string | number)[]) => parts.map((part) => (typeof part === "number" ? part.toString(16).padStart(2, "0") : Buffer.from(part).toString("hex"))).join("");
 
+/** A QoS 1 message of one character to "t", over MQTT 3.1.1. */
+const message = (id: number, payload: string) => hex(0x32, 6, 0, 1, "t", 0, id, payload);
+
+/** What was written since the last time. */
+function said(sender: Sender, line: Line): string {
+  sender.flush();
+  line.takeAll();
+  const { bytes } = line;
+  line.writes.length = 0;
+  return bytes;
+}
+
 test("MQTT 5: an answer and its PUBACK, as the standard has them, in one write at the end of the turn", async () => {
   const line = new Line();
   const sender = new Sender(line, 5);
@@ -87,9 +99,7 @@ test("QoS 1 is done with its PUBACK, told apart by ids that are never 0, SUBSCRI
   const done: string[] = [];
   const publish = (payload: string) => sender.publish({ topic: "t", payload, qos: 1 }, (error) => void done.push(`${payload} ${error?.message ?? "ok"}`));
   const saidIds = () => {
-    sender.flush();
-    line.takeAll();
-    const bytes = Buffer.concat(line.writes.splice(0));
+    const bytes = Buffer.from(said(sender, line), "hex");
     return Array.from({ length: bytes.length / 12 }, (_, i) => bytes.readUInt16BE(12 * i + 5));
   };
   for (let i = 0; i < 70_000; i++) publish(String(i).padStart(5, "0"));
@@ -116,28 +126,20 @@ test("never more QoS 1 messages unacknowledged than the broker takes; what is sa
   sender.receiveMaximum = 2;
   const done: string[] = [];
   const publish = (payload: string, qos: 0 | 1 = 1) => sender.publish({ topic: "t", payload, qos }, (error) => void done.push(`${payload} ${error?.message ?? "ok"}`));
-  const said = () => {
-    sender.flush();
-    const bytes = line.bytes;
-    line.writes.length = 0;
-    line.takeAll();
-    return bytes;
-  };
-  const message = (id: number, payload: string) => hex(0x32, 6, 0, 1, "t", 0, id, payload);
   publish("a");
   sender.publish({ topic: "t", payload: "b", qos: 1 }); // nobody waits for it, but it counts
   publish("c");
   sender.acknowledge(7);
   publish("d");
   publish("0", 0);
-  expect(said()).toBe(message(2, "a") + message(3, "b") + hex(0x30, 4, 0, 1, "t", "0"));
+  expect(said(sender, line)).toBe(message(2, "a") + message(3, "b") + hex(0x30, 4, 0, 1, "t", "0"));
   sender.onAcknowledged(2);
-  expect(said()).toBe(message(2, "c") + hex(0x40, 2, 0, 7));
+  expect(said(sender, line)).toBe(message(2, "c") + hex(0x40, 2, 0, 7));
   sender.onAcknowledged(3);
-  expect(said()).toBe(message(3, "d"));
+  expect(said(sender, line)).toBe(message(3, "d"));
   publish("e");
   sender.acknowledge(8);
-  expect(said()).toBe("");
+  expect(said(sender, line)).toBe("");
   sender.close();
   expect(done).toEqual(["0 ok", "a ok", "c the connection is closed", "d the connection is closed", "e the connection is closed"]);
 });
@@ -185,27 +187,19 @@ test("a packet above the broker's limit is not sent, and its giver told after th
   expect(withheld).toBe(2);
 });
 
-test("an id is given out again after a message that is too large, and once only after a PUBACK that comes twice", async () => {
+test("an id is given out again after a message that is too large, and once only after a PUBACK that comes twice", () => {
   const line = new Line();
   const sender = new Sender(line, 4);
   sender.receiveMaximum = 2;
   sender.maximumPayload = 5;
-  const said = () => {
-    sender.flush();
-    const bytes = line.bytes;
-    line.writes.length = 0;
-    line.takeAll();
-    return bytes;
-  };
-  const message = (id: number, payload: string) => hex(0x32, 6, 0, 1, "t", 0, id, payload);
   const publish = (payload: string, qos: 0 | 1 = 1) => sender.publish({ topic: "t", payload, qos });
   for (let i = 0; i < 3; i++) for (const qos of [0, 1] as const) publish("too large", qos);
   publish("a");
-  expect(said()).toBe(message(2, "a"));
+  expect(said(sender, line)).toBe(message(2, "a"));
   sender.onAcknowledged(2);
   sender.onAcknowledged(2);
   for (const payload of ["b", "c", "too large", "d"]) publish(payload);
-  expect(said()).toBe(message(2, "b") + message(3, "c"));
+  expect(said(sender, line)).toBe(message(2, "b") + message(3, "c"));
   sender.onAcknowledged(3);
-  expect(said()).toBe(message(3, "d"));
+  expect(said(sender, line)).toBe(message(3, "d"));
 });
