@@ -10,13 +10,8 @@
 //
 //   | i u0 u1 u2 u3 | f u0 u1 u2 u3 | c u0 u1 u2 u3 | o u0 u1 u2 u3 |      G = ceil(H / 4) groups
 //
-// f32 weights lie as [G][K][16]. int8 weights lie as [G][K/2][2][8] of s16, K padded to a
-// multiple of 4. Each s16 holds two weights, so that no byte needs widening:
-//
-//   | 256 i + f + 128, inputs k, k+1 of u0 ... u3 | 256 c + o + 128, likewise |
-//
-// A shift by 8 leaves the upper weight. The unshifted products sum up to 256 upper + lower +
-// 128 sum(x), of which the known parts are taken off again, exactly, since i32 wraps.
+// f32 weights lie as [G][K][16], int8 weights as s16 [G][K/2][16][2], K padded to a multiple of 4:
+// widened once at load, since to widen them at every step costs more than to load twice the bytes.
 //
 // int8: weights s8, inputs s16 in Q14 (|h| <= 1 -> 16384), i32 sums. |sum| <= 1024 * 127 * 16384
 // < 2^31, so no result can overflow, and integer sums are the same in any order.
@@ -43,47 +38,30 @@ export function packedRow(p: u32, units: u32): i32 {
 
 /** Where packed position p (of 16 G) and input k stand among int8 weights of `pairs` input pairs, in bytes. */
 export function packedByte(p: u32, k: u32, pairs: u32): usize {
-  const gate = (p >> 2) & 3;
-  const group = <usize>((p >> 4) * pairs + (k >> 1)) << 5;
-  return group + ((gate >> 1) << 4) + ((p & 3) << 2) + ((k & 1) << 1) + (isLower(p) ? 0 : 1);
-}
-
-/** Forget and output gates are the lower weights, which are stored + 128. */
-// @ts-ignore: decorator
-@inline
-export function isLower(p: u32): bool {
-  return (p & 4) != 0;
+  return ((<usize>((p >> 4) * pairs + (k >> 1)) << 4) + (p & 15) << 2) + ((k & 1) << 1);
 }
 
 /**
  * z[16 G] = base + scale * (weights . input), int8.
- * weights (G, pairs, 2, 8) as above, pairs even; input s16[2 pairs]; scale, base, z f32[16 G], all packed.
+ * weights s16 (G, pairs, 16, 2), pairs even; input s16[2 pairs]; scale, base, z f32[16 G], all packed.
  */
 export function projectS8(weights: usize, scale: usize, base: usize, input: usize, pairs: u32, groups: u32, z: usize): void {
   const end = input + (<usize>pairs << 2);
-  let offset = i32x4.splat(0);
-  for (let p = input; p < end; p += 4) offset = i32x4.add(offset, i32x4.dot_i16x8_s(v128.load32_splat(p), i16x8.splat(128)));
   for (let g: u32 = 0; g < groups; g++) {
     let i = i32x4.splat(0), f = i32x4.splat(0), c = i32x4.splat(0), o = i32x4.splat(0);
     for (let p = input; p < end; p += 8) {
       const x = v128.load32_splat(p);
-      const xif = v128.load(weights);
-      const xco = v128.load(weights, 16);
-      i = i32x4.add(i, i32x4.dot_i16x8_s(i16x8.shr_s(xif, 8), x));
-      f = i32x4.add(f, i32x4.dot_i16x8_s(xif, x));
-      c = i32x4.add(c, i32x4.dot_i16x8_s(i16x8.shr_s(xco, 8), x));
-      o = i32x4.add(o, i32x4.dot_i16x8_s(xco, x));
+      i = i32x4.add(i, i32x4.dot_i16x8_s(v128.load(weights), x));
+      f = i32x4.add(f, i32x4.dot_i16x8_s(v128.load(weights, 16), x));
+      c = i32x4.add(c, i32x4.dot_i16x8_s(v128.load(weights, 32), x));
+      o = i32x4.add(o, i32x4.dot_i16x8_s(v128.load(weights, 48), x));
       const y = v128.load32_splat(p, 4);
-      const yif = v128.load(weights, 32);
-      const yco = v128.load(weights, 48);
-      i = i32x4.add(i, i32x4.dot_i16x8_s(i16x8.shr_s(yif, 8), y));
-      f = i32x4.add(f, i32x4.dot_i16x8_s(yif, y));
-      c = i32x4.add(c, i32x4.dot_i16x8_s(i16x8.shr_s(yco, 8), y));
-      o = i32x4.add(o, i32x4.dot_i16x8_s(yco, y));
-      weights += 64;
+      i = i32x4.add(i, i32x4.dot_i16x8_s(v128.load(weights, 64), y));
+      f = i32x4.add(f, i32x4.dot_i16x8_s(v128.load(weights, 80), y));
+      c = i32x4.add(c, i32x4.dot_i16x8_s(v128.load(weights, 96), y));
+      o = i32x4.add(o, i32x4.dot_i16x8_s(v128.load(weights, 112), y));
+      weights += 128;
     }
-    f = i32x4.sub(i32x4.sub(f, i32x4.shl(i, 8)), offset);
-    o = i32x4.sub(i32x4.sub(o, i32x4.shl(c, 8)), offset);
     v128.store(z, f32x4.add(v128.load(base), f32x4.mul(v128.load(scale), f32x4.convert_i32x4_s(i))));
     v128.store(z, f32x4.add(v128.load(base, 16), f32x4.mul(v128.load(scale, 16), f32x4.convert_i32x4_s(f))), 16);
     v128.store(z, f32x4.add(v128.load(base, 32), f32x4.mul(v128.load(scale, 32), f32x4.convert_i32x4_s(c))), 32);

@@ -14,15 +14,15 @@ import {
   TABLE_BUDGET, TOKENIZER_PAD_POST,
 } from "./abi";
 import { allocate } from "./arena";
-import { Q14_SCALE, exponentScale, isLower, packedByte, packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
+import { Q14_SCALE, exponentScale, packedByte, packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
 import { Layer, Model, directions, layerAt, layerBytes, matrixBytes, padded } from "./model";
 
 /** One direction of an LSTM, packed (see lstm.ts). */
 @unmanaged
 export class DirectionPlan {
-  kernel: usize;          // f32 (G, inputs, 16), or s16 (G, inputPairs, 2, 8)
+  kernel: usize;          // f32 (G, inputs, 16), or s16 (G, inputPairs, 16, 2)
   kernelScale: usize;     // f32 (G, 16), int8 only, times the scale of the input
-  recurrent: usize;       // f32 (G, units, 16), or s16 (G, unitPairs, 2, 8)
+  recurrent: usize;       // f32 (G, units, 16), or s16 (G, unitPairs, 16, 2)
   recurrentScale: usize;  // f32 (G, 16), int8 only, times Q14_SCALE
   bias: usize;            // f32 (G, 16)
   table: usize;           // f32 (V, G, 16): projections of the rows; 0 = not kept
@@ -213,18 +213,15 @@ function packDirection(at: LayerPlan, direction: DirectionPlan, form: u32, weigh
   return bias + <usize>padded(<u64>units * 16);
 }
 
-/** s8 (4H, inputs) -> s16 (G, pairs, 2, 8) as lstm.ts has it, zero where H or the inputs are padded. */
+/** s8 (4H, inputs) -> s16 (G, pairs, 16, 2), zero where H or the inputs are padded. */
 function packS8(from: usize, positions: u32, units: u32, inputs: u32, pairs: u32): usize {
-  const bytes = <usize>positions * pairs * 2;
-  const packed = reserve(bytes);
+  const packed = reserve(<u64>positions * pairs * 4);
   if (failed) return 0;
-  for (let at: usize = 0; at < bytes; at += 2) store<u16>(packed + at, 128);
   for (let p: u32 = 0; p < positions; p++) {
     const row = packedRow(p, units);
     if (row < 0) continue;
-    const offset: u32 = isLower(p) ? 128 : 0;
     const source = from + <usize>row * inputs;
-    for (let k: u32 = 0; k < inputs; k++) store<u8>(packed + packedByte(p, k, pairs), <u32>load<u8>(source + k) + offset);
+    for (let k: u32 = 0; k < inputs; k++) store<i16>(packed + packedByte(p, k, pairs), load<i8>(source + k));
   }
   return packed;
 }

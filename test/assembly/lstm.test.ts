@@ -53,14 +53,10 @@ function projectTwin(weights: Int8Array, scale: Float32Array, base: Float32Array
 function projectS8(weights: Int8Array, scale: Float32Array, base: Float32Array, input: Int16Array, inputs: number): Float32Array {
   const groups = base.length / 16;
   const pairs = 2 * Math.ceil(inputs / 4);
-  // [group][pair][i f or c o][unit][input]: 256 times the gate in front, plus the one behind and 128.
-  const interleaved = new Int16Array(base.length * pairs).fill(128);
+  // [group][pair][position][input]
+  const interleaved = new Int16Array(2 * base.length * pairs);
   for (let p = 0; p < base.length; p++) {
-    const { gate, unit } = unpacked(p);
-    for (let k = 0; k < inputs; k++) {
-      const at = (((p >> 4) * pairs + (k >> 1)) * 2 + (gate >> 1)) * 8 + (unit & 3) * 2 + (k & 1);
-      interleaved[at]! += weights[p * inputs + k]! * (gate & 1 ? 1 : 256);
-    }
+    for (let k = 0; k < inputs; k++) interleaved[(((p >> 4) * pairs + (k >> 1)) * 16 + (p & 15)) * 2 + (k & 1)] = weights[p * inputs + k]!;
   }
   const x = new Int16Array(2 * pairs);
   x.set(input);
