@@ -42,19 +42,19 @@ export function expF32(x: f32): f32 {
 }
 
 /**
- * 2^x, x clamped to [-bound, bound], bound <= 126. Relative error below 3e-7, and 2^0 is 1.
- * |x - n| <= 1/2, so a minimax polynomial of degree 5 will do (E. Remez).
+ * 2^x, x clamped to [-bound, bound], bound <= 126; 2^0 is 1. Relative error below 3e-7, or below
+ * 3e-6 for a degree less. |x - n| <= 1/2, so minimax polynomials of degree 5 and 4 will do (E. Remez).
  */
 // @ts-ignore: decorator
 @inline
-export function exp2Within(x: v128, bound: f32): v128 {
+export function exp2Within(x: v128, bound: f32, coarse: bool): v128 {
   const clamped = f32x4.pmin(f32x4.splat(bound), f32x4.pmax(f32x4.splat(-bound), x));
   const shifted = f32x4.add(clamped, f32x4.splat(ROUNDING_MAGIC));
   const r = f32x4.sub(clamped, f32x4.sub(shifted, f32x4.splat(ROUNDING_MAGIC)));
   const r2 = f32x4.mul(r, r);
-  const p54 = f32x4.add(f32x4.mul(r, f32x4.splat(1.3276472e-3)), f32x4.splat(9.675541e-3));
-  const p32 = f32x4.add(f32x4.mul(r, f32x4.splat(5.5507133e-2)), f32x4.splat(2.4022120e-1));
-  const p10 = f32x4.add(f32x4.mul(r, f32x4.splat(6.9314697e-1)), f32x4.splat(1.0));
+  const p54 = coarse ? f32x4.splat(9.5828529e-3) : f32x4.add(f32x4.mul(r, f32x4.splat(1.3276472e-3)), f32x4.splat(9.675541e-3));
+  const p32 = f32x4.add(f32x4.mul(r, f32x4.splat(coarse ? 5.5906426e-2 : 5.5507133e-2)), f32x4.splat(coarse ? 2.4024099e-1 : 2.4022120e-1));
+  const p10 = f32x4.add(f32x4.mul(r, f32x4.splat(coarse ? 6.9312418e-1 : 6.9314697e-1)), f32x4.splat(1.0));
   const p = f32x4.add(f32x4.mul(f32x4.add(f32x4.mul(p54, r2), p32), r2), p10);
   return i32x4.add(p, i32x4.shl(shifted, 23));
 }

@@ -104,22 +104,33 @@ export function projectF32(weights: usize, base: usize, input: usize, count: u32
  * 1e-12 at most. Absolute error of h below 1e-6.
  */
 export function updateState(z: usize, c: usize, h: usize, groups: u32): void {
+  applyGates(z, c, h, groups, false);
+}
+
+/** The same where h is rounded to Q14 afterwards, by 3e-5, and exponentials may be coarser: absolute error of h below 1e-5. */
+export function updateStateCoarsely(z: usize, c: usize, h: usize, groups: u32): void {
+  applyGates(z, c, h, groups, true);
+}
+
+// @ts-ignore: decorator
+@inline
+function applyGates(z: usize, c: usize, h: usize, groups: u32, coarse: bool): void {
   const one = f32x4.splat(1.0);
   // Two passes, so that the groups' work overlaps: h' would wait for its own c'.
   for (let g: usize = 0; g < <usize>groups; g++) {
     const gates = z + (g << 6);
     const cell = c + (g << 4);
-    const input = f32x4.add(one, exp2Within(v128.load(gates), GATE_BOUND));
-    const forget = f32x4.add(one, exp2Within(v128.load(gates, 16), GATE_BOUND));
-    const candidate = exp2Within(v128.load(gates, 32), GATE_BOUND);
+    const input = f32x4.add(one, exp2Within(v128.load(gates), GATE_BOUND, coarse));
+    const forget = f32x4.add(one, exp2Within(v128.load(gates, 16), GATE_BOUND, coarse));
+    const candidate = exp2Within(v128.load(gates, 32), GATE_BOUND, coarse);
     const both = f32x4.mul(input, f32x4.add(one, candidate));
     v128.store(cell, f32x4.div(
       f32x4.add(f32x4.mul(v128.load(cell), both), f32x4.mul(f32x4.sub(one, candidate), forget)),
       f32x4.mul(forget, both)));
   }
   for (let g: usize = 0; g < <usize>groups; g++) {
-    const output = f32x4.add(one, exp2Within(v128.load(z + (g << 6), 48), GATE_BOUND));
-    const squashed = exp2Within(f32x4.mul(v128.load(c + (g << 4)), f32x4.splat(TANH_EXPONENT)), GATE_BOUND);
+    const output = f32x4.add(one, exp2Within(v128.load(z + (g << 6), 48), GATE_BOUND, coarse));
+    const squashed = exp2Within(f32x4.mul(v128.load(c + (g << 4)), f32x4.splat(TANH_EXPONENT)), GATE_BOUND, coarse);
     v128.store(h + (g << 4), f32x4.div(f32x4.sub(one, squashed), f32x4.mul(f32x4.add(one, squashed), output)));
   }
 }

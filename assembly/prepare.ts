@@ -14,7 +14,7 @@ import {
   TABLE_BUDGET, TOKENIZER_PAD_POST,
 } from "./abi";
 import { allocate } from "./arena";
-import { Q14_SCALE, exponentScale, packedByte, packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
+import { Q14_SCALE, exponentScale, packedByte, packedRow, projectF32, projectS8, quantizeState, updateState, updateStateCoarsely } from "./lstm";
 import { Layer, Model, directions, layerAt, layerBytes, matrixBytes, padded } from "./model";
 
 /** One direction of an LSTM, packed (see lstm.ts). */
@@ -304,14 +304,14 @@ export function inputProjection(plan: Plan, at: LayerPlan, direction: DirectionP
  * isFirst: the state is zero, and has no products to add.
  */
 export function step(plan: Plan, at: LayerPlan, direction: DirectionPlan, base: usize, isFirst: bool): void {
-  let z = base;
-  if (!isFirst) {
-    z = plan.z;
-    if (plan.isInt8) projectS8(direction.recurrent, direction.recurrentScale, base, plan.hiddenQ14, at.unitPairs, at.groups, z);
-    else projectF32(direction.recurrent, base, plan.hidden, at.groups << 2, at.groups, z);
+  if (plan.isInt8) {
+    if (!isFirst) projectS8(direction.recurrent, direction.recurrentScale, base, plan.hiddenQ14, at.unitPairs, at.groups, plan.z);
+    updateStateCoarsely(isFirst ? base : plan.z, plan.cell, plan.hidden, at.groups);
+    quantizeState(plan.hidden, plan.hiddenQ14, at.groups << 2);
+  } else {
+    if (!isFirst) projectF32(direction.recurrent, base, plan.hidden, at.groups << 2, at.groups, plan.z);
+    updateState(isFirst ? base : plan.z, plan.cell, plan.hidden, at.groups);
   }
-  updateState(z, plan.cell, plan.hidden, at.groups);
-  if (plan.isInt8) quantizeState(plan.hidden, plan.hiddenQ14, at.groups << 2);
 }
 
 /**

@@ -24,7 +24,7 @@ export {
   baseScore, explainLast, explainNext, explainedLabel, explainedScore, passesLeft, pieceCount, pieceEnd, pieceShare, pieceStart, prepareExplaining, preparePieces,
 } from "./explain";
 export * from "./lowercase";
-export { exponentScale, packedRow, projectF32, projectS8, quantizeState, updateState } from "./lstm";
+export { exponentScale, packedRow, projectF32, projectS8, quantizeState, updateState, updateStateCoarsely } from "./lstm";
 export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./model";
 export * from "./ngram";
 export { linePtr, prepareLine, renderCard, renderLine } from "./render";
@@ -62,7 +62,11 @@ export function expArray(values: usize, length: u32): void {
 
 /** 2^x within [-40, 40], likewise. */
 export function exp2Array(values: usize, length: u32): void {
-  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), exp2Within(v128.load(values + (<usize>i << 2)), 40.0));
+  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), exp2Within(v128.load(values + (<usize>i << 2)), 40.0, false));
+}
+
+export function coarseExp2Array(values: usize, length: u32): void {
+  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), exp2Within(v128.load(values + (<usize>i << 2)), 40.0, true));
 }
 
 export function sigmoidArray(values: usize, length: u32): void {

@@ -61,6 +61,9 @@ describe("stated error bounds", () => {
     expect(most).toBeLessThan(3e-7);
     const whole = Float32Array.from({ length: 84 }, (_, i) => Math.min(i - 40, 40));
     expect(apply("exp2Array", whole)).toEqual(whole.map((n) => 2 ** n));
+    const coarse = apply("coarseExp2Array", x);
+    expect(worst(x, (value, i) => Math.abs(coarse[i]! / 2 ** value - 1))).toBeLessThan(3e-6);
+    expect(apply("coarseExp2Array", whole)).toEqual(whole.map((n) => 2 ** n));
   });
 
   test("sigmoid: absolute error below 1e-7", () => {
@@ -87,7 +90,7 @@ describe("the ends", () => {
   const ends = Float32Array.of(-Infinity, -3.4e38, -200, -88, 88, 200, 3.4e38, Infinity);
 
   test("2^x is clamped to its bound", () => {
-    expect([...apply("exp2Array", ends)]).toEqual([...Array(4).fill(2 ** -40), ...Array(4).fill(2 ** 40)]);
+    for (const name of ["exp2Array", "coarseExp2Array"]) expect([...apply(name, ends)]).toEqual([...Array(4).fill(2 ** -40), ...Array(4).fill(2 ** 40)]);
   });
 
   test("exp is clamped to [-87, 87]", () => {
@@ -108,7 +111,7 @@ describe("the ends", () => {
 
   test("NaN, quiet, signalling or negative, becomes a number", () => {
     const bits = Uint32Array.of(0x7fc00000, 0x7f800001, 0xffc00000, 0xffffffff);
-    for (const name of ["expArray", "exp2Array", "sigmoidArray", "tanhArray"]) {
+    for (const name of ["expArray", "exp2Array", "coarseExp2Array", "sigmoidArray", "tanhArray"]) {
       const result = apply(name, new Float32Array(bits.buffer));
       expect(result.every(Number.isFinite), name).toBe(true);
     }
