@@ -109,17 +109,15 @@ export function multiplyTransposed(
       for (let i = 0; i < rows; i += 4) {
         const height = min(rows - i, 4);
         const quad = packedA + (<usize>i * <usize>count << 2);
-        const to = c + <usize>i * cStep + (<usize>j << 2);
-        if (width == 8 && height == 4) {
-          tileOfQuads(count, quad, panel, to, cStep);
-        } else {
-          memory.fill(TILE, 0, 128);
-          tileOfQuads(count, quad, panel, TILE, 32);
-          for (let y = 0; y < height; y++) {
-            for (let x = 0; x < width; x++) {
-              const p = to + <usize>y * cStep + (<usize>x << 2);
-              store<f32>(p, load<f32>(p) + load<f32>(TILE + (<usize>(y * 8 + x) << 2)));
-            }
+        const tile = c + <usize>i * cStep + (<usize>j << 2);
+        const isWhole = width == 8 && height == 4;
+        if (!isWhole) memory.fill(TILE, 0, 128);
+        tileOfQuads(count, quad, panel, isWhole ? tile : TILE, isWhole ? cStep : 32);
+        if (isWhole) continue;
+        for (let y = 0; y < height; y++) {
+          for (let x = 0; x < width; x++) {
+            const to = tile + <usize>y * cStep + (<usize>x << 2);
+            store<f32>(to, load<f32>(to) + load<f32>(TILE + (<usize>(y * 8 + x) << 2)));
           }
         }
       }
