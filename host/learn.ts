@@ -52,6 +52,7 @@ export interface LearnInput {
   corrections: readonly Sample[];
   /** What the model was trained on. */
   data: readonly Sample[];
+  /** Of these, what is corrected counts as corrections only. */
   validation: readonly Sample[];
 }
 
@@ -96,9 +97,11 @@ export function isDone({ accepted, before, corrections }: LearnReport): boolean 
 }
 
 /** The same input and seed give the same bits. `onBatch` is told how many of how many epochs are done. */
-export async function learn({ elb, source, deployed: replaced, corrections: journal, data, validation }: LearnInput, options: LearnOptions, onBatch?: (done: number, total: number) => void): Promise<Learnt> {
+export async function learn({ elb, source, deployed: replaced, corrections: journal, data, validation: given }: LearnInput, options: LearnOptions, onBatch?: (done: number, total: number) => void): Promise<Learnt> {
   const corrections = latest(journal);
   if (corrections.length === 0) throw new UserError(`there are no corrections for ${source}; give some with --corrections`);
+  const validation = without(given, corrections);
+  if (validation.length === 0) throw new UserError(`every held-out text is a correction too, so nothing is left to measure ${source} on; give other texts with --valid`);
   const { labels: known, info, version: oldVersion } = await Classifier.fromBytes(elb, source);
   const newLabels = options.newLabels ? labelsOf([...corrections, ...data]).filter((label) => !known.includes(label)) : [];
   const labels = [...known, ...newLabels];
@@ -152,10 +155,15 @@ export async function learn({ elb, source, deployed: replaced, corrections: jour
 
 /** What an epoch consists of: texts of the data, none of them corrected or in the hold-out, and the corrections, so many times. */
 function mix(corrections: readonly Sample[], data: readonly Sample[], validation: readonly Sample[], most: number): { rehearsed: Sample[]; repeats: number } {
-  const apart = new Set([...corrections, ...validation].map(({ text }) => text));
-  const rehearsed = thinned(data.filter(({ text }) => !apart.has(text)), most);
+  const rehearsed = thinned(without(data, [...corrections, ...validation]), most);
   const wanted = Math.ceil((CORRECTED_SHARE * rehearsed.length) / ((1 - CORRECTED_SHARE) * corrections.length));
   return { rehearsed, repeats: Math.min(MOST_REPEATS, Math.max(1, wanted)) };
+}
+
+/** The samples whose text none of the others has. */
+function without(samples: readonly Sample[], others: readonly Sample[]): Sample[] {
+  const texts = new Set(others.map(({ text }) => text));
+  return samples.filter(({ text }) => !texts.has(text));
 }
 
 /** The rule of acceptance: on the hold-out neither less accurate, nor equally accurate with a clearly larger loss. */

@@ -99,6 +99,13 @@ describe("learn", () => {
     expect(report).toMatchObject({ corrections: 9, rehearsed: 46 });
   });
 
+  test("measures nothing on what it trains on: a corrected text of the hold-out counts as a correction only", async () => {
+    const apart = await learn(input(), options);
+    const leaking = await learn(input({ validation: [...holdOut, ...corrections] }), options);
+    expect(leaking).toEqual(apart);
+    await expect(learn(input({ validation: corrections }), options)).rejects.toThrow("every held-out text is a correction too, so nothing is left to measure lamps.elb on; give other texts with --valid");
+  });
+
   test("knows its labels, unless new ones are allowed; then it learns them", async () => {
     const dim = [...corrections, ...said("dim", "the ROOM is half dark, please")];
     const validation = [...holdOut, ...said("dim", "half dark the ROOM")];
