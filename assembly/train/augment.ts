@@ -4,7 +4,7 @@
 //
 //   deletion   a token is left out, but not the last one left
 //   swap       a token trades places with the next one
-//   synonyms   a known word becomes another member of one of its groups
+//   synonyms   a known word becomes another member of one of its groups, if there is one
 //   typos      a known word of three code points or more gets one edit, and is then looked up
 //              like any other: mostly unknown, so read as its n-grams
 //
@@ -125,8 +125,9 @@ export function augmentWord(self: Augmentation, model: Model, random: Random, id
   let count: u32 = 0;
   if (self.synonyms > 0 && load<u32>(self.heads + (<usize>id << 2)) != 0 && randomUniform(random) < self.synonyms) {
     count = pickSynonym(self, random, id, rows);
-    if (count > 1 || load<u32>(rows) > model.header.wordCount || load<u32>(rows) == model.header.unknownId) return count;
-    id = load<u32>(rows);
+    const other = load<u32>(rows);
+    if (count > 1 || (count == 1 && (other > model.header.wordCount || other == model.header.unknownId))) return count;
+    if (count == 1) id = other;
   }
   if (self.typos > 0 && randomUniform(random) < self.typos) {
     const edited = edit(self, model, random, id, rows);
@@ -135,7 +136,7 @@ export function augmentWord(self: Augmentation, model: Model, random: Random, id
   return count;
 }
 
-/** One of the word's groups, then one of its members, which may be the word itself. */
+/** Rows of one of the word's groups' other members: first one group, then one of its others; 0 = it has none. */
 function pickSynonym(self: Augmentation, random: Random, id: u32, rows: usize): u32 {
   let groups: u32 = 0;
   const first = load<u32>(self.heads + (<usize>id << 2));
@@ -144,11 +145,27 @@ function pickSynonym(self: Augmentation, random: Random, id: u32, rows: usize): 
   for (let skip = groups > 1 ? randomIndex(random, groups) : 0; skip; skip--) link = nextLink(self, link);
   const group = load<u32>(self.links.address + (<usize>(link - 1) << 3));
   const begin = group ? word32At(self.memberEnds, group - 1) : 0;
-  const member = begin + randomIndex(random, word32At(self.memberEnds, group) - begin);
-  const from = member ? word32At(self.rowEnds, member - 1) : 0;
+  const end = word32At(self.memberEnds, group);
+  let others: u32 = 0;
+  for (let member = begin; member < end; member++) others += isMember(self, member, id) ? 0 : 1;
+  if (others == 0) return 0;
+  let member = begin;
+  for (let skip = randomIndex(random, others); skip || isMember(self, member, id); member++) skip -= isMember(self, member, id) ? 0 : 1;
+  const from = firstRow(self, member);
   const count = word32At(self.rowEnds, member) - from;
   memory.copy(rows, self.rows.address + (<usize>from << 2), <usize>count << 2);
   return count;
+}
+
+// @ts-ignore: decorator
+@inline
+function firstRow(self: Augmentation, member: u32): u32 {
+  return member ? word32At(self.rowEnds, member - 1) : 0;
+}
+
+/** Whether a member is the known word `id`: the row of such a word is no n-gram's. */
+function isMember(self: Augmentation, member: u32, id: u32): bool {
+  return word32At(self.rows, firstRow(self, member)) == id;
 }
 
 function nextLink(self: Augmentation, link: u32): u32 {

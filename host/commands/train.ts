@@ -82,7 +82,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--dropout-samples <n>", wholeNumber(1, MAX_DROPOUT_SAMPLES), "dropoutSamples", "masks that the dropout before the last layer draws for each text; their losses are averaged"],
   ["--perturbation <share>", share, "perturbation", "adversarial training: learn, at the end of the run, also from word vectors moved so far, beside their length, to where the loss grows; 0: none"],
   ["--word-dropout <share>", share, "wordDropout", "share of the words that are hidden in training"],
-  ["--augment <shares>", augmentation, "augment", "share of the words changed each epoch, as in delete=0.05,swap=0.05,typo=0.05,synonym=0.1"],
+  ["--augment <shares>", augmentation, "augment", "share of the words changed each epoch, as in delete=0.05,swap=0.05,typo=0.05,synonym=0.1; typos spare unknown words and those of 1 or 2 letters"],
   ["--min-count <n>", wholeNumber(1, MAX_ROWS), "minCount", "leave rarer words to their n-grams; few texts keep all words"],
   ["--num-words <n>", wholeNumber(0, MAX_ROWS), "numWords", "keep only the n - 1 most frequent words, so that the int8 deployable stays below 1 MB; 0: all"],
   ["--oov-token <word>", shortText, "oovToken", "word that stands for unknown ones (with --ngram-buckets 0)"],

@@ -186,13 +186,23 @@ describe("synonyms", () => {
       counts.set(rows, (counts.get(rows) ?? 0) + 1);
     }
     const share = (word: string): number => (counts.get(augmented.rowsOf(word).join()) ?? 0) / 3000;
-    // Each group with 1/2, each member of it alike.
-    expect(Math.abs(share("start") - 1 / 6)).toBeLessThan(0.04);
-    expect(Math.abs(share("launch") - 1 / 6)).toBeLessThan(0.04);
-    expect(Math.abs(share("car") - 1 / 4)).toBeLessThan(0.04);
-    expect(Math.abs(share("play") - 5 / 12)).toBeLessThan(0.05);
+    // Each group with 1/2, each other member of it alike.
+    expect(Math.abs(share("start") - 1 / 4)).toBeLessThan(0.04);
+    expect(Math.abs(share("launch") - 1 / 4)).toBeLessThan(0.04);
+    expect(Math.abs(share("car") - 1 / 2)).toBeLessThan(0.05);
+    expect(share("play")).toBe(0);
     expect(share("feline")).toBe(0);
     expect(augmented.word(4)).toEqual([]);
+  });
+
+  test("replace as many words as the share says, whatever the size of their group, and none for want of another", async () => {
+    const augmented = (await Augmented.create()).shares({ synonym: 0.4 });
+    for (const group of [["play", "start"], ["cat", "CAT"]]) group.forEach((word, i) => augmented.synonym(word, i === 0));
+    const replaced = (id: number): number => Array.from({ length: 3000 }, () => augmented.word(id).join()).filter((rows) => rows !== "" && rows !== String(id)).length / 3000;
+    // Five standard deviations.
+    expect(Math.abs(replaced(1) - 0.4)).toBeLessThan(0.045);
+    expect(replaced(2)).toBe(0);
+    expect(augmented.shares({ synonym: 0.999, typo: 0.999 }).word(2)).not.toEqual([]);
   });
 
   test("are one word each", async () => {
