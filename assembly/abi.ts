@@ -109,8 +109,10 @@ export const CLEAN_REPEATS = 8;
 export const CLEAN_WIDTH = 16;
 /** Latin letters lose their diacritics. */
 export const CLEAN_ACCENTS = 32;
+/** A letter and the marks behind it are one code point, where Unicode has it. */
+export const CLEAN_COMPOSE = 64;
 /** All of the above. */
-export const CLEAN_FLAGS = 63;
+export const CLEAN_FLAGS = 127;
 
 // --- layers --------------------------------------------------------------------
 

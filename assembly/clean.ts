@@ -9,11 +9,13 @@
 //            Looked for in the bytes as they are written, ASCII but for two-byte letters
 //   WIDTH    full-width ASCII, the ideographic space and half-width katakana with their
 //            voicing marks -> normal width, as NFKC does; no other compatibility characters
+//   COMPOSE  a letter and marks behind it -> one code point, as far as compose.ts has it
 //   ACCENTS  Latin letters -> ASCII: the table below, and combining marks behind them
 //   NUMBERS  each ASCII digit -> 0, and of a run the first four only
 //   REPEATS  the same letter, in either case, three times or more -> twice. A letter is
 //            an ASCII one or anything beyond ASCII
-import { CLEAN_ACCENTS, CLEAN_MARKUP, CLEAN_NUMBERS, CLEAN_REPEATS, CLEAN_URLS, CLEAN_WIDTH } from "./abi";
+import { CLEAN_ACCENTS, CLEAN_COMPOSE, CLEAN_MARKUP, CLEAN_NUMBERS, CLEAN_REPEATS, CLEAN_URLS, CLEAN_WIDTH } from "./abi";
+import { composed } from "./compose";
 import { FINAL_SIGMA, SMALL_SIGMA, isCased, isCaseIgnorable, lowercase } from "./lowercase";
 import { REPLACEMENT, utf8CodePoint, utf8Decode, utf8Length } from "./utf8";
 
@@ -119,14 +121,13 @@ function nextCleaned(self: Cleaner): u32 {
     if (codePoint) self.second = 0;
     else {
       self.at = self.cursor;
-      codePoint = readItem(self);
+      codePoint = readComposed(self);
       if (codePoint > LAST_CODE_POINT) {
         self.digits = 0;
         self.repeated = 0;
         self.isLatin = 0;
         return codePoint;
       }
-      if (flags & CLEAN_WIDTH && codePoint >= 0x3000) codePoint = normalWidth(self, codePoint);
       if (flags & CLEAN_ACCENTS) {
         if (self.isLatin && isMark(codePoint)) continue;
         if (codePoint >= 0xc0) codePoint = baseLetter(self, codePoint);
@@ -144,6 +145,37 @@ function nextCleaned(self: Cleaner): u32 {
     if (flags & CLEAN_REPEATS && isOneTooMany(self, codePoint)) continue;
     return codePoint;
   }
+}
+
+/** A character together with what is composed with it, or an item. */
+function readComposed(self: Cleaner): u32 {
+  let codePoint = readNormal(self);
+  if (!(self.flags & CLEAN_COMPOSE)) return codePoint;
+  while (codePoint <= LAST_CODE_POINT && mayCompose(self)) {
+    const end = self.cursor;
+    const whole = composed(codePoint, readNormal(self));
+    if (!whole) {
+      self.cursor = end;
+      break;
+    }
+    codePoint = whole;
+  }
+  return codePoint;
+}
+
+/** Whether a mark may be next: most characters are none, and need not be read twice. */
+// @ts-ignore: decorator
+@inline
+function mayCompose(self: Cleaner): bool {
+  if (self.cursor == self.end) return false;
+  const byte = <u32>load<u8>(self.cursor);
+  return byte >= 0xcc || (byte == 0x26 && (self.flags & CLEAN_MARKUP) != 0);
+}
+
+/** A character in its normal width, or an item. */
+function readNormal(self: Cleaner): u32 {
+  const codePoint = readItem(self);
+  return self.flags & CLEAN_WIDTH && codePoint - 0x3000 <= LAST_CODE_POINT - 0x3000 ? normalWidth(self, codePoint) : codePoint;
 }
 
 /** A character, or the space or item that a longer piece of the text becomes. */

@@ -89,7 +89,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--ngram-buckets <n>", wholeNumber(0, MAX_ROWS), "tokenizer.ngramBuckets", "embedding rows for the n-grams of unknown words; 0: none"],
   ["--add-ngrams", "switch", "addNgrams", "add n-grams to known words too"],
   ["--maxlen <n>", wholeNumber(1, MAX_SEQUENCE), "tokenizer.sequenceLength", "tokens of a text that count"],
-  ["--clean <steps>", cleaningSteps, "tokenizer.cleaning", "clean texts first, in use too: all, or some of markup,urls,width,accents,numbers,repeats"],
+  ["--clean <steps>", cleaningSteps, "tokenizer.cleaning", "clean texts first, in use too: all, or some of markup,urls,width,compose,accents,numbers,repeats"],
   ["--filters <characters>", String, "tokenizer.filters", "characters that part words"],
   ["--split <text>", shortText, "tokenizer.split", "text that parts words"],
   ["--lower", "switch", "tokenizer.lower", "lower-case texts"],

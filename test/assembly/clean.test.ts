@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
-  CLEAN_ACCENTS, CLEAN_FLAGS, CLEAN_MARKUP, CLEAN_NUMBERS, CLEAN_REPEATS, CLEAN_URLS, CLEAN_WIDTH, ERR_BAD_TOKENIZER, OK, TEXT_CAPACITY,
+  CLEAN_ACCENTS, CLEAN_COMPOSE, CLEAN_FLAGS, CLEAN_MARKUP, CLEAN_NUMBERS, CLEAN_REPEATS, CLEAN_URLS, CLEAN_WIDTH, ERR_BAD_TOKENIZER, OK, TEXT_CAPACITY,
   TOKENIZER_CHAR_LEVEL, TOKENIZER_LOWER, TOKENIZER_SPLIT_SCRIPTS,
 } from "../../assembly/abi.ts";
 import { type Exports, loadWasm, put } from "../wasm.ts";
@@ -76,6 +76,18 @@ function firstTwo(text: string): string {
   }).join("");
 }
 
+const isStable = (char: string): boolean => char.length === 1 && char === char.normalize("NFC");
+
+function composed(text: string): string {
+  return [...text].reduce<string[]>((list, char) => {
+    const both = (list.at(-1) ?? "") + char;
+    const whole = both.normalize("NFC");
+    if (list.length > 0 && isStable(list.at(-1)!) && isStable(char) && whole.length === 1) list.splice(-1, 1, whole);
+    else list.push(char);
+    return list;
+  }, []).join("");
+}
+
 function cleaned(text: string, flags: number): string {
   const parts = [...(flags & CLEAN_MARKUP ? [MARKUP] : []), ...(flags & CLEAN_URLS ? [URLS] : [])];
   if (parts.length > 0) {
@@ -88,6 +100,7 @@ function cleaned(text: string, flags: number): string {
     });
   }
   if (flags & CLEAN_WIDTH) text = text.replace(/[\uff01-\uff5e\u3000\uff61-\uff9f]+/g, (run) => run.normalize("NFKC"));
+  if (flags & CLEAN_COMPOSE) text = composed(text);
   if (flags & CLEAN_ACCENTS) {
     text = text.replace(/[\u00c0-\u024f\u1e00-\u1eff]/g, baseOf).replace(/([a-z])[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff]+/gi, "$1");
   }
@@ -119,6 +132,8 @@ describe("cleaning", () => {
     ["Ｈｅｌｌｏ　ｗｏｒｌｄ！ ｶﾞｷﾞﾊﾟｰﾄ ｳﾞｧｱﾞ ｯﾞ ｢ﾜﾞ｣", CLEAN_WIDTH, ["hello", "world!", "ガギパート", "ヴァア\u3099", "ッ\u3099", "「ヷ」"]],
     ["Crème Brûlée, STRAẞE straße Łódź Ærø nai\u0308ve e\u0301\u0302 Ệ ﬁ й α\u0301", CLEAN_ACCENTS, [
       "creme", "brulee,", "strasse", "strasse", "lodz", "aero", "naive", "e", "e", "ﬁ", "й", "α\u0301"]],
+    ["cafe\u0301 nai\u0308ve и\u0306 ε\u0301 か\u3099 カﾞ e\u0323\u0302 ê\u0323 x\u0301", CLEAN_COMPOSE, ["café", "naïve", "й", "έ", "が", "カﾞ", "ệ", "ệ", "x\u0301"]],
+    ["\u1112\u1161\u11ab\u1100\u116e\u11a8 가\u11a7 각\u11a8 カﾞ e&#769; <\u0338", CLEAN_COMPOSE | CLEAN_WIDTH | CLEAN_MARKUP, ["한국", "가\u11a7", "각\u11a8", "ガ", "é", "≮"]],
     ["１２３４５ éééé &#49;&#x32;", CLEAN_FLAGS, ["0000", "ee", "00"]],
   ])("%s with %i", (text, cleaning, list) => {
     expect(tokens(text, { cleaning })).toEqual(list);
@@ -138,6 +153,7 @@ describe("cleaning", () => {
     "<", ">", "<b>", "</p >", "<!--", "-->", "<script>", "</script", "<style x>", "</STYLE>", "&", "&amp;", "&lt;", "&nbsp;", "&#49;", "&#x41;", "&#xe9;", "&#x301;",
     ";", "#", "www.", "HTTP://", "https:", "//", "/", "a@b.co", "@", ".", ",", "!", "'", "-", "_", "%", " ", "\n", "a", "A", "h", "w", "e", "Σ", "σ", "İ", "é", "É",
     "ß", "Ǆ", "\u0301", "1", "9", "0", "٣", "ｶ", "ﾞ", "ﾊ", "ﾟ", "ｱ", "ｯ", "Ａ", "５", "＜", "　", "中", "ท", "ี", "😀", "й", "\u0085", "\0",
+    "и", "\u0306", "\u0323", "\u0302", "ê", "\u1112", "\u1161", "\u11ab", "カ", "\u3099", "\u212b", "\u0344", "\u{11099}", "\u{110ba}",
   ];
   const text = (maxLength: number) => fc.array(fc.oneof(fc.constantFrom(...pieces), fc.constantFrom("a", "b", "1", " ", "Σ")), { maxLength }).map((list) => list.join(""));
 
@@ -167,6 +183,24 @@ describe("cleaning", () => {
     }
   });
 
+  test("every two code points that NFC joins, and each mark behind every letter: as NFC", () => {
+    const letters = new Set<string>();
+    const marks = new Set<string>();
+    for (let codePoint = 0x80; codePoint < 0x10000; codePoint++) {
+      const [letter, ...rest] = String.fromCodePoint(codePoint).normalize("NFD");
+      if (rest.length === 0 || (codePoint >= 0xac00 && codePoint <= 0xd7a3)) continue;
+      for (const char of [letter!, String.fromCodePoint(codePoint)]) letters.add(char);
+      for (const mark of rest) marks.add(mark);
+    }
+    for (const char of "\u1100\u1112\u1113가개힣") letters.add(char);
+    for (const char of "\u1161\u1175\u1176\u11a7\u11a8\u11c2\u11c3") marks.add(char);
+    const options = { flags: 0, cleaning: CLEAN_COMPOSE };
+    for (const mark of marks) {
+      const text = [...letters].map((letter) => letter + mark).join(" ");
+      expect(tokens(text, options)).toEqual(composed(text).split(" "));
+    }
+  });
+
   test("unknown flags are refused", () => {
     expect(prepare(loadWasm("testing"), { cleaning: CLEAN_FLAGS + 1 }).status).toBe(ERR_BAD_TOKENIZER);
   });
@@ -174,7 +208,7 @@ describe("cleaning", () => {
   // Each would take hours, were the rest of the text searched for every opening.
   test.each([
     "<", "<a", "<!--", "<!-- <", "<script>", "<style>a", "&", "&#", "&#1234567", "a@", "a@b.", "a.b@c.d.e.", "aaaa", "www.", "http://", "http:", "Σ", "Σ'", "Σ<", "Σ<!--",
-    "Σ<script>", "Σ@", "www.a!", "ｶﾞ", "e\u0301", "9", "é", "x@1.", "<a>",
+    "Σ<script>", "Σ@", "www.a!", "ｶﾞ", "e\u0301", "\u0301", "e&#769;", "\u1112\u1161\u11ab", "9", "é", "x@1.", "<a>",
   ])("1 MiB of %j: linear time, no memory", (piece) => {
     const wasm = loadWasm("testing");
     const { self } = prepare(wasm, { cleaning: CLEAN_FLAGS, filters: KERAS_FILTERS, flags: TOKENIZER_LOWER | TOKENIZER_SPLIT_SCRIPTS });

@@ -203,7 +203,7 @@ describe("where tokens stand in the text", () => {
   });
 
   test("any bytes, cleaned or not: spans lie in the text, in order, and do not overlap", async () => {
-    for (const cleaning of [[], ["markup", "urls", "width", "accents", "numbers", "repeats"]] as const) {
+    for (const cleaning of [[], ["markup", "urls", "width", "compose", "accents", "numbers", "repeats"]] as const) {
       for (const split of [" ", "ab"]) {
         const read = await reader({ ...all, cleaning, split, splitScripts: true, filters: "-" });
         const text = fc.string({ unit: fc.constantFrom("a", "b", "ab", "<", "b>", " ", "-", "&#97;", "www.a.b", "@", "中", "ｶ", "ﾞ", "111", "\ud800"), maxLength: 30 });

@@ -122,7 +122,7 @@ describe("a model that cleans", () => {
     expect(trained).toMatchObject({ code: 0, stderr: "" });
     expect(readFileSync(at("web.svg"), "utf8")).toMatch(/^<svg [^]*<\/svg>\n$/);
     const classifier = await Classifier.open(at("web.wasm"));
-    expect(classifier.info.tokenizer.cleaning).toEqual(["markup", "urls", "width", "accents", "numbers", "repeats"]);
+    expect(classifier.info.tokenizer.cleaning).toEqual(["markup", "urls", "width", "compose", "accents", "numbers", "repeats"]);
     const scores = (text: string) => classifier.classify(text, 4).scores;
     expect(scores("<i>Go to</i> HTTPS://other.example?q=1")).toEqual(scores("go to www.x.example"));
     expect(scores("ＣＡＦÉ sooo good 12345678")).toEqual(scores("cafe soo good 9999"));
