@@ -72,6 +72,12 @@ export function thinned<T>(items: readonly T[], most: number): T[] {
   return Array.from({ length: Math.min(most, items.length) }, (_, i) => items[Math.floor(i * step)]!);
 }
 
+/** The samples whose text none of the others has. */
+export function without(samples: readonly Sample[], others: readonly Sample[]): Sample[] {
+  const texts = new Set(others.map(({ text }) => text));
+  return samples.filter(({ text }) => !texts.has(text));
+}
+
 /** The distinct labels, sorted by code unit, so that class order does not depend on the order of the lines. */
 export function labelsOf(samples: Iterable<Sample>): string[] {
   const labels = new Set<string>();

@@ -6,7 +6,7 @@
 // calibrated on it, too, before it is measured.
 import { type Calibration, isCalibrated, recalibration, withCalibration } from "./calibration.ts";
 import { Classifier, type ModelInfo } from "./classifier.ts";
-import { labelsOf, type Sample, thinned } from "./dataset.ts";
+import { labelsOf, type Sample, thinned, without } from "./dataset.ts";
 import { UserError } from "./errors.ts";
 import { MIN_AGREEMENT, quantize, spreadTexts } from "./quantization.ts";
 import { addSamples, DEFAULT_RECIPE, epochsFor, runEpochs } from "./recipe.ts";
@@ -158,12 +158,6 @@ function mix(corrections: readonly Sample[], data: readonly Sample[], validation
   const rehearsed = thinned(without(data, [...corrections, ...validation]), most);
   const wanted = Math.ceil((CORRECTED_SHARE * rehearsed.length) / ((1 - CORRECTED_SHARE) * corrections.length));
   return { rehearsed, repeats: Math.min(MOST_REPEATS, Math.max(1, wanted)) };
-}
-
-/** The samples whose text none of the others has. */
-function without(samples: readonly Sample[], others: readonly Sample[]): Sample[] {
-  const texts = new Set(others.map(({ text }) => text));
-  return samples.filter(({ text }) => !texts.has(text));
 }
 
 /** The rule of acceptance: on the hold-out neither less accurate, nor equally accurate with a clearly larger loss. */

@@ -18,8 +18,8 @@ import { constants, setPriority } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
 import { artefactPath } from "../artefact.ts";
 import { Classifier, digestOf, readModelFile } from "../classifier.ts";
-import { appendCorrections, type Correction, journalPath } from "../corrections.ts";
-import { readDataset, sampleDefect } from "../dataset.ts";
+import { appendCorrections, type Correction, journalPath, readCorrections } from "../corrections.ts";
+import { readDataset, sampleDefect, without } from "../dataset.ts";
 import { UserError } from "../errors.ts";
 import { Tally } from "../evaluation.ts";
 import { isDone, type LearnReport } from "../learn.ts";
@@ -181,8 +181,9 @@ export class Learner {
     this.deployment = deployment;
   }
 
-  holdOut(): Promise<Correction[]> {
-    return readDataset(this.settings.valid);
+  /** Without what the model is, or will be, trained on. */
+  async holdOut(): Promise<Correction[]> {
+    return without(await readDataset(this.settings.valid), await readCorrections(journalPath(this.settings.training)));
   }
 
   /** Resolves when the corrections are on the disk. */

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { Classifier } from "../../../host/classifier.ts";
-import { readCorrections } from "../../../host/corrections.ts";
+import { appendCorrections, readCorrections } from "../../../host/corrections.ts";
 import { LiveModels } from "../../../host/registry/live.ts";
 import { Registry } from "../../../host/registry/registry.ts";
 import { startBroker } from "../../../host/service/broker.ts";
@@ -169,6 +169,14 @@ describe("in a service", () => {
     expect(existsSync(at("lamps.corrections.jsonl"))).toBe(false);
     expect(await command("evaluate/a", { model: "other", samples: [{ text: "please light the hall", label: "on" }, { text: "please light the attic", label: "off" }] }))
       .toMatchObject({ status: "successful", model: "other", n: 2, accuracy: 0.5 });
+  });
+
+  test("an evaluation leaves out what of the hold-out is corrected, as learning does", async () => {
+    const { at, broker } = await start();
+    const { command } = speakTo(await connect(broker.url));
+    expect(await command("evaluate/a")).toMatchObject({ status: "successful", n: 18 });
+    await appendCorrections(at("lamps.corrections.jsonl"), [others[0]!, fixes[0]!]);
+    expect(await command("evaluate/b")).toMatchObject({ status: "successful", n: 17 });
   });
 
   test("an evaluation keeps to the rate of a requester, and waits", async () => {
