@@ -1,10 +1,10 @@
 // `edgelabel calibrate`: a model and labelled texts that it was not trained on -> the same model
 // with scores that mean what they say, and with --unknown a rule for texts of none of its labels.
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { calibrate, renderCalibration } from "../calibration.ts";
 import { readDataset } from "../dataset.ts";
 import { requireWritable } from "../files.ts";
-import { addDatasetOptions, type DatasetFlags, share } from "./options.ts";
+import { addDatasetOptions, type DatasetFlags, shareBelow1 } from "./options.ts";
 import { kilobytes, parseOutput, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 
@@ -22,7 +22,7 @@ export function calibrateCommand(): Command {
     .argument("<model>", "model file (.wasm or .elb)")
     .argument("<data...>", "labelled texts that the model was not trained on")
     .requiredOption("-o, --output <file>", "model to write (.wasm or .elb)", parseOutput)
-    .option("--unknown <share>", UNKNOWN_HELP, unknownShare)
+    .option("--unknown <share>", UNKNOWN_HELP, shareBelow1)
     .option("--json", "print one JSON object");
   return addDatasetOptions(command)
     .addHelpText("after", `
@@ -42,11 +42,4 @@ Examples:
       const bytes = await writeModel(options.output, elb);
       await (options.json ? printJson({ file: options.output, bytes, ...calibration }) : print(`${options.output}: ${kilobytes(bytes)}\n${renderCalibration(calibration)}`));
     });
-}
-
-/** A share below 1. */
-export function unknownShare(text: string): number {
-  const value = share(text);
-  if (value === 1) throw new InvalidArgumentError("it takes a number from 0 to below 1.");
-  return value;
 }

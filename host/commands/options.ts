@@ -37,6 +37,13 @@ export function share(text: string): number {
   return value;
 }
 
+/** A share below 1, such as a dropout: of all there would be nothing left. */
+export function shareBelow1(text: string): number {
+  const value = share(text);
+  if (value === 1) throw new InvalidArgumentError("it takes a number from 0 to below 1.");
+  return value;
+}
+
 /** "urls,numbers" or "all": steps of cleaning, in the order in which they are applied. */
 export function cleaningSteps(text: string): Cleaning[] {
   const named = text === "all" ? CLEANING_STEPS : text.split(",").map((step) => step.trim());
@@ -51,9 +58,7 @@ export function augmentation(text: string): Augmentation {
   for (const part of text.split(",")) {
     const [, kind, value] = /^\s*(delete|swap|typo|synonym)=(.+)$/.exec(part) ?? [];
     if (kind === undefined) throw new InvalidArgumentError("it takes shares of delete, swap, typo and synonym, as in delete=0.05,typo=0.05.");
-    const given = share(value!);
-    if (given === 1) throw new InvalidArgumentError("a share must be below 1.");
-    shares[kind as keyof Augmentation] = given;
+    shares[kind as keyof Augmentation] = shareBelow1(value!);
   }
   return shares;
 }

@@ -17,8 +17,8 @@ import type { Shape } from "../shape.ts";
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
 import { startWorkers, type TrainingData } from "../workers.ts";
-import { UNKNOWN_HELP, unknownShare } from "./calibrate.ts";
-import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, parseSeed, positive, share, shortText, svgName, wholeNumber } from "./options.ts";
+import { UNKNOWN_HELP } from "./calibrate.ts";
+import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, parseSeed, positive, share, shareBelow1, shortText, svgName, wholeNumber } from "./options.ts";
 import { isDeployable, kilobytes, modelName, note, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak, sentence } from "./quantize.ts";
@@ -60,16 +60,16 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--optimizer <name>", ["adam", "adam-uncorrected", "sgd"], "optimizer", "adam as in Keras, without its bias correction, or sgd"],
   ["--learning-rate <x>", positive, "learningRate", "highest rate of the optimizer"],
   ["--schedule <name>", ["cosine", "linear", "inverse-time", "constant"], "schedule", "how the rate falls"],
-  ["--warmup <share>", share, "warmup", "share of the steps in which it climbs first"],
+  ["--warmup <share>", shareBelow1, "warmup", "share of the steps in which it climbs first"],
   ["--decay <x>", notNegative, "decay", "of inverse-time: rate / (1 + decay * step)"],
   ["--final-rate <share>", share, "finalRate", "of cosine and linear: share of the highest rate that is left at the end"],
-  ["--momentum <x>", share, "momentum", "of sgd"],
+  ["--momentum <x>", shareBelow1, "momentum", "of sgd"],
   ["--nesterov", "switch", "nesterov", "of sgd: look ahead"],
   ["--clip-norm <x>", notNegative, "clipNorm", "longest gradient, by global norm; 0: any"],
   ["--weight-decay <x>", notNegative, "weightDecay", "taken off the weights, times the rate"],
-  ["--average-decay <x>", share, "averageDecay", "moving average of the weights, which is then kept; 0: none"],
+  ["--average-decay <x>", shareBelow1, "averageDecay", "moving average of the weights, which is then kept; 0: none"],
   ["--loss <name>", ["categorical_crossentropy", "binary_crossentropy", "mean_squared_error"], "loss", "what is made small"],
-  ["--label-smoothing <share>", share, "labelSmoothing", "share of the target that all labels get"],
+  ["--label-smoothing <share>", shareBelow1, "labelSmoothing", "share of the target that all labels get"],
   ["--balanced", "switch", "balanced", "let all labels weigh the same, however many texts they have"],
   ["--embedding <n>", wholeNumber(1, MAX_WIDTH), "embedding", "width of the word vectors"],
   ["--units <n>", wholeNumber(1, MAX_WIDTH), "units", "LSTM units a direction"],
@@ -77,11 +77,11 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--mask", "switch", "mask", "skip padding"],
   ["--pooling <name>", ["last", "max", "mean", "max+mean"], "pooling", "how the states of all steps become one"],
   ["--binary-output", "switch", "binaryOutput", "one sigmoid unit for two labels"],
-  ["--embedding-dropout <share>", share, "embeddingDropout", "dropout behind the embedding"],
-  ["--output-dropout <share>", share, "outputDropout", "dropout before the last layer"],
+  ["--embedding-dropout <share>", shareBelow1, "embeddingDropout", "dropout behind the embedding"],
+  ["--output-dropout <share>", shareBelow1, "outputDropout", "dropout before the last layer"],
   ["--dropout-samples <n>", wholeNumber(1, MAX_DROPOUT_SAMPLES), "dropoutSamples", "masks that the dropout before the last layer draws for each text; their losses are averaged"],
-  ["--perturbation <share>", share, "perturbation", "adversarial training: learn, at the end of the run, also from word vectors moved so far, beside their length, to where the loss grows; 0: none"],
-  ["--word-dropout <share>", share, "wordDropout", "share of the words that are hidden in training"],
+  ["--perturbation <share>", shareBelow1, "perturbation", "adversarial training: learn, at the end of the run, also from word vectors moved so far, beside their length, to where the loss grows; 0: none"],
+  ["--word-dropout <share>", shareBelow1, "wordDropout", "share of the words that are hidden in training"],
   ["--augment <shares>", augmentation, "augment", "share of the words changed each epoch, as in delete=0.05,swap=0.05,typo=0.05,synonym=0.1; typos spare unknown words and those of 1 or 2 letters"],
   ["--min-count <n>", wholeNumber(1, MAX_ROWS), "minCount", "leave rarer words to their n-grams; few texts keep all words"],
   ["--num-words <n>", wholeNumber(0, MAX_ROWS), "numWords", "keep only the n - 1 most frequent words, so that the int8 deployable stays below 1 MB; 0: all"],
@@ -120,7 +120,7 @@ export function trainCommand(): Command {
     .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
     .requiredOption("-o, --output <file>", "deployable to write (.wasm), or .elb for f32 weights that can be trained on", parseOutput)
     .option("--valid <files...>", "labelled texts to measure each epoch on, and at the end to calibrate the scores' temperature on")
-    .option("--unknown <share>", `${UNKNOWN_HELP} (on --valid)`, unknownShare)
+    .option("--unknown <share>", `${UNKNOWN_HELP} (on --valid)`, shareBelow1)
     .option("--no-calibrate", "keep the scores as trained")
     .addOption(new Option("--recipe <name>", "default, or tutorial: Embedding, LSTM, Dense(1, sigmoid) as in the Keras tutorial").choices(Object.keys(RECIPES)))
     .option("--synonyms <file>", `words that may stand for one another, a group a line with commas between them (share: ${DEFAULT_SYNONYMS}, or as --augment says)`)

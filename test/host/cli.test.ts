@@ -42,6 +42,8 @@ describe("the program", () => {
     [["import", "m.keras", "-o", "m.elb"]], [["info", "a", "b"]],
     [["train", "x.tsv", "-o", "x.wasm", "--oov-token", "?"]], [["train", "x.tsv", "-o", "x.wasm", "--momentum", "0.9"]], [["train", "x.tsv", "-o", "x.wasm", "--decay", "0.1", "--schedule", "linear"]],
     [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--no-split-scripts"]], [["train", "x.tsv", "-o", "x.wasm", "--add-ngrams", "--ngram-buckets", "0"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--warmup", "1"]], [["train", "x.tsv", "-o", "x.wasm", "--embedding-dropout", "1"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--optimizer", "sgd", "--momentum", "1"]], [["train", "x.tsv", "-o", "x.wasm", "--average-decay", "1"]],
     [["models", "list"]], [["models", "install", "r", "u", "--nope"]], [["models", "nope"]],
   ])("ends with 2 on misuse: %j", async (args) => {
     const { code, stdout, stderr } = await edgelabel(args);
