@@ -1,8 +1,10 @@
 // What commands write: model files, and lines on stdout that wait for a slow reader.
 import { basename } from "node:path";
 import { InvalidArgumentError } from "commander";
+import { Classifier } from "../classifier.ts";
 import { writeWhole } from "../files.ts";
 import { packModel } from "../pack.ts";
+import { Trainer } from "../trainer.ts";
 
 /** The value of -o: the ending of the name decides what is written. */
 export function parseOutput(path: string): string {
@@ -21,9 +23,18 @@ export function modelName(path: string): string {
 
 /** Writes the model as the ending of `path` says; returns the bytes of the file. */
 export async function writeModel(path: string, elb: Uint8Array): Promise<number> {
-  const bytes = isDeployable(path) ? await packModel(elb) : elb;
+  const bytes = isDeployable(path) ? await packModel(await withoutTraining(elb, path)) : elb;
   await writeWhole(path, bytes);
   return bytes.length;
+}
+
+/** The state to resume training is several times the weights, and of no use where a model is deployed. */
+async function withoutTraining(elb: Uint8Array, source: string): Promise<Uint8Array> {
+  const { info } = await Classifier.fromBytes(elb, source);
+  if (!info.resumable) return elb;
+  const trainer = await Trainer.open(elb, source);
+  trainer.buildOpened();
+  return trainer.write("f32");
 }
 
 /** Writes to stdout; resolves when it has room for more. */

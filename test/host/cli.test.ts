@@ -204,6 +204,16 @@ describe("from texts to a deployable", () => {
     expect(readFileSync(at("unpacked.elb")).equals(readFileSync(at("light8.elb")))).toBe(true);
   });
 
+  test("what is deployed has no state to resume training", async () => {
+    await json("train", at("data.tsv"), "-o", at("f32.wasm"), "--seed", "3", "--name", "light", "--no-quantize", ...SMALL);
+    await json("pack", at("light.elb"), "-o", at("packed.wasm"));
+    expect(readFileSync(at("packed.wasm")).equals(readFileSync(at("f32.wasm")))).toBe(true);
+    const { temperature } = await json("calibrate", at("light.elb"), at("data.tsv"), "-o", at("calibrated.wasm"));
+    const card = await json("info", at("calibrated.wasm"));
+    expect(card).toMatchObject({ form: "f32", resumable: false });
+    expect(card.temperature).toBeCloseTo(temperature, 5);
+  });
+
   test("where int8 agrees too little, only the weights become int8", async () => {
     // Texts of unknown words score near the middle, where rounding decides.
     const texts = Array.from({ length: 400 }, (_, i) => `on\tzq${(i * 7919) % 1009}x vj${i}\n`);
