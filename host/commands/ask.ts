@@ -2,7 +2,6 @@
 // in the order of the texts. MQTT 5 response topic where the broker speaks it,
 // `replyTo` on 3.1.1. Fails on the first text that gets no label.
 import { randomBytes } from "node:crypto";
-import { text as readAll } from "node:stream/consumers";
 import { Command, InvalidArgumentError } from "commander";
 import type { IPublishPacket, MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
@@ -14,6 +13,7 @@ import { checkLevel, topicsOf } from "../service/topics.ts";
 import type { Topics } from "../service/topics.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import type { BrokerOptions } from "./broker-options.ts";
+import { linesOf } from "./predict.ts";
 
 interface AskOptions extends BrokerOptions {
   broker: string;
@@ -52,9 +52,16 @@ export function askCommand(): Command {
     .option("--timeout <seconds>", "how long to wait for an answer", parseSeconds, 10)
     .option("--json", "print the answers as they are, one JSON object a line"))
     .action(async (texts: string[], options: AskOptions) => {
-      const asked = texts.length > 0 ? texts : (await readAll(process.stdin)).split("\n").filter((line) => line !== "");
+      const asked = texts.length > 0 ? texts : await readLines();
       if (asked.length > 0) await ask(asked, options);
     });
+}
+
+/** Of standard input, empty ones too: the lines that are printed stand beside those that were read. */
+async function readLines(): Promise<string[]> {
+  const texts: string[] = [];
+  for await (const lines of linesOf(process.stdin)) for (const line of lines) texts.push(Buffer.from(line).toString());
+  return texts;
 }
 
 async function ask(texts: readonly string[], options: AskOptions): Promise<void> {

@@ -1,4 +1,5 @@
 // `edgelabel ask` against a service, on every broker and protocol.
+import { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { askCommand } from "../../../host/commands/ask.ts";
 import { startBroker } from "../../../host/service/broker.ts";
@@ -46,6 +47,12 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
     expect(await ask("win", "hi", ...common)).toBe("spam\t0.875000\nham\t0.875000\n");
     const texts = Array.from({ length: 100 }, (_, i) => (i % 3 === 0 ? "win" : "hi"));
     expect(await ask(...texts, ...common)).toBe(texts.map((text) => (text === "win" ? "spam\t0.875000\n" : "ham\t0.875000\n")).join(""));
+  });
+
+  test("one line a line of standard input, empty ones too", async () => {
+    const stdin = vi.spyOn(process, "stdin", "get").mockReturnValue(Readable.from([Buffer.from("win\r\n\nhi\n\nwin")]) as typeof process.stdin);
+    expect((await ask(...common)).split("\n").map((line) => line.split("\t")[0])).toEqual(["spam", "ham", "ham", "ham", "spam", ""]);
+    stdin.mockRestore();
   });
 
   test("--json prints the answer, --model asks that model", async () => {
