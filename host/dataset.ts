@@ -28,6 +28,8 @@ const SUFFIXES = new Map<string, Format>([
   ["tsv", "tsv"], ["csv", "csv"], ["jsonl", "jsonl"], ["ndjson", "jsonl"], ["ft", "fasttext"], ["fasttext", "fasttext"],
 ]);
 const LABEL_PREFIX = "__label__";
+// A first line of column names would quietly become a label and a text.
+const TSV_HEADER = /^(label\ttext|text\tlabel) *$/i;
 const SHOWN_DEFECTS = 5;
 // V8 cannot hold a longer string.
 const MAX_FILE_BYTES = 0x1fffffe8;
@@ -180,6 +182,7 @@ function lineReader(format: Exclude<Format, "csv">, options: DatasetOptions): Li
 function readTsvLine(line: string, number: number, keep: Keep): string | undefined {
   const tab = line.indexOf("\t");
   if (tab < 0) return "no tab between label and text";
+  if (TSV_HEADER.test(line)) return "a header, which TSV files do not have here: each line is label<TAB>text; remove it";
   keep(number, line.slice(0, tab).trim(), line.slice(tab + 1));
   return undefined;
 }
