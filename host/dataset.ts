@@ -30,6 +30,8 @@ const SUFFIXES = new Map<string, Format>([
 const LABEL_PREFIX = "__label__";
 // A first line of column names would quietly become a label and a text.
 const TSV_HEADER = /^(label\ttext|text\tlabel) *$/i;
+// Neither begins a UTF-8 file.
+const UTF16_MARKS = [Buffer.of(0xff, 0xfe), Buffer.of(0xfe, 0xff)];
 const SHOWN_DEFECTS = 5;
 // V8 cannot hold a longer string.
 const MAX_FILE_BYTES = 0x1fffffe8;
@@ -49,6 +51,7 @@ export async function readDataset(paths: readonly string[], options: DatasetOpti
 export function parseDataset(bytes: Uint8Array, source: string, options: DatasetOptions = {}): Sample[] {
   const defects = new Defects(source);
   if (bytes.length > MAX_FILE_BYTES) throw new UserError(`${source}: larger than 512 MB; split it into several files`);
+  if (UTF16_MARKS.some((mark) => mark.equals(bytes.subarray(0, 2)))) throw new UserError(`${source}: is UTF-16, as some Windows programs write it; save it as UTF-8`);
   if (!isUtf8(bytes)) {
     nameInvalidLines(bytes, defects);
     defects.raise();

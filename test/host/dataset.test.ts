@@ -60,6 +60,11 @@ describe("TSV", () => {
     const bytes = Buffer.concat([Buffer.from("a\tone\nb\t"), Buffer.from([0xff]), Buffer.from("\nc\t"), Buffer.from([0xed, 0xa0, 0x80])]);
     expect(complaint(bytes, "d.tsv")).toBe("d.tsv: 2 malformed lines\n  line 2: not valid UTF-8\n  line 3: not valid UTF-8");
   });
+  test("names UTF-16", () => {
+    const content = Buffer.from("\ufeffa\tone\nb\ttwo\n", "utf16le");
+    expect(complaint(content, "d.tsv")).toBe("d.tsv: is UTF-16, as some Windows programs write it; save it as UTF-8");
+    expect(complaint(Buffer.from(content).swap16(), "d.tsv")).toContain("is UTF-16");
+  });
   test("refuses a text above the engine's capacity, in bytes", () => {
     const limit = 1048576;
     expect(parse(`a\t${"é".repeat(limit / 2)}`, "d.tsv")).toHaveLength(1);
