@@ -19,7 +19,7 @@ const REASONS: Record<number, readonly [code: string, reason: string]> = {
   [abi.ERR_BAD_SCALE]: ["bad_scale", "a quantization scale is not a positive number"],
   [abi.ERR_BAD_WEIGHT]: ["bad_weight", "a weight is not a finite number in its range"],
   [abi.ERR_BAD_TRAINING]: ["bad_training", "its training state is not legal"],
-  [abi.ERR_BAD_UTF8]: ["bad_utf8", "a name in it is not valid UTF-8 text"],
+  [abi.ERR_BAD_UTF8]: ["bad_utf8", "a name in it is not valid UTF-8 text, or has control characters"],
   [abi.ERR_BAD_PADDING]: ["bad_padding", "bytes between its parts are not 0; another program wrote it, or changed it"],
   [abi.ERR_BAD_ARGUMENT]: ["bad_argument", "a setting is outside its range"],
   [abi.ERR_LABEL_OUT_OF_RANGE]: ["label_out_of_range", "a sample has a label that the model lacks"],

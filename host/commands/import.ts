@@ -4,7 +4,7 @@ import { Command, Option } from "commander";
 import { MAX_SEQUENCE } from "../../assembly/abi.ts";
 import { readInput } from "../dataset.ts";
 import { importKeras } from "../keras/import.ts";
-import { wholeNumber } from "./options.ts";
+import { nameText, wholeNumber } from "./options.ts";
 import { kilobytes, modelName, note, parseOutput, print, printJson, writeModel } from "./output.ts";
 
 interface ImportOptions {
@@ -29,8 +29,8 @@ export function importCommand(): Command {
     .option("--maxlen <n>", "tokens a text is padded to, when the model leaves it open", wholeNumber(1, MAX_SEQUENCE))
     .addOption(new Option("--padding <side>", "as given to pad_sequences").choices(["pre", "post"]).default("pre"))
     .addOption(new Option("--truncating <side>", "as given to pad_sequences").choices(["pre", "post"]).default("pre"))
-    .option("--name <name>", "name in the model (default: that of the output file)")
-    .option("--model-version <text>", "version in the model", "1")
+    .option("--name <name>", "name in the model (default: that of the output file)", nameText)
+    .option("--model-version <text>", "version in the model", nameText, "1")
     .option("--json", "print one JSON object")
     .addHelpText("after", `
 Reads Sequential and linear Functional models of Embedding, LSTM, Bidirectional(LSTM),

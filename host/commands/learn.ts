@@ -13,7 +13,7 @@ import { type Lock, withModelLock } from "../lock.ts";
 import { packModel } from "../pack.ts";
 import { finishChange, previousPath, replaceFiles, restoreFiles } from "../previous.ts";
 import { startProgress } from "../progress.ts";
-import { addDatasetOptions, type DatasetFlags, parseSeed, positive, shortText, wholeNumber } from "./options.ts";
+import { addDatasetOptions, type DatasetFlags, nameText, parseSeed, positive, wholeNumber } from "./options.ts";
 import { isDeployable, note, parseOutput, percent, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";
 
@@ -41,7 +41,7 @@ export function learnCommand(): Command {
     .option("--learning-rate <x>", "highest rate", positive, LEARN_DEFAULTS.learningRate)
     .option("--rehearsed <n>", "texts of the data a pass, at most", wholeNumber(0, 10_000_000), LEARN_DEFAULTS.rehearsed)
     .option("--seed <n>", "the same seed gives the same model", parseSeed, LEARN_DEFAULTS.seed)
-    .option("--model-version <text>", 'version of the new model (default: "1" becomes "1+1", "1+1" becomes "1+2")', shortText)
+    .option("--model-version <text>", 'version of the new model (default: "1" becomes "1+1", "1+1" becomes "1+2")', nameText)
     .option("--no-quantize", "keep f32 weights in what -o writes")
     .option("--json", "print the report as one JSON object");
   return addDatasetOptions(command)

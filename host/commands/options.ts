@@ -24,10 +24,16 @@ export function positive(text: string): number {
 /** Of a run's random numbers. */
 export const parseSeed = wholeNumber(0, 2 ** 32 - 1);
 
-/** A text that a model file has room for, such as a name or a version. */
+/** A text that a model file has room for, such as a word. */
 export function shortText(text: string): string {
   if (text === "" || Buffer.byteLength(text) > MAX_NAME_BYTES) throw new InvalidArgumentError(`it takes 1 to ${MAX_NAME_BYTES} bytes of text.`);
   return text;
+}
+
+/** A model's name or version. */
+export function nameText(text: string): string {
+  if (/\p{Cc}/u.test(text)) throw new InvalidArgumentError("it takes no control characters.");
+  return shortText(text);
 }
 
 /** A share from 0 to 1. */

@@ -18,7 +18,7 @@ import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
 import { startWorkers, type TrainingData } from "../workers.ts";
 import { UNKNOWN_HELP } from "./calibrate.ts";
-import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, parseSeed, positive, share, shareBelow1, shortText, svgName, wholeNumber } from "./options.ts";
+import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, nameText, parseSeed, positive, share, shareBelow1, shortText, svgName, wholeNumber } from "./options.ts";
 import { isDeployable, kilobytes, modelName, note, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak, sentence } from "./quantize.ts";
@@ -124,8 +124,8 @@ export function trainCommand(): Command {
     .option("--no-calibrate", "keep the scores as trained")
     .addOption(new Option("--recipe <name>", "default, or tutorial: Embedding, LSTM, Dense(1, sigmoid) as in the Keras tutorial").choices(Object.keys(RECIPES)))
     .option("--synonyms <file>", `words that may stand for one another, a group a line with commas between them (share: ${DEFAULT_SYNONYMS}, or as --augment says)`)
-    .option("--name <name>", "name in the model (default: that of the output file)")
-    .option("--model-version <text>", 'version in the model (default: "1")')
+    .option("--name <name>", "name in the model (default: that of the output file)", nameText)
+    .option("--model-version <text>", 'version in the model (default: "1")', nameText)
     .addOption(new Option("--resume <file>", "go on with the run in this .elb, on the same data").conflicts(FIXED_BY_RESUME))
     .option("--stop-after <n>", "end after n epochs of the run, as Ctrl-C does after the one that it meets, and keep the rest for --resume (-o must be .elb)", wholeNumber(1, 100_000))
     .addOption(new Option("--chart <file>", "write loss and accuracy of the epochs as an SVG").argParser(svgName))
