@@ -13,6 +13,7 @@ import { type Lock, withModelLock } from "../lock.ts";
 import { packModel } from "../pack.ts";
 import { finishChange, previousPath, replaceFiles, restoreFiles } from "../previous.ts";
 import { startProgress } from "../progress.ts";
+import { requireKnownLabels } from "../tuning.ts";
 import { addDatasetOptions, type DatasetFlags, nameText, parseSeed, positive, wholeNumber } from "./options.ts";
 import { isDeployable, note, parseOutput, percent, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";
@@ -93,6 +94,8 @@ async function learnFiles(path: string, options: LearnFlags & { data: string[]; 
   const [given, data, validation] = [options.corrections ? await readDataset(options.corrections, options) : [], await readDataset(options.data, options), await readDataset(options.valid, options)];
   const journal = journalPath(path);
   const kept = await readCorrections(journal);
+  // --undo may have taken back a label that the journal goes on naming.
+  if (!options.newLabels) requireKnownLabels((await Classifier.fromBytes(elb, path)).labels, kept, path, `Take it out of ${journal}, allow it with --new-labels`);
   const progress = startProgress("learning", options);
   const { report, model } = await learn(
     { elb, source: path, deployed: deployed?.info, corrections: [...kept, ...given], data, validation },

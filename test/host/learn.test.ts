@@ -282,6 +282,13 @@ describe("the command", () => {
     expect(sha("unread.previous.elb")).toBe(files[0]);
   });
 
+  test("names the journal where a label is that the model does not know, as after --undo", async () => {
+    writeFileSync(at("undone.elb"), elb);
+    writeFileSync(at("undone.corrections.jsonl"), '{"label":"dim","text":"dim the hall"}\n');
+    const { code, stderr } = await edgelabel(["learn", at("undone.elb"), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv")]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`does not know the label "dim"; it knows "off", "on". Take it out of ${at("undone.corrections.jsonl")}, allow it with --new-labels, or train anew`)]);
+  });
+
   test("takes a training form only, since it writes one in its place", async () => {
     const { code, stderr } = await edgelabel(["learn", at("lamps.wasm"), ...learning]);
     expect(code).toBe(2);
