@@ -199,7 +199,7 @@ type ConfigFile = v.InferOutput<typeof fileSchema>;
 export function parseConfig(json: string, source: string): ConfigFile {
   let value: unknown;
   try {
-    value = JSON.parse(json);
+    value = JSON.parse(json.replace(/^\ufeff/, ""));
   } catch (error) {
     throw new UserError(`${source} is not JSON from line ${lineOfFault(json, error as Error)} on: look for a comma, quote or bracket that is missing or too many`);
   }

@@ -109,6 +109,10 @@ test("a password that others can read is told", () => {
   expect(settingsFrom(config, {}, { mode: 0o600 }).warnings).toEqual([]);
 });
 
+test("a byte order mark before the object is no fault", () => {
+  expect(parseConfig('\ufeff{"node":"gate-1"}', "config.json").node).toBe("gate-1");
+});
+
 test.each([
   ["{", "config.json is not JSON"],
   ["[]", "config.json: the file must not be an array"],
