@@ -164,12 +164,12 @@ Examples:
         await workers.stop();
       }
       const last = reports.at(-1) ?? null;
-      if (options.chart !== undefined) await writeWhole(options.chart, new TextEncoder().encode(renderChart(reports, `${modelName(options.output)}: ${samples.length} texts`)));
       const written = await finish(trainer, validation.length > 0 ? validation : samples, options);
       const { elb, calibration } = validation.length > 0 && options.calibrate
-        ? await calibrate(written.elb, validation, { unknownShare: options.unknown, source: options.output })
+        ? await calibrateOrKeep(written.elb, validation, options)
         : { elb: written.elb, calibration: null };
       const bytes = await writeModel(options.output, elb);
+      if (options.chart !== undefined) await writeWhole(options.chart, new TextEncoder().encode(renderChart(reports, `${modelName(options.output)}: ${samples.length} texts`)));
       const labels = (await Classifier.fromBytes(written.elb, options.output)).labels.length;
       const outcome: Outcome = { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds: (performance.now() - started) / 1000 };
       await (options.json ? printJson(summary(last, written, calibration, outcome)) : print(renderSummary(last, written, calibration, outcome)));
@@ -299,6 +299,17 @@ async function finish(trainer: Trainer, samples: readonly Sample[], options: Tra
   if (!options.quantize) return { elb: trainer.write("f32"), form: "f32", agreement: null };
   const minAgreement = options.minAgreement ?? MIN_AGREEMENT;
   return quantize(trainer, options.output, { texts: spreadTexts(samples), minAgreement, onWeak: noteWeak(minAgreement) });
+}
+
+/** A model that cannot be calibrated is written as it was trained: the work of hours stays. */
+async function calibrateOrKeep(elb: Uint8Array, validation: readonly Sample[], { output, unknown }: TrainOptions): Promise<{ elb: Uint8Array; calibration: Calibration }> {
+  try {
+    return await calibrate(elb, validation, { unknownShare: unknown, source: output });
+  } catch (error) {
+    await writeModel(output, elb);
+    note(`${output} is written as it was trained, and not calibrated`);
+    throw error;
+  }
 }
 
 interface Outcome {

@@ -113,6 +113,17 @@ describe("edgelabel train", () => {
     expect((await Classifier.open(at("b.elb"))).info).toMatchObject({ temperature: 1, reject: { score: 0, margin: 0, unknown_share: 1 } });
   });
 
+  test("keeps the model when it cannot be calibrated, or its chart cannot be written", async () => {
+    edgelabel("train", at("train.tsv"), "-o", at("plain.elb"), ...small);
+    const { label } = (await Classifier.open(at("plain.elb"))).classify(samples[0]!.text);
+    writeFileSync(at("wrong.tsv"), tsv([{ ...samples[0]!, label: samples.find((sample) => sample.label !== label)!.label }]));
+    const { code, stderr } = edgelabel("train", at("train.tsv"), "--valid", at("wrong.tsv"), "--unknown", "0.2", "-o", at("kept.elb"), ...small);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("kept.elb is written as it was trained, and not calibrated\nedgelabel: no text was answered right")]);
+    // Beside a name of that length there is none for the file that is renamed to it.
+    expect(edgelabel("train", at("train.tsv"), "-o", at("charted.elb"), "--chart", at(`${"x".repeat(245)}.svg`), ...small)).toMatchObject({ code: 1, stderr: expect.stringContaining(".svg: cannot be written") });
+    for (const name of ["kept.elb", "charted.elb"]) expect(readFileSync(at(name)).equals(readFileSync(at("plain.elb")))).toBe(true);
+  });
+
   test("a run that was stopped and goes on is calibrated as one that never stopped", () => {
     const valid = ["--valid", at("known.tsv"), "--unknown", "0.2"];
     edgelabel("train", at("train.tsv"), ...valid, "-o", at("whole.elb"), ...small);
