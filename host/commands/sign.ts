@@ -50,7 +50,7 @@ export function signCommand(): Command {
     .requiredOption("--expires <date>", "not installed after that: 2027-12-31, or 90d from now", parseExpiry)
     .option("--name <name>", "name that it is served under (default: the one in the model)")
     .option("--texts <file>", `texts for the self-test, one a line, at most ${MAX_GOLDEN} (default: the labels)`)
-    .option("-o, --output <file>", "update to write (default: MODEL.update)")
+    .option("-o, --output <file>", "update to write (default: MODEL.update)", updateName)
     .option("--json", "print one JSON object")
     .addHelpText("after", "\nExample:\n  edgelabel sign spam.wasm --key release.pem --sequence 7 --expires 90d -o spam.update")
     .action(async (model: string, options: SignOptions) => {
@@ -71,6 +71,12 @@ async function readTexts(path: string): Promise<string[]> {
   const texts = content.split(/\r?\n/).filter((line) => line !== "");
   if (texts.length === 0 || texts.length > MAX_GOLDEN) throw new UserError(`${path}: has ${texts.length} texts, the self-test takes 1 to ${MAX_GOLDEN}`);
   return texts;
+}
+
+/** Under the name of a model, such as the one it is made of, nothing could be run any more. */
+function updateName(path: string): string {
+  if (/\.(elb|wasm)$/.test(path)) throw new InvalidArgumentError("an update is no model: its name must not end in .wasm or .elb.");
+  return path;
 }
 
 function parseExpiry(text: string): Date {
