@@ -67,6 +67,14 @@ describe.skipIf(!executablePath)("page", () => {
 
   const choose = (name: string, bytes: Uint8Array) => page.setInputFiles("#model", { name, mimeType: "application/wasm", buffer: Buffer.from(bytes) });
 
+  test("opened as a file, which runs nothing of it, says so", async () => {
+    expect(await page.textContent("#note")).toBe("No model yet.");
+    const opened = await browser.newPage();
+    await opened.goto(new URL("web/index.html", root).href);
+    expect(await opened.textContent("#note")).toContain("needs a web server");
+    await opened.close();
+  });
+
   test("names a file that is no deployable", async () => {
     await choose("engine.wasm", readFileSync(fileURLToPath(new URL("build/engine.wasm", root))));
     await page.waitForFunction("document.getElementById('note').textContent.includes('cannot be used')");
