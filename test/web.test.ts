@@ -7,9 +7,10 @@ import { chromium, type Browser, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TEXT_CAPACITY } from "../assembly/abi.ts";
 import { Classifier, type Prediction } from "../host/classifier.ts";
-import { packModel } from "../host/pack.ts";
+import { packModel, unpackModel } from "../host/pack.ts";
 import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../host/recipe.ts";
 import { parseDataset } from "../host/dataset.ts";
+import { Calibrator } from "../host/trainer.ts";
 import { fetchChromium } from "./tools/fetch-chromium.mjs";
 
 const root = new URL("../", import.meta.url);
@@ -107,5 +108,13 @@ describe.skipIf(!executablePath)("page", () => {
     expect(await page.textContent("#words")).toBe(text);
     expect(await page.locator("#words span[style]").count()).toBe(node.explain(text).tokens.filter(({ share }) => share !== 0).length);
     expect(problems).toEqual([]);
+  });
+
+  test("shows that a text is rejected", async () => {
+    const calibrator = await Calibrator.open(unpackModel(deployable, "demo.wasm"), "demo.wasm");
+    calibrator.change(1, { score: 1, margin: 0, unknown_share: 1 });
+    await choose("strict.wasm", await packModel(calibrator.file()));
+    await page.waitForFunction("document.querySelector('#scores .best').textContent === '?'");
+    expect(await page.locator("#scores .best").count()).toBe(1);
   });
 });
