@@ -38,8 +38,7 @@ export function demoCommand(): Command {
         if (stops) service.kill("SIGTERM");
         else await print("\nStill serving. Stop with Ctrl-C.\n");
       }
-      const [code] = await ended as [number | null];
-      process.exitCode = code ?? 0;
+      requireDone(await ended);
     });
 }
 
@@ -50,7 +49,10 @@ function edgelabel(command: string, ...args: string[]): ChildProcess {
 }
 
 async function finish(child: ChildProcess): Promise<void> {
-  const [code] = await once(child, "exit") as [number | null];
+  requireDone(await once(child, "exit"));
+}
+
+function requireDone([code]: unknown[]): void {
   if (code !== 0) throw new UserError(`that command ended with exit code ${code}`);
 }
 

@@ -240,6 +240,11 @@ describe("from texts to a deployable", () => {
     expect((await edgelabel(["info", at("light.wasm")])).stdout).toMatch(/^labels {2}2: off, on$/m);
   });
 
+  test("a demo that cannot serve fails", async () => {
+    const { code, stderr } = await edgelabel(["demo", "--once", "--port", "99999"]);
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/a port is a number from 0 to 65535\.\nedgelabel: that command ended with exit code 2\n$/)]);
+  }, 60_000);
+
   test("writing is whole or not at all", async () => {
     const { code, stderr } = await edgelabel(["pack", at("light.elb"), "-o", at("missing/light.wasm")]);
     expect(code).toBe(1);
