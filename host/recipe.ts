@@ -203,6 +203,7 @@ export async function createTrainer(tokenizer: RecipeOptions["tokenizer"], name 
 export async function prepareTraining(samples: readonly Sample[], validation: readonly Sample[], options: RecipeOptions): Promise<Trainer> {
   const labels = labelsOf(samples);
   if (labels.length < 2) throw new UserError(`the data has ${labels.length === 1 ? `only the label ${JSON.stringify(labels[0])}` : "no samples"}; a classifier needs at least 2 labels`);
+  if (labels.length > abi.MAX_LABELS) throw new UserError(`the data has ${labels.length} labels, such as ${JSON.stringify(labels[0])}; a model tells at most ${abi.MAX_LABELS} apart. Do label and text stand the wrong way round?`);
   if (options.binaryOutput && labels.length !== 2) throw new UserError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
   const unfit = options.binaryOutput ? "categorical_crossentropy" : "binary_crossentropy";
   if (options.loss === unfit) throw new UserError(`the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`);

@@ -245,6 +245,12 @@ describe("from texts to a deployable", () => {
     expect([code, stderr]).toEqual([1, expect.stringMatching(/a port is a number from 0 to 65535\.\nedgelabel: that command ended with exit code 2\n$/)]);
   }, 60_000);
 
+  test("more labels than a model can have are said to be so many", async () => {
+    writeFileSync(at("swapped.tsv"), Array.from({ length: 1025 }, (_, i) => `text ${i}\ton\n`).join(""));
+    const { code, stderr } = await edgelabel(["train", at("swapped.tsv"), "-o", at("x.wasm")]);
+    expect([code, stderr]).toEqual([1, 'edgelabel: the data has 1025 labels, such as "text 0"; a model tells at most 1024 apart. Do label and text stand the wrong way round?\n']);
+  });
+
   test("writing is whole or not at all", async () => {
     const { code, stderr } = await edgelabel(["pack", at("light.elb"), "-o", at("missing/light.wasm")]);
     expect(code).toBe(1);
