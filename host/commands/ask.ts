@@ -37,7 +37,7 @@ const NO_SUBSCRIBER = 0x10;
 
 function parseSeconds(text: string): number {
   const seconds = Number(text);
-  if (!(seconds > 0 && seconds <= 86_400)) throw new InvalidArgumentError("a time is a number of seconds above 0.");
+  if (!(seconds > 0 && seconds <= 86_400)) throw new InvalidArgumentError("a time is a number of seconds above 0, at most 86400.");
   return seconds;
 }
 
