@@ -54,19 +54,22 @@ export function modelMetadata(name: string, { version, labels }: Model): object 
   };
 }
 
+/** Of an object that is none, or lacks a key. */
+const fault = ({ expected }: v.ObjectIssue): string => (expected === "Object" ? "must be an object" : "is missing");
+
 const tensor = v.object({
   name: v.string("must be a string"),
   datatype: v.literal("BYTES", "must be BYTES: the texts as strings"),
   shape: v.array(v.pipe(v.number("must hold numbers"), v.integer("must hold whole numbers"), v.minValue(1, "must hold numbers from 1")), "must be an array"),
   data: v.optional(v.array(v.union([v.string(), v.array(v.string())], "must hold strings"), "must be an array of strings")),
-  parameters: v.optional(v.object({ binary_data_size: v.optional(v.number("must be a number of bytes")) }, "must be an object")),
-});
+  parameters: v.optional(v.object({ binary_data_size: v.optional(v.number("must be a number of bytes")) }, fault)),
+}, fault);
 
 const body = v.object({
   id: v.optional(v.pipe(v.string("must be a string"), v.maxLength(256, "must have at most 256 characters"))),
   inputs: v.pipe(v.array(tensor, "must be an array"), v.length(1, "must hold one tensor of texts")),
-  outputs: v.optional(v.array(v.object({ name: v.picklist(OUTPUTS, `must be one of ${OUTPUTS.join(", ")}`) }), "must be an array")),
-});
+  outputs: v.optional(v.array(v.object({ name: v.picklist(OUTPUTS, `must be one of ${OUTPUTS.join(", ")}`) }, fault), "must be an array")),
+}, fault);
 
 /** `binary` is what followed the JSON object. */
 export function parseInfer(value: unknown, binary: Buffer, textsPerRequest: number): InferRequest {

@@ -297,7 +297,8 @@ describe("KServe V2", () => {
   });
 
   test.each([
-    ["{", "not JSON"], [{}, "inputs"], [{ inputs: [] }, "one tensor"], [{ inputs: [input("a"), input("b")] }, "one tensor"],
+    ["{", "not JSON"], [{}, '"inputs" is missing'], [7, '"body" must be an object'], [{ inputs: [7] }, '"inputs.0" must be an object'], [{ inputs: [{ name: "text" }] }, '"inputs.0.datatype" is missing'],
+    [{ inputs: [input("a")], outputs: [{}] }, '"outputs.0.name" is missing'], [{ inputs: [] }, "one tensor"], [{ inputs: [input("a"), input("b")] }, "one tensor"],
     [{ inputs: [{ ...input("a"), datatype: "FP32" }] }, "must be BYTES"], [{ inputs: [{ ...input("a"), shape: [2] }] }, "its shape says 2"],
     [{ inputs: [{ ...input("a"), shape: [1e9, 1e9] }] }, "its shape says"], [{ inputs: [{ ...input("a"), shape: [0] }] }, "from 1"],
     [{ inputs: [{ ...input("a"), data: [7] }] }, "must hold strings"], [{ inputs: [{ name: "text", shape: [1], datatype: "BYTES", parameters: { binary_data_size: 3 } }] }, "data"],
