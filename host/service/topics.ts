@@ -56,14 +56,14 @@ export function topicsOf(root: string, node: string, group?: string): Topics {
   };
 }
 
-/** A host or model name as a topic level: "My Host.local" becomes "my-host-local". */
-export function slug(name: string): string {
-  return name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 64) || "node";
+/** A host or model name as a topic level: "My Host.local" becomes "my-host-local"; `otherwise` when nothing is left of it. */
+export function slug(name: string, otherwise = "node"): string {
+  return name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 64) || otherwise;
 }
 
 /** The name of a model as a topic level. */
 export function levelOf(name: string): string {
-  return isLevel(name) ? name : slug(name);
+  return isLevel(name) ? name : slug(name, "model");
 }
 
 /** Returns `name` when it can stand as one level of a topic. */

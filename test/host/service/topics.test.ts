@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { answerTopicFault, checkLevel, filterCovers, filterMatches, filtersOverlap, isTopicFilter, requestTopicsOf, modelInTopic, slug, topicsOf } from "../../../host/service/topics.ts";
+import { answerTopicFault, checkLevel, filterCovers, filterMatches, filtersOverlap, isTopicFilter, levelOf, requestTopicsOf, modelInTopic, slug, topicsOf } from "../../../host/service/topics.ts";
 
 const topics = topicsOf("edgelabel", "gate-1");
 const open = { allow: ["#"], deny: [] };
@@ -40,6 +40,10 @@ test("a host name becomes one level", () => {
   expect(slug("--")).toBe("node");
   expect(slug("网关")).toBe("node");
   fc.assert(fc.property(fc.string({ unit: "binary" }), (name) => checkLevel("name", slug(name)) === slug(name)));
+});
+
+test("a model's name becomes one level", () => {
+  expect(["spam-2.1", "My model", "垃圾邮件"].map(levelOf)).toEqual(["spam-2.1", "my-model", "model"]);
 });
 
 test.each(["a/b", "a+", "#", "", "$SYS", "a b", "x".repeat(65), "a\0"])("%j is no node name", (name) => {
