@@ -28,8 +28,6 @@ const SUFFIXES = new Map<string, Format>([
   ["tsv", "tsv"], ["csv", "csv"], ["jsonl", "jsonl"], ["ndjson", "jsonl"], ["ft", "fasttext"], ["fasttext", "fasttext"],
 ]);
 const LABEL_PREFIX = "__label__";
-// A first line of column names would quietly become a label and a text.
-const TSV_HEADER = /^(label\ttext|text\tlabel) *$/i;
 // Neither begins a UTF-8 file.
 const UTF16_MARKS = [Buffer.of(0xff, 0xfe), Buffer.of(0xfe, 0xff)];
 const SHOWN_DEFECTS = 5;
@@ -176,16 +174,17 @@ function isBlank(line: string): boolean {
 }
 
 function lineReader(format: Exclude<Format, "csv">, options: DatasetOptions): LineReader {
-  if (format === "tsv") return readTsvLine;
   if (format === "fasttext") return readFastTextLine;
   const { textColumn = "text", labelColumn = "label" } = options;
+  if (format === "tsv") return (line, number, keep) => readTsvLine(line, number, keep, [textColumn, labelColumn]);
   return (line, number, keep) => readJsonLine(line, number, keep, textColumn, labelColumn);
 }
 
-function readTsvLine(line: string, number: number, keep: Keep): string | undefined {
+function readTsvLine(line: string, number: number, keep: Keep, columns: readonly string[]): string | undefined {
   const tab = line.indexOf("\t");
   if (tab < 0) return "no tab between label and text";
-  if (TSV_HEADER.test(line)) return "a header, which TSV files do not have here: each line is label<TAB>text; remove it";
+  // Names of columns would quietly become a label and a text.
+  if (number === 1 && columns.every((name) => line.toLowerCase().split(/ *\t */).includes(name.toLowerCase()))) return "a header, which TSV files do not have here: each line is label<TAB>text; remove it";
   keep(number, line.slice(0, tab).trim(), line.slice(tab + 1));
   return undefined;
 }

@@ -49,8 +49,9 @@ describe("TSV", () => {
     expect(message).not.toContain("line 6:");
     expect(message).toContain("and 4 more");
   });
-  test.each(["label\ttext", "text\tlabel", "Label\tText"])("takes a header for no label and text: %s", (header) => {
+  test.each(["label\ttext", "text\tlabel", "Label\tText", "id\tlabel\ttext"])("takes a header for no label and text: %s", (header) => {
     expect(complaint(`\ufeff${header}\r\na\tone\n`, "d.tsv")).toBe("d.tsv: line 1: a header, which TSV files do not have here: each line is label<TAB>text; remove it");
+    expect(complaint("message\tclass\nsee you\tham\n", "d.tsv", { textColumn: "message", labelColumn: "class" })).toContain("line 1: a header");
     expect(pairs("label\ttexts\nlabel\ta text\n", "d.tsv")).toHaveLength(2);
   });
   test("names a control character in a label", () => {
