@@ -14,10 +14,10 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
   };
 }
 
-/** A number above 0. */
+/** A number above 0, as high as the trainer takes them. */
 export function positive(text: string): number {
   const value = Number(text);
-  if (!(value > 0 && Number.isFinite(value))) throw new InvalidArgumentError("it takes a number above 0.");
+  if (!(value > 0 && value < 1e6)) throw new InvalidArgumentError("it takes a number above 0 and below 1000000.");
   return value;
 }
 

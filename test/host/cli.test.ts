@@ -44,6 +44,7 @@ describe("the program", () => {
     [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--no-split-scripts"]], [["train", "x.tsv", "-o", "x.wasm", "--add-ngrams", "--ngram-buckets", "0"]],
     [["train", "x.tsv", "-o", "x.wasm", "--warmup", "1"]], [["train", "x.tsv", "-o", "x.wasm", "--embedding-dropout", "1"]],
     [["train", "x.tsv", "-o", "x.wasm", "--optimizer", "sgd", "--momentum", "1"]], [["train", "x.tsv", "-o", "x.wasm", "--average-decay", "1"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--learning-rate", "1e9"]], [["train", "x.tsv", "-o", "x.wasm", "--schedule", "inverse-time", "--decay", "1e6"]],
     [["train", "x.tsv", "-o", "x.wasm", "--name", "a\nb"]], [["train", "x.tsv", "-o", "x.wasm", "--model-version", ""]],
     [["import", "m.keras", "--tokenizer", "t.json", "--labels", "l.json", "-o", "m.elb", "--name", "a\tb"]],
     [["models", "list"]], [["models", "install", "r", "u", "--nope"]], [["models", "nope"]],
