@@ -165,6 +165,8 @@ export function connectionFault(error: Error | undefined): string {
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "the host name is unknown";
   if (code === 4 || code === 5 || code === 0x86 || code === 0x87) return "the broker refuses the user name or password (EDGELABEL_MQTT_USERNAME, EDGELABEL_MQTT_PASSWORD)";
   if (refusesProtocol(error)) return "the broker does not speak this version of MQTT (--protocol; a group needs MQTT 5)";
+  if (/wrong version number|packet length too long/.test(error.message)) return "no TLS is spoken there: mqtt:// and ws:// go without";
+  if (/^Invalid header flag bits/.test(error.message)) return "what answers there is no MQTT broker";
   if (error.message === "connack timeout") return `no MQTT broker answered within ${CONNECT_TIMEOUT_MS / 1000} s`;
   return error.message || String(code ?? error);
 }

@@ -1,4 +1,6 @@
 // `edgelabel ask` against a service, on every broker and protocol.
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { askCommand } from "../../../host/commands/ask.ts";
@@ -120,6 +122,14 @@ test("a refused connection is told in words", async () => {
   await expect(ask("hi", "--broker", `mqtt://127.0.0.1:${port}`)).rejects.toThrow(`cannot reach mqtt://127.0.0.1:${port}: connection refused: no broker listens there`);
   await expect(ask("hi", "--broker", "mqtt://u:geheim@h")).rejects.toThrow("EDGELABEL_MQTT_PASSWORD");
   await expect(ask("hi", "--model", "a/b")).rejects.toThrow('the model name "a/b"');
+});
+
+test.each([["mqtt", "what answers there is no MQTT broker"], ["mqtts", "no TLS is spoken there: mqtt:// and ws:// go without"]])("%s:// to an HTTP server is told in words", async (scheme, words) => {
+  const server = createServer((socket) => socket.on("error", () => {}).end("HTTP/1.1 400 Bad Request\r\n\r\n")).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  await expect(ask("hi", "--broker", `${scheme}://127.0.0.1:${port}`)).rejects.toThrow(`cannot reach ${scheme}://127.0.0.1:${port}: ${words}`);
+  server.close();
 });
 
 test("misuse is commander's to tell", async () => {
