@@ -211,6 +211,8 @@ function readJsonLine(line: string, number: number, keep: Keep, textKey: string,
   const text: unknown = fields.get(textKey);
   const label: unknown = fields.get(labelKey);
   if (typeof text !== "string") return text === undefined ? `no "${textKey}"` : `"${textKey}" is not a string`;
+  // JSON.parse has rounded it, perhaps to what another label is rounded to.
+  if (typeof label === "number" && Math.abs(label) > Number.MAX_SAFE_INTEGER) return `"${labelKey}" is too large a number to be read exactly; put quotes around it`;
   if (typeof label === "number" || typeof label === "boolean") keep(number, String(label), text);
   else if (typeof label === "string") keep(number, label.trim(), text);
   else return label === undefined ? `no "${labelKey}"` : `"${labelKey}" is not a string`;

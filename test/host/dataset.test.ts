@@ -125,6 +125,10 @@ describe("JSONL", () => {
     expect(complaint('{"text":"\\ud800","label":"x"}', "d.jsonl")).toContain("half a surrogate pair");
     expect(complaint('{"text":"a","label":"x\\ny"}', "d.jsonl")).toContain("control character");
   });
+  test.each(["12345678901234567890", "-9007199254740992", "1e400"])("does not round a label: %s", (label) => {
+    expect(complaint(`{"text":"a","label":${label}}`, "d.jsonl")).toBe('d.jsonl: line 1: "label" is too large a number to be read exactly; put quotes around it');
+    expect(pairs(`{"text":"a","label":"${label}"}`, "d.jsonl")).toEqual([[label, "a"]]);
+  });
   test("does not take an inherited property for a field", () => {
     expect(complaint('{"text":"a"}', "d.jsonl", { labelColumn: "constructor" })).toContain('no "constructor"');
   });
