@@ -69,7 +69,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--weight-decay <x>", notNegative, "weightDecay", "taken off the weights, times the rate"],
   ["--average-decay <x>", shareBelow1, "averageDecay", "moving average of the weights, which is then kept; 0: none"],
   ["--loss <name>", ["categorical_crossentropy", "binary_crossentropy", "mean_squared_error"], "loss", "what is made small"],
-  ["--label-smoothing <share>", shareBelow1, "labelSmoothing", "share of the target that all labels get"],
+  ["--label-smoothing <share>", shareBelow1, "labelSmoothing", "of the cross-entropies: share of the target that all labels get"],
   ["--balanced", "switch", "balanced", "let all labels weigh the same, however many texts they have"],
   ["--embedding <n>", wholeNumber(1, MAX_WIDTH), "embedding", "width of the word vectors"],
   ["--units <n>", wholeNumber(1, MAX_WIDTH), "units", "LSTM units a direction"],
@@ -106,6 +106,7 @@ const NEEDS: Readonly<Record<string, { needs: string; isMet: (recipe: RecipeOpti
   finalRate: { needs: "--schedule cosine or linear", isMet: ({ schedule }) => schedule === "cosine" || schedule === "linear" },
   momentum: { needs: "--optimizer sgd", isMet: ({ optimizer }) => optimizer === "sgd" },
   nesterov: { needs: "--optimizer sgd", isMet: ({ optimizer }) => optimizer === "sgd" },
+  labelSmoothing: { needs: "a cross-entropy for the --loss", isMet: ({ loss }) => loss !== "mean_squared_error" },
   oovToken: { needs: "--ngram-buckets 0: else unknown words have their n-grams", isMet: ({ tokenizer }) => tokenizer.ngramBuckets === 0 },
   addNgrams: { needs: "--ngram-buckets above 0", isMet: ({ tokenizer }) => tokenizer.ngramBuckets > 0 },
   "tokenizer.letterPairs": { needs: "--split-scripts", isMet: ({ tokenizer }) => tokenizer.splitScripts },
@@ -211,6 +212,7 @@ function choose({ recipe: name, ...options }: TrainOptions, command: Command): C
     holder[field] = command.getOptionValue(key);
     given.add(path);
   }
+  if (recipe.loss === "mean_squared_error" && !given.has("labelSmoothing")) recipe.labelSmoothing = 0;
   for (const [flag, , path] of SETTINGS) {
     const [holder, field] = place(recipe, path);
     const condition = NEEDS[path];

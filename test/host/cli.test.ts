@@ -45,6 +45,7 @@ describe("the program", () => {
     [["train", "x.tsv", "-o", "x.wasm", "--warmup", "1"]], [["train", "x.tsv", "-o", "x.wasm", "--embedding-dropout", "1"]],
     [["train", "x.tsv", "-o", "x.wasm", "--optimizer", "sgd", "--momentum", "1"]], [["train", "x.tsv", "-o", "x.wasm", "--average-decay", "1"]],
     [["train", "x.tsv", "-o", "x.wasm", "--learning-rate", "1e9"]], [["train", "x.tsv", "-o", "x.wasm", "--schedule", "inverse-time", "--decay", "1e6"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--loss", "mean_squared_error", "--label-smoothing", "0.1"]],
     [["train", "x.tsv", "-o", "x.wasm", "--name", "a\nb"]], [["train", "x.tsv", "-o", "x.wasm", "--model-version", ""]],
     [["import", "m.keras", "--tokenizer", "t.json", "--labels", "l.json", "-o", "m.elb", "--name", "a\tb"]],
     [["models", "list"]], [["models", "install", "r", "u", "--nope"]], [["models", "nope"]],
@@ -239,6 +240,11 @@ describe("from texts to a deployable", () => {
     expect(await json("info", at("light.wasm"))).toMatchObject({ name: "light", version: "1", form: "int8", labels: ["off", "on"] });
     expect(await json("info", at("light.elb"))).toMatchObject({ form: "f32", resumable: true });
     expect((await edgelabel(["info", at("light.wasm")])).stdout).toMatch(/^labels {2}2: off, on$/m);
+  });
+
+  test("the squared error is learnt without smoothing", async () => {
+    const { train } = await json("train", at("data.tsv"), "-o", at("squared.elb"), "--loss", "mean_squared_error", ...SMALL);
+    expect(train.loss).toBeLessThan(0.25); // that of a coin
   });
 
   test("a demo that cannot serve fails", async () => {
