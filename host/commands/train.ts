@@ -109,7 +109,11 @@ const NEEDS: Readonly<Record<string, { needs: string; isMet: (recipe: RecipeOpti
   labelSmoothing: { needs: "a cross-entropy for the --loss", isMet: ({ loss }) => loss !== "mean_squared_error" },
   oovToken: { needs: "--ngram-buckets 0: else unknown words have their n-grams", isMet: ({ tokenizer }) => tokenizer.ngramBuckets === 0 },
   addNgrams: { needs: "--ngram-buckets above 0", isMet: ({ tokenizer }) => tokenizer.ngramBuckets > 0 },
-  "tokenizer.letterPairs": { needs: "--split-scripts", isMet: ({ tokenizer }) => tokenizer.splitScripts },
+  "tokenizer.splitScripts": { needs: "--no-char-level: else all letters are tokens", isMet: ({ tokenizer }) => !tokenizer.charLevel },
+  "tokenizer.letterPairs": {
+    needs: "--split-scripts, --ngram-buckets above 0 and --no-char-level",
+    isMet: ({ tokenizer }) => tokenizer.splitScripts && tokenizer.ngramBuckets > 0 && !tokenizer.charLevel,
+  },
 };
 
 /** What a resumed run takes from its file. */
