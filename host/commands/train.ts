@@ -14,6 +14,7 @@ import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantization.ts";
 import { adaptToTexts, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, takeSteps, TUTORIAL_RECIPE } from "../recipe.ts";
 import type { Shape } from "../shape.ts";
+import { EngineError } from "../status.ts";
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
 import { type Augmentation, Trainer } from "../trainer.ts";
 import { startWorkers, type TrainingData } from "../workers.ts";
@@ -193,7 +194,12 @@ async function begin({ samples, synonyms }: TrainingData, validation: readonly S
   if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
   const trainer = await prepareTraining(samples, validation, recipe);
   if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);
-  trainer.start(recipe);
+  try {
+    trainer.start(recipe);
+  } catch (error) {
+    if (!(error instanceof EngineError) || error.code !== "out_of_memory") throw error;
+    throw new UserError(`batches of ${recipe.batch} texts of up to ${recipe.tokenizer.sequenceLength} tokens do not fit in WebAssembly memory; choose a smaller --batch, --maxlen, --units or --embedding`);
+  }
   return trainer;
 }
 
