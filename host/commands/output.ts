@@ -1,6 +1,6 @@
 // What commands write: model files, and lines on stdout that wait for a slow reader.
-import { basename } from "node:path";
-import { InvalidArgumentError } from "commander";
+import { basename, resolve } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
 import { Classifier } from "../classifier.ts";
 import { writeWhole } from "../files.ts";
 import { packModel } from "../pack.ts";
@@ -10,6 +10,11 @@ import { Trainer } from "../trainer.ts";
 export function parseOutput(path: string): string {
   if (!/[^/\\]\.(elb|wasm)$/.test(path)) throw new InvalidArgumentError("its name must end in .wasm (deployable) or .elb (model only).");
   return path;
+}
+
+/** Ends a command that makes less of f32 weights and would write it over them: nothing brings them back. */
+export function requireOtherOutput(command: Command, output: string, model: string): void {
+  if (resolve(output) === resolve(model)) command.error("error: -o would overwrite the f32 weights that it is made of; give it another name");
 }
 
 export function isDeployable(path: string): boolean {

@@ -16,7 +16,7 @@ import { type ModelForm, Trainer } from "../trainer.ts";
 import { requireKnownLabels, tune } from "../tuning.ts";
 import { evaluate } from "./eval.ts";
 import { addDatasetOptions, type DatasetFlags, parseSeed, positive, wholeNumber } from "./options.ts";
-import { isDeployable, kilobytes, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
+import { isDeployable, kilobytes, parseOutput, percent, print, printJson, requireOtherOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak } from "./quantize.ts";
 
@@ -74,6 +74,7 @@ Examples:
       if (options.units === undefined && options.words === undefined && options.minCount === undefined) {
         command.error("error: say what to remove, with --units, --words or --min-count");
       }
+      requireOtherOutput(command, options.output, path);
       await requireWritable(options.output);
       const elb = await readElb(path);
       const { info, labels } = await Classifier.fromBytes(elb, path);

@@ -8,7 +8,7 @@ import { readDataset } from "../dataset.ts";
 import { distortions, MIN_AGREEMENT, quantize } from "../quantization.ts";
 import { type ModelForm, Trainer } from "../trainer.ts";
 import { addDatasetOptions, type DatasetFlags, share } from "./options.ts";
-import { kilobytes, note, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
+import { kilobytes, note, parseOutput, percent, print, printJson, requireOtherOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 
 interface QuantizeFlags extends DatasetFlags {
@@ -44,6 +44,7 @@ Examples:
   edgelabel quantize spam.elb -o spam.wasm --data valid.tsv --min-agreement 0.995`)
     .action(async (path: string, options: QuantizeFlags) => {
       if (options.minAgreement !== undefined && options.data === undefined) command.error("error: --min-agreement needs texts to compare on; give them with --data");
+      requireOtherOutput(command, options.output, path);
       const samples = options.data === undefined ? [] : await readDataset(options.data, options);
       const original = await readElb(path);
       const trainer = await Trainer.open(original, path);

@@ -47,6 +47,7 @@ describe("the program", () => {
     [["train", "x.tsv", "-o", "x.wasm", "--learning-rate", "1e9"]], [["train", "x.tsv", "-o", "x.wasm", "--schedule", "inverse-time", "--decay", "1e6"]],
     [["train", "x.tsv", "-o", "x.wasm", "--loss", "mean_squared_error", "--label-smoothing", "0.1"]],
     [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--ngram-buckets", "0"]], [["train", "x.tsv", "-o", "x.wasm", "--split-scripts", "--char-level"]],
+    [["quantize", "x.elb", "-o", "./x.elb"]], [["prune", "x.elb", "x.tsv", "--valid", "x.tsv", "--units", "4", "-o", "x.elb"]],
     [["train", "x.tsv", "-o", "x.wasm", "--name", "a\nb"]], [["train", "x.tsv", "-o", "x.wasm", "--model-version", ""]],
     [["import", "m.keras", "--tokenizer", "t.json", "--labels", "l.json", "-o", "m.elb", "--name", "a\tb"]],
     [["models", "list"]], [["models", "install", "r", "u", "--nope"]], [["models", "nope"]],
