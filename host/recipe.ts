@@ -43,7 +43,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   name: "",
   version: "1",
   tokenizer: {
-    lower: true, charLevel: false, splitScripts: true, letterPairs: true, padPost: false, truncatePost: false, sequenceLength: 128,
+    lower: true, charLevel: false, splitScripts: true, letterPairs: true, padPost: false, truncatePost: false, sequenceLength: 256,
     filters: KERAS_FILTERS, split: " ", ngramBuckets: 4096,
   },
   minCount: 2,

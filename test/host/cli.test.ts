@@ -251,7 +251,7 @@ describe("from texts to a deployable", () => {
 
   test("batches that are too large say so", async () => {
     const { code, stderr } = await edgelabel(["train", at("data.tsv"), "-o", at("x.wasm"), "--batch", "4096"]);
-    expect([code, stderr]).toEqual([1, "edgelabel: batches of 4096 texts of up to 128 tokens do not fit in WebAssembly memory; choose a smaller --batch, --maxlen, --units or --embedding\n"]);
+    expect([code, stderr]).toEqual([1, "edgelabel: batches of 4096 texts of up to 256 tokens do not fit in WebAssembly memory; choose a smaller --batch, --maxlen, --units or --embedding\n"]);
   });
 
   test("a demo that cannot serve fails", async () => {
