@@ -5,9 +5,9 @@ import { randomBytes } from "node:crypto";
 import { Command, InvalidArgumentError } from "commander";
 import type { IPublishPacket, MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
-import { credentials, defaultNode, readTls } from "../service/config.ts";
+import { accessOf, defaultNode } from "../service/config.ts";
 import { printable } from "../service/log.ts";
-import { brokerUrls, connectOnce, shownUrl } from "../service/mqtt.ts";
+import { connectOnce, shownUrl } from "../service/mqtt.ts";
 import type { Protocol } from "../service/mqtt.ts";
 import { checkLevel, topicsOf } from "../service/topics.ts";
 import type { Topics } from "../service/topics.ts";
@@ -65,8 +65,7 @@ async function readLines(): Promise<string[]> {
 }
 
 async function ask(texts: readonly string[], options: AskOptions): Promise<void> {
-  brokerUrls(options.broker);
-  const access = { url: options.broker, protocol: options.protocol, ...credentials(process.env), tls: readTls(options) };
+  const access = accessOf(options);
   const topics = topicsOf(options.root, options.node ?? defaultNode());
   const requestTopic = options.model === undefined ? topics.classify : `${topics.classify}/${checkLevel("model name", options.model)}`;
   const { client, protocol } = await connectOnce(access);

@@ -10,8 +10,7 @@ import { Registry } from "../registry/registry.ts";
 import type { VersionInfo } from "../registry/registry.ts";
 import { sendUpdate } from "../registry/send.ts";
 import { topicsOf } from "../service/topics.ts";
-import { credentials, defaultNode, readTls } from "../service/config.ts";
-import { brokerUrls } from "../service/mqtt.ts";
+import { accessOf, defaultNode } from "../service/config.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import type { BrokerOptions } from "./broker-options.ts";
 import { kilobytes, print, printJson } from "./output.ts";
@@ -75,8 +74,7 @@ export function modelsCommand(): Command {
     .option("--root <topic>", "first levels of all topics", "edgelabel")
     .option("--no-activate", "leave what is active as it is"))
     .action(async (file: string, options: JsonOption & BrokerOptions & { broker: string; node?: string; root: string; activate: boolean }) => {
-      brokerUrls(options.broker);
-      const access = { url: options.broker, protocol: options.protocol, ...credentials(process.env), tls: readTls(options) };
+      const access = accessOf(options);
       const update = splitUpdate(await readUpdate(file), file);
       await show(await sendUpdate(update, { access, topics: topicsOf(options.root, options.node ?? defaultNode()), activate: options.activate }), options.json);
     });

@@ -310,41 +310,96 @@ function routeOf({ name, filter, text: pointers = [], model = "", threshold = 0,
   };
 }
 
-export function readTls(files: { ca?: string | undefined; cert?: string | undefined; key?: string | undefined }): BrokerAccess["tls"] {
+function readTls(files: { ca?: string | undefined; cert?: string | undefined; key?: string | undefined }): NonNullable<BrokerAccess["tls"]> {
   if ((files.cert === undefined) !== (files.key === undefined)) throw new UserError("a client certificate needs both --cert and --key");
   const read = (what: string, path?: string) => (path === undefined ? undefined : readFileFor(what, path));
   return { ca: read("CA file", files.ca), cert: read("certificate", files.cert), key: read("private key", files.key) };
 }
 
-export function credentials(env: NodeJS.ProcessEnv, file: { username?: string | undefined; password?: string | undefined } = {}): { username?: string | undefined; password?: string | undefined } {
+function credentials(env: NodeJS.ProcessEnv, file: Pick<ConfigFile, "username" | "password"> = {}): Pick<BrokerAccess, "username" | "password"> {
   return {
     username: env["EDGELABEL_MQTT_USERNAME"] || file.username,
     password: env["EDGELABEL_MQTT_PASSWORD"] || file.password,
   };
 }
 
+/** How a command reaches the broker that its command line names, with the credentials of the environment. */
+export function accessOf({ broker, protocol, ...files }: BrokerOptions & { broker: string }): BrokerAccess {
+  brokerUrls(broker);
+  return { url: broker, protocol, ...credentials(process.env), tls: readTls(files) };
+}
+
 export function defaultNode(): string {
   return slug(hostname());
 }
 
+/** The settings, checked against one another. Throws a UserError for the first that cannot be. */
 export function readSettings(models: readonly string[], options: ServeOptions, env: NodeJS.ProcessEnv = process.env): Settings {
-  const warnings: string[] = [];
-  const file = options.config === undefined ? {} : parseConfig(readFileFor("configuration file", options.config).toString("utf8"), options.config);
-  const folder = options.config === undefined ? "." : dirname(options.config);
-  const fromFile = (path?: string) => (path === undefined ? undefined : resolve(folder, path));
-  if (file.password !== undefined && process.platform !== "win32" && (statSync(options.config!).mode & 0o077) !== 0) {
-    warnings.push(`${options.config} holds a password and can be read by others: chmod 600 ${options.config}`);
-  }
+  const { config } = options;
+  const file = config === undefined ? {} : parseConfig(readFileFor("configuration file", config).toString("utf8"), config);
+  const folder = config === undefined ? "." : dirname(config);
+  const fromFile: FromFile = (path) => (path === undefined ? path : resolve(folder, path)) as typeof path;
 
+  const served = chooseModels(models, options, file, fromFile);
+  const { url, protocol, group } = chooseBroker(options, file);
+  const httpPort = options.http ?? file.http;
+  if (url !== undefined && file.users && httpPort === undefined) throw new UserError('"users" are those of the embedded broker and of HTTP; with a broker URL and no HTTP they are that broker\'s affair');
+  const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode(), group);
+  const login = credentials(env, file);
+  const tls = readTls({ ca: options.ca ?? fromFile(file.tls?.ca), cert: options.cert ?? fromFile(file.tls?.cert), key: options.key ?? fromFile(file.tls?.key) });
+  if (url === undefined && (tls.ca ?? tls.cert) !== undefined) throw new UserError('"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one has "serverTls"');
+  const hasRights = url === undefined ? file.users !== undefined : login.username !== undefined || tls.cert !== undefined;
+  // Whoever may publish a command may change models: on by default only where users have rights of their own.
+  const commands = file.commands ?? (url === undefined && file.users !== undefined);
+  const learning = readLearning(file.learning ?? {}, fromFile);
+  const routes = (file.routes ?? []).map(routeOf);
+  const announcements = file.announcements ?? [];
+  checkService({ routes, announcements, topics });
+  return {
+    ...served,
+    topics,
+    clientId: file.clientId ?? `edgelabel-${topics.node}`,
+    access: { url, protocol, ...login, tls },
+    host: options.host ?? file.host ?? "127.0.0.1",
+    embeddedPort: options.port ?? file.port ?? 1883,
+    httpPort,
+    limits: { ...defaultLimits, ...file.limits },
+    // A requester must not publish with the service's rights: where it has any, answers go to its own topics only, unless the file allows more.
+    responses: { allow: file.responses?.allow ?? (hasRights ? [] : ["#"]), deny: file.responses?.deny ?? [] },
+    routes,
+    announcements,
+    figuresSeconds: file.figuresSeconds ?? 0,
+    commands,
+    learning,
+    serverTls: file.serverTls && readServerTls({ cert: fromFile(file.serverTls.cert), key: fromFile(file.serverTls.key), ca: fromFile(file.serverTls.ca) }),
+    users: file.users && Object.fromEntries(Object.entries(file.users).map(([name, { password, publish = [], subscribe = [] }]) => [name, { password, publish, subscribe }])),
+    warnings: [
+      ...readableByOthers(config, file),
+      ...inertSettings(file, url, httpPort),
+      ...(commands && !hasRights ? ['"commands" are on, and whoever reaches the broker may give them: demand a login there, or add "users" for the embedded one'] : []),
+      ...(file.learning && !commands ? ['"learning" does nothing without commands: set "commands" to true'] : []),
+    ],
+  };
+}
+
+/** A path in the file starts at the file's folder. */
+type FromFile = <Path extends string | undefined>(path: Path) => Path;
+
+/** Model files of the command line, else of the file; and the registry. */
+function chooseModels(models: readonly string[], options: ServeOptions, file: ConfigFile, fromFile: FromFile): Pick<Settings, "models" | "registry"> {
   const named = models.length > 0
     ? models.map(parseModelArgument)
-    : (file.models ?? []).map((model) => (typeof model === "string" ? { path: fromFile(model)! } : { name: model.name, path: fromFile(model.path)! }));
+    : (file.models ?? []).map((model) => (typeof model === "string" ? { path: fromFile(model) } : { name: model.name, path: fromFile(model.path) }));
   const configured = typeof file.registry === "string" ? { path: file.registry } : file.registry;
-  const registryPath = options.registry ?? fromFile(configured?.path);
+  const path = options.registry ?? fromFile(configured?.path);
   const keys = options.keys ?? fromFile(configured?.keys);
-  if (keys !== undefined && registryPath === undefined) throw new UserError("--keys is for updates of a registry: give --registry DIR too");
-  if (named.length === 0 && registryPath === undefined) throw new UserError("no model given: edgelabel serve MODEL.wasm, or \"models\" in the configuration file");
+  if (keys !== undefined && path === undefined) throw new UserError("--keys is for updates of a registry: give --registry DIR too");
+  if (named.length === 0 && path === undefined) throw new UserError("no model given: edgelabel serve MODEL.wasm, or \"models\" in the configuration file");
+  return { models: named, registry: path === undefined ? undefined : { path, keys } };
+}
 
+/** Without a URL the embedded broker is used, which speaks MQTT 3.1.1 and has no shared subscriptions. */
+function chooseBroker(options: ServeOptions, file: ConfigFile): Pick<ServeOptions, "protocol" | "group"> & { url: string | undefined } {
   const url = options.broker ?? (Array.isArray(file.broker) ? file.broker.join() : file.broker);
   if (url !== undefined) brokerUrls(url);
   if (url !== undefined && options.port !== undefined) throw new UserError("--port is for the embedded broker; with --broker the port is part of the URL");
@@ -353,55 +408,28 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
   const protocol = options.protocol ?? file.protocol ?? (group === undefined ? undefined : 5);
   if (group !== undefined && protocol === 4) throw new UserError("a group needs MQTT 5, by which a broker tells whether it has shared subscriptions: leave --protocol away");
   if (url === undefined && protocol === 5) throw new UserError("the embedded broker speaks MQTT 3.1.1 only: leave --protocol away, or give --broker");
-  const httpPort = options.http ?? file.http;
-  if (url !== undefined && file.users && httpPort === undefined) throw new UserError('"users" are those of the embedded broker and of HTTP; with a broker URL and no HTTP they are that broker\'s affair');
-  const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode(), group);
-  const login = credentials(env, file);
-  const tls = readTls({ ca: options.ca ?? fromFile(file.tls?.ca), cert: options.cert ?? fromFile(file.tls?.cert), key: options.key ?? fromFile(file.tls?.key) });
-  if (url === undefined && (tls?.ca ?? tls?.cert) !== undefined) throw new UserError('"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one has "serverTls"');
-  const warnOfInert = (key: keyof ConfigFile, why: string): void => {
-    if (file[key] !== undefined) warnings.push(`"${key}" has no effect: ${why}`);
-  };
-  if (url === undefined) warnOfInert("username", 'it is for a broker that is given by its URL; the embedded one has "users"');
-  else warnOfInert("port", "it is for the embedded broker");
-  if (url !== undefined && httpPort === undefined) for (const key of ["host", "serverTls"] as const) warnOfInert(key, "it is for the embedded broker and HTTP");
-  // With rights of its own the service must not lend them: it then answers on its own topics only, unless told otherwise.
-  const hasRights = url === undefined ? file.users !== undefined : login.username !== undefined || tls?.cert !== undefined;
-  // Commands need a right of their own, so somebody must be there who gives rights.
-  const commands = file.commands ?? (url === undefined && file.users !== undefined);
-  if (commands && !hasRights) warnings.push('"commands" are on, and whoever reaches the broker may give them: demand a login there, or add "users" for the embedded one');
-  if (file.learning && !commands) warnings.push('"learning" does nothing without commands: set "commands" to true');
-  const allFromFile = (files: string | string[]) => [files].flat().map((path) => fromFile(path)!);
-  const learning = new Map(Object.entries(file.learning ?? {}).map(([name, { training, data, valid, newLabels = false }]) => [name, {
-    training: fromFile(training)!, data: allFromFile(data), valid: allFromFile(valid), newLabels,
+  return { url, protocol, group };
+}
+
+function readLearning(learning: NonNullable<ConfigFile["learning"]>, fromFile: FromFile): Map<string, LearningSettings> {
+  const allFromFile = (paths: string | string[]) => [paths].flat().map((path) => fromFile(path));
+  const found = new Map(Object.entries(learning).map(([name, { training, data, valid, newLabels = false }]) => [name, {
+    training: fromFile(training), data: allFromFile(data), valid: allFromFile(valid), newLabels,
   }]));
-  for (const { training, data, valid } of learning.values()) for (const path of [training, ...data, ...valid]) requireReadable("file to learn from", path);
-  const routes = (file.routes ?? []).map(routeOf);
-  const announcements = file.announcements ?? [];
-  checkService({ routes, announcements, topics });
-  return {
-    models: named,
-    registry: registryPath === undefined ? undefined : { path: registryPath, keys },
-    topics,
-    clientId: file.clientId ?? `edgelabel-${topics.node}`,
-    access: {
-      url,
-      protocol,
-      ...login,
-      tls,
-    },
-    host: options.host ?? file.host ?? "127.0.0.1",
-    embeddedPort: options.port ?? file.port ?? 1883,
-    httpPort,
-    limits: { ...defaultLimits, ...file.limits },
-    responses: { allow: file.responses?.allow ?? (hasRights ? [] : ["#"]), deny: file.responses?.deny ?? [] },
-    routes,
-    announcements,
-    figuresSeconds: file.figuresSeconds ?? 0,
-    commands,
-    learning,
-    serverTls: file.serverTls && readServerTls({ cert: fromFile(file.serverTls.cert)!, key: fromFile(file.serverTls.key)!, ca: fromFile(file.serverTls.ca) }),
-    users: file.users && Object.fromEntries(Object.entries(file.users).map(([name, { password, publish = [], subscribe = [] }]) => [name, { password, publish, subscribe }])),
-    warnings,
-  };
+  for (const { training, data, valid } of found.values()) for (const path of [training, ...data, ...valid]) requireReadable("file to learn from", path);
+  return found;
+}
+
+function readableByOthers(config: string | undefined, { password }: ConfigFile): string[] {
+  const isSafe = password === undefined || process.platform === "win32" || (statSync(config!).mode & 0o077) === 0;
+  return isSafe ? [] : [`${config} holds a password and can be read by others: chmod 600 ${config}`];
+}
+
+/** A warning for each setting of the file that has no effect beside the others. */
+function inertSettings(file: ConfigFile, url: string | undefined, httpPort: number | undefined): string[] {
+  const inert: [key: keyof ConfigFile, why: string][] = url === undefined
+    ? [["username", 'it is for a broker that is given by its URL; the embedded one has "users"']]
+    : [["port", "it is for the embedded broker"]];
+  if (url !== undefined && httpPort === undefined) for (const key of ["host", "serverTls"] as const) inert.push([key, "it is for the embedded broker and HTTP"]);
+  return inert.filter(([key]) => file[key] !== undefined).map(([key, why]) => `"${key}" has no effect: ${why}`);
 }
