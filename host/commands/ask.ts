@@ -3,7 +3,7 @@
 // `replyTo` on 3.1.1. Fails on the first text that gets no label.
 import { randomBytes } from "node:crypto";
 import { Command, InvalidArgumentError } from "commander";
-import type { IPublishPacket, MqttClient } from "mqtt";
+import type { IClientPublishOptions, IPublishPacket, MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
 import { accessOf, defaultNode } from "../service/config.ts";
 import { printable } from "../service/log.ts";
@@ -90,6 +90,7 @@ interface Exchange {
   options: AskOptions;
 }
 
+/** Sends the requests, a window of them at a time, and prints the answers in the order of the texts. */
 function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic, replyTopic, statusTopic, options }: Exchange): Promise<void> {
   return new Promise((resolve, reject) => {
     const lines: string[] = [];
@@ -102,43 +103,38 @@ function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic,
       clearTimeout(timer);
       reject(new UserError(message));
     };
+    const failSilent = (problem: string) => fail(`${problem}: ${serviceState(status, statusTopic)}`);
     const restartTimer = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => fail(`no answer on ${requestTopic} within ${options.timeout} s: ${serviceState(status, statusTopic)}`), options.timeout * 1000);
+      timer = setTimeout(() => failSilent(`no answer on ${requestTopic} within ${options.timeout} s`), options.timeout * 1000);
     };
 
     const send = () => {
       while (sent < texts.length && sent < printed + WINDOW) {
-        const id = String(sent);
-        const request = JSON.stringify({ text: texts[sent++], id, ...(protocol === 4 ? { replyTo: replyTopic } : {}) });
-        const properties = { responseTopic: replyTopic, correlationData: Buffer.from(id), contentType: "application/json", messageExpiryInterval: Math.ceil(options.timeout) };
-        client.publish(requestTopic, request, { qos: 1, ...(protocol === 5 ? { properties } : {}) }, (error, packet) => {
+        const index = sent++;
+        const { payload, ...publishOptions } = encodeRequest(texts[index]!, String(index), protocol, replyTopic, options.timeout);
+        client.publish(requestTopic, payload, publishOptions, (error, packet) => {
           if (error) fail(`the broker refuses the request on ${requestTopic}: ${error.message}`);
-          else if ((packet as { reasonCode?: number } | undefined)?.reasonCode === NO_SUBSCRIBER) fail(`nobody answers on ${requestTopic}: ${serviceState(status, statusTopic)}`);
+          else if ((packet as { reasonCode?: number } | undefined)?.reasonCode === NO_SUBSCRIBER) failSilent(`nobody answers on ${requestTopic}`);
         });
       }
     };
 
     const onAnswer = (packet: IPublishPacket) => {
-      const text = packet.payload.toString();
-      let answer: AnswerMessage;
-      try {
-        answer = JSON.parse(text) as AnswerMessage;
-      } catch {
-        fail("the answer is not JSON: something else answers on this topic");
+      const answer = parseAnswer(packet);
+      if (typeof answer === "string") {
+        fail(answer);
         return;
       }
-      const index = Number(packet.properties?.correlationData?.toString() ?? answer.id);
-      if (answer.error) fail(`the service answers ${printable(String(answer.error.code))}: ${printable(String(answer.error.message))}`);
-      else if (Number.isInteger(index) && index >= printed && index < sent && typeof answer.score === "number") {
-        lines[index] = options.json ? text : `${printable(answer.label ?? "?")}\t${answer.score.toFixed(6)}`;
-        while (lines[printed] !== undefined) process.stdout.write(`${lines[printed++]}\n`);
-        restartTimer();
-        send();
-        if (printed === texts.length) {
-          clearTimeout(timer);
-          resolve();
-        }
+      const { index, score } = answer;
+      if (!Number.isInteger(index) || index < printed || index >= sent || typeof score !== "number") return;
+      lines[index] = options.json ? answer.text : `${printable(answer.label ?? "?")}\t${score.toFixed(6)}`;
+      while (lines[printed] !== undefined) process.stdout.write(`${lines[printed++]}\n`);
+      restartTimer();
+      send();
+      if (printed === texts.length) {
+        clearTimeout(timer);
+        resolve();
       }
     };
 
@@ -153,6 +149,29 @@ function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic,
       else send();
     });
   });
+}
+
+/** The answer's topic and the id, by which the answer is told from others: as properties in MQTT 5, in the payload in 3.1.1. */
+function encodeRequest(text: string, id: string, protocol: Protocol, replyTopic: string, timeoutSeconds: number): IClientPublishOptions & { payload: string } {
+  if (protocol === 4) return { payload: JSON.stringify({ text, id, replyTo: replyTopic }), qos: 1 };
+  return {
+    payload: JSON.stringify({ text, id }),
+    qos: 1,
+    properties: { responseTopic: replyTopic, correlationData: Buffer.from(id), contentType: "application/json", messageExpiryInterval: Math.ceil(timeoutSeconds) },
+  };
+}
+
+/** The answer, with the index of its text and its own JSON as `text`; or what is wrong with it, in words for the user. */
+function parseAnswer({ payload, properties }: IPublishPacket): (AnswerMessage & { index: number; text: string }) | string {
+  const text = payload.toString();
+  let answer: AnswerMessage;
+  try {
+    answer = JSON.parse(text) as AnswerMessage;
+  } catch {
+    return "the answer is not JSON: something else answers on this topic";
+  }
+  if (answer.error) return `the service answers ${printable(String(answer.error.code))}: ${printable(String(answer.error.message))}`;
+  return { ...answer, text, index: Number(properties?.correlationData?.toString() ?? answer.id) };
 }
 
 function serviceState(status: string, statusTopic: string): string {
