@@ -1,7 +1,7 @@
-// The embedded MQTT broker (Aedes, MQTT 3.1.1) for those who run none yet: one
-// gateway, one process. Sessions and retained messages live in memory. Packets are
-// measured before Aedes sees them, users and rights are those of users.ts, and a
-// client id belongs to the user who came with it first.
+// The embedded MQTT broker (Aedes, MQTT 3.1.1) for those who run none yet: one gateway, one
+// process. Sessions and retained messages live in memory. packet-limit.ts checks the size
+// of packets before Aedes reads them; users and their rights are those of users.ts; a client
+// id belongs to the user who first connected with it.
 import { randomBytes } from "node:crypto";
 import { createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
@@ -34,9 +34,9 @@ export interface BrokerSettings {
   /** Client id that only this process may use. */
   ownClientId?: string | undefined;
   packetBytes?: number | undefined;
-  /** A subscriber that reads nothing for so long is cut off, since it holds up the others. */
+  /** A subscriber that reads nothing for this time is disconnected, since it holds up the others. */
   slowSubscriberSeconds?: number | undefined;
-  /** What is kept for a client that is away: QoS 1 messages, and their bytes. */
+  /** How many QoS 1 messages, and how many bytes of them, are kept for a client that is away. */
   offlineMessages?: number | undefined;
   offlineBytes?: number | undefined;
 }
@@ -48,37 +48,37 @@ export interface Broker {
   url: string;
   /** How this process itself connects. */
   access: BrokerAccess;
-  /** Messages that found no room in the queue of a client that is away. */
+  /** How many messages found no room in the queue of a client that was away. */
   readonly dropped: number;
   close(): Promise<void>;
 }
 
 const CONNECT_TIMEOUT_MS = 10_000;
 const CONNECT_PACKET_BYTES = 65_536;
-/** Full queues that there may be at once. */
+/** All queues together may hold as much as this many full ones. */
 const FULL_QUEUES = 8;
 const MAX_CLIENTS = 1000;
 const REMEMBERED_IDS = 10_000;
 
-/** How this process is known to its own broker. */
+/** How the broker recognises the connections of its own process. */
 interface Own {
   username: string;
   password: string;
-  /** Connections that came in by the door of this process. */
-  door: WeakSet<object>;
+  /** Connections to the inner server, which only this process uses. */
+  inner: WeakSet<object>;
 }
 
 export async function startBroker(settings: BrokerSettings): Promise<Broker> {
   const { host, port, tls, packetBytes = largestPacket(defaultLimits), slowSubscriberSeconds = defaultLimits.slowSubscriberSeconds } = settings;
   const { offlineMessages = defaultLimits.offlineMessages, offlineBytes = defaultLimits.queuedBytes } = settings;
-  const own: Own = { username: `edgelabel-${randomBytes(8).toString("hex")}`, password: randomBytes(24).toString("base64url"), door: new WeakSet() };
+  const own: Own = { username: `edgelabel-${randomBytes(8).toString("hex")}`, password: randomBytes(24).toString("base64url"), inner: new WeakSet() };
   const aedes = await Aedes.createBroker({
     connectTimeout: CONNECT_TIMEOUT_MS,
     drainTimeout: 1000 * slowSubscriberSeconds,
     ...rules(settings, own),
   });
   const offline = new OfflineQueues(aedes, { messages: offlineMessages, bytes: offlineBytes, allBytes: FULL_QUEUES * offlineBytes });
-  // Without listeners a client's fault would be thrown at us.
+  // Without these listeners the errors of clients would be thrown here.
   aedes.on("clientError", () => {});
   aedes.on("connectionError", () => {});
   const accept = (socket: Socket) => {
@@ -89,11 +89,11 @@ export async function startBroker(settings: BrokerSettings): Promise<Broker> {
     return limited;
   };
   const server = tls ? createTlsServer({ ...tls, minVersion: "TLSv1.2", handshakeTimeout: CONNECT_TIMEOUT_MS }, accept) : createServer(accept);
-  // A failed handshake is the client's affair.
+  // A failed TLS handshake is not an error of the broker.
   server.on("tlsClientError", () => {});
   server.maxConnections = MAX_CLIENTS;
-  // Behind TLS this process has a door of its own, on loopback and for its own password only.
-  const inner = tls ? createServer((socket) => own.door.add(accept(socket))) : undefined;
+  // With TLS this process connects to an inner server without it, on loopback, which takes no password but its own.
+  const inner = tls ? createServer((socket) => own.inner.add(accept(socket))) : undefined;
   try {
     await listen(server, host, port);
     if (inner) await listen(inner, "127.0.0.1", 0);
@@ -124,13 +124,13 @@ const ID_TAKEN = Object.assign(new Error("this client id belongs to another user
 function rules({ users: settings, ownClientId }: BrokerSettings, own: Own): AedesOptions {
   const users = settings && new Users(settings);
   const nameOf = new WeakMap<object, string>();
-  // An id is its user's while somebody is connected by it, and while a session is kept under it.
+  // A client id belongs to its user while somebody is connected with it, or a session is kept for it.
   const owners = new Map<string, { name: string; connections: number }>(ownClientId === undefined ? [] : [[ownClientId, { name: own.username, connections: 1 }]]);
 
   function claimId({ id, clean, conn }: Client, name: string): boolean {
     const owner = owners.get(id) ?? { name, connections: 0 };
     if (owner.name !== name || (owners.size >= REMEMBERED_IDS && !owners.has(id))) return false;
-    // Gone while its password was checked.
+    // The client has disconnected while its password was checked.
     if (conn.destroyed) return true;
     owners.set(id, owner);
     owner.connections++;
@@ -142,8 +142,8 @@ function rules({ users: settings, ownClientId }: BrokerSettings, own: Own): Aede
 
   async function authenticate(client: Client, name: string | undefined, password: Buffer | undefined): Promise<Error | undefined> {
     const isOwn = name === own.username && password?.toString() === own.password;
-    if (!isOwn && (own.door.has(client.conn) || (users && !(await users.knows(name, password))))) return BAD_PASSWORD;
-    // Without users all are one.
+    if (!isOwn && (own.inner.has(client.conn) || (users && !(await users.knows(name, password))))) return BAD_PASSWORD;
+    // Without users everybody counts as the same one.
     const user = isOwn || users ? name! : "";
     if (users ? !claimId(client, user) : !isOwn && client.id === ownClientId) return ID_TAKEN;
     nameOf.set(client, user);
@@ -161,7 +161,7 @@ function rules({ users: settings, ownClientId }: BrokerSettings, own: Own): Aede
       else done(new Error("this user may not publish there"));
     },
     authorizeSubscribe: (client, subscription, done) => {
-      // Aedes would grant a shared subscription and deliver nothing.
+      // Refused here, since Aedes would grant a shared subscription and then deliver nothing.
       const isGranted = !subscription.topic.startsWith("$share/") && (isFree(client) || users!.maySubscribe(nameOf.get(client!)!, subscription.topic));
       done(null, isGranted ? subscription : null);
     },

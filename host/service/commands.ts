@@ -1,12 +1,12 @@
-// Commands over MQTT. The topic `R/<node>/cmd/<verb>/<id>` carries a command and then,
-// retained, what becomes of it, until its giver clears the topic with an empty message:
+// Commands over MQTT. The topic `R/<node>/cmd/<verb>/<id>` carries a command and then its
+// status, retained, until the sender clears the topic with an empty message:
 //
 //   {"status":"init", …arguments}       in
 //   {"status":"executing", …progress}   out, any number of them
 //   {"status":"successful", …result}    out
 //   {"status":"failed","reason":"…"}    out
 //
-// What is too large for one message follows in parts, on `…/<id>/<part>`.
+// Data that is too large for one message follows in parts, on `…/<id>/<part>`.
 //
 // A verb is one async function, added before the service starts:
 //
@@ -15,9 +15,9 @@
 //     return { accuracy: 0.9 };        // status "successful"; a throw is "failed",
 //   });                                // with the message of a UserError for its reason
 //
-// It checks its own `args`, must not block (requests are answered meanwhile), and sees to
-// it that two of its kind do each other no harm. A command is taken once: the same id
-// again is told the same status, and one that a restart interrupted is told "failed".
+// A verb checks its own `args`, must not block (requests are answered meanwhile), and must
+// cope with several of its kind at once. A command runs once: when the same id comes again
+// its last status is repeated, and a command that a restart interrupted has "failed".
 import { UserError } from "../errors.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
@@ -44,14 +44,14 @@ export interface CommandsOptions {
   topics: Topics;
   metrics: Metrics;
   log: Log;
-  /** The connection that stands now. */
+  /** The present connection. */
   session: () => Session | undefined;
-  /** A command has failed, and its giver has been told. */
+  /** Called after the status "failed" of a command. */
   onFailed: () => void;
 }
 
 const MAX_RUNNING = 16;
-/** Commands whose last status is kept for those who send them again. */
+/** How many commands' last statuses are kept, in case the commands are sent again. */
 const REMEMBERED = 100;
 
 export class Commands {
@@ -59,7 +59,7 @@ export class Commands {
   private readonly verbs = new Map<string, Verb>();
   private readonly running = new Map<string, Command>();
   private readonly finished = new Map<string, string>();
-  /** Last statuses that no broker has acknowledged yet. */
+  /** The last status of each command that the broker has not acknowledged yet. */
   private readonly unsaid = new Map<string, string>();
   private readonly stopping = new AbortController();
 
@@ -93,7 +93,7 @@ export class Commands {
   }
 
   private onCommand(verb: string, id: string, message: Incoming): void {
-    // Taken at once: a command that ends the process must not come again.
+    // Acknowledged before it runs: a command that ends the process must not be delivered again.
     message.acknowledge();
     const key = `${verb}/${id}`;
     if (message.payload.length === 0) {
@@ -102,7 +102,7 @@ export class Commands {
     }
     const { status, ...args } = parseObject(message.payload);
     const known = this.finished.get(key);
-    // Our own statuses come back to us, since they go where commands come from.
+    // We also receive our own statuses, which are published to the commands' topics.
     if (message.isRetained) {
       if (status === "init") this.ignore("retained", message);
       else if (status === "executing" && !this.running.has(key)) {
@@ -166,7 +166,7 @@ export class Commands {
     });
   }
 
-  /** Its giver waits for a last status; one of a command that goes on may be left out. */
+  /** A final status must arrive, so a short one takes its place; one of a command that still runs may be left out. */
   private onTooLarge(key: string, payload: string): void {
     if (this.finished.get(key) !== payload) return;
     const { status } = parseObject(payload);
@@ -179,7 +179,7 @@ export class Commands {
   }
 }
 
-/** An empty object when the payload is none. */
+/** The payload as a JSON object; an empty one when it is something else. */
 function parseObject(payload: Buffer | string): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(payload.toString());

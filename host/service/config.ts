@@ -1,6 +1,7 @@
-// The settings of `serve`: command line over environment (credentials only) over
-// a JSON file. Every key of the file is checked; an unknown one is an error that
-// names the nearest known one. Relative paths in the file start at its folder.
+// The settings of `serve`. The command line takes precedence over the environment (which
+// holds credentials only), and that over a JSON file. Every key of the file is checked; an
+// unknown one is an error that names the nearest known one. Relative paths in the file
+// start at its folder.
 import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
@@ -23,26 +24,27 @@ import { isPasswordHash } from "./users.ts";
 import type { UserSettings } from "./users.ts";
 
 export interface Limits extends MessageLimits {
-  /** Answers that wait or are unacknowledged; beyond it requests are told `busy`. */
+  /** Answers that wait or are unacknowledged; beyond this limit requests are told `busy`. */
   queuedAnswers: number;
   /** The same limit by their size, in characters. */
   queuedBytes: number;
-  /** Texts that wait for the engine; beyond it requests are told `busy`. */
+  /** Texts that wait for the engine; beyond this limit requests are told `busy`. */
   queuedTexts: number;
-  /** Texts that one requester may send a second, on average; undefined: as many as it likes. */
+  /** Texts that one requester may send a second, on average; undefined: no limit. */
   textsPerSecond?: number | undefined;
-  /** So many requesters are told apart at once; all further ones count as one. */
+  /** How many requesters are told apart at once; all further ones count as one. */
   requesters: number;
   /** QoS 1 messages that the embedded broker keeps for a client that is away. */
   offlineMessages: number;
-  /** Answers kept for requests that come twice, and for how long. */
+  /** Answers that are kept for requests that come twice. */
   rememberedAnswers: number;
+  /** How long they are kept. */
   rememberSeconds: number;
-  /** A subscriber of the embedded broker that reads nothing for so long is cut off. */
+  /** A subscriber of the embedded broker that reads nothing for this time is disconnected. */
   slowSubscriberSeconds: number;
-  /** An answer that could not be sent for so long is dropped. */
+  /** An answer that could not be sent for this time is dropped. */
   answerSeconds: number;
-  /** Largest answer. Brokers that announce a smaller packet size lower it. */
+  /** Largest payload of an answer. A broker that announces a smaller packet size lowers it. */
   answerBytes: number;
 }
 
@@ -54,7 +56,7 @@ export interface ModelFile {
 
 export interface Settings {
   models: ModelFile[];
-  /** Folder of the registry, and the file of keys that its updates may be signed with. */
+  /** Folder of the registry, and the file of keys with which its updates may be signed. */
   registry?: { path: string; keys?: string | undefined } | undefined;
   topics: Topics;
   clientId: string;
@@ -71,13 +73,14 @@ export interface Settings {
   commands: boolean;
   /** What models learn from when told to by a command, by model name. */
   learning: ReadonlyMap<string, LearningSettings>;
-  /** Of the embedded broker and HTTP, as are the users. */
+  /** Certificate of the embedded broker and of HTTP. */
   serverTls?: ServerTls | undefined;
+  /** Users of the embedded broker and of HTTP, by name. */
   users?: Record<string, UserSettings> | undefined;
   warnings: string[];
 }
 
-/** What the command line may say; it wins over the file. */
+/** Options of the command line, which take precedence over the file. */
 export interface ServeOptions extends BrokerOptions {
   broker?: string;
   node?: string;
@@ -106,7 +109,7 @@ export const defaultLimits: Limits = {
   answerBytes: 1_048_576,
 };
 
-/** Characters that V8 quotes in front of the one where JSON goes wrong. */
+/** V8's message quotes the text from so many characters before the faulty one. */
 const EXCERPT_LEAD = 10;
 
 const text = v.pipe(v.string("must be a string"), v.nonEmpty("must not be empty"));
@@ -203,13 +206,13 @@ export function parseConfig(json: string, source: string): ConfigFile {
   } catch (error) {
     throw new UserError(`${source} is not JSON from line ${lineOfFault(json, error as Error)} on: look for a comma, quote or bracket that is missing or too many`);
   }
-  // An array passes for an object that has no keys.
+  // The schema takes an array for an object without keys.
   for (const [path, part] of [["", value], ...Object.entries(value ?? {})] as [string, unknown][]) {
     if (Array.isArray(part) && !["models", "broker", "routes", "announcements"].includes(path)) throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
   }
   const result = v.safeParse(fileSchema, value);
   if (result.success) return result.output;
-  // A key that is misspelt is also missing: the misspelling is the news.
+  // A misspelt key is reported twice, as unknown and as missing: the first is more useful.
   const issue = result.issues.find(({ type, expected }) => type === "strict_object" && expected === "never") ?? result.issues[0];
   const path = v.getDotPath(issue);
   if (issue.type === "strict_object" && issue.expected === "never") throw new UserError(`${source}: unknown key ${JSON.stringify(path)}${suggestion(path ?? "")}`);
@@ -218,7 +221,7 @@ export function parseConfig(json: string, source: string): ConfigFile {
   throw new UserError(`${source}: ${JSON.stringify(path)} ${issue.message}`);
 }
 
-/** The parser's own message quotes what stands there, which may be a password. */
+/** The line of the fault. The parser's message itself is not shown: it quotes the file, which may hold a password. */
 function lineOfFault(json: string, { message }: Error): number {
   const [, before, excerpt = ""] = /, (\.\.\.)?"([^]*)"(?:\.\.\.)? is not valid JSON$/.exec(message) ?? [];
   const position = /at position (\d+)/.exec(message)?.[1];
@@ -242,7 +245,7 @@ function suggestion(path: string): string {
     "learning[]": Object.keys(learningSchema.entries),
     "users[]": Object.keys(userSchema.entries),
   };
-  // Items of arrays and records have their position or name in the path.
+  // In the path, items of arrays and records have their position or name.
   const shape = levels.join(".").replace(/\.\d+(?=\.|$)/g, "[]").replace(/^(users|learning)\.[^.]+$/, "$1[]");
   const known = nested[shape] ?? ["name", "path"];
   const nearest = known.toSorted((a, b) => editDistance(key, a) - editDistance(key, b))[0]!;

@@ -1,7 +1,7 @@
 // Who may use HTTP: the users of the configuration file, by Basic authentication, with the
-// rights that they have over MQTT. A right password is remembered, as a keyed digest, since
-// checking one costs tens of milliseconds; of unknown ones only a few are checked at a time,
-// so that guessing keeps nobody else waiting.
+// rights that they have over MQTT. Checking a password takes tens of milliseconds, so right
+// ones are remembered, as keyed digests; of others only a few are checked at a time, so that
+// somebody who guesses passwords does not keep the users waiting.
 import { createHmac, randomBytes } from "node:crypto";
 import { RequestError } from "./messages.ts";
 import type { Topics } from "./topics.ts";
@@ -11,12 +11,12 @@ import type { UserSettings } from "./users.ts";
 const REMEMBERED = 100;
 const CHECKS_AT_ONCE = 8;
 
-/** Whoever has logged in. */
+/** A user who has logged in. */
 export interface HttpUser {
   name: string;
   /** Whether texts may be sent to the model; "" means the default one. */
   mayAsk(model: string): boolean;
-  /** Whether what the node publishes there may be read. */
+  /** Whether the user may read what the node publishes to this topic. */
   mayRead(topic: "info" | "metrics"): boolean;
 }
 
@@ -24,7 +24,7 @@ export class HttpLogin {
   private readonly users: Users;
   private readonly topics: Topics;
   private readonly key = randomBytes(32);
-  /** Names by the digest of the header that was right; oldest first. */
+  /** Names of users by the digest of their credentials, oldest first. */
   private readonly remembered = new Map<string, string>();
   private checks = 0;
 
@@ -33,7 +33,7 @@ export class HttpLogin {
     this.topics = topics;
   }
 
-  /** The user of an Authorization header; undefined when it is absent or wrong. Throws `busy`. */
+  /** The user of an Authorization header; undefined when it is absent or wrong. Throws a RequestError `busy`. */
   async userOf(header = ""): Promise<HttpUser | undefined> {
     const credentials = /^Basic +([A-Za-z0-9+/]+=*) *$/i.exec(header)?.[1];
     if (credentials === undefined) return undefined;

@@ -1,6 +1,7 @@
-// HTTP beside MQTT: POST /predict as the Flask tutorial has it, the KServe V2
-// paths, health, metrics, and a page for people. No cross-origin requests: a browser is
-// held to content types that it asks about first, and no header allows another origin.
+// HTTP beside MQTT: POST /predict as in the Flask tutorial, the KServe V2 paths, health,
+// metrics, and a page for people. Pages of other origins cannot use it: only content types
+// are accepted for which a browser first asks with a preflight request, and no header
+// allows another origin.
 import { createServer } from "node:http";
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
@@ -22,7 +23,7 @@ export interface HttpEndpoint {
   close(): Promise<void>;
 }
 
-/** An error of HTTP itself, before anything is classified. */
+/** An error that exists only in HTTP, such as a wrong path or method. */
 class HttpError extends Error {
   readonly status: number;
   readonly headers: Record<string, string>;
@@ -33,7 +34,7 @@ class HttpError extends Error {
   }
 }
 
-/** All scores, not only the best. */
+/** Value of topK: all scores. */
 const ALL = 0;
 
 const codeOf: Record<number, string> = { 400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type" };
@@ -50,9 +51,9 @@ export interface HttpOptions {
 
 const timeouts = { headersTimeout: 5_000, requestTimeout: 10_000, keepAliveTimeout: 5_000, maxHeaderSize: 8_192, connectionsCheckingInterval: 1_000, handshakeTimeout: 5_000 };
 const MAX_CONNECTIONS = 256;
-/** Connections without a complete request; those in excess make room for new ones. */
+/** Connections without a complete request: beyond this number the oldest one is closed. */
 const MAX_WAITING = 192;
-/** A client that takes nothing of its answer for so long, or twice that, is gone. */
+/** A client that reads nothing of its answer for this time, or at most twice this time, is disconnected. */
 const SILENCE_MS = 5_000;
 
 export async function startHttp(service: Service, { host, port, tls, ...rest }: HttpOptions): Promise<HttpEndpoint> {
@@ -72,10 +73,10 @@ export async function startHttp(service: Service, { host, port, tls, ...rest }: 
   return { url: `${tls ? "https" : "http"}://${hostInUrl(reachable(host))}:${bound.port}`, port: bound.port, close: () => close(server) };
 }
 
-/** Connections without a complete request. The one that has waited longest goes first, so that any number of slow clients keeps nobody out. */
+/** Connections without a complete request. The oldest one is closed to make room for a new one, so that slow clients, however many, keep nobody out. */
 class WaitingSockets {
   private readonly sockets = new Set<Socket>();
-  /** Those whose answer is not out yet. */
+  /** Connections whose answer has not been sent yet. */
   private readonly answering = new WeakSet<Socket>();
 
   onConnection(socket: Socket): void {
@@ -83,7 +84,7 @@ class WaitingSockets {
     socket.once("close", () => this.sockets.delete(socket));
   }
 
-  /** False when the request comes before the last answer is out: many such ones, small as they are, could claim any amount of memory. */
+  /** False, with the connection closed, for a request before the last answer has been sent: many small pipelined requests could claim any amount of memory. */
   onRequest(request: IncomingMessage, response: ServerResponse): boolean {
     const { socket, headers } = request;
     if (this.answering.has(socket)) {
@@ -119,7 +120,7 @@ function close(server: Server): Promise<void> {
 }
 
 interface Context extends Pick<HttpOptions, "bodyBytes" | "textsPerRequest"> {
-  /** Absent when there are no users, and where none is asked for. */
+  /** Absent when no users are configured, and on paths that need none. */
   user?: HttpUser | undefined;
 }
 type Handler = (service: Service, request: IncomingMessage, response: ServerResponse, context: Context) => void | Promise<void>;
@@ -139,7 +140,7 @@ const routes: Record<string, Handlers> = {
   "/v2/health/ready": { GET: ready },
 };
 
-/** A health check has no password, and learns nothing. */
+/** Paths that need no login: health checks have no password, and these answers are no secret. */
 const open = new Set(["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"]);
 
 function handlersOf(path: string): Handlers | undefined {
@@ -152,7 +153,7 @@ function handlersOf(path: string): Handlers | undefined {
 }
 
 async function respond(service: Service, request: IncomingMessage, response: ServerResponse, { login, ...limits }: Omit<HttpOptions, "host" | "port" | "tls">): Promise<void> {
-  // A request may name the whole URL, as through a proxy.
+  // The request target may be a whole URL, as in requests to a proxy.
   const path = (request.url ?? "/").replace(/^https?:\/\/[^/?]*/i, "").split("?", 1)[0] || "/";
   const isKserve = path.startsWith("/v2");
   try {
@@ -166,7 +167,7 @@ async function respond(service: Service, request: IncomingMessage, response: Ser
   } catch (error) {
     if (response.headersSent || response.destroyed) return;
     const { status, code, message, headers } = failureOf(service, error);
-    // KServe's errors are a string.
+    // In KServe's protocol an error is a string.
     sendJson(response, status, { error: isKserve ? message : { code, message } }, headers);
   }
 }
@@ -227,7 +228,7 @@ async function readJson(service: Service, request: IncomingMessage, limit: numbe
   return parseJson(await readRequest(service, request, limit));
 }
 
-/** A JSON object, and behind it the bytes of a tensor where a header says how long the object is. */
+/** A JSON object; and, when a header tells the length of the object, the bytes of a tensor behind it. */
 async function readInfer(service: Service, request: IncomingMessage, limit: number): Promise<{ json: unknown; binary: Buffer }> {
   const body = await readRequest(service, request, limit);
   const length = Number(request.headers["inference-header-content-length"] ?? body.length);
@@ -238,13 +239,16 @@ async function readInfer(service: Service, request: IncomingMessage, limit: numb
 function readRequest(service: Service, request: IncomingMessage, limit: number): Promise<Buffer> {
   const { headers } = request;
   service.metrics.requests.inc({ transport: "http" });
-  if (!isOfOwnAccord(headers)) throw new HttpError(415, "send the header Content-Type: application/json");
+  if (!isNotCrossSite(headers)) throw new HttpError(415, "send the header Content-Type: application/json");
   if ((headers["content-encoding"] ?? "identity") !== "identity") throw new HttpError(415, "send the body as it is, without a Content-Encoding");
   return readBody(request, limit);
 }
 
-/** A page of another site can make a browser send neither of these types, and without any only with an origin. */
-function isOfOwnAccord({ "content-type": type, origin, "sec-fetch-site": site }: IncomingMessage["headers"]): boolean {
+/**
+ * Whether the request cannot come from a page of another site: such a page cannot make a browser send these
+ * content types without a preflight request, and a request without a content type then carries an origin.
+ */
+function isNotCrossSite({ "content-type": type, origin, "sec-fetch-site": site }: IncomingMessage["headers"]): boolean {
   return type === undefined ? origin === undefined && site === undefined : /^application\/(?:json|octet-stream)\s*(?:;|$)/i.test(type);
 }
 
@@ -281,7 +285,7 @@ function sendJson(response: ServerResponse, status: number, body: object, header
   send(response, status, "application/json", `${JSON.stringify(body)}\n`, headers);
 }
 
-/** With its length: small devices read no chunks, and HEAD tells it too. */
+/** Sends the length instead of chunks: some small devices cannot read chunks, and HEAD shows it too. */
 function send(response: ServerResponse, status: number, type: string, text: string, headers: Record<string, string> = {}): void {
   response.writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(text), "X-Content-Type-Options": "nosniff", ...headers });
   response.end(text);

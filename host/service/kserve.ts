@@ -1,6 +1,6 @@
-// The Open Inference Protocol (KServe V2): text in as BYTES, in JSON or as the binary
-// tensor behind it that Triton's client sends unless told otherwise; labels out as BYTES,
-// scores as FP32, in JSON. Paths and bodies only; HTTP itself is http.ts.
+// The Open Inference Protocol (KServe V2). Texts come in as BYTES, in JSON or, as Triton's
+// client does by default, in a binary tensor behind the JSON; labels go out as BYTES and
+// scores as FP32, in JSON. This file knows paths and bodies only; http.ts does the rest.
 //
 //   /v2  /v2/health/live  /v2/health/ready
 //   /v2/models/NAME[/versions/V]  …/ready  …/infer
@@ -18,14 +18,14 @@ export interface ModelPath {
 export interface InferRequest {
   id: string | undefined;
   texts: (string | Uint8Array)[];
-  /** Names of the outputs that are wanted. */
+  /** Outputs that the answer is to have. */
   outputs: OutputName[];
 }
 
 const OUTPUTS = ["label", "score", "scores"] as const;
 type OutputName = (typeof OUTPUTS)[number];
 
-/** Undefined when the path is none of a model. */
+/** Undefined when it is not the path of a model. */
 export function parseModelPath(path: string): ModelPath | undefined {
   const match = /^\/v2\/models\/([^/]+)(?:\/versions\/([^/]+))?(?:\/(ready|infer))?$/.exec(path);
   if (!match) return undefined;
@@ -71,7 +71,7 @@ const body = v.object({
   outputs: v.optional(v.array(v.object({ name: v.picklist(OUTPUTS, `must be one of ${OUTPUTS.join(", ")}`) }, fault), "must be an array")),
 }, fault);
 
-/** `binary` is what followed the JSON object. */
+/** `binary`: the bytes behind the JSON object. Throws a RequestError. */
 export function parseInfer(value: unknown, binary: Buffer, textsPerRequest: number): InferRequest {
   const result = v.safeParse(body, value);
   if (!result.success) {
@@ -90,7 +90,7 @@ export function parseInfer(value: unknown, binary: Buffer, textsPerRequest: numb
   return { id, texts, outputs: outputs?.map(({ name }) => name) ?? ["label", "score"] };
 }
 
-/** Each text stands behind its length in bytes: 32 bits, little-endian. */
+/** Each text is preceded by its length in bytes: 32 bits, little-endian. */
 function binaryTexts(binary: Buffer): Buffer[] {
   const texts: Buffer[] = [];
   for (let at = 0; at < binary.length;) {

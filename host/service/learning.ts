@@ -3,15 +3,15 @@
 //
 //   learn     {"model"?, "text", "label"}  or  {"model"?, "corrections": [{"text", "label"}, …]}
 //             {"model"?}                   learns what the journal has
-//             {"model"?, "undo": true}     the version before the last one
+//             {"model"?, "undo": true}     goes back to the version before the last one
 //   evaluate  {"model"?}                   on its hold-out;  {"model"?, "samples": [{"text", "label"}, …]}
 //
-// A correction is in the journal, on the disk, before `learn` reports {"kept": n}. Then the
-// command line's `learn` runs as a process of its own at the lowest priority, so that
-// answers wait for nothing; what it accepts takes the old model's place. Corrections that
-// come meanwhile are learnt together by the next run. What was accepted, but neither written
-// nor served as a whole when the process died, is finished at the next start. `evaluate` asks
-// the model through the same queue as everyone else.
+// Corrections are in the journal, on the disk, before `learn` reports {"kept": n}. Then the
+// command line's `learn` runs as a process of its own at the lowest priority, so that no
+// answer waits for it. If it accepts a new model, that one takes the old one's place.
+// Corrections that come meanwhile are learnt together by the next run. When the service dies
+// before an accepted model has been written and served, the next start finishes the work.
+// `evaluate` asks the model through the same queue as everyone else.
 import { spawn } from "node:child_process";
 import { stat } from "node:fs/promises";
 import { constants, setPriority } from "node:os";
@@ -31,7 +31,7 @@ import type { Log } from "./log.ts";
 import { RequestError } from "./messages.ts";
 import type { Service } from "./service.ts";
 
-/** What a model learns from; paths. */
+/** What a model learns from: paths of files. */
 export interface LearningSettings {
   training: string;
   data: string[];
@@ -39,15 +39,15 @@ export interface LearningSettings {
   newLabels: boolean;
 }
 
-/** Where a learnt model goes. */
+/** How a learnt model gets into the service. */
 export interface Deployment {
   /** The file that `learn -o` writes. */
   output: string;
-  /** Makes the service answer with what is in `output` now. */
+  /** Makes the service answer with the model that is in `output` now. */
   put(): Promise<unknown>;
-  /** Whether something was written there that the service was never made to answer with. */
+  /** Whether the model in `output` has never been put into service. */
   isBehind(): Promise<boolean>;
-  /** Puts the training form and the deployed model before back; returns the files. */
+  /** Restores the previous training form and deployed model; returns the files that it restored. */
   undo(training: string): Promise<string[]>;
 }
 
@@ -72,7 +72,7 @@ function deployToRegistry(live: LiveModels, name: string, output: string): Deplo
   return {
     output,
     put: async () => live.require(await registry.adopt(await readModelFile(output), output, { name })),
-    // Not there, and younger than all that is: what is older may have been removed, or rolled back.
+    // It counts only when it is newer than all installed versions: an older one may have been removed or rolled back.
     isBehind: async () => {
       const written = await stat(output).then(({ mtimeMs }) => mtimeMs, () => 0);
       const versions = (await registry.versions()).filter((version) => version.name === name);
@@ -99,14 +99,14 @@ function restore(training: string, output: string): Promise<string[]> {
   });
 }
 
-/** Finishes what a crash of a run has left half written; to be called before the models are opened. */
+/** Finishes the writing of models that a crash has interrupted; to be called before the models are opened. */
 export async function finishWriting(learning: ReadonlyMap<string, LearningSettings>, log: Log): Promise<void> {
   for (const { training } of learning.values()) {
     try {
       const finished = await withModelLock(training, () => finishChange([training]));
       if (finished.length > 0) log.info(`learning had broken off while it wrote; it is finished now: ${finished.join(", ")}`);
     } catch (error) {
-      // Who learns just now finishes by himself, and where nothing can be written nothing was begun.
+      // Either another process is learning and will finish itself, or the files cannot be written, and then no run had begun to.
       if (!(error instanceof UserError)) throw error;
       log.warn(`warning: ${error.message}`);
     }
@@ -122,7 +122,7 @@ export function createLearners(learning: ReadonlyMap<string, LearningSettings>, 
   }));
 }
 
-/** Makes the service answer with what runs before its start have accepted. */
+/** Makes the service answer with models that were accepted before it started. */
 export async function finishServing(learners: ReadonlyMap<string, Learner>, log: Log): Promise<void> {
   for (const [name, learner] of learners) {
     try {
@@ -133,7 +133,7 @@ export async function finishServing(learners: ReadonlyMap<string, Learner>, log:
   }
 }
 
-/** Texts of an evaluation that wait for the engine at once. */
+/** Texts of an evaluation in one request to the predictor. */
 const EVALUATED_AT_ONCE = 32;
 const LATER_MS = 200;
 
@@ -195,21 +195,21 @@ export class Learner {
     return done;
   }
 
-  /** Resolves when a run that began after this call has been accepted, or found nothing to learn; throws why it was not. */
+  /** Resolves when a run that began after this call has been accepted or found nothing to learn; throws a UserError with the reason otherwise. */
   learn(signal: AbortSignal): Promise<LearnReport> {
     if (this.running) this.next ??= this.running.catch(() => {}).then(() => this.start(signal));
-    // Between two runs `running` is none, and the next one is about to start.
+    // Between two runs `running` is undefined while `next` is about to start.
     return this.next ?? this.start(signal);
   }
 
-  /** Makes the service answer with what was accepted, if it died before it did so. */
+  /** Makes the service answer with the accepted model, if it died before it could; tells whether that was so. */
   async finish(): Promise<boolean> {
     const isBehind = await this.deployment.isBehind();
     if (isBehind) await this.deployment.put();
     return isBehind;
   }
 
-  /** Returns the files that are as they were before the last run that was accepted. */
+  /** Takes back the last accepted run; returns the files that it restored. */
   async undo(): Promise<string[]> {
     if (this.running || this.next) throw new UserError("it learns just now: undo when that is done");
     return this.deployment.undo(this.settings.training);
@@ -241,7 +241,7 @@ export class Learner {
   }
 }
 
-/** Runs edgelabel as a process that only gets the time which nobody else wants. */
+/** Runs edgelabel as a process of the lowest priority. */
 function runCommand(args: string[], signal: AbortSignal): Promise<{ stdout: string; stderr: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [artefactPath("host/main.js"), ...args], { stdio: ["ignore", "pipe", "pipe"], signal, killSignal: "SIGKILL" });
@@ -270,7 +270,7 @@ async function evaluate(service: Service, name: string, samples: readonly Correc
   return { version: model.version, digest: model.digest, n, accuracy, coverage, accepted_accuracy, macro_f1, weighted_f1, per_class, unknown_labels };
 }
 
-/** Requests come first: while they fill the queue, an evaluation waits, as it does for its rate. */
+/** While requests fill the queue, or the evaluation exceeds its rate, it waits and tries again. */
 async function predict(service: Service, model: string, texts: readonly string[], signal: AbortSignal): ReturnType<Service["predictor"]["predict"]> {
   const bytes = texts.reduce((sum, text) => sum + text.length, 0);
   for (;;) {

@@ -21,7 +21,7 @@ export function explainListenError(error: unknown, host: string, port: number, w
   return error;
 }
 
-/** Every-interface addresses are for listening only. */
+/** The address for clients: one that stands for all interfaces can only be listened on. */
 export function reachable(host: string): string {
   if (host === "0.0.0.0") return "127.0.0.1";
   return host === "::" ? "::1" : host;

@@ -1,5 +1,5 @@
 // What the service tells its operator: plain lines, or pino's JSON lines. Texts,
-// payloads and passwords never come here.
+// payloads and passwords are never logged.
 import { pino } from "pino";
 
 export type LogFields = Record<string, string | number | boolean | readonly string[] | undefined>;
@@ -10,7 +10,7 @@ export interface Log {
   error(message: string, fields?: LogFields): void;
 }
 
-/** Control characters of foreign origin must not forge lines or move the cursor. */
+/** Replaces control characters, with which others could forge lines or move the cursor. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\ufffd");
 }

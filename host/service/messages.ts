@@ -1,8 +1,8 @@
 // Payload bytes -> a request; predictions -> payload text. Shared by MQTT and HTTP.
 //
 // A payload is JSON when its content type says so (MQTT 5, application/json), or
-// when it opens with "{" and parses as an object that has `text` or `texts`. All
-// else is the text itself, byte for byte, and so is anything sent as text/*.
+// when it begins with "{" and parses as an object that has `text` or `texts`. Any
+// other payload, and any that is sent as text/*, is the text itself, byte for byte.
 import * as v from "valibot";
 import type { Prediction } from "../classifier.ts";
 import type { Explanation } from "../explanation.ts";
@@ -11,7 +11,7 @@ export type RequestId = string | number;
 
 export interface ClassifyRequest {
   texts: (string | Uint8Array)[];
-  /** The request had `texts`: it gets `results`. */
+  /** The request had `texts`, so its answer has `results`. */
   isBatch: boolean;
   id?: RequestId | undefined;
   replyTo?: string | undefined;
@@ -19,13 +19,13 @@ export interface ClassifyRequest {
   threshold?: number | undefined;
   /** Say which tokens made the label. */
   explain?: boolean | undefined;
-  /** Milliseconds since 1970, after which no answer is wanted. MQTT 5 has its own message expiry besides. */
+  /** Milliseconds since 1970, after which no answer is wanted; in addition to the message expiry of MQTT 5. */
   deadline?: number | undefined;
 }
 
-/** What a text gets. */
+/** The answer to one text. */
 export interface Answer extends Prediction {
-  /** When it was asked for. */
+  /** Only when it was asked for. */
   explanation?: Explanation;
 }
 
@@ -34,10 +34,10 @@ export interface MessageLimits {
   textsPerRequest: number;
 }
 
-/** What an MQTT packet may have besides its payload, in bytes. */
+/** Allowance for the topic and properties of an MQTT packet, in bytes. */
 const PACKET_OVERHEAD = 65_536;
 
-/** Largest MQTT packet that a request may come in, in bytes. */
+/** Largest MQTT packet, in bytes, in which a request may come. */
 export function largestPacket({ payloadBytes }: MessageLimits): number {
   return payloadBytes + PACKET_OVERHEAD;
 }
@@ -57,13 +57,13 @@ export const statusOf: Record<ErrorCode, number> = {
   internal: 500,
 };
 
-/** A request that gets an error for its answer. Never carries the text. */
+/** The error that a request is answered with. Never contains the text. */
 export class RequestError extends Error {
   override name = "RequestError";
   readonly code: ErrorCode;
   id: RequestId | undefined;
   replyTo: string | undefined;
-  /** After how many seconds it makes sense to try again. */
+  /** Seconds after which it makes sense to try again. */
   readonly retrySeconds: number | undefined;
   constructor(code: ErrorCode, message: string, retrySeconds?: number) {
     super(message);
@@ -123,7 +123,7 @@ export function requestParser(limits: MessageLimits): RequestParser {
   };
 }
 
-/** What nearly all send, a text and perhaps an id, without the way through the schema, which takes longer than a small model. */
+/** Reads the usual request, a text and perhaps an id, without the schema, which would take longer than a small model; undefined when there is more in it. */
 function plainRequest(value: { text?: unknown; id?: unknown }): ClassifyRequest | undefined {
   for (const name in value) if (name !== "text" && name !== "id") return undefined;
   const { text, id } = value;
@@ -138,7 +138,7 @@ function readRequest(schema: ReturnType<typeof requestSchema>, value: object): C
   }
   const issue = result.issues?.[0];
   const error = new RequestError("bad_request", issue ? `"${v.getDotPath(issue) ?? "payload"}" ${issue.message}` : 'give either "text" or "texts", not both');
-  // What is sound of the rest still tells where the error must go.
+  // The error is sent where the request wants its answer, if that part of it is valid.
   const { id, replyTo } = value as { id?: unknown; replyTo?: unknown };
   if (isId(id)) error.id = id;
   if (typeof replyTo === "string") error.replyTo = replyTo;
@@ -178,7 +178,7 @@ export function encodeError(error: { code: ErrorCode; message: string }, id?: Re
   return JSON.stringify({ id, error: { code: error.code, message: error.message } });
 }
 
-/** A label as JSON: a number when it is written as a whole number, as the Flask tutorial's 0 and 1 are. */
+/** A label as JSON: a number when it is written as a whole number, such as the Flask tutorial's 0 and 1. */
 export function labelValue(label: string | null): string | number | null {
   return label !== null && /^(?:0|-?[1-9]\d{0,14})$/.test(label) ? Number(label) : label;
 }

@@ -1,11 +1,11 @@
-// One MQTT client that stays connected: MQTT 5 first, 3.1.1 where the broker
-// speaks no 5, and a fresh client object for every connection, so that nothing
-// of a failed one (stores, timers, listeners) lives on. Reconnects for ever, with
-// jittered backoff. Knows nothing of requests and answers.
+// One MQTT client that stays connected: with MQTT 5, or 3.1.1 where the broker does not
+// speak 5. Every connection gets a new client object, so that nothing of a failed one
+// (stores, timers, listeners) lives on. Reconnects for ever, with jittered backoff.
+// Knows nothing of requests and answers.
 //
-// Incoming messages are acknowledged by their `acknowledge`, whenever that is.
-// MQTT.js itself would acknowledge inside handleMessage and read no further
-// packet until then, not even PINGRESP or the PUBACKs that free our own window.
+// Incoming messages are acknowledged by calling their `acknowledge`, at any time. MQTT.js
+// itself would acknowledge inside handleMessage, and until then read no further packet,
+// not even PINGRESP or the PUBACKs of our own messages.
 import mqtt from "mqtt";
 import type { IClientOptions, IConnackPacket, IPublishPacket, ISubscriptionMap, MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
@@ -37,21 +37,21 @@ export interface Incoming {
   acknowledge: () => void;
 }
 
-/** A connection that stands, from CONNACK to close. */
+/** An established connection, from CONNACK to close. */
 export interface Session {
-  /** Of the broker at the other end. */
+  /** The broker's, as it may be shown. */
   url: string;
   protocol: Protocol;
   /** How many QoS 1 messages the broker takes unacknowledged. */
   receiveMaximum: number;
   /** Largest packet that the broker takes, in bytes; Infinity when it does not say. */
   maximumPacketSize: number;
-  /** The socket holds much that the broker has not read: send only what is owed. */
+  /** The broker reads more slowly than we write: send only what must be sent. */
   readonly isCongested: boolean;
   publish(message: Outgoing, done?: Done): void;
 }
 
-/** Largest payload that the broker takes there, in bytes. */
+/** Largest payload, in bytes, that the broker takes in a message to `topic`; Infinity when it does not say. */
 export function payloadRoom(session: Session | undefined, topic: string, correlationData?: Buffer): number {
   return (session?.maximumPacketSize ?? Infinity) - Buffer.byteLength(topic) - (correlationData?.length ?? 0) - PACKET_OVERHEAD;
 }
@@ -60,15 +60,15 @@ export interface ConnectionOptions {
   access: BrokerAccess;
   clientId: string;
   filters: string[];
-  /** Filters whose stored messages are wanted too. */
+  /** Filters whose retained messages are wanted too. */
   retainedFilters: string[];
   will: { topic: string; payload: string };
   /**
-   * The broker keeps requests for us while we are away. Not for shared subscriptions:
-   * it would go on dealing a share of them to one who may never come back.
+   * The broker keeps requests for us while we are away. Not with shared subscriptions: it
+   * would keep a share of the group's requests for a worker that may never come back.
    */
   isPersistent: boolean;
-  /** Largest packet that is to reach us, in bytes; MQTT 5 brokers hold larger ones back. */
+  /** Largest packet that we accept, in bytes; MQTT 5 brokers hold larger ones back. */
   maximumPacketSize: number;
   /** Largest payload that is sent on MQTT 3.1.1, where a broker cannot say what it takes. */
   answerBytes: number;
@@ -81,7 +81,7 @@ export interface ConnectionOptions {
   onClose(): void;
 }
 
-/** Fixed header, lengths and properties around a payload and its topic, generously. */
+/** Generous estimate of the fixed header, lengths and properties of a PUBLISH packet. */
 const PACKET_OVERHEAD = 256;
 const ACKNOWLEDGED_LATER = new Error("acknowledged later");
 const KEEPALIVE_SECONDS = 30;
@@ -92,11 +92,11 @@ const RECEIVE_MAXIMUM = 2048;
 const CONGESTED_BYTES = 1_048_576;
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
-/** A connection that lived this long was a good one: the next delay starts small. */
+/** After a connection that lasted this long, the delays start small again. */
 const GOOD_LIFE_MS = 1_000;
-/** Losing two in a row that lived less than this is no coincidence. */
+/** Two connections in a row that lasted less than this suggest a second client with the same id. */
 const SHORT_LIFE_MS = 60_000;
-/** One that was lost sooner, but after its subscription, is tried again within 2 s: the broker is there. */
+/** After a subscription the delay is at most that of this attempt, 2 s, however soon the connection is lost: the broker works. */
 const ATTEMPT_ONCE_SUBSCRIBED = 2;
 
 export function checkBrokerUrl(text: string): URL {
@@ -107,7 +107,7 @@ export function checkBrokerUrl(text: string): URL {
     // Handled below, together with the foreign schemes.
   }
   if (!url || !["mqtt:", "mqtts:", "ws:", "wss:"].includes(url.protocol) || !url.hostname) {
-    // Where a URL goes wrong, what follows may be a password.
+    // A malformed URL is shown only when it cannot contain a password.
     const shown = /^\w+:\/\/[\w.-]+(?::\d+)?$/.test(text) ? ` ${JSON.stringify(text)}` : "";
     throw new UserError(`the broker URL${shown} must look like mqtt://host:1883; the schemes are mqtt, mqtts, ws and wss`);
   }
@@ -117,7 +117,7 @@ export function checkBrokerUrl(text: string): URL {
   return url;
 }
 
-/** A broker URL as it may be shown: the query of a WebSocket's may be a token. */
+/** A broker URL as it may be shown: the query of a WebSocket URL may hold a token. */
 export function shownUrl(url: string): string {
   return url.replace(/[?#][^,]*/g, "?***");
 }
@@ -141,7 +141,7 @@ export function clientOptions(access: BrokerAccess, protocol: Protocol): IClient
     resubscribe: false,
     queueQoSZero: false,
     keepalive: KEEPALIVE_SECONDS,
-    // Whatever else is sent: a timer set anew for every packet costs more than a ping now and then.
+    // Ping at fixed intervals: resetting the timer for every packet costs more than some needless pings.
     reschedulePings: false,
     ...(access.username === undefined ? {} : { username: access.username }),
     ...(access.password === undefined ? {} : { password: access.password }),
@@ -157,8 +157,8 @@ function refusesProtocol(error: Error | undefined): boolean {
   return code === 1 || code === 0x84;
 }
 
-/** What went wrong, in words for the one who runs the service. */
-export function connectionFault(error: Error | undefined): string {
+/** What went wrong, in words for whoever runs the service. */
+function connectionFault(error: Error | undefined): string {
   if (!error) return "the broker closed the connection";
   const { code } = error as { code?: unknown };
   if (code === "ECONNREFUSED") return "connection refused: no broker listens there";
@@ -175,13 +175,13 @@ export function backoffMs(attempt: number, random = Math.random()): number {
   return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16)) * (0.4 + 0.6 * random);
 }
 
-/** Connects without Nagle's delay: an answer and the PUBACK behind it are small, and 40 ms apart otherwise. */
+/** Connects without Nagle's algorithm, which would delay a small packet behind another by up to 40 ms. */
 function open(client: MqttClient): void {
   client.connect();
   (client.stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
 }
 
-/** One connection for a command, to the first broker that takes it: MQTT 5, or 3.1.1 where the broker speaks no 5. Throws a UserError when none does. */
+/** One connection for a command, to the first broker that accepts it, with MQTT 5 or else 3.1.1. Throws a UserError when none does. */
 export async function connectOnce(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {
   let fault: unknown;
   for (const url of brokerUrls(access.url)) {
@@ -231,7 +231,7 @@ export class Connection {
     this.options = options;
     this.protocol = options.access.protocol ?? 5;
     this.urls = brokerUrls(options.access.url);
-    // A wrong URL is told now, not by a retry.
+    // A wrong URL is an error now, not at a later attempt.
     for (const url of this.urls) clientOptions({ ...options.access, url }, this.protocol);
   }
 
@@ -246,7 +246,7 @@ export class Connection {
       ...clientOptions({ ...access, url }, protocol),
       clientId,
       clean: !isPersistent,
-      // All that it numbers is the one SUBSCRIBE.
+      // MQTT.js itself sends only the SUBSCRIBE; sender.ts numbers all other packets.
       messageIdProvider: { allocate: () => SUBSCRIPTION_ID, getLastAllocated: () => SUBSCRIPTION_ID, register: () => true, deallocate() {}, clear() {} },
       will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true },
       ...(protocol === 5 ? { properties: { sessionExpiryInterval: isPersistent ? SESSION_EXPIRY_SECONDS : 0, receiveMaximum: RECEIVE_MAXIMUM, maximumPacketSize } } : {}),
@@ -260,10 +260,10 @@ export class Connection {
       connectedAt = Date.now();
       this.onConnack(client, protocol, connack);
     });
-    // Before connect(): a resumed session's messages follow the CONNACK at once.
+    // Set before connecting: in a resumed session, messages follow the CONNACK at once.
     client.handleMessage = (packet, done) => {
       this.receive(packet);
-      // An error makes MQTT.js go on reading without acknowledging; that is ours.
+      // With an error MQTT.js does not acknowledge, but goes on reading; `acknowledge` sends the PUBACK later.
       done(packet.qos === 0 ? undefined : ACKNOWLEDGED_LATER);
     };
     client.on("packetreceive", (packet) => {
@@ -279,7 +279,7 @@ export class Connection {
     this.sender?.flush();
   }
 
-  /** Says goodbye with a last message and disconnects; done within about a second whatever the broker does. */
+  /** Publishes a last message and disconnects; takes at most about a second, whatever the broker does. */
   async stop(last: Outgoing): Promise<void> {
     this.isStopping = true;
     clearTimeout(this.timer);
@@ -317,7 +317,7 @@ export class Connection {
     this.session = session;
     options.onConnect(session);
     const watchdog = setTimeout(() => this.drop(client, "the broker does not answer the subscription"), CONNECT_TIMEOUT_MS);
-    // Retain handling 2: stored requests are not even sent to us.
+    // Retain handling 2: the broker does not send retained requests.
     const fresh = { qos: 1, ...(protocol === 5 ? { rh: 2 } : {}) } as const;
     const filters = [...options.filters.map((filter) => [filter, fresh]), ...options.retainedFilters.map((filter) => [filter, { qos: 1 }])];
     client.subscribe(Object.fromEntries(filters) as ISubscriptionMap, (error, granted) => {
@@ -333,7 +333,7 @@ export class Connection {
     });
   }
 
-  /** Not the topic, which may have been made of a text. */
+  /** Does not show the topic, which a route may have made of a text. */
   private tellTooLarge({ maximumPacketSize, maximumPayload }: Sender): void {
     if (this.isTooLargeTold) return;
     this.isTooLargeTold = true;
@@ -389,10 +389,10 @@ export class Connection {
     const delayMs = backoffMs(Math.floor(this.attempt++ / this.urls.length));
     this.turn++;
     this.timer = setTimeout(() => this.start(), delayMs);
-    // Not every broker gives the reason.
+    // Not every broker says that another client has taken over the id.
     const guess = !fault && this.shortLives > 1 ? `, and not for the first time: perhaps ${anotherClient(options.clientId)}` : "";
     const why = `${connectionFault(fault)}${guess}`;
-    // For a broker that is away for days, one line says it all.
+    // One line for each fault, however long the broker is away.
     if (!this.told.has(`${url} ${why}`)) options.log.warn(`${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again until it works`, { broker: url, fault: why });
     this.told.add(`${url} ${why}`);
   }

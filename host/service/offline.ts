@@ -1,21 +1,21 @@
-// Bounds what the embedded broker keeps for subscribers: QoS 1 messages of sessions whose
-// client is away, or does not acknowledge. Aedes keeps all of them for ever. As with
-// Mosquitto, what comes when a queue is full is dropped; a client that is here and has that
-// much unacknowledged is cut off by Aedes, and finds its queue when it comes again.
+// Bounds the QoS 1 messages that the embedded broker keeps for a subscriber that is away or
+// does not acknowledge; Aedes alone would keep all of them for ever. As in Mosquitto, a
+// message for a full queue is dropped. A client that is connected and has that much
+// unacknowledged is disconnected by Aedes, and gets its queue when it connects again.
 import type { Aedes } from "aedes";
 
 export interface OfflineLimits {
   /** Messages for one client that is away. */
   messages: number;
-  /** Bytes of them, topics included. */
+  /** Bytes for one client that is away, topics included. */
   bytes: number;
-  /** Bytes for all clients together, and for one that is here. */
+  /** Bytes for all clients together, and for one client that is connected. */
   allBytes: number;
 }
 
 interface Kept {
   topic?: string;
-  /** The second half of a QoS 2 exchange is kept too, and has none. */
+  /** Absent in the second half of a QoS 2 exchange, which is kept too. */
   payload?: Buffer | string;
 }
 

@@ -1,17 +1,17 @@
 // Answers on their way to the broker: a bounded queue in front of a window of
-// unacknowledged ones. An answer is *handed over* when its bytes precede the
-// request's PUBACK on the same connection; unacknowledged QoS 1 answers are sent
-// again on the next connection, QoS 0 ones are not.
+// unacknowledged ones. A request is acknowledged ("settled") once its answer has been
+// written to the same connection, ahead of the PUBACK. QoS 1 answers that the broker has
+// not acknowledged are sent again on the next connection, QoS 0 answers are not.
 //
-// Some brokers close the connection over an answer that they will not take. After
-// a close, those in flight are therefore sent again one by one, and an answer
-// that ends three connections is given up and remembered, since its request is
-// redelivered too: it cannot loop, nor take others with it.
+// Some brokers close the connection when they refuse an answer. After a close, the
+// answers that were in flight are therefore suspects, and sent again one by one. An
+// answer that was in flight at three closes is given up. It is also remembered, since
+// the broker delivers its request again and the same answer would come back.
 import { createHash } from "node:crypto";
 import type { Outgoing } from "./sender.ts";
 
 export interface Answer extends Outgoing {
-  /** Milliseconds since 1970; sent never later. */
+  /** Milliseconds since 1970; after that it is dropped. */
   expiresAt: number;
   /** Called once, when the request may be acknowledged. */
   settled: () => void;
@@ -19,7 +19,7 @@ export interface Answer extends Outgoing {
 
 export type AnswerFate = "sent" | "expired" | "given_up" | "connection_lost" | "refused_by_broker";
 
-/** One connection, as seen from here. `done` is called on PUBACK, for QoS 0 once the socket takes more. */
+/** The present connection. `done` is called when the answer is acknowledged, or at QoS 0 when the socket takes more. */
 export interface AnswerChannel {
   window: number;
   send(answer: Answer, done: (error?: Error | null) => void): void;
@@ -43,7 +43,7 @@ export class Outbox {
   private readonly report: (fate: AnswerFate) => void;
   private waiting: Entry[] = [];
   private suspects: Entry[] = [];
-  /** In the order in which they were sent; no set, for what queue.ts says of them. */
+  /** In the order in which they were sent. An array, not a set, for the reason in queue.ts. */
   private inFlight: Entry[] = [];
   private suspectsInFlight = 0;
   private bytes = 0;
@@ -107,7 +107,7 @@ export class Outbox {
     });
   }
 
-  /** One loop, however many are done at once: each within the other, they would fill the stack. */
+  /** Not reentrant: `done` may be called at once, and with many answers the recursion would overflow the stack. */
   private pump(): void {
     if (this.isPumping) return;
     this.isPumping = true;
@@ -136,7 +136,7 @@ export class Outbox {
     if (entry.closes > 0) this.suspectsInFlight++;
     channel.send(entry.answer, (error) => {
       const at = this.inFlight.indexOf(entry);
-      // Late news from a connection that is gone is no news.
+      // The connection has closed since, and detach() has dealt with the answer.
       if (this.channel !== channel || at < 0) return;
       this.inFlight.splice(at, 1);
       if (entry.closes > 0) this.suspectsInFlight--;

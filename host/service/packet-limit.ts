@@ -1,6 +1,6 @@
-// A socket as the embedded broker sees it: MQTT packets that are too large, or that
-// take too long to arrive, end the connection before any of their bytes are kept.
-// Aedes itself collects whatever a packet's header announces.
+// A socket as the embedded broker sees it: it closes the connection when an MQTT packet is
+// too large or takes too long to arrive. Aedes itself would collect in memory as many bytes
+// as the packet's header announces.
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 
@@ -9,7 +9,7 @@ export interface PacketLimits {
   bytes: number;
   /** The same for the first packet, CONNECT, of a client that is not known yet. */
   firstBytes: number;
-  /** A packet that has begun must be complete after so long. */
+  /** Time in which a packet that has begun must be complete. */
   ms: number;
 }
 
@@ -20,7 +20,7 @@ export class LimitedSocket extends Duplex {
   private readonly socket: Socket;
   private readonly limits: PacketLimits;
   private isFirst = true;
-  /** Bytes of the packet that are still to come; none: a header is being read. */
+  /** Bytes of the packet that are still to come; 0 while a header is being read. */
   private left = 0;
   private announced = 0;
   private lengthBytes = -1;
@@ -42,7 +42,7 @@ export class LimitedSocket extends Duplex {
     else if (!this.push(chunk)) this.socket.pause();
   }
 
-  /** Follows packet by packet through the bytes; what is wrong, if something is. */
+  /** Follows the packets through the bytes of a chunk; returns what is wrong with one, if anything. */
   private measure(chunk: Buffer): string | undefined {
     for (let i = 0; i < chunk.length;) {
       if (this.left > 0) {

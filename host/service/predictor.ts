@@ -1,6 +1,6 @@
-// Texts -> predictions, for whoever asks: MQTT requests, routes and HTTP share the
-// loaded models, one queue in front of them, and the counters behind them. An explanation
-// takes dozens of forward passes; each is a turn of its own, so others wait for one only.
+// Texts -> predictions, for MQTT requests, routes and HTTP alike, which share the loaded
+// models, one queue in front of them, and the counters behind them. An explanation takes
+// dozens of forward passes, each of which is a turn of its own in the queue.
 import { MAX_PIECES } from "../../assembly/abi.ts";
 import type { Classifier, Prediction } from "../classifier.ts";
 import type { Explanation } from "../explanation.ts";
@@ -32,14 +32,14 @@ export interface Outcome {
   predictions: Answer[];
 }
 
-/** Made once: to make an error costs as much as all the rest of a refusal, and refusals come in floods. */
+/** Made once, since refusals come in floods, and creating an Error costs as much as all the rest of one. */
 const refusals = {
   busy: new RequestError("busy", "too many requests wait here; try again later", 1),
   expired: new RequestError("expired", "the time of the request was over before its turn came"),
   noModel: new RequestError("no_model", "no model is installed here yet; try again when one is", 10),
 };
 
-/** Told of every text that a model has answered, or failed at by no fault of the text. */
+/** Called for every text that a model has answered, or failed to answer for a reason other than the text. */
 export type Observer = (name: string, model: Model, failure: Error | undefined) => void;
 
 export class Predictor {
@@ -48,7 +48,7 @@ export class Predictor {
   private readonly byName: Map<string, Model>;
   private readonly metrics: Metrics;
   private readonly rate: RateLimit;
-  /** Models that explain a text just now: each can do one at a time. */
+  /** Models that are explaining a text: each can explain only one at a time. */
   private readonly explaining = new Set<Model>();
 
   constructor(models: ReadonlyMap<string, Model>, limits: { texts: number; bytes: number; textsPerSecond?: number | undefined; requesters: number }, metrics: Metrics) {
@@ -62,12 +62,12 @@ export class Predictor {
     return this.byName;
   }
 
-  /** The first one; "" while there is none. */
+  /** Name of the first model; "" while there is none. */
   get defaultModel(): string {
     return this.byName.keys().next().value ?? "";
   }
 
-  /** From now on requests for `name` go to `model`; those that wait keep the one they came for. */
+  /** From now on requests for `name` go to `model`; requests that wait keep the old model. */
   set(name: string, model: Model): void {
     this.byName.set(name, model);
   }
@@ -76,7 +76,7 @@ export class Predictor {
     this.byName.delete(name);
   }
 
-  /** The model of that name, "" being the default one. */
+  /** The model of that name, or the default one for "". Throws a RequestError. */
   model(name: string): { name: string; model: Model } {
     if (this.models.size === 0) throw refusals.noModel;
     const wanted = name === "" ? this.defaultModel : name;
@@ -85,7 +85,7 @@ export class Predictor {
     return { name: wanted, model };
   }
 
-  /** Calls one of the two when the texts have had their turn, or at once; never throws. */
+  /** Queues the texts and calls `done` with all predictions, or `failed`, which may happen at once. Never throws. */
   submit(work: Work, done: (outcome: Outcome) => void, failed: (error: RequestError) => void): void {
     try {
       const model = this.model(work.model);
@@ -104,7 +104,7 @@ export class Predictor {
       if (explanation) this.explaining.delete(model);
       explanation = undefined;
     };
-    /** One forward pass at most; true when the text is done, undefined when another text is being explained. */
+    /** At most one forward pass. Returns true when the text is done, undefined when it must wait for the explanation of another text. */
     const pass = (text: string | Uint8Array): boolean | undefined => {
       if (!explanation) {
         if (work.explain && this.explaining.has(model)) return undefined;
@@ -168,12 +168,12 @@ export class Predictor {
   }
 }
 
-/** The most forward passes that explaining a text can take: its classification, and 2 for each token, which has a byte at least. */
+/** Upper bound of the forward passes that explaining a text takes: its classification, and 2 for each token, of which there are at most as many as bytes. */
 function passesOf(text: string | Uint8Array): number {
   return 1 + 2 * Math.min(MAX_PIECES, Buffer.byteLength(text));
 }
 
-/** Engine errors keep their meaning; anything else is `internal`, and says no more than its message. */
+/** The error that a requester gets: texts that are too long are told so; an error of any other kind is `internal`. */
 export function requestErrorOf(error: unknown): RequestError {
   if (error instanceof RequestError) return error;
   if ((error as { code?: unknown }).code === "text_too_long") return new RequestError("text_too_long", (error as Error).message);

@@ -1,34 +1,38 @@
-// Requests that wait for the engine, one line for each requester. Every other turn, of a text
-// each, goes around the lines: neither a flood nor a large batch delays anyone by more than two
-// texts a line. The turns between are for whoever had clearly less than the average, so that a
-// calm requester hardly notices a flood; if there is none, for the job that has waited longest,
-// so that a second job in line need not wait for two whole rounds.
+// Requests that wait for the engine. Each requester has a line of its own, and a turn is one text.
+// Every second turn goes to the lines in rotation, so that neither a flood nor a large batch
+// delays anyone by more than two texts for each line. The turns in between go to requesters with
+// clearly less work than the average, so that a calm requester hardly notices a flood. When there
+// is none, they go to the job that has waited longest, so that the second job of a line need not
+// wait for two whole rotations.
 //
-// What a read from the socket brings is done as soon as all of it has been looked at, and
-// between slices of a few milliseconds the event loop gets its turn (PINGRESP, PUBACK, HTTP).
+// A requester's work is what it has in line and what was done for it in the last seconds.
 //
-// When it is full, those who have just come are looked at together, and refused before the
-// next slice: the newest job of whoever among them had most of late, in line and done in the
-// last seconds. One who has waited goes only for a newcomer who had clearly less: a refusal
-// must be prompt or it is of no use. So whoever floods is told `busy`, and a requester below
-// its share gets in, even where there are more requesters than places.
+// Work is done in slices of a few milliseconds; between two slices the event loop gets its turn
+// (PINGRESP, PUBACK, HTTP). The first slice begins when all packets of a read from the socket
+// have been offered.
+//
+// When the queue is full, the jobs that have just come are judged together before the next slice:
+// of the newcomers, the one with most work has its newest job refused. A job that has waited is
+// refused only when its requester has clearly more work than that newcomer, because a refusal is
+// of use only when it is prompt. So whoever floods is told `busy`, and a requester below its share
+// gets in, even where there are more requesters than places.
 export type Refusal = "busy" | "expired";
 
 export interface Job {
-  /** Whose turn it takes. */
+  /** In whose line it waits. */
   requester: string;
   /** How much work it is, at most, in texts. */
   texts: number;
   bytes: number;
-  /** Refused at once when the queue is full, whoever else is there, and never ahead of its turn for its age. */
+  /** Refused at once when the queue is full, whoever else is there; gets no turn because it has waited longest. */
   isModest?: boolean;
-  /** Milliseconds since 1970; not begun later. */
+  /** Milliseconds since 1970; after that it is refused as expired. */
   expiresAt: number;
   /** Given by the queue, in the order in which jobs come. */
   number?: number;
-  /** Does one text, or one forward pass of its explanation; true when the job is done, undefined when it must let others go first. Never throws. */
+  /** Does one text, or one forward pass of its explanation. Returns true when the job is done, undefined when it could do nothing yet. Never throws. */
   step(): boolean | undefined;
-  /** Ends a job that is not to be done, or not to its end. */
+  /** Ends a job that will not be finished. */
   refuse(why: Refusal): void;
 }
 
@@ -38,35 +42,37 @@ interface Line {
   /** Texts done for this requester in this window, and in the one before. */
   doneNow: number;
   doneBefore: number;
-  /** Texts done of late: what of both was in sight when it got in line or the window turned, and those since. */
+  /** Texts done in the last seconds: estimated from both windows when the requester gets in line or the window turns, counted since. */
   done: number;
-  /** How many of its last jobs have just come. */
+  /** How many of its jobs, the last ones in line, have come since the last slice. */
   fresh: number;
 }
 
 const SLICE_MS = 2;
 const CLEARLY_MORE = 1.25;
-/** Who had so much more than the average gets no turn for its age: in a long line of its own something is always old. */
+/** With so many times the average, a requester gets no turn for the age of its jobs: a long line always has an old one. */
 const TOO_MUCH = 2;
-/** Only so many lines, those next in turn, are searched for the oldest job: a turn costs the same however many wait. */
+/** Only the next lines in rotation are searched for the oldest job, so that a turn costs the same however many wait. */
 const COMPARED = 16;
-/** What is done is remembered for one to two windows; one ends early when so many requesters have come in it. */
+/** Texts that are done count for one to two windows. */
 const WINDOW_MS = 5_000;
+/** A window ends early after so many new requesters, which bounds the memory for them. */
 const REMEMBERED = 5_000;
 
 export class Queue {
-  /** Called before a slice: what is ready to go out need not wait for it. */
+  /** Called before a slice, so that answers which are ready go out first. */
   beforeSlice = () => {};
   private readonly capacity: { texts: number; bytes: number };
-  // Arrays, where sets would do: the table that a busy set has outgrown leads to its next one, so that
-  // once one of them is old, the garbage collector takes whatever later ones held for alive.
-  /** Who waits, in the order of their turns: the first one is next, and then goes to the end. */
+  // These are arrays because V8's sets keep garbage alive: a set that gets and loses an entry with every
+  // request replaces its table again and again, each old table points to the next one, and once one of them
+  // is in the old generation, all that later tables held survives each collection of the young one.
+  /** Requesters that wait, in rotation: the first one is next and then goes to the end. */
   private readonly lines: Line[] = [];
-  /** Those of them with clearly less than the average. */
+  /** Those of them with clearly less work than the average. */
   private readonly calm: Line[] = [];
-  /** Those of them with jobs that have just come. */
+  /** Those of them with jobs that have come since the last slice. */
   private readonly fresh: Line[] = [];
-  /** Who waits or had something done of late. */
+  /** All requesters that wait or had texts done in the last seconds. */
   private readonly requesters = new Map<string, Line>();
   private windowStart = 0;
   private comeInWindow = 0;
@@ -74,12 +80,12 @@ export class Queue {
   private isAround = false;
   private texts = 0;
   private bytes = 0;
-  /** Texts done of late for those in line. */
+  /** Sum of `done` of those in line. */
   private done = 0;
   private isScheduled = false;
-  /** What may still be done before the event loop gets its turn: a text at least, and others that are likely to fit. */
+  /** What is left of the slice. A slice does at least one text, and goes on while the next one is likely to fit. */
   private leftMs = SLICE_MS;
-  /** What the last text took. */
+  /** Duration of the last text. */
   private stepMs = 0;
   private idle: (() => void)[] = [];
 
@@ -126,7 +132,7 @@ export class Queue {
     return this.lines.length > 0 && (this.texts + texts > this.capacity.texts || this.bytes + bytes > this.capacity.bytes);
   }
 
-  /** A job that is alone may have any size: limits of one request are for others to set. */
+  /** A job that is alone may have any size: the size of a single request is limited elsewhere. */
   private get isOverfull(): boolean {
     if (this.texts <= this.capacity.texts && this.bytes <= this.capacity.bytes) return false;
     return this.lines.length > 1 || this.lines[0]!.jobs.length > 1;
@@ -154,7 +160,7 @@ export class Queue {
     return line;
   }
 
-  /** Of the window before, the share that is still in sight. */
+  /** Estimates the texts of the last WINDOW_MS: those of this window, and of the one before the share that it still overlaps. */
   private countDone(line: Line): void {
     line.done = line.doneNow;
     if (line.doneBefore > 0) line.done += line.doneBefore * Math.max(0, 1 - (performance.now() - this.windowStart) / WINDOW_MS);
@@ -225,7 +231,7 @@ export class Queue {
     if (isDone) this.remove(line, job);
   }
 
-  /** Whose turn it is. */
+  /** The line whose turn it is. */
   private next(): Line {
     const { lines, calm } = this;
     this.isAround = !this.isAround;
@@ -277,7 +283,7 @@ export class Queue {
   }
 }
 
-/** What a requester had of late, and has in line. */
+/** A requester's work: texts in line, and done in the last seconds. */
 function sizeOf({ texts, done }: Line): number {
   return texts + done;
 }

@@ -1,17 +1,17 @@
-// How many texts a requester may send: a token bucket each, which holds a second's worth.
-// A request that is larger than what is left may pass and leaves a debt, so that batches
-// are possible at any rate and pay for themselves.
+// How many texts a second a requester may send: each has a token bucket that holds a second's
+// worth. A request that is larger than what is left may pass, and leaves a debt that must be
+// waited off: so batches are possible at any rate.
 //
-// Requesters are told apart by names of their own choice, so only so many are: whoever
-// comes beyond those shares one bucket, and one line in the queue, with all others that
-// do. Inventing names gains nothing then, and takes nothing from who was here before.
+// Requesters choose the names by which they are told apart, so the number of buckets is
+// limited. All requesters beyond that number share one bucket, and one line in the queue:
+// inventing names then gains nothing, and takes nothing from requesters that were here before.
 
-/** Whose place is free again: who has not come for so long, and has no debt. */
+/** A requester that sends nothing for so long and has no debt loses its bucket. */
 const FORGOTTEN_MS = 60_000;
-/** Who comes again so soon stays where it is: to move it for every request is dear. */
+/** The order of the buckets is only exact to this, since moving one for every request is expensive. */
 const MOVED_MS = 1_000;
 const CAPACITY_MS = 1_000;
-/** No topic and no address is called so. */
+/** No topic or address has this name. */
 const OTHERS = "\0others";
 
 interface Bucket {
@@ -31,7 +31,7 @@ export class RateLimit {
   private readonly textMs: number;
   private readonly requesters: number;
   private readonly now: () => number;
-  /** Who has not come for longest is first. */
+  /** By requester, the one that has sent nothing for longest first. */
   private readonly buckets = new Map<string, Bucket>();
   private readonly others: Bucket = { fullAt: 0, seenAt: 0 };
 
@@ -41,7 +41,7 @@ export class RateLimit {
     this.now = now;
   }
 
-  /** 0 when the requester may send these texts now, else after how many milliseconds it may. */
+  /** Takes the texts from the requester's bucket and returns 0; or takes none and returns how many milliseconds it must wait. */
   take(requester: string, texts: number): number {
     const now = this.now();
     const bucket = this.bucketOf(requester, now);
@@ -52,7 +52,7 @@ export class RateLimit {
     return 0;
   }
 
-  /** In whose line a requester waits that has come: in its own, or in that of all others. */
+  /** The line of the queue in which a requester waits: its own, or the one of all requesters without a bucket. */
   lineOf(requester: string): string {
     return this.buckets.has(requester) ? requester : OTHERS;
   }

@@ -1,28 +1,34 @@
 // Answers of the last minutes, by who asked and what: a request that comes twice
-// (redelivered by the broker, or sent again by a requester who lost patience) gets
-// the same bytes again and is not computed. The text is part of the key, so that
-// an id used anew for another text is another request.
+// (redelivered by the broker, or sent again by an impatient requester) gets the same
+// bytes again and is not computed. The text is part of the key, so that the same id
+// with another text is another request.
 //
-// They stand one behind the other in a ring of bytes, the newest in the place of the oldest:
-// many small things that live for seconds are what a garbage collector does worst.
-// A position counts all bytes ever written, so whatever lies before `oldest` is forgotten,
-// also for the chains that lead there.
+// The answers are records in one ring of bytes, where a new record takes the place of the
+// oldest ones: garbage collectors cope badly with many small objects that live for seconds.
+// A hash table finds them: records whose keys share a slot of it form a chain, each one
+// pointing to the record before. Positions count all bytes ever written, so a record before
+// `oldest` has been overwritten, and a chain ends where it leads to one.
 import { createHash, randomInt } from "node:crypto";
 import type { Incoming } from "./mqtt.ts";
 
 export type Request = Pick<Incoming, "topic" | "contentType" | "correlationData" | "payload">;
 
-/** A short key stands for itself: that costs less than its digest. */
+/** Longer keys are replaced by their SHA-256; a short key costs less as it is. */
 const HASHED_FROM = 512;
-// A record: its length, the key's, the answer's and the key's hash, of four bytes each; when it is
-// forgotten and where the one before it in its chain is, of eight; key; answer; padding to a
-// multiple of eight, and what is left to the ring's end where the next one does not fit.
+// A record, in bytes:
+//    0  u32 its length, with the padding and, where the next record does not fit, the rest of the ring
+//    4  u32 length of the key
+//    8  u32 length of the answer
+//   12  u32 hash of the key
+//   16  f64 when it expires
+//   24  f64 position of the record before it in its chain, or NONE
+//   32  key, answer, padding to a multiple of eight
 const UNTIL = 16;
 const BEFORE = 24;
 const HEADER_BYTES = 32;
 const NONE = -1;
 const NOTHING = Buffer.alloc(0);
-/** Only who makes up keys for it gets a longer chain; what lies further is computed again. */
+/** Only keys that were made to collide give a longer chain; answers beyond it are computed again. */
 const LONGEST_CHAIN = 32;
 
 export class RememberedAnswers {
@@ -30,7 +36,7 @@ export class RememberedAnswers {
   private readonly ms: number;
   private readonly bytes: Buffer;
   private readonly words: Uint32Array;
-  /** Of each chain, the newest record's position. */
+  /** Position of the newest record of each chain. */
   private readonly newest: number[];
   private readonly key = Buffer.alloc(HASHED_FROM);
   private readonly keyWords = new Uint32Array(this.key.buffer, this.key.byteOffset, HASHED_FROM / 4);
@@ -41,7 +47,7 @@ export class RememberedAnswers {
   private last = 0;
   private count = 0;
 
-  /** At most so many answers, in so many bytes with their requests, for so many milliseconds. */
+  /** Keeps at most `answers` answers, with their keys in `bytes` bytes, for `ms` milliseconds. */
   constructor({ answers, bytes, ms }: { answers: number; bytes: number; ms: number }) {
     this.answers = answers;
     this.ms = ms;
@@ -62,7 +68,7 @@ export class RememberedAnswers {
     return this.bytes.toString("utf8", start, start + this.words[at / 4 + 2]!);
   }
 
-  /** Of two answers to the same request the first one stands. */
+  /** Of two answers to the same request the first one is kept. */
   set(request: Request, answerTopic: string, answer: string): void {
     const now = Date.now();
     while (this.count > 0 && this.untilOf(this.offset(this.oldest)) <= now) this.forgetOldest();
@@ -83,10 +89,10 @@ export class RememberedAnswers {
     this.newest[chain] = this.last;
   }
 
-  /** Writes a request's key; its length, a multiple of 4. */
+  /** Writes a request's key to `key`; returns its length, a multiple of 4. */
   private putKey({ topic, contentType = "", correlationData = NOTHING, payload }: Request, answerTopic: string): number {
     const { key } = this;
-    // A character has three bytes at most; five lengths, and up to a word.
+    // UTF-8 needs at most three bytes for a UTF-16 unit; each part has a length of two bytes, and the whole is padded to 4.
     const most = 3 * (topic.length + answerTopic.length + contentType.length) + correlationData.length + payload.length + 13;
     if (most > HASHED_FROM) {
       const digest = createHash("sha256");
@@ -102,7 +108,7 @@ export class RememberedAnswers {
     return end;
   }
 
-  /** Its length, and itself. */
+  /** Writes a part of the key behind its length; returns where the next one goes. */
   private put(part: string | Buffer, at: number): number {
     const bytes = part.length === 0 ? 0 : typeof part === "string" ? this.key.write(part, at + 2) : part.copy(this.key, at + 2);
     this.key[at] = bytes;
@@ -131,13 +137,13 @@ export class RememberedAnswers {
     return NONE;
   }
 
-  /** Begins a record of so many bytes, and forgets those in its place; where it is, NONE when it can be nowhere. */
+  /** Begins a record of so many bytes over the oldest ones. Returns its offset, or NONE when it is larger than the ring. */
   private makeRoom(bytes: number): number {
     const size = this.bytes.length;
     if (bytes > size) return NONE;
     const rest = size - this.offset(this.end);
     if (bytes > rest) {
-      // No record goes around: the one before takes what is left there.
+      // A record is never split at the ring's end: the one before gets the rest of the ring as padding.
       if (this.count > 0) this.words[this.offset(this.last) / 4]! += rest;
       this.end += rest;
     }

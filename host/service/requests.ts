@@ -4,7 +4,7 @@
 //                 |           |           |            |         |                  |
 //               count       error       count     same bytes   busy            acknowledge
 //
-// Where an answer may go is settled before anything is computed for it.
+// Whether an answer may go to its topic is checked before anything is computed.
 import { afterwards } from "./afterwards.ts";
 import type { Limits } from "./config.ts";
 import { printable } from "./log.ts";
@@ -30,11 +30,11 @@ export interface RequestsOptions {
   limits: Limits;
   responses: ResponseRules;
   log: Log;
-  /** The connection that stands now. */
+  /** The present connection. */
   session: () => Session | undefined;
 }
 
-/** What of a request is needed until its answer is on its way. */
+/** What is needed of a request until its answer has been handed to the outbox. */
 interface Pending {
   message: Incoming;
   topic: string;
@@ -53,7 +53,7 @@ export class Requests {
   private readonly options: RequestsOptions;
   private readonly parse: RequestParser;
   private readonly remembered: RememberedAnswers;
-  /** Answer topics that were found to be allowed: most requesters come again. */
+  /** Answer topics that were found to be allowed, since most requesters come again. */
   private readonly allowed = new Set<string>();
   private readonly warned = new Set<string>();
 
@@ -119,7 +119,7 @@ export class Requests {
     );
   }
 
-  /** Undefined when there is none that may be used: the request ends here. */
+  /** Where the answer goes; undefined, with the request ignored, when it may not go there. */
   private answerTopic(message: Incoming, { label, reply }: RequestTopics, wanted: string, replyTo: string | undefined): string | undefined {
     const { topics, responses, predictor, log } = this.options;
     const topic = message.responseTopic ?? replyTo ?? (wanted !== "" && predictor.models.has(wanted) ? `${label}/${wanted}` : label);
@@ -176,7 +176,7 @@ export class Requests {
     });
   }
 
-  /** The answer if the broker takes one of that size, else an error in its place, if it takes that. */
+  /** The answer, or an error in its place when it is too large for the broker; undefined when even the error is. */
   private fitting({ message, topic, id }: Pending, payload: string, status: number): { payload: string; status: number } | undefined {
     const { limits, metrics } = this.options;
     const room = Math.min(limits.answerBytes, payloadRoom(this.options.session(), topic, message.correlationData));
@@ -186,7 +186,7 @@ export class Requests {
     return Buffer.byteLength(error) <= room ? { payload: error, status: statusOf.too_large } : undefined;
   }
 
-  /** Past the outbox, at QoS 0: a refusal must be prompt or it is of no use. */
+  /** Sends a refusal at QoS 0 without the outbox: it must be prompt to be of use. */
   private replyAtOnce({ message, topic }: Pending, payload: string, status: number): void {
     const session = this.options.session();
     if (session && !session.isCongested) session.publish({ topic, payload, qos: 0, properties: propertiesOf(message.correlationData, status) });
@@ -199,7 +199,7 @@ export class Requests {
   }
 }
 
-/** What goes with an answer on MQTT 5; a `status` tells an error from a label without a look at the payload. */
+/** The MQTT 5 properties of an answer. Only errors have a `status`, which tells them from labels without parsing the payload. */
 function propertiesOf(correlationData: Buffer | undefined, status: number): NonNullable<Outgoing["properties"]> {
   return {
     contentType: "application/json",

@@ -3,9 +3,9 @@
 //
 //   message -> filter -> text -> queue -> label -> which outputs -> topic, payload
 //
-// An output can never be what a route or a request listens to: that is checked
-// before anything runs, for all topics that a template can become. What two nodes
-// might do to each other is cut by a mark on every output (MQTT 5).
+// No output can go to a topic that this node listens to: checkRoutes refuses any template
+// that could become one. A loop between two nodes is prevented by a mark that every
+// output carries (MQTT 5): a message with the mark is not routed.
 import { createHash, randomUUID } from "node:crypto";
 import type { Prediction } from "../classifier.ts";
 import { UserError } from "../errors.ts";
@@ -23,9 +23,9 @@ import type { Topics } from "./topics.ts";
 
 export interface RouteOutput {
   topic: string;
-  /** Left out: {"label", "score", "model", "version"}. */
+  /** Default: {"label", "score", "model", "version"}. */
   payload?: Json | undefined;
-  /** Known labels, unknown ones (below the threshold), any, or those named. */
+  /** For which labels: known ones, unknown ones (below the threshold), any, or those named. */
   when: "known" | "unknown" | "any" | readonly string[];
   /** Only when the label differs from the last one of the same source topic. */
   onChange: boolean;
@@ -36,9 +36,9 @@ export interface RouteOutput {
 export interface RouteSettings {
   name: string;
   filter: string;
-  /** JSON pointers to the text's parts; none: the payload is the text. */
+  /** JSON pointers to the parts of the text; without any, the payload is the text. */
   text: readonly string[];
-  /** "" means the default one. */
+  /** "" means the default model. */
   model: string;
   threshold: number;
   outputs: readonly RouteOutput[];
@@ -52,19 +52,20 @@ export interface RoutesOptions {
   topics: Topics;
   limits: Limits;
   log: Log;
-  /** The connection that stands now. */
+  /** The present connection. */
   session: () => Session | undefined;
 }
 
-/** Source topics whose last label is remembered, of all routes together. */
+/** Last labels that are remembered for `onChange`, of all routes together. */
 const SOURCES_REMEMBERED = 10_000;
+/** Value of topK: all scores. */
 const ALL = 0;
 const MARK = "edgelabel-route";
-/** What may become of a message without a fault of anybody's. */
+/** Outcomes that the operator need not be told of. */
 const ORDINARY = new Set(["classified", "published", "retained", "loop"]);
 const PLACEHOLDERS = ["label", "score", "scores", "predictions", "model", "version", "digest", "node", "root", "route", "topic", "text", "id", "time", "bytes", "sha256"];
 
-/** Throws a UserError when a route could not work, or could feed on itself. `heard` is what the node obeys. */
+/** Throws a UserError when a route could not work, or could receive its own outputs. `heard`: the filters of all topics that the node listens to. */
 export function checkRoutes(routes: readonly RouteSettings[], topics: Topics, heard: readonly string[]): void {
   const names = new Set<string>();
   for (const { name, filter, outputs } of routes) {
@@ -81,7 +82,7 @@ export function checkRoutes(routes: readonly RouteSettings[], topics: Topics, he
   }
 }
 
-/** Throws, naming `who`, when `template` can become no topic, or one that the node itself obeys. */
+/** Throws a UserError that names `who` when `template` cannot become a topic, or could become one that the node listens to. */
 export function checkTopic(template: string, heard: readonly string[], who: string): void {
   const pattern = topicFilter(template);
   if (!isTopicFilter(pattern) || /[+#]/.test(template.replace(/\{[^{}]*\}/g, "")) || template.startsWith("$")) throw new UserError(`${who}: ${JSON.stringify(template)} is no topic that can be published to`);
@@ -165,7 +166,7 @@ export class Routes {
       const fault = topic === undefined ? "bad_topic" : Buffer.byteLength(text) > Math.min(limits.answerBytes, payloadRoom(session(), topic)) ? "too_large" : outbox.isFull ? "busy" : undefined;
       this.count(route, fault ?? "published");
       if (fault !== undefined) continue;
-      // What could not be said is news the next time too.
+      // Not for outputs that fail: their label is still a change the next time.
       if (onChange) this.remember(key, label);
       left++;
       outbox.offer({
@@ -181,7 +182,7 @@ export class Routes {
     settled();
   }
 
-  /** Nobody is told of a message that is dropped but the operator, once for each reason. */
+  /** Counts the outcome; of messages that are dropped the operator is told once for each reason. */
   private count({ name }: RouteSettings, outcome: string): void {
     const { metrics, log } = this.options;
     metrics.routed.inc({ route: name, outcome });

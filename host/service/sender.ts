@@ -1,6 +1,6 @@
-// What one connection to the broker says all day, PUBLISH and PUBACK, put together in one
-// buffer. MQTT.js writes a packet as a dozen chunks, and each packet for itself; here, what a
-// turn of the event loop has to say leaves in one write, in the order in which it was said.
+// Writes PUBLISH and PUBACK, which are nearly all that a service sends, to one connection.
+// MQTT.js writes each packet for itself, as a dozen chunks; here, all packets of one turn of
+// the event loop leave in one write, in the order of the calls.
 import type { Writable } from "node:stream";
 
 export interface Outgoing {
@@ -16,19 +16,19 @@ export interface Outgoing {
   };
 }
 
-/** Called on PUBACK, for QoS 0 once the socket takes more; with an error when that will not be. */
+/** Called when a message is acknowledged, or at QoS 0 when the socket takes more; with an error when neither will happen. */
 export type Done = (error?: Error) => void;
 
-/** Neither now nor later will it be sent on this connection. */
+/** The message can never be sent on this connection. */
 export class TooLarge extends Error {
   constructor() {
     super("the message is larger than the broker takes");
   }
 }
 
-/** The only message id that is not given out here. */
+/** The message id of the one SUBSCRIBE, which MQTT.js sends; all others are given out here. */
 export const SUBSCRIPTION_ID = 1;
-/** How many others there are. */
+/** Number of message ids that are given out here. */
 const IDS = 65_535 - SUBSCRIPTION_ID;
 const NOBODY: Done = () => {};
 /** Reason codes from here on are errors. [MQTT-3.4.2.1] */
@@ -50,23 +50,23 @@ export class Sender {
   maximumPayload = Infinity;
   /** How many QoS 1 messages the broker takes unacknowledged. [MQTT-3.3.4-9] */
   receiveMaximum = IDS;
-  /** Called when a message is not sent for its size. */
+  /** Called when a message is too large to be sent. */
   onTooLarge = () => {};
   private readonly stream: Writable;
   private readonly isMqtt5: boolean;
-  // Each byte is written once: what the stream was given may stay there for long.
+  // No byte is written twice, since the stream may hold on to what it was given: a full buffer is replaced by a new one.
   private room = Buffer.allocUnsafeSlow(ROOM);
   private start = 0;
   private end = 0;
   private isScheduled = false;
   private isClosed = false;
-  /** By message id, with holes: an id is free again after its PUBACK. (A map grows out of its table all the time; see queue.ts.) */
+  /** By message id; undefined where the id is free. An array, not a map, for the reason in queue.ts. */
   private readonly unacknowledged: (Done | undefined)[] = [];
   private readonly freeIds: number[] = [];
   private lastId = SUBSCRIPTION_ID;
-  /** QoS 1 messages beyond the broker's maximum, and what was said behind them: an answer's PUBACK must not precede it. */
+  /** QoS 1 messages beyond the broker's receive maximum, and the PUBACKs behind them: a request's PUBACK must not overtake its answer. */
   private waiting: ({ message: Outgoing; done: Done } | { messageId: number })[] = [];
-  /** Of QoS 0, while the socket takes no more. */
+  /** Callbacks of QoS 0 messages that were written while the socket was full. */
   private readonly held: Done[] = [];
 
   constructor(stream: Writable, protocol: 4 | 5) {
@@ -79,13 +79,13 @@ export class Sender {
     return this.end - this.start + this.stream.writableLength;
   }
 
-  /** Neither the topic nor a property may have more than 65,535 bytes. */
+  /** Sends the message, or keeps it until the broker takes it. Topic and properties must have at most 65,535 bytes each. */
   publish(message: Outgoing, done = NOBODY): void {
     if (message.qos === 1 && this.mustWait) this.waiting.push({ message, done });
     else this.publishNow(message, done);
   }
 
-  /** Tells the broker that it need not keep this request any more. */
+  /** Sends the PUBACK of a request, behind all that was published before. */
   acknowledge(messageId: number): void {
     if (this.isClosed) return;
     if (this.waiting.length > 0) this.waiting.push({ messageId });
@@ -131,7 +131,7 @@ export class Sender {
     if (!this.putPublish(message, messageId)) {
       if (message.qos === 1) this.freeIds.push(messageId);
       this.onTooLarge();
-      // Never at once: who says it again on an error would do so for ever.
+      // Not synchronously: a caller that publishes again on an error would recurse for ever.
       queueMicrotask(() => done(new TooLarge()));
       return;
     }
@@ -149,7 +149,7 @@ export class Sender {
     this.schedule();
   }
 
-  /** What waits goes in its order, up to a message that must wait on. */
+  /** Sends what waits, in order, up to a message that must go on waiting. */
   private sayWaiting(): void {
     let said = 0;
     for (const each of this.waiting) {
@@ -179,7 +179,7 @@ export class Sender {
     });
   }
 
-  /** False when it is too large. */
+  /** Writes a PUBLISH packet to the buffer; false when it is too large for the broker. */
   private putPublish({ topic, payload, qos, retain = false, properties }: Outgoing, messageId: number): boolean {
     const topicBytes = Buffer.byteLength(topic);
     const propertyBytes = this.isMqtt5 ? propertiesLength(properties) : 0;
@@ -208,7 +208,7 @@ export class Sender {
     this.room[this.end++] = value;
   }
 
-  /** Seven bits a byte, the lowest first. */
+  /** A variable byte integer: seven bits a byte, lowest first. */
   private putLength(value: number): void {
     for (; value > 0x7f; value >>= 7) this.room[this.end++] = value | 0x80;
     this.room[this.end++] = value;

@@ -1,5 +1,5 @@
-// What `serve` runs: models, requests, routes, outbox and the broker's connection,
-// joined; and what the node says of itself (status, info, announcements, figures).
+// What `serve` runs: models, requests, routes, outbox and the connection to the broker,
+// joined; and what the node publishes about itself (status, info, announcements, figures).
 // It is given loaded models, never paths, and opens no port.
 //
 //   connection -> requests or routes -> predictor (queue) -> outbox -> connection
@@ -24,16 +24,16 @@ import { filterMatches, ownRequestTopics, requestTopicsOf } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
 import { packageVersion } from "./version.ts";
 
-/** A retained message about this node, for other programs' discovery. */
+/** A retained message about this node, by which other programs discover it. */
 export interface Announcement {
   topic: string;
   payload: Json;
-  /** Said again when this comes, as Home Assistant's birth message does. */
+  /** Published again when this message comes, such as Home Assistant's birth message. */
   again?: { topic: string; payload?: string | undefined } | undefined;
 }
 
 export interface ServiceOptions {
-  /** By name; the first one answers requests that name none. It may have to wait for its first one. */
+  /** By name; the first one answers requests that name none. Empty while a registry has no model yet. */
   models: ReadonlyMap<string, Model>;
   topics: Topics;
   access: BrokerAccess;
@@ -44,12 +44,12 @@ export interface ServiceOptions {
   announcements?: readonly Announcement[];
   /** How often figures are published; 0: never. */
   figuresSeconds?: number;
-  /** Whether commands are heard at all. */
+  /** Whether commands are accepted. */
   commands?: boolean;
   log: Log;
 }
 
-/** A newer version of a model, there to be activated. */
+/** A newer version of a model that is installed but not active. */
 export interface WaitingVersion {
   version: string;
   digest: string;
@@ -62,7 +62,7 @@ const STATUS_DELAY_MS = 1_000;
 const STOP_DRAIN_MS = 900;
 const ANNOUNCED = ["node", "root", "version", "model", "labels", "status", "info", "metrics", "classify", "label", "command", "waiting", "id"];
 
-/** Throws a UserError that names the route or announcement that cannot be. */
+/** Throws a UserError that names the first impossible route or announcement. */
 export function checkService({ routes = [], announcements = [], topics }: Pick<ServiceOptions, "routes" | "announcements" | "topics">): void {
   const heard = [
     ...routes.map(({ filter }) => filter),
@@ -122,7 +122,7 @@ export class Service {
     this.commands = options.commands ? new Commands({
       topics, metrics, log,
       session: () => this.session,
-      // A button in another program keeps its {id}, and would get that one failure for ever.
+      // A button in another program sends the {id} of its announcement: with the same one it would get the same failure for ever.
       onFailed: () => this.announceAll(),
     }) : undefined;
     this.commands?.add("list", async () => ({ models: this.models() }));
@@ -145,7 +145,7 @@ export class Service {
     this.predictor.queue.beforeSlice = () => this.connection.flush();
   }
 
-  /** Why requests find no answer now; undefined when they do. */
+  /** Why requests get no answers at present; undefined when they do. */
   get hindrance(): string | undefined {
     if (!this.isSubscribed || this.isStopping) return "not connected to the broker";
     return this.predictor.models.size === 0 ? "no model is installed yet" : undefined;
@@ -163,7 +163,7 @@ export class Service {
     return new Promise((resolve) => this.onReady.push(resolve));
   }
 
-  /** No further requests; sends what is owed, says `offline`, disconnects. Unacknowledged requests stay with the broker. */
+  /** Takes no further requests, sends the answers that are due, publishes `offline` and disconnects. Unacknowledged requests stay with the broker. */
   async stop(): Promise<void> {
     if (this.isStopping) return;
     this.isStopping = true;
@@ -176,7 +176,7 @@ export class Service {
     await this.connection.stop({ topic: this.options.topics.status, payload: "offline", qos: 1, retain: true });
   }
 
-  /** Puts a model in the place of another, or beside the others, without a pause; tells everyone who was told of the old one. */
+  /** Replaces or adds a model without a pause, and publishes the change. */
   setModel(name: string, model: Model): void {
     const old = this.predictor.models.get(name);
     if (old) this.countModel(name, old, 0);
@@ -186,7 +186,7 @@ export class Service {
     this.sayModels();
   }
 
-  /** False for the last model: a service without one could answer nothing. */
+  /** False for the last model, which stays: without one the service could answer nothing. */
   removeModel(name: string): boolean {
     const model = this.predictor.models.get(name);
     if (!model || this.predictor.models.size === 1) return false;
@@ -196,7 +196,7 @@ export class Service {
     return true;
   }
 
-  /** Says that a newer version of a model waits to be activated, or that none does any more. */
+  /** Publishes that a newer version of a model waits to be activated, or that none does any more. */
   setWaiting(name: string, waiting: WaitingVersion | undefined): void {
     if (this.waiting.get(name)?.digest === waiting?.digest) return;
     if (waiting) this.waiting.set(name, { version: waiting.version, digest: waiting.digest });
@@ -264,7 +264,7 @@ export class Service {
   }
 
   private onMessage(message: Incoming): void {
-    // Unacknowledged, so that a QoS 1 request waits for the next start.
+    // Left unacknowledged, so that the broker keeps a QoS 1 request for the next start.
     if (this.isStopping) return;
     const { topics, announcements = [] } = this.options;
     if (requestTopicsOf(topics, message.topic)) this.requests.onMessage(message);
@@ -279,13 +279,13 @@ export class Service {
     }
   }
 
-  /** A session from before commands were turned off may still bring some. */
+  /** Commands may come even when they are off: from a session that began when they were on. */
   private onCommand(message: Incoming): void {
     if (this.commands) this.commands.onMessage(message);
     else message.acknowledge();
   }
 
-  /** A late last will of an earlier connection must not stand: who is here says so again, at most once a second. */
+  /** Corrects the status when the last will of an earlier connection comes late, at most once a second. */
   private onStatus(message: Incoming): void {
     message.acknowledge();
     if (message.payload.toString() === "online" || !this.isSubscribed || this.statusTimer) return;
@@ -300,7 +300,7 @@ export class Service {
   }
 
   private announce({ topic: template, payload }: Announcement): void {
-    // It tells of a model: the first one that is installed brings it.
+    // An announcement is about a model: without one it waits until the first is installed.
     if (this.predictor.models.size === 0) return;
     const { topics } = this.options;
     const { name, model } = this.predictor.model("");

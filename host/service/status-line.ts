@@ -1,6 +1,6 @@
-// One line on the terminal of whoever runs the service: how much it does, how long that
-// takes, and whether the broker is there. Redrawn twice a second, below what is logged;
-// absent where stderr is no terminal, or where a program reads the log.
+// One line on the terminal of whoever runs the service: requests a second, latencies, and
+// whether the broker is connected. Redrawn twice a second, below the log; absent when stderr
+// is not a terminal, or a program reads the log.
 import { clearLine, cursorTo } from "node:readline";
 import { printable } from "./log.ts";
 import type { Log } from "./log.ts";
@@ -8,7 +8,7 @@ import type { Metrics } from "./metrics.ts";
 import type { Service } from "./service.ts";
 
 export interface StatusLine {
-  /** To be used instead of the log it was made from: makes room for what is logged. */
+  /** To be used instead of the given log: takes the line away while something is logged. */
   log: Log;
   follow(service: Pick<Service, "metrics" | "predictor" | "hindrance">): void;
   /** Takes the line away; calling it twice does no harm. */
@@ -37,7 +37,7 @@ export function createStatusLine(log: Log, { json = false, stream = process.stde
   };
   const show = (text: string) => {
     erase();
-    // A line that wraps could not be taken back.
+    // A line that wraps could not be erased.
     shown = text.slice(0, Math.max(0, (stream.columns || 80) - 1));
     stream.write(shown);
   };
@@ -90,7 +90,7 @@ function describe({ predictor, hindrance }: Pick<Service, "predictor" | "hindran
   ].join(" | ");
 }
 
-/** The least limit of the histogram within which that share of the latest answers came. */
+/** The quantile of the latest answers, as the limit of its bucket in the histogram. */
 function quantile(share: number, first: Reading, last: Reading): string {
   const since = [...last.answers].map(([limit, count]) => [limit, count - (first.answers.get(limit) ?? 0)] as const).sort(([a], [b]) => a - b);
   const all = since.at(-1)?.[1] ?? 0;

@@ -1,7 +1,7 @@
 // Templates of topics and payloads, from the configuration file: `{name}` stands
-// for a value, `{1}` for what the first + of the filter matched, `{/a/b}` for a
-// JSON pointer into the payload that came in. Jinja's `{{ name }}`, which Home
-// Assistant's payloads are full of, is left alone.
+// for a value, `{1}` for what the first + of the filter matched, `{/a/b}` for what
+// a JSON pointer finds in the received payload. Jinja's `{{ name }}`, which is
+// common in Home Assistant's payloads, is left as it is.
 import { UserError } from "../errors.ts";
 import { isTopicFilter } from "./topics.ts";
 
@@ -14,8 +14,8 @@ const placeholder = /(?<!\{)\{([A-Za-z_]\w*|[1-9]|\/[^{}]*)\}(?!\})/g;
 const whole = /^\{([A-Za-z_]\w*|[1-9]|\/[^{}]*)\}$/;
 
 /**
- * Throws, naming `where`, when a template holds a placeholder that stands for nothing. `levels` says how many
- * `{1}`, `{2}` … there are; without it no message came in, and so there is nothing to point into either.
+ * Throws a UserError that names `where` when a template has a placeholder without a meaning. `levels` says how many of
+ * `{1}`, `{2}` … there are; undefined means that there is no received message, and so no JSON pointers either.
  */
 export function checkTemplate(template: Json, known: readonly string[], where: string, levels?: number): void {
   if (typeof template === "string") {
@@ -30,7 +30,7 @@ export function checkTemplate(template: Json, known: readonly string[], where: s
   }
 }
 
-/** A string that is one placeholder becomes its value, of whatever type; keys without a value are left out. */
+/** A string that is a single placeholder becomes its value, of whatever type; JSON then leaves out keys whose value is undefined. */
 export function fill(template: Json, values: Values): unknown {
   if (typeof template === "string") {
     const name = whole.exec(template)?.[1];
@@ -58,7 +58,7 @@ export function fillTopic(template: string, values: Values): string | undefined 
 
 /** The filter of all topics that a template can become. */
 export function topicFilter(template: string): string {
-  // Placeholders go first: pointers hold slashes of their own.
+  // Placeholders are replaced before the split, since JSON pointers contain slashes.
   return template.replace(placeholder, "\0").split("/").map((level) => (level.includes("\0") ? "+" : level)).join("/");
 }
 
@@ -67,7 +67,7 @@ function asText(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** RFC 6901: "/a/0/b~1c". Undefined when there is nothing. */
+/** What a JSON pointer such as "/a/0/b~1c" finds in `value` (RFC 6901); undefined when it finds nothing. */
 export function pointedAt(value: unknown, pointer: string): unknown {
   let found = value;
   for (const token of pointer.split("/").slice(1)) {

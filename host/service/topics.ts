@@ -1,28 +1,28 @@
-// The topics of one node, and of the group that it works in: names in, names out, and
-// the rules for topics that a requester chooses. `classify` and what is answered on
-// (`label`, `reply`) are disjoint trees, so that no answer can come back as a request.
+// The topics of one node and of its group, and the rules for answer topics that a requester
+// chooses. Request topics (`classify`) and answer topics (`label`, `reply`) are disjoint
+// trees, so that no answer can come back as a request.
 import { UserError } from "../errors.ts";
 
-/** Where a node or a group is asked, and where it answers. */
+/** The topics on which a node or a group takes requests and answers them. */
 export interface RequestTopics {
-  /** Requests: this topic itself, or one level more that names a model. */
+  /** Requests go to this topic, or one level below it, which names a model. */
   classify: string;
-  /** Answers to requests that name no topic of their own. */
+  /** Answers to requests that name no topic. */
   label: string;
-  /** Free for requesters: they subscribe below it. */
+  /** Requesters may choose any topic below this one for their answers. */
   reply: string;
 }
 
 export interface Topics extends RequestTopics {
   root: string;
   node: string;
-  /** Its requests go to one worker each, by a shared subscription of this name. */
+  /** Each request to the group goes to one of its workers, by a shared subscription of this name. */
   group?: (RequestTopics & { name: string }) | undefined;
   status: string;
   info: string;
-  /** Figures for people and dashboards, when they are asked for. */
+  /** Figures for people and dashboards, if the configuration file asks for them. */
   metrics: string;
-  /** Commands: verb and id below it. */
+  /** Commands, with verb and id as further levels. */
   command: string;
 }
 
@@ -85,12 +85,12 @@ function isAtOrBelow(topic: string, base: string): boolean {
   return topic.startsWith(base) && (topic.length === base.length || topic[base.length] === "/");
 }
 
-/** The node's, and those of its group. */
+/** The topics of the node, and those of its group. */
 export function ownRequestTopics(topics: Topics): RequestTopics[] {
   return topics.group ? [topics, topics.group] : [topics];
 }
 
-/** Whom a request on this topic asks, the node or its group; undefined when it is no request topic. */
+/** The topics of the one that a request on `topic` asks, the node or its group; undefined when it is not a request topic. */
 export function requestTopicsOf(topics: Topics, topic: string): RequestTopics | undefined {
   if (isAtOrBelow(topic, topics.classify)) return topics;
   return topics.group && isAtOrBelow(topic, topics.group.classify) ? topics.group : undefined;
@@ -140,7 +140,7 @@ export function filterCovers(filter: string, other: string): boolean {
   return wide.length === narrow.length;
 }
 
-/** Why an answer may not be published to `topic`, as a word to count by; undefined when it may. */
+/** Why an answer may not be published to `topic`, as one word for the metrics; undefined when it may. */
 export function answerTopicFault(topic: string, topics: Topics, rules: ResponseRules): string | undefined {
   if (topic === "") return "empty";
   if (Buffer.byteLength(topic) > MAX_TOPIC_BYTES) return "too_long";
@@ -148,11 +148,11 @@ export function answerTopicFault(topic: string, topics: Topics, rules: ResponseR
   if (/[+#]/.test(topic)) return "wildcard";
   if (topic.startsWith("$")) return "reserved";
   if (topic.split("/").length > MAX_TOPIC_LEVELS) return "too_deep";
-  // Below our root lie other nodes' requests and commands, and our own.
+  // Below our root are the request and command topics of all nodes.
   const isFree = ownRequestTopics(topics).some(({ label, reply }) => isAtOrBelow(topic, label) || topic.startsWith(`${reply}/`));
   if (isAtOrBelow(topic, topics.root) && !isFree) return "inside_root";
   if (rules.deny.some((filter) => filterMatches(filter, topic))) return "denied";
-  // What we own is open to requesters whatever `allow` says.
+  // Our own answer topics are open to requesters, whatever `allow` says.
   if (isFree) return undefined;
   if (!rules.allow.some((filter) => filterMatches(filter, topic))) return "not_allowed";
   return undefined;

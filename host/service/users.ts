@@ -18,7 +18,7 @@ const KEY_BYTES = 32;
 const SALT_BYTES = 16;
 const hashForm = /^scrypt\$(\d{1,8})\$([A-Za-z0-9+/]{22})\$([A-Za-z0-9+/]{43})$/;
 
-/** What OpenSSL counts for one hash: its table of `cost` blocks, and three more. */
+/** Memory that OpenSSL needs for one hash: a table of `cost` blocks, and three more. */
 const memoryBytes = (cost: number) => 128 * BLOCK * (cost + 3);
 
 function derive(password: Buffer | string, salt: Buffer, cost: number): Promise<Buffer> {
@@ -47,7 +47,7 @@ export async function isPassword(password: Buffer | string, hash: string): Promi
 
 export class Users {
   private readonly byName: ReadonlyMap<string, UserSettings>;
-  /** Checked for names that do not exist, so that they take as long as others. */
+  /** Hash that is checked for names that do not exist, so that the time tells nothing. */
   private readonly nobody = hashPassword(base64(randomBytes(SALT_BYTES)));
 
   constructor(users: Readonly<Record<string, UserSettings>>) {
