@@ -1,5 +1,5 @@
-// The file operations that a registry makes, and no others: each is one step at which
-// the power may fail. Tests put a disk in its place that fails at every one of them.
+// All file operations of a registry, each a step at which the power may fail. Tests use
+// another Disk, which fails at each of them in turn.
 import { appendFile, chown, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ifCode } from "../files.ts";
@@ -15,18 +15,18 @@ export interface Disk {
   modifiedAt(path: string): Promise<number>;
   write(path: string, bytes: Uint8Array | string): Promise<void>;
   append(path: string, bytes: Uint8Array): Promise<void>;
-  /** What was written to this file, or renamed in this folder, stays through a power cut. */
+  /** Makes writes to this file, or renames in this folder, survive a power cut. */
   sync(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   remove(path: string): Promise<void>;
-  /** Resolves when no other process changes what is in the folder; call the result to let others. */
+  /** Resolves when this process alone may change the folder; call the result to give the lock back. */
   lock(folder: string): Promise<() => Promise<void>>;
 }
 
-/** Only the owner reads and writes what a registry keeps. */
+/** Only the owner may read and write a registry. */
 const FOLDER_MODE = 0o700;
 const FILE_MODE = 0o600;
-/** A change takes milliseconds: a lock this old was left by a process whose number another one has now. */
+/** A change takes milliseconds: an older lock was left by a crash, even if its process id is in use again. */
 const LOCK_MS = 10_000;
 
 export const realDisk: Disk = {
@@ -47,7 +47,7 @@ export const realDisk: Disk = {
       handle = await open(path, "r");
       await handle.sync();
     } catch (error) {
-      // Windows cannot open a folder; its file systems journal renames themselves.
+      // Windows cannot open a folder; its file systems journal renames.
       if (process.platform !== "win32") throw error;
     } finally {
       await handle?.close();
@@ -58,7 +58,7 @@ export const realDisk: Disk = {
   lock: async (folder) => (await waitForLock(join(folder, "lock"), LOCK_MS)).release,
 };
 
-/** What root makes in a service's folder is the service's, or it could not read it. */
+/** Gives what root creates to the owner of the folder: otherwise the service could not read it. */
 async function giveToOwner(path: string): Promise<void> {
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = await stat(dirname(path));

@@ -1,5 +1,5 @@
-// A model opened in a fresh engine of this thread, and held to its manifest's version and
-// golden answers. Imports little, since a thread of its own begins with it; see selftest.ts.
+// Opens a model in a new engine of this thread and compares its version and answers with its
+// manifest. Imports little, since selftest.ts runs it in a thread that must start fast.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Classifier } from "../classifier.ts";
 import { UserError } from "../errors.ts";
@@ -11,7 +11,7 @@ export interface Candidate {
   source: string;
 }
 
-/** A model that needs longer for one short text is of no use here. */
+/** A model that takes longer for one text is refused. */
 const LONGEST_ANSWER_MS = 2_000;
 
 const encoder = new TextEncoder();
@@ -21,7 +21,7 @@ export async function tryHere({ model, manifest, source }: Candidate): Promise<C
   const classifier = await open(model, source);
   if (classifier.version !== manifest.version) throw new UserError(`${source}: its model has version ${JSON.stringify(classifier.version)}, the manifest says ${JSON.stringify(manifest.version)}`);
   for (const { text, line } of manifest.golden) {
-    // Requests are answered between the texts.
+    // Lets the event loop answer requests between the texts.
     await nextTurn();
     const start = performance.now();
     let given: string;
@@ -36,7 +36,7 @@ export async function tryHere({ model, manifest, source }: Candidate): Promise<C
   return classifier;
 }
 
-/** Whatever is wrong with a model that was signed is a fault of the update. */
+/** Any failure to open a model is told as a fault of the update. */
 async function open(model: Uint8Array, source: string): Promise<Classifier> {
   try {
     return await Classifier.fromBytes(model, source);

@@ -1,12 +1,12 @@
-// An update that comes in parts. Its manifest comes first and is checked before a byte of
-// the model is taken; what has come in survives a restart, and is worth nothing until the
-// whole has passed the same checks as an update from a file.
+// An update that comes in parts. Its manifest comes first and is checked before any part of
+// the model is taken. The parts survive a restart; the complete update has to pass the same
+// checks as an update from a file.
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Manifest } from "./manifest.ts";
 import type { InstallOptions, Registry, VersionInfo } from "./registry.ts";
 
-/** Updates that may lie about half received. */
+/** Incomplete updates that are kept at once. */
 const MAX_PARTS = 4;
 
 export class Incoming {
@@ -24,7 +24,7 @@ export class Incoming {
     this.length = lengths.part;
   }
 
-  /** Begins, or goes on where an earlier attempt with the same manifest stopped. */
+  /** Begins to receive an update, or continues an earlier attempt with the same manifest. */
   static async begin(registry: Registry, head: Buffer): Promise<Incoming> {
     const { id, manifest } = await registry.admit(head, "the update");
     const { store } = registry;
@@ -40,7 +40,7 @@ export class Incoming {
     return new Incoming(registry, id, manifest, { head: head.length, part: part.length });
   }
 
-  /** Bytes of the model that are here. */
+  /** Bytes of the model that have been received. */
   get received(): number {
     return this.length - this.headLength;
   }
@@ -49,7 +49,7 @@ export class Incoming {
     return this.received === this.manifest.bytes;
   }
 
-  /** Takes the bytes that begin at `offset` if they are the next ones; says whether they were. */
+  /** Takes the bytes if `offset` is where the next ones belong; tells whether it was. */
   async append(offset: number, bytes: Uint8Array): Promise<boolean> {
     if (offset !== this.received || bytes.length === 0) return false;
     if (offset + bytes.length > this.manifest.bytes) throw new UserError(`the update has ${this.manifest.bytes} bytes, and more came in`);
@@ -65,7 +65,7 @@ export class Incoming {
     try {
       return await this.registry.install(update ?? Buffer.alloc(0), "the update", options);
     } finally {
-      // Installed, or not what was announced: either way the next attempt begins anew.
+      // Whether it was installed or refused, another attempt begins from the start.
       await store.guarded(() => store.disk.remove(path));
     }
   }

@@ -1,19 +1,18 @@
 // Ed25519 keys: the pair that signs updates, and the file of public keys that a service
-// trusts. The file has one key a line and is read anew for each update, so that adding a
-// line brings a new key and a word in front of a line takes an old one back:
+// trusts. The file has one key a line and is read for each update, so that adding a line
+// introduces a key, and the word "revoked" in front of a line withdraws it:
 //
 //   ed25519 MCowBQYDK2VwAyEA…= release 2026
 //   revoked ed25519 MCowBQYDK2VwAyEA…= lost laptop
 //
-// A revoked key stays revoked whatever else the file says. Nothing in an update can add
-// to this file or take from it.
+// A revoked key stays revoked whatever else the file says. No update can change this file.
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { UserError } from "../errors.ts";
 
-/** What updates are checked against, by key id. */
+/** The keys that updates are checked against, by key id. */
 export interface TrustedKeys {
   trusted: ReadonlyMap<string, KeyObject>;
   revoked: ReadonlySet<string>;

@@ -1,7 +1,7 @@
-// The models of a registry at work in a service: what is active there is what answers,
-// from the start and after every change, whoever makes it. A new version is on trial for
-// its first answers; one that fails then, or that the service does not get through its
-// first starts with, makes room for the one before.
+// The models of a registry at work in a service: the active versions answer, from the start
+// and after every change to the registry, also by another process. A new version is on trial
+// at first: if its first answers fail, or the service repeatedly does not survive starting
+// with it, it is rolled back to the previous version.
 import type { Classifier } from "../classifier.ts";
 import { UserError } from "../errors.ts";
 import type { Log } from "../service/log.ts";
@@ -10,12 +10,12 @@ import type { Service } from "../service/service.ts";
 import type { OpenModel, Registry, VersionInfo } from "./registry.ts";
 import type { Version } from "./store.ts";
 
-/** So often is looked whether another process has changed the registry. */
+/** How often the service looks whether another process has changed the registry. */
 const LOOK_MS = 1_000;
-/** A version has proven itself after so many answers, or so long a life. */
+/** A trial ends well after so many answers, or after this time. */
 const TRIAL_ANSWERS = 100;
 const TRIAL_MS = 60_000;
-/** So many failures among its first answers, and it is rolled back. */
+/** After so many failures among its first answers a version is rolled back. */
 const TRIAL_FAILURES = 3;
 
 interface Trial {
@@ -30,9 +30,9 @@ export class LiveModels {
   private readonly log: Log;
   private readonly trialMs: number;
   private service: Service | undefined;
-  /** Failures to count as soon as there is a service. */
+  /** Names of models that failed before there was a service to count it. */
   private readonly uncounted: string[] = [];
-  /** Id of the version that answers for each name. */
+  /** For each name, the id of the version that answers. */
   private readonly served = new Map<string, string>();
   private readonly trials = new Map<string, Trial>();
   private readonly timers = new Set<NodeJS.Timeout>();
@@ -46,7 +46,7 @@ export class LiveModels {
     this.trialMs = trialMs;
   }
 
-  /** The active model of every name, each tested. */
+  /** Opens and tests the active version of every name. */
   async open(): Promise<Map<string, Classifier>> {
     const { store } = this.registry;
     const { models, made = "new" } = await store.read();
@@ -74,20 +74,20 @@ export class LiveModels {
     this.timers.add(setInterval(() => void this.attempt(() => this.follow()), LOOK_MS));
   }
 
-  /** A stop is no crash: it does not count against a version on trial. */
+  /** An orderly stop does not count against a version on trial, as a crash would. */
   async stop(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer);
     for (const [name, { id }] of this.trials) await this.attempt(() => this.registry.endStart(name, id));
   }
 
-  /** Makes the service serve what the registry says; resolves when it does. */
+  /** Resolves when the service serves what is active in the registry. */
   follow(): Promise<void> {
     const done = this.queue.then(() => this.followOnce());
     this.queue = done.catch(() => {});
     return done;
   }
 
-  /** The version that a command asked for, at work; throws when it is not, and says why. */
+  /** Resolves when the version that a command has chosen is served, or kept to be activated; throws a UserError with the reason when it is not. */
   async require({ name, id }: VersionInfo): Promise<VersionInfo> {
     await this.follow();
     const found = (await this.registry.versions()).find((version) => version.id === id);
@@ -95,7 +95,7 @@ export class LiveModels {
     throw new UserError(`this version of ${name} is not served: ${found?.failed ?? "another one took its place"}`);
   }
 
-  /** Names that the service was given as files are not the registry's. */
+  /** Throws a UserError when the service was given a model of that name as a file, which the registry cannot change. */
   requireOurs(name: string): void {
     if (this.service?.predictor.models.has(name) && !this.served.has(name)) throw new UserError(`${name} is a model file that the service was started with; the registry cannot change it`);
   }
@@ -122,7 +122,7 @@ export class LiveModels {
     const versions = await this.registry.versions();
     for (const name of this.served.keys()) {
       const own = versions.filter((version) => version.name === name);
-      // Newest first: what came after the active one.
+      // Versions are listed newest first: those before the active one are newer.
       const newer = own.slice(0, own.findIndex(({ state }) => state === "active"));
       service.setWaiting(name, newer.find(({ state }) => state === "waiting"));
     }
@@ -150,7 +150,7 @@ export class LiveModels {
     } else if (trial.answers === TRIAL_ANSWERS) this.endTrial(name, trial);
   }
 
-  /** It has proven itself: no later failure counts against it. */
+  /** Ends a trial well: later failures do not count. */
   private endTrial(name: string, { id }: Trial): void {
     this.trials.delete(name);
     void this.attempt(() => this.registry.prove(name, id));
@@ -171,14 +171,14 @@ export class LiveModels {
     this.log.error(`version ${version} of model ${name} failed: ${reason}`, { model: name, version });
   }
 
-  /** What the registry cannot note down (a full or read-only disk) does not keep the service from answering. */
+  /** Logs a failure instead of throwing it: the service goes on answering when the registry cannot be written (a full or read-only disk). */
   private async attempt(work: () => Promise<unknown>): Promise<void> {
     let fault = "";
     try {
       await work();
     } catch (error) {
       fault = (error as Error).message;
-      // For a disk that stays full, one line says it all.
+      // The same fault again, such as a disk that stays full, is logged only once.
       if (fault !== this.lastFault) this.log.warn(fault);
     }
     this.lastFault = fault;

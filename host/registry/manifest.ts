@@ -4,10 +4,10 @@
 //   ed25519 KEYID SIGNATURE                    of the first line, its line end included
 //   …the bytes of the .wasm or .elb file…
 //
-// The signature covers the exact bytes of the first line, and the digest in it those of
-// the model: no part can be exchanged alone. Nothing of the first line is read before the
-// signature is known to be good. The sequence rises with each update of a name and has
-// nothing to do with the version: going back is a new update with an old model.
+// The signature covers the exact bytes of the first line, and the digest in that line the
+// bytes of the model, so that no part can be exchanged alone. The first line is not parsed
+// before its signature has been verified. The sequence rises with each update of a name and is
+// independent of the version: to go back, an old model is sent as a new update.
 import { createHash, sign, verify } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import * as v from "valibot";
@@ -18,7 +18,7 @@ import { isLevel } from "../service/topics.ts";
 import { keyId } from "./keys.ts";
 import type { TrustedKeys } from "./keys.ts";
 
-/** A text and the output line, without its end, that the model must give for it. */
+/** A text, and the output line (without "\n") that the model must give for it. */
 export interface GoldenAnswer {
   text: string;
   line: string;
@@ -27,14 +27,14 @@ export interface GoldenAnswer {
 export interface Manifest {
   /** Format of the update. */
   update: 1;
-  /** Under which the model is served: one level of a topic. */
+  /** Name under which the model is served: one level of a topic. */
   name: string;
-  /** As the model file itself has it. */
+  /** The version in the model file itself. */
   version: string;
   /** SHA-256 of the model file, in hex. */
   digest: string;
   bytes: number;
-  /** ABI_VERSION of the engine that it is for. */
+  /** ABI_VERSION of the engine that the model needs. */
   abi: number;
   sequence: number;
   /** ISO 8601, UTC. */
@@ -46,18 +46,18 @@ export interface Manifest {
 /** A manifest whose signature was checked, or that was installed by hand. */
 export interface SignedManifest {
   manifest: Manifest;
-  /** Undefined: unsigned. */
+  /** Id of the key that signed it; undefined: unsigned. */
   key: string | undefined;
   /** Its two lines. */
   head: Buffer;
-  /** SHA-256 of `head`: names the update. */
+  /** SHA-256 of `head`, in hex: the name of the update. */
   id: string;
 }
 
 const MAX_MANIFEST_BYTES = 65_536;
 const MAX_MODEL_BYTES = 268_435_456;
 export const MAX_GOLDEN = 64;
-/** How far a clock may be behind that of the signer. */
+/** How far this machine's clock may be behind the signer's. */
 const CLOCK_TOLERANCE_MS = 86_400_000;
 const UNSIGNED = "unsigned";
 const LINE_END = 0x0a;
@@ -78,7 +78,7 @@ const schema = v.strictObject({
   golden: v.pipe(v.array(v.strictObject({ text: v.string(), line: v.string() })), v.maxLength(MAX_GOLDEN)),
 });
 
-/** The manifest and its signature; without a key it says that there is none. */
+/** The manifest's two lines; without a key the second one is "unsigned". */
 export function encodeManifest(manifest: Manifest, key?: KeyObject): Buffer {
   const line = Buffer.from(`${JSON.stringify(manifest)}\n`);
   const signature = key ? `ed25519 ${keyId(key)} ${sign(null, line, key).toString("base64")}` : UNSIGNED;
@@ -87,7 +87,7 @@ export function encodeManifest(manifest: Manifest, key?: KeyObject): Buffer {
   return head;
 }
 
-/** Splits an update; throws when its beginning is no manifest at all. */
+/** Splits an update into manifest and model; throws a UserError when it does not begin with a manifest. */
 export function splitUpdate(update: Uint8Array, source: string): { head: Buffer; model: Buffer } {
   const bytes = Buffer.from(update.buffer, update.byteOffset, update.length);
   const first = bytes.subarray(0, MAX_MANIFEST_BYTES).indexOf(LINE_END);
@@ -96,7 +96,7 @@ export function splitUpdate(update: Uint8Array, source: string): { head: Buffer;
   return { head: bytes.subarray(0, second + 1), model: bytes.subarray(second + 1) };
 }
 
-/** Reads the two lines; with `keys`, only what one of them has signed. Throws a UserError that says what is wrong. */
+/** Reads the two lines; with `keys`, only if one of them has signed them. Throws a UserError that says what is wrong. */
 export function readManifest(head: Uint8Array, source: string, keys: TrustedKeys | undefined): SignedManifest {
   const bytes = Buffer.from(head);
   const end = bytes.indexOf(LINE_END);
@@ -109,7 +109,7 @@ export function readManifest(head: Uint8Array, source: string, keys: TrustedKeys
     if (keys.revoked.has(key)) throw new UserError(`${source}: is signed with the key ${key}, which is revoked`);
     const trusted = keys.trusted.get(key);
     if (!trusted) throw new UserError(`${source}: is signed with the key ${key}, which is not among the trusted ones (${[...keys.trusted.keys()].join(", ") || "none"})`);
-    // Base64 leaves bits unused: only one spelling counts.
+    // Several base64 texts decode to the same bytes: only the canonical one is accepted.
     if (signature.toString("base64") !== base64 || !verify(null, line, trusted, signature)) throw new UserError(`${source}: its signature is wrong; the file was changed or damaged after it was signed`);
   } else if (key === undefined && bytes.toString("latin1", end + 1) !== `${UNSIGNED}\n`) throw new UserError(`${source}: its manifest is damaged`);
   return { manifest: parse(line.toString(), source), key, head: bytes, id: createHash("sha256").update(bytes).digest("hex") };
@@ -127,7 +127,7 @@ function parse(line: string, source: string): Manifest {
   return result.output;
 }
 
-/** What only the receiving machine knows: its engine, its clock, and what was installed before. */
+/** Checks what depends on the receiving machine: its engine, its clock, and the highest sequence installed before (`floor`). Throws a UserError. */
 export function checkFitness({ manifest }: SignedManifest, source: string, { now, floor }: { now: number; floor: number }): void {
   const { abi, signed, expires, sequence, name } = manifest;
   if (abi !== ABI_VERSION) throw new UserError(`${source}: is for engine ABI ${abi}, this edgelabel has ${ABI_VERSION}; pack the model again and sign it`);

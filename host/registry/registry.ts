@@ -1,5 +1,5 @@
-// What can be done with a registry: install, activate, roll back, remove, and open what
-// is active. An update becomes active in this order, and any step may refuse it:
+// What can be done with a registry: install, activate, roll back and remove versions, and
+// open the active ones. An update passes these steps, any of which may refuse it:
 //
 //   signature -> engine ABI, expiry, sequence -> digest -> self-test -> file -> state
 import { UserError } from "../errors.ts";
@@ -15,17 +15,17 @@ import { enter, entryOf, floorOf, Store } from "./store.ts";
 import type { Entry, State, StoredUpdate, Version } from "./store.ts";
 
 export interface RegistryOptions {
-  /** File of the keys that updates may be signed with; without it none is taken. */
+  /** File of the keys with which updates may be signed; without it no update is taken. */
   keys?: string | undefined;
   disk?: Disk;
   /** Milliseconds since 1970. */
   now?: () => number;
-  /** How long a model's self-test may take. Infinity: for ever, and without a thread that could be ended. */
+  /** How long a model's self-test may take. Infinity: no limit, and so no thread of its own that could be ended. */
   testMs?: number | undefined;
 }
 
 export interface InstallOptions {
-  /** false: the version waits for `activate`. */
+  /** false: the version is only kept, for `activate`. */
   activate?: boolean;
 }
 
@@ -37,15 +37,15 @@ export interface VersionInfo extends Version {
 
 export interface OpenModel {
   id: string;
-  /** It has not proven itself yet. */
+  /** Its trial has not ended yet; see live.ts. */
   isOnTrial: boolean;
   classifier: Classifier;
 }
 
-/** A new version that did not get through so many starts is rolled back before the next one. */
+/** A version on trial that the service started so often without surviving is rolled back at the next start. */
 const STARTS_UNTIL_ROLLBACK = 2;
 
-/** What an unsigned version has instead: no sequence to exceed, no date to be over. */
+/** Fields of an unsigned manifest that do not limit it: the lowest sequence and the last date. */
 const UNSIGNED = { sequence: 1, expires: new Date(8.64e15) };
 
 export class Registry {
@@ -53,7 +53,7 @@ export class Registry {
   private readonly keys: string | undefined;
   private readonly now: () => number;
   private readonly testMs: number | undefined;
-  /** Ids of updates whose models came to an end: they need no thread a second time. */
+  /** Ids of updates that have passed the self-test: next time they need no thread of their own. */
   private readonly passed = new Set<string>();
 
   constructor(folder: string, { keys, disk = realDisk, now = Date.now, testMs }: RegistryOptions = {}) {
@@ -78,13 +78,13 @@ export class Registry {
     return readTrustedKeys(this.keys);
   }
 
-  /** None where the file cannot be read: it must not keep anybody from going back. */
+  /** Empty when the file of keys cannot be read, so that going back to another version stays possible. */
   private async revokedKeys(): Promise<ReadonlySet<string>> {
     if (this.keys === undefined) return new Set();
     return readTrustedKeys(this.keys).then(({ revoked }) => revoked, () => new Set());
   }
 
-  /** A manifest that may be installed now; throws a UserError that says why not. */
+  /** Reads a manifest that may be installed now; throws a UserError that says why it may not. */
   async admit(head: Uint8Array, source: string): Promise<SignedManifest> {
     const keys = await this.trustedKeys();
     const signed = readManifest(head, source, keys);
@@ -92,7 +92,7 @@ export class Registry {
     return signed;
   }
 
-  /** Takes a signed update. */
+  /** Installs a signed update. */
   async install(update: Uint8Array, source: string, { activate = true }: InstallOptions = {}): Promise<VersionInfo> {
     const { head, model } = splitUpdate(update, source);
     const keys = await this.trustedKeys();
@@ -100,11 +100,11 @@ export class Registry {
     const check = (state: State) => this.checkFitness(signed, source, state, keys);
     check(await this.store.read());
     await this.tryOut({ ...signed, model }, source);
-    // Again, since something else may have been installed during the self-test.
+    // The check is repeated, since another update may have been installed during the self-test.
     return this.take(signed, update, activate, check);
   }
 
-  /** Takes a model file without a signature: on the word of whoever works on this machine, or of what was learnt here. */
+  /** Installs a model file without a signature: one that was given on this machine's command line, or learnt here. */
   async adopt(model: Uint8Array, source: string, { name, activate = true }: InstallOptions & { name?: string | undefined } = {}): Promise<VersionInfo> {
     const manifest = await describeModel(model, source, { name, ...UNSIGNED });
     const head = encodeManifest(manifest);
@@ -135,7 +135,7 @@ export class Registry {
     });
   }
 
-  /** All versions of the name, or one that is not active. The sequence that was reached stays. */
+  /** Removes all versions of the name, or one that is not active; returns them. The sequences that were reached are kept. */
   remove(name: string, which?: string): Promise<Version[]> {
     return this.changeExisting((state) => {
       const entry = this.entry(state, name);
@@ -149,9 +149,9 @@ export class Registry {
   }
 
   /**
-   * The active version of a name, tested; if it does not pass, or did not get through its
-   * first starts, the previous one, which then is the active one. Undefined when there is
-   * none. A folder that cannot be written is served all the same.
+   * Opens and tests the active version of a name. If it does not pass, or the service did not
+   * survive its first starts with it, the previous version becomes active and is opened.
+   * Undefined when no version is left. Works also when the folder cannot be written.
    */
   async open(name: string, rejected: (version: Version, reason: string) => void, isStart = false): Promise<OpenModel | undefined> {
     const entry = entryOf(await this.store.read(), name);
@@ -186,7 +186,7 @@ export class Registry {
       if (entry?.active !== id) return entry?.active;
       entry.versions.find((version) => version.id === id)!.failed = reason;
       if (entry.previous === undefined) return undefined;
-      // The one before has proven itself: no second trial, so that two bad versions cannot take turns.
+      // The previous version has had its trial. A second one could let two bad versions alternate for ever.
       entry.active = entry.previous;
       delete entry.previous;
       delete entry.trial;
@@ -194,7 +194,7 @@ export class Registry {
     });
   }
 
-  /** The active version has proven itself. */
+  /** Ends the trial of the active version. */
   async prove(name: string, id: string): Promise<void> {
     await this.store.change((state) => {
       const entry = entryOf(state, name);
@@ -202,7 +202,7 @@ export class Registry {
     });
   }
 
-  /** A start that ended as it should: it does not count against a version on trial. */
+  /** After an orderly stop: the starts of a version on trial do not count against it. */
   async endStart(name: string, id: string): Promise<void> {
     await this.store.change((state) => {
       const entry = entryOf(state, name);
@@ -221,7 +221,7 @@ export class Registry {
     });
   }
 
-  /** What a service would open, without a change to the registry. */
+  /** Opens what a service would open, without changing the registry. */
   async check(failed: (name: string, version: Version, reason: string) => void): Promise<Map<string, Classifier>> {
     const open = new Map<string, Classifier>();
     for (const { name, active, previous, versions } of (await this.store.read()).models) {
@@ -248,14 +248,14 @@ export class Registry {
     return this.changeExisting((state) => {
       const entry = this.entry(state, name);
       const { id, version, key } = choose(entry);
-      // What a thief has signed must not come back by a command.
+      // A version whose key was stolen and then revoked must not become active again by a command.
       if (key !== undefined && revoked.has(key)) throw new UserError(`version ${version} of ${name} is signed with the key ${key}, which is revoked; install it anew with another signature`);
       makeActive(entry, id);
       return infoOf(entry, id);
     });
   }
 
-  /** A folder that is mistyped must not become a registry. */
+  /** Throws a UserError when there is no registry yet, so that a mistyped folder does not become one. */
   private async changeExisting<T>(edit: (state: State) => T): Promise<T> {
     if (!(await this.exists())) throw new UserError(`there is no registry in ${this.store.folder}, or nothing was installed there yet`);
     return this.store.change(edit);

@@ -1,4 +1,4 @@
-// The thread that selftest.ts lets a model try itself in; says what is wrong, or nothing.
+// The thread in which selftest.ts tests a model: posts what is wrong with it, or undefined.
 import { parentPort, workerData } from "node:worker_threads";
 import { tryHere } from "./golden.ts";
 import type { Candidate } from "./golden.ts";

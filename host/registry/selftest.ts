@@ -1,7 +1,7 @@
-// A model file proves in a fresh engine that it is what its manifest says: its own
-// version, and the answers that it gave where it was signed, byte for byte. A thread of
-// its own goes first, since it can be ended when the model never comes to an end: the
-// same bytes do the same again in the thread that will serve them.
+// The self-test: in a new engine, a model file must have the version of its manifest and give
+// the answers that it gave where it was signed, byte for byte. It runs first in a thread of
+// its own, which can be ended if the model never finishes, and then in the thread that will
+// serve it, where the same bytes do the same again.
 import { Worker } from "node:worker_threads";
 import { ABI_VERSION } from "../../assembly/abi.ts";
 import { artefactPath } from "../artefact.ts";
@@ -13,7 +13,7 @@ import type { Candidate } from "./golden.ts";
 import { checkDigest, MAX_GOLDEN } from "./manifest.ts";
 import type { Manifest } from "./manifest.ts";
 
-/** On a small machine that has just been switched on a thread starts slowly. */
+/** Long, since threads start slowly on a small machine that is booting. */
 const LONGEST_TEST_MS = 30_000;
 
 export interface Description {
@@ -21,11 +21,11 @@ export interface Description {
   name?: string | undefined;
   sequence: number;
   expires: Date;
-  /** For the self-test. Default: the labels. */
+  /** Texts of the self-test. Default: the empty text and the labels. */
   texts?: readonly string[] | undefined;
 }
 
-/** The manifest of a model file as it is here and now; opens it to see that it works. */
+/** Makes the manifest of a model file, with the answers that it gives here. */
 export async function describeModel(model: Uint8Array, source: string, { name, sequence, expires, texts }: Description): Promise<Manifest> {
   const classifier = await Classifier.fromBytes(model, source);
   const { version, digest, labels } = classifier;
@@ -44,8 +44,8 @@ export async function describeModel(model: Uint8Array, source: string, { name, s
 }
 
 /**
- * The model of a manifest, ready to serve: from the very bytes that were hashed. Throws a UserError
- * that says what is wrong with it. With an infinite `testMs` no thread goes first.
+ * The tested model, ready to serve, from the same bytes as were compared with the digest. Throws a UserError
+ * that says what is wrong with it. With an infinite `testMs` it is not run in a thread first.
  */
 export async function testModel(model: Uint8Array, manifest: Manifest, source: string, testMs = LONGEST_TEST_MS): Promise<Classifier> {
   checkDigest(model, manifest, source);
@@ -66,7 +66,7 @@ function tryInThread(candidate: Candidate, testMs: number): Promise<void> {
     };
     const timer = setTimeout(() => end(new UserError(`${source}: its model does not get through the self-test within ${testMs / 1000} s`)), testMs);
     thread.once("message", (fault: string | undefined) => end(fault === undefined ? undefined : new UserError(fault)));
-    // Not the model's fault: a machine that has no room for a thread must not make a version fail.
+    // Not a UserError: that a machine has no room for a thread is no fault of the model.
     thread.once("error", (error) => end(new Error(`the self-test cannot be run here: ${error.message}`)));
   });
 }

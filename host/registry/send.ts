@@ -1,5 +1,5 @@
-// The other end of `load` (verbs.ts): an update -> manifest, then parts, as fast as the
-// service takes them; what an earlier attempt brought over is not sent again.
+// The sender's side of `load` (verbs.ts): an update -> its manifest, then its parts, as fast
+// as the service takes them. Parts that came over in an earlier attempt are not sent again.
 import { randomBytes } from "node:crypto";
 import type { MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
@@ -16,7 +16,7 @@ export interface SendOptions {
   timeoutMs?: number;
 }
 
-/** Parts on their way at once: enough to fill a slow line, few enough to lose. */
+/** Parts in flight at once: enough to keep a slow line busy, few enough to send again. */
 const WINDOW = 8;
 const TIMEOUT_MS = 30_000;
 
@@ -50,7 +50,7 @@ function exchange(client: MqttClient, { head, model }: { head: Buffer; model: Bu
     });
 
     const onProgress = ({ received, chunkBytes }: { received: number; chunkBytes: number }) => {
-      // No step forward: what followed `received` was lost on the way, so it is sent again, once.
+      // Two reports without progress: the parts behind `received` were lost, so they are sent again, once.
       const isStuck = received === last && gap !== received;
       if (isStuck) gap = received;
       if (isStuck || received > sent) sent = received;
@@ -73,7 +73,7 @@ function exchange(client: MqttClient, { head, model }: { head: Buffer; model: Bu
         onProgress(status as { received: number; chunkBytes: number });
       } else if (status.status === "failed" || status.status === "successful") {
         clearTimeout(timer);
-        // What is retained was for us.
+        // Clears the retained status, which was for us alone.
         client.publish(topic, "", { qos: 1, retain: true }, () => {
           if (status.status === "failed") fail(`the service refuses: ${status.reason}`);
           else resolve(status as unknown as VersionInfo);

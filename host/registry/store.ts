@@ -2,13 +2,13 @@
 //
 //   state.json            which version of each name is active, and the sequences reached
 //   state.backup.json     the same again, for a disk that loses the first one
-//   models/ID.update      whole updates: manifest and model; ID is the manifest's SHA-256
-//   incoming/ID.part      an update that has not come in whole yet
+//   models/ID.update      complete updates: manifest and model; ID is the manifest's SHA-256
+//   incoming/ID.part      the beginning of an update that is still being received
 //
-// state.json is the only thing that changes, and it changes by one rename: files are
-// written beside it and synced, renamed, the folder synced, and only then is what became
-// superfluous removed. A crash at any point leaves the old state or the new one, each with
-// its models. Processes may share a folder: a lock lets one after the other change it.
+// Only state.json changes, and it changes by one rename: the new file is written beside it
+// and synced, renamed, the folder is synced, and only then are superfluous updates removed.
+// A crash at any point leaves the old state or the new one, each with its models. Processes
+// may share a folder: a lock lets one at a time change it.
 import { createHash, randomBytes } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
@@ -27,27 +27,27 @@ export interface Version {
   sequence?: number | undefined;
   key?: string | undefined;
   installed: string;
-  /** Why it was rolled back: it is not gone back to unless asked for by version. */
+  /** Why it was rolled back. Such a version becomes active again only when it is named. */
   failed?: string | undefined;
 }
 
-/** All versions of one name. It stays when they are removed, for its sequences. */
+/** All versions of one name. When all are removed, the entry stays for its sequences. */
 export interface Entry {
   name: string;
-  /** Ids; `active` is undefined only while all that was installed waits to be activated. */
+  /** Ids. `active` is undefined only while no installed version has been activated. */
   active?: string | undefined;
   previous?: string | undefined;
   /** Starts of the service with a newly activated version that has not proven itself yet. */
   trial?: { starts: number } | undefined;
   versions: Version[];
-  /** Highest sequence that was installed, by key. */
+  /** Highest installed sequence, by key id. */
   sequences: Record<string, number>;
 }
 
 export interface State {
   revision: number;
   models: Entry[];
-  /** Set when state.json was not there or damaged, and this comes from elsewhere; the next change writes it. */
+  /** Set when state.json was missing or damaged and this state was made otherwise; the next change writes it. */
   made?: "new" | "damaged" | "missing" | undefined;
 }
 
@@ -55,7 +55,7 @@ export interface StoredUpdate extends SignedManifest {
   model: Buffer;
 }
 
-/** Whatever a crash left behind is removed when it is so old that nobody writes it any more. */
+/** Leftovers of a crash are removed at an age at which certainly no process is still writing them. */
 const LEFTOVER_MS = 3_600_000;
 const PART_MS = 7 * 86_400_000;
 
@@ -86,7 +86,7 @@ export class Store {
     return join(this.folder, "state.backup.json");
   }
 
-  /** The state on disk; if it is damaged or lost its copy, and without that one made from the updates. */
+  /** The state on disk; if that is damaged or missing, its backup; without a backup, a state rebuilt from the updates. */
   async read(): Promise<State> {
     const bytes = await this.guarded(() => this.disk.read(this.statePath));
     const state = decodeState(bytes);
@@ -96,7 +96,7 @@ export class Store {
     return copy ? { ...copy, made } : this.rebuilt(made);
   }
 
-  /** Undefined when there is none, or it is damaged; throws when the machine is to blame (too many open files). */
+  /** Undefined when the update is missing or damaged; throws for faults of the machine, such as too many open files. */
   async readUpdate(id: string): Promise<StoredUpdate | undefined> {
     const bytes = await this.guarded(() => this.disk.read(this.updatePath(id)).catch((error: NodeJS.ErrnoException) => {
       if (error.code === "EIO") return undefined;
@@ -112,7 +112,7 @@ export class Store {
     }
   }
 
-  /** Puts a whole update into the folder. It counts once a state names it, so there must be one before. */
+  /** Writes a complete update to the folder, for a state to name it. A state is written first: without one, read() would take the update for installed. */
   async keep(id: string, update: Uint8Array): Promise<void> {
     await this.change(() => {});
     await this.guarded(async () => {
@@ -123,7 +123,7 @@ export class Store {
     });
   }
 
-  /** Changes the state; `edit` throws a UserError to leave it as it is. One change after the other. */
+  /** Changes the state, unless `edit` throws. Changes run one after the other. */
   change<T>(edit: (state: State) => T): Promise<T> {
     const done = this.queue.then(() => this.guarded(() => this.commit(edit)));
     this.queue = done.catch(() => {});
@@ -153,7 +153,7 @@ export class Store {
     this.hasFolders = true;
   }
 
-  /** What a disk refuses is told as what it is. */
+  /** Runs file operations, and turns their errors into UserErrors that name the registry. */
   async guarded<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
@@ -198,7 +198,7 @@ export class Store {
     return join(folder, `.${randomBytes(6).toString("hex")}.tmp`);
   }
 
-  /** Of each name the signed update with the highest sequence is active, else the youngest. */
+  /** A state from the updates alone: for each name the signed update with the highest sequence is active, else the latest one. */
   private async rebuilt(why: "damaged" | "missing"): Promise<State> {
     const state: State = { revision: 0, models: [] };
     const found: SignedManifest[] = [];
@@ -219,7 +219,7 @@ export function entryOf(state: State, name: string): Entry | undefined {
   return state.models.find((entry) => entry.name === name);
 }
 
-/** Adds a version, and the sequence that is reached with it. */
+/** Adds a version to its entry, and notes its sequence. */
 export function enter(state: State, { id, key, manifest }: SignedManifest, installed: string): Entry {
   const { name, version, digest, bytes, sequence } = manifest;
   let entry = entryOf(state, name);
@@ -230,12 +230,12 @@ export function enter(state: State, { id, key, manifest }: SignedManifest, insta
   return entry;
 }
 
-/** The sequence that an update must exceed. What a revoked key has signed does not count. */
+/** The sequence that an update must exceed; updates that revoked keys have signed do not count. */
 export function floorOf(state: State, { name }: Manifest, revoked: ReadonlySet<string>): number {
   return Math.max(0, ...Object.entries(entryOf(state, name)?.sequences ?? {}).map(([key, sequence]) => (revoked.has(key) ? 0 : sequence)));
 }
 
-/** Of each name are kept: the active version, the previous one, and the youngest other one. */
+/** Keeps three versions of each name: the active one, the previous one, and the latest other one. */
 function prune({ models }: State): void {
   for (const entry of models) {
     const other = entry.versions.findLast(({ id }) => id !== entry.active && id !== entry.previous)?.id;

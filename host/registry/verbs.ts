@@ -6,8 +6,8 @@
 //   rollback  {"name"}                            the version before
 //
 // `load` reports {"received", "bytes", "chunkBytes"} when it begins and after each part; a
-// part that does not begin at `received` is not taken. An attempt that breaks off is gone
-// on with by a new `load` of the same manifest, which is told where.
+// part that does not begin at `received` is not taken. A new `load` of the same manifest
+// continues an attempt that broke off: its first report tells where.
 import { UserError } from "../errors.ts";
 import type { Command, Verb } from "../service/commands.ts";
 import { Incoming } from "./incoming.ts";
@@ -16,7 +16,7 @@ import type { VersionInfo } from "./registry.ts";
 
 /** Well below what brokers take in one message. */
 const CHUNK_BYTES = 65_536;
-/** A load that gets no part for so long is given up. */
+/** A load that receives no part for this time fails. */
 const STALL_MS = 60_000;
 
 export function registryVerbs(live: LiveModels, payloadBytes: number, stallMs = STALL_MS): Record<string, Verb> {
@@ -48,7 +48,7 @@ export function registryVerbs(live: LiveModels, payloadBytes: number, stallMs = 
   };
 }
 
-/** Resolves when all parts are here. */
+/** Resolves when all parts have been received. */
 function receive(command: Command, incoming: Incoming, report: () => void, stallMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const { signal } = command;
