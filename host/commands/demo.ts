@@ -1,4 +1,4 @@
-// `edgelabel demo`: the whole path on the example messages, with the commands that a user
+// `edgelabel demo`: the whole path on the example messages, by the commands that a user
 // would type: train and quantize, serve on the embedded broker, ask over MQTT, keep serving.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";

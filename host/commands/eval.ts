@@ -1,6 +1,6 @@
 // `edgelabel eval`: a model and labelled texts -> accuracy, precision, recall, F1 and
-// the confusion matrix, as a table or as one JSON object; with --curve also how well its
-// scores tell right answers from others.
+// the confusion matrix, as a table or as one JSON object; with --curve also how well the
+// scores separate right answers from others.
 import { Command } from "commander";
 import { renderCurve } from "../chart.ts";
 import { Classifier } from "../classifier.ts";

@@ -1,5 +1,6 @@
 // `edgelabel explain`: texts, or lines of stdin -> which of their tokens made the label's
-// score, as lines (in a terminal as a heat map too), one JSON object a text, or a page of HTML.
+// score: as lines (in a terminal also as a heat map), as one JSON object a text, or as a page
+// of HTML.
 import { Command, Option } from "commander";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { Classifier } from "../classifier.ts";

@@ -1,5 +1,5 @@
 // `edgelabel learn`: corrections -> a new version of a model, or the reason why the old one
-// stays; and back again with --undo.
+// stays. With --undo it goes back to the version before.
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { renderCalibration } from "../calibration.ts";
@@ -89,7 +89,7 @@ interface FileReport extends LearnReport {
 async function learnFiles(path: string, options: LearnFlags & { data: string[]; valid: string[] }, lock: Lock): Promise<FileReport> {
   const started = performance.now();
   const elb = await readElb(path);
-  // Where there is no model yet, or a damaged one, none was calibrated.
+  // Undefined as well when there is no model there yet, or a damaged one.
   const deployed = options.output === undefined ? undefined : await Classifier.open(options.output).catch(() => undefined);
   const [given, data, validation] = [options.corrections ? await readDataset(options.corrections, options) : [], await readDataset(options.data, options), await readDataset(options.valid, options)];
   const journal = journalPath(path);

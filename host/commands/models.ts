@@ -1,6 +1,5 @@
-// `edgelabel models`: a registry from the command line, in its folder, or `send` an
-// update to a service that runs elsewhere. A service that runs on the folder follows
-// within a second.
+// `edgelabel models`: works on a registry in its folder, or sends an update to a service
+// that runs elsewhere. A service that runs on the same folder follows within a second.
 import { readFile } from "node:fs/promises";
 import { Command } from "commander";
 import { readModelFile } from "../classifier.ts";

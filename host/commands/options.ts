@@ -1,4 +1,4 @@
-// Options that several commands share, and the parsers of their values; what they
+// Options that several commands share, and the parsers of their values. A value that they
 // refuse is misuse (exit code 2).
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { MAX_NAME_BYTES } from "../../assembly/abi.ts";
@@ -21,7 +21,7 @@ export function positive(text: string): number {
   return value;
 }
 
-/** Of a run's random numbers. */
+/** Seed of a run's random numbers. */
 export const parseSeed = wholeNumber(0, 2 ** 32 - 1);
 
 /** A text that a model file has room for, such as a word. */

@@ -1,4 +1,4 @@
-// What commands write: model files, and lines on stdout that wait for a slow reader.
+// Output of the commands: model files, and text on stdout at the pace of its reader.
 import { basename, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { Classifier } from "../classifier.ts";
@@ -42,7 +42,7 @@ async function withoutTraining(elb: Uint8Array, source: string): Promise<Uint8Ar
   return trainer.write("f32");
 }
 
-/** Writes to stdout; resolves when it has room for more. */
+/** Writes to stdout; resolves when it accepts more. */
 export async function print(content: string | Uint8Array): Promise<void> {
   if (!process.stdout.write(content)) await new Promise((resolve) => process.stdout.once("drain", resolve));
 }
@@ -51,7 +51,7 @@ export async function printJson(value: unknown): Promise<void> {
   await print(`${JSON.stringify(value)}\n`);
 }
 
-/** A remark for people; stdout stays for results. */
+/** Writes a remark for people to stderr; stdout is for results. */
 export function note(text: string): void {
   process.stderr.write(`edgelabel: ${text}\n`);
 }

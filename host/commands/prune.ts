@@ -1,6 +1,6 @@
 // `edgelabel prune`: an f32 model -> one with fewer units and words, fine-tuned on the data,
-// and a report of size, speed and accuracy before and after. Both are compared in the form
-// that is written, so that nothing in the figures comes from quantization.
+// and a report of size, speed and accuracy before and after. Both models are measured in the
+// form that is written, so that quantization does not affect the comparison.
 import { Command } from "commander";
 import { MAX_ROWS, MAX_WIDTH } from "../../assembly/abi.ts";
 import { type Calibration, recalibration, renderCalibration } from "../calibration.ts";
@@ -38,7 +38,7 @@ interface PruneFlags extends DatasetFlags {
 interface Figures {
   bytes: number;
   words: number;
-  /** Of each LSTM layer, a direction. */
+  /** For each LSTM layer, the units of one direction. */
   units: number[];
   microseconds: number;
   /** On the texts of --valid. */

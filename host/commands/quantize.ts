@@ -1,6 +1,6 @@
-// `edgelabel quantize`: an f32 model -> int8 rows, with a report of what that costs each
-// tensor and how far the answers agree with the f32 ones on given data; weight-only int8
-// where they do not.
+// `edgelabel quantize`: an f32 model -> int8, with a report of the loss of precision of each
+// tensor, and of how far the answers agree with those of f32 on given data. If they do not
+// agree well enough, weight-only int8 is written.
 import { Command } from "commander";
 import type { Agreement } from "../agreement.ts";
 import { Classifier } from "../classifier.ts";

@@ -1,5 +1,5 @@
-// `edgelabel serve`: models -> a service on a broker (its own one when none is
-// given) and on HTTP, until SIGTERM or SIGINT. Refuses what cannot be served
+// `edgelabel serve`: models -> a service on a broker (the embedded one when none is
+// given) and on HTTP, until SIGTERM or SIGINT. All settings and models are checked
 // before any port is opened.
 import { text as readAll } from "node:stream/consumers";
 import { Command, InvalidArgumentError } from "commander";
@@ -30,7 +30,7 @@ import { hashPassword } from "../service/users.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import { print } from "./output.ts";
 
-/** The longest that a stop may take, whatever broker and clients do. */
+/** Longest duration of a stop, whatever broker and clients do. */
 const STOP_MS = 1_900;
 
 function parsePort(text: string): number {
@@ -69,7 +69,7 @@ export function serveCommand(): Command {
     });
 }
 
-/** Files and what is active in the registry, by name: none as long as the registry waits for its first update. */
+/** Opens the model files and adds the active models of the registry, by name. There is no model while the registry waits for its first update. */
 async function openModels({ models: files, registry, routes, learning }: Settings, active: ReadonlyMap<string, Classifier> | undefined, log: Log): Promise<{ models: Map<string, Classifier>; paths: Map<string, string> }> {
   const models = new Map<string, Classifier>();
   const paths = new Map<string, string>();
@@ -107,7 +107,7 @@ async function openRegistry({ registry: settings }: Settings, log: Log): Promise
   return registry;
 }
 
-/** They are read at every update: that none could be taken is told now already, and so is a model whose key was revoked since. */
+/** The file of keys is read again at every update; this warns at the start when no update could be taken, or an active model's key has been revoked. */
 async function warnOfKeys(registry: Registry, log: Log): Promise<void> {
   try {
     const { revoked } = await registry.trustedKeys();
@@ -124,7 +124,7 @@ function createService(settings: Settings, models: Map<string, Classifier>, acce
   return new Service({ models, topics, access, clientId, limits, responses, routes, announcements, figuresSeconds, commands, log });
 }
 
-/** All that can be wrong before a connection is made. */
+/** Checks everything that can be checked without a connection. */
 async function check(settings: Settings, log: Log): Promise<void> {
   const { access, topics, routes, httpPort } = settings;
   const registry = await openRegistry(settings, log);
@@ -185,7 +185,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
     }
     log.info("stopping");
   } finally {
-    // Whatever still holds the event loop then is not worth waiting for.
+    // After this time the process ends even if something still keeps the event loop alive.
     setTimeout(() => process.exit(), STOP_MS).unref();
     await Promise.all([service?.stop(), http?.close(), live?.stop()]);
     await broker?.close();

@@ -42,17 +42,17 @@ interface TrainOptions extends DatasetFlags {
   json?: boolean;
 }
 
-/** Signals are heard so often while batches are trained on. */
+/** How often training lets the event loop handle signals. */
 const TURN_MS = 50;
 const RECIPES = { default: DEFAULT_RECIPE, tutorial: TUTORIAL_RECIPE };
-/** Share of the texts; a few that are cut change little. */
+/** The user is told when more than this share of the texts is cut: a few change little. */
 const NOTED_CUT = 0.05;
 /** Share of the words that a file of synonyms replaces, where --augment says nothing. */
 const DEFAULT_SYNONYMS = 0.1;
 
 type Parser = ((text: string) => unknown) | readonly string[] | "switch";
 
-/** The settings of the recipe: flag, what it takes, where its value goes, what it does. */
+/** The settings of the recipe: flag, parser or choices of its value, path of the value in RecipeOptions, help. */
 const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: string][] = [
   ["--seed <n>", parseSeed, "seed", "the same seed gives the same model"],
   ["--epochs <n>", wholeNumber(1, 100_000), "epochs", "passes over the data; few texts get more"],
@@ -101,7 +101,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--truncate-post", "switch", "tokenizer.truncatePost", "cut the end of a long text, not its beginning"],
 ];
 
-/** Settings that say something only beside others. */
+/** Settings that have an effect only together with others. */
 const NEEDS: Readonly<Record<string, { needs: string; isMet: (recipe: RecipeOptions) => boolean }>> = {
   decay: { needs: "--schedule inverse-time", isMet: ({ schedule }) => schedule === "inverse-time" },
   finalRate: { needs: "--schedule cosine or linear", isMet: ({ schedule }) => schedule === "cosine" || schedule === "linear" },
@@ -117,7 +117,7 @@ const NEEDS: Readonly<Record<string, { needs: string; isMet: (recipe: RecipeOpti
   },
 };
 
-/** What a resumed run takes from its file. */
+/** Options that a resumed run takes from its file. */
 const FIXED_BY_RESUME = ["recipe", "name", "modelVersion", ...SETTINGS.map(([flag]) => new Option(flag).attributeName())];
 
 export function trainCommand(): Command {
@@ -209,14 +209,14 @@ interface Chosen {
   given: Set<string>;
 }
 
-/** The recipe as the command line has it; ends the command when a setting would have no effect. */
+/** The recipe with the settings of the command line; ends the command when one of them would have no effect. */
 function choose({ recipe: name, ...options }: TrainOptions, command: Command): Chosen {
   const preset: RecipeOptions = RECIPES[name ?? "default"];
   const recipe = { ...preset, tokenizer: { ...preset.tokenizer }, name: options.name ?? modelName(options.output), version: options.modelVersion ?? preset.version };
   const given = new Set<string>();
   for (const [flag, , path] of SETTINGS) {
     const key = new Option(flag).attributeName();
-    // The --no- form of a switch brings a default with it, which is nobody's wish.
+    // Commander gives a switch with a --no- form a default, which the user has not asked for.
     if (command.getOptionValueSource(key) !== "cli") continue;
     const [holder, field] = place(recipe, path);
     holder[field] = command.getOptionValue(key);
@@ -252,7 +252,7 @@ function shown(preset: unknown): string {
   return String(preset ?? "none");
 }
 
-/** "tokenizer.split" -> the tokenizer of the recipe, "split". */
+/** Where a setting is in the recipe: "tokenizer.split" -> the recipe's tokenizer, "split". */
 function place(recipe: RecipeOptions, path: string): [holder: Record<string, unknown>, field: string] {
   const [first, second] = path.split(".");
   return second === undefined ? [recipe as unknown as Record<string, unknown>, first!] : [recipe.tokenizer as unknown as Record<string, unknown>, second];
@@ -261,7 +261,7 @@ function place(recipe: RecipeOptions, path: string): [holder: Record<string, unk
 async function runAll(trainer: Trainer, validates: boolean, { json, stopAfter, output }: TrainOptions): Promise<EpochReport[]> {
   const reports: EpochReport[] = [];
   let isStopped = false;
-  // What goes into a .wasm cannot be resumed, so that a signal ends at once what is of no use.
+  // Training for a .wasm cannot be resumed, so there a signal ends the process at once.
   const stopping = isDeployable(output) ? null : onSignal(() => {
     isStopped = true;
     note("stopping when this epoch is done; once more, and nothing is kept");
@@ -294,7 +294,7 @@ async function runAll(trainer: Trainer, validates: boolean, { json, stopAfter, o
   }
 }
 
-/** Listens to Ctrl-C and its like, once; call the result to let them end the process again. */
+/** Calls `listener` at the first SIGINT or SIGTERM, after which signals end the process again; call the result to stop listening. */
 function onSignal(listener: () => void): () => void {
   const signals = ["SIGINT", "SIGTERM"] as const;
   const ignore = (): void => { for (const signal of signals) process.off(signal, once); };

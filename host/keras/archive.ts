@@ -1,7 +1,7 @@
 // Stage 3 of an import: bytes of a saved Keras model (.keras zip, or .h5) in, its
 // layer records and weight tensors out, in Keras' order and layout. Refuses
-// archives that hold more than Keras writes into one, and weights that are not
-// where the config says.
+// archives that are larger than Keras' own, and weights that are not where the
+// config says.
 import { unzipSync } from "fflate";
 import { UserError } from "../errors.ts";
 import { type Graph, readGraph, type WeightedClass, type WeightedLayer } from "./graph.ts";
@@ -9,7 +9,7 @@ import { Hdf5, isHdf5, type Tensor } from "./hdf5.ts";
 
 export interface KerasModel extends Graph {
   kerasVersion: string;
-  /** Per weighted layer in order; an absent bias is zeros. */
+  /** The tensors of all layers with weights, in order; a layer without bias gets one of zeros. */
   tensors: Tensor[];
 }
 

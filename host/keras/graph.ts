@@ -1,7 +1,7 @@
-// Stage 2 of an import: a Keras model config (JSON) in, layer records of our own
-// out, with the names under which each layer's weights are saved. The graph is
-// InputLayer? -> Embedding -> [Dropout] -> LSTM... -> [pooling] -> Dense...; what
-// would not give Keras' scores is refused by layer name and option.
+// Stage 2 of an import: a Keras model config (JSON) in, our own layer records out,
+// with the names under which each layer's weights are saved. The graph must be
+// InputLayer? -> Embedding -> [Dropout] -> LSTM... -> [pooling] -> Dense...; a layer
+// or option that would give other scores than Keras is refused by its name.
 import {
   ACTIVATION_LINEAR, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH,
   LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO,
@@ -12,11 +12,11 @@ import type { LayerRecord } from "../trainer.ts";
 
 export type WeightedClass = "Embedding" | "LSTM" | "Bidirectional" | "Dense";
 
-/** A layer with weights, and what is needed to find them. */
+/** A layer with weights, and what is needed to find the weights in the file. */
 export interface WeightedLayer {
   name: string;
   className: WeightedClass;
-  /** Its place in a .keras file: class name in lower case, counted per class. */
+  /** Its folder in a .keras file: the class name in lower case, with a number from the second layer of a class on. */
   slot: string;
   useBias: boolean;
 }
@@ -29,7 +29,7 @@ export interface Graph {
   sequenceLength: number | null;
   outputs: number;
   outputActivation: number;
-  /** What is left out because it only matters in training. */
+  /** For the user: options that are left out because they only matter in training. */
   notes: string[];
 }
 
@@ -181,7 +181,7 @@ class GraphReader {
     if (this.stage !== "sequence") this.refuse(layer, "has no sequence before it; set return_sequences=True in the LSTM before it");
     this.allow(layer, "keepdims", false, undefined);
     this.allow(layer, "data_format", "channels_last", null, undefined);
-    // Keras' maximum does not know the mask and runs over the padded steps too.
+    // Keras' GlobalMaxPooling1D ignores the mask and includes the padded steps; ours does not.
     if (flag === LAYER_POOL_MAX && this.masked) this.refuse(layer, "takes the maximum over steps that mask_zero=True masks, which cannot be reproduced");
     this.add(LAYER_POOL, { flags: flag });
     this.leaveSequence();
@@ -321,7 +321,7 @@ function followLinks(layers: KerasLayer[], items: Json[], config: Json, source: 
     if (call.sources.length !== 1) refuse(`layer "${layer.name}" (${layer.className}) joins ${call.sources.length} inputs`);
     const [from] = call.sources as [string];
     if (layer.className === "NotEqual" && from === inputs[0] && call.constants.length === 1 && call.constants[0] === 0) {
-      // What Keras 3 draws for mask_zero: the mask "id is not 0" of the input.
+      // The node that Keras 3 adds for mask_zero: it computes the mask, "id is not 0", from the input.
       masks.add(layer.name);
       return;
     }

@@ -1,12 +1,12 @@
 // Stage 1 of an import: bytes of an HDF5 file in, attributes and float32 tensors
 // by path out, read by jsfive. Refuses what Keras never writes (external or
-// chunked storage, other element types), sizes that the file cannot hold, and
-// files whose structure loops or explodes.
+// chunked storage, other element types), tensors larger than the file, and files
+// whose structure has loops or is far too large.
 import { Dataset, File, Group } from "jsfive";
 import { UserError } from "../errors.ts";
 
 export interface Tensor {
-  /** Where in the file it lies, for messages. */
+  /** Its path in the file, for messages. */
   path: string;
   shape: readonly number[];
   /** Row-major. */
@@ -15,7 +15,7 @@ export interface Tensor {
 
 const SIGNATURE = Buffer.from("\x89HDF\r\n\x1a\n", "latin1");
 const MAX_FILE_BYTES = 2 ** 30;
-// Keras files need some thousands of reads.
+// Far above the some thousand reads that Keras' files need.
 const MAX_READS = 50_000;
 const MAX_NODE_ENTRIES = 512;
 const EXTERNAL_FILES_MESSAGE = 7;
@@ -90,7 +90,7 @@ export class Hdf5 {
     const node = this.find(path);
     if (!(node instanceof Group)) return undefined;
     return this.guard(path, () => {
-      // jsfive warns about attributes it cannot read with their raw bytes, which may be anything.
+      // jsfive's warnings about attributes that it cannot read contain raw bytes, which must not reach the terminal.
       const { warn } = console;
       console.warn = () => {};
       try {
@@ -118,14 +118,14 @@ export class Hdf5 {
       return read();
     } catch (error) {
       if (error instanceof UserError) throw error;
-      // jsfive throws strings on purpose, and TypeErrors and RangeErrors where it falls over.
+      // jsfive throws strings for faults that it detects, and TypeErrors and RangeErrors where it fails on damaged data.
       const reason = typeof error === "string" ? error : "it is damaged, or uses what Keras does not write, such as external links";
       throw new UserError(`${this.source}: cannot read ${JSON.stringify(path)}: ${reason}`);
     }
   }
 }
 
-/** Counts jsfive's reads of structures, all of which slice a signature or name, so that a loop in a hostile file ends. */
+/** Ends a loop in a hostile file by counting reads: whenever jsfive reads a structure, it slices its signature or name. */
 class CountedBuffer extends ArrayBuffer {
   private reads = 0;
 
@@ -139,7 +139,7 @@ class CountedBuffer extends ArrayBuffer {
   }
 }
 
-/** One index node that claims very many children would make the work explode within the count of reads. */
+/** Refuses index nodes that claim very many children: jsfive would work through them without the reads that are counted. */
 function refuseWideIndexes(bytes: Uint8Array, source: string): void {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = view.indexOf("TREE"); at >= 0 && at + 8 <= view.length; at = view.indexOf("TREE", at + 1)) {

@@ -1,6 +1,6 @@
 // Last stage of an import: model file, tokenizer.json and labels.json in, the bytes
-// of an f32 .elb file out. Brings the parts together and checks what only shows when
-// they meet; the arithmetic stays in the trainer module.
+// of an f32 .elb file out. Joins the parts and checks whether they fit one another;
+// the arithmetic stays in the trainer module.
 import { ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, MAX_LAYERS, MAX_SEQUENCE } from "../../assembly/abi.ts";
 import { UserError } from "../errors.ts";
 import { Trainer } from "../trainer.ts";
@@ -19,7 +19,7 @@ export interface ImportInput {
   labels: Source<string>;
   name: string;
   version: string;
-  /** Only for models that leave the length of their input open. */
+  /** Needed when the model does not fix the length of its input. */
   sequenceLength?: number | undefined;
   padding: "pre" | "post";
   truncating: "pre" | "post";
@@ -71,7 +71,7 @@ function agreeOnLength(model: KerasModel, asked: number | undefined, path: strin
   return length;
 }
 
-/** One sigmoid output, or several that softmax or sigmoid makes scores of. */
+/** A classifier has one sigmoid output, or several with softmax or sigmoid. */
 function requireClassifier(model: KerasModel, path: string): void {
   const { outputs, outputActivation: activation } = model;
   if (outputs === 1 && activation !== ACTIVATION_SIGMOID) {

@@ -43,7 +43,7 @@ export function readTokenizerJson(text: string, source: string, rows: number): K
   if (words.length === 0) fail("its word_index is empty; call fit_on_texts before to_json");
   const unknownId = oovToken === null ? 0 : words.indexOf(oovToken) + 1;
   if (oovToken !== null && unknownId === 0) fail(`its oov_token ${JSON.stringify(oovToken)} is not in word_index; call fit_on_texts before to_json`);
-  // Nobody's id goes to what is no token.
+  // An id without a word gets a string that can never be a token.
   words[0] ??= config["char_level"] === true ? `${oovToken}${oovToken}` : split;
   // num_words = n keeps the ids below n; Keras reads 0 as no limit.
   const kept = limit === null || limit === 0 ? words : words.slice(0, Math.max(0, (limit as number) - 1));
@@ -81,7 +81,10 @@ export function readLabels(text: string, source: string, outputs: number): strin
   return labels;
 }
 
-/** Without a word at index 0 when the training texts held the oov_token itself: Keras then gives it the id of its rank, and id 1 to nobody. */
+/**
+ * The words by id. When the training texts contained the oov_token itself, Keras gives it the id of its rank and leaves
+ * id 1 without a word: then there is none at index 0.
+ */
 function wordsInOrder(stored: unknown, oovToken: string | null, fail: (reason: string) => never): string[] {
   const index = asRecord(typeof stored === "string" ? parse(stored, fail) : stored);
   if (!index) return fail("has no word_index");
