@@ -1,5 +1,5 @@
-// Two models on the same texts -> how far their answers agree. Counts and compares what
-// both engines answered; the scores themselves are theirs.
+// Two models on the same texts -> how far their answers agree. Only counts and compares the
+// answers; the scores come from the engines.
 import type { Classifier } from "./classifier.ts";
 
 export interface Agreement {

@@ -1,4 +1,4 @@
-// Where the compiled modules lie, seen from the sources (tests) and from build/host.
+// The path of a compiled module in build/, whether this code runs from the sources (tests) or from build/host.
 import { fileURLToPath } from "node:url";
 
 export function artefactPath(name: string): string {

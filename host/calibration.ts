@@ -1,7 +1,7 @@
 // A finished model file and labelled texts that it was not trained on -> the same file with a
 // calibrated temperature and, when asked for, a rule for unknown texts. The arithmetic is in
 // assembly/train/calibrate.ts and answers.ts; here texts are handed over and figures collected.
-// What new weights are given to (`learn`, `prune`) is calibrated again if it was before.
+// A calibrated model that gets new weights (by `learn` or `prune`) is calibrated again.
 import { Classifier, type ModelInfo } from "./classifier.ts";
 import type { Sample } from "./dataset.ts";
 import { UserError } from "./errors.ts";
@@ -28,10 +28,11 @@ export interface Calibration {
   rejected: AnswerCounts;
 }
 
+/** A rule must keep back less than all right answers. */
 const MOST_KEPT_BACK = 0.999;
 
 export interface CalibrateOptions {
-  /** Most right answers that the rule for unknown texts may reject, as a share; undefined: no rule. */
+  /** Largest share of the right answers that the rule for unknown texts may reject; undefined: no rule. */
   unknownShare?: number | undefined;
   /** Names the model in errors. */
   source: string;
@@ -50,7 +51,7 @@ export async function calibrate(elb: Uint8Array, samples: readonly Sample[], { u
   return { elb: calibrator.file(), calibration: { n, temperature, log_loss, calibration_error, reject, answers, rejected } };
 }
 
-/** Whether someone has calibrated this model, or given it a rule for unknown texts. */
+/** Whether the model has a calibrated temperature or a rule for unknown texts. */
 export function isCalibrated({ temperature, reject }: Pick<ModelInfo, "temperature" | "reject">): boolean {
   return temperature !== 1 || keepsBack(reject);
 }
@@ -66,12 +67,12 @@ export async function withCalibration(elb: Uint8Array, { temperature, reject }: 
   return calibrator.file();
 }
 
-/** Calibrates a file anew; null as its calibration when it has no right answer to fit the rule on. */
+/** Calibrates a model file; its calibration is null when it was not calibrated because no answer is right, so that no rule can be fitted. */
 export type Recalibrate = (elb: Uint8Array) => Promise<{ elb: Uint8Array; calibration: Calibration | null }>;
 
 /**
- * How the successors of the model file `elb` are to be calibrated on the samples, whose labels it has: not at all if it is not
- * itself. The new rule for unknown texts keeps back as many right answers as the old one, as a share of them.
+ * How successors of the model file `elb` are to be calibrated on the samples, whose labels it must have: not at all if `elb`
+ * itself is not calibrated. The new rule for unknown texts rejects the same share of the right answers as the old one.
  */
 export async function recalibration(elb: Uint8Array, samples: readonly Sample[], source: string): Promise<Recalibrate> {
   const classifier = await Classifier.fromBytes(elb, source);
@@ -87,11 +88,11 @@ export async function recalibration(elb: Uint8Array, samples: readonly Sample[],
   };
 }
 
-/** Of the right answers, by the model's own rule. */
+/** The share of the right answers that the model's own rule rejects. */
 function shareKeptBack(classifier: Classifier, samples: readonly Sample[], source: string): number {
   const right = samples.map(({ label, text }) => ({ label, answer: classifier.classify(text) })).filter(({ label, answer }) => Object.hasOwn(answer.scores, label));
   if (right.length === 0) throw new UserError(`${source} answers none of the ${samples.length} held-out texts right, so its rule for unknown texts cannot be fitted anew; take it off with: edgelabel calibrate`);
-  // Half a text more, or rounding down would make the share smaller from one successor to the next.
+  // With half a text added, since the fit rounds down: otherwise the share would shrink from one successor to the next.
   return Math.min((right.filter(({ answer }) => answer.label === null).length + 0.5) / right.length, MOST_KEPT_BACK);
 }
 
@@ -110,7 +111,10 @@ export function reliability(calibrator: Calibrator, temperature: number): { log_
   };
 }
 
-/** How many of the texts have a label of the model; null when the scores come from no softmax and no sigmoid. Sets the temperature to 1. */
+/**
+ * Collects the logits of the texts whose label the model has, and returns how many they are; null when the model's scores come from
+ * neither softmax nor sigmoid. Sets the temperature to 1. Throws a UserError when no text has a label of the model.
+ */
 export function collectLogits(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): number | null {
   const known = numbered(labels, samples).filter(({ number }) => number < labels.length);
   if (known.length === 0) throw new UserError(`no text has a label of the model; its labels are ${labels.join(", ")}`);
@@ -120,13 +124,13 @@ export function collectLogits(calibrator: Calibrator, labels: readonly string[],
   return known.length;
 }
 
-/** Other labels than the model's make unknown texts. */
+/** Collects the answers to the texts; texts whose label the model lacks count as unknown. */
 export function collectAnswers(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): void {
   calibrator.startAnswers();
   for (const { number, text } of numbered(labels, samples)) calibrator.addAnswer(number, text);
 }
 
-/** Texts with the numbers of their labels; one beyond the last for a label that the model lacks. */
+/** The texts with the numbers of their labels; a label that the model lacks has the number labels.length. */
 function numbered(labels: readonly string[], samples: readonly Sample[]): { number: number; text: string }[] {
   const numbers = new Map(labels.map((label, index) => [label, index]));
   return samples.map(({ label, text }) => ({ number: numbers.get(label) ?? labels.length, text }));

@@ -1,6 +1,6 @@
-// Figures as one self-contained SVG of two panels side by side: a run's loss and accuracy over
-// its epochs, or what a threshold does over the coverage it leaves. Refuses nothing; without
-// figures the panels are empty.
+// Figures as a self-contained SVG with two panels side by side: a run's loss and accuracy over
+// its epochs, or accuracy and threshold over the coverage. Without figures the panels are
+// empty; nothing is refused.
 import type { EpochReport } from "./recipe.ts";
 import type { CurvePoint } from "./rejection-curve.ts";
 
@@ -14,13 +14,13 @@ interface Panel {
   title: string;
   left: number;
   lines: readonly Line[];
-  /** The least value at the bottom; undefined: below the least of the lines. */
+  /** Value at the bottom; undefined: the largest tick below all lines. */
   floor?: number;
   ceiling?: number;
   show(value: number): string;
 }
 
-/** What both panels have from left to right. */
+/** The horizontal axis, the same for both panels. */
 interface Axis {
   name: string;
   first: number;
@@ -37,7 +37,7 @@ const VALIDATION = "#ea580c";
 const STYLE = "text{font:12px system-ui,sans-serif;fill:#334155}.title{font-size:16px;font-weight:600;fill:#0f172a}.panel{font-weight:600}"
   + ".grid{stroke:#e2e8f0}.axis{stroke:#94a3b8}.line{fill:none;stroke-width:2;stroke-linejoin:round}";
 
-/** The chart of `reports`, in order of their epochs. */
+/** Loss and accuracy of a run; `reports` are in order of their epochs. */
 export function renderChart(reports: readonly EpochReport[], title: string): string {
   const line = (name: string, colour: string, read: (report: EpochReport) => number | undefined): Line => ({
     name, colour, points: reports.flatMap((report) => {
@@ -58,7 +58,7 @@ export function renderChart(reports: readonly EpochReport[], title: string): str
   return renderPanels(title, panels, { name: "epoch", first, last, ticks: epochs.length > 0 ? epochTicks(first, last) : [], show: String });
 }
 
-/** The rejection curve: how right the answers above a threshold are, and which threshold leaves which coverage. */
+/** The rejection curve: accuracy of the answers at or above a threshold, and the threshold itself, by the coverage that it leaves. */
 export function renderCurve(curve: readonly CurvePoint[], title: string): string {
   const line = (name: string, read: (point: CurvePoint) => number): Line => ({ name, colour: TRAINING, points: curve.map((point) => ({ at: point.coverage, value: read(point) })) });
   const panels: Panel[] = [
@@ -107,7 +107,7 @@ function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, axis: 
   out.push(`<path class="axis" fill="none" d="M${left} ${top}V${bottom}H${left + width}"/>`, `<text x="${left + width / 2}" y="${bottom + 42}" text-anchor="middle">${axis.name}</text>`);
   for (const { name, colour, points } of lines) {
     out.push(`<polyline class="line" stroke="${colour}" points="${points.map(({ at, value }) => `${x(at)},${y(value)}`).join(" ")}"/>`);
-    // Up to here single points can be told apart, and a lone one is not lost.
+    // Few points are also drawn as circles: a single one would be invisible as a line.
     if (points.length > 40) continue;
     for (const { at, value } of points) {
       out.push(`<circle cx="${x(at)}" cy="${y(value)}" r="3" fill="${colour}"><title>${name}, ${axis.name} ${axis.show(at)}: ${show(value)}</title></circle>`);
@@ -118,12 +118,12 @@ function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, axis: 
 
 /** Round numbers that enclose low ... high, in steps of 1, 2 or 5 times a power of ten; none above `ceiling`. */
 export function niceTicks(low: number, high: number, ceiling = Infinity): number[] {
-  // A smaller span would vanish in the digits that ticks are rounded to.
+  // A span that is lost when ticks are rounded is replaced by a larger one.
   const span = high - low > 1e-9 * Math.max(high, 1e-9) ? high - low : high > 1e-9 ? high : 1;
   const power = 10 ** Math.floor(Math.log10(span / 5));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => span / candidate <= 6)!;
   const ticks: number[] = [];
-  // Whole steps, divided at the end, keep 0.3 from becoming 0.30000000000000004.
+  // Ticks are multiples of the step, rounded to 12 digits: repeated addition would make 0.30000000000000004 of 0.3.
   let index = Math.floor(low / step + 1e-9);
   for (; index * step < high - step * 1e-9; index++) ticks.push(Number((index * step).toPrecision(12)));
   ticks.push(Number((index * step).toPrecision(12)));

@@ -1,5 +1,5 @@
-// A model file at work: path or bytes -> texts in, labels out. What the commands and the
-// service use; they never see the engine.
+// A model file at work: path or bytes of the file -> texts in, labels out. The commands and
+// the service use this class, never the engine itself.
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
@@ -11,16 +11,17 @@ import { TEXT_CAPACITY } from "../assembly/abi.ts";
 
 export type { ModelInfo } from "./engine.ts";
 
-/** Scores are best first; only the `top` asked for. */
 export interface Prediction {
-  /** null when the model's own rule rejects the text as unknown. */
+  /** The best label; null when the model's own rule rejects the text as unknown. */
   label: string | null;
+  /** Score of the best label, 0 to 1. */
   score: number;
   unknown?: true;
+  /** By label, best first; as many as were asked for. */
   scores: Record<string, number>;
 }
 
-/** Tells model files apart: SHA-256, in hex. */
+/** SHA-256 in hex, by which model files are told apart. */
 export function digestOf(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
@@ -61,12 +62,12 @@ export class Classifier {
 
   /** One output line with its "\n": the bytes that `wasmtime run` prints for the same line. */
   line(text: Uint8Array, format: { json: boolean; top: number }): Uint8Array {
-    // As assembly/wasi.ts does: of a longer line the beginning counts.
+    // As in assembly/wasi.ts, only the beginning of a longer line is classified.
     this.#engine.classify(text.length > TEXT_CAPACITY ? text.subarray(0, TEXT_CAPACITY) : text);
     return this.#engine.line(format.json, format.top);
   }
 
-  /** Which tokens made the score of a label, without one of the best label. Costs 2 classifications a token. */
+  /** Which tokens made the score of `label`, by default of the best one. Takes 2 forward passes a token. */
   explain(text: string | Uint8Array, label?: string): Explanation {
     const steps = this.explaining(text, label);
     for (;;) {
@@ -75,7 +76,7 @@ export class Classifier {
     }
   }
 
-  /** The same in steps of one classification each; between them other texts may be classified, but none explained. */
+  /** The same in steps of one forward pass each; between them other texts may be classified, but not explained. */
   explaining(text: string | Uint8Array, label?: string): Generator<undefined, Explanation> {
     return this.#engine.explain(typeof text === "string" ? Buffer.from(text) : text, this.labels, label === undefined ? this.labels.length : this.indexOf(label));
   }
@@ -93,7 +94,7 @@ export class Classifier {
   }
 }
 
-/** Reads a model file with errors that say what to do. */
+/** Reads a model file. Throws a UserError that says what to do. */
 export async function readModelFile(path: string): Promise<Uint8Array> {
   try {
     return await readFile(path);

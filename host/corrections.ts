@@ -1,7 +1,8 @@
-// The journal of a model's corrections: what people said the right label of a text is, in the
-// order in which they said it. A file of JSON lines beside the model, which only grows: an
-// entry is on the disk before it is confirmed, and what a power cut left of a last one is
-// passed over, and cut off by the next append. `edgelabel eval` reads the file too.
+// The journal of a model's corrections: texts with the labels that people said are right, in
+// the order in which they said so. It is a file of JSON lines beside the model to which
+// entries are only appended, and which `edgelabel eval` can read. An entry is on the disk
+// before it is confirmed. A last entry that a power cut has left incomplete is ignored, and
+// the next append cuts it off.
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { parseDataset, type Sample } from "./dataset.ts";
@@ -12,7 +13,7 @@ import { type Lock, waitForLock } from "./lock.ts";
 export type Correction = Pick<Sample, "label" | "text">;
 
 const NEWLINE = 10;
-/** A crash while an entry was written stops nobody for longer. */
+/** How long the lock of a process that crashed while appending keeps others waiting, at most. */
 const APPENDING_MS = 10_000;
 
 /** "models/spam.elb" -> "models/spam.corrections.jsonl". */
@@ -33,7 +34,7 @@ export async function readCorrections(path: string): Promise<Sample[]> {
   return whole.length === 0 ? [] : parseDataset(whole, path, { format: "jsonl" });
 }
 
-/** Those that say something else of their text than what was said last before. */
+/** Those of `given` whose label differs from the last one that was given for the same text. */
 export function newsTo(kept: readonly Correction[], given: readonly Correction[]): Correction[] {
   const answers = new Map(kept.map(({ label, text }) => [text, label]));
   return given.filter(({ label, text }) => {
@@ -48,7 +49,7 @@ export async function appendCorrections(path: string, corrections: readonly Corr
   let file: FileHandle | undefined;
   let lock: Lock | undefined;
   try {
-    // Another process must not take an entry that is being written for one that is cut off.
+    // Locked, since another process could take an entry that is being written for an incomplete one and cut it off.
     lock = await waitForLock(`${path}.lock`, APPENDING_MS);
     // Texts may be private: the owner alone may read them.
     file = await open(path, "a+", 0o600);
@@ -56,7 +57,7 @@ export async function appendCorrections(path: string, corrections: readonly Corr
     const length = wholeLength(bytes);
     if (length < bytes.length) await file.truncate(length);
     const lines = corrections.map(({ label, text }) => `${JSON.stringify({ label, text })}\n`).join("");
-    // The end of a line may be all that the last entry lacks.
+    // The last entry may be complete but for its "\n".
     await file.appendFile(length > 0 && bytes[length - 1] !== NEWLINE ? `\n${lines}` : lines);
     await file.sync();
     if (bytes.length === 0) await syncFolder(dirname(path));
@@ -68,7 +69,7 @@ export async function appendCorrections(path: string, corrections: readonly Corr
   }
 }
 
-/** Bytes up to the last whole entry. */
+/** Length in bytes up to the end of the last complete entry. */
 function wholeLength(bytes: Uint8Array): number {
   const start = bytes.lastIndexOf(NEWLINE) + 1;
   return isEntry(bytes.subarray(start)) ? bytes.length : start;

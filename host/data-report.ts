@@ -1,6 +1,6 @@
-// What is wrong with labelled texts before they are trained on: samples of one or more
-// files in; counts, duplicates, conflicts and odd lengths out. Two texts are alike when
-// the tokenizer makes the same tokens of them, which is all that a model sees.
+// What is wrong with labelled texts, before they are trained on: samples of one or more
+// files in; counts, duplicates, conflicts and unusual lengths out. Two texts are alike when
+// they have the same tokens, since a model sees nothing else.
 import type { Sample } from "./dataset.ts";
 
 export interface Source {
@@ -20,18 +20,19 @@ export interface DataReport {
   /** Texts of the most frequent label, divided by those of the rarest. */
   imbalance: number;
   tokens: { median: number; p95: number; longest: number };
-  /** Texts beyond the first that are the same, byte by byte, under the same label; and those that only the tokenizer reads alike. */
+  /** Within each group of alike texts with the same label, the texts beyond the first: those that are equal byte by byte, and those that only have the same tokens. */
   duplicates: { exact: number; alike: number; groups: { text: string; label: string; places: Place[] }[] };
-  /** Texts that are alike but have different labels: no model can get all of them right. */
+  /** Texts that are alike but have different labels, so that no model can get all of them right. */
   conflicts: { texts: number; groups: { text: string; labels: Record<string, Place[]> }[] };
-  /** Texts without a token, and with only one. */
+  /** Texts without any token. */
   empty: { text: string; place: Place }[];
+  /** How many texts have only one token. */
   single: number;
   /** Texts with more tokens than the model keeps. */
   long: { limit: number; texts: { tokens: number; place: Place }[] };
   /** Validation texts that are alike to a training text. */
   overlap: { texts: number; places: Place[] } | null;
-  /** Labels that only validation texts have: a model of this data cannot give them, and train refuses them. */
+  /** Labels that only validation texts have; `train` refuses them. */
   strange_labels: Record<string, Place[]> | null;
 }
 
@@ -88,7 +89,7 @@ function addTo<Value>(lists: Map<string, Value[]>, key: string, value: Value): v
   else lists.set(key, [value]);
 }
 
-/** Unambiguous, whatever characters the tokens hold. */
+/** Different for different lists of tokens, whatever characters they hold. */
 function keyOf(tokens: readonly string[]): string {
   return JSON.stringify(tokens);
 }
@@ -143,7 +144,7 @@ function findStrangeLabels(validation: readonly Source[], known: ReadonlyMap<str
 export function renderReport(report: DataReport): string {
   const { texts, labels, imbalance, tokens, duplicates, conflicts, empty, single, long, overlap, strange_labels: strange } = report;
   const names = Object.keys(labels);
-  // An object puts labels that are numbers first.
+  // Sorted again, since an object lists keys that are whole numbers first.
   const ranked = Object.entries(labels).sort(([, n], [, m]) => m - n);
   const width = Math.min(40, Math.max(5, ...names.map((name) => name.length)));
   const lines = [`${texts} texts, ${names.length} label${names.length === 1 ? "" : "s"}`, "", `${"label".padEnd(width)}  texts    share`];
@@ -189,6 +190,6 @@ function at(places: readonly Place[]): string {
 function shown(text: string): string {
   const points = [...text];
   const part = points.length > SHOWN_CHARACTERS ? `${points.slice(0, SHOWN_CHARACTERS - 1).join("")}…` : text;
-  // JSON leaves these as they are, and a terminal obeys some of them.
+  // JSON does not escape these, and terminals interpret some of them.
   return JSON.stringify(part).replace(/[\u007f-\u009f\u2028\u2029]/g, "?");
 }

@@ -1,7 +1,7 @@
 // Labelled texts from files: bytes of TSV, CSV, JSONL or fastText in, an array of
-// {label, text, line} out. Refuses, by file and line number, whatever it would
-// have to guess at: invalid UTF-8, a missing or doubled label, an empty text,
-// broken quoting. Nothing in a text is changed.
+// {label, text, line} out. Whatever it would have to guess at is refused with file and
+// line number: invalid UTF-8, a missing or doubled label, an empty text, broken
+// quoting. The texts themselves are not changed.
 import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
@@ -69,7 +69,7 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
   return samples;
 }
 
-/** At most `most` items, evenly spread, so that a sorted file is covered too. */
+/** At most `most` of the items, evenly spread, so that all parts of a sorted file are represented. */
 export function thinned<T>(items: readonly T[], most: number): T[] {
   const step = Math.max(1, items.length / most);
   return Array.from({ length: Math.min(most, items.length) }, (_, i) => items[Math.floor(i * step)]!);
@@ -81,7 +81,7 @@ export function without(samples: readonly Sample[], others: readonly Sample[]): 
   return samples.filter(({ text }) => !texts.has(text));
 }
 
-/** The distinct labels, sorted by code unit, so that class order does not depend on the order of the lines. */
+/** The distinct labels. They are sorted (by code unit), so that the order of the classes does not depend on that of the lines. */
 export function labelsOf(samples: Iterable<Sample>): string[] {
   const labels = new Set<string>();
   for (const sample of samples) labels.add(sample.label);
@@ -117,7 +117,7 @@ async function readStdin(): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** A file's bytes; that it is missing or unreadable is the user's error, not ours. */
+/** A file's bytes. Throws a UserError when it is missing or cannot be read. */
 export async function readInput(path: string): Promise<Buffer> {
   try {
     return await readFile(path);

@@ -1,6 +1,6 @@
 // The inference engine in this process: the only file that touches engine.wasm and its
-// memory. Copies bytes in, calls, reads bytes out; memory views are made anew for each
-// call, since growing memory while loading detaches old ones.
+// memory. It copies bytes in, calls, and reads bytes out. Each call makes a new view of the
+// memory, since memory that grows while a model is loaded detaches older views.
 import { readFile } from "node:fs/promises";
 import { instantiate } from "@assemblyscript/loader";
 import { ABI_VERSION, TEXT_CAPACITY } from "../assembly/abi.ts";
@@ -12,7 +12,7 @@ import { EngineError, check } from "./status.ts";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** WASI is for the command line of a deployable; inside a host none of it is called. */
+/** The module imports WASI for its command line; in a host none of these functions is called. */
 const wasiStandIns = {
   wasi_snapshot_preview1: { fd_read: refuse, fd_write: refuse, args_get: refuse, args_sizes_get: refuse, proc_exit: refuse },
 };
@@ -23,7 +23,7 @@ function refuse(): number {
   return ERRNO_NOSYS;
 }
 
-/** What the engine says of a loaded model; see renderCard in assembly/render.ts. */
+/** The description of a loaded model that renderCard in assembly/render.ts writes. */
 export interface ModelInfo {
   name: string;
   version: string;
@@ -84,7 +84,7 @@ export class Engine {
     return new Engine(exports);
   }
 
-  /** Where pack.ts must put a model so that loadEmbedded finds it. */
+  /** The address at which pack.ts must put a model for loadEmbedded. */
   static async modelAddress(engineWasm: Uint8Array): Promise<number> {
     return (await Engine.#start(engineWasm, "engine.wasm")).#exports.modelAddress();
   }
@@ -92,7 +92,7 @@ export class Engine {
   /** Classifies a text; line() and json() then render the result. */
   classify(text: string | Uint8Array): void {
     const { memory, textPtr, classify } = this.#exports;
-    // A UTF-16 unit gives at most 3 bytes of UTF-8: most texts fit without measuring.
+    // A UTF-16 unit becomes at most 3 bytes of UTF-8, so texts of this length fit without measuring.
     if (typeof text === "string" && text.length * 3 <= TEXT_CAPACITY) {
       const { written } = encoder.encodeInto(text, new Uint8Array(memory.buffer, textPtr(), TEXT_CAPACITY));
       check(classify(written), "text");
@@ -105,8 +105,8 @@ export class Engine {
   }
 
   /**
-   * Shares of the text's tokens in the score of label number `label`, of the best one when there is no such
-   * label, by occlusion. Yields before each further forward pass: other texts may be classified then, but none explained.
+   * Shares of the text's tokens in the score of label number `label`, or of the best label when there is no such
+   * number, by occlusion. Yields before each forward pass; meanwhile other texts may be classified, but not explained.
    */
   *explain(text: Uint8Array, labels: readonly string[], label: number): Generator<undefined, Explanation> {
     const { explainLast, passesLeft, explainNext } = this.#exports;

@@ -11,14 +11,14 @@ export interface LabelFigures {
   support: number;
 }
 
-/** What `eval --json` prints; rows of `confusion` are true labels, columns predicted ones, both in the order of `labels`. */
+/** What `eval --json` prints. */
 export interface Evaluation {
   n: number;
   /** Share of all texts that got their label. */
   accuracy: number;
   /** Share of the texts that got a label at all. */
   coverage: number;
-  /** Share of these that got the right one. */
+  /** Of the texts that got a label, the share that got the right one. */
   accepted_accuracy: number;
   macro_precision: number;
   macro_recall: number;
@@ -26,6 +26,7 @@ export interface Evaluation {
   weighted_f1: number;
   labels: string[];
   per_class: Record<string, LabelFigures>;
+  /** Texts by true label (rows) and predicted label (columns), both in the order of `labels`. */
   confusion: number[][];
   /** Texts of each label that were rejected as unknown, in the order of `labels`. */
   rejected: number[];
@@ -136,7 +137,7 @@ export function renderEvaluation(evaluation: Evaluation): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** Columns that a terminal gives the text: two for the wide scripts. */
+/** Columns that the text takes in a terminal: characters of wide scripts take two. */
 function displayWidth(text: string): number {
   return [...text].reduce((width, char) => width + (/[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\u{1f300}-\u{1faff}]/u.test(char) ? 2 : 1), 0);
 }

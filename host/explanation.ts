@@ -1,7 +1,7 @@
-// Which tokens of a text made its score: what engine.wasm and trainer.wasm found -> tokens with
-// their bytes and shares, as `explain --json` prints them and the service answers.
+// Which tokens of a text made its score: the pieces that engine.wasm or trainer.wasm found ->
+// tokens with their bytes and shares, as in `explain --json` and the service's answers.
 
-/** What both modules export alike; see assembly/explain.ts. */
+/** Exports that both modules have; see assembly/explain.ts. */
 export interface ExplanationExports {
   pieceCount(): number;
   pieceStart(index: number): number;
@@ -14,14 +14,15 @@ export interface ExplanationExports {
 
 export type Method = "occlusion" | "gradients";
 
-/** A token of the text; in a text of more than MAX_PIECES tokens a run of them. */
+/** A token of the text; in a text of more than MAX_PIECES tokens, a run of tokens. */
 export interface TokenShare {
-  /** As it is written. */
+  /** As written in the text. */
   token: string;
-  /** Bytes of the text in UTF-8: from `start` up to, not including, `end`. */
+  /** First byte of the token in the text, which is UTF-8. */
   start: number;
+  /** The byte behind its last one. */
   end: number;
-  /** Above 0 it speaks for the label, below 0 against it. */
+  /** The token's part of the score: above 0 it speaks for the label, below 0 against it. */
   share: number;
 }
 
@@ -29,12 +30,12 @@ export interface Explanation {
   /** The label whose score is explained. */
   label: string;
   score: number;
-  /** Its score when the tokens are hidden; of gradients, when their vectors are 0. */
+  /** The label's score when all tokens are hidden; with gradients, when all their vectors are 0. */
   base: number;
   method: Method;
-  /** Of the shares. */
+  /** Sum of the shares. */
   sum: number;
-  /** sum - (score - base): of occlusion only rounding, of gradients what too few steps leave. */
+  /** sum - (score - base): with occlusion only rounding; with gradients it falls with the number of steps. */
   error: number;
   tokens: TokenShare[];
 }

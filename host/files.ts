@@ -1,9 +1,9 @@
-// Files that are there whole or not at all, also after a power cut.
+// Files that are written completely or not at all, also when the power is cut.
 import { access, constants, open, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { UserError } from "./errors.ts";
 
-/** Fails early where hours of work could not be written. */
+/** Throws a UserError when the file cannot be written: to be called before the work whose result it shall hold. */
 export async function requireWritable(path: string): Promise<void> {
   if (await isFolder(path)) throw new UserError(`${path}: is a directory, not a file`);
   try {
@@ -18,7 +18,7 @@ function isFolder(path: string): Promise<boolean> {
   return stat(path).then((found) => found.isDirectory(), () => false);
 }
 
-/** Beside the target first, then renamed: a reader sees the old file or the new one, never a part. */
+/** Writes a file beside the target, then renames it: a reader sees the old file or the new one, never a part. Throws a UserError. */
 export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
   try {
@@ -30,9 +30,9 @@ export async function writeWhole(path: string, bytes: Uint8Array): Promise<void>
   }
 }
 
-/** Writes a file that a crash may leave in part; when it resolves, its bytes stay through a power cut. */
+/** Writes and syncs a file. A crash may leave a part of it; once this resolves, its bytes survive a power cut. */
 export async function writeThrough(path: string, bytes: Uint8Array, mode?: number): Promise<void> {
-  // What a crash has left there under the same name goes.
+  // "w" truncates what a crash may have left there.
   const file = await open(path, "w");
   try {
     if (mode !== undefined) await file.chmod(mode);
@@ -43,7 +43,7 @@ export async function writeThrough(path: string, bytes: Uint8Array, mode?: numbe
   }
 }
 
-/** For catch(): what stands for the result when a file operation fails with this code, such as ENOENT. */
+/** A handler for catch(): gives `value` when a file operation failed with this code, such as ENOENT; rethrows other errors. */
 export function ifCode<T>(code: string, value: T): (error: NodeJS.ErrnoException) => T {
   return (error) => {
     if (error.code === code) return value;
@@ -57,7 +57,7 @@ export function reasonOf(error: unknown, path: string): string {
   return code === "ENOENT" ? `no folder ${dirname(path)}` : message;
 }
 
-/** Makes the folder's names last through a power cut, where the system can do so. */
+/** Makes renames in the folder survive a power cut, where the system can do so. */
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, "r").catch(() => undefined);
   await folder?.sync().catch(() => {});

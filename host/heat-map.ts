@@ -1,7 +1,7 @@
-// Explanations -> heat maps: a page of HTML that needs nothing else, text in a terminal's
-// colours, or plain lines. Orange speaks for the label and blue against it, which the
-// colour-blind tell apart too; the stronger, the more opaque. Every text is somebody else's: HTML
-// gets it escaped, and control characters reach neither page nor terminal.
+// Explanations -> heat maps: a self-contained page of HTML, text in a terminal's colours, or
+// plain lines. Orange speaks for the label and blue against it, which colour-blind people can
+// tell apart too; the larger the share, the more opaque. Texts are not trusted: HTML is
+// escaped, and control characters reach neither page nor terminal.
 import type { Explanation, TokenShare } from "./explanation.ts";
 
 export interface ExplainedText {
@@ -11,7 +11,7 @@ export interface ExplainedText {
 
 const FOR = [213, 94, 0] as const;
 const AGAINST = [0, 114, 178] as const;
-/** Black text stays readable on it. */
+/** Opacity of the largest share: black text stays readable on it. */
 const MOST_OPAQUE = 0.75;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
@@ -20,7 +20,7 @@ interface Segment {
   token?: TokenShare;
 }
 
-/** The whole text in order: tokens, and what stands between them. */
+/** The whole text in order: the tokens, and the text between them. */
 function segmentsOf({ text, explanation }: ExplainedText): Segment[] {
   const segments: Segment[] = [];
   let at = 0;
@@ -36,7 +36,7 @@ function segmentsOf({ text, explanation }: ExplainedText): Segment[] {
   return segments;
 }
 
-/** 0 ... 1: how strong a token is beside the strongest one. */
+/** A token's share relative to the largest one of the text, 0 to 1. */
 function strength({ tokens }: Explanation): (token: TokenShare) => number {
   const largest = Math.max(...tokens.map(({ share }) => Math.abs(share)), 1e-9);
   return ({ share }) => Math.abs(share) / largest;
@@ -93,7 +93,7 @@ function renderSection(explained: ExplainedText): string {
 <p><small>${summary(explanation)}</small></p>`;
 }
 
-/** "the shares add up to +0.9 of 0.99 - 0.09 …": what there was to explain, and how well that went. */
+/** Sum of the shares, score, base and error, in one line. */
 function summary({ method, score, base, sum, error }: Explanation): string {
   return `${method}: the shares add up to ${signed(sum, 6)}; score ${score.toFixed(6)} - base ${base.toFixed(6)}, error ${Math.abs(error).toExponential(1)}`;
 }
@@ -104,7 +104,7 @@ function summary({ method, score, base, sum, error }: Explanation): string {
 const SHADES_FOR = [230, 223, 216, 215, 208];
 const SHADES_AGAINST = [195, 153, 117, 75, 39];
 
-/** A line for each token under the label and score as `predict` prints them; in colours the text itself too. */
+/** The label and score as `predict` prints them, then a line for each token; with `inColour` also the coloured text. */
 export function renderText(explained: ExplainedText, inColour: boolean): string {
   const { explanation } = explained;
   const strengthOf = strength(explanation);

@@ -1,9 +1,10 @@
-// Learning from corrections: a training form, what it should have answered, and texts of its
-// training -> a model that has learnt it, or the reason why the old one stays. Corrections
-// alone would make the network forget the rest, so each epoch mixes them with texts it was
-// trained on. In between the model is measured as it would be deployed, on a hold-out that
-// it never trains on: only what is not worse there can be taken. A calibrated model is
-// calibrated on it, too, before it is measured.
+// Learning from corrections: a training form, corrections (texts with the labels that it
+// should have answered) and its training data -> a model that has learnt them, or the reason
+// why the old one stays. With corrections alone the network would forget the rest, so each
+// epoch mixes them with texts of the training data. Between epochs the model is measured as
+// it would be deployed, on a hold-out that it is never trained on; only a model that is not
+// worse there is accepted. A calibrated model is calibrated on the hold-out before it is
+// measured.
 import { type Calibration, isCalibrated, recalibration, withCalibration } from "./calibration.ts";
 import { Classifier, type ModelInfo } from "./classifier.ts";
 import { labelsOf, type Sample, thinned, without } from "./dataset.ts";
@@ -14,7 +15,7 @@ import { type ModelForm, Trainer } from "./trainer.ts";
 import { requireKnownLabels, tuningOptions } from "./tuning.ts";
 
 export interface LearnOptions {
-  /** Absent = EPOCHS, or more of few texts. */
+  /** Absent = EPOCHS, or more when there are few texts. */
   epochs?: number | undefined;
   learningRate: number;
   seed: number;
@@ -22,7 +23,7 @@ export interface LearnOptions {
   rehearsed: number;
   /** Corrections and data may bring labels that the model does not know. */
   newLabels: boolean;
-  /** Of the new model; absent = that of the old one, counted up. */
+  /** Version of the new model; absent = the next one after the old model's. */
   version?: string | undefined;
   /** Keep f32 weights in the deployed model, too. */
   quantize: boolean;
@@ -33,22 +34,23 @@ export const LEARN_DEFAULTS: LearnOptions = { learningRate: 2e-3, seed: 1, rehea
 const EPOCHS = 4;
 const MIN_STEPS = 250;
 const MOST_EPOCHS = 60;
-/** A run is measured after each epoch, or so often, evenly spread. */
+/** A run is measured after each epoch, but at most so often, evenly spread. */
 const MOST_MEASURED = 12;
-/** A loss that is larger by this share is still the same: any further training makes that much of a difference. */
+/** A loss that is larger by less than this share counts as equal: any further training changes it that much. */
 const LOSS_TOLERANCE = 0.01;
 /** Corrections are repeated until they are this share of an epoch, ... */
 const CORRECTED_SHARE = 0.25;
-/** ... but no more often than this: augmentation makes only so many different ones of one text. */
+/** ... but not more often than this, since augmentation cannot make more useful variants of a text. */
 const MOST_REPEATS = 10;
 
 export interface LearnInput {
-  /** The training form, and what errors call it. */
+  /** The training form. */
   elb: Uint8Array;
+  /** Names it in errors. */
   source: string;
-  /** What is deployed of it: where it is calibrated and the training form is not, its calibration counts. */
+  /** The model that is deployed now. If only it is calibrated, and not the training form, its calibration is taken over. */
   deployed?: Pick<ModelInfo, "temperature" | "reject"> | undefined;
-  /** In order: of two for one text the later one counts. */
+  /** In the order in which they were made: of two for the same text the later one counts. */
   corrections: readonly Sample[];
   /** What the model was trained on. */
   data: readonly Sample[];
@@ -56,32 +58,35 @@ export interface LearnInput {
   validation: readonly Sample[];
 }
 
-/** A model's figures as it is deployed; the loss, which decides between equal accuracies, is that of the f32 form. */
+/** How good a model is. */
 export interface Standing {
-  /** Corrections that are answered as corrected. */
+  /** How many corrections the deployed form answers as corrected. */
   corrected: number;
-  /** On the hold-out. */
+  /** Accuracy of the deployed form on the hold-out. */
   accuracy: number;
+  /** Loss of the f32 form on the hold-out, which decides between equal accuracies. */
   loss: number;
 }
 
 export interface LearnReport {
   accepted: boolean;
-  /** Why the old model stays; empty when it does not. */
+  /** Why the old model stays; "" when it does not. */
   reason: string;
   version: string;
   form: ModelForm;
-  /** Different texts. */
+  /** Number of texts with a correction. */
   corrections: number;
+  /** Texts of the training data in each epoch. */
   rehearsed: number;
+  /** Texts of the hold-out. */
   validated: number;
   new_labels: string[];
   before: Standing;
-  /** As it was measured on the way. */
+  /** Each time that the run was measured. */
   measured: Standing[];
-  /** Of what was taken; null when nothing was. */
+  /** Of the accepted model; null when there is none. */
   after: Standing | null;
-  /** Of what was taken, on the hold-out; null when the model was not calibrated before, and stays so. */
+  /** Of the accepted model, on the hold-out; null when the old one was not calibrated, and so the new one is not. */
   calibration: Calibration | null;
 }
 
@@ -91,12 +96,12 @@ export interface Learnt {
   model: { training: Uint8Array; deployed: Uint8Array } | null;
 }
 
-/** Whether the corrections are answered as corrected as far as can be: they were, or the run was accepted. */
+/** Whether nothing is left to do: the run was accepted, or all corrections were answered right before it. */
 export function isDone({ accepted, before, corrections }: LearnReport): boolean {
   return accepted || before.corrected === corrections;
 }
 
-/** The same input and seed give the same bits. `onBatch` is told how many of how many epochs are done. */
+/** The same input and seed give the same bits. `onBatch` is called with the epochs done, of the last one a part, and their total. */
 export async function learn({ elb, source, deployed: replaced, corrections: journal, data, validation: given }: LearnInput, options: LearnOptions, onBatch?: (done: number, total: number) => void): Promise<Learnt> {
   const corrections = latest(journal);
   if (corrections.length === 0) throw new UserError(`there are no corrections for ${source}; give some with --corrections`);
@@ -153,7 +158,7 @@ export async function learn({ elb, source, deployed: replaced, corrections: jour
   return { report, model };
 }
 
-/** What an epoch consists of: texts of the data, none of them corrected or in the hold-out, and the corrections, so many times. */
+/** The texts of an epoch: texts of the data that are neither corrected nor in the hold-out, and how often each correction is repeated beside them. */
 function mix(corrections: readonly Sample[], data: readonly Sample[], validation: readonly Sample[], most: number): { rehearsed: Sample[]; repeats: number } {
   const rehearsed = thinned(without(data, [...corrections, ...validation]), most);
   const wanted = Math.ceil((CORRECTED_SHARE * rehearsed.length) / ((1 - CORRECTED_SHARE) * corrections.length));
@@ -165,7 +170,7 @@ function isWorse(one: Standing, other: Standing): boolean {
   return one.accuracy < other.accuracy || (one.accuracy === other.accuracy && one.loss > (1 + LOSS_TOLERANCE) * other.loss);
 }
 
-/** Of what is acceptable, what has learnt more. */
+/** Between acceptable models: more corrections learnt, or as many and not worse on the hold-out. */
 function isBetter(one: Standing, other: Standing): boolean {
   return one.corrected > other.corrected || (one.corrected === other.corrected && !isWorse(one, other));
 }
@@ -177,6 +182,7 @@ function reasonOf(before: Standing, measured: readonly Standing[], corrections: 
   return `the hold-out got worse: ${sum(before)} before, ${sum(measured.at(-1)!)} after`;
 }
 
+/** The last correction of each text. */
 function latest(corrections: readonly Sample[]): Sample[] {
   return [...new Map(corrections.map((sample) => [sample.text, sample])).values()];
 }

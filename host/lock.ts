@@ -1,6 +1,6 @@
-// One process at a time: a lock is a file that names its owner. What a crash leaves behind does
-// not count for long: its owner is gone, or, where another process has got its number since,
-// nobody has said for a while that it is still at work.
+// One process at a time: a lock is a file that names the process that owns it. A lock that a
+// crash left behind is removed: either no process has its owner's id, or, if another process
+// has got this id since, the lock has not been refreshed for a while.
 import { rmSync, utimesSync } from "node:fs";
 import { open, readFile, rm, stat } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
@@ -8,7 +8,7 @@ import { UserError } from "./errors.ts";
 import { ifCode, reasonOf } from "./files.ts";
 
 export interface Lock {
-  /** Says that the owner is still at work; cheap enough to be called all the time. */
+  /** Shows that the owner is still at work; cheap enough to be called often. */
   refresh(): void;
   release(): Promise<void>;
 }
@@ -18,18 +18,18 @@ export interface Holder {
   since: Date;
 }
 
-/** Whoever waits must see for whom. */
+/** Readable by all, so that other users' processes can see who owns the lock. */
 const LOCK_MODE = 0o644;
 const REFRESH_MS = 5_000;
 const LOOK_MS = 20;
-/** A lock is made and then written: longer than this a name is missing only because of a crash in between. */
+/** A lock file is created and then written: an older one without an owner's id was left by a crash in between. */
 const NAMELESS_MS = 1_000;
-/** Many times what learning may do without a refresh, such as reading its data. */
+/** Many times as long as learning ever goes without a refresh, for instance while it reads its data. */
 const LEARNING_MS = 600_000;
 
-/** The lock, or who has it. One that was not refreshed for `staleMs` is taken from its owner. */
+/** Takes the lock, or returns who has it. A lock that was not refreshed for `staleMs` is taken from its owner. */
 export async function takeLock(path: string, staleMs: number): Promise<Lock | Holder> {
-  // In a container every life of a service may have the same number.
+  // With the start time, since in a container each start of a service may get the same process id.
   const owner = `${process.pid} ${performance.timeOrigin} `;
   for (;;) {
     const file = await open(path, "wx", LOCK_MODE).catch(ifCode("EEXIST", null));
@@ -72,12 +72,12 @@ function isStale({ content, pid, mtimeMs }: Found, owner: string, staleMs: numbe
   return isGone(pid, content.startsWith(owner)) || isOlder(mtimeMs, pid > 0 ? staleMs : NAMELESS_MS);
 }
 
-/** Of a clock that was set back nothing lasts longer either. */
+/** Also true for a time in the future, so that a lock does not last longer when the clock is set back. */
 function isOlder(mtimeMs: number, ms: number): boolean {
   return Math.abs(Date.now() - mtimeMs) > ms;
 }
 
-/** Only one at a time looks once more and removes: what another has seen may be somebody's new lock by now. */
+/** Removes a stale lock under a guard file: only its owner looks at the lock again and removes it, since the stale lock may have been replaced by a new one. */
 async function removeStale(path: string, owner: string, staleMs: number): Promise<void> {
   const guard = `${path}.stale`;
   const file = await open(guard, "wx", LOCK_MODE).catch(ifCode("EEXIST", null));
@@ -96,7 +96,7 @@ async function removeStale(path: string, owner: string, staleMs: number): Promis
   }
 }
 
-/** The lock, once nobody else has it. */
+/** Waits until nobody else has the lock, and takes it. */
 export async function waitForLock(path: string, staleMs: number): Promise<Lock> {
   for (;;) {
     const taken = await takeLock(path, staleMs);
@@ -105,7 +105,7 @@ export async function waitForLock(path: string, staleMs: number): Promise<Lock> 
   }
 }
 
-/** Works on a training form as the only process that changes it, its journal apart; throws a UserError that names the one that already does. */
+/** Runs `work` as the only process that changes a training form (the journal has a lock of its own). Throws a UserError that names the process that is already doing so. */
 export async function withModelLock<T>(model: string, work: (lock: Lock) => Promise<T>): Promise<T> {
   const path = `${model}.lock`;
   const taken = await takeLock(path, LEARNING_MS).catch((error: unknown) => {
@@ -131,7 +131,7 @@ function lockOf(path: string, owner: string): Lock {
       try {
         utimesSync(path, new Date(), new Date());
       } catch {
-        // Someone has deleted it, and will have had a reason.
+        // Somebody has deleted the lock on purpose.
       }
     },
     async release() {

@@ -1,7 +1,7 @@
 // Engine + model -> one deployable .wasm, and back. The model becomes one more data
-// segment at the engine's arena base, where loadEmbedded looks for it; nothing else of
-// the module changes but the least memory it starts with. Knows the WebAssembly binary
-// format (sections, LEB128); knows nothing of what is in a model.
+// segment at the engine's arena base, where loadEmbedded looks for it, and the minimum
+// size of the memory grows to hold it; nothing else in the module changes. This file knows
+// the WebAssembly binary format (sections, LEB128), but not the format of a model.
 import { readFile } from "node:fs/promises";
 import { FORMAT_MAGIC } from "../assembly/abi.ts";
 import { artefactPath } from "./artefact.ts";

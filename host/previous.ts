@@ -1,8 +1,8 @@
-// New versions of files, and the way back: the version that is replaced stays beside the new
-// one, as NAME.previous.EXT, byte for byte. Several files change together: first all that is
-// new is on the disk under names of its own, then a plan, a file too, says that it counts,
-// then names are changed. A crash before the plan has changed nothing; after it, finishChange
-// does the rest.
+// New versions of files, and the way back: the replaced version stays beside the new one, as
+// NAME.previous.EXT, byte for byte. Several files change together: first all new files are
+// written under temporary names, then a plan of renames is written, which decides that the
+// change takes place, and then the files are renamed. A crash before the plan has changed
+// nothing; after a crash behind it, finishChange does the remaining renames.
 import { access, readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { UserError } from "./errors.ts";
@@ -15,7 +15,7 @@ export interface NewFile {
 
 const ifMissing = ifCode("ENOENT", undefined);
 
-/** A change of names, in the order in which the names change. */
+/** Renames, in order. */
 type Plan = readonly (readonly [from: string, to: string])[];
 
 /** "models/spam.elb" -> "models/spam.previous.elb". */
@@ -23,7 +23,7 @@ export function previousPath(path: string): string {
   return path.replace(/(\.[^./\\]*)$/, ".previous$1");
 }
 
-/** Where the next content of a file waits. */
+/** The temporary name under which the next content of a file is written. */
 function nextPath(path: string): string {
   return join(dirname(path), `.${basename(path)}.next`);
 }
@@ -32,7 +32,7 @@ function planPath(path: string): string {
   return join(dirname(path), `.${basename(path)}.plan`);
 }
 
-/** Writes all files, or none, and keeps what they replace. The first one stands for all when the change is to be finished. */
+/** Writes all files or none, and keeps the files that they replace. Throws a UserError. The plan lies beside the first file. */
 export async function replaceFiles(files: readonly NewFile[]): Promise<void> {
   const paths = files.map(({ path }) => path);
   const changed: string[] = [];
@@ -57,7 +57,7 @@ export async function replaceFiles(files: readonly NewFile[]): Promise<void> {
   await finishChange(paths);
 }
 
-/** Puts the previous versions back; returns the paths that had one. */
+/** Puts the previous versions back; returns the paths that had one. Throws a UserError when none had. */
 export async function restoreFiles(paths: readonly string[]): Promise<string[]> {
   const restored: string[] = [];
   for (const path of paths) if (await access(previousPath(path)).then(() => true, () => false)) restored.push(path);
@@ -71,7 +71,7 @@ export async function restoreFiles(paths: readonly string[]): Promise<string[]> 
   return restored;
 }
 
-/** Finishes a change of these files that a crash has interrupted; returns the files that it has changed. To be called before anything else is done with them. */
+/** Finishes a change of these files that a crash has interrupted, and returns the files that it changed. To be called before anything else is done with them. */
 export async function finishChange(paths: readonly string[]): Promise<string[]> {
   const path = planPath(paths[0]!);
   const content = await readFile(path, "utf8").catch(ifMissing);
@@ -82,7 +82,7 @@ export async function finishChange(paths: readonly string[]): Promise<string[]> 
   const plan = (JSON.parse(content) as Plan).map(([from, to]) => [resolve(dirname(path), from), resolve(dirname(path), to)] as const);
   const changed = plan.map(([, to]) => to);
   try {
-    // A name that is missing was changed before the crash.
+    // A missing file was renamed before the crash.
     for (const [from, to] of plan) await rename(from, to).catch(ifMissing);
     await syncFolders(changed);
     await rm(path);
@@ -93,7 +93,7 @@ export async function finishChange(paths: readonly string[]): Promise<string[]> 
   return changed;
 }
 
-/** From here on the plan counts. */
+/** Writes the plan; from now on the change takes place, if need be after a crash. */
 async function decide(first: string, plan: Plan): Promise<void> {
   const path = planPath(first);
   const fromFolder = (name: string): string => relative(dirname(path), name);

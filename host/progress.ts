@@ -18,7 +18,7 @@ export function startProgress(task: string, options: { json?: boolean | undefine
     barCompleteChar: "█",
     barIncompleteChar: "░",
     barsize: 24,
-    // What is not switched off, a signal cannot leave so. Too long a line is cut.
+    // The terminal's settings are not changed, since a signal could leave them so; a line that is too long is cut.
     hideCursor: false,
     linewrap: true,
     stopOnComplete: false,

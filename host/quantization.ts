@@ -1,15 +1,16 @@
-// A trained model in the trainer -> its quantized file. int8 arithmetic unless it agrees
-// too little with f32 on the given texts; then int8 weights with f32 arithmetic.
+// A trained model in the trainer -> its quantized file: with int8 arithmetic, or, if its
+// answers on the given texts differ too often from those of f32, with int8 weights and f32
+// arithmetic.
 import { type Agreement, compare } from "./agreement.ts";
 import { Classifier } from "./classifier.ts";
 import { thinned } from "./dataset.ts";
 import type { ModelInfo } from "./engine.ts";
 import type { Distortion, ModelForm, Trainer } from "./trainer.ts";
 
-/** Least share of equal labels for int8 arithmetic, unless the user says otherwise. */
+/** Default of the smallest share of equal labels with which int8 arithmetic is taken. */
 export const MIN_AGREEMENT = 0.99;
 
-/** Texts that the quantized model is compared on, at most. */
+/** Largest number of texts on which the quantized model is compared. */
 const MOST_TEXTS = 2000;
 
 export interface Quantized {
@@ -22,13 +23,13 @@ export interface Quantized {
 export interface QuantizeOptions {
   texts: readonly string[];
   minAgreement: number;
-  /** Forms to try, best first; the last one is taken as it is. */
+  /** Forms to try, best first; the last one is taken whatever its agreement. */
   forms?: readonly ModelForm[];
-  /** A form that agrees too little and is passed over, or taken for want of another. */
+  /** Called for each form that agrees too little, also for the last one. */
   onWeak?(form: ModelForm, agreement: Agreement): void;
 }
 
-/** Texts to compare on. */
+/** Texts to compare on, evenly spread over the samples. */
 export function spreadTexts(samples: readonly { text: string }[]): string[] {
   return thinned(samples, MOST_TEXTS).map(({ text }) => text);
 }

@@ -1,6 +1,6 @@
 // The default recipe: labelled texts -> trained weights. Every default of `edgelabel train`
-// stands here; bench/README.md has the experiment behind it. Decides what the model is
-// made of and what the run is told; the arithmetic is the trainer's.
+// stands here; bench/README.md has the experiments behind them. This file decides on the
+// model's layers and the settings of the run; the arithmetic is the trainer's.
 import * as abi from "../assembly/abi.ts";
 import { Classifier } from "./classifier.ts";
 import { labelsOf, type Sample } from "./dataset.ts";
@@ -13,11 +13,11 @@ export interface RecipeOptions extends RunOptions {
   name: string;
   version: string;
   tokenizer: Omit<TokenizerOptions, "ngramMin" | "ngramMax">;
-  /** Words seen less often are left to their n-grams. */
+  /** Words that the texts have less often are not in the vocabulary; only their n-grams are read. */
   minCount: number;
-  /** Keras' num_words: one more than there are words, at most; 0 = no limit. */
+  /** Keras' num_words: the vocabulary has at most one word less; 0 = no limit. */
   numWords: number;
-  /** numWords rows in the embedding, as Keras' Embedding(num_words, …), even where the texts have fewer words. */
+  /** The embedding has numWords rows, as Keras' Embedding(num_words, …), even when the texts have fewer words. */
   allRows: boolean;
   oovToken: string | null;
   embedding: number;
@@ -25,13 +25,13 @@ export interface RecipeOptions extends RunOptions {
   bidirectional: boolean;
   mask: boolean;
   pooling: "last" | "max" | "mean" | "max+mean";
-  /** Of the embedding's output, element by element. */
+  /** Rate of the dropout behind the embedding, element by element. */
   embeddingDropout: number;
-  /** Before the last layer. */
+  /** Rate of the dropout before the last layer. */
   outputDropout: number;
   /** One unit with a sigmoid for two labels, as the Keras tutorial has it. */
   binaryOutput: boolean;
-  /** Few texts get smaller batches and more epochs until the run has so many steps, or has read so many texts; see adaptToShape. 0 = never. */
+  /** With few texts the run gets more epochs until it has this many steps, or has read minTexts texts; see adaptToShape. 0 = the recipe is not adapted to the texts. */
   minSteps: number;
   minTexts: number;
 }
@@ -90,16 +90,17 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   workers: 1,
 };
 
-/** Texts fewer than this many batches get smaller batches. */
+/** An epoch of fewer batches than this gets smaller batches. */
 const FEW_BATCHES = 64;
 const SMALLEST_BATCH = 8;
-/** Fewer texts than this say so little that a word seen once counts. */
+/** With fewer texts than this, words that occur only once are in the vocabulary. */
 const FEW_TEXTS = FEW_BATCHES * 2 * SMALLEST_BATCH;
 const MOST_EPOCHS = 80;
-/** Fewer texts than this have words of their own by chance. */
+/** Texts are taken for names only if there are at least so many: in fewer texts most words occur only once anyway. */
 const ENOUGH_NAMES = 100;
+/** Median number of tokens that names have at most. */
 const NAME_TOKENS = 2;
-/** Of commands of one or two words half have a word of their own, of 100 such commands four in five. */
+/** Share of names with a word that no other one has. Of commands of one or two words half have one; of only 100 such commands, four in five. */
 const OWN_SHARE = 0.9;
 const NGRAM_MIN = 3;
 const NGRAM_MAX = 5;
@@ -135,9 +136,9 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
 };
 
 /**
- * The recipe for texts of such a shape: few get smaller batches, more epochs and all of their words;
- * names, whose words never come again, are read letter by letter; without n-grams no word is hidden.
- * What is `given` stays.
+ * The recipe, adapted to the shape of the texts: few texts get smaller batches, more epochs and all of
+ * their words in the vocabulary; names, whose words do not recur, are read letter by letter; without
+ * n-grams there is no word dropout. Settings in `given` are not changed.
  */
 export function adaptToShape(recipe: RecipeOptions, shape: Shape, given: ReadonlySet<string> = new Set()): RecipeOptions {
   if (recipe.minSteps === 0) return recipe;
@@ -150,12 +151,12 @@ export function adaptToShape(recipe: RecipeOptions, shape: Shape, given: Readonl
   if (!given.has("tokenizer.charLevel") && areNames(shape)) {
     tokenizer = { ...tokenizer, charLevel: true, ngramBuckets: given.has("tokenizer.ngramBuckets") ? tokenizer.ngramBuckets : 0 };
   }
-  // A hidden word is then no n-grams but nothing, which teaches nothing.
+  // Without n-grams and unknown word, a hidden word leaves nothing from which the network could learn.
   if (!given.has("wordDropout") && tokenizer.ngramBuckets === 0 && recipe.oovToken === null) wordDropout = 0;
   return { ...recipe, batch, epochs, minCount, wordDropout, tokenizer };
 }
 
-/** The same for these texts, and their shape as the recipe splits them. */
+/** The recipe adapted to these texts, and their shape when the recipe's tokenizer splits them. */
 export async function adaptToTexts(recipe: RecipeOptions, texts: readonly string[], given: ReadonlySet<string>): Promise<{ recipe: RecipeOptions; shape: Shape }> {
   const splitter = await createTrainer(recipe.tokenizer);
   const shape = shapeOf(texts, (text) => splitter.tokens(text), recipe.tokenizer.sequenceLength);
@@ -167,7 +168,7 @@ function areNames({ texts, medianTokens, withOwnToken }: Shape): boolean {
   return texts >= ENOUGH_NAMES && medianTokens <= NAME_TOKENS && withOwnToken >= OWN_SHARE * texts;
 }
 
-/** The epochs of a run on so many texts: more than `epochs`, up to `most`, until they make `minSteps` steps or read `minTexts` texts. */
+/** Epochs of a run on so many texts: at least `epochs`, and up to `most` until they make `minSteps` steps or read `minTexts` texts. */
 export function epochsFor(texts: number, { epochs, minSteps, minTexts, batch }: Pick<RecipeOptions, "epochs" | "minSteps" | "minTexts" | "batch">, most = MOST_EPOCHS): number {
   const wanted = Math.min(Math.ceil(minSteps / Math.ceil(texts / batch)), Math.ceil(minTexts / texts));
   return Math.max(epochs, Math.min(wanted, most));
@@ -182,14 +183,14 @@ export interface EpochReport {
 }
 
 export interface RunListener {
-  /** After each batch: epochs done, of which the last one may be in part. */
+  /** Called after each batch with the epochs done, of the last one a part. */
   onBatch?(epochs: number): void;
   onEpoch?(report: EpochReport): void;
   /** Asked before each epoch: true ends the run, which can be resumed. */
   isStopped?(): boolean;
 }
 
-/** A trainer that can split texts, and no more yet. */
+/** A trainer with a tokenizer only: it can split texts, and be given vocabulary, labels and layers. */
 export async function createTrainer(tokenizer: RecipeOptions["tokenizer"], name = ""): Promise<Trainer> {
   const trainer = await Trainer.create(name || "model");
   const hashes = tokenizer.ngramBuckets > 0;
@@ -218,7 +219,7 @@ export async function prepareTraining(samples: readonly Sample[], validation: re
   return trainer;
 }
 
-/** Goes on with the run in an .elb; the samples, and synonyms, must be those that it was started on. */
+/** Continues the run of an .elb file; samples and synonyms must be those with which it was started. */
 export async function resumeTraining(
   elb: Uint8Array, source: string, samples: readonly Sample[], validation: readonly Sample[], synonyms: { groups: readonly SynonymGroup[]; source: string } | null,
 ): Promise<Trainer> {
@@ -230,7 +231,7 @@ export async function resumeTraining(
   return trainer;
 }
 
-/** Encodes the samples by the order of the model's labels. */
+/** Gives the samples to the trainer, with the numbers of their labels. Throws a UserError for a label that is not in `labels`. */
 export function addSamples(trainer: Trainer, labels: readonly string[], samples: readonly Sample[], validation: readonly Sample[]): void {
   const classes = new Map(labels.map((label, index) => [label, index]));
   const classOf = (label: string): number => {
@@ -262,7 +263,7 @@ function addLayers(trainer: Trainer, labelCount: number, options: RecipeOptions)
   else layer(abi.LAYER_DENSE, 0, labelCount, 0, abi.ACTIVATION_SOFTMAX);
 }
 
-/** Runs the epochs that are left, at most `most` of them, and tells the listener. */
+/** Runs the epochs that are left, at most `most` of them; returns the last report, null when there was none. */
 export function runEpochs(trainer: Trainer, epochs: number, validates: boolean, listener: RunListener, most = Infinity): EpochReport | null {
   const steps = takeSteps(trainer, epochs, validates, listener, most);
   for (;;) {

@@ -1,33 +1,37 @@
-// A model and labelled texts -> how well its scores tell right answers from others: the
-// rejection curve, areas, calibration, and what its own rule does. The figures come from
-// assembly/train/answers.ts and calibrate.ts; here they are asked for and shown.
+// A model and labelled texts -> how well its scores separate right answers from others: the
+// rejection curve, areas under curves, calibration, and the effect of the model's own rule.
+// assembly/train/answers.ts and calibrate.ts compute the figures; here they are collected and
+// shown.
 import { type BeforeAfter, collectAnswers, collectLogits, describeRule, reliability } from "./calibration.ts";
 import type { ModelInfo } from "./classifier.ts";
 import type { Sample } from "./dataset.ts";
 import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "./trainer.ts";
 
-/** When answers below `threshold` are rejected, this share of all texts keeps its answer, and this share of the answers kept is right. */
+/** What happens when answers with scores below a threshold are rejected. */
 export interface CurvePoint {
   threshold: number;
+  /** Share of all texts that keep their answer. */
   coverage: number;
+  /** Share of these answers that are right. */
   accuracy: number;
 }
 
 export interface RejectionCurve {
-  /** By falling coverage, a point a percent at most. Texts of labels that the model lacks are never right. */
+  /** By falling coverage, at most one point for each percent. Answers to texts whose label the model lacks are never right. */
   points: CurvePoint[];
   /** Area under the risk-coverage curve: 0 = every right answer scores above every other one. */
   aurc: number;
-  /** Chance that a text of the model's labels scores above one of another label; null without such texts. */
+  /** Probability that a text with a label of the model scores above one with another label; null without texts of either kind. */
   auroc: number | null;
-  /** Of the texts whose label the model has: mean negative log-likelihood of it at temperature 1 and at the model's; null where scores come from no softmax or sigmoid. */
+  /** Mean negative log-likelihood of the true labels that the model has, at temperature 1 and at the model's; null where scores come from no softmax or sigmoid. */
   log_loss: BeforeAfter | null;
   /** Expected calibration error over 15 bins. */
   calibration_error: BeforeAfter | null;
   temperature: number;
-  /** The model's own rule, and what it does to answers that are right, wrong, or to texts of labels that the model lacks. */
+  /** The model's own rule. */
   reject: RejectionRule;
   answers: AnswerCounts;
+  /** How many of these answers the rule rejects. */
   rejected: AnswerCounts;
 }
 

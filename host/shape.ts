@@ -1,8 +1,8 @@
-// Texts -> what the default recipe goes by besides its own settings: how many they are, how
-// long, and whether their words ever come again.
+// Texts -> the figures to which the default recipe adapts: how many texts there are, how long
+// they are, and whether their words recur.
 export interface Shape {
   texts: number;
-  /** Tokens of the text in the middle. */
+  /** Median number of tokens. */
   medianTokens: number;
   /** Texts with a token that no other text has. */
   withOwnToken: number;
@@ -14,7 +14,7 @@ const SHARED = -1;
 
 /** `tokens` says how the model would split a text; `limit` is how many tokens it keeps. */
 export function shapeOf(texts: readonly string[], tokens: (text: string) => string[], limit: number): Shape {
-  // The only text that has a token.
+  // For each token, the only text that has it, or SHARED.
   const owners = new Map<string, number>();
   const lengths = texts.map((text, i) => {
     const list = tokens(text);

@@ -1,5 +1,5 @@
-// Two models on the same texts -> how long each takes a text. Runs alternate, so that what
-// else the machine does meets both alike, and the middle one of the runs counts.
+// Two models on the same texts -> the time that each takes for a text. Their runs alternate,
+// so that other load on the machine affects both alike; the result is the median of the runs.
 import type { Classifier } from "./classifier.ts";
 import { thinned } from "./dataset.ts";
 

@@ -1,6 +1,6 @@
-// Synonyms from a user's file: each line a group of words, parted by commas or tabs, that
-// may stand for one another in training; empty lines and lines that begin with # are
-// skipped. Refuses a line with fewer than two words, and what is not one word.
+// Synonyms from a user's file: each line is a group of words, separated by commas or tabs,
+// that may stand for one another in training; empty lines and lines that begin with # are
+// skipped. Refuses a line with fewer than two words, and words that are not a single token.
 import { isUtf8 } from "node:buffer";
 import { readInput } from "./dataset.ts";
 import { UserError } from "./errors.ts";

@@ -1,6 +1,7 @@
 // The trainer in this process: the only file that touches trainer.wasm and its memory.
-// Builds a model from parts (import), from texts (training) or from a file, and gives
-// its bytes. All arithmetic is in the module; here bytes are copied and statuses read.
+// Builds a model from parts (import), from texts (training) or from a file, and returns the
+// bytes of its file. All arithmetic is in the module; here bytes are copied and status codes
+// checked.
 import { readFile } from "node:fs/promises";
 import { instantiate } from "@assemblyscript/loader";
 import * as abi from "../assembly/abi.ts";
@@ -24,9 +25,9 @@ export const CLEANING_STEPS = Object.keys(CLEANINGS) as Cleaning[];
 export interface TokenizerOptions {
   lower: boolean;
   charLevel: boolean;
-  /** Letters of scripts written without spaces are tokens of their own. */
+  /** Letters of scripts that are written without spaces are tokens of their own. */
   splitScripts: boolean;
-  /** A letter of such a script also brings the row of its pair with the letter before; needs n-gram buckets. */
+  /** A letter of such a script also gets the embedding row of its pair with the letter before; needs n-gram buckets. */
   letterPairs: boolean;
   padPost: boolean;
   truncatePost: boolean;
@@ -34,7 +35,7 @@ export interface TokenizerOptions {
   sequenceLength: number;
   filters: string;
   split: string;
-  /** What is done to a text first; absent = nothing. */
+  /** Cleaning steps before a text is split; absent = none. */
   cleaning?: readonly Cleaning[];
   /** Embedding rows of hashed character n-grams for unknown words; 0 = none. */
   ngramBuckets: number;
@@ -49,7 +50,7 @@ export interface LayerRecord {
   activation: number;
   units: number;
   rate: number;
-  /** Embedding only; absent = as many as the vocabulary needs. */
+  /** Rows of an Embedding; absent = as many as the vocabulary needs. */
   rows?: number;
 }
 
@@ -64,7 +65,7 @@ const SCHEDULES = {
   constant: abi.SCHEDULE_CONSTANT, linear: abi.SCHEDULE_LINEAR, cosine: abi.SCHEDULE_COSINE, "inverse-time": abi.SCHEDULE_INVERSE_TIME,
 } as const;
 
-/** Shares of the tokens that each epoch changes at random: left out, swapped with the next, misspelt, replaced by a synonym. */
+/** Shares of the tokens that each epoch changes at random: tokens that are left out, swapped with the next one, misspelt, or replaced by a synonym. */
 export interface Augmentation {
   delete?: number;
   swap?: number;
@@ -77,67 +78,68 @@ export interface RunOptions {
   loss: keyof typeof LOSSES;
   optimizer: keyof typeof OPTIMIZERS;
   learningRate: number;
-  /** Of sgd. */
+  /** Only for sgd. */
   momentum: number;
+  /** Only for sgd. */
   nesterov: boolean;
-  /** Of adam. */
+  /** This and the next two only for adam. */
   beta1: number;
   beta2: number;
   epsilon: number;
-  /** Only embedding rows of the batch are updated. */
+  /** Only the embedding rows that occur in the batch are updated. */
   lazyEmbedding: boolean;
-  /** Longest gradient, by global norm; 0 = any. */
+  /** Longer gradients are shortened to this global norm; 0 = none. */
   clipNorm: number;
   weightDecay: number;
   schedule: keyof typeof SCHEDULES;
-  /** Share of all steps in which the rate climbs to learningRate. */
+  /** Share of all steps, at the beginning, in which the rate rises to learningRate. */
   warmup: number;
-  /** Of inverse-time: rate / (1 + decay * step). */
+  /** Only for inverse-time: rate / (1 + decay * step). */
   decay: number;
-  /** Of linear and cosine: share of learningRate that the last steps have. */
+  /** Only for linear and cosine: share of learningRate that is left at the end. */
   finalRate: number;
   labelSmoothing: number;
-  /** Share of known words that are hidden in training, so that unknown ones are met. */
+  /** Share of known words that are hidden in training, so that the network learns to read unknown ones. */
   wordDropout: number;
-  /** Masks that the last dropout draws for a sample, whose losses are averaged; absent = 1. */
+  /** Masks that the last dropout draws for each sample; the loss is their mean; absent = 1. */
   dropoutSamples?: number;
-  /** In the last steps of the run learns from each text also with its token vectors moved this far, beside their length, to where the loss grows; absent = 0. */
+  /** Adversarial training, late in the run: each text is also learnt with its token vectors moved to where the loss grows, by this share of their length; absent = 0. */
   perturbation?: number;
-  /** Moving average of the weights, which is then what is written; 0 = none. */
+  /** Decay of a moving average of the weights, which is written in their place; 0 = none. */
   averageDecay: number;
-  /** Classes weigh the same, however many samples they have. */
+  /** Classes are weighted equally, however many samples they have. */
   balanced: boolean;
-  /** A known word is its own row plus the mean of its n-grams; of an opened file, as that file has it. */
+  /** The vector of a known word is its own row plus the mean of its n-grams' rows. A run on an opened file ignores this and does as that file's run did. */
   addNgrams: boolean;
-  /** The embedding's first weights are uniform in plus or minus this; not those of an opened file. */
+  /** The embedding's initial weights are uniform in plus or minus this; an opened file has weights. */
   embeddingRange: number;
   /** Absent = none. */
   augment?: Augmentation;
   epochs: number;
   batch: number;
   seed: number;
-  /** Trainers that share each batch, see workers.ts; absent = 1. The result depends on it. */
+  /** Number of trainers that share each batch, see workers.ts; absent = 1. It changes the result. */
   workers?: number;
 }
 
-/** Gives this trainer's share of a batch to the others and takes theirs. */
+/** Hands this trainer's share of a batch to the others, and each of theirs to `take`. */
 export type Exchange = (own: Uint8Array, take: (shard: number, share: Uint8Array) => void) => void;
 
 /** The fields of Distortion in assembly/train/distortion.ts, in their order. */
 const DISTORTION = ["rows", "columns", "bits", "smallestScale", "largestScale", "largestError", "decibels", "bytesBefore", "bytesAfter"] as const;
 
-/** What int8 costs a tensor. */
+/** The loss of precision of a tensor in int8. */
 export interface Distortion {
   /** Keras' shape. */
   shape: number[];
-  /** Of a weight: 8, or 32 where it stays f32. */
+  /** Bits of a weight: 8, or 32 when the tensor stays f32. */
   bits: number;
-  /** Smallest and largest of the rows' scales; null at 32 bits. */
+  /** Smallest and largest of the rows' scales; null for f32. */
   scale: [smallest: number, largest: number] | null;
   largest_error: number;
   /** Signal-to-noise ratio, in dB; null when nothing is lost. */
   snr_db: number | null;
-  /** In an f32 and in an int8 file. */
+  /** Size in an f32 file, and below in an int8 file. */
   bytes_before: number;
   bytes_after: number;
 }
@@ -202,12 +204,12 @@ export class Trainer {
     this.setVersion(version);
   }
 
-  /** Also of an opened file, before its run starts. */
+  /** The version can also be set for an opened file, before its run starts. */
   setVersion(version: string): void {
     check(this.#exports.setVersion(this.#put(version, "version")), "version");
   }
 
-  /** The next word, in id order from 1. */
+  /** Adds the next word, in id order from 1. */
   addWord(word: string): void {
     check(this.#exports.addWord(this.#put(word, "word")), `word ${JSON.stringify(word)}`);
   }
@@ -217,7 +219,7 @@ export class Trainer {
     check(this.#exports.setUnknownId(id), "unknown word");
   }
 
-  /** The next label, in class order; in an opened file, which has a softmax, one more. */
+  /** Adds the next label, in class order. An opened file gets one label more; its last layer must have an output for each label. */
   addLabel(label: string): void {
     check(this.#exports.addLabel(this.#put(label, "label")), `label ${JSON.stringify(label)}`);
   }
@@ -235,7 +237,7 @@ export class Trainer {
     check(this.#exports.fitText(this.#put(text, "text")), "text");
   }
 
-  /** Words seen at least minCount times, ids below numWords (0 = all); unknownWord, if any, gets id 1. */
+  /** Makes the vocabulary: words seen at least minCount times, ids below numWords (0 = all); unknownWord, if any, gets id 1. */
   fitVocabulary(minCount: number, numWords: number, unknownWord: string | null): void {
     check(this.#exports.fitVocabulary(minCount, numWords, this.#put(unknownWord ?? "", "unknown word")), "vocabulary");
   }
@@ -253,7 +255,7 @@ export class Trainer {
     check(this.#exports.describeModel(), this.#source);
   }
 
-  /** Describes the model if need be and makes its weights: no training, only import or writing. */
+  /** Describes the model and makes its weights, for an import: without buffers for training. */
   build(): void {
     this.describe();
     this.buildOpened();
@@ -264,12 +266,12 @@ export class Trainer {
     check(this.#exports.buildNetwork(1, 1, 1, 0), this.#source);
   }
 
-  /** Number of weight tensors: Keras' order. */
+  /** Number of weight tensors, which are in Keras' order. */
   tensorCount(): number {
     return this.#exports.tensorCount();
   }
 
-  /** Copies a tensor in, Keras' layout. */
+  /** Sets the weights of a tensor, in Keras' layout. */
   setTensor(index: number, values: Float32Array): void {
     const length = this.#exports.tensorLength(index);
     if (index >= this.tensorCount() || values.length !== length) {
@@ -283,7 +285,7 @@ export class Trainer {
     return new Float32Array(this.#exports.memory.buffer, this.#exports.tensorPtr(index), this.#exports.tensorLength(index)).slice();
   }
 
-  /** What int8 costs tensor `index` of a built model. */
+  /** Measures the loss of precision in int8 of tensor `index` of a built model. */
   measure(index: number): Distortion {
     const address = this.#exports.measureTensor(index);
     if (address === 0) throw new EngineError("bad_tensor", `${this.#source}: tensor ${index} cannot be measured`);
@@ -307,7 +309,7 @@ export class Trainer {
     check(this.#exports.addValidation(label, this.#put(text, "text")), "validation sample");
   }
 
-  /** A word of a group of synonyms, whose first word begins it; false when it is not exactly one token. */
+  /** Adds a word to a group of synonyms, or begins a new group with it; false when it is not exactly one token. */
   addSynonym(word: string, beginsGroup: boolean): boolean {
     const status = this.#exports.addSynonym(this.#put(word, "synonym"), beginsGroup);
     if (status === abi.ERR_BAD_ARGUMENT) return false;
@@ -344,17 +346,17 @@ export class Trainer {
     return this.#exports.epochsLeft();
   }
 
-  /** Trainers that share each batch of the run. */
+  /** Number of trainers that share each batch of the run. */
   workers(): number {
     return this.#exports.workers();
   }
 
-  /** Bytes that a share has at most. */
+  /** Largest size of a share, in bytes. */
   shareCapacity(): number {
     return this.#exports.shareCapacity();
   }
 
-  /** Of a run of several workers: this one computes shard `shard`, from 0, of each batch. */
+  /** In a run of several workers: this trainer computes shard `shard` of each batch, counted from 0. */
   shareBatches(shard: number, exchange: Exchange): void {
     check(this.#exports.trainingShard(shard), "training settings");
     this.#shard = shard;
@@ -390,7 +392,7 @@ export class Trainer {
     return { loss: this.#exports.meanLoss(), accuracy: this.#exports.accuracy() };
   }
 
-  /** A smaller copy of the opened model as an f32 .elb: only the worthiest units a direction and the first words; 0 = all. Needs samples. */
+  /** A smaller copy of the opened model as an f32 .elb: with the most important `units` of each LSTM direction, and the first `words` that the samples have `minCount` times; 0 = all. Needs samples. */
   prune({ units = 0, words = 0, minCount = 0 }: { units?: number | undefined; words?: number | undefined; minCount?: number | undefined }): Uint8Array {
     check(this.#exports.pruneModel(units, words, minCount), this.#source);
     return this.#file();
@@ -412,7 +414,7 @@ export class Trainer {
     check(this.#exports.prepareGradients(), this.#source);
   }
 
-  /** Shares of a text's tokens in the score of label number `label`, of the best one when there is no such label; the more `steps`, the smaller the error. */
+  /** Shares of a text's tokens in the score of label number `label`, or of the best label when there is no such number; the more `steps`, the smaller the error. */
   integrateGradients(text: Uint8Array, labels: readonly string[], label: number, steps: number): Explanation {
     check(this.#exports.integrateGradients(label, this.#put(text, "text"), steps), "explanation");
     return readExplanation(this.#exports, text, labels, "gradients");
@@ -428,20 +430,20 @@ export class Trainer {
   }
 }
 
-/** When an answer is unknown; 0, 0, 1 = never. */
+/** When an answer is rejected as unknown: any of the three is enough; 0, 0, 1 = never. */
 export interface RejectionRule {
-  /** Below this best score, */
+  /** The best score is below this one. */
   score: number;
-  /** below this lead over the second best, */
+  /** The lead of the best score over the second one is below this. */
   margin: number;
-  /** or above this share of unknown tokens. */
+  /** More than this share of the tokens are unknown. */
   unknown_share: number;
 }
 
 export const NO_REJECTION: RejectionRule = { score: 0, margin: 0, unknown_share: 1 };
 
 const ANSWER_KINDS = { right: abi.ANSWER_RIGHT, wrong: abi.ANSWER_WRONG, unknown: abi.ANSWER_UNKNOWN } as const;
-/** Answers by their kind; unknown: to texts whose label the model lacks. */
+/** Number of answers by kind; `unknown` are answers to texts whose label the model lacks. */
 export type AnswerCounts = Record<keyof typeof ANSWER_KINDS, number>;
 
 /** A finished model file of any form and labelled texts -> temperature, thresholds, figures, and the file with other settings. */
@@ -464,17 +466,17 @@ export class Calibrator {
     return new Calibrator(exports, bytes.length);
   }
 
-  /** Changes the file's header, all else stays; what was collected is forgotten. */
+  /** Changes temperature and rule in the file's header; logits and answers that were collected are forgotten. */
   change(temperature: number, { score, margin, unknown_share }: RejectionRule): void {
     check(this.#exports.changeSettings(temperature, score, margin, unknown_share), "calibration");
   }
 
-  /** The file as it is now. */
+  /** A copy of the file as it is now. */
   file(): Uint8Array {
     return new Uint8Array(this.#exports.memory.buffer, this.#exports.settledFile(), this.#length).slice();
   }
 
-  /** Begins to collect logits of a file of temperature 1; false when its last layer is no softmax and no sigmoid. */
+  /** Begins to collect logits; the temperature must be 1. False when the last layer has neither softmax nor sigmoid. */
   startLogits(): boolean {
     const status = this.#exports.startLogits();
     if (status === abi.ERR_BAD_STATE) return false;
@@ -491,12 +493,12 @@ export class Calibrator {
     return this.#exports.fitTemperature();
   }
 
-  /** Of the logits: mean negative log-likelihood of the true label. */
+  /** Mean negative log-likelihood of the true labels, from the collected logits. */
   logLoss(temperature: number): number {
     return this.#exports.logLoss(temperature);
   }
 
-  /** Of the logits: how far scores and shares of hits lie apart, over 15 bins. */
+  /** Expected calibration error over 15 bins, from the collected logits. */
   calibrationError(temperature: number): number {
     return this.#exports.calibrationError(temperature);
   }
@@ -505,7 +507,7 @@ export class Calibrator {
     check(this.#exports.startAnswers(), "calibration");
   }
 
-  /** `label` is the number of the text's true label, or one beyond the last. */
+  /** `label` is the number of the text's true label; the number of labels when the model lacks it. */
   addAnswer(label: number, text: string): void {
     check(this.#exports.addAnswer(label, this.#put(text)), "calibration");
   }
@@ -536,7 +538,7 @@ export class Calibrator {
     return this.#exports.riskCoverageArea();
   }
 
-  /** How well scores tell texts of the model's labels from others; null without either. */
+  /** Area under the ROC curve: how well scores separate texts with the model's labels from others; null without texts of either kind. */
   unknownRanking(): number | null {
     const area = this.#exports.unknownRanking();
     return area < 0 ? null : area;

@@ -1,5 +1,5 @@
-// A trained model and labelled texts -> the same model trained on for a few epochs at a low
-// rate, as `prune` and `learn` do. The rest of the settings are the default recipe's.
+// A trained model and labelled texts -> the same model, trained for a few more epochs at a
+// low rate, as `prune` and `learn` do. The other settings are the default recipe's.
 import type { ModelInfo } from "./engine.ts";
 import { UserError } from "./errors.ts";
 import { labelsOf, type Sample } from "./dataset.ts";
@@ -14,7 +14,7 @@ export interface Tuning {
   json?: boolean | undefined;
 }
 
-/** Labels that the model lacks cannot be learnt: it has no output for them. */
+/** Throws a UserError when samples have labels for which the model has no output. */
 export function requireKnownLabels(labels: readonly string[], samples: readonly Sample[], source: string, remedy = "Correct the data"): void {
   const unknown = labelsOf(samples).filter((label) => !labels.includes(label));
   if (unknown.length === 0) return;
@@ -22,7 +22,7 @@ export function requireKnownLabels(labels: readonly string[], samples: readonly 
   throw new UserError(`${source} does not know the label${unknown.length > 1 ? "s" : ""} ${named}${unknown.length > 5 ? ", …" : ""}; it knows ${labels.map((label) => JSON.stringify(label)).join(", ")}. ${remedy}, or train anew with it`);
 }
 
-/** Trains the f32 model in `elb` on; with no epochs the model as it is. */
+/** Fine-tunes the f32 model in `elb`; with 0 epochs its weights stay as they are. */
 export async function tune(elb: Uint8Array, info: ModelInfo, source: string, samples: readonly Sample[], tuning: Tuning): Promise<Trainer> {
   const trainer = await Trainer.open(elb, source);
   if (tuning.epochs === 0) {
@@ -40,7 +40,7 @@ export async function tune(elb: Uint8Array, info: ModelInfo, source: string, sam
   return trainer;
 }
 
-/** The default recipe's settings as far as they fit the model. Whether words and n-grams are added up is the file's affair. */
+/** The default recipe's settings, adapted to the model. */
 export function tuningOptions({ layers, tokenizer }: ModelInfo, { epochs, learningRate, seed }: Tuning): RunOptions {
   const activation = layers.at(-1)?.activation;
   const loss = activation === "softmax" ? "categorical_crossentropy" : activation === "sigmoid" ? "binary_crossentropy" : "mean_squared_error";
@@ -48,7 +48,7 @@ export function tuningOptions({ layers, tokenizer }: ModelInfo, { epochs, learni
   return {
     ...DEFAULT_RECIPE, loss, epochs, learningRate, seed,
     labelSmoothing: loss === "mean_squared_error" ? 0 : DEFAULT_RECIPE.labelSmoothing,
-    // Fine-tuning is short, and beside a service that answers.
+    // Left out, since fine-tuning is short, and may run beside a service that answers.
     dropoutSamples: 1, perturbation: 0, averageDecay: 0, finalRate: 0,
     wordDropout: hashes ? DEFAULT_RECIPE.wordDropout : 0,
     augment: hashes ? { ...DEFAULT_RECIPE.augment } : {},

@@ -1,7 +1,8 @@
 // Data-parallel training: threads that share each batch with the trainer of this one. Each
-// has a trainer of its own, resumed from this one's file, and computes its shard; what they
-// tell one another goes through shared memory. All take the same steps, so nothing else
-// is ever exchanged. The arithmetic is the trainer's: here bytes are copied and awaited.
+// thread has a trainer of its own, resumed from this one's file, and computes the gradient of
+// its shard of a batch. They exchange these gradients through shared memory, and then all
+// take the same step, so nothing else needs to be exchanged. The arithmetic is the trainer's:
+// here bytes are copied and awaited.
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { artefactPath } from "./artefact.ts";
@@ -11,13 +12,13 @@ import { resumeTraining } from "./recipe.ts";
 import type { SynonymGroup } from "./synonyms.ts";
 import type { Exchange, Trainer } from "./trainer.ts";
 
-/** What a run was started on. */
+/** The texts, and synonyms, with which a run was started. */
 export interface TrainingData {
   samples: readonly Sample[];
   synonyms: { groups: readonly SynonymGroup[]; source: string } | null;
 }
 
-/** What a thread is given. */
+/** The data of a thread. */
 export interface Job extends TrainingData {
   elb: Uint8Array;
   source: string;
@@ -25,21 +26,21 @@ export interface Job extends TrainingData {
   memory: SharedArrayBuffer;
 }
 
-/** A worker that says nothing for so long will never do so again. */
+/** A worker that does not arrive within this time is taken for dead. */
 const PATIENCE_MS = 120_000;
-/** As long it may take to notice that one has failed. */
+/** While a worker sleeps it looks this often whether another one has failed. */
 const SLEEP_MS = 100;
-/** A look that is likely to meet the other before it pays to sleep. */
+/** How often a worker looks before it sleeps: mostly the others arrive while it does. */
 const LOOKS = 1000;
 
-// Control words of the shared memory. Behind them stands the length of each share, then the
-// shares: twice as many as workers, so that one batch's are read while the next one's are written.
+// The shared memory: control words, the length of each share, then the shares. There are two
+// shares for each worker, so that those of one batch can be read while the next ones are written.
 const ARRIVED = 0;
 const ROUND = 1;
 const FAILED = 2;
 const CONTROL_WORDS = 4;
 
-/** All-gather through the shared memory: each worker gives its share of a batch, and takes those of all others. */
+/** All-gather through the shared memory: each worker writes its share of a batch and reads those of all others. */
 class AllGather {
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
@@ -57,7 +58,7 @@ class AllGather {
     this.#bytes = new Uint8Array(memory);
   }
 
-  /** Puts up the own share and takes the others', once all are there. */
+  /** Writes its own share, waits for all others, and reads theirs. */
   readonly exchange: Exchange = (own, take) => {
     const round = Atomics.load(this.#words, ROUND);
     const side = (round & 1) * this.#workers;
@@ -84,7 +85,7 @@ class AllGather {
     }
   }
 
-  /** Tells the others that this one will not come again. */
+  /** Tells the others that this worker has failed. */
   fail(): void {
     Atomics.store(this.#words, FAILED, 1);
   }
@@ -106,7 +107,7 @@ export async function startWorkers(trainer: Trainer, source: string, data: Train
   const elb = trainer.write("training");
   const threads = Array.from({ length: count - 1 }, (_, i) => {
     const job: Job = { ...data, elb, source, shard: i + 1, memory };
-    // What fails once it is ready is noticed at the next exchange.
+    // A failure before the thread is ready rejects once() below; a later one is noticed at the next exchange.
     return new Worker(artefactPath("host/training-worker.js"), { workerData: job }).on("error", () => {});
   });
   const stop = async (): Promise<void> => {
