@@ -1,5 +1,5 @@
 // The contract between the engine and everything around it: every number that
-// both sides know stands here and nowhere else. Plain TypeScript that two
+// both sides know is defined here and nowhere else. Plain TypeScript that two
 // compilers read: asc for the engine, tsc for the host and the tests.
 // Values stay below 2^31, since asc gives an untyped constant the type i32.
 
@@ -18,23 +18,23 @@ export const MAX_SEQUENCE = 4096;
 export const MAX_ROWS = 1048576;
 /** Largest embedding width, number of units and Dense width. */
 export const MAX_WIDTH = 1024;
-/** As many as the last Dense layer can have units. */
+/** Largest number of labels: the last Dense layer has a unit for each. */
 export const MAX_LABELS = 1024;
 /** Longest label and longest vocabulary word, in bytes of UTF-8. */
 export const MAX_LABEL_BYTES = 256;
 export const MAX_WORD_BYTES = 4096;
 /** Longest hashed character n-gram, in code points. */
 export const MAX_NGRAM = 8;
-/** Hashed n-grams that are read of one word; the rest of a longer word is not looked at. */
+/** Largest number of hashed n-grams of one word; the rest of a longer word is ignored. */
 export const MAX_NGRAMS_PER_WORD = 64;
-/** Linear memory that folded input tables may take, in bytes; see prepare.ts. */
+/** Largest size of the input tables of prepare.ts, in bytes of linear memory. */
 export const TABLE_BUDGET = 33554432;
 export const MAX_LAYERS = 16;
 /** Trainers that can share a batch. */
 export const MAX_WORKERS = 64;
 /** Masks that the last dropout can draw for a sample. */
 export const MAX_DROPOUT_SAMPLES = 16;
-/** Pieces of a text that an explanation tells apart: tokens, or in a text of more tokens runs of them. */
+/** Largest number of pieces in an explanation: tokens, or runs of tokens in a text that has more. */
 export const MAX_PIECES = 128;
 
 // --- status codes: what an export that can fail returns ---------------------
@@ -87,12 +87,12 @@ export const TOKENIZER_SPLIT_SCRIPTS = 4;
 export const TOKENIZER_PAD_POST = 8;
 /** Cut the end of a long sequence instead of its beginning. */
 export const TOKENIZER_TRUNCATE_POST = 16;
-/** A letter of such a script also brings a hashed row for the pair with the letter before it. */
+/** A letter of such a script also gets a hashed row for the pair with the letter before it. */
 export const TOKENIZER_LETTER_PAIRS = 32;
 /** All of the above. */
 export const TOKENIZER_FLAGS = 63;
 
-/** Marks a row that is added in full to the mean of a token's other rows. */
+/** Marks a token's context row (see ngram.ts), which is added to the mean of its other rows. */
 export const CONTEXT_ROW = 0x40000000;
 
 // --- cleaning: assembly/clean.ts -----------------------------------------------
@@ -152,9 +152,9 @@ export const OPTIMIZER_ADAM = 2;
 /** Adam without the bias correction of its first and second moment. */
 export const OPTIMIZER_ADAM_UNCORRECTED = 3;
 
-/** Training flag. SGD: momentum looks ahead, as Nesterov's. */
+/** Training flag. SGD: Nesterov momentum. */
 export const OPTIMIZER_NESTEROV = 1;
-/** Training flag. Embedding rows without a gradient in this step stay as they are, with their slots. */
+/** Training flag. Embedding rows without a gradient in this step, and their optimizer slots, are not changed. */
 export const OPTIMIZER_LAZY = 2;
 /** Training flag. Keeps room for a moving average of the parameters. */
 export const OPTIMIZER_AVERAGE = 4;
@@ -168,7 +168,9 @@ export const SCHEDULE_INVERSE_TIME = 3;
 
 // --- answers to labelled texts: assembly/train/answers.ts ------------------------------
 
-/** The true label, another one of the model's, or any to a text whose true label the model lacks. */
+/** The answer is the true label. */
 export const ANSWER_RIGHT = 0;
+/** The answer is another label. */
 export const ANSWER_WRONG = 1;
+/** Any answer to a text whose true label the model lacks. */
 export const ANSWER_UNKNOWN = 2;

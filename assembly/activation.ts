@@ -1,7 +1,7 @@
 // Activations, four values at a time: v128 -> v128, f32x4.
-// Called by lstm.ts, classify.ts and the training kernels. Only IEEE add, multiply,
-// divide and integer shifts, so every machine gives the same bits; refuses
-// nothing: NaN enters as the lower bound of the interval and leaves as a number.
+// Called by lstm.ts, classify.ts and the training kernels. They use only IEEE add,
+// multiply, divide and integer shifts, so every machine gives the same bits. Nothing is
+// refused: NaN is treated as the lower bound of the interval, so the result is a number.
 import {
   ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH,
 } from "./abi";
@@ -23,7 +23,7 @@ export function expF32x4(x: v128): v128 {
   const n = f32x4.sub(shifted, f32x4.splat(ROUNDING_MAGIC));
   let r = f32x4.sub(clamped, f32x4.mul(n, f32x4.splat(0.693359375)));
   r = f32x4.add(r, f32x4.mul(n, f32x4.splat(2.12194440e-4)));
-  // The polynomial in pairs (G. Estrin), which leaves the processor more to do at once.
+  // Estrin's scheme: pairs of terms can be computed in parallel.
   const r2 = f32x4.mul(r, r);
   const p54 = f32x4.add(f32x4.mul(r, f32x4.splat(1.9875691500e-4)), f32x4.splat(1.3981999507e-3));
   const p32 = f32x4.add(f32x4.mul(r, f32x4.splat(8.3334519073e-3)), f32x4.splat(4.1665795894e-2));
@@ -34,7 +34,7 @@ export function expF32x4(x: v128): v128 {
   return i32x4.add(p, i32x4.shl(shifted, 23));
 }
 
-/** The same of one value. */
+/** e^x of one value. */
 // @ts-ignore: decorator
 @inline
 export function expF32(x: f32): f32 {
@@ -42,8 +42,9 @@ export function expF32(x: f32): f32 {
 }
 
 /**
- * 2^x, x clamped to [-bound, bound], bound <= 126; 2^0 is 1. Relative error below 3e-7, or below
- * 3e-6 for a degree less. |x - n| <= 1/2, so minimax polynomials of degree 5 and 4 will do (E. Remez).
+ * 2^x, with x clamped to [-bound, bound], bound <= 126; 2^0 is exactly 1. With n the nearest integer,
+ * 2^(x - n) for |x - n| <= 1/2 is a minimax polynomial (E. Remez) of degree 5, relative error below
+ * 3e-7, or, if `coarse`, of degree 4, relative error below 3e-6.
  */
 // @ts-ignore: decorator
 @inline

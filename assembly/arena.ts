@@ -3,9 +3,8 @@
 //   | static data | model file | tables, states, scratch ... | free to the end of memory |
 //   0             __heap_base                               top
 //
-// Blocks are 16-byte aligned and zeroed. Memory grows here and nowhere else,
-// and only while a model is loaded or a training is set up: classifying never
-// allocates.
+// Blocks are 16-byte aligned. Memory grows here and nowhere else, and only while
+// a model is being loaded or a training set up: classifying never allocates.
 
 let top: usize = 0;
 
@@ -14,7 +13,7 @@ export function arenaBase(): usize {
   return (__heap_base + 15) & ~15;
 }
 
-/** Forgets everything that lies at `address` or above it. */
+/** Frees everything at `address` and above it. */
 export function arenaRelease(address: usize): void {
   top = address;
 }
@@ -41,8 +40,8 @@ export function allocate(bytes: usize): usize {
   const before = memory.size();
   const address = claim(bytes);
   if (address == 0) return 0;
-  // Pages that memory.grow has just made are zero already, and untouched they
-  // cost no real memory; only what was there before must be cleared.
+  // Pages that memory.grow has just added are zero, and take no physical memory
+  // until they are touched; only the memory that was there before is cleared.
   const old = <usize>before << 16;
   const end = arenaTop();
   if (address < old) memory.fill(address, 0, min(end, old) - address);

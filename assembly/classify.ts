@@ -1,6 +1,6 @@
-// The whole way in one page: text -> steps -> states -> scores.
-// runNetwork(): LSTM layers over the steps, pooling, Dense layers. Called by engine.ts;
-// allocates nothing, and every buffer it writes was sized by prepare.ts.
+// The whole forward pass: text -> steps -> states -> scores.
+// runNetwork() runs LSTM layers over the steps, pooling, and Dense layers. Called by
+// engine.ts; allocates nothing, and writes only to buffers that prepare.ts has sized.
 import {
   CONTEXT_ROW, ERR_NOT_FINITE, LAYER_DROPOUT, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, OK,
 } from "./abi";
@@ -10,7 +10,7 @@ import { Layer, Model, isFinite32 } from "./model";
 import { DirectionPlan, LayerPlan, Plan, clearState, inputProjection, loadPrefix, planLayer, step } from "./prepare";
 import { Sequence, firstToken, leadingPads, sequenceRead, stepCount, tokenRowCount, tokenRows } from "./sequence";
 
-/** Scores of the text, f32[labelCount], to `scores` (padded to 4). Returns a status. */
+/** Writes the scores of the text to `scores`, f32[labelCount] padded to 4. Returns a status. */
 export function classifyText(model: Model, plan: Plan, sequence: Sequence, text: usize, length: u32, scores: usize): i32 {
   sequenceRead(sequence, model, text, length);
   return scoreSteps(model, plan, sequence, scores);
@@ -22,7 +22,7 @@ export function scoreSteps(model: Model, plan: Plan, sequence: Sequence, scores:
   if (!output) return ERR_NOT_FINITE;
   const last = planLayer(plan, plan.layerCount - 1).layer;
   if (last.units == 1 && model.header.labelCount == 2) {
-    // One unit speaks for two labels. Keras reports the score of the second.
+    // One unit stands for two labels: as in Keras, it is the score of the second one.
     const second = load<f32>(output);
     store<f32>(scores, <f32>1.0 - second);
     store<f32>(scores, second, 4);
@@ -59,7 +59,7 @@ export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize 
       vectorIn = vectorOut;
     } else {
       dense(at, vectorIn, vectorOut);
-      // An activation makes a number of NaN, so an overflow shows only before it.
+      // Checked before the activation, which would turn NaN into a number.
       if (!isFinite32(vectorOut, vectorOut + (((<usize>layer.units + 3) & ~3) << 2))) return 0;
       activate(layer.activation, vectorOut, layer.units);
       vectorIn = vectorOut;
@@ -90,7 +90,7 @@ function runDirection(
   }
 }
 
-/** memory.copy, which for so few bytes costs V8 more than the copying. */
+/** Like memory.copy, but faster for so few bytes: in V8 that call costs more than the copying. */
 function copyFloats(to: usize, from: usize, bytes: usize): void {
   let at: usize = 0;
   for (; at + 16 <= bytes; at += 16) v128.store(to + at, v128.load(from + at));
@@ -98,11 +98,12 @@ function copyFloats(to: usize, from: usize, bytes: usize): void {
 }
 
 /**
- * x W + b of a token: x is the mean of its rows, plus its context row. A token that is not
- * shown is padding. The projection is affine, so it is composed of the rows' own.
+ * x W + b of a token, where x is the mean of its rows plus its context row. A token that is not
+ * shown counts as padding. Since the projection is affine, it is the same combination of the
+ * projections of the rows, which the input table keeps.
  */
 function projectToken(plan: Plan, sequence: Sequence, at: LayerPlan, direction: DirectionPlan, token: u32): usize {
-  // Before the first one the difference wraps to a huge u32, so one comparison serves both ends.
+  // For a token before the first one shown the difference wraps to a huge u32, so one comparison checks both ends.
   if (token - sequence.shownFrom >= sequence.shownTo - sequence.shownFrom) return inputProjection(plan, at, direction, 0, plan.projection);
   const rows = tokenRows(sequence, token);
   const count = tokenRowCount(sequence, token);
@@ -113,7 +114,7 @@ function projectToken(plan: Plan, sequence: Sequence, at: LayerPlan, direction: 
   memory.fill(plan.projection, 0, bytes);
   for (let r: u32 = 0; r < averaged; r++) addProjection(plan, at, direction, load<u32>(rows + (<usize>r << 2)), <f32>1.0 / <f32>averaged);
   if (averaged < count) {
-    // The sum has b twice then, and once it must go.
+    // The sum now contains b twice, so it is subtracted once.
     addProjection(plan, at, direction, last & ~CONTEXT_ROW, 1);
     for (let p: usize = 0; p < bytes; p += 16) {
       v128.store(plan.projection + p, f32x4.sub(v128.load(plan.projection + p), v128.load(direction.bias + p)));
@@ -131,7 +132,7 @@ function addProjection(plan: Plan, at: LayerPlan, direction: DirectionPlan, row:
   }
 }
 
-/** x W + b of a stacked LSTM, whose x are the states of the layer before: |x| <= 1. */
+/** x W + b in an LSTM above another one, where x is a state of the layer before, so |x| <= 1. */
 function projectStep(plan: Plan, at: LayerPlan, direction: DirectionPlan, x: usize): usize {
   if (!plan.isInt8) {
     projectF32(direction.kernel, direction.bias, x, at.layer.inputWidth, at.groups, plan.projection);
@@ -148,7 +149,7 @@ function pool(plan: Plan, layer: Layer, input: usize, steps: u32, output: usize)
   const bytes = <usize>layer.inputWidth << 2;
   const end = input + <usize>steps * stride;
   let mean = output;
-  // Rows and outputs have room for whole vectors; what the maxima write too much the means replace.
+  // Rows and output are padded to whole vectors. Where the maxima write beyond their width, the means overwrite it.
   if (layer.flags & LAYER_POOL_MAX) {
     for (let k: usize = 0; k < bytes; k += 16) {
       let largest = steps ? v128.load(input + k) : f32x4.splat(0);
@@ -167,7 +168,7 @@ function pool(plan: Plan, layer: Layer, input: usize, steps: u32, output: usize)
   }
 }
 
-/** output = bias + x W, f32[units]; weights packed by four outputs. Four sums a quad, since one would wait for itself at each input. */
+/** output = bias + x W, f32[units]; weights are packed by four outputs. Four sums for each quad, since a single one would have to wait for its last addition. */
 function dense(at: LayerPlan, input: usize, output: usize): void {
   const layer = at.layer;
   const quads = (layer.units + 3) >> 2;

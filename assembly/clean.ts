@@ -1,12 +1,12 @@
 // Cleaning: UTF-8 bytes [start, end) -> code points of the cleaned text, one a call, by the
 // CLEAN_* flags of the model. Called by tokenizer.ts in place of utf8.ts when a model cleans,
-// in training as in use. Reads forward in linear time, keeps a few numbers and no text.
-// In this order, each step working on what the one before it gives:
+// in training and in use. Reads forward in linear time; its state is a few numbers, no text.
+// The steps, each of which works on the result of the one before:
 //
 //   MARKUP   <tag …>, <!-- … -->, <script> and <style> with their content -> one space;
 //            &amp; &lt; &gt; &quot; &apos; &nbsp; &#8364; &#x20ac; -> the character
 //   URLS     http://… https://… www.… -> CLEANED_URL; name@host.tld -> CLEANED_EMAIL.
-//            Looked for in the bytes as they are written, ASCII but for two-byte letters
+//            Found in the original bytes; consist of ASCII and two-byte letters
 //   WIDTH    full-width ASCII, the ideographic space and half-width katakana with their
 //            voicing marks -> normal width, as NFKC does; no other compatibility characters
 //   COMPOSE  a letter and marks behind it -> one code point, as far as compose.ts has it
@@ -19,7 +19,7 @@ import { composed } from "./compose";
 import { FINAL_SIGMA, SMALL_SIGMA, isCased, isCaseIgnorable, lowercase } from "./lowercase";
 import { REPLACEMENT, utf8CodePoint, utf8Decode, utf8Length } from "./utf8";
 
-/** What `cleanNext` returns besides code points, which are smaller. */
+/** Results of cleanNext besides code points, and larger than any of these. */
 export const CLEANED_URL: u32 = 0x110000;
 const CLEANED_EMAIL: u32 = 0x110001;
 export const END: u32 = 0xffffffff;
@@ -33,17 +33,17 @@ export class Cleaner {
   end: usize;
   at: usize;       // where in the text the last code point begins
   last: u32;       // the last code point
-  isAgain: u32;    // it is to be returned once more
-  second: u32;     // second letter of one that became two; 0 = none
-  digits: u32;     // digits of the present run that are through, at most MAX_DIGITS
-  repeated: u32;   // the last letter, lower-cased; 0 = no letter
+  isAgain: u32;    // cleanNext returns it once more
+  second: u32;     // second letter when one became two, returned next; 0 = none
+  digits: u32;     // digits of the present run that were returned, at most MAX_DIGITS
+  repeated: u32;   // the last letter, lower-cased; 0 = the last code point was none
   repeats: u32;    // how often it came in a row
-  isLatin: u32;    // the code point before is a Latin letter without its marks
-  context: u32;    // what stands before `last`, without case-ignorable code points: for the final sigma
-  unclosed: u32;   // UNCLOSED_*: ends that the rest of the text does not hold
+  isLatin: u32;    // the last code point is a Latin letter: marks behind it are dropped
+  context: u32;    // last code point before `last` that is not case-ignorable: for the final sigma
+  unclosed: u32;   // UNCLOSED_*: ends that the rest of the text does not contain
 }
 
-/** Not looked for again, or a text of openings without an end would take forever. */
+/** An end that was not found is not searched again: otherwise a text of many openings would take quadratic time. */
 const UNCLOSED_TAG: u32 = 1;
 const UNCLOSED_COMMENT: u32 = 2;
 const UNCLOSED_SCRIPT: u32 = 4;
@@ -52,12 +52,12 @@ const UNCLOSED_STYLE: u32 = 8;
 const MAX_DIGITS: u32 = 4;
 const MAX_REPEATS: u32 = 2;
 const SPACE: u32 = 0x20;
-/** Digits of a character reference; more make no reference. */
+/** A character reference has at most so many digits. */
 const MAX_REFERENCE_DIGITS: u32 = 8;
 
 /**
- * Base letters, by their code points' rows of 128: those that Unicode decomposes, and the stroked
- * and joined ones of Latin-1 and Latin Extended-A. "." = none, a digit = two letters of PAIRS.
+ * Base letters of 128 code points each: of letters that Unicode decomposes, and of the stroked and joined
+ * ones of Latin-1 and Latin Extended-A. "." = no base letter; a digit = the index of two letters in PAIRS.
  */
 const LATIN_C0: string = "AAAAAA0CEEEEIIIIDNOOOOO.OUUUUY32aaaaaa1ceeeeiiiidnooooo.ouuuuy4yAaAaAaCcCcCcCcDdDdEeEeEeEeEeGgGgGgGgHhHhIiIiIiIiIi56JjKk.LlLlLlL";
 const LATIN_140: string = "lLlNnNnNnn..OoOoOo78RrRrRrSsSsSsSsTtTtTtUuUuUuUuUuUuWwYyYZzZzZzs................................Oo.............Uu...............";
@@ -74,7 +74,7 @@ const KATAKANA: StaticArray<u16> = [
   0x30e9, 0x30ea, 0x30eb, 0x30ec, 0x30ed, 0x30ef, 0x30f3, 0x3099, 0x309a,
 ];
 
-/** Bytes that a Cleaner takes: it and the copy that looks ahead. */
+/** Bytes to allocate for a Cleaner: the Cleaner itself, and the copy with which it looks ahead. */
 export function cleanerBytes(): usize {
   return 2 * offsetof<Cleaner>();
 }
@@ -99,12 +99,12 @@ export function cleanNext(self: Cleaner): u32 {
   return self.last;
 }
 
-/** Lets the last code point be read again. */
+/** Makes cleanNext return the last code point once more. */
 export function cleanAgain(self: Cleaner): void {
   self.isAgain = 1;
 }
 
-/** The small sigma for the capital one just read: what lowercaseSigma finds in the cleaned text. */
+/** The small sigma for the capital one just read; as lowercaseSigma, but in the cleaned text. */
 export function cleanSigma(self: Cleaner): u32 {
   if (!isCased(self.context)) return SMALL_SIGMA;
   const ahead = changetype<usize>(self) + offsetof<Cleaner>();
@@ -178,7 +178,7 @@ function readNormal(self: Cleaner): u32 {
   return self.flags & CLEAN_WIDTH && codePoint - 0x3000 <= LAST_CODE_POINT - 0x3000 ? normalWidth(self, codePoint) : codePoint;
 }
 
-/** A character, or the space or item that a longer piece of the text becomes. */
+/** Reads a character, or a longer piece of the text that becomes a space, CLEANED_URL or CLEANED_EMAIL. */
 function readItem(self: Cleaner): u32 {
   const at = self.cursor;
   const end = self.end;
@@ -224,7 +224,7 @@ function readItem(self: Cleaner): u32 {
 
 // --- markup ----------------------------------------------------------------------
 
-/** Address behind the tag or comment at `at`, or before the end tag of its script; 0 when there is none. */
+/** Address behind the tag or comment at `at`; of <script> and <style>, the address of the end tag; 0 when there is no tag. */
 function tagEnd(self: Cleaner, at: usize): usize {
   const end = self.end;
   if (startsWith(at, end, "<!--", 0) && !(self.unclosed & UNCLOSED_COMMENT)) {
@@ -255,7 +255,7 @@ function isElement(name: usize, end: usize, wanted: string): bool {
   return !isLetter(after) && !isDigit(after);
 }
 
-/** Where the end tag of an element begins whose content is no text; `from` when it has none. */
+/** Address of the end tag of a script or style that begins at `from`; `from` itself when there is no end tag. */
 function contentEnd(self: Cleaner, from: usize, endTag: string, unclosed: u32): usize {
   if (self.unclosed & unclosed) return from;
   const close = find(from, self.end, endTag, 0x20);
@@ -279,14 +279,14 @@ function find(from: usize, end: usize, wanted: string, fold: u32): usize {
   return 0;
 }
 
-/** A literal's character; reading it allocates nothing. */
+/** A character of a string literal, read without an allocation. */
 // @ts-ignore: decorator
 @inline
 function unit(text: string, index: u32): u32 {
   return load<u16>(changetype<usize>(text) + (<usize>index << 1));
 }
 
-/** The reference behind "&", packed as utf8Decode packs; 0 when it is none. */
+/** The character reference behind "&": code point and length, packed as by utf8Decode; 0 when there is none. */
 function readReference(at: usize, end: usize): u32 {
   if (at < end && load<u8>(at) == 0x23) return readNumber(at + 1, end);
   if (startsWith(at, end, "amp;", 0)) return packed(0x26, 4);
@@ -298,7 +298,7 @@ function readReference(at: usize, end: usize): u32 {
   return 0;
 }
 
-/** "8364;" or "x20ac;". What is no character is U+FFFD, as in HTML. */
+/** "8364;" or "x20ac;". Numbers that are no code point become U+FFFD, as in HTML. */
 function readNumber(at: usize, end: usize): u32 {
   const isHex = at < end && (<u32>load<u8>(at) | 0x20) == 0x78;
   const first = isHex ? at + 1 : at;
@@ -338,7 +338,7 @@ function urlEnd(at: usize, end: usize): usize {
   return p;
 }
 
-/** Bytes of a URL's next character: 1, 2 for a letter of U+00C0 ... U+07FF, 0 when it ends. */
+/** Bytes of a URL's next character: 1, or 2 for a letter of U+00C0 ... U+07FF; 0 when the URL ends here. */
 function urlBytes(p: usize, end: usize): usize {
   if (p == end) return 0;
   const byte = <u32>load<u8>(p);
@@ -417,7 +417,7 @@ function voiced(kana: u32): u32 {
   if (kana == 0x30a6) return 0x30f4;
   if (kana == 0x30ef) return 0x30f7;
   if (kana == 0x30f2) return 0x30fa;
-  // Ka ... to stand in pairs with their voiced forms, but for small tsu.
+  // From ka to to, each kana but the small tsu is followed by its voiced form.
   return (kana >= 0x30ab && kana <= 0x30c8 && kana != 0x30c3) || isHaRow(kana) ? kana + 1 : 0;
 }
 
@@ -430,7 +430,7 @@ function isMark(codePoint: u32): bool {
   return codePoint - 0x300 < 0x70 || codePoint - 0x1ab0 < 0x50 || codePoint - 0x1dc0 < 0x40;
 }
 
-/** The ASCII letter below a Latin letter's diacritics; of two letters the first, with the other in `second`. */
+/** The ASCII letter without diacritics; where it is two letters, the first one, with the other in `second`. */
 function baseLetter(self: Cleaner, codePoint: u32): u32 {
   let base: u32 = 0x2e;
   if (codePoint < 0x140) base = unit(LATIN_C0, codePoint - 0xc0);
@@ -445,7 +445,7 @@ function baseLetter(self: Cleaner, codePoint: u32): u32 {
   return unit(PAIRS, pair);
 }
 
-/** Whether the letter came MAX_REPEATS times right before. */
+/** Whether the same letter was returned MAX_REPEATS times right before this one. */
 function isOneTooMany(self: Cleaner, codePoint: u32): bool {
   if (codePoint < 0x80 && !isLetter(codePoint)) {
     self.repeated = 0;

@@ -78,7 +78,7 @@ export function scoresPtr(): usize {
   return scores;
 }
 
-/** Class of the largest score of the last text; of equal ones the first. */
+/** Class with the largest score of the last text; of equal scores the first. */
 export function bestLabel(): u32 {
   let best: u32 = 0;
   for (let i: u32 = 1; i < labelCount(); i++) {
@@ -114,7 +114,7 @@ export function scoreOf(label: u32): f32 {
   return load<f32>(scores + (<usize>label << 2));
 }
 
-/** Tokens of the last text, counting those cut off or dropped. */
+/** Tokens of the last text, including those that were cut off or dropped. */
 export function tokenCount(): u32 {
   return isLoaded ? sequence.total : 0;
 }
@@ -151,7 +151,7 @@ export function loadedSequence(): Sequence {
   return sequence;
 }
 
-/** Scores the steps of another Sequence, f32[labelCount] padded to 4; the last text's own stay. Returns a status. */
+/** Writes the scores of the steps of another Sequence to `target`, f32[labelCount] padded to 4; those of the last text are not changed. Returns a status. */
 export function scoreWith(steps: Sequence, target: usize): i32 {
   return scoreSteps(model, plan, steps, target);
 }

@@ -1,14 +1,14 @@
 // Which tokens made a score: the text classified last -> a share of a label's score for each
 // piece of it, by occlusion: pieces are hidden and the network runs again. A piece is a
 // token, or in texts of more than MAX_PIECES tokens a run of them. Called by the host
-// through index.ts, one forward pass a call, so that others can have their turn between.
+// through index.ts, one forward pass a call, so that other texts can be classified between.
 //
 //   whole = score(t1 ... tn), base = score of the text with all pieces hidden
 //   share(ti) = half of   score(t1 ... ti) - score(t1 ... ti-1)     hidden from the last one on
 //             + half of   score(ti ... tn) - score(ti+1 ... tn)     hidden from the first one on
 //
-// Each half adds up to whole - base by itself, so the shares do. They are the mean of two of the
-// n! orders that Shapley values average over: 2 n - 1 passes. Hidden: see sequenceShow.
+// Each half adds up to whole - base, and so do the shares. They are the mean over two of the
+// n! orders that Shapley values average over, for 2 n - 1 passes. sequenceShow hides tokens.
 import { ERR_BAD_STATE, ERR_NO_MODEL, MAX_PIECES, OK } from "./abi";
 import { allocate } from "./arena";
 import { bestLabel, hasModel, labelCount, loadedModel, loadedSequence, scoreOf, scoreWith } from "./engine";
@@ -24,12 +24,12 @@ export class Piece {
 
 let pieces: usize = 0;     // Piece[MAX_PIECES]
 let count: u32 = 0;
-let size: u32 = 1;         // tokens of a piece; of the last one maybe fewer
+let size: u32 = 1;         // tokens of a piece; the last one may have fewer
 let explained: u32 = 0;    // label
 let whole: f64 = 0;
 let base: f64 = 0;
-let sequence: Sequence = changetype<Sequence>(0); // the explained text's steps, also when others are classified between
-let scores: usize = 0;     // f32[labelCount], padded to 4: of the last pass
+let sequence: Sequence = changetype<Sequence>(0); // copy of the explained text's steps, since others may be classified between
+let scores: usize = 0;     // f32[labelCount] of the last pass, padded to 4
 let passes: u32 = 0;       // done
 let before: f64 = 0;       // score before the next piece is hidden
 
@@ -48,7 +48,7 @@ export function preparePieces(): bool {
   return pieces != 0;
 }
 
-/** Begins to explain the score of `label` (beyond the last one: of the best) for the text classified last. Returns a status. */
+/** Begins to explain the score of label number `label`, or of the best one when there is no such number, for the text classified last. Returns a status. */
 export function explainLast(label: u32): i32 {
   if (!hasModel()) return ERR_NO_MODEL;
   sequenceCopy(sequence, loadedSequence());
@@ -61,12 +61,12 @@ export function explainLast(label: u32): i32 {
   return OK;
 }
 
-/** Forward passes until the shares are complete. */
+/** Number of forward passes that are still to do. */
 export function passesLeft(): u32 {
   return count ? 2 * count - 1 - passes : 0;
 }
 
-/** Does one of them. Returns a status; ERR_BAD_STATE when none is left. */
+/** Does the next forward pass. Returns a status; ERR_BAD_STATE when none is left. */
 export function explainNext(): i32 {
   if (passesLeft() == 0) return ERR_BAD_STATE;
   const isFromLast = passes < count;
@@ -85,17 +85,18 @@ export function explainNext(): i32 {
     base = before;
     before = whole;
   }
-  // Nothing is shown once the last piece is hidden too, and that score is known.
+  // With the last piece hidden too, nothing is shown: that score is known from the first half.
   if (passesLeft() == 0) hide(count - 1, base);
   return OK;
 }
 
+/** Notes the score after piece `index` was hidden. */
 function hide(index: u32, after: f64): void {
   pieceAt(index).share += (before - after) * 0.5;
   before = after;
 }
 
-/** Lists the pieces of the kept tokens, all with a share of 0; returns the tokens of a piece. */
+/** Cuts the kept tokens into pieces with a share of 0; returns how many tokens a piece has. */
 export function cutPieces(from: Sequence): u32 {
   const tokens = from.tokens;
   size = max<u32>(1, (tokens + MAX_PIECES - 1) / MAX_PIECES);
@@ -109,7 +110,7 @@ export function cutPieces(from: Sequence): u32 {
   return size;
 }
 
-/** Keeps what another method found; the pieces are cut and have their shares. */
+/** Sets label, score and base that another method found; the pieces have their shares already. */
 export function setExplained(label: u32, wholeScore: f64, emptyScore: f64): void {
   explained = label;
   whole = wholeScore;
@@ -126,7 +127,7 @@ export function pieceCount(): u32 {
   return count;
 }
 
-/** First byte of a piece in the text; 0 beyond the last piece, as in the next two. */
+/** First byte of a piece in the text; this and the next two give 0 beyond the last piece. */
 export function pieceStart(index: u32): u32 {
   return index < count ? pieceAt(index).start : 0;
 }
@@ -145,12 +146,12 @@ export function explainedLabel(): u32 {
   return explained;
 }
 
-/** Its score. */
+/** The score of that label. */
 export function explainedScore(): f64 {
   return whole;
 }
 
-/** Its score when all pieces are hidden. */
+/** The score of that label when all pieces are hidden. */
 export function baseScore(): f64 {
   return base;
 }

@@ -1,6 +1,6 @@
-// Lower-casing as Python's str.lower: code point -> code point, and the final sigma's
-// context in UTF-8 text. Called by tokenizer.ts for every code point beyond ASCII. U+0130
-// alone grows ("i", U+0307): its second code point is the caller's business. No locale.
+// Lower-casing as Python's str.lower: code point -> code point; the small sigma depends on its
+// context in the UTF-8 text. Called by tokenizer.ts for every code point beyond ASCII. Only
+// U+0130 becomes two code points ("i", U+0307), the second of which the caller adds. No locale.
 //
 // Tables: Unicode 15.1, printed by CPython 3.13; the mapping is the same in 3.11 ... 3.13
 // (Unicode 14.0 ... 15.1). A range is start << 11 | length - 1:
@@ -11,23 +11,23 @@
 //   cased = [ord(c) for c in text if final(c + "\u03a3")]
 //   ignorable = [ord(c) for c in text if final("A" + c + "\u03a3") and not final(c + "\u03a3")]
 //
-// `cased` is Cased without Case_Ignorable, since the context skips what is both.
+// `cased` excludes code points that are also case-ignorable, since the context skips these.
 import { utf8CodePoint, utf8Decode, utf8DecodeBefore, utf8Length } from "./utf8";
 
 /** Needs `lowercaseSigma` instead of `lowercase`. */
 export const CAPITAL_SIGMA: u32 = 0x3a3;
-/** Lower-cases to two code points: what `lowercase` says and COMBINING_DOT_ABOVE. */
+/** Lower-cases to two code points: the result of `lowercase`, then COMBINING_DOT_ABOVE. */
 export const CAPITAL_I_WITH_DOT: u32 = 0x130;
 export const COMBINING_DOT_ABOVE: u32 = 0x307;
 export const SMALL_SIGMA: u32 = 0x3c3;
 export const FINAL_SIGMA: u32 = 0x3c2;
-/** No script between these has case: one comparison for all of CJK. */
+/** No code point from START to before END has case: a fast path for all of CJK. */
 const CASELESS_START: u32 = 0x2cf3;
 const CASELESS_END: u32 = 0xa640;
 /** In a row of LOWERCASE: only every second code point of the range is mapped. */
 const ALTERNATING: i32 = 0x400;
 
-/** Pairs: start << 11 | ALTERNATING? | count - 1, and what is added to each of `count` code points. */
+/** Pairs: start << 11 | ALTERNATING? | count - 1, and the number that is added to each of `count` code points. */
 const LOWERCASE: StaticArray<i32> = [
   0x20819, 32, 0x60016, 32, 0x6c006, 32, 0x80417, 1, 0x98000, -199, 0x99402, 1, 0x9cc07, 1, 0xa5416, 1, 0xbc000, -121, 0xbcc02, 1, 0xc0800, 210,
   0xc1401, 1, 0xc3000, 206, 0xc3800, 1, 0xc4801, 205, 0xc5800, 1, 0xc7000, 79, 0xc7800, 202, 0xc8000, 203, 0xc8800, 1, 0xc9800, 205, 0xca000, 207,
@@ -101,7 +101,7 @@ const CASE_IGNORABLE: StaticArray<u32> = [
   0xf468006, 0xf4a2007, 0xf9fd804, 0x70000800, 0x7001005f, 0x700800ef,
 ];
 
-/** Whether one of the sorted ranges holds `codePoint`; false for what is none. */
+/** Whether one of the sorted ranges contains `codePoint`; false for numbers beyond all code points. */
 export function inRanges(ranges: StaticArray<u32>, codePoint: u32): bool {
   let low: i32 = 0;
   let high: i32 = ranges.length;

@@ -10,8 +10,9 @@
 //
 //   | i u0 u1 u2 u3 | f u0 u1 u2 u3 | c u0 u1 u2 u3 | o u0 u1 u2 u3 |      G = ceil(H / 4) groups
 //
-// f32 weights lie as [G][K][16], int8 weights as s16 [G][K/2][16][2], K padded to a multiple of 4:
-// widened once at load, since to widen them at every step costs more than to load twice the bytes.
+// f32 weights are stored as [G][K][16], int8 weights as s16 [G][K/2][16][2], K padded to a multiple
+// of 4. They are widened once at load: widening at every step would cost more than loading twice
+// the bytes.
 //
 // int8: weights s8, inputs s16 in Q14 (|h| <= 1 -> 16384), i32 sums. |sum| <= 1024 * 127 * 16384
 // < 2^31, so no result can overflow, and integer sums are the same in any order.
@@ -30,13 +31,13 @@ export function toQ14(x: v128): v128 {
   return i32x4.sub(shifted, i32x4.splat(ROUNDING_MAGIC_BITS));
 }
 
-/** Row of Keras' z = gate * H + unit that stands at packed position p, or -1 for the padding of H. */
+/** Row of Keras' z, gate * H + unit, at packed position p; -1 where H is padded. */
 export function packedRow(p: u32, units: u32): i32 {
   const unit = ((p >> 4) << 2) | (p & 3);
   return unit < units ? <i32>(((p >> 2) & 3) * units + unit) : -1;
 }
 
-/** Where packed position p (of 16 G) and input k stand among int8 weights of `pairs` input pairs, in bytes. */
+/** Byte offset of the weight of packed position p (of 16 G) and input k among int8 weights with `pairs` input pairs. */
 export function packedByte(p: u32, k: u32, pairs: u32): usize {
   return ((<usize>((p >> 4) * pairs + (k >> 1)) << 4) + (p & 15) << 2) + ((k & 1) << 1);
 }
@@ -94,20 +95,20 @@ export function projectF32(weights: usize, base: usize, input: usize, count: u32
 }
 
 /**
- * Gates of z[16 G] (packed, times exponentScale) and the cell state c[4 G], in place, to the new c
- * and h[4 G]. With e_x = e^-x both formulas come to one quotient each, since divisions cost the most:
+ * From z[16 G] (packed, times exponentScale) and the cell state c[4 G]: the new c, in place, and h[4 G].
+ * Divisions cost the most, so each formula is written as one quotient; with e_x = e^-x:
  *
  *   c' = (c (1 + e_i)(1 + e_2g) + (1 - e_2g)(1 + e_f)) / ((1 + e_f)(1 + e_i)(1 + e_2g))
  *   h' = (1 - e_2c') / ((1 + e_2c')(1 + e_o))
  *
- * Exponents are clamped to 40, so that three factors stay below 2^122; a gate is then off by
- * 1e-12 at most. Absolute error of h below 1e-6.
+ * Exponents are clamped to 40, so that a product of three factors stays below 2^122; this changes a
+ * gate by at most 1e-12. Absolute error of h below 1e-6.
  */
 export function updateState(z: usize, c: usize, h: usize, groups: u32): void {
   applyGates(z, c, h, groups, false);
 }
 
-/** The same where h is rounded to Q14 afterwards, by 3e-5, and exponentials may be coarser: absolute error of h below 1e-5. */
+/** The same with coarser exponentials, for int8 models, which round h to Q14, by up to 3e-5, afterwards: absolute error of h below 1e-5. */
 export function updateStateCoarsely(z: usize, c: usize, h: usize, groups: u32): void {
   applyGates(z, c, h, groups, true);
 }
@@ -116,7 +117,7 @@ export function updateStateCoarsely(z: usize, c: usize, h: usize, groups: u32): 
 @inline
 function applyGates(z: usize, c: usize, h: usize, groups: u32, coarse: bool): void {
   const one = f32x4.splat(1.0);
-  // Two passes, so that the groups' work overlaps: h' would wait for its own c'.
+  // Two passes over the groups, so that their computations overlap: in one pass, each h' would have to wait for its c'.
   for (let g: usize = 0; g < <usize>groups; g++) {
     const gates = z + (g << 6);
     const cell = c + (g << 4);
@@ -140,7 +141,7 @@ const GATE_BOUND: f32 = 40.0;
 const SIGMOID_EXPONENT: f32 = -1.44269504088896341;
 const TANH_EXPONENT: f32 = -2.88539008177792681;
 
-/** What z at packed position p is multiplied by beforehand, with the weights that make it: the gates want powers of two. */
+/** The factor by which z at packed position p, with its weights, is multiplied at load, since the gates are computed from powers of two. */
 export function exponentScale(p: u32): f32 {
   return ((p >> 2) & 3) == 2 ? TANH_EXPONENT : SIGMOID_EXPONENT;
 }

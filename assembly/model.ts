@@ -1,6 +1,6 @@
 // The model file: bytes -> a validated Model, every pointer resolved, nothing copied.
-// FORMAT.md is normative; this file is its reader. Called once by engine.ts and by
-// the trainer; refuses every file that is not exactly legal, with one ERR_* code.
+// FORMAT.md is normative; this file reads the format. Called by engine.ts and by the
+// trainer; refuses every file that is not exactly legal, with an ERR_* code.
 import {
   ACTIVATION_SOFTMAX, CLEAN_FLAGS, ERR_BAD_CHECKSUM, ERR_BAD_HEADER, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_LENGTH, ERR_BAD_MAGIC, ERR_BAD_PADDING, ERR_BAD_SCALE,
   ERR_BAD_TOKENIZER, ERR_BAD_TRAINING, ERR_BAD_UTF8, ERR_BAD_VERSION, ERR_BAD_VOCABULARY, ERR_BAD_WEIGHT, FORM_F32, FORM_INT8,
@@ -40,7 +40,7 @@ export class Header {
   rejectScore: f32;      // an answer is unknown below this best score,
   rejectMargin: f32;     // with less than this between the two best scores,
   rejectUnknown: f32;    // or when more than this share of the tokens is not in the vocabulary
-  cleaning: u32;         // CLEAN_*: what is done to a text before it is split; 0 = nothing
+  cleaning: u32;         // CLEAN_*: steps of cleaning before a text is split; 0 = none
   reserved0: u32;
   reserved1: u32;
   reserved2: u32;
@@ -78,7 +78,7 @@ export class Model {
   training: usize;
 }
 
-/** Bytes that `length` bytes take when padded to 16. */
+/** `length` rounded up to a multiple of 16. */
 // @ts-ignore: decorator
 @inline
 export function padded(length: u64): u64 {
@@ -114,7 +114,7 @@ export function layerBytes(form: u32, layer: Layer): u64 {
   return 0;
 }
 
-/** CRC-32 (IEEE 802.3, reflected 0xEDB88320), bit by bit folded into nibbles. */
+/** CRC-32 (IEEE 802.3, reflected 0xEDB88320), four bits at a time. */
 export function crc32(address: usize, length: usize): u32 {
   const table = memory.data<u32>([
     0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
@@ -179,7 +179,7 @@ export function readModel(address: usize, length: usize, model: Model): i32 {
   return status == OK ? checkWeights(model) : status;
 }
 
-/** True when `bytes` bytes are followed by zeros up to the next part: so one model is one file, with one digest. */
+/** True when `bytes` bytes are followed by zeros up to the next part. Required, so that equal models are equal files with the same digest. */
 function isPadded(address: usize, bytes: u64): bool {
   for (let p = address + <usize>bytes, end = address + <usize>padded(bytes); p < end; p++) {
     if (load<u8>(p) != 0) return false;
@@ -293,7 +293,7 @@ function checkLayers(model: Model): i32 {
   if (!isChain(model.layers, header.layerCount)) return ERR_BAD_LAYERS;
   if (layerAt(model.layers, 0).inputWidth < 1 + header.wordCount + header.bucketCount) return ERR_BAD_LAYERS;
   const outputs = layerAt(model.layers, header.layerCount - 1).units;
-  // One output unit speaks for two labels: score of the second, and its complement.
+  // One output unit stands for two labels: it is the score of the second, its complement that of the first.
   return outputs == header.labelCount || (outputs == 1 && header.labelCount == 2) ? OK : ERR_BAD_LAYERS;
 }
 
@@ -320,7 +320,7 @@ export function isChain(layers: usize, layerCount: u32): bool {
       if (layer.inputWidth < 1 || layer.inputWidth > <u32>(2 * MAX_ROWS)) return false;
     } else if (layer.kind == LAYER_LSTM) {
       flags = LAYER_BIDIRECTIONAL | LAYER_SEQUENCES;
-      // The i32 sums of an int8 product hold at most MAX_WIDTH inputs.
+      // More than MAX_WIDTH inputs could overflow the i32 sums of int8 products.
       if (!isSequence || layer.inputWidth > <u32>MAX_WIDTH) return false;
       outputWidth *= directions(layer);
       isSequence = (layer.flags & LAYER_SEQUENCES) != 0;
@@ -355,7 +355,7 @@ function checkWeights(model: Model): i32 {
     if (form == FORM_F32) {
       const end = p + <usize>layerBytes(form, layer);
       if (!isFinite32(p, end)) return ERR_BAD_WEIGHT;
-      // The tensors of an LSTM fill whole blocks.
+      // The tensors of an LSTM are multiples of 16 bytes, so they have no padding.
       if (layer.kind == LAYER_EMBEDDING && !isPadded(p, <u64>layer.inputWidth * layer.units * 4)) return ERR_BAD_PADDING;
       if (layer.kind == LAYER_DENSE) {
         const kernelBytes = <u64>layer.inputWidth * layer.units * 4;

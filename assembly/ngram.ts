@@ -4,9 +4,9 @@
 // (subwords as in P. Bojanowski et al., Enriching Word Vectors, 2017). The hash is part
 // of the model format: trained models depend on it, so it never changes.
 //
-// Letters of scripts written without spaces are tokens of their own, and say little alone.
-// With TOKENIZER_LETTER_PAIRS the pair of a letter and the one before it picks a row of the
-// same buckets, which is added to the letter's vector.
+// Letters of scripts written without spaces are tokens of their own, and mean little alone.
+// With TOKENIZER_LETTER_PAIRS the pair of a letter and the letter before it is hashed to a row
+// of the same buckets, its context row, which is added to the letter's vector.
 import { MAX_NGRAMS_PER_WORD } from "./abi";
 import { utf8IsLead } from "./utf8";
 import { FNV_OFFSET, fnv1a, fnvByte, fnvBytes } from "./vocabulary";
@@ -15,8 +15,8 @@ const WORD_START: u32 = 0x3c; // '<'
 const WORD_END: u32 = 0x3e;   // '>'
 
 /**
- * Writes the rows of `word` (valid UTF-8) to `rows`, at most MAX_NGRAMS_PER_WORD of them
- * in order of their beginning; returns how many. A row is firstRow + hash % buckets.
+ * Writes the rows of the n-grams of `word` (valid UTF-8) to `rows`, at most MAX_NGRAMS_PER_WORD,
+ * in the order in which they begin; returns how many. A row is firstRow + hash % buckets.
  */
 export function ngramRows(word: usize, length: u32, ngramMin: u32, ngramMax: u32, buckets: u32, firstRow: u32, rows: usize): u32 {
   let count: u32 = 0;
@@ -27,7 +27,7 @@ export function ngramRows(word: usize, length: u32, ngramMin: u32, ngramMax: u32
     let points: u32 = 0;
     let p = start;
     while (points < ngramMax && p <= <i32>length) {
-      // One code point: its lead byte and what continues it.
+      // One code point: its lead byte and its continuation bytes.
       if (p < 0 || p == <i32>length) {
         hash = fnvByte(hash, p < 0 ? WORD_START : WORD_END);
         p++;
@@ -49,7 +49,7 @@ export function ngramRows(word: usize, length: u32, ngramMin: u32, ngramMax: u32
   return count;
 }
 
-/** Hash of a letter, from which its pair with the next letter goes on. Never 0, which means none. */
+/** Hash of a letter, which letterPairRow continues with the next letter. Never 0, which stands for no letter. */
 export function letterHash(letter: usize, length: u32): u32 {
   const hash = fnv1a(letter, length);
   return hash ? hash : 1;

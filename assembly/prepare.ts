@@ -1,14 +1,14 @@
-// Model -> plan: everything that is done once so that classifying does nothing twice.
-// Weights are packed into the order that lstm.ts eats, buffers are sized, the states
-// after leading padding are computed. Called by engine.ts while a model is loaded.
+// Model -> plan: everything that can be done once, when a model is loaded. Weights are
+// packed in the order in which lstm.ts reads them, buffers are sized, and the states after
+// leading padding are computed. Called by engine.ts.
 //
 //   file, untouched          | arena, made here
 //   weights (row-major)  ->  | packed weights, scales, biases | input tables | states | scratch
 //
-// The input table. x W + b depends on the word alone, so each word's projection is kept
-// the first time it is computed, and a known word then costs one look-up. The table is
-// only reserved here: a page that no word touched costs no real memory. Where it would
-// exceed TABLE_BUDGET every projection is computed anew, with the same bits.
+// The input table. x W + b depends only on the embedding row x, so the projection of a row
+// is kept when it is first computed; from then on the word costs one look-up. The table is
+// only reserved here: a page that was never touched takes no physical memory. A model whose
+// table would exceed TABLE_BUDGET computes every projection anew, with the same bits.
 import {
   ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_OUT_OF_MEMORY, FORM_F32, FORM_INT8, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_SEQUENCES, OK,
   TABLE_BUDGET, TOKENIZER_PAD_POST,
@@ -26,10 +26,10 @@ export class DirectionPlan {
   recurrentScale: usize;  // f32 (G, 16), int8 only, times Q14_SCALE
   bias: usize;            // f32 (G, 16)
   table: usize;           // f32 (V, G, 16): projections of the rows; 0 = not kept
-  known: usize;           // u8 (V): 1 where the table holds the row's projection
+  known: usize;           // u8 (V): 1 when the table has the row's projection
 }
 
-/** One layer at work. LSTM: packed weights; Dense: f32 (ceil(out / 4), inputs, 4). */
+/** One layer, ready to run. Packed weights: of an LSTM in its directions; of a Dense f32 (ceil(out / 4), inputs, 4). */
 @unmanaged
 export class LayerPlan {
   layer: Layer;
@@ -54,8 +54,8 @@ export class Plan {
   rows: u32;            // V
   width: u32;           // E
   row: usize;           // one embedding row: f32[E] or s16[E], padded
-  projection: usize;    // f32 (G, 16): x W + b of the step when no table keeps it
-  share: usize;         // f32 (G, 16): one n-gram's part of it
+  projection: usize;    // f32 (G, 16): x W + b of the step, when it is not in a table
+  share: usize;         // f32 (G, 16): projection of one of several rows of a token
   z: usize;             // f32 (G, 16)
   zeros: usize;         // f32 (G, 16)
   cell: usize;          // f32 [4 G]
@@ -151,7 +151,7 @@ function isFirstLstm(model: Model, index: u32): bool {
   return true;
 }
 
-/** tableRows: rows of the embedding when this LSTM reads it, else 0. Returns what is left of the budget. */
+/** Packs both directions. tableRows: rows of the embedding if this LSTM reads it, else 0. Returns what is left of the table budget. */
 function packLstm(at: LayerPlan, form: u32, weights: usize, tableRows: u32, tableLeft: u64): u64 {
   const layer = at.layer;
   at.groups = (layer.units + 3) >> 2;
@@ -166,7 +166,7 @@ function packLstm(at: LayerPlan, form: u32, weights: usize, tableRows: u32, tabl
     const direction = changetype<DirectionPlan>(address);
     if (d == 0) at.forward = direction;
     else at.backward = direction;
-    // An embedding row brings its own scale; a state of the layer before is in Q14.
+    // An embedding row has its own scale; the states of a layer before are in Q14.
     weights = packDirection(at, direction, form, weights, tableRows ? 1.0 : Q14_SCALE);
     direction.table = 0;
     if (keepsTable) {
@@ -248,7 +248,7 @@ function weightAt(form: u32, from: usize, rows: u32, columns: u32, row: u32, col
   return scale * <f32>load<i8>(from + <usize>row * columns + column);
 }
 
-/** Dense layers are small and their inputs unbounded: they run in f32 in every form, times `scale`. */
+/** Packs f32 weights times `scale`: Dense layers are small and their inputs unbounded, so they run in f32 in every form. */
 function packDense(at: LayerPlan, form: u32, weights: usize, scale: f32): void {
   const layer = at.layer;
   const inputs = layer.inputWidth;
@@ -266,8 +266,8 @@ function packDense(at: LayerPlan, form: u32, weights: usize, scale: f32): void {
 }
 
 /**
- * Address of x W + b of an embedding row, f32 (G, 16): from the table when it keeps
- * one, else computed into `scratch`.
+ * Address of x W + b of an embedding row, f32 (G, 16): in the table if there is one, else
+ * computed into `scratch`.
  */
 export function inputProjection(plan: Plan, at: LayerPlan, direction: DirectionPlan, row: u32, scratch: usize): usize {
   let target = scratch;
@@ -301,7 +301,7 @@ export function inputProjection(plan: Plan, at: LayerPlan, direction: DirectionP
 
 /**
  * One step from the projection `base`: updates plan.cell, plan.hidden and plan.hiddenQ14.
- * isFirst: the state is zero, and has no products to add.
+ * isFirst: the state is zero, so the recurrent product is left out.
  */
 export function step(plan: Plan, at: LayerPlan, direction: DirectionPlan, base: usize, isFirst: bool): void {
   if (plan.isInt8) {
@@ -316,8 +316,8 @@ export function step(plan: Plan, at: LayerPlan, direction: DirectionPlan, base: 
 
 /**
  * With leading padding that is not masked, the state after k pads is the same for every
- * text: compute all of them now. Only where the first LSTM runs forward and yields its
- * last state: then nothing else would look at the padded steps.
+ * text: computes all of these states. Only if the first LSTM runs forward and yields its
+ * last state, since otherwise the states of the padded steps themselves are needed.
  */
 function preparePrefix(plan: Plan, model: Model): i32 {
   plan.prefix = 0;

@@ -1,6 +1,6 @@
-// Result -> bytes of one output line, and model -> JSON card. The only writer of both,
-// so that Node, wasmtime and a browser print the same bytes. Called by wasi.ts and by
-// the host through index.ts. Writes UTF-8 into one fixed buffer; reads no JSON.
+// Result -> bytes of one output line, and model -> JSON card. Nothing else writes them, so
+// Node, wasmtime and a browser print the same bytes. Called by wasi.ts and by the host
+// through index.ts. Writes UTF-8 into one fixed buffer; reads no JSON.
 import {
   ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CLEAN_ACCENTS, CLEAN_COMPOSE, CLEAN_MARKUP, CLEAN_NUMBERS, CLEAN_REPEATS,
   CLEAN_URLS, CLEAN_WIDTH, FORM_F32, FORM_INT8, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL,
@@ -82,7 +82,7 @@ export function renderLine(json: bool, top: u32): u32 {
   return <u32>(end - buffer);
 }
 
-/** Puts the `top` best labels first into `order`, ties in class order; returns how many. */
+/** Sorts the `top` best labels to the front of `order`, equal scores in class order; returns how many they are. */
 function rank(top: u32): u32 {
   const count = min(top, labelCount());
   for (let i: u32 = 0; i < labelCount(); i++) store<u32>(order + (<usize>i << 2), i);
@@ -208,7 +208,7 @@ function putCleaning(flags: u32): void {
   if (end > before) end--; // the last comma
 }
 
-/** A string literal of ASCII: its UTF-16 units are narrowed one by one. */
+/** Writes an ASCII string literal: each UTF-16 unit becomes a byte. */
 function put(text: string): void {
   for (let i = 0; i < text.length; i++) putByte(<u8>load<u16>(changetype<usize>(text) + (<usize>i << 1)));
 }

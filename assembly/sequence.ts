@@ -1,7 +1,7 @@
-// Text -> the steps that the network runs: UTF-8 bytes -> embedding rows per step.
-// Keras' texts_to_sequences and pad_sequences in one pass: tokens are looked up as
-// they come and only the last (or first) sequenceLength of them are kept, so a text
-// of any length needs no more room. Called by classify.ts and train/dataset.ts.
+// Text -> the steps that the network runs: UTF-8 bytes -> embedding rows for each step.
+// Does the work of Keras' texts_to_sequences and pad_sequences in one pass: tokens are
+// looked up as they are read, and only the last (or first) sequenceLength of them are
+// kept, so a text of any length fits. Called by classify.ts and train/dataset.ts.
 import {
   CONTEXT_ROW, ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_LETTER_PAIRS, TOKENIZER_PAD_POST,
   TOKENIZER_TRUNCATE_POST,
@@ -18,9 +18,9 @@ export class Sequence {
   capacity: u32;       // T, steps
   rowCapacity: u32;    // rows a step can have: 1, or with hashed n-grams MAX_NGRAMS_PER_WORD and a letter pair
   tokens: u32;         // tokens kept of the last text, 0 ... T
-  unknown: u32;        // of all its tokens, how many the vocabulary lacks
-  total: u32;          // all its tokens, also those cut off or dropped
-  first: u32;          // slot of the oldest kept token: the slots are a ring
+  unknown: u32;        // how many of all its tokens the vocabulary lacks
+  total: u32;          // all its tokens, including those cut off or dropped
+  first: u32;          // slot of the oldest kept token; the slots are a ring
   shownFrom: u32;      // kept tokens that the network sees: all of them, unless explain.ts hides some
   shownTo: u32;
   rowCounts: usize;    // u32[T], by slot
@@ -49,7 +49,7 @@ export function sequencePrepare(self: Sequence, model: Model): i32 {
   return vocabularyBuild(changetype<Vocabulary>(self.vocabulary), model.wordOffsets, model.words, header.wordCount);
 }
 
-/** Room for the steps alone: it can take a copy of others', but read no text. False when memory is refused. */
+/** Allocates room for the steps alone: such a Sequence can be a copy of another one, but read no text. False when memory is refused. */
 export function sequenceReserve(self: Sequence, model: Model): bool {
   self.capacity = model.header.sequenceLength;
   self.rowCapacity = model.header.bucketCount ? MAX_NGRAMS_PER_WORD + 1 : 1;
@@ -59,7 +59,7 @@ export function sequenceReserve(self: Sequence, model: Model): bool {
   return self.rowCounts && self.rows && self.spans;
 }
 
-/** Takes over the steps of another Sequence of the same model. */
+/** Copies the steps of another Sequence of the same model. */
 export function sequenceCopy(self: Sequence, from: Sequence): void {
   self.tokens = from.tokens;
   self.first = from.first;
@@ -69,10 +69,10 @@ export function sequenceCopy(self: Sequence, from: Sequence): void {
   memory.copy(self.spans, from.spans, <usize>from.capacity << 3);
 }
 
-/** A word that is not in the vocabulary is hashed by its first bytes, so the buffer holds at least these. */
+/** The token buffer holds at least so many bytes, since an unknown word is hashed by its first bytes. */
 const MIN_TOKEN_CAPACITY: u32 = 128;
 
-/** Reads the text; afterwards the kept tokens are slots first, first + 1, ... modulo T. */
+/** Reads the text; afterwards the kept tokens are in the slots first, first + 1, ... modulo T. */
 export function sequenceRead(self: Sequence, model: Model, text: usize, length: u32): void {
   const header = model.header;
   const tokenizer = changetype<Tokenizer>(self.tokenizer);
@@ -80,7 +80,7 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
   const keepsFirst = (header.tokenizerFlags & TOKENIZER_TRUNCATE_POST) != 0;
   const firstBucket = layerAt(model.layers, 0).inputWidth - header.bucketCount;
   const pairsLetters = (header.tokenizerFlags & TOKENIZER_LETTER_PAIRS) != 0;
-  let letterBefore: u32 = 0; // hash of the token before when it is a letter
+  let letterBefore: u32 = 0; // hash of the token before if that is a letter
   let kept: u32 = 0;
   let slot: u32 = 0;
   self.total = 0;
@@ -123,7 +123,7 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
   sequenceShow(self, 0, self.tokens);
 }
 
-/** Lets the network see the kept tokens from ... to - 1 only: a masked model skips the others, any other one reads padding in their place. */
+/** Shows the network only the kept tokens from ... to - 1: a masked model skips the others, any other model reads padding in their place. */
 export function sequenceShow(self: Sequence, from: u32, to: u32): void {
   self.shownFrom = from;
   self.shownTo = to;
@@ -150,35 +150,35 @@ function tokenSlot(self: Sequence, index: u32): u32 {
   return slot >= self.capacity ? slot - self.capacity : slot;
 }
 
-/** Byte of the text at which token `index` begins. */
+/** Offset in the text of the first byte of token `index`. */
 export function tokenStart(self: Sequence, index: u32): u32 {
   return load<u32>(self.spans + (<usize>tokenSlot(self, index) << 3));
 }
 
-/** Byte of the text behind token `index`. */
+/** Offset in the text of the byte behind token `index`. */
 export function tokenEnd(self: Sequence, index: u32): u32 {
   return load<u32>(self.spans + (<usize>tokenSlot(self, index) << 3), 4);
 }
 
-/** Takes off token `index` what it has of the token before it. */
+/** Drops the context row of token `index`, which depends on the token before it. */
 export function dropContext(self: Sequence, index: u32): void {
   const count = tokenRowCount(self, index);
   const last = load<u32>(tokenRows(self, index) + (<usize>(count - 1) << 2));
   if (last & CONTEXT_ROW) store<u32>(self.rowCounts + (<usize>tokenSlot(self, index) << 2), count - 1);
 }
 
-/** Padded steps before the tokens; 0 when padding is skipped or stands behind them. */
+/** Number of padded steps before the tokens; 0 when padding is masked or comes behind them. */
 export function leadingPads(self: Sequence, model: Model): u32 {
   if (layerAt(model.layers, 0).flags & LAYER_MASK_ZERO || model.header.tokenizerFlags & TOKENIZER_PAD_POST) return 0;
   return self.capacity - self.tokens;
 }
 
-/** Steps that the network runs: the tokens shown, and the padding unless it is masked. */
+/** Number of steps that the network runs: the tokens shown, and the padding unless it is masked. */
 export function stepCount(self: Sequence, model: Model): u32 {
   return layerAt(model.layers, 0).flags & LAYER_MASK_ZERO ? self.shownTo - self.shownFrom : self.capacity;
 }
 
-/** Token of step 0; of a leading pad it is negative, wrapped. The tokens of further steps follow it one by one. */
+/** Index of the token of step 0; a negative number, as a wrapped u32, when the step is a pad. The indices of further steps follow one by one. */
 export function firstToken(self: Sequence, model: Model): u32 {
   return layerAt(model.layers, 0).flags & LAYER_MASK_ZERO ? self.shownFrom : 0 - leadingPads(self, model);
 }

@@ -1,7 +1,7 @@
-// The tests' entry: every inner kernel by name. It also keeps all code reachable,
-// since asc checks only what an entry reaches. Functions of v128 are wrapped into
-// functions of arrays, and classes appear as their fields' offsets, because neither
-// can leave a module.
+// The entry for tests: every inner kernel by name. It also makes all code reachable, since
+// asc checks only code that an entry reaches. Functions of v128 are wrapped into functions
+// of arrays, and classes are exported as the offsets of their fields, because a module
+// cannot export v128 values or classes.
 import { runNetwork } from "./classify";
 import { exp2Within, expF32x4, sigmoidF32x4, tanhF32x4 } from "./activation";
 import { allocate } from "./arena";
@@ -157,7 +157,7 @@ export function keepsTables(): bool {
   return loadedPlan().hasTable;
 }
 
-/** Makes the loaded model run the leading padding instead of taking the state behind it. */
+/** Makes the loaded model run the leading padding instead of starting with the state behind it. */
 export function forgetPrefix(): void {
   loadedPlan().prefix = 0;
 }

@@ -1,9 +1,9 @@
-// Tokens of a text as Keras' Tokenizer makes them: UTF-8 bytes -> tokens, one a call,
-// in UTF-8: lower-case, replace each filtered code point by the separator, split at the
-// separator, drop what is empty. All of it happens while reading, so a text of any
-// length needs only the token buffer. With cleaning, code points come from clean.ts, and
-// an address that it has found is a token of its own. Called by sequence.ts and train/fit.ts; broken
-// UTF-8 reads as U+FFFD; ids are made elsewhere.
+// The tokens of a text as Keras' Tokenizer makes them: UTF-8 bytes -> tokens in UTF-8, one a
+// call. The text is lower-cased, each filtered code point is replaced by the separator, the
+// text is split at the separator, and empty tokens are dropped. All of this happens while
+// reading, so a text of any length needs only the buffer of one token. With cleaning, code
+// points come from clean.ts, and an address that it has found is a token of its own. Broken
+// UTF-8 reads as U+FFFD. Called by sequence.ts, which looks up the ids, and train/fit.ts.
 //
 // TOKENIZER_SPLIT_SCRIPTS is ours, not Keras'. After lower-casing and filtering
 //  - each letter of Han (with radicals and iteration marks), Hiragana, Katakana, Bopomofo,
@@ -25,7 +25,7 @@ import { utf8CodePoint, utf8Decode, utf8Encode, utf8IsValid, utf8Length } from "
 @unmanaged
 export class Tokenizer {
   tokenPtr: usize;      // the token; u8[tokenCapacity + MAX_CODE_POINT_BYTES]
-  tokenLength: u32;     // its bytes, also those beyond the capacity, which are not kept
+  tokenLength: u32;     // its bytes, including those beyond the capacity, which are not kept
   tokenCapacity: u32;
   flags: u32;           // TOKENIZER_*
   splitLength: u32;     // m
@@ -42,8 +42,8 @@ export class Tokenizer {
   matched: u32;         // the token ends with this many bytes of the separator
   cleaning: u32;        // CLEAN_*; 0 = the text is read as it is
   cleaner: usize;       // Cleaner, when `cleaning` is not 0
-  inserted: u32;        // bytes of a separator in place of a filtered code point that are through; m = none waits
-  tokenStart: usize;    // where in the text the token stands; with a separator of several bytes roughly
+  inserted: u32;        // how many bytes have been read of a separator that replaces a filtered code point; m = there is none
+  tokenStart: usize;    // the token's place in the text; only roughly when the separator has several bytes
   tokenEnd: usize;
 }
 
@@ -51,7 +51,7 @@ const MAX_CODE_POINT_BYTES: usize = 4;
 
 /** Actions of bytes that are not simply part of a token. */
 const SEPARATOR: u32 = 0x80;
-/** Beyond ASCII, or the beginning of a separator longer than one byte. */
+/** Not on the fast path: beyond ASCII, or the beginning of a separator longer than one byte. */
 const LOOK: u32 = 0x81;
 
 /** Classes of code points for TOKENIZER_SPLIT_SCRIPTS. */
@@ -84,11 +84,11 @@ const SCRIPT_SEPARATORS: StaticArray<u32> = [
 ];
 
 /**
- * Sets `self` up; `cleaning` is CLEAN_* or 0. Filters and separator are UTF-8 and are copied;
- * with CHAR_LEVEL they are not used. Tokens are told apart up to `tokenCapacity` bytes, so it must be at least the
- * longest word's length. ERR_BAD_TOKENIZER: unknown flags, CHAR_LEVEL with SPLIT_SCRIPTS,
- * invalid UTF-8, more than MAX_NAME_BYTES, an empty separator, or, with SPLIT_SCRIPTS, one
- * that holds a letter or mark of these scripts.
+ * Sets `self` up; `cleaning` is CLEAN_* or 0. Filters and separator are UTF-8 and are copied; with
+ * CHAR_LEVEL they are not used. Of longer tokens only the first `tokenCapacity` bytes are kept, so
+ * it must be at least the length of the longest word. ERR_BAD_TOKENIZER: unknown flags, CHAR_LEVEL
+ * with SPLIT_SCRIPTS, invalid UTF-8, more than MAX_NAME_BYTES, an empty separator, or, with
+ * SPLIT_SCRIPTS, a separator with a letter or mark of these scripts.
  */
 export function tokenizerPrepare(
   self: Tokenizer, flags: u32, filtersPtr: usize, filtersLength: u32, splitPtr: usize, splitLength: u32, tokenCapacity: u32,
@@ -165,7 +165,7 @@ function setActions(self: Tokenizer): void {
   }
 }
 
-/** A filter sees the text lower-cased: a capital letter does what its small one does. */
+/** Filters apply to the lower-cased text: a capital letter gets the action of its small letter. */
 function setLowercaseActions(self: Tokenizer): void {
   if (!(self.flags & TOKENIZER_LOWER)) return;
   for (let byte: u32 = 0; byte < 0x80; byte++) {
@@ -225,10 +225,10 @@ export function tokenizerNext(self: Tokenizer): bool {
     const codePoint = nextCodePoint(self);
     if (codePoint > LAST_CODE_POINT) return endToken(self, codePoint);
     if (isSeparator(self, codePoint)) {
-      // What the token ends with may make a separator together with the inserted one.
+      // The end of the token may form a separator together with the inserted one, so that is read byte by byte.
       if (self.matched > 0) self.inserted = 0;
       else if (self.tokenLength > 0) {
-        // What cleaning has dropped between belongs to the token.
+        // Code points that cleaning has dropped in between belong to the token.
         self.tokenEnd = placeOf(self, before);
         return true;
       }
@@ -238,8 +238,8 @@ export function tokenizerNext(self: Tokenizer): bool {
       const kind = scriptClass(codePoint);
       if (self.tokenLength == 0) isScriptLetter = kind == LETTER;
       else if (kind == LETTER || (isScriptLetter && kind == OTHER)) {
-        // Reads the code point again for the next token. It cannot be the pending one,
-        // which is a mark, and no separator that has begun can go on with a letter.
+        // Reads the code point again for the next token. It cannot be the pending one, which
+        // is a mark; and a separator that has begun cannot continue with it.
         self.cursor = before;
         if (self.cleaning) cleanAgain(changetype<Cleaner>(self.cleaner));
         self.pending = 0;
@@ -250,7 +250,7 @@ export function tokenizerNext(self: Tokenizer): bool {
     if (self.tokenLength == 0) self.tokenStart = placeOf(self, before);
     self.tokenEnd = self.cursor;
     if (!push(self, codePoint)) continue;
-    // The separator, as it is written when nothing was cleaned off it, is no part of the token.
+    // The token ends before the separator (assuming that cleaning has removed nothing from it).
     self.tokenEnd = max(self.tokenStart, self.tokenEnd - self.splitLength);
     if (self.tokenLength > 0) return true;
   }
@@ -262,14 +262,14 @@ export function tokenIsLetter(self: Tokenizer): bool {
   return scriptClass(utf8CodePoint(utf8Decode(self.tokenPtr, self.tokenPtr + min(self.tokenLength, self.tokenCapacity)))) == LETTER;
 }
 
-/** Where the code point begins that was read from `before` on, which with cleaning may lie earlier. */
+/** The address of the code point that was just read from `before` on. With cleaning it may have been read earlier. */
 // @ts-ignore: decorator
 @inline
 function placeOf(self: Tokenizer, before: usize): usize {
   return self.cleaning ? changetype<Cleaner>(self.cleaner).at : before;
 }
 
-/** The text's next code point, lower-cased if so wanted, or END. */
+/** The text's next code point, lower-cased if the flags say so, or END. */
 function nextCodePoint(self: Tokenizer): u32 {
   if (self.pending) {
     const codePoint = self.pending;
@@ -288,7 +288,7 @@ function nextCodePoint(self: Tokenizer): u32 {
   return lowercase(codePoint);
 }
 
-/** The cleaned text's next code point, lower-cased if so wanted, or what stands for an address, or END. */
+/** The cleaned text's next code point, lower-cased if the flags say so; CLEANED_URL, CLEANED_EMAIL or END. */
 function nextCleaned(self: Tokenizer): u32 {
   const cleaner = changetype<Cleaner>(self.cleaner);
   const codePoint = cleanNext(cleaner);
@@ -299,7 +299,7 @@ function nextCleaned(self: Tokenizer): u32 {
   return lowercase(codePoint);
 }
 
-/** The text is at its end, or at an address, which is a token whatever the filters and the separator are. */
+/** Ends the token before the end of the text or an address; or makes the address a token, whatever filters and separator are. False at the end of the text. */
 function endToken(self: Tokenizer, item: u32): bool {
   if (item == END) {
     if (self.tokenLength > 0) self.tokenEnd = placeOf(self, self.end);
@@ -339,13 +339,13 @@ function scriptClass(codePoint: u32): u32 {
   if (codePoint < 0x300) return OTHER;
   if (codePoint >= 0x4e00 && codePoint <= 0x9fff) return LETTER;
   if (codePoint >= 0x3400 && codePoint <= 0x4dbf) return LETTER;
-  // The planes of ideographs, also what is not yet assigned.
+  // The ideographic planes, including unassigned code points.
   if (codePoint >= 0x20000 && codePoint <= 0x3fffd) return LETTER;
   if (inRanges(SCRIPT_LETTERS, codePoint)) return LETTER;
   return inRanges(SCRIPT_MARKS, codePoint) ? MARK : OTHER;
 }
 
-/** Fast path: adds plain ASCII to the token. True when it stopped behind a separator. */
+/** Fast path: adds ASCII bytes to the token until one needs more than that. True when it has stopped behind a separator. */
 function pushAscii(self: Tokenizer): bool {
   const end = self.end;
   const actions = self.fastActions;
@@ -369,9 +369,9 @@ function pushAscii(self: Tokenizer): bool {
   return isAtSeparator;
 }
 
-/** Adds a code point to the token. True when it completed a separator, which is then taken off. */
+/** Adds a code point to the token. True when it completed a separator, which is then removed from the token. */
 function push(self: Tokenizer, codePoint: u32): bool {
-  // Beyond the capacity the bytes lie behind the kept ones only until they are compared.
+  // Beyond the capacity, bytes are written behind the kept ones, only to be compared with the separator.
   const at = self.tokenPtr + min(self.tokenLength, self.tokenCapacity);
   const bytes = utf8Encode(codePoint, at);
   let isComplete: bool = false;
@@ -380,14 +380,14 @@ function push(self: Tokenizer, codePoint: u32): bool {
   return isComplete;
 }
 
-/** Adds the next byte of the separator that replaces a filtered code point; result as of `push`. */
+/** Adds the next byte of the separator that replaces a filtered code point; returns the same as `push`. */
 function pushInserted(self: Tokenizer): bool {
   const byte = load<u8>(self.split + self.inserted++);
   store<u8>(self.tokenPtr + min(self.tokenLength, self.tokenCapacity), byte);
   return pushByte(self, byte);
 }
 
-/** Counts a byte that stands in the buffer, and follows the separator's beginning through the token. */
+/** Counts a byte that is in the buffer, and matches the separator against the end of the token. */
 function pushByte(self: Tokenizer, byte: u8): bool {
   self.tokenLength++;
   let matched = self.matched;

@@ -1,7 +1,7 @@
 // UTF-8, one code point at a time: bytes [at, end) -> code point and number of bytes.
 // Broken bytes become U+FFFD as in the WHATWG Encoding Standard, one for each maximal
-// part that could have begun a code point; nothing traps, nothing is read at `end`
-// or beyond. A byte order mark is a code point like any other.
+// part that could be the beginning of a code point. No bytes trap, and none is read at
+// `end` or beyond. A byte order mark is a code point like any other.
 
 export const REPLACEMENT: u32 = 0xfffd;
 
@@ -36,7 +36,7 @@ export function utf8Decode(at: usize, end: usize): u32 {
   if (at >= end) return 0;
   const first = <u32>load<u8>(at);
   if (first < 0x80) return decodedAs(first, 1);
-  // The second byte's bounds shut out overlong forms, surrogates and what lies above U+10FFFF.
+  // The bounds of the second byte exclude overlong forms, surrogates and code points above U+10FFFF.
   let lowest: u32 = 0x80;
   let highest: u32 = 0xbf;
   let length: u32 = 0;
@@ -79,7 +79,7 @@ export function utf8DecodeBefore(start: usize, at: usize): u32 {
   return <usize>utf8Length(decoded) == at - first ? decoded : decodedAs(REPLACEMENT, 1);
 }
 
-/** Writes a code point's 1 ... 4 bytes at `to`; returns how many. Anything but a scalar value becomes U+FFFD. */
+/** Writes the 1 ... 4 bytes of a code point at `to`; returns how many. Surrogates and numbers above U+10FFFF become U+FFFD. */
 export function utf8Encode(codePoint: u32, to: usize): u32 {
   if (codePoint < 0x80) {
     store<u8>(to, codePoint);

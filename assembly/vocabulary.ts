@@ -1,7 +1,7 @@
 // Word -> id: UTF-8 bytes -> 1 ... count, or 0 for a word that is not in the vocabulary.
-// A hash table with open addressing over words that lie elsewhere, end to end in id order.
-// Built once by sequence.ts when a model is loaded; looked up for every token. Refuses
-// empty, over-long and repeated words, and a list made so that its words all collide.
+// A hash table with open addressing over words that are stored elsewhere, end to end in id
+// order. Built once by sequence.ts when a model is loaded; looked up for every token. Refuses
+// empty, over-long and repeated words, and lists of words that were made to collide.
 import { ERR_BAD_VOCABULARY, ERR_OUT_OF_MEMORY, MAX_ROWS, MAX_WORD_BYTES, OK } from "./abi";
 import { allocate } from "./arena";
 
@@ -16,12 +16,12 @@ export class Vocabulary {
 }
 
 /**
- * Slots that a search visits at most. With half of the slots free, words that were not
- * made to collide stay far below it: the longest run of slots in use is about 50 for a million words.
+ * Largest number of slots that a search visits. At least half of the slots are free, so that words which
+ * were not made to collide stay far below it: with a million words the longest run of used slots is about 50.
  */
 const MAX_PROBES: u32 = 1024;
 
-/** FNV-1a, 32 bits: what it begins with, and one byte more. */
+/** The initial value of FNV-1a, 32 bits. */
 export const FNV_OFFSET: u32 = 0x811c9dc5;
 
 // @ts-ignore: decorator
@@ -30,7 +30,7 @@ export function fnvByte(hash: u32, byte: u32): u32 {
   return (hash ^ byte) * 0x01000193;
 }
 
-/** The hash of what `hash` is of and `length` bytes more. */
+/** Continues the hash of a text with `length` bytes more. */
 export function fnvBytes(hash: u32, address: usize, length: u32): u32 {
   for (let end = address + length; address < end; address++) hash = fnvByte(hash, load<u8>(address));
   return hash;
@@ -79,7 +79,7 @@ export function vocabularyFind(self: Vocabulary, word: usize, length: u32): u32 
   return slot == 0 ? 0 : load<u32>(slot);
 }
 
-/** Address of the slot that holds the word or is free for it; 0 when neither is near. */
+/** Address of the slot that has the word, or of the free slot for it; 0 when a search finds neither. */
 function findSlot(self: Vocabulary, word: usize, length: u32): usize {
   let index = scatter(fnv1a(word, length)) & self.slotMask;
   for (let probe: u32 = 0; probe < MAX_PROBES; probe++) {

@@ -34,7 +34,7 @@ const STDERR: u32 = 2;
 const ERRNO_AGAIN: u32 = 6;
 const ERRNO_INTR: u32 = 27;
 const ERRNO_PIPE: u32 = 64;
-/** What wasmtime says of a closed pipe. A full disk is NOSPC, and stays an error. */
+/** The error that wasmtime reports for a closed pipe. (A full disk is NOSPC, which remains an error.) */
 const ERRNO_IO: u32 = 29;
 const INPUT_BYTES: u32 = 65536;
 
