@@ -19,7 +19,7 @@ export interface CurvePoint {
 export interface RejectionCurve {
   /** By falling coverage, at most one point for each percent. Answers to texts whose label the model lacks are never right. */
   points: CurvePoint[];
-  /** Area under the risk-coverage curve: 0 = every right answer scores above every other one. */
+  /** Area under the risk-coverage curve: the smaller, the better right answers score above all others. */
   aurc: number;
   /** Probability that a text with a label of the model scores above one with another label; null without texts of either kind. */
   auroc: number | null;

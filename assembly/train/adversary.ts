@@ -1,7 +1,8 @@
 // Adversarial training (T. Miyato et al., Adversarial Training Methods for Semi-Supervised Text
-// Classification, 2017): after a backward pass, the token vectors that the first LSTM reads ->
-// the same, moved a little to where the loss grows fastest. step.ts then learns from both, so
-// that words of nearly the same vector get the same answer. Refuses nothing.
+// Classification, 2017): after a backward pass, moves the token vectors that the first LSTM reads
+// a little in the direction in which the loss grows fastest. step.ts then learns from the
+// original and the moved vectors, so that words with similar vectors get the same answer.
+// Refuses nothing.
 import { LAYER_LSTM } from "../abi";
 import { loadU32, plan } from "./batch";
 import { gradientBySlot, gradientRows } from "./backward";
@@ -9,13 +10,13 @@ import { addScaledRow } from "./forward";
 import { network, Stage, stageAt } from "./network";
 import { sumOfSquares } from "./optimizer";
 
-/** Less than this is no direction. */
+/** Gradients with a smaller square have no usable direction. */
 const SMALLEST_SQUARE: f32 = 1e-30;
 
 /**
- * x += size |x| / |g| g in each sample, x being the vectors of all its tokens after dropout (what that has zeroed stays 0)
- * and g their gradient. Returns the layer at which a forward pass goes on. Tokens that share a slot, where there
- * is no dropout, are moved together, by the lengths of the whole batch.
+ * x += size |x| / |g| g for each sample, where x are the vectors of all its tokens after dropout (zeroed elements stay
+ * 0) and g is their gradient. Returns the layer from which the forward pass has to be run again. Without dropout,
+ * samples share the slots of equal tokens; then |x| and |g| are those of the whole batch.
  */
 export function perturb(size: f32): u32 {
   let next: u32 = 1;
@@ -42,7 +43,7 @@ export function perturb(size: f32): u32 {
   return next;
 }
 
-/** f32[2]: squared lengths of the vectors and of the gradients that row r belongs to. */
+/** Address of f32[2], the squared lengths |x|^2 and |g|^2 for the sample, or batch, of row r. */
 // @ts-ignore: decorator
 @inline
 function groupOf(r: u32, isShared: bool): usize {

@@ -1,7 +1,7 @@
-// Answers to labelled texts, and which of them to keep back: a loaded model of any form and
-// texts with their labels -> thresholds under which answers are unknown, how many answers
-// a rule rejects, and how well scores tell right answers from wrong ones. Called through
-// train/index.ts after engine.ts has loaded a file; calibrate.ts puts the thresholds into it.
+// Answers to labelled texts, and which of them to reject: a loaded model of any form and
+// texts with their labels -> thresholds of a rule for unknown texts, how many answers a rule
+// rejects, and how well scores separate right answers from wrong ones. Called through
+// train/index.ts after engine.ts has loaded a file; calibrate.ts writes the thresholds to it.
 //
 //   startAnswers() -> addAnswer(label, length) ...
 //     -> fitRejection(share) or setRule(…), then rejectedCount(kind)
@@ -11,7 +11,7 @@ import { allocate, arenaRelease, arenaTop } from "../arena";
 import { bestLabel, classify, hasModel, labelCount, margin, scoreOf, tokenCount, unknownCount } from "../engine";
 import { Growable, extend } from "./growable";
 
-/** What is kept of the answer to a text. */
+/** The answer to a text, as far as a rule needs it. */
 @unmanaged
 class Answer {
   kind: u32;           // ANSWER_*
@@ -20,7 +20,7 @@ class Answer {
   unknownShare: f32;   // share of the tokens that the vocabulary lacks
 }
 
-/** Above a share of unknown tokens by so much, or the engine's own rounding might reject the very answer it comes from. */
+/** Added to the threshold for unknown tokens, so that rounding in the engine does not reject the answer from which the threshold was taken. */
 const SHARE_ROUNDING: f32 = 1e-6;
 
 let answers: Growable = changetype<Growable>(0);   // Answer[N]
@@ -37,12 +37,12 @@ export function startAnswers(): i32 {
   return changetype<usize>(answers) ? OK : ERR_OUT_OF_MEMORY;
 }
 
-/** Forgets what was collected: its memory is about to be used anew. */
+/** Forgets the collected answers, whose memory will be used for something else. */
 export function forgetAnswers(): void {
   answers = changetype<Growable>(0);
 }
 
-/** Answers the `length` bytes at textPtr(), whose true label is `label`; labelCount() and more: none of the model's. Returns a status. */
+/** Classifies the `length` bytes at textPtr() and keeps the answer. `label` is the true label; labelCount() or more when the model lacks it. Returns a status. */
 export function addAnswer(label: u32, length: u32): i32 {
   if (!changetype<usize>(answers)) return ERR_BAD_STATE;
   const status = classify(length);
@@ -69,7 +69,7 @@ function answerAt(index: u32): Answer {
   return changetype<Answer>(answers.address + <usize>index * offsetof<Answer>());
 }
 
-/** Answers of a kind, ANSWER_*. */
+/** Number of answers of a kind, ANSWER_*. */
 export function answerCount(kind: u32): u32 {
   let n: u32 = 0;
   for (let i: u32 = 0; i < total(); i++) if (answerAt(i).kind == kind) n++;
@@ -78,7 +78,7 @@ export function answerCount(kind: u32): u32 {
 
 // --- the rule ----------------------------------------------------------------------
 
-/** The rule that rejectedCount goes by; see Header.rejectScore and its neighbours. */
+/** Sets the rule for rejectedCount; see Header.rejectScore and the fields behind it. */
 export function setRule(score: f32, margin: f32, unknownShare: f32): void {
   leastScore = score;
   leastMargin = margin;
@@ -97,7 +97,7 @@ export function ruleUnknown(): f32 {
   return mostUnknown;
 }
 
-/** Answers of a kind that the rule rejects. */
+/** Number of answers of a kind that the rule rejects. */
 export function rejectedCount(kind: u32): u32 {
   let n: u32 = 0;
   for (let i: u32 = 0; i < total(); i++) {
@@ -108,9 +108,10 @@ export function rejectedCount(kind: u32): u32 {
 }
 
 /**
- * The rule that rejects as many wrong answers and unknown texts as it can and at most `share` of the right answers. The
- * criteria that it uses reject the same number of right answers each, as large as possible; of all sets of criteria the
- * best one is taken, of equal ones the first in CRITERIA. Returns a status; ERR_NO_SAMPLES without a right answer.
+ * Finds the rule that rejects most wrong answers and unknown texts, while it rejects at most `share` of the right answers.
+ * For each set of criteria (score, margin, unknown tokens), each criterion rejects the same number of right answers, as
+ * large as possible; the best set is taken, of equally good ones the first in CRITERIA. Returns a status; ERR_NO_SAMPLES
+ * without a right answer.
  */
 export function fitRejection(share: f64): i32 {
   if (!(share >= 0 && share < 1)) return ERR_BAD_ARGUMENT;
@@ -130,8 +131,8 @@ export function fitRejection(share: f64): i32 {
   let highest: u32 = 0;
   for (let i: usize = 0; i < 7; i++) {
     const criteria = <u32>load<u8>(CRITERIA + i);
-    let low: u32 = 0;          // does not reject too many
-    let high: u32 = most + 1;  // does
+    let low: u32 = 0;          // does not reject too many right answers
+    let high: u32 = most + 1;  // rejects too many
     while (low + 1 < high) {
       const middle = (low + high) >>> 1;
       setThresholds(scores, margins, shares, right, middle, criteria);
@@ -157,7 +158,7 @@ const BY_UNKNOWN: u32 = 4;
 /** All sets of criteria, small ones first. */
 const CRITERIA = memory.data<u8>([1, 2, 4, 3, 5, 6, 7]);
 
-/** Each criterion rejects `lost` right answers, or fewer where figures are equal; those that are not used reject none. */
+/** Sets the rule so that each of the criteria rejects `lost` right answers, or fewer when figures are equal, and the other criteria none. */
 function setThresholds(scores: usize, margins: usize, shares: usize, right: u32, lost: u32, criteria: u32): void {
   setRule(
     criteria & BY_SCORE ? min<f32>(1, shown(figure(scores, lost))) : 0,
@@ -166,14 +167,14 @@ function setThresholds(scores: usize, margins: usize, shares: usize, right: u32,
   );
 }
 
-/** The threshold with the 6 decimals that a model's card shows, not above it: so whoever reads the rule there has the very rule. */
+/** The threshold, rounded down to the 6 decimals that a model's card shows, so that the card shows the exact rule. */
 function shown(threshold: f32): f32 {
   return <f32>(floor<f64>(<f64>threshold * 1e6) / 1e6);
 }
 
 // --- scores as a measure of certainty ---------------------------------------------------
 
-/** The largest score that at least `share` of all answers reach: as a threshold it leaves this coverage, or more. 0 without answers. */
+/** The largest score that at least `share` of all answers reach: as a threshold it gives at least this coverage. 0 without answers. */
 export function scoreAtCoverage(share: f64): f32 {
   const n = total();
   const mark = arenaTop();
@@ -185,8 +186,9 @@ export function scoreAtCoverage(share: f64): f32 {
 }
 
 /**
- * Area under the risk-coverage curve: the mean, over all answers, of the share of answers that are not right among
- * those that score as much or more. 0 = every right answer scores above every other; without any order it is the error rate. -1 when memory is refused.
+ * Area under the risk-coverage curve: the mean over all answers of the share that is not right among the answers that
+ * score as much or more. Near 0 when right answers score above all others; for random scores it is the error rate. -1
+ * when memory is refused.
  */
 export function riskCoverageArea(): f64 {
   const n = total();
@@ -210,8 +212,8 @@ export function riskCoverageArea(): f64 {
 }
 
 /**
- * How well scores tell known texts from unknown ones: the chance that a text with a label of the model scores
- * more than one without, a tie counting half (area under the ROC curve). -1 when either kind is missing, or memory is refused.
+ * Area under the ROC curve: the probability that a text with a label of the model scores more than a text without,
+ * where a tie counts half. -1 when there are no texts of one kind, or memory is refused.
  */
 export function unknownRanking(): f64 {
   const unknownTotal = answerCount(ANSWER_UNKNOWN);
@@ -246,7 +248,7 @@ function countBelow(values: usize, length: u32, value: f32, orEqual: bool): u32 
 /** Answers of every kind. */
 const ANY: u32 = 0xffffffff;
 
-/** A figure of all answers of a kind in new memory: f32[], rising; 0 when it is refused. */
+/** One field of all answers of a kind in new memory: f32[], rising; 0 when memory is refused. */
 function sortedFigures(field: usize, kind: u32): usize {
   const values = allocate((<usize>(kind == ANY ? total() : answerCount(kind)) << 2) + 16);
   if (!values) return 0;

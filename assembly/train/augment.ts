@@ -1,6 +1,6 @@
-// Augmentation: a sample's tokens -> the tokens that one training step sees, changed at random,
-// by the run's seed. Called by dataset.ts for training batches only, token by token, so nothing
-// is stored twice and every epoch sees other changes. In this order:
+// Augmentation: a sample's tokens -> the tokens that one training step sees, changed at random
+// by the run's random numbers. Called by dataset.ts for training batches only, token by token,
+// so that changed texts are not stored and every epoch sees other changes. In this order:
 //
 //   deletion   a token is left out, but not the last one left
 //   swap       a token trades places with the next one
@@ -8,7 +8,7 @@
 //   typos      a known word of three code points or more gets one edit, and is then looked up
 //              like any other: mostly unknown, so read as its n-grams
 //
-// Words that the vocabulary lacks are kept only as rows of n-grams; they are left as they are.
+// Words that the vocabulary lacks are stored only as rows of n-grams, and are not changed.
 import { ERR_BAD_ARGUMENT, ERR_OUT_OF_MEMORY, MAX_WORD_BYTES, OK } from "../abi";
 import { allocate } from "../arena";
 import { Model, crc32, layerAt } from "../model";
@@ -65,7 +65,7 @@ export function createAugmentation(model: Model, sequence: Sequence): Augmentati
 
 /**
  * Adds a word to the last group of synonyms, or to a new one. ERR_BAD_ARGUMENT: the text is not
- * exactly one token. A word that the model would drop is no member.
+ * exactly one token. A word that the model would drop is not added.
  */
 export function addSynonym(self: Augmentation, model: Model, text: usize, length: u32, beginsGroup: bool): i32 {
   const sequence = changetype<Sequence>(self.sequence);
@@ -89,14 +89,14 @@ export function addSynonym(self: Augmentation, model: Model, text: usize, length
   return OK;
 }
 
-/** Checksum of all groups, by which a resumed run knows them; 0 = none. */
+/** Checksum of all groups, by which a resumed run recognises them; 0 = none. */
 export function synonymChecksum(self: Augmentation): u32 {
   if (self.rows.bytes == 0) return 0;
   return crc32(self.memberEnds.address, self.memberEnds.bytes) ^ rotl<u32>(crc32(self.rowEnds.address, self.rowEnds.bytes), 8)
     ^ rotl<u32>(crc32(self.rows.address, self.rows.bytes), 16);
 }
 
-/** Puts the tokens first ... first + count - 1 to `tokens` as this step sees them; returns how many. */
+/** Writes the tokens first ... first + count - 1, after deletion and swaps, to `tokens`; returns how many are left. */
 export function augmentTokens(self: Augmentation, random: Random, first: u32, count: u32): u32 {
   let kept: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
@@ -120,7 +120,7 @@ export function augmentTokens(self: Augmentation, random: Random, first: u32, co
   return kept;
 }
 
-/** Rows of what stands in place of the known word `id`, to u32 `rows`; 0 = the word stays. One row up to wordCount is a known word. */
+/** Writes the rows of a synonym or misspelling of the known word `id` to u32 `rows`; returns how many, 0 when the word stays. A single row up to wordCount is a known word. */
 export function augmentWord(self: Augmentation, model: Model, random: Random, id: u32, rows: usize): u32 {
   let count: u32 = 0;
   if (self.synonyms > 0 && load<u32>(self.heads + (<usize>id << 2)) != 0 && randomUniform(random) < self.synonyms) {
@@ -174,7 +174,7 @@ function nextLink(self: Augmentation, link: u32): u32 {
 
 // --- typos -------------------------------------------------------------------------
 
-/** Rows of the word with one random edit; 0 = it is too short, or would be dropped. */
+/** Writes the rows of the word with one random edit; returns how many, 0 when it is too short or would be dropped. */
 function edit(self: Augmentation, model: Model, random: Random, id: u32, rows: usize): u32 {
   const word = wordAddress(model, id);
   const bytes = wordLength(model, id);
@@ -183,7 +183,7 @@ function edit(self: Augmentation, model: Model, random: Random, id: u32, rows: u
   if (points < MIN_EDITED_CODE_POINTS) return 0;
 
   const kind = randomIndex(random, EDITS);
-  // A transposed letter needs another one behind it; one may be inserted at the end too.
+  // A letter can only be transposed with one behind it; a letter can also be inserted at the end.
   const places = kind == EDIT_TRANSPOSE ? points - 1 : kind > EDIT_REPLACE ? points + 1 : points;
   const at = skipPoints(word, word + bytes, randomIndex(random, places));
   const next = skipPoints(at, word + bytes, 1);
@@ -194,7 +194,7 @@ function edit(self: Augmentation, model: Model, random: Random, id: u32, rows: u
     rest = skipPoints(next, word + bytes, 1);
     to = append(append(to, next, rest), at, next);
   } else {
-    // A letter of any word, so one of this language.
+    // A letter of a random word of the vocabulary, so that it belongs to this language.
     const other = 1 + randomIndex(random, model.header.wordCount);
     let letter = wordAddress(model, other) + randomIndex(random, wordLength(model, other));
     while (!utf8IsLead(load<u8>(letter))) letter--;
@@ -205,7 +205,7 @@ function edit(self: Augmentation, model: Model, random: Random, id: u32, rows: u
   return lookUp(self, model, length, rows);
 }
 
-/** Rows of self.word as sequence.ts gives them. */
+/** Writes the rows of self.word, the same as sequence.ts would; returns how many. */
 function lookUp(self: Augmentation, model: Model, length: u32, rows: usize): u32 {
   const header = model.header;
   const sequence = changetype<Sequence>(self.sequence);

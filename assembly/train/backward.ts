@@ -1,5 +1,5 @@
 // The backward pass: d loss at the last Dense -> gradients of all parameters (+=, after
-// zeroing). Mirror image of forward.ts: each function names the forward line that it
+// zeroing). It mirrors forward.ts: each function names the forward line that it
 // differentiates. Called by step.ts after a forward pass and the loss; refuses nothing.
 import {
   ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CONTEXT_ROW, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM,
@@ -12,13 +12,13 @@ import { multiply, multiplyTransposed, packColumns } from "./matmul";
 import { Direction, gradientOf, network, roundUp, ROW_KNOWN, ROW_TOUCHED, Stage, stageAt, OWN_ROW } from "./network";
 import { flush, NEGLIGIBLE, sumOfSquares } from "./optimizer";
 
-/** Makes the gradients those of the last forward pass. `fromLogits`: the last one is already the one before the activation. */
+/** Sets the gradients to those of the last forward pass. `fromLogits`: the gradient at the last layer is that of z, before the activation. */
 export function backward(fromLogits: bool): void {
   zeroGradients();
   addBackward(fromLogits);
 }
 
-/** Adds the gradients of the last forward pass to those at hand. */
+/** Adds the gradients of the last forward pass to the present ones. */
 export function addBackward(fromLogits: bool): void {
   for (let i = network.layerCount - 1; i > 0; i--) {
     const stage = stageAt(i);
@@ -34,7 +34,7 @@ export function addBackward(fromLogits: bool): void {
   embeddingBackward(stageAt(0));
 }
 
-/** Of the embedding's gradient only the rows of the last step are not zero. */
+/** Zeroes all gradients. Of the embedding only the rows that the last step touched need it. */
 export function zeroGradients(): void {
   memory.fill(network.gradients + network.embeddingBytes, 0, network.parameterBytes - network.embeddingBytes);
   const bytes = <usize>network.width << 2;
@@ -112,7 +112,7 @@ function poolBackward(stage: Stage, input: Stage): void {
   }
 }
 
-/** Whether the gradients of this stage's output lie by slot. */
+/** Whether this stage's output has one gradient for each slot, not for each row. */
 export function gradientBySlot(stage: Stage): bool {
   return stage.bySlot != 0 && network.splitsTokens == 0;
 }
@@ -122,7 +122,7 @@ export function gradientRows(stage: Stage): u32 {
   return stage.isSequence ? plan.rows : plan.batch * stage.copies;
 }
 
-/** dropoutForward, y = x * mask: dx = dy * mask; rows that share a slot, and a sample's copies, add up. */
+/** dropoutForward, y = x * mask: dx = dy * mask, summed over the rows that share a slot, and over a sample's copies. */
 function dropoutBackward(stage: Stage, input: Stage): void {
   if (stage.passesOn) {
     memory.copy(input.gradient, stage.gradient, <usize>gradientRows(stage) * stage.stride << 2);
@@ -163,7 +163,7 @@ function lstmBackward(stage: Stage, input: Stage): void {
         addRow(dz + (<usize>(loadU32(plan.slots, r) * gates) << 2), direction.gates + (<usize>(r * gates) << 2), gates);
       }
     }
-    // projectInputs, z = x . W + b: dW += x^T . dz, db += sum dz, dx = dz . W^T, both directions added up.
+    // projectInputs, z = x . W + b: dW += x^T . dz, db += sum dz, dx = dz . W^T, summed over both directions.
     addKernelGradient(direction.kernel, inputs, units, rows, input.output, input.stride, dz);
     addBiasGradient(direction.bias, units, rows, dz);
     if (!gradientBySlot(input)) {
@@ -198,7 +198,7 @@ function addBiasGradient(bias: usize, units: u32, rows: u32, dz: usize): void {
   }
 }
 
-/** lstmSteps, from the last step to the first: leaves dz in `gates`. */
+/** lstmSteps, from the last step to the first. Writes dz over `gates`. */
 function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool): void {
   const units = stage.layer.units;
   const wide = roundUp(units);
@@ -207,9 +207,9 @@ function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool
   const isSequence = (stage.layer.flags & LAYER_SEQUENCES) != 0;
   const offset = isBackwards ? <usize>units << 2 : 0;
   const lastRows = isBackwards ? plan.firstRows : plan.lastRows;
-  const dh = network.hidden;        // [B][H4], what the step behind hands back
+  const dh = network.hidden;        // [B][H4], from the following step
   const dc = network.cellGradients; // [B][H4]
-  let following: u32 = 0; // rows of the step behind
+  let following: u32 = 0; // rows of the following step
   // The row buffer holds d h of one sample when its gates are padded.
   memory.fill(network.row, 0, stateBytes);
   for (let step = <i32>plan.time - 1; step >= 0; step--) {
@@ -224,7 +224,7 @@ function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool
       carriedFirst = loadU32(plan.stepFirst, before);
     }
     const alive = min(carried, rows);
-    // Nothing comes back from behind a sample's end.
+    // Samples that end at this step get no gradient from a following one.
     const ended = min(following, rows);
     memory.fill(dh + <usize>ended * stateBytes, 0, <usize>(rows - ended) * stateBytes);
     memory.fill(dc + <usize>ended * stateBytes, 0, <usize>(rows - ended) * stateBytes);
@@ -236,7 +236,7 @@ function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool
       if (isSequence) dOut = stage.gradient + (<usize>r * stage.stride << 2) + offset;
       else if (loadU32(lastRows, b) == r) dOut = stage.gradient + (<usize>loadU32(plan.order, b) * stage.stride << 2) + offset;
       if (!loadU32(plan.rowReal, r)) {
-        // copyRow(h, previous) and copyRow(c, cBefore): both gradients pass through.
+        // A masked step copies h and c, so both gradients pass through.
         addRow(dhRow, dOut, units);
         memory.fill(gates, 0, gateBytes);
         continue;
@@ -258,11 +258,11 @@ function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool
 }
 
 /**
- * lstmRow, with dh = d out + what came back, dc = what came back:
+ * lstmRow; dh is the sum of d out and the gradient from the following step, dc comes from that step:
  *   h = o * tanh c        do = dh * tanh c, dc += dh * o * (1 - tanh^2 c)
  *   c = f * c' + i * g    di = dc * g, df = dc * c', dg = dc * i, dc' = dc * f
  *   sigmoid, tanh         dz = di * i * (1 - i), ..., dg * (1 - g^2)
- * Overwrites i, f, g, o by dz and dc by dc'.
+ * Overwrites i, f, g, o with dz, and dc with dc'.
  */
 function lstmRowBackward(dOut: usize, dh: usize, dc: usize, gates: usize, cBefore: usize, tanhC: usize, bytes: usize): void {
   const one = f32x4.splat(1);
@@ -283,7 +283,7 @@ function lstmRowBackward(dOut: usize, dh: usize, dc: usize, gates: usize, cBefor
   }
 }
 
-/** embeddingForward, x = mean of rows + own and context row: each gets its share of dx. Notes the rows it touches. */
+/** embeddingForward, x = mean of rows + own row + context row: adds its share of dx to each row, and notes which rows have a gradient. */
 function embeddingBackward(stage: Stage): void {
   const width = network.width;
   const tokens = gradientBySlot(stage) ? plan.slotTokens : plan.rowTokens;

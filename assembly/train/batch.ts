@@ -1,5 +1,5 @@
 // The plan of one batch: token rows of B samples x T steps -> which rows each step computes.
-// Made by networkBatch before a pass; forward.ts and backward.ts walk by it.
+// Made by networkBatch before a pass; forward.ts and backward.ts follow it.
 // Refuses a batch beyond the capacities, a token without rows, and rows outside the
 // embedding (ERR_BAD_ARGUMENT); an empty batch is ERR_NO_SAMPLES.
 import { CONTEXT_ROW, ERR_BAD_ARGUMENT, ERR_NO_SAMPLES, OK } from "../abi";
@@ -15,20 +15,20 @@ import { network, OWN_ROW } from "./network";
 //   sample           x  x  x
 //   sample                 x             step 0 has 1 row, step 3 has 3 rows
 //
-// A masked step inside a prefix keeps its row and only carries the state over.
-// Equal tokens share a slot: what depends on the token alone is computed once a slot.
+// A masked step between real ones keeps its row, and only copies the state.
+// Equal tokens share a slot: what depends only on the token is computed once for each slot.
 
-/** No such row: the sample has no real step. */
+/** Stands for no row: the sample has no real step. */
 export const NO_ROW: u32 = 0xffffffff;
 
 @unmanaged
 export class Plan {
   batch: u32;
-  total: u32;           // samples whose mean is the loss: more than `batch` when these are one share of them
+  total: u32;           // number of samples over which the loss is averaged: more than `batch` when this is only a share of a batch
   time: u32;
   rows: u32;            // R
   slotCount: u32;
-  isDirect: u32;        // slots are rows: too few tokens repeat
+  isDirect: u32;        // each row is its own slot, since too few tokens repeat
   hasMasked: u32;       // some row of the plan is a masked step
   order: usize;         // u32[B] sample at each place
   starts: usize;        // u32[B] first real step, by sample
@@ -42,7 +42,7 @@ export class Plan {
   rowReal: usize;       // u32[R] 0 = masked
   slots: usize;         // u32[R]
   slotTokens: usize;    // u32[slots] a token of this slot
-  slotOfRow: usize;     // u32[V] slot + 1 of a token that is this embedding row alone; all 0 between batches
+  slotOfRow: usize;     // u32[V] by embedding row: slot + 1 of the token that begins with it and can share a slot; all 0 between batches
   counts: usize;        // u32[T + 2]
 }
 
@@ -199,7 +199,7 @@ function shareSlots(): void {
   for (let r: u32 = 0; r < rows; r++) {
     const token = loadU32(plan.rowTokens, r);
     const start = loadU32(network.rowOffsets, token);
-    // A token that has a row of its own and no context is always made of the same rows.
+    // A token that consists of one row, or has an own row and no context row, always has the same rows.
     const end = loadU32(network.rowOffsets, token + 1);
     const first = loadU32(network.rowIds, start);
     const isShared = end == start + 1 || ((first & OWN_ROW) != 0 && (loadU32(network.rowIds, end - 1) & CONTEXT_ROW) == 0);
@@ -215,7 +215,7 @@ function shareSlots(): void {
   for (let r: u32 = 0; r < rows; r++) {
     storeU32(plan.slotOfRow, loadU32(network.rowIds, loadU32(network.rowOffsets, loadU32(plan.rowTokens, r))) & ~OWN_ROW, 0);
   }
-  // Going by slots costs one pass over the gates; it must save more than that.
+  // Slots cost one more pass over the gates: they are used only if they save more than that.
   plan.isDirect = count * 8 > rows * 7 ? 1 : 0;
   if (plan.isDirect) {
     for (let r: u32 = 0; r < rows; r++) {

@@ -1,8 +1,9 @@
-// A model in the making: tokenizer, words, labels and layers from the host, then weights
-// by training, import or from a file; at last the file. Called through train/index.ts.
-// States: begun -> described -> built (weights exist). A call out of turn gets ERR_BAD_STATE.
+// A model while it is being built: tokenizer, words, labels and layers from the host, then
+// weights by training, import or from a file, and finally the file. Called through
+// train/index.ts. States: begun -> described -> built (weights exist); a call in the wrong
+// state returns ERR_BAD_STATE.
 //
-// Strings come through the text buffer: write UTF-8 at inputPtr(), pass its length.
+// Strings are passed in the text buffer: write UTF-8 at inputPtr(), pass its length.
 import {
   CLEAN_FLAGS, ERR_BAD_ARGUMENT, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_STATE, ERR_BAD_UTF8, ERR_BAD_VOCABULARY, ERR_LABEL_OUT_OF_RANGE, ERR_OUT_OF_MEMORY,
   ERR_TEXT_TOO_LONG, FORM_F32, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN,
@@ -29,7 +30,7 @@ const STATE_BUILT: u32 = 3;     // the network has its memory
 let state: u32 = STATE_NONE;
 let input: usize = 0;           // u8[TEXT_CAPACITY]
 let file: usize = 0;            // the last file written
-let filesFrom: usize = 0;       // memory that writing it took; filesTo 0 = none
+let filesFrom: usize = 0;       // the memory [filesFrom, filesTo) that writing it took; filesTo 0 = none
 let filesTo: usize = 0;
 let fit: Fit = changetype<Fit>(0);
 let tokenizer: Tokenizer = changetype<Tokenizer>(0);
@@ -38,16 +39,16 @@ let words: Growable = changetype<Growable>(0);
 let labelOffsets: Growable = changetype<Growable>(0);
 let labels: Growable = changetype<Growable>(0);
 
-/** The model that is being made; its weights are the network's parameters. */
+/** The model that is being built; once built, its weights are the network's parameters. */
 export let draft: Model = changetype<Model>(0);
 /** Reads texts for it. */
 export let reader: Sequence = changetype<Sequence>(0);
 /** Its training texts. */
 export let samples: Dataset = changetype<Dataset>(0);
-/** State that the opened file brought along, and its bytes; 0 = none. */
+/** Training state of the opened file, and its bytes; 0 = none. */
 export let openedTraining: usize = 0;
 export let openedTrainingBytes: u32 = 0;
-/** Labels that the opened file did not have. */
+/** Number of labels that were added to those of the opened file. */
 let addedLabels: u32 = 0;
 
 /** Begins a new model; everything before is forgotten. Returns a status. */
@@ -71,7 +72,7 @@ export function beginModel(): i32 {
   return OK;
 }
 
-/** Scores as trained, and none of them rejected. */
+/** Sets temperature 1 and a rule that rejects nothing. */
 export function clearCalibration(): void {
   draft.header.temperature = 1;
   draft.header.rejectScore = 0;
@@ -101,7 +102,7 @@ export function inputPtr(): usize {
 
 /** Keeps `length` input bytes as a part of the model: `part` and `bytes` are the offsets of its fields in Model and Header. */
 function keepPart(length: u32, part: usize, bytes: usize): i32 {
-  // Once texts are read, only what says nothing about reading them may change.
+  // Once texts have been read, nothing may change on which reading depends; the version may.
   if (state != STATE_BEGUN && !(state == STATE_DESCRIBED && part == offsetof<Model>("version"))) return ERR_BAD_STATE;
   if (length > <u32>MAX_NAME_BYTES) return ERR_TEXT_TOO_LONG;
   if (!utf8IsValid(input, length)) return ERR_BAD_UTF8;
@@ -113,7 +114,7 @@ function keepPart(length: u32, part: usize, bytes: usize): i32 {
   return OK;
 }
 
-/** Flags TOKENIZER_*; tokens a text is padded or cut to; hashed n-grams, or 0, 0, 0. */
+/** Sets TOKENIZER_* flags, the number of tokens to which a text is padded or cut, and hashed n-grams, or 0, 0, 0 for none. */
 export function setTokenizer(flags: u32, sequenceLength: u32, buckets: u32, ngramMin: u32, ngramMax: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   const header = draft.header;
@@ -125,7 +126,7 @@ export function setTokenizer(flags: u32, sequenceLength: u32, buckets: u32, ngra
   return OK;
 }
 
-/** What is done to a text before it is split: CLEAN_* or 0. */
+/** Sets the steps of cleaning before a text is split: CLEAN_* or 0. */
 export function setCleaning(flags: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   if (flags & ~CLEAN_FLAGS) return ERR_BAD_ARGUMENT;
@@ -156,7 +157,7 @@ function addString(offsets: Growable, strings: Growable, length: u32): i32 {
   return OK;
 }
 
-/** The next word of the vocabulary, in id order from 1. */
+/** Adds the next word of the vocabulary, in id order from 1. */
 export function addWord(length: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   if (length < 1 || length > <u32>MAX_WORD_BYTES || (wordOffsets.bytes >> 2) > <u32>MAX_ROWS) return ERR_BAD_VOCABULARY;
@@ -164,14 +165,14 @@ export function addWord(length: u32): i32 {
   return addString(wordOffsets, words, length);
 }
 
-/** The id that words outside the vocabulary get; 0 = they are dropped. */
+/** Sets the id of words outside the vocabulary; 0 = they are dropped. */
 export function setUnknownId(id: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   draft.header.unknownId = id;
   return OK;
 }
 
-/** The next label, in class order; in an opened file one more, with an output of its own. */
+/** Adds the next label, in class order; an opened file gets one label and one output more. */
 export function addLabel(length: u32): i32 {
   if (state == STATE_DESCRIBED && draft.weights) return extendLabels(length);
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
@@ -179,7 +180,7 @@ export function addLabel(length: u32): i32 {
   return addString(labelOffsets, labels, length);
 }
 
-/** One more label and output of the opened file; buildNetwork makes its weights. */
+/** Adds a label and an output to the opened file; buildNetwork makes its weights. */
 function extendLabels(length: u32): i32 {
   const header = draft.header;
   const last = layerAt(draft.layers, header.layerCount - 1);
@@ -232,7 +233,7 @@ function prepareTokenizer(): i32 {
   return status;
 }
 
-/** Begins to split the input; then nextToken() until it says no. The tokenizer must be set. */
+/** Begins to split the input; then call nextToken() until it returns false. The tokenizer must be set. */
 export function startTokens(length: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
@@ -250,7 +251,7 @@ export function tokenPtr(): usize {
   return tokenizer.tokenPtr;
 }
 
-/** Bytes of the token that are there: of a longer one than MAX_WORD_BYTES, its beginning. */
+/** Bytes at tokenPtr(): of a token longer than MAX_WORD_BYTES only the beginning. */
 export function tokenBytes(): u32 {
   return min(tokenizer.tokenLength, tokenizer.tokenCapacity);
 }
@@ -353,7 +354,7 @@ export function buildNetwork(batch: u32, dropoutSamples: u32, seed: u32, embeddi
   return OK;
 }
 
-/** Weights of the opened file -> parameters; those of added labels stay 0, as the last tensors' last columns. */
+/** Copies the weights of the opened file to the parameters. Those of added labels, the last columns of the last tensors, stay 0. */
 function copyWeights(from: usize): void {
   const last = layerAt(draft.layers, draft.header.layerCount - 1);
   const wide = <usize>last.units << 2;
@@ -389,7 +390,7 @@ export function openFile(length: u32): i32 {
   return describe();
 }
 
-/** Gives the last file's memory back, unless more was claimed since, so that a run that writes each epoch does not grow. */
+/** Frees the memory of the last file, unless more was claimed since, so that memory does not grow in a run that writes a file each epoch. */
 export function beginFile(): void {
   if (filesTo != 0 && arenaTop() == filesTo) arenaRelease(filesFrom);
   filesFrom = arenaTop();
@@ -398,7 +399,7 @@ export function beginFile(): void {
 
 /**
  * After beginFile: writes the model as a file of `form` with `trainingBytes` of state at `training`. With
- * `mergesNgrams` each word's row gets the mean of its n-grams. Then filePtr(), fileBytes().
+ * `mergesNgrams` the mean of its n-grams is added to each word's row. Then see filePtr() and fileBytes().
  */
 export function writeFile(form: u32, training: usize, trainingBytes: u32, mergesNgrams: bool): i32 {
   if (state != STATE_BUILT) return ERR_BAD_STATE;
@@ -412,7 +413,7 @@ export function writeFile(form: u32, training: usize, trainingBytes: u32, merges
   return file ? OK : ERR_OUT_OF_MEMORY;
 }
 
-/** Writes a model that was made of this one as an f32 file without training state. */
+/** Writes another model, derived from this one, as an f32 file without training state. */
 export function writeOther(model: Model): i32 {
   if (state != STATE_BUILT) return ERR_BAD_STATE;
   file = writeModel(model, FORM_F32, 0, 0);

@@ -1,6 +1,6 @@
-// Scores that mean what they say: a loaded model of any form and labelled texts -> the
-// temperature that its logits are best divided by, and the file with this temperature and
-// other settings of its header. Called through train/index.ts after engine.ts has loaded the file.
+// Calibrated scores: a loaded model of any form and labelled texts -> the temperature by
+// which its logits are best divided, and the file with this temperature and other settings
+// in its header. Called through train/index.ts after engine.ts has loaded the file.
 //
 //   changeSettings(1, 0, 0, 1) -> startLogits() -> addLogits(label, length) ...
 //     -> fitTemperature(), logLoss(t), calibrationError(t) -> changeSettings(…)
@@ -8,7 +8,7 @@
 // Logits are what enters the last softmax or sigmoid; temperature scaling as in C. Guo et al.,
 // On Calibration of Modern Neural Networks (2017). It changes no label.
 import {
-  ACTIVATION_LINEAR, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_LABEL_OUT_OF_RANGE, ERR_NO_MODEL, ERR_NO_SAMPLES, ERR_OUT_OF_MEMORY, OK,
+  ACTIVATION_LINEAR, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_LABEL_OUT_OF_RANGE, ERR_NO_MODEL, ERR_OUT_OF_MEMORY, OK,
 } from "../abi";
 import { expF32 } from "../activation";
 import { allocate, arenaBase } from "../arena";
@@ -31,7 +31,7 @@ let logits: Growable = changetype<Growable>(0);    // f32[N][width]
 let width: u32 = 0;          // logits of a text
 let activation: u32 = 0;     // of the last layer
 
-/** Writes other settings and the checksum into the loaded file, which stays as it is otherwise, and loads it again; what was collected is forgotten. Returns a status. */
+/** Writes settings and the new checksum into the header of the loaded file, and loads it again. Collected logits and answers are forgotten. Returns a status. */
 export function changeSettings(temperature: f32, rejectScore: f32, rejectMargin: f32, rejectUnknown: f32): i32 {
   if (!hasModel()) return ERR_NO_MODEL;
   if (!(temperature >= 0.01 && temperature <= 100)) return ERR_BAD_ARGUMENT;
@@ -55,7 +55,7 @@ export function settledFile(): usize {
 
 /**
  * Begins to collect logits: from now on the loaded model leaves out its last activation. Returns a status; ERR_BAD_STATE
- * where that is no softmax and no sigmoid, or the temperature is not 1.
+ * when that is neither softmax nor sigmoid, or the temperature is not 1.
  */
 export function startLogits(): i32 {
   if (!hasModel()) return ERR_NO_MODEL;
@@ -81,7 +81,7 @@ export function addLogits(label: u32, length: u32): i32 {
   if (status != OK) return status;
   const row = extend(logits, width << 2);
   if (!row || !appendWord32(labels, label)) return ERR_OUT_OF_MEMORY;
-  // One unit for two labels: its logit is that of the second.
+  // One unit for two labels: its logit belongs to the second one.
   memory.copy(row, scoresPtr() + (width < labelCount() ? 4 : 0), <usize>width << 2);
   return OK;
 }
@@ -111,9 +111,9 @@ function logit(row: usize, index: u32): f32 {
 }
 
 /**
- * The temperature from 1/20 to 20 with the least loss, by golden-section search over its logarithm. Targets
- * are smoothed by 1 / (N + 2), as J. Platt has it (1999): without that, texts that are all answered right
- * would have the least loss at infinite certainty. 1 without texts.
+ * The temperature from 1/20 to 20 with the smallest loss, by golden-section search over its logarithm. Targets
+ * are smoothed by 1 / (N + 2), after J. Platt (1999): without smoothing, texts that are all answered right would
+ * have the smallest loss at infinite certainty. Without texts the temperature is 1.
  */
 export function fitTemperature(): f32 {
   if (total() == 0) return 1;
@@ -142,7 +142,7 @@ export function fitTemperature(): f32 {
   return expF32((low + high) * <f32>0.5);
 }
 
-/** Mean negative log-likelihood of the true labels at a temperature; of a sigmoid for each label, their mean cross-entropy. */
+/** Mean negative log-likelihood of the true labels at a temperature; for a sigmoid for each label, the mean cross-entropy of all sigmoids. */
 export function logLoss(temperature: f32): f64 {
   return meanLoss(temperature, 0);
 }
@@ -206,7 +206,7 @@ function bestScore(row: usize, inverse: f32): f32 {
   return <f32>1 / power;
 }
 
-/** Whether the label has the largest logit, the first one of equal ones. */
+/** Whether the label has the largest logit; of equal logits the first one counts. */
 function isHit(row: usize, label: u32): bool {
   if (width < labelCount()) return (logit(row, 0) > 0) == (label == 1);
   for (let k: u32 = 0; k < width; k++) {

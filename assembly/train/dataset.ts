@@ -1,11 +1,13 @@
 // Labelled texts in memory, encoded once: (text, label) -> tokens, each with its embedding
-// rows; then batch by batch into the network's input. Called by run.ts and builder.ts.
+// rows. fillBatch then writes them, a batch at a time, as the network's input. Called by
+// run.ts and builder.ts.
 //
 //   labels u32[N] | tokenEnds u32[N] | rowEnds u32[tokens] | rows u32[...]
 //
-// A token's vector is the mean of its rows: one row for a known word, one per hashed
-// n-gram for another. Padding is row 0. In training a known word may also be its own row
-// plus the mean of its n-grams; write.ts adds the two up, so that in use it is one row.
+// A token's vector is the mean of its rows: one row for a known word, one for each hashed
+// n-gram of an unknown one. Padding is row 0. In training the vector of a known word may
+// also be its own row plus the mean of its n-grams; write.ts adds these up, so that in use
+// it is one row.
 import { CONTEXT_ROW, ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_PAD_POST } from "../abi";
 import { allocate } from "../arena";
 import { Model, crc32, layerAt } from "../model";
@@ -66,19 +68,20 @@ export function sampleTokens(self: Dataset, sample: u32): u32 {
   return word32At(self.tokenEnds, sample) - firstToken(self, sample);
 }
 
-/** Checksum of all labels, lengths and rows in their order, by which a resumed run knows its data. */
+/** Checksum of all labels, lengths and rows in order, by which a resumed run recognises its data. */
 export function datasetChecksum(self: Dataset): u32 {
   const counts = crc32(self.labels.address, self.labels.bytes) ^ rotl<u32>(crc32(self.tokenEnds.address, self.tokenEnds.bytes), 8);
   return counts ^ rotl<u32>(crc32(self.rowEnds.address, self.rowEnds.bytes), 16) ^ rotl<u32>(crc32(self.rows.address, self.rows.bytes), 24);
 }
 
 /**
- * Writes the samples order[0 ... count - 1] as the network's batch: rows of each step
- * and one-hot targets (one output unit: 0 or 1). With `wordDropout` > 0 each known word
- * is, with that probability, hidden: read as its n-grams, or as the unknown word, so
- * that the network meets in training what it will meet in use; context rows are left out
- * most of the time, so that it does not lean on them. With `addsNgrams` a known
- * word is its own row plus the mean of its n-grams; `augmentation`, if any, changes the tokens. Returns the steps T.
+ * Writes the samples order[0 ... count - 1] as the network's batch: the rows of each step,
+ * and one-hot targets (0 or 1 for a single output unit). With `wordDropout` > 0 each known
+ * word is hidden with that probability, that is, read as its n-grams or as the unknown word,
+ * so that the network learns to read the unknown words of later use; and context rows are
+ * left out most of the time, so that it does not depend on them. With `addsNgrams` a known
+ * word is its own row plus the mean of its n-grams. `augmentation` may be null; else it
+ * changes the tokens. Returns the number of steps T.
  */
 export function fillBatch(
   self: Dataset, model: Model, order: usize, count: u32, wordDropout: f32, addsNgrams: bool, augmentation: Augmentation,
@@ -101,14 +104,14 @@ export function fillBatch(
     if (augments) tokens = augmentTokens(augmentation, networkRandom(), first, tokens);
     const lead = padsBehind ? 0 : steps - tokens;
     for (let t: u32 = 0; t < steps; t++) {
-      // Before the lead t - lead wraps to a huge number, so one comparison serves both ends.
+      // For t < lead the difference wraps to a huge number, so one comparison checks both ends.
       if (t - lead >= tokens) {
         store<u32>(rows, 0);
         rows += 4;
       } else {
         const index = t - lead;
         const token = augments ? load<u32>(augmentation.tokens + (<usize>index << 2)) : first + index;
-        // A letter's pair with another letter than its own is not in the data.
+        // A token keeps its context row only behind the same token as in the text: rows of other pairs are not stored.
         const keepsContext = !augments || (index > 0 && load<u32>(augmentation.tokens + (<usize>(index - 1) << 2)) == token - 1);
         rows = fillToken(self, model, token, keepsContext, wordDropout, addsNgrams, augmentation, rows);
       }
@@ -138,7 +141,7 @@ function fillToken(
 /** Share of context rows that training leaves out. */
 const CONTEXT_DROPOUT: f32 = 0.65;
 
-/** The rows of a token but its context row. */
+/** Writes the rows of a token other than its context row; returns the address behind them. */
 function fillOwn(
   self: Dataset, model: Model, first: u32, count: u32, row: u32, wordDropout: f32, addsNgrams: bool, augmentation: Augmentation, target: usize,
 ): usize {
@@ -171,7 +174,7 @@ function fillOwn(
   return target + 4;
 }
 
-/** How often the samples have each vocabulary word, by id: u32[wordCount + 1] in new memory, 0 when it is refused. */
+/** How often each vocabulary word occurs in the samples, by id: u32[wordCount + 1] in new memory, 0 when it is refused. */
 export function wordUses(self: Dataset, wordCount: u32): usize {
   const uses = allocate(<usize>(wordCount + 1) << 2);
   if (!uses) return 0;
@@ -206,7 +209,7 @@ function fillTarget(index: u32, label: u32): void {
   store<f32>(target + (<usize>label << 2), 1);
 }
 
-/** Rows that a token can have: what the network must make room for. */
+/** Largest number of rows of a token, for which the network must have room. */
 export function rowsPerToken(model: Model): u32 {
   return model.header.bucketCount ? MAX_NGRAMS_PER_WORD + 2 : 1;
 }

@@ -1,6 +1,6 @@
-// What quantization costs: a tensor of the network -> its shape, scales, largest error,
-// signal-to-noise ratio and bytes. Measured on the rounding that quantize.ts does, and like
-// it by row of the int8 matrix; biases stay f32. The weights are not changed.
+// The loss of precision by quantization: a tensor of the network -> its shape, scales,
+// largest error, signal-to-noise ratio and bytes. Rounds each row of the int8 matrix as
+// quantize.ts does; biases stay f32. The weights are not changed.
 import { LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
 import { allocate } from "../arena";
 import { layerAt, padded } from "../model";
@@ -12,7 +12,7 @@ import { logF32 } from "./random";
 /** All f64, since the host reads them as one array. */
 @unmanaged
 export class Distortion {
-  rows: f64;           // of Keras' layout; a bias has one
+  rows: f64;           // in Keras' layout; a bias has one
   columns: f64;
   bits: f64;           // of a weight in the int8 file: 8, or 32 where it stays f32
   smallestScale: f64;  // of its rows; 0 at 32 bits
@@ -27,7 +27,7 @@ const DECIBELS_PER_NEPER: f32 = 4.3429448;
 
 let measured: Distortion = changetype<Distortion>(0);
 
-/** Measures tensor `index` of the built network: address of its Distortion, valid until the next call; 0 = no such tensor, or no memory. */
+/** Measures tensor `index` of the built network. Returns the address of a Distortion, valid until the next call; 0 when there is no such tensor, or memory is refused. */
 export function measureTensor(index: u32): usize {
   if (!isBuilt() || index >= network.tensorCount) return 0;
   measured = changetype<Distortion>(allocate(offsetof<Distortion>()));
@@ -36,7 +36,7 @@ export function measureTensor(index: u32): usize {
   const layer = layerAt(draft.layers, tensor.layer);
   let first = index;
   while (first > 0 && tensorAt(first - 1).layer == tensor.layer) first--;
-  // Keras' order: kernel, an LSTM's recurrent kernel, bias; that again for the other direction.
+  // Keras' order: kernel, the recurrent kernel of an LSTM, bias; then the same for the other direction.
   const isLstm = layer.kind == LAYER_LSTM;
   const part = isLstm ? (index - first) % 3 : index - first;
   const isMatrix = part == 0 || (isLstm && part == 1);

@@ -1,8 +1,8 @@
-// Keras' fit_on_texts: texts, one at a time -> a vocabulary, most frequent word first, equal
-// ones by first appearance, in the layout that vocabulary.ts reads, with counts. Called
-// once before a training. Tables double in the arena and leave their old blocks behind,
-// since other blocks may lie above them. Refuses a vocabulary of MAX_ROWS words or more;
-// tokens too long for a model file are left out and counted.
+// Keras' fit_on_texts: texts, one at a time -> a vocabulary with counts, in the layout that
+// vocabulary.ts reads: most frequent word first, equally frequent ones by first appearance.
+// Called once before a training. Tables that grow are copied to a block of twice the size in
+// the arena; the old block stays unused, since others may lie above it. Refuses a vocabulary
+// of MAX_ROWS words or more; tokens too long for a model file are left out and counted.
 import { ERR_BAD_TOKENIZER, ERR_BAD_VOCABULARY, ERR_OUT_OF_MEMORY, MAX_ROWS, MAX_WORD_BYTES, OK, TOKENIZER_CHAR_LEVEL } from "../abi";
 import { allocate, claim } from "../arena";
 import { Tokenizer, tokenizerNext, tokenizerStart } from "../tokenizer";
@@ -22,7 +22,7 @@ export class Fit {
   slots: usize;             // u32[slotMask + 1]: index of a word + 1, or 0 = free
   slotMask: u32;
 
-  // What fitFinish leaves.
+  // Results of fitFinish.
   vocabularySize: u32;      // V: ids 1 ... V
   unknownId: u32;           // id of the word that stands for unknown ones; 0 = none
   vocabularyOffsets: usize; // u32[V + 1]
@@ -151,9 +151,10 @@ function growBytes(self: Fit): bool {
  * those below `numWords` (0 = all). An unknown word of `unknownLength` > 0 bytes, Keras'
  * oov_token, gets id 1.
  *
- * Should the texts themselves hold the unknown word, Keras gives it the id of its rank, and id 1
- * is nobody's. So it is here, with a word at id 1 that no text can hold. Only where numWords
- * cuts that id off, which Keras then still answers with, beyond its own limit, it is id 1.
+ * When the texts themselves contain the unknown word, Keras gives it the id of its rank, and
+ * id 1 to no word. The same is done here, with a word at id 1 that no text can contain. One
+ * case differs: when that rank is not below numWords, Keras uses the id nevertheless, beyond
+ * its own limit; here the unknown word then has id 1.
  */
 export function fitFinish(self: Fit, minCount: u32, numWords: u32, unknownPtr: usize, unknownLength: u32): i32 {
   if (unknownLength > <u32>MAX_WORD_BYTES || !utf8IsValid(unknownPtr, unknownLength)) return ERR_BAD_TOKENIZER;
@@ -196,14 +197,14 @@ export function fitFinish(self: Fit, minCount: u32, numWords: u32, unknownPtr: u
   return OK;
 }
 
-/** Writes word `index` behind word index - 1. */
+/** Appends word `index` to the vocabulary; all words before it must be there. */
 function appendWord(self: Fit, index: u32, word: usize, length: u32): void {
   const offset = self.vocabularyOffsets + (<usize>index << 2);
   memory.copy(self.vocabularyBytes + load<u32>(offset), word, length);
   store<u32>(offset, load<u32>(offset) + length, 4);
 }
 
-/** Word 0 that is no token: with CHAR_LEVEL two code points, else the separator. */
+/** Appends a first word that can never be a token: with CHAR_LEVEL the unknown word twice, else the separator. */
 function appendImpossibleWord(self: Fit, unknownPtr: usize, unknownLength: u32): void {
   const tokenizer = changetype<Tokenizer>(self.tokenizer);
   if (tokenizer.flags & TOKENIZER_CHAR_LEVEL) {
@@ -228,7 +229,7 @@ function isBehind(self: Fit, a: u32, b: u32): bool {
   return countA < countB || (countA == countB && a > b);
 }
 
-/** Heapsort of u32[length] in place. The order is total, so nothing depends on its being unstable. */
+/** Heapsort of u32[length] in place. The order is total, so it does not matter that heapsort is unstable. */
 function sortByCount(self: Fit, order: usize, length: u32): void {
   for (let root = length >>> 1; root > 0; root--) siftDown(self, order, root - 1, length);
   for (let end = length; end > 1; end--) {
@@ -240,7 +241,7 @@ function sortByCount(self: Fit, order: usize, length: u32): void {
   }
 }
 
-/** Restores the heap, whose top comes behind all others, below `root`. */
+/** Restores the heap below `root`; its top is the word that comes behind all others. */
 function siftDown(self: Fit, order: usize, root: u32, length: u32): void {
   const moved = load<u32>(order + (<usize>root << 2));
   while (true) {

@@ -1,7 +1,7 @@
-// The forward pass of a batch: planned rows -> scores f32 (B,K), keeping what backward.ts needs.
-// Called by step.ts after networkBatch. It refuses nothing: the plan is legal by then.
-// Keras semantics: a masked step carries h and c over; pooling sees real steps only;
-// dropout acts in training only and scales what it keeps by 1 / (1 - rate).
+// The forward pass of a batch: planned rows -> scores f32 (B,K). Keeps the intermediate values
+// that backward.ts needs. Called by step.ts after networkBatch, which has checked the plan, so
+// nothing is refused. Keras' semantics: a masked step copies h and c; pooling only reads real
+// steps; dropout only acts in training, and scales what it keeps by 1 / (1 - rate).
 import {
   ACTIVATION_LINEAR, ACTIVATION_SOFTMAX, CONTEXT_ROW, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX,
   LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL,
@@ -18,7 +18,7 @@ export function forward(isTraining: bool): void {
   forwardFrom(0, isTraining);
 }
 
-/** Runs layer `first` and those behind it; the ones before it have their output already. */
+/** Runs layer `first` and all layers behind it; those before it already have their output. */
 export function forwardFrom(first: u32, isTraining: bool): void {
   for (let i = first; i < network.layerCount; i++) {
     const stage = stageAt(i);
@@ -36,7 +36,7 @@ export function forwardFrom(first: u32, isTraining: bool): void {
   }
 }
 
-/** Rows of a stage's output. */
+/** Number of rows of a stage's output. */
 export function outputRows(stage: Stage): u32 {
   if (stage.bySlot) return plan.slotCount;
   return stage.isSequence ? plan.rows : plan.batch * stage.copies;
@@ -192,7 +192,7 @@ function lstmRow(
   }
 }
 
-/** y = x * mask; a spatial mask is drawn once a sample and serves all its steps. */
+/** y = x * mask; a spatial mask is drawn once for each sample and used for all its steps. */
 function dropoutForward(stage: Stage, input: Stage, isTraining: bool): void {
   const rate = stage.layer.rate;
   stage.passesOn = isTraining && rate > 0 ? 0 : 1;
@@ -245,7 +245,7 @@ function poolForward(stage: Stage, input: Stage): void {
   }
 }
 
-/** Real steps of sample b. */
+/** Number of real steps of sample b, which is at `place` of the plan's order. */
 export function realSteps(b: u32, place: u32): u32 {
   let count: u32 = 0;
   for (let t = loadU32(plan.starts, b); t < loadU32(plan.ends, b); t++) count += loadU32(plan.rowReal, loadU32(plan.stepFirst, t) + place);

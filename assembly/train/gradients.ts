@@ -1,12 +1,13 @@
 // Which tokens made a score, by integrated gradients (M. Sundararajan et al., Axiomatic
-// Attribution for Deep Networks, 2017): text, label -> a share of the score for each piece,
-// where occlusion (explain.ts) would hide tokens. Called through train/index.ts on an opened f32 model.
+// Attribution for Deep Networks, 2017), the alternative to occlusion in explain.ts: text,
+// label -> a share of the score for each piece. Called through train/index.ts on an opened
+// f32 model.
 //
 //   x = the tokens' vectors, as the embedding gives them; a in 0 ... 1 scales all of them at once
 //   share(t) = x_t . mean over `steps` midpoints a of  d score(a x) / d x_t
 //
-// The shares sum up to score(x) - score(0) but for the error of the midpoints, which the host
-// reports; more steps make it smaller. Padding that the model reads stays as it is.
+// The shares sum up to score(x) - score(0), apart from the error of the midpoint rule, which
+// the host reports and more steps make smaller. Padding that the model reads is not scaled.
 import {
   ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, OK, TEXT_CAPACITY,
   TOKENIZER_PAD_POST,
@@ -29,7 +30,7 @@ export function prepareGradients(): i32 {
   const status = buildNetwork(1, 1, 1, 0);
   if (status != OK) return status;
   if (!preparePieces()) return ERR_OUT_OF_MEMORY;
-  // The embedding's gradient a token, not summed over equal ones.
+  // One gradient for each token, not summed over equal tokens.
   network.splitsTokens = 1;
   const last = lastStage();
   const activation = last.layer.activation;
@@ -42,7 +43,7 @@ export function prepareGradients(): i32 {
   return OK;
 }
 
-/** Explains the score of `label` (beyond the last one: of the best) for `length` input bytes. Then see explain.ts. Returns a status. */
+/** Explains the score of label number `label`, or of the best label when there is no such number, for `length` input bytes. Returns a status; the getters of explain.ts then give the result. */
 export function integrateGradients(label: u32, length: u32, steps: u32): i32 {
   if (!isBuilt() || !isPrepared) return ERR_BAD_STATE;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
@@ -89,7 +90,7 @@ function integrate(label: u32, length: u32, steps: u32): i32 {
   return OK;
 }
 
-/** The embedding's output becomes scale * vectors, but where it is padding. */
+/** Sets the embedding's output to scale * vectors, except for padding. */
 function scaleTokens(embedding: Stage, vectors: usize, scale: f32): void {
   for (let s: u32 = 0; s < plan.slotCount; s++) {
     if (isPadding(loadU32(plan.slotTokens, s))) continue;
@@ -106,14 +107,14 @@ function isPadding(token: u32): bool {
   return tokenIndex(token) >= reader.tokens;
 }
 
-/** Number of the kept token that a step is; one of padding wraps to a huge number or lies behind the last one. */
+/** Index of the kept token at a step. For padding it is beyond the last token (before the tokens it wraps to a huge number). */
 // @ts-ignore: decorator
 @inline
 function tokenIndex(step: u32): u32 {
   return step - (draft.header.tokenizerFlags & TOKENIZER_PAD_POST ? 0 : plan.time - reader.tokens);
 }
 
-/** Score of a label after a forward pass; one unit speaks for two labels. */
+/** Score of a label after a forward pass; a single unit stands for two labels. */
 function scoreOf(label: u32): f32 {
   const output = lastStage().output;
   if (network.outputs == 1 && draft.header.labelCount == 2) return label == 1 ? load<f32>(output) : <f32>1 - load<f32>(output);

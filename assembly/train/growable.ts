@@ -1,5 +1,5 @@
-// A block that grows while it is filled: appended bytes stay in order, the address may
-// move. Called by builder.ts and dataset.ts before a training, never in a step.
+// A block that grows while it is filled. Its address may change when it grows. Used before
+// a training, for instance by builder.ts and dataset.ts; never in a step.
 import { claim } from "../arena";
 
 @unmanaged
@@ -19,7 +19,7 @@ export function extend(self: Growable, count: u32): usize {
   if (needed > self.capacity) {
     let capacity = max(self.capacity, FIRST_CAPACITY);
     while (capacity < needed) capacity <<= 1;
-    // The old block stays behind: others may lie above it in the arena.
+    // The old block cannot be freed: others may lie above it in the arena.
     const moved = claim(capacity);
     if (!moved) return 0;
     memory.copy(moved, self.address, self.bytes);
@@ -39,7 +39,7 @@ export function appendWord32(self: Growable, value: u32): bool {
   return true;
 }
 
-/** The u32 of that number, from 0. */
+/** The u32 at `index`, counted from 0. */
 // @ts-ignore: decorator
 @inline
 export function word32At(self: Growable, index: u32): u32 {

@@ -1,6 +1,6 @@
-// First weights: seed -> parameters of the whole network, as Keras draws them (its embedding is
-// uniform in +-0.05). Embedding uniform in +-embeddingRange, kernels Glorot uniform, recurrent kernels orthogonal,
-// biases 0 with 1 for the forget gate. Same seed, same bits, on every machine.
+// Initial weights: seed -> parameters of the whole network, drawn as in Keras: embedding uniform
+// in +-embeddingRange (Keras: 0.05), kernels Glorot uniform, recurrent kernels orthogonal, biases
+// 0, but 1 for the forget gate. The same seed gives the same bits on every machine.
 import { LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
 import { directions } from "../model";
 import { networkRandom, network, stageAt, Direction } from "./network";
@@ -43,7 +43,7 @@ function fillUniform(random: Random, values: usize, length: u32, limit: f32): vo
   }
 }
 
-/** Orthonormal rows (rows <= columns): normals, then Gram-Schmidt, twice for each row to wash out rounding. */
+/** Orthonormal rows (rows <= columns): normal random numbers, then Gram-Schmidt, twice for each row to remove rounding errors. */
 function fillOrthogonal(random: Random, values: usize, rows: u32, columns: u32): void {
   const stride = <usize>columns << 2;
   for (let r: u32 = 0; r < rows; r++) {
@@ -57,7 +57,7 @@ function fillOrthogonal(random: Random, values: usize, rows: u32, columns: u32):
   }
 }
 
-/** Both f32[length], length a multiple of 4. */
+/** Dot product of two f32[length], length a multiple of 4. */
 function dot(a: usize, b: usize, length: u32): f32 {
   let sum = f32x4.splat(0);
   for (const end = a + (<usize>length << 2); a < end; a += 16) {

@@ -1,6 +1,6 @@
 // Loss of the last forward pass: scores (B,K), targets (B,K), sample weights (B) -> mean loss
-// and its gradient at the last Dense. Called by step.ts, which lets only pairs through that
-// belong together: binary cross-entropy with sigmoid, categorical with softmax.
+// and its gradient at the last Dense. Called by step.ts, which has checked that loss and
+// activation fit: binary cross-entropy needs sigmoid, categorical cross-entropy softmax.
 import { LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY } from "../abi";
 import { expF32 } from "../activation";
 import { plan } from "./batch";
@@ -10,7 +10,10 @@ import { logF32 } from "./random";
 // Both cross-entropies start from z, the value before the activation, as Keras does in a
 // compiled graph: no logarithm of a rounded 0, and the gradient is simply p - y.
 
-/** Mean loss over the batch and its copies, or its part of the mean over plan.total; with `writeGradient` also d loss / d z, or d loss / d y for the squared error. */
+/**
+ * Mean loss over the batch and its copies; of a share of a batch, its part of the mean over plan.total samples.
+ * With `writeGradient` also writes d loss / d z, or d loss / d y for the squared error.
+ */
 export function loss(kind: u32, smoothing: f32, writeGradient: bool): f32 {
   const stage = lastStage();
   const outputs = network.outputs;
@@ -46,7 +49,7 @@ function categorical(stage: Stage, row: usize, target: usize, smoothing: f32, sc
     value += y * (logTotal - load<f32>(z + at));
     mass += y;
   }
-  // A NaN among z must not vanish in expF32, which clamps it.
+  // A NaN in z must give a NaN, although expF32 clamps it to a number.
   if (!isFinite<f32>(logTotal)) value = NaN;
   if (!writeGradient) return value;
   for (let k: u32 = 0; k < outputs; k++) {

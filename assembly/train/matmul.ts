@@ -5,18 +5,18 @@
 // Strides are in floats. Every element of C is summed in the order of k, in
 // steps of at most DEPTH_BLOCK, so the bits do not depend on the machine.
 
-// A packed B is cut into panels of 8 columns, the last one filled up with zeros,
-// so that the inner loop reads it front to back and never shares a cache set:
+// A packed B is cut into panels of 8 columns, the last one filled up with zeros, so
+// that the inner loop reads it from front to back without conflicts in the cache:
 //   | k=0: b0..b7 | k=1: b0..b7 | ... | k=K-1 |  next panel ...
 // Inside, a 4x8 tile of C stays in registers: 8 accumulators, 2 B, 1 A. Measured
 // in V8 against 5x8, 6x8, 3x12, 2x16 and unrolled loops, it is within 5 % of the best.
 
-/** Rows of A that pass through all panels together: they stay in the first cache. */
+/** So many rows of A are multiplied with all panels before the next ones, since they fit in the L1 cache. */
 const ROW_BLOCK = 64;
-/** Depth of a block in multiplyTransposed: a panel of B is then 8 KiB. */
+/** Depth of a block in multiplyTransposed, with which a panel of B has 8 KiB. */
 const DEPTH_BLOCK = 256;
 
-/** f32[4][8] for tiles that stick out of C. */
+/** f32[4][8] for tiles that reach beyond the edge of C. */
 const TILE: usize = memory.data(128, 16);
 
 /** Floats of a packed (depth, columns) matrix. */

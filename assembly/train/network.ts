@@ -19,10 +19,11 @@ import { Random } from "./random";
 // Rows of activations are padded to a multiple of 4 floats. Gates inside rows have
 // H rounded up to 4 floats each, so that vectors never straddle two gates: | i | f | c | o |.
 
-// A token's vector is the mean of its rows; an own row and a context row (CONTEXT_ROW in
-// abi.ts, always the last) are added to it in full.
+// A token's vector is the mean of its rows. Its first row may be marked as its own (OWN_ROW),
+// its last row as its context row (CONTEXT_ROW in abi.ts): these two are not averaged, but
+// added to the mean.
 
-/** Marks the first of a token's rows as its own. */
+/** Marks the first of a token's rows as its own row. */
 export const OWN_ROW: u32 = 0x80000000;
 
 /** One parameter tensor. */
@@ -63,7 +64,7 @@ export class Stage {
   values: usize;           // [rows][stride], this layer's own buffer
   output: usize;           // values, or the input's output when the layer passes it on
   gradient: usize;         // d output, same shape
-  copies: u32;             // output rows of a sample in this pass: networkBuild's dropoutSamples in training, from the last Dropout on; else 1
+  copies: u32;             // output rows for each sample in this pass: in training, from the last Dropout on, dropoutSamples; else 1
   passesOn: u32;           // Dropout outside training: output and gradient are the input's
   bySlot: u32;             // output rows are slots (see batch.ts) and not rows
   mask: usize;             // Dropout: f32 [rows][stride]; Pool: u32 [B][width] chosen rows; last Dense: [B][stride] before the activation
@@ -73,7 +74,7 @@ export class Stage {
   backwards: Direction;
 }
 
-/** What a saved training needs beside the blocks of parameters, slots and average. 64 bytes. */
+/** The part of a saved training beside the blocks of parameters, slots and average. 64 bytes. */
 @unmanaged
 export class TrainingState {
   beta1Power: f64;   // beta1^steps
@@ -121,7 +122,7 @@ export class Network {
   touchedCount: u32;
   rowStates: usize;        // u8[V] ROW_*
 
-  // One batch, written by the caller; see batch.ts for what is made of it.
+  // One batch, written by the caller; batch.ts makes a plan of it.
   rowOffsets: usize;       // u32[B T + 1]
   rowIds: usize;           // u32[B T rowsPerToken]
   targets: usize;          // f32[B][K]
@@ -140,9 +141,9 @@ export class Network {
 
 /** The embedding row has a gradient in this step. */
 export const ROW_TOUCHED: u8 = 1;
-/** It has had one since its optimizer slots were zero. */
+/** The row has had a gradient in some step, so its optimizer slots may not be zero. */
 export const ROW_KNOWN: u8 = 2;
-/** Its optimizer slots wait to be brought up to date; see optimizer.ts. */
+/** The row's optimizer slots are not up to date; see optimizer.ts. */
 export const ROW_FADED: u8 = 4;
 
 /** The one network of this instance. */
@@ -174,7 +175,7 @@ export function roundUp(length: u32): u32 {
   return (length + 3) & ~3;
 }
 
-// Claims are counted: one failure anywhere makes the build fail as a whole.
+// Set when memory is refused, so that one check at the end is enough.
 let refused = false;
 
 function floats(length: u64): usize {
@@ -190,7 +191,7 @@ function floats(length: u64): usize {
  * token. Parameters are zero until networkInitialize or the caller writes them.
  *
  * A Dropout right before the last Dense draws `dropoutSamples` masks for each sample, and the loss is the mean over
- * them: multi-sample dropout (H. Inoue, 2019), steadier gradients for the price of the last layer alone.
+ * them: multi-sample dropout (H. Inoue, 2019). It makes gradients less noisy, and only the last layer runs more often.
  */
 export function networkBuild(layers: usize, layerCount: u32, batchCapacity: u32, timeCapacity: u32, rowsPerToken: u32, dropoutSamples: u32): i32 {
   network = changetype<Network>(0);

@@ -1,6 +1,6 @@
-// Gradients -> new parameters: SGD with momentum, Adam, and a moving average, as Keras 3
-// writes them. Called by step.ts once a step. Slots are blocks of the parameters' layout:
-// SGD with momentum has one, Adam two (m, v). It refuses nothing: step.ts checks the gradients.
+// Gradients -> new parameters: SGD with momentum, Adam, and a moving average, as in Keras 3.
+// Called by step.ts once a step. Slots are blocks with the parameters' layout: SGD with
+// momentum has one, Adam two (m, v). Refuses nothing: step.ts checks the gradients.
 import { OPTIMIZER_ADAM, OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_SGD } from "../abi";
 import { loadU32, storeU32 } from "./batch";
 import { network, ROW_FADED, ROW_KNOWN, ROW_TOUCHED } from "./network";
@@ -27,22 +27,23 @@ export class Recipe {
 }
 
 /**
- * Gradients and slots below this size become 0: they change no parameter, and numbers below
- * 1.2e-38, which long sequences would reach, are a hundred times slower on x86.
+ * Smaller gradients and slots become 0. They are too small to change a parameter, and in long
+ * sequences they would become denormal (below 1.2e-38), with which x86 is a hundred times slower.
  */
 export const NEGLIGIBLE: f32 = 1e-30;
-/** The same for squares: the root of this is nothing beside epsilon. */
+/** The same limit for squares: its root is negligible beside epsilon. */
 const NEGLIGIBLE_SQUARE: f32 = 1e-36;
 
-// The factors of one step, for the spans below.
+// The factors of this step, for the functions on spans below.
 let scale: f32 = 1;
 let rate: f32 = 0;
 let decay: f32 = 0;
 
-// Keras leaves an embedding's gradient as one slice a token. Adam without clipping squares
-// the slices before it adds them up for v; with clipping the norm does so, while v gets the
-// square of the sum. OPTIMIZER_PER_TOKEN reproduces both to rounding, at the price of one
-// product over all tokens; without it a row has one gradient, the sum, as in PyTorch.
+// In Keras the gradient of an embedding has one slice for each token. Without clipping, Adam
+// sums the squares of a row's slices for v; with clipping, the norm is computed from these
+// squares, but v gets the square of the sum. OPTIMIZER_PER_TOKEN reproduces both to rounding,
+// for the cost of one more product over all tokens. Without it a row has one gradient, the
+// sum of its slices, as in PyTorch.
 
 /** Length of the gradient of all parameters together; NaN or infinite when any of it is. */
 export function gradientNorm(): f32 {
@@ -67,7 +68,7 @@ export function sumOfSquares(values: usize, length: u32): f32 {
   return sum;
 }
 
-/** One step with the gradients at hand, shortened to clipNorm. */
+/** One step with the present gradients, shortened to clipNorm. */
 export function optimizerUpdate(recipe: Recipe, learningRate: f32): void {
   const state = network.state;
   state.steps++;
@@ -85,8 +86,8 @@ export function optimizerUpdate(recipe: Recipe, learningRate: f32): void {
 }
 
 /**
- * Rows that never had a gradient have slots of 0 and would not move: they are passed
- * over, with the same bits. Neighbours of one kind go as one span.
+ * Rows that never had a gradient have slots of 0 and would not change, so they are skipped;
+ * the result has the same bits. Consecutive rows of one kind are updated as one span.
  */
 function updateEmbedding(recipe: Recipe): void {
   const bytes = <usize>network.width << 2;
@@ -118,12 +119,12 @@ function rowKind(recipe: Recipe, row: u32, isPlain: bool): u8 {
   return isPlain || (state & ROW_FADED) != 0 ? 0 : state & ROW_KNOWN;
 }
 
-// Under Adam a row without gradients moves less and less, by about beta1 less each step, until
-// its changes round away. From then on it has faded: only its slots shrink on, which is made
-// up for, m beta1^k and v beta2^k for k steps, as soon as somebody looks at them. Rare
-// words are most of a vocabulary, so this saves most of the work on it.
+// With Adam, a row without gradients goes on moving, in each step about beta1 times as far,
+// until its changes are lost in rounding. From then on the row has faded: only its slots still
+// change, and they are brought up to date when they are needed, by m beta1^k and v beta2^k
+// after k steps. Most words of a vocabulary are rare, so this saves most of the work on it.
 
-/** Makes up for the steps up to `step` that the slots of the faded rows first ... end - 1 have missed. */
+/** Brings the slots of the faded rows among first ... end - 1 up to date with `step`. */
 function wakeRows(recipe: Recipe, first: u32, end: u32, step: u32): void {
   const bytes = <usize>network.width << 2;
   for (let row = first; row < end; row++) {
@@ -212,7 +213,7 @@ function momentumSpan(recipe: Recipe, offset: usize, bytes: usize): void {
   }
 }
 
-/** m += (g - m) (1 - beta1);  v += (g^2 - v) (1 - beta2);  w -= rate m / (sqrt v + epsilon); g^2 lies at `squares` unless that is 0. True when no w changed. */
+/** m += (g - m) (1 - beta1);  v += (g^2 - v) (1 - beta2);  w -= rate m / (sqrt v + epsilon). g^2 is read from `squares` unless that is 0. True when no w changed. */
 // @ts-ignore: decorator
 @inline
 function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool, squares: usize): bool {
@@ -245,7 +246,7 @@ function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool
     const before = v128.load(w);
     const weight = f32x4.sub(before, change);
     storeLanes(w, weight, lanes);
-    // What lies behind the span's end is not stored, so it has not moved.
+    // Lanes behind the span's end were not stored, so they do not count as moved.
     moved = v128.or(moved, v128.xor(before, lanes == 16 ? weight : v128.load(w)));
     rest -= lanes;
     w += 16; g += 16; p += 16; q += 16;
@@ -253,7 +254,7 @@ function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool
   return !v128.any_true(moved);
 }
 
-/** Stores the first `bytes` bytes: a span may end inside a vector when the width is no multiple of 4. Loads just read on. */
+/** Stores the first `bytes` bytes: a span may end inside a vector when the width is not a multiple of 4. Loads may read beyond its end. */
 // @ts-ignore: decorator
 @inline
 function storeLanes(address: usize, value: v128, bytes: usize): void {

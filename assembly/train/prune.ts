@@ -1,8 +1,9 @@
 // Structured pruning: an opened f32 model and its samples -> a smaller f32 model. Whole LSTM
-// units go, with their rows and columns in every tensor, and whole words, which then fall
-// to their n-grams. What is left is an ordinary model: smaller, faster, to be fine-tuned.
+// units are removed, with their rows and columns in every tensor, and whole words, of which
+// only the n-grams are then read. The result is an ordinary model, smaller and faster, which
+// should then be fine-tuned.
 //   openFile -> addSample ... -> pruneModel(…) -> filePtr(), fileBytes()
-// Refuses models without samples (ERR_NO_SAMPLES) and calls out of turn (ERR_BAD_STATE).
+// Refuses models without samples (ERR_NO_SAMPLES) and calls in the wrong state (ERR_BAD_STATE).
 import {
   ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_NO_SAMPLES, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, FORM_F32, LAYER_DENSE, LAYER_EMBEDDING,
   LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY,
@@ -19,11 +20,11 @@ import { denseBias, forward, outputRows } from "./forward";
 import { loss } from "./loss";
 import { Direction, Stage, gradientOf, lastStage, network, stageAt } from "./network";
 
-/** Samples of one batch; small, since the signs of single samples cancel out in a large one. */
+/** Samples of one batch; few, since in a large batch the contributions of samples cancel out. */
 const BATCH: u32 = 4;
-/** Samples looked at, evenly spread over all. */
+/** Largest number of samples that are used, evenly spread over all. */
 const MOST_SAMPLES: u32 = 4096;
-/** Of the ranking's loss: without it a well-trained model's gradients all but vanish. */
+/** Label smoothing of the loss by which units are ranked: without it the gradients of a well-trained model are nearly 0. */
 const SMOOTHING: f32 = 0.1;
 
 let importances: usize = 0;    // f64[units of all LSTM directions, one after the other]
@@ -31,9 +32,9 @@ let importance: usize = 0;     // of the next direction to be narrowed
 let target: usize = 0;         // where the next tensor to be kept goes
 
 /**
- * Writes a copy of the opened model with at most `units` units in each LSTM direction, the
- * most important ones (0 = all), and with its first `words` words (0 = all) as far as the samples
- * use them `minCount` times; the word for unknown ones stays. Builds the network.
+ * Writes a copy of the opened model with the `units` most important units of each LSTM direction
+ * (0 = all), and with those of its first `words` words (0 = all) that occur at least `minCount`
+ * times in the samples; the word for unknown ones is kept. Builds the network.
  */
 export function pruneModel(units: u32, words: u32, minCount: u32): i32 {
   if (units > <u32>MAX_WIDTH) return ERR_BAD_ARGUMENT;
@@ -95,7 +96,7 @@ function unitCount(): u32 {
   return count;
 }
 
-/** Adds what the last batch says of each unit. */
+/** Adds the importance of each unit in the last batch. */
 function addImportances(): void {
   let at = importances;
   for (let i: u32 = 0; i < network.layerCount; i++) {
@@ -131,8 +132,8 @@ function recurrentChange(direction: Direction, unit: u32, units: u32): f32 {
   return sum;
 }
 
-// What is kept, as rising indices: of an LSTM direction's units, of a layer's output channels
-// (which are the next one's inputs), of the words.
+// Lists of what is kept, as rising indices: of the units of an LSTM direction, of the output
+// channels of a layer (the inputs of the next one), of the words.
 
 /** Cuts the vocabulary down. Returns the embedding rows to keep, u32[1 + words + buckets]; 0 when memory is refused. */
 function keepWords(pruned: Model, words: u32, minCount: u32): usize {
@@ -171,7 +172,7 @@ function keepWords(pruned: Model, words: u32, minCount: u32): usize {
 function keepLayers(pruned: Model, units: u32, inputs: usize): bool {
   const layerCount = draft.header.layerCount;
   let bytes: u64 = 0;
-  // Nothing grows, so the old weights' room is enough.
+  // No tensor grows, so the size of the old weights is enough.
   for (let i: u32 = 0; i < layerCount; i++) bytes += layerBytes(FORM_F32, layerAt(draft.layers, i));
   const weights = allocate(<usize>bytes);
   const all = listAll();
@@ -265,7 +266,7 @@ function chooseUnits(units: u32, kept: u32, taken: usize, chosen: usize): void {
   }
 }
 
-/** Copies rows x columns of f32 (any, width) to `target`, which then lies behind them, padded to 16. */
+/** Copies the listed rows and columns of an f32 matrix of `width` columns to `target`, and moves `target` behind them, padded to 16. */
 function copyMatrix(from: usize, width: u32, rows: usize, rowCount: u32, columns: usize, columnCount: u32): void {
   let p = target;
   for (let r: u32 = 0; r < rowCount; r++) {

@@ -32,7 +32,7 @@ export function quantizeMatrix(from: usize, rows: u32, columns: u32, isTranspose
 export function rowScale(row: usize, columns: u32, stride: usize): f32 {
   let largest: f32 = 0;
   for (let c: u32 = 0; c < columns; c++) largest = max<f32>(largest, abs<f32>(load<f32>(row + <usize>c * stride)));
-  // A scale must stay a normal number: weights below 127 times the smallest one vanish.
+  // The scale must be a normal f32: a row of smaller weights becomes zeros.
   return largest > 1e-30 ? largest / INT8_MAX : 1;
 }
 

@@ -1,7 +1,7 @@
-// Seeded randomness of training: xoshiro128** (Blackman and Vigna, 2018) whose
-// state is a struct, so that a saved training resumes with the same bits.
-// Random -> uniform f32, normal f32, unbiased index, shuffled u32[length], keep masks f32[length].
-// No clock and no other source: the caller gives the seed.
+// Seeded random numbers for training: xoshiro128** (Blackman and Vigna, 2018). Its state is a
+// struct, so that a saved training resumes with the same bits.
+// Random -> uniform f32, normal f32, unbiased index, shuffled u32[length], dropout masks f32[length].
+// The seed, from the caller, is the only source of randomness.
 
 /** 16 bytes; never all zero. */
 @unmanaged
@@ -43,7 +43,7 @@ export function randomUniform(random: Random): f32 {
   return <f32>(randomBits(random) >> 8) * <f32>5.9604644775390625e-8;
 }
 
-/** Uniform in 0 ... count - 1, without bias: the incomplete last round of 2^32 is drawn again. */
+/** Uniform in 0 ... count - 1, without bias: draws again when the bits fall into the remainder of 2^32 / count. */
 export function randomIndex(random: Random, count: u32): u32 {
   const rejected: u32 = (<u32>0 - count) % count; // 2^32 mod count
   let bits = randomBits(random);

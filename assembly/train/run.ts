@@ -1,13 +1,13 @@
-// A training run: settings -> epochs of batches -> trained weights, with validation and
-// with everything in one saved block, so that a resumed run gives the same bits as one
-// that never stopped. Called through train/index.ts; the host only counts and prints.
+// A training run: settings -> epochs of batches -> trained weights, with validation. Its
+// whole state can be saved, so that a resumed run gives the same bits as one that never
+// stopped. Called through train/index.ts; the host only counts and prints.
 //
 //   describeModel -> addSample ... -> startTraining(…) or resumeTraining()
 //     -> while epochsLeft(): beginEpoch(), trainBatch() until batchesLeft() is 0, endEpoch()
 //
 // Saved state: | Settings 128 | TrainingState 64 | parameters, slot 0, slot 1, average |
-// as step.ts lists its blocks. The file's weights are those to use, so the averaged ones
-// where an average is kept.
+// in the order of networkStatePtr in step.ts. The weights in the file itself are those for
+// use: the averaged ones if the run keeps an average.
 import {
   ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_LABEL_OUT_OF_RANGE, ERR_NO_SAMPLES, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORM_F32,
   LAYER_MASK_ZERO, MAX_DROPOUT_SAMPLES, MAX_WORKERS, OK, OPTIMIZER_AVERAGE, OPTIMIZER_PER_TOKEN, SCHEDULE_INVERSE_TIME, TEXT_CAPACITY,
@@ -30,7 +30,7 @@ import {
   networkStatePtr, networkSwapAverage, networkTrainWith, networkUpdate,
 } from "./step";
 
-/** What a run is told, and how far it is; 128 bytes of a training form. */
+/** The settings of a run, and how far it is; 128 bytes of a training form. */
 @unmanaged
 export class Settings {
   loss: u32;             // LOSS_*
@@ -66,16 +66,16 @@ export class Settings {
   perturbation: f32;     // of the token vectors, see adversary.ts; 0 = none
 }
 
-/** Batches whose samples are sorted by length together, so that little is padded. */
+/** The samples of so many batches are sorted by length before they are divided into batches, so that little is padded. */
 const SORTED_BATCHES: u32 = 32;
 
-/** Share of the steps after which texts are perturbed: that doubles a step's work, and to do it earlier brings no more. */
+/** Share of the steps after which texts are also perturbed: that doubles the work of a step, and earlier in a run it gains nothing. */
 const PERTURBED_FROM: f32 = 0.7;
 
 /** Steps between two updates of the average, which reads and writes as many weights as a step. */
 const AVERAGED_STEPS: u32 = 8;
 
-/** An average of so many updates keeps half of itself at the next one. */
+/** An average of so many updates keeps at most half of itself at the next one. */
 const YOUNG_AVERAGE: f32 = 10;
 
 let settings: Settings = changetype<Settings>(0);
@@ -140,7 +140,7 @@ export function trainingAugmentation(deletion: f32, swap: f32, synonyms: f32, ty
   return OK;
 }
 
-/** Fourth part: masks a sample of the last dropout, 1 unless set; length of the adversarial perturbation beside that of the token vectors, 0 unless set. */
+/** Fourth part: number of masks that the last dropout draws for each sample, 1 unless set; length of the adversarial perturbation as a share of that of the token vectors, 0 unless set. */
 export function trainingPasses(dropoutSamples: u32, perturbation: f32): i32 {
   if (!changetype<usize>(settings)) return ERR_BAD_STATE;
   if (dropoutSamples > <u32>MAX_DROPOUT_SAMPLES) return ERR_BAD_ARGUMENT;
@@ -149,7 +149,7 @@ export function trainingPasses(dropoutSamples: u32, perturbation: f32): i32 {
   return OK;
 }
 
-/** Fifth part: how many instances share each batch, 1 unless set. The result depends on it by rounding and by the random numbers. */
+/** Fifth part: number of instances that share each batch, 1 unless set. It changes the result, by rounding and by other random numbers. */
 export function trainingWorkers(count: u32): i32 {
   if (!changetype<usize>(settings)) return ERR_BAD_STATE;
   if (count > <u32>MAX_WORKERS) return ERR_BAD_ARGUMENT;
@@ -162,14 +162,14 @@ export function workers(): u32 {
   return max<u32>(settings.workers, 1);
 }
 
-/** Which share of each batch this instance computes: 0 unless set, below workers(). */
+/** Sets which share of each batch this instance computes: 0 unless set, below workers(). */
 export function trainingShard(index: u32): i32 {
   if (!isBuilt() || index >= workers()) return ERR_BAD_ARGUMENT;
   shard = index;
   return OK;
 }
 
-/** The next word of a group of synonyms; the first one of a group begins it. The model must be described. */
+/** Adds the next word of a group of synonyms, or begins a group with it. The model must be described. */
 export function addSynonym(length: u32, beginsGroup: bool): i32 {
   if (!isDescribed()) return ERR_BAD_STATE;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
@@ -178,7 +178,7 @@ export function addSynonym(length: u32, beginsGroup: bool): i32 {
   return keepSynonym(augmentation, draft, inputPtr(), length, beginsGroup);
 }
 
-/** Encodes a text that is only validated on. */
+/** Encodes a text and keeps it for validation. */
 export function addValidation(label: u32, length: u32): i32 {
   if (!changetype<usize>(reader)) return ERR_BAD_STATE;
   if (!changetype<usize>(validation)) validation = createDataset();
@@ -204,9 +204,9 @@ export function startTraining(embeddingRange: f32): i32 {
 }
 
 /**
- * A run on an opened file starts from its weights. Where those are sums of a word's own row
- * and its n-grams, it starts from the parts, which the training's state has kept; of other
- * files the words are single rows, and stay so. Either way nothing is added twice.
+ * A run on an opened file starts from its weights. When these are sums of a word's own row and
+ * the mean of its n-grams, it starts from the separate parts in the file's training state, so
+ * that the n-grams are not added twice. In other files a word is a single row, and stays one.
  */
 function startFromOpened(): i32 {
   settings.addsNgrams = 0;
@@ -226,7 +226,7 @@ function startFromOpened(): i32 {
   return OK;
 }
 
-/** Continues the run of an opened training form on the same samples. Its calibration, made for other weights, is dropped. */
+/** Continues the run of an opened training form on the same samples. The file's calibration is dropped, since the weights will change. */
 export function resumeTraining(): i32 {
   if (!openedTraining || openedTrainingBytes < <u32>offsetof<Settings>()) return ERR_BAD_STATE;
   settings = changetype<Settings>(openedTraining);
@@ -273,7 +273,7 @@ function prepareRun(embeddingRange: f32): i32 {
   return OK;
 }
 
-/** Without a share above 0 there is no augmentation, and no random number is drawn for it. */
+/** When all shares are 0, there is no augmentation, and no random number is drawn for it. */
 function prepareAugmentation(): bool {
   if (settings.deletion == 0 && settings.swap == 0 && settings.synonyms == 0 && settings.typos == 0) {
     augmentation = changetype<Augmentation>(0);
@@ -328,7 +328,7 @@ export function batchesLeft(): u32 {
 export function beginEpoch(): i32 {
   if (!isBuilt() || epochsLeft() == 0) return ERR_BAD_STATE;
   const random = networkRandom();
-  // Workers draw different numbers in a batch, so an epoch begins where all know: by its number.
+  // Within an epoch workers draw different random numbers, so each epoch begins with a seed that all can compute: from its number.
   if (workers() > 1) randomSeed(random, settings.seed ^ (settings.epochsDone * 0x9e3779b9));
   for (let i: u32 = 0; i < samples.count; i++) store<u32>(order + (<usize>i << 2), i);
   shuffle(random, order, samples.count);
@@ -368,14 +368,14 @@ function sortByLength(from: usize, count: u32): void {
   memory.copy(from, sorted, <usize>count << 2);
 }
 
-/** Trains on the epoch's next batch. Returns a status. A batch that workers share takes both halves, with the shares carried between. */
+/** Trains on the epoch's next batch. Returns a status. Workers that share a batch call the two halves below instead, and exchange their shares in between. */
 export function trainBatch(): i32 {
   if (workers() > 1) return ERR_BAD_STATE;
   const status = computeBatch();
   return status == OK ? applyBatch() : status;
 }
 
-/** First half of trainBatch: the gradients. With workers they are this instance's share, sharePtr(shard), and so is a failure. */
+/** First half of trainBatch: computes the gradients. With several workers the gradients, or the failure to compute them, become this instance's share, at sharePtr(shard). */
 export function computeBatch(): i32 {
   if (nextBatch >= batchCount) return ERR_BAD_STATE;
   const count = batchSamples();
@@ -389,7 +389,7 @@ export function computeBatch(): i32 {
   return OK;
 }
 
-/** Second half: the step, by all workers' shares when they have been copied in. */
+/** Second half: takes the step. With several workers all their shares must have been copied to their sharePtr. */
 export function applyBatch(): i32 {
   if (nextBatch >= batchCount) return ERR_BAD_STATE;
   const count = batchSamples();
@@ -414,8 +414,8 @@ export function applyBatch(): i32 {
 }
 
 /**
- * Follows the weights every few steps, and at an epoch's end, where they may be written. A young
- * average forgets faster, so that the first weights, which know nothing, do not stay in it.
+ * Updates the average every few steps, and at an epoch's end, where it may be written. A young
+ * average forgets faster, so that the untrained weights at the start do not stay in it.
  */
 function average(): i32 {
   const steps = (nextBatch - 1) % AVERAGED_STEPS + 1;
@@ -426,7 +426,7 @@ function average(): i32 {
   return networkAverage(min(kept, age / (age + YOUNG_AVERAGE)));
 }
 
-/** Samples of the next batch, of all workers. */
+/** Number of samples of the next batch, for all workers together. */
 function batchSamples(): u32 {
   return min(settings.batch, samples.count - load<u32>(batchOrder + (<usize>nextBatch << 2)) * settings.batch);
 }
@@ -458,7 +458,7 @@ function computeSamples(from: usize, count: u32, total: u32): i32 {
   return status;
 }
 
-/** An epoch's last batch may have fewer samples than workers. */
+/** A share without samples: the last batch of an epoch may have fewer samples than there are workers. */
 function emptyShare(): i32 {
   zeroGradients();
   return OK;
@@ -485,7 +485,7 @@ function countCorrect(data: Dataset, from: usize, count: u32): void {
 export function endEpoch(): i32 {
   if (nextBatch != batchCount) return ERR_BAD_STATE;
   settings.epochsDone++;
-  // At the same step in every run, saved or not: the slots' last bits depend on it.
+  // Done at the same step in every run, saved or not, since the last bits of the slots depend on it.
   networkSettle();
   return OK;
 }
@@ -500,7 +500,7 @@ export function accuracy(): f64 {
   return seen ? <f64>correct / <f64>seen : 0;
 }
 
-/** Forward passes over the validation texts; then meanLoss() and accuracy() speak of them. */
+/** Runs the validation texts; afterwards meanLoss() and accuracy() are theirs. */
 export function validate(): i32 {
   if (!isBuilt() || !changetype<usize>(validation)) return ERR_NO_SAMPLES;
   lossSum = 0;

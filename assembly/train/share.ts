@@ -1,7 +1,7 @@
-// Data-parallel training: several instances hold the same network, each computes the gradient
-// of its share of a batch, and all add up all shares in the same order, so that they take
-// the same step, bit for bit. The host carries the shares; called by run.ts.
-// Of the embedding only the rows that the share touched are carried.
+// Data-parallel training: several instances have the same network. Each computes the gradient
+// of its share of a batch, and then adds up the shares of all in the same order, so that all
+// take the same step, bit for bit. The host copies the shares between instances; called by
+// run.ts. Of the embedding, a share only contains the rows that have a gradient.
 //
 //   | Share 32 | gradients behind the embedding | touched rows u32[rows], padded | their gradients f32[rows][E] |
 import { OK } from "../abi";
@@ -12,10 +12,10 @@ import { loadU32, storeU32 } from "./batch";
 import { addRow } from "./forward";
 import { network, ROW_KNOWN, ROW_TOUCHED } from "./network";
 
-/** Begins what an instance tells the others after each batch. */
+/** The beginning of a share; the gradients follow. */
 @unmanaged
 export class Share {
-  status: i32;        // why there is no gradient, or OK
+  status: i32;        // OK, or why there is no gradient
   rows: u32;          // embedding rows with a gradient
   loss: f32;          // this share's part of the batch's mean loss
   correct: u32;       // samples that were right
@@ -38,7 +38,7 @@ export function sharesBuild(count: u32): bool {
   return shares != 0;
 }
 
-/** Bytes that any share has at most. */
+/** Largest size of a share, in bytes. */
 export function shareCapacity(): usize {
   return capacity;
 }
@@ -58,7 +58,7 @@ function denseBytes(): usize {
   return network.parameterBytes - network.embeddingBytes;
 }
 
-/** Writes the gradients at hand as share `index`; with a status other than OK only that. */
+/** Writes the present gradients as share `index`; with a status other than OK only the status. */
 export function shareWrite(index: u32, status: i32, loss: f32, correct: u32): void {
   let to = sharePtr(index);
   const share = changetype<Share>(to);
@@ -76,7 +76,7 @@ export function shareWrite(index: u32, status: i32, loss: f32, correct: u32): vo
   for (let i: u32 = 0; i < share.rows; i++) memory.copy(to + <usize>i * bytes, network.gradients + <usize>loadU32(network.touched, i) * bytes, bytes);
 }
 
-/** Makes the gradients the sum of the first `count` shares, in their order. Returns the first status that is not OK. */
+/** Sets the gradients to the sum of the first `count` shares, added in order. Returns the first status that is not OK. */
 export function sharesAdd(count: u32): i32 {
   zeroGradients();
   for (let index: u32 = 0; index < count; index++) {

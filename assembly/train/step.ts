@@ -1,7 +1,7 @@
-// One training step in one readable function, and the training's settings and saved state.
+// One training step, and the training's settings and saved state.
 //   networkBuild -> networkTrainWith -> networkInitialize or restore -> (fill, networkBatch, networkStep) ...
-// Called by run.ts. Refuses pairs of loss and activation that do not belong together,
-// settings out of range (ERR_BAD_TRAINING), and steps whose loss or gradient is not finite.
+// Called by run.ts. Refuses a loss that does not fit the last activation, settings out of
+// range (ERR_BAD_TRAINING), and steps whose loss or gradient is not finite.
 import {
   ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_NO_MODEL, ERR_NO_SAMPLES, ERR_NOT_FINITE,
   ERR_OUT_OF_MEMORY, LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM_UNCORRECTED,
@@ -16,7 +16,7 @@ import { loss } from "./loss";
 import { lastStage, network, ROW_KNOWN, ROW_TOUCHED, TrainingState } from "./network";
 import { averageSwap, averageUpdate, gradientNorm, optimizerSettle, optimizerUpdate, Recipe } from "./optimizer";
 
-/** A longer step would make weights infinite, which only the next one would notice. */
+/** A longer step could make weights infinite, which would only be noticed in the next step. */
 const LARGEST_STEP: f32 = 1e35;
 
 let recipe: Recipe = changetype<Recipe>(0);
@@ -51,7 +51,7 @@ export function networkTrainWith(
   }
   if (isAdam) {
     next.slot1 = allocate(network.parameterBytes);
-    // Weight decay moves weights for ever, and lazy rows' slots do not shrink.
+    // Rows cannot fade with weight decay, which always moves weights, or with lazy updates, where slots do not shrink.
     const fades = weightDecay == 0 && (flags & OPTIMIZER_LAZY) == 0;
     if (fades) next.fadedSince = allocate(<usize>network.rows << 2);
     if (next.slot1 == 0 || (fades && next.fadedSince == 0)) return ERR_OUT_OF_MEMORY;
@@ -96,7 +96,7 @@ function isLegal(
   return beta2 >= 0 && beta2 < 1 && epsilon > 0 && epsilon < Infinity && (flags & OPTIMIZER_NESTEROV) == 0;
 }
 
-/** Scores of the batch that networkBatch took over; without dropout unless `isTraining`. */
+/** Computes the scores of networkBatch's batch; without dropout unless `isTraining`. */
 export function networkForward(isTraining: bool): i32 {
   if (changetype<usize>(network) == 0) return ERR_NO_MODEL;
   if (plan.batch == 0) return ERR_NO_SAMPLES;
@@ -104,15 +104,15 @@ export function networkForward(isTraining: bool): i32 {
   return OK;
 }
 
-/** One step on the batch that networkBatch took over. When it fails, no parameter has changed. */
+/** One step on networkBatch's batch. When it fails, no parameter has changed. */
 export function networkStep(learningRate: f32, perturbation: f32): i32 {
   const status = networkGradient(perturbation);
   return status == OK ? networkUpdate(learningRate) : status;
 }
 
 /**
- * First half of a step: the gradients of the batch; with a `perturbation` above 0 the mean of those of its texts and of
- * the texts so perturbed, see adversary.ts (not with OPTIMIZER_PER_TOKEN).
+ * First half of a step: the gradients of the batch. With a `perturbation` above 0, the mean of the gradients of its texts
+ * and of the perturbed texts, see adversary.ts (not with OPTIMIZER_PER_TOKEN).
  */
 export function networkGradient(perturbation: f32): i32 {
   if (changetype<usize>(recipe) == 0) return ERR_BAD_STATE;
@@ -120,7 +120,7 @@ export function networkGradient(perturbation: f32): i32 {
   if (plan.batch == 0) return ERR_NO_SAMPLES;
   const isAdversarial = perturbation > 0;
   if (isAdversarial && network.splitsTokens != 0) return ERR_BAD_STATE;
-  if (isAdversarial) plan.total <<= 1; // either pass makes half of the mean
+  if (isAdversarial) plan.total <<= 1; // each of the two passes contributes half of the mean
   zeroGradients();
   recipe.lossValue = 0;
   addGradients(0);
@@ -138,7 +138,7 @@ function addGradients(first: u32): void {
   addBackward(recipe.loss != LOSS_MEAN_SQUARED_ERROR);
 }
 
-/** Second half: moves the parameters by the gradients at hand. */
+/** Second half: moves the parameters by the present gradients. */
 export function networkUpdate(learningRate: f32): i32 {
   recipe.gradientNorm = gradientNorm();
   if (!isFinite<f32>(recipe.gradientNorm)) return ERR_NOT_FINITE;
@@ -170,7 +170,7 @@ export function networkAverage(decay: f32): i32 {
   return OK;
 }
 
-/** Exchanges parameters and averaged weights; a second call exchanges them back. Between the two no step is taken. */
+/** Exchanges parameters and averaged weights; a second call exchanges them back. Between the two calls no step can be taken. */
 export function networkSwapAverage(): i32 {
   if (changetype<usize>(recipe) == 0 || recipe.average == 0 || network.state.averages == 0) return ERR_BAD_STATE;
   averageSwap(recipe);
@@ -178,12 +178,12 @@ export function networkSwapAverage(): i32 {
   return OK;
 }
 
-/** To be called before the blocks below are read: brings optimizer slots up to date that were left alone for a while. */
+/** Brings the optimizer slots of all rows up to date; to be called before the blocks below are read. */
 export function networkSettle(): void {
   if (changetype<usize>(recipe) != 0) optimizerSettle(recipe);
 }
 
-/** Blocks that a saved training consists of: state, parameters, slots, averaged weights. */
+/** Number of blocks of a saved training: state, parameters, slots, averaged weights. */
 export function networkStateCount(): u32 {
   if (changetype<usize>(recipe) == 0) return 0;
   return 2 + (recipe.slot0 != 0 ? 1 : 0) + (recipe.slot1 != 0 ? 1 : 0) + (recipe.average != 0 ? 1 : 0);
@@ -203,15 +203,15 @@ export function networkStateBytes(index: u32): usize {
 }
 
 /**
- * To be called after the caller has written saved blocks back: any embedding row may have
- * slots now. False when the state is none that a training can have.
+ * To be called after the caller has written saved blocks back, when any embedding row may have
+ * slots that are not zero. False when no training can have this state.
  */
 export function networkRestored(): bool {
   for (let row: u32 = 0; row < network.rows; row++) store<u8>(network.rowStates + row, (load<u8>(network.rowStates + row) & ROW_TOUCHED) | ROW_KNOWN);
   const state = network.state;
   const isPower1 = state.beta1Power >= 0 && state.beta1Power <= 1;
   const isPower2 = state.beta2Power >= 0 && state.beta2Power <= 1;
-  // A generator of zeros yields nothing but zeros, with which randomIndex never ends.
+  // From a state of zeros the generator gives only zeros, with which randomIndex would never end.
   const isSeeded = (state.random | state.random1 | state.random2 | state.random3) != 0;
   return isPower1 && isPower2 && isSeeded && state.isSwapped == 0
     && isZero(changetype<usize>(state) + offsetof<TrainingState>("reserved0"), offsetof<TrainingState>() - offsetof<TrainingState>("reserved0"));

@@ -1,5 +1,5 @@
-// Model in memory -> model file: the one writer of the format that model.ts reads.
-// Parts follow one another padded with zeros to 16; see FORMAT.md. Called by builder.ts.
+// Model in memory -> model file, in the format that model.ts reads (FORMAT.md): parts follow
+// one another, each padded with zeros to 16 bytes. Called by builder.ts.
 import { FORM_F32, FORMAT_MAGIC, FORMAT_VERSION, MAX_NGRAMS_PER_WORD } from "../abi";
 import { allocate } from "../arena";
 import { Header, Layer, Model, crc32, layerAt, layerBytes, padded } from "../model";
