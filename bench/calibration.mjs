@@ -1,6 +1,6 @@
-// What calibration does on real data: a model is trained on nine tenths of a set's training texts and calibrated
-// on the tenth, which it has not seen; all figures are of the test texts. Texts of other
-// sets are what it should not know. Medians of the seeds.
+// The effect of calibration on real data: a model is trained on nine tenths of a set's training texts and
+// calibrated on the last tenth. All figures are those for the test texts, and medians of the seeds. Texts of
+// another set stand for texts that the model should not know.
 //   node bench/calibration.mjs [set ...] [--outside hwu64] [--unknown 0.05] [--seeds 1] [--data ../shared/data]
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// What ours costs: time against tokens, units and vocabulary, and memory.
+// The cost of edgelabel: time against tokens, units and vocabulary, and memory.
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -44,7 +44,7 @@ const CURVES = [
   ["words", "rows", [300, 1000, 3000, 10000, 30000, 100000]],
 ];
 
-/** Markdown: one table a curve. */
+/** All curves as Markdown, one table each. */
 export async function curves() {
   const parts = [];
   for (const [what, key, points] of CURVES) {
@@ -57,7 +57,7 @@ export async function curves() {
   return `### cost against tokens, units and words\n\nµs of the forward pass in node; else ${BASE.steps} tokens, ${BASE.units} units, ${BASE.rows} words, embedding ${BASE.width}.\n\n${parts.join("\n\n")}`;
 }
 
-/** Markdown: sizes of files, and what 100,000 classifications leave of memory, in a process of its own. */
+/** Sizes of files, and memory after 100,000 classifications in a process of its own, as Markdown. */
 export async function memory(sizes, folder) {
   const rows = sizes.map(([name, bytes]) => [name, `${(bytes / 1024).toFixed(1)} KiB`]);
   const snips = sizes.find(([name]) => name === "snips.wasm") ? `${folder}/snips.wasm` : `${folder}/large.wasm`;

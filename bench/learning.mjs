@@ -13,7 +13,7 @@ const { values, positionals } = parseArgs({
   options: { seeds: { type: "string", default: "1,2,3" }, data: { type: "string", default: "../shared/data/snips" } },
 });
 
-/** What the model has not seen, or seen with a wrong label. */
+/** The kinds of texts that are withheld from the model, or given a wrong label. */
 const KINDS = {
   phrasing: { title: "GetWeather without the words weather and forecast withheld", has: ({ label, text }) => label === "GetWeather" && !/weather|forecast/i.test(text) },
   mistakes: { title: "SearchCreativeWork of songs and albums labelled PlayMusic", has: ({ label, text }) => label === "SearchCreativeWork" && /song|album|sound ?track/i.test(text), mistake: "PlayMusic" },
@@ -28,7 +28,7 @@ function edgelabel(...args) {
   try {
     return JSON.parse(execFileSync(process.execPath, [main, ...args, "--json"], { encoding: "utf8", maxBuffer: 1 << 26, stdio: ["ignore", "pipe", "ignore"] }));
   } catch ({ stdout }) {
-    // A refusal is a report and exit code 1.
+    // When the new model is not accepted, the report comes with exit code 1.
     return JSON.parse(stdout);
   }
 }

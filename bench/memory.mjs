@@ -13,7 +13,7 @@ const empty = process.memoryUsage.rss();
 const classifier = await Classifier.fromBytes(readFileSync(file), file);
 const random = seeded(3);
 const letters = "abcdefghijklmnopqrstuvwxyz";
-/** Texts of known, unknown and odd words; no two alike. */
+/** A text of random letters, different for each call. */
 const text = (i) => Array.from({ length: 3 + (i % 9) }, () => Array.from({ length: 1 + Math.floor(random() * 9) }, () => letters[Math.floor(random() * 26)]).join("")).join(" ");
 classifier.classify(text(0));
 const before = classifier.memoryBytes();

@@ -1,6 +1,6 @@
-// The benchmark's models: shape -> our .elb files, and the same weights and inputs as
+// The benchmark's models: shape -> our .elb files, and the same weights and inputs in
 // files that the peers read. Weights and ids are random but seeded; all ids of a text
-// differ and no text is padded, so neither a state nor a prefix is met twice.
+// differ and no text is padded, so that no state or prefix occurs twice.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as abi from "../build/assembly/abi.js";
@@ -41,7 +41,7 @@ export async function randomModel(shape, seed = 1) {
   trainer.build();
   const fans = [shape.width, shape.width, shape.units, 16, shape.units, 16];
   const tensors = fans.map((fan, i) => {
-    // Of the size that training gives, so that gates move and states are neither 0 nor saturated.
+    // As large as after training, so that gates vary and states are neither 0 nor saturated.
     const magnitude = i === 0 ? 0.5 : 2 / Math.sqrt(fan);
     return Float32Array.from({ length: trainer.tensor(i).length }, () => magnitude * (2 * random() - 1));
   });
@@ -61,7 +61,7 @@ export function randomIds(shape, count, seed = 2) {
 
 export const textOf = (ids) => ids.map((id) => `w${id}`).join(" ");
 
-/** What the peers read: NAME.json (shape, ids, names of tensors) and NAME.f32 (all tensors, end to end). */
+/** Writes the files that the peers read: NAME.json (shape, ids, names of tensors) and NAME.f32 (all tensors, end to end). */
 export function writeForPeers(folder, description, tensors) {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, `${description.name}.json`), JSON.stringify(description));

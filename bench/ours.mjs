@@ -1,6 +1,6 @@
-// edgelabel at work in node, by the protocol of peers/peers.py.
+// edgelabel as a contender in node, with the protocol of peers/peers.py.
 //   forward-FORM  the forward pass from ids: the network alone, without the tokenizer
-//   text-FORM     the host's public way: Classifier.classify(text).label
+//   text-FORM     the host's public function: Classifier.classify(text).label
 //   loop-FORM     many texts a call, as wasmtime is driven: with the tokenizer, and the tokenizer alone
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { Classifier } from "../build/host/classifier.js";
 
 const CHECKED = 50;
 const RUN_MS = 0.2;
-/** Texts a call: few enough that most calls run undisturbed on a busy machine. */
+/** Texts a call: so few that most calls are not interrupted on a busy machine. */
 const LOOP_TEXTS = 20;
 const module = new WebAssembly.Module(readFileSync(new URL("../build/testing.wasm", import.meta.url)));
 const loaded = new Map();
@@ -32,7 +32,7 @@ function put(wasm, bytes) {
   return address;
 }
 
-/** Every text in the module's memory: [address, length] of each, and what loopTexts wants. */
+/** Writes all texts to the module's memory: [address, length] of each, and the arguments of loopTexts. */
 function putTexts(wasm, texts) {
   const encoded = texts.map((text) => Buffer.from(text));
   const offsets = new Uint32Array(encoded.length + 1);
@@ -88,7 +88,7 @@ async function load({ folder, model: name, contender }) {
   if (kind === "loop") return { ok: true, version: `node ${process.version}` };
   const scores = [];
   const labels = [];
-  // All texts, so that code and input tables are warm, as the peers' code is.
+  // Runs all texts first, so that code and input tables are warm, as the peers' code is.
   for (let i = 0; i < model.inputTexts.length; i++) {
     made.prepare(i);
     const result = made.call(i);

@@ -1,6 +1,6 @@
-// What a cache of states for lines that begin alike could save at most: the share of LSTM
-// steps that lie in a prefix shared with an earlier line. The lines are made here, in the
-// styles of Loghub's collections; words are parted as the default recipe does.
+// How much a cache of states for lines with the same beginning could save at most: the share of
+// LSTM steps that lie in a prefix shared with an earlier line. The lines are made here, in the
+// styles of Loghub's collections, and split into words as the default recipe does.
 //   node bench/prefix.mjs
 import { KERAS_FILTERS } from "../build/host/recipe.js";
 

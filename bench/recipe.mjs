@@ -1,6 +1,6 @@
 // The experiment behind host/recipe.ts: trains on the training texts with changed settings
-// and prints the accuracy on validation texts. Test texts are never looked at; where a set
-// has no valid.tsv, every 10th line of train.tsv is held out.
+// and prints the accuracy on validation texts. Test texts are never used; if a set has no
+// valid.tsv, every 10th line of train.tsv is held out.
 //   node bench/recipe.mjs hwu64,massive_en '{"units":96}' 1,2,3
 //   node bench/recipe.mjs hwu64 '{"minSteps":0}' 1,2,3 20        # 20 training texts a label
 import { existsSync } from "node:fs";

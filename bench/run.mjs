@@ -1,6 +1,6 @@
-// Measures edgelabel and its peers in one sitting: npm run bench [-- --rounds N --snips FILE.elb --only TEXT --report FILE.md]
-// Same weights, same inputs, one thread each; the contenders take turns, round by round,
-// and whoever is not on turn sleeps. First each one's answers are compared with Keras'.
+// Measures edgelabel and its peers: npm run bench [-- --rounds N --snips FILE.elb --only TEXT --report FILE.md]
+// Same weights, same inputs, one thread each; the contenders are measured in turns, round by
+// round, while all others sleep. First, the answers of each are compared with those of Keras.
 // Prints tables in Markdown; --report also writes them to a file.
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -128,7 +128,7 @@ function contestTable(results, expected) {
 
 // --- wasmtime's command ---------------------------------------------------------------
 
-/** µs a line of `wasmtime run`: many lines less one line. */
+/** µs a line of `wasmtime run`: the time for many lines less that for one line, which is the start-up. */
 function commandTimes(wasmtime, deployable, texts, repeat) {
   const many = Buffer.from(Array.from({ length: repeat }, () => texts.join("\n")).join("\n") + "\n");
   const one = Buffer.from(`${texts[0]}\n`);

@@ -1,5 +1,5 @@
-// The trained model of the benchmark: the default recipe on snips, in our forms and with
-// its weights and vocabulary as the peers take them.
+// The trained model of the benchmark: the default recipe on snips, as our model files, and
+// with its weights and vocabulary in the peers' format.
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -53,7 +53,7 @@ export async function makeSnips(folder, data, trained, testingExports) {
   const fasttext = join(folder, "snips.ft");
   writeFileSync(fasttext, readTsv(join(data, "train.tsv")).map(([label, text]) => `__label__${label} ${text}\n`).join(""));
 
-  // The peers get the rows of the words and of padding; n-grams of unknown words have no counterpart there.
+  // The peers get only the rows of padding and words, since they have no n-grams for unknown words.
   const width = 64;
   const rows = words.length + 1;
   const units = tensors[2].length ** 0.5 / 2;

@@ -18,7 +18,7 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 /** Texts of an epoch, so that Keras takes about a second. */
 const TEXTS = { seed: 2048, large: 512 };
 
-/** A run of ours that never ends: its epoch(s), µs a text and the loss. */
+/** A run of edgelabel that never ends: each call of epoch() trains one, and returns µs a text and the loss. */
 async function ours(model, samples, workers) {
   const trainer = await Trainer.open(model.write("f32"), model.shape.name);
   samples.forEach(({ label, text }) => trainer.addSample(Number(label.slice("label".length)), text));

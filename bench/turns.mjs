@@ -1,10 +1,10 @@
-// What every contest here needs: contenders as processes that answer JSON lines, figures, tables.
+// For all comparisons: contenders as processes that answer JSON lines, figures, tables.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
 export class Worker {
   constructor(command, args) {
-    // Old builds of OpenBLAS may be told a slower kernel by these; the peers must not suffer from it.
+    // Such variables can make OpenBLAS choose a slower kernel, which would be unfair to the peers.
     const { OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE, ...env } = process.env;
     this.child = spawn(command, args, { env, stdio: ["pipe", "pipe", process.env.BENCH_VERBOSE ? "inherit" : "ignore"] });
     this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();

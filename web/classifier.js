@@ -1,6 +1,6 @@
 // A deployable .wasm in a browser: bytes in, { label, score, scores } out, and which tokens made
-// the label. The engine is the one that Node and wasmtime run, so the scores are the same to the last digit. It asks
-// its host for nothing but the WASI functions of its command line, which a page never calls.
+// the label. It is the same engine as in Node and wasmtime, so the scores are the same to the
+// last digit. It imports only the WASI functions of its command line, which a page never calls.
 
 const TEXT_CAPACITY = 1048576;
 const ERRNO_NOSYS = 52;
@@ -8,7 +8,7 @@ const ERRNO_NOSYS = 52;
 const refuse = () => ERRNO_NOSYS;
 const wasi = { fd_read: refuse, fd_write: refuse, args_get: refuse, args_sizes_get: refuse, proc_exit: refuse };
 
-/** Opens the bytes of a deployable; throws when they are none. */
+/** Opens the bytes of a deployable; throws when they are not one. */
 export async function openClassifier(bytes) {
   const { instance } = await WebAssembly.instantiate(bytes, { wasi_snapshot_preview1: wasi });
   const engine = instance.exports;
@@ -30,7 +30,7 @@ export async function openClassifier(bytes) {
       run(text);
       return read(engine.renderLine(1, 0));
     },
-    /** The whole text in order, in parts: tokens with their share of the best label's score, and what stands between them. */
+    /** The whole text in order, in parts: tokens with their share in the best label's score, and the text between them with share 0. */
     explain(text) {
       const bytes = run(text);
       engine.explainLast(engine.labelCount());

@@ -1,4 +1,4 @@
-// The node peers at work, by the protocol of peers.py. argv[2]: folder with their node_modules.
+// The peers that run in node, with the protocol of peers.py. argv[2]: folder with their node_modules.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -30,7 +30,7 @@ async function onnxRuntime(model, packageName, suffix) {
   const ort = require(packageName);
   if (packageName === "onnxruntime-web") {
     ort.env.wasm.numThreads = 1;
-    // As bytes and a path: node's fetch reads no file.
+    // The module is given as bytes and a path, since node's fetch cannot read files.
     ort.env.wasm.wasmPaths = `file://${dirname(require.resolve("onnxruntime-web"))}/`;
   }
   const file = readFileSync(join(model.folder, `${model.name}${suffix}.onnx`));
@@ -56,7 +56,7 @@ async function tensorflowJs(model, backend) {
   const lstm = () => tf.layers.lstm({ units: model.units, returnSequences: model.pooled, recurrentActivation: "sigmoid" });
   if (model.pooled) {
     x = tf.layers.bidirectional({ layer: lstm(), mergeMode: "concat" }).apply(x);
-    // tfjs has no global max over time; the maximum is taken by the peer's own operator below.
+    // tfjs has no layer for the maximum over time; TimePool computes it with tfjs' own operator.
     x = new TimePool(tf).apply(x);
   } else x = lstm().apply(x);
   const built = tf.model({ inputs: input, outputs: tf.layers.dense({ units: model.outputs, activation: model.activation }).apply(x) });

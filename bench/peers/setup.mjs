@@ -1,6 +1,6 @@
-// Installs the peers, pinned, outside the checkout: a Python virtual environment and a
-// folder of node packages under the user's cache. Gives what could be had, and why the
-// rest could not; what is already there is not touched again.
+// Installs the peers, with pinned versions, outside the checkout: a Python virtual environment
+// and a folder of node packages in the user's cache. Returns what could be installed, and the
+// reasons for what could not; existing installations are not changed.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
@@ -27,7 +27,7 @@ export function pythonPeers() {
     if (problem) return { python: null, problems: { python: problem } };
   }
   for (const requirement of requirements) {
-    // Each for itself: a package that this machine cannot have must not cost the others.
+    // One by one, so that a package that cannot be installed here does not prevent the others.
     const mark = join(home, `.${requirement}`);
     if (existsSync(mark)) continue;
     process.stderr.write(`installing ${requirement}\n`);

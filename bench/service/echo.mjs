@@ -28,9 +28,9 @@ else if (!model || !existsSync(model)) {
 } else await compare();
 
 /**
- * The opponent, as one writes it with MQTT.js: parses the request and publishes an answer of the service's
- * size to the response topic, with the correlation data; acknowledges a request after its answer. With a
- * model, the answer's label is the model's: what is lacking then is all that makes a service of it.
+ * A handler as one would write it with MQTT.js: parses the request, publishes an answer of the same size as the
+ * service's to the response topic, with the correlation data, and then acknowledges the request. With a model,
+ * it also classifies the text; what it lacks then is the rest of a service.
  */
 async function echo(broker, topic, answer, path) {
   const fields = JSON.parse(answer);
@@ -74,7 +74,7 @@ async function compare() {
 | QoS | window | echo | echo and model | serve | serve / echo | serve / echo and model | ratios to echo, run by run |
 |--:|--:|--:|--:|--:|--:|--:|---|
 `);
-    // Compiled as after its first minute.
+    // Warms all contenders up, so that their code is compiled as in a service that has run for a while.
     for (const [topic, { pid }] of Object.entries(contenders)) await load(client, topic, { qos: 1, window: 64, pid });
     for (const qos of [0, 1]) {
       for (const window of [1, 64]) {
@@ -91,7 +91,7 @@ async function compare() {
     process.stdout.write(`\nload average ${load1()} at the end\n`);
     await client.endAsync(true);
   } finally {
-    // The broker last, so that nobody misses it.
+    // The broker is stopped last, so that no client loses its connection.
     for (const child of children) {
       child.kill("SIGTERM");
       if (child.exitCode === null) await once(child, "exit");
