@@ -59,26 +59,28 @@ Examples:
   edgelabel train train.tsv -o spam.elb
   edgelabel learn spam.elb --corrections fixes.tsv --data train.tsv --valid valid.tsv -o spam.wasm
   edgelabel learn spam.elb -o spam.wasm --undo`)
-    .action(async (path: string, options: LearnFlags) => {
-      if (isDeployable(path)) command.error("error: it takes the training form, an .elb as edgelabel train -o NAME.elb writes it; -o names the .wasm");
-      const paths = [path, ...(options.output === undefined ? [] : [options.output])];
-      if (options.output !== undefined && resolve(options.output) === resolve(path)) command.error("error: -o would overwrite the training form with what is deployed; give it another name");
-      if (!options.undo && (options.data === undefined || options.valid === undefined)) command.error("error: it takes the texts to rehearse, with --data, and a hold-out, with --valid");
-      for (const file of paths) await requireWritable(file);
-      await withModelLock(path, async (lock) => {
-        const finished = await finishChange(paths);
-        if (finished.length > 0) note(`a run before this one broke off while it wrote; it is finished now: ${finished.join(", ")}`);
-        if (options.undo) {
-          const restored = await restoreFiles(paths);
-          for (const left of paths.filter((file) => !restored.includes(file))) note(`${left} stays: no version before it was kept`);
-          await (options.json ? printJson({ restored }) : print(`${restored.join(" and ")}: the version before is back\n`));
-          return;
-        }
-        const report = await learnFiles(path, options as LearnFlags & { data: string[]; valid: string[] }, lock);
-        await (options.json ? printJson(report) : print(render(report)));
-        if (!isDone(report)) throw new UserError(`${path} stays as it is: ${report.reason}`);
-      });
-    });
+    .action(run);
+}
+
+async function run(path: string, options: LearnFlags, command: Command): Promise<void> {
+  if (isDeployable(path)) command.error("error: it takes the training form, an .elb as edgelabel train -o NAME.elb writes it; -o names the .wasm");
+  const paths = [path, ...(options.output === undefined ? [] : [options.output])];
+  if (options.output !== undefined && resolve(options.output) === resolve(path)) command.error("error: -o would overwrite the training form with what is deployed; give it another name");
+  if (!options.undo && (options.data === undefined || options.valid === undefined)) command.error("error: it takes the texts to rehearse, with --data, and a hold-out, with --valid");
+  for (const file of paths) await requireWritable(file);
+  await withModelLock(path, async (lock) => {
+    const finished = await finishChange(paths);
+    if (finished.length > 0) note(`a run before this one broke off while it wrote; it is finished now: ${finished.join(", ")}`);
+    if (options.undo) {
+      const restored = await restoreFiles(paths);
+      for (const left of paths.filter((file) => !restored.includes(file))) note(`${left} stays: no version before it was kept`);
+      await (options.json ? printJson({ restored }) : print(`${restored.join(" and ")}: the version before is back\n`));
+      return;
+    }
+    const report = await learnFiles(path, options as LearnFlags & { data: string[]; valid: string[] }, lock);
+    await (options.json ? printJson(report) : print(render(report)));
+    if (!isDone(report)) throw new UserError(`${path} stays as it is: ${report.reason}`);
+  });
 }
 
 interface FileReport extends LearnReport {

@@ -70,35 +70,37 @@ right answers.
 Examples:
   edgelabel train train.tsv -o spam.elb
   edgelabel prune spam.elb train.tsv --valid valid.tsv -o small.wasm --units 32 --words 2000`)
-    .action(async (path: string, data: string[], options: PruneFlags) => {
-      if (options.units === undefined && options.words === undefined && options.minCount === undefined) {
-        command.error("error: say what to remove, with --units, --words or --min-count");
-      }
-      requireOtherOutput(command, options.output, path);
-      await requireWritable(options.output);
-      const elb = await readElb(path);
-      const { info, labels } = await Classifier.fromBytes(elb, path);
-      const samples = await readDataset(data, options);
-      const valid = await readDataset(options.valid, options);
-      requireKnownLabels(labels, [...samples, ...valid], path);
+    .action(prune);
+}
 
-      const original = await Trainer.open(elb, path);
-      addSamples(original, labels, samples, []);
-      const pruned = original.prune(options);
-      const { info: left } = await Classifier.fromBytes(pruned, path);
-      if (left.weight_bytes >= info.weight_bytes) {
-        throw new UserError(`${path}: nothing to remove; it has ${counts(info)}`);
-      }
-      const tuned = await tune(pruned, left, path, samples, options);
-      const { form, elb: uncalibrated } = isDeployable(options.output)
-        ? await quantize(tuned, options.output, { texts: spreadTexts(valid), minAgreement: MIN_AGREEMENT, onWeak: noteWeak(MIN_AGREEMENT) })
-        : { form: "f32" as ModelForm, elb: tuned.write("f32") };
-      const before = original.write(form);
-      const { elb: after, calibration } = await (await recalibration(before, valid, path))(uncalibrated);
-      const report = { ...await compare(before, after, options.output, samples, valid), calibration };
-      await writeModel(options.output, after);
-      await (options.json ? printJson({ file: options.output, form, ...report }) : print(render(options.output, form, report)));
-    });
+async function prune(path: string, data: string[], options: PruneFlags, command: Command): Promise<void> {
+  if (options.units === undefined && options.words === undefined && options.minCount === undefined) {
+    command.error("error: say what to remove, with --units, --words or --min-count");
+  }
+  requireOtherOutput(command, options.output, path);
+  await requireWritable(options.output);
+  const elb = await readElb(path);
+  const { info, labels } = await Classifier.fromBytes(elb, path);
+  const samples = await readDataset(data, options);
+  const valid = await readDataset(options.valid, options);
+  requireKnownLabels(labels, [...samples, ...valid], path);
+
+  const original = await Trainer.open(elb, path);
+  addSamples(original, labels, samples, []);
+  const pruned = original.prune(options);
+  const { info: left } = await Classifier.fromBytes(pruned, path);
+  if (left.weight_bytes >= info.weight_bytes) {
+    throw new UserError(`${path}: nothing to remove; it has ${counts(info)}`);
+  }
+  const tuned = await tune(pruned, left, path, samples, options);
+  const { form, elb: uncalibrated } = isDeployable(options.output)
+    ? await quantize(tuned, options.output, { texts: spreadTexts(valid), minAgreement: MIN_AGREEMENT, onWeak: noteWeak(MIN_AGREEMENT) })
+    : { form: "f32" as ModelForm, elb: tuned.write("f32") };
+  const before = original.write(form);
+  const { elb: after, calibration } = await (await recalibration(before, valid, path))(uncalibrated);
+  const report = { ...await compare(before, after, options.output, samples, valid), calibration };
+  await writeModel(options.output, after);
+  await (options.json ? printJson({ file: options.output, form, ...report }) : print(render(options.output, form, report)));
 }
 
 interface Report {

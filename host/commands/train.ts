@@ -148,39 +148,41 @@ Examples:
   edgelabel train train.csv --text-column message --valid test.csv -o spam.wasm --seed 1
   edgelabel train train.tsv -o spam.elb --stop-after 5
   edgelabel train train.tsv -o spam.wasm --resume spam.elb`)
-    .action(async (data: string[], options: TrainOptions, command: Command) => {
-      if (options.stopAfter !== undefined && isDeployable(options.output)) command.error("error: --stop-after needs an .elb to keep the rest of the run in; change -o");
-      if (options.augment?.synonym !== undefined && options.synonyms === undefined) command.error("error: --augment synonym=… needs a file of --synonyms");
-      if (options.unknown !== undefined && (options.valid === undefined || !options.calibrate)) command.error("error: --unknown is calibrated on the texts of --valid; give them, without --no-calibrate");
-      const chosen = choose(options, command);
-      await requireWritable(options.output);
-      if (options.chart !== undefined) await requireWritable(options.chart);
-      const started = performance.now();
-      const samples = await readDataset(data, options);
-      const validation = options.valid === undefined ? [] : await readDataset(options.valid, options);
-      const synonyms = options.synonyms === undefined ? null : { groups: await readSynonyms(options.synonyms), source: options.synonyms };
-      const trainer = options.resume === undefined
-        ? await begin({ samples, synonyms }, validation, chosen)
-        : await resumeTraining(await readElb(options.resume), options.resume, samples, validation, synonyms);
-      const workers = await startWorkers(trainer, options.output, { samples, synonyms });
-      let reports: EpochReport[];
-      try {
-        reports = await runAll(trainer, validation.length > 0, options);
-      } finally {
-        await workers.stop();
-      }
-      const last = reports.at(-1) ?? null;
-      const written = await finish(trainer, validation.length > 0 ? validation : samples, options);
-      const { elb, calibration } = validation.length > 0 && options.calibrate
-        ? await calibrateOrKeep(written.elb, validation, options)
-        : { elb: written.elb, calibration: null };
-      const bytes = await writeModel(options.output, elb);
-      if (options.chart !== undefined) await writeWhole(options.chart, new TextEncoder().encode(renderChart(reports, `${modelName(options.output)}: ${samples.length} texts`)));
-      const labels = (await Classifier.fromBytes(written.elb, options.output)).labels.length;
-      const outcome: Outcome = { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds: (performance.now() - started) / 1000 };
-      await (options.json ? printJson(summary(last, written, calibration, outcome)) : print(renderSummary(last, written, calibration, outcome)));
-      if (trainer.epochsLeft() > 0 && reports.length !== options.stopAfter) throw new UserError(`${options.output}: stopped before the run was done`);
-    });
+    .action(train);
+}
+
+async function train(data: string[], options: TrainOptions, command: Command): Promise<void> {
+  if (options.stopAfter !== undefined && isDeployable(options.output)) command.error("error: --stop-after needs an .elb to keep the rest of the run in; change -o");
+  if (options.augment?.synonym !== undefined && options.synonyms === undefined) command.error("error: --augment synonym=… needs a file of --synonyms");
+  if (options.unknown !== undefined && (options.valid === undefined || !options.calibrate)) command.error("error: --unknown is calibrated on the texts of --valid; give them, without --no-calibrate");
+  const chosen = choose(options, command);
+  await requireWritable(options.output);
+  if (options.chart !== undefined) await requireWritable(options.chart);
+  const started = performance.now();
+  const samples = await readDataset(data, options);
+  const validation = options.valid === undefined ? [] : await readDataset(options.valid, options);
+  const synonyms = options.synonyms === undefined ? null : { groups: await readSynonyms(options.synonyms), source: options.synonyms };
+  const trainer = options.resume === undefined
+    ? await begin({ samples, synonyms }, validation, chosen)
+    : await resumeTraining(await readElb(options.resume), options.resume, samples, validation, synonyms);
+  const workers = await startWorkers(trainer, options.output, { samples, synonyms });
+  let reports: EpochReport[];
+  try {
+    reports = await runAll(trainer, validation.length > 0, options);
+  } finally {
+    await workers.stop();
+  }
+  const last = reports.at(-1) ?? null;
+  const written = await finish(trainer, validation.length > 0 ? validation : samples, options);
+  const { elb, calibration } = validation.length > 0 && options.calibrate
+    ? await calibrateOrKeep(written.elb, validation, options)
+    : { elb: written.elb, calibration: null };
+  const bytes = await writeModel(options.output, elb);
+  if (options.chart !== undefined) await writeWhole(options.chart, new TextEncoder().encode(renderChart(reports, `${modelName(options.output)}: ${samples.length} texts`)));
+  const labels = (await Classifier.fromBytes(written.elb, options.output)).labels.length;
+  const outcome: Outcome = { file: options.output, bytes, labels, texts: samples.length, epochs_left: trainer.epochsLeft(), seconds: (performance.now() - started) / 1000 };
+  await (options.json ? printJson(summary(last, written, calibration, outcome)) : print(renderSummary(last, written, calibration, outcome)));
+  if (trainer.epochsLeft() > 0 && reports.length !== options.stopAfter) throw new UserError(`${options.output}: stopped before the run was done`);
 }
 
 function notNegative(text: string): number {
