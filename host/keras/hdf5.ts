@@ -40,10 +40,6 @@ export class Hdf5 {
     this.root = this.guard("/", () => new File(buffer, source));
   }
 
-  has(path: string): boolean {
-    return this.find(path) !== undefined;
-  }
-
   /** Names in the group at `path`; none when there is no such group. */
   keys(path: string): string[] {
     const node = this.find(path);
