@@ -102,17 +102,16 @@ export function isDone({ accepted, before, corrections }: LearnReport): boolean 
 }
 
 /** The same input and seed give the same bits. `onBatch` is called with the epochs done, of the last one a part, and their total. */
-export async function learn({ elb, source, deployed: replaced, corrections: journal, data, validation: given }: LearnInput, options: LearnOptions, onBatch?: (done: number, total: number) => void): Promise<Learnt> {
-  const corrections = latest(journal);
+export async function learn(input: LearnInput, options: LearnOptions, onBatch?: (done: number, total: number) => void): Promise<Learnt> {
+  const { elb, source, deployed: replaced, data } = input;
+  const corrections = latest(input.corrections);
   if (corrections.length === 0) throw new UserError(`there are no corrections for ${source}; give some with --corrections`);
-  const validation = without(given, corrections);
+  const validation = without(input.validation, corrections);
   if (validation.length === 0) throw new UserError(`every held-out text is a correction too, so nothing is left to measure ${source} on; give other texts with --valid`);
-  const { labels: known, info, version: oldVersion } = await Classifier.fromBytes(elb, source);
-  const newLabels = options.newLabels ? labelsOf([...corrections, ...data]).filter((label) => !known.includes(label)) : [];
-  const labels = [...known, ...newLabels];
-  requireKnownLabels(labels, [...corrections, ...data], source, "Correct the data, allow it with --new-labels");
-  requireKnownLabels(labels, validation, source, "Correct the hold-out");
-  if (newLabels.length > 0 && info.layers.at(-1)?.output === 1) throw new UserError(`${source} has one sigmoid unit, which tells 2 labels apart; train anew with the label ${JSON.stringify(newLabels[0])}`);
+  const old = await Classifier.fromBytes(elb, source);
+  const { info, version: oldVersion } = old;
+  const newLabels = newLabelsFor(old, { ...input, corrections, validation }, options);
+  const labels = [...old.labels, ...newLabels];
 
   const trainer = await Trainer.open(elb, source);
   for (const label of newLabels) trainer.addLabel(label);
@@ -125,7 +124,7 @@ export async function learn({ elb, source, deployed: replaced, corrections: jour
   trainer.start(tuningOptions(info, { ...options, epochs: total }));
 
   const form = options.quantize ? (await quantize(trainer, source, { texts: spreadTexts(validation), minAgreement: MIN_AGREEMENT })).form : "f32";
-  const stand = async (deployed: Uint8Array): Promise<Standing> => {
+  const measure = async (deployed: Uint8Array): Promise<Standing> => {
     const classifier = await Classifier.fromBytes(deployed, source);
     const right = (samples: readonly Sample[]): number => samples.filter(({ label, text }) => classifier.classify(text).label === label).length;
     return { corrected: right(corrections), accuracy: right(validation) / validation.length, loss: trainer.validate().loss };
@@ -133,7 +132,7 @@ export async function learn({ elb, source, deployed: replaced, corrections: jour
   const asTrained = trainer.write(form);
   const current = replaced && isCalibrated(replaced) && !isCalibrated(info) ? await withCalibration(asTrained, replaced, source) : asTrained;
   const recalibrate = await recalibration(current, validation, source);
-  const before = await stand(current);
+  const before = await measure(current);
   const measured: Standing[] = [];
   let after: Standing | null = null;
   let calibration: Calibration | null = null;
@@ -142,7 +141,7 @@ export async function learn({ elb, source, deployed: replaced, corrections: jour
     while (trainer.epochsLeft() > 0) {
       runEpochs(trainer, total, false, { onBatch: (done) => onBatch?.(done, total) }, Math.ceil(total / MOST_MEASURED));
       const candidate = await recalibrate(trainer.write(form));
-      const standing = await stand(candidate.elb);
+      const standing = await measure(candidate.elb);
       measured.push(standing);
       if (isWorse(standing, before) || standing.corrected <= before.corrected || (after && !isBetter(standing, after))) continue;
       after = standing;
@@ -156,6 +155,16 @@ export async function learn({ elb, source, deployed: replaced, corrections: jour
     corrections: corrections.length, rehearsed: rehearsed.length, validated: validation.length, new_labels: newLabels, before, measured, after, calibration,
   };
   return { report, model };
+}
+
+/** Labels of the input that the model lacks and may learn. Throws a UserError for a label that it may not learn. */
+function newLabelsFor({ labels: known, info }: Classifier, { source, corrections, data, validation }: LearnInput, options: LearnOptions): string[] {
+  const newLabels = options.newLabels ? labelsOf([...corrections, ...data]).filter((label) => !known.includes(label)) : [];
+  const labels = [...known, ...newLabels];
+  requireKnownLabels(labels, [...corrections, ...data], source, "Correct the data, allow it with --new-labels");
+  requireKnownLabels(labels, validation, source, "Correct the hold-out");
+  if (newLabels.length > 0 && info.layers.at(-1)?.output === 1) throw new UserError(`${source} has one sigmoid unit, which tells 2 labels apart; train anew with the label ${JSON.stringify(newLabels[0])}`);
+  return newLabels;
 }
 
 /** The texts of an epoch: texts of the data that are neither corrected nor in the hold-out, and how often each correction is repeated beside them. */
