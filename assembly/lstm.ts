@@ -11,8 +11,8 @@
 //   | i u0 u1 u2 u3 | f u0 u1 u2 u3 | c u0 u1 u2 u3 | o u0 u1 u2 u3 |      G = ceil(H / 4) groups
 //
 // f32 weights are stored as [G][K][16], int8 weights as s16 [G][K/2][16][2], K padded to a multiple
-// of 4. They are widened once at load: widening at every step would cost more than loading twice
-// the bytes.
+// of 4. int8 weights are widened once at load, since widening them at every step would cost more
+// than loading twice the bytes.
 //
 // int8: weights s8, inputs s16 in Q14 (|h| <= 1 -> 16384), i32 sums. |sum| <= 1024 * 127 * 16384
 // < 2^31, so no result can overflow, and integer sums are the same in any order.
