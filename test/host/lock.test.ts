@@ -89,7 +89,8 @@ describe("edgelabel learn", () => {
     writeFileSync(at("fixes.tsv"), "on\tthe hall needs everything\noff\tthe hall needs nothing\n");
     await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256", ...SMALL);
     const learn = ["learn", at("lamps.elb"), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "--learning-rate", "0.01"];
-    // Long enough for another process to start meanwhile.
+    // Texts and epochs enough that another process has started before it is done.
+    writeFileSync(at("data.tsv"), [0, 1, 2, 3, 4].flatMap((times) => LAMPS.map((line) => line.replace("\n", `${" again".repeat(times)}\n`))).join(""));
     const first = edgelabel([...learn, "--epochs", "1000"]);
     while (!existsSync(at("lamps.elb.lock"))) await new Promise((resolve) => { setTimeout(resolve, 5); });
     const other = await edgelabel(learn);
