@@ -103,10 +103,10 @@ function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic,
       clearTimeout(timer);
       reject(new UserError(message));
     };
-    const failSilent = (problem: string) => fail(`${problem}: ${serviceState(status, statusTopic)}`);
+    const failUnanswered = (problem: string) => fail(`${problem}: ${serviceState(status, statusTopic)}`);
     const restartTimer = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => failSilent(`no answer on ${requestTopic} within ${options.timeout} s`), options.timeout * 1000);
+      timer = setTimeout(() => failUnanswered(`no answer on ${requestTopic} within ${options.timeout} s`), options.timeout * 1000);
     };
 
     const send = () => {
@@ -115,7 +115,7 @@ function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic,
         const { payload, ...publishOptions } = encodeRequest(texts[index]!, String(index), protocol, replyTopic, options.timeout);
         client.publish(requestTopic, payload, publishOptions, (error, packet) => {
           if (error) fail(`the broker refuses the request on ${requestTopic}: ${error.message}`);
-          else if ((packet as { reasonCode?: number } | undefined)?.reasonCode === NO_SUBSCRIBER) failSilent(`nobody answers on ${requestTopic}`);
+          else if ((packet as { reasonCode?: number } | undefined)?.reasonCode === NO_SUBSCRIBER) failUnanswered(`nobody answers on ${requestTopic}`);
         });
       }
     };
@@ -151,7 +151,7 @@ function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic,
   });
 }
 
-/** The answer's topic and the id, by which the answer is told from others: as properties in MQTT 5, in the payload in 3.1.1. */
+/** A request whose answer comes to `replyTopic` with the same id. The topic is a property in MQTT 5, a field of the payload in 3.1.1. */
 function encodeRequest(text: string, id: string, protocol: Protocol, replyTopic: string, timeoutSeconds: number): IClientPublishOptions & { payload: string } {
   if (protocol === 4) return { payload: JSON.stringify({ text, id, replyTo: replyTopic }), qos: 1 };
   return {
