@@ -104,7 +104,7 @@ describe("the command", () => {
     expect(table.stdout).toContain(`${at("a.tsv")}:1, 2, 3; off: ${at("a.tsv")}:4`);
     const json = edgelabel("data", at("a.tsv"), "--valid", at("v.tsv"), "--clean", "urls", "--json");
     expect(json.code).toBe(0);
-    expect(JSON.parse(json.stdout)).toMatchObject({ texts: 10, duplicates: { exact: 1, alike: 2 }, overlap: { texts: 1 }, long: { limit: 128 } });
+    expect(JSON.parse(json.stdout)).toMatchObject({ texts: 10, duplicates: { exact: 1, alike: 2 }, overlap: { texts: 1 }, long: { limit: 256 } });
     expect(edgelabel("data", at("absent.tsv"))).toMatchObject({ code: 1, stdout: "" });
     expect(edgelabel("data", at("a.tsv"), "--clean", "html").code).toBe(2);
   });
