@@ -26,11 +26,11 @@ export function calibrateCommand(): Command {
     .option("--json", "print one JSON object");
   return addDatasetOptions(command)
     .addHelpText("after", `
-The scores' temperature is the one at which the true labels are likeliest; labels stay the same.
+The scores get the temperature at which the true labels are likeliest; labels stay the same.
 With --unknown, answers with a low score, a small lead over the second label or many unknown
-words become "?" (null in JSON, with "unknown": true): by whichever of these rejects most wrong
-answers, and most texts under labels that the model lacks, if the data has some. Without it no
-answer is "?". train does the same on its --valid texts.
+words become "?" (null in JSON, with "unknown": true). Which of these three count is chosen so
+that most wrong answers are rejected, together with texts whose label the model lacks, if the
+data has such. Without --unknown no answer is "?". train does the same on its --valid texts.
 
 Examples:
   edgelabel calibrate spam.wasm valid.tsv -o spam.wasm

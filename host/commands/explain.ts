@@ -31,7 +31,7 @@ export function explainCommand(): Command {
     .argument("<model>", "model file (.wasm or .elb)")
     .argument("[texts...]", "texts; without any, one a line from standard input")
     .option("--label <name>", "explain the score of this label (default: of the best one)")
-    .addOption(new Option("--method <name>", "occlusion hides words; gradients, integrated ones, need f32 weights").choices(["occlusion", "gradients"]).default("occlusion"))
+    .addOption(new Option("--method <name>", "occlusion hides words; gradients are integrated gradients, and need f32 weights").choices(["occlusion", "gradients"]).default("occlusion"))
     .option("--steps <n>", `points at which gradients are taken (default: ${STEPS})`, wholeNumber(1, 100_000))
     .option("--html <file>", "write a heat map as a page")
     .option("--json", 'print {"label","score","base","method","sum","error","tokens"} a text')

@@ -32,28 +32,28 @@ export function learnCommand(): Command {
   const command = new Command("learn")
     .description("learn from corrections, if a hold-out does not get worse")
     .argument("<model>", "training form (.elb, as train -o NAME.elb writes it); a new version takes its place")
-    .option("--corrections <files...>", "labelled texts that the model should have answered so; kept in a journal beside it")
-    .option("--data <files...>", "the labelled texts it was trained on, some of which are rehearsed")
+    .option("--corrections <files...>", "texts with the labels that the model should have given; kept in a journal beside it")
+    .option("--data <files...>", "the labelled texts that it was trained on; some of them are rehearsed")
     .option("--valid <files...>", "the hold-out: labelled texts, others than the data")
     .option("-o, --output <file>", "also write the model to deploy (.wasm, or .elb for the model only)", parseOutput)
-    .option("--undo", "put the version before the last one back, in the place of -o too")
+    .option("--undo", "go back to the version before, in the file of -o too")
     .option("--new-labels", "let corrections and data bring new labels, for which the hold-out should have texts", LEARN_DEFAULTS.newLabels)
-    .option("--epochs <n>", "passes; the best acceptable one is taken (default: 4, or more of few texts)", wholeNumber(1, 1000))
+    .option("--epochs <n>", "passes over the texts; the best acceptable one is taken (default: 4, or more if there are few texts)", wholeNumber(1, 1000))
     .option("--learning-rate <x>", "highest rate", positive, LEARN_DEFAULTS.learningRate)
-    .option("--rehearsed <n>", "texts of the data a pass, at most", wholeNumber(0, 10_000_000), LEARN_DEFAULTS.rehearsed)
+    .option("--rehearsed <n>", "texts of the data in each pass, at most", wholeNumber(0, 10_000_000), LEARN_DEFAULTS.rehearsed)
     .option("--seed <n>", "the same seed gives the same model", parseSeed, LEARN_DEFAULTS.seed)
     .option("--model-version <text>", 'version of the new model (default: "1" becomes "1+1", "1+1" becomes "1+2")', nameText)
     .option("--no-quantize", "keep f32 weights in what -o writes")
     .option("--json", "print the report as one JSON object");
   return addDatasetOptions(command)
     .addHelpText("after", `
-All corrections that the journal (MODEL.corrections.jsonl) has are learnt each time; of two
-for one text the later one counts. The new version is taken if more corrections are right
-than before and the hold-out is not worse: accuracy as deployed, then loss, by more than 1 %.
-Otherwise nothing but the journal has changed, and the exit code is 1 if there was something
-to learn. The version before is kept as MODEL.previous.elb. A model that was calibrated is
-calibrated again on the hold-out; a rule for unknown texts keeps back the same share of the
-right answers.
+Each time, all corrections in the journal (MODEL.corrections.jsonl) are learnt. If a text has
+several, the last one counts. The new version is taken if it answers more corrections right
+than before, and the hold-out not worse: not less accurately as deployed, nor as accurately
+with a loss that is more than 1 % higher. Otherwise nothing but the journal changes, and the
+exit code is 1 if there was something to learn. The version before is kept as
+MODEL.previous.elb. A calibrated model is calibrated again on the hold-out; its rule for
+unknown texts then rejects the same share of the right answers as before.
 
 Examples:
   edgelabel train train.tsv -o spam.elb

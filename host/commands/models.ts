@@ -36,7 +36,7 @@ export function modelsCommand(): Command {
     .argument("<folder>", "registry; made if need be")
     .argument("<update>", "what edgelabel sign made; with --unsigned a model file (.wasm or .elb)")
     .option("--keys <file>", "keys that it may be signed with, as edgelabel keygen prints them")
-    .option("--unsigned", "take a model file as it is, on your word")
+    .option("--unsigned", "take a model file without a signature; you vouch for it")
     .option("--name <name>", "with --unsigned: name that it is served under (default: the one in the model)")
     .option("--no-activate", "leave what is active as it is")
     .addHelpText("after", "\nExamples:\n  edgelabel models install registry spam.update --keys trusted-keys\n  edgelabel models install registry spam.wasm --unsigned")

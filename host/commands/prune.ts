@@ -52,20 +52,19 @@ export function pruneCommand(): Command {
     .argument("<data...>", "labelled texts to rank the units, fine-tune and measure speed on")
     .requiredOption("-o, --output <file>", "model to write (.wasm: int8 as train writes it, or .elb: f32)", parseOutput)
     .requiredOption("--valid <files...>", "labelled texts, others than the data, to measure the accuracy and to calibrate on")
-    .option("--units <n>", "units a direction to keep, those that matter most to the loss on the data; full speed at multiples of 4", wholeNumber(1, MAX_WIDTH))
-    .option("--words <n>", "words to keep: the first, which were the most frequent in training", wholeNumber(1, MAX_ROWS))
+    .option("--units <n>", "LSTM units to keep in each direction: those that matter most to the loss on the data; multiples of 4 run at full speed", wholeNumber(1, MAX_WIDTH))
+    .option("--words <n>", "words to keep: those that were the most frequent in training", wholeNumber(1, MAX_ROWS))
     .option("--min-count <n>", "keep only words that the data has n times", wholeNumber(1, MAX_ROWS))
-    .option("--epochs <n>", "passes over the data of the fine-tuning; 0: none", wholeNumber(0, 1000), EPOCHS)
+    .option("--epochs <n>", "passes of the fine-tuning over the data; 0: none", wholeNumber(0, 1000), EPOCHS)
     .option("--learning-rate <x>", "highest rate of the fine-tuning", positive, LEARNING_RATE)
     .option("--seed <n>", "the same seed gives the same model", parseSeed, 1)
     .option("--json", "print the report as one JSON object");
   return addDatasetOptions(command)
     .addHelpText("after", `
-Every chain of layers that an edgelabel model can be is pruned, imported Keras models too,
-as long as it holds f32 weights. Removed words fall to their n-grams, or to the word for
-unknown ones, or are dropped if the model has neither. A model that was calibrated is
-calibrated again on --valid; a rule for unknown texts keeps back the same share of the
-right answers.
+Every edgelabel model with f32 weights can be pruned, imported Keras models too. A removed
+word is read by its n-grams, or as the word for unknown ones; if the model has neither, it
+is dropped. A calibrated model is calibrated again on --valid; its rule for unknown texts
+then rejects the same share of the right answers as before.
 
 Examples:
   edgelabel train train.tsv -o spam.elb

@@ -45,7 +45,7 @@ export function serveCommand(): Command {
     .argument("[models...]", "model files (.wasm or .elb), or NAME=FILE; the first one is the default")
     .option("--broker <urls>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]; several nodes of a cluster separated by commas (default: an embedded broker)")
     .option("--node <name>", "name in the topics (default: the host name)")
-    .option("--group <name>", "share the requests of this name with all workers that give it (default: work alone)")
+    .option("--group <name>", "share the requests to this group with its other workers (default: work alone)")
     .option("--root <topic>", "first levels of all topics (default: edgelabel)")
     .option("--config <file>", "JSON file with these and more settings")
     .option("--registry <folder>", "also serve the active models of this registry, and follow its changes")

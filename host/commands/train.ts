@@ -55,9 +55,9 @@ type Parser = ((text: string) => unknown) | readonly string[] | "switch";
 /** The settings of the recipe: flag, parser or choices of its value, path of the value in RecipeOptions, help. */
 const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: string][] = [
   ["--seed <n>", parseSeed, "seed", "the same seed gives the same model"],
-  ["--epochs <n>", wholeNumber(1, 100_000), "epochs", "passes over the data; few texts get more"],
+  ["--epochs <n>", wholeNumber(1, 100_000), "epochs", "passes over the data; more if there are few texts"],
   ["--workers <n>", wholeNumber(1, MAX_WORKERS), "workers", "threads that share each batch: 2 on two idle cores are 1.3 to 1.8 times as fast, on busy ones slower; their number changes the model, as a seed does"],
-  ["--batch <n>", wholeNumber(1, 4096), "batch", "texts a step; few texts get fewer"],
+  ["--batch <n>", wholeNumber(1, 4096), "batch", "texts in each step; fewer if there are few texts"],
   ["--optimizer <name>", ["adam", "adam-uncorrected", "sgd"], "optimizer", "adam as in Keras, without its bias correction, or sgd"],
   ["--learning-rate <x>", positive, "learningRate", "highest rate of the optimizer"],
   ["--schedule <name>", ["cosine", "linear", "inverse-time", "constant"], "schedule", "how the rate falls"],
@@ -68,12 +68,12 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--nesterov", "switch", "nesterov", "of sgd: look ahead"],
   ["--clip-norm <x>", notNegative, "clipNorm", "longest gradient, by global norm; 0: any"],
   ["--weight-decay <x>", notNegative, "weightDecay", "taken off the weights, times the rate"],
-  ["--average-decay <x>", shareBelow1, "averageDecay", "moving average of the weights, which is then kept; 0: none"],
+  ["--average-decay <x>", shareBelow1, "averageDecay", "keep a moving average of the weights, with this decay; 0: none"],
   ["--loss <name>", ["categorical_crossentropy", "binary_crossentropy", "mean_squared_error"], "loss", "what is made small"],
   ["--label-smoothing <share>", shareBelow1, "labelSmoothing", "of the cross-entropies: share of the target that all labels get"],
   ["--balanced", "switch", "balanced", "let all labels weigh the same, however many texts they have"],
   ["--embedding <n>", wholeNumber(1, MAX_WIDTH), "embedding", "width of the word vectors"],
-  ["--units <n>", wholeNumber(1, MAX_WIDTH), "units", "LSTM units a direction"],
+  ["--units <n>", wholeNumber(1, MAX_WIDTH), "units", "LSTM units in each direction"],
   ["--bidirectional", "switch", "bidirectional", "read texts both ways"],
   ["--mask", "switch", "mask", "skip padding"],
   ["--pooling <name>", ["last", "max", "mean", "max+mean"], "pooling", "how the states of all steps become one"],
@@ -81,7 +81,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--embedding-dropout <share>", shareBelow1, "embeddingDropout", "dropout behind the embedding"],
   ["--output-dropout <share>", shareBelow1, "outputDropout", "dropout before the last layer"],
   ["--dropout-samples <n>", wholeNumber(1, MAX_DROPOUT_SAMPLES), "dropoutSamples", "masks that the dropout before the last layer draws for each text; their losses are averaged"],
-  ["--perturbation <share>", shareBelow1, "perturbation", "adversarial training: learn, at the end of the run, also from word vectors moved so far, beside their length, to where the loss grows; 0: none"],
+  ["--perturbation <share>", shareBelow1, "perturbation", "adversarial training: at the end of the run, learn also from word vectors that are moved by this share of their length to where the loss grows; 0: none"],
   ["--word-dropout <share>", shareBelow1, "wordDropout", "share of the words that are hidden in training"],
   ["--augment <shares>", augmentation, "augment", "share of the words changed each epoch, as in delete=0.05,swap=0.05,typo=0.05,synonym=0.1; typos spare unknown words and those of 1 or 2 letters"],
   ["--min-count <n>", wholeNumber(1, MAX_ROWS), "minCount", "leave rarer words to their n-grams; few texts keep all words"],
@@ -96,7 +96,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--lower", "switch", "tokenizer.lower", "lower-case texts"],
   ["--char-level", "switch", "tokenizer.charLevel", "every character is a token"],
   ["--split-scripts", "switch", "tokenizer.splitScripts", "letters of scripts without spaces are tokens"],
-  ["--letter-pairs", "switch", "tokenizer.letterPairs", "they also bring their pair with the letter before"],
+  ["--letter-pairs", "switch", "tokenizer.letterPairs", "such letters also bring their pair with the letter before"],
   ["--pad-post", "switch", "tokenizer.padPost", "pad behind the text"],
   ["--truncate-post", "switch", "tokenizer.truncatePost", "cut the end of a long text, not its beginning"],
 ];
@@ -129,11 +129,11 @@ export function trainCommand(): Command {
     .option("--unknown <share>", `${UNKNOWN_HELP} (on --valid)`, shareBelow1)
     .option("--no-calibrate", "keep the scores as trained")
     .addOption(new Option("--recipe <name>", "default, or tutorial: Embedding, LSTM, Dense(1, sigmoid) as in the Keras tutorial").choices(Object.keys(RECIPES)))
-    .option("--synonyms <file>", `words that may stand for one another, a group a line with commas between them (share: ${DEFAULT_SYNONYMS}, or as --augment says)`)
+    .option("--synonyms <file>", `words that may replace one another, one group a line, with commas between the words (share: ${DEFAULT_SYNONYMS}, or as --augment says)`)
     .option("--name <name>", "name in the model (default: that of the output file)", nameText)
     .option("--model-version <text>", 'version in the model (default: "1")', nameText)
     .addOption(new Option("--resume <file>", "go on with the run in this .elb, on the same data").conflicts(FIXED_BY_RESUME))
-    .option("--stop-after <n>", "end after n epochs of the run, as Ctrl-C does after the one that it meets, and keep the rest for --resume (-o must be .elb)", wholeNumber(1, 100_000))
+    .option("--stop-after <n>", "end after n epochs of the run and keep the rest for --resume, as Ctrl-C does after the present epoch (-o must be .elb)", wholeNumber(1, 100_000))
     .addOption(new Option("--chart <file>", "write loss and accuracy of the epochs as an SVG").argParser(svgName))
     .option("--min-agreement <share>", `least share of equal labels of int8 and f32 (default: ${MIN_AGREEMENT})`, share)
     .option("--no-quantize", "keep f32 weights in the .wasm")
