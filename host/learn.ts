@@ -192,7 +192,7 @@ function reasonOf(before: Standing, measured: readonly Standing[], corrections: 
 }
 
 /** The last correction of each text. */
-function latest(corrections: readonly Sample[]): Sample[] {
+export function latest(corrections: readonly Sample[]): Sample[] {
   return [...new Map(corrections.map((sample) => [sample.text, sample])).values()];
 }
 

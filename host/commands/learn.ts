@@ -5,10 +5,10 @@ import { Command } from "commander";
 import { renderCalibration } from "../calibration.ts";
 import { Classifier } from "../classifier.ts";
 import { appendCorrections, journalPath, newsTo, readCorrections } from "../corrections.ts";
-import { readDataset } from "../dataset.ts";
+import { readDataset, without } from "../dataset.ts";
 import { UserError } from "../errors.ts";
 import { requireWritable } from "../files.ts";
-import { isDone, learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../learn.ts";
+import { isDone, latest, learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../learn.ts";
 import { type Lock, withModelLock } from "../lock.ts";
 import { packModel } from "../pack.ts";
 import { finishChange, previousPath, replaceFiles, restoreFiles } from "../previous.ts";
@@ -96,8 +96,8 @@ async function learnFiles(path: string, options: LearnFlags & { data: string[]; 
   const [given, data, validation] = [options.corrections ? await readDataset(options.corrections, options) : [], await readDataset(options.data, options), await readDataset(options.valid, options)];
   const journal = journalPath(path);
   const kept = await readCorrections(journal);
-  // --undo may have taken back a label that the journal goes on naming.
-  if (!options.newLabels) requireKnownLabels((await Classifier.fromBytes(elb, path)).labels, kept, path, `Take it out of ${journal}, allow it with --new-labels`);
+  // --undo may have taken back a label that the journal goes on naming, unless its text was corrected again.
+  if (!options.newLabels) requireKnownLabels((await Classifier.fromBytes(elb, path)).labels, without(latest(kept), given), path, `Take it out of ${journal}, allow it with --new-labels`);
   const progress = startProgress("learning", options);
   const { report, model } = await learn(
     { elb, source: path, deployed: deployed?.info, corrections: [...kept, ...given], data, validation },

@@ -289,6 +289,14 @@ describe("the command", () => {
     expect([code, stderr]).toEqual([1, expect.stringContaining(`does not know the label "dim"; it knows "off", "on". Take it out of ${at("undone.corrections.jsonl")}, allow it with --new-labels, or train anew`)]);
   });
 
+  test("takes no label of the journal whose text was corrected again", async () => {
+    writeFileSync(at("again.elb"), elb);
+    writeFileSync(at("again.corrections.jsonl"), '{"label":"dim","text":"dim the hall"}\n{"label":"dim","text":"dim the attic"}\n{"label":"off","text":"dim the attic"}\n');
+    writeFileSync(at("again.tsv"), "off\tdim the hall\n");
+    const report = await json("learn", at("again.elb"), "--corrections", at("fixes.tsv"), at("again.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "--learning-rate", "0.01");
+    expect(report).toMatchObject({ corrections: 10, new_labels: [] });
+  });
+
   test("takes a training form only, since it writes one in its place", async () => {
     const { code, stderr } = await edgelabel(["learn", at("lamps.wasm"), ...learning]);
     expect(code).toBe(2);
