@@ -83,7 +83,8 @@ function parseExpiry(text: string): Date {
   const [, days] = /^(\d{1,5})d$/.exec(text) ?? [];
   const date = days === undefined ? new Date(text) : new Date(Date.now() + Number(days) * DAY_MS);
   // JavaScript takes 3000, or February 31, for a date too.
-  const isDate = Number.isFinite(date.getTime()) && (days !== undefined || /^\d{4}-\d\d-\d\dT/.test(text) || date.toISOString().slice(0, 10) === text);
+  const [, day = ""] = /^(\d{4}-\d\d-\d\d)(?:T|$)/.exec(text) ?? [];
+  const isDate = Number.isFinite(date.getTime()) && (days !== undefined || (day !== "" && new Date(day).toISOString().startsWith(day)));
   if (!isDate) throw new InvalidArgumentError("it takes a date such as 2027-12-31, or a number of days such as 90d.");
   if (date.getTime() <= Date.now()) throw new InvalidArgumentError("it lies in the past.");
   return date;

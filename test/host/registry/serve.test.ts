@@ -104,6 +104,7 @@ describe("misuse", () => {
     [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "2020-01-01"], 2, "it lies in the past"],
     [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "3000"], 2, "it takes a date such as 2027-12-31, or a number of days such as 90d"],
     [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "3000-02-31"], 2, "it takes a date such as"],
+    [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "3000-02-31T12:00Z"], 2, "it takes a date such as"],
     [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "1d", "-o", "v1.wasm"], 2, "an update is no model"],
     [["serve", "v1.wasm", "--keys", "keys", "--port", "0"], 1, "--keys is for updates of a registry"],
     [["serve", "v1.wasm", "--registry", "registry", "--port", "0"], 1, "two models are called spam, one of them in the registry"],
