@@ -164,14 +164,14 @@ function encodeRequest(text: string, id: string, protocol: Protocol, replyTopic:
 /** The answer, with the index of its text and its own JSON as `text`; or what is wrong with it, in words for the user. */
 function parseAnswer({ payload, properties }: IPublishPacket): (AnswerMessage & { index: number; text: string }) | string {
   const text = payload.toString();
-  let answer: AnswerMessage;
+  let answer: AnswerMessage | null;
   try {
-    answer = JSON.parse(text) as AnswerMessage;
+    answer = JSON.parse(text) as AnswerMessage | null;
   } catch {
     return "the answer is not JSON: something else answers on this topic";
   }
-  if (answer.error) return `the service answers ${printable(String(answer.error.code))}: ${printable(String(answer.error.message))}`;
-  return { ...answer, text, index: Number(properties?.correlationData?.toString() ?? answer.id) };
+  if (answer?.error) return `the service answers ${printable(String(answer.error.code))}: ${printable(String(answer.error.message))}`;
+  return { ...answer, text, index: Number(properties?.correlationData?.toString() ?? answer?.id) };
 }
 
 function serviceState(status: string, statusTopic: string): string {

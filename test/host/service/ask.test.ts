@@ -83,7 +83,7 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
     await impostor.subscribe(topics.classify);
     const answer = ask("win", ...common, "--protocol", "4", "--timeout", "5");
     const { json } = await impostor.next();
-    for (const message of ['{"id":"7","label":"x","score":1}', '{"label":"x","score":1}', '{"id":"0"}', '{"id":"0","label":"\\u001b[31mx","score":0.5}']) await impostor.publish(json.replyTo, message);
+    for (const message of ['{"id":"7","label":"x","score":1}', '{"label":"x","score":1}', '{"id":"0"}', "null", '{"id":"0","label":"\\u001b[31mx","score":0.5}']) await impostor.publish(json.replyTo, message);
     expect(await answer).toBe("\ufffd[31mx\t0.500000\n");
     await impostor.close();
   });
