@@ -1,6 +1,6 @@
 // Files that are written completely or not at all, also when the power is cut.
-import { access, constants, open, rename, stat, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { access, constants, open, realpath, rename, stat, unlink } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { UserError } from "./errors.ts";
 
 /** Throws a UserError when the file cannot be written: to be called before the work whose result it shall hold. */
@@ -16,6 +16,12 @@ export async function requireWritable(path: string): Promise<void> {
 
 function isFolder(path: string): Promise<boolean> {
   return stat(path).then((found) => found.isDirectory(), () => false);
+}
+
+/** Whether both paths lead to one file, be it through a link. */
+export async function isSameFile(path: string, other: string): Promise<boolean> {
+  const real = (name: string): Promise<string> => realpath(name).catch(() => resolve(name));
+  return await real(path) === await real(other);
 }
 
 /** Writes a file beside the target, then renames it: a reader sees the old file or the new one, never a part. Throws a UserError. */

@@ -1,13 +1,12 @@
 // `edgelabel learn`: corrections -> a new version of a model, or the reason why the old one
 // stays. With --undo it goes back to the version before.
-import { resolve } from "node:path";
 import { Command } from "commander";
 import { renderCalibration } from "../calibration.ts";
 import { Classifier } from "../classifier.ts";
 import { appendCorrections, journalPath, newsTo, readCorrections } from "../corrections.ts";
 import { readDataset, without } from "../dataset.ts";
 import { UserError } from "../errors.ts";
-import { requireWritable } from "../files.ts";
+import { isSameFile, requireWritable } from "../files.ts";
 import { isDone, latest, learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../learn.ts";
 import { type Lock, withModelLock } from "../lock.ts";
 import { packModel } from "../pack.ts";
@@ -65,7 +64,7 @@ Examples:
 async function run(path: string, options: LearnFlags, command: Command): Promise<void> {
   if (isDeployable(path)) command.error("error: it takes the training form, an .elb as edgelabel train -o NAME.elb writes it; -o names the .wasm");
   const paths = [path, ...(options.output === undefined ? [] : [options.output])];
-  if (options.output !== undefined && resolve(options.output) === resolve(path)) command.error("error: -o would overwrite the training form with what is deployed; give it another name");
+  if (options.output !== undefined && await isSameFile(options.output, path)) command.error("error: -o would overwrite the training form with what is deployed; give it another name");
   if (!options.undo && (options.data === undefined || options.valid === undefined)) command.error("error: it takes the texts to rehearse, with --data, and a hold-out, with --valid");
   for (const file of paths) await requireWritable(file);
   await withModelLock(path, async (lock) => {

@@ -1,8 +1,8 @@
 // Output of the commands: model files, and text on stdout at the pace of its reader.
-import { basename, resolve } from "node:path";
+import { basename } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { Classifier } from "../classifier.ts";
-import { writeWhole } from "../files.ts";
+import { isSameFile, writeWhole } from "../files.ts";
 import { packModel } from "../pack.ts";
 import { Trainer } from "../trainer.ts";
 
@@ -13,8 +13,8 @@ export function parseOutput(path: string): string {
 }
 
 /** Ends a command that makes less of f32 weights and would write it over them: nothing brings them back. */
-export function requireOtherOutput(command: Command, output: string, model: string): void {
-  if (resolve(output) === resolve(model)) command.error("error: -o would overwrite the f32 weights that it is made of; give it another name");
+export async function requireOtherOutput(command: Command, output: string, model: string): Promise<void> {
+  if (await isSameFile(output, model)) command.error("error: -o would overwrite the f32 weights that it is made of; give it another name");
 }
 
 export function isDeployable(path: string): boolean {

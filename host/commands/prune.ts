@@ -76,7 +76,7 @@ async function prune(path: string, data: string[], options: PruneFlags, command:
   if (options.units === undefined && options.words === undefined && options.minCount === undefined) {
     command.error("error: say what to remove, with --units, --words or --min-count");
   }
-  requireOtherOutput(command, options.output, path);
+  await requireOtherOutput(command, options.output, path);
   await requireWritable(options.output);
   const elb = await readElb(path);
   const { info, labels } = await Classifier.fromBytes(elb, path);

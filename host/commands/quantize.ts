@@ -44,7 +44,7 @@ Examples:
   edgelabel quantize spam.elb -o spam.wasm --data valid.tsv --min-agreement 0.995`)
     .action(async (path: string, options: QuantizeFlags) => {
       if (options.minAgreement !== undefined && options.data === undefined) command.error("error: --min-agreement needs texts to compare on; give them with --data");
-      requireOtherOutput(command, options.output, path);
+      await requireOtherOutput(command, options.output, path);
       const samples = options.data === undefined ? [] : await readDataset(options.data, options);
       const original = await readElb(path);
       const trainer = await Trainer.open(original, path);

@@ -1,7 +1,7 @@
 // The commands as a user runs them: build/host/main.js as a process, files in and out,
 // exit codes. Expected scores are those that Keras gave; see test/host/keras/make.py.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -208,6 +208,14 @@ describe("from texts to a deployable", () => {
     expect(readFileSync(at("packed.wasm")).equals(readFileSync(at("light.wasm")))).toBe(true);
     await json("pack", at("packed.wasm"), "-o", at("unpacked.elb"));
     expect(readFileSync(at("unpacked.elb")).equals(readFileSync(at("light8.elb")))).toBe(true);
+  });
+
+  test("quantize and prune do not write over their model through a linked folder", async () => {
+    symlinkSync(folder, at("linked"));
+    for (const command of [["quantize", at("light.elb")], ["prune", at("light.elb"), at("data.tsv"), "--valid", at("data.tsv"), "--units", "4"]]) {
+      const { code, stderr } = await edgelabel([...command, "-o", at("linked/light.elb")]);
+      expect([code, stderr]).toEqual([2, "error: -o would overwrite the f32 weights that it is made of; give it another name\n"]);
+    }
   });
 
   test("what is deployed has no state to resume training", async () => {

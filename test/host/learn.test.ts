@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -258,8 +258,11 @@ describe("the command", () => {
   }, 120_000);
 
   test("does not let what is deployed take the training form's place", async () => {
-    const { code, stderr } = await edgelabel(["learn", at("lamps.elb"), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "-o", join(folder, ".", "lamps.elb")]);
-    expect([code, stderr]).toEqual([2, "error: -o would overwrite the training form with what is deployed; give it another name\n"]);
+    symlinkSync(folder, at("linked"));
+    for (const output of [join(folder, ".", "lamps.elb"), at("linked/lamps.elb")]) {
+      const { code, stderr } = await edgelabel(["learn", at("lamps.elb"), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "-o", output]);
+      expect([code, stderr]).toEqual([2, "error: -o would overwrite the training form with what is deployed; give it another name\n"]);
+    }
   });
 
   test("that finds no room leaves the model, and one whose reader has gone no lock", async () => {
