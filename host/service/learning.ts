@@ -183,7 +183,9 @@ export class Learner {
 
   /** Without what the model is, or will be, trained on. */
   async holdOut(): Promise<Correction[]> {
-    return without(await readDataset(this.settings.valid), await readCorrections(journalPath(this.settings.training)));
+    const left = without(await readDataset(this.settings.valid), await readCorrections(journalPath(this.settings.training)));
+    if (left.length === 0) throw new UserError("every held-out text is a correction too, so nothing is left to measure on");
+    return left;
   }
 
   /** Resolves when the corrections are on the disk. */

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { Classifier } from "../../../host/classifier.ts";
 import { appendCorrections, readCorrections } from "../../../host/corrections.ts";
+import { readDataset } from "../../../host/dataset.ts";
 import { LiveModels } from "../../../host/registry/live.ts";
 import { Registry } from "../../../host/registry/registry.ts";
 import { startBroker } from "../../../host/service/broker.ts";
@@ -177,6 +178,8 @@ describe("in a service", () => {
     expect(await command("evaluate/a")).toMatchObject({ status: "successful", n: 18 });
     await appendCorrections(at("lamps.corrections.jsonl"), [others[0]!, fixes[0]!]);
     expect(await command("evaluate/b")).toMatchObject({ status: "successful", n: 17 });
+    await appendCorrections(at("lamps.corrections.jsonl"), await readDataset([at("valid.tsv")]));
+    expect(await command("evaluate/c")).toEqual({ status: "failed", reason: "every held-out text is a correction too, so nothing is left to measure on" });
   });
 
   test("an evaluation keeps to the rate of a requester, and waits", async () => {
