@@ -263,7 +263,7 @@ export class Trainer {
 
   /** Makes the weights of an opened file writable, without buffers for training. */
   buildOpened(): void {
-    check(this.#exports.buildNetwork(1, 1, 1, 0), this.#source);
+    check(this.#exports.buildNetwork(1, 1, 1, 0, 0), this.#source);
   }
 
   /** Number of weight tensors, which are in Keras' order. */

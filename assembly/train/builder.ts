@@ -6,7 +6,7 @@
 // Strings are passed in the text buffer: write UTF-8 at inputPtr(), pass its length.
 import {
   CLEAN_FLAGS, ERR_BAD_ARGUMENT, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_STATE, ERR_BAD_UTF8, ERR_BAD_VOCABULARY, ERR_LABEL_OUT_OF_RANGE, ERR_OUT_OF_MEMORY,
-  ERR_TEXT_TOO_LONG, FORM_F32, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN,
+  ERR_TEXT_TOO_LONG, FORM_F32, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN,
   MAX_LABELS, MAX_LAYERS, MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_ROWS, MAX_WORD_BYTES, OK, TEXT_CAPACITY,
 } from "../abi";
 import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "../arena";
@@ -336,14 +336,16 @@ export function addSample(label: u32, length: u32): i32 {
 
 /**
  * Claims parameters, gradients and the buffers of a step of at most `batch` samples (1 where
- * nothing is trained). Weights are those of the opened file, else drawn, the
- * embedding's from +-embeddingRange; `seed` begins the random stream.
+ * nothing is trained) of at most `tokens` tokens (0: as many as the model reads). Weights are those
+ * of the opened file, else drawn, the embedding's from +-embeddingRange; `seed` begins the random stream.
  */
-export function buildNetwork(batch: u32, dropoutSamples: u32, seed: u32, embeddingRange: f32): i32 {
+export function buildNetwork(batch: u32, dropoutSamples: u32, seed: u32, embeddingRange: f32, tokens: u32): i32 {
   if (state != STATE_DESCRIBED) return ERR_BAD_STATE;
   const header = draft.header;
   const opened = draft.weights;
-  const status = networkBuild(draft.layers, header.layerCount, batch, header.sequenceLength, rowsPerToken(draft), dropoutSamples);
+  // Where padding is not masked, every text has all steps.
+  const steps = tokens && layerAt(draft.layers, 0).flags & LAYER_MASK_ZERO ? tokens : header.sequenceLength;
+  const status = networkBuild(draft.layers, header.layerCount, batch, steps, rowsPerToken(draft), dropoutSamples);
   if (status != OK) return status;
   if (opened) {
     copyWeights(opened);

@@ -68,6 +68,13 @@ export function sampleTokens(self: Dataset, sample: u32): u32 {
   return word32At(self.tokenEnds, sample) - firstToken(self, sample);
 }
 
+/** Tokens of the longest sample, at least 1. */
+export function mostTokens(self: Dataset): u32 {
+  let most: u32 = 1;
+  for (let i: u32 = 0; i < self.count; i++) most = max(most, sampleTokens(self, i));
+  return most;
+}
+
 /** Checksum of all labels, lengths and rows in order, by which a resumed run recognises its data. */
 export function datasetChecksum(self: Dataset): u32 {
   const counts = crc32(self.labels.address, self.labels.bytes) ^ rotl<u32>(crc32(self.tokenEnds.address, self.tokenEnds.bytes), 8);

@@ -27,7 +27,7 @@ let isPrepared = false;
 
 /** Builds the opened model's network for one text, with its temperature in the last layer. Nothing is trained or written afterwards. */
 export function prepareGradients(): i32 {
-  const status = buildNetwork(1, 1, 1, 0);
+  const status = buildNetwork(1, 1, 1, 0, 0);
   if (status != OK) return status;
   if (!preparePieces()) return ERR_OUT_OF_MEMORY;
   // One gradient for each token, not summed over equal tokens.

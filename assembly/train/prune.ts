@@ -15,7 +15,7 @@ import { Augmentation } from "./augment";
 import { backward } from "./backward";
 import { loadU32, networkBatch, storeU32 } from "./batch";
 import { buildNetwork, draft, samples, writeOther } from "./builder";
-import { fillBatch, wordUses } from "./dataset";
+import { fillBatch, mostTokens, wordUses } from "./dataset";
 import { denseBias, forward, outputRows } from "./forward";
 import { loss } from "./loss";
 import { Direction, Stage, gradientOf, lastStage, network, stageAt } from "./network";
@@ -39,7 +39,7 @@ let target: usize = 0;         // where the next tensor to be kept goes
 export function pruneModel(units: u32, words: u32, minCount: u32): i32 {
   if (units > <u32>MAX_WIDTH) return ERR_BAD_ARGUMENT;
   if (samples.count == 0) return ERR_NO_SAMPLES;
-  let status = buildNetwork(BATCH, 1, 1, 0);
+  let status = buildNetwork(BATCH, 1, 1, 0, mostTokens(samples));
   if (status == OK) status = rankUnits();
   if (status != OK) return status;
   const header = draft.header;

@@ -20,7 +20,7 @@ import { networkBatch, plan } from "./batch";
 import {
   beginFile, buildNetwork, clearCalibration, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, writeFile as writeForm,
 } from "./builder";
-import { Dataset, addSample, createDataset, datasetChecksum, fillBatch, sampleLabel, sampleTokens } from "./dataset";
+import { Dataset, addSample, createDataset, datasetChecksum, fillBatch, mostTokens, sampleLabel, sampleTokens } from "./dataset";
 import { lastStage, network, networkRandom, TrainingState } from "./network";
 import { randomBits, randomSeed, shuffle } from "./random";
 import { learningRateAt } from "./schedule";
@@ -178,7 +178,7 @@ export function addSynonym(length: u32, beginsGroup: bool): i32 {
   return keepSynonym(augmentation, draft, inputPtr(), length, beginsGroup);
 }
 
-/** Encodes a text and keeps it for validation. */
+/** Encodes a text and keeps it for validation. A start of the run makes room for the longest text; later ones must not be longer. */
 export function addValidation(label: u32, length: u32): i32 {
   if (!changetype<usize>(reader)) return ERR_BAD_STATE;
   if (!changetype<usize>(validation)) validation = createDataset();
@@ -254,7 +254,8 @@ function checkSynonyms(): u32 {
 function prepareRun(embeddingRange: f32): i32 {
   if (samples.count == 0) return ERR_NO_SAMPLES;
   if (!settingsAreLegal()) return ERR_BAD_ARGUMENT;
-  let status = buildNetwork(settings.batch, max<u32>(settings.dropoutSamples, 1), settings.seed, embeddingRange);
+  const tokens = max(mostTokens(samples), changetype<usize>(validation) ? mostTokens(validation) : 0);
+  let status = buildNetwork(settings.batch, max<u32>(settings.dropoutSamples, 1), settings.seed, embeddingRange, tokens);
   if (status != OK) return status;
   status = networkTrainWith(settings.loss, settings.labelSmoothing, settings.optimizer, settings.optimizerFlags, settings.beta1, settings.beta2,
     settings.epsilon, settings.clipNorm, settings.weightDecay);

@@ -200,7 +200,7 @@ async function begin({ samples, synonyms }: TrainingData, validation: readonly S
     trainer.start(recipe);
   } catch (error) {
     if (!(error instanceof EngineError) || error.code !== "out_of_memory") throw error;
-    throw new UserError(`batches of ${recipe.batch} texts of up to ${recipe.tokenizer.sequenceLength} tokens do not fit in WebAssembly memory; choose a smaller --batch, --maxlen, --units or --embedding`);
+    throw new UserError(`batches of ${recipe.batch} of these texts do not fit in WebAssembly memory; choose a smaller --batch, --maxlen, --units or --embedding`);
   }
   return trainer;
 }

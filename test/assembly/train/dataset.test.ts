@@ -50,7 +50,7 @@ function begin({ flags = TOKENIZER_LOWER, isMasked = true, hashes = true, unknow
   done(wasm["addLayer"](LAYER_DENSE, 0, outputs === 1 ? ACTIVATION_SIGMOID : ACTIVATION_SOFTMAX, outputs, 0, 0));
   done(wasm["describeModel"]());
   for (const [label, text] of samples) done(wasm["addSample"](label, say(text)));
-  done(wasm["buildNetwork"](8, 1, 0.05));
+  done(wasm["buildNetwork"](8, 1, 1, 0.05, 0));
 }
 
 /** The batch of these samples: [sample][step] rows, and targets. */
