@@ -2,6 +2,8 @@
 // they are, and whether their words recur.
 export interface Shape {
   texts: number;
+  /** Texts without any token. */
+  empty: number;
   /** Median number of tokens. */
   medianTokens: number;
   /** Texts with a token that no other text has. */
@@ -25,6 +27,7 @@ export function shapeOf(texts: readonly string[], tokens: (text: string) => stri
   withOwnToken.delete(SHARED);
   return {
     texts: texts.length,
+    empty: lengths.filter((length) => length === 0).length,
     medianTokens: lengths[lengths.length >> 1] ?? 0,
     withOwnToken: withOwnToken.size,
     cut: lengths.filter((length) => length > limit).length,

@@ -37,8 +37,10 @@ export function explainCommand(): Command {
     .option("--json", 'print {"label","score","base","method","sum","error","tokens"} a text')
     .addHelpText("after", `
 A token's share above 0 speaks for the label, below 0 against it; the shares add up to
-score - base, and the error says how closely. Base is the score with all tokens hidden, or
-for gradients with all their vectors 0. Long texts are explained by runs of tokens.
+score - base, and the error says how closely; with gradients, more --steps make it smaller.
+Base is the score with all tokens hidden, or for gradients with all their vectors 0. Long
+texts are explained by runs of tokens, and texts that predict answers with "?" by the label
+that would be best.
 
 Examples:
   edgelabel explain spam.wasm 'you won a prize'

@@ -233,7 +233,8 @@ function choose({ recipe: name, ...options }: TrainOptions, command: Command): C
   return { recipe, given };
 }
 
-function noteShape({ texts, cut }: Shape, asked: RecipeOptions, { tokenizer: { charLevel, sequenceLength, truncatePost } }: RecipeOptions): void {
+function noteShape({ texts, empty, cut }: Shape, asked: RecipeOptions, { tokenizer: { charLevel, sequenceLength, truncatePost } }: RecipeOptions): void {
+  if (empty > 0) note(`${empty} of ${texts} texts have no token and teach nothing; edgelabel data lists them`);
   if (charLevel && !asked.tokenizer.charLevel) note("nearly each text has a word that no other has, so they are read letter by letter (--no-char-level: word by word)");
   else if (cut > NOTED_CUT * texts) note(`${cut} of ${texts} texts have more than ${sequenceLength} tokens, of which only the ${truncatePost ? "first" : "last"} ${sequenceLength} count; a higher --maxlen reads more, and takes longer`);
 }

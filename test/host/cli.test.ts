@@ -89,6 +89,14 @@ describe("the recipe goes by the texts, and says so", () => {
     expect((await edgelabel(["train", at("long.tsv"), "-o", at("long.wasm"), ...few])).stderr).not.toContain("maxlen");
   });
 
+  test("texts without a token are counted", async () => {
+    writeFileSync(at("dots.tsv"), `${LAMPS.join("")}on\t...\noff\t?!\n`);
+    const { stderr } = await edgelabel(["train", at("dots.tsv"), "-o", at("dots.wasm"), ...few]);
+    expect(stderr).toContain(`2 of ${LAMPS.length + 2} texts have no token and teach nothing; edgelabel data lists them\n`);
+    writeFileSync(at("spoken.tsv"), LAMPS.join(""));
+    expect((await edgelabel(["train", at("spoken.tsv"), "-o", at("spoken.wasm"), ...few])).stderr).not.toContain("no token");
+  });
+
   test("a vocabulary is cut to its most frequent words", async () => {
     writeFileSync(at("lamps.tsv"), LAMPS.join(""));
     await json("train", at("lamps.tsv"), "-o", at("cut.wasm"), "--num-words", "4", ...few);

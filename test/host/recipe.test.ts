@@ -4,7 +4,7 @@ import { adaptToShape, DEFAULT_RECIPE, prepareTraining, TUTORIAL_RECIPE } from "
 import type { Shape } from "../../host/shape.ts";
 import { samples } from "../models.ts";
 
-const sentences = (texts: number): Shape => ({ texts, medianTokens: 8, withOwnToken: texts, cut: 0 });
+const sentences = (texts: number): Shape => ({ texts, empty: 0, medianTokens: 8, withOwnToken: texts, cut: 0 });
 
 test.each([
   [13_784, 32, 10, 2], // 431 steps an epoch
@@ -31,7 +31,7 @@ describe("names are read letter by letter", () => {
     ["a hundred", true, { texts: 100, withOwnToken: 100 }],
     ["fewer, which may differ by chance", false, { texts: 99, withOwnToken: 99 }],
   ])("%s: %s", (_, charLevel, changes) => {
-    const shape = { texts: 1000, medianTokens: 1, withOwnToken: 1000, cut: 0, ...changes };
+    const shape = { texts: 1000, empty: 0, medianTokens: 1, withOwnToken: 1000, cut: 0, ...changes };
     const { tokenizer, wordDropout } = adaptToShape(DEFAULT_RECIPE, shape);
     expect(tokenizer).toEqual({ ...DEFAULT_RECIPE.tokenizer, charLevel, ngramBuckets: charLevel ? 0 : DEFAULT_RECIPE.tokenizer.ngramBuckets });
     expect(wordDropout).toBe(charLevel ? 0 : DEFAULT_RECIPE.wordDropout);
@@ -48,7 +48,7 @@ describe("what is given stays", () => {
   });
 
   test("n-grams of letters, and hidden words without n-grams", () => {
-    const names = { texts: 1000, medianTokens: 1, withOwnToken: 1000, cut: 0 };
+    const names = { texts: 1000, empty: 0, medianTokens: 1, withOwnToken: 1000, cut: 0 };
     const asked = { ...DEFAULT_RECIPE, wordDropout: 0.2, tokenizer: { ...DEFAULT_RECIPE.tokenizer, ngramBuckets: 64 } };
     expect(adaptToShape(asked, names, new Set(["tokenizer.ngramBuckets"]))).toMatchObject({ wordDropout: 0.2, tokenizer: { charLevel: true, ngramBuckets: 64 } });
     expect(adaptToShape(asked, names, new Set(["wordDropout"]))).toMatchObject({ wordDropout: 0.2, tokenizer: { ngramBuckets: 0 } });
