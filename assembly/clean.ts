@@ -15,7 +15,7 @@
 //   REPEATS  the same letter, in either case, three times or more -> twice. A letter is
 //            an ASCII one or anything beyond ASCII
 import { CLEAN_ACCENTS, CLEAN_COMPOSE, CLEAN_MARKUP, CLEAN_NUMBERS, CLEAN_REPEATS, CLEAN_URLS, CLEAN_WIDTH } from "./abi";
-import { composed } from "./compose";
+import { composed, unit } from "./compose";
 import { FINAL_SIGMA, SMALL_SIGMA, isCased, isCaseIgnorable, lowercase } from "./lowercase";
 import { REPLACEMENT, utf8CodePoint, utf8Decode, utf8Length } from "./utf8";
 
@@ -279,13 +279,6 @@ function find(from: usize, end: usize, wanted: string, fold: u32): usize {
   return 0;
 }
 
-/** A character of a string literal, read without an allocation. */
-// @ts-ignore: decorator
-@inline
-function unit(text: string, index: u32): u32 {
-  return load<u16>(changetype<usize>(text) + (<usize>index << 1));
-}
-
 /** The character reference behind "&": code point and length, packed as by utf8Decode; 0 when there is none. */
 function readReference(at: usize, end: usize): u32 {
   if (at < end && load<u8>(at) == 0x23) return readNumber(at + 1, end);
@@ -406,24 +399,10 @@ function normalWidth(self: Cleaner, codePoint: u32): u32 {
   if (codePoint - 0xff61 > 0xff9f - 0xff61) return codePoint;
   const kana: u32 = unchecked(KATAKANA[codePoint - 0xff61]);
   const next = utf8CodePoint(utf8Decode(self.cursor, self.end));
-  const composed = next == 0xff9e ? voiced(kana) : next == 0xff9f && isHaRow(kana) ? kana + 2 : 0;
-  if (!composed) return kana;
+  const marked = next - 0xff9e < 2 ? composed(kana, unchecked(KATAKANA[next - 0xff61])) : 0;
+  if (!marked) return kana;
   self.cursor += 3; // bytes of the mark
-  return composed;
-}
-
-/** The kana with the voicing mark that half-width text writes behind it; 0 when there is none. */
-function voiced(kana: u32): u32 {
-  if (kana == 0x30a6) return 0x30f4;
-  if (kana == 0x30ef) return 0x30f7;
-  if (kana == 0x30f2) return 0x30fa;
-  // From ka to to, each kana but the small tsu is followed by its voiced form.
-  return (kana >= 0x30ab && kana <= 0x30c8 && kana != 0x30c3) || isHaRow(kana) ? kana + 1 : 0;
-}
-
-/** Ha, hi, fu, he, ho: each is followed by its two marked forms. */
-function isHaRow(kana: u32): bool {
-  return kana >= 0x30cf && kana <= 0x30db && (kana - 0x30cf) % 3 == 0;
+  return marked;
 }
 
 function isMark(codePoint: u32): bool {

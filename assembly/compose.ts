@@ -103,6 +103,6 @@ export function composed(first: u32, second: u32): u32 {
 /** A literal's UTF-16 unit; reading it allocates nothing. */
 // @ts-ignore: decorator
 @inline
-function unit(text: string, index: u32): u32 {
+export function unit(text: string, index: u32): u32 {
   return load<u16>(changetype<usize>(text) + (<usize>index << 1));
 }
