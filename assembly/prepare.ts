@@ -304,13 +304,14 @@ export function inputProjection(plan: Plan, at: LayerPlan, direction: DirectionP
  * isFirst: the state is zero, so the recurrent product is left out.
  */
 export function step(plan: Plan, at: LayerPlan, direction: DirectionPlan, base: usize, isFirst: bool): void {
+  const z = isFirst ? base : plan.z;
   if (plan.isInt8) {
-    if (!isFirst) projectS8(direction.recurrent, direction.recurrentScale, base, plan.hiddenQ14, at.unitPairs, at.groups, plan.z);
-    updateStateCoarsely(isFirst ? base : plan.z, plan.cell, plan.hidden, at.groups);
+    if (!isFirst) projectS8(direction.recurrent, direction.recurrentScale, base, plan.hiddenQ14, at.unitPairs, at.groups, z);
+    updateStateCoarsely(z, plan.cell, plan.hidden, at.groups);
     quantizeState(plan.hidden, plan.hiddenQ14, at.groups << 2);
   } else {
-    if (!isFirst) projectF32(direction.recurrent, base, plan.hidden, at.groups << 2, at.groups, plan.z);
-    updateState(isFirst ? base : plan.z, plan.cell, plan.hidden, at.groups);
+    if (!isFirst) projectF32(direction.recurrent, base, plan.hidden, at.groups << 2, at.groups, z);
+    updateState(z, plan.cell, plan.hidden, at.groups);
   }
 }
 
