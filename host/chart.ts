@@ -53,8 +53,9 @@ export function renderChart(reports: readonly EpochReport[], title: string): str
     { title: "accuracy", left: 486, lines: both("accuracy"), ceiling: 1, show: percent },
   ];
   const epochs = reports.map(({ epoch }) => epoch);
-  const first = Math.min(...epochs);
-  const last = Math.max(...epochs);
+  // In order; a spread of them into a call would not fit on the stack.
+  const first = epochs[0] ?? 0;
+  const last = epochs.at(-1) ?? 0;
   return renderPanels(title, panels, { name: "epoch", first, last, ticks: epochs.length > 0 ? epochTicks(first, last) : [], show: String });
 }
 
@@ -87,7 +88,7 @@ function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, axis: 
   const { width, height, top } = PANEL;
   const bottom = top + height;
   const values = lines.flatMap(({ points }) => points.map(({ value }) => value));
-  const ticks = values.length > 0 ? niceTicks(floor ?? Math.min(...values), Math.max(...values), ceiling) : [0, 1];
+  const ticks = values.length > 0 ? niceTicks(floor ?? values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b)), ceiling) : [0, 1];
   const low = ticks[0]!;
   const high = ticks.at(-1)!;
   const x = (at: number): number => round(left + (last > first ? (at - first) / (last - first) : 0.5) * width);

@@ -1,6 +1,7 @@
 // What is wrong with labelled texts, before they are trained on: samples of one or more
 // files in; counts, duplicates, conflicts and unusual lengths out. Two texts are alike when
 // they have the same tokens, since a model sees nothing else.
+import { MAX_LABELS } from "../assembly/abi.ts";
 import type { Sample } from "./dataset.ts";
 
 export interface Source {
@@ -146,9 +147,10 @@ export function renderReport(report: DataReport): string {
   const names = Object.keys(labels);
   // Sorted again, since an object lists keys that are whole numbers first.
   const ranked = Object.entries(labels).sort(([, n], [, m]) => m - n);
-  const width = Math.min(40, Math.max(5, ...names.map((name) => name.length)));
+  const width = names.reduce((most, { length }) => Math.max(most, Math.min(40, length)), 5);
   const lines = [`${texts} texts, ${names.length} label${names.length === 1 ? "" : "s"}`, "", `${"label".padEnd(width)}  texts    share`];
-  for (const [name, count] of ranked) lines.push(`${name.padEnd(width)} ${String(count).padStart(6)}  ${(100 * count / texts).toFixed(2).padStart(6)} %`);
+  for (const [name, count] of ranked.slice(0, MAX_LABELS)) lines.push(`${name.padEnd(width)} ${String(count).padStart(6)}  ${(100 * count / texts).toFixed(2).padStart(6)} %`);
+  if (ranked.length > MAX_LABELS) lines.push(`and ${ranked.length - MAX_LABELS} more; a model tells at most ${MAX_LABELS} labels apart`);
   lines.push("");
   const say = (name: string, text: string): void => void lines.push(`${name.padEnd(12)}${text}`);
   const list = (items: readonly string[]): void => {

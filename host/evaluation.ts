@@ -2,6 +2,8 @@
 // The conventions are those of scikit-learn: a ratio 0/0 is 0, and the averages
 // run over the labels that occur among the true or the predicted ones. A text that the
 // model rejects as unknown has no predicted label: it is never right.
+import { MAX_LABELS } from "../assembly/abi.ts";
+import { excerpt, UserError } from "./errors.ts";
 
 export interface LabelFigures {
   precision: number;
@@ -48,7 +50,7 @@ export class Tally {
     this.counts = this.labels.map(() => []);
   }
 
-  /** `predicted` is null when the text was rejected as unknown. */
+  /** `predicted` is null when the text was rejected as unknown. Throws a UserError when too many labels are unknown. */
   add(truth: string, predicted: string | null): void {
     const place = this.place(truth);
     if (predicted === null) {
@@ -98,6 +100,8 @@ export class Tally {
   private place(label: string): number {
     let place = this.index.get(label);
     if (place === undefined) {
+      // The confusion matrix grows with their square.
+      if (this.labels.length - this.known >= MAX_LABELS) throw new UserError(`the data has more than ${MAX_LABELS} labels that the model does not know, such as ${excerpt(label)}. Do label and text stand the wrong way round?`);
       place = this.labels.push(label) - 1;
       this.index.set(label, place);
       this.counts.push([]);
@@ -109,7 +113,7 @@ export class Tally {
 /** A table for people: the figures per label, the averages, and what is confused most. */
 export function renderEvaluation(evaluation: Evaluation): string {
   const { labels, per_class: perClass, confusion } = evaluation;
-  const width = Math.max(12, ...labels.map(displayWidth));
+  const width = labels.reduce((most, label) => Math.max(most, displayWidth(label)), 12);
   const figure = (value: number | ""): string => (value === "" ? "" : value.toFixed(4)).padStart(11);
   const line = (name: string, columns: (number | "")[], support: number): string =>
     pad(name, width) + columns.map(figure).join("") + String(support).padStart(9);

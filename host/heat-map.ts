@@ -38,7 +38,7 @@ function segmentsOf({ text, explanation }: ExplainedText): Segment[] {
 
 /** A token's share relative to the largest one of the text, 0 to 1. */
 function strength({ tokens }: Explanation): (token: TokenShare) => number {
-  const largest = Math.max(...tokens.map(({ share }) => Math.abs(share)), 1e-9);
+  const largest = tokens.reduce((most, { share }) => Math.max(most, Math.abs(share)), 1e-9);
   return ({ share }) => Math.abs(share) / largest;
 }
 

@@ -29,6 +29,11 @@ describe("the host has no mathematics", () => {
   });
 });
 
+test("the host spreads no list of any length into a call, which overflows the stack", () => {
+  const spreads = host.flatMap(({ path, code }) => (code.match(/\b(?:Math\.max|Math\.min|push|unshift|fromCharCode|fromCodePoint)\((?:[^()[{]|\([^()]*\))*\.\.\./g) ?? []).map((call) => `${path}: ${call}`));
+  expect(spreads).toEqual([]);
+});
+
 describe("the engine has no I/O and no heap", () => {
   test.each(assembly)("$path", ({ path, code }) => {
     expect(code.match(/\bnew [A-Z]\w*|\bthrow\b|\bMap<|\bSet<|\bArray<(?!u)|\bconsole\b|\bDate\b|\bMath\.|\bMathf\./g) ?? []).toEqual([]);

@@ -73,7 +73,7 @@ interface Report {
 }
 
 function render({ file, bytes, form, tensors, agreement }: Report): string {
-  const width = Math.max(...tensors.map(({ name }) => name.length));
+  const width = tensors.reduce((most, { name }) => Math.max(most, name.length), 0);
   const row = (name: string, ...cells: string[]): string => `${name.padEnd(width)}${cells.map((cell, i) => cell.padStart(COLUMNS[i]![1])).join("")}`;
   const total = (of: "bytes_before" | "bytes_after"): string => kilobytes(tensors.reduce((sum, tensor) => sum + tensor[of], 0));
   const lines = [

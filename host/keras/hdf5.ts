@@ -59,7 +59,7 @@ export class Hdf5 {
     for (let i = 0; ; i++) {
       const part = this.attribute(path, `${name}${i}`);
       if (part === undefined) return i === 0 ? undefined : parts;
-      parts.push(...asStrings(part));
+      for (const text of asStrings(part)) parts.push(text);
     }
   }
 

@@ -232,7 +232,7 @@ export function enter(state: State, { id, key, manifest }: SignedManifest, insta
 
 /** The sequence that an update must exceed; updates that revoked keys have signed do not count. */
 export function floorOf(state: State, { name }: Manifest, revoked: ReadonlySet<string>): number {
-  return Math.max(0, ...Object.entries(entryOf(state, name)?.sequences ?? {}).map(([key, sequence]) => (revoked.has(key) ? 0 : sequence)));
+  return Object.entries(entryOf(state, name)?.sequences ?? {}).reduce((floor, [key, sequence]) => (revoked.has(key) ? floor : Math.max(floor, sequence)), 0);
 }
 
 /** Keeps three versions of each name: the active one, the previous one, and the latest other one. */

@@ -87,7 +87,7 @@ export class Outbox {
       else again.push(entry);
     }
     this.suspectsInFlight = 0;
-    this.suspects.unshift(...again);
+    this.suspects = [...again, ...this.suspects];
     // A QoS 0 request was never promised an answer on a later connection.
     const kept = this.waiting.filter((entry) => entry.answer.qos === 1);
     for (const entry of this.waiting) if (entry.answer.qos === 0) this.finish(entry, "connection_lost");

@@ -7,8 +7,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 import { Classifier } from "../../host/classifier.ts";
+import { renderChart } from "../../host/chart.ts";
 import { renderReport, reportData } from "../../host/data-report.ts";
 import { parseDataset } from "../../host/dataset.ts";
+import { renderEvaluation, Tally } from "../../host/evaluation.ts";
+import type { Explanation } from "../../host/explanation.ts";
+import { renderText } from "../../host/heat-map.ts";
 import { createTrainer, DEFAULT_RECIPE } from "../../host/recipe.ts";
 import { fetchWasmtime } from "../tools/fetch-wasmtime.mjs";
 
@@ -93,6 +97,24 @@ describe("the report", () => {
     expect(long).not.toMatch(/\u009b|x{60}/);
     expect(long).not.toContain("overlap");
   });
+});
+
+test("any number of labels is reported, and measured or refused with a sentence", async () => {
+  const samples = Array.from({ length: 200_000 }, (_, i) => ({ label: `label ${i}`, text: `text ${i}`, line: i + 1 }));
+  const table = renderReport(reportData([{ file: "a.tsv", samples }], null, (text) => [text], 5));
+  expect(table).toContain("200000 texts, 200000 labels");
+  expect(table).toContain("and 198976 more; a model tells at most 1024 labels apart");
+  const tally = new Tally(["on", "off"]);
+  expect(() => samples.forEach(({ label }) => tally.add(label, "on"))).toThrow("the data has more than 1024 labels that the model does not know, such as \"label 1024\". Do label and text stand the wrong way round?");
+  expect(renderEvaluation(tally.evaluate())).toContain("label 1023");
+});
+
+test("figures of any number of epochs and tokens are drawn", () => {
+  const reports = Array.from({ length: 200_000 }, (_, i) => ({ epoch: i + 1, epochs: 200_000, train: { loss: 1, accuracy: 0.5 }, validation: null }));
+  expect(renderChart(reports, "long")).toContain("200000");
+  const tokens = Array.from({ length: 200_000 }, (_, i) => ({ token: "a", start: 2 * i, end: 2 * i + 1, share: 0.1 }));
+  const explanation = { label: "on", score: 1, base: 0, method: "occlusion", sum: 1, error: 0, tokens } as unknown as Explanation;
+  expect(renderText({ text: Buffer.from("a ".repeat(200_000)), explanation }, true)).toContain("on\t1.000000");
 });
 
 describe("the command", () => {
