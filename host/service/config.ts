@@ -65,6 +65,8 @@ export interface Settings {
   host: string;
   embeddedPort: number;
   httpPort?: number | undefined;
+  /** Names, besides this machine's, by which clients of HTTP may ask for it. */
+  httpHosts: string[];
   limits: Limits;
   responses: ResponseRules;
   routes: RouteSettings[];
@@ -172,6 +174,7 @@ const fileSchema = v.strictObject({
   host: v.optional(text),
   port: v.optional(port),
   http: v.optional(port),
+  httpHosts: v.optional(v.array(v.pipe(text, v.regex(/^[\w.-]+$/, "must be the name of a host, without scheme and port")), "must be an array of host names")),
   limits: v.optional(v.strictObject({
     payloadBytes: count(16_777_216),
     textsPerRequest: count(10_000),
@@ -208,7 +211,7 @@ export function parseConfig(json: string, source: string): ConfigFile {
   }
   // The schema takes an array for an object without keys.
   for (const [path, part] of [["", value], ...Object.entries(value ?? {})] as [string, unknown][]) {
-    if (Array.isArray(part) && !["models", "broker", "routes", "announcements"].includes(path)) throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
+    if (Array.isArray(part) && !["models", "broker", "routes", "announcements", "httpHosts"].includes(path)) throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
   }
   const result = v.safeParse(fileSchema, value);
   if (result.success) return result.output;
@@ -366,6 +369,7 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
     host: options.host ?? file.host ?? "127.0.0.1",
     embeddedPort: options.port ?? file.port ?? 1883,
     httpPort,
+    httpHosts: file.httpHosts ?? [],
     limits: { ...defaultLimits, ...file.limits },
     // A requester must not publish with the service's rights: where it has any, answers go to its own topics only, unless the file allows more.
     responses: { allow: file.responses?.allow ?? (hasRights ? [] : ["#"]), deny: file.responses?.deny ?? [] },
@@ -434,5 +438,6 @@ function inertSettings(file: ConfigFile, url: string | undefined, httpPort: numb
     ? [["username", 'it is for a broker that is given by its URL; the embedded one has "users"']]
     : [["port", "it is for the embedded broker"]];
   if (url !== undefined && httpPort === undefined) for (const key of ["host", "serverTls"] as const) inert.push([key, "it is for the embedded broker and HTTP"]);
+  if (httpPort === undefined) inert.push(["httpHosts", "it is for HTTP"]);
   return inert.filter(([key]) => file[key] !== undefined).map(([key, why]) => `"${key}" has no effect: ${why}`);
 }

@@ -1,12 +1,11 @@
 // HTTP beside MQTT: POST /predict as in the Flask tutorial, the KServe V2 paths, health,
-// metrics, and a page for people. Pages of other origins cannot use it: only content types
-// are accepted for which a browser first asks with a preflight request, and no header
-// allows another origin.
+// metrics, and a page for people. Pages of other sites cannot use it: see http-hosts.ts.
 import { createServer } from "node:http";
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { ServerTls } from "./broker.ts";
+import { HttpHosts } from "./http-hosts.ts";
 import type { HttpLogin, HttpUser } from "./http-login.ts";
 import { encodeInfer, modelMetadata, parseInfer, parseModelPath, serverMetadata } from "./kserve.ts";
 import type { ModelPath } from "./kserve.ts";
@@ -37,11 +36,13 @@ class HttpError extends Error {
 /** Value of topK: all scores. */
 const ALL = 0;
 
-const codeOf: Record<number, string> = { 400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type" };
+const codeOf: Record<number, string> = { 400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type", 421: "misdirected" };
 
 export interface HttpOptions {
   host: string;
   port: number;
+  /** Names, besides this machine's, by which clients may ask for it. */
+  hosts?: readonly string[] | undefined;
   bodyBytes: number;
   textsPerRequest: number;
   tls?: ServerTls | undefined;
@@ -56,10 +57,11 @@ const MAX_WAITING = 192;
 /** A client that reads nothing of its answer for this time, or at most twice this time, is disconnected. */
 const SILENCE_MS = 5_000;
 
-export async function startHttp(service: Service, { host, port, tls, ...rest }: HttpOptions): Promise<HttpEndpoint> {
+export async function startHttp(service: Service, { host, port, tls, hosts = [], ...rest }: HttpOptions): Promise<HttpEndpoint> {
   const waiting = new WaitingSockets();
+  const gate = { ...rest, hosts: new HttpHosts(host, hosts) };
   const listener: RequestListener = (request, response) => {
-    if (waiting.onRequest(request, response)) void respond(service, request, response, rest);
+    if (waiting.onRequest(request, response)) void respond(service, request, response, gate);
   };
   const server = tls ? createTlsServer({ ...timeouts, ...tls }, listener) : createServer(timeouts, listener);
   server.maxConnections = MAX_CONNECTIONS;
@@ -152,11 +154,18 @@ function handlersOf(path: string): Handlers | undefined {
     : { GET: (service, _request, response) => describe(found, service, response) };
 }
 
-async function respond(service: Service, request: IncomingMessage, response: ServerResponse, { login, ...limits }: Omit<HttpOptions, "host" | "port" | "tls">): Promise<void> {
-  // The request target may be a whole URL, as in requests to a proxy.
-  const path = (request.url ?? "/").replace(/^https?:\/\/[^/?]*/i, "").split("?", 1)[0] || "/";
+interface Gate extends Pick<HttpOptions, "bodyBytes" | "textsPerRequest" | "login"> {
+  hosts: HttpHosts;
+}
+
+async function respond(service: Service, request: IncomingMessage, response: ServerResponse, { hosts, login, ...limits }: Gate): Promise<void> {
+  // The request target may be a whole URL, as in requests to a proxy; its host then counts instead of the header's.
+  const [, authority = request.headers.host, path = "/"] = /^(?:https?:\/\/([^/?]*))?([^?]+)?/i.exec(request.url ?? "") ?? [];
   const isKserve = path.startsWith("/v2");
   try {
+    // Only HTTP/1.0 comes without a host, and no browser does.
+    if (authority !== undefined && !hosts.isOwn(authority)) throw new HttpError(421, 'this service does not go by that name: ask for it by an address, or list the name in "httpHosts" of the configuration file');
+    if (request.method === "POST" && hosts.isForeign(request.headers)) throw new HttpError(403, "pages of other sites may not send texts here");
     const methods = handlersOf(path);
     if (!methods) throw new HttpError(404, `nothing here; try ${Object.keys(routes).join(", ")}`);
     const handler = methods[request.method === "HEAD" ? "GET" : request.method ?? ""];
@@ -239,17 +248,10 @@ async function readInfer(service: Service, request: IncomingMessage, limit: numb
 function readRequest(service: Service, request: IncomingMessage, limit: number): Promise<Buffer> {
   const { headers } = request;
   service.metrics.requests.inc({ transport: "http" });
-  if (!isNotCrossSite(headers)) throw new HttpError(415, "send the header Content-Type: application/json");
+  // With another type, or with any if they are old, browsers would send a page's request to another site without asking there first.
+  if (!/^application\/(?:json|octet-stream)\s*(?:;|$)/i.test(headers["content-type"] ?? "application/json")) throw new HttpError(415, "send the header Content-Type: application/json");
   if ((headers["content-encoding"] ?? "identity") !== "identity") throw new HttpError(415, "send the body as it is, without a Content-Encoding");
   return readBody(request, limit);
-}
-
-/**
- * Whether the request cannot come from a page of another site: such a page cannot make a browser send these
- * content types without a preflight request, and a request without a content type then carries an origin.
- */
-function isNotCrossSite({ "content-type": type, origin, "sec-fetch-site": site }: IncomingMessage["headers"]): boolean {
-  return type === undefined ? origin === undefined && site === undefined : /^application\/(?:json|octet-stream)\s*(?:;|$)/i.test(type);
 }
 
 function parseJson(body: Buffer): unknown {

@@ -50,10 +50,10 @@ function slow(first: string, drop?: string | false): Socket {
 const isServed = async (): Promise<boolean> => (await fetch(`${http.url}/predict`, { method: "POST", headers: { "Content-Type": "application/json", "Connection": "close" }, body: '{"data":"win"}' })).status === 200;
 
 test.concurrent(`${CLIENTS} that say nothing, or dribble headers or bodies: others are served, and after 15 s all are gone`, async () => {
-  const post = "POST /predict HTTP/1.1\r\nHost: x\r\n";
+  const post = "POST /predict HTTP/1.1\r\nHost: localhost\r\n";
   const kinds: [string, string?][] = [
     [""], [post, "X-A: b\r\n"], [`${post}Content-Type: application/json\r\nContent-Length: 90000\r\n\r\n{`, " "],
-    [`${post}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`, "1\r\n \r\n"], ["GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"],
+    [`${post}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`, "1\r\n \r\n"], ["GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"],
   ];
   const since = Date.now();
   const clients: Socket[] = [];
@@ -72,7 +72,7 @@ test.concurrent(`${CLIENTS} that say nothing, or dribble headers or bodies: othe
 
 test("requests that come before the last answer is out end the connection, and cost no memory", async () => {
   const before = process.memoryUsage().rss;
-  const clients = Array.from({ length: 40 }, () => slow("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2_000)));
+  const clients = Array.from({ length: 40 }, () => slow("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2_000)));
   await until(() => clients.every(({ closed }) => closed), 20_000);
   expect(process.memoryUsage().rss - before).toBeLessThan(150e6);
   expect(await isServed()).toBe(true);
@@ -80,7 +80,7 @@ test("requests that come before the last answer is out end the connection, and c
 
 test.concurrent("a client that does not take its answer is cut off", async () => {
   const body = JSON.stringify({ inputs: [{ name: "text", datatype: "BYTES", shape: [TEXTS], data: Array(TEXTS).fill("a") }] });
-  const socket = slow(`POST /v2/models/wordy/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`, false);
+  const socket = slow(`POST /v2/models/wordy/infer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`, false);
   await pause(13_000);
   // What was on its way still comes; of the rest nothing.
   let bytes = 0;

@@ -81,6 +81,13 @@ test("settings that would have no effect are told", () => {
   expect(() => warnings({}, { ca: join(folder, "authority.pem") })).toThrow('"tls" (--ca');
 });
 
+test("further names for HTTP", () => {
+  expect(settingsFrom({ models: ["m"], node: "n" }).httpHosts).toEqual([]);
+  const settings = settingsFrom({ models: ["m"], node: "n", http: 1, httpHosts: ["labels.example.org", "edgelabel"] });
+  expect([settings.httpHosts, settings.warnings]).toEqual([["labels.example.org", "edgelabel"], []]);
+  expect(settingsFrom({ models: ["m"], node: "n", httpHosts: ["a"] }).warnings).toEqual(['"httpHosts" has no effect: it is for HTTP']);
+});
+
 test("a registry, from the file or the command line", () => {
   expect(settingsFrom({ registry: "models", node: "n" }).registry).toEqual({ path: join(folder, "models"), keys: undefined });
   const config = { registry: { path: "/abs", keys: "keys" } };
@@ -146,6 +153,9 @@ test.each([
   ['{"learning":{"spam":{"training":"a.wasm","data":"d","valid":"v"}}}', '"learning.spam.training" must be a training form (.elb), as edgelabel train -o NAME.elb writes it'],
   ['{"learning":{"spam":{"training":"a.elb","data":[],"valid":"v"}}}', '"learning.spam.data" must'],
   ['{"learning":{"a/b":{"training":"a.elb","data":"d","valid":"v"}}}', '"learning.a/b" must have names of models'],
+  ['{"httpHosts":"a"}', '"httpHosts" must be an array of host names'],
+  ['{"httpHosts":["https://a"]}', '"httpHosts.0" must be the name of a host, without scheme and port'],
+  ['{"httpHosts":["a:80"]}', '"httpHosts.0" must be the name of a host'],
   ['{"limits":{"queuedText":1}}', 'unknown key "limits.queuedText", did you mean "queuedTexts"?'],
 ])("%s: %s", (json, message) => {
   expect(() => parseConfig(json, "config.json")).toThrow(message);
