@@ -1,5 +1,6 @@
 // HTTP beside MQTT: POST /predict as in the Flask tutorial, the KServe V2 paths, health,
 // metrics, and a page for people. Pages of other sites cannot use it: see http-hosts.ts.
+import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
@@ -32,6 +33,19 @@ class HttpError extends Error {
     this.headers = headers;
   }
 }
+
+const style = "body { font: 16px/1.5 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em } td, th { text-align: left; vertical-align: top; padding: 0 1em 0 0 } pre { background: #eee; padding: 1em; overflow: auto }";
+
+/** What browsers are told with every answer: show it nowhere else, load and run nothing, keep no copy. */
+const securityHeaders: readonly [name: string, value: string][] = [
+  ["Cache-Control", "no-store"],
+  ["Content-Security-Policy", `default-src 'none'; style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`],
+  ["Cross-Origin-Opener-Policy", "same-origin"],
+  ["Cross-Origin-Resource-Policy", "same-origin"],
+  ["Referrer-Policy", "no-referrer"],
+  ["X-Content-Type-Options", "nosniff"],
+  ["X-Frame-Options", "DENY"],
+];
 
 /** Value of topK: all scores. */
 const ALL = 0;
@@ -162,37 +176,37 @@ async function respond(service: Service, request: IncomingMessage, response: Ser
   // The request target may be a whole URL, as in requests to a proxy; its host then counts instead of the header's.
   const [, authority = request.headers.host, path = "/"] = /^(?:https?:\/\/([^/?]*))?([^?]+)?/i.exec(request.url ?? "") ?? [];
   const isKserve = path.startsWith("/v2");
+  for (const [name, value] of securityHeaders) response.setHeader(name, value);
+  let user: HttpUser | undefined;
   try {
     // Only HTTP/1.0 comes without a host, and no browser does.
     if (authority !== undefined && !hosts.isOwn(authority)) throw new HttpError(421, 'this service does not go by that name: ask for it by an address, or list the name in "httpHosts" of the configuration file');
     if (request.method === "POST" && hosts.isForeign(request.headers)) throw new HttpError(403, "pages of other sites may not send texts here");
+    // Rights come first: what is not there, and how it could be asked, is told to those who may know.
+    user = login && !open.has(path) ? await login.userOf(request.headers.authorization) : undefined;
+    if (login && !open.has(path) && !user) throw new HttpError(401, "a user name and password of this service is needed", { "WWW-Authenticate": 'Basic realm="edgelabel", charset="UTF-8"' });
     const methods = handlersOf(path);
     if (!methods) throw new HttpError(404, `nothing here; try ${Object.keys(routes).join(", ")}`);
     const handler = methods[request.method === "HEAD" ? "GET" : request.method ?? ""];
     const allowed = Object.keys(methods).flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
     if (!handler) throw new HttpError(405, `use ${allowed.join(" or ")}`, { Allow: allowed.join(", ") });
-    const user = login && !open.has(path) ? await admit(login, request, path) : undefined;
+    if (user && request.method !== "POST" && !user.mayRead(path === "/metrics" ? "metrics" : "info")) throw new HttpError(403, "this user may not read that");
     await handler(service, request, response, { ...limits, user });
   } catch (error) {
     if (response.headersSent || response.destroyed) return;
-    const { status, code, message, headers } = failureOf(service, error);
+    const { status, code, message, headers } = failureOf(service, error, user);
     // In KServe's protocol an error is a string.
     sendJson(response, status, { error: isKserve ? message : { code, message } }, headers);
   }
 }
 
-async function admit(login: HttpLogin, request: IncomingMessage, path: string): Promise<HttpUser> {
-  const user = await login.userOf(request.headers.authorization);
-  if (!user) throw new HttpError(401, "a user name and password of this service is needed", { "WWW-Authenticate": 'Basic realm="edgelabel", charset="UTF-8"' });
-  if (request.method !== "POST" && !user.mayRead(path === "/metrics" ? "metrics" : "info")) throw new HttpError(403, "this user may not read that");
-  return user;
-}
-
-function failureOf(service: Service, error: unknown): { status: number; code: string | undefined; message: string; headers: Record<string, string> } {
+function failureOf(service: Service, error: unknown, user: HttpUser | undefined): { status: number; code: string | undefined; message: string; headers: Record<string, string> } {
   if (error instanceof HttpError) return { status: error.status, code: codeOf[error.status], message: error.message, headers: error.headers };
   const { code, message, retrySeconds } = requestErrorOf(error);
   service.metrics.errors.inc({ code });
-  return { status: statusOf[code], code, message, headers: retrySeconds === undefined ? {} : { "Retry-After": String(retrySeconds) } };
+  // The message would name the models that are here.
+  const isHidden = code === "unknown_model" && user?.mayRead("info") === false;
+  return { status: statusOf[code], code, message: isHidden ? "there is no such model here" : message, headers: retrySeconds === undefined ? {} : { "Retry-After": String(retrySeconds) } };
 }
 
 async function predict(service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes, user }: Context): Promise<void> {
@@ -201,11 +215,13 @@ async function predict(service: Service, request: IncomingMessage, response: Ser
   if (typeof data !== "string") throw new RequestError("bad_request", 'the body must be an object such as {"data": "the text"}');
   if (typeof model !== "string") throw new RequestError("bad_request", '"model" must be a string');
   if (typeof explain !== "boolean") throw new RequestError("bad_request", '"explain" must be true or false');
+  requireRight(user, model);
   const { predictions: [prediction] } = await classify(service, request, { model, texts: [data], explain }, user);
   sendJson(response, 200, { label: labelValue(prediction!.label), explanation: prediction!.explanation });
 }
 
 async function infer(path: ModelPath, service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes, textsPerRequest, user }: Context): Promise<void> {
+  requireRight(user, path.name);
   const model = modelOf(service, path);
   const { json, binary } = await readInfer(service, request, bodyBytes);
   const wanted = parseInfer(json, binary, textsPerRequest);
@@ -219,6 +235,10 @@ function describe(path: ModelPath, service: Service, response: ServerResponse): 
   else sendJson(response, 200, modelMetadata(name, service.predictor.model(name).model));
 }
 
+function requireRight(user: HttpUser | undefined, model: string): void {
+  if (user && !user.mayAsk(model)) throw new HttpError(403, "this user may not send texts to this model");
+}
+
 function modelOf(service: Service, { name, version }: ModelPath): string {
   const { model } = service.predictor.model(name);
   if (version !== undefined && version !== model.version) throw new RequestError("unknown_model", `version ${model.version} of this model is here, and no other`);
@@ -226,7 +246,6 @@ function modelOf(service: Service, { name, version }: ModelPath): string {
 }
 
 async function classify(service: Service, request: IncomingMessage, work: { model: string; texts: (string | Uint8Array)[]; topK?: number; explain?: boolean }, user: HttpUser | undefined): Promise<Outcome> {
-  if (user && !user.mayAsk(work.model)) throw new HttpError(403, "this user may not send texts to this model");
   const start = Date.now();
   const outcome = await service.predictor.predict({ ...work, requester: `http ${user?.name ?? request.socket.remoteAddress}`, bytes: Number(request.headers["content-length"] ?? 0) });
   service.metrics.answerSeconds.observe({ transport: "http" }, (Date.now() - start) / 1000);
@@ -289,7 +308,7 @@ function sendJson(response: ServerResponse, status: number, body: object, header
 
 /** Sends the length instead of chunks: some small devices cannot read chunks, and HEAD shows it too. */
 function send(response: ServerResponse, status: number, type: string, text: string, headers: Record<string, string> = {}): void {
-  response.writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(text), "X-Content-Type-Options": "nosniff", ...headers });
+  response.writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(text), ...headers });
   response.end(text);
 }
 
@@ -314,7 +333,7 @@ function page(service: Service, request: IncomingMessage, response: ServerRespon
   const rows = [...service.predictor.models].map(([name, { version, labels }]) => `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(version)}</td><td>${escapeHtml(labels.join(", "))}</td></tr>`);
   send(response, 200, "text/html; charset=utf-8", `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>edgelabel</title>
-<style>body { font: 16px/1.5 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em } td, th { text-align: left; vertical-align: top; padding: 0 1em 0 0 } pre { background: #eee; padding: 1em; overflow: auto }</style>
+<style>${style}</style>
 <h1>edgelabel ${escapeHtml(packageVersion)}</h1>
 <p>Send a text, receive its label:</p>
 <pre>${escapeHtml(curlLine(url))}</pre>
@@ -323,5 +342,5 @@ ${rows.join("\n")}
 </table>
 <p><a href="/healthz">/healthz</a> <a href="/readyz">/readyz</a> <a href="/metrics">/metrics</a></p>
 </html>
-`, { "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'" });
+`);
 }

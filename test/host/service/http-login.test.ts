@@ -17,9 +17,9 @@ let users: Record<string, UserSettings>;
 beforeAll(async () => {
   users = {
     asker: { password: await hashPassword("right:with colon"), publish: ["edgelabel/gate-1/classify/#"], subscribe: [] },
-    other: { password: await hashPassword("ö"), publish: ["edgelabel/gate-1/classify/other"], subscribe: [] },
-    prometheus: { password: await hashPassword("scrape"), publish: [], subscribe: ["edgelabel/gate-1/metrics"] },
-    reader: { password: await hashPassword("read"), publish: [], subscribe: ["edgelabel/+/info"] },
+    other: { password: await hashPassword("öffne dich"), publish: ["edgelabel/gate-1/classify/other"], subscribe: [] },
+    prometheus: { password: await hashPassword("scrape its figures"), publish: [], subscribe: ["edgelabel/gate-1/metrics"] },
+    reader: { password: await hashPassword("read only"), publish: [], subscribe: ["edgelabel/+/info"] },
   };
   broker = await startBroker({ host: "127.0.0.1", port: 0 });
   service = fakeService({ access: broker.access });
@@ -55,7 +55,7 @@ test("nobody comes in without the right name and password, however the header lo
 });
 
 test("each may do over HTTP what it may over MQTT, and health checks need no password", async () => {
-  const [asker, other, prometheus, reader] = [basic("asker", "right:with colon"), basic("other", "ö"), basic("prometheus", "scrape"), basic("reader", "read")];
+  const [asker, other, prometheus, reader] = [basic("asker", "right:with colon"), basic("other", "öffne dich"), basic("prometheus", "scrape its figures"), basic("reader", "read only")];
   const all = [asker, other, prometheus, reader];
   const statuses = async (send: (authorization: string) => Promise<Response>) => Promise.all(all.map(async (each) => (await send(each)).status));
   expect(await statuses((each) => ask(each))).toEqual([200, 403, 403, 403]);
@@ -66,6 +66,28 @@ test("each may do over HTTP what it may over MQTT, and health checks need no pas
   expect(await statuses((each) => get("/metrics", each))).toEqual([403, 403, 200, 403]);
   for (const path of ["/", "/v2", "/v2/models/spam", "/v2/models/spam/ready"]) expect([path, ...await statuses((each) => get(path, each))]).toEqual([path, 403, 403, 403, 200]);
   for (const path of ["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"]) expect([path, (await get(path)).status]).toEqual([path, 200]);
+});
+
+test("rights come first: without them every model name, and every path without a login, gets the same answer", async () => {
+  const answer = async (path: string, method: string, authorization?: string, body?: string) => {
+    const response = await fetch(http.url + path, { method, headers: { "Content-Type": "application/json", ...(authorization === undefined ? {} : { Authorization: authorization }) }, body: body ?? null });
+    return [response.status, await response.text()];
+  };
+  for (const method of ["GET", "POST", "PUT", "DELETE", "OPTIONS"]) {
+    for (const path of ["/", "/predict", "/metrics", "/v2", "/v2/models/spam", "/v2/models/nope", "/v2/models/spam/infer", "/v2/models/nope/infer", "/nope"]) expect([path, method, (await answer(path, method))[0]]).toEqual([path, method, 401]);
+  }
+  const infer = (model: string, authorization: string) => answer(`/v2/models/${model}/infer`, "POST", authorization, "{");
+  for (const user of [basic("prometheus", "scrape its figures"), basic("other", "öffne dich")]) {
+    for (const model of ["spam", "nope", "constructor", "__proto__", "spam%2f..", "%23", "spam/versions/2.0.0", "spam/versions/1.0.0"]) expect([model, ...await infer(model, user)]).toEqual([model, 403, '{"error":"this user may not send texts to this model"}\n']);
+    for (const model of ["spam", "nope", "constructor"]) expect([model, (await answer("/predict", "POST", user, JSON.stringify({ data: "win", model })))[0]]).toEqual([model, 403]);
+    for (const path of ["/v2/models/spam", "/v2/models/nope", "/v2/models/spam/ready", "/v2/models/nope/ready", "/v2/models/spam/versions/9"]) expect([path, ...await answer(path, "GET", user)]).toEqual([path, 403, '{"error":"this user may not read that"}\n']);
+  }
+});
+
+test("whoever may ask any model, but not read which there are, is not told by an error", async () => {
+  const answers = [await ask(basic("asker", "right:with colon"), "nope"), await get("/v2/models/nope/infer", basic("asker", "right:with colon"))];
+  for (const response of answers) expect(await response.text()).not.toMatch(/spam|other/);
+  expect(answers[0]!.status).toBe(404);
 });
 
 test("whoever has logged in is not kept waiting by guesses, of which few are checked at a time", async () => {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { request } from "node:http";
 import { createConnection } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -108,6 +109,28 @@ test("each answer tells its length, and HEAD the length that GET has", async () 
     // The figures are others each time.
     if (path !== "/metrics") expect(Number(head.headers.get("content-length"))).toBe(length);
   }
+});
+
+test("every answer says that it must not be framed, kept, guessed or embedded; the page's style is allowed by its digest", async () => {
+  const json = { "Content-Type": "application/json" };
+  const answers = [
+    ...await Promise.all(["/", "/healthz", "/readyz", "/metrics", "/v2", "/v2/models/spam", "/v2/models/nope", "/nope", "/predict"].map((path) => fetch(http.url + path))),
+    await fetch(http.url, { method: "HEAD" }),
+    ...await Promise.all(['{"data":"win"}', "{", JSON.stringify({ data: "x".repeat(1_000) }), '{"data":"boom"}'].map((body) => fetch(`${http.url}/predict`, { method: "POST", headers: json, body }))),
+    await fetch(`${http.url}/predict`, { method: "POST", headers: { "Content-Type": "text/plain" }, body: "a" }),
+    await fetch(`${http.url}/predict`, { method: "POST", headers: { ...json, Origin: "https://evil.example" }, body: "{}" }),
+  ];
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200, 400, 403, 404, 405, 413, 415, 500, 503]));
+  for (const { status, headers } of answers) {
+    const named = Object.fromEntries(["cache-control", "x-content-type-options", "x-frame-options", "referrer-policy", "cross-origin-resource-policy", "access-control-allow-origin"].map((name) => [name, headers.get(name)]));
+    expect([status, named]).toEqual([status, { "cache-control": "no-store", "x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer", "cross-origin-resource-policy": "same-origin", "access-control-allow-origin": null }]);
+    for (const part of ["default-src 'none'", "frame-ancestors 'none'", "form-action 'none'", "base-uri 'none'"]) expect([status, headers.get("content-security-policy")!.split("; ")]).toEqual([status, expect.arrayContaining([part])]);
+    expect(headers.get("content-security-policy")).not.toContain("unsafe");
+  }
+  const html = await (await fetch(http.url)).text();
+  const digest = createHash("sha256").update(/<style>([^]*)<\/style>/.exec(html)![1]!).digest("base64");
+  expect(answers[0]!.headers.get("content-security-policy")).toContain(`style-src 'sha256-${digest}'`);
+  expect(html).not.toMatch(/<script| style=| on[a-z]+=/);
 });
 
 /** What the server answers to these bytes, until it closes the connection. */
