@@ -3,10 +3,11 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
+import { isWasm, unpackModel } from "./container.ts";
 import { Engine, type ModelInfo } from "./engine.ts";
 import { UserError } from "./errors.ts";
 import type { Explanation } from "./explanation.ts";
-import { isWasm } from "./pack.ts";
+import { isPackedHere } from "./pack.ts";
 import { TEXT_CAPACITY } from "../assembly/abi.ts";
 
 export type { ModelInfo } from "./engine.ts";
@@ -33,10 +34,15 @@ export class Classifier {
   /** digestOf() the file. */
   readonly digest: string;
   readonly info: ModelInfo;
+  /** Whether a .wasm has this host's own engine in it; undefined for an .elb, which has none. */
+  readonly isPackedHere: boolean | undefined;
   readonly #engine: Engine;
+  readonly #source: string;
 
-  private constructor(engine: Engine, bytes: Uint8Array, source: string) {
+  private constructor(engine: Engine, bytes: Uint8Array, { source, isPackedHere }: { source: string; isPackedHere: boolean | undefined }) {
     this.#engine = engine;
+    this.#source = source;
+    this.isPackedHere = isPackedHere;
     this.info = engine.info();
     this.name = this.info.name || basename(source).replace(/\.(elb|wasm)$/, "");
     this.version = this.info.version;
@@ -49,9 +55,17 @@ export class Classifier {
     return Classifier.fromBytes(await readModelFile(path), path);
   }
 
+  /** Of a .wasm only the model is used, in this host's own engine: code of a model file is never run. */
   static async fromBytes(bytes: Uint8Array, source: string): Promise<Classifier> {
-    const engine = isWasm(bytes) ? await Engine.fromDeployable(bytes, source) : await Engine.withModel(bytes, source);
-    return new Classifier(engine, bytes, source);
+    const model = isWasm(bytes) ? unpackModel(bytes, source) : bytes;
+    const engine = await Engine.withModel(model, source);
+    return new Classifier(engine, bytes, { source, isPackedHere: isWasm(bytes) ? await isPackedHere(bytes, model) : undefined });
+  }
+
+  /** What to tell the user of a deployable whose own engine is another one; undefined when there is nothing to tell. */
+  get warning(): string | undefined {
+    if (this.isPackedHere !== false) return undefined;
+    return `${this.#source}: it was packed with another engine than this edgelabel's, which answers here, so "wasmtime run" may give other last digits; pack it again: edgelabel pack MODEL.wasm -o NEW.wasm`;
   }
 
   /** Throws EngineError with code "text_too_long" above 1 MiB. top: how many scores; 0 = all. */
@@ -101,6 +115,7 @@ export async function readModelFile(path: string): Promise<Uint8Array> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "ENOENT") throw new UserError(`${path}: no such file; make a model with: edgelabel train DATA -o ${basename(path)}`);
+    if (code === "ERR_FS_FILE_TOO_LARGE") throw new UserError(`${path}: is larger than 2 GiB, which no model is`);
     throw new UserError(`${path}: cannot be read (${message})`);
   }
 }

@@ -12,15 +12,27 @@ import { EngineError, check } from "./status.ts";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** The module imports WASI for its command line; in a host none of these functions is called. */
-const wasiStandIns = {
-  wasi_snapshot_preview1: { fd_read: refuse, fd_write: refuse, args_get: refuse, args_sizes_get: refuse, proc_exit: refuse },
-};
-
 const ERRNO_NOSYS = 52;
 
-function refuse(): number {
-  return ERRNO_NOSYS;
+/** The module imports WASI for its command line; in a host none of these functions is called. Nothing else resolves, not even through Object.prototype. */
+function imports(): Record<string, Record<string, unknown>> {
+  const refuse = (): number => ERRNO_NOSYS;
+  const wasi = { fd_read: refuse, fd_write: refuse, args_get: refuse, args_sizes_get: refuse, proc_exit: refuse };
+  return Object.assign(Object.create(null), { wasi_snapshot_preview1: wasi, env: Object.create(null) }) as Record<string, Record<string, unknown>>;
+}
+
+let compiled: ReturnType<typeof compile> | undefined;
+
+/** engine.wasm, compiled once for all models of this process, and where pack.ts must put a model in it. */
+async function compile() {
+  const { module, exports } = await instantiate<typeof EngineExports>(await readFile(artefactPath("engine.wasm")), imports());
+  const version = exports.abiVersion();
+  if (version !== ABI_VERSION) throw new EngineError("bad_abi", `engine.wasm speaks ABI ${version}, this edgelabel ${ABI_VERSION}; build again`);
+  return { module, modelAddress: exports.modelAddress() };
+}
+
+function engineModule(): ReturnType<typeof compile> {
+  return compiled ??= compile();
 }
 
 /** The description of a loaded model that renderCard in assembly/render.ts writes. */
@@ -54,7 +66,9 @@ export class Engine {
 
   /** An engine with the model file `bytes` (.elb) in it. `source` names it in errors. */
   static async withModel(bytes: Uint8Array, source: string): Promise<Engine> {
-    const engine = await Engine.#start(await readFile(artefactPath("engine.wasm")), source);
+    const { module } = await engineModule();
+    const { exports } = await instantiate<typeof EngineExports>(module, imports());
+    const engine = new Engine(exports as unknown as typeof EngineExports);
     const address = engine.#exports.reserveModel(bytes.length);
     if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
     new Uint8Array(engine.#exports.memory.buffer, address, bytes.length).set(bytes);
@@ -62,31 +76,9 @@ export class Engine {
     return engine;
   }
 
-  /** The engine of a deployable (.wasm) with the model that is packed into it. */
-  static async fromDeployable(wasm: Uint8Array, source: string): Promise<Engine> {
-    const engine = await Engine.#start(wasm, source);
-    check(engine.#exports.loadEmbedded(), source);
-    return engine;
-  }
-
-  static async #start(wasm: Uint8Array, source: string): Promise<Engine> {
-    let exports: typeof EngineExports;
-    try {
-      exports = (await instantiate<typeof EngineExports>(wasm, wasiStandIns)).exports as unknown as typeof EngineExports;
-    } catch (error) {
-      throw new EngineError("bad_wasm", `${source}: not an edgelabel module (${(error as Error).message})`);
-    }
-    if (typeof exports.abiVersion !== "function") throw new EngineError("bad_wasm", `${source}: not an edgelabel module`);
-    const version = exports.abiVersion();
-    if (version !== ABI_VERSION) {
-      throw new EngineError("bad_abi", `${source}: its engine speaks ABI ${version}, this edgelabel ${ABI_VERSION}; pack the model again`);
-    }
-    return new Engine(exports);
-  }
-
   /** The address at which pack.ts must put a model for loadEmbedded. */
-  static async modelAddress(engineWasm: Uint8Array): Promise<number> {
-    return (await Engine.#start(engineWasm, "engine.wasm")).#exports.modelAddress();
+  static async modelAddress(): Promise<number> {
+    return (await engineModule()).modelAddress;
   }
 
   /** Classifies a text; line() and json() then render the result. */
@@ -110,7 +102,6 @@ export class Engine {
    */
   *explain(text: Uint8Array, labels: readonly string[], label: number): Generator<undefined, Explanation> {
     const { explainLast, passesLeft, explainNext } = this.#exports;
-    if (typeof explainLast !== "function") throw new EngineError("bad_abi", "this .wasm was packed by an edgelabel that could not explain yet; pack it again");
     this.classify(text);
     check(explainLast(label), "explanation");
     while (passesLeft() > 0) {

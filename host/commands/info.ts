@@ -12,16 +12,25 @@ export function infoCommand(): Command {
     .addHelpText("after", "\nExamples:\n  edgelabel info spam.wasm\n  edgelabel info spam.wasm --json")
     .action(async (model: string, options: { json?: boolean }) => {
       const classifier = await Classifier.open(model);
-      const card = { file: model, sha256: classifier.digest, ...classifier.info, name: classifier.name };
+      const engine = classifier.isPackedHere === undefined ? null : classifier.isPackedHere ? "own" : "other";
+      const card: Card = { file: model, sha256: classifier.digest, engine, ...classifier.info, name: classifier.name };
       await (options.json ? printJson(card) : print(renderInfo(card)));
     });
 }
 
-function renderInfo(card: ModelInfo & { file: string; sha256: string }): string {
+interface Card extends ModelInfo {
+  file: string;
+  sha256: string;
+  /** Of a deployable: this edgelabel's own, or another one. */
+  engine: "own" | "other" | null;
+}
+
+function renderInfo(card: Card): string {
   const { tokenizer, labels } = card;
   const rows: [string, string][] = [
     ["file", `${card.file} (${isDeployable(card.file) ? "deployable" : "model only"})`],
     ["sha256", card.sha256],
+    ...(card.engine === null ? [] : [["engine", card.engine === "own" ? "this edgelabel's" : `another one than this edgelabel's: "wasmtime run" may give other last digits; pack it again: edgelabel pack ${card.file} -o NEW.wasm`] satisfies [string, string]]),
     ["name", card.version === "" ? card.name : `${card.name}, version ${card.version}`],
     ["form", `${card.form}${card.resumable ? ", with the state to resume training" : ""}, format ${card.format}`],
     ["size", `${kilobytes(card.file_bytes)}, of it weights ${kilobytes(card.weight_bytes)}; in memory ${kilobytes(card.memory_bytes)}`],

@@ -2,7 +2,7 @@
 // deployable, the same with this build's engine, or with -o NAME.elb the model alone.
 import { Command } from "commander";
 import { Classifier, readModelFile } from "../classifier.ts";
-import { isWasm, unpackModel } from "../pack.ts";
+import { isWasm, unpackModel } from "../container.ts";
 import { kilobytes, parseOutput, print, printJson, writeModel } from "./output.ts";
 
 export function packCommand(): Command {

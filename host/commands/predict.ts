@@ -28,6 +28,7 @@ Examples:
   mosquitto_sub -t in | edgelabel predict spam.wasm --json`)
     .action(async (model: string, texts: string[], { json = false, top = 0 }: PredictOptions) => {
       const classifier = await Classifier.open(model);
+      if (classifier.warning !== undefined) note(`warning: ${classifier.warning}`);
       const answer = (line: Uint8Array): Uint8Array => classifier.line(line, { json, top });
       if (texts.length > 0) {
         for (const text of texts) await print(answer(Buffer.from(text)));

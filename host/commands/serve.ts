@@ -84,6 +84,7 @@ async function openModels({ models: files, registry, routes, learning }: Setting
     if (models.has(name)) throw new UserError(`two models are called ${name}, one of them in the registry: give the file another name with NAME=FILE`);
     models.set(name, classifier);
   }
+  for (const { warning } of models.values()) if (warning !== undefined) log.warn(`warning: ${warning}`);
   if (models.size === 0) log.warn(`warning: the registry ${registry!.path} has no active model; requests get the error no_model until one is there: edgelabel models install ${registry!.path} UPDATE, or models send`);
   const named = [...routes.map(({ name, model }) => [`route "${name}"`, model] as const), ...[...learning.keys()].map((model) => ['"learning"', model] as const)];
   for (const [who, model] of named) {

@@ -117,6 +117,7 @@ export class LiveModels {
       if (found.isOnTrial) this.onTrial(name, found);
       else this.trials.delete(name);
       service.setModel(name, found.classifier);
+      if (found.classifier.warning !== undefined) this.log.warn(`warning: ${found.classifier.warning}`);
       this.log.info(`model ${name} is version ${found.classifier.version} now`, { model: name, version: found.classifier.version, digest: found.classifier.digest });
     }
     const versions = await this.registry.versions();
