@@ -54,7 +54,7 @@ export async function signed(model: Uint8Array, key: KeyObject, sequence: number
 /** A WebAssembly module whose start function is `loop br 0 end`. */
 const ENDLESS = Buffer.from("0061736d01000000010401600000030201000801000a0901070003400c000b0b", "hex");
 
-/** Well signed, with the manifest of another model, and of no use: it never comes to an end. */
+/** Well signed, with the manifest of another model, and of no use: code that never ends, without a model. */
 export function signedEndless(like: Manifest, key: KeyObject, changes: Partial<Manifest>): Signed {
   const manifest: Manifest = { ...like, digest: createHash("sha256").update(ENDLESS).digest("hex"), bytes: ENDLESS.length, ...changes };
   const head = encodeManifest(manifest, key);

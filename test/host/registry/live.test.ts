@@ -296,7 +296,7 @@ describe("a version that fails at work", () => {
     expect(service.predictor.models.get("spam")!.version).toBe("2");
   });
 
-  test("by never coming to an end: the start falls back to the one before, and counts it", async () => {
+  test("by holding code that never ends, and no model: the start falls back to the one before, and counts it", async () => {
     const { head, update, manifest } = signedEndless(updates[2]!.manifest, key, {});
     const id = createHash("sha256").update(head).digest("hex");
     await registry.store.keep(id, update);
@@ -309,7 +309,7 @@ describe("a version that fails at work", () => {
     await start();
     expect(await answeredBy()).toBe("1");
     expect(await counter(service, 'edgelabel_model_failures_total{model="spam"}')).toBe(1);
-    expect(log.lines).toContain(`version 2 of model spam failed: ${registry.store.updatePath(id)}: its model does not get through the self-test within 0.5 s`);
+    expect(log.lines).toContain(`version 2 of model spam failed: ${registry.store.updatePath(id)}: holds no model; pack one with: edgelabel pack MODEL.elb -o MODEL.wasm`);
   });
 
   test("a bad text is no failure of the model", async () => {
