@@ -1,12 +1,12 @@
 // Labelled texts from files: bytes of TSV, CSV, JSONL or fastText in, an array of
 // {label, text, line} out. Whatever it would have to guess at is refused with file and
 // line number: invalid UTF-8, a missing or doubled label, an empty text, broken
-// quoting. The texts themselves are not changed.
+// quoting, columns without names. The texts themselves are not changed.
 import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { MAX_LABEL_BYTES, TEXT_CAPACITY } from "../assembly/abi.ts";
-import { UserError } from "./errors.ts";
+import { excerpt, listed, UserError } from "./errors.ts";
 
 export interface Sample {
   label: string;
@@ -30,9 +30,24 @@ const SUFFIXES = new Map<string, Format>([
 const LABEL_PREFIX = "__label__";
 // Neither begins a UTF-8 file.
 const UTF16_MARKS = [Buffer.of(0xff, 0xfe), Buffer.of(0xfe, 0xff)];
+/** First bytes of files that people take for text, and what to do with them. */
+const FOREIGN: readonly [bytes: Buffer, advice: string][] = [
+  ...UTF16_MARKS.map((mark): [Buffer, string] => [mark, "is UTF-16, as some Windows programs write it; save it as UTF-8"]),
+  [Buffer.of(0x1f, 0x8b), "is compressed; unpack it with gunzip"],
+  [Buffer.from("PK\u0003\u0004"), "is a zip archive, as Excel's workbooks are; unpack it, or export the sheet as CSV in UTF-8"],
+  [Buffer.of(0xd0, 0xcf, 0x11, 0xe0), "is an Excel workbook; export the sheet as CSV in UTF-8"],
+];
+/** Of the beginning of a file, the share of NUL bytes above which it is taken for no text. */
+const MOST_NULS = 0.1;
+const BEGINNING_BYTES = 4096;
+const DELIMITERS = [",", ";", "\t"] as const;
+/** In the first line of a TSV, a name of each kind makes a header of it. */
+const TEXT_NAMES = ["text", "sentence", "message", "utterance", "content", "body", "comment", "review", "tweet", "query", "question", "title", "document", "description"];
+const LABEL_NAMES = ["label", "labels", "class", "category", "intent", "target", "tag", "sentiment", "topic"];
 const SHOWN_DEFECTS = 5;
 // V8 cannot hold a longer string.
 const MAX_FILE_BYTES = 0x1fffffe8;
+const STRAY_RETURN = "a carriage return (\\r) that ends no line";
 const CONTROL_CHARACTER = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
@@ -49,12 +64,16 @@ export async function readDataset(paths: readonly string[], options: DatasetOpti
 export function parseDataset(bytes: Uint8Array, source: string, options: DatasetOptions = {}): Sample[] {
   const defects = new Defects(source);
   if (bytes.length > MAX_FILE_BYTES) throw new UserError(`${source}: larger than 512 MB; split it into several files`);
-  if (UTF16_MARKS.some((mark) => mark.equals(bytes.subarray(0, 2)))) throw new UserError(`${source}: is UTF-16, as some Windows programs write it; save it as UTF-8`);
+  const foreign = FOREIGN.find(([mark]) => mark.equals(bytes.subarray(0, mark.length)));
+  if (foreign) throw new UserError(`${source}: ${foreign[1]}`);
+  const beginning = bytes.subarray(0, BEGINNING_BYTES);
+  if (beginning.filter((byte) => byte === 0).length > MOST_NULS * beginning.length) throw new UserError(`${source}: is full of NUL bytes, as UTF-16 and binary files are; save it as UTF-8 text`);
   if (!isUtf8(bytes)) {
     nameInvalidLines(bytes, defects);
-    defects.raise();
+    defects.raise('if it is Windows-1252, as Excel\'s plain CSV is, save it as "CSV UTF-8" or convert it with iconv -f WINDOWS-1252 -t UTF-8');
   }
   const content = new TextDecoder().decode(bytes);
+  if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new UserError(`${source}: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'`);
   const format = options.format ?? formatByName(source) ?? formatByContent(content, source, options);
   const samples: Sample[] = [];
   const keep = (line: number, label: string, text: string): void => {
@@ -63,7 +82,9 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
     else samples.push({ label, text, line });
   };
   if (format === "csv") readCsv(content, source, options, defects, keep);
-  else readLines(content, lineReader(format, options), defects, keep);
+  else if (format === "tsv") readTsv(content, source, options, defects, keep);
+  else if (format === "fasttext") readLines(content, readFastTextLine, defects, keep);
+  else readJsonl(content, source, options, defects, keep);
   defects.raise();
   if (samples.length === 0) throw new UserError(`${source}: holds no labelled texts`);
   return samples;
@@ -91,8 +112,8 @@ export function labelsOf(samples: Iterable<Sample>): string[] {
 /** What makes `label` unfit to be a class name; undefined when nothing does. */
 export function labelDefect(label: string): string | undefined {
   if (label.trim() === "") return "the label is empty";
-  if (CONTROL_CHARACTER.test(label)) return `the label ${JSON.stringify(label)} contains a control character`;
-  if (LONE_SURROGATE.test(label)) return `the label ${JSON.stringify(label)} contains half a surrogate pair`;
+  if (CONTROL_CHARACTER.test(label)) return `the label ${excerpt(label)} contains a control character`;
+  if (LONE_SURROGATE.test(label)) return `the label ${excerpt(label)} contains half a surrogate pair`;
   if (Buffer.byteLength(label) > MAX_LABEL_BYTES) return `the label is longer than ${MAX_LABEL_BYTES} bytes`;
   return undefined;
 }
@@ -113,7 +134,12 @@ function textDefect(text: string): string | undefined {
 
 async function readStdin(): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+  let length = 0;
+  for await (const chunk of process.stdin) {
+    chunks.push(chunk as Buffer);
+    length += (chunk as Buffer).length;
+    if (length > MAX_FILE_BYTES) break;
+  }
   return Buffer.concat(chunks);
 }
 
@@ -146,11 +172,9 @@ function formatByContent(content: string, source: string, options: DatasetOption
   const first = content.split(/\r?\n/, 1000).find((line) => line.trim() !== "") ?? "";
   if (first === "") throw new UserError(`${source}: holds no labelled texts`);
   if (first.startsWith(LABEL_PREFIX)) return "fasttext";
-  if (first.startsWith("{")) return "jsonl";
+  if (/^\s*[{[]/.test(first)) return "jsonl";
   if (first.includes("\t")) return "tsv";
-  const header = new CsvReader(first).next()?.fields ?? [];
-  const { textColumn = "text", labelColumn = "label" } = options;
-  if (header.includes(textColumn) && header.includes(labelColumn)) return "csv";
+  if (delimiterOf(first, options) !== undefined) return "csv";
   throw new UserError(`${source}: cannot tell its format from the first line; use --format ${FORMATS.join("|")}`);
 }
 
@@ -173,77 +197,156 @@ function isBlank(line: string): boolean {
   return /^ *$/.test(line);
 }
 
-function lineReader(format: Exclude<Format, "csv">, options: DatasetOptions): LineReader {
-  if (format === "fasttext") return readFastTextLine;
-  const { textColumn = "text", labelColumn = "label" } = options;
-  if (format === "tsv") return (line, number, keep) => readTsvLine(line, number, keep, [textColumn, labelColumn]);
-  return (line, number, keep) => readJsonLine(line, number, keep, textColumn, labelColumn);
+/** Whichever of the delimiters makes columns with both names of a file's first line. */
+function delimiterOf(content: string, { textColumn = "text", labelColumn = "label" }: DatasetOptions): string | undefined {
+  return DELIMITERS.find((delimiter) => {
+    const header = new CsvReader(content, delimiter).next()?.fields ?? [];
+    return [textColumn, labelColumn].every((name) => columnsNamed(header, name).length > 0);
+  });
 }
 
-function readTsvLine(line: string, number: number, keep: Keep, columns: readonly string[]): string | undefined {
-  const tab = line.indexOf("\t");
-  if (tab < 0) return "no tab between label and text";
-  // Names of columns would quietly become a label and a text.
-  if (number === 1 && columns.every((name) => line.toLowerCase().split(/ *\t */).includes(name.toLowerCase()))) return "a header, which TSV files do not have here: each line is label<TAB>text; remove it";
-  keep(number, line.slice(0, tab).trim(), line.slice(tab + 1));
-  return undefined;
+/** The columns of that name or, when there is none, of that name in other letter case. */
+function columnsNamed(header: readonly string[], name: string): number[] {
+  const matching = (matches: (field: string) => boolean): number[] => header.flatMap((field, i) => (matches(field) ? [i] : []));
+  const exact = matching((field) => field === name);
+  return exact.length > 0 ? exact : matching((field) => field.toLowerCase() === name.toLowerCase());
+}
+
+/** Which columns hold text and label. Throws a UserError when the header does not say so. */
+function columnsOf(header: readonly string[], source: string, { textColumn = "text", labelColumn = "label" }: DatasetOptions): { text: number; label: number } {
+  const column = (name: string, option: string): number => {
+    const [index, second] = columnsNamed(header, name);
+    if (index === undefined) throw new UserError(`${source}: its header has no column ${excerpt(name)} but ${listed(header)}; choose one with ${option}`);
+    if (second !== undefined) throw new UserError(`${source}: its header has two columns ${excerpt(name)}`);
+    return index;
+  };
+  return { text: column(textColumn, "--text-column"), label: column(labelColumn, "--label-column") };
+}
+
+/** Without a header, a line is a label, a tab and a text, which may hold more tabs. */
+function readTsv(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
+  const quoted = quotedRecord(content);
+  if (quoted !== undefined) {
+    defects.add(quoted, "a quoted field with a tab or line break, as pandas writes it; give the file a header such as label<TAB>text if it has none, and read it with --format csv");
+    return;
+  }
+  let header: string[] | null | undefined;
+  let columns = { text: 1, label: 0 };
+  let lines = 0;
+  const widths = new Set<number>();
+  readLines(content, (line, number) => {
+    if (line.includes("\r")) return STRAY_RETURN;
+    if (header === undefined) {
+      header = tsvHeader(line, source, options);
+      if (header) {
+        columns = columnsOf(header, source, options);
+        return undefined;
+      }
+    }
+    let fields = line.split("\t");
+    if (!header) {
+      if (fields.length < 2) return "no tab between label and text";
+      lines++;
+      widths.add(fields.length);
+    }
+    const most = header?.length ?? 2;
+    // The last column's text may hold tabs, which part no columns then.
+    if (columns.text === most - 1 && fields.length > most) fields = [...fields.slice(0, columns.text), fields.slice(columns.text).join("\t")];
+    if (fields.length !== most) return `${fields.length} fields where the header has ${most}`;
+    const label = fields[columns.label]!.trim();
+    if (/^".*"$/.test(label)) return `the label ${excerpt(label)} is in quotes; if the file has a header, read it with --format csv`;
+    keep(number, label, fields[columns.text]!);
+    return undefined;
+  }, defects, keep);
+  const [width] = widths;
+  if (lines > 1 && widths.size === 1 && width! > 2) throw new UserError(`${source}: each line has ${width} columns; without a header it takes label<TAB>text; give it one with their names, such as ${["label", "text", "c", "d"].slice(0, width).join("<TAB>")}${width! > 4 ? "<TAB>…" : ""}`);
+}
+
+/** The columns' names when the first line holds those asked for, null when it is a label and a text. Throws a UserError when it seems to hold other names. */
+function tsvHeader(line: string, source: string, options: DatasetOptions): string[] | null {
+  const fields = line.split("\t").map((field) => field.trim());
+  const { textColumn = "text", labelColumn = "label" } = options;
+  const found = [textColumn, labelColumn].filter((name) => columnsNamed(fields, name).length > 0);
+  if (found.length === 2 || (found.length === 1 && !["text", "label"].includes(found[0]!))) return fields;
+  const named = (names: readonly string[]): string | undefined => fields.find((field) => names.includes(field.toLowerCase()));
+  const [text, label] = [named(TEXT_NAMES), named(LABEL_NAMES)];
+  if (text === undefined || label === undefined) return null;
+  throw new UserError(`${source}: line 1: looks like a header; name its columns with --text-column ${text} --label-column ${label}, or remove it`);
+}
+
+/** The line of the first quoted field with a tab or line break, if quoting parts the whole file into sound records: otherwise quotes are text. */
+function quotedRecord(content: string): number | undefined {
+  if (!/(?:^|\t)"/m.test(content)) return undefined;
+  const reader = new CsvReader(content, "\t");
+  let line: number | undefined;
+  for (let record = reader.next(); record; record = reader.next()) {
+    if (record.defect !== undefined) return undefined;
+    if (record.fields.some((field) => /[\t\n]/.test(field))) line ??= record.line;
+  }
+  return line;
 }
 
 function readFastTextLine(line: string, number: number, keep: Keep): string | undefined {
+  if (line.includes("\r")) return STRAY_RETURN;
   if (!line.startsWith(LABEL_PREFIX)) return `does not begin with ${LABEL_PREFIX}`;
   const labels = line.split(/[ \t]+/).filter((word) => word.startsWith(LABEL_PREFIX));
-  if (labels.length > 1) return `carries ${labels.length} labels (${labels.join(", ")}); a text has exactly one`;
+  if (labels.length > 1) return carries(labels.map((label) => label.slice(LABEL_PREFIX.length)));
   const end = line.search(/[ \t]/);
   if (end < 0) return "no text after the label";
   keep(number, line.slice(LABEL_PREFIX.length, end), line.slice(end + 1));
   return undefined;
 }
 
+function carries(labels: readonly string[]): string {
+  return labels.length === 0 ? "carries no label" : `carries ${labels.length} labels (${listed(labels)}); a text has exactly one`;
+}
+
+function readJsonl(content: string, source: string, { textColumn = "text", labelColumn = "label" }: DatasetOptions, defects: Defects, keep: Keep): void {
+  if (/^\s*\[\s*(?:\{|$)/.test(content.slice(0, BEGINNING_BYTES))) throw new UserError(`${source}: is a JSON array; it takes one object a line, which jq -c '.[]' makes of it`);
+  readLines(content, (line, number) => readJsonLine(line, number, keep, textColumn, labelColumn), defects, keep);
+}
+
 function readJsonLine(line: string, number: number, keep: Keep, textKey: string, labelKey: string): string | undefined {
   let record: unknown;
   try {
     record = JSON.parse(line);
-  } catch (error) {
-    return `not valid JSON (${(error as Error).message})`;
+  } catch {
+    return "not valid JSON";
   }
   if (typeof record !== "object" || record === null || Array.isArray(record)) return "not a JSON object";
-  const fields = new Map(Object.entries(record));
-  const text: unknown = fields.get(textKey);
-  const label: unknown = fields.get(labelKey);
-  if (typeof text !== "string") return text === undefined ? `no "${textKey}"` : `"${textKey}" is not a string`;
+  const fields = new Map<string, unknown>(Object.entries(record));
+  const text = fields.get(textKey);
+  let label = fields.get(labelKey);
+  const missing = (key: string, option: string): string => `no ${excerpt(key)}${fields.size > 0 ? ` but ${listed([...fields.keys()])}; choose one with ${option}` : ""}`;
+  if (typeof text !== "string") return text === undefined ? missing(textKey, "--text-column") : `${excerpt(textKey)} is not a string`;
+  if (label === undefined) return missing(labelKey, "--label-column");
+  if (Array.isArray(label) && label.every((each) => typeof each === "string")) {
+    if (label.length !== 1) return carries(label);
+    label = label[0];
+  }
   // JSON.parse has rounded it, perhaps to what another label is rounded to.
-  if (typeof label === "number" && Math.abs(label) > Number.MAX_SAFE_INTEGER) return `"${labelKey}" is too large a number to be read exactly; put quotes around it`;
-  if (typeof label === "number" || typeof label === "boolean") keep(number, String(label), text);
-  else if (typeof label === "string") keep(number, label.trim(), text);
-  else return label === undefined ? `no "${labelKey}"` : `"${labelKey}" is not a string`;
+  if (typeof label === "number" && Math.abs(label) > Number.MAX_SAFE_INTEGER) return `${excerpt(labelKey)} is too large a number to be read exactly; put quotes around it`;
+  if (typeof label !== "number" && typeof label !== "boolean" && typeof label !== "string") return `${excerpt(labelKey)} is not a string`;
+  keep(number, String(label).trim(), text);
   return undefined;
 }
 
+/** Columns are parted by commas or, when its header shows so, by semicolons or tabs. */
 function readCsv(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
-  const { textColumn = "text", labelColumn = "label" } = options;
-  const reader = new CsvReader(content);
+  const delimiter = delimiterOf(content, options) ?? DELIMITERS.find((each) => (new CsvReader(content, each).next()?.fields.length ?? 0) > 1);
+  const reader = new CsvReader(content, delimiter);
   const header = reader.next();
   if (!header) throw new UserError(`${source}: holds no labelled texts`);
   if (header.defect !== undefined) {
     defects.add(header.line, header.defect);
     return;
   }
-  const column = (name: string, option: string): number => {
-    const index = header.fields.indexOf(name);
-    if (index < 0) {
-      const found = header.fields.map((field) => `"${field}"`).join(", ");
-      throw new UserError(`${source}: its header has no column "${name}" but ${found}; choose one with ${option}`);
-    }
-    if (header.fields.includes(name, index + 1)) throw new UserError(`${source}: its header has two columns "${name}"`);
-    return index;
-  };
-  const textIndex = column(textColumn, "--text-column");
-  const labelIndex = column(labelColumn, "--label-column");
+  const { text, label } = columnsOf(header.fields, source, options);
   for (let record = reader.next(); record; record = reader.next()) {
     if (record.defect !== undefined) defects.add(record.line, record.defect);
     else if (record.fields.length !== header.fields.length) {
       defects.add(record.line, `${record.fields.length} fields where the header has ${header.fields.length}`);
-    } else keep(record.line, record.fields[labelIndex]!.trim(), record.fields[textIndex]!);
+    } else keep(record.line, record.fields[label]!.trim(), record.fields[text]!);
   }
 }
 
@@ -258,9 +361,13 @@ class CsvReader {
   private position = 0;
   private line = 1;
   private readonly content: string;
+  private readonly delimiter: string;
+  private readonly run: RegExp;
 
-  constructor(content: string) {
+  constructor(content: string, delimiter = ",") {
     this.content = content;
+    this.delimiter = delimiter;
+    this.run = new RegExp(`[^${delimiter}\n]*`, "y");
   }
 
   next(): CsvRecord | undefined {
@@ -288,10 +395,11 @@ class CsvReader {
       } else {
         const field = this.plain();
         if (field.includes('"')) record.defect ??= "a quote inside a field that does not begin with one";
+        if (field.includes("\r")) record.defect ??= STRAY_RETURN;
         record.fields.push(field);
       }
       if (this.atLineEnd()) break;
-      if (content[this.position] !== ",") {
+      if (content[this.position] !== this.delimiter) {
         record.defect ??= "characters after the closing quote of a field";
         this.position = this.lineEnd(this.position);
         break;
@@ -323,10 +431,10 @@ class CsvReader {
   }
 
   private plain(): string {
-    const run = /[^,\n]*/y;
+    const { content, run } = this;
     run.lastIndex = this.position;
-    let field = run.exec(this.content)![0];
-    if (field.endsWith("\r") && this.content[run.lastIndex] !== ",") field = field.slice(0, -1);
+    let field = run.exec(content)![0];
+    if (field.endsWith("\r") && content[run.lastIndex] !== this.delimiter) field = field.slice(0, -1);
     this.position += field.length;
     return field;
   }
@@ -359,8 +467,10 @@ class Defects {
     if (this.count++ < SHOWN_DEFECTS) this.shown.push(`line ${line}: ${defect}`);
   }
 
-  raise(): void {
+  /** Throws a UserError with what was gathered, and with a remedy for all of it. */
+  raise(remedy?: string): void {
     if (this.count === 0) return;
+    if (remedy !== undefined) this.shown[this.shown.length - 1] += `; ${remedy}`;
     if (this.count === 1) throw new UserError(`${this.source}: ${this.shown[0]}`);
     const rest = this.count - this.shown.length;
     throw new UserError([`${this.source}: ${this.count} malformed lines`, ...this.shown, ...(rest > 0 ? [`and ${rest} more`] : [])].join("\n  "));

@@ -7,19 +7,27 @@ export class UserError extends Error {
 
 const EXCERPT_CHARACTERS = 60;
 const LISTED = 5;
+const LISTED_CHARACTERS = 20;
 /** Controls, invisible characters, and the parts of decomposed letters. */
-const UNSEEN = /[\p{Cc}\p{Cf}\u2028\u2029\u0300-\u036f\u1100-\u11ff\u3099\u309a\ufe00-\ufe0f]/gu;
+const UNSEEN = /[\p{Cc}\p{Cf}\u2028\u2029\u0300-\u036f\u1100-\u11ff\u3099\u309a\ufe00-\ufe0f]/u;
 
-/** Text of a file or message, in quotes, for people: cut to 60 characters, and what a terminal interprets or does not show is escaped. */
-export function excerpt(text: string): string {
-  // As many code units hold the characters that are shown; a file of one line is not split into all of its own.
-  const characters = [...text.slice(0, 2 * EXCERPT_CHARACTERS + 2)];
-  const part = characters.length > EXCERPT_CHARACTERS ? `${characters.slice(0, EXCERPT_CHARACTERS - 1).join("")}…` : text;
-  return JSON.stringify(part).replace(UNSEEN, (character) => character.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`));
+/** The beginning of a foreign text in quotes, for people: at most 60 characters, and what a terminal interprets or does not show is escaped. */
+export function excerpt(text: string, most = EXCERPT_CHARACTERS): string {
+  let shown = "";
+  for (const character of text) {
+    const next = UNSEEN.test(character) ? escaped(character) : JSON.stringify(character).slice(1, -1);
+    if (shown.length + next.length > most) return `"${shown}…"`;
+    shown += next;
+  }
+  return `"${shown}"`;
 }
 
-/** The first of the names as excerpts, and how many more there are. */
+function escaped(character: string): string {
+  return Array.from({ length: character.length }, (_, i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`).join("");
+}
+
+/** The first of some foreign names, shortened, and how many more there are. */
 export function listed(names: readonly string[]): string {
   const rest = names.length - LISTED;
-  return names.slice(0, LISTED).map(excerpt).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
+  return names.slice(0, LISTED).map((name) => excerpt(name, LISTED_CHARACTERS)).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
 }
