@@ -3,11 +3,11 @@
 // entries are only appended, and which `edgelabel eval` can read. An entry is on the disk
 // before it is confirmed. A last entry that a power cut has left incomplete is ignored, and
 // the next append cuts it off.
-import { type FileHandle, open, readFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { constants, type FileHandle, open, readFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { parseDataset, type Sample } from "./dataset.ts";
 import { UserError } from "./errors.ts";
-import { syncFolder } from "./files.ts";
+import { ifCode, inFolder, isRoot, syncFolder } from "./files.ts";
 import { type Lock, waitForLock } from "./lock.ts";
 
 export type Correction = Pick<Sample, "label" | "text">;
@@ -51,8 +51,7 @@ export async function appendCorrections(path: string, corrections: readonly Corr
   try {
     // Locked, since another process could take an entry that is being written for an incomplete one and cut it off.
     lock = await waitForLock(`${path}.lock`, APPENDING_MS);
-    // Texts may be private: the owner alone may read them.
-    file = await open(path, "a+", 0o600);
+    file = await openJournal(path);
     const bytes = await file.readFile();
     const length = wholeLength(bytes);
     if (length < bytes.length) await file.truncate(length);
@@ -67,6 +66,27 @@ export async function appendCorrections(path: string, corrections: readonly Corr
     await file?.close();
     await lock?.release();
   }
+}
+
+/** Root gives a new one to the owner of its folder, and appends to nothing else than a file of that owner: whoever may write in the folder could have put a link to any other there. */
+function openJournal(path: string): Promise<FileHandle> {
+  const { O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW = 0 } = constants;
+  return inFolder(dirname(path), async (at, owner) => {
+    const found = join(at, basename(path));
+    // Texts may be private: the owner alone may read them.
+    const made = await open(found, O_RDWR | O_APPEND | O_CREAT | O_EXCL, 0o600).catch(ifCode("EEXIST", undefined));
+    const file = made ?? await open(found, O_RDWR | O_APPEND | O_NOFOLLOW);
+    try {
+      if (!isRoot()) return file;
+      if (made) await file.chown(owner.uid, owner.gid);
+      const { uid } = await file.stat();
+      if (uid !== owner.uid) throw new Error(`it belongs to user ${uid}, but its folder to user ${owner.uid}; give both to one user`);
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  });
 }
 
 /** Length in bytes up to the end of the last complete entry. */

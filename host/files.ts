@@ -1,6 +1,9 @@
-// Files that are written completely or not at all, also when the power is cut.
-import { access, constants, open, realpath, rename, stat, unlink } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+// Files that are written completely or not at all, also when the power is cut. Whoever may
+// write in the folder gains nothing from links and folders that he puts in their place, even
+// when root writes: a file is created, never opened, and what is given away is what is open.
+import { randomBytes } from "node:crypto";
+import { access, constants, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { UserError } from "./errors.ts";
 
 /** Throws a UserError when the file cannot be written: to be called before the work whose result it shall hold. */
@@ -26,26 +29,62 @@ export async function isSameFile(path: string, other: string): Promise<boolean> 
 
 /** Writes a file beside the target, then renames it: a reader sees the old file or the new one, never a part. Throws a UserError. */
 export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
+  const temporary = temporaryIn(dirname(path));
   try {
-    await writeThrough(temporary, bytes);
+    await writeNew(temporary, bytes);
     await rename(temporary, path);
   } catch (error) {
-    await unlink(temporary).catch(() => {});
+    await rm(temporary, { force: true }).catch(() => {});
     throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
   }
 }
 
-/** Writes and syncs a file. A crash may leave a part of it; once this resolves, its bytes survive a power cut. */
-export async function writeThrough(path: string, bytes: Uint8Array, mode?: number): Promise<void> {
-  // "w" truncates what a crash may have left there.
-  const file = await open(path, "w");
+/** A name that nobody can guess. */
+export function temporaryIn(folder: string): string {
+  return join(folder, `.${randomBytes(8).toString("hex")}.tmp`);
+}
+
+export interface Owner {
+  uid: number;
+  gid: number;
+}
+
+/**
+ * Creates, writes and syncs a file; one that is there is an error (EEXIST), and so is a link. A crash or a full disk may
+ * leave a part of it; once this resolves, its bytes survive a power cut. With `owner`, root gives it to that user.
+ */
+export async function writeNew(path: string, bytes: Uint8Array | string, { mode, owner }: { mode?: number; owner?: Owner | undefined } = {}): Promise<void> {
+  const file = await open(path, "wx", mode);
   try {
+    // Exactly this mode, whatever the umask.
     if (mode !== undefined) await file.chmod(mode);
+    if (owner && isRoot()) await file.chown(owner.uid, owner.gid);
     await file.writeFile(bytes);
     await file.sync();
   } finally {
     await file.close();
+  }
+}
+
+export function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
+/**
+ * Runs `work` with the folder's owner and a path that leads to this very folder, also when its name leads elsewhere
+ * meanwhile: what root gives to the owner then certainly lies in the owner's folder. Only Linux has such paths.
+ */
+export async function inFolder<T>(folder: string, work: (at: string, owner: Owner) => Promise<T>): Promise<T> {
+  if (process.platform !== "linux") return work(folder, await stat(folder));
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  const at = `/proc/self/fd/${handle.fd}`;
+  try {
+    return await work(at, await handle.stat());
+  } catch (error) {
+    if (error instanceof Error) error.message = error.message.replaceAll(at, folder);
+    throw error;
+  } finally {
+    await handle.close();
   }
 }
 

@@ -3,10 +3,10 @@
 // written under temporary names, then a plan of renames is written, which decides that the
 // change takes place, and then the files are renamed. A crash before the plan has changed
 // nothing; after a crash behind it, finishChange does the remaining renames.
-import { access, readFile, rename, rm, stat } from "node:fs/promises";
+import { access, open, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { UserError } from "./errors.ts";
-import { ifCode, reasonOf, syncFolder, writeThrough } from "./files.ts";
+import { ifCode, type Owner, reasonOf, syncFolder, writeNew } from "./files.ts";
 
 export interface NewFile {
   path: string;
@@ -28,6 +28,31 @@ function nextPath(path: string): string {
   return join(dirname(path), `.${basename(path)}.next`);
 }
 
+/** A file with the rights that its next content is to have. */
+interface Replaced {
+  bytes: Buffer;
+  mode: number;
+  owner: Owner;
+}
+
+/** Undefined when there is none. Content and rights are of one file, even if its name leads to another one meanwhile. */
+async function readReplaced(path: string): Promise<Replaced | undefined> {
+  const file = await open(path, "r").catch(ifMissing);
+  if (!file) return undefined;
+  try {
+    const { mode, uid, gid } = await file.stat();
+    return { bytes: await file.readFile(), mode: mode & 0o777, owner: { uid, gid } };
+  } finally {
+    await file.close();
+  }
+}
+
+/** In place of what a crash may have left there. */
+async function writeNext(path: string, bytes: Uint8Array, like?: Omit<Replaced, "bytes">): Promise<void> {
+  await rm(nextPath(path), { force: true });
+  await writeNew(nextPath(path), bytes, like);
+}
+
 function planPath(path: string): string {
   return join(dirname(path), `.${basename(path)}.plan`);
 }
@@ -36,16 +61,16 @@ function planPath(path: string): string {
 export async function replaceFiles(files: readonly NewFile[]): Promise<void> {
   const paths = files.map(({ path }) => path);
   const changed: string[] = [];
-  const stage = async (path: string, bytes: Uint8Array, mode: number | undefined): Promise<void> => {
+  const stage = async (path: string, bytes: Uint8Array, like?: Replaced): Promise<void> => {
     changed.push(path);
-    await writeThrough(nextPath(path), bytes, mode);
+    await writeNext(path, bytes, like);
   };
   try {
     for (const { path, bytes } of files) {
-      const mode = (await stat(path).catch(ifMissing))?.mode;
-      if (mode === undefined) await rm(previousPath(path), { force: true });
-      else await stage(previousPath(path), await readFile(path), mode);
-      await stage(path, bytes, mode);
+      const replaced = await readReplaced(path);
+      if (!replaced) await rm(previousPath(path), { force: true });
+      else await stage(previousPath(path), replaced.bytes, replaced);
+      await stage(path, bytes, replaced);
     }
     await syncFolders(paths);
     await decide(paths[0]!, changed.map((path) => [nextPath(path), path]));
@@ -97,7 +122,7 @@ export async function finishChange(paths: readonly string[]): Promise<string[]> 
 async function decide(first: string, plan: Plan): Promise<void> {
   const path = planPath(first);
   const fromFolder = (name: string): string => relative(dirname(path), name);
-  await writeThrough(nextPath(path), Buffer.from(JSON.stringify(plan.map((names) => names.map(fromFolder)))));
+  await writeNext(path, Buffer.from(JSON.stringify(plan.map((names) => names.map(fromFolder)))));
   await rename(nextPath(path), path);
   await syncFolders([path]);
 }

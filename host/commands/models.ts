@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { Command } from "commander";
 import { readModelFile } from "../classifier.ts";
 import { UserError } from "../errors.ts";
+import { ownersDisk } from "../registry/disk.ts";
 import { splitUpdate } from "../registry/manifest.ts";
 import { Registry } from "../registry/registry.ts";
 import type { VersionInfo } from "../registry/registry.ts";
@@ -42,7 +43,7 @@ export function modelsCommand(): Command {
     .addHelpText("after", "\nExamples:\n  edgelabel models install registry spam.update --keys trusted-keys\n  edgelabel models install registry spam.wasm --unsigned")
     .action(async (folder: string, file: string, { keys, unsigned = false, name, activate, json }: JsonOption & { keys?: string; unsigned?: boolean; name?: string; activate: boolean }) => {
       if (name !== undefined && !unsigned) throw new UserError("--name is for --unsigned: a signed update has its name in the manifest");
-      const registry = new Registry(folder, { keys });
+      const registry = new Registry(folder, { keys, disk: ownersDisk });
       await show(unsigned ? await registry.adopt(await readModelFile(file), file, { name, activate }) : await registry.install(await readUpdate(file), file, { activate }), json);
     });
 
@@ -50,19 +51,19 @@ export function modelsCommand(): Command {
     .argument("<folder>", "registry")
     .argument("<name>", "model")
     .argument("<version>", "its version, or the beginning of its digest")
-    .action(async (folder: string, name: string, version: string, { json }: JsonOption) => show(await new Registry(folder).activate(name, version), json));
+    .action(async (folder: string, name: string, version: string, { json }: JsonOption) => show(await new Registry(folder, { disk: ownersDisk }).activate(name, version), json));
 
   subcommand("rollback", "make the previous version active again")
     .argument("<folder>", "registry")
     .argument("<name>", "model")
-    .action(async (folder: string, name: string, { json }: JsonOption) => show(await new Registry(folder).rollback(name), json));
+    .action(async (folder: string, name: string, { json }: JsonOption) => show(await new Registry(folder, { disk: ownersDisk }).rollback(name), json));
 
   subcommand("remove", "remove a model, or one of its versions")
     .argument("<folder>", "registry")
     .argument("<name>", "model")
     .argument("[version]", "a version that is not active (default: all)")
     .action(async (folder: string, name: string, version: string | undefined, { json }: JsonOption) => {
-      const gone = await new Registry(folder).remove(name, version);
+      const gone = await new Registry(folder, { disk: ownersDisk }).remove(name, version);
       await (json ? printJson(gone) : print(`${name}: ${gone.map((each) => each.version).join(", ")} removed\n`));
     });
 

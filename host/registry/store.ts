@@ -9,9 +9,10 @@
 // and synced, renamed, the folder is synced, and only then are superfluous updates removed.
 // A crash at any point leaves the old state or the new one, each with its models. Processes
 // may share a folder: a lock lets one at a time change it.
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
+import { temporaryIn } from "../files.ts";
 import { realDisk } from "./disk.ts";
 import type { Disk } from "./disk.ts";
 import { readManifest, splitUpdate } from "./manifest.ts";
@@ -60,30 +61,33 @@ const LEFTOVER_MS = 3_600_000;
 const PART_MS = 7 * 86_400_000;
 
 export class Store {
+  /** As people know it. */
   readonly folder: string;
   readonly disk: Disk;
+  /** The path to the same folder. */
+  private at: string;
   private queue: Promise<unknown> = Promise.resolve();
   private hasFolders = false;
 
   constructor(folder: string, disk: Disk = realDisk) {
-    this.folder = resolve(folder);
+    this.folder = this.at = resolve(folder);
     this.disk = disk;
   }
 
   updatePath(id: string): string {
-    return join(this.folder, "models", `${id}.update`);
+    return join(this.at, "models", `${id}.update`);
   }
 
   partPath(id: string): string {
-    return join(this.folder, "incoming", `${id}.part`);
+    return join(this.at, "incoming", `${id}.part`);
   }
 
   private get statePath(): string {
-    return join(this.folder, "state.json");
+    return join(this.at, "state.json");
   }
 
   private get backupPath(): string {
-    return join(this.folder, "state.backup.json");
+    return join(this.at, "state.backup.json");
   }
 
   /** The state on disk; if that is damaged or missing, its backup; without a backup, a state rebuilt from the updates. */
@@ -117,7 +121,7 @@ export class Store {
     await this.change(() => {});
     await this.guarded(async () => {
       await this.makeFolders();
-      const temporary = this.temporary(join(this.folder, "models"));
+      const temporary = temporaryIn(join(this.at, "models"));
       await this.disk.write(temporary, update);
       await this.moveInto(temporary, this.updatePath(id));
     });
@@ -134,7 +138,7 @@ export class Store {
   async clean(now = Date.now()): Promise<void> {
     const state = await this.read();
     const isKept = new Set(idsOf(state));
-    for (const [folder, ageMs] of [[this.folder, LEFTOVER_MS], [join(this.folder, "models"), LEFTOVER_MS], [join(this.folder, "incoming"), PART_MS]] as const) {
+    for (const [folder, ageMs] of [[this.at, LEFTOVER_MS], [join(this.at, "models"), LEFTOVER_MS], [join(this.at, "incoming"), PART_MS]] as const) {
       for (const name of await this.disk.list(folder)) {
         const isOurs = name.endsWith(".tmp") || name.endsWith(".part") || (name.endsWith(".update") && !isKept.has(name.slice(0, -".update".length)));
         const path = join(folder, name);
@@ -145,11 +149,13 @@ export class Store {
 
   async makeFolders(): Promise<void> {
     if (this.hasFolders) return;
-    await this.disk.makeFolder(this.folder);
-    await this.disk.makeFolder(join(this.folder, "models"));
-    await this.disk.makeFolder(join(this.folder, "incoming"));
-    await this.disk.sync(this.folder);
-    await this.disk.sync(dirname(this.folder));
+    this.at = await this.disk.enter?.(this.at) ?? this.at;
+    await this.disk.makeFolder(this.at);
+    await this.disk.makeFolder(join(this.at, "models"));
+    await this.disk.makeFolder(join(this.at, "incoming"));
+    await this.disk.sync(this.at);
+    // It was there before it was entered.
+    if (this.at !== ".") await this.disk.sync(dirname(this.at));
     this.hasFolders = true;
   }
 
@@ -166,7 +172,7 @@ export class Store {
 
   private async commit<T>(edit: (state: State) => T): Promise<T> {
     await this.makeFolders();
-    const unlock = await this.disk.lock(this.folder);
+    const unlock = await this.disk.lock(this.at);
     try {
       const before = await this.read();
       const after = structuredClone(before);
@@ -176,7 +182,7 @@ export class Store {
       if (JSON.stringify(after) === JSON.stringify(before)) return result;
       after.revision = before.revision + 1;
       for (const path of [this.statePath, this.backupPath]) {
-        const temporary = this.temporary(this.folder);
+        const temporary = temporaryIn(this.at);
         await this.disk.write(temporary, encodeState(after));
         await this.moveInto(temporary, path);
       }
@@ -194,15 +200,11 @@ export class Store {
     await this.disk.sync(dirname(path));
   }
 
-  private temporary(folder: string): string {
-    return join(folder, `.${randomBytes(6).toString("hex")}.tmp`);
-  }
-
   /** A state from the updates alone: for each name the signed update with the highest sequence is active, else the latest one. */
   private async rebuilt(why: "damaged" | "missing"): Promise<State> {
     const state: State = { revision: 0, models: [] };
     const found: SignedManifest[] = [];
-    for (const name of await this.disk.list(join(this.folder, "models"))) {
+    for (const name of await this.disk.list(join(this.at, "models"))) {
       const update = name.endsWith(".update") ? await this.readUpdate(name.slice(0, -".update".length)) : undefined;
       if (update) found.push(update);
     }
