@@ -172,7 +172,9 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
     }
     const learners = createLearners(settings.learning, service, paths, live);
     for (const [name, verb] of Object.entries(learningVerbs(service, learners))) service.commands?.add(name, verb);
-    if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, hosts: settings.httpHosts, tls, login: users && new HttpLogin(users, settings.topics), bodyBytes: limits.payloadBytes, textsPerRequest: limits.textsPerRequest });
+    const login = users && settings.httpPort !== undefined ? new HttpLogin(users, settings.topics, log) : undefined;
+    if (login) service.metrics.counter("edgelabel_failed_logins_total", "Logins over HTTP with a wrong name or password.", () => login.failed);
+    if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, hosts: settings.httpHosts, tls, login, bodyBytes: limits.payloadBytes, textsPerRequest: limits.textsPerRequest });
     const open = users || tls?.ca ? [] : [broker && "the broker", http && "HTTP"].filter(Boolean);
     if (!isLoopback(host) && users && !tls) log.warn(`warning: passwords travel to ${host} unencrypted: give "serverTls" in the configuration file`);
     if (!isLoopback(host) && open.length > 0) log.warn(`warning: ${open.join(" and ")} on ${host} can be used by everyone who reaches this address`);

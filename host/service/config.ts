@@ -20,7 +20,7 @@ import type { Announcement } from "./service.ts";
 import type { Json } from "./template.ts";
 import { isLevel, isTopicFilter, slug, topicsOf } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
-import { isPasswordHash } from "./users.ts";
+import { isPasswordHash, isWeakHash } from "./users.ts";
 import type { UserSettings } from "./users.ts";
 
 export interface Limits extends MessageLimits {
@@ -322,11 +322,12 @@ function readTls(files: { ca?: string | undefined; cert?: string | undefined; ke
   return { ca: read("CA file", files.ca), cert: read("certificate", files.cert), key: read("private key", files.key) };
 }
 
+/** The environment may give the password of the file's user, but the file not that of the environment's. */
 function credentials(env: NodeJS.ProcessEnv, file: Pick<ConfigFile, "username" | "password"> = {}): Pick<BrokerAccess, "username" | "password"> {
-  return {
-    username: env["EDGELABEL_MQTT_USERNAME"] || file.username,
-    password: env["EDGELABEL_MQTT_PASSWORD"] || file.password,
-  };
+  const [username, password] = [env["EDGELABEL_MQTT_USERNAME"] || undefined, env["EDGELABEL_MQTT_PASSWORD"] || undefined];
+  if (username === undefined) return { username: file.username, password: password ?? file.password };
+  if (password === undefined && file.password !== undefined) throw new UserError('EDGELABEL_MQTT_USERNAME is set without EDGELABEL_MQTT_PASSWORD, and the "password" of the configuration file is another user\'s: set both variables, or neither');
+  return { username, password };
 }
 
 /** How a command reaches the broker that its command line names, with the credentials of the environment. */
@@ -383,6 +384,7 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
     warnings: [
       ...readableByOthers(config, file),
       ...inertSettings(file, url, httpPort),
+      ...Object.entries(file.users ?? {}).filter(([, { password }]) => isWeakHash(password)).map(([name]) => `the password of user ${name} is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password`),
       ...(commands && !hasRights ? ['"commands" are on, and whoever reaches the broker may give them: demand a login there, or add "users" for the embedded one'] : []),
       ...(file.learning && !commands ? ['"learning" does nothing without commands: set "commands" to true'] : []),
     ],

@@ -183,7 +183,7 @@ async function respond(service: Service, request: IncomingMessage, response: Ser
     if (authority !== undefined && !hosts.isOwn(authority)) throw new HttpError(421, 'this service does not go by that name: ask for it by an address, or list the name in "httpHosts" of the configuration file');
     if (request.method === "POST" && hosts.isForeign(request.headers)) throw new HttpError(403, "pages of other sites may not send texts here");
     // Rights come first: what is not there, and how it could be asked, is told to those who may know.
-    user = login && !open.has(path) ? await login.userOf(request.headers.authorization) : undefined;
+    user = login && !open.has(path) ? await login.userOf(request.headers.authorization, request.socket.remoteAddress?.replace(/^::ffff:/, "")) : undefined;
     if (login && !open.has(path) && !user) throw new HttpError(401, "a user name and password of this service is needed", { "WWW-Authenticate": 'Basic realm="edgelabel", charset="UTF-8"' });
     const methods = handlersOf(path);
     if (!methods) throw new HttpError(404, `nothing here; try ${Object.keys(routes).join(", ")}`);

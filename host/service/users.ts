@@ -12,37 +12,58 @@ export interface UserSettings {
   subscribe: readonly string[];
 }
 
-const COST = 16_384;
+/** The first two are OWASP's minimum for 32 MiB; what needs more memory at once would crowd a small board. */
+const COST = 32_768;
+const REPEATS = 3;
 const BLOCK = 8;
 const KEY_BYTES = 32;
 const SALT_BYTES = 16;
-const hashForm = /^scrypt\$(\d{1,8})\$([A-Za-z0-9+/]{22})\$([A-Za-z0-9+/]{43})$/;
+const SHORTEST_PASSWORD = 8;
+/** Cost times repeats of the weakest setting that OWASP lists. */
+const LEAST_WORK = 81_920;
+const MOST_COST = 131_072;
+const MOST_WORK = 1_048_576;
+/** Hashes of earlier versions name no repeats: they had one. */
+const hashForm = /^scrypt\$(\d{1,8})\$(?:(\d{1,3})\$)?([A-Za-z0-9+/]{22})\$([A-Za-z0-9+/]{43})$/;
 
-/** Memory that OpenSSL needs for one hash: a table of `cost` blocks, and three more. */
-const memoryBytes = (cost: number) => 128 * BLOCK * (cost + 3);
+/** Memory that OpenSSL needs for one hash: a table of `cost` blocks, and a few more. */
+const memoryBytes = (cost: number, repeats: number) => 128 * BLOCK * (cost + repeats + 2);
 
-function derive(password: Buffer | string, salt: Buffer, cost: number): Promise<Buffer> {
+function derive(password: Buffer | string, salt: Buffer, cost: number, repeats: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    scrypt(password, salt, KEY_BYTES, { N: cost, r: BLOCK, maxmem: memoryBytes(cost) }, (error, key) => (error ? reject(error) : resolve(key)));
+    scrypt(password, salt, KEY_BYTES, { N: cost, r: BLOCK, p: repeats, maxmem: memoryBytes(cost, repeats) }, (error, key) => (error ? reject(error) : resolve(key)));
   });
 }
 
 const base64 = (bytes: Buffer) => bytes.toString("base64").replace(/=+$/, "");
 
+/** Throws a UserError for a password that is too short. */
 export async function hashPassword(password: string): Promise<string> {
-  if (password === "") throw new UserError("a password must not be empty");
+  const length = [...password].length;
+  if (length < SHORTEST_PASSWORD) throw new UserError(`a password must have at least ${SHORTEST_PASSWORD} characters, this one has ${length}`);
   const salt = randomBytes(SALT_BYTES);
-  return `scrypt$${COST}$${base64(salt)}$${base64(await derive(password, salt, COST))}`;
+  return `scrypt$${COST}$${REPEATS}$${base64(salt)}$${base64(await derive(password, salt, COST, REPEATS))}`;
+}
+
+function parseHash(hash: string): { cost: number; repeats: number; salt: Buffer; key: Buffer } | undefined {
+  const [, cost, repeats = 1, salt, key] = hashForm.exec(hash) ?? [];
+  return salt === undefined ? undefined : { cost: Number(cost), repeats: Number(repeats), salt: Buffer.from(salt, "base64"), key: Buffer.from(key!, "base64") };
 }
 
 export function isPasswordHash(text: string): boolean {
-  const cost = Number(hashForm.exec(text)?.[1]);
-  return cost >= 2 && cost <= 1_048_576 && Number.isInteger(Math.log2(cost));
+  const { cost = 0, repeats = 0 } = parseHash(text) ?? {};
+  return cost >= 2 && cost <= MOST_COST && Number.isInteger(Math.log2(cost)) && repeats >= 1 && cost * repeats <= MOST_WORK;
+}
+
+/** Whether guessing the password of this hash is cheaper than it should be today, as for those of earlier versions. */
+export function isWeakHash(hash: string): boolean {
+  const { cost, repeats } = parseHash(hash)!;
+  return cost * repeats < LEAST_WORK;
 }
 
 export async function isPassword(password: Buffer | string, hash: string): Promise<boolean> {
-  const [, cost, salt, key] = hashForm.exec(hash)!;
-  return timingSafeEqual(await derive(password, Buffer.from(salt!, "base64"), Number(cost)), Buffer.from(key!, "base64"));
+  const { cost, repeats, salt, key } = parseHash(hash)!;
+  return timingSafeEqual(await derive(password, salt, cost, repeats), key);
 }
 
 export class Users {
@@ -58,6 +79,10 @@ export class Users {
     const user = this.byName.get(name ?? "");
     const isRight = await isPassword(password ?? "", user?.password ?? await this.nobody);
     return user !== undefined && isRight;
+  }
+
+  has(name: string): boolean {
+    return this.byName.has(name);
   }
 
   mayPublish(name: string, topic: string): boolean {

@@ -180,13 +180,13 @@ describe("on a broker", () => {
 });
 
 test("on the embedded broker commands need the right to publish them", async () => {
-  const password = await hashPassword("geheim");
+  const password = await hashPassword("geheim-4711");
   await start({ users: { admin: { password, publish: [`${topics.command}/#`], subscribe: ["#"] }, phone: { password, publish: [`${topics.classify}/#`], subscribe: ["#"] } } });
   let runs = 0;
   service.commands!.add("count", async () => ({ runs: ++runs }));
   await service.start();
   const login = async (username: string) => {
-    const each = await mqtt.connectAsync(broker.url, { protocolVersion: 4, username, password: "geheim", reconnectPeriod: 0 });
+    const each = await mqtt.connectAsync(broker.url, { protocolVersion: 4, username, password: "geheim-4711", reconnectPeriod: 0 });
     ends.push(() => each.endAsync(true));
     return each;
   };

@@ -116,6 +116,25 @@ test("a password that others can read is told", () => {
   expect(settingsFrom(config, {}, { mode: 0o600 }).warnings).toEqual([]);
 });
 
+test("a user name of the environment is never paired with the password of the file", () => {
+  const config = { models: ["m"], node: "n", broker: "mqtts://h", username: "fu", password: "fp" };
+  const access = (env: NodeJS.ProcessEnv, over: object = {}) => settingsFrom({ ...config, ...over }, {}, { env }).access;
+  expect(access({})).toMatchObject({ username: "fu", password: "fp" });
+  expect(access({ EDGELABEL_MQTT_USERNAME: "", EDGELABEL_MQTT_PASSWORD: "" })).toMatchObject({ username: "fu", password: "fp" });
+  expect(access({ EDGELABEL_MQTT_USERNAME: "eu", EDGELABEL_MQTT_PASSWORD: "ep" })).toMatchObject({ username: "eu", password: "ep" });
+  expect(access({ EDGELABEL_MQTT_PASSWORD: "ep" })).toMatchObject({ username: "fu", password: "ep" });
+  for (const env of [{ EDGELABEL_MQTT_USERNAME: "eu" }, { EDGELABEL_MQTT_USERNAME: "eu", EDGELABEL_MQTT_PASSWORD: "" }]) {
+    expect(() => access(env)).toThrow("EDGELABEL_MQTT_USERNAME is set without EDGELABEL_MQTT_PASSWORD");
+    expect(access(env, { password: undefined })).toMatchObject({ username: "eu", password: undefined });
+  }
+});
+
+test("a hash of an earlier version is told with what to do", () => {
+  const hash = (work: string) => `scrypt$${work}$${"A".repeat(22)}$${"A".repeat(43)}`;
+  const users = { old: { password: hash("16384") }, new: { password: hash("32768$3") } };
+  expect(settingsFrom({ models: ["m"], node: "n", http: 1, users }).warnings).toEqual(["the password of user old is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password"]);
+});
+
 test("a byte order mark before the object is no fault", () => {
   expect(parseConfig('\ufeff{"node":"gate-1"}', "config.json").node).toBe("gate-1");
 });

@@ -1,14 +1,22 @@
 // HTTP's users: who comes in, what each may do, and that guessing keeps nobody waiting.
+import { randomBytes, scryptSync } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { startBroker } from "../../../host/service/broker.ts";
 import type { Broker } from "../../../host/service/broker.ts";
 import { HttpLogin } from "../../../host/service/http-login.ts";
 import { startHttp } from "../../../host/service/http.ts";
 import type { HttpEndpoint } from "../../../host/service/http.ts";
+import type { RequestError } from "../../../host/service/messages.ts";
 import type { Service } from "../../../host/service/service.ts";
-import { hashPassword } from "../../../host/service/users.ts";
 import type { UserSettings } from "../../../host/service/users.ts";
-import { fakeService, topics } from "./fake.ts";
+import { fakeService, recordingLog, topics, until } from "./fake.ts";
+
+/** The tests do not wait for the work that a hash should take. */
+function quickHash(password: string): string {
+  const salt = randomBytes(16);
+  const base64 = (bytes: Buffer) => bytes.toString("base64").replace(/=+$/, "");
+  return `scrypt$1024$${base64(salt)}$${base64(scryptSync(password, salt, 32, { N: 1024, r: 8 }))}`;
+}
 
 let broker: Broker;
 let service: Service;
@@ -16,10 +24,10 @@ let users: Record<string, UserSettings>;
 
 beforeAll(async () => {
   users = {
-    asker: { password: await hashPassword("right:with colon"), publish: ["edgelabel/gate-1/classify/#"], subscribe: [] },
-    other: { password: await hashPassword("öffne dich"), publish: ["edgelabel/gate-1/classify/other"], subscribe: [] },
-    prometheus: { password: await hashPassword("scrape its figures"), publish: [], subscribe: ["edgelabel/gate-1/metrics"] },
-    reader: { password: await hashPassword("read only"), publish: [], subscribe: ["edgelabel/+/info"] },
+    asker: { password: quickHash("right:with colon"), publish: ["edgelabel/gate-1/classify/#"], subscribe: [] },
+    other: { password: quickHash("öffne dich"), publish: ["edgelabel/gate-1/classify/other"], subscribe: [] },
+    prometheus: { password: quickHash("scrape its figures"), publish: [], subscribe: ["edgelabel/gate-1/metrics"] },
+    reader: { password: quickHash("read only"), publish: [], subscribe: ["edgelabel/+/info"] },
   };
   broker = await startBroker({ host: "127.0.0.1", port: 0 });
   service = fakeService({ access: broker.access });
@@ -38,7 +46,7 @@ const ask = (authorization?: string, model?: string) => fetch(`${http.url}/predi
 });
 const get = (path: string, authorization?: string) => fetch(http.url + path, { headers: authorization === undefined ? {} : { Authorization: authorization } });
 
-beforeEach(async () => { http = await startHttp(service, { host: "127.0.0.1", port: 0, login: new HttpLogin(users, topics), bodyBytes: 1_000, textsPerRequest: 3 }); });
+beforeEach(async () => { http = await startHttp(service, { host: "127.0.0.1", port: 0, login: new HttpLogin(users, topics, recordingLog()), bodyBytes: 1_000, textsPerRequest: 3 }); });
 
 test("nobody comes in without the right name and password, however the header looks", async () => {
   const wrong = [
@@ -46,7 +54,7 @@ test("nobody comes in without the right name and password, however the header lo
     `Basic ${Buffer.from("asker").toString("base64")}`, `Bearer ${Buffer.from("asker:right:with colon").toString("base64")}`, `Basic ${Buffer.from("asker:right:with colon").toString("base64")} x`,
   ];
   for (const header of wrong) {
-    for (const response of [await ask(header), await get("/metrics", header), await get("/", header), await get("/v2", header), await get("/v2/models/spam", header)]) {
+    for (const response of await Promise.all([ask(header), get("/metrics", header), get("/", header), get("/v2", header), get("/v2/models/spam", header)])) {
       expect([header, response.status]).toEqual([header, 401]);
       expect(response.headers.get("www-authenticate")).toBe('Basic realm="edgelabel", charset="UTF-8"');
       expect(await response.text()).not.toMatch(/spam|ham|win/);
@@ -98,4 +106,46 @@ test("whoever has logged in is not kept waiting by guesses, of which few are che
   const answers = await Promise.all(guesses);
   expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([401, 503]));
   expect(answers.find(({ status }) => status === 503)!.headers.get("retry-after")).toBe("1");
+});
+
+test("400 guesses at once: most are refused, and whoever comes after them is next, from their address or another", async () => {
+  const login = new HttpLogin(users, topics, recordingLog());
+  const order: string[] = [];
+  const come = (who: string, authorization: string, address: string) => login.userOf(authorization, address).then((user) => order.push(`${who} ${user?.name}`), (error: RequestError) => order.push(`${who} ${error.code}`));
+  const guesses = Array.from({ length: 400 }, (_, i) => come("guess", basic("asker", `guess ${i}`), "10.0.0.1"));
+  const [there, here] = [come("there", basic("reader", "read only"), "10.0.0.2"), come("here", basic("asker", "right:with colon"), "10.0.0.1")];
+  await Promise.all([there, here]);
+  expect(order.filter((each) => each === "guess undefined").length).toBeLessThanOrEqual(2);
+  expect(order.filter((each) => !each.startsWith("guess"))).toEqual(["here asker", "there reader"]);
+  await Promise.all(guesses);
+  expect(order.filter((each) => each === "guess busy").length).toBeGreaterThanOrEqual(380);
+});
+
+test("guesses from many addresses leave no more waiting than guesses from one", async () => {
+  const login = new HttpLogin(users, topics, recordingLog());
+  const answers = await Promise.allSettled(Array.from({ length: 100 }, (_, i) => login.userOf(basic("asker", `guess ${i}`), `10.0.0.${i}`)));
+  expect(answers.filter(({ status }) => status === "fulfilled").length).toBe(17);
+});
+
+test("requests that bring the same password together share its check", async () => {
+  const login = new HttpLogin(users, topics, recordingLog());
+  const found = await Promise.all(Array.from({ length: 100 }, () => login.userOf(basic("asker", "right:with colon"), "10.0.0.1")));
+  expect(new Set(found.map((user) => user?.name))).toEqual(new Set(["asker"]));
+});
+
+test("failed logins are counted and logged, the first at once, the others together; a name that nobody has is not shown", async () => {
+  const log = recordingLog();
+  const login = new HttpLogin(users, topics, log, 300);
+  await login.userOf(basic("my-password", "x"), "10.0.0.7");
+  expect(log.lines).toEqual(["1 login over HTTP failed, the last one from 10.0.0.7 as a user that does not exist"]);
+  for (let i = 0; i < 5; i++) await login.userOf(basic("asker", `secret ${i}`), "10.0.0.8");
+  await login.userOf(basic("asker", "right:with colon"), "10.0.0.8");
+  await login.userOf("Basic ////", "10.0.0.\x1b[2J8");
+  await until(() => log.lines.length === 2);
+  expect(log.lines[1]).toBe("6 logins over HTTP failed, the last one from 10.0.0.\ufffd[2J8 as a user that does not exist");
+  expect(login.failed).toBe(7);
+  await login.userOf(basic("asker", "secret"), "10.0.0.8");
+  await until(() => log.lines.length === 3);
+  expect(log.lines[2]).toBe("1 login over HTTP failed, the last one from 10.0.0.8 as user asker");
+  expect(log.lines.join()).not.toMatch(/secret|my-password/);
 });

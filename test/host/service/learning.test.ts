@@ -203,12 +203,12 @@ describe("in a service", () => {
   }, 180_000);
 
   test("only users with the right are heard", async () => {
-    const password = await hashPassword("secret");
+    const password = await hashPassword("secret-4711");
     const { at, broker } = await start({
       phone: { password, publish: ["edgelabel/+/classify/#"], subscribe: ["#"] },
       admin: { password, publish: ["edgelabel/gate-1/cmd/#"], subscribe: ["#"] },
     });
-    const as = (user: string) => connect(broker.url.replace("//", `//${user}:secret@`));
+    const as = (user: string) => connect(broker.url.replace("//", `//${user}:secret-4711@`));
     const phone = await as("phone");
     const heard = phone.client;
     heard.on("error", () => {});

@@ -165,9 +165,9 @@ test.each([
 
 test("--hash-password makes what the configuration file takes, and --check opens no port", async () => {
   const hashing = spawn(process.execPath, [main, "serve", "--hash-password"], { stdio: ["pipe", "pipe", "inherit"] });
-  hashing.stdin.end("geheim\n");
+  hashing.stdin.end("geheimnis\n");
   const [line] = await once(hashing.stdout, "data") as [Buffer];
-  expect(await isPassword("geheim", line.toString().trim())).toBe(true);
+  expect(await isPassword("geheimnis", line.toString().trim())).toBe(true);
   const config = join(folder, "edgelabel.json");
   const other = await startBroker({ host: "127.0.0.1", port: 0 });
   writeFileSync(config, JSON.stringify({ models: ["constant.wasm"], node: "n", port: other.port, http: other.port, users: { a: { password: line.toString().trim(), publish: ["#"] } } }));
