@@ -19,6 +19,7 @@
 // cope with several of its kind at once. A command runs once: when the same id comes again
 // its last status is repeated, and a command that a restart interrupted has "failed".
 import { UserError } from "../errors.ts";
+import { fromJson } from "./json.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Incoming, Session } from "./mqtt.ts";
@@ -169,7 +170,7 @@ export class Commands {
   /** A final status must arrive, so a short one takes its place; one of a command that still runs may be left out. */
   private onTooLarge(key: string, payload: string): void {
     if (this.finished.get(key) !== payload) return;
-    const { status } = parseObject(payload);
+    const { status } = parseObject(Buffer.from(payload));
     this.say(key, JSON.stringify({ status: "failed", reason: `the status, which is "${String(status)}", is larger than the broker takes` }));
   }
 
@@ -180,9 +181,9 @@ export class Commands {
 }
 
 /** The payload as a JSON object; an empty one when it is something else. */
-function parseObject(payload: Buffer | string): Record<string, unknown> {
+function parseObject(payload: Buffer): Record<string, unknown> {
   try {
-    const value: unknown = JSON.parse(payload.toString());
+    const value = fromJson(payload);
     return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {};
   } catch {
     return {};

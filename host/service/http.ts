@@ -8,6 +8,7 @@ import type { AddressInfo, Socket } from "node:net";
 import type { ServerTls } from "./broker.ts";
 import { HttpHosts } from "./http-hosts.ts";
 import type { HttpLogin, HttpUser } from "./http-login.ts";
+import { fromJson, JsonError } from "./json.ts";
 import { encodeInfer, modelMetadata, parseInfer, parseModelPath, serverMetadata } from "./kserve.ts";
 import type { ModelPath } from "./kserve.ts";
 import { explainListenError, hostInUrl, listen, reachable } from "./listen.ts";
@@ -275,9 +276,10 @@ function readRequest(service: Service, request: IncomingMessage, limit: number):
 
 function parseJson(body: Buffer): unknown {
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
-  } catch {
-    throw new RequestError("bad_request", "the body is not JSON");
+    return fromJson(body);
+  } catch (error) {
+    if (error instanceof JsonError) throw new RequestError("bad_request", `the body is ${error.message}`);
+    throw error;
   }
 }
 

@@ -1,13 +1,14 @@
 // Payload bytes -> a request; predictions -> payload text. Shared by MQTT and HTTP.
 //
-// A payload is JSON when its content type says so (MQTT 5, application/json), or
-// when it begins with "{" and parses as an object that has `text` or `texts`. Any
-// other payload, and any that is sent as text/*, is the text itself, byte for byte.
+// A payload is JSON when its content type says so (MQTT 5, application/json), or when it
+// begins as an object that has `text` or `texts`: if that does not parse, it is a faulty
+// request. Any other payload, and any that is sent as text/*, is the text itself.
 import * as v from "valibot";
 import type { Prediction } from "../classifier.ts";
 import type { Explanation } from "../explanation.ts";
+import { ExactNumber, fromJson, JsonError, toJson } from "./json.ts";
 
-export type RequestId = string | number;
+export type RequestId = string | number | ExactNumber;
 
 export interface ClassifyRequest {
   texts: (string | Uint8Array)[];
@@ -72,11 +73,17 @@ export class RequestError extends Error {
   }
 }
 
+/** The payload begins as a request and cannot be read, nor its id and replyTo: its sender may never see the answer. */
+export class BrokenRequest extends RequestError {}
+
 function isId(id: unknown): id is RequestId {
-  return typeof id === "string" ? id.length <= 256 : Number.isFinite(id);
+  return typeof id === "string" ? id.length <= 256 : (typeof id === "number" || id instanceof ExactNumber) && Number.isFinite(Number(id));
 }
 
 const idSchema = v.custom<RequestId>(isId, "must be a number or a string of at most 256 characters");
+
+/** A number that is compared, and not given back, may lose its last digits. */
+const number = (message: string) => v.pipe(v.unknown(), v.transform((value) => (value instanceof ExactNumber ? Number(value) : value)), v.number(message));
 
 function requestSchema(limits: MessageLimits) {
   return v.object({
@@ -88,10 +95,10 @@ function requestSchema(limits: MessageLimits) {
     )),
     id: v.optional(idSchema),
     replyTo: v.optional(v.string("must be a string")),
-    topK: v.optional(v.pipe(v.number("must be a whole number from 1"), v.integer("must be a whole number from 1"), v.minValue(1, "must be a whole number from 1"))),
+    topK: v.optional(v.pipe(number("must be a whole number from 1"), v.integer("must be a whole number from 1"), v.minValue(1, "must be a whole number from 1"))),
     explain: v.optional(v.boolean("must be true or false")),
-    deadline: v.optional(v.pipe(v.number("must be a number of milliseconds since 1970"), v.minValue(1, "must be a number of milliseconds since 1970"))),
-    threshold: v.optional(v.pipe(v.number("must be a number from 0 to 1"), v.minValue(0, "must be a number from 0 to 1"), v.maxValue(1, "must be a number from 0 to 1"))),
+    deadline: v.optional(v.pipe(number("must be a number of milliseconds since 1970"), v.minValue(1, "must be a number of milliseconds since 1970"))),
+    threshold: v.optional(v.pipe(number("must be a number from 0 to 1"), v.minValue(0, "must be a number from 0 to 1"), v.maxValue(1, "must be a number from 0 to 1"))),
   });
 }
 
@@ -99,28 +106,31 @@ export type RequestParser = (payload: Uint8Array, contentType?: string) => Class
 
 export function requestParser(limits: MessageLimits): RequestParser {
   const schema = requestSchema(limits);
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-
-  function parseJson(payload: Uint8Array): unknown {
-    try {
-      return JSON.parse(decoder.decode(payload));
-    } catch {
-      return undefined;
-    }
-  }
 
   return (payload, contentType = "") => {
     if (payload.length > limits.payloadBytes) throw new RequestError("too_large", `a payload may have at most ${limits.payloadBytes} bytes, this one has ${payload.length}`);
     const declared = contentType !== "" && /^application\/(?:[\w.-]+\+)?json\b/i.test(contentType);
-    let value: unknown;
-    if (declared || (!/^text\//i.test(contentType) && opensObject(payload))) value = parseJson(payload);
+    const value = declared || (!/^text\//i.test(contentType) && opensObject(payload)) ? readRequestJson(payload, declared) : undefined;
     if (!isRequestObject(value)) {
       if (declared) throw new RequestError("bad_request", 'the payload is not a JSON object with "text" or "texts"');
-      if (payload.length === 0) throw new RequestError("bad_request", "the payload is empty");
-      return { texts: [payload], isBatch: false };
+      const text = withoutMark(payload);
+      if (text.length === 0) throw new RequestError("bad_request", "the payload is empty");
+      return { texts: [text], isBatch: false };
     }
     return plainRequest(value) ?? readRequest(schema, value);
   };
+}
+
+/** Undefined when the payload is no JSON and not meant to be. */
+function readRequestJson(payload: Uint8Array, declared: boolean): unknown {
+  try {
+    return fromJson(payload);
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    if (declared) throw new RequestError("bad_request", `the payload is ${error.message}`);
+    if (beginsAsRequest(payload)) throw new BrokenRequest("bad_request", `the payload begins as a request in JSON, but is ${error.message}; put a text that is to begin so into {"text": "…"}`);
+    return undefined;
+  }
 }
 
 /** Reads the usual request, a text and perhaps an id, without the schema, which would take longer than a small model; undefined when there is more in it. */
@@ -145,10 +155,24 @@ function readRequest(schema: ReturnType<typeof requestSchema>, value: object): C
   throw error;
 }
 
+const hasMark = (payload: Uint8Array) => payload[0] === 0xef && payload[1] === 0xbb && payload[2] === 0xbf;
+
+/** Without a byte order mark. */
+export function withoutMark(payload: Uint8Array): Uint8Array {
+  return hasMark(payload) ? payload.subarray(3) : payload;
+}
+
 function opensObject(payload: Uint8Array): boolean {
-  let i = 0;
+  let i = hasMark(payload) ? 3 : 0;
   while (payload[i] === 0x20 || (payload[i]! >= 0x09 && payload[i]! <= 0x0d)) i++;
   return payload[i] === 0x7b;
+}
+
+/** Whether it begins as an object with the key `text` or `texts`, in whatever quotes, which may be cut off behind it. */
+function beginsAsRequest(payload: Uint8Array): boolean {
+  const text = Buffer.from(withoutMark(payload)).toString().replaceAll("\0", "").trim();
+  return /^\{\s{0,99}["'`\u2018-\u201f]?texts?["'`\u2018-\u201f]?\s{0,99}(?::|$)/.test(text)
+    || (/^\{\s{0,99}["'`\u2018-\u201f]/.test(text) && /,\s{0,99}["'`\u2018-\u201f]texts?["'`\u2018-\u201f]\s{0,99}(?::|$)/.test(text));
 }
 
 function isRequestObject(value: unknown): value is object {
@@ -169,13 +193,19 @@ function encodeResult(request: ClassifyRequest, prediction: Answer) {
 
 export function encodeAnswer(request: ClassifyRequest, predictions: Answer[], model: { name: string; version: string }): string {
   const { id } = request;
-  if (request.isBatch) return JSON.stringify({ id, results: predictions.map((prediction) => encodeResult(request, prediction)), model: model.name, version: model.version });
+  const write = writerFor(id);
+  if (request.isBatch) return write({ id, results: predictions.map((prediction) => encodeResult(request, prediction)), model: model.name, version: model.version });
   const { label, score, unknown, scores, explanation } = encodeResult(request, predictions[0]!);
-  return JSON.stringify({ id, label, score, unknown, scores, explanation, model: model.name, version: model.version });
+  return write({ id, label, score, unknown, scores, explanation, model: model.name, version: model.version });
+}
+
+/** Only an id can hold an ExactNumber, and few do. */
+function writerFor(id: RequestId | undefined): (value: object) => string {
+  return id instanceof ExactNumber ? toJson : JSON.stringify;
 }
 
 export function encodeError(error: { code: ErrorCode; message: string }, id?: RequestId): string {
-  return JSON.stringify({ id, error: { code: error.code, message: error.message } });
+  return writerFor(id)({ id, error: { code: error.code, message: error.message } });
 }
 
 /** A label as JSON: a number when it is written as a whole number, such as the Flask tutorial's 0 and 1. */

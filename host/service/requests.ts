@@ -9,7 +9,7 @@ import { afterwards } from "./afterwards.ts";
 import type { Limits } from "./config.ts";
 import { printable } from "./log.ts";
 import type { Log } from "./log.ts";
-import { encodeAnswer, encodeError, RequestError, requestParser, statusOf } from "./messages.ts";
+import { BrokenRequest, encodeAnswer, encodeError, RequestError, requestParser, statusOf } from "./messages.ts";
 import type { ClassifyRequest, RequestParser } from "./messages.ts";
 import type { Metrics } from "./metrics.ts";
 import { payloadRoom } from "./mqtt.ts";
@@ -77,6 +77,7 @@ export class Requests {
       request = this.parse(message.payload, message.contentType);
     } catch (error) {
       failure = requestErrorOf(error);
+      if (failure instanceof BrokenRequest) this.warnOnce("broken_request", `a request cannot be read: ${failure.message}; further ones are only counted`);
     }
     const asked = requestTopicsOf(topics, message.topic) ?? topics;
     const wanted = modelInTopic(asked, message.topic);
@@ -121,7 +122,7 @@ export class Requests {
 
   /** Where the answer goes; undefined, with the request ignored, when it may not go there. */
   private answerTopic(message: Incoming, { label, reply }: RequestTopics, wanted: string, replyTo: string | undefined): string | undefined {
-    const { topics, responses, predictor, log } = this.options;
+    const { topics, responses, predictor } = this.options;
     const topic = message.responseTopic ?? replyTo ?? (wanted !== "" && predictor.models.has(wanted) ? `${label}/${wanted}` : label);
     if (this.allowed.has(topic)) return topic;
     const fault = answerTopicFault(topic, topics, responses);
@@ -130,13 +131,16 @@ export class Requests {
       this.allowed.add(topic);
       return topic;
     }
-    if (!this.warned.has(fault)) {
-      this.warned.add(fault);
-      const hint = fault === "not_allowed" ? `; topics below ${reply}/ are free, others need "responses": {"allow": [...]} in the configuration file` : "";
-      log.warn(`a request wants its answer on ${JSON.stringify(printable(topic.slice(0, SHOWN_TOPIC)))}, which may not be used (${fault})${hint}; further ones are only counted`, { fault });
-    }
+    const hint = fault === "not_allowed" ? `; topics below ${reply}/ are free, others need "responses": {"allow": [...]} in the configuration file` : "";
+    this.warnOnce(fault, `a request wants its answer on ${JSON.stringify(printable(topic.slice(0, SHOWN_TOPIC)))}, which may not be used (${fault})${hint}; further ones are only counted`);
     this.ignore(`response_topic_${fault}`, message);
     return undefined;
+  }
+
+  private warnOnce(fault: string, message: string): void {
+    if (this.warned.has(fault)) return;
+    this.warned.add(fault);
+    this.options.log.warn(message, { fault });
   }
 
   private fail(error: RequestError, pending: Pending): void {

@@ -3,6 +3,7 @@
 // a JSON pointer finds in the received payload. Jinja's `{{ name }}`, which is
 // common in Home Assistant's payloads, is left as it is.
 import { UserError } from "../errors.ts";
+import { toJson } from "./json.ts";
 import { isTopicFilter } from "./topics.ts";
 
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
@@ -64,7 +65,7 @@ export function topicFilter(template: string): string {
 
 function asText(value: unknown): string {
   if (value === undefined || value === null) return "";
-  return typeof value === "string" ? value : JSON.stringify(value);
+  return typeof value === "string" ? value : toJson(value);
 }
 
 /** What a JSON pointer such as "/a/0/b~1c" finds in `value` (RFC 6901); undefined when it finds nothing. */

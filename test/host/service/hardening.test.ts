@@ -62,7 +62,7 @@ test.each(hostile)("MQTT: %s is answered, and the next request works", async (_n
   await client.publish(topics.classify, '{"text":"win","id":"next"}');
   expect((await client.next()).json).toMatchObject({ id: "next", label: "spam" });
   expect(({} as any).polluted).toBeUndefined();
-  expect(log.lines.filter((line) => !line.startsWith("connected"))).toEqual([]);
+  expect(log.lines.filter((line) => !/^(?:connected|a request cannot be read: the payload begins as a request in JSON, but is (?:not|JSON of))/.test(line))).toEqual([]);
 });
 
 test.each(hostile)("HTTP: %s gets 200 or 400, and the next request works", async (_name, payload) => {

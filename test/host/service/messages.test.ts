@@ -1,6 +1,8 @@
+import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { encodeAnswer, encodeError, labelValue, RequestError, requestParser } from "../../../host/service/messages.ts";
+import { BrokenRequest, encodeAnswer, encodeError, labelValue, RequestError, requestParser } from "../../../host/service/messages.ts";
+import { describeShared, sharedPath } from "../../shared.ts";
 
 const parse = requestParser({ payloadBytes: 1000, textsPerRequest: 3 });
 const bytes = (text: string) => Buffer.from(text);
@@ -16,11 +18,30 @@ function failure(payload: Uint8Array, contentType?: string): RequestError {
 }
 
 describe("what is text and what is JSON", () => {
-  test.each(["hello", "{hello", "{}", '{"id":1}', '["text"]', '"text"', " {", "{\"text\":", "{\"text\":\"a\"} b", "\ufeff{\"text\":\"a\"}"])("%j is text", (text) => {
+  test.each(["hello", "{hello", "{}", '{"id":1}', '["text"]', '"text"', " {", '{"texture":', "{hello, text: a", '{"a":"b", text: x', "{\"x\": }", "[".repeat(900), '{"x":'.repeat(190)])("%j is text", (text) => {
     expect(parse(bytes(text))).toEqual({ texts: [bytes(text)], isBatch: false });
   });
 
-  test.each(['{"text":"a"}', ' \r\n\t{"text":"a"} ', '{"text":"a","anything":[{}],"__proto__":{"id":1}}'])("%j is JSON", (text) => {
+  test("a byte order mark is no part of the text", () => {
+    expect(parse(bytes("\ufeffhello")).texts).toEqual([bytes("hello")]);
+    expect(failure(bytes("\ufeff")).message).toBe("the payload is empty");
+  });
+
+  test.each([
+    ['{"text', "not JSON: it is cut off"], ['{"text":', "not JSON: it is cut off"], ['{"text"', "not JSON: it is cut off"], ['\ufeff {"texts":["a"', "not JSON: it is cut off"],
+    ['{"text":"a"} b', "not JSON from character 14 on"], ["{'text': 'win'}", "not JSON from character 2 on"], ["{text: 'a'}", "not JSON from character 2 on"],
+    ["{\u201ctext\u201d: \u201ca\u201d}", "not JSON from character 2 on"], ['{"id":"7", "text":"a",}', "not JSON from character 23 on"],
+    ['{"text":"a","battery":nan}', "not JSON from character 23 on, which has no NaN and no Infinity"],
+    ['{"text":"a"}\0b', "not JSON from character 13 on"],
+    [`{"text":"a","x":${"[".repeat(400)}${"]".repeat(400)}}`, "JSON of more than 64 levels"],
+  ])("%j begins as a request and is faulty", (payload, fault) => {
+    expect(failure(bytes(payload))).toBeInstanceOf(BrokenRequest);
+    expect(failure(bytes(payload))).toMatchObject({ code: "bad_request", message: `the payload begins as a request in JSON, but is ${fault}; put a text that is to begin so into {"text": "…"}` });
+    expect(failure(bytes(payload), "application/json").message).toBe(`the payload is ${fault}`);
+    expect(parse(bytes(payload), "text/plain").texts).toEqual([bytes(payload.replace("\ufeff", ""))]);
+  });
+
+  test.each(['{"text":"a"}', '\ufeff{"text":"a"}', '{"text":"a"}\0', '{"text":"a"}\r\n\0\0', ' \r\n\t{"text":"a"} ', '{"text":"a","anything":[{}],"__proto__":{"id":1}}'])("%j is JSON", (text) => {
     expect(parse(bytes(text))).toMatchObject({ texts: ["a"], isBatch: false });
     expect(parse(bytes(text)).id).toBeUndefined();
   });
@@ -31,10 +52,11 @@ describe("what is text and what is JSON", () => {
     for (const payload of ["hello", "{}", "[]", "", '{"id":1}']) expect(failure(bytes(payload), "application/json").code).toBe("bad_request");
   });
 
-  test("bytes that are no UTF-8 are text, unless JSON is declared", () => {
-    const payload = Buffer.concat([bytes('{"text":"'), Buffer.from([0xff]), bytes('"}')]);
-    expect(parse(payload).texts).toEqual([payload]);
-    expect(failure(payload, "application/json").code).toBe("bad_request");
+  test("bytes that are no UTF-8 are text, but not in a request in JSON", () => {
+    const [text, payload] = ['{"', '{"text":"'].map((start) => Buffer.concat([bytes(start), Buffer.from([0xff]), bytes('"}')])) as [Buffer, Buffer];
+    expect(parse(text).texts).toEqual([text]);
+    expect(failure(payload).message).toContain("is not UTF-8");
+    expect(failure(payload, "application/json").message).toBe("the payload is not UTF-8");
   });
 
   test("limits", () => {
@@ -42,6 +64,46 @@ describe("what is text and what is JSON", () => {
     expect(failure(Buffer.alloc(1001, "x")).code).toBe("too_large");
     expect(failure(bytes("")).code).toBe("bad_request");
     expect(failure(bytes('{"texts":["a","b","c","d"]}')).message).toBe('"texts" must hold at most 3 texts');
+  });
+});
+
+describeShared("payloads that are nearly JSON, as devices send them", () => {
+  const folder = sharedPath("cases", "almost-json");
+  const right: Record<string, object | string> = {
+    "bom.json": { texts: ["you have won a prize"], id: "dev-2", replyTo: "my/reply/2" },
+    "control.json": { texts: ["you have won a prize"], id: "dev-2", replyTo: "my/reply/2" },
+    "nul.bin": { texts: ["you have won a prize"], id: "dev-2", replyTo: "my/reply/2" },
+    "cut_off.json": "is not JSON: it is cut off",
+    "nan.json": "is not JSON from character 78 on, which has no NaN and no Infinity",
+    "python_repr.txt": "is not JSON from character 2 on",
+    "raw_newline.json": "is not JSON from character 18 on",
+    "unescaped_quotes.json": "is not JSON from character 19 on",
+  };
+
+  test("all of them are here", () => {
+    expect(readdirSync(folder).filter((name) => name !== "README").sort()).toEqual(Object.keys(right).sort());
+  });
+
+  test.each(Object.entries(right))("%s", (name, expected) => {
+    const payload = readFileSync(`${folder}/${name}`);
+    if (typeof expected === "string") expect(failure(payload)).toMatchObject({ code: "bad_request", message: expect.stringContaining(expected) });
+    else expect(parse(payload)).toMatchObject(expected);
+  });
+});
+
+describe("ids are echoed digit by digit", () => {
+  test.each(["9223372036854775807", "12345678901234567890", "-1700000000123456789", "0.1234567890123456789", "7"])("%s", (id) => {
+    const model = { name: "m", version: "1" };
+    const prediction = { label: "a", score: 0.25, scores: {} };
+    const request = parse(bytes(`{"text":"a","id":${id}}`));
+    expect(encodeAnswer(request, [prediction], model)).toBe(`{"id":${id},"label":"a","score":0.25,"model":"m","version":"1"}`);
+    expect(encodeAnswer(parse(bytes(`{"texts":["a"],"id":${id}}`)), [prediction], model)).toContain(`{"id":${id},"results"`);
+    expect(encodeError({ code: "busy", message: "later" }, failure(bytes(`{"text":1,"id":${id}}`)).id)).toContain(`{"id":${id},"error"`);
+  });
+
+  test("numbers that are only compared may have any digits", () => {
+    expect(parse(bytes('{"text":"a","threshold":0.69999999999999995559,"deadline":1700000000123.4567890123}'))).toMatchObject({ threshold: 0.7, deadline: 1700000000123.4568 });
+    expect(failure(bytes('{"text":"a","topK":12345678901234567890.5,"threshold":1.00000000000000000001e3}')).message).toContain('"threshold"');
   });
 });
 
@@ -79,7 +141,7 @@ test("any bytes give a request or a named error, soon", () => {
     }
   }), { numRuns: 2000 });
   const deep = requestParser({ payloadBytes: 1_000_000, textsPerRequest: 3 });
-  expect(deep(bytes(`{"text":"a","x":${"[".repeat(50_000)}${"]".repeat(50_000)}}`)).texts).toEqual(["a"]);
+  expect(() => deep(bytes(`{"text":"a","x":${"[".repeat(50_000)}${"]".repeat(50_000)}}`))).toThrow(RequestError);
   expect(Date.now() - start).toBeLessThan(10_000);
 });
 
