@@ -10,7 +10,9 @@ import { createHash, randomUUID } from "node:crypto";
 import type { Prediction } from "../classifier.ts";
 import { UserError } from "../errors.ts";
 import type { Limits } from "./config.ts";
+import { ExactNumber, fromJson, JsonError } from "./json.ts";
 import type { Log } from "./log.ts";
+import { withoutMark } from "./messages.ts";
 import type { Metrics } from "./metrics.ts";
 import { payloadRoom } from "./mqtt.ts";
 import type { Incoming, Session } from "./mqtt.ts";
@@ -126,8 +128,9 @@ export class Routes {
     if (message.userProperties?.[MARK] !== undefined) return end("loop");
     if (message.payload.length > this.options.limits.payloadBytes) return end("too_large");
     const json = parseJson(message.payload);
-    const text = textOf(route, message.payload, json);
-    if (text === undefined) return end("no_text");
+    const found = textOf(route, message.payload, json);
+    if ("fault" in found) return end(found.fault);
+    const { text } = found;
     this.options.predictor.submit(
       {
         requester: `${route.name}\0${message.topic}`,
@@ -233,17 +236,42 @@ function isWanted({ when }: RouteOutput, label: string | null): boolean {
   return label !== null && (when === "known" || when.includes(label));
 }
 
+/** Undefined when the payload is no JSON. */
 function parseJson(payload: Buffer): unknown {
   try {
-    return JSON.parse(payload.toString());
-  } catch {
-    return undefined;
+    return fromJson(payload);
+  } catch (error) {
+    if (error instanceof JsonError) return undefined;
+    throw error;
   }
 }
 
-/** The parts that exist, joined by a space; undefined when there is no text. */
-function textOf({ text: pointers }: RouteSettings, payload: Buffer, json: unknown): string | Uint8Array | undefined {
-  if (pointers.length === 0) return payload.length > 0 ? payload : undefined;
-  const parts = pointers.map((pointer) => pointedAt(json, pointer)).filter((part) => (typeof part === "string" && part !== "") || typeof part === "number");
-  return parts.length > 0 ? parts.join(" ") : undefined;
+/** The parts joined by a space; or why the message has no text. The text of all that can be read must not pass for the whole. */
+function textOf({ text: pointers }: RouteSettings, payload: Buffer, json: unknown): { text: string | Uint8Array } | { fault: string } {
+  if (pointers.length === 0) {
+    const text = withoutMark(payload);
+    return text.length > 0 ? { text } : { fault: "no_text" };
+  }
+  if (json === undefined && payload.length > 0) return { fault: "bad_json" };
+  const found = pointers.map((pointer) => pointedAt(json, pointer));
+  const parts = found.map(partOf);
+  if (!parts.includes(undefined)) {
+    const text = parts.filter(Boolean).join(" ");
+    return text === "" ? { fault: "no_text" } : { text };
+  }
+  return { fault: parts.some(Boolean) ? "part_missing" : "no_text" };
+}
+
+/** A string, a number, bytes of UTF-8 in an array, as journald writes a MESSAGE that has colours, or several of these; undefined for anything else. */
+function partOf(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  if (typeof value === "number" || value instanceof ExactNumber) return String(value);
+  if (!Array.isArray(value) || value.length === 0) return undefined;
+  if (value.every(isByte)) return Buffer.from(value).toString();
+  const parts = value.map((item: unknown) => (typeof item === "string" || Array.isArray(item) ? partOf(item) : undefined));
+  return parts.includes(undefined) ? undefined : parts.filter(Boolean).join(" ");
+}
+
+function isByte(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 255;
 }

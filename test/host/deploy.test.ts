@@ -89,6 +89,10 @@ describe("example configurations", () => {
     expect(await next()).toMatchObject({ topic: "alerts/host-1/sshd", text: "spam" });
     await send("logs/host-2/sshd", { MESSAGE: "failed" });
     expect((await next()).topic).toBe("alerts/host-2/sshd");
+    // As journald writes a line with colours or bad UTF-8, and one that is too long for it.
+    await send("logs/host-3/sshd", { unit: "ssh.service", MESSAGE: null });
+    await send("logs/host-4/sshd", { unit: "ssh.service", MESSAGE: [...Buffer.from("\u001b[31mfailed"), 0xff] });
+    expect((await next()).topic).toBe("alerts/host-4/sshd");
   });
 
   test("hermes-nlu.json: Rhasspy's query gets its intent, or that there is none", async () => {

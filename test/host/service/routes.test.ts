@@ -62,10 +62,54 @@ test("text by JSON pointer, several fields, template of topic and payload, anoth
 test("messages without a text are counted and end there; the first one is told", async () => {
   const log = recordingLog();
   await begin([route({ text: ["/text"] })], { log });
-  for (const payload of ["", "no json", "[]", "null", '{"text":{}}', '{"text":""}', '{"txt":"x"}', '{"__proto__":{"text":"x"}}']) await client.publish("in/7", payload);
-  await until(async () => (await counter(service, 'edgelabel_routed_total{route="r",outcome="no_text"}')) === 8);
-  expect(log.lines.filter((line) => line.includes("route"))).toEqual(['route "r" drops a message (no_text); further ones are only counted']);
-  await nothing();
+  for (const payload of ["", "[]", "null", '{"text":{}}', '{"text":""}', '{"text":[]}', '{"text":[{}]}', '{"text":[1,256]}', '{"text":[1,-1]}', '{"txt":"x"}', '{"__proto__":{"text":"x"}}']) await client.publish("in/7", payload);
+  const broken = ["no json", '{"text":"win"', '{"text":"win","t":NaN}', `{"text":"win","x":${"[".repeat(6000)}${"]".repeat(6000)}}`];
+  for (const payload of broken) await client.publish("in/7", payload);
+  await client.publish("in/end", '{"text":"win"}');
+  expect((await client.next()).topic).toBe("out/end");
+  expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="no_text"}')).toBe(11);
+  expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="bad_json"}')).toBe(broken.length);
+  expect(log.lines.filter((line) => line.includes("route"))).toEqual(["no_text", "bad_json"].map((fault) => `route "r" drops a message (${fault}); further ones are only counted`));
+});
+
+test("bytes in an array are UTF-8, and several texts in one are joined", async () => {
+  await begin([route({ text: ["/unit", "/MESSAGE"], outputs: [output({ topic: "out/{1}", payload: { text: "{text}", label: "{label}" } })] })]);
+  const seen = async (MESSAGE: unknown) => {
+    await client.publish("in/7", JSON.stringify({ unit: "ssh", MESSAGE }));
+    return (await client.next()).json;
+  };
+  expect(await seen([...Buffer.from("you win \u001b[31m\u00e4")])).toEqual({ text: "ssh you win \u001b[31m\u00e4", label: "spam" });
+  expect(await seen([...Buffer.from("win "), 0xff])).toEqual({ text: "ssh win \ufffd", label: "spam" });
+  expect(await seen(["you", "win"])).toEqual({ text: "ssh you win", label: "spam" });
+  expect(await seen(["you", [...Buffer.from("win")]])).toEqual({ text: "ssh you win", label: "spam" });
+  expect(await seen("")).toEqual({ text: "ssh", label: "ham" });
+});
+
+test("a part of the text is not labelled as if it were all", async () => {
+  const log = recordingLog();
+  await begin([route({ text: ["/unit", "/MESSAGE"] })], { log });
+  for (const rest of ["", ',"MESSAGE":null', ',"MESSAGE":true', ',"MESSAGE":{"text":"win"}', ',"MESSAGE":["win",null]', ',"MESSAGE":[300]']) await client.publish("in/7", `{"unit":"ssh"${rest}}`);
+  await client.publish("in/end", '{"unit":"ssh","MESSAGE":"win"}');
+  expect(await client.next()).toMatchObject({ topic: "out/end", json: { label: "spam" } });
+  expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="part_missing"}')).toBe(6);
+  expect(log.lines.filter((line) => line.includes("route"))).toEqual(['route "r" drops a message (part_missing); further ones are only counted']);
+});
+
+test("numbers go on with the digits that came, in texts, topics and payloads", async () => {
+  await begin([route({ text: ["/sim"], outputs: [output({ topic: "out/{/sim}", payload: { text: "{text}", sim: "{/sim}", all: "{/all}", line: "t={/all/time}" } })] })]);
+  await client.publish("in/7", '{"sim":8949123456789012345678,"all":{"time":1700000000123456789,"list":[18446744073709551615,1.5]}}');
+  const { topic, text } = await client.next();
+  expect(topic).toBe("out/8949123456789012345678");
+  expect(text).toBe('{"text":"8949123456789012345678","sim":8949123456789012345678,"all":{"time":1700000000123456789,"list":[18446744073709551615,1.5]},"line":"t=1700000000123456789"}');
+});
+
+test("a value of any depth in a placeholder stops nothing", async () => {
+  await begin([route({ text: ["/message"], outputs: [output({ topic: "out/{1}", payload: { from: "{/from}" } })] })]);
+  const nested = (levels: number) => `{"message":"hi","from":${"[".repeat(levels)}${"]".repeat(levels)}}`;
+  await client.publish("in/deep", nested(6000));
+  await client.publish("in/end", nested(60));
+  expect(await client.next()).toMatchObject({ topic: "out/end", text: `{"from":${"[".repeat(60)}${"]".repeat(60)}}` });
+  expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="bad_json"}')).toBe(1);
 });
 
 test("threshold and labels choose the outputs", async () => {
