@@ -6,6 +6,12 @@
 // Incoming messages are acknowledged by calling their `acknowledge`, at any time. MQTT.js
 // itself would acknowledge inside handleMessage, and until then read no further packet,
 // not even PINGRESP or the PUBACKs of our own messages.
+//
+// We subscribe with QoS 1, but some brokers (Aedes, with a filter that has wildcards) deliver
+// with QoS 2 what was published so. MQTT.js would send PUBREC at once, and a crash would lose
+// the request: the broker never delivers it again. So such a message goes through MQTT.js as
+// one of QoS 1; `acknowledge` sends its PUBREC, and MQTT.js answers the PUBREL that follows
+// with PUBCOMP, as it does for every message that it does not know.
 import mqtt from "mqtt";
 import type { IClientOptions, IConnackPacket, IPublishPacket, ISubscriptionMap, MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";
@@ -260,15 +266,21 @@ export class Connection {
       connectedAt = Date.now();
       this.onConnack(client, protocol, connack);
     });
+    let isExactlyOnce = false;
+    // Emitted before MQTT.js looks at the packet, which it then does synchronously.
+    client.on("packetreceive", (packet) => {
+      if (packet.cmd === "puback") this.sender?.onAcknowledged(packet.messageId!, packet.reasonCode);
+      else if (packet.cmd === "publish") {
+        isExactlyOnce = packet.qos === 2;
+        if (isExactlyOnce) packet.qos = 1;
+      }
+    });
     // Set before connecting: in a resumed session, messages follow the CONNACK at once.
     client.handleMessage = (packet, done) => {
-      this.receive(packet);
+      this.receive(packet, isExactlyOnce ? 2 : packet.qos);
       // With an error MQTT.js does not acknowledge, but goes on reading; `acknowledge` sends the PUBACK later.
       done(packet.qos === 0 ? undefined : ACKNOWLEDGED_LATER);
     };
-    client.on("packetreceive", (packet) => {
-      if (packet.cmd === "puback") this.sender?.onAcknowledged(packet.messageId!, packet.reasonCode);
-    });
     client.once("close", () => this.onClose(client, fault, connectedAt));
     open(client);
     this.sender = new Sender(client.stream, protocol);
@@ -346,23 +358,20 @@ export class Connection {
     client.stream.destroy();
   }
 
-  private receive(packet: IPublishPacket): void {
+  private receive(packet: IPublishPacket, qos: 0 | 1 | 2): void {
     const { properties } = packet;
-    const sender = this.sender!;
     const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
     this.options.onMessage({
       topic: packet.topic,
       payload,
-      qos: packet.qos,
+      qos,
       isRetained: packet.retain,
       responseTopic: properties?.responseTopic,
       correlationData: properties?.correlationData,
       contentType: properties?.contentType,
       expirySeconds: properties?.messageExpiryInterval,
       userProperties: properties?.userProperties,
-      acknowledge: () => {
-        if (packet.qos === 1) sender.acknowledge(packet.messageId!);
-      },
+      acknowledge: acknowledger(this.sender!, packet.messageId ?? 0, qos),
     });
   }
 
@@ -396,6 +405,16 @@ export class Connection {
     if (!this.told.has(`${url} ${why}`)) options.log.warn(`${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again until it works`, { broker: url, fault: why });
     this.told.add(`${url} ${why}`);
   }
+}
+
+/** Acknowledges once only: the id may be another message's by then. Keeps nothing of the message alive. */
+function acknowledger(sender: Sender, messageId: number, qos: 0 | 1 | 2): () => void {
+  let isDone = qos === 0;
+  return () => {
+    if (isDone) return;
+    isDone = true;
+    sender.acknowledge(messageId, qos === 2);
+  };
 }
 
 function anotherClient(clientId: string): string {

@@ -1,4 +1,4 @@
-// Writes PUBLISH and PUBACK, which are nearly all that a service sends, to one connection.
+// Writes PUBLISH, PUBACK and PUBREC, which are nearly all that a service sends, to one connection.
 // MQTT.js writes each packet for itself, as a dozen chunks; here, all packets of one turn of
 // the event loop leave in one write, in the order of the calls.
 import type { Writable } from "node:stream";
@@ -36,6 +36,7 @@ const FIRST_ERROR = 0x80;
 // [MQTT-2.1.2] packet types, [MQTT-2.2.2.2] properties.
 const PUBLISH = 0x30;
 const PUBACK = 0x40;
+const PUBREC = 0x50;
 const RETAIN = 1;
 const CONTENT_TYPE = 0x03;
 const CORRELATION_DATA = 0x09;
@@ -65,7 +66,7 @@ export class Sender {
   private readonly freeIds: number[] = [];
   private lastId = SUBSCRIPTION_ID;
   /** QoS 1 messages beyond the broker's receive maximum, and the PUBACKs behind them: a request's PUBACK must not overtake its answer. */
-  private waiting: ({ message: Outgoing; done: Done } | { messageId: number })[] = [];
+  private waiting: ({ message: Outgoing; done: Done } | { messageId: number; isExactlyOnce: boolean })[] = [];
   /** Callbacks of QoS 0 messages that were written while the socket was full. */
   private readonly held: Done[] = [];
 
@@ -85,11 +86,11 @@ export class Sender {
     else this.publishNow(message, done);
   }
 
-  /** Sends the PUBACK of a request, behind all that was published before. */
-  acknowledge(messageId: number): void {
+  /** Sends the PUBACK of a request, or the PUBREC of one with QoS 2, behind all that was published before. */
+  acknowledge(messageId: number, isExactlyOnce = false): void {
     if (this.isClosed) return;
-    if (this.waiting.length > 0) this.waiting.push({ messageId });
-    else this.acknowledgeNow(messageId);
+    if (this.waiting.length > 0) this.waiting.push({ messageId, isExactlyOnce });
+    else this.acknowledgeNow(messageId, isExactlyOnce);
   }
 
   /** The broker's PUBACK. */
@@ -141,9 +142,9 @@ export class Sender {
     else done();
   }
 
-  private acknowledgeNow(messageId: number): void {
+  private acknowledgeNow(messageId: number, isExactlyOnce: boolean): void {
     this.reserve(4);
-    this.room[this.end++] = PUBACK;
+    this.room[this.end++] = isExactlyOnce ? PUBREC : PUBACK;
     this.room[this.end++] = 2;
     this.putNumber(messageId);
     this.schedule();
@@ -153,7 +154,7 @@ export class Sender {
   private sayWaiting(): void {
     let said = 0;
     for (const each of this.waiting) {
-      if ("messageId" in each) this.acknowledgeNow(each.messageId);
+      if ("messageId" in each) this.acknowledgeNow(each.messageId, each.isExactlyOnce);
       else if (this.hasRoom) this.publishNow(each.message, each.done);
       else break;
       said++;

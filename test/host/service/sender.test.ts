@@ -139,9 +139,13 @@ test("never more QoS 1 messages unacknowledged than the broker takes; what is sa
   expect(said(sender, line)).toBe(message(3, "d"));
   publish("e");
   sender.acknowledge(8);
+  sender.acknowledge(9, true);
   expect(said(sender, line)).toBe("");
+  sender.onAcknowledged(2);
+  expect(said(sender, line)).toBe(message(2, "e") + hex(0x40, 2, 0, 8) + hex(0x50, 2, 0, 9));
+  publish("f");
   sender.close();
-  expect(done).toEqual(["0 ok", "a ok", "c the connection is closed", "d the connection is closed", "e the connection is closed"]);
+  expect(done).toEqual(["0 ok", "a ok", "c ok", "e the connection is closed", "d the connection is closed", "f the connection is closed"]);
 });
 
 test("QoS 0 is done when the line takes more, and nothing is written to a closed one", async () => {

@@ -366,6 +366,51 @@ function serviceTests({ protocol, start }: Target): void {
     await fresh.close();
   });
 
+  test("QoS 2 is answered, with each of its handshakes finished", async () => {
+    await client.client.subscribeAsync(topics.label, { qos: 2 });
+    const ids = new Set<unknown>();
+    for (let id = 0; id < 100; id++) {
+      await client.publish(topics.classify, JSON.stringify({ text: "win", id }), { qos: 2 });
+      ids.add((await client.next()).json.id);
+    }
+    expect(ids.size).toBe(100);
+    // The broker keeps none of them for the service: nothing comes again after a new connection.
+    await until(() => service["outbox"].length === 0);
+    await client.publish(topics.classify, "sentinel", { qos: 2 });
+    await client.next();
+    service["connection"]["client"]!.stream.destroy();
+    await until(() => !service.isReady);
+    await until(() => service.isReady);
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "end" }), { qos: 2 });
+    expect((await client.next()).json.id).toBe("end");
+    expect(await counter(service, "edgelabel_duplicates_total")).toBe(0);
+  });
+
+  test("a QoS 2 request that was not answered before a connection was lost is answered on the next one", async () => {
+    await client.subscribe(topics.label);
+    let held = 0;
+    service["onMessage"] = ({ topic }) => void (topic === topics.classify && held++);
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "kept" }), { qos: 2 });
+    // The broker does not wait for the service.
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "too" }), { qos: 2 });
+    await until(() => held === 2);
+    delete (service as any).onMessage;
+    service["connection"]["client"]!.stream.destroy();
+    expect(new Set([(await client.next()).json.id, (await client.next()).json.id])).toEqual(new Set(["kept", "too"]));
+  });
+
+  test("1,300 QoS 2 requests of 60 KB, whose sender is gone, keep nobody out", async () => {
+    await client.subscribe("calm");
+    const sender = await TestClient.connect(broker.url, protocol);
+    const large = "x".repeat(60_000);
+    for (let sent = 0; sent < 1_300; sent += 10) await Promise.all(Array.from({ length: 10 }, () => sender.publish(topics.classify, large, { qos: 2 })));
+    await sender.close();
+    for (let id = 0; id < 20; id++) await client.publish(topics.classify, JSON.stringify({ text: "win", id, replyTo: "calm" }));
+    const ids = new Set<unknown>();
+    while (ids.size < 20) ids.add((await client.next()).json.id);
+    expect(service.isReady).toBe(true);
+  });
+
   test("a burst beyond the window is answered whole", async () => {
     await client.subscribe(topics.label);
     await Promise.all(Array.from({ length: 500 }, (_, id) => client.publish(topics.classify, JSON.stringify({ text: "win", id }))));
