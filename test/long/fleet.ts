@@ -58,7 +58,7 @@ export async function startWorker(...args: string[]): Promise<Worker> {
 const WINDOW = 32;
 const TRY_AGAIN_MS = 1_000;
 
-/** Asks on one topic, at QoS 1, each request again after a second until it is answered. */
+/** Asks on one topic, at QoS 1 and 2 in turn, each request again after a second until it is answered. */
 export class Requester {
   /** All answers that came, by the request's id. */
   readonly answers = new Map<number, string[]>();
@@ -119,8 +119,9 @@ export class Requester {
   }
 
   private send(text: string, id: number): void {
-    if (this.protocol === 4) this.client.publish(this.topic, JSON.stringify({ text, id, replyTo: this.replyTopic }), { qos: 1 }, () => {});
-    else this.client.publish(this.topic, text, { qos: 1, properties: { responseTopic: this.replyTopic, correlationData: Buffer.from(String(id)) } }, () => {});
+    const qos = id % 2 === 0 ? 1 : 2;
+    if (this.protocol === 4) this.client.publish(this.topic, JSON.stringify({ text, id, replyTo: this.replyTopic }), { qos }, () => {});
+    else this.client.publish(this.topic, text, { qos, properties: { responseTopic: this.replyTopic, correlationData: Buffer.from(String(id)) } }, () => {});
   }
 
   async close(): Promise<void> {
