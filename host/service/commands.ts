@@ -19,6 +19,7 @@
 // cope with several of its kind at once. A command runs once: when the same id comes again
 // its last status is repeated, and a command that a restart interrupted has "failed".
 import { UserError } from "../errors.ts";
+import type { Guard } from "./guard.ts";
 import { fromJson } from "./json.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
@@ -45,6 +46,7 @@ export interface CommandsOptions {
   topics: Topics;
   metrics: Metrics;
   log: Log;
+  guard: Guard;
   /** The present connection. */
   session: () => Session | undefined;
   /** Called after the status "failed" of a command. */
@@ -112,7 +114,7 @@ export class Commands {
       }
     } else if (status === "init" && !this.running.has(key)) {
       if (known !== undefined) this.say(key, known);
-      else void this.run(verb, id, args);
+      else this.run(verb, id, args).catch((error: unknown) => this.options.guard.setAside(message, error));
     } else if (typeof status !== "string") this.ignore("bad_command", message);
   }
 
@@ -144,7 +146,7 @@ export class Commands {
   private onPart(key: string, part: string, message: Incoming): void {
     const command = this.running.get(key);
     if (!command?.onPart || message.isRetained) this.ignore("unexpected_part", message);
-    else void command.onPart(part, message.payload).finally(message.acknowledge);
+    else command.onPart(part, message.payload).then(message.acknowledge, (error: unknown) => this.options.guard.setAside(message, error));
   }
 
   private finish(key: string, status: object): void {

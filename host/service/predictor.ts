@@ -85,7 +85,7 @@ export class Predictor {
     return { name: wanted, model };
   }
 
-  /** Queues the texts and calls `done` with all predictions, or `failed`, which may happen at once. Never throws. */
+  /** Queues the texts and calls `done` with all predictions, or `failed`, which may happen at once; and `failed` also when `done` throws. `failed` must not throw. */
   submit(work: Work, done: (outcome: Outcome) => void, failed: (error: RequestError) => void): void {
     try {
       const model = this.model(work.model);
@@ -133,12 +133,11 @@ export class Predictor {
           const isDone = pass(work.texts[textsDone]!);
           if (!isDone) return isDone;
           if (++textsDone < work.texts.length) return false;
+          done({ name, model, predictions });
         } catch (error) {
           release();
           failed(requestErrorOf(error));
-          return true;
         }
-        done({ name, model, predictions });
         return true;
       },
       refuse: (why) => {

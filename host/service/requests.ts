@@ -7,6 +7,7 @@
 // Whether an answer may go to its topic is checked before anything is computed.
 import { afterwards } from "./afterwards.ts";
 import type { Limits } from "./config.ts";
+import type { Guard } from "./guard.ts";
 import { printable } from "./log.ts";
 import type { Log } from "./log.ts";
 import { BrokenRequest, encodeAnswer, encodeError, RequestError, requestParser, statusOf } from "./messages.ts";
@@ -30,6 +31,7 @@ export interface RequestsOptions {
   limits: Limits;
   responses: ResponseRules;
   log: Log;
+  guard: Guard;
   /** The present connection. */
   session: () => Session | undefined;
 }
@@ -116,7 +118,7 @@ export class Requests {
         this.reply(pending, payload, OK);
         if (canComeAgain) afterwards(() => this.remembered.set(message, topic, payload));
       },
-      (error) => this.fail(error, pending),
+      (error) => this.options.guard.run(message, () => this.fail(error, pending)),
     );
   }
 

@@ -10,6 +10,7 @@ import { createHash, randomUUID } from "node:crypto";
 import type { Prediction } from "../classifier.ts";
 import { UserError } from "../errors.ts";
 import type { Limits } from "./config.ts";
+import type { Guard } from "./guard.ts";
 import { ExactNumber, fromJson, JsonError } from "./json.ts";
 import type { Log } from "./log.ts";
 import { withoutMark } from "./messages.ts";
@@ -54,6 +55,7 @@ export interface RoutesOptions {
   topics: Topics;
   limits: Limits;
   log: Log;
+  guard: Guard;
   /** The present connection. */
   session: () => Session | undefined;
 }
@@ -144,7 +146,7 @@ export class Routes {
         this.count(route, "classified");
         this.publish({ route, message, json, text }, outcome, done);
       },
-      (error) => end(error.code),
+      (error) => this.options.guard.run(message, () => end(error.code)),
     );
   }
 

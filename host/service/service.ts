@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 import { afterwards } from "./afterwards.ts";
 import { Commands } from "./commands.ts";
 import type { Limits } from "./config.ts";
+import { Guard } from "./guard.ts";
 import type { Log } from "./log.ts";
 import { largestPacket } from "./messages.ts";
 import { Metrics } from "./metrics.ts";
@@ -105,6 +106,7 @@ export class Service {
     const { topics, limits, log, models, routes = [], announcements = [], responses } = options;
     const { metrics } = this;
     this.options = options;
+    const guard = new Guard(metrics, log);
     this.predictor = new Predictor(models, { texts: limits.queuedTexts, bytes: limits.queuedBytes, textsPerSecond: limits.textsPerSecond, requesters: limits.requesters }, metrics);
     this.outbox = new Outbox({ answers: limits.queuedAnswers, bytes: limits.queuedBytes }, (fate) => afterwards(() => metrics.answers.inc({ fate })));
     metrics.gauge("edgelabel_answers_queued", "Answers that wait for the broker.", () => this.outbox.length);
@@ -115,18 +117,18 @@ export class Service {
     const { group } = topics;
     const shared = group ? [`${group.classify}/#`, ...routed].map((filter) => `$share/${group.name}/${filter}`) : routed;
     this.requests = new Requests({
-      predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log,
+      predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log, guard,
       responses: { ...responses, deny: [...responses.deny, ...routed, ...heard] },
       session: () => this.session,
     });
     this.commands = options.commands ? new Commands({
-      topics, metrics, log,
+      topics, metrics, log, guard,
       session: () => this.session,
       // A button in another program sends the {id} of its announcement: with the same one it would get the same failure for ever.
       onFailed: () => this.announceAll(),
     }) : undefined;
     this.commands?.add("list", async () => ({ models: this.models() }));
-    this.routes = new Routes({ routes, predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log, session: () => this.session });
+    this.routes = new Routes({ routes, predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log, guard, session: () => this.session });
     this.connection = new Connection({
       access: options.access,
       clientId: options.clientId,
@@ -137,7 +139,7 @@ export class Service {
       maximumPacketSize: largestPacket(limits),
       answerBytes: limits.answerBytes,
       log,
-      onMessage: (message) => this.onMessage(message),
+      onMessage: (message) => guard.run(message, () => this.onMessage(message)),
       onConnect: (session) => this.onConnect(session),
       onSubscribed: (session) => this.onSubscribed(session),
       onClose: () => this.onClose(),

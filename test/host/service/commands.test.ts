@@ -6,6 +6,7 @@ import { startBroker } from "../../../host/service/broker.ts";
 import type { Broker, BrokerSettings } from "../../../host/service/broker.ts";
 import { Commands } from "../../../host/service/commands.ts";
 import type { Command } from "../../../host/service/commands.ts";
+import { Guard } from "../../../host/service/guard.ts";
 import { Metrics } from "../../../host/service/metrics.ts";
 import type { Incoming, Session } from "../../../host/service/mqtt.ts";
 import type { Service } from "../../../host/service/service.ts";
@@ -207,7 +208,7 @@ test("a last status that a lost connection took with it is told on the next one,
     said.push(payload);
     ended.push(done!);
   };
-  const commands = new Commands({ topics, metrics: new Metrics(), log: recordingLog(), session: () => ({ publish }) as Session, onFailed() {} });
+  const commands = new Commands({ topics, metrics: new Metrics(), log: recordingLog(), guard: new Guard(new Metrics(), recordingLog()), session: () => ({ publish }) as Session, onFailed() {} });
   commands.add("count", async () => ({ n: 1 }));
   const hear = (status: string, isRetained = false) =>
     commands.onMessage({ topic: `${topics.command}/count/1`, payload: Buffer.from(JSON.stringify({ status })), qos: 1, isRetained, acknowledge() {} } satisfies Incoming);
