@@ -2,6 +2,7 @@
 // process. Sessions and retained messages live in memory. packet-limit.ts checks the size
 // of packets before Aedes reads them; users and their rights are those of users.ts; a client
 // id belongs to the user who first connected with it.
+import "./quiet.ts";
 import { randomBytes } from "node:crypto";
 import { createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";

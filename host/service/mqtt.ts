@@ -12,6 +12,7 @@
 // the request: the broker never delivers it again. So such a message goes through MQTT.js as
 // one of QoS 1; `acknowledge` sends its PUBREC, and MQTT.js answers the PUBREL that follows
 // with PUBCOMP, as it does for every message that it does not know.
+import "./quiet.ts";
 import mqtt from "mqtt";
 import type { IClientOptions, IConnackPacket, IPublishPacket, ISubscriptionMap, MqttClient } from "mqtt";
 import { UserError } from "../errors.ts";

@@ -8,7 +8,6 @@
 import { afterwards } from "./afterwards.ts";
 import type { Limits } from "./config.ts";
 import type { Guard } from "./guard.ts";
-import { printable } from "./log.ts";
 import type { Log } from "./log.ts";
 import { BrokenRequest, encodeAnswer, encodeError, RequestError, requestParser, statusOf } from "./messages.ts";
 import type { ClassifyRequest, RequestParser } from "./messages.ts";
@@ -48,7 +47,6 @@ interface Pending {
 const OK = 200;
 const ANSWERS_WAIT = new RequestError("busy", "too many answers wait for the broker; try again later");
 const REMEMBERED_BYTES = 4_194_304;
-const SHOWN_TOPIC = 100;
 const ALLOWED_REMEMBERED = 1_000;
 
 export class Requests {
@@ -133,8 +131,9 @@ export class Requests {
       this.allowed.add(topic);
       return topic;
     }
+    // The topic itself is not shown: a requester can write a text there.
     const hint = fault === "not_allowed" ? `; topics below ${reply}/ are free, others need "responses": {"allow": [...]} in the configuration file` : "";
-    this.warnOnce(fault, `a request wants its answer on ${JSON.stringify(printable(topic.slice(0, SHOWN_TOPIC)))}, which may not be used (${fault})${hint}; further ones are only counted`);
+    this.warnOnce(fault, `a request wants its answer on a topic that may not be used (${fault})${hint}; further ones are only counted`);
     this.ignore(`response_topic_${fault}`, message);
     return undefined;
   }

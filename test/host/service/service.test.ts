@@ -602,7 +602,7 @@ describeMosquitto("Mosquitto", (binaries) => {
       expect(client.received).toEqual([]);
     });
 
-    test("a response topic outside the allow-list is told in the log once, by name", async () => {
+    test("a response topic outside the allow-list is told in the log once, and not shown, since it may hold a text", async () => {
       await begin();
       await service.stop();
       const log = recordingLog();
@@ -613,8 +613,8 @@ describeMosquitto("Mosquitto", (binaries) => {
       await client.publish(topics.classify, "win", { properties: { responseTopic: "answers/1" } });
       await client.next(({ topic }) => topic === "answers/1");
       expect(client.received.filter(({ topic }) => topic.startsWith("zigbee2mqtt"))).toEqual([]);
-      expect(log.lines.filter((line) => line.includes("zigbee2mqtt"))).toEqual([
-        'a request wants its answer on "zigbee2mqtt/lamp/set", which may not be used (not_allowed); topics below edgelabel/gate-1/reply/ are free, others need "responses": {"allow": [...]} in the configuration file; further ones are only counted',
+      expect(log.lines.filter((line) => /zigbee2mqtt|wants its answer/.test(line))).toEqual([
+        'a request wants its answer on a topic that may not be used (not_allowed); topics below edgelabel/gate-1/reply/ are free, others need "responses": {"allow": [...]} in the configuration file; further ones are only counted',
       ]);
       expect(await counter(service, 'edgelabel_ignored_total{reason="response_topic_not_allowed"}')).toBe(2);
     });
