@@ -15,7 +15,6 @@ import type { ServeOptions, Settings } from "../service/config.ts";
 import { curlLine, startHttp } from "../service/http.ts";
 import type { HttpEndpoint } from "../service/http.ts";
 import { HttpLogin } from "../service/http-login.ts";
-import { isLoopback } from "../service/listen.ts";
 import { createLearners, finishServing, finishWriting, learningVerbs } from "../service/learning.ts";
 import { jsonLog, plainLog } from "../service/log.ts";
 import type { Log } from "../service/log.ts";
@@ -175,9 +174,6 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
     const login = users && settings.httpPort !== undefined ? new HttpLogin(users, settings.topics, log) : undefined;
     if (login) service.metrics.counter("edgelabel_failed_logins_total", "Logins over HTTP with a wrong name or password.", () => login.failed);
     if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, hosts: settings.httpHosts, tls, login, bodyBytes: limits.payloadBytes, textsPerRequest: limits.textsPerRequest });
-    const open = users || tls?.ca ? [] : [broker && "the broker", http && "HTTP"].filter(Boolean);
-    if (!isLoopback(host) && users && !tls) log.warn(`warning: passwords travel to ${host} unencrypted: give "serverTls" in the configuration file`);
-    if (!isLoopback(host) && open.length > 0) log.warn(`warning: ${open.join(" and ")} on ${host} can be used by everyone who reaches this address`);
     const signal = await Promise.race([stopSignal, service.start()]);
     if (signal === undefined) {
       announce(service, { settings, url, broker, http, log });

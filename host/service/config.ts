@@ -12,6 +12,7 @@ import { UserError } from "../errors.ts";
 import type { ServerTls } from "./broker.ts";
 import type { LearningSettings } from "./learning.ts";
 import type { MessageLimits } from "./messages.ts";
+import { isLoopback } from "./listen.ts";
 import { brokerUrls } from "./mqtt.ts";
 import type { BrokerAccess } from "./mqtt.ts";
 import type { RouteSettings } from "./routes.ts";
@@ -213,6 +214,8 @@ export function parseConfig(json: string, source: string): ConfigFile {
   for (const [path, part] of [["", value], ...Object.entries(value ?? {})] as [string, unknown][]) {
     if (Array.isArray(part) && !["models", "broker", "routes", "announcements", "httpHosts"].includes(path)) throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
   }
+  const reserved = reservedName(value);
+  if (reserved !== undefined) throw new UserError(`${source}: ${JSON.stringify(reserved)}: nothing can have this name, since every object in JavaScript has something of that name already`);
   const result = v.safeParse(fileSchema, value);
   if (result.success) return result.output;
   // A misspelt key is reported twice, as unknown and as missing: the first is more useful.
@@ -222,6 +225,17 @@ export function parseConfig(json: string, source: string): ConfigFile {
   if (issue.type === "strict_object" && issue.expected?.startsWith('"')) throw new UserError(`${source}: ${JSON.stringify(path)} is missing`);
   if (issue.type === "strict_object") throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must be a JSON object`);
   throw new UserError(`${source}: ${JSON.stringify(path)} ${issue.message}`);
+}
+
+/** The path of the first key that the schema would skip without a word. Payloads may have any keys. */
+function reservedName(value: unknown): string | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  for (const [key, part] of Object.entries(value)) {
+    if (["__proto__", "constructor", "prototype"].includes(key)) return key;
+    const found = key === "payload" ? undefined : reservedName(part);
+    if (found !== undefined) return `${key}.${found}`;
+  }
+  return undefined;
 }
 
 /** The line of the fault. The parser's message itself is not shown: it quotes the file, which may hold a password. */
@@ -352,6 +366,7 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
   const httpPort = options.http ?? file.http;
   if (url !== undefined && file.users && httpPort === undefined) throw new UserError('"users" are those of the embedded broker and of HTTP; with a broker URL and no HTTP they are that broker\'s affair');
   const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode(), group);
+  const host = options.host ?? file.host ?? "127.0.0.1";
   const login = credentials(env, file);
   const tls = readTls({ ca: options.ca ?? fromFile(file.tls?.ca), cert: options.cert ?? fromFile(file.tls?.cert), key: options.key ?? fromFile(file.tls?.key) });
   if (url === undefined && (tls.ca ?? tls.cert) !== undefined) throw new UserError('"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one has "serverTls"');
@@ -367,7 +382,7 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
     topics,
     clientId: file.clientId ?? `edgelabel-${topics.node}`,
     access: { url, protocol, ...login, tls },
-    host: options.host ?? file.host ?? "127.0.0.1",
+    host,
     embeddedPort: options.port ?? file.port ?? 1883,
     httpPort,
     httpHosts: file.httpHosts ?? [],
@@ -382,7 +397,9 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
     serverTls: file.serverTls && readServerTls({ cert: fromFile(file.serverTls.cert), key: fromFile(file.serverTls.key), ca: fromFile(file.serverTls.ca) }),
     users: file.users && Object.fromEntries(Object.entries(file.users).map(([name, { password, publish = [], subscribe = [] }]) => [name, { password, publish, subscribe }])),
     warnings: [
-      ...readableByOthers(config, file),
+      ...readableByOthers([[config, heldBy(file)], [fromFile(file.serverTls?.key), "a private key"], [options.key ?? fromFile(file.tls?.key), "a private key"]]),
+      ...exposures({ host, servers: [...(url === undefined ? ["the broker"] : []), ...(httpPort === undefined ? [] : ["HTTP"])], users: file.users, serverTls: file.serverTls, url, password: login.password }),
+      ...(env["NODE_DEBUG"] ? ["NODE_DEBUG is set: Node itself may write texts and passwords to standard error"] : []),
       ...inertSettings(file, url, httpPort),
       ...Object.entries(file.users ?? {}).filter(([, { password }]) => isWeakHash(password)).map(([name]) => `the password of user ${name} is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password`),
       ...(commands && !hasRights ? ['"commands" are on, and whoever reaches the broker may give them: demand a login there, or add "users" for the embedded one'] : []),
@@ -429,9 +446,28 @@ function readLearning(learning: NonNullable<ConfigFile["learning"]>, fromFile: F
   return found;
 }
 
-function readableByOthers(config: string | undefined, { password }: ConfigFile): string[] {
-  const isSafe = password === undefined || process.platform === "win32" || (statSync(config!).mode & 0o077) === 0;
-  return isSafe ? [] : [`${config} holds a password and can be read by others: chmod 600 ${config}`];
+/** Warnings of secrets that every user of this machine can read. A group may: that is how a service reads what root owns. */
+function readableByOthers(secrets: [path: string | undefined, what: string | undefined][]): string[] {
+  if (process.platform === "win32") return [];
+  return secrets.filter(([path, what]) => path !== undefined && what !== undefined && (statSync(path).mode & 0o007) !== 0)
+    .map(([path, what]) => `${path} holds ${what} and can be read by others: chmod o= ${path}`);
+}
+
+function heldBy({ password, users = {} }: ConfigFile): string | undefined {
+  if (password !== undefined) return "a password";
+  return Object.keys(users).length > 0 ? "hashes of passwords, which can be guessed from them," : undefined;
+}
+
+/** What others on the network could use or overhear. */
+function exposures({ host, servers, users, serverTls, url, password }: { host: string; servers: string[]; users: ConfigFile["users"]; serverTls: ConfigFile["serverTls"]; url: string | undefined; password: string | undefined }): string[] {
+  const warnings: string[] = [];
+  if (!isLoopback(host) && servers.length > 0) {
+    if (users && !serverTls) warnings.push(`passwords travel to ${host} unencrypted: give "serverTls" in the configuration file`);
+    if (!users && serverTls?.ca === undefined) warnings.push(`${servers.join(" and ")} on ${host} can be used by everyone who reaches this address: give "users" in the configuration file`);
+  }
+  const overheard = password === undefined || url === undefined ? undefined : url.split(",").find((each) => /^(?:mqtt|ws):/i.test(each) && !isLoopback(new URL(each).hostname.replace(/^\[(.*)\]$/, "$1")));
+  if (overheard !== undefined) warnings.push(`the password of the broker travels to ${new URL(overheard).host} unencrypted: use mqtts:// or wss://`);
+  return warnings;
 }
 
 /** A warning for each setting of the file that has no effect beside the others. */

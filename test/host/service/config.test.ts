@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { parseConfig, parseModelArgument, readSettings } from "../../../host/service/config.ts";
+import { Certificates } from "../../certificates.ts";
 import type { ServeOptions } from "../../../host/service/config.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-config-"));
@@ -109,11 +110,47 @@ test("commands are on where users have rights, elsewhere only when asked for", (
   expect(settings({ broker: "mqtt://h", commands: true }).warnings.join()).toContain("whoever reaches the broker may give them");
 });
 
-test("a password that others can read is told", () => {
-  const config = { models: ["m"], password: "geheim" };
-  expect(settingsFrom(config, {}, { mode: 0o644 }).warnings.join()).toMatch(/can be read by others/);
-  expect(settingsFrom(config, {}, { mode: 0o644 }).warnings.join()).not.toContain("geheim");
-  expect(settingsFrom(config, {}, { mode: 0o600 }).warnings).toEqual([]);
+const quietHash = `scrypt$32768$3$${"A".repeat(22)}$${"A".repeat(43)}`;
+
+test("secrets that others can read are told: passwords, their hashes, private keys", () => {
+  const warnings = (config: object, mode: number, options: ServeOptions = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, options, { mode }).warnings.filter((each) => each.includes("read by others"));
+  const password = { broker: "mqtts://h", username: "u", password: "geheim" };
+  const users = { http: 1, users: { a: { password: quietHash } } };
+  const file = join(folder, "edgelabel.json");
+  expect(warnings(password, 0o644)).toEqual([`${file} holds a password and can be read by others: chmod o= ${file}`]);
+  expect(warnings(users, 0o644)).toEqual([`${file} holds hashes of passwords, which can be guessed from them, and can be read by others: chmod o= ${file}`]);
+  expect(warnings({}, 0o644)).toEqual([]);
+  for (const mode of [0o600, 0o640]) expect([...warnings(password, mode), ...warnings(users, mode)]).toEqual([]);
+
+  const certificates = new Certificates(folder);
+  certificates.authority("authority");
+  certificates.certificate("server", "authority", "localhost");
+  const tls = { cert: "server.pem", key: "server.key" };
+  const key = join(folder, "server.key");
+  for (const [mode, expected] of [[0o644, [`${key} holds a private key and can be read by others: chmod o= ${key}`]], [0o640, []], [0o400, []]] as const) {
+    chmodSync(key, mode);
+    expect(warnings({ http: 1, serverTls: tls }, 0o600)).toEqual(expected);
+    expect(warnings({ broker: "mqtts://h", tls }, 0o600)).toEqual(expected);
+    expect(warnings({ broker: "mqtts://h" }, 0o600, { cert: join(folder, "server.pem"), key })).toEqual(expected);
+  }
+});
+
+test("what everyone can use or overhear is told", () => {
+  const warnings = (config: object, options: ServeOptions = {}, env: NodeJS.ProcessEnv = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, options, { env }).warnings;
+  const users = { a: { password: quietHash } };
+  const broker = "mqtt://127.0.0.1";
+  for (const host of ["0.0.0.0", "::", "192.168.1.5", "gate.example"]) {
+    expect(warnings({ broker, http: 1, host })).toEqual([`HTTP on ${host} can be used by everyone who reaches this address: give "users" in the configuration file`]);
+    expect(warnings({ broker, http: 1 }, { host })).toHaveLength(1);
+    expect(warnings({ broker, http: 1, host, users })).toEqual([`passwords travel to ${host} unencrypted: give "serverTls" in the configuration file`]);
+  }
+  for (const host of ["127.0.0.1", "::1", "localhost", "127.1.2.3"]) expect([...warnings({ broker, http: 1, host }), ...warnings({ broker, http: 1, host, users })]).toEqual([]);
+  const login = { username: "u", password: "p" };
+  for (const url of ["mqtt://h", "ws://h:9001", "mqtts://a,mqtt://h", "MQTT://h", "mqtt://192.168.1.5"]) expect([url, warnings({ broker: url.split(","), ...login })]).toEqual([url, [expect.stringContaining("the password of the broker travels to ")]]);
+  for (const url of ["mqtts://h", "wss://h", "mqtt://127.0.0.1", "mqtt://localhost", "mqtt://[::1]:1883"]) expect([url, warnings({ broker: url, ...login })]).toEqual([url, []]);
+  expect(warnings({ broker: "mqtt://h" })).toEqual([]);
+  expect(warnings({ broker: "mqtt://h" }, {}, { EDGELABEL_MQTT_USERNAME: "u", EDGELABEL_MQTT_PASSWORD: "p" })).toEqual(["the password of the broker travels to h unencrypted: use mqtts:// or wss://"]);
+  expect(warnings({}, {}, { NODE_DEBUG: "http" })).toEqual(["NODE_DEBUG is set: Node itself may write texts and passwords to standard error"]);
 });
 
 test("a user name of the environment is never paired with the password of the file", () => {
@@ -172,6 +209,14 @@ test.each([
   ['{"learning":{"spam":{"training":"a.wasm","data":"d","valid":"v"}}}', '"learning.spam.training" must be a training form (.elb), as edgelabel train -o NAME.elb writes it'],
   ['{"learning":{"spam":{"training":"a.elb","data":[],"valid":"v"}}}', '"learning.spam.data" must'],
   ['{"learning":{"a/b":{"training":"a.elb","data":"d","valid":"v"}}}', '"learning.a/b" must have names of models'],
+  ...["__proto__", "constructor", "prototype"].flatMap((name): [string, string][] => [
+    [`{"users":{"${name}":{"password":"x"}}}`, `config.json: "users.${name}": nothing can have this name`],
+    [`{"learning":{"${name}":{"training":"a.elb","data":"d","valid":"v"}}}`, `config.json: "learning.${name}": nothing can have this name`],
+    [`{"${name}":{}}`, `config.json: "${name}": nothing can have this name`],
+    [`{"models":[{"path":"m","${name}":1}]}`, `config.json: "models.0.${name}": nothing can have this name`],
+  ]),
+  ['{"toString":1}', 'unknown key "toString"'],
+  ['{"limits":{"valueOf":1}}', 'unknown key "limits.valueOf"'],
   ['{"httpHosts":"a"}', '"httpHosts" must be an array of host names'],
   ['{"httpHosts":["https://a"]}', '"httpHosts.0" must be the name of a host, without scheme and port'],
   ['{"httpHosts":["a:80"]}', '"httpHosts.0" must be the name of a host'],

@@ -179,6 +179,10 @@ test("--hash-password makes what the configuration file takes, and --check opens
   const doubting = serve("--config", config, "--check");
   expect((await doubting.exit).code).toBe(0);
   expect(doubting.stderr()).toBe('warning: route "r" waits for the label "Spam", which its model does not know; it knows ham, spam\n');
+  writeFileSync(config, JSON.stringify({ models: ["constant.wasm"], node: "n", broker: "mqtt://127.0.0.1", host: "0.0.0.0", http: other.port }));
+  const open = serve("--config", config, "--check");
+  expect((await open.exit).code).toBe(0);
+  expect(open.stderr()).toBe('warning: HTTP on 0.0.0.0 can be used by everyone who reaches this address: give "users" in the configuration file\n');
   writeFileSync(config, JSON.stringify({ models: ["missing.wasm"], node: "n" }));
   const failing = serve("--config", config, "--check");
   expect((await failing.exit).code).toBe(1);
