@@ -51,7 +51,7 @@ export function serveCommand(): Command {
     .option("--keys <file>", "keys that updates of the registry may be signed with")
     .option("--http <port>", "also serve HTTP there (0: any free port)", parsePort)
     .option("--port <port>", "port of the embedded broker (default: 1883; 0: any free one)", parsePort)
-    .option("--host <address>", "where the embedded broker and HTTP listen (default: 127.0.0.1)")
+    .option("--host <address>", "where HTTP listens (default: 127.0.0.1)")
     .option("--json", "log JSON lines")
     .option("--check", "check the settings, the configuration file and the models, and stop")
     .option("--hash-password", "read a password from standard input, print its hash for \"users\" in the configuration file, and stop"))
@@ -160,11 +160,11 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
   let service: Service | undefined;
   try {
     if (access.url === undefined) {
-      broker = await startBroker({ host, port: settings.embeddedPort, tls, users, ownClientId: clientId, packetBytes: largestPacket(limits), slowSubscriberSeconds: limits.slowSubscriberSeconds, offlineMessages: limits.offlineMessages, offlineBytes: limits.queuedBytes });
+      broker = await startBroker({ port: settings.embeddedPort, ownClientId: clientId, packetBytes: largestPacket(limits) });
     }
     const url = access.url ?? broker!.url;
     service = createService(settings, models, broker?.access ?? { ...access, url }, log);
-    if (broker) service.metrics.counter("edgelabel_broker_dropped_total", "Messages for absent clients that the embedded broker had no room for.", () => broker!.dropped);
+    if (broker) service.metrics.counter("edgelabel_broker_dropped_total", "Messages that the embedded broker had no room to retain.", () => broker!.dropped);
     if (live) {
       live.attach(service);
       for (const [name, verb] of Object.entries(registryVerbs(live, limits.payloadBytes))) service.commands?.add(name, verb);
@@ -201,11 +201,10 @@ function announce(service: Service, { settings, url: fullUrl, broker, http, log 
     url === "mqtt://127.0.0.1:1883" ? "" : ` --broker ${url}`,
     ` --node ${topics.group?.name ?? topics.node}`,
     topics.root === "edgelabel" ? "" : ` --root ${topics.root}`,
-    broker && serverTls ? ` --ca CA.pem${clientFiles}` : "",
   ].join("");
   log.info([
     "",
-    broker ? `MQTT broker  ${url} (embedded, MQTT 3.1.1)` : `MQTT broker  ${url}`,
+    broker ? `MQTT broker  ${url} (embedded, for this machine only, MQTT 3.1.1)` : `MQTT broker  ${url}`,
     ...(http ? [`HTTP         ${http.url}`] : []),
     `requests     ${topics.classify}  (${first ? `model ${names[0]}: ${first.labels.length} labels` : "no model yet"})`,
     ...names.map((name) => `             ${topics.classify}/${name}`),
@@ -213,7 +212,7 @@ function announce(service: Service, { settings, url: fullUrl, broker, http, log 
     ...settings.routes.map(({ name, filter }) => `route ${name.padEnd(6)} ${filter}`),
     `answers      the request's response topic, its "replyTo", or ${topics.label}`,
     "",
-    serverTls && (broker ?? http) ? "Try it from another terminal, with your files for those in capitals:" : "Try it from another terminal:",
+    serverTls && http ? "Try it from another terminal, with your files for those in capitals:" : "Try it from another terminal:",
     `  npx edgelabel ask 'a text'${access}`,
     ...(http ? [`  ${curlLine(http.url, serverTls && ` --cacert CA.pem${clientFiles}`)}`] : []),
     "",

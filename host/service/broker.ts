@@ -1,170 +1,230 @@
-// The embedded MQTT broker (Aedes, MQTT 3.1.1) for those who run none yet: one gateway, one
-// process. Sessions and retained messages live in memory. packet-limit.ts checks the size
-// of packets before Aedes reads them; users and their rights are those of users.ts; a client
-// id belongs to the user who first connected with it.
+// The embedded MQTT broker (Aedes, MQTT 3.1.1), for one machine that runs no broker yet. What
+// it promises, and all of it:
+//
+// - It listens on loopback. Every program of the machine may do everything, but be the service.
+// - QoS 0 and 1. Publishers may use QoS 2; subscribers get such messages at QoS 1.
+// - It keeps nothing for a client that is away: a session ends with its connection. Retained
+//   messages are kept in memory, up to a limit.
+// - A program with a fault keeps nobody else out: at the limits below, the connection goes that
+//   has been silent for longest, or holds most.
+//
+// More is the business of a real broker: deploy/README.md tells how to set up Mosquitto.
 import "./quiet.ts";
 import { randomBytes } from "node:crypto";
 import { createServer } from "node:net";
-import type { AddressInfo, Server, Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
+import type { AddressInfo, Socket } from "node:net";
 import { Aedes } from "aedes";
-import type { AedesOptions, AuthenticateError, Client } from "aedes";
+import type { AedesPublishPacket, Client, ConnectPacket, PublishPacket, SubscribePacket } from "aedes";
 import { defaultLimits } from "./config.ts";
-import { explainListenError, hostInUrl, listen, reachable } from "./listen.ts";
+import { explainListenError, listen } from "./listen.ts";
 import { largestPacket } from "./messages.ts";
 import type { BrokerAccess } from "./mqtt.ts";
-import { OfflineQueues } from "./offline.ts";
-import { LimitedSocket } from "./packet-limit.ts";
-import { Users } from "./users.ts";
-import type { UserSettings } from "./users.ts";
-
-export interface ServerTls {
-  cert: Buffer;
-  key: Buffer;
-  /** Authority of client certificates; clients without one are refused. */
-  ca?: Buffer | undefined;
-  requestCert?: boolean | undefined;
-}
 
 export interface BrokerSettings {
-  host: string;
   port: number;
-  tls?: ServerTls | undefined;
-  /** Without any, everyone may do everything. */
-  users?: Readonly<Record<string, UserSettings>> | undefined;
   /** Client id that only this process may use. */
   ownClientId?: string | undefined;
   packetBytes?: number | undefined;
   /** A subscriber that reads nothing for this time is disconnected, since it holds up the others. */
   slowSubscriberSeconds?: number | undefined;
-  /** How many QoS 1 messages, and how many bytes of them, are kept for a client that is away. */
-  offlineMessages?: number | undefined;
-  offlineBytes?: number | undefined;
 }
 
 export interface Broker {
-  host: string;
   port: number;
   /** Where clients on this machine find it. */
   url: string;
   /** How this process itself connects. */
   access: BrokerAccess;
-  /** How many messages found no room in the queue of a client that was away. */
+  /** How many messages it had no room to retain. */
   readonly dropped: number;
   close(): Promise<void>;
 }
 
+const HOST = "127.0.0.1";
 const CONNECT_TIMEOUT_MS = 10_000;
 const CONNECT_PACKET_BYTES = 65_536;
-/** All queues together may hold as much as this many full ones. */
-const FULL_QUEUES = 8;
-const MAX_CLIENTS = 1000;
-const REMEMBERED_IDS = 10_000;
+const SLOW_SUBSCRIBER_SECONDS = 5;
+const MAX_CLIENTS = 500;
+/** Of one client. Each costs a scan of the retained messages. */
+const MAX_FILTERS = 256;
+const MAX_FILTER_BYTES = 1024;
+/** Generous estimates of what a level of a filter, and a retained message, take besides their bytes. */
+const LEVEL_BYTES = 1024;
+const MESSAGE_BYTES = 512;
+/** Unfinished packets and filters of all clients may hold as much as so many packets of the largest size. */
+const HELD_PACKETS = 16;
+const RETAINED_MESSAGES = 1000;
+const RETAINED_BYTES = 8_388_608;
+/** QoS 2 messages of one client that it has not released; only their numbers are kept. */
+const UNRELEASED = 10_000;
+const ID_TAKEN = Object.assign(new Error("this client id is the service's own"), { returnCode: 2 });
 
-/** How the broker recognises the connections of its own process. */
-interface Own {
-  username: string;
-  password: string;
-  /** Connections to the inner server, which only this process uses. */
-  inner: WeakSet<object>;
+/** The parts of a client that Aedes' types leave out. */
+type Inner = Client & {
+  subscriptions: Record<string, unknown>;
+  _parser: NodeJS.EventEmitter & { packet: { length: number }; _list: { length: number }; parse(chunk: Buffer): number };
+};
+
+/** The parts of Aedes' persistence that are changed here. */
+interface Persistence {
+  storeRetained(packet: PublishPacket): Promise<void>;
+  incomingStorePacket(client: Client, packet: { messageId?: number }): Promise<void>;
 }
 
-export async function startBroker(settings: BrokerSettings): Promise<Broker> {
-  const { host, port, tls, packetBytes = largestPacket(defaultLimits), slowSubscriberSeconds = defaultLimits.slowSubscriberSeconds } = settings;
-  const { offlineMessages = defaultLimits.offlineMessages, offlineBytes = defaultLimits.queuedBytes } = settings;
-  const own: Own = { username: `edgelabel-${randomBytes(8).toString("hex")}`, password: randomBytes(24).toString("base64url"), inner: new WeakSet() };
+export async function startBroker({ port, ownClientId, packetBytes = largestPacket(defaultLimits), slowSubscriberSeconds = SLOW_SUBSCRIBER_SECONDS }: BrokerSettings): Promise<Broker> {
+  const own = { username: `edgelabel-${randomBytes(8).toString("hex")}`, password: randomBytes(24).toString("base64url") };
+  const ours = new WeakSet<object>();
+  const retained = new Retained();
+  /** When each connection was last heard of. */
+  const clients = new Map<Inner, number>();
+
   const aedes = await Aedes.createBroker({
     connectTimeout: CONNECT_TIMEOUT_MS,
     drainTimeout: 1000 * slowSubscriberSeconds,
-    ...rules(settings, own),
+    maxInflightInbound: UNRELEASED,
+    authenticate: (client, username, password, done) => {
+      const isOurs = username === own.username && password?.toString() === own.password;
+      if (isOurs) ours.add(client);
+      if (isOurs || client.id !== ownClientId) done(null, true);
+      else done(ID_TAKEN, false);
+    },
+    authorizePublish: (client, packet, done) => {
+      if (packet.topic.startsWith("$")) {
+        done(new Error("topics that begin with $ are the broker's"));
+        return;
+      }
+      if (packet.retain && !(client && ours.has(client)) && !retained.hasRoom(packet)) packet.retain = false;
+      done(null);
+    },
+    authorizeSubscribe: (client, subscription, done) => {
+      const { subscriptions } = client as Inner;
+      const { topic } = subscription;
+      // Aedes would grant a shared subscription and then deliver nothing.
+      const isGranted = !topic.startsWith("$share/") && Buffer.byteLength(topic) <= MAX_FILTER_BYTES && (topic in subscriptions || Object.keys(subscriptions).length < MAX_FILTERS);
+      done(null, isGranted ? subscription : null);
+      if (isGranted) weigh();
+    },
+    authorizeForward: (_client, packet) => {
+      // Aedes itself overlooks the QoS of filters with wildcards.
+      packet.qos = Math.min(packet.qos, 1) as AedesPublishPacket["qos"];
+      return packet;
+    },
   });
-  const offline = new OfflineQueues(aedes, { messages: offlineMessages, bytes: offlineBytes, allBytes: FULL_QUEUES * offlineBytes });
+  const { persistence } = aedes as unknown as { persistence: Persistence };
+  const [storeRetained, storeUnreleased] = [persistence.storeRetained.bind(persistence), persistence.incomingStorePacket.bind(persistence)];
+  persistence.storeRetained = (packet) => {
+    retained.count(packet);
+    return storeRetained(packet);
+  };
+  persistence.incomingStorePacket = (client, { messageId }) => storeUnreleased(client, { messageId: messageId! });
   // Without these listeners the errors of clients would be thrown here.
   aedes.on("clientError", () => {});
   aedes.on("connectionError", () => {});
-  const accept = (socket: Socket) => {
+
+  /** Makes room for a new connection: one that has not said who it is goes first. */
+  function closeIdle(): void {
+    if (clients.size <= MAX_CLIENTS) return;
+    const others = [...clients].filter(([client]) => !ours.has(client));
+    const strangers = others.filter(([client]) => !client.connected);
+    const [[idle]] = (strangers.length > 1 ? strangers : others).toSorted(([, a], [, b]) => a - b) as [[Inner, number]];
+    drop(idle);
+  }
+
+  let weighing: NodeJS.Immediate | undefined;
+  function weigh(): void {
+    weighing ??= setImmediate(closeGreedy);
+  }
+
+  function closeGreedy(): void {
+    weighing = undefined;
+    const held = [...clients.keys()].map((client) => [client, heldBytes(client)] as const).toSorted(([, a], [, b]) => b - a);
+    let sum = held.reduce((bytes, [, more]) => bytes + more, 0);
+    for (const [client, bytes] of held) {
+      if (sum <= HELD_PACKETS * packetBytes) return;
+      if (ours.has(client)) continue;
+      drop(client);
+      sum -= bytes;
+    }
+  }
+
+  function drop(client: Inner): void {
+    clients.delete(client);
+    client.conn.destroy();
+  }
+
+  const server = createServer((socket: Socket) => {
     socket.setNoDelay(true);
-    const limited = new LimitedSocket(socket, { bytes: packetBytes, firstBytes: Math.min(packetBytes, CONNECT_PACKET_BYTES), ms: CONNECT_TIMEOUT_MS });
-    // Aedes takes any duplex stream; its types name two.
-    aedes.handle(limited as unknown as Socket);
-    return limited;
-  };
-  const server = tls ? createTlsServer({ ...tls, minVersion: "TLSv1.2", handshakeTimeout: CONNECT_TIMEOUT_MS }, accept) : createServer(accept);
-  // A failed TLS handshake is not an error of the broker.
-  server.on("tlsClientError", () => {});
-  server.maxConnections = MAX_CLIENTS;
-  // With TLS this process connects to an inner server without it, on loopback, which takes no password but its own.
-  const inner = tls ? createServer((socket) => own.inner.add(accept(socket))) : undefined;
+    const client = aedes.handle(socket) as Inner;
+    clients.set(client, performance.now());
+    socket.once("close", () => clients.delete(client));
+    const { _parser: parser } = client;
+    let limit = CONNECT_PACKET_BYTES;
+    const parse = parser.parse.bind(parser);
+    // Aedes itself would collect as many bytes as a packet's header announces.
+    parser.parse = (chunk) => {
+      const rest = parse(chunk);
+      if (parser.packet.length > limit) drop(client);
+      else if (rest > CONNECT_PACKET_BYTES) weigh();
+      return rest;
+    };
+    parser.prependListener("packet", (packet: ConnectPacket | SubscribePacket | { cmd: "other" }) => {
+      if (clients.has(client)) clients.set(client, performance.now());
+      limit = packetBytes;
+      if (packet.cmd === "connect") packet.clean = true;
+      else if (packet.cmd === "subscribe") for (const subscription of packet.subscriptions) subscription.qos = Math.min(subscription.qos, 1) as 0 | 1;
+    });
+    closeIdle();
+  });
   try {
-    await listen(server, host, port);
-    if (inner) await listen(inner, "127.0.0.1", 0);
+    await listen(server, HOST, port);
   } catch (error) {
     await new Promise<void>((resolve) => aedes.close(resolve));
-    throw explainListenError(error, host, port, `use that broker with --broker mqtt://${hostInUrl(host)}:${port}, or choose another port with --port NUMBER (0 takes any free one)`);
+    throw explainListenError(error, HOST, port, `use that broker with --broker mqtt://${HOST}:${port}, or choose another port with --port NUMBER (0 takes any free one)`);
   }
   const bound = (server.address() as AddressInfo).port;
-  const url = `${tls ? "mqtts" : "mqtt"}://${hostInUrl(reachable(host))}:${bound}`;
+  const url = `mqtt://${HOST}:${bound}`;
   return {
-    host,
     port: bound,
     url,
-    access: { url: inner ? `mqtt://127.0.0.1:${(inner.address() as AddressInfo).port}` : url, protocol: 4, username: own.username, password: own.password },
-    get dropped() { return offline.dropped; },
+    access: { url, protocol: 4, ...own },
+    get dropped() { return retained.dropped; },
     close: async () => {
-      const closed = [server, ...(inner ? [inner] : [])].map((each: Server) => new Promise((resolve) => each.close(resolve)));
+      const closed = new Promise((resolve) => server.close(resolve));
       aedes.close();
-      await Promise.all(closed);
+      await closed;
     },
   };
 }
 
-const BAD_PASSWORD = Object.assign(new Error("bad user name or password"), { returnCode: 4 });
-const ID_TAKEN = Object.assign(new Error("this client id belongs to another user"), { returnCode: 2 });
+/** What a client makes us hold: a packet that has not wholly arrived, and its filters. */
+function heldBytes({ _parser, subscriptions }: Inner): number {
+  return Object.keys(subscriptions).reduce((bytes, filter) => bytes + LEVEL_BYTES * filter.split("/").length, _parser._list.length);
+}
 
-/** What Aedes asks before it lets a client in, publish or subscribe. */
-function rules({ users: settings, ownClientId }: BrokerSettings, own: Own): AedesOptions {
-  const users = settings && new Users(settings);
-  const nameOf = new WeakMap<object, string>();
-  // A client id belongs to its user while somebody is connected with it, or a session is kept for it.
-  const owners = new Map<string, { name: string; connections: number }>(ownClientId === undefined ? [] : [[ownClientId, { name: own.username, connections: 1 }]]);
+/** Counts the retained messages; their store is Aedes' own. */
+class Retained {
+  dropped = 0;
+  private readonly sizes = new Map<string, number>();
+  private bytes = 0;
 
-  function claimId({ id, clean, conn }: Client, name: string): boolean {
-    const owner = owners.get(id) ?? { name, connections: 0 };
-    if (owner.name !== name || (owners.size >= REMEMBERED_IDS && !owners.has(id))) return false;
-    // The client has disconnected while its password was checked.
-    if (conn.destroyed) return true;
-    owners.set(id, owner);
-    owner.connections++;
-    conn.once("close", () => {
-      if (--owner.connections === 0 && clean) owners.delete(id);
-    });
-    return true;
+  hasRoom(packet: PublishPacket): boolean {
+    const { topic, payload } = packet;
+    if (payload.length === 0) return true;
+    const old = this.sizes.get(topic);
+    const hasRoom = this.bytes - (old ?? 0) + sizeOf(packet) <= RETAINED_BYTES && (old !== undefined || this.sizes.size < RETAINED_MESSAGES);
+    if (!hasRoom) this.dropped++;
+    return hasRoom;
   }
 
-  async function authenticate(client: Client, name: string | undefined, password: Buffer | undefined): Promise<Error | undefined> {
-    const isOwn = name === own.username && password?.toString() === own.password;
-    if (!isOwn && (own.inner.has(client.conn) || (users && !(await users.knows(name, password))))) return BAD_PASSWORD;
-    // Without users everybody counts as the same one.
-    const user = isOwn || users ? name! : "";
-    if (users ? !claimId(client, user) : !isOwn && client.id === ownClientId) return ID_TAKEN;
-    nameOf.set(client, user);
-    return undefined;
+  count(packet: PublishPacket): void {
+    this.bytes -= this.sizes.get(packet.topic) ?? 0;
+    this.sizes.delete(packet.topic);
+    if (packet.payload.length === 0) return;
+    this.sizes.set(packet.topic, sizeOf(packet));
+    this.bytes += sizeOf(packet);
   }
+}
 
-  const isFree = (client: Client | null) => !users || !client || nameOf.get(client) === own.username;
-  return {
-    authenticate: (client, name, password, done) => {
-      authenticate(client, name, password).then((error) => done((error as AuthenticateError | undefined) ?? null, error === undefined), (error: AuthenticateError) => done(error, false));
-    },
-    authorizePublish: (client, { topic }, done) => {
-      if (topic.startsWith("$")) done(new Error("topics that begin with $ are the broker's"));
-      else if (isFree(client) || users!.mayPublish(nameOf.get(client!)!, topic)) done(null);
-      else done(new Error("this user may not publish there"));
-    },
-    authorizeSubscribe: (client, subscription, done) => {
-      // Refused here, since Aedes would grant a shared subscription and then deliver nothing.
-      const isGranted = !subscription.topic.startsWith("$share/") && (isFree(client) || users!.maySubscribe(nameOf.get(client!)!, subscription.topic));
-      done(null, isGranted ? subscription : null);
-    },
-  };
+function sizeOf({ topic, payload }: PublishPacket): number {
+  return MESSAGE_BYTES + topic.length + payload.length;
 }

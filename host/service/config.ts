@@ -9,10 +9,10 @@ import { createSecureContext } from "node:tls";
 import * as v from "valibot";
 import type { BrokerOptions } from "../commands/broker-options.ts";
 import { UserError } from "../errors.ts";
-import type { ServerTls } from "./broker.ts";
 import type { LearningSettings } from "./learning.ts";
-import type { MessageLimits } from "./messages.ts";
 import { isLoopback } from "./listen.ts";
+import type { ServerTls } from "./listen.ts";
+import type { MessageLimits } from "./messages.ts";
 import { brokerUrls } from "./mqtt.ts";
 import type { BrokerAccess } from "./mqtt.ts";
 import type { RouteSettings } from "./routes.ts";
@@ -35,14 +35,10 @@ export interface Limits extends MessageLimits {
   textsPerSecond?: number | undefined;
   /** How many requesters are told apart at once; all further ones count as one. */
   requesters: number;
-  /** QoS 1 messages that the embedded broker keeps for a client that is away. */
-  offlineMessages: number;
   /** Answers that are kept for requests that come twice. */
   rememberedAnswers: number;
   /** How long they are kept. */
   rememberSeconds: number;
-  /** A subscriber of the embedded broker that reads nothing for this time is disconnected. */
-  slowSubscriberSeconds: number;
   /** An answer that could not be sent for this time is dropped. */
   answerSeconds: number;
   /** Largest payload of an answer. A broker that announces a smaller packet size lowers it. */
@@ -63,6 +59,7 @@ export interface Settings {
   clientId: string;
   /** Without a URL the embedded broker is used. */
   access: Omit<BrokerAccess, "url"> & { url?: string | undefined };
+  /** Where HTTP listens; the embedded broker is on loopback. */
   host: string;
   embeddedPort: number;
   httpPort?: number | undefined;
@@ -76,9 +73,9 @@ export interface Settings {
   commands: boolean;
   /** What models learn from when told to by a command, by model name. */
   learning: ReadonlyMap<string, LearningSettings>;
-  /** Certificate of the embedded broker and of HTTP. */
+  /** Certificate of HTTP. */
   serverTls?: ServerTls | undefined;
-  /** Users of the embedded broker and of HTTP, by name. */
+  /** Users of HTTP, by name. */
   users?: Record<string, UserSettings> | undefined;
   warnings: string[];
 }
@@ -104,10 +101,8 @@ export const defaultLimits: Limits = {
   queuedBytes: 8_388_608,
   queuedTexts: 1000,
   requesters: 1000,
-  offlineMessages: 1000,
   rememberedAnswers: 10_000,
   rememberSeconds: 300,
-  slowSubscriberSeconds: 5,
   answerSeconds: 60,
   answerBytes: 1_048_576,
 };
@@ -184,10 +179,8 @@ const fileSchema = v.strictObject({
     queuedTexts: count(100_000),
     textsPerSecond: count(1_000_000),
     requesters: count(100_000),
-    offlineMessages: count(100_000),
     rememberedAnswers: count(1_000_000),
     rememberSeconds: count(86_400),
-    slowSubscriberSeconds: count(3600),
     answerSeconds: count(86_400),
     answerBytes: count(16_777_216),
   })),
@@ -364,15 +357,16 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
   const served = chooseModels(models, options, file, fromFile);
   const { url, protocol, group } = chooseBroker(options, file);
   const httpPort = options.http ?? file.http;
-  if (url !== undefined && file.users && httpPort === undefined) throw new UserError('"users" are those of the embedded broker and of HTTP; with a broker URL and no HTTP they are that broker\'s affair');
-  const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode(), group);
   const host = options.host ?? file.host ?? "127.0.0.1";
+  if (url === undefined && httpPort === undefined && !isLoopback(host)) throw new UserError(`the embedded broker serves this machine only, so it cannot listen on ${host}: set up Mosquitto with deploy/mosquitto/setup.mjs and give --broker`);
+  if (file.users && httpPort === undefined) throw new UserError('"users" are those of HTTP, which is off: give "http" too; users of MQTT are a real broker\'s affair, such as the Mosquitto that deploy/mosquitto/setup.mjs sets up');
+  const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode(), group);
   const login = credentials(env, file);
   const tls = readTls({ ca: options.ca ?? fromFile(file.tls?.ca), cert: options.cert ?? fromFile(file.tls?.cert), key: options.key ?? fromFile(file.tls?.key) });
-  if (url === undefined && (tls.ca ?? tls.cert) !== undefined) throw new UserError('"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one has "serverTls"');
-  const hasRights = url === undefined ? file.users !== undefined : login.username !== undefined || tls.cert !== undefined;
-  // Whoever may publish a command may change models: on by default only where users have rights of their own.
-  const commands = file.commands ?? (url === undefined && file.users !== undefined);
+  if (url === undefined && (tls.ca ?? tls.cert) !== undefined) throw new UserError('"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one is reached from this machine only');
+  const hasRights = url !== undefined && (login.username !== undefined || tls.cert !== undefined);
+  // Whoever may publish a command may change models, so somebody has to think of who may publish.
+  const commands = file.commands ?? false;
   const learning = readLearning(file.learning ?? {}, fromFile);
   const routes = (file.routes ?? []).map(routeOf);
   const announcements = file.announcements ?? [];
@@ -398,11 +392,11 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
     users: file.users && Object.fromEntries(Object.entries(file.users).map(([name, { password, publish = [], subscribe = [] }]) => [name, { password, publish, subscribe }])),
     warnings: [
       ...readableByOthers([[config, heldBy(file)], [fromFile(file.serverTls?.key), "a private key"], [options.key ?? fromFile(file.tls?.key), "a private key"]]),
-      ...exposures({ host, servers: [...(url === undefined ? ["the broker"] : []), ...(httpPort === undefined ? [] : ["HTTP"])], users: file.users, serverTls: file.serverTls, url, password: login.password }),
+      ...exposures({ host, httpPort, users: file.users, serverTls: file.serverTls, url, password: login.password }),
       ...(env["NODE_DEBUG"] ? ["NODE_DEBUG is set: Node itself may write texts and passwords to standard error"] : []),
       ...inertSettings(file, url, httpPort),
       ...Object.entries(file.users ?? {}).filter(([, { password }]) => isWeakHash(password)).map(([name]) => `the password of user ${name} is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password`),
-      ...(commands && !hasRights ? ['"commands" are on, and whoever reaches the broker may give them: demand a login there, or add "users" for the embedded one'] : []),
+      ...(commands && !hasRights ? [`"commands" are on, and ${url === undefined ? "every program on this machine may give them" : "whoever reaches the broker may give them: demand a login there"}`] : []),
       ...(file.learning && !commands ? ['"learning" does nothing without commands: set "commands" to true'] : []),
     ],
   };
@@ -459,12 +453,13 @@ function heldBy({ password, users = {} }: ConfigFile): string | undefined {
 }
 
 /** What others on the network could use or overhear. */
-function exposures({ host, servers, users, serverTls, url, password }: { host: string; servers: string[]; users: ConfigFile["users"]; serverTls: ConfigFile["serverTls"]; url: string | undefined; password: string | undefined }): string[] {
+function exposures({ host, httpPort, users, serverTls, url, password }: { host: string; httpPort: number | undefined; users: ConfigFile["users"]; serverTls: ConfigFile["serverTls"]; url: string | undefined; password: string | undefined }): string[] {
   const warnings: string[] = [];
-  if (!isLoopback(host) && servers.length > 0) {
+  if (!isLoopback(host) && httpPort !== undefined) {
     if (users && !serverTls) warnings.push(`passwords travel to ${host} unencrypted: give "serverTls" in the configuration file`);
-    if (!users && serverTls?.ca === undefined) warnings.push(`${servers.join(" and ")} on ${host} can be used by everyone who reaches this address: give "users" in the configuration file`);
+    if (!users && serverTls?.ca === undefined) warnings.push(`HTTP on ${host} can be used by everyone who reaches this address: give "users" in the configuration file`);
   }
+  if (users && url === undefined) warnings.push('"users" are those of HTTP only: the embedded broker answers every program on this machine');
   const overheard = password === undefined || url === undefined ? undefined : url.split(",").find((each) => /^(?:mqtt|ws):/i.test(each) && !isLoopback(new URL(each).hostname.replace(/^\[(.*)\]$/, "$1")));
   if (overheard !== undefined) warnings.push(`the password of the broker travels to ${new URL(overheard).host} unencrypted: use mqtts:// or wss://`);
   return warnings;
@@ -473,9 +468,8 @@ function exposures({ host, servers, users, serverTls, url, password }: { host: s
 /** A warning for each setting of the file that has no effect beside the others. */
 function inertSettings(file: ConfigFile, url: string | undefined, httpPort: number | undefined): string[] {
   const inert: [key: keyof ConfigFile, why: string][] = url === undefined
-    ? [["username", 'it is for a broker that is given by its URL; the embedded one has "users"']]
+    ? [["username", "it is for a broker that is given by its URL"]]
     : [["port", "it is for the embedded broker"]];
-  if (url !== undefined && httpPort === undefined) for (const key of ["host", "serverTls"] as const) inert.push([key, "it is for the embedded broker and HTTP"]);
-  if (httpPort === undefined) inert.push(["httpHosts", "it is for HTTP"]);
+  if (httpPort === undefined) for (const key of ["host", "serverTls", "httpHosts"] as const) inert.push([key, "it is for HTTP"]);
   return inert.filter(([key]) => file[key] !== undefined).map(([key, why]) => `"${key}" has no effect: ${why}`);
 }

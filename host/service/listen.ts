@@ -2,6 +2,14 @@
 import type { Server } from "node:net";
 import { UserError } from "../errors.ts";
 
+export interface ServerTls {
+  cert: Buffer;
+  key: Buffer;
+  /** Authority of client certificates; clients without one are refused. */
+  ca?: Buffer | undefined;
+  requestCert?: boolean | undefined;
+}
+
 export function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);

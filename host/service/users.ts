@@ -1,5 +1,5 @@
-// Who may do what on the embedded broker, and over HTTP: users from the configuration file, their
-// passwords as scrypt hashes, and the topics that each may publish and subscribe to.
+// Who may do what over HTTP: users from the configuration file, their passwords as scrypt
+// hashes, and the topics that each might publish and subscribe to over MQTT.
 // `%u` in a topic filter is the user's name.
 import { randomBytes, scrypt, timingSafeEqual } from "node:crypto";
 import { UserError } from "../errors.ts";

@@ -55,7 +55,7 @@ describe("example configurations", () => {
   });
 
   async function run(name: string, model = { label: "spam", score: 0.9, scores: { spam: 0.9, ham: 0.1 } }) {
-    const broker = await startBroker({ host: "127.0.0.1", port: 0 });
+    const broker = await startBroker({ port: 0 });
     ends.push(() => broker.close());
     const { routes, announcements, figuresSeconds } = settingsOf(name);
     const classify = (text: string | Uint8Array) => (Buffer.from(text).includes("odd") ? { ...model, score: 0.2 } : model);

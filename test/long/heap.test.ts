@@ -4,7 +4,6 @@
 // heap after a collection; the slope is a line of least squares through many such points.
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { scryptSync } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
@@ -293,17 +292,9 @@ describeMosquitto("on Mosquitto", (binaries) => {
 });
 
 describe("on the embedded broker", () => {
-  /** As cheap to check as can be: what it costs is not in question here. */
-  function hashOf(password: string): string {
-    const salt = Buffer.alloc(16, 7);
-    const base64 = (bytes: Buffer): string => bytes.toString("base64").replace(/=+$/, "");
-    return `scrypt$4$${base64(salt)}$${base64(scryptSync(password, salt, 32, { N: 4, r: 8 }))}`;
-  }
-
   test(`${EMBEDDED} requests, and ${CLIENTS} clients with names of their own that come and go`, async () => {
-    const users = { client: { password: hashOf("geheim"), publish: ["#"], subscribe: ["#"] } };
-    const serving = await serve({ users, routes: [route], responses: { allow: ["labels/#"] } });
-    const login: IClientOptions = { protocolVersion: 4, username: "client", password: "geheim" };
+    const serving = await serve({ routes: [route] });
+    const login: IClientOptions = { protocolVersion: 4 };
     const requester = await Requester.connect(serving.url, login);
     await grow(serving, EMBEDDED, MOST_A_REQUEST, (from, to) => requester.work(from, to), WARM_UP);
     await grow(serving, CLIENTS, MOST_A_RECONNECT, async (from, to) => {

@@ -23,7 +23,7 @@ let http: HttpEndpoint;
 const sockets: Socket[] = [];
 
 beforeAll(async () => {
-  broker = await startBroker({ host: "127.0.0.1", port: 0 });
+  broker = await startBroker({ port: 0 });
   const long = "l".repeat(LABEL);
   const wordy = { ...fakeModel(), labels: [long, "other"], classify: () => ({ label: long, score: 0.9, scores: {} }) };
   service = fakeService({ access: broker.access, models: new Map([["spam", fakeModel()], ["wordy", wordy]]) });

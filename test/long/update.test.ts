@@ -228,7 +228,7 @@ test("swaps under load: no request fails, and each answer is wholly of one versi
   const swaps = size(100, 8);
   const registry = new Registry(mkdtempSync(join(root, "s-")), { keys });
   for (const v of [1, 2]) await registry.install(updates[v]!.update, `v${v}`);
-  const broker = await startBroker({ host: "127.0.0.1", port: 0 });
+  const broker = await startBroker({ port: 0 });
   const live = new LiveModels(registry, recordingLog());
   const service = fakeService({ access: broker.access, models: await live.open(), commands: true });
   live.attach(service);

@@ -44,7 +44,7 @@ afterAll(() => rmSync(root, { recursive: true }));
 beforeEach(async () => {
   registry = new Registry(mkdtempSync(join(root, "r-")), { keys });
   await install(1);
-  broker = await startBroker({ host: "127.0.0.1", port: 0 });
+  broker = await startBroker({ port: 0 });
   ends.push(() => broker.close());
   await start();
   client = await TestClient.connect(broker.url, 4);

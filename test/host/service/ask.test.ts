@@ -103,7 +103,7 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
 
 describe("embedded broker", () => {
   askTests(async () => {
-    const broker = await startBroker({ host: "127.0.0.1", port: 0 });
+    const broker = await startBroker({ port: 0 });
     return { url: broker.url, stop: () => broker.close() };
   });
 });

@@ -1,5 +1,4 @@
 // Commands over MQTT: statuses, rights, repetition, interruption, parts.
-import mqtt from "mqtt";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { UserError } from "../../../host/errors.ts";
 import { startBroker } from "../../../host/service/broker.ts";
@@ -10,7 +9,6 @@ import { Guard } from "../../../host/service/guard.ts";
 import { Metrics } from "../../../host/service/metrics.ts";
 import type { Incoming, Session } from "../../../host/service/mqtt.ts";
 import type { Service } from "../../../host/service/service.ts";
-import { hashPassword } from "../../../host/service/users.ts";
 import { counter, fakeService, limits, pause, recordingLog, TestClient, topics, until } from "./fake.ts";
 
 let broker: Broker;
@@ -20,7 +18,7 @@ let log: ReturnType<typeof recordingLog>;
 const ends: (() => Promise<unknown>)[] = [];
 
 async function start(settings: Partial<BrokerSettings> = {}): Promise<void> {
-  broker = await startBroker({ host: "127.0.0.1", port: 0, ...settings });
+  broker = await startBroker({ port: 0, ...settings });
   ends.push(() => broker.close());
   log = recordingLog();
   service = fakeService({ access: broker.access, commands: true, log });
@@ -136,7 +134,7 @@ describe("on a broker", () => {
     await broker.close();
     await until(() => !service.isReady);
     finish();
-    broker = await startBroker({ host: "127.0.0.1", port });
+    broker = await startBroker({ port });
     client = await TestClient.connect(broker.url, 4);
     await client.subscribe(`${topics.command}/#`);
     expect((await statusOf("wait/1", "successful")).json.done).toBe(true);
@@ -178,27 +176,6 @@ describe("on a broker", () => {
     await client.publish(`${topics.command}/list/5`, "not json");
     await until(async () => await counter(service, 'edgelabel_ignored_total{reason="bad_command_topic"}') === 4 && await counter(service, 'edgelabel_ignored_total{reason="bad_command"}') === 1);
   });
-});
-
-test("on the embedded broker commands need the right to publish them", async () => {
-  const password = await hashPassword("geheim-4711");
-  await start({ users: { admin: { password, publish: [`${topics.command}/#`], subscribe: ["#"] }, phone: { password, publish: [`${topics.classify}/#`], subscribe: ["#"] } } });
-  let runs = 0;
-  service.commands!.add("count", async () => ({ runs: ++runs }));
-  await service.start();
-  const login = async (username: string) => {
-    const each = await mqtt.connectAsync(broker.url, { protocolVersion: 4, username, password: "geheim-4711", reconnectPeriod: 0 });
-    ends.push(() => each.endAsync(true));
-    return each;
-  };
-  const phone = await login("phone");
-  // Aedes ends the connection of who publishes where it may not.
-  await phone.publishAsync(`${topics.command}/count/1`, '{"status":"init"}', { qos: 0 }).catch(() => {});
-  await pause(100);
-  expect(runs).toBe(0);
-  const admin = await login("admin");
-  await admin.publishAsync(`${topics.command}/count/1`, '{"status":"init"}', { qos: 1 });
-  await until(() => runs === 1);
 });
 
 test("a last status that a lost connection took with it is told on the next one, whatever the broker has", async () => {

@@ -59,14 +59,15 @@ test("with a login of its own the service answers on its own topics only, unless
   expect(allow({ broker: "mqtt://h" })).toEqual(["#"]);
   expect(allow({ broker: "mqtt://h", username: "u" })).toEqual([]);
   expect(allow({ broker: "mqtt://h" }, { EDGELABEL_MQTT_USERNAME: "u" })).toEqual([]);
-  expect(allow({ users: {} })).toEqual([]);
+  // The embedded broker's clients may publish anywhere themselves.
+  expect(allow({ users: {}, http: 1 })).toEqual(["#"]);
   expect(allow({ broker: "mqtt://h", username: "u", responses: { allow: ["clients/#"] } })).toEqual(["clients/#"]);
 });
 
-test("routes get their defaults; users and TLS files are for the embedded broker", () => {
+test("routes get their defaults; users and TLS files are for HTTP", () => {
   const settings = settingsFrom({ models: ["m"], node: "n", routes: [{ name: "r", filter: "a/+", text: "/t", outputs: [{ topic: "b/{1}" }] }] });
   expect(settings.routes).toEqual([{ name: "r", filter: "a/+", text: ["/t"], model: "", threshold: 0, outputs: [{ topic: "b/{1}", payload: undefined, when: "known", onChange: false, qos: 1, retain: false }] }]);
-  expect(() => settingsFrom({ models: ["m"], broker: "mqtt://h", users: {} })).toThrow('"users" are those of the embedded broker');
+  for (const broker of [{}, { broker: "mqtt://h" }]) expect(() => settingsFrom({ models: ["m"], ...broker, users: {} })).toThrow('"users" are those of HTTP, which is off: give "http" too');
   writeFileSync(join(folder, "bad.pem"), "no certificate");
   expect(() => settingsFrom({ models: ["m"], serverTls: { cert: "bad.pem", key: "bad.pem" } })).toThrow(/"serverTls": .*bad\.pem.* do not go together/);
   expect(() => settingsFrom({ models: ["m"], routes: [{ name: "r", filter: "a", outputs: [{ topic: "a" }] }] })).toThrow("would come back in by a");
@@ -75,10 +76,11 @@ test("routes get their defaults; users and TLS files are for the embedded broker
 test("settings that would have no effect are told", () => {
   writeFileSync(join(folder, "authority.pem"), "CA");
   const warnings = (config: object, options: ServeOptions = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, options).warnings;
-  expect(warnings({ username: "u" })).toEqual(['"username" has no effect: it is for a broker that is given by its URL; the embedded one has "users"']);
-  expect(warnings({ broker: "mqtt://h", port: 1, host: "::1" })).toEqual(['"port" has no effect: it is for the embedded broker', '"host" has no effect: it is for the embedded broker and HTTP']);
+  expect(warnings({ username: "u" })).toEqual(['"username" has no effect: it is for a broker that is given by its URL']);
+  expect(warnings({ broker: "mqtt://h", port: 1, host: "::1" })).toEqual(['"port" has no effect: it is for the embedded broker', '"host" has no effect: it is for HTTP']);
+  expect(warnings({ host: "localhost" })).toEqual(['"host" has no effect: it is for HTTP']);
   expect(warnings({ broker: "mqtt://h", http: 1, host: "::1", username: "u" })).toEqual([]);
-  expect(() => warnings({ tls: { ca: "authority.pem" } })).toThrow('"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one has "serverTls"');
+  expect(() => warnings({ tls: { ca: "authority.pem" } })).toThrow('"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one is reached from this machine only');
   expect(() => warnings({}, { ca: join(folder, "authority.pem") })).toThrow('"tls" (--ca');
 });
 
@@ -87,6 +89,35 @@ test("further names for HTTP", () => {
   const settings = settingsFrom({ models: ["m"], node: "n", http: 1, httpHosts: ["labels.example.org", "edgelabel"] });
   expect([settings.httpHosts, settings.warnings]).toEqual([["labels.example.org", "edgelabel"], []]);
   expect(settingsFrom({ models: ["m"], node: "n", httpHosts: ["a"] }).warnings).toEqual(['"httpHosts" has no effect: it is for HTTP']);
+});
+
+test("the embedded broker is for one machine: another address is refused with the way to a real broker", () => {
+  const settings = (config: object, options: ServeOptions = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, options);
+  for (const host of ["0.0.0.0", "::", "192.0.2.1", "gateway.local"]) {
+    const refusal = `the embedded broker serves this machine only, so it cannot listen on ${host}: set up Mosquitto with deploy/mosquitto/setup.mjs and give --broker`;
+    expect(() => settings({ host })).toThrow(refusal);
+    expect(() => settings({}, { host })).toThrow(refusal);
+    // The address is HTTP's then.
+    expect(settings({ host, http: 1 }).host).toBe(host);
+    expect(settings({ host, broker: "mqtt://h", http: 1 }).host).toBe(host);
+  }
+  for (const host of ["localhost", "127.0.0.1", "127.1.2.3", "::1"]) expect(settings({ host }).host).toBe(host);
+});
+
+test("what every program of this machine could do is told", () => {
+  const password = `scrypt$32768$3$${"a".repeat(22)}$${"a".repeat(43)}`;
+  const warnings = (config: object) => settingsFrom({ models: ["m"], node: "n", http: 1, ...config }).warnings;
+  const users = { u: { password } };
+  const openHttp = "HTTP on 0.0.0.0 can be used by everyone who reaches this address: give \"users\" in the configuration file";
+  const plain = 'passwords travel to 0.0.0.0 unencrypted: give "serverTls" in the configuration file';
+  const local = '"users" are those of HTTP only: the embedded broker answers every program on this machine';
+  expect(warnings({})).toEqual([]);
+  expect(warnings({ host: "0.0.0.0" })).toEqual([openHttp]);
+  expect(warnings({ users })).toEqual([local]);
+  expect(warnings({ host: "0.0.0.0", users })).toEqual([plain, local]);
+  expect(warnings({ host: "0.0.0.0", users, broker: "mqtt://h" })).toEqual([plain]);
+  expect(warnings({ commands: true })).toEqual(['"commands" are on, and every program on this machine may give them']);
+  expect(warnings({ commands: true, broker: "mqtt://h" })).toEqual(['"commands" are on, and whoever reaches the broker may give them: demand a login there']);
 });
 
 test("a registry, from the file or the command line", () => {
@@ -99,11 +130,10 @@ test("a registry, from the file or the command line", () => {
   expect(() => settingsFrom({ models: ["m"] }, { keys: "k" })).toThrow("--keys is for updates of a registry");
 });
 
-test("commands are on where users have rights, elsewhere only when asked for", () => {
+test("commands are on only when asked for", () => {
   const settings = (config: object, env = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, {}, { env });
   expect(settings({}).commands).toBe(false);
-  expect(settings({ users: {} }).commands).toBe(true);
-  expect(settings({ users: {}, commands: false }).commands).toBe(false);
+  expect(settings({ users: {}, http: 1 }).commands).toBe(false);
   const env = { EDGELABEL_MQTT_USERNAME: "u" };
   expect(settings({ broker: "mqtt://h" }, env).commands).toBe(false);
   expect(settings({ broker: "mqtt://h", commands: true }, env)).toMatchObject({ commands: true, warnings: [] });
@@ -169,7 +199,7 @@ test("a user name of the environment is never paired with the password of the fi
 test("a hash of an earlier version is told with what to do", () => {
   const hash = (work: string) => `scrypt$${work}$${"A".repeat(22)}$${"A".repeat(43)}`;
   const users = { old: { password: hash("16384") }, new: { password: hash("32768$3") } };
-  expect(settingsFrom({ models: ["m"], node: "n", http: 1, users }).warnings).toEqual(["the password of user old is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password"]);
+  expect(settingsFrom({ models: ["m"], node: "n", http: 1, broker: "mqtt://h", users }).warnings).toEqual(["the password of user old is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password"]);
 });
 
 test("a byte order mark before the object is no fault", () => {

@@ -33,7 +33,7 @@ export function fakeModel(version = "1.0.0"): Model {
   };
 }
 
-export const limits: Limits = { payloadBytes: 200_000, textsPerRequest: 100, queuedAnswers: 50, queuedTexts: 1000, requesters: 1000, rememberedAnswers: 1000, rememberSeconds: 300, slowSubscriberSeconds: 1, offlineMessages: 100, queuedBytes: 1_000_000, answerSeconds: 30, answerBytes: 100_000 };
+export const limits: Limits = { payloadBytes: 200_000, textsPerRequest: 100, queuedAnswers: 50, queuedTexts: 1000, requesters: 1000, rememberedAnswers: 1000, rememberSeconds: 300, queuedBytes: 1_000_000, answerSeconds: 30, answerBytes: 100_000 };
 export const topics = topicsOf("edgelabel", "gate-1");
 
 export function recordingLog(): Log & { lines: string[] } {

@@ -19,7 +19,7 @@ let log: ReturnType<typeof recordingLog>;
 const route: RouteSettings = { name: "sms", filter: "sms/+", text: ["/text"], model: "", threshold: 0, outputs: [{ topic: "labels/{1}", when: "any", onChange: false, qos: 0, retain: false }] };
 
 beforeEach(async () => {
-  broker = await startBroker({ host: "127.0.0.1", port: 0 });
+  broker = await startBroker({ port: 0 });
   log = recordingLog();
   service = fakeService({ access: broker.access, log, routes: [route], models: new Map([["spam", fakeModel()]]) });
   await service.start();

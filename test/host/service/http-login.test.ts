@@ -29,7 +29,7 @@ beforeAll(async () => {
     prometheus: { password: quickHash("scrape its figures"), publish: [], subscribe: ["edgelabel/gate-1/metrics"] },
     reader: { password: quickHash("read only"), publish: [], subscribe: ["edgelabel/+/info"] },
   };
-  broker = await startBroker({ host: "127.0.0.1", port: 0 });
+  broker = await startBroker({ port: 0 });
   service = fakeService({ access: broker.access });
   await service.start();
 });

@@ -24,7 +24,7 @@ let service: Service;
 let client: TestClient;
 
 async function begin(routes: RouteSettings[], options: Partial<ServiceOptions> = {}): Promise<void> {
-  broker = await startBroker({ host: "127.0.0.1", port: 0 });
+  broker = await startBroker({ port: 0 });
   ends.push(() => broker.close());
   service = fakeService({ access: broker.access, routes, ...options });
   await service.start();

@@ -114,7 +114,7 @@ describe("embedded broker", () => {
     await client.close();
   });
 
-  test("with TLS, what to try works as it is printed, given the files", async () => {
+  test("with TLS on HTTP, what to try works as it is printed, given the files", async () => {
     const certificates = new Certificates(folder);
     certificates.authority("CA");
     for (const name of ["server", "CLIENT"]) certificates.certificate(name, "CA", "localhost");
@@ -140,7 +140,7 @@ describe("embedded broker", () => {
   });
 
   test("a taken port: exit 1, and which option to use", async () => {
-    const other = await startBroker({ host: "127.0.0.1", port: 0 });
+    const other = await startBroker({ port: 0 });
     const serving = serve(wasm, "--port", String(other.port));
     expect((await serving.exit).code).toBe(1);
     expect(serving.stderr()).toBe(`edgelabel: port ${other.port} on 127.0.0.1 is already taken: use that broker with --broker ${other.url}, or choose another port with --port NUMBER (0 takes any free one)\n`);
@@ -169,7 +169,7 @@ test("--hash-password makes what the configuration file takes, and --check opens
   const [line] = await once(hashing.stdout, "data") as [Buffer];
   expect(await isPassword("geheimnis", line.toString().trim())).toBe(true);
   const config = join(folder, "edgelabel.json");
-  const other = await startBroker({ host: "127.0.0.1", port: 0 });
+  const other = await startBroker({ port: 0 });
   writeFileSync(config, JSON.stringify({ models: ["constant.wasm"], node: "n", port: other.port, http: other.port, users: { a: { password: line.toString().trim(), publish: ["#"] } } }));
   const checking = serve("--config", config, "--check");
   expect((await checking.exit).code).toBe(0);
@@ -194,7 +194,7 @@ test("without a broker it keeps trying, finds it when it comes, and stops at onc
   const url = `mqtt://127.0.0.1:${port}`;
   const serving = serve(wasm, "--broker", url, "--node", "gate-1");
   await until(() => serving.stderr().includes(`cannot reach ${url}: connection refused: no broker listens there; trying again until it works`));
-  const broker = await startBroker({ host: "127.0.0.1", port });
+  const broker = await startBroker({ port });
   await until(() => serving.stdout().includes("Stop with Ctrl-C"));
   await broker.close();
   await until(() => serving.stderr().includes(`lost ${url}`));
