@@ -36,7 +36,7 @@ const poisonous: Model = {
 
 beforeEach(async () => {
   log.lines.length = 0;
-  broker = await startBroker({ host: "127.0.0.1", port: 0 });
+  broker = await startBroker({ port: 0 });
   service = fakeService({ access: broker.access, routes, commands: true, log, models: new Map([["spam", poisonous]]) });
   service.commands!.add("echo", async ({ args, report }) => {
     report({ args });
