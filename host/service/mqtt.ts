@@ -264,7 +264,7 @@ export class Connection {
     client.on("error", (error) => { fault ??= error; });
     client.on("disconnect", ({ reasonCode }) => { fault = disconnectFault(reasonCode, clientId); });
     client.on("connect", (connack) => {
-      connectedAt = Date.now();
+      connectedAt = performance.now();
       this.onConnack(client, protocol, connack);
     });
     let isExactlyOnce = false;
@@ -391,7 +391,7 @@ export class Connection {
       this.start();
       return;
     }
-    const lifeMs = connectedAt > 0 ? Date.now() - connectedAt : 0;
+    const lifeMs = connectedAt > 0 ? performance.now() - connectedAt : 0;
     if (lifeMs >= GOOD_LIFE_MS) this.attempt = 0;
     if (connectedAt > 0) this.shortLives = lifeMs < SHORT_LIFE_MS ? this.shortLives + 1 : 0;
     const url = shownUrl(this.url);

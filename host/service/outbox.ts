@@ -11,7 +11,7 @@ import { createHash } from "node:crypto";
 import type { Outgoing } from "./sender.ts";
 
 export interface Answer extends Outgoing {
-  /** Milliseconds since 1970; after that it is dropped. */
+  /** By performance.now(); after that it is dropped. */
   expiresAt: number;
   /** Called once, when the request may be acknowledged. */
   settled: () => void;
@@ -124,7 +124,7 @@ export class Outbox {
       if (this.inFlight.length >= (isProbing ? 1 : this.channel.window)) return;
       const entry = this.suspects.shift() ?? this.waiting.shift();
       if (!entry) break;
-      if (entry.answer.expiresAt <= Date.now()) this.finish(entry, "expired");
+      if (entry.answer.expiresAt <= performance.now()) this.finish(entry, "expired");
       else if (this.givenUp.size > 0 && this.givenUp.has(fingerprint(entry.answer))) this.finish(entry, "given_up");
       else this.send(entry, this.channel);
     }

@@ -22,7 +22,7 @@ export interface Work {
   topK?: number | undefined;
   /** Say which tokens made the labels. */
   explain?: boolean | undefined;
-  /** Milliseconds since 1970. */
+  /** By performance.now(). */
   expiresAt?: number | undefined;
 }
 

@@ -26,7 +26,7 @@ export interface Job {
   bytes: number;
   /** Refused at once when the queue is full, whoever else is there; gets no turn because it has waited longest. */
   isModest?: boolean;
-  /** Milliseconds since 1970; after that it is refused as expired. */
+  /** By performance.now(), as all deadlines here: a clock that is set must not end any. After that it is refused as expired. */
   expiresAt: number;
   /** Given by the queue, in the order in which jobs come. */
   number?: number;
@@ -218,7 +218,7 @@ export class Queue {
       this.leave(line);
       this.goToEnd(line);
     }
-    if (job.expiresAt <= Date.now()) {
+    if (job.expiresAt <= performance.now()) {
       this.remove(line, job);
       job.refuse("expired");
       return;

@@ -20,7 +20,7 @@ const HASHED_FROM = 512;
 //    4  u32 length of the key
 //    8  u32 length of the answer
 //   12  u32 hash of the key
-//   16  f64 when it expires
+//   16  f64 when it expires, by performance.now()
 //   24  f64 position of the record before it in its chain, or NONE
 //   32  key, answer, padding to a multiple of eight
 const UNTIL = 16;
@@ -63,14 +63,14 @@ export class RememberedAnswers {
   get(request: Request, answerTopic: string): string | undefined {
     const keyBytes = this.putKey(request, answerTopic);
     const at = this.find(keyBytes, this.hash(keyBytes));
-    if (at === NONE || this.untilOf(at) <= Date.now()) return undefined;
+    if (at === NONE || this.untilOf(at) <= performance.now()) return undefined;
     const start = at + HEADER_BYTES + keyBytes;
     return this.bytes.toString("utf8", start, start + this.words[at / 4 + 2]!);
   }
 
   /** Of two answers to the same request the first one is kept. */
   set(request: Request, answerTopic: string, answer: string): void {
-    const now = Date.now();
+    const now = performance.now();
     while (this.count > 0 && this.untilOf(this.offset(this.oldest)) <= now) this.forgetOldest();
     const keyBytes = this.putKey(request, answerTopic);
     const hash = this.hash(keyBytes);

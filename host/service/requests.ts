@@ -83,13 +83,14 @@ export class Requests {
     const wanted = modelInTopic(asked, message.topic);
     const topic = this.answerTopic(message, asked, wanted, request?.replyTo ?? failure?.replyTo);
     if (topic === undefined) return;
-    const receivedAt = Date.now();
+    const receivedAt = performance.now();
     const pending: Pending = {
       message,
       topic,
       id: request?.id ?? failure?.id,
       receivedAt,
-      expiresAt: Math.min(receivedAt + 1000 * Math.min(limits.answerSeconds, message.expirySeconds ?? Infinity), request?.deadline ?? Infinity),
+      // Only the requester's own deadline is by the clock on the wall, which may be set while the request waits.
+      expiresAt: receivedAt + Math.min(1000 * Math.min(limits.answerSeconds, message.expirySeconds ?? Infinity), (request?.deadline ?? Infinity) - Date.now()),
     };
     if (request) this.handle(request, wanted, pending);
     else this.fail(failure!, pending);
@@ -169,7 +170,7 @@ export class Requests {
       this.replyAtOnce(pending, encodeError(ANSWERS_WAIT, pending.id), statusOf.busy);
       return;
     }
-    const seconds = (Date.now() - receivedAt) / 1000;
+    const seconds = (performance.now() - receivedAt) / 1000;
     afterwards(() => metrics.answerSeconds.observe({ transport: "mqtt" }, seconds));
     outbox.offer({
       topic,

@@ -140,7 +140,7 @@ export class Routes {
         texts: [text],
         bytes: message.payload.length,
         topK: /\{(?:scores|predictions)\}/.test(JSON.stringify(route.outputs)) ? ALL : 1,
-        expiresAt: Date.now() + 1000 * Math.min(this.options.limits.answerSeconds, message.expirySeconds ?? Infinity),
+        expiresAt: performance.now() + 1000 * Math.min(this.options.limits.answerSeconds, message.expirySeconds ?? Infinity),
       },
       (outcome) => {
         this.count(route, "classified");
@@ -180,7 +180,7 @@ export class Routes {
         qos,
         retain,
         properties: { userProperties: { [MARK]: `${topics.node}/${route.name}` } },
-        expiresAt: Date.now() + 1000 * limits.answerSeconds,
+        expiresAt: performance.now() + 1000 * limits.answerSeconds,
         settled,
       });
     }

@@ -172,9 +172,9 @@ export class Service {
     clearTimeout(this.statusTimer);
     clearInterval(this.figuresTimer);
     this.commands?.stop();
-    const until = Date.now() + STOP_DRAIN_MS;
+    const until = performance.now() + STOP_DRAIN_MS;
     await this.predictor.queue.drained(STOP_DRAIN_MS);
-    if (this.session) await this.outbox.drained(until - Date.now());
+    if (this.session) await this.outbox.drained(until - performance.now());
     await this.connection.stop({ topic: this.options.topics.status, payload: "offline", qos: 1, retain: true });
   }
 

@@ -25,7 +25,7 @@ class FakeChannel implements AnswerChannel {
   }
 }
 
-function offer(payload: string, { qos = 1 as 0 | 1, expiresAt = Date.now() + 60_000 } = {}): void {
+function offer(payload: string, { qos = 1 as 0 | 1, expiresAt = performance.now() + 60_000 } = {}): void {
   outbox.offer({ topic: "t", payload, qos, expiresAt, settled: () => settled.push(payload) });
 }
 
@@ -90,7 +90,7 @@ test("an answer that the broker closes over is found, given up and remembered; t
 });
 
 test("an expired answer is never sent", () => {
-  offer("old", { expiresAt: Date.now() - 1 });
+  offer("old", { expiresAt: performance.now() - 1 });
   const channel = new FakeChannel(10);
   outbox.attach(channel);
   expect(channel.sent).toEqual([]);
