@@ -13,8 +13,6 @@ import { type Lock, waitForLock } from "./lock.ts";
 export type Correction = Pick<Sample, "label" | "text">;
 
 const NEWLINE = 10;
-/** How long the lock of a process that crashed while appending keeps others waiting, at most. */
-const APPENDING_MS = 10_000;
 
 /** "models/spam.elb" -> "models/spam.corrections.jsonl". */
 export function journalPath(model: string): string {
@@ -50,7 +48,7 @@ export async function appendCorrections(path: string, corrections: readonly Corr
   let lock: Lock | undefined;
   try {
     // Locked, since another process could take an entry that is being written for an incomplete one and cut it off.
-    lock = await waitForLock(`${path}.lock`, APPENDING_MS);
+    lock = await waitForLock(`${path}.lock`);
     file = await openJournal(path);
     const bytes = await file.readFile();
     const length = wholeLength(bytes);

@@ -8,7 +8,7 @@ import { readDataset, without } from "../dataset.ts";
 import { UserError } from "../errors.ts";
 import { isSameFile, requireWritable } from "../files.ts";
 import { isDone, latest, learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../learn.ts";
-import { type Lock, withModelLock } from "../lock.ts";
+import { withModelLock } from "../lock.ts";
 import { packModel } from "../pack.ts";
 import { finishChange, previousPath, replaceFiles, restoreFiles } from "../previous.ts";
 import { startProgress } from "../progress.ts";
@@ -67,7 +67,7 @@ async function run(path: string, options: LearnFlags, command: Command): Promise
   if (options.output !== undefined && await isSameFile(options.output, path)) command.error("error: -o would overwrite the training form with what is deployed; give it another name");
   if (!options.undo && (options.data === undefined || options.valid === undefined)) command.error("error: it takes the texts to rehearse, with --data, and a hold-out, with --valid");
   for (const file of paths) await requireWritable(file);
-  await withModelLock(path, async (lock) => {
+  await withModelLock(path, async () => {
     const finished = await finishChange(paths);
     if (finished.length > 0) note(`a run before this one broke off while it wrote; it is finished now: ${finished.join(", ")}`);
     if (options.undo) {
@@ -76,7 +76,7 @@ async function run(path: string, options: LearnFlags, command: Command): Promise
       await (options.json ? printJson({ restored }) : print(`${restored.join(" and ")}: the version before is back\n`));
       return;
     }
-    const report = await learnFiles(path, options as LearnFlags & { data: string[]; valid: string[] }, lock);
+    const report = await learnFiles(path, options as LearnFlags & { data: string[]; valid: string[] });
     await (options.json ? printJson(report) : print(render(report)));
     if (!isDone(report)) throw new UserError(`${path} stays as it is: ${report.reason}`);
   });
@@ -87,7 +87,7 @@ interface FileReport extends LearnReport {
   seconds: number;
 }
 
-async function learnFiles(path: string, options: LearnFlags & { data: string[]; valid: string[] }, lock: Lock): Promise<FileReport> {
+async function learnFiles(path: string, options: LearnFlags & { data: string[]; valid: string[] }): Promise<FileReport> {
   const started = performance.now();
   const elb = await readElb(path);
   // Undefined as well when there is no model there yet, or a damaged one.
@@ -101,10 +101,7 @@ async function learnFiles(path: string, options: LearnFlags & { data: string[]; 
   const { report, model } = await learn(
     { elb, source: path, deployed: deployed?.info, corrections: [...kept, ...given], data, validation },
     { ...options, version: options.modelVersion },
-    (done, total) => {
-      lock.refresh();
-      progress.update(done, total);
-    },
+    (done, total) => progress.update(done, total),
   ).finally(() => progress.stop());
   const fresh = newsTo(kept, given);
   if (fresh.length > 0) await appendCorrections(journal, fresh);

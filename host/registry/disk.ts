@@ -31,8 +31,6 @@ export interface Disk {
 /** Only the owner may read and write a registry. */
 const FOLDER_MODE = 0o700;
 const FILE_MODE = 0o600;
-/** A change takes milliseconds: an older lock was left by a crash, even if its process id is in use again. */
-const LOCK_MS = 10_000;
 
 export const realDisk: Disk = {
   makeFolder: async (path) => {
@@ -70,7 +68,7 @@ export const realDisk: Disk = {
   },
   rename,
   remove: (path) => rm(path, { force: true }),
-  lock: async (folder) => (await waitForLock(join(folder, "lock"), LOCK_MS)).release,
+  lock: async (folder) => (await waitForLock(join(folder, "lock"))).release,
 };
 
 /**

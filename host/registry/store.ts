@@ -92,7 +92,10 @@ export class Store {
 
   /** The state on disk; if that is damaged or missing, its backup; without a backup, a state rebuilt from the updates. */
   async read(): Promise<State> {
-    const bytes = await this.guarded(() => this.disk.read(this.statePath));
+    return this.stateOf(await this.guarded(() => this.disk.read(this.statePath)));
+  }
+
+  private async stateOf(bytes: Buffer | undefined): Promise<State> {
     const state = decodeState(bytes);
     if (state) return state;
     const made = bytes ? "damaged" : "missing";
@@ -121,9 +124,7 @@ export class Store {
     await this.change(() => {});
     await this.guarded(async () => {
       await this.makeFolders();
-      const temporary = temporaryIn(join(this.at, "models"));
-      await this.disk.write(temporary, update);
-      await this.moveInto(temporary, this.updatePath(id));
+      await this.replace(this.updatePath(id), update);
     });
   }
 
@@ -174,30 +175,40 @@ export class Store {
     await this.makeFolders();
     const unlock = await this.disk.lock(this.at);
     try {
-      const before = await this.read();
-      const after = structuredClone(before);
-      delete after.made;
-      const result = edit(after);
-      prune(after);
-      if (JSON.stringify(after) === JSON.stringify(before)) return result;
-      after.revision = before.revision + 1;
-      for (const path of [this.statePath, this.backupPath]) {
-        const temporary = temporaryIn(this.at);
-        await this.disk.write(temporary, encodeState(after));
-        await this.moveInto(temporary, path);
+      for (;;) {
+        const found = await this.disk.read(this.statePath);
+        const before = await this.stateOf(found);
+        const after = structuredClone(before);
+        delete after.made;
+        const result = edit(after);
+        prune(after);
+        if (JSON.stringify(after) === JSON.stringify(before)) return result;
+        after.revision = before.revision + 1;
+        // Where the lock does not reach everybody, such as another machine, somebody may have changed the state meanwhile.
+        const isUnchanged = async (): Promise<boolean> => (await this.disk.read(this.statePath))?.toString() === found?.toString();
+        if (!await this.replace(this.statePath, encodeState(after), isUnchanged)) continue;
+        await this.replace(this.backupPath, encodeState(after));
+        const isKept = new Set(idsOf(after));
+        for (const id of idsOf(before)) if (!isKept.has(id)) await this.disk.remove(this.updatePath(id));
+        return result;
       }
-      const isKept = new Set(idsOf(after));
-      for (const id of idsOf(before)) if (!isKept.has(id)) await this.disk.remove(this.updatePath(id));
-      return result;
     } finally {
       await unlock();
     }
   }
 
-  private async moveInto(temporary: string, path: string): Promise<void> {
+  /** Writes a file beside `path`, and puts it there if that is still right then; tells whether it was. */
+  private async replace(path: string, bytes: Uint8Array | string, isRight?: () => Promise<boolean>): Promise<boolean> {
+    const temporary = temporaryIn(dirname(path));
+    await this.disk.write(temporary, bytes);
     await this.disk.sync(temporary);
+    if (isRight && !await isRight()) {
+      await this.disk.remove(temporary);
+      return false;
+    }
     await this.disk.rename(temporary, path);
     await this.disk.sync(dirname(path));
+    return true;
   }
 
   /** A state from the updates alone: for each name the signed update with the highest sequence is active, else the latest one. */

@@ -4,7 +4,8 @@ import type { KeyObject } from "node:crypto";
 import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { setTimeout as pause } from "node:timers/promises";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Disk } from "../../../host/registry/disk.ts";
 import { realDisk } from "../../../host/registry/disk.ts";
 import { Incoming } from "../../../host/registry/incoming.ts";
@@ -289,6 +290,32 @@ describe("the state file", () => {
     const others = Array.from({ length: 4 }, () => new Registry(folder, { keys }));
     await Promise.all(others.map(async (each, i) => each.install((await signed(models[2]!, key, 1, { name: `m${i}` })).update, "u")));
     expect((await registry.versions()).map(({ name }) => name).sort()).toEqual(["m0", "m1", "m2", "m3", "spam"]);
+  });
+
+  test.each<[string, Partial<Disk>]>([["", {}], [", even where no lock reaches the other, as between machines", { lock: async () => async () => {} }]])("a disk that takes 14 s to sync: no confirmed change is lost%s", async (_, changes) => {
+    await install(1);
+    await install(2);
+    let [sync, enter] = [() => {}, () => {}];
+    const [isSynced, isEntered] = [new Promise<void>((resolve) => { sync = resolve; }), new Promise<void>((resolve) => { enter = resolve; })];
+    const slow = new Registry(folder, { keys, disk: { ...realDisk, ...changes, sync: async (path) => {
+      if (path.endsWith(".tmp")) {
+        enter();
+        await isSynced;
+      }
+      await realDisk.sync(path);
+    } } });
+    const rollback = slow.rollback("spam");
+    await isEntered;
+    const now = Date.now() + 14_000;
+    const clock = vi.spyOn(Date, "now").mockImplementation(() => now);
+    const other = new Registry(folder, { keys, disk: { ...realDisk, ...changes } }).install(updates[3]!.update, "v3", { activate: false });
+    // It either waits for the slow one or is done before it.
+    await Promise.race([other, pause(1_000)]);
+    sync();
+    await Promise.all([rollback, other]);
+    clock.mockRestore();
+    expect(await summary()).toEqual(["1 active", "2 previous", "3 waiting"]);
+    expect((await registry.store.read()).models[0]!.sequences).toEqual({ [keyId(key)]: 30 });
   });
 
   test("old leftovers of crashes are removed, young ones and what counts are not", async () => {

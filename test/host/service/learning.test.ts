@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test 
 import { Classifier } from "../../../host/classifier.ts";
 import { appendCorrections, readCorrections } from "../../../host/corrections.ts";
 import { readDataset } from "../../../host/dataset.ts";
+import { waitForLock } from "../../../host/lock.ts";
 import { LiveModels } from "../../../host/registry/live.ts";
 import { Registry } from "../../../host/registry/registry.ts";
 import { startBroker } from "../../../host/service/broker.ts";
@@ -220,12 +221,12 @@ describe("at the next start", () => {
     for (const name of names) writeFileSync(at(`.${name}.next`), `new ${name}`);
     writeFileSync(at(".lamps.elb.plan"), JSON.stringify(names.map((name) => [`.${name}.next`, name])));
     const learning = new Map([["lamps", settings]]);
-    writeFileSync(at("lamps.elb.lock"), `${process.ppid} 1 ${Date.now()}`);
+    const lock = await waitForLock(at("lamps.elb.lock"));
     const log = recordingLog();
     await finishWriting(learning, log);
     expect(names.map((name) => readFileSync(at(name)))).toEqual(names.map((name) => readFileSync(made(name))));
-    expect(log.lines.join()).toContain(`process ${process.ppid} has been learning`);
-    rmSync(at("lamps.elb.lock"));
+    expect(log.lines.join()).toContain(`process ${process.pid} has been learning`);
+    await lock.release();
     await finishWriting(learning, log);
     expect(names.map((name) => readFileSync(at(name), "utf8"))).toEqual(["new lamps.elb", "new lamps.wasm"]);
     expect(log.lines.join()).toContain(`it is finished now: ${at("lamps.elb")}, ${at("lamps.wasm")}`);
