@@ -9,6 +9,9 @@ import { Header, Model, labelAddress, labelLength, readModel } from "./model";
 import { Plan, prepare } from "./prepare";
 import { Sequence, sequencePrepare } from "./sequence";
 
+const NEWLINE: u8 = 0x0a;
+const CARRIAGE_RETURN: u8 = 0x0d;
+
 let isLoaded: bool = false;
 let text: usize = 0;       // u8[TEXT_CAPACITY]
 let scores: usize = 0;     // f32[labelCount], padded to 4
@@ -66,11 +69,25 @@ export function textPtr(): usize {
   return isLoaded ? text : 0;
 }
 
-/** Classifies the first `length` bytes at textPtr(), UTF-8. Returns a status; then see bestLabel() and scoresPtr(). */
+/**
+ * Classifies the first `length` bytes at textPtr(), UTF-8, whatever way they came in. NULs at
+ * the end, and one line end before them, were put there by what sent the text: they are no
+ * part of it. Returns a status; then see bestLabel() and scoresPtr().
+ */
 export function classify(length: u32): i32 {
   if (!isLoaded) return ERR_NO_MODEL;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
-  return classifyText(model, plan, sequence, text, length, scores);
+  return classifyText(model, plan, sequence, text, withoutEnd(length), scores);
+}
+
+function withoutEnd(length: u32): u32 {
+  while (endsWith(length, 0)) length--;
+  if (endsWith(length, NEWLINE)) length--;
+  return endsWith(length, CARRIAGE_RETURN) ? length - 1 : length;
+}
+
+function endsWith(length: u32, byte: u8): bool {
+  return length > 0 && load<u8>(text + length - 1) == byte;
 }
 
 /** Scores of the last text in class order: f32[labelCount()]. */

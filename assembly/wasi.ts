@@ -3,10 +3,11 @@
 // WASI (preview 1). Exit code 0 when the input ended or the reader went away, 1 when
 // something failed, 2 on misuse.
 //
-// A line ends at "\n"; one "\r" before it is dropped; a last line needs no end. Empty
-// lines are classified like any text, invalid UTF-8 reads as U+FFFD, and of a line above
-// TEXT_CAPACITY bytes the first TEXT_CAPACITY count (a note goes to stderr). There is
-// always one line out for one line in.
+// A line ends at "\n"; a "\r" before it is no part of the text either (engine.ts); a last line
+// needs no end. Empty lines are classified like any text, invalid UTF-8 reads as U+FFFD, and
+// of a line above TEXT_CAPACITY bytes the first TEXT_CAPACITY count (a note goes to stderr).
+// A byte order mark at the start is dropped; that of UTF-16, and "\r" alone for line ends, are
+// errors. Else there is one line out for one line in.
 import { ERR_NO_MODEL, ERR_NOT_FINITE, OK, TEXT_CAPACITY } from "./abi";
 import { allocate } from "./arena";
 import { classify, loadEmbedded, textPtr } from "./engine";
@@ -43,6 +44,7 @@ const IOVEC = memory.data(16, 16);
 
 let json: bool = false;
 let top: u32 = 0;
+let isFirst: bool = true;  // no line has been answered yet
 
 export function _start(): void {
   const status = loadEmbedded();
@@ -115,8 +117,19 @@ function readLines(): void {
       isOpen = true;
     }
   }
-  if (isOpen) answer(length, isCut);
+  if (isOpen) {
+    if (isFirst && hasReturn(length)) fail("standard input: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'\n", 1);
+    answer(length, isCut);
+  }
   proc_exit(0);
+}
+
+/** Whether there is a carriage return before the last byte. */
+function hasReturn(length: u32): bool {
+  for (let i: u32 = 1; i < length; i++) {
+    if (load<u8>(textPtr() + i - 1) == 0x0d) return true;
+  }
+  return false;
 }
 
 /** Copies bytes behind the `length` already kept; true when some had to be left out. */
@@ -128,11 +141,23 @@ function append(bytes: usize, count: u32, length: u32): bool {
 
 function answer(length: u32, isCut: bool): void {
   if (isCut) write(STDERR, "edgelabel: a line is longer than 1048576 bytes; its beginning was classified\n");
-  else if (length > 0 && load<u8>(textPtr() + length - 1) == 0x0d) length--;
+  if (isFirst) length = withoutMark(length);
+  isFirst = false;
   const status = classify(length);
   if (status == ERR_NOT_FINITE) fail("the model's weights overflow; train or quantize it again\n", 1);
   if (status != OK) fail("classification failed\n", 1);
   writeBytes(STDOUT, linePtr(), renderLine(json, top));
+}
+
+/** Takes a byte order mark off the line; returns the length that is left. */
+function withoutMark(length: u32): u32 {
+  const text = textPtr();
+  if (length < 2) return length;
+  const mark = load<u16>(text);
+  if (mark == 0xfeff || mark == 0xfffe) fail("standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n", 1);
+  if (length < 3 || mark != 0xbbef || load<u8>(text, 2) != 0xbf) return length;
+  memory.copy(text, text + 3, length - 3);
+  return length - 3;
 }
 
 /** Reads up to INPUT_BYTES; 0 at the end of the input. */

@@ -37,6 +37,7 @@ const FOREIGN: readonly [bytes: Buffer, advice: string][] = [
   [Buffer.from("PK\u0003\u0004"), "is a zip archive, as Excel's workbooks are; unpack it, or export the sheet as CSV in UTF-8"],
   [Buffer.of(0xd0, 0xcf, 0x11, 0xe0), "is an Excel workbook; export the sheet as CSV in UTF-8"],
 ];
+export const OLD_MAC = "uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'";
 /** Of the beginning of a file, the share of NUL bytes above which it is taken for no text. */
 const MOST_NULS = 0.1;
 const BEGINNING_BYTES = 4096;
@@ -61,11 +62,16 @@ export async function readDataset(paths: readonly string[], options: DatasetOpti
   return samples;
 }
 
+/** Throws a UserError when the first bytes are those of a file that is no UTF-8 text. */
+export function requireText(bytes: Uint8Array, source: string): void {
+  const foreign = FOREIGN.find(([mark]) => mark.equals(bytes.subarray(0, mark.length)));
+  if (foreign) throw new UserError(`${source}: ${foreign[1]}`);
+}
+
 export function parseDataset(bytes: Uint8Array, source: string, options: DatasetOptions = {}): Sample[] {
   const defects = new Defects(source);
   if (bytes.length > MAX_FILE_BYTES) throw new UserError(`${source}: larger than 512 MB; split it into several files`);
-  const foreign = FOREIGN.find(([mark]) => mark.equals(bytes.subarray(0, mark.length)));
-  if (foreign) throw new UserError(`${source}: ${foreign[1]}`);
+  requireText(bytes, source);
   const beginning = bytes.subarray(0, BEGINNING_BYTES);
   if (beginning.filter((byte) => byte === 0).length > MOST_NULS * beginning.length) throw new UserError(`${source}: is full of NUL bytes, as UTF-16 and binary files are; save it as UTF-8 text`);
   if (!isUtf8(bytes)) {
@@ -73,7 +79,7 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
     defects.raise('if it is Windows-1252, as Excel\'s plain CSV is, save it as "CSV UTF-8" or convert it with iconv -f WINDOWS-1252 -t UTF-8');
   }
   const content = new TextDecoder().decode(bytes);
-  if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new UserError(`${source}: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'`);
+  if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new UserError(`${source}: ${OLD_MAC}`);
   const format = options.format ?? formatByName(source) ?? formatByContent(content, source, options);
   const samples: Sample[] = [];
   const keep = (line: number, label: string, text: string): void => {

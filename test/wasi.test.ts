@@ -77,8 +77,23 @@ describeWasmtime("wasmtime run", (wasmtime) => {
   test("no input gives no output", () => expect(expectLines("", [])).toBe(""));
   test("an empty line is classified", () => expect(expectLines("\n\n", ["", ""])).toBe(""));
   test("a last line needs no end", () => expect(expectLines("play some jazz\nwill it rain", ["play some jazz", "will it rain"])).toBe(""));
-  test("one carriage return before the end is dropped", () => expect(expectLines("play\r\nrain\r\r\n\r\n", ["play", "rain\r", ""])).toBe(""));
-  test("broken UTF-8 is classified", () => expect(expectLines(Buffer.from([0xff, 0xfe, 0x0a, 0xe4, 0xbd, 0x0a]), [Buffer.from([0xff, 0xfe]), Buffer.from([0xe4, 0xbd])])).toBe(""));
+  test("a carriage return before the end, and NULs, are no part of the text", () => expect(expectLines("play\r\nrain\0\0\n\r\n", ["play", "rain", ""])).toBe(""));
+  test("broken UTF-8 is classified", () => expect(expectLines(Buffer.from([0xff, 0xff, 0x0a, 0xe4, 0xbd, 0x0a]), [Buffer.from([0xff, 0xff]), Buffer.from([0xe4, 0xbd])])).toBe(""));
+  test("a byte order mark at the start is dropped, from a long line too", () => {
+    expect(expectLines("\ufeffplay some jazz\nrain\n", ["play some jazz", "rain"])).toBe("");
+    expect(expectLines("\ufeff", [""])).toBe("");
+    expect(expectLines(`\ufeff${"a ".repeat(TEXT_CAPACITY / 2 - 3)}jazz\n`, [`${"a ".repeat(TEXT_CAPACITY / 2 - 3)}jaz`])).toMatch("is longer than");
+  });
+  test.each(["utf16le", "swapped"])("UTF-16 is refused: %s", (order) => {
+    const input = Buffer.from("\ufeffplay\nrain\n", "utf16le");
+    const { status, stdout, stderr } = run([], order === "swapped" ? input.swap16() : input);
+    expect([status, stdout.toString(), stderr]).toEqual([1, "", "edgelabel: standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n"]);
+  });
+  test("line ends that are carriage returns alone are refused", () => {
+    const { status, stdout, stderr } = run([], "play\rrain\r");
+    expect([status, stdout.toString(), stderr]).toEqual([1, "", "edgelabel: standard input: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'\n"]);
+    expect(expectLines("play\r", ["play"])).toBe("");
+  });
 
   test("a line of 1 MiB is classified whole, of a longer one the beginning, with a note", () => {
     const whole = `${"a ".repeat(TEXT_CAPACITY / 2 - 2)}jazz`;

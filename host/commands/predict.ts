@@ -4,11 +4,14 @@
 import { Command } from "commander";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { Classifier } from "../classifier.ts";
+import { OLD_MAC, requireText } from "../dataset.ts";
+import { UserError } from "../errors.ts";
 import { parseTop } from "./options.ts";
 import { note, print } from "./output.ts";
 
 const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
+const MARK = Buffer.of(0xef, 0xbb, 0xbf);
 
 interface PredictOptions {
   json?: boolean;
@@ -39,14 +42,16 @@ Examples:
 }
 
 /**
- * The lines of a byte stream by the rules of assembly/wasi.ts: "\n" ends a line, one "\r"
- * before it is dropped, a last line needs no end, and of a line above TEXT_CAPACITY bytes
- * the beginning is kept. Yields the lines that each chunk completes.
+ * The lines of a byte stream by the rules of assembly/wasi.ts: "\n" ends a line, a last line
+ * needs no end, of a line above TEXT_CAPACITY bytes the beginning is kept, and a byte order
+ * mark at the start is dropped. (A "\r" at the end is dropped by the engine.) Yields the lines
+ * that each chunk completes. Throws a UserError for UTF-16, and for "\r" alone as line ends.
  */
 export async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array[]> {
   let parts: Uint8Array[] = [];
   let length = 0;
   let isOpen = false;
+  let isFirst = true;
   const keep = (part: Uint8Array): void => {
     // One byte beyond the capacity shows that the line is longer.
     const kept = part.subarray(0, TEXT_CAPACITY + 1 - length);
@@ -55,14 +60,14 @@ export async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator
   };
   const close = (): Uint8Array => {
     const line = Buffer.concat(parts);
+    if (isFirst) requireText(line, "standard input");
+    const start = isFirst && MARK.equals(line.subarray(0, MARK.length)) ? MARK.length : 0;
     parts = [];
     length = 0;
     isOpen = false;
-    if (line.length > TEXT_CAPACITY) {
-      note(`a line is longer than ${TEXT_CAPACITY} bytes; its beginning was classified`);
-      return line.subarray(0, TEXT_CAPACITY);
-    }
-    return line.at(-1) === CARRIAGE_RETURN ? line.subarray(0, -1) : line;
+    isFirst = false;
+    if (line.length > TEXT_CAPACITY) note(`a line is longer than ${TEXT_CAPACITY} bytes; its beginning was classified`);
+    return line.subarray(start, TEXT_CAPACITY);
   };
   for await (const chunk of input) {
     const lines: Uint8Array[] = [];
@@ -78,5 +83,9 @@ export async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator
     }
     if (lines.length > 0) yield lines;
   }
-  if (isOpen) yield [close()];
+  if (!isOpen) return;
+  const isOnly = isFirst;
+  const line = close();
+  if (isOnly && line.subarray(0, -1).includes(CARRIAGE_RETURN)) throw new UserError(`standard input: ${OLD_MAC}`);
+  yield [line];
 }

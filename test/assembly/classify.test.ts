@@ -70,6 +70,22 @@ function made({ layers, labels: count = 3, sequenceLength = 6, padPost = false, 
   return makeModel({ words, labels: labels(count), layers, unknownId, tokenizer: { sequenceLength, padPost, truncatePost } }, (_, length) => random.floats(length, magnitude));
 }
 
+test("NULs at the end, and one line end before them, are no part of a text", async () => {
+  const random = new Seeded(3);
+  const spec = { words: ["a", "\n", "\r", "\0"], labels: labels(2), layers: [embedding(4), lstm(4), dense(2, ACTIVATION_SOFTMAX)], tokenizer: { charLevel: true, sequenceLength: 8 } };
+  const wasm = open((await makeModel(spec, (_, length) => random.floats(length, 0.7))).write("f32"));
+  const tokens = (text: string): number => {
+    expect(wasm["classify"](putText(wasm, text))).toBe(abi.OK);
+    return wasm["tokenCount"]();
+  };
+  for (const end of ["", "\n", "\r\n", "\r", "\0", "\0\0\0", "\n\0", "\r\n\0\0"]) {
+    expect([end, tokens(`aa${end}`)]).toEqual([end, 2]);
+    expect(scoresOf(wasm, `aa${end}`)).toEqual(scoresOf(wasm, "aa"));
+    expect([end, tokens(end)]).toEqual([end, 0]);
+  }
+  for (const [text, count] of [["a\n\n", 2], ["a\n\r", 2], ["\naa", 3], ["\0aa", 3], ["a\0\n", 2], ["a\r\r\n", 2]] as const) expect([text, tokens(text)]).toEqual([text, count]);
+});
+
 const worst: Record<Arithmetic, number> = { f32: 0, int8: 0, "int8-weights": 0 };
 
 describe("every chain, as the twin says", () => {

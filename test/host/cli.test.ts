@@ -324,6 +324,15 @@ describe("from texts to a deployable", () => {
       const plain = await edgelabel(["predict", at("light.wasm")], "light\n");
       expect(stdout.split("\n")[0]).toBe(plain.stdout.trimEnd());
     });
+    test("drops a byte order mark; names UTF-16, and old Mac line ends", async () => {
+      const plain = await edgelabel(["predict", at("light.wasm")], "light the hall\nout\n");
+      expect((await edgelabel(["predict", at("light.wasm")], "\ufefflight the hall\r\nout\0")).stdout).toBe(plain.stdout);
+      const wide = Buffer.from("\ufefflight the hall\nout\n", "utf16le");
+      for (const input of [wide, Buffer.from(wide).swap16()]) {
+        expect(await edgelabel(["predict", at("light.wasm")], input)).toMatchObject({ code: 1, stdout: "", stderr: "edgelabel: standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n" });
+      }
+      expect(await edgelabel(["predict", at("light.wasm")], "light the hall\rout\r")).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("uses \\r as line ends") });
+    });
     test("answers each line while its input is still open", async () => {
       const child = spawn(process.execPath, [main, "predict", at("light.wasm")]);
       const answer = new Promise<string>((resolve) => child.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString())));
@@ -353,7 +362,7 @@ describe("lines of a byte stream", () => {
   };
   test("do not depend on how the stream is cut", async () => {
     const bytes = Buffer.from("a\r\n\nb\rc\r\r\n\xff\n\r\nlast\r", "latin1");
-    const expected = ["a", "", "b\rc\r", "\xff", "", "last"];
+    const expected = ["a\r", "", "b\rc\r\r", "\xff", "\r", "last\r"];
     expect(await collect([bytes])).toEqual(expected);
     expect(await collect([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(expected);
     for (let i = 0; i <= bytes.length; i++) expect(await collect([bytes.subarray(0, i), bytes.subarray(i)])).toEqual(expected);
