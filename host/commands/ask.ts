@@ -9,8 +9,7 @@ import { accessOf, defaultNode } from "../service/config.ts";
 import { printable } from "../service/log.ts";
 import { connectOnce, shownUrl } from "../service/mqtt.ts";
 import type { Protocol } from "../service/mqtt.ts";
-import { checkLevel, topicsOf } from "../service/topics.ts";
-import type { Topics } from "../service/topics.ts";
+import { checkLevel, isUserLevel, topicsOf, userTopics } from "../service/topics.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import type { BrokerOptions } from "./broker-options.ts";
 import { linesOf } from "./predict.ts";
@@ -67,19 +66,14 @@ async function readLines(): Promise<string[]> {
 async function ask(texts: readonly string[], options: AskOptions): Promise<void> {
   const access = accessOf(options);
   const topics = topicsOf(options.root, options.node ?? defaultNode());
-  const requestTopic = options.model === undefined ? topics.classify : `${topics.classify}/${checkLevel("model name", options.model)}`;
+  const { classify, reply } = access.username !== undefined && isUserLevel(access.username) ? userTopics(topics, access.username) : topics;
+  const requestTopic = options.model === undefined ? classify : `${classify}/${checkLevel("model name", options.model)}`;
   const { client, protocol } = await connectOnce(access);
   try {
-    await exchange(client, protocol, { texts, requestTopic, replyTopic: replyTopicOf(topics, access.username), statusTopic: topics.status, options });
+    await exchange(client, protocol, { texts, requestTopic, replyTopic: `${reply}/${randomBytes(8).toString("hex")}`, statusTopic: topics.status, options });
   } finally {
     client.end(true);
   }
-}
-
-/** A topic of this call alone, below the user's name where there is one: brokers can keep others from reading it. */
-function replyTopicOf({ reply }: Topics, user: string | undefined): string {
-  const own = randomBytes(8).toString("hex");
-  return user !== undefined && /^[^/+#\p{Cc}]+$/u.test(user) ? `${reply}/${user}/${own}` : `${reply}/${own}`;
 }
 
 interface Exchange {

@@ -19,7 +19,7 @@ import { requestErrorOf } from "./predictor.ts";
 import type { Predictor } from "./predictor.ts";
 import { RememberedAnswers } from "./remembered.ts";
 import type { Outgoing } from "./sender.ts";
-import { answerTopicFault, requestTopicsOf, modelInTopic } from "./topics.ts";
+import { answerTopicFault, requestTopicsOf, modelInTopic, userTopicFault } from "./topics.ts";
 import type { RequestTopics, ResponseRules, Topics } from "./topics.ts";
 
 export interface RequestsOptions {
@@ -39,6 +39,8 @@ export interface RequestsOptions {
 interface Pending {
   message: Incoming;
   topic: string;
+  /** By whom it takes its turn and has its rate. */
+  requester: string;
   id: ClassifyRequest["id"];
   expiresAt: number;
   receivedAt: number;
@@ -83,10 +85,13 @@ export class Requests {
     const wanted = modelInTopic(asked, message.topic);
     const topic = this.answerTopic(message, asked, wanted, request?.replyTo ?? failure?.replyTo);
     if (topic === undefined) return;
+    // No topic has a NUL: nobody can take a user's turns by choosing an answer topic.
+    const requester = asked.user === undefined ? topic : `\0from ${asked.user}`;
     const receivedAt = performance.now();
     const pending: Pending = {
       message,
       topic,
+      requester,
       id: request?.id ?? failure?.id,
       receivedAt,
       // Only the requester's own deadline is by the clock on the wall, which may be set while the request waits.
@@ -98,7 +103,7 @@ export class Requests {
 
   private handle(request: ClassifyRequest, wanted: string, pending: Pending): void {
     const { predictor, outbox } = this.options;
-    const { message, topic, expiresAt } = pending;
+    const { message, topic, requester, expiresAt } = pending;
     const canComeAgain = request.id !== undefined || message.correlationData !== undefined;
     const known = canComeAgain ? this.remembered.get(message, topic) : undefined;
     if (known !== undefined) {
@@ -111,7 +116,7 @@ export class Requests {
       return;
     }
     predictor.submit(
-      { requester: topic, model: wanted, texts: request.texts, bytes: message.payload.length, topK: request.topK, explain: request.explain, expiresAt },
+      { requester, model: wanted, texts: request.texts, bytes: message.payload.length, topK: request.topK, explain: request.explain, expiresAt },
       ({ name, model, predictions }) => {
         const payload = encodeAnswer(request, predictions, { name, version: model.version });
         this.reply(pending, payload, OK);
@@ -122,18 +127,20 @@ export class Requests {
   }
 
   /** Where the answer goes; undefined, with the request ignored, when it may not go there. */
-  private answerTopic(message: Incoming, { label, reply }: RequestTopics, wanted: string, replyTo: string | undefined): string | undefined {
+  private answerTopic(message: Incoming, asked: RequestTopics, wanted: string, replyTo: string | undefined): string | undefined {
     const { topics, responses, predictor } = this.options;
+    const { label, reply } = asked;
     const topic = message.responseTopic ?? replyTo ?? (wanted !== "" && predictor.models.has(wanted) ? `${label}/${wanted}` : label);
-    if (this.allowed.has(topic)) return topic;
-    const fault = answerTopicFault(topic, topics, responses);
+    const foreign = userTopicFault(asked, topic);
+    if (foreign === undefined && this.allowed.has(topic)) return topic;
+    const fault = foreign ?? answerTopicFault(topic, topics, responses);
     if (fault === undefined) {
       if (this.allowed.size >= ALLOWED_REMEMBERED) this.allowed.clear();
       this.allowed.add(topic);
       return topic;
     }
     // The topic itself is not shown: a requester can write a text there.
-    const hint = fault === "not_allowed" ? `; topics below ${reply}/ are free, others need "responses": {"allow": [...]} in the configuration file` : "";
+    const hint = foreign !== undefined ? `; a user is answered below ${reply}/ only` : fault === "not_allowed" ? `; topics below ${reply}/ are free, others need "responses": {"allow": [...]} in the configuration file` : "";
     this.warnOnce(fault, `a request wants its answer on a topic that may not be used (${fault})${hint}; further ones are only counted`);
     this.ignore(`response_topic_${fault}`, message);
     return undefined;

@@ -21,7 +21,7 @@ import { checkRoutes, checkTopic, Routes } from "./routes.ts";
 import type { RouteSettings } from "./routes.ts";
 import { checkTemplate, fillPayload, fillTopic } from "./template.ts";
 import type { Json } from "./template.ts";
-import { filterMatches, ownRequestTopics, requestTopicsOf } from "./topics.ts";
+import { filterMatches, ownRequestTopics, requestFilters, requestTopicsOf } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
 import { packageVersion } from "./version.ts";
 
@@ -68,7 +68,7 @@ export function checkService({ routes = [], announcements = [], topics }: Pick<S
   const heard = [
     ...routes.map(({ filter }) => filter),
     ...topicsOfAgain(announcements),
-    ...ownRequestTopics(topics).map(({ classify }) => `${classify}/#`), `${topics.command}/#`, topics.status, topics.info,
+    ...ownRequestTopics(topics).flatMap(requestFilters), `${topics.command}/#`, topics.status, topics.info,
   ];
   checkRoutes(routes, topics, heard);
   for (const { topic, payload } of announcements) {
@@ -115,7 +115,7 @@ export class Service {
     const heard = topicsOfAgain(announcements);
     const routed = routes.map(({ filter }) => filter);
     const { group } = topics;
-    const shared = group ? [`${group.classify}/#`, ...routed].map((filter) => `$share/${group.name}/${filter}`) : routed;
+    const shared = group ? [...requestFilters(group), ...routed].map((filter) => `$share/${group.name}/${filter}`) : routed;
     this.requests = new Requests({
       predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log, guard,
       responses: { ...responses, deny: [...responses.deny, ...routed, ...heard] },
@@ -132,7 +132,7 @@ export class Service {
     this.connection = new Connection({
       access: options.access,
       clientId: options.clientId,
-      filters: [...new Set([`${topics.classify}/#`, topics.status, ...heard, ...shared])],
+      filters: [...new Set([...requestFilters(topics), topics.status, ...heard, ...shared])],
       retainedFilters: this.commands ? [this.commands.filter] : [],
       isPersistent: topics.group === undefined,
       will: { topic: topics.status, payload: "offline" },

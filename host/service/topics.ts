@@ -7,10 +7,14 @@ import { UserError } from "../errors.ts";
 export interface RequestTopics {
   /** Requests go to this topic, or one level below it, which names a model. */
   classify: string;
+  /** Requests of a user go to USER/classify below this topic, where the broker lets that user publish and no other. */
+  from: string;
   /** Answers to requests that name no topic. */
   label: string;
   /** Requesters may choose any topic below this one for their answers. */
   reply: string;
+  /** Who asks, where the request's topic says so: the answer goes to `reply` or below it, and nowhere else. */
+  user?: string | undefined;
 }
 
 export interface Topics extends RequestTopics {
@@ -38,7 +42,7 @@ const MAX_TOPIC_LEVELS = 64;
 const unfitForTopics = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u;
 
 function requestTopicsBelow(base: string): RequestTopics {
-  return { classify: `${base}/classify`, label: `${base}/label`, reply: `${base}/reply` };
+  return { classify: `${base}/classify`, from: `${base}/from`, label: `${base}/label`, reply: `${base}/reply` };
 }
 
 export function topicsOf(root: string, node: string, group?: string): Topics {
@@ -90,10 +94,33 @@ export function ownRequestTopics(topics: Topics): RequestTopics[] {
   return topics.group ? [topics, topics.group] : [topics];
 }
 
+/** Filters of all requests to a node or a group. */
+export function requestFilters({ classify, from }: RequestTopics): string[] {
+  return [`${classify}/#`, `${from}/+/classify/#`];
+}
+
 /** The topics of the one that a request on `topic` asks, the node or its group; undefined when it is not a request topic. */
 export function requestTopicsOf(topics: Topics, topic: string): RequestTopics | undefined {
-  if (isAtOrBelow(topic, topics.classify)) return topics;
-  return topics.group && isAtOrBelow(topic, topics.group.classify) ? topics.group : undefined;
+  for (const asked of ownRequestTopics(topics)) {
+    if (isAtOrBelow(topic, asked.classify)) return asked;
+    if (topic.startsWith(`${asked.from}/`)) return topicsOfUser(asked, topic.slice(asked.from.length + 1).split("/", 1)[0]!, topic);
+  }
+  return undefined;
+}
+
+function topicsOfUser({ from, reply }: RequestTopics, user: string, topic: string): RequestTopics | undefined {
+  const { classify, reply: own } = userTopics({ from, reply }, user);
+  return user !== "" && isAtOrBelow(topic, classify) ? { classify, from, label: own, reply: own, user } : undefined;
+}
+
+/** Whether a user's name can stand as one level of a topic. */
+export function isUserLevel(name: string): boolean {
+  return name !== "" && !/[/+#]/.test(name) && !unfitForTopics.test(name);
+}
+
+/** Where a user asks, and below which topic it is answered. */
+export function userTopics({ from, reply }: Pick<RequestTopics, "from" | "reply">, user: string): Pick<RequestTopics, "classify" | "reply"> {
+  return { classify: `${from}/${user}/classify`, reply: `${reply}/${user}` };
 }
 
 /** The model that a request topic names; "" means the default one. */
@@ -138,6 +165,11 @@ export function filterCovers(filter: string, other: string): boolean {
     if (narrow[i] === undefined || narrow[i] === "#" || (level !== "+" && level !== narrow[i])) return false;
   }
   return wide.length === narrow.length;
+}
+
+/** Why an answer to a user may not be published to `topic`, whatever other requesters may use; undefined when it may. */
+export function userTopicFault({ user, reply }: RequestTopics, topic: string): string | undefined {
+  return user === undefined || isAtOrBelow(topic, reply) ? undefined : "not_the_users";
 }
 
 /** Why an answer may not be published to `topic`, as one word for the metrics; undefined when it may. */

@@ -330,6 +330,36 @@ function serviceTests({ protocol, keepsSessions, start }: Target): void {
     expect(await counter(service, 'edgelabel_errors_total{code="rate"}')).toBe(refused.length);
   });
 
+  test("a user, whom the request's topic names, is answered on its own topics only", async () => {
+    await client.subscribe(`${topics.reply}/#`, topics.label, "elsewhere");
+    const from = `${topics.from}/phone/classify`;
+    for (const [id, replyTo] of [`${topics.reply}/victim/1`, `${topics.reply}/phoney`, topics.reply, topics.label, "elsewhere"].entries()) await client.publish(from, JSON.stringify({ text: "win", id, replyTo }));
+    await client.publish(from, JSON.stringify({ id: "broken", text: 7, replyTo: `${topics.reply}/victim/1` }));
+    await client.publish(from, JSON.stringify({ text: "win", id: "none" }));
+    await client.publish(`${from}/other`, JSON.stringify({ text: "win", id: "model" }));
+    await client.publish(from, JSON.stringify({ text: "win", id: "own", replyTo: `${topics.reply}/phone/1` }));
+    const heard = [];
+    while (heard.length < 3) heard.push(await client.next());
+    expect(heard.map(({ topic, json }) => [topic, json.id]).toSorted()).toEqual([[`${topics.reply}/phone`, "none"], [`${topics.reply}/phone/1`, "own"], [`${topics.reply}/phone/other`, "model"]]);
+    expect(client.received).toEqual([]);
+    expect(await counter(service, 'edgelabel_ignored_total{reason="response_topic_not_the_users"}')).toBe(6);
+  });
+
+  test("a user has its turns and its rate by name: inventing topics gains nothing, and nobody can use them up", async () => {
+    await service.stop();
+    service = fakeService({ access: { url: broker.url, protocol }, limits: { ...limits, textsPerSecond: 5 } });
+    await service.start();
+    await client.subscribe(`${topics.reply}/#`);
+    const start = performance.now();
+    for (let id = 0; id < 100; id++) void client.publish(topics.classify, JSON.stringify({ text: "win", replyTo: `${topics.reply}/victim/1` }));
+    for (let id = 0; id < 100; id++) void client.publish(`${topics.from}/phone/classify`, JSON.stringify({ text: "win", replyTo: `${topics.reply}/phone/${id}` }));
+    await client.publish(`${topics.from}/victim/classify`, JSON.stringify({ text: "win", id: "v", replyTo: `${topics.reply}/victim/1` }));
+    expect((await client.next(({ json }) => json.id === "v")).json.label).toBe("spam");
+    await until(() => client.received.length === 200);
+    const answered = client.received.filter(({ topic, json }) => topic.startsWith(`${topics.reply}/phone/`) && json.label === "spam").length;
+    expect(answered).toBeLessThanOrEqual(5 + 5 * (performance.now() - start) / 1000);
+  });
+
   test("who invents a reply topic for each request gains nothing, and takes nothing from who was here before", async () => {
     await service.stop();
     service = fakeService({ access: { url: broker.url, protocol }, limits: { ...limits, textsPerSecond: 5, requesters: 3 } });
@@ -390,7 +420,7 @@ function serviceTests({ protocol, keepsSessions, start }: Target): void {
     expect(await counter(service, "edgelabel_duplicates_total")).toBe(0);
   });
 
-  test("a QoS 2 request that was not answered before a connection was lost is answered on the next one", async () => {
+  test.runIf(keepsSessions)("a QoS 2 request that was not answered before a connection was lost is answered on the next one", async () => {
     await client.subscribe(topics.label);
     let held = 0;
     service["onMessage"] = ({ topic }) => void (topic === topics.classify && held++);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { answerTopicFault, checkLevel, filterCovers, filterMatches, filtersOverlap, isTopicFilter, levelOf, requestTopicsOf, modelInTopic, slug, topicsOf } from "../../../host/service/topics.ts";
+import { answerTopicFault, checkLevel, filterCovers, filterMatches, filtersOverlap, isTopicFilter, isUserLevel, levelOf, requestFilters, requestTopicsOf, modelInTopic, slug, topicsOf, userTopicFault } from "../../../host/service/topics.ts";
 
 const topics = topicsOf("edgelabel", "gate-1");
 const open = { allow: ["#"], deny: [] };
@@ -10,6 +10,7 @@ test("the topics of a node", () => {
     root: "site/labels",
     node: "n",
     classify: "site/labels/n/classify",
+    from: "site/labels/n/from",
     label: "site/labels/n/label",
     reply: "site/labels/n/reply",
     status: "site/labels/n/status",
@@ -23,7 +24,7 @@ test("the topics of a node", () => {
 
 test("the topics of a group stand beside the node's", () => {
   const pooled = topicsOf("edgelabel", "gate-1", "pool");
-  expect(pooled.group).toEqual({ name: "pool", classify: "edgelabel/pool/classify", label: "edgelabel/pool/label", reply: "edgelabel/pool/reply" });
+  expect(pooled.group).toEqual({ name: "pool", classify: "edgelabel/pool/classify", from: "edgelabel/pool/from", label: "edgelabel/pool/label", reply: "edgelabel/pool/reply" });
   expect(requestTopicsOf(pooled, "edgelabel/gate-1/classify/spam")).toBe(pooled);
   expect(requestTopicsOf(pooled, "edgelabel/pool/classify")).toBe(pooled.group);
   expect(modelInTopic(pooled.group!, "edgelabel/pool/classify/spam")).toBe("spam");
@@ -33,6 +34,24 @@ test("the topics of a group stand beside the node's", () => {
   expect(answerTopicFault("edgelabel/pool/reply/a/1", topics, open)).toBe("inside_root");
   expect(() => topicsOf("edgelabel", "gate-1", "gate-1")).toThrow("the group and the node are both called gate-1");
   expect(() => topicsOf("edgelabel", "gate-1", "a/b")).toThrow('the group name "a/b" cannot be part of a topic');
+});
+
+test("a request's topic may name its user, who is answered on topics of its own", () => {
+  const pooled = topicsOf("edgelabel", "gate-1", "pool");
+  for (const name of ["gate-1", "pool"]) {
+    for (const topic of ["", "/spam"]) {
+      const asked = requestTopicsOf(pooled, `edgelabel/${name}/from/phone/classify${topic}`)!;
+      expect(asked).toEqual({ classify: `edgelabel/${name}/from/phone/classify`, from: `edgelabel/${name}/from`, label: `edgelabel/${name}/reply/phone`, reply: `edgelabel/${name}/reply/phone`, user: "phone" });
+      expect(modelInTopic(asked, `edgelabel/${name}/from/phone/classify${topic}`)).toBe(topic.slice(1));
+      for (const [answer, fault] of [["phone", undefined], ["phone/1", undefined], ["phoney", "not_the_users"], ["other/phone", "not_the_users"], ["", "not_the_users"]] as const) expect([answer, userTopicFault(asked, `edgelabel/${name}/reply/${answer}`)]).toEqual([answer, fault]);
+    }
+    for (const topic of ["from/phone", "from/phone/status", "from//classify", "from/a/b/classify", "from/classify"]) expect([topic, requestTopicsOf(pooled, `edgelabel/${name}/${topic}`)]).toEqual([topic, undefined]);
+  }
+  expect(userTopicFault(topics, "anywhere")).toBeUndefined();
+  // No answer comes back as a request of a user.
+  expect(answerTopicFault("edgelabel/gate-1/from/phone/classify", pooled, open)).toBe("inside_root");
+  expect(requestFilters(topics).some((filter) => filterMatches(filter, "edgelabel/gate-1/from/phone/classify/spam"))).toBe(true);
+  for (const [name, isLevel] of [["phone", true], ["Jürgen M.", true], ["a/b", false], ["+", false], ["a#", false], ["", false], ["a\n", false]] as const) expect([name, isUserLevel(name)]).toEqual([name, isLevel]);
 });
 
 test("a host name becomes one level", () => {
