@@ -4,7 +4,7 @@
 // A calibrated model that gets new weights (by `learn` or `prune`) is calibrated again.
 import { Classifier, type ModelInfo } from "./classifier.ts";
 import type { Sample } from "./dataset.ts";
-import { UserError } from "./errors.ts";
+import { listed, UserError } from "./errors.ts";
 import { EngineError } from "./status.ts";
 import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "./trainer.ts";
 
@@ -117,7 +117,7 @@ export function reliability(calibrator: Calibrator, temperature: number): { log_
  */
 export function collectLogits(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): number | null {
   const known = numbered(labels, samples).filter(({ number }) => number < labels.length);
-  if (known.length === 0) throw new UserError(`no text has a label of the model; its labels are ${labels.join(", ")}`);
+  if (known.length === 0) throw new UserError(`no text has a label of the model; its labels are ${listed(labels)}`);
   calibrator.change(1, NO_REJECTION);
   if (!calibrator.startLogits()) return null;
   for (const { number, text } of known) calibrator.addLogits(number, text);

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { isWasm, unpackModel } from "./container.ts";
 import { Engine, type ModelInfo } from "./engine.ts";
-import { UserError } from "./errors.ts";
+import { excerpt, listed, UserError } from "./errors.ts";
 import type { Explanation } from "./explanation.ts";
 import { isPackedHere } from "./pack.ts";
 import { TEXT_CAPACITY } from "../assembly/abi.ts";
@@ -98,7 +98,7 @@ export class Classifier {
   /** The number of a label; throws a UserError when the model lacks it. */
   indexOf(label: string): number {
     const index = this.labels.indexOf(label);
-    if (index < 0) throw new UserError(`${this.name} has no label ${JSON.stringify(label)}; its labels are ${this.labels.join(", ")}`);
+    if (index < 0) throw new UserError(`${this.name} has no label ${excerpt(label)}; its labels are ${listed(this.labels)}`);
     return index;
   }
 

@@ -2,7 +2,8 @@
 // files in; counts, duplicates, conflicts and unusual lengths out. Two texts are alike when
 // they have the same tokens, since a model sees nothing else.
 import { MAX_LABELS } from "../assembly/abi.ts";
-import type { Sample } from "./dataset.ts";
+import { labelsOf, type Sample } from "./dataset.ts";
+import { excerpt, listed } from "./errors.ts";
 
 export interface Source {
   file: string;
@@ -33,6 +34,10 @@ export interface DataReport {
   long: { limit: number; texts: { tokens: number; place: Place }[] };
   /** Validation texts that are alike to a training text. */
   overlap: { texts: number; places: Place[] } | null;
+  /** What suggests that the labels are not what was meant, in sentences. */
+  doubts: string[];
+  /** Labels, those of the validation texts too, that people take for the same. */
+  similar_labels: string[][];
   /** Labels that only validation texts have; `train` refuses them. */
   strange_labels: Record<string, Place[]> | null;
 }
@@ -44,7 +49,9 @@ interface Seen {
 }
 
 const SHOWN = 10;
-const SHOWN_CHARACTERS = 60;
+/** With fewer texts than this, labels that occur once are no wonder. */
+const FEW_TEXTS = 8;
+const WRONG_WAY = "Do label and text stand the wrong way round?";
 
 /** `tokens` says how the model would split a text; `limit` is how many tokens it keeps. */
 export function reportData(sources: readonly Source[], validation: readonly Source[] | null, tokens: (text: string) => string[], limit: number): DataReport {
@@ -79,9 +86,39 @@ export function reportData(sources: readonly Source[], validation: readonly Sour
     empty,
     single,
     long: { limit, texts: long },
+    doubts: doubtsOf(sources.flatMap(({ samples }) => samples)),
+    similar_labels: similarLabels(labelsOf([...sources, ...(validation ?? [])].flatMap(({ samples }) => samples))),
     overlap: validation && findOverlap(validation, groups, tokens),
     strange_labels: validation && findStrangeLabels(validation, counts),
   };
+}
+
+/** What suggests that these labels are not what was meant, in sentences. */
+export function doubtsOf(samples: readonly Sample[]): string[] {
+  const counts = new Map<string, number>();
+  for (const { label } of samples) counts.set(label, (counts.get(label) ?? 0) + 1);
+  const texts = new Set(samples.map(({ text }) => text)).size;
+  const once = [...counts].filter(([, count]) => count === 1).map(([label]) => label);
+  const first = samples[0];
+  if (texts < counts.size) return [swapped(counts.size, texts)];
+  if (samples.length >= FEW_TEXTS && 2 * counts.size > samples.length) return [`there are ${counts.size} labels for ${samples.length} texts, such as ${excerpt(once[0] ?? "")}; a label needs several texts. ${WRONG_WAY}`];
+  if (first && counts.size > 2 && once.length === 1 && once[0] === first.label) return [`only the first text has the label ${excerpt(first.label)}; is that a header? Name its columns with --text-column and --label-column`];
+  return [];
+}
+
+/** Fewer texts than labels: no model can give all of the labels. */
+export function swapped(labels: number, texts: number): string {
+  return `there are ${labels} labels, but only ${texts} different text${texts === 1 ? "" : "s"}. ${WRONG_WAY}`;
+}
+
+/** Groups of labels that look alike, or differ in letter case or as numbers are written. */
+export function similarLabels(labels: readonly string[]): string[][] {
+  const groups = new Map<string, string[]>();
+  for (const label of labels) {
+    const seen = label.normalize("NFKC").replace(/[\p{Cf}\ufe00-\ufe0f]/gu, "").replace(/\s+/g, " ").trim();
+    addTo(groups, seen.toLowerCase().replace(/^(-?\d+)\.0+$/, "$1"), label);
+  }
+  return [...groups.values()].filter((group) => group.length > 1);
 }
 
 function addTo<Value>(lists: Map<string, Value[]>, key: string, value: Value): void {
@@ -143,7 +180,7 @@ function findStrangeLabels(validation: readonly Source[], known: ReadonlyMap<str
 // --- for people ------------------------------------------------------------------
 
 export function renderReport(report: DataReport): string {
-  const { texts, labels, imbalance, tokens, duplicates, conflicts, empty, single, long, overlap, strange_labels: strange } = report;
+  const { texts, labels, imbalance, tokens, duplicates, conflicts, empty, single, long, doubts, similar_labels: similar, overlap, strange_labels: strange } = report;
   const names = Object.keys(labels);
   // Sorted again, since an object lists keys that are whole numbers first.
   const ranked = Object.entries(labels).sort(([, n], [, m]) => m - n);
@@ -157,16 +194,21 @@ export function renderReport(report: DataReport): string {
     for (const item of items.slice(0, SHOWN)) lines.push(`  ${item}`);
     if (items.length > SHOWN) lines.push(`  and ${items.length - SHOWN} more (--json lists all)`);
   };
+  for (const doubt of doubts) say("doubt", doubt);
+  if (similar.length > 0) {
+    say("similar", "labels that look alike, or differ only in letter case or as numbers are written");
+    list(similar.map(listed));
+  }
   say("balance", names.length > 1 ? `the most frequent label has ${Number(imbalance.toFixed(1))} times the texts of the rarest` : "there is only one label");
   say("length", `median ${tokens.median} tokens, 95 % have at most ${tokens.p95}, the longest ${tokens.longest}`);
   say("long", `${long.texts.length} with more than ${long.limit} tokens, of which the rest is cut off`);
   list(long.texts.map(({ tokens: count, place }) => `${at([place])}: ${count} tokens`));
   say("empty", `${empty.length} without any token, ${single} with only one`);
-  list(empty.map(({ text, place }) => `${at([place])}: ${shown(text)}`));
+  list(empty.map(({ text, place }) => `${at([place])}: ${excerpt(text)}`));
   say("duplicates", `${duplicates.exact} the same as an earlier one, ${duplicates.alike} more that the model reads alike`);
-  list(duplicates.groups.map(({ text, label, places }) => `${shown(text)} ${label}: ${at(places)}`));
+  list(duplicates.groups.map(({ text, label, places }) => `${excerpt(text)} ${label}: ${at(places)}`));
   say("conflicts", `${conflicts.texts} texts that are alike but have different labels`);
-  list(conflicts.groups.map((group) => `${shown(group.text)} ${Object.entries(group.labels).map(([label, places]) => `${label}: ${at(places)}`).join("; ")}`));
+  list(conflicts.groups.map((group) => `${excerpt(group.text)} ${Object.entries(group.labels).map(([label, places]) => `${label}: ${at(places)}`).join("; ")}`));
   if (overlap) {
     say("overlap", `${overlap.texts} validation texts that the training data has too`);
     list(overlap.places.map((place) => at([place])));
@@ -187,11 +229,4 @@ function at(places: readonly Place[]): string {
     return part;
   });
   return parts.join(", ") + (places.length > SHOWN ? ", …" : "");
-}
-
-function shown(text: string): string {
-  const points = [...text];
-  const part = points.length > SHOWN_CHARACTERS ? `${points.slice(0, SHOWN_CHARACTERS - 1).join("")}…` : text;
-  // JSON does not escape these, and terminals interpret some of them.
-  return JSON.stringify(part).replace(/[\u007f-\u009f\u2028\u2029]/g, "?");
 }

@@ -3,8 +3,9 @@
 // model's layers and the settings of the run; the arithmetic is the trainer's.
 import * as abi from "../assembly/abi.ts";
 import { Classifier } from "./classifier.ts";
+import { swapped } from "./data-report.ts";
 import { labelsOf, type Sample } from "./dataset.ts";
-import { UserError } from "./errors.ts";
+import { excerpt, UserError } from "./errors.ts";
 import { type Shape, shapeOf } from "./shape.ts";
 import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
 import { Trainer, type EpochFigures, type RunOptions, type TokenizerOptions } from "./trainer.ts";
@@ -203,8 +204,10 @@ export async function createTrainer(tokenizer: RecipeOptions["tokenizer"], name 
 /** A trainer with the model described and the samples encoded, ready to start. */
 export async function prepareTraining(samples: readonly Sample[], validation: readonly Sample[], options: RecipeOptions): Promise<Trainer> {
   const labels = labelsOf(samples);
-  if (labels.length < 2) throw new UserError(`the data has ${labels.length === 1 ? `only the label ${JSON.stringify(labels[0])}` : "no samples"}; a classifier needs at least 2 labels`);
-  if (labels.length > abi.MAX_LABELS) throw new UserError(`the data has ${labels.length} labels, such as ${JSON.stringify(labels[0])}; a model tells at most ${abi.MAX_LABELS} apart. Do label and text stand the wrong way round?`);
+  if (labels.length < 2) throw new UserError(`the data has ${labels.length === 1 ? `only the label ${excerpt(labels[0]!)}` : "no samples"}; a classifier needs at least 2 labels`);
+  if (labels.length > abi.MAX_LABELS) throw new UserError(`the data has ${labels.length} labels, such as ${excerpt(labels[0]!)}; a model tells at most ${abi.MAX_LABELS} apart. Do label and text stand the wrong way round?`);
+  const texts = new Set(samples.map(({ text }) => text)).size;
+  if (texts < labels.length) throw new UserError(swapped(labels.length, texts));
   if (options.binaryOutput && labels.length !== 2) throw new UserError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
   const unfit = options.binaryOutput ? "categorical_crossentropy" : "binary_crossentropy";
   if (options.loss === unfit) throw new UserError(`the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`);
@@ -236,12 +239,12 @@ export function addSamples(trainer: Trainer, labels: readonly string[], samples:
   const classes = new Map(labels.map((label, index) => [label, index]));
   const classOf = (label: string): number => {
     const index = classes.get(label);
-    if (index === undefined) throw new UserError(`the label ${JSON.stringify(label)} does not occur in the training data; remove its lines or train with it`);
+    if (index === undefined) throw new UserError(`the label ${excerpt(label)} does not occur in the training data; remove its lines or train with it`);
     return index;
   };
   for (const { label, text } of samples) trainer.addSample(classOf(label), text);
   const strange = validation.find(({ label }) => !classes.has(label));
-  if (strange) throw new UserError(`the validation texts have the label ${JSON.stringify(strange.label)} (first in line ${strange.line}), which does not occur in the training data; remove its lines or train with it`);
+  if (strange) throw new UserError(`the validation texts have the label ${excerpt(strange.label)} (first in line ${strange.line}), which does not occur in the training data; remove its lines or train with it`);
   for (const { label, text } of validation) trainer.addValidation(classOf(label), text);
 }
 

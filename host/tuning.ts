@@ -1,7 +1,7 @@
 // A trained model and labelled texts -> the same model, trained for a few more epochs at a
 // low rate, as `prune` and `learn` do. The other settings are the default recipe's.
 import type { ModelInfo } from "./engine.ts";
-import { UserError } from "./errors.ts";
+import { listed, UserError } from "./errors.ts";
 import { labelsOf, type Sample } from "./dataset.ts";
 import { startProgress } from "./progress.ts";
 import { addSamples, DEFAULT_RECIPE, runEpochs } from "./recipe.ts";
@@ -18,8 +18,7 @@ export interface Tuning {
 export function requireKnownLabels(labels: readonly string[], samples: readonly Sample[], source: string, remedy = "Correct the data"): void {
   const unknown = labelsOf(samples).filter((label) => !labels.includes(label));
   if (unknown.length === 0) return;
-  const named = unknown.slice(0, 5).map((label) => JSON.stringify(label)).join(", ");
-  throw new UserError(`${source} does not know the label${unknown.length > 1 ? "s" : ""} ${named}${unknown.length > 5 ? ", …" : ""}; it knows ${labels.map((label) => JSON.stringify(label)).join(", ")}. ${remedy}, or train anew with it`);
+  throw new UserError(`${source} does not know the label${unknown.length > 1 ? "s" : ""} ${listed(unknown)}; it knows ${listed(labels)}. ${remedy}, or train anew with it`);
 }
 
 /** Fine-tunes the f32 model in `elb`; with 0 epochs its weights stay as they are. */

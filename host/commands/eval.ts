@@ -4,7 +4,9 @@
 import { Command } from "commander";
 import { renderCurve } from "../chart.ts";
 import { Classifier } from "../classifier.ts";
+import { similarLabels } from "../data-report.ts";
 import { readDataset, type Sample } from "../dataset.ts";
+import { listed } from "../errors.ts";
 import { type Evaluation, renderEvaluation, Tally } from "../evaluation.ts";
 import { requireWritable, writeWhole } from "../files.ts";
 import { type Progress, startProgress } from "../progress.ts";
@@ -46,7 +48,8 @@ Examples:
       const progress = startProgress("evaluating", { json: options.json });
       const evaluation = evaluate(classifier, samples, progress);
       if (evaluation.unknown_labels.length > 0) {
-        note(`warning: the model does not know ${evaluation.unknown_labels.map((label) => JSON.stringify(label)).join(", ")}; their texts count as wrong`);
+        const alike = similarLabels(evaluation.labels);
+        note(`warning: the model does not know ${listed(evaluation.unknown_labels)}; their texts count as wrong${alike.length > 0 ? `. Alike are ${alike.slice(0, 3).map(listed).join("; ")}` : ""}`);
       }
       const curve = options.curve ? await measureCurve(await readElb(model), classifier.info, samples, model) : undefined;
       if (curve && options.chart !== undefined) await writeWhole(options.chart, Buffer.from(renderCurve(curve.points, `${classifier.name}: ${samples.length} texts`)));

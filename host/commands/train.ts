@@ -7,8 +7,9 @@ import { MAX_DROPOUT_SAMPLES, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH, MAX_WORKERS } f
 import { calibrate, type Calibration, renderCalibration } from "../calibration.ts";
 import { renderChart } from "../chart.ts";
 import { Classifier } from "../classifier.ts";
-import { readDataset, type Sample } from "../dataset.ts";
-import { UserError } from "../errors.ts";
+import { doubtsOf, similarLabels } from "../data-report.ts";
+import { labelsOf, readDataset, type Sample } from "../dataset.ts";
+import { listed, UserError } from "../errors.ts";
 import { requireWritable, writeWhole } from "../files.ts";
 import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantization.ts";
@@ -47,6 +48,8 @@ const TURN_MS = 50;
 const RECIPES = { default: DEFAULT_RECIPE, tutorial: TUTORIAL_RECIPE };
 /** The user is told when more than this share of the texts is cut: a few change little. */
 const NOTED_CUT = 0.05;
+/** Of so many groups of similar labels the user is told. */
+const MOST_SIMILAR = 3;
 /** Share of the words that a file of synonyms replaces, where --augment says nothing. */
 const DEFAULT_SYNONYMS = 0.1;
 
@@ -195,6 +198,7 @@ async function begin({ samples, synonyms }: TrainingData, validation: readonly S
   if ((recipe.workers ?? 1) > recipe.batch) throw new UserError(`--workers ${recipe.workers} cannot share a batch of ${recipe.batch}; choose at most as many as --batch`);
   if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
   const trainer = await prepareTraining(samples, validation, recipe);
+  noteDoubts(samples, validation);
   if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);
   try {
     trainer.start(recipe);
@@ -237,6 +241,11 @@ function noteShape({ texts, empty, cut }: Shape, asked: RecipeOptions, { tokeniz
   if (empty > 0) note(`${empty} of ${texts} texts have no token and teach nothing; edgelabel data lists them`);
   if (charLevel && !asked.tokenizer.charLevel) note("nearly each text has a word that no other has, so they are read letter by letter (--no-char-level: word by word)");
   else if (cut > NOTED_CUT * texts) note(`${cut} of ${texts} texts have more than ${sequenceLength} tokens, of which only the ${truncatePost ? "first" : "last"} ${sequenceLength} count; a higher --maxlen reads more, and takes longer`);
+}
+
+function noteDoubts(samples: readonly Sample[], validation: readonly Sample[]): void {
+  for (const doubt of doubtsOf(samples)) note(doubt);
+  for (const labels of similarLabels(labelsOf([...samples, ...validation])).slice(0, MOST_SIMILAR)) note(`the labels ${listed(labels)} look alike; if they mean the same, write them alike (edgelabel data shows all)`);
 }
 
 function settingOption(flag: string, parser: Parser, path: string, help: string): Option {

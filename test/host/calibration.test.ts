@@ -62,7 +62,7 @@ describe("a model is calibrated", () => {
   });
 
   test("with texts of its labels only", async () => {
-    await expect(calibrate(new Uint8Array(readFileSync(at("tiny.elb"))), outside, { source: "tiny" })).rejects.toThrow("no text has a label of the model; its labels are light, music, weather");
+    await expect(calibrate(new Uint8Array(readFileSync(at("tiny.elb"))), outside, { source: "tiny" })).rejects.toThrow("no text has a label of the model; its labels are \"light\", \"music\", \"weather\"");
   });
 });
 

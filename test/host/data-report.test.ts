@@ -1,19 +1,21 @@
 // `edgelabel data` and what training makes of the same options: the report of small files
 // whose duplicates and conflicts are known, cleaning as serving does it, in Node and wasmtime.
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 import { Classifier } from "../../host/classifier.ts";
 import { renderChart } from "../../host/chart.ts";
-import { renderReport, reportData } from "../../host/data-report.ts";
-import { parseDataset } from "../../host/dataset.ts";
+import { doubtsOf, renderReport, reportData, similarLabels } from "../../host/data-report.ts";
+import { parseDataset, readDataset } from "../../host/dataset.ts";
+import { UserError } from "../../host/errors.ts";
 import { renderEvaluation, Tally } from "../../host/evaluation.ts";
 import type { Explanation } from "../../host/explanation.ts";
 import { renderText } from "../../host/heat-map.ts";
-import { createTrainer, DEFAULT_RECIPE } from "../../host/recipe.ts";
+import { createTrainer, DEFAULT_RECIPE, prepareTraining } from "../../host/recipe.ts";
+import { describeShared, sharedPath } from "../shared.ts";
 import { fetchWasmtime } from "../tools/fetch-wasmtime.mjs";
 
 const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
@@ -71,6 +73,8 @@ describe("the report", () => {
       empty: [{ text: ":-)", place: { file: "a.tsv", line: 6 } }],
       single: 1,
       long: { limit: 5, texts: [{ tokens: 6, place: { file: "a.tsv", line: 8 } }] },
+      doubts: [],
+      similar_labels: [],
       overlap: { texts: 1, places: [{ file: "v.tsv", line: 2 }] },
       strange_labels: {},
     });
@@ -96,6 +100,39 @@ describe("the report", () => {
     expect(long).toContain("there is only one label");
     expect(long).not.toMatch(/\u009b|x{60}/);
     expect(long).not.toContain("overlap");
+  });
+});
+
+describe("labels", () => {
+  const samples = (pairs: [string, string][]) => pairs.map(([label, text], i) => ({ label, text, line: i + 1 }));
+  const grouped = (...labels: string[]) => similarLabels(labels);
+
+  test("that are more than the texts make a doubt, and no model", async () => {
+    const swappedRound = samples([["turn it on", "on"], ["make light", "on"], ["off now", "off"]]);
+    const sentence = "there are 3 labels, but only 2 different texts. Do label and text stand the wrong way round?";
+    expect(doubtsOf(swappedRound)).toEqual([sentence]);
+    await expect(prepareTraining(swappedRound, [], DEFAULT_RECIPE)).rejects.toThrow(new UserError(sentence));
+    expect(doubtsOf(samples([["turn it on", "on"], ["off now", "off"]]))).toEqual([]);
+  });
+  test("with a text each make a doubt where texts are many", () => {
+    const faq = samples(Array.from({ length: 8 }, (_, i) => [`answer ${i >> 1}`, `question ${i}`]));
+    expect(doubtsOf(faq)).toEqual([]);
+    faq[1]!.label = "answer 9";
+    expect(doubtsOf(faq)).toEqual(['there are 5 labels for 8 texts, such as "answer 0"; a label needs several texts. Do label and text stand the wrong way round?']);
+  });
+  test("of the first text alone may be a header", () => {
+    const table = samples([["Art", "Meldung"], ["on", "a"], ["on", "b"], ["off", "c"], ["off", "d"]]);
+    expect(doubtsOf(table)).toEqual(['only the first text has the label "Art"; is that a header? Name its columns with --text-column and --label-column']);
+    expect(doubtsOf([...table, ...samples([["dim", "e"]])])).toEqual([]);
+  });
+  test("that look alike, or are written in other ways, are grouped", () => {
+    expect(grouped("OK", "ok", "ok.", "ok\u200b", "St\u00f6rung", "Sto\u0308rung", "st\u00f6rung", "no")).toEqual([["OK", "ok", "ok\u200b"], ["St\u00f6rung", "Sto\u0308rung", "st\u00f6rung"]]);
+    expect(grouped("1", "1.0", "-1", "1.5", "01", "True", "true", "a  b", "a b", "\uff21", "A", "\u2764", "\u2764\ufe0f")).toEqual([["1", "1.0"], ["True", "true"], ["a  b", "a b"], ["\uff21", "A"], ["\u2764", "\u2764\ufe0f"]]);
+    expect(grouped("constructor", "__proto__", "a", "b")).toEqual([]);
+  });
+  test("are shown with what tells them apart", () => {
+    const table = renderReport(reportData([{ file: "x", samples: samples([["Sto\u0308rung", "a"], ["ok", "b"], ["ok\u200b", "c"], ["St\u00f6rung", "d"]]) }], null, (text) => [text], 9));
+    expect(table).toContain('similar     labels that look alike, or differ only in letter case or as numbers are written\n  "Sto\\u0308rung", "St\u00f6rung"\n  "ok", "ok\\u200b"\n');
   });
 });
 
@@ -129,6 +166,60 @@ describe("the command", () => {
     expect(JSON.parse(json.stdout)).toMatchObject({ texts: 10, duplicates: { exact: 1, alike: 2 }, overlap: { texts: 1 }, long: { limit: 256 } });
     expect(edgelabel("data", at("absent.tsv"))).toMatchObject({ code: 1, stdout: "" });
     expect(edgelabel("data", at("a.tsv"), "--clean", "html").code).toBe(2);
+  });
+});
+
+describeShared("cases of data files", () => {
+  const file = (folder: string, name: string) => sharedPath("cases", folder, name);
+  const said = (folder: string, name: string, ...options: string[]) => {
+    const { code, stdout, stderr } = edgelabel("data", file(folder, name), ...options);
+    return code === 0 ? { code, stdout } : { code, stderr: stderr.replace(file(folder, name), name) };
+  };
+
+  test.each([
+    ["swapped.tsv", [], { code: 0, stdout: expect.stringContaining("doubt       there are 6 labels, but only 2 different texts. Do label and text stand the wrong way round?\n") }],
+    ["sst.tsv", [], { code: 1, stderr: "edgelabel: sst.tsv: line 1: looks like a header; name its columns with --text-column sentence --label-column label, or remove it\n" }],
+    ["sst.tsv", ["--text-column", "sentence"], { code: 0, stdout: expect.stringContaining("6 texts, 2 labels") }],
+    ["cola.tsv", [], { code: 1, stderr: expect.stringContaining("each line has 4 columns; without a header it takes label<TAB>text") }],
+    ["pandas_tab.tsv", [], { code: 1, stderr: expect.stringContaining("line 5: a quoted field with a tab or line break") }],
+  ])("tsv-columns/%s %j", (name, options, expected) => expect(said("tsv-columns", name, ...options)).toEqual(expected));
+
+  test("tsv-columns: train refuses each file, unless told its columns", () => {
+    for (const name of ["swapped", "sst", "cola", "pandas_tab"]) {
+      const { code, stdout, stderr } = edgelabel("train", file("tsv-columns", `${name}.tsv`), "-o", at("x.wasm"));
+      expect({ code, stdout, lines: stderr.trimEnd().split("\n").length }).toEqual({ code: 1, stdout: "", lines: 1 });
+    }
+    expect(existsSync(at("x.wasm"))).toBe(false);
+    const pandas = `label\ttext\n${readFileSync(file("tsv-columns", "pandas_tab.tsv"), "utf8")}`;
+    expect(parseDataset(Buffer.from(pandas), "p.tsv", { format: "csv" }).at(-2)).toEqual({ label: "fault", text: "valve stuck\nat half\tsee photo", line: 6 });
+  });
+
+  test.each(["cr.tsv", "crs.tsv", "cr.csv", "cr.ft"])("cr-line-ends/%s", (name) => {
+    expect(said("cr-line-ends", name)).toEqual({ code: 1, stderr: `edgelabel: ${name}: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'\n` });
+  });
+
+  test("label-variants: they are named, also across files", () => {
+    const { stdout } = said("label-variants", "labels.tsv");
+    expect(stdout).toContain('\n  "OK", "ok", "ok\\u200b"\n  "Sto\\u0308rung", "St\u00f6rung", "st\u00f6rung"\n');
+    const across = (a: string, b: string) => said("label-variants", a, "--valid", file("label-variants", b)).stdout;
+    expect(across("ints.csv", "floats.csv")).toContain('\n  "0", "0.0"\n  "1", "1.0"\n');
+    expect(across("bools.csv", "bools.jsonl")).toContain('\n  "False", "false"\n  "True", "true"\n');
+    const trained = edgelabel("train", file("label-variants", "labels.tsv"), "-o", at("v.wasm"), "--epochs", "1", "--units", "4", "--embedding", "4", "--min-agreement", "0");
+    expect(trained.stderr).toContain('the labels "OK", "ok", "ok\\u200b" look alike; if they mean the same, write them alike (edgelabel data shows all)\n');
+  });
+
+  test("annotation-exports: read, or named with what to do", async () => {
+    const doccano = await readDataset([file("annotation-exports", "doccano.jsonl")]);
+    expect(doccano.map(({ label }) => label)).toEqual(["fault", "ok", "fault", "ok"]);
+    expect(await readDataset([file("annotation-exports", "semicolon.csv")])).toEqual([{ label: "ham", text: "hello; you", line: 2 }, { label: "spam", text: "win now", line: 3 }]);
+    for (const name of ["array.json", "labelstudio_min.json"]) {
+      expect(said("annotation-exports", name)).toEqual({ code: 1, stderr: `edgelabel: ${name}: is a JSON array; it takes one object a line, which jq -c '.[]' makes of it\n` });
+    }
+    // What jq makes of it.
+    const objects = JSON.parse(readFileSync(file("annotation-exports", "labelstudio_min.json"), "utf8")) as object[];
+    const lines = Buffer.from(objects.map((each) => `${JSON.stringify(each)}\n`).join(""));
+    expect(() => parseDataset(lines, "l.jsonl")).toThrow('no "label" but "text", "id", "sentiment", "annotator"; choose one with --label-column');
+    expect(parseDataset(lines, "l.jsonl", { labelColumn: "sentiment" })).toHaveLength(2);
   });
 });
 

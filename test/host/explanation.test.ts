@@ -49,7 +49,7 @@ describe("a classifier explains", () => {
   test("the label that is asked for, and no other than the model's", async () => {
     const classifier = await Classifier.open(at("tiny.wasm"));
     expect(classifier.explain(TEXT, "music")).toMatchObject({ label: "music" });
-    expect(() => classifier.explain(TEXT, "news")).toThrow('tiny has no label "news"; its labels are light, music, weather');
+    expect(() => classifier.explain(TEXT, "news")).toThrow('tiny has no label "news"; its labels are "light", "music", "weather"');
   });
 
   test("also of a deployable whose own engine cannot explain yet", async () => {
