@@ -12,6 +12,7 @@ import type { Protocol } from "../service/mqtt.ts";
 import { checkLevel, isUserLevel, topicsOf, userTopics } from "../service/topics.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import type { BrokerOptions } from "./broker-options.ts";
+import { noteFileName } from "./output.ts";
 import { linesOf } from "./predict.ts";
 
 interface AskOptions extends BrokerOptions {
@@ -51,6 +52,7 @@ export function askCommand(): Command {
     .option("--timeout <seconds>", "how long to wait for an answer", parseSeconds, 10)
     .option("--json", "print the answers as they are, one JSON object a line"))
     .action(async (texts: string[], options: AskOptions) => {
+      await noteFileName(texts, "ask");
       const asked = texts.length > 0 ? texts : await readLines();
       if (asked.length > 0) await ask(asked, options);
     });

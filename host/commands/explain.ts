@@ -10,7 +10,7 @@ import { requireWritable, writeWhole } from "../files.ts";
 import { type ExplainedText, renderHtml, renderText } from "../heat-map.ts";
 import { Trainer } from "../trainer.ts";
 import { wholeNumber } from "./options.ts";
-import { print, printJson } from "./output.ts";
+import { noteFileName, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { linesOf } from "./predict.ts";
 
@@ -59,6 +59,7 @@ Examples:
         if (options.json) await printJson(explanation);
         else await print(renderText({ text, explanation }, inColour));
       };
+      await noteFileName(texts, "explain MODEL");
       for (const text of texts) await answer(Buffer.from(text));
       if (texts.length === 0) for await (const lines of linesOf(process.stdin)) for (const line of lines) await answer(line);
       if (options.html !== undefined) await writeWhole(options.html, Buffer.from(renderHtml(classifier.name, explained)));

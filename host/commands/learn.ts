@@ -14,7 +14,7 @@ import { finishChange, previousPath, replaceFiles, restoreFiles } from "../previ
 import { startProgress } from "../progress.ts";
 import { requireKnownLabels } from "../tuning.ts";
 import { addDatasetOptions, type DatasetFlags, nameText, parseSeed, positive, wholeNumber } from "./options.ts";
-import { isDeployable, note, parseOutput, percent, print, printJson } from "./output.ts";
+import { isDeployable, note, noteSeen, parseOutput, percent, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";
 
 interface LearnFlags extends DatasetFlags, LearnOptions {
@@ -48,10 +48,10 @@ export function learnCommand(): Command {
     .addHelpText("after", `
 Each time, all corrections in the journal (MODEL.corrections.jsonl) are learnt. If a text has
 several, the last one counts. The new version is taken if it answers more corrections right
-than before, and the hold-out not worse: not less accurately as deployed, nor as accurately
-with a loss that is more than 1 % higher. Otherwise nothing but the journal changes, and the
-exit code is 1 if there was something to learn. The version before is kept as
-MODEL.previous.elb. A calibrated model is calibrated again on the hold-out; its rule for
+than before, and the hold-out not worse. Not worse means: the accuracy as deployed is not
+lower and, where it is the same, the loss is at most 1 % higher. Otherwise nothing but the
+journal changes, and the exit code is 1 if there was something to learn. The version before
+is kept as MODEL.previous.elb. A calibrated model is calibrated again on the hold-out; its rule for
 unknown texts then rejects the same share of the right answers as before.
 
 Examples:
@@ -93,6 +93,7 @@ async function learnFiles(path: string, options: LearnFlags & { data: string[]; 
   // Undefined as well when there is no model there yet, or a damaged one.
   const deployed = options.output === undefined ? undefined : await Classifier.open(options.output).catch(() => undefined);
   const [given, data, validation] = [options.corrections ? await readDataset(options.corrections, options) : [], await readDataset(options.data, options), await readDataset(options.valid, options)];
+  noteSeen(validation, data);
   const journal = journalPath(path);
   const kept = await readCorrections(journal);
   // --undo may have taken back a label that the journal goes on naming, unless its text was corrected again.

@@ -1,7 +1,10 @@
 // Output of the commands: model files, and text on stdout at the pace of its reader.
+import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { Classifier } from "../classifier.ts";
+import { type Sample, without } from "../dataset.ts";
+import { excerpt } from "../errors.ts";
 import { isSameFile, writeWhole } from "../files.ts";
 import { packModel } from "../pack.ts";
 import { Trainer } from "../trainer.ts";
@@ -54,6 +57,19 @@ export async function printJson(value: unknown): Promise<void> {
 /** Writes a remark for people to stderr; stdout is for results. */
 export function note(text: string): void {
   process.stderr.write(`edgelabel: ${text}\n`);
+}
+
+/** Tells the user when the only text is a file's name; `command` is what reads lines. */
+export async function noteFileName(texts: readonly string[], command: string): Promise<void> {
+  const [name] = texts;
+  if (texts.length !== 1 || !await stat(name!).then((found) => found.isFile(), () => false)) return;
+  note(`${excerpt(name!)} is a file here, but its name is taken for a text; its lines are read by: edgelabel ${command} < FILE`);
+}
+
+/** Tells the user when texts to measure on are among those that the model learns from. */
+export function noteSeen(validation: readonly Sample[], samples: readonly Sample[]): void {
+  const seen = validation.length - without(validation, samples).length;
+  if (seen > 0) note(`${seen} of ${validation.length} texts of --valid are in the data too, so the figures are better than for new texts; keep them apart (edgelabel data DATA --valid FILE lists them)`);
 }
 
 export function kilobytes(bytes: number): string {

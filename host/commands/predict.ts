@@ -7,7 +7,7 @@ import { Classifier } from "../classifier.ts";
 import { OLD_MAC, requireText } from "../dataset.ts";
 import { UserError } from "../errors.ts";
 import { parseTop } from "./options.ts";
-import { note, print } from "./output.ts";
+import { note, noteFileName, print } from "./output.ts";
 
 const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
@@ -34,6 +34,7 @@ Examples:
       if (classifier.warning !== undefined) note(`warning: ${classifier.warning}`);
       const answer = (line: Uint8Array): Uint8Array => classifier.line(line, { json, top });
       if (texts.length > 0) {
+        await noteFileName(texts, "predict MODEL");
         for (const text of texts) await print(answer(Buffer.from(text)));
         return;
       }

@@ -16,7 +16,7 @@ import { type ModelForm, Trainer } from "../trainer.ts";
 import { requireKnownLabels, tune } from "../tuning.ts";
 import { evaluate } from "./eval.ts";
 import { addDatasetOptions, type DatasetFlags, parseSeed, positive, wholeNumber } from "./options.ts";
-import { isDeployable, kilobytes, parseOutput, percent, print, printJson, requireOtherOutput, writeModel } from "./output.ts";
+import { isDeployable, kilobytes, noteSeen, parseOutput, percent, print, printJson, requireOtherOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak } from "./quantize.ts";
 
@@ -83,6 +83,7 @@ async function prune(path: string, data: string[], options: PruneFlags, command:
   const samples = await readDataset(data, options);
   const valid = await readDataset(options.valid, options);
   requireKnownLabels(labels, [...samples, ...valid], path);
+  noteSeen(valid, samples);
 
   const original = await Trainer.open(elb, path);
   addSamples(original, labels, samples, []);

@@ -21,7 +21,7 @@ import { type Augmentation, Trainer } from "../trainer.ts";
 import { startWorkers, type TrainingData } from "../workers.ts";
 import { UNKNOWN_HELP } from "./calibrate.ts";
 import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, nameText, parseSeed, positive, share, shareBelow1, shortText, svgName, wholeNumber } from "./options.ts";
-import { isDeployable, kilobytes, modelName, note, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
+import { isDeployable, kilobytes, modelName, note, noteSeen, parseOutput, percent, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak, sentence } from "./quantize.ts";
 
@@ -199,6 +199,7 @@ async function begin({ samples, synonyms }: TrainingData, validation: readonly S
   if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
   const trainer = await prepareTraining(samples, validation, recipe);
   noteDoubts(samples, validation);
+  noteSeen(validation, samples);
   if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);
   try {
     trainer.start(recipe);

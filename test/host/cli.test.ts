@@ -30,6 +30,10 @@ describe("the program", () => {
       expect(stdout).toMatch(/Examples?:\n  edgelabel /);
     }
   });
+  test("says which hold-out is not worse, as learn decides it", async () => {
+    const { stdout } = await edgelabel(["learn", "--help"]);
+    expect(stdout.replace(/\s+/g, " ")).toContain("Not worse means: the accuracy as deployed is not lower and, where it is the same, the loss is at most 1 % higher.");
+  });
   test("tells its version", async () => {
     const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
     expect((await edgelabel(["--version"])).stdout).toBe(`${version}\n`);
@@ -195,6 +199,15 @@ describe("from texts to a deployable", () => {
     expect([status, stderr]).toEqual([1, "edgelabel: standard output cannot be written (ENOSPC: no space left on device, write)\n"]);
   });
 
+  test("validation texts that are learnt too are counted", async () => {
+    writeFileSync(at("seen.tsv"), [...LAMPS.slice(0, 3), "on\tno such text\n"].join(""));
+    const small = ["-o", at("seen.elb"), "--no-calibrate", "--epochs", "1", "--units", "4", "--embedding", "4"];
+    const seen = await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small]);
+    expect(seen).toMatchObject({ code: 0, stderr: "edgelabel: 3 of 4 texts of --valid are in the data too, so the figures are better than for new texts; keep them apart (edgelabel data DATA --valid FILE lists them)\n" });
+    writeFileSync(at("seen.tsv"), "on\tno such text\n");
+    expect(await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small])).toMatchObject({ code: 0, stderr: "" });
+  });
+
   test("validation texts with a label of their own are named by their line", async () => {
     writeFileSync(at("dim.tsv"), "on\tlight\ndim\thalf\n");
     const { code, stderr } = await edgelabel(["train", at("data.tsv"), "--valid", at("dim.tsv"), "-o", at("x.wasm")]);
@@ -332,6 +345,14 @@ describe("from texts to a deployable", () => {
         expect(await edgelabel(["predict", at("light.wasm")], input)).toMatchObject({ code: 1, stdout: "", stderr: "edgelabel: standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n" });
       }
       expect(await edgelabel(["predict", at("light.wasm")], "light the hall\rout\r")).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("uses \\r as line ends") });
+    });
+    test("says when a text is the name of a file", async () => {
+      const named = await edgelabel(["predict", at("light.wasm"), at("data.tsv")]);
+      expect([named.code, named.stdout]).toEqual([0, expect.stringMatching(/^o(n|ff)\t0\.\d{6}\n$/)]);
+      expect(named.stderr).toMatch(/^edgelabel: ".*" is a file here, but its name is taken for a text; its lines are read by: edgelabel predict MODEL < FILE\n$/);
+      for (const texts of [[at("data.tsv"), "light"], [folder], ["x".repeat(5000)], [`${at("data.tsv")}/x`]]) {
+        expect(await edgelabel(["predict", at("light.wasm"), ...texts])).toMatchObject({ code: 0, stderr: "" });
+      }
     });
     test("answers each line while its input is still open", async () => {
       const child = spawn(process.execPath, [main, "predict", at("light.wasm")]);
