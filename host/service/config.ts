@@ -135,6 +135,7 @@ const routeSchema = v.strictObject({
   text: v.optional(v.union([pointer, v.array(pointer)], "must be a JSON pointer such as /message/text, or an array of them")),
   model: v.optional(text),
   threshold: v.optional(v.pipe(v.number("must be a number from 0 to 1"), v.minValue(0, "must be a number from 0 to 1"), v.maxValue(1, "must be a number from 0 to 1"))),
+  among: v.optional(pointer),
   outputs: v.pipe(v.array(outputSchema, "must be an array"), v.minLength(1, "must hold at least one output")),
 });
 const announcementSchema = v.strictObject({
@@ -312,13 +313,14 @@ function readServerTls({ cert, key, ca }: { cert: string; key: string; ca?: stri
   return tls;
 }
 
-function routeOf({ name, filter, text: pointers = [], model = "", threshold = 0, outputs }: v.InferOutput<typeof routeSchema>): RouteSettings {
+function routeOf({ name, filter, text: pointers = [], model = "", threshold = 0, among, outputs }: v.InferOutput<typeof routeSchema>): RouteSettings {
   return {
     name,
     filter,
     text: typeof pointers === "string" ? [pointers] : pointers,
     model,
     threshold,
+    among,
     outputs: outputs.map(({ topic, payload, when = "known", on = "always", qos = 1, retain = false }) => ({ topic, payload, when, onChange: on === "change", qos, retain })),
   };
 }

@@ -18,6 +18,7 @@ import type { Metrics } from "./metrics.ts";
 import { payloadRoom } from "./mqtt.ts";
 import type { Incoming, Session } from "./mqtt.ts";
 import type { Outbox } from "./outbox.ts";
+import { requestErrorOf } from "./predictor.ts";
 import type { Outcome, Predictor } from "./predictor.ts";
 import { checkTemplate, fillPayload, fillTopic, pointedAt, topicFilter } from "./template.ts";
 import type { Json, Values } from "./template.ts";
@@ -44,6 +45,8 @@ export interface RouteSettings {
   /** "" means the default model. */
   model: string;
   threshold: number;
+  /** JSON pointer to an array of labels in the message: the best one of these is the answer. */
+  among?: string | undefined;
   outputs: readonly RouteOutput[];
 }
 
@@ -64,6 +67,8 @@ export interface RoutesOptions {
 const SOURCES_REMEMBERED = 10_000;
 /** Value of topK: all scores. */
 const ALL = 0;
+/** The answer to an empty text. */
+const NOTHING: Prediction = { label: null, score: 0, scores: {} };
 const MARK = "edgelabel-route";
 /** Outcomes that the operator need not be told of. */
 const ORDINARY = new Set(["classified", "published", "retained", "loop"]);
@@ -133,13 +138,14 @@ export class Routes {
     const found = textOf(route, message.payload, json);
     if ("fault" in found) return end(found.fault);
     const { text } = found;
+    if (text === "") return this.publishUnknown({ route, message, json, text }, end, done);
     this.options.predictor.submit(
       {
         requester: `${route.name}\0${message.topic}`,
         model: route.model,
         texts: [text],
         bytes: message.payload.length,
-        topK: /\{(?:scores|predictions)\}/.test(JSON.stringify(route.outputs)) ? ALL : 1,
+        topK: route.among !== undefined || /\{(?:scores|predictions)\}/.test(JSON.stringify(route.outputs)) ? ALL : 1,
         expiresAt: performance.now() + 1000 * Math.min(this.options.limits.answerSeconds, message.expirySeconds ?? Infinity),
       },
       (outcome) => {
@@ -150,10 +156,23 @@ export class Routes {
     );
   }
 
+  /** Of an empty text nobody need ask a model, and whoever sent it may wait for an answer. */
+  private publishUnknown(source: Source, end: (outcome: string) => void, done: () => void): void {
+    const { route } = source;
+    if (!route.outputs.some((output) => isWanted(output, null))) return end("no_text");
+    let model: ReturnType<Predictor["model"]>;
+    try {
+      model = this.options.predictor.model(route.model);
+    } catch (error) {
+      return end(requestErrorOf(error).code);
+    }
+    this.publish(source, { ...model, predictions: [NOTHING] }, done);
+  }
+
   private publish(source: Source, outcome: Outcome, done: () => void): void {
     const { route, message } = source;
     const { outbox, limits, topics, session } = this.options;
-    const prediction = outcome.predictions[0]!;
+    const prediction = bestAmong(route, source.json, outcome.predictions[0]!);
     const label = prediction.score >= route.threshold ? prediction.label : null;
     const values = this.values(source, outcome, { ...prediction, label });
     const wanted = route.outputs
@@ -238,6 +257,16 @@ function isWanted({ when }: RouteOutput, label: string | null): boolean {
   return label !== null && (when === "known" || when.includes(label));
 }
 
+/** The best of the labels that the message allows; without a list of them, or with an empty one, it allows all. */
+function bestAmong({ among }: RouteSettings, json: unknown, prediction: Prediction): Prediction {
+  const allowed = (among === undefined ? undefined : pointedAt(json, among)) ?? [];
+  if (Array.isArray(allowed) && allowed.length === 0) return prediction;
+  const scores = Object.entries(prediction.scores).filter(([label]) => Array.isArray(allowed) && allowed.includes(label));
+  // A key that is a whole number has lost its place in the order.
+  const [label, score] = scores.toSorted((a, b) => b[1] - a[1])[0] ?? [null, 0];
+  return { label: prediction.label === null ? null : label, score, scores: Object.fromEntries(scores) };
+}
+
 /** Undefined when the payload is no JSON. */
 function parseJson(payload: Buffer): unknown {
   try {
@@ -248,7 +277,7 @@ function parseJson(payload: Buffer): unknown {
   }
 }
 
-/** The parts joined by a space; or why the message has no text. The text of all that can be read must not pass for the whole. */
+/** The parts joined by a space, "" if all are empty or null; or why the message has no text. The text of all that can be read must not pass for the whole. */
 function textOf({ text: pointers }: RouteSettings, payload: Buffer, json: unknown): { text: string | Uint8Array } | { fault: string } {
   if (pointers.length === 0) {
     const text = withoutMark(payload);
@@ -256,11 +285,9 @@ function textOf({ text: pointers }: RouteSettings, payload: Buffer, json: unknow
   }
   if (json === undefined && payload.length > 0) return { fault: "bad_json" };
   const found = pointers.map((pointer) => pointedAt(json, pointer));
+  if (found.every((part) => part === null || (typeof part === "string" && part.trim() === ""))) return { text: "" };
   const parts = found.map(partOf);
-  if (!parts.includes(undefined)) {
-    const text = parts.filter(Boolean).join(" ");
-    return text === "" ? { fault: "no_text" } : { text };
-  }
+  if (!parts.includes(undefined)) return { text: parts.filter(Boolean).join(" ") };
   return { fault: parts.some(Boolean) ? "part_missing" : "no_text" };
 }
 

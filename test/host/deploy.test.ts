@@ -20,6 +20,7 @@ import type { Model } from "../../host/service/predictor.ts";
 import type { WaitingVersion } from "../../host/service/service.ts";
 import { tinyDeployable } from "../models.ts";
 import { describeMosquitto, freePort } from "../mosquitto.ts";
+import { describeShared, sharedPath } from "../shared.ts";
 import type { Mosquitto } from "../mosquitto.ts";
 import { fakeModel, fakeService, pause, TestClient, until } from "./service/fake.ts";
 import type { Received } from "./service/fake.ts";
@@ -105,6 +106,32 @@ describe("example configurations", () => {
     expect(json).toEqual({ ...query, rawInput: query.input, intent, slots: [] });
     await send("hermes/nlu/query", { ...query, input: "odd", customData: { a: 1 } });
     expect((await next()).json).toEqual({ ...query, input: "odd", customData: { a: 1 } });
+  });
+
+  describeShared("hermes-nlu.json: queries that no intent fits", () => {
+    test.each(["query.json", "null.json"])("%s is answered at once", async (name) => {
+      const { next, send } = await run("hermes-nlu.json");
+      const payload = readFileSync(sharedPath("cases", "hermes-empty-input", name), "utf8");
+      await send("hermes/nlu/query", payload);
+      expect(await next()).toMatchObject({ topic: "hermes/nlu/intentNotRecognized", json: { ...JSON.parse(payload), input: "" } });
+    });
+  });
+
+  test("hermes-nlu.json: of the intents in a filter the best one, if it is good enough", async () => {
+    const { next, send } = await run("hermes-nlu.json");
+    const query = { input: "turn on the light", siteId: "kitchen", id: "q-1", sessionId: "s-1" };
+    const topics = async (intentFilter: unknown, n: number) => {
+      await send("hermes/nlu/query", { ...query, intentFilter });
+      const seen = [];
+      while (seen.length < n) seen.push(await next());
+      return seen.map(({ topic }) => topic);
+    };
+    const spam = ["hermes/nlu/intentParsed", "hermes/intent/spam"];
+    for (const filter of [null, [], ["spam"], ["play_music", "spam"]]) expect(await topics(filter, 2)).toEqual(spam);
+    // "ham" has 0.1, and no model knows the other.
+    for (const filter of [["ham"], ["play_music"], "spam", [{}]]) expect(await topics(filter, 1)).toEqual(["hermes/nlu/intentNotRecognized"]);
+    await send("hermes/nlu/query", { ...query, input: " " });
+    expect((await next()).topic).toBe("hermes/nlu/intentNotRecognized");
   });
 
   test("edge-ai-inference.json: the envelope of Edge AI System Compatibility with MQTT", async () => {

@@ -103,6 +103,34 @@ test("numbers go on with the digits that came, in texts, topics and payloads", a
   expect(text).toBe('{"text":"8949123456789012345678","sim":8949123456789012345678,"all":{"time":1700000000123456789,"list":[18446744073709551615,1.5]},"line":"t=1700000000123456789"}');
 });
 
+test("an empty text is unknown, where an output wants to hear of that", async () => {
+  await begin([route({ text: ["/a", "/b"], outputs: [output({ topic: "out/known" }), output({ topic: "out/{1}", when: "unknown", payload: { id: "{/id}", text: "{text}", label: "{label}", score: "{score}", scores: "{scores}", model: "{model}" } })] })]);
+  for (const given of ['"a":"","b":null', '"a":" ","b":"\\t"', '"a":null,"b":null']) {
+    await client.publish("in/7", `{${given},"id":1}`);
+    expect((await client.next()).json).toEqual({ id: 1, text: "", label: null, score: 0, scores: {}, model: "spam" });
+  }
+  await client.publish("in/7", '{"a":null,"id":2}');
+  await client.publish("in/7", '{"a":"win","b":"","id":3}');
+  expect((await client.next()).topic).toBe("out/known");
+  expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="no_text"}')).toBe(1);
+  expect(await counter(service, 'edgelabel_texts_total{model="spam"}')).toBe(1);
+});
+
+test("among: the best of the labels that the message allows", async () => {
+  const scores = { "9": 0.2, "10": 0.1, sure: 0.7 };
+  const model = { ...fakeModel(), labels: Object.keys(scores), classify: () => ({ label: "sure", score: 0.7, scores }) };
+  await begin([route({ text: ["/text"], among: "/only", threshold: 0.15, outputs: [output({ topic: "out/7", when: "any", payload: "{label} {score} {scores}" })] })], { models: new Map([["m", model]]) });
+  const seen = async (only: string) => {
+    await client.publish("in/7", `{"text":"x","only":${only}}`);
+    return (await client.next()).text;
+  };
+  expect(await seen("null")).toBe('sure 0.7 {"9":0.2,"10":0.1,"sure":0.7}');
+  expect(await seen('["10","9","other"]')).toBe('9 0.2 {"9":0.2,"10":0.1}');
+  expect(await seen('["10"]')).toBe(' 0.1 {"10":0.1}');
+  expect(await seen('["other"]')).toBe(" 0 {}");
+  expect(await seen('"sure"')).toBe(" 0 {}");
+});
+
 test("a value of any depth in a placeholder stops nothing", async () => {
   await begin([route({ text: ["/message"], outputs: [output({ topic: "out/{1}", payload: { from: "{/from}" } })] })]);
   const nested = (levels: number) => `{"message":"hi","from":${"[".repeat(levels)}${"]".repeat(levels)}}`;
