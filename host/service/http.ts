@@ -5,6 +5,8 @@ import { createServer } from "node:http";
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { Bodies } from "./http-body.ts";
 import { HttpHosts } from "./http-hosts.ts";
 import type { HttpLogin, HttpUser } from "./http-login.ts";
 import { fromJson, JsonError } from "./json.ts";
@@ -72,15 +74,18 @@ const MAX_WAITING = 192;
 /** A client that reads nothing of its answer for this time, or at most twice this time, is disconnected. */
 const SILENCE_MS = 5_000;
 
-export async function startHttp(service: Service, { host, port, tls, hosts = [], ...rest }: HttpOptions): Promise<HttpEndpoint> {
+export async function startHttp(service: Service, { host, port, tls, hosts = [], bodyBytes, ...rest }: HttpOptions): Promise<HttpEndpoint> {
   const waiting = new WaitingSockets();
-  const gate = { ...rest, hosts: new HttpHosts(host, hosts) };
+  const gate = { ...rest, hosts: new HttpHosts(host, hosts), bodies: new Bodies(bodyBytes) };
   const listener: RequestListener = (request, response) => {
     if (waiting.onRequest(request, response)) void respond(service, request, response, gate);
   };
   const server = tls ? createTlsServer({ ...timeouts, ...tls }, listener) : createServer(timeouts, listener);
+  // Node itself would answer an Expect that it does not know, and skip all that is checked here.
+  server.on("checkExpectation", listener);
   server.maxConnections = MAX_CONNECTIONS;
-  server.on(tls ? "secureConnection" : "connection", (socket: Socket) => waiting.onConnection(socket));
+  server.on("connection", (socket: Socket) => waiting.onConnection(socket));
+  server.on("secureConnection", (socket: TLSSocket) => waiting.onHandshake(socket));
   try {
     await listen(server, host, port);
   } catch (error) {
@@ -99,6 +104,12 @@ class WaitingSockets {
   onConnection(socket: Socket): void {
     this.add(socket);
     socket.once("close", () => this.sockets.delete(socket));
+  }
+
+  /** From here on the connection is known by its TLS socket. */
+  onHandshake(secure: TLSSocket): void {
+    for (const socket of this.sockets) if (socket !== secure && socket.remotePort === secure.remotePort && socket.remoteAddress === secure.remoteAddress) this.sockets.delete(socket);
+    this.onConnection(secure);
   }
 
   /** False, with the connection closed, for a request before the last answer has been sent: many small pipelined requests could claim any amount of memory. */
@@ -136,7 +147,8 @@ function close(server: Server): Promise<void> {
   });
 }
 
-interface Context extends Pick<HttpOptions, "bodyBytes" | "textsPerRequest"> {
+interface Context extends Pick<HttpOptions, "textsPerRequest"> {
+  bodies: Bodies;
   /** Absent when no users are configured, and on paths that need none. */
   user?: HttpUser | undefined;
 }
@@ -169,17 +181,19 @@ function handlersOf(path: string): Handlers | undefined {
     : { GET: (service, _request, response) => describe(found, service, response) };
 }
 
-interface Gate extends Pick<HttpOptions, "bodyBytes" | "textsPerRequest" | "login"> {
+interface Gate extends Pick<HttpOptions, "textsPerRequest" | "login"> {
   hosts: HttpHosts;
+  bodies: Bodies;
 }
 
-async function respond(service: Service, request: IncomingMessage, response: ServerResponse, { hosts, login, ...limits }: Gate): Promise<void> {
+async function respond(service: Service, request: IncomingMessage, response: ServerResponse, { hosts, login, ...context }: Gate): Promise<void> {
   // The request target may be a whole URL, as in requests to a proxy; its host then counts instead of the header's.
   const [, authority = request.headers.host, path = "/"] = /^(?:https?:\/\/([^/?]*))?([^?]+)?/i.exec(request.url ?? "") ?? [];
   const isKserve = path.startsWith("/v2");
   for (const [name, value] of securityHeaders) response.setHeader(name, value);
   let user: HttpUser | undefined;
   try {
+    if ((request.headersDistinct["host"]?.length ?? 0) > 1) throw new HttpError(400, "a request has one Host");
     // Only HTTP/1.0 comes without a host, and no browser does.
     if (authority !== undefined && !hosts.isOwn(authority)) throw new HttpError(421, 'this service does not go by that name: ask for it by an address, or list the name in "httpHosts" of the configuration file');
     if (request.method === "POST" && hosts.isForeign(request.headers)) throw new HttpError(403, "pages of other sites may not send texts here");
@@ -192,10 +206,12 @@ async function respond(service: Service, request: IncomingMessage, response: Ser
     const allowed = Object.keys(methods).flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
     if (!handler) throw new HttpError(405, `use ${allowed.join(" or ")}`, { Allow: allowed.join(", ") });
     if (user && request.method !== "POST" && !user.mayRead(path === "/metrics" ? "metrics" : "info")) throw new HttpError(403, "this user may not read that");
-    await handler(service, request, response, { ...limits, user });
+    await handler(service, request, response, { ...context, user });
   } catch (error) {
     if (response.headersSent || response.destroyed) return;
     const { status, code, message, headers } = failureOf(service, error, user);
+    // What still comes of a body that is too large, or has given way to others, is not waited for.
+    if (!request.complete && (status === 413 || status === 503)) headers["Connection"] = "close";
     // In KServe's protocol an error is a string.
     sendJson(response, status, { error: isKserve ? message : { code, message } }, headers);
   }
@@ -210,23 +226,25 @@ function failureOf(service: Service, error: unknown, user: HttpUser | undefined)
   return { status: statusOf[code], code, message: isHidden ? "there is no such model here" : message, headers: retrySeconds === undefined ? {} : { "Retry-After": String(retrySeconds) } };
 }
 
-async function predict(service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes, user }: Context): Promise<void> {
-  const value = await readJson(service, request, bodyBytes);
+async function predict(service: Service, request: IncomingMessage, response: ServerResponse, { bodies, user }: Context): Promise<void> {
+  const body = await readRequest(service, request, bodies);
+  const value = parseJson(body);
   const { data, model = "", explain = false } = (typeof value === "object" && value !== null ? value : {}) as { data?: unknown; model?: unknown; explain?: unknown };
   if (typeof data !== "string") throw new RequestError("bad_request", 'the body must be an object such as {"data": "the text"}');
   if (typeof model !== "string") throw new RequestError("bad_request", '"model" must be a string');
   if (typeof explain !== "boolean") throw new RequestError("bad_request", '"explain" must be true or false');
   requireRight(user, model);
-  const { predictions: [prediction] } = await classify(service, request, { model, texts: [data], explain }, user);
+  const { predictions: [prediction] } = await classify(service, request, { model, bytes: body.length, texts: [data], explain }, user);
   sendJson(response, 200, { label: labelValue(prediction!.label), explanation: prediction!.explanation });
 }
 
-async function infer(path: ModelPath, service: Service, request: IncomingMessage, response: ServerResponse, { bodyBytes, textsPerRequest, user }: Context): Promise<void> {
+async function infer(path: ModelPath, service: Service, request: IncomingMessage, response: ServerResponse, { bodies, textsPerRequest, user }: Context): Promise<void> {
   requireRight(user, path.name);
   const model = modelOf(service, path);
-  const { json, binary } = await readInfer(service, request, bodyBytes);
+  const body = await readRequest(service, request, bodies);
+  const { json, binary } = readInfer(body, request);
   const wanted = parseInfer(json, binary, textsPerRequest);
-  const outcome = await classify(service, request, { model, texts: wanted.texts, topK: wanted.outputs.includes("scores") ? ALL : 1 }, user);
+  const outcome = await classify(service, request, { model, bytes: body.length, texts: wanted.texts, topK: wanted.outputs.includes("scores") ? ALL : 1 }, user);
   sendJson(response, 200, encodeInfer(wanted, outcome));
 }
 
@@ -246,32 +264,27 @@ function modelOf(service: Service, { name, version }: ModelPath): string {
   return name;
 }
 
-async function classify(service: Service, request: IncomingMessage, work: { model: string; texts: (string | Uint8Array)[]; topK?: number; explain?: boolean }, user: HttpUser | undefined): Promise<Outcome> {
+async function classify(service: Service, request: IncomingMessage, work: { model: string; bytes: number; texts: (string | Uint8Array)[]; topK?: number; explain?: boolean }, user: HttpUser | undefined): Promise<Outcome> {
   const start = performance.now();
-  const outcome = await service.predictor.predict({ ...work, requester: `http ${user?.name ?? request.socket.remoteAddress}`, bytes: Number(request.headers["content-length"] ?? 0) });
+  const outcome = await service.predictor.predict({ ...work, requester: `http ${user?.name ?? request.socket.remoteAddress}` });
   service.metrics.answerSeconds.observe({ transport: "http" }, (performance.now() - start) / 1000);
   return outcome;
 }
 
-async function readJson(service: Service, request: IncomingMessage, limit: number): Promise<unknown> {
-  return parseJson(await readRequest(service, request, limit));
-}
-
 /** A JSON object; and, when a header tells the length of the object, the bytes of a tensor behind it. */
-async function readInfer(service: Service, request: IncomingMessage, limit: number): Promise<{ json: unknown; binary: Buffer }> {
-  const body = await readRequest(service, request, limit);
+function readInfer(body: Buffer, request: IncomingMessage): { json: unknown; binary: Buffer } {
   const length = Number(request.headers["inference-header-content-length"] ?? body.length);
   if (!(length >= 0 && length <= body.length)) throw new RequestError("bad_request", "Inference-Header-Content-Length is no length within the body");
   return { json: parseJson(body.subarray(0, length)), binary: body.subarray(length) };
 }
 
-function readRequest(service: Service, request: IncomingMessage, limit: number): Promise<Buffer> {
+function readRequest(service: Service, request: IncomingMessage, bodies: Bodies): Promise<Buffer> {
   const { headers } = request;
   service.metrics.requests.inc({ transport: "http" });
   // With another type, or with any if they are old, browsers would send a page's request to another site without asking there first.
   if (!/^application\/(?:json|octet-stream)\s*(?:;|$)/i.test(headers["content-type"] ?? "application/json")) throw new HttpError(415, "send the header Content-Type: application/json");
-  if ((headers["content-encoding"] ?? "identity") !== "identity") throw new HttpError(415, "send the body as it is, without a Content-Encoding");
-  return readBody(request, limit);
+  if ((headers["content-encoding"] ?? "identity") !== "identity" || !/^chunked$/i.test(headers["transfer-encoding"] ?? "chunked")) throw new HttpError(415, "send the body as it is, without a coding");
+  return bodies.receive(request);
 }
 
 function parseJson(body: Buffer): unknown {
@@ -281,27 +294,6 @@ function parseJson(body: Buffer): unknown {
     if (error instanceof JsonError) throw new RequestError("bad_request", `the body is ${error.message}`);
     throw error;
   }
-}
-
-async function readBody(request: IncomingMessage, limit: number): Promise<Buffer> {
-  const tooLarge = () => new HttpError(413, `the body may have at most ${limit} bytes`, { Connection: "close" });
-  if (Number(request.headers["content-length"] ?? 0) > limit) throw tooLarge();
-  const chunks: Buffer[] = [];
-  let length = 0;
-  // Not `for await`: leaving that loop early destroys the socket before the 413 is written.
-  await new Promise<void>((resolve, reject) => {
-    request.on("data", (chunk: Buffer) => {
-      length += chunk.length;
-      if (length <= limit) chunks.push(chunk);
-      else {
-        request.pause();
-        reject(tooLarge());
-      }
-    });
-    request.on("end", resolve);
-    request.on("error", reject);
-  });
-  return Buffer.concat(chunks);
 }
 
 function sendJson(response: ServerResponse, status: number, body: object, headers: Record<string, string> = {}): void {

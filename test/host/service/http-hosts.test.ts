@@ -47,6 +47,13 @@ describe("DNS rebinding: a name that is not this service's", () => {
     expect((await send("http://localhost:1/healthz", { Host: "evil.example" })).status).toBe(200);
   });
 
+  test("two names at once: 400", async () => {
+    for (const hosts of [["localhost", "evil.example"], ["evil.example", "localhost"], ["localhost", "localhost"]]) {
+      const status = await new Promise((resolve) => { request({ host: "127.0.0.1", port: http.port, path: "/metrics", headers: hosts.flatMap((host) => ["Host", host]), agent: false }, (response) => resolve(response.resume().statusCode)).end(); });
+      expect([hosts, status]).toEqual([hosts, 400]);
+    }
+  });
+
   test("the message is a string in KServe's protocol", async () => {
     expect(typeof (JSON.parse((await send("/v2", { Host: "evil.example" })).text) as { error: unknown }).error).toBe("string");
   });
