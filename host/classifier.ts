@@ -33,6 +33,8 @@ export class Classifier {
   readonly labels: readonly string[];
   /** digestOf() the file. */
   readonly digest: string;
+  /** Length of the file; info.file_bytes is that of the model in it. */
+  readonly fileBytes: number;
   readonly info: ModelInfo;
   /** Whether a .wasm has this host's own engine in it; undefined for an .elb, which has none. */
   readonly isPackedHere: boolean | undefined;
@@ -48,6 +50,7 @@ export class Classifier {
     this.version = this.info.version;
     this.labels = this.info.labels;
     this.digest = digestOf(bytes);
+    this.fileBytes = bytes.length;
   }
 
   /** Opens an .elb or .wasm file. Throws a UserError that names the file and its defect. */

@@ -29,15 +29,12 @@ function findChromium(): string | undefined {
 
 const executablePath = findChromium();
 
-test("the page, which can import nothing of ours, knows the engine's longest text", () => {
-  expect(/TEXT_CAPACITY = (\d+);/.exec(readFileSync(new URL("web/classifier.js", root), "utf8"))?.[1]).toBe(String(TEXT_CAPACITY));
-});
-
 describe.skipIf(!executablePath)("page", () => {
   let server: Server;
   let browser: Browser;
   let page: Page;
   let deployable: Uint8Array;
+  let isEngineAway = false;
   const problems: string[] = [];
 
   beforeAll(async () => {
@@ -48,8 +45,8 @@ describe.skipIf(!executablePath)("page", () => {
     deployable = await packModel(trainer.write("int8"));
     server = createServer((request, response) => {
       const path = request.url === "/" ? "index.html" : request.url!.slice(1);
-      if (!/^(index\.html|classifier\.js)$/.test(path)) response.writeHead(404).end();
-      else response.writeHead(200, { "content-type": path.endsWith("js") ? "text/javascript" : "text/html" }).end(readFileSync(new URL(`web/${path}`, root)));
+      if (/favicon|\.\./.test(path) || isEngineAway && path === "engine.wasm") response.writeHead(404).end();
+      else response.writeHead(200, { "content-type": path.endsWith("js") ? "text/javascript" : "text/html" }).end(readFileSync(new URL(`build/web/${path}`, root)));
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     browser = await chromium.launch({
@@ -72,14 +69,64 @@ describe.skipIf(!executablePath)("page", () => {
   test("opened as a file, which runs nothing of it, says so", async () => {
     expect(await page.textContent("#note")).toBe("No model yet.");
     const opened = await browser.newPage();
-    await opened.goto(new URL("web/index.html", root).href);
+    await opened.goto(new URL("build/web/index.html", root).href);
     expect(await opened.textContent("#note")).toContain("needs a web server");
     await opened.close();
   });
 
+  test("names the engine when it is not on the server, and finds it when it is there", async () => {
+    isEngineAway = true;
+    await choose("demo.wasm", deployable);
+    await page.waitForFunction("document.getElementById('note').textContent.includes('put all of build/web on the server')");
+    isEngineAway = false;
+  });
+
+  test("runs no code of a file: an engine whose start function never ends is left alone", async () => {
+    const name = Buffer.from("constructor");
+    // Type () -> (), function 0 imported from Object.prototype, function 1 is loop br 0 end, and the start.
+    const code = [1, 4, 1, 0x60, 0, 0, 2, 27, 1, 11, ...name, 11, ...name, 0, 0, 3, 2, 1, 0, 5, 3, 1, 0, 1, 8, 1, 1, 10, 9, 1, 7, 0, 3, 0x40, 0x0c, 0, 0x0b, 0x0b];
+    const model = unpackModel(deployable, "demo.wasm");
+    const leb = (value: number): number[] => [value & 0x7f | 0x80, value >> 7 & 0x7f | 0x80, value >> 14 & 0x7f | 0x80, value >> 21];
+    const data = [1, 0, 0x41, 0, 0x0b, ...leb(model.length)];
+    const file = Buffer.concat([Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...code, 11, ...leb(data.length + model.length), ...data]), model]);
+    await choose("hostile.wasm", file);
+    await page.waitForFunction("document.getElementById('note').textContent.includes(' labels, int8')");
+    await page.fill("#text", messages[0]!.text);
+    expect(await page.textContent("#scores .best")).toBe((await Classifier.fromBytes(deployable, "demo.wasm")).classify(messages[0]!.text).label);
+    await page.fill("#text", "");
+  });
+
+  test("takes a model without an engine", async () => {
+    await choose("demo.elb", unpackModel(deployable, "demo.wasm"));
+    await page.waitForFunction("document.getElementById('note').textContent.includes(' labels, int8')");
+    expect(await page.textContent("#note")).toMatch(/^demo.elb .*int8, [\d.]+ KB$/);
+  });
+
+  test("says how large the file is", async () => {
+    await choose("demo.wasm", deployable);
+    const kilobytes = (bytes: number): string => `${(bytes / 1024).toFixed(1)} KB`;
+    const size = `int8, ${kilobytes(deployable.length)}, of it the model ${kilobytes(unpackModel(deployable, "demo.wasm").length)}`;
+    await page.waitForFunction(`document.getElementById('note').textContent.endsWith(${JSON.stringify(size)})`);
+  });
+
+  test("a text that is too long is named, and the label before it goes", async () => {
+    await page.fill("#text", messages[0]!.text);
+    expect(await page.locator("#scores .best").count()).toBe(1);
+    // Not typed by the driver, which is slow.
+    const fill = (length: number) => page.evaluate(`(() => { const text = document.getElementById("text"); text.value = "x".repeat(${length}); text.dispatchEvent(new Event("input")); })()`);
+    await fill(TEXT_CAPACITY + 1);
+    expect(await page.textContent("#note")).toContain(`the text has ${TEXT_CAPACITY + 1} bytes, but at most ${TEXT_CAPACITY} are classified; shorten it`);
+    expect(await page.locator("#scores *, #words *").count()).toBe(0);
+    await fill(TEXT_CAPACITY);
+    expect(await page.textContent("#note")).toContain(" labels, int8");
+    expect(await page.locator("#scores .best").count()).toBe(1);
+    expect(problems).toEqual([]);
+    await page.fill("#text", "");
+  });
+
   test("names a file that is no deployable", async () => {
     await choose("engine.wasm", readFileSync(fileURLToPath(new URL("build/engine.wasm", root))));
-    await page.waitForFunction("document.getElementById('note').textContent.includes('cannot be used')");
+    await page.waitForFunction("document.getElementById('note').textContent.includes('engine.wasm: holds no model')");
     expect(await page.isDisabled("#text")).toBe(true);
   });
 

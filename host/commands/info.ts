@@ -13,7 +13,8 @@ export function infoCommand(): Command {
     .action(async (model: string, options: { json?: boolean }) => {
       const classifier = await Classifier.open(model);
       const engine = classifier.isPackedHere === undefined ? null : classifier.isPackedHere ? "own" : "other";
-      const card: Card = { file: model, sha256: classifier.digest, engine, ...classifier.info, name: classifier.name };
+      const { info } = classifier;
+      const card: Card = { file: model, sha256: classifier.digest, engine, ...info, name: classifier.name, file_bytes: classifier.fileBytes, model_bytes: info.file_bytes };
       await (options.json ? printJson(card) : print(renderInfo(card)));
     });
 }
@@ -23,6 +24,8 @@ interface Card extends ModelInfo {
   sha256: string;
   /** Of a deployable: this edgelabel's own, or another one. */
   engine: "own" | "other" | null;
+  /** Without the engine; file_bytes is the size of the whole file. */
+  model_bytes: number;
 }
 
 function renderInfo(card: Card): string {
@@ -33,7 +36,7 @@ function renderInfo(card: Card): string {
     ...(card.engine === null ? [] : [["engine", card.engine === "own" ? "this edgelabel's" : `another one than this edgelabel's: "wasmtime run" may give other last digits; pack it again: edgelabel pack ${card.file} -o NEW.wasm`] satisfies [string, string]]),
     ["name", card.version === "" ? card.name : `${card.name}, version ${card.version}`],
     ["form", `${card.form}${card.resumable ? ", with the state to resume training" : ""}, format ${card.format}`],
-    ["size", `${kilobytes(card.file_bytes)}, of it weights ${kilobytes(card.weight_bytes)}; in memory ${kilobytes(card.memory_bytes)}`],
+    ["size", `${kilobytes(card.file_bytes)}, of it ${card.engine === null ? "" : `the model ${kilobytes(card.model_bytes)}, and of that `}weights ${kilobytes(card.weight_bytes)}; in memory ${kilobytes(card.memory_bytes)}`],
     ["labels", `${labels.length}: ${labels.slice(0, 12).join(", ")}${labels.length > 12 ? ", …" : ""}`],
     ["tokens", [
       `${tokenizer.sequence_length} a text, padded ${tokenizer.padding}, truncated ${tokenizer.truncating}`,
