@@ -14,6 +14,7 @@ import { importCommand } from "./commands/import.ts";
 import { infoCommand } from "./commands/info.ts";
 import { learnCommand } from "./commands/learn.ts";
 import { modelsCommand } from "./commands/models.ts";
+import { note } from "./commands/output.ts";
 import { packCommand } from "./commands/pack.ts";
 import { predictCommand } from "./commands/predict.ts";
 import { pruneCommand } from "./commands/prune.ts";
@@ -56,14 +57,9 @@ export async function run(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : MISUSE;
     const text = error instanceof UserError ? error.message : `unexpected failure, please report it\n${(error as Error).stack ?? String(error)}`;
-    process.stderr.write(`edgelabel: ${printable(text)}\n`);
+    note(text);
     return FAILED;
   }
-}
-
-/** Names in a message may come from a hostile file; control characters must not reach the terminal. */
-function printable(text: string): string {
-  return text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, "?");
 }
 
 function isMain(): boolean {

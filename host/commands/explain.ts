@@ -57,7 +57,8 @@ Examples:
         const explanation = explain(text);
         if (options.html !== undefined) explained.push({ text, explanation });
         if (options.json) await printJson(explanation);
-        else await print(renderText({ text, explanation }, inColour));
+        // Made printable there; the colours are control characters too.
+        else await print(Buffer.from(renderText({ text, explanation }, inColour)));
       };
       await noteFileName(texts, "explain MODEL");
       for (const text of texts) await answer(Buffer.from(text));

@@ -7,6 +7,7 @@ import { type Sample, without } from "../dataset.ts";
 import { excerpt } from "../errors.ts";
 import { isSameFile, writeWhole } from "../files.ts";
 import { packModel } from "../pack.ts";
+import { printable } from "../service/log.ts";
 import { Trainer } from "../trainer.ts";
 
 /** The value of -o: the ending of the name decides what is written. */
@@ -45,18 +46,25 @@ async function withoutTraining(elb: Uint8Array, source: string): Promise<Uint8Ar
   return trainer.write("f32");
 }
 
-/** Writes to stdout; resolves when it accepts more. */
+/** Writes to stdout; resolves when it accepts more. Names and labels in text come from files of others, so it is made printable; bytes are written as they are. */
 export async function print(content: string | Uint8Array): Promise<void> {
-  if (!process.stdout.write(content)) await new Promise((resolve) => process.stdout.once("drain", resolve));
+  if (!process.stdout.write(typeof content === "string" ? shown(content) : content)) await new Promise((resolve) => process.stdout.once("drain", resolve));
 }
 
+/** Control characters are escaped, which says the same in JSON. */
 export async function printJson(value: unknown): Promise<void> {
-  await print(`${JSON.stringify(value)}\n`);
+  const units = (characters: string): string => Array.from({ length: characters.length }, (_, i) => `\\u${characters.charCodeAt(i).toString(16).padStart(4, "0")}`).join("");
+  await print(`${JSON.stringify(value).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, units)}\n`);
+}
+
+/** Text for a terminal: lines and columns stay. */
+function shown(text: string): string {
+  return text.replace(/[^\n\t]+/g, printable);
 }
 
 /** Writes a remark for people to stderr; stdout is for results. */
 export function note(text: string): void {
-  process.stderr.write(`edgelabel: ${text}\n`);
+  process.stderr.write(`edgelabel: ${shown(text)}\n`);
 }
 
 /** Tells the user when the only text is a file's name; `command` is what reads lines. */

@@ -10,9 +10,9 @@ export interface Log {
   error(message: string, fields?: LogFields): void;
 }
 
-/** Replaces control characters, with which others could forge lines or move the cursor. */
+/** Replaces control characters, with which others could forge lines, move the cursor or turn text around. Joiners stay: emoji and some scripts need them. */
 export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\ufffd");
+  return text.replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\ufffd");
 }
 
 export function plainLog(): Log {

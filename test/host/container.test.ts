@@ -5,11 +5,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ACTIVATION_SOFTMAX } from "../../assembly/abi.ts";
 import { Classifier } from "../../host/classifier.ts";
 import { unpackModel } from "../../host/container.ts";
 import { packModel } from "../../host/pack.ts";
 import { newPrivateKey } from "../../host/registry/keys.ts";
-import { Seeded, smallestModel } from "../models.ts";
+import { dense, embedding, lstm, makeModel, Seeded, smallestModel } from "../models.ts";
 import { main } from "../program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-container-"));
@@ -125,10 +126,33 @@ test("info and predict say nothing against a file with the host's own engine", a
   writeFileSync(at("good.elb"), model);
   const [info, card, predict, plain] = await Promise.all([run("info", at("good.wasm")), run("info", at("good.wasm"), "--json"), run("predict", at("good.wasm"), "hi"), run("info", at("good.elb"), "--json")]);
   expect(info.stdout).toMatch(/^engine  this edgelabel's$/m);
-  expect(JSON.parse(card.stdout).engine).toBe("own");
+  const bytes = readFileSync(at("good.wasm")).length;
+  expect(info.stdout).toMatch(new RegExp(`^size    ${(bytes / 1024).toFixed(1)} KB, of it the model 0\\.4 KB, and of that weights 0\\.1 KB; in memory `, "m"));
+  expect(JSON.parse(card.stdout)).toMatchObject({ engine: "own", file_bytes: bytes, model_bytes: model.length });
   expect(predict).toEqual({ status: 0, stdout: "yes\t0.684844\n", stderr: "" });
   expect(JSON.parse(plain.stdout).engine).toBeNull();
 }, 60_000);
+
+describe("names and labels that would turn text around or move the cursor", () => {
+  const LABELS = ["gnp.\u202emaps", "a\u2066b", "c\u009b2Jd", "\u{e0061}e", "\u{1f468}\u200d\u{1f467}"];
+  const SHOWN = ["gnp.\ufffdmaps", "a\ufffdb", "c\ufffd2Jd", "\ufffde", "\u{1f468}\u200d\u{1f467}"];
+
+  test("are shown as U+FFFD, and escaped in JSON", async () => {
+    const { write } = await makeModel({ words: ["hi"], labels: LABELS, layers: [embedding(2), lstm(2), dense(5, ACTIVATION_SOFTMAX)], name: "n\u202em", version: "1\u200f" }, (_, length) => new Float32Array(length));
+    writeFileSync(at("turned.elb"), write("f32"));
+    writeFileSync(at("turned.jsonl"), LABELS.slice(0, 2).map((label) => `${JSON.stringify({ text: "hi", label })}\n`).join(""));
+    const [info, card, figures, table, explained, unknown] = await Promise.all([
+      run("info", at("turned.elb")), run("info", at("turned.elb"), "--json"), run("eval", at("turned.elb"), at("turned.jsonl"), "--json"), run("eval", at("turned.elb"), at("turned.jsonl")),
+      run("explain", at("turned.elb"), "hi"), run("explain", at("turned.elb"), "hi", "--label", "\u202e"),
+    ]);
+    expect(info.stdout).toContain(`5: ${SHOWN.join(", ")}\n`);
+    expect(info.stdout).toContain("n\ufffdm, version 1\ufffd\n");
+    expect(JSON.parse(card.stdout)).toMatchObject({ labels: LABELS, name: "n\u202em" });
+    expect(JSON.parse(figures.stdout).labels).toEqual(expect.arrayContaining(LABELS.slice(0, 2)));
+    expect(table.stdout).toContain(SHOWN[0]);
+    for (const { stdout, stderr } of [info, card, figures, table, explained, unknown]) expect(stdout + stderr).not.toMatch(/[\u0080-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/);
+  }, 60_000);
+});
 
 describe("a deployable is read within limits", () => {
   const data = (...items: number[][]): Uint8Array => wasm(section(11, list(items)));
@@ -179,9 +203,9 @@ describe("a deployable is read within limits", () => {
     const begin = unpackModel(good, "good").byteOffset;
     const next = new Seeded(13);
     const said = new Set<string>();
-    for (let i = 0; i < good.length; i += 7) said.add(complaint(good.subarray(0, i)));
+    for (let i = 0; i < good.length; i += 31) said.add(complaint(good.subarray(0, i)));
     expect(said.has("none")).toBe(false);
-    for (let i = 0; i < begin; i++) {
+    for (let i = 0; i < begin; i += i < 400 ? 1 : 17) {
       const kept = good[i]!;
       good[i] = next.below(256);
       said.add(complaint(good));
