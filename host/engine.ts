@@ -7,7 +7,7 @@ import { ABI_VERSION, TEXT_CAPACITY } from "../assembly/abi.ts";
 import type { __AdaptedExports as EngineExports } from "../build/engine.js";
 import { artefactPath } from "./artefact.ts";
 import { type Explanation, readExplanation } from "./explanation.ts";
-import { EngineError, check } from "./status.ts";
+import { EngineError, check, withNamedTraps } from "./status.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -68,7 +68,7 @@ export class Engine {
   static async withModel(bytes: Uint8Array, source: string): Promise<Engine> {
     const { module } = await engineModule();
     const { exports } = await instantiate<typeof EngineExports>(module, imports());
-    const engine = new Engine(exports as unknown as typeof EngineExports);
+    const engine = new Engine(withNamedTraps(exports as unknown as typeof EngineExports, source));
     const address = engine.#exports.reserveModel(bytes.length);
     if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
     new Uint8Array(engine.#exports.memory.buffer, address, bytes.length).set(bytes);

@@ -38,6 +38,19 @@ export class EngineError extends UserError {
   }
 }
 
+/** The exports of a module at work on `source`; a trap in one of its functions becomes an EngineError that names it. */
+export function withNamedTraps<T extends object>(exports: T, source: string): T {
+  const named = (call: (...args: unknown[]) => unknown) => (...args: unknown[]): unknown => {
+    try {
+      return call(...args);
+    } catch (error) {
+      if ((error as Error).name !== "RuntimeError") throw error;
+      throw new EngineError("trap", `${source}: the engine broke down (${(error as Error).message}); no model should make it: make this one again, and report it with this file`);
+    }
+  };
+  return Object.fromEntries(Object.entries(exports).map(([name, value]) => [name, typeof value === "function" ? named(value as (...args: unknown[]) => unknown) : value])) as T;
+}
+
 /** Throws when `status` is not OK; `subject` says what was at work ("model.elb", "text"). */
 export function check(status: number, subject: string): void {
   if (status === abi.OK) return;

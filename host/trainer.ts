@@ -8,7 +8,7 @@ import * as abi from "../assembly/abi.ts";
 import type { __AdaptedExports as TrainerExports } from "../build/trainer.js";
 import { artefactPath } from "./artefact.ts";
 import { type Explanation, readExplanation } from "./explanation.ts";
-import { EngineError, check } from "./status.ts";
+import { EngineError, check, withNamedTraps } from "./status.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -149,11 +149,11 @@ export interface EpochFigures {
   accuracy: number;
 }
 
-async function startModule(): Promise<typeof TrainerExports> {
+async function startModule(source: string): Promise<typeof TrainerExports> {
   const { exports } = await instantiate<typeof TrainerExports>(await readFile(artefactPath("trainer.wasm")), {});
   const version = exports.abiVersion();
   if (version !== abi.ABI_VERSION) throw new EngineError("bad_abi", `trainer.wasm speaks ABI ${version}, this edgelabel ${abi.ABI_VERSION}; build again`);
-  return exports as unknown as typeof TrainerExports;
+  return withNamedTraps(exports as unknown as typeof TrainerExports, source);
 }
 
 export class Trainer {
@@ -185,7 +185,7 @@ export class Trainer {
   }
 
   static async #start(source: string): Promise<Trainer> {
-    return new Trainer(await startModule(), source);
+    return new Trainer(await startModule(source), source);
   }
 
   setTokenizer(options: TokenizerOptions): void {
@@ -458,7 +458,7 @@ export class Calibrator {
 
   /** `source` names the .elb file `bytes` in errors. */
   static async open(bytes: Uint8Array, source: string): Promise<Calibrator> {
-    const exports = await startModule();
+    const exports = await startModule(source);
     const address = exports.reserveModel(bytes.length);
     if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
     new Uint8Array(exports.memory.buffer, address, bytes.length).set(bytes);

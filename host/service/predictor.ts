@@ -176,5 +176,7 @@ function passesOf(text: string | Uint8Array): number {
 export function requestErrorOf(error: unknown): RequestError {
   if (error instanceof RequestError) return error;
   if ((error as { code?: unknown }).code === "text_too_long") return new RequestError("text_too_long", (error as Error).message);
+  // A trap names the model's file, which is the operator's business alone.
+  if ((error as { code?: unknown }).code === "trap") return new RequestError("internal", "the engine broke down at this text");
   return new RequestError("internal", error instanceof Error ? error.message : "the engine failed");
 }
