@@ -140,7 +140,9 @@ function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic,
     });
     client.on("close", () => fail(`${shownUrl(options.broker)} closed the connection`));
     restartTimer();
-    client.subscribe([replyTopic, statusTopic], { qos: 1 }, (error) => {
+    // Not every user may read the status, and a group has none: it only helps to say why there is no answer.
+    client.subscribe(statusTopic, () => {});
+    client.subscribe(replyTopic, { qos: 1 }, (error) => {
       if (error) fail(`the broker refuses the subscription to ${replyTopic}: ${error.message}`);
       else send();
     });

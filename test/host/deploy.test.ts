@@ -10,6 +10,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { Template } from "@huggingface/jinja";
 import mqtt from "mqtt";
 import type { IClientOptions, MqttClient } from "mqtt";
@@ -18,10 +19,10 @@ import { startBroker } from "../../host/service/broker.ts";
 import { readSettings } from "../../host/service/config.ts";
 import type { Model } from "../../host/service/predictor.ts";
 import type { WaitingVersion } from "../../host/service/service.ts";
+import { topicsOf } from "../../host/service/topics.ts";
 import { tinyDeployable } from "../models.ts";
 import { describeMosquitto, freePort } from "../mosquitto.ts";
 import { describeShared, sharedPath } from "../shared.ts";
-import type { Mosquitto } from "../mosquitto.ts";
 import { fakeModel, fakeService, pause, TestClient, until } from "./service/fake.ts";
 import type { Received } from "./service/fake.ts";
 
@@ -171,7 +172,7 @@ describe("example configurations", () => {
     const event = await next((message) => message.topic === json.cmps.heard.state_topic);
     expect(event.json.event_type).toBe("spam");
     // What a route hears is no request: texts are what is counted.
-    const figures = await next((message) => message.topic === json.cmps.texts.state_topic);
+    const figures = await next((message) => message.topic === json.cmps.texts.state_topic && message.json.texts > 0);
     expect(figures.json).toMatchObject({ requests: 0, texts: 1, texts_queued: 0, answers_queued: 0 });
     const shown = (component: { value_template: string }) => new Template(component.value_template).render({ value_json: figures.json });
     expect([shown(json.cmps.texts), shown(json.cmps.queued)]).toEqual(["1", "0"]);
@@ -238,30 +239,46 @@ test.each([[200, 0], [404, 1]])("the container's health check asks where it is t
 });
 
 describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
-  let url: string;
-  let port: number;
-  let passwords: Record<string, string>;
+  const setup = join(deploy, "mosquitto/setup.mjs");
+  const shipped = (file: string) => readFileSync(join(deploy, "mosquitto", file), "utf8");
 
-  beforeAll(async () => {
-    const started = await start("mosquitto", shipped("acl"), "edgelabel", "admin", "phone", "other");
-    ({ url, port, passwords } = started);
-    return started.end;
-  });
-
-  function shipped(file: string): string {
-    return readFileSync(join(deploy, "mosquitto", file), "utf8");
+  interface Started {
+    url: string;
+    port: number;
+    /** The folder that stands for / */
+    home: string;
+    passwords: Record<string, string>;
+    end: () => Promise<void>;
   }
 
-  async function start(name: string, acl: string, ...users: string[]) {
-    const port = await freePort();
+  /** A Mosquitto as Debian installs it: no users, no listener, and the plugin where setup.mjs looks for it. */
+  function install(name: string): string {
     const home = join(folder, name);
-    mkdirSync(home);
-    writeFileSync(join(home, "mosquitto.conf"), shipped("mosquitto.conf").replace("listener 1883", `listener ${port}`));
-    writeFileSync(join(home, "acl"), acl);
+    for (const path of ["etc/mosquitto/conf.d", "var/lib/mosquitto", "usr/lib"]) mkdirSync(join(home, path), { recursive: true });
+    writeFileSync(join(home, "etc/mosquitto/mosquitto.conf"), `persistence true\npersistence_location ${home}/var/lib/mosquitto/\nlog_dest stderr\ninclude_dir ${home}/etc/mosquitto/conf.d\n`);
+    const libraries = [...(binaries.env["LD_LIBRARY_PATH"] ?? "").split(delimiter), ...readdirSync("/usr/lib").map((each) => join("/usr/lib", each))];
+    const from = libraries.find((each) => existsSync(join(each, "mosquitto_dynamic_security.so")))!;
+    for (const file of readdirSync(from).filter((each) => /^(?:mosquitto_dynamic_security\.so|libcjson\.so\.1)$/.test(each))) copyFileSync(join(from, file), join(home, "usr/lib", file));
     // Started by root, Mosquitto becomes another user before it reads its files.
+    const user = ["mosquitto", "nobody"].find((each) => spawnSync("id", [each]).status === 0)!;
+    if (process.getuid!() === 0) execFileSync("chown", ["-R", user, join(home, "var/lib/mosquitto")]);
     for (const path of [folder, home]) chmodSync(path, 0o755);
-    const passwords = makeUsers(binaries, join(home, "passwd"), ...users);
-    const child = spawn(binaries.broker, ["-c", "mosquitto.conf"], { cwd: home, env: binaries.env, stdio: ["ignore", "ignore", "pipe"] });
+    return home;
+  }
+
+  /** Runs the set-up; returns the passwords that it printed, with the service's from its file. */
+  function setUp(home: string, ...args: string[]): Record<string, string> {
+    const printed = execFileSync(process.execPath, [setup, "--root", home, ...args], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+    const credentials = readFileSync(join(home, "etc/edgelabel/credentials"), "utf8");
+    return {
+      ...Object.fromEntries(printed.split("\n").filter(Boolean).map((line) => line.split("\t") as [string, string])),
+      edgelabel: /^EDGELABEL_MQTT_USERNAME=edgelabel\nEDGELABEL_MQTT_PASSWORD=(.*)\n$/.exec(credentials)![1]!,
+    };
+  }
+
+  async function run(home: string, port: number, passwords: Record<string, string>): Promise<Started> {
+    const env = { ...binaries.env, LD_LIBRARY_PATH: [join(home, "usr/lib"), binaries.env["LD_LIBRARY_PATH"]].filter(Boolean).join(delimiter) };
+    const child = spawn(binaries.broker, ["-c", join(home, "etc/mosquitto/mosquitto.conf")], { env, stdio: ["ignore", "ignore", "pipe"] });
     process.once("exit", () => child.kill("SIGKILL"));
     let output = "";
     child.stderr.on("data", (chunk: Buffer) => { output += chunk.toString(); });
@@ -272,29 +289,36 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
       child.kill("SIGKILL");
       await exited;
     };
-    return { url: `mqtt://127.0.0.1:${port}`, port, passwords, end };
+    return { url: `mqtt://127.0.0.1:${port}`, port, home, passwords, end };
   }
 
-  function makeUsers({ pub, env }: Mosquitto, file: string, ...names: string[]): Record<string, string> {
-    const passwd = [dirname(pub), dirname(binaries.broker)].find((bin) => existsSync(join(bin, "mosquitto_passwd")))!;
-    const script = join(deploy, "mosquitto/make-users.sh");
-    const user = spawnSync("id", ["mosquitto"]).status === 0 ? "mosquitto" : "nobody";
-    const options = { env: { ...env, PATH: `${passwd}${delimiter}${process.env["PATH"]}`, MOSQUITTO_USER: user }, encoding: "utf8" as const };
-    const printed = execFileSync("sh", [script, file, ...names], options);
-    const made = Object.fromEntries(printed.trim().split("\n").map((line) => line.split("\t") as [string, string]));
-    const kept = readFileSync(file, "utf8");
-    expect(Object.keys(made)).toEqual(names);
-    for (const password of Object.values(made)) {
-      expect(password).toMatch(/^[\w-]{24}$/);
-      expect(kept).not.toContain(password);
-    }
-    expect(statSync(file).mode & 0o077).toBe(0);
-    expect(spawnSync("sh", [script, file, "x"], options).status).toBe(1);
-    return made;
+  async function start(name: string, ...args: string[]): Promise<Started> {
+    const [home, port] = [install(name), await freePort()];
+    return run(home, port, setUp(home, "--port", String(port), ...args));
   }
 
-  async function connect(username: string | undefined, options: IClientOptions = {}, at = { url, passwords }): Promise<MqttClient> {
-    const client = await mqtt.connectAsync(at.url, { protocolVersion: 5, reconnectPeriod: 0, ...(username === undefined ? {} : { username, password: at.passwords[username]! }), ...options }, false);
+  /** A broker that its owner runs already, with users in a password file, to whose rights the shipped ones have been added. */
+  async function startOwn(name: string, ...users: string[]): Promise<Started> {
+    const [home, port] = [install(name), await freePort()];
+    const passwd = [dirname(binaries.pub), dirname(binaries.broker)].map((bin) => join(bin, "mosquitto_passwd")).find((path) => existsSync(path))!;
+    const [acl, file] = [join(home, "var/lib/mosquitto/acl"), join(home, "var/lib/mosquitto/passwd")];
+    writeFileSync(acl, `user lamp\ntopic readwrite lamps/#\n\n${shipped("acl")}`);
+    const passwords = Object.fromEntries(users.map((user) => [user, `${user}-password`]));
+    writeFileSync(file, users.map((user) => `${user}:${passwords[user]}\n`).join(""));
+    execFileSync(passwd, ["-U", file], { env: binaries.env });
+    for (const path of [acl, file]) chmodSync(path, 0o644);
+    writeFileSync(join(home, "etc/mosquitto/conf.d/own.conf"), `listener ${port} 127.0.0.1\nallow_anonymous false\npassword_file ${file}\nacl_file ${acl}\n`);
+    return run(home, port, passwords);
+  }
+
+  let at: Started;
+  const forms: [string, () => Promise<Started>][] = [
+    ["set up by setup.mjs", () => start("mosquitto", "--group", "pool", "phone", "other")],
+    ["with an acl_file of its own, to which acl was added", () => startOwn("own", "edgelabel", "admin", "phone", "other", "lamp")],
+  ];
+
+  async function connect(username: string | undefined, options: IClientOptions = {}, broker = at): Promise<MqttClient> {
+    const client = await mqtt.connectAsync(broker.url, { protocolVersion: 5, reconnectPeriod: 0, ...(username === undefined ? {} : { username, password: broker.passwords[username]! }), ...options }, false);
     ends.push(() => client.endAsync(true));
     return client;
   }
@@ -304,149 +328,269 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
     return client.publishAsync(topic, "x", { qos: 1 }).then(() => true, () => false);
   }
 
-  test("nobody comes in without a password", async () => {
-    await expect(connect(undefined)).rejects.toThrow();
-    await expect(connect("phone", { password: "wrong" })).rejects.toThrow();
-    await expect(connect("phone", { username: "admin" })).rejects.toThrow();
-    await connect("phone");
-  });
+  describe.each(forms)("%s", (_name, begin) => {
+    beforeAll(async () => {
+      at = await begin();
+      return at.end;
+    });
 
-  const matrix: Record<string, { write: string[]; never: string[] }> = {
-    phone: {
-      write: ["edgelabel/gate-1/classify", "edgelabel/gate-1/classify/spam", "edgelabel/pool/classify"],
-      never: ["edgelabel/pool/label", "edgelabel/pool/reply/phone/1", "edgelabel/pool/status", "edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/reply/phone/1", "edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-2/classify", "clients/phone/edgelabel/1", "clients/other/edgelabel/1", "elsewhere"],
-    },
-    edgelabel: {
-      write: ["edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/label/spam", "edgelabel/gate-1/reply/phone/1", "clients/phone/edgelabel/1", "edgelabel/gate-1/metrics", "edgelabel/gate-1/cmd/load/1", "edgelabel/pool/label", "edgelabel/pool/reply/phone/1"],
-      never: ["edgelabel/pool/status", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-2/cmd/load/1", "edgelabel/gate-2/status", "clients/phone/commands", "zigbee2mqtt/lamp/set", "elsewhere"],
-    },
-    admin: { write: ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-1/classify"], never: ["elsewhere", "edgelabel/gate-2/cmd/load/1", "clients/phone/edgelabel/1"] },
-  };
+    test("nobody comes in without a password", async () => {
+      await expect(connect(undefined)).rejects.toThrow();
+      await expect(connect("phone", { password: "wrong" })).rejects.toThrow();
+      await expect(connect("phone", { username: "admin" })).rejects.toThrow();
+      await connect("phone");
+    });
 
-  test.each(Object.entries(matrix))("what %s may write", async (name, { write, never }) => {
-    const client = await connect(name);
-    for (const topic of write) expect([topic, await mayWrite(client, topic)]).toEqual([topic, true]);
-    for (const topic of never) expect([topic, await mayWrite(client, topic)]).toEqual([topic, false]);
-  });
-
-  test("with acl-home-assistant, Home Assistant hears all that it is told of, and may have activated what waits, no more", async () => {
-    const at = await start("home-assistant", `${shipped("acl")}${shipped("acl-home-assistant")}user doorbell\ntopic write doorbell/transcript\n`, "edgelabel", "homeassistant", "doorbell");
-    ends.push(at.end);
-    const { routes, announcements } = settingsOf("home-assistant.json");
-    const service = fakeService({ access: { url: at.url, username: "edgelabel", password: at.passwords["edgelabel"]! }, routes, announcements, figuresSeconds: 0.2, commands: true });
-    ends.push(() => service.stop());
-    await service.start();
-    const client = await connect("homeassistant", {}, at);
-    const heard = new Map<string, string>();
-    client.on("message", (topic, payload) => void heard.set(topic, payload.toString()));
-    await client.subscribeAsync("#").catch(() => []);
-    const config = "homeassistant/device/edgelabel_gate-1/config";
-    await until(() => heard.has(config));
-    heard.delete(config);
-    await client.publishAsync("homeassistant/status", "online", { qos: 1 });
-    await until(() => heard.has(config));
-    const doorbell = await connect("doorbell", {}, at);
-    await doorbell.publishAsync("doorbell/transcript", "you win", { qos: 1 });
-    const { availability_topic, cmps } = JSON.parse(heard.get(config)!) as { availability_topic: string; cmps: Record<string, Record<string, string>> };
-    const topics = [availability_topic, ...Object.values(cmps).flatMap((component) => Object.entries(component).flatMap(([key, topic]) => (/^(?:state|json_attributes|latest_version)_topic$/.test(key) ? [topic] : [])))];
-    expect(topics.length).toBeGreaterThan(6);
-    await until(() => topics.every((topic) => heard.has(topic)));
-    expect(heard.get("labelled/gate-1/doorbell")).toBe('{"label":"spam","score":0.875}');
-
-    service.setWaiting("spam", { version: "2.0.0", digest: "e".repeat(64) });
-    await until(() => heard.get(config)!.includes("e".repeat(64)));
-    const { update } = (JSON.parse(heard.get(config)!) as { cmps: Record<string, Record<string, string>> }).cmps;
-    const done = new Promise<void>((resolve) => { service.commands!.add("activate", async ({ args }) => { resolve(); return args; }); });
-    await client.publishAsync(update!["command_topic"]!, update!["payload_install"]!, { qos: 1 });
-    await done;
-    for (const topic of ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/rollback/1", config, "labelled/gate-1/doorbell"]) expect([topic, await mayWrite(client, topic)]).toEqual([topic, false]);
-  });
-
-  test("each reads its own answers only, whatever it subscribes to and calls itself", async () => {
-    const heard = new Map<string, string[]>();
-    const listeners: [string, IClientOptions, string[]][] = [
-      ["phone", {}, ["#"]],
-      ["phone", { clientId: "other" }, ["clients/other/edgelabel/#", "edgelabel/gate-1/reply/+/1", "edgelabel/gate-1/cmd/#"]],
-      ["other", {}, ["clients/+/edgelabel/#", "edgelabel/gate-1/reply/other/#"]],
-      // Mosquitto trusts no pattern for a client whose id is one itself.
-      ["other", { clientId: "#" }, ["clients/#"]],
-    ];
-    for (const [i, [name, options, filters]] of listeners.entries()) {
-      const client = await connect(name, options);
-      client.on("message", (topic) => heard.set(`${name} ${i}`, [...(heard.get(`${name} ${i}`) ?? []), topic]));
-      await client.subscribeAsync(filters, { qos: 1 }).catch(() => []);
-    }
-    const service = await connect("edgelabel");
-    for (const topic of ["edgelabel/gate-1/reply/phone/1", "edgelabel/gate-1/reply/other/1", "clients/phone/edgelabel/1", "clients/other/edgelabel/1", "edgelabel/gate-1/label"]) await service.publishAsync(topic, "x", { qos: 1 });
-    const admin = await connect("admin");
-    await admin.publishAsync("edgelabel/gate-1/cmd/load/1", "x", { qos: 1 });
-    await until(() => (heard.get("phone 0")?.length ?? 0) >= 2 && (heard.get("other 2")?.length ?? 0) >= 2);
-    await pause(100);
-    expect(heard.get("phone 0")).toEqual(["edgelabel/gate-1/reply/phone/1", "clients/phone/edgelabel/1"]);
-    expect(heard.get("phone 1") ?? []).toEqual(["edgelabel/gate-1/reply/phone/1"]);
-    expect(heard.get("other 2")).toEqual(["edgelabel/gate-1/reply/other/1", "clients/other/edgelabel/1"]);
-    expect(heard.get("other 3")).toBeUndefined();
-  });
-
-  test("admin may send an update to the service, phone may not", async () => {
-    const run = (user: string, ...args: string[]) => {
-      const env = { ...process.env, EDGELABEL_MQTT_USERNAME: user, EDGELABEL_MQTT_PASSWORD: passwords[user]! };
-      return new Promise<{ code: unknown; output: string }>((resolve) => {
-        execFile(process.execPath, [main, ...args], { cwd: folder, env }, (error, stdout, stderr) => resolve({ code: error?.code ?? 0, output: stdout + stderr }));
-      });
+    const matrix: Record<string, { write: string[]; never: string[] }> = {
+      phone: {
+        write: ["edgelabel/gate-1/from/phone/classify", "edgelabel/gate-1/from/phone/classify/spam", "edgelabel/pool/from/phone/classify"],
+        never: [
+          "edgelabel/gate-1/classify", "edgelabel/gate-1/classify/spam", "edgelabel/gate-1/from/other/classify", "edgelabel/gate-1/from/phone", "edgelabel/pool/classify", "edgelabel/pool/from/other/classify",
+          "edgelabel/pool/label", "edgelabel/pool/reply/phone/1", "edgelabel/pool/status", "edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/reply/phone/1",
+          "edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-2/from/phone/classify", "elsewhere",
+        ],
+      },
+      edgelabel: {
+        write: ["edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/label", "edgelabel/gate-1/label/spam", "edgelabel/gate-1/reply/phone/1", "edgelabel/gate-1/metrics", "edgelabel/gate-1/cmd/load/1", "edgelabel/pool/label", "edgelabel/pool/reply/phone/1"],
+        never: ["edgelabel/pool/status", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-2/cmd/load/1", "edgelabel/gate-2/status", "edgelabel/gate-1/classify", "edgelabel/gate-1/from/phone/classify", "zigbee2mqtt/lamp/set", "elsewhere"],
+      },
+      admin: { write: ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/load/1/0", "edgelabel/gate-1/classify"], never: ["elsewhere", "edgelabel/gate-2/cmd/load/1", "edgelabel/pool/classify"] },
     };
-    writeFileSync(join(folder, "trusted-keys"), (await run("admin", "keygen", "release.pem")).output.split("\n").find((line) => line.startsWith("ed25519"))!);
-    await run("admin", "models", "install", "registry", "model.wasm", "--unsigned");
-    await run("admin", "sign", "model.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "1d");
-    writeFileSync(join(folder, "commands.json"), JSON.stringify({ node: "gate-1", broker: url, clientId: "with-commands", registry: { path: "registry", keys: "trusted-keys" }, commands: true }));
-    const env = { ...process.env, EDGELABEL_MQTT_USERNAME: "edgelabel", EDGELABEL_MQTT_PASSWORD: passwords["edgelabel"]! };
-    const service = spawn(process.execPath, [main, "serve", "--config", join(folder, "commands.json")], { env, stdio: ["ignore", "pipe", "pipe"] });
-    ends.push(() => void service.kill("SIGKILL"));
-    let log = "";
-    for (const stream of [service.stdout, service.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
-    await until(() => log.includes("Stop with Ctrl-C"));
-    const send = (user: string) => run(user, "models", "send", "model.update", "--broker", url, "--node", "gate-1");
-    const refused = await send("phone");
-    expect(refused).toMatchObject({ code: 1, output: expect.stringMatching(/^edgelabel: the broker refuses edgelabel\/gate-1\/cmd\/load\//) });
-    expect(await send("admin")).toMatchObject({ code: 0, output: expect.stringMatching(/^tiny\t1\tactive\t.*\tsequence 1, key [0-9a-f]{16}\n$/) });
-    expect(log).toContain("model tiny is version 1 now");
-    expect(log).not.toContain("whoever reaches the broker");
+
+    test.each(Object.entries(matrix))("what %s may write", async (name, { write, never }) => {
+      const client = await connect(name);
+      for (const topic of write) expect([topic, await mayWrite(client, topic)]).toEqual([topic, true]);
+      for (const topic of never) expect([topic, await mayWrite(client, topic)]).toEqual([topic, false]);
+    });
+
+    test("each reads its own answers only, whatever it subscribes to and calls itself", async () => {
+      const heard = new Map<number, Set<string>>();
+      const listeners: [string, IClientOptions, string[]][] = [
+        ["phone", {}, ["#", "edgelabel/#", "edgelabel/gate-1/reply/phone/#"]],
+        ["phone", { clientId: "other" }, ["edgelabel/gate-1/reply/+/1", "edgelabel/gate-1/cmd/#", "edgelabel/gate-1/from/#", "edgelabel/gate-1/reply/phone/end"]],
+        ["other", {}, ["edgelabel/gate-1/reply/#", "edgelabel/gate-1/reply/other/#"]],
+        // Mosquitto trusts no pattern for a client whose id is one itself.
+        ["other", { clientId: "#" }, ["edgelabel/gate-1/reply/phone/#"]],
+      ];
+      for (const [i, [name, options, filters]] of listeners.entries()) {
+        const client = await connect(name, options);
+        heard.set(i, new Set());
+        client.on("message", (topic) => heard.get(i)!.add(topic));
+        for (const filter of filters) await client.subscribeAsync(filter, { qos: 1 }).catch(() => []);
+      }
+      const admin = await connect("admin");
+      for (const topic of ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/from/phone/classify"]) await admin.publishAsync(topic, "x", { qos: 1 });
+      const service = await connect("edgelabel");
+      for (const user of ["phone", "other"]) for (const id of ["1", "end"]) await service.publishAsync(`edgelabel/gate-1/reply/${user}/${id}`, "x", { qos: 1 });
+      await service.publishAsync("edgelabel/gate-1/label", "x", { qos: 1 });
+      const replies = (user: string, ...ids: string[]) => ids.map((id) => `edgelabel/gate-1/reply/${user}/${id}`);
+      await until(() => [0, 1, 2].every((i) => [...heard.get(i)!].some((topic) => topic.endsWith("/end"))));
+      expect([...heard.get(0)!]).toEqual(replies("phone", "1", "end"));
+      for (const topic of heard.get(1)!) expect(replies("phone", "1", "end")).toContain(topic);
+      expect([...heard.get(2)!]).toEqual(replies("other", "1", "end"));
+      expect([...heard.get(3)!]).toEqual([]);
+    });
+
+    test("a request of one user brings another neither answers nor a rate that is used up", async () => {
+      const service = fakeService({ access: { url: at.url, username: "edgelabel", password: at.passwords["edgelabel"]! }, responses: { allow: [], deny: [] } });
+      ends.push(() => service.stop());
+      await service.start();
+      const [phone, other] = [await connect("phone"), await connect("other")];
+      const heard: string[] = [];
+      for (const client of [phone, other]) client.on("message", (topic) => heard.push(topic));
+      await phone.subscribeAsync("edgelabel/gate-1/reply/phone/#", { qos: 1 });
+      await other.subscribeAsync("edgelabel/gate-1/reply/other/#", { qos: 1 });
+      for (const responseTopic of ["edgelabel/gate-1/reply/other/1", "edgelabel/gate-1/reply/phone/1"]) await phone.publishAsync("edgelabel/gate-1/from/phone/classify", "win", { qos: 1, properties: { responseTopic } });
+      await other.publishAsync("edgelabel/gate-1/from/other/classify", "win", { qos: 1, properties: { responseTopic: "edgelabel/gate-1/reply/other/end" } });
+      await until(() => heard.length >= 2);
+      expect(heard.toSorted()).toEqual(["edgelabel/gate-1/reply/other/end", "edgelabel/gate-1/reply/phone/1"]);
+    });
   });
 
-  test("the unit's own commands run the service under these rights, and SIGTERM ends it well", async () => {
-    const unit = readFileSync(join(deploy, "edgelabel.service"), "utf8");
-    expect(unit).not.toMatch(/^MemoryDenyWriteExecute=/m);
-    const command = (key: string) => {
-      const line = new RegExp(`^${key}=(.*)$`, "m").exec(unit)![1]!;
-      return line.replace("/usr/bin/node", process.execPath).replace("/opt/edgelabel/", root).replace("/etc/edgelabel/", `${folder}/`).split(" ");
-    };
-    const file = join(folder, "edgelabel.json");
-    writeFileSync(file, readFileSync(file, "utf8").replace(":1883", `:${port}`).replace("8080", "0").replace("{", '{ "group": "pool",'));
-    const env = { ...process.env, EDGELABEL_MQTT_USERNAME: "edgelabel", EDGELABEL_MQTT_PASSWORD: passwords["edgelabel"]! };
-    const [node, ...pre] = command("ExecStartPre");
-    expect(spawnSync(node!, pre, { env }).status).toBe(0);
-    const [, ...args] = command("ExecStart");
-    const service = spawn(node!, args, { env, stdio: ["ignore", "pipe", "pipe"] });
-    ends.push(() => void service.kill("SIGKILL"));
-    let log = "";
-    for (const stream of [service.stdout, service.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
-    await until(() => log.includes("Stop with Ctrl-C"));
-    const phone = await connect("phone");
-    const answers: string[] = [];
-    phone.on("message", (topic, payload) => void (payload.includes('"score"') && answers.push(topic)));
-    await phone.subscribeAsync("#");
-    for (const responseTopic of ["clients/phone/edgelabel/1", "zigbee2mqtt/lamp/set", "edgelabel/gate-1/reply/phone/2"]) {
-      await phone.publishAsync("edgelabel/gate-1/classify", "turn on the light", { qos: 1, properties: { responseTopic } });
-    }
-    await until(() => answers.length === 2);
-    expect(answers).toEqual(["clients/phone/edgelabel/1", "edgelabel/gate-1/reply/phone/2"]);
-    const asked = execFileSync(process.execPath, [main, "ask", "turn on the light", "--broker", url, "--node", "pool"], { env: { ...process.env, EDGELABEL_MQTT_USERNAME: "phone", EDGELABEL_MQTT_PASSWORD: passwords["phone"] }, encoding: "utf8" });
-    expect(asked).toMatch(/^light\t/);
-    expect(log).not.toContain(passwords["edgelabel"]);
-    expect(log).not.toContain("turn on");
-    const exited = once(service, "exit");
-    service.kill("SIGTERM");
-    expect((await exited)[0]).toBe(0);
-    for (const line of log.trim().split("\n")) expect(() => JSON.parse(line)).not.toThrow();
+  describe("set up by setup.mjs", () => {
+    beforeAll(async () => {
+      at = await start("again", "--group", "pool", "phone", "other");
+      return at.end;
+    });
+
+    test("nobody but a worker joins a group: beside six intruders all requests are answered", async () => {
+      for (let i = 0; i < 6; i++) {
+        const intruder = await connect("phone");
+        for (const filter of ["$share/pool/edgelabel/pool/classify/#", "$share/pool/edgelabel/pool/from/+/classify/#", "$share/pool/edgelabel/pool/from/phone/classify/#", "$share/pool/#", "$share/other/edgelabel/pool/#", "edgelabel/pool/from/phone/classify/#"]) {
+          await expect(intruder.subscribeAsync(filter, { qos: 1 })).rejects.toThrow();
+        }
+      }
+      const service = fakeService({ access: { url: at.url, protocol: 5, username: "edgelabel", password: at.passwords["edgelabel"]! }, topics: topicsOf("edgelabel", "gate-1", "pool") });
+      ends.push(() => service.stop());
+      await service.start();
+      const phone = await connect("phone");
+      const ids = new Set<unknown>();
+      phone.on("message", (_topic, payload) => ids.add((JSON.parse(payload.toString()) as { id: unknown }).id));
+      await phone.subscribeAsync("edgelabel/pool/reply/phone/#", { qos: 1 });
+      for (let id = 0; id < 60; id++) await phone.publishAsync("edgelabel/pool/from/phone/classify", JSON.stringify({ text: "win", id }), { qos: 1 });
+      await until(() => ids.size === 60);
+    });
+
+    test("admin manages the users, others do not", async () => {
+      const [topic, list] = ["$CONTROL/dynamic-security/v1", JSON.stringify({ commands: [{ command: "listClients" }] })];
+      const phone = await connect("phone");
+      await expect(phone.subscribeAsync(`${topic}/response`)).rejects.toThrow();
+      expect(await mayWrite(phone, topic)).toBe(false);
+      const admin = await connect("admin");
+      const answer = new Promise<string>((resolve) => { admin.once("message", (_topic, payload) => resolve(payload.toString())); });
+      await admin.subscribeAsync(`${topic}/response`);
+      await admin.publishAsync(topic, list, { qos: 1 });
+      const { responses } = JSON.parse(await answer) as { responses: { data: { clients: string[] } }[] };
+      expect(responses[0]!.data.clients.toSorted()).toEqual(["admin", "edgelabel", "other", "phone"]);
+    });
+
+    test("run again it adds users and changes nothing else; a Mosquitto with users of its own it leaves alone", async () => {
+      const home = install("twice");
+      const contents = () => Object.fromEntries(readdirSync(home, { recursive: true, encoding: "utf8" }).filter((name) => statSync(join(home, name)).isFile()).map((name) => [name, readFileSync(join(home, name), "utf8")]));
+      const bare = contents();
+      const refusal = (...args: string[]) => spawnSync(process.execPath, [setup, "--root", home, ...args], { encoding: "utf8" });
+      const own = join(home, "etc/mosquitto/conf.d/own.conf");
+      for (const line of ["listener 1883", "allow_anonymous true", "password_file /etc/mosquitto/passwd", "acl_file /etc/mosquitto/acl", "per_listener_settings true", "plugin /x.so"]) {
+        writeFileSync(own, `# mine\n${line}\n`);
+        expect(refusal("phone")).toMatchObject({ status: 1, stdout: "", stderr: expect.stringMatching(/own\.conf has "\w+": this Mosquitto has users or listeners of its own, which stay as they are\. deploy\/README\.md, "You already have a broker"/) });
+      }
+      rmSync(own);
+      expect(refusal("a/b")).toMatchObject({ status: 1, stderr: expect.stringContaining('"a/b" cannot be a name here') });
+      expect(contents()).toEqual(bare);
+
+      const first = setUp(home, "phone");
+      expect(Object.keys(first).toSorted()).toEqual(["admin", "edgelabel", "phone"]);
+      for (const password of Object.values(first)) expect(password).toMatch(/^[\w-]{24}$/);
+      const before = contents();
+      const users = "var/lib/mosquitto/edgelabel-users.json";
+      for (const password of Object.values(first)) expect(before[users]).not.toContain(password);
+      for (const secret of [users, "etc/edgelabel/credentials"]) expect([secret, statSync(join(home, secret)).mode & 0o077]).toEqual([secret, 0]);
+      const second = setUp(home, "phone", "third");
+      expect(Object.keys(second).toSorted()).toEqual(["edgelabel", "third"]);
+      const { [users]: added, ...others } = contents();
+      const { [users]: old, ...same } = before;
+      expect(others).toEqual(same);
+      const listOf = (json: string) => (JSON.parse(json) as { clients: { username: string }[] }).clients;
+      expect(listOf(added!).slice(0, -1)).toEqual(listOf(old!));
+      expect(listOf(added!).at(-1)!.username).toBe("third");
+      expect(refusal("--tls", "localhost")).toMatchObject({ status: 1, stderr: expect.stringContaining("stays as it is") });
+    });
+
+    test("with --tls other machines reach it by TLS, with the authority that was made, and no other way", async () => {
+      const tls = await freePort();
+      const { home, passwords, end } = await start("tls", "--tls", `localhost:${tls}`, "phone");
+      ends.push(end);
+      const ca = join(home, "etc/mosquitto/edgelabel/ca.pem");
+      const url = `mqtts://localhost:${tls}`;
+      const options = { username: "phone", password: passwords["phone"]!, reconnectPeriod: 0, connectTimeout: 2_000 };
+      const client = await mqtt.connectAsync(url, { ...options, ca: readFileSync(ca) }, false);
+      ends.push(() => client.endAsync(true));
+      await expect(mqtt.connectAsync(url, options, false)).rejects.toThrow();
+      await expect(mqtt.connectAsync(url.replace("mqtts", "mqtt"), options, false)).rejects.toThrow();
+      const service = fakeService({ access: { url, username: "edgelabel", password: passwords["edgelabel"]!, tls: { ca: readFileSync(ca) } } });
+      ends.push(() => service.stop());
+      await service.start();
+      const env = { ...process.env, EDGELABEL_MQTT_USERNAME: "phone", EDGELABEL_MQTT_PASSWORD: passwords["phone"] };
+      const asked = await promisify(execFile)(process.execPath, [main, "ask", "win", "--broker", url, "--ca", ca, "--node", "gate-1"], { env, encoding: "utf8" });
+      expect(asked.stdout).toMatch(/^spam\t/);
+      expect(readdirSync(join(home, "etc/mosquitto/edgelabel")).toSorted()).toEqual(["ca.pem", "server.key", "server.pem"]);
+      expect(statSync(join(home, "etc/mosquitto/edgelabel/server.key")).mode & 0o077).toBe(0);
+    });
+
+    test("with acl-home-assistant, Home Assistant hears all that it is told of, and may have activated what waits, no more", async () => {
+      writeFileSync(join(folder, "acl-doorbell"), "user doorbell\ntopic write doorbell/transcript\n");
+      const broker = await start("home-assistant", "--rights", join(deploy, "mosquitto/acl-home-assistant"), "--rights", join(folder, "acl-doorbell"));
+      ends.push(broker.end);
+      const { routes, announcements } = settingsOf("home-assistant.json");
+      const service = fakeService({ access: { url: broker.url, username: "edgelabel", password: broker.passwords["edgelabel"]! }, routes, announcements, figuresSeconds: 0.2, commands: true });
+      ends.push(() => service.stop());
+      await service.start();
+      const client = await connect("homeassistant", {}, broker);
+      const heard = new Map<string, string>();
+      client.on("message", (topic, payload) => void heard.set(topic, payload.toString()));
+      await client.subscribeAsync(["homeassistant/#", "labelled/gate-1/#", "edgelabel/gate-1/status", "edgelabel/gate-1/info", "edgelabel/gate-1/metrics"], { qos: 1 });
+      const config = "homeassistant/device/edgelabel_gate-1/config";
+      await until(() => heard.has(config));
+      heard.delete(config);
+      await client.publishAsync("homeassistant/status", "online", { qos: 1 });
+      await until(() => heard.has(config));
+      const doorbell = await connect("doorbell", {}, broker);
+      await doorbell.publishAsync("doorbell/transcript", "you win", { qos: 1 });
+      const { availability_topic, cmps } = JSON.parse(heard.get(config)!) as { availability_topic: string; cmps: Record<string, Record<string, string>> };
+      const topics = [availability_topic, ...Object.values(cmps).flatMap((component) => Object.entries(component).flatMap(([key, topic]) => (/^(?:state|json_attributes|latest_version)_topic$/.test(key) ? [topic] : [])))];
+      expect(topics.length).toBeGreaterThan(6);
+      await until(() => topics.every((topic) => heard.has(topic)));
+      expect(heard.get("labelled/gate-1/doorbell")).toBe('{"label":"spam","score":0.875}');
+
+      service.setWaiting("spam", { version: "2.0.0", digest: "e".repeat(64) });
+      await until(() => heard.get(config)!.includes("e".repeat(64)));
+      const { update } = (JSON.parse(heard.get(config)!) as { cmps: Record<string, Record<string, string>> }).cmps;
+      const done = new Promise<void>((resolve) => { service.commands!.add("activate", async ({ args }) => { resolve(); return args; }); });
+      await client.publishAsync(update!["command_topic"]!, update!["payload_install"]!, { qos: 1 });
+      await done;
+      for (const topic of ["edgelabel/gate-1/cmd/load/1", "edgelabel/gate-1/cmd/rollback/1", config, "labelled/gate-1/doorbell"]) expect([topic, await mayWrite(client, topic)]).toEqual([topic, false]);
+    });
+
+    test("admin may send an update to the service, phone may not", async () => {
+      const run = (user: string, ...args: string[]) => {
+        const env = { ...process.env, EDGELABEL_MQTT_USERNAME: user, EDGELABEL_MQTT_PASSWORD: at.passwords[user]! };
+        return new Promise<{ code: unknown; output: string }>((resolve) => {
+          execFile(process.execPath, [main, ...args], { cwd: folder, env }, (error, stdout, stderr) => resolve({ code: error?.code ?? 0, output: stdout + stderr }));
+        });
+      };
+      writeFileSync(join(folder, "trusted-keys"), (await run("admin", "keygen", "release.pem")).output.split("\n").find((line) => line.startsWith("ed25519"))!);
+      await run("admin", "models", "install", "registry", "model.wasm", "--unsigned");
+      await run("admin", "sign", "model.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "1d");
+      writeFileSync(join(folder, "commands.json"), JSON.stringify({ node: "gate-1", broker: at.url, clientId: "with-commands", registry: { path: "registry", keys: "trusted-keys" }, commands: true }));
+      const env = { ...process.env, EDGELABEL_MQTT_USERNAME: "edgelabel", EDGELABEL_MQTT_PASSWORD: at.passwords["edgelabel"]! };
+      const service = spawn(process.execPath, [main, "serve", "--config", join(folder, "commands.json")], { env, stdio: ["ignore", "pipe", "pipe"] });
+      ends.push(() => void service.kill("SIGKILL"));
+      let log = "";
+      for (const stream of [service.stdout, service.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
+      await until(() => log.includes("Stop with Ctrl-C"));
+      const send = (user: string) => run(user, "models", "send", "model.update", "--broker", at.url, "--node", "gate-1");
+      const refused = await send("phone");
+      expect(refused).toMatchObject({ code: 1, output: expect.stringMatching(/^edgelabel: the broker refuses the subscription to edgelabel\/gate-1\/cmd\/load\//) });
+      expect(await send("admin")).toMatchObject({ code: 0, output: expect.stringMatching(/^tiny\t1\tactive\t.*\tsequence 1, key [0-9a-f]{16}\n$/) });
+      expect(log).toContain("model tiny is version 1 now");
+      expect(log).not.toContain("whoever reaches the broker");
+    });
+
+    test("the unit's own commands run the service under these rights, and SIGTERM ends it well", async () => {
+      const unit = readFileSync(join(deploy, "edgelabel.service"), "utf8");
+      expect(unit).not.toMatch(/^MemoryDenyWriteExecute=/m);
+      const command = (key: string) => {
+        const line = new RegExp(`^${key}=(.*)$`, "m").exec(unit)![1]!;
+        return line.replace("/usr/bin/node", process.execPath).replace("/opt/edgelabel/", root).replace("/etc/edgelabel/", `${folder}/`).split(" ");
+      };
+      const file = join(folder, "edgelabel.json");
+      writeFileSync(file, readFileSync(file, "utf8").replace(":1883", `:${at.port}`).replace("8080", "0").replace("{", '{ "group": "pool",'));
+      const env = { ...process.env, EDGELABEL_MQTT_USERNAME: "edgelabel", EDGELABEL_MQTT_PASSWORD: at.passwords["edgelabel"]! };
+      const [node, ...pre] = command("ExecStartPre");
+      expect(spawnSync(node!, pre, { env }).status).toBe(0);
+      const [, ...args] = command("ExecStart");
+      const service = spawn(node!, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+      ends.push(() => void service.kill("SIGKILL"));
+      let log = "";
+      for (const stream of [service.stdout, service.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
+      await until(() => log.includes("Stop with Ctrl-C"));
+      const phone = await connect("phone");
+      const answers: string[] = [];
+      phone.on("message", (topic, payload) => void (payload.includes('"score"') && answers.push(topic)));
+      await phone.subscribeAsync("edgelabel/gate-1/reply/phone/#");
+      for (const responseTopic of ["edgelabel/gate-1/reply/phone/1", "zigbee2mqtt/lamp/set", "edgelabel/gate-1/reply/other/1", "edgelabel/gate-1/reply/phone/2"]) {
+        await phone.publishAsync("edgelabel/gate-1/from/phone/classify", "turn on the light", { qos: 1, properties: { responseTopic } });
+      }
+      await until(() => answers.length === 2);
+      expect(answers).toEqual(["edgelabel/gate-1/reply/phone/1", "edgelabel/gate-1/reply/phone/2"]);
+      const asked = execFileSync(process.execPath, [main, "ask", "turn on the light", "--broker", at.url, "--node", "pool"], { env: { ...process.env, EDGELABEL_MQTT_USERNAME: "phone", EDGELABEL_MQTT_PASSWORD: at.passwords["phone"] }, encoding: "utf8" });
+      expect(asked).toMatch(/^light\t/);
+      expect(log).not.toContain(at.passwords["edgelabel"]);
+      expect(log).not.toContain("turn on");
+      const exited = once(service, "exit");
+      service.kill("SIGTERM");
+      expect((await exited)[0]).toBe(0);
+      for (const line of log.trim().split("\n")) expect(() => JSON.parse(line)).not.toThrow();
+    });
   });
 });
