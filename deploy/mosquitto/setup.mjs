@@ -1,11 +1,11 @@
 // Sets up Mosquitto for edgelabel: users, their rights by the dynamic security plugin, and TLS
 // for other machines. It changes no file that is there, and refuses a Mosquitto that has users
-// or listeners of its own. Run again, it adds the users that are new.
+// or listeners of its own. Run again, it adds the users and rights that are new.
 //
 //   node setup.mjs [--node NAME] [--group NAME] [--rights FILE]… [--tls HOST[:PORT]] USER…
 import { execFileSync } from "node:child_process";
 import { pbkdf2Sync, randomBytes } from "node:crypto";
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, constants, existsSync, fchmodSync, fchownSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -48,13 +48,14 @@ function main() {
   const isNew = !existsSync(files.settings);
   const plugin = values.plugin ?? findPlugin(values.root);
   if (isNew) requireUnused(files);
-  else if (values.tls !== undefined) throw new Refusal(`${files.settings} is there and stays as it is; without --tls the users that are new are added`);
+  else if (values.tls !== undefined) throw new Refusal(`${files.settings} is there and stays as it is; without --tls the users and rights that are new are added`);
   const owner = statSync(dirname(files.users));
 
   const rights = [join(HERE, "acl"), ...values.rights].map((file) => readFileSync(file, "utf8")).join("\n");
-  const made = addUsers(files.users, parseRights(fit(rights, values)), names, owner);
+  const parsed = parseRights(fit(rights, values));
+  const tls = values.tls === undefined ? "" : makeCertificate(files.certificates, values.tls, owner);
+  const made = addUsers(files.users, parsed, names, owner);
   if (isNew) {
-    const tls = values.tls === undefined ? "" : makeCertificate(files.certificates, values.tls, owner);
     const text = readFileSync(join(HERE, "edgelabel.conf"), "utf8").replace("{port}", values.port).replace("{plugin}", plugin).replace("{users}", files.users);
     writeFileSync(files.settings, text + tls, { flag: "wx" });
   }
@@ -119,26 +120,42 @@ function roleOf(name, { byName, everyone }) {
   return { rolename: name, acls };
 }
 
-/** Adds those of `names`, and of the rights, that are not there; returns their passwords. */
+/** Adds those of `names`, and of the rights, that are not there; returns the passwords of new users. */
 function addUsers(path, rights, names, owner) {
-  const state = existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : {
+  const state = existsSync(path) ? JSON.parse(readNoLink(path)) : {
     defaultACLAccess: { publishClientSend: false, publishClientReceive: false, subscribe: false, unsubscribe: true }, clients: [], groups: [], roles: [],
   };
   const made = new Map();
   for (const name of new Set([...rights.byName.keys(), ...names])) {
+    const role = state.roles.find(({ rolename }) => rolename === name);
+    const isThere = ({ acltype, topic }) => role.acls.some((acl) => acl.acltype === acltype && acl.topic === topic);
+    if (role === undefined) state.roles.push(roleOf(name, rights));
+    else role.acls.push(...roleOf(name, rights).acls.filter((acl) => !isThere(acl)));
     if (state.clients.some(({ username }) => username === name)) continue;
     const password = randomBytes(18).toString("base64url");
     const salt = randomBytes(SALT_BYTES);
     made.set(name, password);
-    state.roles = [...state.roles.filter(({ rolename }) => rolename !== name), roleOf(name, rights)];
     state.clients.push({
       username: name, password: pbkdf2Sync(password, salt, ITERATIONS, HASH_BYTES, "sha512").toString("base64"), salt: salt.toString("base64"), iterations: ITERATIONS, roles: [{ rolename: name }],
     });
   }
-  writeFileSync(`${path}.new`, `${JSON.stringify(state, undefined, "\t")}\n`, { mode: 0o600 });
-  give(`${path}.new`, owner);
+  // The folder is Mosquitto's, which must not lead root to another file: "wx" follows no link.
+  rmSync(`${path}.new`, { force: true });
+  const file = openSync(`${path}.new`, "wx", 0o600);
+  writeFileSync(file, `${JSON.stringify(state, undefined, "\t")}\n`);
+  give(file, owner);
+  closeSync(file);
   renameSync(`${path}.new`, path);
   return made;
+}
+
+function readNoLink(path) {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    return readFileSync(file, "utf8");
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** An authority of this broker alone, and its certificate; returns the settings of the listener. */
@@ -154,10 +171,14 @@ function makeCertificate(folder, host, owner) {
     openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", TEN_YEARS, "-copy_extensions", "copy", "-out", "server.pem");
     // Nobody needs the authority's key again: another certificate takes another authority.
     for (const file of readdirSync(work)) if (!["ca.pem", "server.pem", "server.key"].includes(file)) rmSync(join(work, file));
-    chmodSync(join(work, "server.key"), 0o600);
-    give(join(work, "server.key"), owner);
+    const file = openSync(join(work, "server.key"), "r+");
+    fchmodSync(file, 0o600);
+    give(file, owner);
+    closeSync(file);
     chmodSync(work, 0o755);
     renameSync(work, folder);
+  } catch (error) {
+    throw error.code === "ENOENT" ? new Refusal("a certificate is made by openssl, which is not there: apt install openssl") : error;
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
@@ -165,6 +186,6 @@ function makeCertificate(folder, host, owner) {
 }
 
 /** To the user that Mosquitto runs as, who owns its folder. */
-function give(path, { uid, gid }) {
-  if (process.getuid() === 0) chownSync(path, uid, gid);
+function give(file, { uid, gid }) {
+  if (process.getuid() === 0) fchownSync(file, uid, gid);
 }

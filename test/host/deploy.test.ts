@@ -3,7 +3,7 @@
 import { execFile, execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { isBuiltin } from "node:module";
 import type { AddressInfo } from "node:net";
@@ -458,21 +458,33 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
       expect(refusal("a/b")).toMatchObject({ status: 1, stderr: expect.stringContaining('"a/b" cannot be a name here') });
       expect(contents()).toEqual(bare);
 
+      // Mosquitto's user, who owns this folder, leads root nowhere.
+      const victim = join(home, "victim");
+      writeFileSync(victim, "mine");
+      symlinkSync(victim, join(home, "var/lib/mosquitto/edgelabel-users.json.new"));
       const first = setUp(home, "phone");
+      expect([readFileSync(victim, "utf8"), statSync(victim).uid]).toEqual(["mine", process.getuid!()]);
       expect(Object.keys(first).toSorted()).toEqual(["admin", "edgelabel", "phone"]);
       for (const password of Object.values(first)) expect(password).toMatch(/^[\w-]{24}$/);
       const before = contents();
       const users = "var/lib/mosquitto/edgelabel-users.json";
       for (const password of Object.values(first)) expect(before[users]).not.toContain(password);
       for (const secret of [users, "etc/edgelabel/credentials"]) expect([secret, statSync(join(home, secret)).mode & 0o077]).toEqual([secret, 0]);
-      const second = setUp(home, "phone", "third");
-      expect(Object.keys(second).toSorted()).toEqual(["edgelabel", "third"]);
+      const second = setUp(home, "--rights", join(deploy, "mosquitto/acl-home-assistant"), "phone", "third");
+      expect(Object.keys(second).toSorted()).toEqual(["edgelabel", "homeassistant", "third"]);
       const { [users]: added, ...others } = contents();
       const { [users]: old, ...same } = before;
       expect(others).toEqual(same);
       const listOf = (json: string) => (JSON.parse(json) as { clients: { username: string }[] }).clients;
-      expect(listOf(added!).slice(0, -1)).toEqual(listOf(old!));
-      expect(listOf(added!).at(-1)!.username).toBe("third");
+      expect(listOf(added!).slice(0, -2)).toEqual(listOf(old!));
+      expect(listOf(added!).slice(-2).map(({ username }) => username)).toEqual(["homeassistant", "third"]);
+      // Of the users that were there, the service has what Home Assistant needs besides.
+      const rolesOf = (json: string) => (JSON.parse(json) as { roles: { rolename: string; acls: { topic: string }[] }[] }).roles;
+      for (const { rolename, acls } of rolesOf(old!)) {
+        const now = rolesOf(added!).find((role) => role.rolename === rolename)!.acls;
+        expect([rolename, now.slice(0, acls.length)]).toEqual([rolename, acls]);
+        expect([rolename, now.slice(acls.length).map(({ topic }) => topic)]).toEqual([rolename, rolename === "edgelabel" ? ["homeassistant/status", "homeassistant/status", "homeassistant/device/edgelabel_gate-1/config", "doorbell/transcript", "doorbell/transcript", "labelled/gate-1/#"] : []]);
+      }
       expect(refusal("--tls", "localhost")).toMatchObject({ status: 1, stderr: expect.stringContaining("stays as it is") });
     });
 
