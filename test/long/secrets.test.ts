@@ -55,7 +55,7 @@ function found(places: Record<string, string>, planted: readonly string[]): stri
   return Object.entries(places).flatMap(([place, text]) => planted.filter((secret) => text.includes(secret)).map((secret) => `${secret} in ${place}: ${text.slice(Math.max(0, text.indexOf(secret) - 100), text.indexOf(secret) + 100)}`));
 }
 
-/** Makes the engine trap on some texts; on SIGUSR2 the service's next answer throws, on SIGHUP it uses up its memory. */
+/** Makes the engine trap on some texts; on SIGUSR2 the service's next answer throws where no handler can catch it, on SIGHUP it uses up its memory. */
 const faults = `data:text/javascript,${encodeURIComponent(`
   const { instantiate } = WebAssembly;
   WebAssembly.instantiate = async (...args) => {
@@ -70,7 +70,13 @@ const faults = `data:text/javascript,${encodeURIComponent(`
     const instance = { exports: { ...exports, classify } };
     return made.instance ? { module: made.module, instance } : instance;
   };
-  process.on("SIGUSR2", () => { JSON.stringify = (value) => value.nothing.here; });
+  const { stringify } = JSON;
+  process.on("SIGUSR2", () => {
+    JSON.stringify = (value) => {
+      queueMicrotask(() => value.nothing.here);
+      return stringify(value);
+    };
+  });
   process.on("SIGHUP", () => { const all = []; for (;;) all.push(new Array(1e5).fill(all.length)); });
 `)}`;
 
