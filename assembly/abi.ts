@@ -30,6 +30,8 @@ export const MAX_NGRAMS_PER_WORD = 64;
 /** Largest size of the input tables of prepare.ts, in bytes of linear memory. */
 export const TABLE_BUDGET = 33554432;
 export const MAX_LAYERS = 16;
+/** Most multiplications that a text may take, in units of 2^20: about a second on a small ARM board. */
+export const MAX_TEXT_WORK = 4096;
 /** Trainers that can share a batch. */
 export const MAX_WORKERS = 64;
 /** Masks that the last dropout can draw for a sample. */
@@ -58,6 +60,7 @@ export const ERR_BAD_WEIGHT = 20;
 export const ERR_BAD_TRAINING = 21;
 export const ERR_BAD_UTF8 = 22;
 export const ERR_BAD_PADDING = 23;
+export const ERR_TOO_SLOW = 24;
 export const ERR_BAD_ARGUMENT = 30;
 export const ERR_LABEL_OUT_OF_RANGE = 31;
 export const ERR_NO_SAMPLES = 32;

@@ -3,10 +3,10 @@
 // trainer; refuses every file that is not exactly legal, with an ERR_* code.
 import {
   ACTIVATION_SOFTMAX, CLEAN_FLAGS, ERR_BAD_CHECKSUM, ERR_BAD_HEADER, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_LENGTH, ERR_BAD_MAGIC, ERR_BAD_PADDING, ERR_BAD_SCALE,
-  ERR_BAD_TOKENIZER, ERR_BAD_TRAINING, ERR_BAD_UTF8, ERR_BAD_VERSION, ERR_BAD_VOCABULARY, ERR_BAD_WEIGHT, FORM_F32, FORM_INT8,
+  ERR_BAD_TOKENIZER, ERR_BAD_TRAINING, ERR_BAD_UTF8, ERR_BAD_VERSION, ERR_BAD_VOCABULARY, ERR_BAD_WEIGHT, ERR_TOO_SLOW, FORM_F32, FORM_INT8,
   FORM_INT8_WEIGHTS, FORMAT_MAGIC, FORMAT_VERSION, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM,
   LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, MAX_LABELS, MAX_LAYERS,
-  MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_NGRAM, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH, MAX_WORD_BYTES, OK, TOKENIZER_CHAR_LEVEL, TOKENIZER_FLAGS,
+  MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_NGRAM, MAX_NGRAMS_PER_WORD, MAX_ROWS, MAX_SEQUENCE, MAX_TEXT_WORK, MAX_WIDTH, MAX_WORD_BYTES, OK, TABLE_BUDGET, TOKENIZER_CHAR_LEVEL, TOKENIZER_FLAGS,
   TOKENIZER_LETTER_PAIRS, TOKENIZER_SPLIT_SCRIPTS,
 } from "./abi";
 import { utf8IsValid } from "./utf8";
@@ -294,7 +294,37 @@ function checkLayers(model: Model): i32 {
   if (layerAt(model.layers, 0).inputWidth < 1 + header.wordCount + header.bucketCount) return ERR_BAD_LAYERS;
   const outputs = layerAt(model.layers, header.layerCount - 1).units;
   // One output unit stands for two labels: it is the score of the second, its complement that of the first.
-  return outputs == header.labelCount || (outputs == 1 && header.labelCount == 2) ? OK : ERR_BAD_LAYERS;
+  if (outputs != header.labelCount && !(outputs == 1 && header.labelCount == 2)) return ERR_BAD_LAYERS;
+  return longestWork(model) <= <u64>MAX_TEXT_WORK << 20 ? OK : ERR_TOO_SLOW;
+}
+
+/** Multiplications that the text with the most work takes, as FORMAT.md counts them: no text holds up a service for longer. */
+function longestWork(model: Model): u64 {
+  const steps = <u64>model.header.sequenceLength;
+  const rows: u64 = model.header.bucketCount ? steps * (1 + MAX_NGRAMS_PER_WORD) : steps;
+  const embedding = layerAt(model.layers, 0);
+  let work: u64 = 0;
+  let isFirst = true;
+  for (let i: u32 = 1; i < model.header.layerCount; i++) {
+    const layer = layerAt(model.layers, i);
+    if (layer.kind == LAYER_DENSE) work += <u64>layer.inputWidth * layer.units;
+    else if (layer.kind == LAYER_LSTM) {
+      const outputs = <u64>4 * layer.units * directions(layer);
+      let projections = steps;
+      if (isFirst) {
+        projections = hasInputTable(layer, embedding.inputWidth) ? min<u64>(rows, embedding.inputWidth) : rows;
+        work += rows * outputs;
+      }
+      work += outputs * (projections * layer.inputWidth + steps * layer.units);
+      isFirst = false;
+    }
+  }
+  return work;
+}
+
+/** True when the projections of all `rows` of the embedding are kept for the LSTM that reads it (see prepare.ts). */
+export function hasInputTable(layer: Layer, rows: u32): bool {
+  return <u64>directions(layer) * rows * ((layer.units + 3) >> 2) * 64 <= <u64>TABLE_BUDGET;
 }
 
 /**

@@ -11,11 +11,11 @@
 // table would exceed TABLE_BUDGET computes every projection anew, with the same bits.
 import {
   ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_OUT_OF_MEMORY, FORM_F32, FORM_INT8, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_SEQUENCES, OK,
-  TABLE_BUDGET, TOKENIZER_PAD_POST,
+  TOKENIZER_PAD_POST,
 } from "./abi";
 import { allocate } from "./arena";
 import { Q14_SCALE, exponentScale, packedByte, packedRow, projectF32, projectS8, quantizeState, updateState, updateStateCoarsely } from "./lstm";
-import { Layer, Model, directions, layerAt, layerBytes, matrixBytes, padded } from "./model";
+import { Layer, Model, directions, hasInputTable, layerAt, layerBytes, matrixBytes, padded } from "./model";
 
 /** One direction of an LSTM, packed (see lstm.ts). */
 @unmanaged
@@ -102,7 +102,6 @@ export function prepare(plan: Plan, model: Model): i32 {
   let groups: u32 = 1;
   let channels: u32 = 4;
   let storesSequence = false;
-  let tableLeft: u64 = TABLE_BUDGET;
   for (let i: u32 = 0; i < header.layerCount; i++) {
     const layer = layerAt(model.layers, i);
     const at = planLayer(plan, i);
@@ -111,7 +110,7 @@ export function prepare(plan: Plan, model: Model): i32 {
     if (layer.flags & LAYER_SEQUENCES && layer.kind == LAYER_LSTM) storesSequence = true;
     if (layer.kind == LAYER_LSTM) {
       groups = max(groups, (layer.units + 3) >> 2);
-      tableLeft = packLstm(at, form, weights, isFirstLstm(model, i) ? plan.rows : 0, tableLeft);
+      packLstm(at, form, weights, isFirstLstm(model, i) ? plan.rows : 0);
       if (!failed && at.forward.table) plan.hasTable = true;
     } else if (layer.kind == LAYER_DENSE) {
       const isLast = i + 1 == header.layerCount && (layer.activation == ACTIVATION_SOFTMAX || layer.activation == ACTIVATION_SIGMOID);
@@ -151,18 +150,17 @@ function isFirstLstm(model: Model, index: u32): bool {
   return true;
 }
 
-/** Packs both directions. tableRows: rows of the embedding if this LSTM reads it, else 0. Returns what is left of the table budget. */
-function packLstm(at: LayerPlan, form: u32, weights: usize, tableRows: u32, tableLeft: u64): u64 {
+/** Packs both directions. tableRows: rows of the embedding if this LSTM reads it, else 0. */
+function packLstm(at: LayerPlan, form: u32, weights: usize, tableRows: u32): void {
   const layer = at.layer;
   at.groups = (layer.units + 3) >> 2;
   at.inputPairs = ((layer.inputWidth + 3) >> 2) << 1;
   at.unitPairs = at.groups << 1;
   const count = directions(layer);
-  const tableBytes = <u64>count * tableRows * at.groups * 64;
-  const keepsTable = tableRows > 0 && tableBytes <= tableLeft;
+  const keepsTable = tableRows > 0 && hasInputTable(layer, tableRows);
   for (let d: u32 = 0; d < count; d++) {
     const address = reserve(offsetof<DirectionPlan>());
-    if (failed) return 0;
+    if (failed) return;
     const direction = changetype<DirectionPlan>(address);
     if (d == 0) at.forward = direction;
     else at.backward = direction;
@@ -173,9 +171,8 @@ function packLstm(at: LayerPlan, form: u32, weights: usize, tableRows: u32, tabl
       direction.table = reserve(<u64>tableRows * at.groups * 64);
       direction.known = reserve(tableRows);
     }
-    if (failed) return 0;
+    if (failed) return;
   }
-  return keepsTable ? tableLeft - tableBytes : tableLeft;
 }
 
 /** Packs kernel, recurrent kernel and bias of one direction; returns the address behind them. */

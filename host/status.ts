@@ -21,6 +21,7 @@ const REASONS: Record<number, readonly [code: string, reason: string]> = {
   [abi.ERR_BAD_TRAINING]: ["bad_training", "its training state is not legal"],
   [abi.ERR_BAD_UTF8]: ["bad_utf8", "a name in it is not valid UTF-8 text, or has control characters"],
   [abi.ERR_BAD_PADDING]: ["bad_padding", "bytes between its parts are not 0; another program wrote it, or changed it"],
+  [abi.ERR_TOO_SLOW]: ["too_slow", `a text could take more than ${abi.MAX_TEXT_WORK} million multiplications, for which a service would have to stand still; choose fewer units, a smaller embedding or a shorter sequence (--units, --embedding, --maxlen)`],
   [abi.ERR_BAD_ARGUMENT]: ["bad_argument", "a setting is outside its range"],
   [abi.ERR_LABEL_OUT_OF_RANGE]: ["label_out_of_range", "a sample has a label that the model lacks"],
   [abi.ERR_NO_SAMPLES]: ["no_samples", "there are no samples to train on"],

@@ -182,6 +182,11 @@ const cases: Record<string, Case[]> = {
   "weightBytes is not what the layers need": [{ harms: [(file) => withParts(file, { weights: new Uint8Array(80) }), (file) => withParts(file, { weights: new Uint8Array(112) })] }, {
     file: () => f32, harms: header("form", 2, 3),
   }, { file: () => int8, harms: header("form", 1) }],
+  "a text could take too long, see Limits": [{
+    harms: [
+      (file) => { setHeader(file, "sequenceLength", 4096); setLayer(file, 0, "units", 1024); setLayer(file, 0, "outputWidth", 1024); setLayer(file, 1, "inputWidth", 1024); setLayer(file, 1, "units", 1024); setLayer(file, 1, "outputWidth", 1024); setLayer(file, 2, "inputWidth", 1024); },
+    ],
+  }],
   "an f32 weight or bias that is not finite": [{
     harms: [0, 4, 16, 32, 48, 64, 80, 92].flatMap((at) => [NaN, Infinity, -Infinity].map((value): Harm => (file) => write(file, partAt(file, "weights").offset + at, "f32", value))),
   }, { file: () => int8, harms: [(file) => write(file, file.length - 16, "f32", NaN)] }],
