@@ -51,12 +51,14 @@ export function modelsCommand(): Command {
     .argument("<folder>", "registry")
     .argument("<name>", "model")
     .argument("<version>", "its version, or the beginning of its digest")
-    .action(async (folder: string, name: string, version: string, { json }: JsonOption) => show(await new Registry(folder, { disk: ownersDisk }).activate(name, version), json));
+    .option("--keys <file>", "keys that it may be signed with; not needed for what is unsigned")
+    .action(async (folder: string, name: string, version: string, { keys, json }: JsonOption & { keys?: string }) => show(await new Registry(folder, { keys, disk: ownersDisk }).activate(name, version), json));
 
   subcommand("rollback", "make the previous version active again")
     .argument("<folder>", "registry")
     .argument("<name>", "model")
-    .action(async (folder: string, name: string, { json }: JsonOption) => show(await new Registry(folder, { disk: ownersDisk }).rollback(name), json));
+    .option("--keys <file>", "keys that it may be signed with; not needed for what is unsigned")
+    .action(async (folder: string, name: string, { keys, json }: JsonOption & { keys?: string }) => show(await new Registry(folder, { keys, disk: ownersDisk }).rollback(name), json));
 
   subcommand("remove", "remove a model, or one of its versions")
     .argument("<folder>", "registry")

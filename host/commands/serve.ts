@@ -103,19 +103,21 @@ async function openModels({ models: files, registry, routes, learning }: Setting
 async function openRegistry({ registry: settings }: Settings, log: Log): Promise<Registry | undefined> {
   if (!settings) return undefined;
   const registry = new Registry(settings.path, { keys: settings.keys });
-  if (settings.keys !== undefined) await warnOfKeys(registry, log);
+  await warnOfKeys(registry, log);
   return registry;
 }
 
-/** The file of keys is read again at every update; this warns at the start when no update could be taken, or an active model's key has been revoked. */
+/** The file of keys is read again whenever it counts; this warns at the start when nothing could be taken or go back, or an active model's key has been revoked. */
 async function warnOfKeys(registry: Registry, log: Log): Promise<void> {
   try {
+    // Whoever trusts no key and has nothing that is signed misses nothing.
+    if (!registry.hasKeys && (await registry.versions()).every(({ key }) => key === undefined)) return;
     const { revoked } = await registry.trustedKeys();
     for (const { name, version, state, key = "" } of await registry.versions()) {
       if (state === "active" && revoked.has(key)) log.warn(`warning: version ${version} of ${name} is active, but signed with the key ${key}, which is revoked: install another one`);
     }
   } catch (error) {
-    log.warn(`warning: no update can be taken: ${(error as Error).message}`);
+    log.warn(`warning: no update can be taken, and none that is kept can become active again: ${(error as Error).message}`);
   }
 }
 

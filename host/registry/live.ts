@@ -12,6 +12,8 @@ import type { Version } from "./store.ts";
 
 /** How often the service looks whether another process has changed the registry. */
 const LOOK_MS = 1_000;
+/** How often it lets the registry note the time, which writes once a day. */
+const NOTE_MS = 3_600_000;
 /** A trial ends well after so many answers, or after this time. */
 const TRIAL_ANSWERS = 100;
 const TRIAL_MS = 60_000;
@@ -72,6 +74,7 @@ export class LiveModels {
     for (const model of this.uncounted.splice(0)) service.metrics.modelFailures.inc({ model });
     service.predictor.observer = (name, model, failure) => this.onAnswer(name, model, failure);
     this.timers.add(setInterval(() => void this.attempt(() => this.follow()), LOOK_MS));
+    this.timers.add(setInterval(() => void this.attempt(() => this.registry.store.change(() => {})), NOTE_MS));
   }
 
   /** An orderly stop does not count against a version on trial, as a crash would. */

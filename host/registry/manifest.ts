@@ -131,7 +131,7 @@ function parse(line: string, source: string): Manifest {
 export function checkFitness({ manifest }: SignedManifest, source: string, { now, floor }: { now: number; floor: number }): void {
   const { abi, signed, expires, sequence, name } = manifest;
   if (abi !== ABI_VERSION) throw new UserError(`${source}: is for engine ABI ${abi}, this edgelabel has ${ABI_VERSION}; pack the model again and sign it`);
-  if (Date.parse(expires) <= now) throw new UserError(`${source}: expired on ${expires}; sign the model again`);
+  if (Date.parse(expires) <= now) throw new UserError(`${source}: expired on ${expires}, and here it is, or has been, ${new Date(now).toISOString()}; sign the model again`);
   if (Date.parse(signed) > now + CLOCK_TOLERANCE_MS) throw new UserError(`${source}: was signed on ${signed}, which lies in the future; set this machine's clock`);
   if (sequence <= floor) throw new UserError(`${source}: has sequence ${sequence}, but ${floor} of ${name} was installed already; an old update is never taken again, sign with a higher sequence`);
 }

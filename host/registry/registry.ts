@@ -57,7 +57,7 @@ export class Registry {
   private readonly passed = new Set<string>();
 
   constructor(folder: string, { keys, disk = realDisk, now = Date.now, testMs }: RegistryOptions = {}) {
-    this.store = new Store(folder, disk);
+    this.store = new Store(folder, disk, now);
     this.keys = keys;
     this.now = now;
     this.testMs = testMs;
@@ -73,15 +73,13 @@ export class Registry {
     return (await this.store.read()).made !== "new";
   }
 
-  trustedKeys(): Promise<TrustedKeys> {
-    if (this.keys === undefined) throw new UserError('no keys are trusted here, so no update can be taken: give --keys FILE, or "registry": {"path", "keys"} in the configuration file');
-    return readTrustedKeys(this.keys);
+  get hasKeys(): boolean {
+    return this.keys !== undefined;
   }
 
-  /** Empty when the file of keys cannot be read, so that going back to another version stays possible. */
-  private async revokedKeys(): Promise<ReadonlySet<string>> {
-    if (this.keys === undefined) return new Set();
-    return readTrustedKeys(this.keys).then(({ revoked }) => revoked, () => new Set());
+  trustedKeys(): Promise<TrustedKeys> {
+    if (this.keys === undefined) throw new UserError('no keys are trusted here, so nothing that is signed can be taken or activated: give --keys FILE, or "registry": {"path", "keys"} in the configuration file');
+    return readTrustedKeys(this.keys);
   }
 
   /** Reads a manifest that may be installed now; throws a UserError that says why it may not. */
@@ -117,7 +115,7 @@ export class Registry {
     return this.store.change((state) => {
       check?.(state);
       const entry = enter(state, signed, new Date(this.now()).toISOString());
-      if (activate) makeActive(entry, id);
+      if (activate) this.makeActive(entry, id);
       return infoOf(entry, id);
     });
   }
@@ -150,13 +148,14 @@ export class Registry {
 
   /**
    * Opens and tests the active version of a name. If it does not pass, or the service did not
-   * survive its first starts with it, the previous version becomes active and is opened.
-   * Undefined when no version is left. Works also when the folder cannot be written.
+   * survive its first starts with it, the previous version becomes active and is opened, if its
+   * key still counts. Undefined when no version is left. Works also when the folder cannot be written.
    */
   async open(name: string, rejected: (version: Version, reason: string) => void, isStart = false): Promise<OpenModel | undefined> {
-    const entry = entryOf(await this.store.read(), name);
+    const state = await this.store.read();
+    const entry = entryOf(state, name);
     if (!entry) return undefined;
-    let { active, previous, trial } = entry;
+    let { active, previous, trial, isRebuilt: mustBeAdmitted = false } = entry;
     while (active !== undefined) {
       const id = active;
       const version = entry.versions.find((each) => each.id === id)!;
@@ -164,8 +163,10 @@ export class Registry {
       let reason = `the service did not get through its first ${STARTS_UNTIL_ROLLBACK} starts with it`;
       if (!isBeyondHope) {
         if (isStart && trial) await this.countStart(name, id).catch(() => {});
+        // A fault of the machine, such as too many open files, is no fault of the version.
         const update = await this.store.readUpdate(id);
         try {
+          if (mustBeAdmitted) await this.readmit(name, version, state);
           return { id, isOnTrial: trial !== undefined, classifier: await this.test(id, update) };
         } catch (error) {
           if (!(error instanceof UserError)) throw error;
@@ -174,24 +175,28 @@ export class Registry {
       }
       rejected(version, reason);
       await this.reject(name, id, reason).catch(() => {});
-      [active, previous, trial] = [previous, undefined, undefined];
+      [active, previous, trial, mustBeAdmitted] = [previous, undefined, undefined, true];
     }
     return undefined;
   }
 
-  /** Marks the active version as failed and makes the previous one active; undefined when there is none. */
-  reject(name: string, id: string, reason: string): Promise<string | undefined> {
-    return this.store.change((state) => {
-      const entry = entryOf(state, name);
-      if (entry?.active !== id) return entry?.active;
+  /** Marks the active version as failed and makes the previous one active. Throws a UserError when there is one that may not become active again; then nothing else does either. */
+  async reject(name: string, id: string, reason: string): Promise<void> {
+    const state = await this.store.read();
+    const before = entryOf(state, name);
+    const previous = before?.active === id ? before.versions.find((version) => version.id === before.previous) : undefined;
+    const objection = previous && await this.readmit(name, previous, state).then(() => undefined, (error: unknown) => error);
+    await this.store.change(({ models }) => {
+      const entry = models.find((each) => each.name === name);
+      if (entry?.active !== id) return;
       entry.versions.find((version) => version.id === id)!.failed = reason;
-      if (entry.previous === undefined) return undefined;
+      if (objection !== undefined || previous === undefined || entry.previous !== previous.id) return;
       // The previous version has had its trial. A second one could let two bad versions alternate for ever.
       entry.active = entry.previous;
       delete entry.previous;
       delete entry.trial;
-      return entry.active;
     });
+    if (objection !== undefined) throw objection instanceof UserError ? new UserError(`${name} has no version to go back to: ${objection.message}`) : objection;
   }
 
   /** Ends the trial of the active version. */
@@ -211,7 +216,22 @@ export class Registry {
   }
 
   private checkFitness(signed: SignedManifest, source: string, state: State, { revoked }: TrustedKeys): void {
-    checkFitness(signed, source, { now: this.now(), floor: floorOf(state, signed.manifest, revoked) });
+    checkFitness(signed, source, { now: this.time(state), floor: floorOf(state, signed.manifest, revoked) });
+  }
+
+  /** Throws a UserError unless a version that is kept may become active: its signature must still count, and what never was active must be as new as what is installed. */
+  private async readmit(name: string, kept: Version, state: State): Promise<void> {
+    const update = this.present(kept.id, await this.store.readUpdate(kept.id));
+    // Whoever can write in the folder vouches for what is not signed.
+    if (update.key === undefined) return;
+    const source = `version ${kept.version} of ${name}`;
+    const keys = await this.trustedKeys();
+    const signed = readManifest(update.head, source, keys);
+    if (kept.activated === undefined) checkFitness(signed, source, { now: this.time(state), floor: floorOf(state, signed.manifest, keys.revoked, kept) });
+  }
+
+  private time({ seen = 0 }: State): number {
+    return Math.max(this.now(), seen);
   }
 
   private async countStart(name: string, id: string): Promise<void> {
@@ -224,9 +244,11 @@ export class Registry {
   /** Opens what a service would open, without changing the registry. */
   async check(failed: (name: string, version: Version, reason: string) => void): Promise<Map<string, Classifier>> {
     const open = new Map<string, Classifier>();
-    for (const { name, active, previous, versions } of (await this.store.read()).models) {
+    const state = await this.store.read();
+    for (const { name, active, previous, versions, isRebuilt } of state.models) {
       for (const version of [active, previous].flatMap((id) => versions.find((each) => each.id === id) ?? [])) {
         try {
+          if (isRebuilt || version.id !== active) await this.readmit(name, version, state);
           open.set(name, await this.test(version.id, await this.store.readUpdate(version.id)));
           break;
         } catch (error) {
@@ -237,20 +259,24 @@ export class Registry {
     return open;
   }
 
-  private test(id: string, update: StoredUpdate | undefined): Promise<Classifier> {
-    const path = this.store.updatePath(id);
-    if (!update) throw new UserError(`${path} is missing or damaged`);
-    return this.tryOut(update, path);
+  private async test(id: string, update: StoredUpdate | undefined): Promise<Classifier> {
+    return this.tryOut(this.present(id, update), this.store.updatePath(id));
+  }
+
+  private present(id: string, update: StoredUpdate | undefined): StoredUpdate {
+    if (!update) throw new UserError(`${this.store.updatePath(id)} is missing or damaged`);
+    return update;
   }
 
   private async switchTo(name: string, choose: (entry: Entry) => Version): Promise<VersionInfo> {
-    const revoked = await this.revokedKeys();
-    return this.changeExisting((state) => {
-      const entry = this.entry(state, name);
-      const { id, version, key } = choose(entry);
-      // A version whose key was stolen and then revoked must not become active again by a command.
-      if (key !== undefined && revoked.has(key)) throw new UserError(`version ${version} of ${name} is signed with the key ${key}, which is revoked; install it anew with another signature`);
-      makeActive(entry, id);
+    const state = await this.store.read();
+    const chosen = state.made === "new" ? undefined : choose(this.entry(state, name));
+    if (chosen) await this.readmit(name, chosen, state);
+    return this.changeExisting((now) => {
+      const entry = this.entry(now, name);
+      const { id } = choose(entry);
+      if (id !== chosen?.id) throw new UserError(`another process has changed the versions of ${name}; try again`);
+      this.makeActive(entry, id);
       return infoOf(entry, id);
     });
   }
@@ -267,22 +293,25 @@ export class Registry {
     return classifier;
   }
 
+  private makeActive(entry: Entry, id: string): void {
+    const chosen = entry.versions.find((version) => version.id === id)!;
+    chosen.activated ??= new Date(this.now()).toISOString();
+    delete entry.isRebuilt;
+    if (entry.active === id) return;
+    const active = entry.versions.find((version) => version.id === entry.active);
+    if (active && active.failed === undefined) entry.previous = active.id;
+    else if (entry.previous === id) delete entry.previous;
+    entry.active = id;
+    entry.trial = { starts: 0 };
+    delete chosen.failed;
+  }
+
   private entry(state: State, name: string): Entry {
     const entry = entryOf(state, name);
     if (entry && entry.versions.length > 0) return entry;
     const names = state.models.filter(({ versions }) => versions.length > 0).map((each) => each.name);
     throw new UserError(`the registry has no model ${JSON.stringify(name)}; it has ${names.join(", ") || "none"}`);
   }
-}
-
-function makeActive(entry: Entry, id: string): void {
-  if (entry.active === id) return;
-  const active = entry.versions.find((version) => version.id === entry.active);
-  if (active && active.failed === undefined) entry.previous = active.id;
-  else if (entry.previous === id) delete entry.previous;
-  entry.active = id;
-  entry.trial = { starts: 0 };
-  delete entry.versions.find((version) => version.id === id)!.failed;
 }
 
 function find({ name, versions }: Entry, which: string): Version {

@@ -28,6 +28,8 @@ export interface Version {
   sequence?: number | undefined;
   key?: string | undefined;
   installed: string;
+  /** When it became active for the first time; undefined: never yet. */
+  activated?: string | undefined;
   /** Why it was rolled back. Such a version becomes active again only when it is named. */
   failed?: string | undefined;
 }
@@ -40,6 +42,8 @@ export interface Entry {
   previous?: string | undefined;
   /** Starts of the service with a newly activated version that has not proven itself yet. */
   trial?: { starts: number } | undefined;
+  /** Made from the updates alone: that `active` may be active is not known. */
+  isRebuilt?: true | undefined;
   versions: Version[];
   /** Highest installed sequence, by key id. */
   sequences: Record<string, number>;
@@ -47,6 +51,8 @@ export interface Entry {
 
 export interface State {
   revision: number;
+  /** The latest time that this machine's clock has shown, in milliseconds since 1970: to set it back makes nothing valid again. Noted with each change, and daily. */
+  seen?: number | undefined;
   models: Entry[];
   /** Set when state.json was missing or damaged and this state was made otherwise; the next change writes it. */
   made?: "new" | "damaged" | "missing" | undefined;
@@ -58,7 +64,8 @@ export interface StoredUpdate extends SignedManifest {
 
 /** Leftovers of a crash are removed at an age at which certainly no process is still writing them. */
 const LEFTOVER_MS = 3_600_000;
-const PART_MS = 7 * 86_400_000;
+const DAY_MS = 86_400_000;
+const PART_MS = 7 * DAY_MS;
 
 export class Store {
   /** As people know it. */
@@ -66,10 +73,12 @@ export class Store {
   readonly disk: Disk;
   /** The path to the same folder. */
   private at: string;
+  private readonly now: () => number;
   private queue: Promise<unknown> = Promise.resolve();
   private hasFolders = false;
 
-  constructor(folder: string, disk: Disk = realDisk) {
+  constructor(folder: string, disk: Disk = realDisk, now: () => number = Date.now) {
+    this.now = now;
     this.folder = this.at = resolve(folder);
     this.disk = disk;
   }
@@ -182,8 +191,10 @@ export class Store {
         delete after.made;
         const result = edit(after);
         prune(after);
-        if (JSON.stringify(after) === JSON.stringify(before)) return result;
+        const { seen = 0 } = before;
+        if (JSON.stringify(after) === JSON.stringify(before) && this.now() < seen + DAY_MS) return result;
         after.revision = before.revision + 1;
+        after.seen = Math.max(this.now(), seen);
         // Where the lock does not reach everybody, such as another machine, somebody may have changed the state meanwhile.
         const isUnchanged = async (): Promise<boolean> => (await this.disk.read(this.statePath))?.toString() === found?.toString();
         if (!await this.replace(this.statePath, encodeState(after), isUnchanged)) continue;
@@ -222,6 +233,7 @@ export class Store {
     found.sort((a, b) => sequenceOf(a) - sequenceOf(b) || a.manifest.signed.localeCompare(b.manifest.signed));
     for (const signed of found) {
       const entry = enter(state, signed, new Date(0).toISOString());
+      entry.isRebuilt = true;
       [entry.active, entry.previous] = [signed.id, entry.active];
     }
     return { ...state, made: why === "missing" && found.length === 0 ? "new" : why };
@@ -243,9 +255,10 @@ export function enter(state: State, { id, key, manifest }: SignedManifest, insta
   return entry;
 }
 
-/** The sequence that an update must exceed; updates that revoked keys have signed do not count. */
-export function floorOf(state: State, { name }: Manifest, revoked: ReadonlySet<string>): number {
-  return Object.entries(entryOf(state, name)?.sequences ?? {}).reduce((floor, [key, sequence]) => (revoked.has(key) ? floor : Math.max(floor, sequence)), 0);
+/** The sequence that an update must exceed; updates that revoked keys have signed do not count, nor does `kept` itself. */
+export function floorOf(state: State, { name }: Manifest, revoked: ReadonlySet<string>, kept?: Version): number {
+  const counting = Object.entries(entryOf(state, name)?.sequences ?? {}).filter(([key, sequence]) => !revoked.has(key) && !(key === kept?.key && sequence === kept.sequence));
+  return counting.reduce((highest, [, sequence]) => Math.max(highest, sequence), 0);
 }
 
 /** Keeps three versions of each name: the active one, the previous one, and the latest other one. */

@@ -12,6 +12,7 @@ import { Incoming } from "../../../host/registry/incoming.ts";
 import { keyId } from "../../../host/registry/keys.ts";
 import { Registry } from "../../../host/registry/registry.ts";
 import { Seeded } from "../../models.ts";
+import { edgelabel } from "../../program.ts";
 import { DAY, keysFile, lineOf, MemoryDisk, modelOf, newKey, PowerCut, signed, signedEndless } from "./fixture.ts";
 import type { Signed } from "./fixture.ts";
 
@@ -173,19 +174,109 @@ test("keys change: an old key is revoked, and with it the sequences that it reac
   await expect(registry.install(next.update, "next")).rejects.toThrow("sequence 11, but 11");
 });
 
-test("what a revoked key has signed does not come back by a command, whatever is active stays", async () => {
-  writeFileSync(keys, keysFile([key, second]));
-  await registry.install((await signed(models[1]!, second, 1)).update, "theirs");
-  await install(2);
-  writeFileSync(keys, keysFile([key], [second]));
-  await expect(registry.rollback("spam")).rejects.toThrow(`version 1 of spam is signed with the key ${keyId(second)}, which is revoked`);
-  await expect(registry.activate("spam", "1")).rejects.toThrow("which is revoked");
-  expect(await answering()).toBe("2");
-  // To go back must be possible whatever has become of the file.
-  rmSync(keys);
-  expect(await registry.rollback("spam")).toMatchObject({ version: "1", state: "active" });
-  writeFileSync(keys, keysFile([key], [second]));
-  expect(await answering()).toBe("1");
+describe("what a revoked key has signed does not come back", () => {
+  let reasons: string[];
+  const note = ({ version }: { version: string }, reason: string) => { reasons.push(`${version}: ${reason}`); };
+  /** Version 1 by the second key, which is revoked since, then version 2. */
+  beforeEach(async () => {
+    reasons = [];
+    writeFileSync(keys, keysFile([key, second]));
+    await registry.install((await signed(models[1]!, second, 1)).update, "theirs");
+    await install(2);
+    writeFileSync(keys, keysFile([key], [second]));
+  });
+
+  test("by a command, whatever is active stays", async () => {
+    await expect(registry.rollback("spam")).rejects.toThrow(`version 1 of spam: is signed with the key ${keyId(second)}, which is revoked`);
+    await expect(registry.activate("spam", "1")).rejects.toThrow("which is revoked");
+    expect(await answering()).toBe("2");
+  });
+
+  test.each<[string, () => void, string]>([
+    ["damaged in another line", () => writeFileSync(keys, `${keysFile([key], [second])}oops\n`), "line 4: must be"],
+    ["gone", () => rmSync(keys), "cannot read the file of trusted keys"],
+    ["without its line", () => writeFileSync(keys, keysFile([key])), "is not among the trusted ones"],
+  ])("nor when the file of keys is %s", async (_, damage, reason) => {
+    damage();
+    await expect(registry.rollback("spam")).rejects.toThrow(reason);
+    await expect(registry.activate("spam", "1")).rejects.toThrow(reason);
+    await expect(registry.reject("spam", (await registry.versions()).find(({ state }) => state === "active")!.id, "it failed")).rejects.toThrow(`spam has no version to go back to: `);
+    expect(await answering(registry, note)).toBe("2");
+  });
+
+  test("nor where no keys are given, as by a command line without --keys", async () => {
+    await expect(new Registry(folder).rollback("spam")).rejects.toThrow("no keys are trusted here, so nothing that is signed can be taken or activated: give --keys FILE");
+    for (const command of ["activate", "rollback"]) {
+      const args = ["models", command, folder, "spam", ...(command === "activate" ? ["1"] : [])];
+      expect(await edgelabel(args)).toMatchObject({ code: 1, stderr: expect.stringContaining("give --keys FILE") });
+      expect(await edgelabel([...args, "--keys", keys])).toMatchObject({ code: 1, stderr: expect.stringContaining("which is revoked") });
+    }
+    expect(await answering()).toBe("2");
+  }, 30_000);
+
+  test("nor by itself, when the active version fails: rather none is served, and that is said", async () => {
+    const { id } = (await registry.versions()).find(({ state }) => state === "active")!;
+    for (let start = 1; start <= 2; start++) await registry.open("spam", never, true);
+    expect((await registry.open("spam", note, true))?.classifier.version).toBeUndefined();
+    rmSync(registry.store.updatePath(id));
+    expect(await answering(registry, note)).toBeUndefined();
+    expect(reasons).toEqual([expect.stringMatching(/^2: the service did not get through/), expect.stringMatching(/^1: version 1 of spam: .* revoked$/), expect.stringMatching(/^2: .* is missing or damaged$/), expect.stringMatching(/^1: .* revoked$/)]);
+    const checked: string[] = [];
+    expect([...(await registry.check((_, { version }) => checked.push(version))).keys()]).toEqual([]);
+    expect(checked).toEqual(["2", "1"]);
+    // The next one that may be served is.
+    await install(3);
+    expect(await answering()).toBe("3");
+  });
+
+  test("nor by a state that is made anew from the updates, in which its sequence is the highest", async () => {
+    writeFileSync(keys, keysFile([key, second]));
+    await registry.install((await signed(models[3]!, second, 1_000)).update, "thief");
+    writeFileSync(keys, keysFile([key], [second]));
+    for (const name of ["state.json", "state.backup.json"]) rmSync(join(folder, name));
+    expect(await answering(registry, note)).toBe("2");
+    expect(reasons).toEqual([expect.stringMatching(/^3: .* revoked$/)]);
+  });
+
+  test("unsigned ones need no keys", async () => {
+    const unsigned = new Registry(mkdtempSync(join(root, "r-")));
+    await unsigned.adopt(models[1]!, "m1");
+    await unsigned.adopt(models[2]!, "m2");
+    await unsigned.rollback("spam");
+    expect(await summary(unsigned)).toEqual(["1 active", "2 previous"]);
+  });
+});
+
+describe("what never was active", () => {
+  test("must be as new as what is installed when it becomes so; what was active may come back", async () => {
+    await install(1);
+    await install(2, { activate: false });
+    await install(3);
+    await expect(registry.activate("spam", "2")).rejects.toThrow("has sequence 20, but 30 of spam was installed already");
+    await registry.rollback("spam");
+    expect(await answering()).toBe("1");
+    await registry.activate("spam", "3");
+  });
+
+  test("must not have expired, not even when the clock is set back after that", async () => {
+    let now = Date.now();
+    registry = new Registry(folder, { keys, now: () => now });
+    await install(1);
+    const waiting = await signed(models[2]!, key, 20, { expires: new Date(now + 5 * DAY).toISOString() });
+    const late = await signed(models[3]!, key, 30, { expires: new Date(now + 5 * DAY).toISOString() });
+    await registry.install(waiting.update, "waiting", { activate: false });
+    now += 6 * DAY;
+    await expect(registry.activate("spam", "2")).rejects.toThrow("expired on");
+    // As the service does each hour.
+    await registry.store.change(() => {});
+    now -= 6 * DAY;
+    for (const again of [registry, new Registry(folder, { keys, now: () => now })]) {
+      await expect(again.activate("spam", "2")).rejects.toThrow(`expired on ${waiting.manifest.expires}, and here it is, or has been, ${new Date(now + 6 * DAY).toISOString()}`);
+      await expect(again.install(late.update, "late")).rejects.toThrow("expired on");
+    }
+    // What is active, or was, does not expire.
+    expect(await answering()).toBe("1");
+  });
 });
 
 describe("what fails is rolled back", () => {

@@ -87,8 +87,8 @@ test("a private key is for its owner, and not made anew", async () => {
 
 test("list, rollback, activate, remove, and a model without a signature", async () => {
   expect(JSON.parse(await ok("models", "list", "registry", "--json"))).toMatchObject([{ version: "2", state: "active", sequence: 2 }, { version: "1", state: "previous", sequence: 1 }]);
-  expect(await ok("models", "rollback", "registry", "spam")).toMatch(/^spam\t1\tactive/);
-  expect(await ok("models", "activate", "registry", "spam", "2")).toMatch(/^spam\t2\tactive/);
+  expect(await ok("models", "rollback", "registry", "spam", "--keys", "keys")).toMatch(/^spam\t1\tactive/);
+  expect(await ok("models", "activate", "registry", "spam", "2", "--keys", "keys")).toMatch(/^spam\t2\tactive/);
   expect(await ok("models", "install", "registry", "v3.wasm", "--unsigned", "--name", "mine", "--no-activate")).toMatch(/^mine\t3\twaiting\t.*\tunsigned\n$/);
   expect(await ok("models", "remove", "registry", "mine")).toBe("mine: 3 removed\n");
 });
@@ -121,7 +121,7 @@ test("a service follows installs in its folder and updates that are sent to it; 
   const first = await serve("--config", config);
   expect(first.output()).toContain("whoever reaches the broker may give them");
   expect(await first.ask()).toBe(lineOf(2));
-  await ok("models", "rollback", "registry", "spam");
+  await ok("models", "rollback", "registry", "spam", "--keys", "keys");
   await until(() => first.output().includes("model spam is version 1 now"));
   expect(await first.ask()).toBe(lineOf(1));
   expect(await ok("models", "send", "v3.update", "--broker", first.url, "--node", "n")).toMatch(/^spam\t3\tactive\t/);
@@ -150,7 +150,7 @@ test("a gateway that comes without a model waits for its first one", async () =>
   expect(checked.stderr).toContain(`warning: the registry ${file("fresh")} has no active model; requests get the error no_model until one is there: edgelabel models install ${file("fresh")} UPDATE, or models send`);
   expect(checked.stderr).not.toContain("keys");
   text({ registry: { path: "fresh", keys: "no-keys" } });
-  expect((await run("serve", "--config", config, "--check")).stderr).toContain(`warning: no update can be taken: cannot read the file of trusted keys ${file("no-keys")}`);
+  expect((await run("serve", "--config", config, "--check")).stderr).toContain(`warning: no update can be taken, and none that is kept can become active again: cannot read the file of trusted keys ${file("no-keys")}`);
   text({});
   const serving = await serve("--config", config);
   expect(serving.output()).toContain("edgelabel/n/classify  (no model yet)");
@@ -165,7 +165,7 @@ test("a new version with which the service crashes twice is rolled back at the t
   const owner = new Registry(other, { keys: file("keys") });
   await owner.install(readFileSync(file("v1.update")), "v1");
   // The first one stays long enough to prove itself: by a hundred answers.
-  const proving = await serve("--registry", other);
+  const proving = await serve("--registry", other, "--keys", "keys");
   const client = await TestClient.connect(proving.url, 4);
   await client.subscribe("edgelabel/n/label");
   await client.publish("edgelabel/n/classify", JSON.stringify({ texts: Array.from({ length: 100 }, () => "x") }));
@@ -174,12 +174,12 @@ test("a new version with which the service crashes twice is rolled back at the t
   await proving.end("SIGTERM");
   await owner.install(readFileSync(file("v2.update")), "v2");
   for (let start = 1; start <= 2; start++) {
-    expect((await run("serve", "--registry", other, "--check")).code).toBe(0);
-    const serving = await serve("--registry", other);
+    expect((await run("serve", "--registry", other, "--keys", "keys", "--check")).code).toBe(0);
+    const serving = await serve("--registry", other, "--keys", "keys");
     expect(await serving.ask()).toBe(lineOf(2));
     await serving.end("SIGKILL");
   }
-  const third = await serve("--registry", other);
+  const third = await serve("--registry", other, "--keys", "keys");
   expect(third.output()).toContain("version 2 of model spam failed: the service did not get through its first 2 starts with it");
   expect(await third.ask()).toBe(lineOf(1));
   await third.end("SIGTERM");
