@@ -23,6 +23,7 @@ import { serveCommand } from "./commands/serve.ts";
 import { keygenCommand, signCommand } from "./commands/sign.ts";
 import { trainCommand } from "./commands/train.ts";
 import { UserError } from "./errors.ts";
+import { asTyped } from "./program-name.ts";
 import { packageVersion } from "./service/version.ts";
 
 const FAILED = 1;
@@ -33,6 +34,7 @@ function createProgram(): Command {
     .description("Train small text classifiers, deploy them as one .wasm file, serve them over MQTT.")
     .version(packageVersion)
     .exitOverride()
+    .configureOutput({ writeOut: (text) => process.stdout.write(asTyped(text)), writeErr: (text) => process.stderr.write(asTyped(text)) })
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", "\nedgelabel COMMAND --help shows a command's arguments and examples.");

@@ -86,7 +86,7 @@ describe("the README's file map", () => {
 
   test("leaves out no stage of the host", () => {
     const plumbing = [
-      "artefact", "errors", "progress", "status", "training-worker", "registry/selftest-worker", "service/listen", "service/log", "service/quiet", "service/version",
+      "artefact", "errors", "program-name", "progress", "status", "training-worker", "registry/selftest-worker", "service/listen", "service/log", "service/quiet", "service/version",
     ].map((name) => `host/${name}.ts`);
     const folders = ["host/commands/", "host/keras/"].filter((folder) => readme.includes(`\`${folder}\``));
     const missing = host.map(({ path }) => path).filter((path) => !plumbing.includes(path) && !folders.some((folder) => path.startsWith(folder)) && !readme.includes(`\`${path}\``));

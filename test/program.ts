@@ -3,9 +3,13 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
+import { programName } from "../host/program-name.ts";
 
 export const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
 if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
+
+/** How messages name the program, run from the checkout. */
+export const typed = programName(main);
 
 export interface Outcome {
   code: number;

@@ -2,20 +2,20 @@
 // would type: train and quantize, serve on the embedded broker, ask over MQTT, keep serving.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { access, constants, readFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { relative } from "node:path";
-import { fileURLToPath } from "node:url";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
 import { Command } from "commander";
 import { artefactPath } from "../artefact.ts";
 import { UserError } from "../errors.ts";
+import { programName } from "../program-name.ts";
 import { print } from "./output.ts";
 
 const NODE_NAME = "demo";
 const USUAL_PORT = 1883;
-/** The example texts lie beside build/, in the sources. */
-const EXAMPLES = relative("", fileURLToPath(new URL("../host/demo", `file://${artefactPath("")}`)));
+/** The build copies the example texts from the sources. */
+const EXAMPLES = relative("", artefactPath("demo"));
 
 export function demoCommand(): Command {
   return new Command("demo")
@@ -23,8 +23,7 @@ export function demoCommand(): Command {
     .option("--port <port>", "port of the embedded broker (default: 1883 if it is free)")
     .option("--once", "stop after the example messages")
     .action(async ({ port, once: stops }: { port?: string; once?: boolean }) => {
-      if (!existsSync(`${EXAMPLES}/messages.tsv`)) throw new UserError(`the example messages are not at ${EXAMPLES}; run the demo from a checkout`);
-      const model = relative("", artefactPath("demo.wasm"));
+      const model = await access(artefactPath(""), constants.W_OK).then(() => relative("", artefactPath("demo.wasm")), () => join(tmpdir(), "edgelabel-demo.wasm"));
       await finish(edgelabel("train", `${EXAMPLES}/messages.tsv`, "-o", model));
       const brokerPort = port ?? (await isFree(USUAL_PORT) ? String(USUAL_PORT) : "0");
       const service = edgelabel("serve", model, "--node", NODE_NAME, "--port", brokerPort, "--http", "0");
@@ -44,8 +43,8 @@ export function demoCommand(): Command {
 
 /** Runs a command line as the user would, in the same terminal; the service's output also comes here. */
 function edgelabel(command: string, ...args: string[]): ChildProcess {
-  process.stdout.write(`\n$ edgelabel ${[command, ...args].map((part) => (/^[\w./:-]+$/.test(part) ? part : JSON.stringify(part))).join(" ")}\n`);
-  return spawn(process.execPath, [artefactPath("host/main.js"), command, ...args], { stdio: ["ignore", command === "serve" ? "pipe" : "inherit", "inherit"] });
+  process.stdout.write(`\n$ ${programName()} ${[command, ...args].map((part) => (/^[\w./:-]+$/.test(part) ? part : JSON.stringify(part))).join(" ")}\n`);
+  return spawn(process.execPath, [process.argv[1]!, command, ...args], { stdio: ["ignore", command === "serve" ? "pipe" : "inherit", "inherit"] });
 }
 
 async function finish(child: ChildProcess): Promise<void> {

@@ -8,6 +8,7 @@ import { excerpt } from "../errors.ts";
 import { isSameFile, writeWhole } from "../files.ts";
 import { packModel } from "../pack.ts";
 import { printable } from "../service/log.ts";
+import { asTyped } from "../program-name.ts";
 import { Trainer } from "../trainer.ts";
 
 /** The value of -o: the ending of the name decides what is written. */
@@ -64,7 +65,7 @@ function shown(text: string): string {
 
 /** Writes a remark for people to stderr; stdout is for results. */
 export function note(text: string): void {
-  process.stderr.write(`edgelabel: ${shown(text)}\n`);
+  process.stderr.write(`edgelabel: ${shown(asTyped(text))}\n`);
 }
 
 /** Tells the user when the only text is a file's name; `command` is what reads lines. */

@@ -23,6 +23,7 @@ import { shownUrl } from "../service/mqtt.ts";
 import type { BrokerAccess } from "../service/mqtt.ts";
 import { Service } from "../service/service.ts";
 import { checkLevel, levelOf } from "../service/topics.ts";
+import { asTyped, programName } from "../program-name.ts";
 import { createStatusLine } from "../service/status-line.ts";
 import type { StatusLine } from "../service/status-line.ts";
 import { hashPassword } from "../service/users.ts";
@@ -84,7 +85,7 @@ async function openModels({ models: files, registry, routes, learning }: Setting
     models.set(name, classifier);
   }
   for (const { warning } of models.values()) if (warning !== undefined) log.warn(`warning: ${warning}`);
-  if (models.size === 0) log.warn(`warning: the registry ${registry!.path} has no active model; requests get the error no_model until one is there: edgelabel models install ${registry!.path} UPDATE, or models send`);
+  if (models.size === 0) log.warn(asTyped(`warning: the registry ${registry!.path} has no active model; requests get the error no_model until one is there: edgelabel models install ${registry!.path} UPDATE, or models send`));
   const named = [...routes.map(({ name, model }) => [`route "${name}"`, model] as const), ...[...learning.keys()].map((model) => ['"learning"', model] as const)];
   for (const [who, model] of named) {
     if (model === "" || models.has(model)) continue;
@@ -204,7 +205,7 @@ function announce(service: Service, { settings, url: fullUrl, broker, http, log 
     ` --node ${topics.group?.name ?? topics.node}`,
     topics.root === "edgelabel" ? "" : ` --root ${topics.root}`,
   ].join("");
-  log.info([
+  const banner = [
     "",
     broker ? `MQTT broker  ${url} (embedded, for this machine only, MQTT 3.1.1)` : `MQTT broker  ${url}`,
     ...(http ? [`HTTP         ${http.url}`] : []),
@@ -215,9 +216,10 @@ function announce(service: Service, { settings, url: fullUrl, broker, http, log 
     `answers      the request's response topic, its "replyTo", or ${topics.label}`,
     "",
     serverTls && http ? "Try it from another terminal, with your files for those in capitals:" : "Try it from another terminal:",
-    `  npx edgelabel ask 'a text'${access}`,
+    `  ${programName()} ask 'a text'${access}`,
     ...(http ? [`  ${curlLine(http.url, serverTls && ` --cacert CA.pem${clientFiles}`)}`] : []),
     "",
     "Stop with Ctrl-C.",
-  ].join("\n"), { broker: url, embedded: broker !== undefined, http: http?.url, node: topics.node, models: names, group: topics.group?.name, classify: topics.classify, label: topics.label });
+  ].join("\n");
+  log.info("serving", { broker: url, embedded: broker !== undefined, http: http?.url, node: topics.node, models: names, group: topics.group?.name, classify: topics.classify, label: topics.label }, banner);
 }

@@ -5,7 +5,8 @@ import { pino } from "pino";
 export type LogFields = Record<string, string | number | boolean | readonly string[] | undefined>;
 
 export interface Log {
-  info(message: string, fields?: LogFields): void;
+  /** Plain logs show the text `forPeople` instead, where there is one. */
+  info(message: string, fields?: LogFields, forPeople?: string): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
 }
@@ -16,7 +17,7 @@ export function printable(text: string): string {
 }
 
 export function plainLog(): Log {
-  const write = (stream: NodeJS.WriteStream) => (message: string) => void stream.write(`${message.split("\n").map(printable).join("\n")}\n`);
+  const write = (stream: NodeJS.WriteStream) => (message: string, _fields?: LogFields, forPeople = message) => void stream.write(`${forPeople.split("\n").map(printable).join("\n")}\n`);
   return { info: write(process.stdout), warn: write(process.stderr), error: write(process.stderr) };
 }
 

@@ -10,7 +10,7 @@ import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 // @ts-ignore: as built, so that its workers and modules are found.
 import { run } from "../../build/host/main.js";
 import { linesOf } from "../../host/commands/predict.ts";
-import { edgelabel, json, LAMPS, main, SMALL } from "../program.ts";
+import { edgelabel, json, LAMPS, main, SMALL, typed } from "../program.ts";
 import { describeShared, readSharedJson, readSharedJsonLines, sharedPath } from "../shared.ts";
 
 const fixtures = fileURLToPath(new URL("./keras/", import.meta.url));
@@ -24,10 +24,13 @@ describe("the program", () => {
     const top = await edgelabel(["--help"]);
     expect(top.code).toBe(0);
     for (const name of ["train", "calibrate", "eval", "predict", "explain", "quantize", "pack", "import", "serve", "ask", "info"]) expect(top.stdout).toMatch(new RegExp(`^  ${name} `, "m"));
-    const helps = await Promise.all(["train", "calibrate", "eval", "predict", "explain", "quantize", "pack", "import", "info"].map((name) => edgelabel([name, "--help"])));
+    expect(top.stdout).toContain("\nnode build/host/main.js COMMAND --help shows");
+    const helps = await Promise.all(["data", "train", "learn", "calibrate", "eval", "predict", "explain", "quantize", "prune", "pack", "import", "info"].map((name) => edgelabel([name, "--help"])));
     for (const { code, stdout } of helps) {
       expect(code).toBe(0);
-      expect(stdout).toMatch(/Examples?:\n  edgelabel /);
+      expect(stdout).toMatch(/Examples?:\n  node build\/host\/main\.js /);
+      // Every command in a help text is one that works here.
+      expect(stdout).not.toMatch(/\bedgelabel (?!model\b)[a-z[]/);
     }
   });
   test("says which hold-out is not worse, as learn decides it", async () => {
@@ -96,7 +99,7 @@ describe("the recipe goes by the texts, and says so", () => {
   test("texts without a token are counted", async () => {
     writeFileSync(at("dots.tsv"), `${LAMPS.join("")}on\t...\noff\t?!\n`);
     const { stderr } = await edgelabel(["train", at("dots.tsv"), "-o", at("dots.wasm"), ...few]);
-    expect(stderr).toContain(`2 of ${LAMPS.length + 2} texts have no token and teach nothing; edgelabel data lists them\n`);
+    expect(stderr).toContain(`2 of ${LAMPS.length + 2} texts have no token and teach nothing; ${typed} data lists them\n`);
     writeFileSync(at("spoken.tsv"), LAMPS.join(""));
     expect((await edgelabel(["train", at("spoken.tsv"), "-o", at("spoken.wasm"), ...few])).stderr).not.toContain("no token");
   });
@@ -203,7 +206,7 @@ describe("from texts to a deployable", () => {
     writeFileSync(at("seen.tsv"), [...LAMPS.slice(0, 3), "on\tno such text\n"].join(""));
     const small = ["-o", at("seen.elb"), "--no-calibrate", "--epochs", "1", "--units", "4", "--embedding", "4"];
     const seen = await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small]);
-    expect(seen).toMatchObject({ code: 0, stderr: "edgelabel: 3 of 4 texts of --valid are in the data too, so the figures are better than for new texts; keep them apart (edgelabel data DATA --valid FILE lists them)\n" });
+    expect(seen).toMatchObject({ code: 0, stderr: `edgelabel: 3 of 4 texts of --valid are in the data too, so the figures are better than for new texts; keep them apart (${typed} data DATA --valid FILE lists them)\n` });
     writeFileSync(at("seen.tsv"), "on\tno such text\n");
     expect(await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small])).toMatchObject({ code: 0, stderr: "" });
   });
@@ -349,7 +352,8 @@ describe("from texts to a deployable", () => {
     test("says when a text is the name of a file", async () => {
       const named = await edgelabel(["predict", at("light.wasm"), at("data.tsv")]);
       expect([named.code, named.stdout]).toEqual([0, expect.stringMatching(/^o(n|ff)\t0\.\d{6}\n$/)]);
-      expect(named.stderr).toMatch(/^edgelabel: ".*" is a file here, but its name is taken for a text; its lines are read by: edgelabel predict MODEL < FILE\n$/);
+      expect(named.stderr).toMatch(/^edgelabel: ".*" is a file here, but its name is taken for a text; its lines are read by: /);
+      expect(named.stderr.endsWith(`: ${typed} predict MODEL < FILE\n`)).toBe(true);
       for (const texts of [[at("data.tsv"), "light"], [folder], ["x".repeat(5000)], [`${at("data.tsv")}/x`]]) {
         expect(await edgelabel(["predict", at("light.wasm"), ...texts])).toMatchObject({ code: 0, stderr: "" });
       }

@@ -15,6 +15,7 @@ import { renderEvaluation, Tally } from "../../host/evaluation.ts";
 import type { Explanation } from "../../host/explanation.ts";
 import { renderText } from "../../host/heat-map.ts";
 import { createTrainer, DEFAULT_RECIPE, prepareTraining } from "../../host/recipe.ts";
+import { typed } from "../program.ts";
 import { describeShared, sharedPath } from "../shared.ts";
 import { fetchWasmtime } from "../tools/fetch-wasmtime.mjs";
 
@@ -205,7 +206,7 @@ describeShared("cases of data files", () => {
     expect(across("ints.csv", "floats.csv")).toContain('\n  "0", "0.0"\n  "1", "1.0"\n');
     expect(across("bools.csv", "bools.jsonl")).toContain('\n  "False", "false"\n  "True", "true"\n');
     const trained = edgelabel("train", file("label-variants", "labels.tsv"), "-o", at("v.wasm"), "--epochs", "1", "--units", "4", "--embedding", "4", "--min-agreement", "0");
-    expect(trained.stderr).toContain('the labels "OK", "ok", "ok\\u200b" look alike; if they mean the same, write them alike (edgelabel data shows all)\n');
+    expect(trained.stderr).toContain(`the labels "OK", "ok", "ok\\u200b" look alike; if they mean the same, write them alike (${typed} data shows all)\n`);
   });
 
   test("annotation-exports: read, or named with what to do", async () => {

@@ -571,6 +571,7 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
     test("the unit's own commands run the service under these rights, and SIGTERM ends it well", async () => {
       const unit = readFileSync(join(deploy, "edgelabel.service"), "utf8");
       expect(unit).not.toMatch(/^MemoryDenyWriteExecute=/m);
+      expect(unit).not.toMatch(/^Documentation=https:\/\/mqtt/m);
       const command = (key: string) => {
         const line = new RegExp(`^${key}=(.*)$`, "m").exec(unit)![1]!;
         return line.replace("/usr/bin/node", process.execPath).replace("/opt/edgelabel/", root).replace("/etc/edgelabel/", `${folder}/`).split(" ");
@@ -585,7 +586,7 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
       ends.push(() => void service.kill("SIGKILL"));
       let log = "";
       for (const stream of [service.stdout, service.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
-      await until(() => log.includes("Stop with Ctrl-C"));
+      await until(() => log.includes('"msg":"serving"'));
       const phone = await connect("phone");
       const answers: string[] = [];
       phone.on("message", (topic, payload) => void (payload.includes('"score"') && answers.push(topic)));

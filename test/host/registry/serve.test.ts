@@ -97,7 +97,7 @@ describe("misuse", () => {
   test.each([
     [["models", "install", "registry", "v1.update", "--keys", "keys"], 1, "has sequence 1, but 2 of spam was installed already"],
     [["models", "install", "registry", "v3.update"], 1, "no keys are trusted here"],
-    [["models", "install", "registry", "v3.wasm", "--keys", "keys"], 1, "v3.wasm: is no update; make one with: edgelabel sign"],
+    [["models", "install", "registry", "v3.wasm", "--keys", "keys"], 1, `v3.wasm: is no update; make one with: node ${main} sign`],
     [["models", "install", "registry", "v3.update", "--name", "x"], 1, "--name is for --unsigned"],
     [["sign", "v1.wasm", "--key", "v1.wasm", "--sequence", "1", "--expires", "1d"], 1, "no private key in PEM can be read there"],
     [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "0", "--expires", "1d"], 2, "it takes a whole number from 1"],
@@ -147,7 +147,7 @@ test("a gateway that comes without a model waits for its first one", async () =>
   text({});
   const checked = await run("serve", "--config", config, "--check");
   expect([checked.code, checked.stdout]).toEqual([0, expect.stringContaining("the configuration is sound: models none yet;")]);
-  expect(checked.stderr).toContain(`warning: the registry ${file("fresh")} has no active model; requests get the error no_model until one is there: edgelabel models install ${file("fresh")} UPDATE, or models send`);
+  expect(checked.stderr).toContain(`warning: the registry ${file("fresh")} has no active model; requests get the error no_model until one is there: node ${main} models install ${file("fresh")} UPDATE, or models send`);
   expect(checked.stderr).not.toContain("keys");
   text({ registry: { path: "fresh", keys: "no-keys" } });
   expect((await run("serve", "--config", config, "--check")).stderr).toContain(`warning: no update can be taken, and none that is kept can become active again: cannot read the file of trusted keys ${file("no-keys")}`);

@@ -95,7 +95,7 @@ describe("embedded broker", () => {
     const http = /http:\/\/127\.0\.0\.1:\d+/.exec(banner)![0];
     expect(banner).toContain("edgelabel/gate-1/classify/constant");
     expect(banner).toContain("edgelabel/gate-1/classify/again");
-    expect(banner).toContain(`npx edgelabel ask 'a text' --broker ${url} --node gate-1`);
+    expect(banner).toContain(`main.js ask 'a text' --broker ${url} --node gate-1`);
 
     const client = await TestClient.connect(url, 4);
     await client.subscribe("edgelabel/gate-1/#");
@@ -121,7 +121,7 @@ describe("embedded broker", () => {
     const config = join(folder, "tls.json");
     writeFileSync(config, JSON.stringify({ serverTls: { cert: "server.pem", key: "server.key", ca: "CA.pem" }, host: "localhost" }));
     const banner = await ready(serve(wasm, "--config", config, "--port", "0", "--http", "0", "--node", "gate-1"));
-    const [, ask = ""] = /npx edgelabel (ask .*)/.exec(banner)!;
+    const [, ask = ""] = /main\.js (ask .*)/.exec(banner)!;
     const { stdout } = await promisify(execFile)(process.execPath, [main, ...ask.replace("'a text'", "win").split(" ")], { cwd: folder });
     expect(stdout).toBe("spam\t0.880797\n");
     const [, http = ""] = /curl -s --cacert CA\.pem --cert CLIENT\.pem --key CLIENT\.key (https:.*)\/predict/.exec(banner)!;
@@ -135,7 +135,8 @@ describe("embedded broker", () => {
     await until(() => serving.stdout().includes('"classify"'));
     expect((await serving.end("SIGTERM")).code).toBe(0);
     const records = serving.stdout().trim().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
-    expect(records.find(({ classify }) => classify)).toMatchObject({ level: 30, name: "edgelabel", node: "n", embedded: true, models: ["constant"], classify: "edgelabel/n/classify" });
+    expect(records.find(({ classify }) => classify)).toMatchObject({ level: 30, msg: "serving", name: "edgelabel", node: "n", embedded: true, models: ["constant"], classify: "edgelabel/n/classify" });
+    expect(records.filter(({ msg }) => /\n|Ctrl-C/.test(String(msg)))).toEqual([]);
     expect(serving.stderr()).toBe("");
   });
 
