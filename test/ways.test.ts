@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Classifier } from "../host/classifier.ts";
 import { packModel } from "../host/pack.ts";
 import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../host/recipe.ts";
@@ -148,9 +148,11 @@ const ask: Record<Way, (texts: string[]) => Promise<Answer[]>> = {
     const { intent } = await mqtt("hermes/nlu/query", { input: text, siteId: "s" });
     return { label: intent?.intentName ?? null, score: intent?.confidenceScore };
   }),
+  // The page's own code; test/web.test.ts runs it in a browser.
   "browser": async (texts) => {
-    const { openClassifier } = await import(new URL("../web/classifier.js", import.meta.url).href) as { openClassifier(bytes: Uint8Array): Promise<{ classify(text: string): Answer }> };
-    const page = await openClassifier(readFileSync(model));
+    const { openClassifier } = await import(new URL("../build/web/classifier.js", import.meta.url).href) as { openClassifier(bytes: Uint8Array): Promise<{ classify(text: string): Answer }> };
+    vi.stubGlobal("fetch", async (file: URL) => new Response(readFileSync(file)));
+    const page = await openClassifier(readFileSync(model)).finally(() => vi.unstubAllGlobals());
     return texts.map((text) => page.classify(text));
   },
 };

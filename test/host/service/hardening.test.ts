@@ -65,6 +65,17 @@ test.each(hostile)("MQTT: %s is answered, and the next request works", async (_n
   expect(log.lines.filter((line) => !/^(?:connected|a request cannot be read: the payload begins as a request in JSON, but is (?:not|JSON of))/.test(line))).toEqual([]);
 });
 
+test("a request that cannot be read is told so where its sender may hear it, counted, and logged once", async () => {
+  await client.subscribe(topics.label);
+  for (const payload of ['{"text":"win","id":"canary","replyTo":"reply/1"', "{'text': 'canary'}"]) {
+    await client.publish(topics.classify, payload);
+    expect((await client.next()).json).toEqual({ error: { code: "bad_request", message: expect.stringContaining("begins as a request in JSON, but is not JSON") } });
+  }
+  expect(await service.metrics.text()).toContain('edgelabel_errors_total{code="bad_request"} 2');
+  expect(log.lines.filter((line) => line.includes("request"))).toEqual([expect.stringMatching(/^a request cannot be read: .* further ones are only counted$/)]);
+  expect(log.lines.join()).not.toContain("canary");
+});
+
 test.each(hostile)("HTTP: %s gets 200 or 400, and the next request works", async (_name, payload) => {
   const asData = Buffer.from(payload.toString("latin1" as never).replace('"text"', '"data"'), typeof payload === "string" ? "utf8" : "latin1");
   for (const path of ["/predict", "/v2/models/spam/infer"]) expect([200, 400]).toContain((await post(path, asData)).status);
