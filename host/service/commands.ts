@@ -23,7 +23,8 @@ import type { Guard } from "./guard.ts";
 import { fromJson } from "./json.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
-import type { Incoming, Session } from "./mqtt.ts";
+import type { Incoming } from "./mqtt.ts";
+import type { Outbox } from "./outbox.ts";
 import { TooLarge } from "./sender.ts";
 import { isLevel } from "./topics.ts";
 import type { Topics } from "./topics.ts";
@@ -47,8 +48,7 @@ export interface CommandsOptions {
   metrics: Metrics;
   log: Log;
   guard: Guard;
-  /** The present connection. */
-  session: () => Session | undefined;
+  outbox: Pick<Outbox, "say">;
   /** Called after the status "failed" of a command. */
   onFailed: () => void;
 }
@@ -62,8 +62,6 @@ export class Commands {
   private readonly verbs = new Map<string, Verb>();
   private readonly running = new Map<string, Command>();
   private readonly finished = new Map<string, string>();
-  /** The last status of each command that the broker has not acknowledged yet. */
-  private readonly unsaid = new Map<string, string>();
   private readonly stopping = new AbortController();
 
   constructor(options: CommandsOptions) {
@@ -84,11 +82,6 @@ export class Commands {
     if (!isLevel(verb) || !isLevel(id) || deeper.length > 0) this.ignore("bad_command_topic", message);
     else if (part === undefined) this.onCommand(verb, id, message);
     else this.onPart(`${verb}/${id}`, part, message);
-  }
-
-  /** The broker takes messages again. */
-  onSubscribed(): void {
-    for (const [key, payload] of [...this.unsaid]) this.say(key, payload);
   }
 
   stop(): void {
@@ -158,14 +151,16 @@ export class Commands {
   }
 
   private say(key: string, payload: string): void {
-    const { topics, session } = this.options;
-    this.unsaid.delete(key);
-    this.unsaid.set(key, payload);
-    if (this.unsaid.size > REMEMBERED) this.unsaid.delete(this.unsaid.keys().next().value!);
-    session()?.publish({ topic: `${topics.command}/${key}`, payload, qos: 1, retain: true }, (error) => {
-      if (error instanceof TooLarge) this.onTooLarge(key, payload);
-      // A later status may have taken its place meanwhile.
-      else if (!error && this.unsaid.get(key) === payload) this.unsaid.delete(key);
+    const { topics, outbox } = this.options;
+    outbox.say({
+      topic: `${topics.command}/${key}`,
+      payload,
+      qos: 1,
+      retain: true,
+      isKept: true,
+      finished: (_fate, error) => {
+        if (error instanceof TooLarge) this.onTooLarge(key, payload);
+      },
     });
   }
 

@@ -40,7 +40,10 @@ export interface Incoming {
   correlationData?: Buffer | undefined;
   contentType?: string | undefined;
   expirySeconds?: number | undefined;
-  userProperties?: Record<string, string | string[]> | undefined;
+  /** The message was made by a route, an answer or an announcement of edgelabel: see LOOP_MARK. */
+  isMarked: boolean;
+  /** Of the whole packet, properties included. */
+  bytes: number;
   acknowledge: () => void;
 }
 
@@ -88,9 +91,16 @@ export interface ConnectionOptions {
   onClose(): void;
 }
 
+/**
+ * User property of what a route or an announcement published, and of the answer to a request with it. By it
+ * nodes do not feed each other for ever: a marked message starts no route and no announcement.
+ */
+export const LOOP_MARK = "edgelabel-route";
 /** Generous estimate of the fixed header, lengths and properties of a PUBLISH packet. */
 const PACKET_OVERHEAD = 256;
 const ACKNOWLEDGED_LATER = new Error("acknowledged later");
+const FIXED_HEADER_BYTES = 5;
+const CHUNK_TOLERATED = 1024;
 const KEEPALIVE_SECONDS = 30;
 const CONNECT_TIMEOUT_MS = 10_000;
 const SESSION_EXPIRY_SECONDS = 3600;
@@ -364,14 +374,16 @@ export class Connection {
     const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
     this.options.onMessage({
       topic: packet.topic,
-      payload,
+      payload: own(payload),
       qos,
       isRetained: packet.retain,
       responseTopic: properties?.responseTopic,
-      correlationData: properties?.correlationData,
+      correlationData: properties?.correlationData && own(properties.correlationData),
       contentType: properties?.contentType,
       expirySeconds: properties?.messageExpiryInterval,
-      userProperties: properties?.userProperties,
+      // Other user properties are let go of: they may be as large as a packet.
+      isMarked: properties?.userProperties?.[LOOP_MARK] !== undefined,
+      bytes: FIXED_HEADER_BYTES + (packet.length ?? payload.length),
       acknowledge: acknowledger(this.sender!, packet.messageId ?? 0, qos),
     });
   }
@@ -406,6 +418,11 @@ export class Connection {
     if (!this.told.has(`${url} ${why}`)) options.log.warn(`${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again until it works`, { broker: url, fault: why });
     this.told.add(`${url} ${why}`);
   }
+}
+
+/** The bytes as they are, or a copy where a much larger chunk of the socket would stay alive with them. */
+function own(bytes: Buffer): Buffer {
+  return bytes.buffer.byteLength > 2 * bytes.length + CHUNK_TOLERATED ? Buffer.from(bytes) : bytes;
 }
 
 /** Acknowledges once only: the id may be another message's by then. Keeps nothing of the message alive. */

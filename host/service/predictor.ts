@@ -9,7 +9,7 @@ import { RequestError } from "./messages.ts";
 import type { Answer } from "./messages.ts";
 import type { Metrics } from "./metrics.ts";
 import { Queue } from "./queue.ts";
-import { RateLimit } from "./rate.ts";
+import { RateLimit, shortName } from "./rate.ts";
 
 export type Model = Pick<Classifier, "version" | "labels" | "digest" | "classify" | "explaining">;
 
@@ -86,8 +86,9 @@ export class Predictor {
   }
 
   /** Queues the texts and calls `done` with all predictions, or `failed`, which may happen at once; and `failed` also when `done` throws. `failed` must not throw. */
-  submit(work: Work, done: (outcome: Outcome) => void, failed: (error: RequestError) => void): void {
+  submit(given: Work, done: (outcome: Outcome) => void, failed: (error: RequestError) => void): void {
     try {
+      const work = { ...given, requester: shortName(given.requester) };
       const model = this.model(work.model);
       const waitMs = this.rate.take(work.requester, work.texts.length);
       if (waitMs > 0) throw new RequestError("rate", "more texts a second than one requester may send here; try again later", Math.ceil(waitMs / 1000));

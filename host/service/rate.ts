@@ -6,6 +6,15 @@
 // limited. All requesters beyond that number share one bucket, and one line in the queue:
 // inventing names then gains nothing, and takes nothing from requesters that were here before.
 
+import { createHash } from "node:crypto";
+
+/** Longer names, which may hold a topic of 64 KB, are replaced by their digest. */
+const LONGEST_NAME = 256;
+
+export function shortName(name: string): string {
+  return name.length <= LONGEST_NAME ? name : createHash("sha256").update(name).digest("base64");
+}
+
 /** A requester that sends nothing for so long and has no debt loses its bucket. */
 const FORGOTTEN_MS = 60_000;
 /** The order of the buckets is only exact to this, since moving one for every request is expensive. */

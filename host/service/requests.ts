@@ -12,7 +12,7 @@ import type { Log } from "./log.ts";
 import { BrokenRequest, encodeAnswer, encodeError, RequestError, requestParser, statusOf } from "./messages.ts";
 import type { ClassifyRequest, RequestParser } from "./messages.ts";
 import type { Metrics } from "./metrics.ts";
-import { payloadRoom } from "./mqtt.ts";
+import { LOOP_MARK, payloadRoom } from "./mqtt.ts";
 import type { Incoming, Session } from "./mqtt.ts";
 import type { Outbox } from "./outbox.ts";
 import { requestErrorOf } from "./predictor.ts";
@@ -116,7 +116,7 @@ export class Requests {
       return;
     }
     predictor.submit(
-      { requester, model: wanted, texts: request.texts, bytes: message.payload.length, topK: request.topK, explain: request.explain, expiresAt },
+      { requester, model: wanted, texts: request.texts, bytes: message.bytes, topK: request.topK, explain: request.explain, expiresAt },
       ({ name, model, predictions }) => {
         const payload = encodeAnswer(request, predictions, { name, version: model.version });
         this.reply(pending, payload, OK);
@@ -183,7 +183,7 @@ export class Requests {
       topic,
       payload: answer.payload,
       qos: message.qos === 0 ? 0 : 1,
-      properties: propertiesOf(message.correlationData, answer.status),
+      properties: propertiesOf(message, answer.status),
       expiresAt,
       settled: message.acknowledge,
     });
@@ -199,10 +199,8 @@ export class Requests {
     return Buffer.byteLength(error) <= room ? { payload: error, status: statusOf.too_large } : undefined;
   }
 
-  /** Sends a refusal at QoS 0 without the outbox: it must be prompt to be of use. */
   private replyAtOnce({ message, topic }: Pending, payload: string, status: number): void {
-    const session = this.options.session();
-    if (session && !session.isCongested) session.publish({ topic, payload, qos: 0, properties: propertiesOf(message.correlationData, status) });
+    this.options.outbox.refuse({ topic, payload, qos: 0, properties: propertiesOf(message, status) });
     message.acknowledge();
   }
 
@@ -213,10 +211,10 @@ export class Requests {
 }
 
 /** The MQTT 5 properties of an answer. Only errors have a `status`, which tells them from labels without parsing the payload. */
-function propertiesOf(correlationData: Buffer | undefined, status: number): NonNullable<Outgoing["properties"]> {
+function propertiesOf({ correlationData, isMarked }: Incoming, status: number): NonNullable<Outgoing["properties"]> {
   return {
     contentType: "application/json",
     correlationData,
-    userProperties: status === OK ? undefined : { status: String(status) },
+    userProperties: status === OK && !isMarked ? undefined : { ...(status === OK ? {} : { status: String(status) }), ...(isMarked ? { [LOOP_MARK]: "answer" } : {}) },
   };
 }

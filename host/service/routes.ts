@@ -4,8 +4,9 @@
 //   message -> filter -> text -> queue -> label -> which outputs -> topic, payload
 //
 // No output can go to a topic that this node listens to: checkRoutes refuses any template
-// that could become one. A loop between two nodes is prevented by a mark that every
-// output carries (MQTT 5): a message with the mark is not routed.
+// that could become one. A loop between two nodes is prevented by a mark that every output
+// carries on MQTT 5: a message with the mark is not routed. MQTT 3.1.1 has no place for a
+// mark; there a loop ends because the same text comes again and again on the same topic.
 import { createHash, randomUUID } from "node:crypto";
 import type { Prediction } from "../classifier.ts";
 import { UserError } from "../errors.ts";
@@ -15,11 +16,12 @@ import { ExactNumber, fromJson, JsonError } from "./json.ts";
 import type { Log } from "./log.ts";
 import { withoutMark } from "./messages.ts";
 import type { Metrics } from "./metrics.ts";
-import { payloadRoom } from "./mqtt.ts";
+import { LOOP_MARK, payloadRoom } from "./mqtt.ts";
 import type { Incoming, Session } from "./mqtt.ts";
 import type { Outbox } from "./outbox.ts";
 import { requestErrorOf } from "./predictor.ts";
 import type { Outcome, Predictor } from "./predictor.ts";
+import { shortName } from "./rate.ts";
 import { checkTemplate, fillPayload, fillTopic, pointedAt, topicFilter } from "./template.ts";
 import type { Json, Values } from "./template.ts";
 import { filterMatches, filtersOverlap, isTopicFilter } from "./topics.ts";
@@ -65,11 +67,15 @@ export interface RoutesOptions {
 
 /** Last labels that are remembered for `onChange`, of all routes together. */
 const SOURCES_REMEMBERED = 10_000;
+/** The same text on the same topic is routed so often in this time: more often nothing but a loop brings it. */
+const REPEATS = 100;
+const REPEATS_MS = 10_000;
+/** Texts that are told apart at once. */
+const REPEATED_REMEMBERED = 10_000;
 /** Value of topK: all scores. */
 const ALL = 0;
 /** The answer to an empty text. */
 const NOTHING: Prediction = { label: null, score: 0, scores: {} };
-const MARK = "edgelabel-route";
 /** Outcomes that the operator need not be told of. */
 const ORDINARY = new Set(["classified", "published", "retained", "loop"]);
 const PLACEHOLDERS = ["label", "score", "scores", "predictions", "model", "version", "digest", "node", "root", "route", "topic", "text", "id", "time", "bytes", "sha256"];
@@ -110,6 +116,9 @@ export class Routes {
   private readonly options: RoutesOptions;
   private readonly last = new Map<string, string | null>();
   private readonly warned = new Set<string>();
+  /** How often each text has come on its topic since `repeatsSince`. */
+  private readonly repeats = new Map<string, number>();
+  private repeatsSince = 0;
 
   constructor(options: RoutesOptions) {
     this.options = options;
@@ -117,13 +126,9 @@ export class Routes {
 
   onMessage(message: Incoming): void {
     const routes = this.options.routes.filter(({ filter }) => filterMatches(filter, message.topic));
-    let left = routes.length;
-    if (left === 0) message.acknowledge();
-    for (const route of routes) {
-      this.route(route, message, () => {
-        if (--left === 0) message.acknowledge();
-      });
-    }
+    if (routes.length === 0) message.acknowledge();
+    const done = countdown(routes.length, message.acknowledge);
+    for (const route of routes) this.route(route, message, done);
   }
 
   private route(route: RouteSettings, message: Incoming, done: () => void): void {
@@ -132,19 +137,20 @@ export class Routes {
       done();
     };
     if (message.isRetained) return end("retained");
-    if (message.userProperties?.[MARK] !== undefined) return end("loop");
+    if (message.isMarked) return end("loop");
     if (message.payload.length > this.options.limits.payloadBytes) return end("too_large");
     const json = parseJson(message.payload);
     const found = textOf(route, message.payload, json);
     if ("fault" in found) return end(found.fault);
     const { text } = found;
+    if (this.isRepeated(route, message.topic, text)) return end("repeated");
     if (text === "") return this.publishUnknown({ route, message, json, text }, end, done);
     this.options.predictor.submit(
       {
         requester: `${route.name}\0${message.topic}`,
         model: route.model,
         texts: [text],
-        bytes: message.payload.length,
+        bytes: message.bytes,
         topK: route.among !== undefined || /\{(?:scores|predictions)\}/.test(JSON.stringify(route.outputs)) ? ALL : 1,
         expiresAt: performance.now() + 1000 * Math.min(this.options.limits.answerSeconds, message.expirySeconds ?? Infinity),
       },
@@ -176,12 +182,9 @@ export class Routes {
     const label = prediction.score >= route.threshold ? prediction.label : null;
     const values = this.values(source, outcome, { ...prediction, label });
     const wanted = route.outputs
-      .map((output, i) => ({ ...output, key: `${route.name}\0${i}\0${message.topic}` }))
+      .map((output, i) => ({ ...output, key: shortName(`${route.name}\0${i}\0${message.topic}`) }))
       .filter((output) => isWanted(output, label) && !(output.onChange && this.last.get(output.key) === label));
-    let left = 1;
-    const settled = () => {
-      if (--left === 0) done();
-    };
+    const settled = countdown(wanted.length + 1, done);
     for (const { topic: template, payload, onChange, qos, retain, key } of wanted) {
       const topic = fillTopic(template, values);
       const text = payload === undefined
@@ -189,21 +192,35 @@ export class Routes {
         : fillPayload(payload, values);
       const fault = topic === undefined ? "bad_topic" : Buffer.byteLength(text) > Math.min(limits.answerBytes, payloadRoom(session(), topic)) ? "too_large" : outbox.isFull ? "busy" : undefined;
       this.count(route, fault ?? "published");
-      if (fault !== undefined) continue;
+      if (fault !== undefined) {
+        settled();
+        continue;
+      }
       // Not for outputs that fail: their label is still a change the next time.
       if (onChange) this.remember(key, label);
-      left++;
       outbox.offer({
         topic: topic!,
         payload: text,
         qos,
         retain,
-        properties: { userProperties: { [MARK]: `${topics.node}/${route.name}` } },
+        properties: { userProperties: { [LOOP_MARK]: `${topics.node}/${route.name}` } },
         expiresAt: performance.now() + 1000 * limits.answerSeconds,
         settled,
       });
     }
     settled();
+  }
+
+  private isRepeated({ name }: RouteSettings, topic: string, text: string | Uint8Array): boolean {
+    const now = performance.now();
+    if (now - this.repeatsSince >= REPEATS_MS || this.repeats.size >= REPEATED_REMEMBERED) {
+      this.repeats.clear();
+      this.repeatsSince = now;
+    }
+    const key = createHash("sha256").update(`${name}\0${topic}\0`).update(text).digest("base64");
+    const times = (this.repeats.get(key) ?? 0) + 1;
+    this.repeats.set(key, times);
+    return times > REPEATS;
   }
 
   /** Counts the outcome; of messages that are dropped the operator is told once for each reason. */
@@ -248,6 +265,13 @@ export class Routes {
       return /^\d$/.test(wanted) ? wildcards[Number(wanted) - 1] : byName[wanted]!();
     };
   }
+}
+
+/** Calls `then` when it has been called so many times. A function of its own: the outbox keeps it, and with it must not keep the message. */
+function countdown(times: number, then: () => void): () => void {
+  return () => {
+    if (--times === 0) then();
+  };
 }
 
 /** A label of null is an unknown one: below the threshold, or rejected by the model. */

@@ -241,6 +241,11 @@ export class Sender {
   }
 }
 
+/** How many bytes a message takes, without its packet's header. */
+export function sizeOf({ topic, payload, properties }: Outgoing): number {
+  return Buffer.byteLength(topic) + Buffer.byteLength(payload) + propertiesLength(properties);
+}
+
 function propertiesLength(properties: Outgoing["properties"]): number {
   if (!properties) return 0;
   const { contentType, correlationData, userProperties } = properties;

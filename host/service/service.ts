@@ -11,7 +11,7 @@ import { Guard } from "./guard.ts";
 import type { Log } from "./log.ts";
 import { largestPacket } from "./messages.ts";
 import { Metrics } from "./metrics.ts";
-import { Connection } from "./mqtt.ts";
+import { Connection, LOOP_MARK } from "./mqtt.ts";
 import type { BrokerAccess, Incoming, Session } from "./mqtt.ts";
 import { Outbox } from "./outbox.ts";
 import { Predictor } from "./predictor.ts";
@@ -59,6 +59,10 @@ export interface WaitingVersion {
 /** Answers that may be unacknowledged at once. */
 const WINDOW = 64;
 const STATUS_DELAY_MS = 1_000;
+/** An announcement is published at most once in this time, whoever may ask for it `again`. */
+const ANNOUNCEMENT_MS = 1_000;
+/** Topics with a state besides the announcements: the node's own, and those of commands. */
+const STATES = 128;
 /** How long a stop waits for answers that are on their way. */
 const STOP_DRAIN_MS = 900;
 const ANNOUNCED = ["node", "root", "version", "model", "labels", "status", "info", "metrics", "classify", "label", "command", "waiting", "id"];
@@ -99,6 +103,8 @@ export class Service {
   private isStopping = false;
   private statusTimer: NodeJS.Timeout | undefined;
   private figuresTimer: NodeJS.Timeout | undefined;
+  /** Announcements of the last second. */
+  private readonly announced = new Map<Announcement, { timer: NodeJS.Timeout; isWanted: boolean }>();
   private onReady: (() => void)[] = [];
 
   constructor(options: ServiceOptions) {
@@ -108,7 +114,7 @@ export class Service {
     this.options = options;
     const guard = new Guard(metrics, log);
     this.predictor = new Predictor(models, { texts: limits.queuedTexts, bytes: limits.queuedBytes, textsPerSecond: limits.textsPerSecond, requesters: limits.requesters }, metrics);
-    this.outbox = new Outbox({ answers: limits.queuedAnswers, bytes: limits.queuedBytes }, (fate) => afterwards(() => metrics.answers.inc({ fate })));
+    this.outbox = new Outbox({ answers: limits.queuedAnswers, bytes: limits.queuedBytes, states: STATES + announcements.length }, (fate) => afterwards(() => metrics.answers.inc({ fate })));
     metrics.gauge("edgelabel_answers_queued", "Answers that wait for the broker.", () => this.outbox.length);
     metrics.gauge("edgelabel_texts_queued", "Texts that wait for the engine.", () => this.predictor.queue.length);
     for (const [name, model] of models) this.countModel(name, model, 1);
@@ -123,7 +129,7 @@ export class Service {
     });
     this.commands = options.commands ? new Commands({
       topics, metrics, log, guard,
-      session: () => this.session,
+      outbox: this.outbox,
       // A button in another program sends the {id} of its announcement: with the same one it would get the same failure for ever.
       onFailed: () => this.announceAll(),
     }) : undefined;
@@ -171,6 +177,7 @@ export class Service {
     this.isStopping = true;
     clearTimeout(this.statusTimer);
     clearInterval(this.figuresTimer);
+    for (const { timer } of this.announced.values()) clearTimeout(timer);
     this.commands?.stop();
     const until = performance.now() + STOP_DRAIN_MS;
     await this.predictor.queue.drained(STOP_DRAIN_MS);
@@ -226,12 +233,28 @@ export class Service {
 
   private sayModels(): void {
     if (!this.isSubscribed) return;
-    this.session?.publish({ topic: this.options.topics.info, payload: JSON.stringify(this.info()), qos: 1, retain: true });
+    this.outbox.say({ topic: this.options.topics.info, payload: JSON.stringify(this.info()), qos: 1, retain: true });
     this.announceAll();
   }
 
   private announceAll(): void {
-    for (const announcement of this.options.announcements ?? []) this.announce(announcement);
+    for (const announcement of this.options.announcements ?? []) this.announceSoon(announcement);
+  }
+
+  /** At once, or when the last time is long enough ago, and then once however often it was asked for. */
+  private announceSoon(announcement: Announcement): void {
+    const last = this.announced.get(announcement);
+    if (last) {
+      last.isWanted = true;
+      return;
+    }
+    this.announce(announcement);
+    const timer = setTimeout(() => {
+      const { isWanted } = this.announced.get(announcement)!;
+      this.announced.delete(announcement);
+      if (isWanted && this.isSubscribed && !this.isStopping) this.announceSoon(announcement);
+    }, ANNOUNCEMENT_MS).unref();
+    this.announced.set(announcement, { timer, isWanted: false });
   }
 
   private models(): object[] {
@@ -243,7 +266,8 @@ export class Service {
     this.metrics.connects.inc();
     this.outbox.attach({
       window: Math.min(WINDOW, session.receiveMaximum),
-      send: (answer, done) => session.publish(answer, done),
+      get isCongested() { return session.isCongested; },
+      send: (message, done) => session.publish(message, done),
     });
   }
 
@@ -253,7 +277,6 @@ export class Service {
     this.metrics.connected.set(1);
     this.sayModels();
     this.sayOnline();
-    this.commands?.onSubscribed();
     log.info(`connected to ${session.url} (MQTT ${session.protocol === 5 ? "5" : "3.1.1"})`, { broker: session.url, protocol: session.protocol });
     for (const ready of this.onReady.splice(0)) ready();
   }
@@ -275,7 +298,7 @@ export class Service {
     else {
       for (const announcement of announcements) {
         const { again } = announcement;
-        if (again && filterMatches(again.topic, message.topic) && (again.payload === undefined || again.payload === message.payload.toString())) this.announce(announcement);
+        if (again && !message.isMarked && filterMatches(again.topic, message.topic) && (again.payload === undefined || again.payload === message.payload.toString())) this.announceSoon(announcement);
       }
       this.routes.onMessage(message);
     }
@@ -298,7 +321,7 @@ export class Service {
   }
 
   private sayOnline(): void {
-    this.session?.publish({ topic: this.options.topics.status, payload: "online", qos: 1, retain: true });
+    this.outbox.say({ topic: this.options.topics.status, payload: "online", qos: 1, retain: true });
   }
 
   private announce({ topic: template, payload }: Announcement): void {
@@ -312,12 +335,19 @@ export class Service {
       command: topics.command, waiting: this.waiting.get(name)?.digest, id: randomUUID(),
     };
     const topic = fillTopic(template, (placeholder) => values[placeholder]);
-    if (topic !== undefined) this.session?.publish({ topic, payload: fillPayload(payload, (placeholder) => values[placeholder]), qos: 1, retain: true });
+    if (topic === undefined) return;
+    this.outbox.say({
+      topic,
+      payload: fillPayload(payload, (placeholder) => values[placeholder]),
+      qos: 1,
+      retain: true,
+      properties: { userProperties: { [LOOP_MARK]: topics.node } },
+    });
   }
 
   private sayFigures(): void {
     if (!this.session || this.session.isCongested) return;
-    void this.metrics.figures().then((figures) => this.session?.publish({
+    void this.metrics.figures().then((figures) => this.outbox.say({
       topic: this.options.topics.metrics,
       payload: JSON.stringify({ ...figures, answers_queued: this.outbox.length, texts_queued: this.predictor.queue.length }),
       qos: 0,

@@ -42,13 +42,13 @@ test.each([1, -3])("%i days: no request or answer that waits expires, and a requ
 
 test.each([1, -3])("%i days: an answer waits in the outbox for its time, no longer and no shorter", async (days) => {
   const fates: string[] = [];
-  const outbox = new Outbox({ answers: 10, bytes: 1_000 }, (fate) => fates.push(fate));
+  const outbox = new Outbox({ answers: 10, bytes: 1_000, states: 3 }, (fate) => fates.push(fate));
   const offer = (payload: string, ms: number) => outbox.offer({ topic: "t", payload, qos: 1, expiresAt: performance.now() + ms, settled() {} });
   offer("long", 60_000);
   offer("short", 20);
   step(days);
   await pause(30);
-  outbox.attach({ window: 10, send: (_answer, done) => done() });
+  outbox.attach({ window: 10, isCongested: false, send: (_answer, done) => done() });
   expect(fates).toEqual(["sent", "expired"]);
 });
 

@@ -6,8 +6,9 @@ import type { Broker, BrokerSettings } from "../../../host/service/broker.ts";
 import { Commands } from "../../../host/service/commands.ts";
 import type { Command } from "../../../host/service/commands.ts";
 import { Guard } from "../../../host/service/guard.ts";
+import { Outbox } from "../../../host/service/outbox.ts";
 import { Metrics } from "../../../host/service/metrics.ts";
-import type { Incoming, Session } from "../../../host/service/mqtt.ts";
+import type { Incoming } from "../../../host/service/mqtt.ts";
 import type { Service } from "../../../host/service/service.ts";
 import { counter, fakeService, limits, pause, recordingLog, TestClient, topics, until } from "./fake.ts";
 
@@ -179,25 +180,26 @@ describe("on a broker", () => {
 });
 
 test("a last status that a lost connection took with it is told on the next one, whatever the broker has", async () => {
-  const said: string[] = [];
-  const ended: ((error: Error) => void)[] = [];
-  const publish: Session["publish"] = ({ payload }, done) => {
-    said.push(payload);
-    ended.push(done!);
+  const outbox = new Outbox({ answers: 10, bytes: 10_000, states: 10 }, () => {});
+  const connect = () => {
+    const said: string[] = [];
+    outbox.attach({ window: 10, isCongested: false, send: ({ payload }) => void said.push(payload) });
+    return said;
   };
-  const commands = new Commands({ topics, metrics: new Metrics(), log: recordingLog(), guard: new Guard(new Metrics(), recordingLog()), session: () => ({ publish }) as Session, onFailed() {} });
+  const commands = new Commands({ topics, metrics: new Metrics(), log: recordingLog(), guard: new Guard(new Metrics(), recordingLog()), outbox, onFailed() {} });
   commands.add("count", async () => ({ n: 1 }));
   const hear = (status: string, isRetained = false) =>
-    commands.onMessage({ topic: `${topics.command}/count/1`, payload: Buffer.from(JSON.stringify({ status })), qos: 1, isRetained, acknowledge() {} } satisfies Incoming);
+    commands.onMessage({ topic: `${topics.command}/count/1`, payload: Buffer.from(JSON.stringify({ status })), qos: 1, isRetained, isMarked: false, bytes: 20, acknowledge() {} } satisfies Incoming);
+  const first = connect();
   hear("init");
   const [executing, successful] = ['{"status":"executing"}', '{"status":"successful","n":1}'];
-  await until(() => said.length === 2);
-  expect(said.splice(0)).toEqual([executing, successful]);
-  for (const done of ended.splice(0)) done(new Error("the connection is closed"));
-  commands.onSubscribed();
-  expect(said.splice(0)).toEqual([successful]);
+  await until(() => first.length === 2);
+  expect(first).toEqual([executing, successful]);
+  outbox.detach();
+  const second = connect();
+  expect(second).toEqual([successful]);
   hear("executing", true);
-  expect(said.splice(0)).toEqual([successful]);
+  expect(second).toEqual([successful, successful]);
 });
 
 test("a service without commands hears none", async () => {

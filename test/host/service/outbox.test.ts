@@ -1,6 +1,7 @@
 import { beforeEach, expect, test } from "vitest";
 import { Outbox } from "../../../host/service/outbox.ts";
-import type { Answer, AnswerChannel } from "../../../host/service/outbox.ts";
+import type { AnswerChannel } from "../../../host/service/outbox.ts";
+import type { Outgoing } from "../../../host/service/sender.ts";
 
 let fates: string[];
 let settled: string[];
@@ -14,7 +15,8 @@ class FakeChannel implements AnswerChannel {
   constructor(window: number) {
     this.window = window;
   }
-  send({ payload }: Answer, done: (error?: Error | null) => void): void {
+  isCongested = false;
+  send({ payload }: Outgoing, done: (error?: Error | null) => void): void {
     this.sent.push(payload);
     this.waiting.set(payload, done);
   }
@@ -32,7 +34,7 @@ function offer(payload: string, { qos = 1 as 0 | 1, expiresAt = performance.now(
 beforeEach(() => {
   fates = [];
   settled = [];
-  outbox = new Outbox({ answers: 10, bytes: 100 }, (fate) => fates.push(fate));
+  outbox = new Outbox({ answers: 10, bytes: 100, states: 3 }, (fate) => fates.push(fate));
 });
 
 test("never more in flight than the window; settled when handed over, not before", () => {
@@ -126,7 +128,7 @@ test("full at its capacity", () => {
 });
 
 test("full by size as well, and free again afterwards", () => {
-  offer("x".repeat(99));
+  offer("x".repeat(97));
   expect(outbox.isFull).toBe(false);
   offer("y");
   expect(outbox.isFull).toBe(true);
@@ -139,7 +141,7 @@ test("full by size as well, and free again afterwards", () => {
 test("acknowledged out of order, and twice: what was not goes again, in its order", () => {
   const first = new FakeChannel(10);
   let again: (() => void) | undefined;
-  outbox.attach({ window: 10, send: (answer, done) => { first.send(answer, done); if (answer.payload === "b") again = done; } });
+  outbox.attach({ window: 10, isCongested: false, send: (answer, done) => { first.send(answer, done); if (answer.payload === "b") again = done; } });
   for (const payload of ["a", "b", "c"]) offer(payload);
   first.acknowledge("b");
   again!();
@@ -156,8 +158,67 @@ test("acknowledged out of order, and twice: what was not goes again, in its orde
 });
 
 test("thousands that are done as soon as they are sent do not fill the stack", () => {
-  outbox = new Outbox({ answers: 30_000, bytes: 1_000_000 }, (fate) => fates.push(fate));
+  outbox = new Outbox({ answers: 30_000, bytes: 1_000_000, states: 3 }, (fate) => fates.push(fate));
   for (let i = 0; i < 30_000; i++) offer("x", { qos: 0 });
-  outbox.attach({ window: 64, send: (_answer, done) => done() });
+  outbox.attach({ window: 64, isCongested: false, send: (_answer, done) => done() });
   expect([outbox.length, fates.length, settled.length]).toEqual([0, 30_000, 30_000]);
+});
+
+test("counted by whole message: topic, payload and properties, in bytes", () => {
+  const kept = { qos: 1, expiresAt: Infinity, settled() {} } as const;
+  outbox = new Outbox({ answers: 100, bytes: 1_000, states: 3 }, () => {});
+  outbox.offer({ ...kept, topic: "é".repeat(100), payload: "☂".repeat(100) });
+  expect(outbox["bytes"]).toBe(200 + 300);
+  outbox.offer({ ...kept, topic: "t", payload: "", properties: { contentType: "a".repeat(50), correlationData: Buffer.alloc(100), userProperties: { n: "v".repeat(30), m: "" } } });
+  expect(outbox["bytes"]).toBe(500 + 1 + 3 + 50 + 3 + 100 + 5 + 1 + 30 + 5 + 1);
+  expect(outbox.isFull).toBe(false);
+  outbox.say({ topic: "s", payload: "x".repeat(300), qos: 1 });
+  expect([outbox["bytes"], outbox.isFull]).toEqual([1_000, true]);
+  const channel = new FakeChannel(10);
+  outbox.attach(channel);
+  for (const payload of [...channel.sent]) channel.acknowledge(payload);
+  expect([outbox["bytes"], outbox.length]).toEqual([0, 0]);
+});
+
+test("of the states that wait for a topic the last one is sent, first of all, and never given up", () => {
+  const said: string[] = [];
+  const say = (topic: string, payload: string, qos: 0 | 1 = 1) => outbox.say({ topic, payload, qos, isKept: qos === 1, finished: (fate) => void said.push(`${payload} ${fate}`) });
+  offer("answer");
+  for (const i of [1, 2, 3]) say("a", `a${i}`);
+  say("b", "b1");
+  say("figures", "f1", 0);
+  expect([outbox.length, said]).toEqual([4, ["a1 replaced", "a2 replaced"]]);
+  outbox.attach(new FakeChannel(2));
+  for (let i = 0; i < 5; i++) {
+    outbox.detach();
+    const channel = new FakeChannel(2);
+    outbox.attach(channel);
+    expect(channel.sent.toSorted()).toEqual(["a3", "b1"]);
+  }
+  expect(said.slice(2)).toEqual(["f1 connection_lost"]);
+  outbox.detach();
+  say("a", "a4");
+  const last = new FakeChannel(10);
+  outbox.attach(last);
+  for (const payload of [...last.sent]) last.acknowledge(payload);
+  expect(said.slice(3).toSorted()).toEqual(["a3 replaced", "a4 sent", "b1 sent"]);
+  expect(last.sent.at(-1)).toBe("answer");
+});
+
+test("no more states wait than there is room for: the oldest one goes", () => {
+  const gone: string[] = [];
+  for (const topic of ["a", "b", "c", "d", "e"]) outbox.say({ topic, payload: topic, qos: 1, finished: (fate) => void gone.push(`${topic} ${fate}`) });
+  expect([outbox.length, gone]).toEqual([3, ["a replaced", "b replaced"]]);
+});
+
+test("a refusal goes at once, at QoS 0, and not at all to a broker that does not read", () => {
+  const channel = new FakeChannel(1);
+  outbox.refuse({ topic: "t", payload: "nobody is there", qos: 1 });
+  outbox.attach(channel);
+  offer("in flight");
+  offer("waits");
+  outbox.refuse({ topic: "t", payload: "refused", qos: 1 });
+  channel.isCongested = true;
+  outbox.refuse({ topic: "t", payload: "dropped", qos: 1 });
+  expect([channel.sent, outbox.length]).toEqual([["in flight", "refused"], 2]);
 });

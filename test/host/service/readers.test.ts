@@ -100,7 +100,7 @@ test("messages of routes, and the templates that are filled from them", () => {
 test("commands", async () => {
   const log = recordingLog();
   const said: string[] = [];
-  const commands = new Commands({ topics, metrics: new Metrics(), log, guard, session: () => ({ publish: ({ payload }: { payload: string }) => said.push(payload) }) as never, onFailed: () => {} });
+  const commands = new Commands({ topics, metrics: new Metrics(), log, guard, outbox: { say: ({ payload }) => void said.push(payload) }, onFailed: () => {} });
   commands.add("echo", async ({ args }) => ({ args }));
   let n = 0;
   await fc.assert(fc.asyncProperty(payloads, async (payload) => {

@@ -195,7 +195,7 @@ test("a flood on a route does not keep requests out", async () => {
   const slow = { ...fakeModel(), classify: (text: string | Uint8Array, top?: number) => { const end = performance.now() + 3; while (performance.now() < end); return fakeModel().classify(text, top); } };
   await begin([route({})], { models: new Map([["slow", slow]]), limits: { ...limits, queuedTexts: 50 } });
   await client.subscribe(topics.label);
-  for (let i = 0; i < 200; i++) void client.publish("in/flood", "win", { qos: 0 });
+  for (let i = 0; i < 200; i++) void client.publish("in/flood", `win ${i}`, { qos: 0 });
   await client.publish(topics.classify, '{"text":"win","id":"x"}');
   expect((await client.next(({ json }) => json.id === "x")).json).toMatchObject({ label: "spam" });
   expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="busy"}')).toBeGreaterThan(50);
