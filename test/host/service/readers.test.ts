@@ -110,6 +110,6 @@ test("commands", async () => {
     await Promise.resolve();
   }), RUNS);
   for (const payload of said) expect(JSON.parse(payload)).toHaveProperty("status");
-  expect(said.length).toBeGreaterThan(100);
+  expect(said.length).toBeGreaterThan(50);
   expect(log.lines.filter((line) => line.includes("unexpectedly"))).toEqual([]);
 });
