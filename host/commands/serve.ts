@@ -27,6 +27,7 @@ import { asTyped, programName } from "../program-name.ts";
 import { createStatusLine } from "../service/status-line.ts";
 import type { StatusLine } from "../service/status-line.ts";
 import { hashPassword } from "../service/users.ts";
+import { startWatchdog } from "../service/watchdog.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import { print } from "./output.ts";
 
@@ -161,6 +162,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
   let broker: Broker | undefined;
   let http: HttpEndpoint | undefined;
   let service: Service | undefined;
+  let stopWatchdog: (() => void) | undefined;
   try {
     if (access.url === undefined) {
       broker = await startBroker({ port: settings.embeddedPort, ownClientId: clientId, packetBytes: largestPacket(limits) });
@@ -177,6 +179,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
     const login = users && settings.httpPort !== undefined ? new HttpLogin(users, settings.topics, log) : undefined;
     if (login) service.metrics.counter("edgelabel_failed_logins_total", "Logins over HTTP with a wrong name or password.", () => login.failed);
     if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, hosts: settings.httpHosts, tls, login, bodyBytes: limits.payloadBytes, textsPerRequest: limits.textsPerRequest });
+    stopWatchdog = startWatchdog(log);
     const signal = await Promise.race([stopSignal, service.start()]);
     if (signal === undefined) {
       announce(service, { settings, url, broker, http, log });
@@ -191,6 +194,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
     setTimeout(() => process.exit(), STOP_MS).unref();
     await Promise.all([service?.stop(), http?.close(), live?.stop()]);
     await broker?.close();
+    stopWatchdog?.();
   }
 }
 

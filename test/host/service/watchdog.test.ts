@@ -1,0 +1,107 @@
+// systemd's watchdog, with a receiver in systemd's place: it is told when the service is up and
+// that it lives, and hears nothing while the event loop stands still. And the end: whatever texts
+// are at work, SIGTERM ends the service in the time that the unit gives it.
+import { spawn, spawnSync } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { ACTIVATION_SOFTMAX } from "../../../assembly/abi.ts";
+import { packModel } from "../../../host/pack.ts";
+import { dense, embedding, lstm, makeModel, smallestModel } from "../../models.ts";
+import { main } from "../../program.ts";
+import { TestClient, topics, until } from "./fake.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-watchdog-"));
+const at = (name: string): string => join(folder, name);
+const unit = readFileSync(new URL("../../../deploy/edgelabel.service", import.meta.url), "utf8");
+const running: ChildProcess[] = [];
+
+beforeAll(async () => writeFileSync(at("m.wasm"), await packModel(await smallestModel())));
+afterEach(() => {
+  for (const child of running.splice(0)) child.kill("SIGKILL");
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function start(command: string, args: string[], env: NodeJS.ProcessEnv = {}): { child: ChildProcess; output: () => string } {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
+  running.push(child);
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => { output += chunk.toString(); });
+  return { child, output: () => output };
+}
+
+/** Prints each datagram on a line, behind the seconds since 1970. */
+const RECEIVER = `
+import os, socket, sys, time
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind(sys.argv[1])
+print("bound", flush=True)
+while True:
+    data, fds, flags, address = socket.recv_fds(receiver, 4096, 4)
+    for fd in fds: os.close(fd)
+    print(time.time(), data.decode().strip(), flush=True)
+`;
+
+const missing = ["python3", "systemd-notify"].filter((program) => spawnSync(program, ["--version"]).status !== 0);
+if (missing.length > 0 && process.env["CI"] === "true") test("watchdog", () => { throw new Error(`${missing.join(" and ")} cannot be had, and CI=true demands it`); });
+
+describe.skipIf(missing.length > 0)(`watchdog${missing.length > 0 ? ` (needs ${missing.join(" and ")})` : ""}`, () => {
+  test("hears that the service is up and lives, and nothing while it stands still", async () => {
+    const receiver = start("python3", ["-c", RECEIVER, at("notify")]);
+    await until(() => receiver.output().includes("bound"));
+    const standStill = `data:text/javascript,${encodeURIComponent("process.on('SIGUSR2', () => { const end = Date.now() + 3000; while (Date.now() < end); console.log('stood still'); });")}`;
+    const service = start(process.execPath, ["--import", standStill, main, "serve", at("m.wasm"), "--port", "0"], { NOTIFY_SOCKET: at("notify"), WATCHDOG_USEC: "900000" });
+    const signs = (): number[] => [...receiver.output().matchAll(/^([\d.]+) WATCHDOG=1$/gm)].map(([, time]) => Number(time));
+    await until(() => signs().length >= 3, 20_000);
+    expect(receiver.output().split("\n")[1]).toMatch(/ READY=1$/);
+    service.child.kill("SIGUSR2");
+    await until(() => service.output().includes("stood still"), 20_000);
+    const before = signs().length;
+    await until(() => signs().length >= before + 2, 20_000);
+    const gaps = signs().slice(1).map((time, i) => time - signs()[i]!);
+    expect(Math.max(...gaps)).toBeGreaterThan(2.5);
+    const exit = once(service.child, "close");
+    service.child.kill("SIGTERM");
+    expect((await exit)[0]).toBe(0);
+    expect(service.output()).not.toContain("no sign of life");
+  }, 60_000);
+
+  test("the service says once that it cannot be heard, and goes on", async () => {
+    const service = start(process.execPath, [main, "serve", at("m.wasm"), "--port", "0"], { NOTIFY_SOCKET: at("nobody"), WATCHDOG_USEC: "300000" });
+    await until(() => service.output().includes("no sign of life"), 20_000);
+    await until(() => service.output().includes("Stop with Ctrl-C"), 20_000);
+    expect(service.output().match(/no sign of life/g)).toHaveLength(1);
+  }, 60_000);
+});
+
+test("the unit waits for the signs, and for longer than a text can take", () => {
+  expect(unit).toMatch(/^Type=notify$/m);
+  // systemd-notify is no main process.
+  expect(unit).toMatch(/^NotifyAccess=all$/m);
+  expect(Number(/^WatchdogSec=(\d+)$/m.exec(unit)?.[1])).toBeGreaterThanOrEqual(30);
+});
+
+test("SIGTERM ends the service in the unit's time, while texts of the slowest model wait", async () => {
+  const { write } = await makeModel(
+    { words: ["hi"], labels: ["no", "yes"], layers: [embedding(64), lstm(640), dense(2, ACTIVATION_SOFTMAX)], tokenizer: { sequenceLength: 2617 } }, (_, length) => new Float32Array(length),
+  );
+  writeFileSync(at("slowest.elb"), write("int8"));
+  const service = start(process.execPath, [main, "serve", `m=${at("slowest.elb")}`, "--port", "0", "--node", topics.node]);
+  await until(() => service.output().includes("Stop with Ctrl-C"), 30_000);
+  const client = await TestClient.connect(/MQTT broker {2}(\S+)/.exec(service.output())![1]!, 4);
+  const text = "hi ".repeat(2617);
+  await client.subscribe(topics.label);
+  for (let i = 0; i < 50; i++) await client.publish(topics.classify, text, { qos: 0 });
+  await until(() => client.received.length > 0, 30_000);
+  const since = performance.now();
+  const exit = once(service.child, "close");
+  service.child.kill("SIGTERM");
+  expect((await exit)[0]).toBe(0);
+  const seconds = (performance.now() - since) / 1000;
+  expect(client.received.length).toBeLessThan(50);
+  await client.close();
+  expect(seconds).toBeLessThan(Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)![1]));
+}, 120_000);
