@@ -221,7 +221,7 @@ export class Service {
       node: topics.node,
       models: this.models(),
       limits,
-      topics: { classify: topics.classify, label: topics.label, reply: topics.reply, status: topics.status },
+      topics: { classify: topics.classify, from: topics.from, label: topics.label, reply: topics.reply, status: topics.status },
       group: topics.group,
     };
   }

@@ -44,7 +44,7 @@ describeMosquitto("a group of workers", (binaries) => {
     const watcher = await TestClient.connect(url, 5);
     await watcher.subscribe("edgelabel/+/status", "edgelabel/+/info");
     const infos = await Promise.all([1, 2].map((i) => watcher.next(({ topic }) => topic === `edgelabel/worker-${i}/info`)));
-    for (const { json } of infos) expect(json.group).toEqual({ name: "pool", classify: "edgelabel/pool/classify", label: "edgelabel/pool/label", reply: "edgelabel/pool/reply" });
+    for (const { json } of infos) expect(json.group).toEqual({ name: "pool", classify: "edgelabel/pool/classify", from: "edgelabel/pool/from", label: "edgelabel/pool/label", reply: "edgelabel/pool/reply" });
 
     const texts = Array.from({ length: REQUESTS }, (_, i) => `${samples[i % samples.length]!.text} ${i}`);
     const half = REQUESTS / 2;
