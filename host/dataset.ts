@@ -220,9 +220,11 @@ function columnsNamed(header: readonly string[], name: string): number[] {
 
 /** Which columns hold text and label. Throws a UserError when the header does not say so. */
 function columnsOf(header: readonly string[], source: string, { textColumn = "text", labelColumn = "label" }: DatasetOptions): { text: number; label: number } {
+  const isNamed = [textColumn, labelColumn].some((name) => columnsNamed(header, name).length > 0);
+  const remedy = header.length < 2 ? "part its columns by commas, semicolons or tabs, and choose one with" : isNamed ? "choose one with" : "give it a header if that is a text, or choose one with";
   const column = (name: string, option: string): number => {
     const [index, second] = columnsNamed(header, name);
-    if (index === undefined) throw new UserError(`${source}: its header has no column ${excerpt(name)} but ${listed(header)}; choose one with ${option}`);
+    if (index === undefined) throw new UserError(`${source}: its header has no column ${excerpt(name)} but ${listed(header)}; ${remedy} ${option}`);
     if (second !== undefined) throw new UserError(`${source}: its header has two columns ${excerpt(name)}`);
     return index;
   };
@@ -261,6 +263,7 @@ function readTsv(content: string, source: string, options: DatasetOptions, defec
     if (fields.length !== most) return `${fields.length} fields where the header has ${most}`;
     const label = fields[columns.label]!.trim();
     if (/^".*"$/.test(label)) return `the label ${excerpt(label)} is in quotes; if the file has a header, read it with --format csv`;
+    if (label.startsWith(LABEL_PREFIX)) return `a label of fastText, ${excerpt(label)}; read the file with --format fasttext`;
     keep(number, label, fields[columns.text]!);
     return undefined;
   }, defects, keep);
@@ -347,6 +350,7 @@ function readCsv(content: string, source: string, options: DatasetOptions, defec
     defects.add(header.line, header.defect);
     return;
   }
+  if (header.fields[0]!.startsWith("sep=")) throw new UserError(`${source}: begins with a line for Excel, sep=; remove it, so that the header comes first`);
   const { text, label } = columnsOf(header.fields, source, options);
   for (let record = reader.next(); record; record = reader.next()) {
     if (record.defect !== undefined) defects.add(record.line, record.defect);

@@ -1,10 +1,11 @@
 // Data set files: every format as its users write it, and every defect named by line.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
+import { doubtsOf, similarLabels } from "../../host/data-report.ts";
 import { type DatasetOptions, FORMATS, labelsOf, parseDataset, readDataset, thinned } from "../../host/dataset.ts";
 import { UserError } from "../../host/errors.ts";
 import { describeShared, sharedPath } from "../shared.ts";
@@ -71,6 +72,10 @@ describe("TSV", () => {
     expect(complaint("s\t1\t\tone\nt\t0\t\ttwo\n", "d.tsv")).toBe("d.tsv: each line has 4 columns; without a header it takes label<TAB>text; give it one with their names, such as label<TAB>text<TAB>c<TAB>d");
     expect(pairs("s\t1\t\tone\nt\t0\ttwo\n", "d.tsv")).toEqual([["s", "1\t\tone"], ["t", "0\ttwo"]]);
   });
+  test("does not take fastText's labels for its own", () => {
+    expect(complaint("__label__a\tone\n", "d.tsv")).toBe('d.tsv: line 1: a label of fastText, "__label__a"; read the file with --format fasttext');
+    expect(pairs("__label__a\tone\n", "d.tsv", { format: "fasttext" })).toEqual([["a", "one"]]);
+  });
   test("does not take parts of a quoted field for lines and columns", () => {
     const message = "d.tsv: line 2: a quoted field with a tab or line break, as pandas writes it; give the file a header such as label<TAB>text if it has none, and read it with --format csv";
     for (const text of ['"see\nyou\tham"', '"see\tyou"']) {
@@ -129,9 +134,11 @@ describe("CSV", () => {
     expect(pairs('"v1","v2"\nham,"hi"', "d.csv", { textColumn: "v2", labelColumn: "v1" })).toEqual([["ham", "hi"]]);
   });
   test("names the columns that it found", () => {
-    expect(complaint("a;b\n1;2\n", "d.csv")).toBe('d.csv: its header has no column "text" but "a", "b"; choose one with --text-column');
+    expect(complaint("a;b\n1;2\n", "d.csv")).toBe('d.csv: its header has no column "text" but "a", "b"; give it a header if that is a text, or choose one with --text-column');
+    expect(complaint("text|label\n1|2\n", "d.csv")).toBe('d.csv: its header has no column "text" but "text|label"; part its columns by commas, semicolons or tabs, and choose one with --text-column');
+    expect(complaint("\ufeffsep=;\r\ntext;label\r\na;b\r\n", "d.csv")).toBe("d.csv: begins with a line for Excel, sep=; remove it, so that the header comes first");
     expect(complaint("text,b\n1,2\n", "d.csv")).toContain("--label-column");
-    expect(complaint(`${"x".repeat(100)},\u001b[31m${",c".repeat(100)}\n`, "d.csv")).toBe('d.csv: its header has no column "text" but "xxxxxxxxxxxxxxxxxxxx…", "\\u001b[31m", "c", "c", "c" and 97 more; choose one with --text-column');
+    expect(complaint(`${"x".repeat(100)},\u001b[31m${",c".repeat(100)}\n`, "d.csv")).toBe('d.csv: its header has no column "text" but "xxxxxxxxxxxxxxxxxxxx…", "\\u001b[31m", "c", "c", "c" and 97 more; give it a header if that is a text, or choose one with --text-column');
     expect(complaint("text,text,label\n1,2,3\n", "d.csv")).toContain('two columns "text"');
   });
   test.each([";", "\t"])("takes columns parted by %j where the header shows it", (delimiter) => {
@@ -267,6 +274,15 @@ describe("any bytes", () => {
 });
 
 describeShared("the data sets", () => {
+  test("every file: a text for each line, and no doubt about its labels", async () => {
+    const files = readdirSync(sharedPath("data"), { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".tsv"));
+    expect(files.length).toBeGreaterThan(50);
+    for (const file of files) {
+      const samples = await readDataset([sharedPath("data", file)]);
+      const lines = readFileSync(sharedPath("data", file), "utf8").split("\n").length - 1;
+      expect([file, samples.length, ...doubtsOf(samples), ...similarLabels(labelsOf(samples))]).toEqual([file, lines]);
+    }
+  });
   test.each([["snips", 13784, 7], ["sms_spam", 4460, 2], ["massive_zh", 11514, 60]])("%s: every line", async (name, count, classes) => {
     const samples = await readDataset([sharedPath("data", name, "train.tsv")]);
     expect(samples).toHaveLength(count);
