@@ -19,7 +19,7 @@ function sources(folder: string): { path: string; code: string }[] {
 
 const host = sources("host");
 const assembly = sources("assembly").filter(({ path }) => path !== "assembly/testing.ts");
-const readme = readFileSync(new URL("README.md", root), "utf8");
+const map = readFileSync(new URL("ARCHITECTURE.md", root), "utf8");
 
 describe("the host has no mathematics", () => {
   test.each(host)("$path", ({ path, code }) => {
@@ -71,16 +71,16 @@ test("comments name only files that exist", () => {
   expect(missing).toEqual([]);
 });
 
-describe("the README's file map", () => {
+describe("the file map of ARCHITECTURE.md", () => {
   test("names only what exists", () => {
-    const named = [...readme.matchAll(/`((?:assembly|host)\/[\w./-]+)`/g)].map(([, path]) => path!);
+    const named = [...map.matchAll(/`((?:assembly|host)\/[\w./-]+)`/g)].map(([, path]) => path!);
     for (const path of named) expect(() => readdirSync(fileURLToPath(new URL(path.includes(".") ? "./" : path, root)))).not.toThrow();
     for (const path of named.filter((name) => name.includes("."))) expect(readFileSync(new URL(path, root), "utf8").length).toBeGreaterThan(0);
   });
 
   test("leaves out no stage of the engine", () => {
     const plumbing = ["abi", "arena", "engine", "index", "train/index", "train/growable", "train/random", "testing"].map((name) => `assembly/${name}.ts`);
-    const missing = assembly.map(({ path }) => path).filter((path) => !plumbing.includes(path) && !readme.includes(`\`${path}\``));
+    const missing = assembly.map(({ path }) => path).filter((path) => !plumbing.includes(path) && !map.includes(`\`${path}\``));
     expect(missing).toEqual([]);
   });
 
@@ -88,8 +88,8 @@ describe("the README's file map", () => {
     const plumbing = [
       "artefact", "errors", "program-name", "progress", "status", "training-worker", "registry/selftest-worker", "service/listen", "service/log", "service/quiet", "service/version",
     ].map((name) => `host/${name}.ts`);
-    const folders = ["host/commands/", "host/keras/"].filter((folder) => readme.includes(`\`${folder}\``));
-    const missing = host.map(({ path }) => path).filter((path) => !plumbing.includes(path) && !folders.some((folder) => path.startsWith(folder)) && !readme.includes(`\`${path}\``));
+    const folders = ["host/commands/", "host/keras/"].filter((folder) => map.includes(`\`${folder}\``));
+    const missing = host.map(({ path }) => path).filter((path) => !plumbing.includes(path) && !folders.some((folder) => path.startsWith(folder)) && !map.includes(`\`${path}\``));
     expect(missing).toEqual([]);
   });
 });
