@@ -20,8 +20,6 @@ export interface RegistryOptions {
   disk?: Disk;
   /** Milliseconds since 1970. */
   now?: () => number;
-  /** How long a model's self-test may take. Infinity: no limit, and so no thread of its own that could be ended. */
-  testMs?: number | undefined;
 }
 
 export interface InstallOptions {
@@ -52,15 +50,11 @@ export class Registry {
   readonly store: Store;
   private readonly keys: string | undefined;
   private readonly now: () => number;
-  private readonly testMs: number | undefined;
-  /** Ids of updates that have passed the self-test: next time they need no thread of their own. */
-  private readonly passed = new Set<string>();
 
-  constructor(folder: string, { keys, disk = realDisk, now = Date.now, testMs }: RegistryOptions = {}) {
+  constructor(folder: string, { keys, disk = realDisk, now = Date.now }: RegistryOptions = {}) {
     this.store = new Store(folder, disk, now);
     this.keys = keys;
     this.now = now;
-    this.testMs = testMs;
   }
 
   async versions(): Promise<VersionInfo[]> {
@@ -287,10 +281,8 @@ export class Registry {
     return this.store.change(edit);
   }
 
-  private async tryOut({ id, model, manifest }: StoredUpdate, source: string): Promise<Classifier> {
-    const classifier = await testModel(model, manifest, source, this.passed.has(id) ? Infinity : this.testMs);
-    this.passed.add(id);
-    return classifier;
+  private tryOut({ model, manifest }: StoredUpdate, source: string): Promise<Classifier> {
+    return testModel(model, manifest, source);
   }
 
   private makeActive(entry: Entry, id: string): void {

@@ -1,20 +1,16 @@
 // The self-test: in a new engine, a model file must have the version of its manifest and give
-// the answers that it gave where it was signed, byte for byte. It runs first in a thread of
-// its own, which can be ended if the model never finishes, and then in the thread that will
-// serve it, where the same bytes do the same again.
-import { Worker } from "node:worker_threads";
+// the answers that it gave where it was signed, byte for byte. It needs no thread of its own:
+// the engine refuses models of which one text could take long.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { ABI_VERSION } from "../../assembly/abi.ts";
-import { artefactPath } from "../artefact.ts";
 import { Classifier } from "../classifier.ts";
 import { UserError } from "../errors.ts";
 import { checkLevel, levelOf } from "../service/topics.ts";
-import { answer, tryHere } from "./golden.ts";
-import type { Candidate } from "./golden.ts";
 import { checkDigest, MAX_GOLDEN } from "./manifest.ts";
 import type { Manifest } from "./manifest.ts";
 
-/** Long, since threads start slowly on a small machine that is booting. */
-const LONGEST_TEST_MS = 30_000;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
 
 export interface Description {
   /** Default: the one in the model. */
@@ -43,30 +39,34 @@ export async function describeModel(model: Uint8Array, source: string, { name, s
   };
 }
 
-/**
- * The tested model, ready to serve, from the same bytes as were compared with the digest. Throws a UserError
- * that says what is wrong with it. With an infinite `testMs` it is not run in a thread first.
- */
-export async function testModel(model: Uint8Array, manifest: Manifest, source: string, testMs = LONGEST_TEST_MS): Promise<Classifier> {
+/** The tested model, ready to serve, from the same bytes as were compared with the digest. Throws a UserError that says what is wrong with it. */
+export async function testModel(model: Uint8Array, manifest: Manifest, source: string): Promise<Classifier> {
   checkDigest(model, manifest, source);
-  const candidate: Candidate = { model, manifest, source };
-  if (testMs < Infinity) await tryInThread(candidate, testMs);
-  return tryHere(candidate);
+  const classifier = await open(model, source);
+  if (classifier.version !== manifest.version) throw new UserError(`${source}: its model has version ${JSON.stringify(classifier.version)}, the manifest says ${JSON.stringify(manifest.version)}`);
+  for (const { text, line } of manifest.golden) {
+    // Lets the event loop answer requests between the texts.
+    await nextTurn();
+    let given: string;
+    try {
+      given = answer(classifier, text);
+    } catch (error) {
+      throw new UserError(`${source}: its model fails the self-test (${(error as Error).message})`);
+    }
+    if (given !== line) throw new UserError(`${source}: its model fails the self-test: it answers ${JSON.stringify(given)} where it answered ${JSON.stringify(line)} when it was signed`);
+  }
+  return classifier;
 }
 
-function tryInThread(candidate: Candidate, testMs: number): Promise<void> {
-  const { source } = candidate;
-  return new Promise((resolve, reject) => {
-    const thread = new Worker(artefactPath("host/registry/selftest-worker.js"), { workerData: candidate });
-    const end = (error?: Error): void => {
-      clearTimeout(timer);
-      void thread.terminate();
-      if (error) reject(error);
-      else resolve();
-    };
-    const timer = setTimeout(() => end(new UserError(`${source}: its model does not get through the self-test within ${testMs / 1000} s`)), testMs);
-    thread.once("message", (fault: string | undefined) => end(fault === undefined ? undefined : new UserError(fault)));
-    // Not a UserError: that a machine has no room for a thread is no fault of the model.
-    thread.once("error", (error) => end(new Error(`the self-test cannot be run here: ${error.message}`)));
-  });
+/** Any failure to open a model is told as a fault of the update. */
+async function open(model: Uint8Array, source: string): Promise<Classifier> {
+  try {
+    return await Classifier.fromBytes(model, source);
+  } catch (error) {
+    throw error instanceof UserError ? error : new UserError(`${source}: its model cannot be opened (${(error as Error).message})`);
+  }
+}
+
+function answer(classifier: Classifier, text: string): string {
+  return decoder.decode(classifier.line(encoder.encode(text), { json: false, top: 1 })).trimEnd();
 }

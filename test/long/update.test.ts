@@ -37,7 +37,7 @@ beforeAll(async () => {
 afterAll(() => rmSync(root, { recursive: true }));
 
 /** Hundreds of them, so without a thread each for the self-test. */
-const inMemory = (disk: MemoryDisk) => new Registry("/registry", { keys, disk, testMs: Infinity });
+const inMemory = (disk: MemoryDisk) => new Registry("/registry", { keys, disk });
 
 function figure(text: string): void {
   if (isLong) process.stdout.write(`figure: ${text}\n`);

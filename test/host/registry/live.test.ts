@@ -305,7 +305,7 @@ describe("a version that fails at work", () => {
       [entry.active, entry.previous] = [id, entry.active];
     });
     await Promise.all([live.stop(), service.stop()]);
-    registry = new Registry(registry.store.folder, { keys, testMs: 500 });
+    registry = new Registry(registry.store.folder, { keys });
     await start();
     expect(await answeredBy()).toBe("1");
     expect(await counter(service, 'edgelabel_model_failures_total{model="spam"}')).toBe(1);

@@ -43,7 +43,7 @@ const summary = async (on = registry) => (await on.versions()).map(({ version, s
 const never = (_version: unknown, reason: string) => { throw new Error(`rejected: ${reason}`); };
 
 /** Hundreds of them, so without a thread each for the self-test. */
-const inMemory = (disk: MemoryDisk) => new Registry("/registry", { keys, disk, testMs: Infinity });
+const inMemory = (disk: MemoryDisk) => new Registry("/registry", { keys, disk });
 
 /** The version that answers, by its answer. */
 async function answering(on = registry, rejected: (version: { version: string }, reason: string) => void = never): Promise<string | undefined> {
