@@ -282,7 +282,7 @@ describe("from texts to a deployable", () => {
   });
 
   test("batches that are too large say so, and only those: room is made for the longest text", async () => {
-    const large = ["--batch", "4096", "--units", "512", "--epochs", "1"];
+    const large = ["--batch", "4096", "--units", "256", "--epochs", "1"];
     writeFileSync(at("long-lines.tsv"), LAMPS.map((line) => `${line.trimEnd()}${" on".repeat(300)}\n`).join(""));
     const { code, stderr } = await edgelabel(["train", at("long-lines.tsv"), "-o", at("x.wasm"), ...large]);
     expect([code, stderr]).toEqual([1, expect.stringMatching(/edgelabel: batches of 4096 of these texts do not fit in WebAssembly memory; choose a smaller --batch, --maxlen, --units or --embedding\n$/)]);
