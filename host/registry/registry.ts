@@ -98,18 +98,45 @@ export class Registry {
 
   /** Installs a model file without a signature: one that was given on this machine's command line, or learnt here. */
   async adopt(model: Uint8Array, source: string, { name, activate = true }: InstallOptions & { name?: string | undefined } = {}): Promise<VersionInfo> {
-    const manifest = await describeModel(model, source, { name, ...UNSIGNED });
-    const head = encodeManifest(manifest);
+    return this.takeUnsigned(model, source, name, activate);
+  }
+
+  /** Notes that a run begins which may make a new version of `output`, the file with that digest (undefined: there is none). */
+  async beginLearning(name: string, output: string | undefined): Promise<void> {
+    await this.changeExisting((state) => {
+      const entry = this.entry(state, name);
+      entry.learning = { active: entry.active, output };
+    });
+  }
+
+  /** What is noted of a run whose outcome is not known yet. */
+  async learningOf(name: string): Promise<Entry["learning"]> {
+    return entryOf(await this.store.read(), name)?.learning;
+  }
+
+  /** Ends a run that has learnt nothing. */
+  async endLearning(name: string): Promise<void> {
+    await this.store.change((state) => void delete entryOf(state, name)?.learning);
+  }
+
+  /** Installs what was learnt. It becomes active unless another version has become so since the run began. */
+  async adoptLearnt(model: Uint8Array, source: string, name: string): Promise<VersionInfo> {
+    return this.takeUnsigned(model, source, name, ({ active, learning }) => learning !== undefined && learning.active === active);
+  }
+
+  private async takeUnsigned(model: Uint8Array, source: string, name: string | undefined, activate: boolean | ((entry: Entry) => boolean)): Promise<VersionInfo> {
+    const head = encodeManifest(await describeModel(model, source, { name, ...UNSIGNED }));
     return this.take(readManifest(head, source, undefined), Buffer.concat([head, model]), activate);
   }
 
-  private async take(signed: SignedManifest, update: Uint8Array, activate: boolean, check?: (state: State) => void): Promise<VersionInfo> {
+  private async take(signed: SignedManifest, update: Uint8Array, activate: boolean | ((entry: Entry) => boolean), check?: (state: State) => void): Promise<VersionInfo> {
     const { id } = signed;
     await this.store.keep(id, update);
     return this.store.change((state) => {
       check?.(state);
       const entry = enter(state, signed, new Date(this.now()).toISOString());
-      if (activate) this.makeActive(entry, id);
+      if (typeof activate === "boolean" ? activate : activate(entry)) this.makeActive(entry, id);
+      if (typeof activate !== "boolean") delete entry.learning;
       return infoOf(entry, id);
     });
   }

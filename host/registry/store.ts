@@ -42,6 +42,8 @@ export interface Entry {
   previous?: string | undefined;
   /** Starts of the service with a newly activated version that has not proven itself yet. */
   trial?: { starts: number } | undefined;
+  /** A run that learns, until its outcome is known: the active version when it began, and the digest of the file that it replaces if it learns something. */
+  learning?: { active: string | undefined; output: string | undefined } | undefined;
   /** Made from the updates alone: that `active` may be active is not known. */
   isRebuilt?: true | undefined;
   versions: Version[];

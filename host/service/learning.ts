@@ -13,7 +13,7 @@
 // before an accepted model has been written and served, the next start finishes the work.
 // `evaluate` asks the model through the same queue as everyone else.
 import { spawn } from "node:child_process";
-import { stat } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { constants, setPriority } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
 import { artefactPath } from "../artefact.ts";
@@ -22,6 +22,7 @@ import { appendCorrections, type Correction, journalPath, readCorrections } from
 import { readDataset, sampleDefect, without } from "../dataset.ts";
 import { UserError } from "../errors.ts";
 import { Tally } from "../evaluation.ts";
+import { ifCode } from "../files.ts";
 import { isDone, type LearnReport } from "../learn.ts";
 import { withModelLock } from "../lock.ts";
 import { finishChange, restoreFiles } from "../previous.ts";
@@ -43,9 +44,11 @@ export interface LearningSettings {
 export interface Deployment {
   /** The file that `learn -o` writes. */
   output: string;
+  /** To be called before a run. */
+  begin?(): Promise<void>;
   /** Makes the service answer with the model that is in `output` now. */
   put(): Promise<unknown>;
-  /** Whether the model in `output` has never been put into service. */
+  /** Whether the model in `output` was accepted by the last run and has never been put into service. */
   isBehind(): Promise<boolean>;
   /** Restores the previous training form and deployed model; returns the files that it restored. */
   undo(training: string): Promise<string[]>;
@@ -67,18 +70,32 @@ function deployFile(service: Service, name: string, output: string): Deployment 
 }
 
 /** The model is a registry's: what was learnt becomes a version there. */
-function deployToRegistry(live: LiveModels, name: string, output: string): Deployment {
+function deployToRegistry(live: LiveModels, name: string, { training }: LearningSettings): Deployment {
   const { registry } = live;
+  const output = training.replace(/\.elb$/, ".wasm");
+  const outputDigest = (): Promise<string | undefined> => readFile(output).then(digestOf, ifCode("ENOENT", undefined));
+  const put = async (): Promise<void> => {
+    const learnt = await live.require(await registry.adoptLearnt(await readModelFile(output), output, name));
+    if (learnt.state === "waiting") throw new UserError(`another version of ${name} has become active meanwhile; what was learnt waits as version ${learnt.version}: choose it with the command activate`);
+  };
+  // The registry knows: the file may be a copy that somebody has put there, and its time says nothing.
+  const isBehind = async (): Promise<boolean> => {
+    const run = await registry.learningOf(name);
+    if (!run) return false;
+    if (await outputDigest() !== run.output) return true;
+    // Unless it is still at work: its process outlives a service that is killed.
+    await withModelLock(training, () => registry.endLearning(name)).catch((error: unknown) => {
+      if (!(error instanceof UserError)) throw error;
+    });
+    return false;
+  };
   return {
     output,
-    put: async () => live.require(await registry.adopt(await readModelFile(output), output, { name })),
-    // It counts only when it is newer than all installed versions: an older one may have been removed or rolled back.
-    isBehind: async () => {
-      const written = await stat(output).then(({ mtimeMs }) => mtimeMs, () => 0);
-      const versions = (await registry.versions()).filter((version) => version.name === name);
-      if (versions.length === 0 || versions.some(({ installed }) => Date.parse(installed) >= written)) return false;
-      const digest = digestOf(await readModelFile(output));
-      return versions.every((version) => version.digest !== digest);
+    put,
+    isBehind,
+    begin: async () => {
+      if (await isBehind()) await put();
+      await registry.beginLearning(name, await outputDigest());
     },
     undo: async (training) => {
       const active = (await registry.versions()).find((version) => version.name === name && version.state === "active");
@@ -117,7 +134,7 @@ export async function finishWriting(learning: ReadonlyMap<string, LearningSettin
 export function createLearners(learning: ReadonlyMap<string, LearningSettings>, service: Service, paths: ReadonlyMap<string, string>, live: LiveModels | undefined): Map<string, Learner> {
   return new Map([...learning].map(([name, settings]) => {
     const path = paths.get(name);
-    const deployment = path === undefined ? deployToRegistry(live!, name, settings.training.replace(/\.elb$/, ".wasm")) : deployFile(service, name, path);
+    const deployment = path === undefined ? deployToRegistry(live!, name, settings) : deployFile(service, name, path);
     return [name, new Learner(settings, deployment)];
   }));
 }
@@ -228,13 +245,15 @@ export class Learner {
 
   private async run(signal: AbortSignal): Promise<LearnReport> {
     const { training, data, valid, newLabels } = this.settings;
+    await this.deployment.begin?.();
     const { stdout, stderr } = await runCommand(
       ["learn", training, "--data", ...data, "--valid", ...valid, "-o", this.deployment.output, ...(newLabels ? ["--new-labels"] : []), "--json"], signal);
     let report: LearnReport;
     try {
       report = JSON.parse(stdout) as LearnReport;
     } catch {
-      throw new UserError(stderr.trim().replace(/^edgelabel: /, "") || "learning broke off");
+      // Remarks come before it.
+      throw new UserError(stderr.trim().split(/^edgelabel: /m).at(-1)! || "learning broke off");
     }
     if (!isDone(report)) throw new UserError(`the old model stays: ${report.reason}`);
     if (report.accepted) await this.deployment.put();

@@ -1,7 +1,7 @@
 // Learning by command: corrections come in over MQTT, the answers change, and change back.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
@@ -14,6 +14,9 @@ import { Registry } from "../../../host/registry/registry.ts";
 import { startBroker } from "../../../host/service/broker.ts";
 import { createLearners, finishServing, finishWriting, learningVerbs } from "../../../host/service/learning.ts";
 import type { LearningSettings } from "../../../host/service/learning.ts";
+import { ACTIVATION_SIGMOID } from "../../../assembly/abi.ts";
+import { packModel } from "../../../host/pack.ts";
+import { dense, embedding, lstm, makeModel } from "../../models.ts";
 import { describeMosquitto, startMosquitto } from "../../mosquitto.ts";
 import { json, LAMPS, main } from "../../program.ts";
 import { fakeService, limits, recordingLog, TestClient, topics, until } from "./fake.ts";
@@ -235,20 +238,48 @@ describe("at the next start", () => {
 
   test("a registry gets what was accepted and did not reach it, once", async () => {
     const { at, settings } = place();
-    const { registry, live, service, learners } = await serveRegistry(at, settings);
+    const { registry, original, live, service, learners } = await serveRegistry(at, settings);
     const log = recordingLog();
     const versions = async () => (await registry.versions()).map(({ version, state }) => [version, state]);
-    // The file that it was adopted from is older.
+    const learn = async () => {
+      writeFileSync(at("fixes.tsv"), fixes.map(({ label, text }) => `${label}\t${text}\n`).join(""));
+      await json("learn", at("lamps.elb"), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "-o", at("lamps.wasm"));
+    };
     await finishServing(learners, log);
     expect(await versions()).toEqual([["1", "active"]]);
-    writeFileSync(at("fixes.tsv"), fixes.map(({ label, text }) => `${label}\t${text}\n`).join(""));
-    await json("learn", at("lamps.elb"), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "-o", at("lamps.wasm"));
+    // The service dies while its learning process lives on.
+    await registry.beginLearning("lamps", original.digest);
+    const atWork = await waitForLock(at("lamps.elb.lock"));
+    await finishServing(learners, log);
+    await atWork.release();
+    await learn();
     await finishServing(learners, log);
     expect(await versions()).toEqual([["1+1", "active"], ["1", "previous"]]);
     expect(service.predictor.model("lamps").model.version).toBe("1+1");
     expect(log.lines.join()).toContain("model lamps is now what it had learnt before the service went down");
     // Who takes it back has a reason.
     await live.require(await registry.rollback("lamps"));
+    await finishServing(learners, log);
+    expect(service.predictor.model("lamps").model.version).toBe("1");
+  });
+
+  test("a file that somebody has put there, or that is newer by its time, is not taken for learnt", async () => {
+    const { at, settings } = place();
+    const { registry, live, service, learners } = await serveRegistry(at, settings);
+    const log = recordingLog();
+    const tomorrow = new Date(Date.now() + 86_400_000);
+    const other = await makeModel({ words: ["lamp"], labels: ["off", "on"], layers: [embedding(2), lstm(2), dense(1, ACTIVATION_SIGMOID)], name: "lamps", version: "learnt once" }, (_, length) => new Float32Array(length));
+    writeFileSync(at("lamps.wasm"), await packModel(other.write("int8")));
+    utimesSync(at("lamps.wasm"), tomorrow, tomorrow);
+    await finishServing(learners, log);
+    expect([service.predictor.model("lamps").model.version, (await registry.versions()).length]).toEqual(["1", 1]);
+
+    // Nor does it come over a version that became active while it was being learnt.
+    await registry.beginLearning("lamps", "of the file before");
+    await live.require(await registry.adopt(readFileSync(made("lamps.elb")), "lamps.elb", { name: "lamps" }));
+    await finishServing(learners, log);
+    expect((await registry.versions()).map(({ version, state }) => `${version} ${state}`)).toEqual(["learnt once waiting", "1 active", "1 previous"]);
+    expect(log.lines.join()).toContain("what model lamps has learnt cannot be served: another version of lamps has become active meanwhile; what was learnt waits as version learnt once");
     await finishServing(learners, log);
     expect(service.predictor.model("lamps").model.version).toBe("1");
   });
