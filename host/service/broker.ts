@@ -18,6 +18,7 @@ import type { AedesPublishPacket, Client, ConnectPacket, PublishPacket, Subscrib
 import { defaultLimits } from "./config.ts";
 import { explainListenError, listen } from "./listen.ts";
 import { largestPacket } from "./messages.ts";
+import { ROUTES_CLIENT } from "./mqtt.ts";
 import type { BrokerAccess } from "./mqtt.ts";
 
 export interface BrokerSettings {
@@ -85,7 +86,7 @@ export async function startBroker({ port, ownClientId, packetBytes = largestPack
     authenticate: (client, username, password, done) => {
       const isOurs = username === own.username && password?.toString() === own.password;
       if (isOurs) ours.add(client);
-      if (isOurs || client.id !== ownClientId) done(null, true);
+      if (isOurs || (client.id !== ownClientId && client.id !== `${ownClientId}${ROUTES_CLIENT}`)) done(null, true);
       else done(ID_TAKEN, false);
     },
     authorizePublish: (client, packet, done) => {
@@ -186,7 +187,7 @@ export async function startBroker({ port, ownClientId, packetBytes = largestPack
   return {
     port: bound,
     url,
-    access: { url, protocol: 4, ...own },
+    access: { url, protocol: 4, isEmbedded: true, ...own },
     get dropped() { return retained.dropped; },
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve));

@@ -29,6 +29,8 @@ export interface BrokerAccess {
   username?: string | undefined;
   password?: string | undefined;
   tls?: { ca?: Buffer | undefined; cert?: Buffer | undefined; key?: Buffer | undefined } | undefined;
+  /** Our own broker, which holds up everybody while one client does not read. */
+  isEmbedded?: boolean | undefined;
 }
 
 export interface Incoming {
@@ -39,7 +41,8 @@ export interface Incoming {
   responseTopic?: string | undefined;
   correlationData?: Buffer | undefined;
   contentType?: string | undefined;
-  expirySeconds?: number | undefined;
+  /** By performance.now(): after that its sender wants nothing of it any more. */
+  expiresAt: number;
   /** The message was made by a route, an answer or an announcement of edgelabel: see LOOP_MARK. */
   isMarked: boolean;
   /** Of the whole packet, properties included. */
@@ -72,7 +75,9 @@ export interface ConnectionOptions {
   filters: string[];
   /** Filters whose retained messages are wanted too. */
   retainedFilters: string[];
-  will: { topic: string; payload: string };
+  will?: { topic: string; payload: string } | undefined;
+  /** How many QoS 1 messages an MQTT 5 broker may send before we acknowledge one. */
+  receiveMaximum?: number | undefined;
   /**
    * The broker keeps requests for us while we are away. Not with shared subscriptions: it
    * would keep a share of the group's requests for a worker that may never come back.
@@ -83,7 +88,8 @@ export interface ConnectionOptions {
   /** Largest payload that is sent on MQTT 3.1.1, where a broker cannot say what it takes. */
   answerBytes: number;
   log: Log;
-  onMessage(message: Incoming): void;
+  /** Nothing more is read before a promise that it returns resolves. */
+  onMessage(message: Incoming): Promise<void> | undefined | void;
   /** CONNACK: answers may go out. */
   onConnect(session: Session): void;
   /** SUBACK: requests come in. */
@@ -96,6 +102,8 @@ export interface ConnectionOptions {
  * nodes do not feed each other for ever: a marked message starts no route and no announcement.
  */
 export const LOOP_MARK = "edgelabel-route";
+/** The connection for routes has the service's client id with this at its end. */
+export const ROUTES_CLIENT = "-routes";
 /** Generous estimate of the fixed header, lengths and properties of a PUBLISH packet. */
 const PACKET_OVERHEAD = 256;
 const ACKNOWLEDGED_LATER = new Error("acknowledged later");
@@ -257,7 +265,7 @@ export class Connection {
   }
 
   start(): void {
-    const { access, clientId, will, isPersistent, maximumPacketSize } = this.options;
+    const { access, clientId, will, isPersistent, maximumPacketSize, receiveMaximum = RECEIVE_MAXIMUM } = this.options;
     const { protocol, url } = this;
     const client = mqtt.connect(url, {
       ...clientOptions({ ...access, url }, protocol),
@@ -265,8 +273,8 @@ export class Connection {
       clean: !isPersistent,
       // MQTT.js itself sends only the SUBSCRIBE; sender.ts numbers all other packets.
       messageIdProvider: { allocate: () => SUBSCRIPTION_ID, getLastAllocated: () => SUBSCRIPTION_ID, register: () => true, deallocate() {}, clear() {} },
-      will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true },
-      ...(protocol === 5 ? { properties: { sessionExpiryInterval: isPersistent ? SESSION_EXPIRY_SECONDS : 0, receiveMaximum: RECEIVE_MAXIMUM, maximumPacketSize } } : {}),
+      ...(will ? { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } } : {}),
+      ...(protocol === 5 ? { properties: { sessionExpiryInterval: isPersistent ? SESSION_EXPIRY_SECONDS : 0, receiveMaximum, maximumPacketSize } } : {}),
     });
     this.client = client;
     let connectedAt = 0;
@@ -288,9 +296,11 @@ export class Connection {
     });
     // Set before connecting: in a resumed session, messages follow the CONNACK at once.
     client.handleMessage = (packet, done) => {
-      this.receive(packet, isExactlyOnce ? 2 : packet.qos);
+      const pause = this.client === client ? this.receive(packet, isExactlyOnce ? 2 : packet.qos) : undefined;
       // With an error MQTT.js does not acknowledge, but goes on reading; `acknowledge` sends the PUBACK later.
-      done(packet.qos === 0 ? undefined : ACKNOWLEDGED_LATER);
+      const goOn = () => done(packet.qos === 0 ? undefined : ACKNOWLEDGED_LATER);
+      if (pause) void pause.then(goOn);
+      else goOn();
     };
     client.once("close", () => this.onClose(client, fault, connectedAt));
     open(client);
@@ -303,13 +313,13 @@ export class Connection {
   }
 
   /** Publishes a last message and disconnects; takes at most about a second, whatever the broker does. */
-  async stop(last: Outgoing): Promise<void> {
+  async stop(last?: Outgoing): Promise<void> {
     this.isStopping = true;
     clearTimeout(this.timer);
     const { client, session } = this;
     if (!client) return;
     if (session) {
-      await Promise.race([new Promise<void>((resolve) => session.publish(last, () => resolve())), pause(500)]);
+      if (last) await Promise.race([new Promise<void>((resolve) => session.publish(last, () => resolve())), pause(500)]);
       await Promise.race([client.endAsync(), pause(300)]);
     }
     client.end(true);
@@ -369,10 +379,10 @@ export class Connection {
     client.stream.destroy();
   }
 
-  private receive(packet: IPublishPacket, qos: 0 | 1 | 2): void {
+  private receive(packet: IPublishPacket, qos: 0 | 1 | 2): Promise<void> | undefined | void {
     const { properties } = packet;
     const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
-    this.options.onMessage({
+    return this.options.onMessage({
       topic: packet.topic,
       payload: own(payload),
       qos,
@@ -380,7 +390,7 @@ export class Connection {
       responseTopic: properties?.responseTopic,
       correlationData: properties?.correlationData && own(properties.correlationData),
       contentType: properties?.contentType,
-      expirySeconds: properties?.messageExpiryInterval,
+      expiresAt: performance.now() + 1000 * (properties?.messageExpiryInterval ?? Infinity),
       // Other user properties are let go of: they may be as large as a packet.
       isMarked: properties?.userProperties?.[LOOP_MARK] !== undefined,
       bytes: FIXED_HEADER_BYTES + (packet.length ?? payload.length),

@@ -95,6 +95,11 @@ export class Outbox {
     return this.length >= this.capacity.answers || this.bytes >= this.capacity.bytes;
   }
 
+  /** For what can wait elsewhere, so that it keeps nobody out. */
+  get hasRoomToSpare(): boolean {
+    return this.length < this.capacity.answers / 2 && this.bytes < this.capacity.bytes / 2;
+  }
+
   offer(answer: Answer): void {
     this.waiting.push(this.entry(answer, false, answer.qos === 1));
     this.pump();

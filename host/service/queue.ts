@@ -98,6 +98,11 @@ export class Queue {
     return this.texts;
   }
 
+  /** For what can wait elsewhere, so that it keeps nobody out. */
+  get hasRoomToSpare(): boolean {
+    return this.texts < this.capacity.texts / 2 && this.bytes < this.capacity.bytes / 2;
+  }
+
   offer(job: Job): void {
     if (job.isModest && this.isFullFor(job)) {
       job.refuse("busy");

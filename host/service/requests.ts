@@ -95,7 +95,7 @@ export class Requests {
       id: request?.id ?? failure?.id,
       receivedAt,
       // Only the requester's own deadline is by the clock on the wall, which may be set while the request waits.
-      expiresAt: receivedAt + Math.min(1000 * Math.min(limits.answerSeconds, message.expirySeconds ?? Infinity), (request?.deadline ?? Infinity) - Date.now()),
+      expiresAt: Math.min(message.expiresAt, receivedAt + 1000 * limits.answerSeconds, receivedAt + (request?.deadline ?? Infinity) - Date.now()),
     };
     if (request) this.handle(request, wanted, pending);
     else this.fail(failure!, pending);

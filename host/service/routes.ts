@@ -3,6 +3,10 @@
 //
 //   message -> filter -> text -> queue -> label -> which outputs -> topic, payload
 //
+// A message with QoS 1 or 2 that finds no room waits here, unacknowledged, until it does. Routes
+// have a connection of their own, so that the broker's window of unacknowledged messages
+// is theirs alone: however many wait, requests and commands come in.
+//
 // No output can go to a topic that this node listens to: checkRoutes refuses any template
 // that could become one. A loop between two nodes is prevented by a mark that every output
 // carries on MQTT 5: a message with the mark is not routed. MQTT 3.1.1 has no place for a
@@ -10,6 +14,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { Prediction } from "../classifier.ts";
 import { UserError } from "../errors.ts";
+import { afterwards } from "./afterwards.ts";
 import type { Limits } from "./config.ts";
 import type { Guard } from "./guard.ts";
 import { ExactNumber, fromJson, JsonError } from "./json.ts";
@@ -52,6 +57,13 @@ export interface RouteSettings {
   outputs: readonly RouteOutput[];
 }
 
+/** A message that waits for room. */
+interface Held {
+  route: RouteSettings;
+  message: Incoming;
+  done: () => void;
+}
+
 export interface RoutesOptions {
   routes: readonly RouteSettings[];
   predictor: Predictor;
@@ -61,6 +73,8 @@ export interface RoutesOptions {
   limits: Limits;
   log: Log;
   guard: Guard;
+  /** Whether the connection may stop reading; the embedded broker would hold up everybody. */
+  mayPause: boolean;
   /** The present connection. */
   session: () => Session | undefined;
 }
@@ -72,6 +86,10 @@ const REPEATS = 100;
 const REPEATS_MS = 10_000;
 /** Texts that are told apart at once. */
 const REPEATED_REMEMBERED = 10_000;
+/** How often it is tried whether there is room again. */
+const TRY_AGAIN_MS = 20;
+/** Generous estimate of what a message that waits takes besides its bytes. */
+const HELD_OVERHEAD = 512;
 /** Value of topK: all scores. */
 const ALL = 0;
 /** The answer to an empty text. */
@@ -116,6 +134,11 @@ export class Routes {
   private readonly options: RoutesOptions;
   private readonly last = new Map<string, string | null>();
   private readonly warned = new Set<string>();
+  /** QoS 1 and 2 messages that found no room, in the order in which they came. */
+  private held: Held[] = [];
+  private heldBytes = 0;
+  private timer: NodeJS.Timeout | undefined;
+  private onRoom: (() => void)[] = [];
   /** How often each text has come on its topic since `repeatsSince`. */
   private readonly repeats = new Map<string, number>();
   private repeatsSince = 0;
@@ -124,42 +147,112 @@ export class Routes {
     this.options = options;
   }
 
-  onMessage(message: Incoming): void {
+  /** Messages that wait for room, unacknowledged. */
+  get waiting(): number {
+    return this.held.length;
+  }
+
+  /** Returns a promise while so much waits that nothing more should be read. */
+  onMessage(message: Incoming): Promise<void> | undefined {
+    this.options.guard.run(message, () => this.begin(message));
+    if (this.hasRoomToWait || !this.options.mayPause) return undefined;
+    return new Promise((resolve) => this.onRoom.push(resolve));
+  }
+
+  private begin(message: Incoming): void {
     const routes = this.options.routes.filter(({ filter }) => filterMatches(filter, message.topic));
     if (routes.length === 0) message.acknowledge();
     const done = countdown(routes.length, message.acknowledge);
     for (const route of routes) this.route(route, message, done);
   }
 
-  private route(route: RouteSettings, message: Incoming, done: () => void): void {
+  private route(route: RouteSettings, message: Incoming, done: () => void, isAgain = false): void {
+    const { predictor, outbox, guard, limits } = this.options;
     const end = (outcome: string) => {
       this.count(route, outcome);
       done();
     };
     if (message.isRetained) return end("retained");
     if (message.isMarked) return end("loop");
-    if (message.payload.length > this.options.limits.payloadBytes) return end("too_large");
+    if (message.payload.length > limits.payloadBytes) return end("too_large");
     const json = parseJson(message.payload);
     const found = textOf(route, message.payload, json);
     if ("fault" in found) return end(found.fault);
     const { text } = found;
-    if (this.isRepeated(route, message.topic, text)) return end("repeated");
+    if (!isAgain && this.isRepeated(route, message.topic, text)) return end("repeated");
+    const mayWait = message.qos > 0;
+    const wait = () => this.hold({ route, message, done }, isAgain);
+    // Behind those that wait already, so that a topic's messages stay in order.
+    if (mayWait && ((this.held.length > 0 && !isAgain) || !this.hasRoomToSpare)) return wait();
     if (text === "") return this.publishUnknown({ route, message, json, text }, end, done);
-    this.options.predictor.submit(
+    predictor.submit(
       {
         requester: `${route.name}\0${message.topic}`,
         model: route.model,
         texts: [text],
         bytes: message.bytes,
         topK: route.among !== undefined || /\{(?:scores|predictions)\}/.test(JSON.stringify(route.outputs)) ? ALL : 1,
-        expiresAt: performance.now() + 1000 * Math.min(this.options.limits.answerSeconds, message.expirySeconds ?? Infinity),
+        expiresAt: mayWait ? message.expiresAt : Math.min(message.expiresAt, performance.now() + 1000 * limits.answerSeconds),
       },
       (outcome) => {
+        if (mayWait && outbox.isFull) return wait();
         this.count(route, "classified");
         this.publish({ route, message, json, text }, outcome, done);
+        if (this.held.length > 0) afterwards(() => this.tryAgain());
       },
-      (error) => this.options.guard.run(message, () => end(error.code)),
+      (error) => guard.run(message, () => {
+        if (mayWait && (error.code === "busy" || error.code === "rate")) wait();
+        else end(error.code);
+      }),
     );
+  }
+
+  /** These messages can wait and requests cannot, so half of the queue and of the outbox is left to those. */
+  private get hasRoomToSpare(): boolean {
+    const { predictor, outbox } = this.options;
+    return predictor.queue.hasRoomToSpare && outbox.hasRoomToSpare;
+  }
+
+  private get hasRoomToWait(): boolean {
+    return this.heldBytes <= this.options.limits.queuedBytes;
+  }
+
+  private hold(held: Held, isAgain: boolean): void {
+    if (!this.hasRoomToWait && !this.options.mayPause) {
+      this.count(held.route, "busy");
+      held.done();
+      return;
+    }
+    if (isAgain) this.held.unshift(held);
+    else this.held.push(held);
+    this.heldBytes += sizeOfHeld(held);
+    this.timer ??= setInterval(() => this.tryAgain(), TRY_AGAIN_MS).unref();
+  }
+
+  private tryAgain(): void {
+    const { guard } = this.options;
+    while (this.held.length > 0 && this.hasRoomToSpare) {
+      const held = this.held.shift()!;
+      this.heldBytes -= sizeOfHeld(held);
+      const { length } = this.held;
+      guard.run(held.message, () => this.route(held.route, held.message, held.done, true));
+      if (this.held.length > length) break;
+    }
+    this.goOn();
+  }
+
+  private goOn(): void {
+    if (this.hasRoomToWait) for (const goOn of this.onRoom.splice(0)) goOn();
+    if (this.held.length > 0) return;
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  /** The connection is gone: the broker delivers again what was not acknowledged. */
+  onClose(): void {
+    this.held = [];
+    this.heldBytes = 0;
+    this.goOn();
   }
 
   /** Of an empty text nobody need ask a model, and whoever sent it may wait for an answer. */
@@ -184,7 +277,7 @@ export class Routes {
     const wanted = route.outputs
       .map((output, i) => ({ ...output, key: shortName(`${route.name}\0${i}\0${message.topic}`) }))
       .filter((output) => isWanted(output, label) && !(output.onChange && this.last.get(output.key) === label));
-    const settled = countdown(wanted.length + 1, done);
+    const finished = countdown(wanted.length + 1, done);
     for (const { topic: template, payload, onChange, qos, retain, key } of wanted) {
       const topic = fillTopic(template, values);
       const text = payload === undefined
@@ -193,7 +286,7 @@ export class Routes {
       const fault = topic === undefined ? "bad_topic" : Buffer.byteLength(text) > Math.min(limits.answerBytes, payloadRoom(session(), topic)) ? "too_large" : outbox.isFull ? "busy" : undefined;
       this.count(route, fault ?? "published");
       if (fault !== undefined) {
-        settled();
+        finished();
         continue;
       }
       // Not for outputs that fail: their label is still a change the next time.
@@ -204,11 +297,13 @@ export class Routes {
         qos,
         retain,
         properties: { userProperties: { [LOOP_MARK]: `${topics.node}/${route.name}` } },
-        expiresAt: performance.now() + 1000 * limits.answerSeconds,
-        settled,
+        expiresAt: message.qos > 0 ? Infinity : performance.now() + 1000 * limits.answerSeconds,
+        settled() {},
+        // Not before: the acknowledgement goes by another connection, and may overtake what waits for this one.
+        finished,
       });
     }
-    settled();
+    finished();
   }
 
   private isRepeated({ name }: RouteSettings, topic: string, text: string | Uint8Array): boolean {
@@ -272,6 +367,10 @@ function countdown(times: number, then: () => void): () => void {
   return () => {
     if (--times === 0) then();
   };
+}
+
+function sizeOfHeld({ message }: Held): number {
+  return message.bytes + HELD_OVERHEAD;
 }
 
 /** A label of null is an unknown one: below the threshold, or rejected by the model. */

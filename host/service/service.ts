@@ -11,7 +11,7 @@ import { Guard } from "./guard.ts";
 import type { Log } from "./log.ts";
 import { largestPacket } from "./messages.ts";
 import { Metrics } from "./metrics.ts";
-import { Connection, LOOP_MARK } from "./mqtt.ts";
+import { Connection, LOOP_MARK, ROUTES_CLIENT } from "./mqtt.ts";
 import type { BrokerAccess, Incoming, Session } from "./mqtt.ts";
 import { Outbox } from "./outbox.ts";
 import { Predictor } from "./predictor.ts";
@@ -56,6 +56,8 @@ export interface WaitingVersion {
   digest: string;
 }
 
+/** Messages of routes that the broker may send before one of them is acknowledged. */
+const ROUTES_WINDOW = 64;
 /** Answers that may be unacknowledged at once. */
 const WINDOW = 64;
 const STATUS_DELAY_MS = 1_000;
@@ -97,9 +99,12 @@ export class Service {
   private readonly requests: Requests;
   private readonly routes: Routes;
   private readonly connection: Connection;
+  /** Undefined without routes. */
+  private readonly routing: Connection | undefined;
   private readonly waiting = new Map<string, WaitingVersion>();
   private session: Session | undefined;
   private isSubscribed = false;
+  private isRouting = false;
   private isStopping = false;
   private statusTimer: NodeJS.Timeout | undefined;
   private figuresTimer: NodeJS.Timeout | undefined;
@@ -121,7 +126,7 @@ export class Service {
     const heard = topicsOfAgain(announcements);
     const routed = routes.map(({ filter }) => filter);
     const { group } = topics;
-    const shared = group ? [...requestFilters(group), ...routed].map((filter) => `$share/${group.name}/${filter}`) : routed;
+    const shared = (filters: string[]) => (group ? filters.map((filter) => `$share/${group.name}/${filter}`) : filters);
     this.requests = new Requests({
       predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log, guard,
       responses: { ...responses, deny: [...responses.deny, ...routed, ...heard] },
@@ -134,28 +139,50 @@ export class Service {
       onFailed: () => this.announceAll(),
     }) : undefined;
     this.commands?.add("list", async () => ({ models: this.models() }));
-    this.routes = new Routes({ routes, predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log, guard, session: () => this.session });
-    this.connection = new Connection({
+    this.routes = new Routes({ routes, predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log, guard, mayPause: !options.access.isEmbedded, session: () => this.session });
+    metrics.gauge("edgelabel_routes_waiting", "Messages of routes that wait for room.", () => this.routes.waiting);
+    const access = {
       access: options.access,
-      clientId: options.clientId,
-      filters: [...new Set([...requestFilters(topics), topics.status, ...heard, ...shared])],
-      retainedFilters: this.commands ? [this.commands.filter] : [],
-      isPersistent: topics.group === undefined,
-      will: { topic: topics.status, payload: "offline" },
+      isPersistent: group === undefined,
       maximumPacketSize: largestPacket(limits),
       answerBytes: limits.answerBytes,
+    };
+    this.connection = new Connection({
+      ...access,
+      clientId: options.clientId,
+      filters: [...new Set([...requestFilters(topics), topics.status, ...heard, ...(group ? shared(requestFilters(group)) : [])])],
+      retainedFilters: this.commands ? [this.commands.filter] : [],
+      will: { topic: topics.status, payload: "offline" },
       log,
       onMessage: (message) => guard.run(message, () => this.onMessage(message)),
       onConnect: (session) => this.onConnect(session),
       onSubscribed: (session) => this.onSubscribed(session),
       onClose: () => this.onClose(),
     });
+    this.routing = routes.length === 0 ? undefined : new Connection({
+      ...access,
+      clientId: options.clientId + ROUTES_CLIENT,
+      filters: [...new Set(shared(routed))],
+      retainedFilters: [],
+      receiveMaximum: ROUTES_WINDOW,
+      log: { info() {}, warn: (message, fields) => log.warn(`routes: ${message}`, fields), error() {} },
+      onMessage: (message) => (this.isStopping ? undefined : this.routes.onMessage(message)),
+      onConnect: () => {},
+      onSubscribed: () => {
+        this.isRouting = true;
+        this.tellReady();
+      },
+      onClose: () => {
+        this.isRouting = false;
+        this.routes.onClose();
+      },
+    });
     this.predictor.queue.beforeSlice = () => this.connection.flush();
   }
 
   /** Why requests get no answers at present; undefined when they do. */
   get hindrance(): string | undefined {
-    if (!this.isSubscribed || this.isStopping) return "not connected to the broker";
+    if (!this.isSubscribed || (this.routing && !this.isRouting) || this.isStopping) return "not connected to the broker";
     return this.predictor.models.size === 0 ? "no model is installed yet" : undefined;
   }
 
@@ -167,6 +194,7 @@ export class Service {
   start(): Promise<void> {
     const { figuresSeconds = 0 } = this.options;
     this.connection.start();
+    this.routing?.start();
     if (figuresSeconds > 0) this.figuresTimer = setInterval(() => this.sayFigures(), figuresSeconds * 1000);
     return new Promise((resolve) => this.onReady.push(resolve));
   }
@@ -179,10 +207,11 @@ export class Service {
     clearInterval(this.figuresTimer);
     for (const { timer } of this.announced.values()) clearTimeout(timer);
     this.commands?.stop();
+    this.routes.onClose();
     const until = performance.now() + STOP_DRAIN_MS;
     await this.predictor.queue.drained(STOP_DRAIN_MS);
     if (this.session) await this.outbox.drained(until - performance.now());
-    await this.connection.stop({ topic: this.options.topics.status, payload: "offline", qos: 1, retain: true });
+    await Promise.all([this.routing?.stop(), this.connection.stop({ topic: this.options.topics.status, payload: "offline", qos: 1, retain: true })]);
   }
 
   /** Replaces or adds a model without a pause, and publishes the change. */
@@ -278,7 +307,11 @@ export class Service {
     this.sayModels();
     this.sayOnline();
     log.info(`connected to ${session.url} (MQTT ${session.protocol === 5 ? "5" : "3.1.1"})`, { broker: session.url, protocol: session.protocol });
-    for (const ready of this.onReady.splice(0)) ready();
+    this.tellReady();
+  }
+
+  private tellReady(): void {
+    if (this.isSubscribed && (!this.routing || this.isRouting)) for (const ready of this.onReady.splice(0)) ready();
   }
 
   private onClose(): void {
@@ -300,7 +333,8 @@ export class Service {
         const { again } = announcement;
         if (again && !message.isMarked && filterMatches(again.topic, message.topic) && (again.payload === undefined || again.payload === message.payload.toString())) this.announceSoon(announcement);
       }
-      this.routes.onMessage(message);
+      // Routes of an earlier configuration may still be in the session, too.
+      message.acknowledge();
     }
   }
 

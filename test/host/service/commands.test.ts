@@ -189,7 +189,7 @@ test("a last status that a lost connection took with it is told on the next one,
   const commands = new Commands({ topics, metrics: new Metrics(), log: recordingLog(), guard: new Guard(new Metrics(), recordingLog()), outbox, onFailed() {} });
   commands.add("count", async () => ({ n: 1 }));
   const hear = (status: string, isRetained = false) =>
-    commands.onMessage({ topic: `${topics.command}/count/1`, payload: Buffer.from(JSON.stringify({ status })), qos: 1, isRetained, isMarked: false, bytes: 20, acknowledge() {} } satisfies Incoming);
+    commands.onMessage({ topic: `${topics.command}/count/1`, payload: Buffer.from(JSON.stringify({ status })), qos: 1, isRetained, isMarked: false, bytes: 20, expiresAt: Infinity, acknowledge() {} } satisfies Incoming);
   const first = connect();
   hear("init");
   const [executing, successful] = ['{"status":"executing"}', '{"status":"successful","n":1}'];

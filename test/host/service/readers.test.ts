@@ -82,12 +82,12 @@ test("messages of routes, and the templates that are filled from them", () => {
   const model = fakeModel();
   const routes = new Routes({
     routes: [route("raw", {}), route("json", { text: ["/text"], among: "/from" }), route("parts", { text: ["/text", "/id", "/from"] })],
-    predictor: { model: () => ({ name: "m", model }), submit: (work: Work, done: (outcome: Outcome) => void) => done({ name: "m", model, predictions: work.texts.map((text) => model.classify(Buffer.from(text).subarray(0, 1000))) }) } as unknown as RoutesOptions["predictor"],
-    outbox: { isFull: false, offer: ({ payload, settled }: { payload: string; settled: () => void }) => {
+    predictor: { queue: { hasRoomToSpare: true }, model: () => ({ name: "m", model }), submit: (work: Work, done: (outcome: Outcome) => void) => done({ name: "m", model, predictions: work.texts.map((text) => model.classify(Buffer.from(text).subarray(0, 1000))) }) } as unknown as RoutesOptions["predictor"],
+    outbox: { isFull: false, hasRoomToSpare: true, offer: ({ payload, finished }: { payload: string; finished: () => void }) => {
       published.push(payload);
-      settled();
+      finished();
     } } as unknown as RoutesOptions["outbox"],
-    metrics: new Metrics(), topics, limits: { ...limits, payloadBytes: 1_000_000, answerBytes: 10_000_000 }, log: recordingLog(), guard, session: () => undefined,
+    metrics: new Metrics(), topics, limits: { ...limits, payloadBytes: 1_000_000, answerBytes: 10_000_000 }, log: recordingLog(), guard, mayPause: true, session: () => undefined,
   });
   fc.assert(fc.property(payloads, (payload) => {
     acknowledged = 0;

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { startBroker } from "../../../host/service/broker.ts";
 import type { Broker } from "../../../host/service/broker.ts";
+import type { BrokerAccess } from "../../../host/service/mqtt.ts";
 import type { RouteOutput, RouteSettings } from "../../../host/service/routes.ts";
 import { checkService } from "../../../host/service/service.ts";
 import type { Service, ServiceOptions } from "../../../host/service/service.ts";
@@ -191,9 +192,57 @@ test("what a route hears or says is no response topic", async () => {
   await nothing();
 });
 
+function slowModel(ms: number) {
+  return { ...fakeModel(), classify: (text: string | Uint8Array, top?: number) => { const end = performance.now() + ms; while (performance.now() < end); return fakeModel().classify(text, top); } };
+}
+
+/** Of messages with QoS 1 that find the queue full none is lost, and requests come in meanwhile. */
+async function flood(url: string, protocol: 4 | 5, access: BrokerAccess, disturb = async () => {}): Promise<void> {
+  const MESSAGES = 400;
+  service = fakeService({ access, routes: [route({})], models: new Map([["slow", slowModel(3)]]), limits: { ...limits, queuedTexts: 20 } });
+  await service.start();
+  ends.push(() => service.stop());
+  client = await TestClient.connect(url, protocol);
+  ends.push(() => client.close());
+  await client.subscribe("out/#", topics.label);
+  const other = await TestClient.connect(url, protocol);
+  ends.push(() => other.close());
+  const sent = Array.from({ length: MESSAGES }, (_, i) => other.publish(`in/${i}`, `win ${i}`));
+  const asked: number[] = [];
+  for (let id = 0; id < 5; id++) {
+    const start = performance.now();
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id }));
+    expect((await client.next(({ json }) => json.id === id)).json.label).toBe("spam");
+    asked.push(performance.now() - start);
+    if (id === 2) await disturb();
+  }
+  // All of them had messages of the route before them.
+  expect(client.received.length).toBeLessThan(MESSAGES);
+  expect(Math.max(...asked)).toBeLessThan(1_500);
+  await Promise.all(sent);
+  const out = () => new Set(client.received.filter(({ topic }) => topic.startsWith("out/")).map(({ topic }) => topic)).size;
+  await until(() => out() === MESSAGES);
+  expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="busy"}')).toBe(0);
+  await until(async () => await counter(service, "edgelabel_routes_waiting") === 0);
+}
+
+test("QoS 1 messages that find the queue full wait for their turn, on the embedded broker", async () => {
+  broker = await startBroker({ port: 0 });
+  ends.push(() => broker.close());
+  await flood(broker.url, 4, broker.access);
+});
+
+test("more than the embedded broker's messages may take in bytes is dropped and counted", async () => {
+  await begin([route({})], { models: new Map([["slow", slowModel(5)]]), limits: { ...limits, queuedTexts: 5, queuedBytes: 100_000 } });
+  for (let i = 0; i < 200; i++) void client.publish("in/1", `win ${i} ${"x".repeat(2_000)}`);
+  const dropped = () => counter(service, 'edgelabel_routed_total{route="r",outcome="busy"}');
+  await until(async () => await dropped() + client.received.length === 200);
+  expect(await dropped()).toBeGreaterThan(50);
+  expect(client.received.length).toBeGreaterThan(40);
+});
+
 test("a flood on a route does not keep requests out", async () => {
-  const slow = { ...fakeModel(), classify: (text: string | Uint8Array, top?: number) => { const end = performance.now() + 3; while (performance.now() < end); return fakeModel().classify(text, top); } };
-  await begin([route({})], { models: new Map([["slow", slow]]), limits: { ...limits, queuedTexts: 50 } });
+  await begin([route({})], { models: new Map([["slow", slowModel(3)]]), limits: { ...limits, queuedTexts: 50 } });
   await client.subscribe(topics.label);
   for (let i = 0; i < 200; i++) void client.publish("in/flood", `win ${i}`, { qos: 0 });
   await client.publish(topics.classify, '{"text":"win","id":"x"}');
@@ -202,6 +251,20 @@ test("a flood on a route does not keep requests out", async () => {
 });
 
 describeMosquitto("Mosquitto", (binaries) => {
+  test.each([4, 5] as const)("QoS 1 messages that find the queue full wait for their turn, on MQTT %i", async (protocol) => {
+    const { url } = await startMosquitto(binaries);
+    await flood(url, protocol, { url, protocol });
+  });
+
+  test("what waits when the connection is lost comes again", async () => {
+    const { url } = await startMosquitto(binaries);
+    await flood(url, 5, { url, protocol: 5 }, async () => {
+      service["routing"]!["client"]!.stream.destroy();
+      await until(() => !service.isReady);
+      await until(() => service.isReady);
+    });
+  });
+
   test("two nodes that feed each other stop after one turn; retained messages are no news", async () => {
     const mosquitto = await startMosquitto(binaries);
     ends.push(() => mosquitto.kill());
