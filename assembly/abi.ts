@@ -114,8 +114,10 @@ export const CLEAN_WIDTH = 16;
 export const CLEAN_ACCENTS = 32;
 /** A letter and the marks behind it are one code point, where Unicode has it. */
 export const CLEAN_COMPOSE = 64;
+/** What shows nothing is dropped; apostrophes are one; a symbol is a token; punctuation parts words. */
+export const CLEAN_NORMALIZE = 128;
 /** All of the above. */
-export const CLEAN_FLAGS = 127;
+export const CLEAN_FLAGS = 255;
 
 // --- layers --------------------------------------------------------------------
 

@@ -3,6 +3,9 @@
 // in training and in use. Reads forward in linear time; its state is a few numbers, no text.
 // The steps, each of which works on the result of the one before:
 //
+//   NORMALIZE  drops what shows nothing: controls, default-ignorable code points, terminal
+//            sequences; turns apostrophes into '; makes symbols and emoji, with repeats, one
+//            CLEANED_SYMBOL; and tells tokenizer.ts which code points are punctuation
 //   MARKUP   <tag …>, <!-- … -->, <script> and <style> with their content -> one space;
 //            &amp; &lt; &gt; &quot; &apos; &nbsp; &#8364; &#x20ac; -> the character
 //   URLS     http://… https://… www.… -> CLEANED_URL; name@host.tld -> CLEANED_EMAIL.
@@ -14,14 +17,19 @@
 //   NUMBERS  each ASCII digit -> 0, and of a run the first four only
 //   REPEATS  the same letter, in either case, three times or more -> twice. A letter is
 //            an ASCII one or anything beyond ASCII
-import { CLEAN_ACCENTS, CLEAN_COMPOSE, CLEAN_MARKUP, CLEAN_NUMBERS, CLEAN_REPEATS, CLEAN_URLS, CLEAN_WIDTH } from "./abi";
+import { CLEAN_ACCENTS, CLEAN_COMPOSE, CLEAN_MARKUP, CLEAN_NORMALIZE, CLEAN_NUMBERS, CLEAN_REPEATS, CLEAN_URLS, CLEAN_WIDTH } from "./abi";
 import { composed, unit } from "./compose";
 import { FINAL_SIGMA, SMALL_SIGMA, isCased, isCaseIgnorable, lowercase } from "./lowercase";
-import { REPLACEMENT, utf8CodePoint, utf8Decode, utf8Length } from "./utf8";
+import { KEYCAP, NON_JOINER, SYMBOL, WORD, ZERO_WIDTH_JOINER, isApostrophe, isInvisible, isJoined, signOf } from "./signs";
+import { REPLACEMENT, utf8CodePoint, utf8Decode, utf8DecodeBefore, utf8Encode, utf8Length } from "./utf8";
 
 /** Results of cleanNext besides code points, and larger than any of these. */
 export const CLEANED_URL: u32 = 0x110000;
-const CLEANED_EMAIL: u32 = 0x110001;
+export const CLEANED_EMAIL: u32 = 0x110001;
+/** A symbol or an emoji, with its repeats: the token is the symbolBytes bytes at `symbol`. */
+export const CLEANED_SYMBOL: u32 = 0x110002;
+/** Only inside: a terminal sequence. */
+const CLEANED_SEQUENCE: u32 = 0x110003;
 export const END: u32 = 0xffffffff;
 export const LAST_CODE_POINT: u32 = 0x10ffff;
 
@@ -32,7 +40,14 @@ export class Cleaner {
   cursor: usize;
   end: usize;
   at: usize;       // where in the text the last code point begins
+  item: usize;     // where in the text the last one that was read begins, before composing
+  prior: u32;      // that one
+  edge: usize;     // where in the text what is read now begins: before all that shows nothing
   last: u32;       // the last code point
+  before: u32;     // the one before it
+  sign: u32;       // class of the last code point beyond ASCII, from signs.ts
+  symbol: usize;   // u8[2 MAX_SYMBOL_BYTES]: the last symbol, and one to compare it with
+  symbolBytes: u32;
   isAgain: u32;    // cleanNext returns it once more
   second: u32;     // second letter when one became two, returned next; 0 = none
   digits: u32;     // digits of the present run that were returned, at most MAX_DIGITS
@@ -41,6 +56,7 @@ export class Cleaner {
   isLatin: u32;    // the last code point is a Latin letter: marks behind it are dropped
   context: u32;    // last code point before `last` that is not case-ignorable: for the final sigma
   unclosed: u32;   // UNCLOSED_*: ends that the rest of the text does not contain
+  unended: usize;  // where in the text the rest has no end of a terminal sequence; 0 = not known. Looking ahead may find it before the cursor is there
 }
 
 /** An end that was not found is not searched again: otherwise a text of many openings would take quadratic time. */
@@ -49,9 +65,18 @@ const UNCLOSED_COMMENT: u32 = 2;
 const UNCLOSED_SCRIPT: u32 = 4;
 const UNCLOSED_STYLE: u32 = 8;
 
+/** Of longer joined emoji only the beginning is kept; those in use have at most 28 bytes. */
+const MAX_SYMBOL_BYTES: u32 = 64;
+
 const MAX_DIGITS: u32 = 4;
 const MAX_REPEATS: u32 = 2;
+const APOSTROPHE: u32 = 0x27;
+const ESCAPE: u32 = 0x1b;
+/** Bit i: characters that begin with the byte 0xc0 + i may be composed with the one before them, and may be ones that show nothing. */
+const COMPOSED_LEADS: u64 = 0xb02003000;                // CC CD D9 E0 E1 E3
+const INVISIBLE_LEADS: u64 = 0x0009800e01002004;        // C2 CD D8 E1 E2 E3 EF F0 F3
 const SPACE: u32 = 0x20;
+const HALF_WIDTH_LEAD: u64 = 0x800000000000;             // EF
 /** A character reference has at most so many digits. */
 const MAX_REFERENCE_DIGITS: u32 = 8;
 
@@ -74,29 +99,61 @@ const KATAKANA: StaticArray<u16> = [
   0x30e9, 0x30ea, 0x30eb, 0x30ec, 0x30ed, 0x30ef, 0x30f3, 0x3099, 0x309a,
 ];
 
-/** Bytes to allocate for a Cleaner: the Cleaner itself, and the copy with which it looks ahead. */
+/** Bytes to allocate for a Cleaner: the Cleaner itself, the copy with which it looks ahead, and the room for symbols. */
 export function cleanerBytes(): usize {
-  return 2 * offsetof<Cleaner>();
+  return 2 * offsetof<Cleaner>() + 2 * <usize>MAX_SYMBOL_BYTES;
 }
 
 /** Begins a text, which must stay in place. */
 export function cleanStart(self: Cleaner, flags: u32, start: usize, end: usize): void {
-  memory.fill(changetype<usize>(self), 0, offsetof<Cleaner>());
+  // In a loop, which takes less than memory.fill for so few bytes.
+  for (let p = changetype<usize>(self), last = p + offsetof<Cleaner>(); p < last; p += 4) store<u32>(p, 0);
   self.flags = flags;
   self.start = start;
   self.cursor = start;
   self.end = end;
+  self.symbol = changetype<usize>(self) + 2 * offsetof<Cleaner>();
 }
 
-/** The next code point, CLEANED_URL, CLEANED_EMAIL or END. */
+/** The next code point, CLEANED_URL, CLEANED_EMAIL, CLEANED_SYMBOL or END. */
 export function cleanNext(self: Cleaner): u32 {
   if (self.isAgain) {
     self.isAgain = 0;
     return self.last;
   }
   if (!isCaseIgnorable(self.last)) self.context = self.last;
+  self.before = self.last;
   self.last = nextCleaned(self);
   return self.last;
+}
+
+/** Goes on at `to`: the code points up to there, at least one, are such as no step changes, and have been read elsewhere. */
+export function cleanSkip(self: Cleaner, to: usize): void {
+  if (!isCaseIgnorable(self.last)) self.context = self.last;
+  const from = self.cursor;
+  self.last = utf8CodePoint(utf8DecodeBefore(from, to));
+  self.prior = self.last;
+  self.cursor = to;
+  for (let p = to; p > from;) {
+    const decoded = utf8DecodeBefore(from, p);
+    if (!isCaseIgnorable(utf8CodePoint(decoded))) {
+      self.context = utf8CodePoint(decoded);
+      return;
+    }
+    p -= utf8Length(decoded);
+  }
+}
+
+/** Whether what begins at `at`, other than the & of a character reference, may change the character before it. */
+export function mayChangeBefore(flags: u32, at: usize, end: usize): bool {
+  if (at == end) return false;
+  const byte = <u32>load<u8>(at);
+  if (byte < 0x80) return (byte < 0x20 || byte == 0x7f) && flags & CLEAN_NORMALIZE && isInvisible(byte);
+  const leads = (flags & CLEAN_COMPOSE ? COMPOSED_LEADS : 0) | (flags & CLEAN_NORMALIZE ? INVISIBLE_LEADS : 0) | (flags & CLEAN_WIDTH ? HALF_WIDTH_LEAD : 0);
+  if (byte < 0xc0 || !((leads >>> (byte & 0x3f)) & 1)) return false;
+  // Of frequent letters, not so U+0600-0612, U+061D-0652, U+065D-067F, U+0E00-0FFF and U+1E00-1FFF.
+  const second: u32 = at + 1 < end ? load<u8>(at, 1) : 0;
+  return (byte & ~1) == 0xd8 ? second - 0x93 < 10 : (byte & ~1) != 0xe0 || second < 0xb8;
 }
 
 /** Makes cleanNext return the last code point once more. */
@@ -107,11 +164,28 @@ export function cleanAgain(self: Cleaner): void {
 /** The small sigma for the capital one just read; as lowercaseSigma, but in the cleaned text. */
 export function cleanSigma(self: Cleaner): u32 {
   if (!isCased(self.context)) return SMALL_SIGMA;
+  const ahead = lookAhead(self);
+  let codePoint: u32 = 0;
+  do codePoint = cleanNext(ahead); while (isCaseIgnorable(codePoint));
+  return isCased(codePoint) ? SMALL_SIGMA : FINAL_SIGMA;
+}
+
+/** The code point behind the last one, if it and the one before the last may be letters or digits of a word; else 0. */
+export function cleanInside(self: Cleaner): u32 {
+  if (!isOfWord(self.before)) return 0;
+  const next = cleanNext(lookAhead(self));
+  return isOfWord(next) ? next : 0;
+}
+
+function lookAhead(self: Cleaner): Cleaner {
   const ahead = changetype<usize>(self) + offsetof<Cleaner>();
   memory.copy(ahead, changetype<usize>(self), offsetof<Cleaner>());
-  let codePoint: u32 = 0;
-  do codePoint = cleanNext(changetype<Cleaner>(ahead)); while (isCaseIgnorable(codePoint));
-  return isCased(codePoint) ? SMALL_SIGMA : FINAL_SIGMA;
+  return changetype<Cleaner>(ahead);
+}
+
+function isOfWord(codePoint: u32): bool {
+  if (codePoint < 0x80) return isAlphanumeric(codePoint);
+  return codePoint <= LAST_CODE_POINT && signOf(codePoint) == WORD;
 }
 
 function nextCleaned(self: Cleaner): u32 {
@@ -120,8 +194,11 @@ function nextCleaned(self: Cleaner): u32 {
     let codePoint = self.second;
     if (codePoint) self.second = 0;
     else {
-      self.at = self.cursor;
       codePoint = readComposed(self);
+      if (flags & CLEAN_NORMALIZE) {
+        self.sign = signOf(codePoint);
+        if ((self.sign == SYMBOL || isKeycapBase(self, codePoint)) && readSymbol(self, codePoint)) codePoint = CLEANED_SYMBOL;
+      }
       if (codePoint > LAST_CODE_POINT) {
         self.digits = 0;
         self.repeated = 0;
@@ -150,12 +227,15 @@ function nextCleaned(self: Cleaner): u32 {
 /** A character together with what is composed with it, or an item. */
 function readComposed(self: Cleaner): u32 {
   let codePoint = readNormal(self);
+  self.at = self.item;
   if (!(self.flags & CLEAN_COMPOSE)) return codePoint;
   while (codePoint <= LAST_CODE_POINT && mayCompose(self)) {
     const end = self.cursor;
+    const prior = self.prior;
     const whole = composed(codePoint, readNormal(self));
     if (!whole) {
       self.cursor = end;
+      self.prior = prior;
       break;
     }
     codePoint = whole;
@@ -167,9 +247,8 @@ function readComposed(self: Cleaner): u32 {
 // @ts-ignore: decorator
 @inline
 function mayCompose(self: Cleaner): bool {
-  if (self.cursor == self.end) return false;
-  const byte = <u32>load<u8>(self.cursor);
-  return byte >= 0xcc || (byte == 0x26 && (self.flags & CLEAN_MARKUP) != 0);
+  if (mayChangeBefore(self.flags, self.cursor, self.end)) return true;
+  return (self.flags & CLEAN_MARKUP) != 0 && self.cursor < self.end && load<u8>(self.cursor) == 0x26;
 }
 
 /** A character in its normal width, or an item. */
@@ -178,8 +257,47 @@ function readNormal(self: Cleaner): u32 {
   return self.flags & CLEAN_WIDTH && codePoint - 0x3000 <= LAST_CODE_POINT - 0x3000 ? normalWidth(self, codePoint) : codePoint;
 }
 
-/** Reads a character, or a longer piece of the text that becomes a space, CLEANED_URL or CLEANED_EMAIL. */
+/**
+ * Reads a character, or a longer piece of the text that becomes a space, CLEANED_URL or CLEANED_EMAIL.
+ * With NORMALIZE what shows nothing is skipped; joiners among it are one joiner where that shows.
+ */
 function readItem(self: Cleaner): u32 {
+  // Behind a joiner what shows nothing has been read already.
+  if (self.item != self.cursor) self.edge = self.cursor;
+  self.item = self.cursor;
+  if (!(self.flags & CLEAN_NORMALIZE)) return readRaw(self);
+  let joiner: u32 = 0;
+  while (true) {
+    const codePoint = readRaw(self);
+    if (isInvisible(codePoint) || codePoint == CLEANED_SEQUENCE) {
+      if (codePoint == ZERO_WIDTH_JOINER || (codePoint == NON_JOINER && !joiner)) joiner = codePoint;
+      self.item = self.cursor;
+      continue;
+    }
+    if (joiner && isJoint(joiner, self.prior, codePoint)) {
+      // Reads the code point again behind the joiner.
+      self.cursor = self.item;
+      self.prior = joiner;
+      return joiner;
+    }
+    self.prior = codePoint;
+    return isApostrophe(codePoint) ? APOSTROPHE : codePoint;
+  }
+}
+
+/** Whether a joiner between two code points shows: it shapes letters, or makes one emoji of two. */
+function isJoint(joiner: u32, before: u32, after: u32): bool {
+  if (isJoined(before)) return joiner == ZERO_WIDTH_JOINER || isJoined(after);
+  return joiner == ZERO_WIDTH_JOINER && (isTone(before) || isPicture(before)) && isPicture(after);
+}
+
+/** A symbol that may be joined to another: no regional indicator, and no full-width form of an ASCII symbol. */
+function isPicture(codePoint: u32): bool {
+  return signOf(codePoint) == SYMBOL && codePoint - 0xff00 >= 0x60 && !isRegional(codePoint);
+}
+
+/** Reads the same, with CLEANED_SEQUENCE for a terminal sequence. */
+function readRaw(self: Cleaner): u32 {
   const at = self.cursor;
   const end = self.end;
   if (at == end) return END;
@@ -188,6 +306,13 @@ function readItem(self: Cleaner): u32 {
     const decoded = utf8Decode(at, end);
     self.cursor = at + utf8Length(decoded);
     return utf8CodePoint(decoded);
+  }
+  if (byte == ESCAPE && self.flags & CLEAN_NORMALIZE) {
+    const after = sequenceEnd(self, at);
+    if (after) {
+      self.cursor = after;
+      return CLEANED_SEQUENCE;
+    }
   }
   if (self.flags & CLEAN_MARKUP) {
     if (byte == 0x3c) {
@@ -205,7 +330,7 @@ function readItem(self: Cleaner): u32 {
     }
   }
   if (self.flags & CLEAN_URLS) {
-    const before: u32 = at > self.start ? load<u8>(at - 1) : 0;
+    const before: u32 = self.edge > self.start ? load<u8>(self.edge - 1) : 0;
     let after: usize = 0;
     if (!isNameByte(before) && (byte | 0x20) - 0x68 < 16) after = urlEnd(at, end);
     if (after) {
@@ -220,6 +345,119 @@ function readItem(self: Cleaner): u32 {
   }
   self.cursor = at + 1;
   return byte;
+}
+
+// --- symbols and terminal sequences ------------------------------------------------
+
+/** Whether a keycap may stand behind the code point just read. */
+// @ts-ignore: decorator
+@inline
+function isKeycapBase(self: Cleaner, codePoint: u32): bool {
+  if (!isDigit(codePoint) && codePoint != 0x23 && codePoint != 0x2a) return false;
+  return mayCompose(self);
+}
+
+function isTone(codePoint: u32): bool {
+  return codePoint - 0x1f3fb < 5;
+}
+
+function isRegional(codePoint: u32): bool {
+  return codePoint - 0x1f1e6 < 26;
+}
+
+/** Reads the rest of the symbol that begins with `first`, and all repeats of it, into `symbol`. False for a digit, # or * without a keycap. */
+function readSymbol(self: Cleaner, first: u32): bool {
+  self.symbolBytes = readSequence(self, first, self.symbol);
+  if (!self.symbolBytes) return false;
+  const at = self.at;
+  const again = self.symbol + MAX_SYMBOL_BYTES;
+  while (true) {
+    const end = self.cursor;
+    const prior = self.prior;
+    const next = readComposed(self);
+    const bytes = next == first ? readSequence(self, next, again) : 0;
+    if (bytes != self.symbolBytes || memory.compare(self.symbol, again, bytes) != 0) {
+      self.cursor = end;
+      self.prior = prior;
+      self.at = at;
+      return true;
+    }
+  }
+}
+
+/**
+ * The emoji that begins with `first`: a pair of regional indicators, a keycap, a flag with tags, or symbols
+ * that are joined, without their skin tones. Writes at most MAX_SYMBOL_BYTES at `to`; returns how many.
+ */
+function readSequence(self: Cleaner, first: u32, to: usize): u32 {
+  let bytes = utf8Encode(first, to);
+  if (first == BLACK_FLAG) bytes += readTags(self, to + bytes);
+  while (true) {
+    const end = self.cursor;
+    const prior = self.prior;
+    const next = readNormal(self);
+    if (first < 0x80 || isRegional(first)) {
+      if (first < 0x80 ? next == KEYCAP : isRegional(next)) return bytes + utf8Encode(next, to + bytes);
+      if (first < 0x80) bytes = 0;
+    } else if (isTone(next)) continue;
+    else if (next == ZERO_WIDTH_JOINER) {
+      const joined = readComposed(self);
+      if (bytes + 8 <= MAX_SYMBOL_BYTES) {
+        bytes += utf8Encode(next, to + bytes);
+        bytes += utf8Encode(joined, to + bytes);
+      }
+      continue;
+    }
+    self.cursor = end;
+    self.prior = prior;
+    return bytes;
+  }
+}
+
+const BLACK_FLAG: u32 = 0x1f3f4;
+const FIRST_TAG: u32 = 0xe0020;
+const LAST_TAG: u32 = 0xe007f;
+/** ISO 3166-2 has at most two letters and three more characters, and the last tag ends them. */
+const MAX_TAGS: u32 = 6;
+
+/** Reads the tags behind a black flag, if LAST_TAG ends them; returns the bytes written. */
+function readTags(self: Cleaner, to: usize): u32 {
+  let p = self.cursor;
+  for (let count: u32 = 1; count <= MAX_TAGS; count++) {
+    const decoded = utf8Decode(p, self.end);
+    const tag = utf8CodePoint(decoded);
+    if (tag < FIRST_TAG || tag > LAST_TAG) return 0;
+    utf8Encode(tag, to + 4 * (count - 1));
+    p += utf8Length(decoded);
+    if (tag == LAST_TAG) {
+      self.cursor = p;
+      return 4 * count;
+    }
+  }
+  return 0;
+}
+
+/** Address behind the terminal sequence at `at`, which is ESC (ECMA-48); 0 when it is not complete. */
+function sequenceEnd(self: Cleaner, at: usize): usize {
+  const end = self.end;
+  let p = at + 1;
+  const second: u32 = p < end ? load<u8>(p) : 0;
+  // ] P X ^ _ begin a text up to BEL or ESC backslash, such as a link's address
+  if (second == 0x5d || second == 0x50 || second == 0x58 || second == 0x5e || second == 0x5f) {
+    if (self.unended && at >= self.unended) return 0;
+    for (; p < end; p++) {
+      const byte = <u32>load<u8>(p);
+      if (byte == 0x07) return p + 1;
+      if (byte == ESCAPE && p + 1 < end && load<u8>(p, 1) == 0x5c) return p + 2;
+    }
+    self.unended = at;
+    return 0;
+  }
+  const isControl = second == 0x5b; // [
+  if (isControl) p++;
+  while (p < end && <u32>load<u8>(p) - 0x20 < (isControl ? <u32>0x20 : <u32>0x10)) p++;
+  const last: u32 = p < end ? load<u8>(p) : 0;
+  return last >= (isControl ? <u32>0x40 : <u32>0x30) && last < 0x7f ? p + 1 : 0;
 }
 
 // --- markup ----------------------------------------------------------------------
@@ -375,7 +613,7 @@ function isNameByte(byte: u32): bool {
   return isAlphanumeric(byte) || byte == 0x5f;
 }
 
-function isAlphanumeric(byte: u32): bool {
+export function isAlphanumeric(byte: u32): bool {
   return isLetter(byte) || isDigit(byte);
 }
 
@@ -398,11 +636,16 @@ function normalWidth(self: Cleaner, codePoint: u32): u32 {
   if (codePoint - 0xff01 <= 0xff5e - 0xff01) return codePoint - 0xfee0;
   if (codePoint - 0xff61 > 0xff9f - 0xff61) return codePoint;
   const kana: u32 = unchecked(KATAKANA[codePoint - 0xff61]);
-  const next = utf8CodePoint(utf8Decode(self.cursor, self.end));
+  const end = self.cursor;
+  const item = self.item;
+  const prior = self.prior;
+  const next = readItem(self);
   const marked = next - 0xff9e < 2 ? composed(kana, unchecked(KATAKANA[next - 0xff61])) : 0;
-  if (!marked) return kana;
-  self.cursor += 3; // bytes of the mark
-  return marked;
+  self.item = item;
+  if (marked) return marked;
+  self.cursor = end;
+  self.prior = prior;
+  return kana;
 }
 
 function isMark(codePoint: u32): bool {

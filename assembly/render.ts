@@ -2,7 +2,7 @@
 // Node, wasmtime and a browser print the same bytes. Called by wasi.ts and by the host
 // through index.ts. Writes UTF-8 into one fixed buffer; reads no JSON.
 import {
-  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CLEAN_ACCENTS, CLEAN_COMPOSE, CLEAN_MARKUP, CLEAN_NUMBERS, CLEAN_REPEATS,
+  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CLEAN_ACCENTS, CLEAN_COMPOSE, CLEAN_MARKUP, CLEAN_NORMALIZE, CLEAN_NUMBERS, CLEAN_REPEATS,
   CLEAN_URLS, CLEAN_WIDTH, FORM_F32, FORM_INT8, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL,
   LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, TOKENIZER_CHAR_LEVEL, TOKENIZER_LOWER, TOKENIZER_PAD_POST, TOKENIZER_SPLIT_SCRIPTS, TOKENIZER_TRUNCATE_POST,
 } from "./abi";
@@ -198,6 +198,7 @@ function putLayer(layer: Layer): void {
 /** The names of the cleaning steps, in their order. */
 function putCleaning(flags: u32): void {
   const before = end;
+  if (flags & CLEAN_NORMALIZE) put('"normalize",');
   if (flags & CLEAN_MARKUP) put('"markup",');
   if (flags & CLEAN_URLS) put('"urls",');
   if (flags & CLEAN_WIDTH) put('"width",');

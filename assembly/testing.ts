@@ -28,6 +28,7 @@ export { exponentScale, packedRow, projectF32, projectS8, quantizeState, updateS
 export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./model";
 export * from "./ngram";
 export { linePtr, prepareLine, renderCard, renderLine } from "./render";
+export * from "./signs";
 export { tokenizerNext, tokenizerPrepare, tokenizerStart } from "./tokenizer";
 export { heapSort } from "./train/answers";
 export { perturb } from "./train/adversary";

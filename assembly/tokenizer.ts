@@ -2,8 +2,9 @@
 // call. The text is lower-cased, each filtered code point is replaced by the separator, the
 // text is split at the separator, and empty tokens are dropped. All of this happens while
 // reading, so a text of any length needs only the buffer of one token. With cleaning, code
-// points come from clean.ts, and an address that it has found is a token of its own. Broken
-// UTF-8 reads as U+FFFD. Called by sequence.ts, which looks up the ids, and train/fit.ts.
+// points come from clean.ts, and an address or symbol that it has found is a token of its own.
+// With CLEAN_NORMALIZE punctuation beyond ASCII parts words as filters do, and so does an
+// apostrophe that does not stand inside a word. Broken UTF-8 reads as U+FFFD. Called by sequence.ts, which looks up the ids, and train/fit.ts.
 //
 // TOKENIZER_SPLIT_SCRIPTS is ours, not Keras'. After lower-casing and filtering
 //  - each letter of Han (with radicals and iteration marks), Hiragana, Katakana, Bopomofo,
@@ -13,13 +14,15 @@
 //    Tibetan U+0F0B-0F12, Myanmar U+104A-104B, Khmer U+17D4-17D6;
 //  - all other text is left as it is. Joiners (U+200C, U+200D) stay inside their word.
 import {
-  CLEAN_FLAGS, ERR_BAD_TOKENIZER, ERR_OUT_OF_MEMORY, MAX_NAME_BYTES, OK, TOKENIZER_CHAR_LEVEL, TOKENIZER_FLAGS, TOKENIZER_LOWER, TOKENIZER_SPLIT_SCRIPTS,
+  CLEAN_COMPOSE, CLEAN_FLAGS, CLEAN_NORMALIZE, ERR_BAD_TOKENIZER, ERR_OUT_OF_MEMORY, MAX_NAME_BYTES, OK, TOKENIZER_CHAR_LEVEL, TOKENIZER_FLAGS, TOKENIZER_LOWER, TOKENIZER_SPLIT_SCRIPTS,
 } from "./abi";
 import { allocate } from "./arena";
 import {
-  CLEANED_URL, Cleaner, END, LAST_CODE_POINT, cleanAgain, cleanNext, cleanSigma, cleanStart, cleanerBytes,
+  CLEANED_EMAIL, CLEANED_SYMBOL, CLEANED_URL, Cleaner, END, LAST_CODE_POINT, cleanAgain, cleanInside, cleanNext, cleanSigma, cleanSkip, cleanStart,
+  cleanerBytes, isAlphanumeric, mayChangeBefore,
 } from "./clean";
 import { CAPITAL_I_WITH_DOT, CAPITAL_SIGMA, COMBINING_DOT_ABOVE, inRanges, lowercase, lowercaseSigma } from "./lowercase";
+import { PUNCTUATION, isInvisible, isPlain } from "./signs";
 import { utf8CodePoint, utf8Decode, utf8Encode, utf8IsValid, utf8Length } from "./utf8";
 
 @unmanaged
@@ -32,16 +35,18 @@ export class Tokenizer {
   split: usize;         // u8[m]
   fallbacks: usize;     // u16[m], Knuth-Morris-Pratt: longest border of split[0 ... i]
   actions: usize;       // u8[256], by byte: the lower-cased ASCII byte, SEPARATOR or LOOK
-  fastActions: usize;   // the same, or LOOK for all when the text is cleaned
+  fastActions: usize;   // the same, or LOOK for what cleaning may change
   filters: usize;       // u32[filterCount], rising: the filtered code points beyond ASCII
   filterCount: u32;
   start: usize;         // the text: [start, end), read up to `cursor`
   cursor: usize;
   end: usize;
-  pending: u32;         // second code point of a lower-cased U+0130; 0 = none
+  pending: u32;         // code point to come next: the second one of a lower-cased U+0130, or one that was put back; 0 = none
+  pendingStart: usize;  // where in the text it begins
   matched: u32;         // the token ends with this many bytes of the separator
   cleaning: u32;        // CLEAN_*; 0 = the text is read as it is
   cleaner: usize;       // Cleaner, when `cleaning` is not 0
+  isLight: bool;        // cleaning leaves most of ASCII and all ideographs alone
   inserted: u32;        // how many bytes have been read of a separator that replaces a filtered code point; m = there is none
   tokenStart: usize;    // the token's place in the text; only roughly when the separator has several bytes
   tokenEnd: usize;
@@ -53,6 +58,10 @@ const MAX_CODE_POINT_BYTES: usize = 4;
 const SEPARATOR: u32 = 0x80;
 /** Not on the fast path: beyond ASCII, or the beginning of a separator longer than one byte. */
 const LOOK: u32 = 0x81;
+
+const APOSTROPHE: u32 = 0x27;
+/** Result of nextUnchanged, larger than all others but END. */
+const CHANGED: u32 = 0xfffffffe;
 
 /** Classes of code points for TOKENIZER_SPLIT_SCRIPTS. */
 const OTHER: u32 = 0;
@@ -115,11 +124,9 @@ export function tokenizerPrepare(
   self.fastActions = cleaning ? allocate(256) : self.actions;
   self.cleaning = cleaning;
   self.cleaner = cleaning ? allocate(cleanerBytes()) : 0;
+  self.isLight = cleaning != 0 && (cleaning & ~(CLEAN_NORMALIZE | CLEAN_COMPOSE)) == 0;
   if (!self.tokenPtr || !self.split || !self.fallbacks || !self.actions || !self.filters || !self.fastActions) return ERR_OUT_OF_MEMORY;
-  if (cleaning) {
-    if (!self.cleaner) return ERR_OUT_OF_MEMORY;
-    memory.fill(self.fastActions, <u8>LOOK, 256);
-  }
+  if (cleaning && !self.cleaner) return ERR_OUT_OF_MEMORY;
 
   memory.copy(self.split, splitPtr, splitLength);
   findBorders(self);
@@ -130,6 +137,7 @@ export function tokenizerPrepare(
     addFilter(self, utf8CodePoint(decoded));
   }
   setLowercaseActions(self);
+  if (cleaning) setFastActions(self);
   tokenizerStart(self, 0, 0);
   return OK;
 }
@@ -171,6 +179,15 @@ function setLowercaseActions(self: Tokenizer): void {
   for (let byte: u32 = 0; byte < 0x80; byte++) {
     const small = lowercase(byte);
     if (small != byte) store<u8>(self.actions + byte, load<u8>(self.actions + small));
+  }
+}
+
+/** Bytes that cleaning may change are not for the fast path. */
+function setFastActions(self: Tokenizer): void {
+  memory.copy(self.fastActions, self.actions, 256);
+  for (let byte: u32 = 0; byte < 0x80; byte++) {
+    const isKept = self.isLight && !(self.cleaning & CLEAN_NORMALIZE && (byte == APOSTROPHE || byte == 0x60 || isInvisible(byte)));
+    if (!isKept) store<u8>(self.fastActions + byte, LOOK);
   }
 }
 
@@ -221,10 +238,10 @@ export function tokenizerNext(self: Tokenizer): bool {
       if (self.tokenLength > 0) return true;
       continue;
     }
-    const before = self.cursor;
+    const before = self.pending ? self.pendingStart : self.cursor;
     const codePoint = nextCodePoint(self);
     if (codePoint > LAST_CODE_POINT) return endToken(self, codePoint);
-    if (isSeparator(self, codePoint)) {
+    if (isSeparator(self, codePoint) || (codePoint == APOSTROPHE && self.cleaning & CLEAN_NORMALIZE && (isScriptLetter || !isInside(self)))) {
       // The end of the token may form a separator together with the inserted one, so that is read byte by byte.
       if (self.matched > 0) self.inserted = 0;
       else if (self.tokenLength > 0) {
@@ -238,11 +255,17 @@ export function tokenizerNext(self: Tokenizer): bool {
       const kind = scriptClass(codePoint);
       if (self.tokenLength == 0) isScriptLetter = kind == LETTER;
       else if (kind == LETTER || (isScriptLetter && kind == OTHER)) {
-        // Reads the code point again for the next token. It cannot be the pending one, which
-        // is a mark; and a separator that has begun cannot continue with it.
-        self.cursor = before;
-        if (self.cleaning) cleanAgain(changetype<Cleaner>(self.cleaner));
-        self.pending = 0;
+        // The code point is for the next token. It cannot be the pending one, which is a mark; and
+        // a separator that has begun cannot continue with it.
+        if (self.pending || !codePoint) {
+          // Reads it again.
+          if (self.cleaning && changetype<Cleaner>(self.cleaner).cursor == self.cursor) cleanAgain(changetype<Cleaner>(self.cleaner));
+          self.cursor = before;
+          self.pending = 0;
+        } else {
+          self.pending = codePoint;
+          self.pendingStart = before;
+        }
         self.matched = 0;
         return true;
       }
@@ -284,22 +307,75 @@ function nextCodePoint(self: Tokenizer): u32 {
   self.cursor = at + utf8Length(decoded);
   if (!(self.flags & TOKENIZER_LOWER)) return codePoint;
   if (codePoint == CAPITAL_SIGMA) return lowercaseSigma(self.start, at, self.cursor, self.end);
-  if (codePoint == CAPITAL_I_WITH_DOT) self.pending = COMBINING_DOT_ABOVE;
+  if (codePoint == CAPITAL_I_WITH_DOT) holdDot(self);
   return lowercase(codePoint);
 }
 
-/** The cleaned text's next code point, lower-cased if the flags say so; CLEANED_URL, CLEANED_EMAIL or END. */
+/** The small letter of U+0130 is i and a dot above. */
+function holdDot(self: Tokenizer): void {
+  self.pending = COMBINING_DOT_ABOVE;
+  self.pendingStart = self.cursor;
+}
+
+/** Whether the cleaner has no code point that was put back. */
+// @ts-ignore: decorator
+@inline
+function isReady(self: Tokenizer): bool {
+  return !self.cleaner || !changetype<Cleaner>(self.cleaner).isAgain;
+}
+
+/** The cleaned text's next code point, lower-cased if the flags say so; CLEANED_... or END. */
 function nextCleaned(self: Tokenizer): u32 {
   const cleaner = changetype<Cleaner>(self.cleaner);
+  if (self.isLight && isReady(self)) {
+    const codePoint = nextUnchanged(self, cleaner);
+    if (codePoint != CHANGED) return codePoint;
+    if (cleaner.cursor != self.cursor) cleanSkip(cleaner, self.cursor);
+  }
   const codePoint = cleanNext(cleaner);
   self.cursor = cleaner.cursor;
   if (!(self.flags & TOKENIZER_LOWER) || codePoint > LAST_CODE_POINT) return codePoint;
   if (codePoint == CAPITAL_SIGMA) return cleanSigma(cleaner);
-  if (codePoint == CAPITAL_I_WITH_DOT) self.pending = COMBINING_DOT_ABOVE;
+  if (codePoint == CAPITAL_I_WITH_DOT) holdDot(self);
   return lowercase(codePoint);
 }
 
-/** Ends the token before the end of the text or an address; or makes the address a token, whatever filters and separator are. False at the end of the text. */
+/** Reads the next code point, lower-cased, or END, without the cleaner, if it is one that cleaning leaves alone; else CHANGED. */
+function nextUnchanged(self: Tokenizer, cleaner: Cleaner): u32 {
+  const at = self.cursor;
+  const end = self.end;
+  let codePoint = END;
+  let after = at;
+  if (at < end) {
+    codePoint = load<u8>(at);
+    after = at + 1;
+    if (codePoint < 0x80) {
+      if (<u32>load<u8>(self.fastActions + codePoint) == LOOK) return CHANGED;
+    } else {
+      const decoded = utf8Decode(at, end);
+      codePoint = utf8CodePoint(decoded);
+      after = at + utf8Length(decoded);
+      if (!isPlain(codePoint)) return CHANGED;
+    }
+    if (mayChangeBefore(self.cleaning, after, end)) return CHANGED;
+    if (self.flags & TOKENIZER_LOWER) {
+      if (codePoint == CAPITAL_SIGMA || codePoint == CAPITAL_I_WITH_DOT) return CHANGED;
+      codePoint = lowercase(codePoint);
+    }
+  }
+  self.cursor = after;
+  cleaner.at = at;
+  cleaner.sign = 0;
+  return codePoint;
+}
+
+/** Whether the apostrophe just read stands between letters or digits of a word, in scripts that have words. */
+function isInside(self: Tokenizer): bool {
+  const next = cleanInside(changetype<Cleaner>(self.cleaner));
+  return next != 0 && !(self.flags & TOKENIZER_SPLIT_SCRIPTS && scriptClass(next) == LETTER);
+}
+
+/** Ends the token before the end of the text, an address or a symbol; or makes that a token, whatever filters and separator are. False at the end of the text. */
 function endToken(self: Tokenizer, item: u32): bool {
   if (item == END) {
     if (self.tokenLength > 0) self.tokenEnd = placeOf(self, self.end);
@@ -314,8 +390,15 @@ function endToken(self: Tokenizer, item: u32): bool {
   }
   self.tokenStart = placeOf(self, self.cursor);
   self.tokenEnd = self.cursor;
-  const name = item == CLEANED_URL ? memory.data<u8>([0x3c, 0x75, 0x72, 0x6c, 0x3e]) : memory.data<u8>([0x3c, 0x65, 0x6d, 0x61, 0x69, 0x6c, 0x3e]);
-  self.tokenLength = item == CLEANED_URL ? 5 : 7;
+  let name = memory.data<u8>([0x3c, 0x75, 0x72, 0x6c, 0x3e]);
+  self.tokenLength = 5;
+  if (item == CLEANED_EMAIL) {
+    name = memory.data<u8>([0x3c, 0x65, 0x6d, 0x61, 0x69, 0x6c, 0x3e]);
+    self.tokenLength = 7;
+  } else if (item == CLEANED_SYMBOL) {
+    name = changetype<Cleaner>(self.cleaner).symbol;
+    self.tokenLength = changetype<Cleaner>(self.cleaner).symbolBytes;
+  }
   memory.copy(self.tokenPtr, name, min(self.tokenLength, self.tokenCapacity));
   return true;
 }
@@ -332,6 +415,8 @@ function isSeparator(self: Tokenizer, codePoint: u32): bool {
     if (filter > codePoint) high = middle;
     else low = middle + 1;
   }
+  // All of the scripts' separators are punctuation, or show nothing.
+  if (self.cleaning & CLEAN_NORMALIZE) return changetype<Cleaner>(self.cleaner).sign == PUNCTUATION;
   return (self.flags & TOKENIZER_SPLIT_SCRIPTS) != 0 && inRanges(SCRIPT_SEPARATORS, codePoint);
 }
 
@@ -363,10 +448,44 @@ function pushAscii(self: Tokenizer): bool {
     cursor++;
   }
   const isAtSeparator = cursor < end && action == SEPARATOR;
+  const before = self.cursor;
   self.cursor = isAtSeparator ? cursor + 1 : cursor;
   self.tokenLength = length;
   self.tokenEnd = cursor;
-  return isAtSeparator;
+  return self.isLight && cursor < end ? isKept(self, before, cursor, isAtSeparator) : isAtSeparator;
+}
+
+/**
+ * Where the text is cleaned, the byte at `at`, on which the fast path has stopped, may change the one before
+ * it, which then is left to the cleaner; and so is a separator that may be changed by what is behind it.
+ * An apostrophe in a word is added to the token. Returns the same as pushAscii, which began at `from`.
+ */
+function isKept(self: Tokenizer, from: usize, at: usize, isAtSeparator: bool): bool {
+  const end = self.end;
+  if (isAtSeparator) {
+    const next: u32 = at + 1 < end ? load<u8>(at, 1) : 0x20;
+    if (next - 0x20 < 0x5f || !mayChangeBefore(self.cleaning, at + 1, end)) return true;
+    self.cursor = at;
+    return false;
+  }
+  if (at == from) return false;
+  if (isAsciiInside(self, at)) {
+    if (self.tokenLength < self.tokenCapacity) store<u8>(self.tokenPtr + self.tokenLength, APOSTROPHE);
+    self.tokenLength++;
+    self.cursor++;
+  } else if (mayChangeBefore(self.cleaning, at, end)) {
+    self.tokenLength--;
+    self.cursor--;
+  }
+  return false;
+}
+
+/** Whether an apostrophe at `at` stands between ASCII letters or digits, the first of which is on the fast path too. */
+function isAsciiInside(self: Tokenizer, at: usize): bool {
+  const byte = <u32>load<u8>(at);
+  if ((byte != APOSTROPHE && byte != 0x60) || at + 1 == self.end) return false;
+  if (<u32>load<u8>(self.actions + APOSTROPHE) != APOSTROPHE) return false;
+  return isAlphanumeric(load<u8>(at - 1)) && isAlphanumeric(load<u8>(at, 1)) && !mayChangeBefore(self.cleaning, at + 2, self.end);
 }
 
 /** Adds a code point to the token. True when it completed a separator, which is then removed from the token. */

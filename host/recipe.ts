@@ -8,7 +8,7 @@ import { labelsOf, type Sample } from "./dataset.ts";
 import { excerpt, UserError } from "./errors.ts";
 import { type Shape, shapeOf } from "./shape.ts";
 import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
-import { Trainer, type EpochFigures, type RunOptions, type TokenizerOptions } from "./trainer.ts";
+import { CLEANING_STEPS, type Cleaning, Trainer, type EpochFigures, type RunOptions, type TokenizerOptions } from "./trainer.ts";
 
 export interface RecipeOptions extends RunOptions {
   name: string;
@@ -45,7 +45,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   version: "1",
   tokenizer: {
     lower: true, charLevel: false, splitScripts: true, letterPairs: true, padPost: false, truncatePost: false, sequenceLength: 256,
-    filters: KERAS_FILTERS, split: " ", ngramBuckets: 4096,
+    filters: KERAS_FILTERS, split: " ", cleaning: ["normalize", "compose"], ngramBuckets: 4096,
   },
   minCount: 2,
   numWords: 7000,
@@ -109,7 +109,7 @@ const NGRAM_MAX = 5;
 /** The tutorial's model: Embedding(num_words, 64), LSTM(64), Dense(1, sigmoid), Adam, as Keras trains it. */
 export const TUTORIAL_RECIPE: RecipeOptions = {
   ...DEFAULT_RECIPE,
-  tokenizer: { ...DEFAULT_RECIPE.tokenizer, splitScripts: false, letterPairs: false, sequenceLength: 10, ngramBuckets: 0 },
+  tokenizer: { ...DEFAULT_RECIPE.tokenizer, splitScripts: false, letterPairs: false, sequenceLength: 10, cleaning: [], ngramBuckets: 0 },
   minCount: 1,
   numWords: 100,
   allRows: true,
@@ -135,6 +135,11 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   embeddingRange: 0.05,
   minSteps: 0,
 };
+
+/** The steps of cleaning that a recipe does when some are asked for: these and its own; none when an empty list is asked for. */
+export function withCleaning({ tokenizer: { cleaning = [] } }: RecipeOptions, asked: readonly Cleaning[]): Cleaning[] {
+  return asked.length === 0 ? [] : CLEANING_STEPS.filter((step) => asked.includes(step) || cleaning.includes(step));
+}
 
 /**
  * The recipe, adapted to the shape of the texts: few texts get smaller batches, more epochs and all of

@@ -14,8 +14,8 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 const CLEANINGS = {
-  markup: abi.CLEAN_MARKUP, urls: abi.CLEAN_URLS, width: abi.CLEAN_WIDTH, compose: abi.CLEAN_COMPOSE, accents: abi.CLEAN_ACCENTS,
-  numbers: abi.CLEAN_NUMBERS, repeats: abi.CLEAN_REPEATS,
+  normalize: abi.CLEAN_NORMALIZE, markup: abi.CLEAN_MARKUP, urls: abi.CLEAN_URLS, width: abi.CLEAN_WIDTH, compose: abi.CLEAN_COMPOSE,
+  accents: abi.CLEAN_ACCENTS, numbers: abi.CLEAN_NUMBERS, repeats: abi.CLEAN_REPEATS,
 } as const;
 export type Cleaning = keyof typeof CLEANINGS;
 /** In the order in which they are applied. */

@@ -18,7 +18,7 @@ const rich: ModelSpec = {
   words: ["今", "天", "hi", "<url>", "turn"], labels: ["否", "是"], name: "rich", version: "2",
   tokenizer: {
     splitScripts: true, letterPairs: true, padPost: true, truncatePost: true, sequenceLength: 12, filters: "!?", ngramBuckets: 16, ngramMin: 2, ngramMax: 4,
-    cleaning: ["markup", "urls", "width", "compose", "accents", "numbers", "repeats"],
+    cleaning: ["normalize", "markup", "urls", "width", "compose", "accents", "numbers", "repeats"],
   },
   layers: [embedding(5, abi.LAYER_MASK_ZERO), lstm(6), dense(1, abi.ACTIVATION_SIGMOID)],
 };

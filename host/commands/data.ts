@@ -3,7 +3,7 @@ import { Command } from "commander";
 import { MAX_SEQUENCE } from "../../assembly/abi.ts";
 import { renderReport, reportData, type Source } from "../data-report.ts";
 import { readDataset } from "../dataset.ts";
-import { createTrainer, DEFAULT_RECIPE } from "../recipe.ts";
+import { createTrainer, DEFAULT_RECIPE, withCleaning } from "../recipe.ts";
 import type { Cleaning } from "../trainer.ts";
 import { addDatasetOptions, cleaningSteps, type DatasetFlags, wholeNumber } from "./options.ts";
 import { print, printJson } from "./output.ts";
@@ -33,7 +33,7 @@ Examples:
     .action(async (data: string[], options: DataOptions) => {
       const sources = await readAll(data, options);
       const validation = options.valid === undefined ? null : await readAll(options.valid, options);
-      const trainer = await createTrainer({ ...DEFAULT_RECIPE.tokenizer, ...(options.clean ? { cleaning: options.clean } : {}) });
+      const trainer = await createTrainer({ ...DEFAULT_RECIPE.tokenizer, ...(options.clean ? { cleaning: withCleaning(DEFAULT_RECIPE, options.clean) } : {}) });
       const report = reportData(sources, validation, (text) => trainer.tokens(text), options.maxlen);
       await (options.json ? printJson(report) : print(renderReport(report)));
     });

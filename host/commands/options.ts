@@ -50,11 +50,11 @@ export function shareBelow1(text: string): number {
   return value;
 }
 
-/** "urls,numbers" or "all": steps of cleaning, in the order in which they are applied. */
+/** "urls,numbers", "all" or "none": steps of cleaning, in the order in which they are applied. */
 export function cleaningSteps(text: string): Cleaning[] {
-  const named = text === "all" ? CLEANING_STEPS : text.split(",").map((step) => step.trim());
+  const named = text === "all" ? CLEANING_STEPS : text === "none" ? [] : text.split(",").map((step) => step.trim());
   const wrong = named.find((step) => !CLEANING_STEPS.some((known) => known === step));
-  if (wrong !== undefined) throw new InvalidArgumentError(`it takes "all", or some of ${CLEANING_STEPS.join(", ")} joined by commas.`);
+  if (wrong !== undefined) throw new InvalidArgumentError(`it takes "all", "none", or some of ${CLEANING_STEPS.join(", ")} joined by commas.`);
   return CLEANING_STEPS.filter((step) => named.includes(step));
 }
 

@@ -13,7 +13,7 @@ import { listed, UserError } from "../errors.ts";
 import { requireWritable, writeWhole } from "../files.ts";
 import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantization.ts";
-import { adaptToTexts, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, takeSteps, TUTORIAL_RECIPE } from "../recipe.ts";
+import { adaptToTexts, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, takeSteps, TUTORIAL_RECIPE, withCleaning } from "../recipe.ts";
 import type { Shape } from "../shape.ts";
 import { EngineError } from "../status.ts";
 import { addSynonyms, readSynonyms } from "../synonyms.ts";
@@ -93,7 +93,7 @@ const SETTINGS: readonly [flag: string, parser: Parser, path: string, help: stri
   ["--ngram-buckets <n>", wholeNumber(0, MAX_ROWS), "tokenizer.ngramBuckets", "embedding rows for the n-grams of unknown words; 0: none"],
   ["--add-ngrams", "switch", "addNgrams", "add n-grams to known words too"],
   ["--maxlen <n>", wholeNumber(1, MAX_SEQUENCE), "tokenizer.sequenceLength", "tokens of a text that count"],
-  ["--clean <steps>", cleaningSteps, "tokenizer.cleaning", "clean texts first, in use too: all, or some of markup,urls,width,compose,accents,numbers,repeats"],
+  ["--clean <steps>", cleaningSteps, "tokenizer.cleaning", "clean texts first, in use too, besides the default: some of markup,urls,width,accents,numbers,repeats, or all; or none at all"],
   ["--filters <characters>", String, "tokenizer.filters", "characters that part words"],
   ["--split <text>", shortText, "tokenizer.split", "text that parts words"],
   ["--lower", "switch", "tokenizer.lower", "lower-case texts"],
@@ -226,7 +226,7 @@ function choose({ recipe: name, ...options }: TrainOptions, command: Command): C
     // Commander gives a switch with a --no- form a default, which the user has not asked for.
     if (command.getOptionValueSource(key) !== "cli") continue;
     const [holder, field] = place(recipe, path);
-    holder[field] = command.getOptionValue(key);
+    holder[field] = path === "tokenizer.cleaning" ? withCleaning(preset, command.getOptionValue(key)) : command.getOptionValue(key);
     given.add(path);
   }
   if (recipe.loss === "mean_squared_error" && !given.has("labelSmoothing")) recipe.labelSmoothing = 0;
@@ -261,6 +261,7 @@ function settingOption(flag: string, parser: Parser, path: string, help: string)
 function shown(preset: unknown): string {
   if (typeof preset === "boolean") return preset ? "on" : "off";
   if (typeof preset === "string") return JSON.stringify(preset);
+  if (Array.isArray(preset)) return preset.join(",");
   if (typeof preset === "object" && preset !== null) return Object.entries(preset).map(([kind, value]) => `${kind}=${value}`).join(",");
   return String(preset ?? "none");
 }

@@ -85,7 +85,7 @@ const cases: Record<string, Case[]> = {
   "weightBytes is 2^31 and more": [{ harms: header("weightBytes", 0x80000000, 0xffffffff) }],
   "temperature outside its range, or not a number": [{ harms: header("temperature", 0, 0.0099, 100.1, -1, NaN, Infinity) }],
   "a reject field outside its range, or not a number": [{ harms: ["rejectScore", "rejectMargin", "rejectUnknown"].flatMap((name) => header(name, -0.001, 1.001, NaN, Infinity, -Infinity)) }],
-  "cleaning has an unknown flag": [{ harms: header("cleaning", 128, 0x80000000) }],
+  "cleaning has an unknown flag": [{ harms: header("cleaning", 256, 0x80000000) }],
   "unknown tokenizer flag": [{ harms: header("tokenizerFlags", 64, 0x80000001) }],
   "sequenceLength outside its range": [{ harms: header("sequenceLength", 0, 4097, 0x80000000, 0xffffffff) }],
   "filterBytes or splitBytes above 4096": [{ harms: [...header("filterBytes", 4097, 0xffffffff), ...header("splitBytes", 4097, 0x80000001), (file) => withParts(file, { split: text("s".repeat(4097)) })] }],

@@ -197,16 +197,18 @@ describe("where tokens stand in the text", () => {
     ["Ｈｅｌｌｏ　ｗｏｒｌｄ ｶﾞｷﾞ", ["width"], ["Ｈｅｌｌｏ", "ｗｏｒｌｄ", "ｶﾞｷﾞ"]],
     ["nai\u0308ve e\u0301\u0302 ok", ["accents"], ["nai\u0308ve", "e\u0301\u0302", "ok"]],
     ["okkkk", ["repeats"], ["okkkk"]],
+    ["\ufeffso\u00adft\u2060 «now\u200b» \x1b[31mred\x1b[0m", ["normalize", "compose"], ["so\u00adft\u2060", "now\u200b", "red\x1b[0m"]],
+    ["don’t good👍👍🏿! 🇩🇪 ‘so’ \u200e1️⃣e\u0301", ["normalize", "compose"], ["don’t", "good", "👍👍🏿", "!", "🇩🇪", "so", "1️⃣", "e\u0301"]],
   ])("as it is written, what cleaning drops of it included: %s", async (text, cleaning, expected) => {
     const read = await reader({ ...all, ...(cleaning ? { cleaning } : {}) });
     expect(slices(text, read(text))).toEqual(expected);
   });
 
   test("any bytes, cleaned or not: spans lie in the text, in order, and do not overlap", async () => {
-    for (const cleaning of [[], ["markup", "urls", "width", "compose", "accents", "numbers", "repeats"]] as const) {
+    for (const cleaning of [[], ["normalize", "compose"], ["normalize", "markup", "urls", "width", "compose", "accents", "numbers", "repeats"]] as const) {
       for (const split of [" ", "ab"]) {
         const read = await reader({ ...all, cleaning, split, splitScripts: true, filters: "-" });
-        const text = fc.string({ unit: fc.constantFrom("a", "b", "ab", "<", "b>", " ", "-", "&#97;", "www.a.b", "@", "中", "ｶ", "ﾞ", "111", "\ud800"), maxLength: 30 });
+        const text = fc.string({ unit: fc.constantFrom("a", "b", "ab", "<", "b>", " ", "-", "&#97;", "www.a.b", "@", "中", "ｶ", "ﾞ", "111", "\ud800", "'", "’", "«", "\u200b", "👍", "e\u0301", "İ", "\x1b[m", "\0"), maxLength: 30 });
         fc.assert(fc.property(text, (each) => {
           let before = 0;
           for (const [start, end] of read(each).spans) {

@@ -236,7 +236,7 @@ describe("a model that cleans", () => {
     expect(trained).toMatchObject({ code: 0, stderr: "" });
     expect(readFileSync(at("web.svg"), "utf8")).toMatch(/^<svg [^]*<\/svg>\n$/);
     const classifier = await Classifier.open(at("web.wasm"));
-    expect(classifier.info.tokenizer.cleaning).toEqual(["markup", "urls", "width", "compose", "accents", "numbers", "repeats"]);
+    expect(classifier.info.tokenizer.cleaning).toEqual(["normalize", "markup", "urls", "width", "compose", "accents", "numbers", "repeats"]);
     const scores = (text: string) => classifier.classify(text, 4).scores;
     expect(scores("<i>Go to</i> HTTPS://other.example?q=1")).toEqual(scores("go to www.x.example"));
     expect(scores("ＣＡＦÉ sooo good 12345678")).toEqual(scores("cafe soo good 9999"));
@@ -250,7 +250,7 @@ describe("a model that cleans", () => {
 
   test("misused options are named", () => {
     const train = (...args: string[]) => edgelabel("train", at("web.tsv"), "-o", at("x.wasm"), ...args);
-    expect(train("--clean", "urls,html")).toMatchObject({ code: 2, stderr: expect.stringContaining("it takes \"all\", or some of markup") });
+    expect(train("--clean", "urls,html")).toMatchObject({ code: 2, stderr: expect.stringContaining("it takes \"all\", \"none\", or some of normalize, markup") });
     expect(train("--augment", "delete=2")).toMatchObject({ code: 2 });
     expect(train("--augment", "drop=0.1")).toMatchObject({ code: 2, stderr: expect.stringContaining("shares of delete, swap, typo and synonym") });
     expect(train("--augment", "synonym=0.1")).toMatchObject({ code: 2, stderr: expect.stringContaining("needs a file of --synonyms") });
