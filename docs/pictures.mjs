@@ -1,5 +1,6 @@
 // Makes the pictures of the README from the program itself and from the tables of bench/README.md:
-//   npm run docs:pictures [-- numbers]
+//   npm run docs:pictures
+//   node docs/pictures.mjs numbers [-]     only the plot; with -, to standard output
 // terminal.svg is a session in a pseudo-terminal (`script` of util-linux), heat-map.png is the page of
 // `explain --html` in Chromium, and numbers.svg shows the tables. The model is trained anew, so its
 // scores are those of today's recipe.
@@ -175,7 +176,9 @@ function escape(text) {
 
 // --- all of them -----------------------------------------------------------------------
 
-writeFileSync(here("numbers.svg"), numbers(readFileSync(here("../bench/README.md"), "utf8")));
+const plot = numbers(readFileSync(here("../bench/README.md"), "utf8"));
+if (process.argv[3] === "-") process.stdout.write(plot);
+else writeFileSync(here("numbers.svg"), plot);
 if (process.argv[2] !== "numbers") {
   const folder = mkdtempSync(join(tmpdir(), "edgelabel-pictures-"));
   try {
