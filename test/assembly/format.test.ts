@@ -76,7 +76,7 @@ test("the defect table names statuses of abi.ts, and all that concern files", ()
 test("the page's numbers are abi.ts's", () => {
   for (const [text, value] of [
     ["1 ... 4096, T", abi.MAX_SEQUENCE], ["0 ... 1048575", abi.MAX_ROWS - 1], ["1 ... 1024. Embedding", abi.MAX_WIDTH],
-    ["at most 2097152", 2 * abi.MAX_ROWS], ["3 ... 16", abi.MAX_LAYERS], ["2 ... 1024, K", abi.MAX_LABELS], ["1 ... 8; 0", abi.MAX_NGRAM], ["text | 4096 * 2^20", abi.MAX_TEXT_WORK], ["65 T with buckets", abi.MAX_NGRAMS_PER_WORD + 1],
+    ["at most 2097152", 2 * abi.MAX_ROWS], ["3 ... 16", abi.MAX_LAYERS], ["2 ... 1024, K", abi.MAX_LABELS], ["1 ... 8; 0", abi.MAX_NGRAM], ["text | 8192 * 2^20", abi.MAX_TEXT_WORK], ["65 T with buckets", abi.MAX_NGRAMS_PER_WORD + 1],
     ["at most 64 of them", abi.MAX_NGRAMS_PER_WORD], ["at most 262144", abi.MAX_LABELS * abi.MAX_LABEL_BYTES], ["Words are 1 ... 4096", abi.MAX_WORD_BYTES],
   ] as const) {
     expect(page).toContain(text);
