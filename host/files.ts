@@ -50,8 +50,8 @@ export interface Owner {
 }
 
 /**
- * Creates, writes and syncs a file; one that is there is an error (EEXIST), and so is a link. A crash or a full disk may
- * leave a part of it; once this resolves, its bytes survive a power cut. With `owner`, root gives it to that user.
+ * Creates, writes and syncs a file; one that is there is an error (EEXIST), and so is a link. A crash may leave a part of
+ * it, a failure nothing; once this resolves, its bytes survive a power cut. With `owner`, root gives it to that user.
  */
 export async function writeNew(path: string, bytes: Uint8Array | string, { mode, owner }: { mode?: number; owner?: Owner | undefined } = {}): Promise<void> {
   const file = await open(path, "wx", mode);
@@ -61,9 +61,17 @@ export async function writeNew(path: string, bytes: Uint8Array | string, { mode,
     if (owner && isRoot()) await file.chown(owner.uid, owner.gid);
     await file.writeFile(bytes);
     await file.sync();
+  } catch (error) {
+    await rm(path, { force: true }).catch(() => {});
+    throw error;
   } finally {
     await file.close();
   }
+}
+
+/** Whether there was no room for something. */
+export function isFull(error: unknown): boolean {
+  return ["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code!);
 }
 
 export function isRoot(): boolean {

@@ -3,6 +3,7 @@
 // checks as an update from a file.
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { isFull } from "../files.ts";
 import type { Manifest } from "./manifest.ts";
 import type { InstallOptions, Registry, VersionInfo } from "./registry.ts";
 
@@ -53,7 +54,12 @@ export class Incoming {
   async append(offset: number, bytes: Uint8Array): Promise<boolean> {
     if (offset !== this.received || bytes.length === 0) return false;
     if (offset + bytes.length > this.manifest.bytes) throw new UserError(`the update has ${this.manifest.bytes} bytes, and more came in`);
-    await this.registry.store.guarded(() => this.registry.store.disk.append(this.registry.store.partPath(this.id), bytes));
+    const { store } = this.registry;
+    await store.guarded(() => store.disk.append(store.partPath(this.id), bytes).catch(async (error: unknown) => {
+      // What does not fit does not stay in the way of others either.
+      if (isFull(error)) await store.disk.remove(store.partPath(this.id));
+      throw error;
+    }));
     this.length += bytes.length;
     return true;
   }

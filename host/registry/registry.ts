@@ -131,14 +131,13 @@ export class Registry {
 
   private async take(signed: SignedManifest, update: Uint8Array, activate: boolean | ((entry: Entry) => boolean), check?: (state: State) => void): Promise<VersionInfo> {
     const { id } = signed;
-    await this.store.keep(id, update);
     return this.store.change((state) => {
       check?.(state);
       const entry = enter(state, signed, new Date(this.now()).toISOString());
       if (typeof activate === "boolean" ? activate : activate(entry)) this.makeActive(entry, id);
       if (typeof activate !== "boolean") delete entry.learning;
       return infoOf(entry, id);
-    });
+    }, { id, bytes: update });
   }
 
   /** `which` is a version, or the beginning of a digest or an id. */

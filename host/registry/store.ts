@@ -4,15 +4,16 @@
 //   state.backup.json     the same again, for a disk that loses the first one
 //   models/ID.update      complete updates: manifest and model; ID is the manifest's SHA-256
 //   incoming/ID.part      the beginning of an update that is still being received
+//   reserve               room for a state, so that going back and removing need none
 //
 // Only state.json changes, and it changes by one rename: the new file is written beside it
 // and synced, renamed, the folder is synced, and only then are superfluous updates removed.
 // A crash at any point leaves the old state or the new one, each with its models. Processes
 // may share a folder: a lock lets one at a time change it.
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
-import { temporaryIn } from "../files.ts";
+import { isFull, temporaryIn } from "../files.ts";
 import { realDisk } from "./disk.ts";
 import type { Disk } from "./disk.ts";
 import { readManifest, splitUpdate } from "./manifest.ts";
@@ -64,8 +65,8 @@ export interface StoredUpdate extends SignedManifest {
   model: Buffer;
 }
 
-/** Leftovers of a crash are removed at an age at which certainly no process is still writing them. */
-const LEFTOVER_MS = 3_600_000;
+/** More than a state takes that has hundreds of versions. */
+const RESERVE_BYTES = 262_144;
 const DAY_MS = 86_400_000;
 const PART_MS = 7 * DAY_MS;
 
@@ -95,6 +96,10 @@ export class Store {
 
   private get statePath(): string {
     return join(this.at, "state.json");
+  }
+
+  private get reservePath(): string {
+    return join(this.at, "reserve");
   }
 
   private get backupPath(): string {
@@ -130,33 +135,31 @@ export class Store {
     }
   }
 
-  /** Writes a complete update to the folder, for a state to name it. A state is written first: without one, read() would take the update for installed. */
-  async keep(id: string, update: Uint8Array): Promise<void> {
-    await this.change(() => {});
-    await this.guarded(async () => {
-      await this.makeFolders();
-      await this.replace(this.updatePath(id), update);
-    });
-  }
-
-  /** Changes the state, unless `edit` throws. Changes run one after the other. */
-  change<T>(edit: (state: State) => T): Promise<T> {
-    const done = this.queue.then(() => this.guarded(() => this.commit(edit)));
+  /** Changes the state, and keeps a complete update that it then names, unless `edit` throws. Changes run one after the other. */
+  change<T>(edit: (state: State) => T, update?: { id: string; bytes: Uint8Array }): Promise<T> {
+    const done = this.queue.then(() => this.guarded(async () => {
+      // Without a state read() would take the update for installed.
+      if (update) await this.locked(() => this.commit(() => {}));
+      return this.locked(() => this.commit(edit, update));
+    }));
     this.queue = done.catch(() => {});
     return done;
   }
 
-  /** Removes what crashes left behind. */
-  async clean(now = Date.now()): Promise<void> {
-    const state = await this.read();
-    const isKept = new Set(idsOf(state));
-    for (const [folder, ageMs] of [[this.at, LEFTOVER_MS], [join(this.at, "models"), LEFTOVER_MS], [join(this.at, "incoming"), PART_MS]] as const) {
-      for (const name of await this.disk.list(folder)) {
-        const isOurs = name.endsWith(".tmp") || name.endsWith(".part") || (name.endsWith(".update") && !isKept.has(name.slice(0, -".update".length)));
-        const path = join(folder, name);
-        if (isOurs && now - await this.disk.modifiedAt(path) > ageMs) await this.disk.remove(path);
+  /** Removes what crashes left behind. Whoever is still writing has the lock; only parts come without it. */
+  clean(now = Date.now()): Promise<void> {
+    const done = this.queue.then(() => this.guarded(() => this.locked(async () => {
+      const isKept = new Set(idsOf(await this.read()));
+      for (const folder of [this.at, join(this.at, "models"), join(this.at, "incoming")]) {
+        for (const name of await this.disk.list(folder)) {
+          const path = join(folder, name);
+          const isLost = name.endsWith(".tmp") || (name.endsWith(".update") && !isKept.has(name.slice(0, -".update".length)));
+          if (isLost || (name.endsWith(".part") && now - await this.disk.modifiedAt(path) > PART_MS)) await this.disk.remove(path);
+        }
       }
-    }
+    })));
+    this.queue = done.catch(() => {});
+    return done;
   }
 
   async makeFolders(): Promise<void> {
@@ -182,44 +185,85 @@ export class Store {
     }
   }
 
-  private async commit<T>(edit: (state: State) => T): Promise<T> {
+  private async locked<T>(work: () => Promise<T>): Promise<T> {
     await this.makeFolders();
     const unlock = await this.disk.lock(this.at);
     try {
-      for (;;) {
-        const found = await this.disk.read(this.statePath);
-        const before = await this.stateOf(found);
-        const after = structuredClone(before);
-        delete after.made;
-        const result = edit(after);
-        prune(after);
-        const { seen = 0 } = before;
-        if (JSON.stringify(after) === JSON.stringify(before) && this.now() < seen + DAY_MS) return result;
-        after.revision = before.revision + 1;
-        after.seen = Math.max(this.now(), seen);
-        // Where the lock does not reach everybody, such as another machine, somebody may have changed the state meanwhile.
-        const isUnchanged = async (): Promise<boolean> => (await this.disk.read(this.statePath))?.toString() === found?.toString();
-        if (!await this.replace(this.statePath, encodeState(after), isUnchanged)) continue;
-        await this.replace(this.backupPath, encodeState(after));
-        const isKept = new Set(idsOf(after));
-        for (const id of idsOf(before)) if (!isKept.has(id)) await this.disk.remove(this.updatePath(id));
-        return result;
-      }
+      return await work();
     } finally {
       await unlock();
     }
   }
 
+  private async commit<T>(edit: (state: State) => T, update?: { id: string; bytes: Uint8Array }): Promise<T> {
+    for (;;) {
+      const found = await this.disk.read(this.statePath);
+      const before = await this.stateOf(found);
+      const after = structuredClone(before);
+      delete after.made;
+      const result = edit(after);
+      prune(after);
+      const { seen = 0 } = before;
+      if (JSON.stringify(after) === JSON.stringify(before) && this.now() < seen + DAY_MS) return result;
+      after.revision = before.revision + 1;
+      after.seen = Math.max(this.now(), seen);
+      const [was, isKept] = [new Set(idsOf(before)), new Set(idsOf(after))];
+      const dropped = [...was].filter((id) => !isKept.has(id)).map((id) => this.updatePath(id));
+      // Where the lock does not reach everybody, such as another machine, somebody may have changed the state meanwhile.
+      const isUnchanged = async (): Promise<boolean> => (await this.disk.read(this.statePath))?.toString() === found?.toString();
+      // On a full disk a change that brings nothing makes room first.
+      const spare = [this.reservePath, ...(update ? [] : dropped)];
+      if (update) await this.replace(this.updatePath(update.id), update.bytes);
+      try {
+        if (!await this.withRoom(spare, () => this.replace(this.statePath, encodeState(after), isUnchanged))) continue;
+      } catch (error) {
+        // The state may have been renamed all the same; then the file counts.
+        if (update && !was.has(update.id) && await isUnchanged().catch(() => false)) await this.disk.remove(this.updatePath(update.id)).catch(() => {});
+        throw error;
+      }
+      await this.withRoom(spare, () => this.replace(this.backupPath, encodeState(after)));
+      for (const path of dropped) await this.disk.remove(path);
+      await this.keepReserve();
+      return result;
+    }
+  }
+
+  /** Removes one spare file after the other while there is no room for the work. */
+  private async withRoom<T>(spare: readonly string[], work: () => Promise<T>): Promise<T> {
+    for (let i = 0; ; i++) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isFull(error) || i === spare.length) throw error;
+        await this.disk.remove(spare[i]!);
+      }
+    }
+  }
+
+  /** Bytes that no file system can compress. Without room for them there is no reserve until the next change. */
+  private async keepReserve(): Promise<void> {
+    if ((await this.disk.list(this.at)).includes("reserve")) return;
+    await this.disk.write(this.reservePath, randomBytes(RESERVE_BYTES)).catch(async (error: unknown) => {
+      if (!isFull(error)) throw error;
+      await this.disk.remove(this.reservePath);
+    });
+  }
+
   /** Writes a file beside `path`, and puts it there if that is still right then; tells whether it was. */
   private async replace(path: string, bytes: Uint8Array | string, isRight?: () => Promise<boolean>): Promise<boolean> {
     const temporary = temporaryIn(dirname(path));
-    await this.disk.write(temporary, bytes);
-    await this.disk.sync(temporary);
-    if (isRight && !await isRight()) {
-      await this.disk.remove(temporary);
-      return false;
+    try {
+      await this.disk.write(temporary, bytes);
+      await this.disk.sync(temporary);
+      if (isRight && !await isRight()) {
+        await this.disk.remove(temporary);
+        return false;
+      }
+      await this.disk.rename(temporary, path);
+    } catch (error) {
+      await this.disk.remove(temporary).catch(() => {});
+      throw error;
     }
-    await this.disk.rename(temporary, path);
     await this.disk.sync(dirname(path));
     return true;
   }

@@ -299,11 +299,10 @@ describe("a version that fails at work", () => {
   test("by holding code that never ends, and no model: the start falls back to the one before, and counts it", async () => {
     const { head, update, manifest } = signedEndless(updates[2]!.manifest, key, {});
     const id = createHash("sha256").update(head).digest("hex");
-    await registry.store.keep(id, update);
     await registry.store.change((state) => {
       const entry = enter(state, { id, key: keyId(key), head, manifest }, manifest.signed);
       [entry.active, entry.previous] = [id, entry.active];
-    });
+    }, { id, bytes: update });
     await Promise.all([live.stop(), service.stop()]);
     registry = new Registry(registry.store.folder, { keys });
     await start();

@@ -1,11 +1,12 @@
 // A registry in a folder: what is active, what is kept, what is refused, and that the
 // power may go at every step.
+import { spawnSync } from "node:child_process";
 import type { KeyObject } from "node:crypto";
-import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Disk } from "../../../host/registry/disk.ts";
 import { realDisk } from "../../../host/registry/disk.ts";
 import { Incoming } from "../../../host/registry/incoming.ts";
@@ -106,7 +107,7 @@ test.skipIf(process.getuid?.() !== 0)("what root installs belongs to the owner o
   await install(1, {}, new Registry(join(folder, "new"), { keys }));
   const owners = readdirSync(join(folder, "new"), { recursive: true, encoding: "utf8" }).map((name) => `${name.replace(/[0-9a-f]{64}/, "ID")} ${statSync(join(folder, "new", name)).uid} ${statSync(join(folder, "new", name)).gid}`);
   expect(statSync(join(folder, "new")).uid).toBe(12_345);
-  expect(owners.sort()).toEqual(["incoming", "models", "models/ID.update", "state.backup.json", "state.json"].map((name) => `${name} 12345 12346`));
+  expect(owners.sort()).toEqual(["incoming", "models", "models/ID.update", "reserve", "state.backup.json", "state.json"].map((name) => `${name} 12345 12346`));
 });
 
 test("names do not disturb each other, not even odd ones", async () => {
@@ -409,15 +410,58 @@ describe("the state file", () => {
     expect((await registry.store.read()).models[0]!.sequences).toEqual({ [keyId(key)]: 30 });
   });
 
-  test("old leftovers of crashes are removed, young ones and what counts are not", async () => {
+  test("what crashes left is removed at the next start, whatever its age; parts that are young, and what counts, stay", async () => {
     await install(1);
-    const [lost, part, young] = [join(folder, "models", `${"a".repeat(64)}.update`), join(folder, "incoming", "b.part"), join(folder, ".abc.tmp")];
-    for (const path of [lost, part, young]) writeFileSync(path, "x");
+    const lost = [join(folder, "models", `${"a".repeat(64)}.update`), join(folder, "incoming", "b.part"), join(folder, ".abc.tmp"), join(folder, "models", ".def.tmp")];
+    const young = join(folder, "incoming", "c.part");
+    for (const path of [...lost, young]) writeFileSync(path, "x");
     const longAgo = (Date.now() - 8 * DAY) / 1000;
-    for (const path of [lost, part, registry.store.updatePath((await registry.versions())[0]!.id)]) utimesSync(path, longAgo, longAgo);
+    for (const path of [lost[1]!, registry.store.updatePath((await registry.versions())[0]!.id)]) utimesSync(path, longAgo, longAgo);
     await registry.store.clean();
     expect(readdirSync(folder, { recursive: true }).filter((name) => /\.(update|part|tmp)$/.test(String(name))).length).toBe(2);
     expect(await answering()).toBe("1");
+  });
+});
+
+describe.skipIf(process.platform !== "linux" || process.getuid?.() !== 0)("a disk that is full (needs root, to mount a small one)", () => {
+  const temporary = (on: string) => readdirSync(on, { recursive: true, encoding: "utf8" }).filter((name) => /\.(tmp|part)$/.test(name));
+
+  test.each([["with the reserve", false], ["whose reserve is used up", true]])("%s: an install says so and leaves nothing; going back and removing need no room", async (_, isUsedUp) => {
+    const disk = join(folder, "disk");
+    mkdirSync(disk);
+    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", disk]).status !== 0) return expect.unreachable("a tmpfs cannot be mounted here");
+    onTestFinished(() => void spawnSync("umount", ["-l", disk]));
+    const on = new Registry(join(disk, "registry"), { keys });
+    for (const version of [1, 2]) await install(version, {}, on);
+    const fill = () => {
+      for (const bytes of [65_536, 4_096]) {
+        for (let i = 0; i < 1_000; i++) {
+          try {
+            writeFileSync(join(disk, `filler-${bytes}-${i}`), Buffer.alloc(bytes, 1));
+          } catch {
+            break;
+          }
+        }
+      }
+    };
+    if (isUsedUp) rmSync(join(disk, "registry", "reserve"));
+    fill();
+    await expect(install(3, {}, on)).rejects.toThrow("ENOSPC");
+    expect([temporary(disk), await summary(on)]).toEqual([[], ["1 previous", "2 active"]]);
+    const { head } = updates[3]!;
+    await expect(Incoming.begin(on, head).then((incoming) => incoming.append(0, updates[3]!.model))).rejects.toThrow("ENOSPC");
+    expect(temporary(disk)).toEqual([]);
+    if (isUsedUp) await on.remove("spam", "1");
+    else {
+      await on.rollback("spam");
+      fill();
+      await on.remove("spam", "2");
+    }
+    expect(await summary(on)).toEqual([isUsedUp ? "2 active" : "1 active"]);
+    for (const name of readdirSync(disk).filter((each) => each.startsWith("filler"))) rmSync(join(disk, name));
+    await install(4, {}, on);
+    expect(await answering(on)).toBe("4");
+    expect(readdirSync(join(disk, "registry"))).toContain("reserve");
   });
 });
 
