@@ -279,7 +279,11 @@ export class Connection {
     this.client = client;
     let connectedAt = 0;
     let fault: Error | undefined;
-    client.on("error", (error) => { fault ??= error; });
+    client.on("error", (error) => {
+      fault ??= error;
+      // After a packet that it cannot read, MQTT.js would read nothing more, and keep all that comes.
+      client.stream.destroy();
+    });
     client.on("disconnect", ({ reasonCode }) => { fault = disconnectFault(reasonCode, clientId); });
     client.on("connect", (connack) => {
       connectedAt = performance.now();

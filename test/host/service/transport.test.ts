@@ -134,6 +134,19 @@ test("a group says so when its broker has no shared subscriptions, or no MQTT 5"
 
 const another = "another client with the id edgelabel-gate-1 has connected; give each service a --node of its own";
 
+test("a packet that cannot be read ends the connection at once, instead of being waited out", async () => {
+  // CONNACK; PUBLISH without room for its topic.
+  const broker = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () => socket.write(Buffer.from([0x20, 3, 0, 0, 0, 0x30, 1, 0])));
+  });
+  const url = `mqtt://localhost:${await listen(broker)}`;
+  const since = performance.now();
+  expect(await outcome({ url, protocol: 5 })).toBe(`lost ${url}: Cannot parse topic; trying again until it works`);
+  // Long before anybody gives up waiting for the subscription.
+  expect(performance.now() - since).toBeLessThan(5_000);
+});
+
 test("a broker's word that another client has taken the session over is passed on", async () => {
   // CONNACK; DISCONNECT with reason 0x8E, Session taken over.
   const broker = createServer((socket) => {
