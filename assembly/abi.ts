@@ -98,7 +98,7 @@ export const TOKENIZER_FLAGS = 63;
 /** Marks a token's context row (see ngram.ts), which is added to the mean of its other rows. */
 export const CONTEXT_ROW = 0x40000000;
 
-// --- cleaning: assembly/clean.ts -----------------------------------------------
+// --- cleaning: assembly/text/clean.ts -----------------------------------------------
 
 /** Tags are dropped, character references decoded. */
 export const CLEAN_MARKUP = 1;
@@ -171,7 +171,7 @@ export const SCHEDULE_LINEAR = 1;
 export const SCHEDULE_COSINE = 2;
 export const SCHEDULE_INVERSE_TIME = 3;
 
-// --- answers to labelled texts: assembly/train/answers.ts ------------------------------
+// --- answers to labelled texts: assembly/train/measure/answers.ts ------------------------------
 
 /** The answer is the true label. */
 export const ANSWER_RIGHT = 0;

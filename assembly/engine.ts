@@ -4,10 +4,10 @@
 //   arena: | model file | Model, Plan, Sequence | plan's blocks | text | scores |
 import { ERR_NO_MODEL, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORMAT_MAGIC, OK, TEXT_CAPACITY } from "./abi";
 import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "./arena";
-import { classifyText, scoreSteps } from "./classify";
-import { Header, Model, labelAddress, labelLength, readModel } from "./model";
-import { Plan, prepare } from "./prepare";
-import { Sequence, sequencePrepare } from "./sequence";
+import { classifyText, scoreSteps } from "./network/classify";
+import { Header, Model, labelAddress, labelLength, readModel } from "./network/model";
+import { Plan, prepare } from "./network/prepare";
+import { Sequence, sequencePrepare } from "./text/sequence";
 
 const NEWLINE: u8 = 0x0a;
 const CARRIAGE_RETURN: u8 = 0x0d;

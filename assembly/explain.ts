@@ -12,7 +12,7 @@
 import { ERR_BAD_STATE, ERR_NO_MODEL, MAX_PIECES, OK } from "./abi";
 import { allocate } from "./arena";
 import { bestLabel, hasModel, labelCount, loadedModel, loadedSequence, scoreOf, scoreWith } from "./engine";
-import { Sequence, dropContext, sequenceCopy, sequenceReserve, sequenceShow, tokenEnd, tokenStart } from "./sequence";
+import { Sequence, dropContext, sequenceCopy, sequenceReserve, sequenceShow, tokenEnd, tokenStart } from "./text/sequence";
 
 /** A piece of the text and its share of the score. */
 @unmanaged

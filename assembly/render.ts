@@ -8,7 +8,7 @@ import {
 } from "./abi";
 import { allocate } from "./arena";
 import { hasModel, isRejected, labelBytes, labelCount, labelPtr, loadedModel, loadedPlan, scoreOf } from "./engine";
-import { Header, Layer, layerAt } from "./model";
+import { Header, Layer, layerAt } from "./network/model";
 
 let buffer: usize = 0;   // the line
 let end: usize = 0;      // where the next byte goes

@@ -2,20 +2,20 @@
 // asc checks only code that an entry reaches. Functions of v128 are wrapped into functions
 // of arrays, and classes are exported as the offsets of their fields, because a module
 // cannot export v128 values or classes.
-import { runNetwork } from "./classify";
-import { exp2Within, expF32x4, sigmoidF32x4, tanhF32x4 } from "./activation";
+import { runNetwork } from "./network/classify";
+import { exp2Within, expF32x4, sigmoidF32x4, tanhF32x4 } from "./network/activation";
 import { allocate } from "./arena";
 import { loadedModel as engineModel, loadedPlan, textPtr } from "./engine";
-import { toQ14 } from "./lstm";
-import { Header, Layer } from "./model";
-import { planLayer } from "./prepare";
-import { Sequence, leadingPads, sequencePrepare, sequenceRead, stepCount, tokenEnd, tokenRowCount, tokenRows, tokenStart } from "./sequence";
+import { toQ14 } from "./network/lstm";
+import { Header, Layer } from "./network/model";
+import { planLayer } from "./network/prepare";
+import { Sequence, leadingPads, sequencePrepare, sequenceRead, stepCount, tokenEnd, tokenRowCount, tokenRows, tokenStart } from "./text/sequence";
 import { Augmentation, createAugmentation } from "./train/augment";
 import { draft, samples } from "./train/builder";
 import { fillBatch } from "./train/dataset";
 import { Settings } from "./train/run";
 
-export { activate, softmax } from "./activation";
+export { activate, softmax } from "./network/activation";
 export * from "./arena";
 export {
   bestLabel, classify, labelBytes, labelCount, labelPtr, loadEmbedded, loadModel, reserveModel, scoresPtr, textPtr, tokenCount, unknownCount,
@@ -23,14 +23,14 @@ export {
 export {
   baseScore, explainLast, explainNext, explainedLabel, explainedScore, passesLeft, pieceCount, pieceEnd, pieceShare, pieceStart, prepareExplaining, preparePieces,
 } from "./explain";
-export * from "./lowercase";
-export { exponentScale, packedRow, projectF32, projectS8, quantizeState, updateState, updateStateCoarsely } from "./lstm";
-export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./model";
-export * from "./ngram";
+export * from "./text/lowercase";
+export { exponentScale, packedRow, projectF32, projectS8, quantizeState, updateState, updateStateCoarsely } from "./network/lstm";
+export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./network/model";
+export * from "./text/ngram";
 export { linePtr, prepareLine, renderCard, renderLine } from "./render";
 export * from "./signs";
-export { tokenizerNext, tokenizerPrepare, tokenizerStart } from "./tokenizer";
-export { heapSort } from "./train/answers";
+export { tokenizerNext, tokenizerPrepare, tokenizerStart } from "./text/tokenizer";
+export { heapSort } from "./train/measure/answers";
 export { perturb } from "./train/adversary";
 export { addSynonym, augmentTokens, augmentWord } from "./train/augment";
 export { backward } from "./train/backward";
@@ -40,7 +40,7 @@ export {
 } from "./train/builder";
 export { fitBegin, fitFinish, fitText } from "./train/fit";
 export { denseBias, dropoutMaskRow, forward, outputRows, realSteps, sequenceRow } from "./train/forward";
-export { integrateGradients, prepareGradients } from "./train/gradients";
+export { integrateGradients, prepareGradients } from "./train/measure/attribution";
 export * from "./train/initialize";
 export * from "./train/loss";
 export * from "./train/matmul";
@@ -53,8 +53,8 @@ export { quantizeMatrix, quantizeWeight } from "./train/quantize";
 export { logF32, randomBits, randomIndex, randomMask, randomNormal, randomSeed, randomUniform, shuffle } from "./train/random";
 export * from "./train/schedule";
 export * from "./train/step";
-export * from "./utf8";
-export { fnv1a, scatter, vocabularyBuild, vocabularyFind } from "./vocabulary";
+export * from "./text/utf8";
+export { fnv1a, scatter, vocabularyBuild, vocabularyFind } from "./text/vocabulary";
 
 /** e^x of f32[length] in place; the buffer is padded to a multiple of 4, as in the next ones. */
 export function expArray(values: usize, length: u32): void {

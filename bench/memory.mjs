@@ -1,7 +1,7 @@
 // 100,000 classifications by one model in a fresh process: prints linear memory and RSS as JSON rows.
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
-import { Classifier } from "../build/host/classifier.js";
+import { Classifier } from "../build/host/model/classifier.js";
 import { seeded } from "./models.mjs";
 
 const COUNT = 100_000;

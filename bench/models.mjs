@@ -4,7 +4,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as abi from "../build/assembly/abi.js";
-import { Trainer } from "../build/host/trainer.js";
+import { Trainer } from "../build/host/training/trainer.js";
 
 /** rows, width, units, outputs; a text has `steps` tokens. */
 export const SEED = { name: "seed", rows: 100, width: 64, units: 64, outputs: 1, activation: "sigmoid", steps: 10 };

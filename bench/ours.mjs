@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { Classifier } from "../build/host/classifier.js";
+import { Classifier } from "../build/host/model/classifier.js";
 
 const CHECKED = 50;
 const RUN_MS = 0.2;

@@ -2,7 +2,7 @@
 // LSTM steps that lie in a prefix shared with an earlier line. The lines are made here, in the
 // styles of Loghub's collections, and split into words as the default recipe does.
 //   node bench/prefix.mjs
-import { KERAS_FILTERS } from "../build/host/recipe.js";
+import { KERAS_FILTERS } from "../build/host/training/recipe.js";
 
 const LINES = 5000;
 let state = 1;

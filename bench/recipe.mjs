@@ -1,11 +1,11 @@
-// The experiment behind host/recipe.ts: trains on the training texts with changed settings
+// The experiment behind host/training/recipe.ts: trains on the training texts with changed settings
 // and prints the accuracy on validation texts. Test texts are never used; if a set has no
 // valid.tsv, every 10th line of train.tsv is held out.
 //   node bench/recipe.mjs hwu64,massive_en '{"units":96}' 1,2,3
 //   node bench/recipe.mjs hwu64 '{"minSteps":0}' 1,2,3 20        # 20 training texts a label
 import { existsSync } from "node:fs";
-import { readDataset } from "../build/host/dataset.js";
-import { adaptToTexts, DEFAULT_RECIPE, prepareTraining, runEpochs } from "../build/host/recipe.js";
+import { readDataset } from "../build/host/data/dataset.js";
+import { adaptToTexts, DEFAULT_RECIPE, prepareTraining, runEpochs } from "../build/host/training/recipe.js";
 
 const [sets = "snips,hwu64,sms_spam,massive_en,massive_zh", changes = "{}", seeds = "1,2,3", textsPerLabel = "Infinity"] = process.argv.slice(2);
 const data = "../shared/data";

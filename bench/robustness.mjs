@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { Classifier } from "../build/host/classifier.js";
+import { Classifier } from "../build/host/model/classifier.js";
 
 const { values } = parseArgs({ options: { seeds: { type: "string", default: "1,2,3" }, set: { type: "string", default: "massive_en" }, data: { type: "string", default: "../shared/data" } } });
 const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));

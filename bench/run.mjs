@@ -8,7 +8,7 @@ import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { packModel } from "../build/host/pack.js";
+import { packModel } from "../build/host/model/pack.js";
 import { fetchWasmtime } from "../test/tools/fetch-wasmtime.mjs";
 import { curves, memory } from "./curves.mjs";
 import { LARGE, SEED, randomIds, randomModel, textOf, writeForPeers } from "./models.mjs";

@@ -4,9 +4,9 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Trainer } from "../build/host/trainer.js";
-import { packModel } from "../build/host/pack.js";
-import { Classifier } from "../build/host/classifier.js";
+import { Trainer } from "../build/host/training/trainer.js";
+import { packModel } from "../build/host/model/pack.js";
+import { Classifier } from "../build/host/model/classifier.js";
 import { writeForPeers } from "./models.mjs";
 
 const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));

@@ -24,7 +24,7 @@ import { keygenCommand, signCommand } from "./commands/sign.ts";
 import { trainCommand } from "./commands/train.ts";
 import { UserError } from "./errors.ts";
 import { asTyped } from "./program-name.ts";
-import { packageVersion } from "./service/version.ts";
+import { packageVersion } from "./version.ts";
 
 const FAILED = 1;
 const MISUSE = 2;

@@ -3,8 +3,8 @@
 // which is the one of Node and wasmtime, so the scores are the same to the last digit. The engine
 // imports only the WASI functions of its command line, which a page never calls.
 import { TEXT_CAPACITY } from "./assembly/abi.js";
-import { isWasm, unpackModel } from "./host/container.js";
-import { check, EngineError } from "./host/status.js";
+import { isWasm, unpackModel } from "./host/model/container.js";
+import { check, EngineError } from "./host/model/status.js";
 
 const ERRNO_NOSYS = 52;
 const refuse = () => ERRNO_NOSYS;

@@ -11,12 +11,12 @@
 // Words that the vocabulary lacks are stored only as rows of n-grams, and are not changed.
 import { ERR_BAD_ARGUMENT, ERR_OUT_OF_MEMORY, MAX_WORD_BYTES, OK } from "../abi";
 import { allocate } from "../arena";
-import { Model, crc32, layerAt } from "../model";
-import { ngramRows } from "../ngram";
-import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../sequence";
-import { Tokenizer } from "../tokenizer";
-import { utf8IsLead } from "../utf8";
-import { Vocabulary, vocabularyFind } from "../vocabulary";
+import { Model, crc32, layerAt } from "../network/model";
+import { ngramRows } from "../text/ngram";
+import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../text/sequence";
+import { Tokenizer } from "../text/tokenizer";
+import { utf8IsLead } from "../text/utf8";
+import { Vocabulary, vocabularyFind } from "../text/vocabulary";
 import { Growable, appendWord32, extend, word32At } from "./growable";
 import { Random, randomIndex, randomUniform } from "./random";
 

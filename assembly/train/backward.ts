@@ -5,7 +5,7 @@ import {
   ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CONTEXT_ROW, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM,
   LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES,
 } from "../abi";
-import { directions } from "../model";
+import { directions } from "../network/model";
 import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
 import { addRow, addScaledRow, averagedShare, copyRow, denseBias, dropoutMaskRow, multiplyRow, outputRows, realSteps, sequenceRow } from "./forward";
 import { multiply, multiplyTransposed, packColumns } from "./matmul";

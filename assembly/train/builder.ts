@@ -1,6 +1,6 @@
 // A model while it is being built: tokenizer, words, labels and layers from the host, then
 // weights by training, import or from a file, and finally the file. Called through
-// train/index.ts. States: begun -> described -> built (weights exist); a call in the wrong
+// assembly/train/index.ts. States: begun -> described -> built (weights exist); a call in the wrong
 // state returns ERR_BAD_STATE.
 //
 // Strings are passed in the text buffer: write UTF-8 at inputPtr(), pass its length.
@@ -10,10 +10,10 @@ import {
   MAX_LABELS, MAX_LAYERS, MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_ROWS, MAX_WORD_BYTES, OK, TEXT_CAPACITY,
 } from "../abi";
 import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "../arena";
-import { Header, Layer, Model, checkModel, layerAt, layerBytes, padded, readModel } from "../model";
-import { Sequence, sequencePrepare } from "../sequence";
-import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../tokenizer";
-import { utf8IsValid } from "../utf8";
+import { Header, Layer, Model, checkModel, layerAt, layerBytes, padded, readModel } from "../network/model";
+import { Sequence, sequencePrepare } from "../text/sequence";
+import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../text/tokenizer";
+import { utf8IsValid } from "../text/utf8";
 import { Dataset, addSample as keepSample, createDataset, rowsPerToken } from "./dataset";
 import { Fit, fitBegin, fitFinish as finishFit, fitText as countText } from "./fit";
 import { Growable, appendWord32, extend } from "./growable";

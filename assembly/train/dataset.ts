@@ -10,9 +10,9 @@
 // it is one row.
 import { CONTEXT_ROW, ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_PAD_POST } from "../abi";
 import { allocate } from "../arena";
-import { Model, crc32, layerAt } from "../model";
-import { ngramRows } from "../ngram";
-import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../sequence";
+import { Model, crc32, layerAt } from "../network/model";
+import { ngramRows } from "../text/ngram";
+import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../text/sequence";
 import { Augmentation, augmentTokens, augmentWord } from "./augment";
 import { Growable, appendWord32, extend, word32At } from "./growable";
 import { OWN_ROW, network, networkRandom } from "./network";

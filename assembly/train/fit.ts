@@ -5,9 +5,9 @@
 // of MAX_ROWS words or more; tokens too long for a model file are left out and counted.
 import { ERR_BAD_TOKENIZER, ERR_BAD_VOCABULARY, ERR_OUT_OF_MEMORY, MAX_ROWS, MAX_WORD_BYTES, OK, TOKENIZER_CHAR_LEVEL } from "../abi";
 import { allocate, claim } from "../arena";
-import { Tokenizer, tokenizerNext, tokenizerStart } from "../tokenizer";
-import { utf8IsValid } from "../utf8";
-import { fnv1a, scatter } from "../vocabulary";
+import { Tokenizer, tokenizerNext, tokenizerStart } from "../text/tokenizer";
+import { utf8IsValid } from "../text/utf8";
+import { fnv1a, scatter } from "../text/vocabulary";
 
 @unmanaged
 export class Fit {

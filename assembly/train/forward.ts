@@ -6,8 +6,8 @@ import {
   ACTIVATION_LINEAR, ACTIVATION_SOFTMAX, CONTEXT_ROW, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX,
   LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL,
 } from "../abi";
-import { activate, sigmoidF32x4, tanhF32x4 } from "../activation";
-import { directions } from "../model";
+import { activate, sigmoidF32x4, tanhF32x4 } from "../network/activation";
+import { directions } from "../network/model";
 import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
 import { multiply, packRows } from "./matmul";
 import { Direction, lastStage, network, networkRandom, OWN_ROW, roundUp, Stage, stageAt } from "./network";

@@ -6,13 +6,13 @@ export {
   beginModel, inputPtr, setTokenizer, setCleaning, setFilters, setSplit, setName, setVersion, addWord, setUnknownId, addLabel,
   startTokens, nextToken, tokenPtr, tokenBytes, fitText, fitVocabulary, wordCount, addLayer, describeModel, addSample, buildNetwork, reserveFile, openFile, filePtr, fileBytes,
 } from "./builder";
-export { measureTensor } from "./distortion";
+export { measureTensor } from "./measure/distortion";
 export { reserveModel, loadModel, textPtr } from "../engine";
 export {
   startAnswers, addAnswer, answerCount, rejectedCount, fitRejection, setRule, ruleScore, ruleMargin, ruleUnknown, scoreAtCoverage, riskCoverageArea, unknownRanking,
-} from "./answers";
-export { changeSettings, settledFile, startLogits, addLogits, fitTemperature, logLoss, calibrationError } from "./calibrate";
-export { prepareGradients, integrateGradients } from "./gradients";
+} from "./measure/answers";
+export { changeSettings, settledFile, startLogits, addLogits, fitTemperature, logLoss, calibrationError } from "./measure/calibrate";
+export { prepareGradients, integrateGradients } from "./measure/attribution";
 export { pieceCount, pieceStart, pieceEnd, pieceShare, explainedLabel, explainedScore, baseScore } from "../explain";
 export { networkTensorCount as tensorCount, networkTensorPtr as tensorPtr, networkTensorLength as tensorLength } from "./network";
 export { sharePtr, shareBytes, shareCapacity } from "./share";

@@ -2,7 +2,7 @@
 // in +-embeddingRange (Keras: 0.05), kernels Glorot uniform, recurrent kernels orthogonal, biases
 // 0, but 1 for the forget gate. The same seed gives the same bits on every machine.
 import { LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
-import { directions } from "../model";
+import { directions } from "../network/model";
 import { networkRandom, network, stageAt, Direction } from "./network";
 import { randomNormal, Random, randomSeed, randomUniform } from "./random";
 

@@ -2,7 +2,7 @@
 // and its gradient at the last Dense. Called by step.ts, which has checked that loss and
 // activation fit: binary cross-entropy needs sigmoid, categorical cross-entropy softmax.
 import { LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY } from "../abi";
-import { expF32 } from "../activation";
+import { expF32 } from "../network/activation";
 import { plan } from "./batch";
 import { lastStage, network, Stage } from "./network";
 import { logF32 } from "./random";

@@ -8,7 +8,7 @@ import {
   LAYER_SEQUENCES, MAX_DROPOUT_SAMPLES, MAX_SEQUENCE, OK,
 } from "../abi";
 import { allocate } from "../arena";
-import { directions, isChain, Layer, layerAt } from "../model";
+import { directions, isChain, Layer, layerAt } from "../network/model";
 import { planBuild } from "./batch";
 import { packedLength, transposedScratch } from "./matmul";
 import { Random } from "./random";

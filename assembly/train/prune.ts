@@ -10,7 +10,7 @@ import {
   LOSS_MEAN_SQUARED_ERROR, MAX_WIDTH, OK,
 } from "../abi";
 import { allocate } from "../arena";
-import { Header, Layer, Model, directions, layerAt, layerBytes, padded } from "../model";
+import { Header, Layer, Model, directions, layerAt, layerBytes, padded } from "../network/model";
 import { Augmentation } from "./augment";
 import { backward } from "./backward";
 import { loadU32, networkBatch, storeU32 } from "./batch";

@@ -2,7 +2,7 @@
 // Symmetric, per output row (an embedding row, or all weights into one unit), so a
 // single outlier costs only its own row. Called by write.ts; reads f32 in Keras' layout.
 import { LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
-import { Layer, directions, padded } from "../model";
+import { Layer, directions, padded } from "../network/model";
 
 /** Largest magnitude of an int8 weight: symmetric, so -128 is not used. */
 const INT8_MAX: f32 = 127.0;

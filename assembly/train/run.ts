@@ -1,6 +1,6 @@
 // A training run: settings -> epochs of batches -> trained weights, with validation. Its
 // whole state can be saved, so that a resumed run gives the same bits as one that never
-// stopped. Called through train/index.ts; the host only counts and prints.
+// stopped. Called through assembly/train/index.ts; the host only counts and prints.
 //
 //   describeModel -> addSample ... -> startTraining(…) or resumeTraining()
 //     -> while epochsLeft(): beginEpoch(), trainBatch() until batchesLeft() is 0, endEpoch()
@@ -13,7 +13,7 @@ import {
   LAYER_MASK_ZERO, MAX_DROPOUT_SAMPLES, MAX_WORKERS, OK, OPTIMIZER_AVERAGE, OPTIMIZER_PER_TOKEN, SCHEDULE_INVERSE_TIME, TEXT_CAPACITY,
 } from "../abi";
 import { allocate } from "../arena";
-import { isFinite32, layerAt } from "../model";
+import { isFinite32, layerAt } from "../network/model";
 import { Augmentation, addSynonym as keepSynonym, createAugmentation, synonymChecksum } from "./augment";
 import { zeroGradients } from "./backward";
 import { networkBatch, plan } from "./batch";

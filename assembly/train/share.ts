@@ -6,7 +6,7 @@
 //   | Share 32 | gradients behind the embedding | touched rows u32[rows], padded | their gradients f32[rows][E] |
 import { OK } from "../abi";
 import { allocate } from "../arena";
-import { padded } from "../model";
+import { padded } from "../network/model";
 import { zeroGradients } from "./backward";
 import { loadU32, storeU32 } from "./batch";
 import { addRow } from "./forward";

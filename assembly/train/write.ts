@@ -2,7 +2,7 @@
 // one another, each padded with zeros to 16 bytes. Called by builder.ts.
 import { FORM_F32, FORMAT_MAGIC, FORMAT_VERSION, MAX_NGRAMS_PER_WORD } from "../abi";
 import { allocate } from "../arena";
-import { Header, Layer, Model, crc32, layerAt, layerBytes, padded } from "../model";
+import { Header, Layer, Model, crc32, layerAt, layerBytes, padded } from "../network/model";
 import { wordNgrams } from "./dataset";
 import { quantizeLayer } from "./quantize";
 

@@ -1,7 +1,7 @@
 // Options of every command that connects to a broker.
 import { InvalidArgumentError, Option } from "commander";
 import type { Command } from "commander";
-import type { Protocol } from "../service/mqtt.ts";
+import type { Protocol } from "../service/mqtt/connection.ts";
 
 export interface BrokerOptions {
   protocol?: Protocol;

@@ -1,9 +1,9 @@
 // `edgelabel calibrate`: a model and labelled texts that it was not trained on -> the same model
 // with scores that mean what they say, and with --unknown a rule for texts of none of its labels.
 import { Command } from "commander";
-import { calibrate, renderCalibration } from "../calibration.ts";
-import { readDataset } from "../dataset.ts";
-import { requireWritable } from "../files.ts";
+import { calibrate, renderCalibration } from "../training/calibration.ts";
+import { readDataset } from "../data/dataset.ts";
+import { requireWritable } from "../files/atomic.ts";
 import { addDatasetOptions, type DatasetFlags, shareBelow1 } from "./options.ts";
 import { kilobytes, parseOutput, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";

@@ -1,10 +1,10 @@
 // `edgelabel data`: labelled texts -> what is wrong with them, as a table or as one JSON object.
 import { Command } from "commander";
 import { MAX_SEQUENCE } from "../../assembly/abi.ts";
-import { renderReport, reportData, type Source } from "../data-report.ts";
-import { readDataset } from "../dataset.ts";
-import { createTrainer, DEFAULT_RECIPE, withCleaning } from "../recipe.ts";
-import type { Cleaning } from "../trainer.ts";
+import { renderReport, reportData, type Source } from "../data/report.ts";
+import { readDataset } from "../data/dataset.ts";
+import { createTrainer, DEFAULT_RECIPE, withCleaning } from "../training/recipe.ts";
+import type { Cleaning } from "../training/trainer.ts";
 import { addDatasetOptions, cleaningSteps, type DatasetFlags, wholeNumber } from "./options.ts";
 import { print, printJson } from "./output.ts";
 

@@ -2,15 +2,15 @@
 // the confusion matrix, as a table or as one JSON object; with --curve also how well the
 // scores separate right answers from others.
 import { Command } from "commander";
-import { renderCurve } from "../chart.ts";
-import { Classifier } from "../classifier.ts";
-import { similarLabels } from "../data-report.ts";
-import { readDataset, type Sample } from "../dataset.ts";
+import { renderCurve } from "../report/chart.ts";
+import { Classifier } from "../model/classifier.ts";
+import { similarLabels } from "../data/report.ts";
+import { readDataset, type Sample } from "../data/dataset.ts";
 import { listed } from "../errors.ts";
-import { type Evaluation, renderEvaluation, Tally } from "../evaluation.ts";
-import { requireWritable, writeWhole } from "../files.ts";
+import { type Evaluation, renderEvaluation, Tally } from "../report/evaluation.ts";
+import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { type Progress, startProgress } from "../progress.ts";
-import { measureCurve, renderCurveTable } from "../rejection-curve.ts";
+import { measureCurve, renderCurveTable } from "../report/rejection-curve.ts";
 import { addDatasetOptions, type DatasetFlags, svgName } from "./options.ts";
 import { note, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";

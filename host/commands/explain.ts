@@ -3,12 +3,12 @@
 // of HTML.
 import { Command, Option } from "commander";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
-import { Classifier } from "../classifier.ts";
+import { Classifier } from "../model/classifier.ts";
 import { UserError } from "../errors.ts";
-import type { Explanation, Method } from "../explanation.ts";
-import { requireWritable, writeWhole } from "../files.ts";
-import { type ExplainedText, renderHtml, renderText } from "../heat-map.ts";
-import { Trainer } from "../trainer.ts";
+import type { Explanation, Method } from "../model/explanation.ts";
+import { requireWritable, writeWhole } from "../files/atomic.ts";
+import { type ExplainedText, renderHtml, renderText } from "../report/heat-map.ts";
+import { Trainer } from "../training/trainer.ts";
 import { wholeNumber } from "./options.ts";
 import { noteFileName, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";

@@ -2,7 +2,7 @@
 // with the same f32 weights. What cannot be reproduced is refused by name.
 import { Command, Option } from "commander";
 import { MAX_SEQUENCE } from "../../assembly/abi.ts";
-import { readInput } from "../dataset.ts";
+import { readInput } from "../data/dataset.ts";
 import { importKeras } from "../keras/import.ts";
 import { nameText, wholeNumber } from "./options.ts";
 import { kilobytes, modelName, note, parseOutput, print, printJson, writeModel } from "./output.ts";

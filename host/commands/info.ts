@@ -1,7 +1,7 @@
 // `edgelabel info`: a model file -> what is in it, as text or as one JSON object.
 import { Command } from "commander";
-import { describeRule } from "../calibration.ts";
-import { Classifier, type ModelInfo } from "../classifier.ts";
+import { describeRule } from "../training/calibration.ts";
+import { Classifier, type ModelInfo } from "../model/classifier.ts";
 import { isDeployable, kilobytes, print, printJson } from "./output.ts";
 
 export function infoCommand(): Command {

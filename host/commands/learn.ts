@@ -1,18 +1,18 @@
 // `edgelabel learn`: corrections -> a new version of a model, or the reason why the old one
 // stays. With --undo it goes back to the version before.
 import { Command } from "commander";
-import { renderCalibration } from "../calibration.ts";
-import { Classifier } from "../classifier.ts";
-import { appendCorrections, journalPath, newsTo, readCorrections } from "../corrections.ts";
-import { readDataset, without } from "../dataset.ts";
+import { renderCalibration } from "../training/calibration.ts";
+import { Classifier } from "../model/classifier.ts";
+import { appendCorrections, journalPath, newsTo, readCorrections } from "../data/journal.ts";
+import { readDataset, without } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
-import { isSameFile, requireWritable } from "../files.ts";
-import { isDone, latest, learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../learn.ts";
-import { withModelLock } from "../lock.ts";
-import { packModel } from "../pack.ts";
-import { finishChange, previousPath, replaceFiles, restoreFiles } from "../previous.ts";
+import { isSameFile, requireWritable } from "../files/atomic.ts";
+import { isDone, latest, learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../training/learn.ts";
+import { withModelLock } from "../files/lock.ts";
+import { packModel } from "../model/pack.ts";
+import { finishChange, previousPath, replaceFiles, restoreFiles } from "../files/versions.ts";
 import { startProgress } from "../progress.ts";
-import { requireKnownLabels } from "../tuning.ts";
+import { requireKnownLabels } from "../training/fine-tune.ts";
 import { addDatasetOptions, type DatasetFlags, nameText, parseSeed, positive, wholeNumber } from "./options.ts";
 import { isDeployable, note, noteSeen, parseOutput, percent, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";

@@ -2,13 +2,13 @@
 // that runs elsewhere. A service that runs on the same folder follows within a second.
 import { readFile } from "node:fs/promises";
 import { Command } from "commander";
-import { readModelFile } from "../classifier.ts";
+import { readModelFile } from "../model/classifier.ts";
 import { UserError } from "../errors.ts";
 import { ownersDisk } from "../registry/disk.ts";
 import { splitUpdate } from "../registry/manifest.ts";
 import { Registry } from "../registry/registry.ts";
 import type { VersionInfo } from "../registry/registry.ts";
-import { sendUpdate } from "../registry/send.ts";
+import { sendUpdate } from "../service/control/send-update.ts";
 import { topicsOf } from "../service/topics.ts";
 import { accessOf, defaultNode } from "../service/config.ts";
 import { addBrokerOptions } from "./broker-options.ts";

@@ -2,8 +2,8 @@
 // refuse is misuse (exit code 2).
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { MAX_NAME_BYTES } from "../../assembly/abi.ts";
-import { type DatasetOptions, FORMATS } from "../dataset.ts";
-import { type Augmentation, type Cleaning, CLEANING_STEPS } from "../trainer.ts";
+import { type DatasetOptions, FORMATS } from "../data/dataset.ts";
+import { type Augmentation, type Cleaning, CLEANING_STEPS } from "../training/trainer.ts";
 
 /** A whole number from `least` to `most`. */
 export function wholeNumber(least: number, most: number): (text: string) => number {

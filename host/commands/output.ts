@@ -2,14 +2,14 @@
 import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import { Classifier } from "../classifier.ts";
-import { type Sample, without } from "../dataset.ts";
+import { Classifier } from "../model/classifier.ts";
+import { type Sample, without } from "../data/dataset.ts";
 import { excerpt } from "../errors.ts";
-import { isSameFile, writeWhole } from "../files.ts";
-import { packModel } from "../pack.ts";
+import { isSameFile, writeWhole } from "../files/atomic.ts";
+import { packModel } from "../model/pack.ts";
 import { printable } from "../service/log.ts";
 import { asTyped } from "../program-name.ts";
-import { Trainer } from "../trainer.ts";
+import { Trainer } from "../training/trainer.ts";
 
 /** The value of -o: the ending of the name decides what is written. */
 export function parseOutput(path: string): string {

@@ -1,8 +1,8 @@
 // `edgelabel pack`: an .elb model -> the deployable .wasm (engine + model); from a
 // deployable, the same with this build's engine, or with -o NAME.elb the model alone.
 import { Command } from "commander";
-import { Classifier, readModelFile } from "../classifier.ts";
-import { isWasm, unpackModel } from "../container.ts";
+import { Classifier, readModelFile } from "../model/classifier.ts";
+import { isWasm, unpackModel } from "../model/container.ts";
 import { kilobytes, parseOutput, print, printJson, writeModel } from "./output.ts";
 
 export function packCommand(): Command {

@@ -3,8 +3,8 @@
 // so that invalid UTF-8 reaches the engine as it is.
 import { Command } from "commander";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
-import { Classifier } from "../classifier.ts";
-import { OLD_MAC, requireText } from "../dataset.ts";
+import { Classifier } from "../model/classifier.ts";
+import { OLD_MAC, requireText } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
 import { parseTop } from "./options.ts";
 import { note, noteFileName, print } from "./output.ts";

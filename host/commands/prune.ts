@@ -3,17 +3,17 @@
 // form that is written, so that quantization does not affect the comparison.
 import { Command } from "commander";
 import { MAX_ROWS, MAX_WIDTH } from "../../assembly/abi.ts";
-import { type Calibration, recalibration, renderCalibration } from "../calibration.ts";
-import { Classifier, type ModelInfo } from "../classifier.ts";
-import { readDataset, type Sample } from "../dataset.ts";
+import { type Calibration, recalibration, renderCalibration } from "../training/calibration.ts";
+import { Classifier, type ModelInfo } from "../model/classifier.ts";
+import { readDataset, type Sample } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
-import { requireWritable } from "../files.ts";
-import { packModel } from "../pack.ts";
-import { MIN_AGREEMENT, quantize, spreadTexts } from "../quantization.ts";
-import { addSamples } from "../recipe.ts";
-import { compareSpeed } from "../speed.ts";
-import { type ModelForm, Trainer } from "../trainer.ts";
-import { requireKnownLabels, tune } from "../tuning.ts";
+import { requireWritable } from "../files/atomic.ts";
+import { packModel } from "../model/pack.ts";
+import { MIN_AGREEMENT, quantize, spreadTexts } from "../training/quantization.ts";
+import { addSamples } from "../training/recipe.ts";
+import { compareSpeed } from "../report/speed.ts";
+import { type ModelForm, Trainer } from "../training/trainer.ts";
+import { requireKnownLabels, tune } from "../training/fine-tune.ts";
 import { evaluate } from "./eval.ts";
 import { addDatasetOptions, type DatasetFlags, parseSeed, positive, wholeNumber } from "./options.ts";
 import { isDeployable, kilobytes, noteSeen, parseOutput, percent, print, printJson, requireOtherOutput, writeModel } from "./output.ts";

@@ -2,11 +2,11 @@
 // tensor, and of how far the answers agree with those of f32 on given data. If they do not
 // agree well enough, weight-only int8 is written.
 import { Command } from "commander";
-import type { Agreement } from "../agreement.ts";
-import { Classifier } from "../classifier.ts";
-import { readDataset } from "../dataset.ts";
-import { distortions, MIN_AGREEMENT, quantize } from "../quantization.ts";
-import { type ModelForm, Trainer } from "../trainer.ts";
+import type { Agreement } from "../training/agreement.ts";
+import { Classifier } from "../model/classifier.ts";
+import { readDataset } from "../data/dataset.ts";
+import { distortions, MIN_AGREEMENT, quantize } from "../training/quantization.ts";
+import { type ModelForm, Trainer } from "../training/trainer.ts";
 import { addDatasetOptions, type DatasetFlags, share } from "./options.ts";
 import { kilobytes, note, parseOutput, percent, print, printJson, requireOtherOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";

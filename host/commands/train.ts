@@ -1,24 +1,24 @@
-// `edgelabel train`: labelled texts -> a model, by the recipe in host/recipe.ts and the
+// `edgelabel train`: labelled texts -> a model, by the recipe in host/training/recipe.ts and the
 // options that change it. NAME.wasm is quantized and packed; NAME.elb keeps the f32
 // weights and what is needed to resume.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command, Option } from "commander";
 import { MAX_DROPOUT_SAMPLES, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH, MAX_WORKERS } from "../../assembly/abi.ts";
-import { calibrate, type Calibration, renderCalibration } from "../calibration.ts";
-import { renderChart } from "../chart.ts";
-import { Classifier } from "../classifier.ts";
-import { doubtsOf, similarLabels } from "../data-report.ts";
-import { labelsOf, readDataset, type Sample } from "../dataset.ts";
+import { calibrate, type Calibration, renderCalibration } from "../training/calibration.ts";
+import { renderChart } from "../report/chart.ts";
+import { Classifier } from "../model/classifier.ts";
+import { doubtsOf, similarLabels } from "../data/report.ts";
+import { labelsOf, readDataset, type Sample } from "../data/dataset.ts";
 import { listed, UserError } from "../errors.ts";
-import { requireWritable, writeWhole } from "../files.ts";
+import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { startProgress } from "../progress.ts";
-import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../quantization.ts";
-import { adaptToTexts, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, takeSteps, TUTORIAL_RECIPE, withCleaning } from "../recipe.ts";
-import type { Shape } from "../shape.ts";
-import { EngineError } from "../status.ts";
-import { addSynonyms, readSynonyms } from "../synonyms.ts";
-import { type Augmentation, Trainer } from "../trainer.ts";
-import { startWorkers, type TrainingData } from "../workers.ts";
+import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../training/quantization.ts";
+import { adaptToTexts, DEFAULT_RECIPE, type EpochReport, prepareTraining, type RecipeOptions, resumeTraining, takeSteps, TUTORIAL_RECIPE, withCleaning } from "../training/recipe.ts";
+import type { Shape } from "../training/text-statistics.ts";
+import { EngineError } from "../model/status.ts";
+import { addSynonyms, readSynonyms } from "../data/synonyms.ts";
+import { type Augmentation, Trainer } from "../training/trainer.ts";
+import { startWorkers, type TrainingData } from "../training/workers.ts";
 import { UNKNOWN_HELP } from "./calibrate.ts";
 import { addDatasetOptions, augmentation, cleaningSteps, type DatasetFlags, nameText, parseSeed, positive, share, shareBelow1, shortText, svgName, wholeNumber } from "./options.ts";
 import { isDeployable, kilobytes, modelName, note, noteSeen, parseOutput, percent, print, printJson, writeModel } from "./output.ts";

@@ -8,7 +8,7 @@ import {
   LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, MAX_ROWS, MAX_WIDTH,
 } from "../../assembly/abi.ts";
 import { UserError } from "../errors.ts";
-import type { LayerRecord } from "../trainer.ts";
+import type { LayerRecord } from "../training/trainer.ts";
 
 export type WeightedClass = "Embedding" | "LSTM" | "Bidirectional" | "Dense";
 

@@ -3,7 +3,7 @@
 // the arithmetic stays in the trainer module.
 import { ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, MAX_LAYERS, MAX_SEQUENCE } from "../../assembly/abi.ts";
 import { UserError } from "../errors.ts";
-import { Trainer } from "../trainer.ts";
+import { Trainer } from "../training/trainer.ts";
 import { type KerasModel, readKerasModel } from "./archive.ts";
 import { readLabels, readTokenizerJson } from "./tokenizer-json.ts";
 

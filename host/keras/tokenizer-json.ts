@@ -1,7 +1,7 @@
 // Stage 4 of an import: the text of Keras' Tokenizer.to_json() and of the label
 // list in, tokenizer options, words in id order and class names out. Refuses ids
 // that the model's embedding has no row for.
-import { labelDefect } from "../dataset.ts";
+import { labelDefect } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
 
 export interface KerasTokenizer {

@@ -3,8 +3,8 @@
 import { constants, lstat, mkdir, open, readdir, readFile, readlink, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { UserError } from "../errors.ts";
-import { ifCode, inFolder, isRoot, type Owner, writeNew } from "../files.ts";
-import { waitForLock } from "../lock.ts";
+import { ifCode, inFolder, isRoot, type Owner, writeNew } from "../files/atomic.ts";
+import { waitForLock } from "../files/lock.ts";
 
 export interface Disk {
   /** Called with the registry's folder before its first change; returns a path for it from then on. */

@@ -3,7 +3,7 @@
 // checks as an update from a file.
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { isFull } from "../files.ts";
+import { isFull } from "../files/atomic.ts";
 import type { Manifest } from "./manifest.ts";
 import type { InstallOptions, Registry, VersionInfo } from "./registry.ts";
 

@@ -3,7 +3,7 @@
 //
 //   signature -> engine ABI, expiry, sequence -> digest -> self-test -> file -> state
 import { UserError } from "../errors.ts";
-import type { Classifier } from "../classifier.ts";
+import type { Classifier } from "../model/classifier.ts";
 import { realDisk } from "./disk.ts";
 import type { Disk } from "./disk.ts";
 import { readTrustedKeys } from "./keys.ts";
@@ -35,7 +35,7 @@ export interface VersionInfo extends Version {
 
 export interface OpenModel {
   id: string;
-  /** Its trial has not ended yet; see live.ts. */
+  /** Its trial has not ended yet; see live-models.ts. */
   isOnTrial: boolean;
   classifier: Classifier;
 }

@@ -3,7 +3,7 @@
 // the engine refuses models of which one text could take long.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { ABI_VERSION } from "../../assembly/abi.ts";
-import { Classifier } from "../classifier.ts";
+import { Classifier } from "../model/classifier.ts";
 import { UserError } from "../errors.ts";
 import { checkLevel, levelOf } from "../service/topics.ts";
 import { checkDigest, MAX_GOLDEN } from "./manifest.ts";

@@ -13,7 +13,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
-import { isFull, temporaryIn } from "../files.ts";
+import { isFull, temporaryIn } from "../files/atomic.ts";
 import { realDisk } from "./disk.ts";
 import type { Disk } from "./disk.ts";
 import { readManifest, splitUpdate } from "./manifest.ts";

@@ -5,25 +5,25 @@
 //   connection -> requests or routes -> predictor (queue) -> outbox -> connection
 import { randomUUID } from "node:crypto";
 import { afterwards } from "./afterwards.ts";
-import { Commands } from "./commands.ts";
+import { Commands } from "./control/commands.ts";
 import type { Limits } from "./config.ts";
-import { Guard } from "./guard.ts";
+import { Guard } from "./answer/guard.ts";
 import type { Log } from "./log.ts";
-import { largestPacket } from "./messages.ts";
+import { largestPacket } from "./answer/messages.ts";
 import { Metrics } from "./metrics.ts";
-import { Connection, LOOP_MARK, ROUTES_CLIENT } from "./mqtt.ts";
-import type { BrokerAccess, Incoming, Session } from "./mqtt.ts";
-import { Outbox } from "./outbox.ts";
-import { Predictor } from "./predictor.ts";
-import type { Model } from "./predictor.ts";
-import { Requests } from "./requests.ts";
-import { checkRoutes, checkTopic, Routes } from "./routes.ts";
-import type { RouteSettings } from "./routes.ts";
-import { checkTemplate, fillPayload, fillTopic } from "./template.ts";
-import type { Json } from "./template.ts";
+import { Connection, LOOP_MARK, ROUTES_CLIENT } from "./mqtt/connection.ts";
+import type { BrokerAccess, Incoming, Session } from "./mqtt/connection.ts";
+import { Outbox } from "./mqtt/outbox.ts";
+import { Predictor } from "./answer/predictor.ts";
+import type { Model } from "./answer/predictor.ts";
+import { Requests } from "./answer/requests.ts";
+import { checkRoutes, checkTopic, Routes } from "./answer/routes.ts";
+import type { RouteSettings } from "./answer/routes.ts";
+import { checkTemplate, fillPayload, fillTopic } from "./answer/template.ts";
+import type { Json } from "./answer/template.ts";
 import { filterMatches, ownRequestTopics, requestFilters, requestTopicsOf } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
-import { packageVersion } from "./version.ts";
+import { packageVersion } from "../version.ts";
 
 /** A retained message about this node, by which other programs discover it. */
 export interface Announcement {

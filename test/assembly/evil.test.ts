@@ -3,9 +3,9 @@
 // truncation, bit flips, header fields. Seeded mutants are in test/long/mutants.test.ts.
 import { beforeAll, describe, expect, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
-import { Loader, documented, engineBytes, engineModule, nameOf, start } from "../loader.ts";
-import { HEADER_BYTES, defects, documentedFile, headerFields, partAt, read, repair, setHeader, setLayer, withParts, withStrings, write } from "../model-file.ts";
-import { Seeded, dense, dropout, embedding, lstm, makeModel, pool, trainTiny, type ModelSpec } from "../models.ts";
+import { Loader, documented, engineBytes, engineModule, nameOf, start } from "../support/loader.ts";
+import { HEADER_BYTES, defects, documentedFile, headerFields, partAt, read, repair, setHeader, setLayer, withParts, withStrings, write } from "../support/model-file.ts";
+import { Seeded, dense, dropout, embedding, lstm, makeModel, pool, trainTiny, type ModelSpec } from "../support/models.ts";
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const TRAINING_HEAD = 128;

@@ -3,9 +3,9 @@
 // hidden token's place: the network in f64 (reference.ts) on ids with zeros in them.
 import { beforeAll, describe, expect, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
-import { Seeded, dense, dropout, embedding, loadFile, lstm, makeModel, pool, putText, scoresOf, trainTiny, type LayerShape, type ModelSpec } from "../models.ts";
-import { network, pad } from "../reference.ts";
-import { loadWasm, type Exports } from "../wasm.ts";
+import { Seeded, dense, dropout, embedding, loadFile, lstm, makeModel, pool, putText, scoresOf, trainTiny, type LayerShape, type ModelSpec } from "../support/models.ts";
+import { network, pad } from "../support/reference.ts";
+import { loadWasm, type Exports } from "../support/wasm.ts";
 
 const { LAYER_BIDIRECTIONAL: BOTH, LAYER_MASK_ZERO: MASK, LAYER_POOL_MAX: MAX, LAYER_POOL_MEAN: MEAN, LAYER_SEQUENCES: SEQUENCES } = abi;
 const { ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, MAX_PIECES } = abi;

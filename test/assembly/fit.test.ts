@@ -3,8 +3,8 @@ import { describe, expect, test } from "vitest";
 import {
   ERR_BAD_TOKENIZER, ERR_BAD_VOCABULARY, MAX_ROWS, MAX_WORD_BYTES, OK, TOKENIZER_CHAR_LEVEL, TOKENIZER_LOWER,
 } from "../../assembly/abi.ts";
-import { describeShared, readSharedJson, readSharedJsonLines } from "../shared.ts";
-import { type Exports, loadWasm, put } from "../wasm.ts";
+import { describeShared, readSharedJson, readSharedJsonLines } from "../support/shared.ts";
+import { type Exports, loadWasm, put } from "../support/wasm.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });

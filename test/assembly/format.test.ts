@@ -4,10 +4,10 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
-import { Classifier } from "../../host/classifier.ts";
-import { crc32, defects, documentedFile, headerFields, headerValue, layerFields, parts, partAt, setHeader, settingsFields, withParts, withStrings, type Field } from "../model-file.ts";
-import { smallestModel } from "../models.ts";
-import { loadWasm, put } from "../wasm.ts";
+import { Classifier } from "../../host/model/classifier.ts";
+import { crc32, defects, documentedFile, headerFields, headerValue, layerFields, parts, partAt, setHeader, settingsFields, withParts, withStrings, type Field } from "../support/model-file.ts";
+import { smallestModel } from "../support/models.ts";
+import { loadWasm, put } from "../support/wasm.ts";
 
 const wasm = loadWasm("testing");
 const page = readFileSync(fileURLToPath(new URL("../../assembly/FORMAT.md", import.meta.url)), "utf8");

@@ -4,8 +4,8 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, test } from "vitest";
 import { ERR_TEXT_TOO_LONG, OK, TEXT_CAPACITY } from "../../assembly/abi.ts";
-import { Seeded, samples, trainTiny } from "../models.ts";
-import { type Exports, loadWasm } from "../wasm.ts";
+import { Seeded, samples, trainTiny } from "../support/models.ts";
+import { type Exports, loadWasm } from "../support/wasm.ts";
 
 const ENGINE_BYTES = 96 * 1024;
 const engineFile = new URL("../../build/engine.wasm", import.meta.url);

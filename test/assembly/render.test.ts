@@ -2,9 +2,9 @@
 // rejection, and the card. Scores are written into the engine's buffer, so any f32 can be shown.
 import { beforeAll, describe, expect, test } from "vitest";
 import { ACTIVATION_SOFTMAX, LAYER_BIDIRECTIONAL, LAYER_MASK_ZERO, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, MAX_LABEL_BYTES, MAX_WIDTH, OK } from "../../assembly/abi.ts";
-import { repair, setHeader } from "../model-file.ts";
-import { Seeded, dense, dropout, embedding, loadFile, lstm, makeModel, pool, putText } from "../models.ts";
-import { loadWasm, type Exports } from "../wasm.ts";
+import { repair, setHeader } from "../support/model-file.ts";
+import { Seeded, dense, dropout, embedding, loadFile, lstm, makeModel, pool, putText } from "../support/models.ts";
+import { loadWasm, type Exports } from "../support/wasm.ts";
 
 async function file(labels: string[], name = "", version = ""): Promise<Uint8Array> {
   const model = await makeModel({

@@ -2,8 +2,8 @@
 // step more, and engine and trainer refuse it.
 import { describe, expect, test } from "vitest";
 import { ACTIVATION_SOFTMAX, LAYER_BIDIRECTIONAL, LAYER_DROPOUT, LAYER_SEQUENCES, MAX_NGRAMS_PER_WORD, MAX_TEXT_WORK, TABLE_BUDGET } from "../../assembly/abi.ts";
-import { Classifier } from "../../host/classifier.ts";
-import { dense, embedding, type LayerShape, lstm, makeModel, type ModelSpec } from "../models.ts";
+import { Classifier } from "../../host/model/classifier.ts";
+import { dense, embedding, type LayerShape, lstm, makeModel, type ModelSpec } from "../support/models.ts";
 
 const MOST = MAX_TEXT_WORK * 2 ** 20;
 

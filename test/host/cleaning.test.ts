@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { Classifier } from "../../host/classifier.ts";
-import { createTrainer, DEFAULT_RECIPE, TUTORIAL_RECIPE, withCleaning } from "../../host/recipe.ts";
-import { edgelabel } from "../program.ts";
-import { describeShared, sharedPath } from "../shared.ts";
+import { Classifier } from "../../host/model/classifier.ts";
+import { createTrainer, DEFAULT_RECIPE, TUTORIAL_RECIPE, withCleaning } from "../../host/training/recipe.ts";
+import { edgelabel } from "../support/program.ts";
+import { describeShared, sharedPath } from "../support/shared.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-cleaning-"));
 afterAll(() => { rmSync(folder, { recursive: true }); });

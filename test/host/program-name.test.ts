@@ -7,7 +7,7 @@ import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
 import { asTyped, programName } from "../../host/program-name.ts";
-import { edgelabel } from "../program.ts";
+import { edgelabel } from "../support/program.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-name-"));

@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import mqtt from "mqtt";
 import type { MqttClient } from "mqtt";
-import { pause, until } from "../host/service/fake.ts";
+import { pause, until } from "../support/fake.ts";
 
 const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 

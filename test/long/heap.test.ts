@@ -15,9 +15,9 @@ import { fileURLToPath } from "node:url";
 import mqtt from "mqtt";
 import type { IClientOptions, MqttClient } from "mqtt";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { pause, until } from "../host/service/fake.ts";
-import { Seeded, tinyDeployable } from "../models.ts";
-import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
+import { pause, until } from "../support/fake.ts";
+import { Seeded, tinyDeployable } from "../support/models.ts";
+import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { isLong, size } from "./size.ts";
 
 /** The long sizes are a million requests and ten thousand reconnects, in pieces of a few minutes with a fresh service each. */

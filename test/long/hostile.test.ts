@@ -5,9 +5,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { TestClient, topics } from "../host/service/fake.ts";
-import { tinyDeployable } from "../models.ts";
-import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
+import { TestClient, topics } from "../support/fake.ts";
+import { tinyDeployable } from "../support/models.ts";
+import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { startWorker } from "./fleet.ts";
 import { size } from "./size.ts";
 

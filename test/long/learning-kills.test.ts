@@ -7,10 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { json, LAMPS, main, SMALL } from "../program.ts";
+import { json, LAMPS, main, SMALL } from "../support/program.ts";
 import { isLong, size } from "./size.ts";
 
-const dying = fileURLToPath(new URL("../host/learn-and-die.mjs", import.meta.url));
+const dying = fileURLToPath(new URL("../host/training/learn-and-die.mjs", import.meta.url));
 const root = mkdtempSync(join(tmpdir(), "edgelabel-learning-kills-"));
 const at = (...names: string[]): string => join(root, ...names);
 const PAIR = ["lamps.elb", "lamps.wasm"];

@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, onTestFinished, test } from "vitest";
-import { TestClient, topics, until } from "../host/service/fake.ts";
-import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
-import { json, LAMPS, main } from "../program.ts";
+import { TestClient, topics, until } from "../support/fake.ts";
+import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { json, LAMPS, main } from "../support/program.ts";
 import { isLong, size } from "./size.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-learns-"));

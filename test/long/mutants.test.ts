@@ -4,16 +4,16 @@
 import { beforeAll, expect, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
 import { UserError } from "../../host/errors.ts";
-import { Classifier } from "../../host/classifier.ts";
-import { EngineError } from "../../host/status.ts";
-import { unpackModel } from "../../host/container.ts";
-import { packModel } from "../../host/pack.ts";
-import { Trainer } from "../../host/trainer.ts";
-import { Loader, documented, samples } from "../loader.ts";
-import { partAt } from "../model-file.ts";
-import { Seeded, samples as texts } from "../models.ts";
-import { mutate, sources, type Sources } from "../mutants.ts";
-import { loadWasm } from "../wasm.ts";
+import { Classifier } from "../../host/model/classifier.ts";
+import { EngineError } from "../../host/model/status.ts";
+import { unpackModel } from "../../host/model/container.ts";
+import { packModel } from "../../host/model/pack.ts";
+import { Trainer } from "../../host/training/trainer.ts";
+import { Loader, documented, samples } from "../support/loader.ts";
+import { partAt } from "../support/model-file.ts";
+import { Seeded, samples as texts } from "../support/models.ts";
+import { mutate, sources, type Sources } from "../support/mutants.ts";
+import { loadWasm } from "../support/wasm.ts";
 import { isLong, size } from "./size.ts";
 
 const SEED = Number(process.env["MUTANT_SEED"] ?? 20261124);

@@ -11,9 +11,9 @@ import { join } from "node:path";
 import { generate, parser } from "mqtt-packet";
 import type { IPublishPacket, Packet } from "mqtt-packet";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { fakeService, limits, pause, TestClient, topics, until } from "../host/service/fake.ts";
-import { Seeded, tinyDeployable } from "../models.ts";
-import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
+import { fakeService, limits, pause, TestClient, topics, until } from "../support/fake.ts";
+import { Seeded, tinyDeployable } from "../support/models.ts";
+import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { startWorker } from "./fleet.ts";
 import { size } from "./size.ts";
 

@@ -4,9 +4,9 @@
 // second time, by regular expressions.
 import { expect, test } from "vitest";
 import mqtt from "mqtt";
-import { fakeService, limits, pause, TestClient, topics, until } from "../host/service/fake.ts";
-import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
-import { Seeded } from "../models.ts";
+import { fakeService, limits, pause, TestClient, topics, until } from "../support/fake.ts";
+import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { Seeded } from "../support/models.ts";
 import { size } from "./size.ts";
 
 const SEED = Number(process.env["TOPIC_SEED"] ?? 20261124);

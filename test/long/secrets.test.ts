@@ -15,10 +15,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { UserError } from "../../host/errors.ts";
 import { readSettings } from "../../host/service/config.ts";
 import { hashPassword } from "../../host/service/users.ts";
-import { Certificates } from "../certificates.ts";
-import { pause, until } from "../host/service/fake.ts";
-import { tinyDeployable } from "../models.ts";
-import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
+import { Certificates } from "../support/certificates.ts";
+import { pause, until } from "../support/fake.ts";
+import { tinyDeployable } from "../support/models.ts";
+import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { size } from "./size.ts";
 
 const TEXTS = size(10_000, 600);

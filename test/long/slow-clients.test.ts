@@ -4,12 +4,12 @@ import { once } from "node:events";
 import { createConnection } from "node:net";
 import type { Socket } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startBroker } from "../../host/service/broker.ts";
-import type { Broker } from "../../host/service/broker.ts";
-import { startHttp } from "../../host/service/http.ts";
-import type { HttpEndpoint } from "../../host/service/http.ts";
+import { startBroker } from "../../host/service/broker/broker.ts";
+import type { Broker } from "../../host/service/broker/broker.ts";
+import { startHttp } from "../../host/service/http/http.ts";
+import type { HttpEndpoint } from "../../host/service/http/http.ts";
 import type { Service } from "../../host/service/service.ts";
-import { fakeModel, fakeService, pause, until } from "../host/service/fake.ts";
+import { fakeModel, fakeService, pause, until } from "../support/fake.ts";
 import { size } from "./size.ts";
 
 const CLIENTS = size(2_000, 500);

@@ -9,10 +9,10 @@ import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, onTestFinished, test } from "vitest";
-import { pause, TestClient, topics, until } from "../host/service/fake.ts";
-import { Seeded } from "../models.ts";
-import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
-import { json, LAMPS, main, SMALL } from "../program.ts";
+import { pause, TestClient, topics, until } from "../support/fake.ts";
+import { Seeded } from "../support/models.ts";
+import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { json, LAMPS, main, SMALL } from "../support/program.ts";
 import { size } from "./size.ts";
 
 const SECONDS = Number(process.env["EDGELABEL_SOAK_SECONDS"] ?? size(900, 10));

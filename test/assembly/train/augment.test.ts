@@ -2,11 +2,11 @@
 // lists all of them, synonyms, and runs that are seeded, resumed and undisturbed by shares of 0.
 import { describe, expect, test } from "vitest";
 import { ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, LAYER_MASK_ZERO, OK } from "../../../assembly/abi.ts";
-import { DEFAULT_RECIPE, prepareTraining, type RecipeOptions, runEpochs } from "../../../host/recipe.ts";
-import { addSynonyms, parseSynonyms } from "../../../host/synonyms.ts";
-import { type Augmentation, Trainer } from "../../../host/trainer.ts";
-import { dense, embedding, lstm, makeModel, type ModelSpec } from "../../models.ts";
-import { loadWasm, put, type Exports } from "../../wasm.ts";
+import { DEFAULT_RECIPE, prepareTraining, type RecipeOptions, runEpochs } from "../../../host/training/recipe.ts";
+import { addSynonyms, parseSynonyms } from "../../../host/data/synonyms.ts";
+import { type Augmentation, Trainer } from "../../../host/training/trainer.ts";
+import { dense, embedding, lstm, makeModel, type ModelSpec } from "../../support/models.ts";
+import { loadWasm, put, type Exports } from "../../support/wasm.ts";
 
 const encoder = new TextEncoder();
 const WORDS = ["play", "cat", "car", "straße", "中文字", "at", "x", "start"];

@@ -5,7 +5,7 @@ import {
   ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, CONTEXT_ROW, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, OK, TOKENIZER_LETTER_PAIRS,
   TOKENIZER_LOWER, TOKENIZER_PAD_POST, TOKENIZER_SPLIT_SCRIPTS, TOKENIZER_TRUNCATE_POST,
 } from "../../../assembly/abi.ts";
-import { loadWasm, put, type Exports } from "../../wasm.ts";
+import { loadWasm, put, type Exports } from "../../support/wasm.ts";
 import { fnv1a, ngramRows, OWN_ROW } from "./oracle.ts";
 
 const encoder = new TextEncoder();

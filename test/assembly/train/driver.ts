@@ -1,8 +1,8 @@
 // Drives the training kernels of build/testing.wasm from tests: layer records and
 // plain arrays in, statuses, losses and tensors out.
 import { OK } from "../../../assembly/abi.ts";
-import type { LayerRecord } from "../../keras-weights.ts";
-import { f32, loadWasm, put, type Exports } from "../../wasm.ts";
+import type { LayerRecord } from "../../support/keras-weights.ts";
+import { f32, loadWasm, put, type Exports } from "../../support/wasm.ts";
 
 const LAYER_FIELDS = 8;
 

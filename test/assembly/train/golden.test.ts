@@ -6,8 +6,8 @@ import {
   LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM, OPTIMIZER_NESTEROV,
   OPTIMIZER_PER_TOKEN, OPTIMIZER_SGD,
 } from "../../../assembly/abi.ts";
-import { readKerasWeights } from "../../keras-weights.ts";
-import { describeShared, readSharedJson, readSharedJsonLines, sharedIsPresent, sharedPath } from "../../shared.ts";
+import { readKerasWeights } from "../../support/keras-weights.ts";
+import { describeShared, readSharedJson, readSharedJsonLines, sharedIsPresent, sharedPath } from "../../support/shared.ts";
 import { Trainer, type Recipe } from "./driver.ts";
 
 // Keras sums in another order: the difference is rounding, grown over the steps.

@@ -6,7 +6,7 @@ import {
   LAYER_MASK_ZERO, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, LOSS_BINARY_CROSSENTROPY,
   LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM, OPTIMIZER_PER_TOKEN, OPTIMIZER_SGD,
 } from "../../../assembly/abi.ts";
-import type { LayerRecord } from "../../keras-weights.ts";
+import type { LayerRecord } from "../../support/keras-weights.ts";
 import { Trainer, type Batch, type Recipe } from "./driver.ts";
 import { chain, dense, dropout, lstm, pool } from "./layers.ts";
 import { forward, gradients, loss, OWN_ROW, randomBits, seedState, type RandomState, type Sequences } from "./oracle.ts";

@@ -2,7 +2,7 @@
 import {
   LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN,
 } from "../../../assembly/abi.ts";
-import type { LayerRecord } from "../../keras-weights.ts";
+import type { LayerRecord } from "../../support/keras-weights.ts";
 
 type Draft = Omit<LayerRecord, "inputWidth" | "outputWidth">;
 

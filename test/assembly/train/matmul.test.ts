@@ -1,6 +1,6 @@
 // Matrix products: SIMD kernels against a plain twin that rounds to f32 where they do, bit for bit.
 import { beforeAll, describe, expect, test } from "vitest";
-import { loadWasm, type Exports } from "../../wasm.ts";
+import { loadWasm, type Exports } from "../../support/wasm.ts";
 
 const SIZES = [0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65];
 const LARGEST = 65;

@@ -7,7 +7,7 @@ import {
   LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY,
   LOSS_MEAN_SQUARED_ERROR, MAX_LAYERS, MAX_SEQUENCE, OK, OPTIMIZER_ADAM, OPTIMIZER_AVERAGE, OPTIMIZER_NESTEROV, OPTIMIZER_PER_TOKEN,
 } from "../../../assembly/abi.ts";
-import type { LayerRecord } from "../../keras-weights.ts";
+import type { LayerRecord } from "../../support/keras-weights.ts";
 import { build, Trainer, type Batch, type Recipe } from "./driver.ts";
 import { chain, dense, dropout, lstm, pool } from "./layers.ts";
 

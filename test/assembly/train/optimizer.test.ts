@@ -6,7 +6,7 @@ import {
   LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM, OPTIMIZER_ADAM_UNCORRECTED, OPTIMIZER_AVERAGE,
   OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_SGD,
 } from "../../../assembly/abi.ts";
-import { f32 } from "../../wasm.ts";
+import { f32 } from "../../support/wasm.ts";
 import { Trainer, type Batch, type Recipe } from "./driver.ts";
 import { chain, dense, lstm } from "./layers.ts";
 

@@ -6,7 +6,7 @@ import {
   LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL,
   LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY,
 } from "../../../assembly/abi.ts";
-import type { LayerRecord } from "../../keras-weights.ts";
+import type { LayerRecord } from "../../support/keras-weights.ts";
 import type { Batch } from "./driver.ts";
 
 /** Marks the first of a token's rows as its own; see network.ts. */

@@ -2,11 +2,11 @@
 // units are thought least of, by numerical derivatives; and that a pruned model trains on.
 import { describe, expect, test } from "vitest";
 import * as abi from "../../../assembly/abi.ts";
-import { addSamples, DEFAULT_RECIPE, runEpochs } from "../../../host/recipe.ts";
-import { Trainer } from "../../../host/trainer.ts";
-import { headerValue } from "../../model-file.ts";
-import { dense, dropout, embedding, type LayerShape, loadFile, lstm, makeModel, type ModelSpec, pool, samples, scoresOf, Seeded, trainTiny } from "../../models.ts";
-import { loadWasm } from "../../wasm.ts";
+import { addSamples, DEFAULT_RECIPE, runEpochs } from "../../../host/training/recipe.ts";
+import { Trainer } from "../../../host/training/trainer.ts";
+import { headerValue } from "../../support/model-file.ts";
+import { dense, dropout, embedding, type LayerShape, loadFile, lstm, makeModel, type ModelSpec, pool, samples, scoresOf, Seeded, trainTiny } from "../../support/models.ts";
+import { loadWasm } from "../../support/wasm.ts";
 
 const LABELS = ["x", "y", "z"];
 const WORDS = ["one", "two", "three", "four", "five", "six", "seven"];

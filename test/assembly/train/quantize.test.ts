@@ -1,7 +1,7 @@
 // Quantization of a matrix, bit for bit against a plain twin: scales, ties to even, rows of
 // zeros, outliers, both layouts of the source, padding.
 import { describe, expect, test } from "vitest";
-import { f32, loadWasm, put } from "../../wasm.ts";
+import { f32, loadWasm, put } from "../../support/wasm.ts";
 
 const padded = (bytes: number): number => (bytes + 15) & ~15;
 

@@ -1,6 +1,6 @@
 // The random stream and what is drawn from it, and the logarithm it needs.
 import { beforeEach, expect, test } from "vitest";
-import { f32, i32, loadWasm, type Exports } from "../../wasm.ts";
+import { f32, i32, loadWasm, type Exports } from "../../support/wasm.ts";
 
 const DRAWS = 100_000;
 let wasm: Exports;

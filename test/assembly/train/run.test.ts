@@ -2,12 +2,12 @@
 // was stopped and resumed the same file as one that was not, and what cannot go on is refused.
 import { describe, expect, test } from "vitest";
 import * as abi from "../../../assembly/abi.ts";
-import { Classifier } from "../../../host/classifier.ts";
-import type { Sample } from "../../../host/dataset.ts";
-import { addSamples, DEFAULT_RECIPE, prepareTraining, runEpochs, type EpochReport, type RecipeOptions } from "../../../host/recipe.ts";
-import { Trainer } from "../../../host/trainer.ts";
-import { headerValue, partAt, read, repair, settingsFields, withParts, write } from "../../model-file.ts";
-import { samples } from "../../models.ts";
+import { Classifier } from "../../../host/model/classifier.ts";
+import type { Sample } from "../../../host/data/dataset.ts";
+import { addSamples, DEFAULT_RECIPE, prepareTraining, runEpochs, type EpochReport, type RecipeOptions } from "../../../host/training/recipe.ts";
+import { Trainer } from "../../../host/training/trainer.ts";
+import { headerValue, partAt, read, repair, settingsFields, withParts, write } from "../../support/model-file.ts";
+import { samples } from "../../support/models.ts";
 import { ngramRows } from "./oracle.ts";
 
 const LABELS = [...new Set(samples.map(({ label }) => label))];

@@ -1,7 +1,7 @@
 // The learning rate of every step against its formula.
 import { expect, test } from "vitest";
 import { SCHEDULE_CONSTANT, SCHEDULE_COSINE, SCHEDULE_INVERSE_TIME, SCHEDULE_LINEAR } from "../../../assembly/abi.ts";
-import { loadWasm } from "../../wasm.ts";
+import { loadWasm } from "../../support/wasm.ts";
 
 const { learningRateAt } = loadWasm("testing") as unknown as { learningRateAt: (schedule: number, base: number, warmup: number, decay: number, step: number, steps: number) => number };
 

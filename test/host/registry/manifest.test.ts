@@ -6,8 +6,8 @@ import { ABI_VERSION } from "../../../assembly/abi.ts";
 import { keyId, parseTrustedKeys } from "../../../host/registry/keys.ts";
 import { checkDigest, checkFitness, encodeManifest, readManifest, splitUpdate } from "../../../host/registry/manifest.ts";
 import { testModel } from "../../../host/registry/selftest.ts";
-import { DAY, keysFile, lineOf, modelOf, newKey, signed } from "./fixture.ts";
-import type { Signed } from "./fixture.ts";
+import { DAY, keysFile, lineOf, modelOf, newKey, signed } from "../../support/registry.ts";
+import type { Signed } from "../../support/registry.ts";
 
 let key: KeyObject;
 let other: KeyObject;

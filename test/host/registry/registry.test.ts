@@ -12,10 +12,10 @@ import { realDisk } from "../../../host/registry/disk.ts";
 import { Incoming } from "../../../host/registry/incoming.ts";
 import { keyId } from "../../../host/registry/keys.ts";
 import { Registry } from "../../../host/registry/registry.ts";
-import { Seeded } from "../../models.ts";
-import { edgelabel } from "../../program.ts";
-import { DAY, keysFile, lineOf, MemoryDisk, modelOf, newKey, PowerCut, signed, signedEndless } from "./fixture.ts";
-import type { Signed } from "./fixture.ts";
+import { Seeded } from "../../support/models.ts";
+import { edgelabel } from "../../support/program.ts";
+import { DAY, keysFile, lineOf, MemoryDisk, modelOf, newKey, PowerCut, signed, signedEndless } from "../../support/registry.ts";
+import type { Signed } from "../../support/registry.ts";
 
 const root = mkdtempSync(join(tmpdir(), "edgelabel-registry-"));
 const keys = join(root, "keys");

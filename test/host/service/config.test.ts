@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { parseConfig, parseModelArgument, readSettings } from "../../../host/service/config.ts";
-import { Certificates } from "../../certificates.ts";
+import { Certificates } from "../../support/certificates.ts";
 import type { ServeOptions } from "../../../host/service/config.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-config-"));

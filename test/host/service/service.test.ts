@@ -1,11 +1,11 @@
 // The service as its clients see it, on every broker and protocol it is made for.
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { startBroker } from "../../../host/service/broker.ts";
+import { startBroker } from "../../../host/service/broker/broker.ts";
 import type { Service } from "../../../host/service/service.ts";
-import { describeMosquitto, freePort, runClient, startMosquitto } from "../../mosquitto.ts";
-import type { Mosquitto } from "../../mosquitto.ts";
-import { counter, fakeModel, fakeService, limits, pause, recordingLog, TestClient, topics, until } from "./fake.ts";
+import { describeMosquitto, freePort, runClient, startMosquitto } from "../../support/mosquitto.ts";
+import type { Mosquitto } from "../../support/mosquitto.ts";
+import { counter, fakeModel, fakeService, limits, pause, recordingLog, TestClient, topics, until } from "../../support/fake.ts";
 
 interface RunningBroker {
   url: string;

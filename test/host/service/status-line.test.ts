@@ -3,7 +3,7 @@ import { PassThrough } from "node:stream";
 import { expect, test } from "vitest";
 import { Metrics } from "../../../host/service/metrics.ts";
 import { createStatusLine } from "../../../host/service/status-line.ts";
-import { fakeModel, pause, recordingLog, until } from "./fake.ts";
+import { fakeModel, pause, recordingLog, until } from "../../support/fake.ts";
 
 function terminal(columns: number, isTTY = true) {
   const stream = Object.assign(new PassThrough(), { isTTY, columns });

@@ -9,10 +9,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { ACTIVATION_SOFTMAX } from "../../../assembly/abi.ts";
-import { packModel } from "../../../host/pack.ts";
-import { dense, embedding, lstm, makeModel, smallestModel } from "../../models.ts";
-import { main } from "../../program.ts";
-import { TestClient, topics, until } from "./fake.ts";
+import { packModel } from "../../../host/model/pack.ts";
+import { dense, embedding, lstm, makeModel, smallestModel } from "../../support/models.ts";
+import { main } from "../../support/program.ts";
+import { TestClient, topics, until } from "../../support/fake.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-watchdog-"));
 const at = (name: string): string => join(folder, name);

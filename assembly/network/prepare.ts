@@ -1,0 +1,360 @@
+// Model -> plan: everything that can be done once, when a model is loaded. Weights are
+// packed in the order in which lstm.ts reads them, buffers are sized, and the states after
+// leading padding are computed. Called by engine.ts.
+//
+//   file, untouched          | arena, made here
+//   weights (row-major)  ->  | packed weights, scales, biases | input tables | states | scratch
+//
+// The input table. x W + b depends only on the embedding row x, so the projection of a row
+// is kept when it is first computed; from then on the word costs one look-up. The table is
+// only reserved here: a page that was never touched takes no physical memory. A model whose
+// table would exceed TABLE_BUDGET computes every projection anew, with the same bits.
+import {
+  ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_OUT_OF_MEMORY, FORM_F32, FORM_INT8, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_SEQUENCES, OK,
+  TOKENIZER_PAD_POST,
+} from "../abi";
+import { allocate } from "../arena";
+import { Q14_SCALE, exponentScale, packedByte, packedRow, projectF32, projectS8, quantizeState, updateState, updateStateCoarsely } from "./lstm";
+import { Layer, Model, directions, hasInputTable, layerAt, layerBytes, matrixBytes, padded } from "./model";
+
+/** One direction of an LSTM, packed (see lstm.ts). */
+@unmanaged
+export class DirectionPlan {
+  kernel: usize;          // f32 (G, inputs, 16), or s16 (G, inputPairs, 16, 2)
+  kernelScale: usize;     // f32 (G, 16), int8 only, times the scale of the input
+  recurrent: usize;       // f32 (G, units, 16), or s16 (G, unitPairs, 16, 2)
+  recurrentScale: usize;  // f32 (G, 16), int8 only, times Q14_SCALE
+  bias: usize;            // f32 (G, 16)
+  table: usize;           // f32 (V, G, 16): projections of the rows; 0 = not kept
+  known: usize;           // u8 (V): 1 when the table has the row's projection
+}
+
+/** One layer, ready to run. Packed weights: of an LSTM in its directions; of a Dense f32 (ceil(out / 4), inputs, 4). */
+@unmanaged
+export class LayerPlan {
+  layer: Layer;
+  groups: u32;         // LSTM: ceil(H / 4)
+  inputPairs: u32;     // LSTM int8: of the inputs, padded to 4
+  unitPairs: u32;      // LSTM int8: of the state, padded to 4
+  weights: usize;      // Dense
+  bias: usize;         // Dense, f32[out] padded to 4
+  forward: DirectionPlan;
+  backward: DirectionPlan; // null in one direction
+}
+
+/** Everything classify.ts needs beside the model and the sequence. */
+@unmanaged
+export class Plan {
+  layers: usize;        // LayerPlan[layerCount]
+  layerCount: u32;
+  isInt8: bool;         // integer recurrent products, else f32
+  hasTable: bool;       // the input table is kept
+  embedding: usize;     // first embedding row in the file
+  embeddingScale: usize;// f32[V], quantized files only
+  rows: u32;            // V
+  width: u32;           // E
+  row: usize;           // one embedding row: f32[E] or s16[E], padded
+  projection: usize;    // f32 (G, 16): x W + b of the step, when it is not in a table
+  share: usize;         // f32 (G, 16): projection of one of several rows of a token
+  z: usize;             // f32 (G, 16)
+  zeros: usize;         // f32 (G, 16)
+  cell: usize;          // f32 [4 G]
+  hidden: usize;        // f32 [4 G]
+  hiddenQ14: usize;     // s16 [4 G]
+  inputQ14: usize;      // s16 [inputs], of a stacked LSTM
+  prefix: usize;        // states after k pads: (T + 1) x prefixStride; 0 = none
+  prefixStride: u32;
+  sequenceA: usize;     // f32 (T, channels): what a sequence layer yields
+  sequenceB: usize;
+  sequenceWidth: u32;   // channels, the largest of all layers
+  vectorA: usize;       // f32 [channels]: what a vector layer yields
+  vectorB: usize;
+}
+
+export function planLayer(plan: Plan, index: u32): LayerPlan {
+  return changetype<LayerPlan>(plan.layers + <usize>index * offsetof<LayerPlan>());
+}
+
+let failed: bool = false;
+
+/** allocate() that remembers a refusal, so that one check at the end is enough. */
+function reserve(bytes: u64): usize {
+  const address: usize = bytes > 0x7ffffff0 ? 0 : allocate(<usize>bytes);
+  if (address == 0) failed = true;
+  return address;
+}
+
+export function prepare(plan: Plan, model: Model): i32 {
+  failed = false;
+  const header = model.header;
+  const form = header.form;
+  const embedding = layerAt(model.layers, 0);
+  plan.isInt8 = form == FORM_INT8;
+  plan.layerCount = header.layerCount;
+  plan.layers = reserve(<u64>header.layerCount * offsetof<LayerPlan>());
+  plan.embedding = model.weights;
+  plan.rows = embedding.inputWidth;
+  plan.width = embedding.units;
+  plan.embeddingScale = form == FORM_F32 ? 0 : model.weights + <usize>padded(<u64>plan.rows * plan.width);
+  if (failed) return ERR_OUT_OF_MEMORY;
+
+  let weights = model.weights;
+  let groups: u32 = 1;
+  let channels: u32 = 4;
+  let storesSequence = false;
+  for (let i: u32 = 0; i < header.layerCount; i++) {
+    const layer = layerAt(model.layers, i);
+    const at = planLayer(plan, i);
+    at.layer = layer;
+    channels = max(channels, layer.outputWidth);
+    if (layer.flags & LAYER_SEQUENCES && layer.kind == LAYER_LSTM) storesSequence = true;
+    if (layer.kind == LAYER_LSTM) {
+      groups = max(groups, (layer.units + 3) >> 2);
+      packLstm(at, form, weights, isFirstLstm(model, i) ? plan.rows : 0);
+      if (!failed && at.forward.table) plan.hasTable = true;
+    } else if (layer.kind == LAYER_DENSE) {
+      const isLast = i + 1 == header.layerCount && (layer.activation == ACTIVATION_SOFTMAX || layer.activation == ACTIVATION_SIGMOID);
+      packDense(at, form, weights, isLast ? <f32>1 / header.temperature : 1);
+    }
+    weights += <usize>layerBytes(form, layer);
+    if (failed) return ERR_OUT_OF_MEMORY;
+  }
+
+  plan.row = reserve(<u64>plan.width * 4 + 16);
+  plan.projection = reserve(<u64>groups * 64);
+  plan.share = reserve(<u64>groups * 64);
+  plan.z = reserve(<u64>groups * 64);
+  plan.zeros = reserve(<u64>groups * 64);
+  plan.cell = reserve(<u64>groups * 16);
+  plan.hidden = reserve(<u64>groups * 16);
+  plan.hiddenQ14 = reserve(<u64>groups * 8);
+  plan.inputQ14 = reserve(<u64>channels * 2 + 16);
+  plan.vectorA = reserve(<u64>channels * 4 + 16);
+  plan.vectorB = reserve(<u64>channels * 4 + 16);
+  plan.sequenceWidth = (channels + 3) & ~3;
+  plan.sequenceA = 0;
+  plan.sequenceB = 0;
+  if (storesSequence) {
+    plan.sequenceA = reserve(<u64>header.sequenceLength * plan.sequenceWidth * 4);
+    plan.sequenceB = reserve(<u64>header.sequenceLength * plan.sequenceWidth * 4);
+  }
+  if (failed) return ERR_OUT_OF_MEMORY;
+  return preparePrefix(plan, model);
+}
+
+/** True for the LSTM that reads the embedding: only dropout stands between. */
+function isFirstLstm(model: Model, index: u32): bool {
+  for (let i: u32 = 1; i < index; i++) {
+    if (layerAt(model.layers, i).kind != LAYER_DROPOUT) return false;
+  }
+  return true;
+}
+
+/** Packs both directions. tableRows: rows of the embedding if this LSTM reads it, else 0. */
+function packLstm(at: LayerPlan, form: u32, weights: usize, tableRows: u32): void {
+  const layer = at.layer;
+  at.groups = (layer.units + 3) >> 2;
+  at.inputPairs = ((layer.inputWidth + 3) >> 2) << 1;
+  at.unitPairs = at.groups << 1;
+  const count = directions(layer);
+  const keepsTable = tableRows > 0 && hasInputTable(layer, tableRows);
+  for (let d: u32 = 0; d < count; d++) {
+    const address = reserve(offsetof<DirectionPlan>());
+    if (failed) return;
+    const direction = changetype<DirectionPlan>(address);
+    if (d == 0) at.forward = direction;
+    else at.backward = direction;
+    // An embedding row has its own scale; the states of a layer before are in Q14.
+    weights = packDirection(at, direction, form, weights, tableRows ? 1.0 : Q14_SCALE);
+    direction.table = 0;
+    if (keepsTable) {
+      direction.table = reserve(<u64>tableRows * at.groups * 64);
+      direction.known = reserve(tableRows);
+    }
+    if (failed) return;
+  }
+}
+
+/** Packs kernel, recurrent kernel and bias of one direction; returns the address behind them. */
+function packDirection(at: LayerPlan, direction: DirectionPlan, form: u32, weights: usize, inputScale: f32): usize {
+  const layer = at.layer;
+  const units = layer.units;
+  const inputs = layer.inputWidth;
+  const positions: u32 = at.groups << 4;
+  const kernel = weights;
+  const recurrent = kernel + <usize>matrixBytes(form, 4 * units, inputs);
+  const bias = recurrent + <usize>matrixBytes(form, 4 * units, units);
+  if (form == FORM_INT8) {
+    direction.kernel = packS8(kernel, positions, units, inputs, at.inputPairs);
+    direction.recurrent = packS8(recurrent, positions, units, units, at.unitPairs);
+  } else {
+    direction.kernel = packF32(form, kernel, positions, units, inputs, inputs);
+    direction.recurrent = packF32(form, recurrent, positions, units, units, at.groups << 2);
+  }
+  direction.bias = reserve(<u64>positions * 4);
+  direction.kernelScale = reserve(<u64>positions * 4);
+  direction.recurrentScale = reserve(<u64>positions * 4);
+  if (failed) return 0;
+  for (let p: u32 = 0; p < positions; p++) {
+    const row = packedRow(p, units);
+    if (row < 0) continue;
+    const to = <usize>p << 2;
+    const from = <usize>row << 2;
+    const exponent = exponentScale(p);
+    store<f32>(direction.bias + to, exponent * load<f32>(bias + from));
+    if (form == FORM_INT8) {
+      store<f32>(direction.kernelScale + to, exponent * load<f32>(kernel + <usize>padded(<u64>4 * units * inputs) + from) * inputScale);
+      store<f32>(direction.recurrentScale + to, exponent * load<f32>(recurrent + <usize>padded(<u64>4 * units * units) + from) * Q14_SCALE);
+    }
+  }
+  return bias + <usize>padded(<u64>units * 16);
+}
+
+/** s8 (4H, inputs) -> s16 (G, pairs, 16, 2), zero where H or the inputs are padded. */
+function packS8(from: usize, positions: u32, units: u32, inputs: u32, pairs: u32): usize {
+  const packed = reserve(<u64>positions * pairs * 4);
+  if (failed) return 0;
+  for (let p: u32 = 0; p < positions; p++) {
+    const row = packedRow(p, units);
+    if (row < 0) continue;
+    const source = from + <usize>row * inputs;
+    for (let k: u32 = 0; k < inputs; k++) store<i16>(packed + packedByte(p, k, pairs), load<i8>(source + k));
+  }
+  return packed;
+}
+
+/** f32 (inputs, 4H), or s8 (4H, inputs) with scales, -> f32 (G, paddedInputs, 16). */
+function packF32(form: u32, from: usize, positions: u32, units: u32, inputs: u32, paddedInputs: u32): usize {
+  const packed = reserve(<u64>positions * paddedInputs * 4);
+  if (failed) return 0;
+  for (let p: u32 = 0; p < positions; p++) {
+    const row = packedRow(p, units);
+    if (row < 0) continue;
+    const target = packed + (<usize>(p >> 4) * paddedInputs << 6) + (<usize>(p & 15) << 2);
+    for (let k: u32 = 0; k < inputs; k++) {
+      store<f32>(target + (<usize>k << 6), exponentScale(p) * weightAt(form, from, 4 * units, inputs, row, k));
+    }
+  }
+  return packed;
+}
+
+/** Weight from input `column` to output `row` of a matrix as its form stores it. */
+function weightAt(form: u32, from: usize, rows: u32, columns: u32, row: u32, column: u32): f32 {
+  if (form == FORM_F32) return load<f32>(from + ((<usize>column * rows + row) << 2));
+  const scale = load<f32>(from + <usize>padded(<u64>rows * columns) + (<usize>row << 2));
+  return scale * <f32>load<i8>(from + <usize>row * columns + column);
+}
+
+/** Packs f32 weights times `scale`: Dense layers are small and their inputs unbounded, so they run in f32 in every form. */
+function packDense(at: LayerPlan, form: u32, weights: usize, scale: f32): void {
+  const layer = at.layer;
+  const inputs = layer.inputWidth;
+  const units = layer.units;
+  const quads = (units + 3) >> 2;
+  at.weights = reserve(<u64>quads * inputs * 16);
+  at.bias = reserve(<u64>quads * 16);
+  if (failed) return;
+  const bias = weights + <usize>matrixBytes(form, units, inputs);
+  for (let row: u32 = 0; row < units; row++) {
+    store<f32>(at.bias + (<usize>row << 2), scale * load<f32>(bias + (<usize>row << 2)));
+    const target = at.weights + (<usize>(row >> 2) * inputs << 4) + (<usize>(row & 3) << 2);
+    for (let k: u32 = 0; k < inputs; k++) store<f32>(target + (<usize>k << 4), scale * weightAt(form, weights, units, inputs, row, k));
+  }
+}
+
+/**
+ * Address of x W + b of an embedding row, f32 (G, 16): in the table if there is one, else
+ * computed into `scratch`.
+ */
+export function inputProjection(plan: Plan, at: LayerPlan, direction: DirectionPlan, row: u32, scratch: usize): usize {
+  let target = scratch;
+  if (direction.table) {
+    target = direction.table + (<usize>row * at.groups << 6);
+    if (load<u8>(direction.known + row)) return target;
+    store<u8>(direction.known + row, 1);
+  }
+  const width = plan.width;
+  if (plan.isInt8) {
+    const source = plan.embedding + <usize>row * width;
+    for (let k: u32 = 0; k < width; k++) store<i16>(plan.row + (<usize>k << 1), <i16>load<i8>(source + k));
+    projectS8(direction.kernel, direction.kernelScale, plan.zeros, plan.row, at.inputPairs, at.groups, target);
+    const scale = f32x4.splat(load<f32>(plan.embeddingScale + (<usize>row << 2)));
+    for (let p: usize = 0, end = <usize>at.groups << 6; p < end; p += 16) {
+      v128.store(target + p, f32x4.add(v128.load(direction.bias + p), f32x4.mul(scale, v128.load(target + p))));
+    }
+    return target;
+  }
+  let source = plan.embedding + (<usize>row * width << 2);
+  if (plan.embeddingScale) {
+    const scale = load<f32>(plan.embeddingScale + (<usize>row << 2));
+    for (let k: u32 = 0; k < width; k++) {
+      store<f32>(plan.row + (<usize>k << 2), scale * <f32>load<i8>(plan.embedding + <usize>row * width + k));
+    }
+    source = plan.row;
+  }
+  projectF32(direction.kernel, direction.bias, source, width, at.groups, target);
+  return target;
+}
+
+/**
+ * One step from the projection `base`: updates plan.cell, plan.hidden and plan.hiddenQ14.
+ * isFirst: the state is zero, so the recurrent product is left out.
+ */
+export function step(plan: Plan, at: LayerPlan, direction: DirectionPlan, base: usize, isFirst: bool): void {
+  const z = isFirst ? base : plan.z;
+  if (plan.isInt8) {
+    if (!isFirst) projectS8(direction.recurrent, direction.recurrentScale, base, plan.hiddenQ14, at.unitPairs, at.groups, z);
+    updateStateCoarsely(z, plan.cell, plan.hidden, at.groups);
+    quantizeState(plan.hidden, plan.hiddenQ14, at.groups << 2);
+  } else {
+    if (!isFirst) projectF32(direction.recurrent, base, plan.hidden, at.groups << 2, at.groups, z);
+    updateState(z, plan.cell, plan.hidden, at.groups);
+  }
+}
+
+/**
+ * With leading padding that is not masked, the state after k pads is the same for every
+ * text: computes all of these states. Only if the first LSTM runs forward and yields its
+ * last state, since otherwise the states of the padded steps themselves are needed.
+ */
+function preparePrefix(plan: Plan, model: Model): i32 {
+  plan.prefix = 0;
+  if (layerAt(model.layers, 0).flags & LAYER_MASK_ZERO || model.header.tokenizerFlags & TOKENIZER_PAD_POST) return OK;
+  let index: u32 = 1;
+  while (planLayer(plan, index).layer.kind != LAYER_LSTM) index++;
+  const at = planLayer(plan, index);
+  if (at.layer.flags != 0) return OK;
+
+  const steps = model.header.sequenceLength;
+  const stateBytes = <u32>at.groups << 4;
+  plan.prefixStride = stateBytes * 2 + <u32>padded(stateBytes >> 1);
+  plan.prefix = reserve((<u64>steps + 1) * plan.prefixStride);
+  if (failed) return ERR_OUT_OF_MEMORY;
+  clearState(plan, at);
+  const base = inputProjection(plan, at, at.forward, 0, plan.projection);
+  for (let k: u32 = 1; k <= steps; k++) {
+    step(plan, at, at.forward, base, k == 1);
+    const saved = plan.prefix + <usize>k * plan.prefixStride;
+    memory.copy(saved, plan.cell, stateBytes);
+    memory.copy(saved + stateBytes, plan.hidden, stateBytes);
+    memory.copy(saved + 2 * stateBytes, plan.hiddenQ14, stateBytes >> 1);
+  }
+  return OK;
+}
+
+/** State zero: before the first step. */
+export function clearState(plan: Plan, at: LayerPlan): void {
+  const stateBytes = <usize>at.groups << 4;
+  memory.fill(plan.cell, 0, stateBytes);
+  memory.fill(plan.hidden, 0, stateBytes);
+  memory.fill(plan.hiddenQ14, 0, stateBytes >> 1);
+}
+
+/** The state after `pads` padded steps, from preparePrefix. */
+export function loadPrefix(plan: Plan, at: LayerPlan, pads: u32): void {
+  const stateBytes = <usize>at.groups << 4;
+  const saved = plan.prefix + <usize>pads * plan.prefixStride;
+  memory.copy(plan.cell, saved, stateBytes);
+  memory.copy(plan.hidden, saved + stateBytes, stateBytes);
+  memory.copy(plan.hiddenQ14, saved + 2 * stateBytes, stateBytes >> 1);
+}

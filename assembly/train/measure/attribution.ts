@@ -1,0 +1,150 @@
+// Which tokens made a score, by integrated gradients (M. Sundararajan et al., Axiomatic
+// Attribution for Deep Networks, 2017), the alternative to occlusion in explain.ts: text,
+// label -> a share of the score for each piece. Called through assembly/train/index.ts on an opened
+// f32 model.
+//
+//   x = the tokens' vectors, as the embedding gives them; a in 0 ... 1 scales all of them at once
+//   share(t) = x_t . mean over `steps` midpoints a of  d score(a x) / d x_t
+//
+// The shares sum up to score(x) - score(0), apart from the error of the midpoint rule, which
+// the host reports and more steps make smaller. Padding that the model reads is not scaled.
+import {
+  ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, OK, TEXT_CAPACITY,
+  TOKENIZER_PAD_POST,
+} from "../../abi";
+import { allocate, arenaRelease, arenaTop } from "../../arena";
+import { cutPieces, pieceAt, preparePieces, setExplained } from "../../explain";
+import { isFinite32 } from "../../network/model";
+import { Augmentation } from "../augment";
+import { backward } from "../backward";
+import { loadU32, networkBatch, plan } from "../batch";
+import { buildNetwork, draft, inputPtr, isBuilt, reader } from "../builder";
+import { addSample, createDataset, fillBatch } from "../dataset";
+import { denseBias, forward, forwardFrom, sequenceRow } from "../forward";
+import { Stage, lastStage, network, stageAt } from "../network";
+
+let isPrepared = false;
+
+/** Builds the opened model's network for one text, with its temperature in the last layer. Nothing is trained or written afterwards. */
+export function prepareGradients(): i32 {
+  const status = buildNetwork(1, 1, 1, 0, 0);
+  if (status != OK) return status;
+  if (!preparePieces()) return ERR_OUT_OF_MEMORY;
+  // One gradient for each token, not summed over equal tokens.
+  network.splitsTokens = 1;
+  const last = lastStage();
+  const activation = last.layer.activation;
+  if (activation == ACTIVATION_SOFTMAX || activation == ACTIVATION_SIGMOID) {
+    const scale: f32 = <f32>1 / draft.header.temperature;
+    const end = denseBias(last) + (<usize>last.layer.units << 2);
+    for (let p = last.weights; p < end; p += 4) store<f32>(p, load<f32>(p) * scale);
+  }
+  isPrepared = true;
+  return OK;
+}
+
+/** Explains the score of label number `label`, or of the best label when there is no such number, for `length` input bytes. Returns a status; the getters of explain.ts then give the result. */
+export function integrateGradients(label: u32, length: u32, steps: u32): i32 {
+  if (!isBuilt() || !isPrepared) return ERR_BAD_STATE;
+  if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
+  if (steps < 1) return ERR_BAD_ARGUMENT;
+  const mark = arenaTop();
+  const status = integrate(label, length, steps);
+  arenaRelease(mark);
+  return status;
+}
+
+function integrate(label: u32, length: u32, steps: u32): i32 {
+  const one = allocate(16); // order of the one sample
+  const data = createDataset();
+  if (!one || !changetype<usize>(data)) return ERR_OUT_OF_MEMORY;
+  let status = addSample(data, draft, reader, 0, inputPtr(), length);
+  if (status != OK) return status;
+  const size = cutPieces(reader);
+  status = networkBatch(1, fillBatch(data, draft, one, 1, 0, false, changetype<Augmentation>(0)));
+  if (status != OK) return status;
+
+  forward(false);
+  const embedding = stageAt(0);
+  const rows = plan.slotCount;
+  const bytes = <usize>(rows * embedding.stride) << 2;
+  const vectors = allocate(bytes);
+  if (!vectors) return ERR_OUT_OF_MEMORY;
+  memory.copy(vectors, embedding.output, bytes);
+  const labels = draft.header.labelCount;
+  const explained = label < labels ? label : bestOf(labels);
+  const whole = <f64>scoreOf(explained);
+  if (!isFinite32(lastStage().output, lastStage().output + (<usize>lastStage().stride << 2))) return ERR_NOT_FINITE;
+
+  scaleTokens(embedding, vectors, 0);
+  forwardFrom(1, false);
+  const base = <f64>scoreOf(explained);
+  for (let i: u32 = 0; i < steps; i++) {
+    scaleTokens(embedding, vectors, (<f32>i + <f32>0.5) / <f32>steps);
+    forwardFrom(1, false);
+    startGradient(explained);
+    backward(false);
+    addShares(embedding, vectors, size, 1 / <f64>steps);
+  }
+  setExplained(explained, whole, base);
+  return OK;
+}
+
+/** Sets the embedding's output to scale * vectors, except for padding. */
+function scaleTokens(embedding: Stage, vectors: usize, scale: f32): void {
+  for (let s: u32 = 0; s < plan.slotCount; s++) {
+    if (isPadding(loadU32(plan.slotTokens, s))) continue;
+    const at = <usize>(s * embedding.stride) << 2;
+    for (let k: u32 = 0; k < network.width; k++) {
+      store<f32>(embedding.output + at + (<usize>k << 2), scale * load<f32>(vectors + at + (<usize>k << 2)));
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function isPadding(token: u32): bool {
+  return tokenIndex(token) >= reader.tokens;
+}
+
+/** Index of the kept token at a step. For padding it is beyond the last token (before the tokens it wraps to a huge number). */
+// @ts-ignore: decorator
+@inline
+function tokenIndex(step: u32): u32 {
+  return step - (draft.header.tokenizerFlags & TOKENIZER_PAD_POST ? 0 : plan.time - reader.tokens);
+}
+
+/** Score of a label after a forward pass; a single unit stands for two labels. */
+function scoreOf(label: u32): f32 {
+  const output = lastStage().output;
+  if (network.outputs == 1 && draft.header.labelCount == 2) return label == 1 ? load<f32>(output) : <f32>1 - load<f32>(output);
+  return load<f32>(output + (<usize>label << 2));
+}
+
+function bestOf(labels: u32): u32 {
+  let best: u32 = 0;
+  for (let k: u32 = 1; k < labels; k++) if (scoreOf(k) > scoreOf(best)) best = k;
+  return best;
+}
+
+/** d score / d output at the last layer. */
+function startGradient(label: u32): void {
+  const last = lastStage();
+  memory.fill(last.gradient, 0, <usize>last.stride << 2);
+  if (network.outputs == 1) store<f32>(last.gradient, label == 1 ? 1 : -1);
+  else store<f32>(last.gradient + (<usize>label << 2), 1);
+}
+
+/** share += weight * x . gradient, for every step that is a token. */
+function addShares(embedding: Stage, vectors: usize, size: u32, weight: f64): void {
+  for (let r: u32 = 0; r < plan.rows; r++) {
+    const token = loadU32(plan.rowTokens, r);
+    if (isPadding(token)) continue;
+    const x = sequenceRow(embedding, vectors, r);
+    const gradient = embedding.gradient + (<usize>(r * embedding.stride) << 2);
+    let product: f64 = 0;
+    for (let k: u32 = 0; k < network.width; k++) product += <f64>load<f32>(x + (<usize>k << 2)) * <f64>load<f32>(gradient + (<usize>k << 2));
+    const piece = pieceAt(tokenIndex(token) / size);
+    piece.share += weight * product;
+  }
+}

@@ -1,0 +1,499 @@
+// Labelled texts from files: bytes of TSV, CSV, JSONL or fastText in, an array of
+// {label, text, line} out. Whatever it would have to guess at is refused with file and
+// line number: invalid UTF-8, a missing or doubled label, an empty text, broken
+// quoting, columns without names. The texts themselves are not changed.
+import { isUtf8 } from "node:buffer";
+import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { MAX_LABEL_BYTES, TEXT_CAPACITY } from "../../assembly/abi.ts";
+import { excerpt, listed, UserError } from "../errors.ts";
+
+export interface Sample {
+  label: string;
+  text: string;
+  /** 1-based number of the line that the record starts on. */
+  line: number;
+}
+
+export const FORMATS = ["tsv", "csv", "jsonl", "fasttext"] as const;
+export type Format = (typeof FORMATS)[number];
+
+export interface DatasetOptions {
+  format?: Format | undefined;
+  textColumn?: string | undefined;
+  labelColumn?: string | undefined;
+}
+
+const SUFFIXES = new Map<string, Format>([
+  ["tsv", "tsv"], ["csv", "csv"], ["jsonl", "jsonl"], ["ndjson", "jsonl"], ["ft", "fasttext"], ["fasttext", "fasttext"],
+]);
+const LABEL_PREFIX = "__label__";
+// Neither begins a UTF-8 file.
+const UTF16_MARKS = [Buffer.of(0xff, 0xfe), Buffer.of(0xfe, 0xff)];
+/** First bytes of files that people take for text, and what to do with them. */
+const FOREIGN: readonly [bytes: Buffer, advice: string][] = [
+  ...UTF16_MARKS.map((mark): [Buffer, string] => [mark, "is UTF-16, as some Windows programs write it; save it as UTF-8"]),
+  [Buffer.of(0x1f, 0x8b), "is compressed; unpack it with gunzip"],
+  [Buffer.from("PK\u0003\u0004"), "is a zip archive, as Excel's workbooks are; unpack it, or export the sheet as CSV in UTF-8"],
+  [Buffer.of(0xd0, 0xcf, 0x11, 0xe0), "is an Excel workbook; export the sheet as CSV in UTF-8"],
+];
+export const OLD_MAC = "uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'";
+/** Of the beginning of a file, the share of NUL bytes above which it is taken for no text. */
+const MOST_NULS = 0.1;
+const BEGINNING_BYTES = 4096;
+const DELIMITERS = [",", ";", "\t"] as const;
+/** In the first line of a TSV, a name of each kind makes a header of it. */
+const TEXT_NAMES = ["text", "sentence", "message", "utterance", "content", "body", "comment", "review", "tweet", "query", "question", "title", "document", "description"];
+const LABEL_NAMES = ["label", "labels", "class", "category", "intent", "target", "tag", "sentiment", "topic"];
+const SHOWN_DEFECTS = 5;
+// V8 cannot hold a longer string.
+const MAX_FILE_BYTES = 0x1fffffe8;
+const STRAY_RETURN = "a carriage return (\\r) that ends no line";
+const CONTROL_CHARACTER = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
+/** Reads the files in order, as one data set; "-" is standard input. */
+export async function readDataset(paths: readonly string[], options: DatasetOptions = {}): Promise<Sample[]> {
+  const samples: Sample[] = [];
+  for (const path of paths) {
+    const bytes = path === "-" ? await readStdin() : await readInput(path);
+    for (const sample of parseDataset(bytes, path === "-" ? "standard input" : path, options)) samples.push(sample);
+  }
+  return samples;
+}
+
+/** Throws a UserError when the first bytes are those of a file that is no UTF-8 text. */
+export function requireText(bytes: Uint8Array, source: string): void {
+  const foreign = FOREIGN.find(([mark]) => mark.equals(bytes.subarray(0, mark.length)));
+  if (foreign) throw new UserError(`${source}: ${foreign[1]}`);
+}
+
+export function parseDataset(bytes: Uint8Array, source: string, options: DatasetOptions = {}): Sample[] {
+  const defects = new Defects(source);
+  if (bytes.length > MAX_FILE_BYTES) throw new UserError(`${source}: larger than 512 MB; split it into several files`);
+  requireText(bytes, source);
+  const beginning = bytes.subarray(0, BEGINNING_BYTES);
+  if (beginning.filter((byte) => byte === 0).length > MOST_NULS * beginning.length) throw new UserError(`${source}: is full of NUL bytes, as UTF-16 and binary files are; save it as UTF-8 text`);
+  if (!isUtf8(bytes)) {
+    nameInvalidLines(bytes, defects);
+    defects.raise('if it is Windows-1252, as Excel\'s plain CSV is, save it as "CSV UTF-8" or convert it with iconv -f WINDOWS-1252 -t UTF-8');
+  }
+  const content = new TextDecoder().decode(bytes);
+  if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new UserError(`${source}: ${OLD_MAC}`);
+  const format = options.format ?? formatByName(source) ?? formatByContent(content, source, options);
+  const samples: Sample[] = [];
+  const keep = (line: number, label: string, text: string): void => {
+    const defect = sampleDefect(label, text);
+    if (defect !== undefined) defects.add(line, defect);
+    else samples.push({ label, text, line });
+  };
+  if (format === "csv") readCsv(content, source, options, defects, keep);
+  else if (format === "tsv") readTsv(content, source, options, defects, keep);
+  else if (format === "fasttext") readLines(content, readFastTextLine, defects, keep);
+  else readJsonl(content, source, options, defects, keep);
+  defects.raise();
+  if (samples.length === 0) throw new UserError(`${source}: holds no labelled texts`);
+  return samples;
+}
+
+/** At most `most` of the items, evenly spread, so that all parts of a sorted file are represented. */
+export function thinned<T>(items: readonly T[], most: number): T[] {
+  const step = Math.max(1, items.length / most);
+  return Array.from({ length: Math.min(most, items.length) }, (_, i) => items[Math.floor(i * step)]!);
+}
+
+/** The samples whose text none of the others has. */
+export function without(samples: readonly Sample[], others: readonly Sample[]): Sample[] {
+  const texts = new Set(others.map(({ text }) => text));
+  return samples.filter(({ text }) => !texts.has(text));
+}
+
+/** The distinct labels. They are sorted (by code unit), so that the order of the classes does not depend on that of the lines. */
+export function labelsOf(samples: Iterable<Sample>): string[] {
+  const labels = new Set<string>();
+  for (const sample of samples) labels.add(sample.label);
+  return [...labels].sort();
+}
+
+/** What makes `label` unfit to be a class name; undefined when nothing does. */
+export function labelDefect(label: string): string | undefined {
+  if (label.trim() === "") return "the label is empty";
+  if (CONTROL_CHARACTER.test(label)) return `the label ${excerpt(label)} contains a control character`;
+  if (LONE_SURROGATE.test(label)) return `the label ${excerpt(label)} contains half a surrogate pair`;
+  if (Buffer.byteLength(label) > MAX_LABEL_BYTES) return `the label is longer than ${MAX_LABEL_BYTES} bytes`;
+  return undefined;
+}
+
+/** What makes a labelled text unfit; undefined when nothing does. */
+export function sampleDefect(label: string, text: string): string | undefined {
+  return labelDefect(label) ?? textDefect(text);
+}
+
+function textDefect(text: string): string | undefined {
+  if (text.trim() === "") return "the text is empty";
+  if (LONE_SURROGATE.test(text)) return "the text contains half a surrogate pair";
+  if (text.length > TEXT_CAPACITY / 3 && Buffer.byteLength(text) > TEXT_CAPACITY) {
+    return `the text is longer than ${TEXT_CAPACITY} bytes`;
+  }
+  return undefined;
+}
+
+async function readStdin(): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of process.stdin) {
+    chunks.push(chunk as Buffer);
+    length += (chunk as Buffer).length;
+    if (length > MAX_FILE_BYTES) break;
+  }
+  return Buffer.concat(chunks);
+}
+
+/** A file's bytes. Throws a UserError when it is missing or cannot be read. */
+export async function readInput(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reasons: Record<string, string> = {
+      ENOENT: "no such file", EISDIR: "is a directory, not a file", EACCES: "permission denied",
+      ERR_FS_FILE_TOO_LARGE: "larger than 2 GB",
+    };
+    throw new UserError(`${path}: ${reasons[code ?? ""] ?? message}`);
+  }
+}
+
+// --- formats -----------------------------------------------------------------
+
+type Keep = (line: number, label: string, text: string) => void;
+/** Hands label and text to `keep`, or returns what is wrong with the line. */
+type LineReader = (line: string, number: number, keep: Keep) => string | undefined;
+
+function formatByName(source: string): Format | undefined {
+  const name = basename(source).toLowerCase();
+  return SUFFIXES.get(name.slice(name.lastIndexOf(".") + 1));
+}
+
+function formatByContent(content: string, source: string, options: DatasetOptions): Format {
+  const first = content.split(/\r?\n/, 1000).find((line) => line.trim() !== "") ?? "";
+  if (first === "") throw new UserError(`${source}: holds no labelled texts`);
+  if (first.startsWith(LABEL_PREFIX)) return "fasttext";
+  if (/^\s*[{[]/.test(first)) return "jsonl";
+  if (first.includes("\t")) return "tsv";
+  if (delimiterOf(first, options) !== undefined) return "csv";
+  throw new UserError(`${source}: cannot tell its format from the first line; use --format ${FORMATS.join("|")}`);
+}
+
+function readLines(content: string, read: LineReader, defects: Defects, keep: Keep): void {
+  let number = 0;
+  for (let start = 0; start < content.length; ) {
+    let end = content.indexOf("\n", start);
+    if (end < 0) end = content.length;
+    const line = content.slice(start, content[end - 1] === "\r" && end > start ? end - 1 : end);
+    number++;
+    if (!isBlank(line)) {
+      const defect = read(line, number, keep);
+      if (defect !== undefined) defects.add(number, defect);
+    }
+    start = end + 1;
+  }
+}
+
+function isBlank(line: string): boolean {
+  return /^ *$/.test(line);
+}
+
+/** Whichever of the delimiters makes columns with both names of a file's first line. */
+function delimiterOf(content: string, { textColumn = "text", labelColumn = "label" }: DatasetOptions): string | undefined {
+  return DELIMITERS.find((delimiter) => {
+    const header = new CsvReader(content, delimiter).next()?.fields ?? [];
+    return [textColumn, labelColumn].every((name) => columnsNamed(header, name).length > 0);
+  });
+}
+
+/** The columns of that name or, when there is none, of that name in other letter case. */
+function columnsNamed(header: readonly string[], name: string): number[] {
+  const matching = (matches: (field: string) => boolean): number[] => header.flatMap((field, i) => (matches(field) ? [i] : []));
+  const exact = matching((field) => field === name);
+  return exact.length > 0 ? exact : matching((field) => field.toLowerCase() === name.toLowerCase());
+}
+
+/** Which columns hold text and label. Throws a UserError when the header does not say so. */
+function columnsOf(header: readonly string[], source: string, { textColumn = "text", labelColumn = "label" }: DatasetOptions): { text: number; label: number } {
+  const isNamed = [textColumn, labelColumn].some((name) => columnsNamed(header, name).length > 0);
+  const remedy = header.length < 2 ? "part its columns by commas, semicolons or tabs, and choose one with" : isNamed ? "choose one with" : "give it a header if that is a text, or choose one with";
+  const column = (name: string, option: string): number => {
+    const [index, second] = columnsNamed(header, name);
+    if (index === undefined) throw new UserError(`${source}: its header has no column ${excerpt(name)} but ${listed(header)}; ${remedy} ${option}`);
+    if (second !== undefined) throw new UserError(`${source}: its header has two columns ${excerpt(name)}`);
+    return index;
+  };
+  return { text: column(textColumn, "--text-column"), label: column(labelColumn, "--label-column") };
+}
+
+/** Without a header, a line is a label, a tab and a text, which may hold more tabs. */
+function readTsv(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
+  const quoted = quotedRecord(content);
+  if (quoted !== undefined) {
+    defects.add(quoted, "a quoted field with a tab or line break, as pandas writes it; give the file a header such as label<TAB>text if it has none, and read it with --format csv");
+    return;
+  }
+  let header: string[] | null | undefined;
+  let columns = { text: 1, label: 0 };
+  let lines = 0;
+  const widths = new Set<number>();
+  readLines(content, (line, number) => {
+    if (line.includes("\r")) return STRAY_RETURN;
+    if (header === undefined) {
+      header = tsvHeader(line, source, options);
+      if (header) {
+        columns = columnsOf(header, source, options);
+        return undefined;
+      }
+    }
+    let fields = line.split("\t");
+    if (!header) {
+      if (fields.length < 2) return "no tab between label and text";
+      lines++;
+      widths.add(fields.length);
+    }
+    const most = header?.length ?? 2;
+    // The last column's text may hold tabs, which part no columns then.
+    if (columns.text === most - 1 && fields.length > most) fields = [...fields.slice(0, columns.text), fields.slice(columns.text).join("\t")];
+    if (fields.length !== most) return `${fields.length} fields where the header has ${most}`;
+    const label = fields[columns.label]!.trim();
+    if (/^".*"$/.test(label)) return `the label ${excerpt(label)} is in quotes; if the file has a header, read it with --format csv`;
+    if (label.startsWith(LABEL_PREFIX)) return `a label of fastText, ${excerpt(label)}; read the file with --format fasttext`;
+    keep(number, label, fields[columns.text]!);
+    return undefined;
+  }, defects, keep);
+  const [width] = widths;
+  if (lines > 1 && widths.size === 1 && width! > 2) throw new UserError(`${source}: each line has ${width} columns; without a header it takes label<TAB>text; give it one with their names, such as ${["label", "text", "c", "d"].slice(0, width).join("<TAB>")}${width! > 4 ? "<TAB>…" : ""}`);
+}
+
+/** The columns' names when the first line holds those asked for, null when it is a label and a text. Throws a UserError when it seems to hold other names. */
+function tsvHeader(line: string, source: string, options: DatasetOptions): string[] | null {
+  const fields = line.split("\t").map((field) => field.trim());
+  const { textColumn = "text", labelColumn = "label" } = options;
+  const found = [textColumn, labelColumn].filter((name) => columnsNamed(fields, name).length > 0);
+  if (found.length === 2 || (found.length === 1 && !["text", "label"].includes(found[0]!))) return fields;
+  const named = (names: readonly string[]): string | undefined => fields.find((field) => names.includes(field.toLowerCase()));
+  const [text, label] = [named(TEXT_NAMES), named(LABEL_NAMES)];
+  if (text === undefined || label === undefined) return null;
+  throw new UserError(`${source}: line 1: looks like a header; name its columns with --text-column ${text} --label-column ${label}, or remove it`);
+}
+
+/** The line of the first quoted field with a tab or line break, if quoting parts the whole file into sound records: otherwise quotes are text. */
+function quotedRecord(content: string): number | undefined {
+  if (!/(?:^|\t)"/m.test(content)) return undefined;
+  const reader = new CsvReader(content, "\t");
+  let line: number | undefined;
+  for (let record = reader.next(); record; record = reader.next()) {
+    if (record.defect !== undefined) return undefined;
+    if (record.fields.some((field) => /[\t\n]/.test(field))) line ??= record.line;
+  }
+  return line;
+}
+
+function readFastTextLine(line: string, number: number, keep: Keep): string | undefined {
+  if (line.includes("\r")) return STRAY_RETURN;
+  if (!line.startsWith(LABEL_PREFIX)) return `does not begin with ${LABEL_PREFIX}`;
+  const labels = line.split(/[ \t]+/).filter((word) => word.startsWith(LABEL_PREFIX));
+  if (labels.length > 1) return carries(labels.map((label) => label.slice(LABEL_PREFIX.length)));
+  const end = line.search(/[ \t]/);
+  if (end < 0) return "no text after the label";
+  keep(number, line.slice(LABEL_PREFIX.length, end), line.slice(end + 1));
+  return undefined;
+}
+
+function carries(labels: readonly string[]): string {
+  return labels.length === 0 ? "carries no label" : `carries ${labels.length} labels (${listed(labels)}); a text has exactly one`;
+}
+
+function readJsonl(content: string, source: string, { textColumn = "text", labelColumn = "label" }: DatasetOptions, defects: Defects, keep: Keep): void {
+  if (/^\s*\[\s*(?:\{|$)/.test(content.slice(0, BEGINNING_BYTES))) throw new UserError(`${source}: is a JSON array; it takes one object a line, which jq -c '.[]' makes of it`);
+  readLines(content, (line, number) => readJsonLine(line, number, keep, textColumn, labelColumn), defects, keep);
+}
+
+function readJsonLine(line: string, number: number, keep: Keep, textKey: string, labelKey: string): string | undefined {
+  let record: unknown;
+  try {
+    record = JSON.parse(line);
+  } catch {
+    return "not valid JSON";
+  }
+  if (typeof record !== "object" || record === null || Array.isArray(record)) return "not a JSON object";
+  const fields = new Map<string, unknown>(Object.entries(record));
+  const text = fields.get(textKey);
+  let label = fields.get(labelKey);
+  const missing = (key: string, option: string): string => `no ${excerpt(key)}${fields.size > 0 ? ` but ${listed([...fields.keys()])}; choose one with ${option}` : ""}`;
+  if (typeof text !== "string") return text === undefined ? missing(textKey, "--text-column") : `${excerpt(textKey)} is not a string`;
+  if (label === undefined) return missing(labelKey, "--label-column");
+  if (Array.isArray(label) && label.every((each) => typeof each === "string")) {
+    if (label.length !== 1) return carries(label);
+    label = label[0];
+  }
+  // JSON.parse has rounded it, perhaps to what another label is rounded to.
+  if (typeof label === "number" && Math.abs(label) > Number.MAX_SAFE_INTEGER) return `${excerpt(labelKey)} is too large a number to be read exactly; put quotes around it`;
+  if (typeof label !== "number" && typeof label !== "boolean" && typeof label !== "string") return `${excerpt(labelKey)} is not a string`;
+  keep(number, String(label).trim(), text);
+  return undefined;
+}
+
+/** Columns are parted by commas or, when its header shows so, by semicolons or tabs. */
+function readCsv(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
+  const delimiter = delimiterOf(content, options) ?? DELIMITERS.find((each) => (new CsvReader(content, each).next()?.fields.length ?? 0) > 1);
+  const reader = new CsvReader(content, delimiter);
+  const header = reader.next();
+  if (!header) throw new UserError(`${source}: holds no labelled texts`);
+  if (header.defect !== undefined) {
+    defects.add(header.line, header.defect);
+    return;
+  }
+  if (header.fields[0]!.startsWith("sep=")) throw new UserError(`${source}: begins with a line for Excel, sep=; remove it, so that the header comes first`);
+  const { text, label } = columnsOf(header.fields, source, options);
+  for (let record = reader.next(); record; record = reader.next()) {
+    if (record.defect !== undefined) defects.add(record.line, record.defect);
+    else if (record.fields.length !== header.fields.length) {
+      defects.add(record.line, `${record.fields.length} fields where the header has ${header.fields.length}`);
+    } else keep(record.line, record.fields[label]!.trim(), record.fields[text]!);
+  }
+}
+
+interface CsvRecord {
+  line: number;
+  fields: string[];
+  defect?: string;
+}
+
+/** RFC 4180 with either line end: records one by one, blank lines left out. */
+class CsvReader {
+  private position = 0;
+  private line = 1;
+  private readonly content: string;
+  private readonly delimiter: string;
+  private readonly run: RegExp;
+
+  constructor(content: string, delimiter = ",") {
+    this.content = content;
+    this.delimiter = delimiter;
+    this.run = new RegExp(`[^${delimiter}\n]*`, "y");
+  }
+
+  next(): CsvRecord | undefined {
+    const { content } = this;
+    while (this.position < content.length) {
+      const end = this.lineEnd(this.position);
+      if (!isBlank(content.slice(this.position, end).replace(/\r$/, ""))) return this.record();
+      this.position = end + 1;
+      this.line++;
+    }
+    return undefined;
+  }
+
+  private record(): CsvRecord {
+    const { content } = this;
+    const record: CsvRecord = { line: this.line, fields: [] };
+    for (;;) {
+      if (content[this.position] === '"') {
+        const field = this.quoted();
+        if (field === undefined) {
+          this.position = content.length;
+          return { ...record, defect: "a quoted field is never closed" };
+        }
+        record.fields.push(field);
+      } else {
+        const field = this.plain();
+        if (field.includes('"')) record.defect ??= "a quote inside a field that does not begin with one";
+        if (field.includes("\r")) record.defect ??= STRAY_RETURN;
+        record.fields.push(field);
+      }
+      if (this.atLineEnd()) break;
+      if (content[this.position] !== this.delimiter) {
+        record.defect ??= "characters after the closing quote of a field";
+        this.position = this.lineEnd(this.position);
+        break;
+      }
+      this.position++;
+    }
+    this.position = this.lineEnd(this.position) + 1;
+    this.line++;
+    return record;
+  }
+
+  /** The field that the quote at the position opens; undefined when nothing closes it. */
+  private quoted(): string | undefined {
+    const { content } = this;
+    let start = this.position + 1;
+    let field = "";
+    for (;;) {
+      const quote = content.indexOf('"', start);
+      if (quote < 0) return undefined;
+      field += content.slice(start, quote);
+      if (content[quote + 1] !== '"') {
+        this.line += content.slice(this.position, quote).split("\n").length - 1;
+        this.position = quote + 1;
+        return field;
+      }
+      field += '"';
+      start = quote + 2;
+    }
+  }
+
+  private plain(): string {
+    const { content, run } = this;
+    run.lastIndex = this.position;
+    let field = run.exec(content)![0];
+    if (field.endsWith("\r") && content[run.lastIndex] !== this.delimiter) field = field.slice(0, -1);
+    this.position += field.length;
+    return field;
+  }
+
+  private atLineEnd(): boolean {
+    const { content, position } = this;
+    const next = content[position] === "\r" ? position + 1 : position;
+    return next >= content.length || content[next] === "\n";
+  }
+
+  private lineEnd(from: number): number {
+    const end = this.content.indexOf("\n", from);
+    return end < 0 ? this.content.length : end;
+  }
+}
+
+// --- defects -------------------------------------------------------------------
+
+/** Gathers what is wrong with a file, so that one run names more than one line. */
+class Defects {
+  private readonly source: string;
+  private readonly shown: string[] = [];
+  private count = 0;
+
+  constructor(source: string) {
+    this.source = source;
+  }
+
+  add(line: number, defect: string): void {
+    if (this.count++ < SHOWN_DEFECTS) this.shown.push(`line ${line}: ${defect}`);
+  }
+
+  /** Throws a UserError with what was gathered, and with a remedy for all of it. */
+  raise(remedy?: string): void {
+    if (this.count === 0) return;
+    if (remedy !== undefined) this.shown[this.shown.length - 1] += `; ${remedy}`;
+    if (this.count === 1) throw new UserError(`${this.source}: ${this.shown[0]}`);
+    const rest = this.count - this.shown.length;
+    throw new UserError([`${this.source}: ${this.count} malformed lines`, ...this.shown, ...(rest > 0 ? [`and ${rest} more`] : [])].join("\n  "));
+  }
+}
+
+function nameInvalidLines(bytes: Uint8Array, defects: Defects): void {
+  let number = 0;
+  for (let start = 0; start < bytes.length; ) {
+    let end = bytes.indexOf(10, start);
+    if (end < 0) end = bytes.length;
+    number++;
+    if (!isUtf8(bytes.subarray(start, end))) defects.add(number, "not valid UTF-8");
+    start = end + 1;
+  }
+}

@@ -1,0 +1,103 @@
+// The journal of a model's corrections: texts with the labels that people said are right, in
+// the order in which they said so. It is a file of JSON lines beside the model to which
+// entries are only appended, and which `edgelabel eval` can read. An entry is on the disk
+// before it is confirmed. A last entry that a power cut has left incomplete is ignored, and
+// the next append cuts it off.
+import { constants, type FileHandle, open, readFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { parseDataset, type Sample } from "./dataset.ts";
+import { UserError } from "../errors.ts";
+import { ifCode, inFolder, isRoot, syncFolder } from "../files/atomic.ts";
+import { type Lock, waitForLock } from "../files/lock.ts";
+
+export type Correction = Pick<Sample, "label" | "text">;
+
+const NEWLINE = 10;
+
+/** "models/spam.elb" -> "models/spam.corrections.jsonl". */
+export function journalPath(model: string): string {
+  return `${model.replace(/\.(elb|wasm)$/, "")}.corrections.jsonl`;
+}
+
+/** All entries, in order; none when there is no journal yet. */
+export async function readCorrections(path: string): Promise<Sample[]> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw new UserError(`${path}: cannot be read (${(error as Error).message})`);
+  }
+  const whole = bytes.subarray(0, wholeLength(bytes));
+  return whole.length === 0 ? [] : parseDataset(whole, path, { format: "jsonl" });
+}
+
+/** Those of `given` whose label differs from the last one that was given for the same text. */
+export function newsTo(kept: readonly Correction[], given: readonly Correction[]): Correction[] {
+  const answers = new Map(kept.map(({ label, text }) => [text, label]));
+  return given.filter(({ label, text }) => {
+    const isNews = answers.get(text) !== label;
+    answers.set(text, label);
+    return isNews;
+  });
+}
+
+/** Adds the entries; resolves when they are on the disk. */
+export async function appendCorrections(path: string, corrections: readonly Correction[]): Promise<void> {
+  let file: FileHandle | undefined;
+  let lock: Lock | undefined;
+  try {
+    // Locked, since another process could take an entry that is being written for an incomplete one and cut it off.
+    lock = await waitForLock(`${path}.lock`);
+    file = await openJournal(path);
+    const bytes = await file.readFile();
+    const length = wholeLength(bytes);
+    if (length < bytes.length) await file.truncate(length);
+    const lines = corrections.map(({ label, text }) => `${JSON.stringify({ label, text })}\n`).join("");
+    // The last entry may be complete but for its "\n".
+    await file.appendFile(length > 0 && bytes[length - 1] !== NEWLINE ? `\n${lines}` : lines);
+    await file.sync();
+    if (bytes.length === 0) await syncFolder(dirname(path));
+  } catch (error) {
+    throw new UserError(`${path}: the corrections cannot be kept (${(error as Error).message})`);
+  } finally {
+    await file?.close();
+    await lock?.release();
+  }
+}
+
+/** Root gives a new one to the owner of its folder, and appends to nothing else than a file of that owner: whoever may write in the folder could have put a link to any other there. */
+function openJournal(path: string): Promise<FileHandle> {
+  const { O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW = 0 } = constants;
+  return inFolder(dirname(path), async (at, owner) => {
+    const found = join(at, basename(path));
+    // Texts may be private: the owner alone may read them.
+    const made = await open(found, O_RDWR | O_APPEND | O_CREAT | O_EXCL, 0o600).catch(ifCode("EEXIST", undefined));
+    const file = made ?? await open(found, O_RDWR | O_APPEND | O_NOFOLLOW);
+    try {
+      if (!isRoot()) return file;
+      if (made) await file.chown(owner.uid, owner.gid);
+      const { uid } = await file.stat();
+      if (uid !== owner.uid) throw new Error(`it belongs to user ${uid}, but its folder to user ${owner.uid}; give both to one user`);
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  });
+}
+
+/** Length in bytes up to the end of the last complete entry. */
+function wholeLength(bytes: Uint8Array): number {
+  const start = bytes.lastIndexOf(NEWLINE) + 1;
+  return isEntry(bytes.subarray(start)) ? bytes.length : start;
+}
+
+function isEntry(line: Uint8Array): boolean {
+  try {
+    const entry: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(line));
+    return typeof entry === "object" && entry !== null && "label" in entry && "text" in entry;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,118 @@
+// Files that are written completely or not at all, also when the power is cut. Whoever may
+// write in the folder gains nothing from links and folders that he puts in their place, even
+// when root writes: a file is created, never opened, and what is given away is what is open.
+import { randomBytes } from "node:crypto";
+import { access, constants, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { UserError } from "../errors.ts";
+
+/** Throws a UserError when the file cannot be written: to be called before the work whose result it shall hold. */
+export async function requireWritable(path: string): Promise<void> {
+  if (await isFolder(path)) throw new UserError(`${path}: is a directory, not a file`);
+  try {
+    await access(dirname(path), constants.W_OK);
+    if (!await isFolder(dirname(path))) throw Object.assign(new Error(), { code: "ENOENT" });
+  } catch (error) {
+    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
+  }
+}
+
+function isFolder(path: string): Promise<boolean> {
+  return stat(path).then((found) => found.isDirectory(), () => false);
+}
+
+/** Whether both paths lead to one file, be it through a link. */
+export async function isSameFile(path: string, other: string): Promise<boolean> {
+  const real = (name: string): Promise<string> => realpath(name).catch(() => resolve(name));
+  return await real(path) === await real(other);
+}
+
+/** Writes a file beside the target, then renames it: a reader sees the old file or the new one, never a part. Throws a UserError. */
+export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = temporaryIn(dirname(path));
+  try {
+    await writeNew(temporary, bytes);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {});
+    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
+  }
+}
+
+/** A name that nobody can guess. */
+export function temporaryIn(folder: string): string {
+  return join(folder, `.${randomBytes(8).toString("hex")}.tmp`);
+}
+
+export interface Owner {
+  uid: number;
+  gid: number;
+}
+
+/**
+ * Creates, writes and syncs a file; one that is there is an error (EEXIST), and so is a link. A crash may leave a part of
+ * it, a failure nothing; once this resolves, its bytes survive a power cut. With `owner`, root gives it to that user.
+ */
+export async function writeNew(path: string, bytes: Uint8Array | string, { mode, owner }: { mode?: number; owner?: Owner | undefined } = {}): Promise<void> {
+  const file = await open(path, "wx", mode);
+  try {
+    // Exactly this mode, whatever the umask.
+    if (mode !== undefined) await file.chmod(mode);
+    if (owner && isRoot()) await file.chown(owner.uid, owner.gid);
+    await file.writeFile(bytes);
+    await file.sync();
+  } catch (error) {
+    await rm(path, { force: true }).catch(() => {});
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Whether there was no room for something. */
+export function isFull(error: unknown): boolean {
+  return ["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code!);
+}
+
+export function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
+/**
+ * Runs `work` with the folder's owner and a path that leads to this very folder, also when its name leads elsewhere
+ * meanwhile: what root gives to the owner then certainly lies in the owner's folder. Only Linux has such paths.
+ */
+export async function inFolder<T>(folder: string, work: (at: string, owner: Owner) => Promise<T>): Promise<T> {
+  if (process.platform !== "linux") return work(folder, await stat(folder));
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  const at = `/proc/self/fd/${handle.fd}`;
+  try {
+    return await work(at, await handle.stat());
+  } catch (error) {
+    if (error instanceof Error) error.message = error.message.replaceAll(at, folder);
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** A handler for catch(): gives `value` when a file operation failed with this code, such as ENOENT; rethrows other errors. */
+export function ifCode<T>(code: string, value: T): (error: NodeJS.ErrnoException) => T {
+  return (error) => {
+    if (error.code === code) return value;
+    throw error;
+  };
+}
+
+/** Why a file cannot be written, for people. */
+export function reasonOf(error: unknown, path: string): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" ? `no folder ${dirname(path)}` : message;
+}
+
+/** Makes renames in the folder survive a power cut, where the system can do so. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r").catch(() => undefined);
+  await folder?.sync().catch(() => {});
+  await folder?.close();
+}

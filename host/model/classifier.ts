@@ -1,0 +1,124 @@
+// A model file at work: path or bytes of the file -> texts in, labels out. The commands and
+// the service use this class, never the engine itself.
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { isWasm, unpackModel } from "./container.ts";
+import { Engine, type ModelInfo } from "./engine.ts";
+import { excerpt, listed, UserError } from "../errors.ts";
+import type { Explanation } from "./explanation.ts";
+import { isPackedHere } from "./pack.ts";
+import { TEXT_CAPACITY } from "../../assembly/abi.ts";
+
+export type { ModelInfo } from "./engine.ts";
+
+export interface Prediction {
+  /** The best label; null when the model's own rule rejects the text as unknown. */
+  label: string | null;
+  /** Score of the best label, 0 to 1. */
+  score: number;
+  unknown?: true;
+  /** By label, best first; as many as were asked for. */
+  scores: Record<string, number>;
+}
+
+/** SHA-256 in hex, by which model files are told apart. */
+export function digestOf(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+export class Classifier {
+  readonly name: string;
+  readonly version: string;
+  readonly labels: readonly string[];
+  /** digestOf() the file. */
+  readonly digest: string;
+  /** Length of the file; info.file_bytes is that of the model in it. */
+  readonly fileBytes: number;
+  readonly info: ModelInfo;
+  /** Whether a .wasm has this host's own engine in it; undefined for an .elb, which has none. */
+  readonly isPackedHere: boolean | undefined;
+  readonly #engine: Engine;
+  readonly #source: string;
+
+  private constructor(engine: Engine, bytes: Uint8Array, { source, isPackedHere }: { source: string; isPackedHere: boolean | undefined }) {
+    this.#engine = engine;
+    this.#source = source;
+    this.isPackedHere = isPackedHere;
+    this.info = engine.info();
+    this.name = this.info.name || basename(source).replace(/\.(elb|wasm)$/, "");
+    this.version = this.info.version;
+    this.labels = this.info.labels;
+    this.digest = digestOf(bytes);
+    this.fileBytes = bytes.length;
+  }
+
+  /** Opens an .elb or .wasm file. Throws a UserError that names the file and its defect. */
+  static async open(path: string): Promise<Classifier> {
+    return Classifier.fromBytes(await readModelFile(path), path);
+  }
+
+  /** Of a .wasm only the model is used, in this host's own engine: code of a model file is never run. */
+  static async fromBytes(bytes: Uint8Array, source: string): Promise<Classifier> {
+    const model = isWasm(bytes) ? unpackModel(bytes, source) : bytes;
+    const engine = await Engine.withModel(model, source);
+    return new Classifier(engine, bytes, { source, isPackedHere: isWasm(bytes) ? await isPackedHere(bytes, model) : undefined });
+  }
+
+  /** What to tell the user of a deployable whose own engine is another one; undefined when there is nothing to tell. */
+  get warning(): string | undefined {
+    if (this.isPackedHere !== false) return undefined;
+    return `${this.#source}: it was packed with another engine than this edgelabel's, which answers here, so "wasmtime run" may give other last digits; pack it again: edgelabel pack MODEL.wasm -o NEW.wasm`;
+  }
+
+  /** Throws EngineError with code "text_too_long" above 1 MiB. top: how many scores; 0 = all. */
+  classify(text: string | Uint8Array, top = 1): Prediction {
+    this.#engine.classify(text);
+    return JSON.parse(this.#engine.json(top)) as Prediction;
+  }
+
+  /** One output line with its "\n": the bytes that `wasmtime run` prints for the same line. */
+  line(text: Uint8Array, format: { json: boolean; top: number }): Uint8Array {
+    // As in assembly/wasi.ts, only the beginning of a longer line is classified.
+    this.#engine.classify(text.length > TEXT_CAPACITY ? text.subarray(0, TEXT_CAPACITY) : text);
+    return this.#engine.line(format.json, format.top);
+  }
+
+  /** Which tokens made the score of `label`, by default of the best one. Takes 2 forward passes a token. */
+  explain(text: string | Uint8Array, label?: string): Explanation {
+    const steps = this.explaining(text, label);
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return step.value;
+    }
+  }
+
+  /** The same in steps of one forward pass each; between them other texts may be classified, but not explained. */
+  explaining(text: string | Uint8Array, label?: string): Generator<undefined, Explanation> {
+    return this.#engine.explain(typeof text === "string" ? Buffer.from(text) : text, this.labels, label === undefined ? this.labels.length : this.indexOf(label));
+  }
+
+  /** The number of a label; throws a UserError when the model lacks it. */
+  indexOf(label: string): number {
+    const index = this.labels.indexOf(label);
+    if (index < 0) throw new UserError(`${this.name} has no label ${excerpt(label)}; its labels are ${listed(this.labels)}`);
+    return index;
+  }
+
+  /** Bytes of linear memory; constant once a model is loaded. */
+  memoryBytes(): number {
+    return this.#engine.memoryBytes();
+  }
+}
+
+/** Reads a model file. Throws a UserError that says what to do. */
+export async function readModelFile(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") throw new UserError(`${path}: no such file; make a model with: edgelabel train DATA -o ${basename(path)}`);
+    if (code === "ERR_FS_FILE_TOO_LARGE") throw new UserError(`${path}: is larger than 2 GiB, which no model is`);
+    throw new UserError(`${path}: cannot be read (${message})`);
+  }
+}

@@ -1,0 +1,135 @@
+// The inference engine in this process: the only file that touches engine.wasm and its
+// memory. It copies bytes in, calls, and reads bytes out. Each call makes a new view of the
+// memory, since memory that grows while a model is loaded detaches older views.
+import { readFile } from "node:fs/promises";
+import { instantiate } from "@assemblyscript/loader";
+import { ABI_VERSION, TEXT_CAPACITY } from "../../assembly/abi.ts";
+import type { __AdaptedExports as EngineExports } from "../../build/engine.js";
+import { artefactPath } from "../build-path.ts";
+import { type Explanation, readExplanation } from "./explanation.ts";
+import { EngineError, check, withNamedTraps } from "./status.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+const ERRNO_NOSYS = 52;
+
+/** The module imports WASI for its command line; in a host none of these functions is called. Nothing else resolves, not even through Object.prototype. */
+function imports(): Record<string, Record<string, unknown>> {
+  const refuse = (): number => ERRNO_NOSYS;
+  const wasi = { fd_read: refuse, fd_write: refuse, args_get: refuse, args_sizes_get: refuse, proc_exit: refuse };
+  return Object.assign(Object.create(null), { wasi_snapshot_preview1: wasi, env: Object.create(null) }) as Record<string, Record<string, unknown>>;
+}
+
+let compiled: ReturnType<typeof compile> | undefined;
+
+/** engine.wasm, compiled once for all models of this process, and where pack.ts must put a model in it. */
+async function compile() {
+  const { module, exports } = await instantiate<typeof EngineExports>(await readFile(artefactPath("engine.wasm")), imports());
+  const version = exports.abiVersion();
+  if (version !== ABI_VERSION) throw new EngineError("bad_abi", `engine.wasm speaks ABI ${version}, this edgelabel ${ABI_VERSION}; build again`);
+  return { module, modelAddress: exports.modelAddress() };
+}
+
+function engineModule(): ReturnType<typeof compile> {
+  return compiled ??= compile();
+}
+
+/** The description of a loaded model that renderCard in assembly/render.ts writes. */
+export interface ModelInfo {
+  name: string;
+  version: string;
+  format: number;
+  form: "f32" | "int8" | "int8-weights";
+  resumable: boolean;
+  file_bytes: number;
+  weight_bytes: number;
+  labels: string[];
+  tokenizer: {
+    lower: boolean; char_level: boolean; split_scripts: boolean; padding: "pre" | "post"; truncating: "pre" | "post";
+    sequence_length: number; words: number; ngram_buckets: number; cleaning: string[];
+  };
+  layers: { kind: string; input: number; output: number; activation?: string; rate?: number; [flag: string]: unknown }[];
+  temperature: number;
+  /** Answers are unknown below this score or margin, or above this share of unknown words; 0, 0, 1 = never. */
+  reject: { score: number; margin: number; unknown_share: number };
+  input_table: boolean;
+  memory_bytes: number;
+}
+
+export class Engine {
+  readonly #exports: typeof EngineExports;
+
+  private constructor(exports: typeof EngineExports) {
+    this.#exports = exports;
+  }
+
+  /** An engine with the model file `bytes` (.elb) in it. `source` names it in errors. */
+  static async withModel(bytes: Uint8Array, source: string): Promise<Engine> {
+    const { module } = await engineModule();
+    const { exports } = await instantiate<typeof EngineExports>(module, imports());
+    const engine = new Engine(withNamedTraps(exports as unknown as typeof EngineExports, source));
+    const address = engine.#exports.reserveModel(bytes.length);
+    if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
+    new Uint8Array(engine.#exports.memory.buffer, address, bytes.length).set(bytes);
+    check(engine.#exports.loadModel(bytes.length), source);
+    return engine;
+  }
+
+  /** The address at which pack.ts must put a model for loadEmbedded. */
+  static async modelAddress(): Promise<number> {
+    return (await engineModule()).modelAddress;
+  }
+
+  /** Classifies a text; line() and json() then render the result. */
+  classify(text: string | Uint8Array): void {
+    const { memory, textPtr, classify } = this.#exports;
+    // A UTF-16 unit becomes at most 3 bytes of UTF-8, so texts of this length fit without measuring.
+    if (typeof text === "string" && text.length * 3 <= TEXT_CAPACITY) {
+      const { written } = encoder.encodeInto(text, new Uint8Array(memory.buffer, textPtr(), TEXT_CAPACITY));
+      check(classify(written), "text");
+      return;
+    }
+    const bytes = typeof text === "string" ? encoder.encode(text) : text;
+    if (bytes.length > TEXT_CAPACITY) throw new EngineError("text_too_long", `text: ${bytes.length} bytes, but at most ${TEXT_CAPACITY} are classified`);
+    new Uint8Array(memory.buffer, textPtr(), TEXT_CAPACITY).set(bytes);
+    check(classify(bytes.length), "text");
+  }
+
+  /**
+   * Shares of the text's tokens in the score of label number `label`, or of the best label when there is no such
+   * number, by occlusion. Yields before each forward pass; meanwhile other texts may be classified, but not explained.
+   */
+  *explain(text: Uint8Array, labels: readonly string[], label: number): Generator<undefined, Explanation> {
+    const { explainLast, passesLeft, explainNext } = this.#exports;
+    this.classify(text);
+    check(explainLast(label), "explanation");
+    while (passesLeft() > 0) {
+      yield;
+      check(explainNext(), "explanation");
+    }
+    return readExplanation(this.#exports, text, labels, "occlusion");
+  }
+
+  /** The last result as an output line, "\n" included: a copy. */
+  line(json: boolean, top: number): Uint8Array {
+    const length = this.#exports.renderLine(json, top);
+    return new Uint8Array(this.#exports.memory.buffer, this.#exports.linePtr(), length).slice();
+  }
+
+  /** The last result as JSON text. */
+  json(top: number): string {
+    const length = this.#exports.renderLine(true, top);
+    return decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.linePtr(), length));
+  }
+
+  info(): ModelInfo {
+    const length = this.#exports.renderCard();
+    return JSON.parse(decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.linePtr(), length))) as ModelInfo;
+  }
+
+  /** Bytes of linear memory; constant once a model is loaded. */
+  memoryBytes(): number {
+    return this.#exports.memory.buffer.byteLength;
+  }
+}

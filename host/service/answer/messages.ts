@@ -1,0 +1,214 @@
+// Payload bytes -> a request; predictions -> payload text. Shared by MQTT and HTTP.
+//
+// A payload is JSON when its content type says so (MQTT 5, application/json), or when it
+// begins as an object that has `text` or `texts`: if that does not parse, it is a faulty
+// request. Any other payload, and any that is sent as text/*, is the text itself.
+import * as v from "valibot";
+import type { Prediction } from "../../model/classifier.ts";
+import type { Explanation } from "../../model/explanation.ts";
+import { ExactNumber, fromJson, JsonError, toJson } from "./json.ts";
+
+export type RequestId = string | number | ExactNumber;
+
+export interface ClassifyRequest {
+  texts: (string | Uint8Array)[];
+  /** The request had `texts`, so its answer has `results`. */
+  isBatch: boolean;
+  id?: RequestId | undefined;
+  replyTo?: string | undefined;
+  topK?: number | undefined;
+  threshold?: number | undefined;
+  /** Say which tokens made the label. */
+  explain?: boolean | undefined;
+  /** Milliseconds since 1970, after which no answer is wanted; in addition to the message expiry of MQTT 5. */
+  deadline?: number | undefined;
+}
+
+/** The answer to one text. */
+export interface Answer extends Prediction {
+  /** Only when it was asked for. */
+  explanation?: Explanation;
+}
+
+export interface MessageLimits {
+  payloadBytes: number;
+  textsPerRequest: number;
+}
+
+/** Allowance for the topic and properties of an MQTT packet, in bytes. */
+const PACKET_OVERHEAD = 65_536;
+
+/** Largest MQTT packet, in bytes, in which a request may come. */
+export function largestPacket({ payloadBytes }: MessageLimits): number {
+  return payloadBytes + PACKET_OVERHEAD;
+}
+
+export type ErrorCode = "bad_request" | "no_model" | "unknown_model" | "text_too_long" | "too_large" | "busy" | "rate" | "expired" | "internal";
+
+/** HTTP's status numbers; MQTT 5 answers carry them as the user property `status`. */
+export const statusOf: Record<ErrorCode, number> = {
+  bad_request: 400,
+  no_model: 503,
+  unknown_model: 404,
+  text_too_long: 413,
+  too_large: 413,
+  busy: 503,
+  rate: 429,
+  expired: 504,
+  internal: 500,
+};
+
+/** The error that a request is answered with. Never contains the text. */
+export class RequestError extends Error {
+  override name = "RequestError";
+  readonly code: ErrorCode;
+  id: RequestId | undefined;
+  replyTo: string | undefined;
+  /** Seconds after which it makes sense to try again. */
+  readonly retrySeconds: number | undefined;
+  constructor(code: ErrorCode, message: string, retrySeconds?: number) {
+    super(message);
+    this.code = code;
+    this.retrySeconds = retrySeconds;
+  }
+}
+
+/** The payload begins as a request and cannot be read, nor its id and replyTo: its sender may never see the answer. */
+export class BrokenRequest extends RequestError {}
+
+function isId(id: unknown): id is RequestId {
+  return typeof id === "string" ? id.length <= 256 : (typeof id === "number" || id instanceof ExactNumber) && Number.isFinite(Number(id));
+}
+
+const idSchema = v.custom<RequestId>(isId, "must be a number or a string of at most 256 characters");
+
+/** A number that is compared, and not given back, may lose its last digits. */
+const number = (message: string) => v.pipe(v.unknown(), v.transform((value) => (value instanceof ExactNumber ? Number(value) : value)), v.number(message));
+
+function requestSchema(limits: MessageLimits) {
+  return v.object({
+    text: v.optional(v.string("must be a string")),
+    texts: v.optional(v.pipe(
+      v.array(v.string("must hold strings only"), "must be an array of strings"),
+      v.minLength(1, "must not be empty"),
+      v.maxLength(limits.textsPerRequest, `must hold at most ${limits.textsPerRequest} texts`),
+    )),
+    id: v.optional(idSchema),
+    replyTo: v.optional(v.string("must be a string")),
+    topK: v.optional(v.pipe(number("must be a whole number from 1"), v.integer("must be a whole number from 1"), v.minValue(1, "must be a whole number from 1"))),
+    explain: v.optional(v.boolean("must be true or false")),
+    deadline: v.optional(v.pipe(number("must be a number of milliseconds since 1970"), v.minValue(1, "must be a number of milliseconds since 1970"))),
+    threshold: v.optional(v.pipe(number("must be a number from 0 to 1"), v.minValue(0, "must be a number from 0 to 1"), v.maxValue(1, "must be a number from 0 to 1"))),
+  });
+}
+
+export type RequestParser = (payload: Uint8Array, contentType?: string) => ClassifyRequest;
+
+export function requestParser(limits: MessageLimits): RequestParser {
+  const schema = requestSchema(limits);
+
+  return (payload, contentType = "") => {
+    if (payload.length > limits.payloadBytes) throw new RequestError("too_large", `a payload may have at most ${limits.payloadBytes} bytes, this one has ${payload.length}`);
+    const declared = contentType !== "" && /^application\/(?:[\w.-]+\+)?json\b/i.test(contentType);
+    const value = declared || (!/^text\//i.test(contentType) && opensObject(payload)) ? readRequestJson(payload, declared) : undefined;
+    if (!isRequestObject(value)) {
+      if (declared) throw new RequestError("bad_request", 'the payload is not a JSON object with "text" or "texts"');
+      const text = withoutMark(payload);
+      if (text.length === 0) throw new RequestError("bad_request", "the payload is empty");
+      return { texts: [text], isBatch: false };
+    }
+    return plainRequest(value) ?? readRequest(schema, value);
+  };
+}
+
+/** Undefined when the payload is no JSON and not meant to be. */
+function readRequestJson(payload: Uint8Array, declared: boolean): unknown {
+  try {
+    return fromJson(payload);
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    if (declared) throw new RequestError("bad_request", `the payload is ${error.message}`);
+    if (beginsAsRequest(payload)) throw new BrokenRequest("bad_request", `the payload begins as a request in JSON, but is ${error.message}; put a text that is to begin so into {"text": "…"}`);
+    return undefined;
+  }
+}
+
+/** Reads the usual request, a text and perhaps an id, without the schema, which would take longer than a small model; undefined when there is more in it. */
+function plainRequest(value: { text?: unknown; id?: unknown }): ClassifyRequest | undefined {
+  for (const name in value) if (name !== "text" && name !== "id") return undefined;
+  const { text, id } = value;
+  return typeof text === "string" && (id === undefined || isId(id)) ? { texts: [text], isBatch: false, id } : undefined;
+}
+
+function readRequest(schema: ReturnType<typeof requestSchema>, value: object): ClassifyRequest {
+  const result = v.safeParse(schema, value);
+  if (result.success) {
+    const { text, texts, ...rest } = result.output;
+    if (text === undefined || texts === undefined) return { ...rest, texts: texts ?? [text ?? ""], isBatch: texts !== undefined };
+  }
+  const issue = result.issues?.[0];
+  const error = new RequestError("bad_request", issue ? `"${v.getDotPath(issue) ?? "payload"}" ${issue.message}` : 'give either "text" or "texts", not both');
+  // The error is sent where the request wants its answer, if that part of it is valid.
+  const { id, replyTo } = value as { id?: unknown; replyTo?: unknown };
+  if (isId(id)) error.id = id;
+  if (typeof replyTo === "string") error.replyTo = replyTo;
+  throw error;
+}
+
+const hasMark = (payload: Uint8Array) => payload[0] === 0xef && payload[1] === 0xbb && payload[2] === 0xbf;
+
+/** Without a byte order mark. */
+export function withoutMark(payload: Uint8Array): Uint8Array {
+  return hasMark(payload) ? payload.subarray(3) : payload;
+}
+
+function opensObject(payload: Uint8Array): boolean {
+  let i = hasMark(payload) ? 3 : 0;
+  while (payload[i] === 0x20 || (payload[i]! >= 0x09 && payload[i]! <= 0x0d)) i++;
+  return payload[i] === 0x7b;
+}
+
+/** Whether it begins as an object with the key `text` or `texts`, in whatever quotes, which may be cut off behind it. */
+function beginsAsRequest(payload: Uint8Array): boolean {
+  const text = Buffer.from(withoutMark(payload)).toString().replaceAll("\0", "").trim();
+  return /^\{\s{0,99}["'`\u2018-\u201f]?texts?["'`\u2018-\u201f]?\s{0,99}(?::|$)/.test(text)
+    || (/^\{\s{0,99}["'`\u2018-\u201f]/.test(text) && /,\s{0,99}["'`\u2018-\u201f]texts?["'`\u2018-\u201f]\s{0,99}(?::|$)/.test(text));
+}
+
+function isRequestObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && (Object.hasOwn(value, "text") || Object.hasOwn(value, "texts"));
+}
+
+/** Below the request's threshold, or rejected by the model's own rule, the label is null. */
+function encodeResult(request: ClassifyRequest, prediction: Answer) {
+  const isUnknown = prediction.label === null || (request.threshold !== undefined && prediction.score < request.threshold);
+  return {
+    label: isUnknown ? null : prediction.label,
+    score: prediction.score,
+    unknown: isUnknown || undefined,
+    scores: request.topK === undefined ? undefined : prediction.scores,
+    explanation: prediction.explanation,
+  };
+}
+
+export function encodeAnswer(request: ClassifyRequest, predictions: Answer[], model: { name: string; version: string }): string {
+  const { id } = request;
+  const write = writerFor(id);
+  if (request.isBatch) return write({ id, results: predictions.map((prediction) => encodeResult(request, prediction)), model: model.name, version: model.version });
+  const { label, score, unknown, scores, explanation } = encodeResult(request, predictions[0]!);
+  return write({ id, label, score, unknown, scores, explanation, model: model.name, version: model.version });
+}
+
+/** Only an id can hold an ExactNumber, and few do. */
+function writerFor(id: RequestId | undefined): (value: object) => string {
+  return id instanceof ExactNumber ? toJson : JSON.stringify;
+}
+
+export function encodeError(error: { code: ErrorCode; message: string }, id?: RequestId): string {
+  return writerFor(id)({ id, error: { code: error.code, message: error.message } });
+}
+
+/** A label as JSON: a number when it is written as a whole number, such as the Flask tutorial's 0 and 1. */
+export function labelValue(label: string | null): string | number | null {
+  return label !== null && /^(?:0|-?[1-9]\d{0,14})$/.test(label) ? Number(label) : label;
+}

@@ -1,0 +1,183 @@
+// Texts -> predictions, for MQTT requests, routes and HTTP alike, which share the loaded
+// models, one queue in front of them, and the counters behind them. An explanation takes
+// dozens of forward passes, each of which is a turn of its own in the queue.
+import { MAX_PIECES } from "../../../assembly/abi.ts";
+import type { Classifier, Prediction } from "../../model/classifier.ts";
+import type { Explanation } from "../../model/explanation.ts";
+import { afterwards } from "../afterwards.ts";
+import { RequestError } from "./messages.ts";
+import type { Answer } from "./messages.ts";
+import type { Metrics } from "../metrics.ts";
+import { Queue } from "./queue.ts";
+import { RateLimit, shortName } from "./rate.ts";
+
+export type Model = Pick<Classifier, "version" | "labels" | "digest" | "classify" | "explaining">;
+
+export interface Work {
+  requester: string;
+  /** "" means the default model. */
+  model: string;
+  texts: readonly (string | Uint8Array)[];
+  bytes: number;
+  topK?: number | undefined;
+  /** Say which tokens made the labels. */
+  explain?: boolean | undefined;
+  /** By performance.now(). */
+  expiresAt?: number | undefined;
+}
+
+export interface Outcome {
+  name: string;
+  model: Model;
+  predictions: Answer[];
+}
+
+/** Made once, since refusals come in floods, and creating an Error costs as much as all the rest of one. */
+const refusals = {
+  busy: new RequestError("busy", "too many requests wait here; try again later", 1),
+  expired: new RequestError("expired", "the time of the request was over before its turn came"),
+  noModel: new RequestError("no_model", "no model is installed here yet; try again when one is", 10),
+};
+
+/** Called for every text that a model has answered, or failed to answer for a reason other than the text. */
+export type Observer = (name: string, model: Model, failure: Error | undefined) => void;
+
+export class Predictor {
+  readonly queue: Queue;
+  observer: Observer | undefined;
+  private readonly byName: Map<string, Model>;
+  private readonly metrics: Metrics;
+  private readonly rate: RateLimit;
+  /** Models that are explaining a text: each can explain only one at a time. */
+  private readonly explaining = new Set<Model>();
+
+  constructor(models: ReadonlyMap<string, Model>, limits: { texts: number; bytes: number; textsPerSecond?: number | undefined; requesters: number }, metrics: Metrics) {
+    this.byName = new Map(models);
+    this.queue = new Queue(limits);
+    this.rate = new RateLimit({ textsPerSecond: limits.textsPerSecond ?? Infinity, requesters: limits.requesters });
+    this.metrics = metrics;
+  }
+
+  get models(): ReadonlyMap<string, Model> {
+    return this.byName;
+  }
+
+  /** Name of the first model; "" while there is none. */
+  get defaultModel(): string {
+    return this.byName.keys().next().value ?? "";
+  }
+
+  /** From now on requests for `name` go to `model`; requests that wait keep the old model. */
+  set(name: string, model: Model): void {
+    this.byName.set(name, model);
+  }
+
+  remove(name: string): void {
+    this.byName.delete(name);
+  }
+
+  /** The model of that name, or the default one for "". Throws a RequestError. */
+  model(name: string): { name: string; model: Model } {
+    if (this.models.size === 0) throw refusals.noModel;
+    const wanted = name === "" ? this.defaultModel : name;
+    const model = this.models.get(wanted);
+    if (!model) throw new RequestError("unknown_model", `there is no such model here; the models are ${[...this.models.keys()].join(", ")}`);
+    return { name: wanted, model };
+  }
+
+  /** Queues the texts and calls `done` with all predictions, or `failed`, which may happen at once; and `failed` also when `done` throws. `failed` must not throw. */
+  submit(given: Work, done: (outcome: Outcome) => void, failed: (error: RequestError) => void): void {
+    try {
+      const work = { ...given, requester: shortName(given.requester) };
+      const model = this.model(work.model);
+      const waitMs = this.rate.take(work.requester, work.texts.length);
+      if (waitMs > 0) throw new RequestError("rate", "more texts a second than one requester may send here; try again later", Math.ceil(waitMs / 1000));
+      this.enqueue(work, model, done, failed);
+    } catch (error) {
+      failed(requestErrorOf(error));
+    }
+  }
+
+  private enqueue(work: Work, { name, model }: { name: string; model: Model }, done: (outcome: Outcome) => void, failed: (error: RequestError) => void): void {
+    const predictions: Answer[] = [];
+    let explanation: Generator<undefined, Explanation> | undefined;
+    const release = (): void => {
+      if (explanation) this.explaining.delete(model);
+      explanation = undefined;
+    };
+    /** At most one forward pass. Returns true when the text is done, undefined when it must wait for the explanation of another text. */
+    const pass = (text: string | Uint8Array): boolean | undefined => {
+      if (!explanation) {
+        if (work.explain && this.explaining.has(model)) return undefined;
+        predictions.push(this.classify(name, model, text, work.topK));
+        if (!work.explain) return true;
+        explanation = model.explaining(text);
+        this.explaining.add(model);
+        return false;
+      }
+      const step = explanation.next();
+      if (!step.done) return false;
+      predictions.at(-1)!.explanation = step.value;
+      this.metrics.explanations.inc({ model: name });
+      release();
+      return true;
+    };
+    let textsDone = 0;
+    this.queue.offer({
+      requester: this.rate.lineOf(work.requester),
+      texts: work.explain ? work.texts.reduce((sum, text) => sum + passesOf(text), 0) : work.texts.length,
+      bytes: work.bytes,
+      isModest: work.explain ?? false,
+      expiresAt: work.expiresAt ?? Infinity,
+      step: () => {
+        try {
+          const isDone = pass(work.texts[textsDone]!);
+          if (!isDone) return isDone;
+          if (++textsDone < work.texts.length) return false;
+          done({ name, model, predictions });
+        } catch (error) {
+          release();
+          failed(requestErrorOf(error));
+        }
+        return true;
+      },
+      refuse: (why) => {
+        release();
+        failed(refusals[why]);
+      },
+    });
+  }
+
+  predict(work: Work): Promise<Outcome> {
+    return new Promise((resolve, reject) => this.submit(work, resolve, reject));
+  }
+
+  private classify(name: string, model: Model, text: string | Uint8Array, top?: number): Prediction {
+    const start = performance.now();
+    try {
+      const prediction = top === undefined ? model.classify(text) : model.classify(text, top);
+      this.observer?.(name, model, undefined);
+      return prediction;
+    } catch (error) {
+      if (requestErrorOf(error).code === "internal") this.observer?.(name, model, error as Error);
+      throw error;
+    } finally {
+      const seconds = (performance.now() - start) / 1000;
+      afterwards(() => this.metrics.classified(name, seconds));
+    }
+  }
+}
+
+/** Upper bound of the forward passes that explaining a text takes: its classification, and 2 for each token, of which there are at most as many as bytes. */
+function passesOf(text: string | Uint8Array): number {
+  return 1 + 2 * Math.min(MAX_PIECES, Buffer.byteLength(text));
+}
+
+/** The error that a requester gets: texts that are too long are told so; an error of any other kind is `internal`. */
+export function requestErrorOf(error: unknown): RequestError {
+  if (error instanceof RequestError) return error;
+  if ((error as { code?: unknown }).code === "text_too_long") return new RequestError("text_too_long", (error as Error).message);
+  // A trap names the model's file, which is the operator's business alone.
+  if ((error as { code?: unknown }).code === "trap") return new RequestError("internal", "the engine broke down at this text");
+  return new RequestError("internal", error instanceof Error ? error.message : "the engine failed");
+}

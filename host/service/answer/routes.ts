@@ -1,0 +1,429 @@
+// Routes, from the configuration file: messages of other programs in, labels out,
+// without a change to those programs.
+//
+//   message -> filter -> text -> queue -> label -> which outputs -> topic, payload
+//
+// A message with QoS 1 or 2 that finds no room waits here, unacknowledged, until it does. Routes
+// have a connection of their own, so that the broker's window of unacknowledged messages
+// is theirs alone: however many wait, requests and commands come in.
+//
+// No output can go to a topic that this node listens to: checkRoutes refuses any template
+// that could become one. A loop between two nodes is prevented by a mark that every output
+// carries on MQTT 5: a message with the mark is not routed. MQTT 3.1.1 has no place for a
+// mark; there a loop ends because the same text comes again and again on the same topic.
+import { createHash, randomUUID } from "node:crypto";
+import type { Prediction } from "../../model/classifier.ts";
+import { UserError } from "../../errors.ts";
+import { afterwards } from "../afterwards.ts";
+import type { Limits } from "../config.ts";
+import type { Guard } from "./guard.ts";
+import { ExactNumber, fromJson, JsonError } from "./json.ts";
+import type { Log } from "../log.ts";
+import { withoutMark } from "./messages.ts";
+import type { Metrics } from "../metrics.ts";
+import { LOOP_MARK, payloadRoom } from "../mqtt/connection.ts";
+import type { Incoming, Session } from "../mqtt/connection.ts";
+import type { Outbox } from "../mqtt/outbox.ts";
+import { requestErrorOf } from "./predictor.ts";
+import type { Outcome, Predictor } from "./predictor.ts";
+import { shortName } from "./rate.ts";
+import { checkTemplate, fillPayload, fillTopic, pointedAt, topicFilter } from "./template.ts";
+import type { Json, Values } from "./template.ts";
+import { filterMatches, filtersOverlap, isTopicFilter } from "../topics.ts";
+import type { Topics } from "../topics.ts";
+
+export interface RouteOutput {
+  topic: string;
+  /** Default: {"label", "score", "model", "version"}. */
+  payload?: Json | undefined;
+  /** For which labels: known ones, unknown ones (below the threshold), any, or those named. */
+  when: "known" | "unknown" | "any" | readonly string[];
+  /** Only when the label differs from the last one of the same source topic. */
+  onChange: boolean;
+  qos: 0 | 1;
+  retain: boolean;
+}
+
+export interface RouteSettings {
+  name: string;
+  filter: string;
+  /** JSON pointers to the parts of the text; without any, the payload is the text. */
+  text: readonly string[];
+  /** "" means the default model. */
+  model: string;
+  threshold: number;
+  /** JSON pointer to an array of labels in the message: the best one of these is the answer. */
+  among?: string | undefined;
+  outputs: readonly RouteOutput[];
+}
+
+/** A message that waits for room. */
+interface Held {
+  route: RouteSettings;
+  message: Incoming;
+  done: () => void;
+}
+
+export interface RoutesOptions {
+  routes: readonly RouteSettings[];
+  predictor: Predictor;
+  outbox: Outbox;
+  metrics: Metrics;
+  topics: Topics;
+  limits: Limits;
+  log: Log;
+  guard: Guard;
+  /** Whether the connection may stop reading; the embedded broker would hold up everybody. */
+  mayPause: boolean;
+  /** The present connection. */
+  session: () => Session | undefined;
+}
+
+/** Last labels that are remembered for `onChange`, of all routes together. */
+const SOURCES_REMEMBERED = 10_000;
+/** The same text on the same topic is routed so often in this time: more often nothing but a loop brings it. */
+const REPEATS = 100;
+const REPEATS_MS = 10_000;
+/** Texts that are told apart at once. */
+const REPEATED_REMEMBERED = 10_000;
+/** How often it is tried whether there is room again. */
+const TRY_AGAIN_MS = 20;
+/** Generous estimate of what a message that waits takes besides its bytes. */
+const HELD_OVERHEAD = 512;
+/** Value of topK: all scores. */
+const ALL = 0;
+/** The answer to an empty text. */
+const NOTHING: Prediction = { label: null, score: 0, scores: {} };
+/** Outcomes that the operator need not be told of. */
+const ORDINARY = new Set(["classified", "published", "retained", "loop"]);
+const PLACEHOLDERS = ["label", "score", "scores", "predictions", "model", "version", "digest", "node", "root", "route", "topic", "text", "id", "time", "bytes", "sha256"];
+
+/** Throws a UserError when a route could not work, or could receive its own outputs. `heard`: the filters of all topics that the node listens to. */
+export function checkRoutes(routes: readonly RouteSettings[], topics: Topics, heard: readonly string[]): void {
+  const names = new Set<string>();
+  for (const { name, filter, outputs } of routes) {
+    if (names.has(name)) throw new UserError(`two routes are called "${name}"; each needs a name of its own, by which it is counted and its last labels are kept`);
+    names.add(name);
+    if (filtersOverlap(filter, `${topics.root}/#`)) throw new UserError(`route "${name}": its filter ${filter} covers edgelabel's own topics below ${topics.root}/; name the topics of the other program`);
+    const levels = filter.split("/").filter((level) => level === "+").length;
+    for (const { topic, payload, onChange } of outputs) {
+      if (onChange && topics.group) throw new UserError(`route "${name}": "on": "change" needs all messages of a source, and a worker of the group ${topics.group.name} hears but some of them; leave it away, or serve this route outside the group`);
+      checkTemplate(topic, PLACEHOLDERS, `route "${name}", topic`, levels);
+      if (payload !== undefined) checkTemplate(payload, PLACEHOLDERS, `route "${name}", payload`, levels);
+      checkTopic(topic, heard, `route "${name}"`);
+    }
+  }
+}
+
+/** Throws a UserError that names `who` when `template` cannot become a topic, or could become one that the node listens to. */
+export function checkTopic(template: string, heard: readonly string[], who: string): void {
+  const pattern = topicFilter(template);
+  if (!isTopicFilter(pattern) || /[+#]/.test(template.replace(/\{[^{}]*\}/g, "")) || template.startsWith("$")) throw new UserError(`${who}: ${JSON.stringify(template)} is no topic that can be published to`);
+  const loop = heard.find((each) => filtersOverlap(pattern, each));
+  if (loop !== undefined) throw new UserError(`${who}: its output ${template} would come back in by ${loop}; give it a topic that nothing here listens to`);
+}
+
+interface Source {
+  route: RouteSettings;
+  message: Incoming;
+  json: unknown;
+  text: string | Uint8Array;
+}
+
+export class Routes {
+  private readonly options: RoutesOptions;
+  private readonly last = new Map<string, string | null>();
+  private readonly warned = new Set<string>();
+  /** QoS 1 and 2 messages that found no room, in the order in which they came. */
+  private held: Held[] = [];
+  private heldBytes = 0;
+  private timer: NodeJS.Timeout | undefined;
+  private onRoom: (() => void)[] = [];
+  /** How often each text has come on its topic since `repeatsSince`. */
+  private readonly repeats = new Map<string, number>();
+  private repeatsSince = 0;
+
+  constructor(options: RoutesOptions) {
+    this.options = options;
+  }
+
+  /** Messages that wait for room, unacknowledged. */
+  get waiting(): number {
+    return this.held.length;
+  }
+
+  /** Returns a promise while so much waits that nothing more should be read. */
+  onMessage(message: Incoming): Promise<void> | undefined {
+    this.options.guard.run(message, () => this.begin(message));
+    if (this.hasRoomToWait || !this.options.mayPause) return undefined;
+    return new Promise((resolve) => this.onRoom.push(resolve));
+  }
+
+  private begin(message: Incoming): void {
+    const routes = this.options.routes.filter(({ filter }) => filterMatches(filter, message.topic));
+    if (routes.length === 0) message.acknowledge();
+    const done = countdown(routes.length, message.acknowledge);
+    for (const route of routes) this.route(route, message, done);
+  }
+
+  private route(route: RouteSettings, message: Incoming, done: () => void, isAgain = false): void {
+    const { predictor, outbox, guard, limits } = this.options;
+    const end = (outcome: string) => {
+      this.count(route, outcome);
+      done();
+    };
+    if (message.isRetained) return end("retained");
+    if (message.isMarked) return end("loop");
+    if (message.payload.length > limits.payloadBytes) return end("too_large");
+    const json = parseJson(message.payload);
+    const found = textOf(route, message.payload, json);
+    if ("fault" in found) return end(found.fault);
+    const { text } = found;
+    if (!isAgain && this.isRepeated(route, message.topic, text)) return end("repeated");
+    const mayWait = message.qos > 0;
+    const wait = () => this.hold({ route, message, done }, isAgain);
+    // Behind those that wait already, so that a topic's messages stay in order.
+    if (mayWait && ((this.held.length > 0 && !isAgain) || !this.hasRoomToSpare)) return wait();
+    if (text === "") return this.publishUnknown({ route, message, json, text }, end, done);
+    predictor.submit(
+      {
+        requester: `${route.name}\0${message.topic}`,
+        model: route.model,
+        texts: [text],
+        bytes: message.bytes,
+        topK: route.among !== undefined || /\{(?:scores|predictions)\}/.test(JSON.stringify(route.outputs)) ? ALL : 1,
+        expiresAt: mayWait ? message.expiresAt : Math.min(message.expiresAt, performance.now() + 1000 * limits.answerSeconds),
+      },
+      (outcome) => {
+        if (mayWait && outbox.isFull) return wait();
+        this.count(route, "classified");
+        this.publish({ route, message, json, text }, outcome, done);
+        if (this.held.length > 0) afterwards(() => this.tryAgain());
+      },
+      (error) => guard.run(message, () => {
+        if (mayWait && (error.code === "busy" || error.code === "rate")) wait();
+        else end(error.code);
+      }),
+    );
+  }
+
+  /** These messages can wait and requests cannot, so half of the queue and of the outbox is left to those. */
+  private get hasRoomToSpare(): boolean {
+    const { predictor, outbox } = this.options;
+    return predictor.queue.hasRoomToSpare && outbox.hasRoomToSpare;
+  }
+
+  private get hasRoomToWait(): boolean {
+    return this.heldBytes <= this.options.limits.queuedBytes;
+  }
+
+  private hold(held: Held, isAgain: boolean): void {
+    if (!this.hasRoomToWait && !this.options.mayPause) {
+      this.count(held.route, "busy");
+      held.done();
+      return;
+    }
+    if (isAgain) this.held.unshift(held);
+    else this.held.push(held);
+    this.heldBytes += sizeOfHeld(held);
+    this.timer ??= setInterval(() => this.tryAgain(), TRY_AGAIN_MS).unref();
+  }
+
+  private tryAgain(): void {
+    const { guard } = this.options;
+    while (this.held.length > 0 && this.hasRoomToSpare) {
+      const held = this.held.shift()!;
+      this.heldBytes -= sizeOfHeld(held);
+      const { length } = this.held;
+      guard.run(held.message, () => this.route(held.route, held.message, held.done, true));
+      if (this.held.length > length) break;
+    }
+    this.goOn();
+  }
+
+  private goOn(): void {
+    if (this.hasRoomToWait) for (const goOn of this.onRoom.splice(0)) goOn();
+    if (this.held.length > 0) return;
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  /** The connection is gone: the broker delivers again what was not acknowledged. */
+  onClose(): void {
+    this.held = [];
+    this.heldBytes = 0;
+    this.goOn();
+  }
+
+  /** Of an empty text nobody need ask a model, and whoever sent it may wait for an answer. */
+  private publishUnknown(source: Source, end: (outcome: string) => void, done: () => void): void {
+    const { route } = source;
+    if (!route.outputs.some((output) => isWanted(output, null))) return end("no_text");
+    let model: ReturnType<Predictor["model"]>;
+    try {
+      model = this.options.predictor.model(route.model);
+    } catch (error) {
+      return end(requestErrorOf(error).code);
+    }
+    this.publish(source, { ...model, predictions: [NOTHING] }, done);
+  }
+
+  private publish(source: Source, outcome: Outcome, done: () => void): void {
+    const { route, message } = source;
+    const { outbox, limits, topics, session } = this.options;
+    const prediction = bestAmong(route, source.json, outcome.predictions[0]!);
+    const label = prediction.score >= route.threshold ? prediction.label : null;
+    const values = this.values(source, outcome, { ...prediction, label });
+    const wanted = route.outputs
+      .map((output, i) => ({ ...output, key: shortName(`${route.name}\0${i}\0${message.topic}`) }))
+      .filter((output) => isWanted(output, label) && !(output.onChange && this.last.get(output.key) === label));
+    const finished = countdown(wanted.length + 1, done);
+    for (const { topic: template, payload, onChange, qos, retain, key } of wanted) {
+      const topic = fillTopic(template, values);
+      const text = payload === undefined
+        ? JSON.stringify({ label, score: prediction.score, model: outcome.name, version: outcome.model.version })
+        : fillPayload(payload, values);
+      const fault = topic === undefined ? "bad_topic" : Buffer.byteLength(text) > Math.min(limits.answerBytes, payloadRoom(session(), topic)) ? "too_large" : outbox.isFull ? "busy" : undefined;
+      this.count(route, fault ?? "published");
+      if (fault !== undefined) {
+        finished();
+        continue;
+      }
+      // Not for outputs that fail: their label is still a change the next time.
+      if (onChange) this.remember(key, label);
+      outbox.offer({
+        topic: topic!,
+        payload: text,
+        qos,
+        retain,
+        properties: { userProperties: { [LOOP_MARK]: `${topics.node}/${route.name}` } },
+        expiresAt: message.qos > 0 ? Infinity : performance.now() + 1000 * limits.answerSeconds,
+        settled() {},
+        // Not before: the acknowledgement goes by another connection, and may overtake what waits for this one.
+        finished,
+      });
+    }
+    finished();
+  }
+
+  private isRepeated({ name }: RouteSettings, topic: string, text: string | Uint8Array): boolean {
+    const now = performance.now();
+    if (now - this.repeatsSince >= REPEATS_MS || this.repeats.size >= REPEATED_REMEMBERED) {
+      this.repeats.clear();
+      this.repeatsSince = now;
+    }
+    const key = createHash("sha256").update(`${name}\0${topic}\0`).update(text).digest("base64");
+    const times = (this.repeats.get(key) ?? 0) + 1;
+    this.repeats.set(key, times);
+    return times > REPEATS;
+  }
+
+  /** Counts the outcome; of messages that are dropped the operator is told once for each reason. */
+  private count({ name }: RouteSettings, outcome: string): void {
+    const { metrics, log } = this.options;
+    metrics.routed.inc({ route: name, outcome });
+    if (ORDINARY.has(outcome) || this.warned.has(`${name} ${outcome}`)) return;
+    this.warned.add(`${name} ${outcome}`);
+    log.warn(`route "${name}" drops a message (${outcome}); further ones are only counted`, { route: name, fault: outcome });
+  }
+
+  private remember(key: string, label: string | null): void {
+    this.last.delete(key);
+    this.last.set(key, label);
+    if (this.last.size > SOURCES_REMEMBERED) this.last.delete(this.last.keys().next().value!);
+  }
+
+  private values({ route, message, json, text }: Source, { name, model }: Outcome, { label, score, scores }: Prediction): Values {
+    const { topics } = this.options;
+    const levels = message.topic.split("/");
+    const wildcards = route.filter.split("/").flatMap((level, i) => (level === "+" ? [levels[i]] : []));
+    const byName: Record<string, () => unknown> = {
+      label: () => label,
+      score: () => score,
+      scores: () => scores,
+      predictions: () => Object.entries(scores).map(([each, value]) => ({ class: each, score: value })),
+      model: () => name,
+      version: () => model.version,
+      digest: () => model.digest,
+      node: () => topics.node,
+      root: () => topics.root,
+      route: () => route.name,
+      topic: () => message.topic,
+      text: () => (typeof text === "string" ? text : Buffer.from(text).toString()),
+      id: () => randomUUID(),
+      time: () => new Date().toISOString(),
+      bytes: () => message.payload.length,
+      sha256: () => createHash("sha256").update(message.payload).digest("hex"),
+    };
+    return (wanted) => {
+      if (wanted.startsWith("/")) return pointedAt(json, wanted);
+      return /^\d$/.test(wanted) ? wildcards[Number(wanted) - 1] : byName[wanted]!();
+    };
+  }
+}
+
+/** Calls `then` when it has been called so many times. A function of its own: the outbox keeps it, and with it must not keep the message. */
+function countdown(times: number, then: () => void): () => void {
+  return () => {
+    if (--times === 0) then();
+  };
+}
+
+function sizeOfHeld({ message }: Held): number {
+  return message.bytes + HELD_OVERHEAD;
+}
+
+/** A label of null is an unknown one: below the threshold, or rejected by the model. */
+function isWanted({ when }: RouteOutput, label: string | null): boolean {
+  if (when === "any") return true;
+  if (when === "unknown") return label === null;
+  return label !== null && (when === "known" || when.includes(label));
+}
+
+/** The best of the labels that the message allows; without a list of them, or with an empty one, it allows all. */
+function bestAmong({ among }: RouteSettings, json: unknown, prediction: Prediction): Prediction {
+  const allowed = (among === undefined ? undefined : pointedAt(json, among)) ?? [];
+  if (Array.isArray(allowed) && allowed.length === 0) return prediction;
+  const scores = Object.entries(prediction.scores).filter(([label]) => Array.isArray(allowed) && allowed.includes(label));
+  // A key that is a whole number has lost its place in the order.
+  const [label, score] = scores.toSorted((a, b) => b[1] - a[1])[0] ?? [null, 0];
+  return { label: prediction.label === null ? null : label, score, scores: Object.fromEntries(scores) };
+}
+
+/** Undefined when the payload is no JSON. */
+function parseJson(payload: Buffer): unknown {
+  try {
+    return fromJson(payload);
+  } catch (error) {
+    if (error instanceof JsonError) return undefined;
+    throw error;
+  }
+}
+
+/** The parts joined by a space, "" if all are empty or null; or why the message has no text. The text of all that can be read must not pass for the whole. */
+function textOf({ text: pointers }: RouteSettings, payload: Buffer, json: unknown): { text: string | Uint8Array } | { fault: string } {
+  if (pointers.length === 0) {
+    const text = withoutMark(payload);
+    return text.length > 0 ? { text } : { fault: "no_text" };
+  }
+  if (json === undefined && payload.length > 0) return { fault: "bad_json" };
+  const found = pointers.map((pointer) => pointedAt(json, pointer));
+  if (found.every((part) => part === null || (typeof part === "string" && part.trim() === ""))) return { text: "" };
+  const parts = found.map(partOf);
+  if (!parts.includes(undefined)) return { text: parts.filter(Boolean).join(" ") };
+  return { fault: parts.some(Boolean) ? "part_missing" : "no_text" };
+}
+
+/** A string, a number, bytes of UTF-8 in an array, as journald writes a MESSAGE that has colours, or several of these; undefined for anything else. */
+function partOf(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  if (typeof value === "number" || value instanceof ExactNumber) return String(value);
+  if (!Array.isArray(value) || value.length === 0) return undefined;
+  if (value.every(isByte)) return Buffer.from(value).toString();
+  const parts = value.map((item: unknown) => (typeof item === "string" || Array.isArray(item) ? partOf(item) : undefined));
+  return parts.includes(undefined) ? undefined : parts.filter(Boolean).join(" ");
+}
+
+function isByte(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 255;
+}

@@ -1,0 +1,188 @@
+// Commands over MQTT. The topic `R/<node>/cmd/<verb>/<id>` carries a command and then its
+// status, retained, until the sender clears the topic with an empty message:
+//
+//   {"status":"init", …arguments}       in
+//   {"status":"executing", …progress}   out, any number of them
+//   {"status":"successful", …result}    out
+//   {"status":"failed","reason":"…"}    out
+//
+// Data that is too large for one message follows in parts, on `…/<id>/<part>`.
+//
+// A verb is one async function, added before the service starts:
+//
+//   service.commands?.add("learn", async ({ args, report, signal }) => {
+//     report({ epoch: 1 });            // status "executing"; the same fields as a result
+//     return { accuracy: 0.9 };        // status "successful"; a throw is "failed",
+//   });                                // with the message of a UserError for its reason
+//
+// A verb checks its own `args`, must not block (requests are answered meanwhile), and must
+// cope with several of its kind at once. A command runs once: when the same id comes again
+// its last status is repeated, and a command that a restart interrupted has "failed".
+import { UserError } from "../../errors.ts";
+import type { Guard } from "../answer/guard.ts";
+import { fromJson } from "../answer/json.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import type { Incoming } from "../mqtt/connection.ts";
+import type { Outbox } from "../mqtt/outbox.ts";
+import { TooLarge } from "../mqtt/sender.ts";
+import { isLevel } from "../topics.ts";
+import type { Topics } from "../topics.ts";
+
+export interface Command {
+  id: string;
+  /** The command's JSON object, whatever is in it, but for `status`. */
+  args: Readonly<Record<string, unknown>>;
+  /** Publishes the status "executing" with these fields. */
+  report(progress: object): void;
+  /** Set by a verb that takes parts. The part is acknowledged when the promise resolves. */
+  onPart?: (part: string, bytes: Buffer) => Promise<void>;
+  /** Aborted when the service stops. */
+  signal: AbortSignal;
+}
+
+export type Verb = (command: Command) => Promise<object>;
+
+export interface CommandsOptions {
+  topics: Topics;
+  metrics: Metrics;
+  log: Log;
+  guard: Guard;
+  outbox: Pick<Outbox, "say">;
+  /** Called after the status "failed" of a command. */
+  onFailed: () => void;
+}
+
+const MAX_RUNNING = 16;
+/** How many commands' last statuses are kept, in case the commands are sent again. */
+const REMEMBERED = 100;
+
+export class Commands {
+  private readonly options: CommandsOptions;
+  private readonly verbs = new Map<string, Verb>();
+  private readonly running = new Map<string, Command>();
+  private readonly finished = new Map<string, string>();
+  private readonly stopping = new AbortController();
+
+  constructor(options: CommandsOptions) {
+    this.options = options;
+  }
+
+  /** Topic filter of all commands and their parts. */
+  get filter(): string {
+    return `${this.options.topics.command}/#`;
+  }
+
+  add(name: string, verb: Verb): void {
+    this.verbs.set(name, verb);
+  }
+
+  onMessage(message: Incoming): void {
+    const [verb = "", id = "", part, ...deeper] = message.topic.slice(this.options.topics.command.length + 1).split("/");
+    if (!isLevel(verb) || !isLevel(id) || deeper.length > 0) this.ignore("bad_command_topic", message);
+    else if (part === undefined) this.onCommand(verb, id, message);
+    else this.onPart(`${verb}/${id}`, part, message);
+  }
+
+  stop(): void {
+    this.stopping.abort(new UserError("the service stopped"));
+  }
+
+  private onCommand(verb: string, id: string, message: Incoming): void {
+    // Acknowledged before it runs: a command that ends the process must not be delivered again.
+    message.acknowledge();
+    const key = `${verb}/${id}`;
+    if (message.payload.length === 0) {
+      this.finished.delete(key);
+      return;
+    }
+    const { status, ...args } = parseObject(message.payload);
+    const known = this.finished.get(key);
+    // We also receive our own statuses, which are published to the commands' topics.
+    if (message.isRetained) {
+      if (status === "init") this.ignore("retained", message);
+      else if (status === "executing" && !this.running.has(key)) {
+        if (known !== undefined) this.say(key, known);
+        else this.finish(key, { status: "failed", reason: "a restart of the service interrupted it" });
+      }
+    } else if (status === "init" && !this.running.has(key)) {
+      if (known !== undefined) this.say(key, known);
+      else this.run(verb, id, args).catch((error: unknown) => this.options.guard.setAside(message, error));
+    } else if (typeof status !== "string") this.ignore("bad_command", message);
+  }
+
+  private async run(name: string, id: string, args: Command["args"]): Promise<void> {
+    const { metrics, log } = this.options;
+    const key = `${name}/${id}`;
+    const verb = this.verbs.get(name);
+    const report = (progress: object) => this.say(key, JSON.stringify({ status: "executing", ...progress }));
+    let last: { status: string; reason?: string };
+    try {
+      if (!verb) throw new UserError(`there is no such command here; the commands are ${[...this.verbs.keys()].join(", ")}`);
+      if (this.running.size >= MAX_RUNNING) throw new UserError("too many commands run; try again when some are done");
+      const command: Command = { id, args, report, signal: this.stopping.signal };
+      this.running.set(key, command);
+      report({});
+      last = { status: "successful", ...await verb(command) };
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (!(error instanceof UserError)) log.error(`command ${name} failed unexpectedly: ${reason}`);
+      last = { status: "failed", reason };
+    }
+    this.running.delete(key);
+    metrics.commands.inc({ verb: verb ? name : "unknown", status: last.status });
+    log.info(`command ${key} ${last.status}${last.reason ? `: ${last.reason}` : ""}`, { verb: name, id, status: last.status });
+    this.finish(key, last);
+    if (last.status === "failed") this.options.onFailed();
+  }
+
+  private onPart(key: string, part: string, message: Incoming): void {
+    const command = this.running.get(key);
+    if (!command?.onPart || message.isRetained) this.ignore("unexpected_part", message);
+    else command.onPart(part, message.payload).then(message.acknowledge, (error: unknown) => this.options.guard.setAside(message, error));
+  }
+
+  private finish(key: string, status: object): void {
+    const payload = JSON.stringify(status);
+    this.finished.delete(key);
+    this.finished.set(key, payload);
+    if (this.finished.size > REMEMBERED) this.finished.delete(this.finished.keys().next().value!);
+    this.say(key, payload);
+  }
+
+  private say(key: string, payload: string): void {
+    const { topics, outbox } = this.options;
+    outbox.say({
+      topic: `${topics.command}/${key}`,
+      payload,
+      qos: 1,
+      retain: true,
+      isKept: true,
+      finished: (_fate, error) => {
+        if (error instanceof TooLarge) this.onTooLarge(key, payload);
+      },
+    });
+  }
+
+  /** A final status must arrive, so a short one takes its place; one of a command that still runs may be left out. */
+  private onTooLarge(key: string, payload: string): void {
+    if (this.finished.get(key) !== payload) return;
+    const { status } = parseObject(Buffer.from(payload));
+    this.say(key, JSON.stringify({ status: "failed", reason: `the status, which is "${String(status)}", is larger than the broker takes` }));
+  }
+
+  private ignore(reason: string, message: Incoming): void {
+    this.options.metrics.ignored.inc({ reason });
+    message.acknowledge();
+  }
+}
+
+/** The payload as a JSON object; an empty one when it is something else. */
+function parseObject(payload: Buffer): Record<string, unknown> {
+  try {
+    const value = fromJson(payload);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {};
+  } catch {
+    return {};
+  }
+}

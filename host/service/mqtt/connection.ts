@@ -1,0 +1,463 @@
+// One MQTT client that stays connected: with MQTT 5, or 3.1.1 where the broker does not
+// speak 5. Every connection gets a new client object, so that nothing of a failed one
+// (stores, timers, listeners) lives on. Reconnects for ever, with jittered backoff.
+// Knows nothing of requests and answers.
+//
+// Incoming messages are acknowledged by calling their `acknowledge`, at any time. MQTT.js
+// itself would acknowledge inside handleMessage, and until then read no further packet,
+// not even PINGRESP or the PUBACKs of our own messages.
+//
+// We subscribe with QoS 1, but some brokers (Aedes, with a filter that has wildcards) deliver
+// with QoS 2 what was published so. MQTT.js would send PUBREC at once, and a crash would lose
+// the request: the broker never delivers it again. So such a message goes through MQTT.js as
+// one of QoS 1; `acknowledge` sends its PUBREC, and MQTT.js answers the PUBREL that follows
+// with PUBCOMP, as it does for every message that it does not know.
+import "./quiet.ts";
+import mqtt from "mqtt";
+import type { IClientOptions, IConnackPacket, IPublishPacket, ISubscriptionMap, MqttClient } from "mqtt";
+import { UserError } from "../../errors.ts";
+import type { Log } from "../log.ts";
+import { Sender, SUBSCRIPTION_ID } from "./sender.ts";
+import type { Done, Outgoing } from "./sender.ts";
+
+export type Protocol = 4 | 5;
+
+export interface BrokerAccess {
+  /** Several nodes of one cluster are separated by commas, and tried in turn. */
+  url: string;
+  protocol?: Protocol | undefined;
+  username?: string | undefined;
+  password?: string | undefined;
+  tls?: { ca?: Buffer | undefined; cert?: Buffer | undefined; key?: Buffer | undefined } | undefined;
+  /** Our own broker, which holds up everybody while one client does not read. */
+  isEmbedded?: boolean | undefined;
+}
+
+export interface Incoming {
+  topic: string;
+  payload: Buffer;
+  qos: 0 | 1 | 2;
+  isRetained: boolean;
+  responseTopic?: string | undefined;
+  correlationData?: Buffer | undefined;
+  contentType?: string | undefined;
+  /** By performance.now(): after that its sender wants nothing of it any more. */
+  expiresAt: number;
+  /** The message was made by a route, an answer or an announcement of edgelabel: see LOOP_MARK. */
+  isMarked: boolean;
+  /** Of the whole packet, properties included. */
+  bytes: number;
+  acknowledge: () => void;
+}
+
+/** An established connection, from CONNACK to close. */
+export interface Session {
+  /** The broker's, as it may be shown. */
+  url: string;
+  protocol: Protocol;
+  /** How many QoS 1 messages the broker takes unacknowledged. */
+  receiveMaximum: number;
+  /** Largest packet that the broker takes, in bytes; Infinity when it does not say. */
+  maximumPacketSize: number;
+  /** The broker reads more slowly than we write: send only what must be sent. */
+  readonly isCongested: boolean;
+  publish(message: Outgoing, done?: Done): void;
+}
+
+/** Largest payload, in bytes, that the broker takes in a message to `topic`; Infinity when it does not say. */
+export function payloadRoom(session: Session | undefined, topic: string, correlationData?: Buffer): number {
+  return (session?.maximumPacketSize ?? Infinity) - Buffer.byteLength(topic) - (correlationData?.length ?? 0) - PACKET_OVERHEAD;
+}
+
+export interface ConnectionOptions {
+  access: BrokerAccess;
+  clientId: string;
+  filters: string[];
+  /** Filters whose retained messages are wanted too. */
+  retainedFilters: string[];
+  will?: { topic: string; payload: string } | undefined;
+  /** How many QoS 1 messages an MQTT 5 broker may send before we acknowledge one. */
+  receiveMaximum?: number | undefined;
+  /**
+   * The broker keeps requests for us while we are away. Not with shared subscriptions: it
+   * would keep a share of the group's requests for a worker that may never come back.
+   */
+  isPersistent: boolean;
+  /** Largest packet that we accept, in bytes; MQTT 5 brokers hold larger ones back. */
+  maximumPacketSize: number;
+  /** Largest payload that is sent on MQTT 3.1.1, where a broker cannot say what it takes. */
+  answerBytes: number;
+  log: Log;
+  /** Nothing more is read before a promise that it returns resolves. */
+  onMessage(message: Incoming): Promise<void> | undefined | void;
+  /** CONNACK: answers may go out. */
+  onConnect(session: Session): void;
+  /** SUBACK: requests come in. */
+  onSubscribed(session: Session): void;
+  onClose(): void;
+}
+
+/**
+ * User property of what a route or an announcement published, and of the answer to a request with it. By it
+ * nodes do not feed each other for ever: a marked message starts no route and no announcement.
+ */
+export const LOOP_MARK = "edgelabel-route";
+/** The connection for routes has the service's client id with this at its end. */
+export const ROUTES_CLIENT = "-routes";
+/** Generous estimate of the fixed header, lengths and properties of a PUBLISH packet. */
+const PACKET_OVERHEAD = 256;
+const ACKNOWLEDGED_LATER = new Error("acknowledged later");
+const FIXED_HEADER_BYTES = 5;
+const CHUNK_TOLERATED = 1024;
+const KEEPALIVE_SECONDS = 30;
+const CONNECT_TIMEOUT_MS = 10_000;
+const SESSION_EXPIRY_SECONDS = 3600;
+/** More than the queue holds, so that a flood is told `busy` instead of piling up in the broker. */
+const RECEIVE_MAXIMUM = 2048;
+const CONGESTED_BYTES = 1_048_576;
+const FIRST_DELAY_MS = 500;
+const LONGEST_DELAY_MS = 30_000;
+/** After a connection that lasted this long, the delays start small again. */
+const GOOD_LIFE_MS = 1_000;
+/** Two connections in a row that lasted less than this suggest a second client with the same id. */
+const SHORT_LIFE_MS = 60_000;
+/** After a subscription the delay is at most that of this attempt, 2 s, however soon the connection is lost: the broker works. */
+const ATTEMPT_ONCE_SUBSCRIBED = 2;
+
+export function checkBrokerUrl(text: string): URL {
+  let url: URL | undefined;
+  try {
+    url = new URL(text);
+  } catch {
+    // Handled below, together with the foreign schemes.
+  }
+  if (!url || !["mqtt:", "mqtts:", "ws:", "wss:"].includes(url.protocol) || !url.hostname) {
+    // A malformed URL is shown only when it cannot contain a password.
+    const shown = /^\w+:\/\/[\w.-]+(?::\d+)?$/.test(text) ? ` ${JSON.stringify(text)}` : "";
+    throw new UserError(`the broker URL${shown} must look like mqtt://host:1883; the schemes are mqtt, mqtts, ws and wss`);
+  }
+  if (url.username || url.password) {
+    throw new UserError("the broker URL must not hold a user name or password, since others can read it: set EDGELABEL_MQTT_USERNAME and EDGELABEL_MQTT_PASSWORD instead");
+  }
+  return url;
+}
+
+/** A broker URL as it may be shown: the query of a WebSocket URL may hold a token. */
+export function shownUrl(url: string): string {
+  return url.replace(/[?#][^,]*/g, "?***");
+}
+
+export function brokerUrls(text: string): string[] {
+  const urls = text.split(",");
+  for (const url of urls) checkBrokerUrl(url);
+  return urls;
+}
+
+export function clientOptions(access: BrokerAccess, protocol: Protocol): IClientOptions {
+  const url = checkBrokerUrl(access.url);
+  const { ca, cert, key } = access.tls ?? {};
+  if ((ca || cert || key) && !/^(?:mqtts|wss):$/.test(url.protocol)) throw new UserError(`TLS files need a broker URL that begins with mqtts:// or wss://, not ${url.protocol}//`);
+  if (access.password !== undefined && access.username === undefined) throw new UserError("a password for the broker needs a user name: set EDGELABEL_MQTT_USERNAME too");
+  return {
+    protocolVersion: protocol,
+    reconnectPeriod: 0,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    manualConnect: true,
+    resubscribe: false,
+    queueQoSZero: false,
+    keepalive: KEEPALIVE_SECONDS,
+    // Ping at fixed intervals: resetting the timer for every packet costs more than some needless pings.
+    reschedulePings: false,
+    ...(access.username === undefined ? {} : { username: access.username }),
+    ...(access.password === undefined ? {} : { password: access.password }),
+    ...(ca ? { ca } : {}),
+    ...(cert ? { cert } : {}),
+    ...(key ? { key } : {}),
+  };
+}
+
+/** Whether the broker said that it does not speak this version of MQTT: 1 in 3.1.1, 0x84 in 5. */
+function refusesProtocol(error: Error | undefined): boolean {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return code === 1 || code === 0x84;
+}
+
+/** What went wrong, in words for whoever runs the service. */
+function connectionFault(error: Error | undefined): string {
+  if (!error) return "the broker closed the connection";
+  const { code } = error as { code?: unknown };
+  if (code === "ECONNREFUSED") return "connection refused: no broker listens there";
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "the host name is unknown";
+  if (code === 4 || code === 5 || code === 0x86 || code === 0x87) return "the broker refuses the user name or password (EDGELABEL_MQTT_USERNAME, EDGELABEL_MQTT_PASSWORD)";
+  if (refusesProtocol(error)) return "the broker does not speak this version of MQTT (--protocol; a group needs MQTT 5)";
+  if (/wrong version number|packet length too long/.test(error.message)) return "no TLS is spoken there: mqtt:// and ws:// go without";
+  if (/^Invalid header flag bits/.test(error.message)) return "what answers there is no MQTT broker";
+  if (error.message === "connack timeout") return `no MQTT broker answered within ${CONNECT_TIMEOUT_MS / 1000} s`;
+  return error.message || String(code ?? error);
+}
+
+export function backoffMs(attempt: number, random = Math.random()): number {
+  return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16)) * (0.4 + 0.6 * random);
+}
+
+/** Connects without Nagle's algorithm, which would delay a small packet behind another by up to 40 ms. */
+function open(client: MqttClient): void {
+  client.connect();
+  (client.stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
+}
+
+/** One connection for a command, to the first broker that accepts it, with MQTT 5 or else 3.1.1. Throws a UserError when none does. */
+export async function connectOnce(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {
+  let fault: unknown;
+  for (const url of brokerUrls(access.url)) {
+    try {
+      return await connectTo({ ...access, url });
+    } catch (error) {
+      if (error instanceof UserError) throw error;
+      fault = error;
+    }
+  }
+  throw new UserError(`cannot reach ${shownUrl(access.url)}: ${connectionFault(fault as Error)}`);
+}
+
+async function connectTo(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {
+  const connect = (protocol: Protocol) => new Promise<MqttClient>((resolve, reject) => {
+    const client = mqtt.connect(access.url, clientOptions(access, protocol));
+    client.once("connect", () => resolve(client));
+    client.once("error", reject);
+    client.once("close", () => reject(new Error("the broker closed the connection")));
+    open(client);
+  });
+  const first = access.protocol ?? 5;
+  try {
+    return { client: await connect(first), protocol: first };
+  } catch (error) {
+    if (access.protocol === undefined && refusesProtocol(error as Error)) return { client: await connect(4), protocol: 4 };
+    throw error;
+  }
+}
+
+export class Connection {
+  private readonly options: ConnectionOptions;
+  private readonly urls: readonly string[];
+  private turn = 0;
+  private protocol: Protocol;
+  private client: MqttClient | undefined;
+  private session: Session | undefined;
+  private sender: Sender | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private attempt = 0;
+  private shortLives = 0;
+  private isStopping = false;
+  private readonly told = new Set<string>();
+  private isTooLargeTold = false;
+
+  constructor(options: ConnectionOptions) {
+    this.options = options;
+    this.protocol = options.access.protocol ?? 5;
+    this.urls = brokerUrls(options.access.url);
+    // A wrong URL is an error now, not at a later attempt.
+    for (const url of this.urls) clientOptions({ ...options.access, url }, this.protocol);
+  }
+
+  private get url(): string {
+    return this.urls[this.turn % this.urls.length]!;
+  }
+
+  start(): void {
+    const { access, clientId, will, isPersistent, maximumPacketSize, receiveMaximum = RECEIVE_MAXIMUM } = this.options;
+    const { protocol, url } = this;
+    const client = mqtt.connect(url, {
+      ...clientOptions({ ...access, url }, protocol),
+      clientId,
+      clean: !isPersistent,
+      // MQTT.js itself sends only the SUBSCRIBE; sender.ts numbers all other packets.
+      messageIdProvider: { allocate: () => SUBSCRIPTION_ID, getLastAllocated: () => SUBSCRIPTION_ID, register: () => true, deallocate() {}, clear() {} },
+      ...(will ? { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } } : {}),
+      ...(protocol === 5 ? { properties: { sessionExpiryInterval: isPersistent ? SESSION_EXPIRY_SECONDS : 0, receiveMaximum, maximumPacketSize } } : {}),
+    });
+    this.client = client;
+    let connectedAt = 0;
+    let fault: Error | undefined;
+    client.on("error", (error) => {
+      fault ??= error;
+      // After a packet that it cannot read, MQTT.js would read nothing more, and keep all that comes.
+      client.stream.destroy();
+    });
+    client.on("disconnect", ({ reasonCode }) => { fault = disconnectFault(reasonCode, clientId); });
+    client.on("connect", (connack) => {
+      connectedAt = performance.now();
+      this.onConnack(client, protocol, connack);
+    });
+    let isExactlyOnce = false;
+    // Emitted before MQTT.js looks at the packet, which it then does synchronously.
+    client.on("packetreceive", (packet) => {
+      if (packet.cmd === "puback") this.sender?.onAcknowledged(packet.messageId!, packet.reasonCode);
+      else if (packet.cmd === "publish") {
+        isExactlyOnce = packet.qos === 2;
+        if (isExactlyOnce) packet.qos = 1;
+      }
+    });
+    // Set before connecting: in a resumed session, messages follow the CONNACK at once.
+    client.handleMessage = (packet, done) => {
+      const pause = this.client === client ? this.receive(packet, isExactlyOnce ? 2 : packet.qos) : undefined;
+      // With an error MQTT.js does not acknowledge, but goes on reading; `acknowledge` sends the PUBACK later.
+      const goOn = () => done(packet.qos === 0 ? undefined : ACKNOWLEDGED_LATER);
+      if (pause) void pause.then(goOn);
+      else goOn();
+    };
+    client.once("close", () => this.onClose(client, fault, connectedAt));
+    open(client);
+    this.sender = new Sender(client.stream, protocol);
+  }
+
+  /** Sends now what would go at the end of this turn of the event loop. */
+  flush(): void {
+    this.sender?.flush();
+  }
+
+  /** Publishes a last message and disconnects; takes at most about a second, whatever the broker does. */
+  async stop(last?: Outgoing): Promise<void> {
+    this.isStopping = true;
+    clearTimeout(this.timer);
+    const { client, session } = this;
+    if (!client) return;
+    if (session) {
+      if (last) await Promise.race([new Promise<void>((resolve) => session.publish(last, () => resolve())), pause(500)]);
+      await Promise.race([client.endAsync(), pause(300)]);
+    }
+    client.end(true);
+  }
+
+  private onConnack(client: MqttClient, protocol: Protocol, { properties }: IConnackPacket): void {
+    const { options } = this;
+    const sender = this.sender!;
+    if (properties?.sharedSubscriptionAvailable === false && options.filters.some((filter) => filter.startsWith("$share/"))) {
+      this.drop(client, "the broker has no shared subscriptions, which a group needs");
+      return;
+    }
+    sender.receiveMaximum = properties?.receiveMaximum ?? sender.receiveMaximum;
+    sender.maximumPacketSize = properties?.maximumPacketSize ?? sender.maximumPacketSize;
+    if (protocol === 4) sender.maximumPayload = options.answerBytes;
+    sender.onTooLarge = () => this.tellTooLarge(sender);
+    const session: Session = {
+      url: shownUrl(this.url),
+      protocol,
+      receiveMaximum: sender.receiveMaximum,
+      maximumPacketSize: sender.maximumPacketSize,
+      get isCongested() { return sender.waitingBytes > CONGESTED_BYTES; },
+      publish: (message, done) => {
+        if (this.session !== session) done?.(new Error("the connection is closed"));
+        else sender.publish(message, done);
+      },
+    };
+    this.session = session;
+    options.onConnect(session);
+    const watchdog = setTimeout(() => this.drop(client, "the broker does not answer the subscription"), CONNECT_TIMEOUT_MS);
+    // Retain handling 2: the broker does not send retained requests.
+    const fresh = { qos: 1, ...(protocol === 5 ? { rh: 2 } : {}) } as const;
+    const filters = [...options.filters.map((filter) => [filter, fresh]), ...options.retainedFilters.map((filter) => [filter, { qos: 1 }])];
+    client.subscribe(Object.fromEntries(filters) as ISubscriptionMap, (error, granted) => {
+      clearTimeout(watchdog);
+      if (this.session !== session) return;
+      const isGranted = granted?.every(({ qos }) => qos < 128) ?? false;
+      if (error || !isGranted) this.drop(client, `the broker refuses the subscription to ${filters.map(([filter]) => filter).join(" or ")}`);
+      else {
+        this.attempt = Math.min(this.attempt, ATTEMPT_ONCE_SUBSCRIBED);
+        this.told.clear();
+        options.onSubscribed(session);
+      }
+    });
+  }
+
+  /** Does not show the topic, which a route may have made of a text. */
+  private tellTooLarge({ maximumPacketSize, maximumPayload }: Sender): void {
+    if (this.isTooLargeTold) return;
+    this.isTooLargeTold = true;
+    const limit = maximumPayload === Infinity ? `the ${maximumPacketSize} bytes that the broker takes` : `the ${maximumPayload} bytes of "limits.answerBytes", which on MQTT 3.1.1 holds for all messages`;
+    this.options.log.warn(`a message is larger than ${limit}, and is not sent (info and announcements grow with the labels); further ones are not told`);
+  }
+
+  private drop(client: MqttClient, why: string): void {
+    if (this.client === client) client.emit("error", new Error(why));
+    client.stream.destroy();
+  }
+
+  private receive(packet: IPublishPacket, qos: 0 | 1 | 2): Promise<void> | undefined | void {
+    const { properties } = packet;
+    const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
+    return this.options.onMessage({
+      topic: packet.topic,
+      payload: own(payload),
+      qos,
+      isRetained: packet.retain,
+      responseTopic: properties?.responseTopic,
+      correlationData: properties?.correlationData && own(properties.correlationData),
+      contentType: properties?.contentType,
+      expiresAt: performance.now() + 1000 * (properties?.messageExpiryInterval ?? Infinity),
+      // Other user properties are let go of: they may be as large as a packet.
+      isMarked: properties?.userProperties?.[LOOP_MARK] !== undefined,
+      bytes: FIXED_HEADER_BYTES + (packet.length ?? payload.length),
+      acknowledge: acknowledger(this.sender!, packet.messageId ?? 0, qos),
+    });
+  }
+
+  private onClose(client: MqttClient, fault: Error | undefined, connectedAt: number): void {
+    const { options } = this;
+    const wasConnected = this.session !== undefined;
+    this.session = undefined;
+    this.client = undefined;
+    client.end(true);
+    if (wasConnected) options.onClose();
+    this.sender?.close();
+    this.sender = undefined;
+    if (this.isStopping) return;
+    if (this.protocol === 5 && options.access.protocol === undefined && refusesProtocol(fault)) {
+      this.protocol = 4;
+      this.start();
+      return;
+    }
+    const lifeMs = connectedAt > 0 ? performance.now() - connectedAt : 0;
+    if (lifeMs >= GOOD_LIFE_MS) this.attempt = 0;
+    if (connectedAt > 0) this.shortLives = lifeMs < SHORT_LIFE_MS ? this.shortLives + 1 : 0;
+    const url = shownUrl(this.url);
+    // All nodes of a cluster are tried before a longer wait.
+    const delayMs = backoffMs(Math.floor(this.attempt++ / this.urls.length));
+    this.turn++;
+    this.timer = setTimeout(() => this.start(), delayMs);
+    // Not every broker says that another client has taken over the id.
+    const guess = !fault && this.shortLives > 1 ? `, and not for the first time: perhaps ${anotherClient(options.clientId)}` : "";
+    const why = `${connectionFault(fault)}${guess}`;
+    // One line for each fault, however long the broker is away.
+    if (!this.told.has(`${url} ${why}`)) options.log.warn(`${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again until it works`, { broker: url, fault: why });
+    this.told.add(`${url} ${why}`);
+  }
+}
+
+/** The bytes as they are, or a copy where a much larger chunk of the socket would stay alive with them. */
+function own(bytes: Buffer): Buffer {
+  return bytes.buffer.byteLength > 2 * bytes.length + CHUNK_TOLERATED ? Buffer.from(bytes) : bytes;
+}
+
+/** Acknowledges once only: the id may be another message's by then. Keeps nothing of the message alive. */
+function acknowledger(sender: Sender, messageId: number, qos: 0 | 1 | 2): () => void {
+  let isDone = qos === 0;
+  return () => {
+    if (isDone) return;
+    isDone = true;
+    sender.acknowledge(messageId, qos === 2);
+  };
+}
+
+function anotherClient(clientId: string): string {
+  return `another client with the id ${clientId} has connected; give each service a --node of its own`;
+}
+
+function disconnectFault(reasonCode = 0, clientId: string): Error {
+  if (reasonCode === 0x8e) return new Error(anotherClient(clientId));
+  return new Error(`the broker closed the connection, reason 0x${reasonCode.toString(16)}`);
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => { setTimeout(resolve, ms).unref(); });
+}

@@ -1,0 +1,162 @@
+// A finished model file and labelled texts that it was not trained on -> the same file with a
+// calibrated temperature and, when asked for, a rule for unknown texts. The arithmetic is in
+// assembly/train/measure/calibrate.ts and answers.ts; here texts are handed over and figures collected.
+// A calibrated model that gets new weights (by `learn` or `prune`) is calibrated again.
+import { Classifier, type ModelInfo } from "../model/classifier.ts";
+import type { Sample } from "../data/dataset.ts";
+import { listed, UserError } from "../errors.ts";
+import { EngineError } from "../model/status.ts";
+import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "./trainer.ts";
+
+export interface BeforeAfter {
+  before: number;
+  after: number;
+}
+
+/** What `calibrate --json` prints, and `train --json` under "calibration". */
+export interface Calibration {
+  /** Texts whose label the model has. */
+  n: number;
+  temperature: number;
+  /** Mean negative log-likelihood of the true labels, at temperature 1 and at the new one; null where scores come from no softmax or sigmoid. */
+  log_loss: BeforeAfter | null;
+  /** Expected calibration error over 15 bins. */
+  calibration_error: BeforeAfter | null;
+  reject: RejectionRule;
+  answers: AnswerCounts;
+  /** Of these answers, those that the rule rejects. */
+  rejected: AnswerCounts;
+}
+
+/** A rule must keep back less than all right answers. */
+const MOST_KEPT_BACK = 0.999;
+
+export interface CalibrateOptions {
+  /** Largest share of the right answers that the rule for unknown texts may reject; undefined: no rule. */
+  unknownShare?: number | undefined;
+  /** Names the model in errors. */
+  source: string;
+}
+
+export async function calibrate(elb: Uint8Array, samples: readonly Sample[], { unknownShare, source }: CalibrateOptions): Promise<{ elb: Uint8Array; calibration: Calibration }> {
+  const { labels } = await Classifier.fromBytes(elb, source);
+  const calibrator = await Calibrator.open(elb, source);
+  const { temperature, n, log_loss, calibration_error } = fitTemperature(calibrator, labels, samples);
+  calibrator.change(temperature, NO_REJECTION);
+  collectAnswers(calibrator, labels, samples);
+  const answers = calibrator.answers();
+  const reject = unknownShare === undefined ? NO_REJECTION : calibrator.fitRejection(unknownShare);
+  const rejected = calibrator.rejected(reject);
+  calibrator.change(temperature, reject);
+  return { elb: calibrator.file(), calibration: { n, temperature, log_loss, calibration_error, reject, answers, rejected } };
+}
+
+/** Whether the model has a calibrated temperature or a rule for unknown texts. */
+export function isCalibrated({ temperature, reject }: Pick<ModelInfo, "temperature" | "reject">): boolean {
+  return temperature !== 1 || keepsBack(reject);
+}
+
+function keepsBack({ score, margin, unknown_share }: RejectionRule): boolean {
+  return score > 0 || margin > 0 || unknown_share < 1;
+}
+
+/** The file with another temperature and rule. */
+export async function withCalibration(elb: Uint8Array, { temperature, reject }: Pick<Calibration, "temperature" | "reject">, source: string): Promise<Uint8Array> {
+  const calibrator = await Calibrator.open(elb, source);
+  calibrator.change(temperature, reject);
+  return calibrator.file();
+}
+
+/** Calibrates a model file; its calibration is null when it was not calibrated because no answer is right, so that no rule can be fitted. */
+export type Recalibrate = (elb: Uint8Array) => Promise<{ elb: Uint8Array; calibration: Calibration | null }>;
+
+/**
+ * How successors of the model file `elb` are to be calibrated on the samples, whose labels it must have: not at all if `elb`
+ * itself is not calibrated. The new rule for unknown texts rejects the same share of the right answers as the old one.
+ */
+export async function recalibration(elb: Uint8Array, samples: readonly Sample[], source: string): Promise<Recalibrate> {
+  const classifier = await Classifier.fromBytes(elb, source);
+  if (!isCalibrated(classifier.info)) return async (successor) => ({ elb: successor, calibration: null });
+  const unknownShare = keepsBack(classifier.info.reject) ? shareKeptBack(classifier, samples, source) : undefined;
+  return async (successor) => {
+    try {
+      return await calibrate(successor, samples, { unknownShare, source });
+    } catch (error) {
+      if (error instanceof EngineError && error.code === "no_samples") return { elb: successor, calibration: null };
+      throw error;
+    }
+  };
+}
+
+/** The share of the right answers that the model's own rule rejects. */
+function shareKeptBack(classifier: Classifier, samples: readonly Sample[], source: string): number {
+  const right = samples.map(({ label, text }) => ({ label, answer: classifier.classify(text) })).filter(({ label, answer }) => Object.hasOwn(answer.scores, label));
+  if (right.length === 0) throw new UserError(`${source} answers none of the ${samples.length} held-out texts right, so its rule for unknown texts cannot be fitted anew; take it off with: edgelabel calibrate`);
+  // With half a text added, since the fit rounds down: otherwise the share would shrink from one successor to the next.
+  return Math.min((right.filter(({ answer }) => answer.label === null).length + 0.5) / right.length, MOST_KEPT_BACK);
+}
+
+function fitTemperature(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): Pick<Calibration, "temperature" | "n" | "log_loss" | "calibration_error"> {
+  const n = collectLogits(calibrator, labels, samples);
+  if (n === null) return { temperature: 1, n: 0, log_loss: null, calibration_error: null };
+  const temperature = calibrator.fitTemperature();
+  return { temperature, n, ...reliability(calibrator, temperature) };
+}
+
+/** Both measures at temperature 1 and at another one. */
+export function reliability(calibrator: Calibrator, temperature: number): { log_loss: BeforeAfter; calibration_error: BeforeAfter } {
+  return {
+    log_loss: { before: calibrator.logLoss(1), after: calibrator.logLoss(temperature) },
+    calibration_error: { before: calibrator.calibrationError(1), after: calibrator.calibrationError(temperature) },
+  };
+}
+
+/**
+ * Collects the logits of the texts whose label the model has, and returns how many they are; null when the model's scores come from
+ * neither softmax nor sigmoid. Sets the temperature to 1. Throws a UserError when no text has a label of the model.
+ */
+export function collectLogits(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): number | null {
+  const known = numbered(labels, samples).filter(({ number }) => number < labels.length);
+  if (known.length === 0) throw new UserError(`no text has a label of the model; its labels are ${listed(labels)}`);
+  calibrator.change(1, NO_REJECTION);
+  if (!calibrator.startLogits()) return null;
+  for (const { number, text } of known) calibrator.addLogits(number, text);
+  return known.length;
+}
+
+/** Collects the answers to the texts; texts whose label the model lacks count as unknown. */
+export function collectAnswers(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): void {
+  calibrator.startAnswers();
+  for (const { number, text } of numbered(labels, samples)) calibrator.addAnswer(number, text);
+}
+
+/** The texts with the numbers of their labels; a label that the model lacks has the number labels.length. */
+function numbered(labels: readonly string[], samples: readonly Sample[]): { number: number; text: string }[] {
+  const numbers = new Map(labels.map((label, index) => [label, index]));
+  return samples.map(({ label, text }) => ({ number: numbers.get(label) ?? labels.length, text }));
+}
+
+/** For people, a few lines. */
+export function renderCalibration({ n, temperature, log_loss, calibration_error, reject, answers, rejected }: Calibration): string {
+  const percent = (part: number, whole = 1): string => `${((100 * part) / whole).toFixed(1)} %`;
+  const lines: string[] = [];
+  if (log_loss && calibration_error) {
+    lines.push(`temperature ${temperature.toFixed(3)}, from ${n} texts: log loss ${log_loss.before.toFixed(4)} -> ${log_loss.after.toFixed(4)}, `
+      + `calibration error ${percent(calibration_error.before)} -> ${percent(calibration_error.after)}`);
+  } else lines.push("temperature 1: the scores come from no softmax and no sigmoid");
+  if (rejected.right + rejected.wrong + rejected.unknown > 0 || keepsBack(reject)) {
+    const parts = (["right", "wrong", "unknown"] as const).filter((kind) => answers[kind] > 0)
+      .map((kind) => `${percent(rejected[kind], answers[kind])} of ${answers[kind]} ${kind === "unknown" ? "texts with other labels" : `${kind} answers`}`);
+    lines.push(`unknown: ${describeRule(reject)}; rejects ${parts.join(", ")}`);
+  }
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+/** A rule in words: "never", or "score below 0.4, …". */
+export function describeRule({ score, margin, unknown_share }: RejectionRule): string {
+  return [
+    ...(score > 0 ? [`score below ${score.toFixed(3)}`] : []),
+    ...(margin > 0 ? [`lead below ${margin.toFixed(3)}`] : []),
+    ...(unknown_share < 1 ? [`more than ${(100 * unknown_share).toFixed(0)} % of the words unknown`] : []),
+  ].join(", ") || "never";
+}

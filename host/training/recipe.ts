@@ -1,0 +1,299 @@
+// The default recipe: labelled texts -> trained weights. Every default of `edgelabel train`
+// stands here; bench/README.md has the experiments behind them. This file decides on the
+// model's layers and the settings of the run; the arithmetic is the trainer's.
+import * as abi from "../../assembly/abi.ts";
+import { Classifier } from "../model/classifier.ts";
+import { swapped } from "../data/report.ts";
+import { labelsOf, type Sample } from "../data/dataset.ts";
+import { excerpt, UserError } from "../errors.ts";
+import { type Shape, shapeOf } from "./text-statistics.ts";
+import { addSynonyms, type SynonymGroup } from "../data/synonyms.ts";
+import { CLEANING_STEPS, type Cleaning, Trainer, type EpochFigures, type RunOptions, type TokenizerOptions } from "./trainer.ts";
+
+export interface RecipeOptions extends RunOptions {
+  name: string;
+  version: string;
+  tokenizer: Omit<TokenizerOptions, "ngramMin" | "ngramMax">;
+  /** Words that the texts have less often are not in the vocabulary; only their n-grams are read. */
+  minCount: number;
+  /** Keras' num_words: the vocabulary has at most one word less; 0 = no limit. */
+  numWords: number;
+  /** The embedding has numWords rows, as Keras' Embedding(num_words, …), even when the texts have fewer words. */
+  allRows: boolean;
+  oovToken: string | null;
+  embedding: number;
+  units: number;
+  bidirectional: boolean;
+  mask: boolean;
+  pooling: "last" | "max" | "mean" | "max+mean";
+  /** Rate of the dropout behind the embedding, element by element. */
+  embeddingDropout: number;
+  /** Rate of the dropout before the last layer. */
+  outputDropout: number;
+  /** One unit with a sigmoid for two labels, as the Keras tutorial has it. */
+  binaryOutput: boolean;
+  /** With few texts the run gets more epochs until it has this many steps, or has read minTexts texts; see adaptToShape. 0 = the recipe is not adapted to the texts. */
+  minSteps: number;
+  minTexts: number;
+}
+
+/** Keras' Tokenizer filters; Python's repr of them is in its documentation. */
+export const KERAS_FILTERS = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n";
+
+export const DEFAULT_RECIPE: RecipeOptions = {
+  name: "",
+  version: "1",
+  tokenizer: {
+    lower: true, charLevel: false, splitScripts: true, letterPairs: true, padPost: false, truncatePost: false, sequenceLength: 256,
+    filters: KERAS_FILTERS, split: " ", cleaning: ["normalize", "compose"], ngramBuckets: 4096,
+  },
+  minCount: 2,
+  numWords: 7000,
+  allRows: false,
+  oovToken: null,
+  embedding: 64,
+  units: 64,
+  bidirectional: true,
+  mask: true,
+  pooling: "max+mean",
+  embeddingDropout: 0.3,
+  outputDropout: 0.5,
+  binaryOutput: false,
+  loss: "categorical_crossentropy",
+  optimizer: "adam",
+  learningRate: 8e-3,
+  momentum: 0,
+  nesterov: false,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-7,
+  lazyEmbedding: false,
+  clipNorm: 1,
+  weightDecay: 0,
+  schedule: "cosine",
+  warmup: 0.1,
+  decay: 0,
+  finalRate: 0.3,
+  labelSmoothing: 0.1,
+  wordDropout: 0.3,
+  dropoutSamples: 4,
+  perturbation: 0.07,
+  averageDecay: 0.999,
+  augment: { typo: 0.15 },
+  balanced: false,
+  addNgrams: true,
+  embeddingRange: 0.17,
+  epochs: 10,
+  minSteps: 3000,
+  minTexts: 48_000,
+  batch: 32,
+  seed: 1,
+  workers: 1,
+};
+
+/** An epoch of fewer batches than this gets smaller batches. */
+const FEW_BATCHES = 64;
+const SMALLEST_BATCH = 8;
+/** With fewer texts than this, words that occur only once are in the vocabulary. */
+const FEW_TEXTS = FEW_BATCHES * 2 * SMALLEST_BATCH;
+const MOST_EPOCHS = 80;
+/** Texts are taken for names only if there are at least so many: in fewer texts most words occur only once anyway. */
+const ENOUGH_NAMES = 100;
+/** Median number of tokens that names have at most. */
+const NAME_TOKENS = 2;
+/** Share of names with a word that no other one has. Of commands of one or two words half have one; of only 100 such commands, four in five. */
+const OWN_SHARE = 0.9;
+const NGRAM_MIN = 3;
+const NGRAM_MAX = 5;
+
+/** The tutorial's model: Embedding(num_words, 64), LSTM(64), Dense(1, sigmoid), Adam, as Keras trains it. */
+export const TUTORIAL_RECIPE: RecipeOptions = {
+  ...DEFAULT_RECIPE,
+  tokenizer: { ...DEFAULT_RECIPE.tokenizer, splitScripts: false, letterPairs: false, sequenceLength: 10, cleaning: [], ngramBuckets: 0 },
+  minCount: 1,
+  numWords: 100,
+  allRows: true,
+  bidirectional: false,
+  mask: false,
+  pooling: "last",
+  embeddingDropout: 0,
+  outputDropout: 0,
+  binaryOutput: true,
+  loss: "binary_crossentropy",
+  learningRate: 1e-3,
+  clipNorm: 0,
+  schedule: "constant",
+  warmup: 0,
+  finalRate: 0,
+  labelSmoothing: 0,
+  wordDropout: 0,
+  dropoutSamples: 1,
+  perturbation: 0,
+  averageDecay: 0,
+  augment: {},
+  addNgrams: false,
+  embeddingRange: 0.05,
+  minSteps: 0,
+};
+
+/** The steps of cleaning that a recipe does when some are asked for: these and its own; none when an empty list is asked for. */
+export function withCleaning({ tokenizer: { cleaning = [] } }: RecipeOptions, asked: readonly Cleaning[]): Cleaning[] {
+  return asked.length === 0 ? [] : CLEANING_STEPS.filter((step) => asked.includes(step) || cleaning.includes(step));
+}
+
+/**
+ * The recipe, adapted to the shape of the texts: few texts get smaller batches, more epochs and all of
+ * their words in the vocabulary; names, whose words do not recur, are read letter by letter; without
+ * n-grams there is no word dropout. Settings in `given` are not changed.
+ */
+export function adaptToShape(recipe: RecipeOptions, shape: Shape, given: ReadonlySet<string> = new Set()): RecipeOptions {
+  if (recipe.minSteps === 0) return recipe;
+  const { texts } = shape;
+  let { batch, epochs, minCount, wordDropout, tokenizer } = recipe;
+  const smallest = Math.max(SMALLEST_BATCH, recipe.workers ?? 1);
+  if (!given.has("batch")) while (batch >= 2 * smallest && texts < FEW_BATCHES * batch) batch /= 2;
+  if (!given.has("minCount") && texts < FEW_TEXTS) minCount = 1;
+  if (!given.has("epochs")) epochs = epochsFor(texts, { ...recipe, batch });
+  if (!given.has("tokenizer.charLevel") && areNames(shape)) {
+    tokenizer = { ...tokenizer, charLevel: true, ngramBuckets: given.has("tokenizer.ngramBuckets") ? tokenizer.ngramBuckets : 0 };
+  }
+  // Without n-grams and unknown word, a hidden word leaves nothing from which the network could learn.
+  if (!given.has("wordDropout") && tokenizer.ngramBuckets === 0 && recipe.oovToken === null) wordDropout = 0;
+  return { ...recipe, batch, epochs, minCount, wordDropout, tokenizer };
+}
+
+/** The recipe adapted to these texts, and their shape when the recipe's tokenizer splits them. */
+export async function adaptToTexts(recipe: RecipeOptions, texts: readonly string[], given: ReadonlySet<string>): Promise<{ recipe: RecipeOptions; shape: Shape }> {
+  const splitter = await createTrainer(recipe.tokenizer);
+  const shape = shapeOf(texts, (text) => splitter.tokens(text), recipe.tokenizer.sequenceLength);
+  return { recipe: adaptToShape(recipe, shape, given), shape };
+}
+
+/** Very short texts of which nearly each has a word of its own, such as host names or product codes. */
+function areNames({ texts, medianTokens, withOwnToken }: Shape): boolean {
+  return texts >= ENOUGH_NAMES && medianTokens <= NAME_TOKENS && withOwnToken >= OWN_SHARE * texts;
+}
+
+/** Epochs of a run on so many texts: at least `epochs`, and up to `most` until they make `minSteps` steps or read `minTexts` texts. */
+export function epochsFor(texts: number, { epochs, minSteps, minTexts, batch }: Pick<RecipeOptions, "epochs" | "minSteps" | "minTexts" | "batch">, most = MOST_EPOCHS): number {
+  const wanted = Math.min(Math.ceil(minSteps / Math.ceil(texts / batch)), Math.ceil(minTexts / texts));
+  return Math.max(epochs, Math.min(wanted, most));
+}
+
+/** What a run reports after each epoch. */
+export interface EpochReport {
+  epoch: number;
+  epochs: number;
+  train: EpochFigures;
+  validation: EpochFigures | null;
+}
+
+export interface RunListener {
+  /** Called after each batch with the epochs done, of the last one a part. */
+  onBatch?(epochs: number): void;
+  onEpoch?(report: EpochReport): void;
+  /** Asked before each epoch: true ends the run, which can be resumed. */
+  isStopped?(): boolean;
+}
+
+/** A trainer with a tokenizer only: it can split texts, and be given vocabulary, labels and layers. */
+export async function createTrainer(tokenizer: RecipeOptions["tokenizer"], name = ""): Promise<Trainer> {
+  const trainer = await Trainer.create(name || "model");
+  const hashes = tokenizer.ngramBuckets > 0;
+  const splitScripts = tokenizer.splitScripts && !tokenizer.charLevel;
+  const letterPairs = tokenizer.letterPairs && splitScripts && hashes;
+  trainer.setTokenizer({ ...tokenizer, splitScripts, letterPairs, ngramMin: hashes ? NGRAM_MIN : 0, ngramMax: hashes ? NGRAM_MAX : 0 });
+  return trainer;
+}
+
+/** A trainer with the model described and the samples encoded, ready to start. */
+export async function prepareTraining(samples: readonly Sample[], validation: readonly Sample[], options: RecipeOptions): Promise<Trainer> {
+  const labels = labelsOf(samples);
+  if (labels.length < 2) throw new UserError(`the data has ${labels.length === 1 ? `only the label ${excerpt(labels[0]!)}` : "no samples"}; a classifier needs at least 2 labels`);
+  if (labels.length > abi.MAX_LABELS) throw new UserError(`the data has ${labels.length} labels, such as ${excerpt(labels[0]!)}; a model tells at most ${abi.MAX_LABELS} apart. Do label and text stand the wrong way round?`);
+  const texts = new Set(samples.map(({ text }) => text)).size;
+  if (texts < labels.length) throw new UserError(swapped(labels.length, texts));
+  if (options.binaryOutput && labels.length !== 2) throw new UserError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
+  const unfit = options.binaryOutput ? "categorical_crossentropy" : "binary_crossentropy";
+  if (options.loss === unfit) throw new UserError(`the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`);
+  const trainer = await createTrainer(options.tokenizer, options.name);
+  trainer.setIdentity(options.name, options.version);
+  for (const label of labels) trainer.addLabel(label);
+  for (const { text } of samples) trainer.fitText(text);
+  trainer.fitVocabulary(options.minCount, options.numWords, options.oovToken);
+  addLayers(trainer, labels.length, options);
+  trainer.describe();
+  addSamples(trainer, labels, samples, validation);
+  return trainer;
+}
+
+/** Continues the run of an .elb file; samples and synonyms must be those with which it was started. */
+export async function resumeTraining(
+  elb: Uint8Array, source: string, samples: readonly Sample[], validation: readonly Sample[], synonyms: { groups: readonly SynonymGroup[]; source: string } | null,
+): Promise<Trainer> {
+  const { labels } = await Classifier.fromBytes(elb, source);
+  const trainer = await Trainer.open(elb, source);
+  addSamples(trainer, labels, samples, validation);
+  if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);
+  trainer.resume();
+  return trainer;
+}
+
+/** Gives the samples to the trainer, with the numbers of their labels. Throws a UserError for a label that is not in `labels`. */
+export function addSamples(trainer: Trainer, labels: readonly string[], samples: readonly Sample[], validation: readonly Sample[]): void {
+  const classes = new Map(labels.map((label, index) => [label, index]));
+  const classOf = (label: string): number => {
+    const index = classes.get(label);
+    if (index === undefined) throw new UserError(`the label ${excerpt(label)} does not occur in the training data; remove its lines or train with it`);
+    return index;
+  };
+  for (const { label, text } of samples) trainer.addSample(classOf(label), text);
+  const strange = validation.find(({ label }) => !classes.has(label));
+  if (strange) throw new UserError(`the validation texts have the label ${excerpt(strange.label)} (first in line ${strange.line}), which does not occur in the training data; remove its lines or train with it`);
+  for (const { label, text } of validation) trainer.addValidation(classOf(label), text);
+}
+
+function addLayers(trainer: Trainer, labelCount: number, options: RecipeOptions): void {
+  const layer = (kind: number, flags: number, units = 0, rate = 0, activation: number = abi.ACTIVATION_LINEAR): void =>
+    trainer.addLayer({ kind, flags, activation, units, rate });
+  trainer.addLayer({
+    kind: abi.LAYER_EMBEDDING, flags: options.mask ? abi.LAYER_MASK_ZERO : 0, activation: abi.ACTIVATION_LINEAR, units: options.embedding, rate: 0,
+    rows: options.allRows && options.tokenizer.ngramBuckets === 0 ? options.numWords : 0,
+  });
+  if (options.embeddingDropout > 0) layer(abi.LAYER_DROPOUT, 0, 0, options.embeddingDropout);
+  const pools = options.pooling !== "last";
+  layer(abi.LAYER_LSTM, (options.bidirectional ? abi.LAYER_BIDIRECTIONAL : 0) | (pools ? abi.LAYER_SEQUENCES : 0), options.units);
+  if (pools) {
+    layer(abi.LAYER_POOL, (options.pooling.includes("max") ? abi.LAYER_POOL_MAX : 0) | (options.pooling.includes("mean") ? abi.LAYER_POOL_MEAN : 0));
+  }
+  if (options.outputDropout > 0) layer(abi.LAYER_DROPOUT, 0, 0, options.outputDropout);
+  if (options.binaryOutput) layer(abi.LAYER_DENSE, 0, 1, 0, abi.ACTIVATION_SIGMOID);
+  else layer(abi.LAYER_DENSE, 0, labelCount, 0, abi.ACTIVATION_SOFTMAX);
+}
+
+/** Runs the epochs that are left, at most `most` of them; returns the last report, null when there was none. */
+export function runEpochs(trainer: Trainer, epochs: number, validates: boolean, listener: RunListener, most = Infinity): EpochReport | null {
+  const steps = takeSteps(trainer, epochs, validates, listener, most);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** The same a batch at a time: between them the caller may do something else. */
+export function* takeSteps(trainer: Trainer, epochs: number, validates: boolean, listener: RunListener, most = Infinity): Generator<undefined, EpochReport | null> {
+  let report: EpochReport | null = null;
+  for (let done = 0; trainer.epochsLeft() > 0 && done < most && !listener.isStopped?.(); done++) {
+    const epoch = epochs - trainer.epochsLeft() + 1;
+    const batches = trainer.epoch();
+    let step = batches.next();
+    const count = step.done ? 0 : step.value + 1;
+    for (; !step.done; step = batches.next()) {
+      listener.onBatch?.(epoch - step.value / count);
+      yield;
+    }
+    report = { epoch, epochs, train: step.value, validation: validates ? trainer.validate() : null };
+    listener.onEpoch?.(report);
+  }
+  return report;
+}

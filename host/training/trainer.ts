@@ -1,0 +1,558 @@
+// The trainer in this process: the only file that touches trainer.wasm and its memory.
+// Builds a model from parts (import), from texts (training) or from a file, and returns the
+// bytes of its file. All arithmetic is in the module; here bytes are copied and status codes
+// checked.
+import { readFile } from "node:fs/promises";
+import { instantiate } from "@assemblyscript/loader";
+import * as abi from "../../assembly/abi.ts";
+import type { __AdaptedExports as TrainerExports } from "../../build/trainer.js";
+import { artefactPath } from "../build-path.ts";
+import { type Explanation, readExplanation } from "../model/explanation.ts";
+import { EngineError, check, withNamedTraps } from "../model/status.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+const CLEANINGS = {
+  normalize: abi.CLEAN_NORMALIZE, markup: abi.CLEAN_MARKUP, urls: abi.CLEAN_URLS, width: abi.CLEAN_WIDTH, compose: abi.CLEAN_COMPOSE,
+  accents: abi.CLEAN_ACCENTS, numbers: abi.CLEAN_NUMBERS, repeats: abi.CLEAN_REPEATS,
+} as const;
+export type Cleaning = keyof typeof CLEANINGS;
+/** In the order in which they are applied. */
+export const CLEANING_STEPS = Object.keys(CLEANINGS) as Cleaning[];
+
+/** How texts become tokens; the names are Keras'. */
+export interface TokenizerOptions {
+  lower: boolean;
+  charLevel: boolean;
+  /** Letters of scripts that are written without spaces are tokens of their own. */
+  splitScripts: boolean;
+  /** A letter of such a script also gets the embedding row of its pair with the letter before; needs n-gram buckets. */
+  letterPairs: boolean;
+  padPost: boolean;
+  truncatePost: boolean;
+  /** Tokens that a text is padded or cut to. */
+  sequenceLength: number;
+  filters: string;
+  split: string;
+  /** Cleaning steps before a text is split; absent = none. */
+  cleaning?: readonly Cleaning[];
+  /** Embedding rows of hashed character n-grams for unknown words; 0 = none. */
+  ngramBuckets: number;
+  ngramMin: number;
+  ngramMax: number;
+}
+
+/** One layer record, in the numbers of assembly/abi.ts. */
+export interface LayerRecord {
+  kind: number;
+  flags: number;
+  activation: number;
+  units: number;
+  rate: number;
+  /** Rows of an Embedding; absent = as many as the vocabulary needs. */
+  rows?: number;
+}
+
+export type ModelForm = "training" | "f32" | "int8" | "int8-weights";
+
+const LOSSES = {
+  binary_crossentropy: abi.LOSS_BINARY_CROSSENTROPY, mean_squared_error: abi.LOSS_MEAN_SQUARED_ERROR,
+  categorical_crossentropy: abi.LOSS_CATEGORICAL_CROSSENTROPY,
+} as const;
+const OPTIMIZERS = { sgd: abi.OPTIMIZER_SGD, adam: abi.OPTIMIZER_ADAM, "adam-uncorrected": abi.OPTIMIZER_ADAM_UNCORRECTED } as const;
+const SCHEDULES = {
+  constant: abi.SCHEDULE_CONSTANT, linear: abi.SCHEDULE_LINEAR, cosine: abi.SCHEDULE_COSINE, "inverse-time": abi.SCHEDULE_INVERSE_TIME,
+} as const;
+
+/** Shares of the tokens that each epoch changes at random: tokens that are left out, swapped with the next one, misspelt, or replaced by a synonym. */
+export interface Augmentation {
+  delete?: number;
+  swap?: number;
+  typo?: number;
+  synonym?: number;
+}
+
+/** How to train; the names are Keras' where Keras has one. */
+export interface RunOptions {
+  loss: keyof typeof LOSSES;
+  optimizer: keyof typeof OPTIMIZERS;
+  learningRate: number;
+  /** Only for sgd. */
+  momentum: number;
+  /** Only for sgd. */
+  nesterov: boolean;
+  /** This and the next two only for adam. */
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  /** Only the embedding rows that occur in the batch are updated. */
+  lazyEmbedding: boolean;
+  /** Longer gradients are shortened to this global norm; 0 = none. */
+  clipNorm: number;
+  weightDecay: number;
+  schedule: keyof typeof SCHEDULES;
+  /** Share of all steps, at the beginning, in which the rate rises to learningRate. */
+  warmup: number;
+  /** Only for inverse-time: rate / (1 + decay * step). */
+  decay: number;
+  /** Only for linear and cosine: share of learningRate that is left at the end. */
+  finalRate: number;
+  labelSmoothing: number;
+  /** Share of known words that are hidden in training, so that the network learns to read unknown ones. */
+  wordDropout: number;
+  /** Masks that the last dropout draws for each sample; the loss is their mean; absent = 1. */
+  dropoutSamples?: number;
+  /** Adversarial training, late in the run: each text is also learnt with its token vectors moved to where the loss grows, by this share of their length; absent = 0. */
+  perturbation?: number;
+  /** Decay of a moving average of the weights, which is written in their place; 0 = none. */
+  averageDecay: number;
+  /** Classes are weighted equally, however many samples they have. */
+  balanced: boolean;
+  /** The vector of a known word is its own row plus the mean of its n-grams' rows. A run on an opened file ignores this and does as that file's run did. */
+  addNgrams: boolean;
+  /** The embedding's initial weights are uniform in plus or minus this; an opened file has weights. */
+  embeddingRange: number;
+  /** Absent = none. */
+  augment?: Augmentation;
+  epochs: number;
+  batch: number;
+  seed: number;
+  /** Number of trainers that share each batch, see workers.ts; absent = 1. It changes the result. */
+  workers?: number;
+}
+
+/** Hands this trainer's share of a batch to the others, and each of theirs to `take`. */
+export type Exchange = (own: Uint8Array, take: (shard: number, share: Uint8Array) => void) => void;
+
+/** The fields of Distortion in assembly/train/measure/distortion.ts, in their order. */
+const DISTORTION = ["rows", "columns", "bits", "smallestScale", "largestScale", "largestError", "decibels", "bytesBefore", "bytesAfter"] as const;
+
+/** The loss of precision of a tensor in int8. */
+export interface Distortion {
+  /** Keras' shape. */
+  shape: number[];
+  /** Bits of a weight: 8, or 32 when the tensor stays f32. */
+  bits: number;
+  /** Smallest and largest of the rows' scales; null for f32. */
+  scale: [smallest: number, largest: number] | null;
+  largest_error: number;
+  /** Signal-to-noise ratio, in dB; null when nothing is lost. */
+  snr_db: number | null;
+  /** Size in an f32 file, and below in an int8 file. */
+  bytes_before: number;
+  bytes_after: number;
+}
+
+export interface EpochFigures {
+  loss: number;
+  accuracy: number;
+}
+
+async function startModule(source: string): Promise<typeof TrainerExports> {
+  const { exports } = await instantiate<typeof TrainerExports>(await readFile(artefactPath("trainer.wasm")), {});
+  const version = exports.abiVersion();
+  if (version !== abi.ABI_VERSION) throw new EngineError("bad_abi", `trainer.wasm speaks ABI ${version}, this edgelabel ${abi.ABI_VERSION}; build again`);
+  return withNamedTraps(exports as unknown as typeof TrainerExports, source);
+}
+
+export class Trainer {
+  readonly #exports: typeof TrainerExports;
+  readonly #source: string;
+  #shard = 0;
+  #exchange: Exchange | null = null;
+
+  private constructor(exports: typeof TrainerExports, source: string) {
+    this.#exports = exports;
+    this.#source = source;
+  }
+
+  /** A trainer with an empty model. `source` names it in errors. */
+  static async create(source = "model"): Promise<Trainer> {
+    const trainer = await Trainer.#start(source);
+    check(trainer.#exports.beginModel(), source);
+    return trainer;
+  }
+
+  /** A trainer with the model of an f32 .elb file; a training form brings its optimizer state. */
+  static async open(bytes: Uint8Array, source: string): Promise<Trainer> {
+    const trainer = await Trainer.#start(source);
+    const address = trainer.#exports.reserveFile(bytes.length);
+    if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
+    new Uint8Array(trainer.#exports.memory.buffer, address, bytes.length).set(bytes);
+    check(trainer.#exports.openFile(bytes.length), source);
+    return trainer;
+  }
+
+  static async #start(source: string): Promise<Trainer> {
+    return new Trainer(await startModule(source), source);
+  }
+
+  setTokenizer(options: TokenizerOptions): void {
+    const flags = (options.lower ? abi.TOKENIZER_LOWER : 0) | (options.charLevel ? abi.TOKENIZER_CHAR_LEVEL : 0)
+      | (options.splitScripts ? abi.TOKENIZER_SPLIT_SCRIPTS : 0) | (options.letterPairs ? abi.TOKENIZER_LETTER_PAIRS : 0) | (options.padPost ? abi.TOKENIZER_PAD_POST : 0)
+      | (options.truncatePost ? abi.TOKENIZER_TRUNCATE_POST : 0);
+    const { ngramBuckets, ngramMin, ngramMax } = options;
+    check(this.#exports.setTokenizer(flags, options.sequenceLength, ngramBuckets, ngramMin, ngramMax), "tokenizer");
+    check(this.#exports.setCleaning((options.cleaning ?? []).reduce((sum, step) => sum | CLEANINGS[step], 0)), "cleaning");
+    check(this.#exports.setFilters(this.#put(options.filters, "filters")), "filters");
+    check(this.#exports.setSplit(this.#put(options.split, "separator")), "separator");
+  }
+
+  setIdentity(name: string, version: string): void {
+    check(this.#exports.setName(this.#put(name, "name")), "name");
+    this.setVersion(version);
+  }
+
+  /** The version can also be set for an opened file, before its run starts. */
+  setVersion(version: string): void {
+    check(this.#exports.setVersion(this.#put(version, "version")), "version");
+  }
+
+  /** Adds the next word, in id order from 1. */
+  addWord(word: string): void {
+    check(this.#exports.addWord(this.#put(word, "word")), `word ${JSON.stringify(word)}`);
+  }
+
+  /** The id of words outside the vocabulary; 0 = they are dropped. */
+  setUnknownId(id: number): void {
+    check(this.#exports.setUnknownId(id), "unknown word");
+  }
+
+  /** Adds the next label, in class order. An opened file gets one label more; its last layer must have an output for each label. */
+  addLabel(label: string): void {
+    check(this.#exports.addLabel(this.#put(label, "label")), `label ${JSON.stringify(label)}`);
+  }
+
+  /** The tokens of a text, before the model is described. */
+  tokens(text: string | Uint8Array): string[] {
+    check(this.#exports.startTokens(this.#put(text, "text")), "text");
+    const tokens: string[] = [];
+    while (this.#exports.nextToken()) tokens.push(decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.tokenPtr(), this.#exports.tokenBytes())));
+    return tokens;
+  }
+
+  /** Counts the words of a text; afterwards fitVocabulary makes the vocabulary. */
+  fitText(text: string | Uint8Array): void {
+    check(this.#exports.fitText(this.#put(text, "text")), "text");
+  }
+
+  /** Makes the vocabulary: words seen at least minCount times, ids below numWords (0 = all); unknownWord, if any, gets id 1. */
+  fitVocabulary(minCount: number, numWords: number, unknownWord: string | null): void {
+    check(this.#exports.fitVocabulary(minCount, numWords, this.#put(unknownWord ?? "", "unknown word")), "vocabulary");
+  }
+
+  wordCount(): number {
+    return this.#exports.wordCount();
+  }
+
+  addLayer({ kind, flags, activation, units, rate, rows = 0 }: LayerRecord): void {
+    check(this.#exports.addLayer(kind, flags, activation, units, rate, rows), "layer");
+  }
+
+  /** Fixes tokenizer, vocabulary, labels and layers. */
+  describe(): void {
+    check(this.#exports.describeModel(), this.#source);
+  }
+
+  /** Describes the model and makes its weights, for an import: without buffers for training. */
+  build(): void {
+    this.describe();
+    this.buildOpened();
+  }
+
+  /** Makes the weights of an opened file writable, without buffers for training. */
+  buildOpened(): void {
+    check(this.#exports.buildNetwork(1, 1, 1, 0, 0), this.#source);
+  }
+
+  /** Number of weight tensors, which are in Keras' order. */
+  tensorCount(): number {
+    return this.#exports.tensorCount();
+  }
+
+  /** Sets the weights of a tensor, in Keras' layout. */
+  setTensor(index: number, values: Float32Array): void {
+    const length = this.#exports.tensorLength(index);
+    if (index >= this.tensorCount() || values.length !== length) {
+      throw new EngineError("bad_tensor", `${this.#source}: tensor ${index} has ${values.length} weights where ${length} belong`);
+    }
+    new Float32Array(this.#exports.memory.buffer, this.#exports.tensorPtr(index), length).set(values);
+  }
+
+  /** A copy of a tensor. */
+  tensor(index: number): Float32Array {
+    return new Float32Array(this.#exports.memory.buffer, this.#exports.tensorPtr(index), this.#exports.tensorLength(index)).slice();
+  }
+
+  /** Measures the loss of precision in int8 of tensor `index` of a built model. */
+  measure(index: number): Distortion {
+    const address = this.#exports.measureTensor(index);
+    if (address === 0) throw new EngineError("bad_tensor", `${this.#source}: tensor ${index} cannot be measured`);
+    const values = new Float64Array(this.#exports.memory.buffer, address, DISTORTION.length);
+    const figures = Object.fromEntries(DISTORTION.map((name, i) => [name, values[i]])) as Record<(typeof DISTORTION)[number], number>;
+    const { rows, columns, bits, smallestScale, largestScale, largestError, decibels, bytesBefore, bytesAfter } = figures;
+    const isQuantized = bits < 32;
+    return {
+      shape: isQuantized ? [rows, columns] : [columns], bits, scale: isQuantized ? [smallestScale, largestScale] : null,
+      largest_error: largestError, snr_db: Number.isFinite(decibels) ? decibels : null, bytes_before: bytesBefore, bytes_after: bytesAfter,
+    };
+  }
+
+  /** Encodes a text and keeps it for training. */
+  addSample(label: number, text: string | Uint8Array): void {
+    check(this.#exports.addSample(label, this.#put(text, "text")), "sample");
+  }
+
+  /** Encodes a text and keeps it for validate(). */
+  addValidation(label: number, text: string | Uint8Array): void {
+    check(this.#exports.addValidation(label, this.#put(text, "text")), "validation sample");
+  }
+
+  /** Adds a word to a group of synonyms, or begins a new group with it; false when it is not exactly one token. */
+  addSynonym(word: string, beginsGroup: boolean): boolean {
+    const status = this.#exports.addSynonym(this.#put(word, "synonym"), beginsGroup);
+    if (status === abi.ERR_BAD_ARGUMENT) return false;
+    check(status, "synonym");
+    return true;
+  }
+
+  /** Builds the network and starts a run on the samples, from the weights of the opened file if there is one. */
+  start(options: RunOptions): void {
+    const adam = options.optimizer !== "sgd";
+    const flags = (options.nesterov ? abi.OPTIMIZER_NESTEROV : 0) | (options.lazyEmbedding ? abi.OPTIMIZER_LAZY : 0)
+      | (options.averageDecay > 0 ? abi.OPTIMIZER_AVERAGE : 0);
+    check(this.#exports.trainingSettings(
+      LOSSES[options.loss], OPTIMIZERS[options.optimizer], flags, adam ? options.beta1 : options.momentum, options.beta2, options.epsilon,
+      options.learningRate, options.clipNorm, options.weightDecay,
+    ), "training settings");
+    check(this.#exports.trainingPlan(
+      SCHEDULES[options.schedule], options.warmup, options.schedule === "inverse-time" ? options.decay : options.finalRate, options.labelSmoothing, options.wordDropout, options.averageDecay,
+      options.balanced, options.addNgrams, options.epochs, options.batch, options.seed,
+    ), "training settings");
+    const { delete: deletion = 0, swap = 0, synonym = 0, typo = 0 } = options.augment ?? {};
+    check(this.#exports.trainingAugmentation(deletion, swap, synonym, typo), "training settings");
+    check(this.#exports.trainingPasses(options.dropoutSamples ?? 1, options.perturbation ?? 0), "training settings");
+    if (options.workers !== undefined && options.workers > 1) check(this.#exports.trainingWorkers(options.workers), "training settings");
+    check(this.#exports.startTraining(options.embeddingRange), "training settings");
+  }
+
+  /** Continues the run of an opened training form; the same samples, and synonyms, must have been added. */
+  resume(): void {
+    check(this.#exports.resumeTraining(), `${this.#source}: cannot be resumed on these samples or synonyms`);
+  }
+
+  epochsLeft(): number {
+    return this.#exports.epochsLeft();
+  }
+
+  /** Number of trainers that share each batch of the run. */
+  workers(): number {
+    return this.#exports.workers();
+  }
+
+  /** Largest size of a share, in bytes. */
+  shareCapacity(): number {
+    return this.#exports.shareCapacity();
+  }
+
+  /** In a run of several workers: this trainer computes shard `shard` of each batch, counted from 0. */
+  shareBatches(shard: number, exchange: Exchange): void {
+    check(this.#exports.trainingShard(shard), "training settings");
+    this.#shard = shard;
+    this.#exchange = exchange;
+  }
+
+  /** One epoch, a batch at a time: yields the number of batches still to do after each. */
+  *epoch(): Generator<number, EpochFigures> {
+    check(this.#exports.beginEpoch(), "training");
+    while (this.#exports.batchesLeft() > 0) {
+      check(this.#exchange ? this.#exports.computeBatch() : this.#exports.trainBatch(), "training");
+      if (this.#exchange) {
+        this.#exchange(this.#share(this.#shard), (shard, share) => new Uint8Array(this.#exports.memory.buffer).set(share, this.#exports.sharePtr(shard)));
+        check(this.#exports.applyBatch(), "training");
+      }
+      yield this.#exports.batchesLeft();
+    }
+    check(this.#exports.endEpoch(), "training");
+    return this.#figures();
+  }
+
+  #share(shard: number): Uint8Array {
+    return new Uint8Array(this.#exports.memory.buffer, this.#exports.sharePtr(shard), this.#exports.shareBytes(shard));
+  }
+
+  /** Loss and accuracy on the validation texts. */
+  validate(): EpochFigures {
+    check(this.#exports.validate(), "validation");
+    return this.#figures();
+  }
+
+  #figures(): EpochFigures {
+    return { loss: this.#exports.meanLoss(), accuracy: this.#exports.accuracy() };
+  }
+
+  /** A smaller copy of the opened model as an f32 .elb: with the most important `units` of each LSTM direction, and the first `words` that the samples have `minCount` times; 0 = all. Needs samples. */
+  prune({ units = 0, words = 0, minCount = 0 }: { units?: number | undefined; words?: number | undefined; minCount?: number | undefined }): Uint8Array {
+    check(this.#exports.pruneModel(units, words, minCount), this.#source);
+    return this.#file();
+  }
+
+  /** The model as an .elb file. */
+  write(form: ModelForm): Uint8Array {
+    const code = form === "int8" ? abi.FORM_INT8 : form === "int8-weights" ? abi.FORM_INT8_WEIGHTS : abi.FORM_F32;
+    check(this.#exports.writeFile(code, form === "training"), this.#source);
+    return this.#file();
+  }
+
+  #file(): Uint8Array {
+    return new Uint8Array(this.#exports.memory.buffer, this.#exports.filePtr(), this.#exports.fileBytes()).slice();
+  }
+
+  /** Makes an opened model ready for integrateGradients; nothing is trained or written afterwards. */
+  prepareGradients(): void {
+    check(this.#exports.prepareGradients(), this.#source);
+  }
+
+  /** Shares of a text's tokens in the score of label number `label`, or of the best label when there is no such number; the more `steps`, the smaller the error. */
+  integrateGradients(text: Uint8Array, labels: readonly string[], label: number, steps: number): Explanation {
+    check(this.#exports.integrateGradients(label, this.#put(text, "text"), steps), "explanation");
+    return readExplanation(this.#exports, text, labels, "gradients");
+  }
+
+  /** Writes a text where the module reads it; returns its length in bytes. */
+  #put(text: string | Uint8Array, subject: string): number {
+    const bytes = typeof text === "string" ? encoder.encode(text) : text;
+    const most = subject === "text" ? abi.TEXT_CAPACITY : abi.MAX_NAME_BYTES;
+    if (bytes.length > most) throw new EngineError("text_too_long", `${subject}: ${bytes.length} bytes, but at most ${most} are allowed`);
+    new Uint8Array(this.#exports.memory.buffer, this.#exports.inputPtr(), bytes.length).set(bytes);
+    return bytes.length;
+  }
+}
+
+/** When an answer is rejected as unknown: any of the three is enough; 0, 0, 1 = never. */
+export interface RejectionRule {
+  /** The best score is below this one. */
+  score: number;
+  /** The lead of the best score over the second one is below this. */
+  margin: number;
+  /** More than this share of the tokens are unknown. */
+  unknown_share: number;
+}
+
+export const NO_REJECTION: RejectionRule = { score: 0, margin: 0, unknown_share: 1 };
+
+const ANSWER_KINDS = { right: abi.ANSWER_RIGHT, wrong: abi.ANSWER_WRONG, unknown: abi.ANSWER_UNKNOWN } as const;
+/** Number of answers by kind; `unknown` are answers to texts whose label the model lacks. */
+export type AnswerCounts = Record<keyof typeof ANSWER_KINDS, number>;
+
+/** A finished model file of any form and labelled texts -> temperature, thresholds, figures, and the file with other settings. */
+export class Calibrator {
+  readonly #exports: typeof TrainerExports;
+  readonly #length: number;
+
+  private constructor(exports: typeof TrainerExports, length: number) {
+    this.#exports = exports;
+    this.#length = length;
+  }
+
+  /** `source` names the .elb file `bytes` in errors. */
+  static async open(bytes: Uint8Array, source: string): Promise<Calibrator> {
+    const exports = await startModule(source);
+    const address = exports.reserveModel(bytes.length);
+    if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
+    new Uint8Array(exports.memory.buffer, address, bytes.length).set(bytes);
+    check(exports.loadModel(bytes.length), source);
+    return new Calibrator(exports, bytes.length);
+  }
+
+  /** Changes temperature and rule in the file's header; logits and answers that were collected are forgotten. */
+  change(temperature: number, { score, margin, unknown_share }: RejectionRule): void {
+    check(this.#exports.changeSettings(temperature, score, margin, unknown_share), "calibration");
+  }
+
+  /** A copy of the file as it is now. */
+  file(): Uint8Array {
+    return new Uint8Array(this.#exports.memory.buffer, this.#exports.settledFile(), this.#length).slice();
+  }
+
+  /** Begins to collect logits; the temperature must be 1. False when the last layer has neither softmax nor sigmoid. */
+  startLogits(): boolean {
+    const status = this.#exports.startLogits();
+    if (status === abi.ERR_BAD_STATE) return false;
+    check(status, "calibration");
+    return true;
+  }
+
+  /** `label` is the number of the text's true label. */
+  addLogits(label: number, text: string): void {
+    check(this.#exports.addLogits(label, this.#put(text)), "calibration");
+  }
+
+  fitTemperature(): number {
+    return this.#exports.fitTemperature();
+  }
+
+  /** Mean negative log-likelihood of the true labels, from the collected logits. */
+  logLoss(temperature: number): number {
+    return this.#exports.logLoss(temperature);
+  }
+
+  /** Expected calibration error over 15 bins, from the collected logits. */
+  calibrationError(temperature: number): number {
+    return this.#exports.calibrationError(temperature);
+  }
+
+  startAnswers(): void {
+    check(this.#exports.startAnswers(), "calibration");
+  }
+
+  /** `label` is the number of the text's true label; the number of labels when the model lacks it. */
+  addAnswer(label: number, text: string): void {
+    check(this.#exports.addAnswer(label, this.#put(text)), "calibration");
+  }
+
+  /** The strictest rule that rejects at most `share` of the right answers. */
+  fitRejection(share: number): RejectionRule {
+    const status = this.#exports.fitRejection(share);
+    if (status === abi.ERR_NO_SAMPLES) throw new EngineError("no_samples", "no text was answered right, so there is nothing to fit a rule for unknown texts on");
+    check(status, "calibration");
+    return { score: this.#exports.ruleScore(), margin: this.#exports.ruleMargin(), unknown_share: this.#exports.ruleUnknown() };
+  }
+
+  answers(): AnswerCounts {
+    return countKinds((kind) => this.#exports.answerCount(kind));
+  }
+
+  rejected({ score, margin, unknown_share }: RejectionRule): AnswerCounts {
+    this.#exports.setRule(score, margin, unknown_share);
+    return countKinds((kind) => this.#exports.rejectedCount(kind));
+  }
+
+  /** The largest score that at least `share` of the answers reach. */
+  scoreAtCoverage(share: number): number {
+    return this.#exports.scoreAtCoverage(share);
+  }
+
+  riskCoverageArea(): number {
+    return this.#exports.riskCoverageArea();
+  }
+
+  /** Area under the ROC curve: how well scores separate texts with the model's labels from others; null without texts of either kind. */
+  unknownRanking(): number | null {
+    const area = this.#exports.unknownRanking();
+    return area < 0 ? null : area;
+  }
+
+  #put(text: string): number {
+    const bytes = encoder.encode(text);
+    if (bytes.length > abi.TEXT_CAPACITY) throw new EngineError("text_too_long", `text: ${bytes.length} bytes, but at most ${abi.TEXT_CAPACITY} are classified`);
+    new Uint8Array(this.#exports.memory.buffer, this.#exports.textPtr(), bytes.length).set(bytes);
+    return bytes.length;
+  }
+}
+
+function countKinds(count: (kind: number) => number): AnswerCounts {
+  const { right, wrong, unknown } = ANSWER_KINDS;
+  return { right: count(right), wrong: count(wrong), unknown: count(unknown) };
+}

@@ -1,0 +1,110 @@
+// `eval --curve`: every point against a count by hand over what the model answers, the areas over
+// all texts and pairs, before and after calibration; and the command's table, JSON and chart.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { calibrate } from "../../../host/training/calibration.ts";
+import { Classifier } from "../../../host/model/classifier.ts";
+import type { Sample } from "../../../host/data/dataset.ts";
+import type { Evaluation } from "../../../host/report/evaluation.ts";
+import { packModel } from "../../../host/model/pack.ts";
+import { measureCurve, type RejectionCurve } from "../../../host/report/rejection-curve.ts";
+import { samples, trainTiny } from "../../support/models.ts";
+
+const main = fileURLToPath(new URL("../../../build/host/main.js", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-curve-"));
+const at = (name: string): string => join(folder, name);
+const known: Sample[] = samples.flatMap(({ label, text }) => [text.split(" ").slice(0, 2).join(" "), text.split(" ").slice(1).join(" ")].map((half) => ({ label, text: half, line: 1 })));
+const outside: Sample[] = ["order a pizza", "two plus two", "xyzzy plugh", "good morning", "is it"].map((text) => ({ label: "other", text, line: 1 }));
+const texts = [...known, ...outside];
+
+let elb: Uint8Array;
+let classifier: Classifier;
+let curve: RejectionCurve;
+
+beforeAll(async () => {
+  ({ elb } = await calibrate((await trainTiny({ epochs: 12 })).write("int8"), texts, { unknownShare: 0.1, source: "tiny" }));
+  classifier = await Classifier.fromBytes(elb, "tiny");
+  curve = await measureCurve(elb, classifier.info, texts, "tiny");
+  writeFileSync(at("tiny.wasm"), await packModel(elb));
+  writeFileSync(at("texts.tsv"), texts.map(({ label, text }) => `${label}\t${text}\n`).join(""));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Best label and score of each text, the model's own rule left aside: the first of "scores" is the best. */
+function answers(): { right: boolean; known: boolean; score: number }[] {
+  return texts.map(({ label, text }) => {
+    const { scores, score } = classifier.classify(text, 1);
+    return { right: Object.keys(scores)[0] === label, known: label !== "other", score };
+  });
+}
+
+/** Scores are rendered with 6 decimals. */
+const EPSILON = 1e-6;
+
+test("points: what a threshold leaves, and how much of it is right", () => {
+  const all = answers();
+  expect(curve.points[0]).toMatchObject({ coverage: 1 });
+  expect(curve.points.length).toBeGreaterThan(20);
+  for (const { threshold, coverage, accuracy } of curve.points) {
+    const kept = all.filter(({ score }) => score >= threshold - EPSILON);
+    expect(coverage).toBeCloseTo(kept.length / all.length, 12);
+    expect(accuracy).toBeCloseTo(kept.filter(({ right }) => right).length / kept.length, 12);
+  }
+  for (let i = 1; i < curve.points.length; i++) {
+    expect(curve.points[i]!.threshold).toBeGreaterThan(curve.points[i - 1]!.threshold);
+    expect(curve.points[i]!.coverage).toBeLessThan(curve.points[i - 1]!.coverage);
+  }
+});
+
+test("areas: over all texts, and over all pairs of a known and an unknown one", () => {
+  const all = answers();
+  const risks = all.map(({ score }) => {
+    const kept = all.filter((other) => other.score >= score - EPSILON / 2);
+    return kept.filter(({ right }) => !right).length / kept.length;
+  });
+  expect(curve.aurc).toBeCloseTo(risks.reduce((sum, risk) => sum + risk, 0) / risks.length, 9);
+  const pairs = all.filter(({ known }) => known).flatMap((a) => all.filter(({ known }) => !known).map((b): number => (Math.abs(a.score - b.score) < EPSILON / 2 ? 0.5 : a.score > b.score ? 1 : 0)));
+  expect(curve.auroc).toBeCloseTo(pairs.reduce((sum, win) => sum + win, 0) / pairs.length, 9);
+});
+
+test("the model's rule and temperature are those of its file, and calibration shows", async () => {
+  expect(curve.temperature).toBe(classifier.info.temperature);
+  const rejected = texts.filter(({ text }) => classifier.classify(text).label === null).length;
+  expect(curve.rejected.right + curve.rejected.wrong + curve.rejected.unknown).toBe(rejected);
+  expect(curve.answers.unknown).toBe(outside.length);
+  expect(curve.log_loss!.after).toBeLessThan(curve.log_loss!.before);
+  const loss = known.reduce((sum, { label, text }) => sum - Math.log(classifier.classify(text, 0).scores[label]!), 0) / known.length;
+  expect(curve.log_loss!.after).toBeCloseTo(loss, 4);
+  expect((await measureCurve(elb, classifier.info, known, "tiny")).auroc).toBeNull();
+});
+
+describe("edgelabel eval --curve", () => {
+  const run = (...args: string[]) => spawnSync(process.execPath, [main, "eval", at("tiny.wasm"), at("texts.tsv"), ...args], { encoding: "utf8" });
+
+  test("JSON: the evaluation as ever, with the rejected texts, and the curve", () => {
+    const report = JSON.parse(run("--curve", "--json").stdout) as Evaluation & { curve: RejectionCurve };
+    expect(report.curve).toEqual(curve);
+    const { right, wrong, unknown } = curve.rejected;
+    expect(report.rejected.reduce((sum, n) => sum + n, 0)).toBe(right + wrong + unknown);
+    expect(report.accuracy).toBeCloseTo((curve.answers.right - right) / texts.length, 12);
+    expect(report.coverage).toBeCloseTo(1 - (right + wrong + unknown) / texts.length, 12);
+    expect(report.labels).toEqual(["light", "music", "weather", "other"]);
+    expect(JSON.parse(run("--json").stdout)).not.toHaveProperty("curve");
+  });
+
+  test("a table for people, and a chart", () => {
+    const { stdout, status } = run("--curve", "--chart", at("curve.svg"));
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/\n  least score   coverage   accuracy of the answers given\n( +0\.\d{6} +[\d.]+ % +[\d.]+ %\n){9}\narea under the risk-coverage curve/);
+    expect(stdout).toMatch(/\nrule for unknown texts: .*; rejects \d+ of \d+ right answers, \d+ of \d+ wrong answers, \d+ of 5 texts of other labels\n$/);
+    expect(readFileSync(at("curve.svg"), "utf8")).toContain("tiny: 41 texts</text>");
+  });
+
+  test("a chart needs the curve", () => {
+    expect(run("--chart", at("x.svg"))).toMatchObject({ status: 2, stdout: "" });
+  });
+});

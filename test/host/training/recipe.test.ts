@@ -1,0 +1,76 @@
+// What a recipe becomes on few texts: smaller batches, more epochs, all words; large data sets get what it says.
+import { describe, expect, test } from "vitest";
+import { adaptToShape, DEFAULT_RECIPE, prepareTraining, TUTORIAL_RECIPE } from "../../../host/training/recipe.ts";
+import type { Shape } from "../../../host/training/text-statistics.ts";
+import { samples } from "../../support/models.ts";
+
+const sentences = (texts: number): Shape => ({ texts, empty: 0, medianTokens: 8, withOwnToken: texts, cut: 0 });
+
+test.each([
+  [13_784, 32, 10, 2], // 431 steps an epoch
+  [4800, 32, 10, 2],   // 48,000 texts in all
+  [4799, 32, 11, 2],
+  [2048, 32, 24, 2],   // 64 batches
+  [2047, 16, 24, 2],   // 128 batches, where of 32 there would be less than 64
+  [1024, 16, 47, 2],
+  [1023, 8, 24, 1],
+  [300, 8, 79, 1],
+  [70, 8, 80, 1],      // 334 epochs would be too many
+  [1, 8, 80, 1],
+])("%i texts: batches of %i, %i epochs, words seen %i times", (texts, batch, epochs, minCount) => {
+  expect(adaptToShape(DEFAULT_RECIPE, sentences(texts))).toEqual({ ...DEFAULT_RECIPE, batch, epochs, minCount });
+});
+
+describe("names are read letter by letter", () => {
+  test.each<[string, boolean, Partial<Shape>]>([
+    ["one word each, all different", true, {}],
+    ["a few that come twice", true, { withOwnToken: 900 }],
+    ["many that come twice", false, { withOwnToken: 899 }],
+    ["two words each", true, { medianTokens: 2 }],
+    ["three", false, { medianTokens: 3 }],
+    ["a hundred", true, { texts: 100, withOwnToken: 100 }],
+    ["fewer, which may differ by chance", false, { texts: 99, withOwnToken: 99 }],
+  ])("%s: %s", (_, charLevel, changes) => {
+    const shape = { texts: 1000, empty: 0, medianTokens: 1, withOwnToken: 1000, cut: 0, ...changes };
+    const { tokenizer, wordDropout } = adaptToShape(DEFAULT_RECIPE, shape);
+    expect(tokenizer).toEqual({ ...DEFAULT_RECIPE.tokenizer, charLevel, ngramBuckets: charLevel ? 0 : DEFAULT_RECIPE.tokenizer.ngramBuckets });
+    expect(wordDropout).toBe(charLevel ? 0 : DEFAULT_RECIPE.wordDropout);
+    expect(adaptToShape(DEFAULT_RECIPE, shape, new Set(["tokenizer.charLevel"])).tokenizer).toEqual(DEFAULT_RECIPE.tokenizer);
+    expect(adaptToShape(TUTORIAL_RECIPE, shape)).toEqual(TUTORIAL_RECIPE);
+  });
+});
+
+describe("what is given stays", () => {
+  test("one by one", () => {
+    expect(adaptToShape(DEFAULT_RECIPE, sentences(300), new Set(["batch"]))).toMatchObject({ batch: 32, epochs: 80, minCount: 1 });
+    expect(adaptToShape({ ...DEFAULT_RECIPE, epochs: 3 }, sentences(300), new Set(["epochs"]))).toMatchObject({ batch: 8, epochs: 3, minCount: 1 });
+    expect(adaptToShape({ ...DEFAULT_RECIPE, minCount: 5 }, sentences(300), new Set(["minCount"]))).toMatchObject({ batch: 8, epochs: 79, minCount: 5 });
+  });
+
+  test("n-grams of letters, and hidden words without n-grams", () => {
+    const names = { texts: 1000, empty: 0, medianTokens: 1, withOwnToken: 1000, cut: 0 };
+    const asked = { ...DEFAULT_RECIPE, wordDropout: 0.2, tokenizer: { ...DEFAULT_RECIPE.tokenizer, ngramBuckets: 64 } };
+    expect(adaptToShape(asked, names, new Set(["tokenizer.ngramBuckets"]))).toMatchObject({ wordDropout: 0.2, tokenizer: { charLevel: true, ngramBuckets: 64 } });
+    expect(adaptToShape(asked, names, new Set(["wordDropout"]))).toMatchObject({ wordDropout: 0.2, tokenizer: { ngramBuckets: 0 } });
+  });
+
+  test("words are hidden for the unknown word, or not at all without n-grams", () => {
+    const words = { ...DEFAULT_RECIPE, tokenizer: { ...DEFAULT_RECIPE.tokenizer, ngramBuckets: 0 } };
+    expect(adaptToShape(words, sentences(5000)).wordDropout).toBe(0);
+    expect(adaptToShape({ ...words, oovToken: "<unk>" }, sentences(5000)).wordDropout).toBe(DEFAULT_RECIPE.wordDropout);
+  });
+
+  test("a batch is not smaller than its workers", () => {
+    expect(adaptToShape({ ...DEFAULT_RECIPE, workers: 12 }, sentences(300)).batch).toBe(16);
+    expect(adaptToShape({ ...DEFAULT_RECIPE, workers: 32 }, sentences(300)).batch).toBe(32);
+  });
+
+  test("the tutorial trains as Keras does, however few the texts", () => {
+    expect(adaptToShape(TUTORIAL_RECIPE, sentences(10))).toEqual(TUTORIAL_RECIPE);
+  });
+});
+
+test.each([Number.NaN, -0.1, 1e6])("the embedding cannot be drawn from +-%d", async (embeddingRange) => {
+  const trainer = await prepareTraining(samples, [], DEFAULT_RECIPE);
+  expect(() => trainer.start({ ...DEFAULT_RECIPE, embeddingRange })).toThrow(/training settings/);
+});

@@ -1,0 +1,465 @@
+// The commands as a user runs them: build/host/main.js as a process, files in and out,
+// exit codes. Expected scores are those that Keras gave; see test/host/keras/make.py.
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { TEXT_CAPACITY } from "../../assembly/abi.ts";
+// @ts-ignore: as built, so that its workers and modules are found.
+import { run } from "../../build/host/main.js";
+import { linesOf } from "../../host/commands/predict.ts";
+import { edgelabel, json, LAMPS, main, SMALL, typed } from "../support/program.ts";
+import { describeShared, readSharedJson, readSharedJsonLines, sharedPath } from "../support/shared.ts";
+
+const fixtures = fileURLToPath(new URL("../host/keras/", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-cli-"));
+const at = (name: string): string => join(folder, name);
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe("the program", () => {
+  test("explains itself, and each command with an example", async () => {
+    const top = await edgelabel(["--help"]);
+    expect(top.code).toBe(0);
+    for (const name of ["train", "calibrate", "eval", "predict", "explain", "quantize", "pack", "import", "serve", "ask", "info"]) expect(top.stdout).toMatch(new RegExp(`^  ${name} `, "m"));
+    expect(top.stdout).toContain("\nnode build/host/main.js COMMAND --help shows");
+    const helps = await Promise.all(["data", "train", "learn", "calibrate", "eval", "predict", "explain", "quantize", "prune", "pack", "import", "info"].map((name) => edgelabel([name, "--help"])));
+    for (const { code, stdout } of helps) {
+      expect(code).toBe(0);
+      expect(stdout).toMatch(/Examples?:\n  node build\/host\/main\.js /);
+      // Every command in a help text is one that works here.
+      expect(stdout).not.toMatch(/\bedgelabel (?!model\b)[a-z[]/);
+    }
+  });
+  test("says which hold-out is not worse, as learn decides it", async () => {
+    const { stdout } = await edgelabel(["learn", "--help"]);
+    expect(stdout.replace(/\s+/g, " ")).toContain("Not worse means: the accuracy as deployed is not lower and, where it is the same, the loss is at most 1 % higher.");
+  });
+  test("tells its version", async () => {
+    const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+    expect((await edgelabel(["--version"])).stdout).toBe(`${version}\n`);
+  });
+  test.each([
+    [[]], [["trane"]], [["predict"]], [["train", "x.tsv"]], [["train", "x.tsv", "-o", "x.bin"]], [["train", "x.tsv", "-o", "x.wasm", "--epochs", "0"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--stop-after", "1"]], [["train", "x.tsv", "-o", "x.elb", "--resume", "y.elb", "--epochs", "3"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--format", "xml"]], [["predict", "x.wasm", "--top", "0"]], [["predict", "x.wasm", "--nope"]],
+    [["quantize", "x.elb", "-o", "y.elb", "--min-agreement", "0.9"]], [["quantize", "x.elb", "-o", "y.elb", "--min-agreement", "2"]],
+    [["import", "m.keras", "-o", "m.elb"]], [["info", "a", "b"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--oov-token", "?"]], [["train", "x.tsv", "-o", "x.wasm", "--momentum", "0.9"]], [["train", "x.tsv", "-o", "x.wasm", "--decay", "0.1", "--schedule", "linear"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--no-split-scripts"]], [["train", "x.tsv", "-o", "x.wasm", "--add-ngrams", "--ngram-buckets", "0"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--warmup", "1"]], [["train", "x.tsv", "-o", "x.wasm", "--embedding-dropout", "1"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--optimizer", "sgd", "--momentum", "1"]], [["train", "x.tsv", "-o", "x.wasm", "--average-decay", "1"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--learning-rate", "1e9"]], [["train", "x.tsv", "-o", "x.wasm", "--schedule", "inverse-time", "--decay", "1e6"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--loss", "mean_squared_error", "--label-smoothing", "0.1"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--ngram-buckets", "0"]], [["train", "x.tsv", "-o", "x.wasm", "--split-scripts", "--char-level"]],
+    [["quantize", "x.elb", "-o", "./x.elb"]], [["prune", "x.elb", "x.tsv", "--valid", "x.tsv", "--units", "4", "-o", "x.elb"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--name", "a\nb"]], [["train", "x.tsv", "-o", "x.wasm", "--model-version", ""]],
+    [["import", "m.keras", "--tokenizer", "t.json", "--labels", "l.json", "-o", "m.elb", "--name", "a\tb"]],
+    [["models", "list"]], [["models", "install", "r", "u", "--nope"]], [["models", "nope"]],
+  ])("ends with 2 on misuse: %j", async (args) => {
+    const { code, stdout, stderr } = await edgelabel(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).not.toBe("");
+  });
+  test.each([
+    [["predict", "none.wasm", "x"], "none.wasm: no such file"], [["eval", fixtures + "make.py", "x.tsv"], "make.py: it is not an edgelabel model"],
+    [["train", "none.tsv", "-o", "x.wasm"], "none.tsv: no such file"], [["info", fixtures], "cannot be read"],
+    [["pack", fixtures + "make.py", "-o", "x.wasm"], "it is not an edgelabel model"],
+  ])("ends with 1 and one line on failure: %j", async (args, message) => {
+    const { code, stdout, stderr } = await edgelabel(args);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(/^edgelabel: .*\n$/);
+    expect(stderr).toContain(message);
+  });
+});
+
+describe("the recipe goes by the texts, and says so", () => {
+  const names = Array.from({ length: 120 }, (_, i) => `${i % 2}\t${i % 2 ? "q" : "e"}${i.toString(36)}x${i * 7919}\n`).join("");
+  const few = ["--epochs", "1", "--units", "4", "--embedding", "4", "--min-agreement", "0"];
+
+  test("names are read letter by letter, unless words are asked for", async () => {
+    writeFileSync(at("names.tsv"), names);
+    const { stderr } = await edgelabel(["train", at("names.tsv"), "-o", at("names.wasm"), ...few]);
+    expect(stderr).toContain("nearly each text has a word that no other has, so they are read letter by letter (--no-char-level: word by word)\n");
+    expect((await json("info", at("names.wasm"))).tokenizer).toMatchObject({ char_level: true, ngram_buckets: 0 });
+    const words = await edgelabel(["train", at("names.tsv"), "-o", at("words.wasm"), "--no-char-level", ...few]);
+    expect(words.stderr).not.toContain("letter");
+    expect((await json("info", at("words.wasm"))).tokenizer).toMatchObject({ char_level: false, ngram_buckets: 4096 });
+  });
+
+  test.each([["last", []], ["first", ["--truncate-post"]]])("the %s tokens of long texts count", async (end, options) => {
+    writeFileSync(at("long.tsv"), LAMPS.join(""));
+    const { stderr } = await edgelabel(["train", at("long.tsv"), "-o", at("long.wasm"), "--maxlen", "2", ...options, ...few]);
+    expect(stderr).toMatch(new RegExp(`\\d+ of ${LAMPS.length} texts have more than 2 tokens, of which only the ${end} 2 count; a higher --maxlen reads more, and takes longer\n`));
+    expect((await edgelabel(["train", at("long.tsv"), "-o", at("long.wasm"), ...few])).stderr).not.toContain("maxlen");
+  });
+
+  test("texts without a token are counted", async () => {
+    writeFileSync(at("dots.tsv"), `${LAMPS.join("")}on\t...\noff\t?!\n`);
+    const { stderr } = await edgelabel(["train", at("dots.tsv"), "-o", at("dots.wasm"), ...few]);
+    expect(stderr).toContain(`2 of ${LAMPS.length + 2} texts have no token and teach nothing; ${typed} data lists them\n`);
+    writeFileSync(at("spoken.tsv"), LAMPS.join(""));
+    expect((await edgelabel(["train", at("spoken.tsv"), "-o", at("spoken.wasm"), ...few])).stderr).not.toContain("no token");
+  });
+
+  test("a vocabulary is cut to its most frequent words", async () => {
+    writeFileSync(at("lamps.tsv"), LAMPS.join(""));
+    await json("train", at("lamps.tsv"), "-o", at("cut.wasm"), "--num-words", "4", ...few);
+    expect((await json("info", at("cut.wasm"))).tokenizer.words).toBe(3);
+  });
+});
+
+describe("from texts to a deployable", () => {
+  beforeAll(async () => {
+    writeFileSync(at("data.tsv"), LAMPS.join(""));
+    const trained = await json("train", at("data.tsv"), "-o", at("light.wasm"), "--seed", "3", "--valid", at("data.tsv"), "--no-calibrate", "--min-agreement", "0.9", ...SMALL);
+    expect(trained).toMatchObject({ file: at("light.wasm"), labels: 2, texts: LAMPS.length, epochs_left: 0, form: "int8" });
+    expect(trained.bytes).toBe(readFileSync(at("light.wasm")).length);
+    expect(trained.agreement.n).toBe(LAMPS.length);
+    expect(trained.agreement.top1).toBeGreaterThanOrEqual(0.9);
+    await json("train", at("data.tsv"), "-o", at("light.elb"), "--seed", "3", ...SMALL);
+  });
+
+  test("the model has learnt, and eval says so in the contract's fields", async () => {
+    const figures = await json("eval", at("light.wasm"), at("data.tsv"));
+    expect(figures).toMatchObject({ n: LAMPS.length, labels: ["off", "on"], unknown_labels: [] });
+    expect(figures.accuracy).toBeGreaterThan(0.9);
+    expect(figures.macro_f1).toBeGreaterThan(0.9);
+    expect(Object.keys(figures.per_class)).toEqual(["off", "on"]);
+    expect(figures.confusion.flat().reduce((a: number, b: number) => a + b)).toBe(LAMPS.length);
+    const table = await edgelabel(["eval", at("light.wasm"), at("data.tsv")]);
+    expect(table.stdout).toContain(figures.accuracy.toFixed(4));
+  });
+
+  test("the same data in CSV, JSONL, fastText and on stdin gives the same figures", async () => {
+    const rows = LAMPS.map((line) => line.trimEnd().split("\t") as [string, string]);
+    writeFileSync(at("data.csv"), `class,message\r\n${rows.map(([label, text]) => `${label},"${text}"\r\n`).join("")}`);
+    writeFileSync(at("data.jsonl"), rows.map(([label, text]) => `${JSON.stringify({ text, label })}\n`).join(""));
+    writeFileSync(at("data.ft"), rows.map(([label, text]) => `__label__${label} ${text}\n`).join(""));
+    const expected = await json("eval", at("light.wasm"), at("data.tsv"));
+    expect(await json("eval", at("light.wasm"), at("data.csv"), "--text-column", "message", "--label-column", "class")).toEqual(expected);
+    expect(await json("eval", at("light.wasm"), at("data.jsonl"))).toEqual(expected);
+    expect(await json("eval", at("light.wasm"), at("data.ft"))).toEqual(expected);
+    const piped = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], LAMPS.join(""));
+    expect(JSON.parse(piped.stdout)).toEqual(expected);
+  });
+
+  test("a label that the model lacks is warned of and counts as wrong", async () => {
+    const { code, stdout, stderr } = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], `${LAMPS[0]}dim\tdim the hall\n`);
+    expect(code).toBe(0);
+    expect(stderr).toBe('edgelabel: warning: the model does not know "dim"; their texts count as wrong\n');
+    expect(JSON.parse(stdout)).toMatchObject({ n: 2, labels: ["off", "on", "dim"], unknown_labels: ["dim"] });
+  });
+
+  test("a malformed line stops a command and is named", async () => {
+    const { code, stderr } = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv"], "on\tx\nno tab\n");
+    expect(code).toBe(1);
+    expect(stderr).toBe("edgelabel: standard input: line 2: no tab between label and text\n");
+  });
+
+  test("the same seed gives the same file, another seed another one", async () => {
+    await json("train", at("data.tsv"), "-o", at("again.elb"), "--seed", "3", "--name", "light", ...SMALL);
+    await json("train", at("data.tsv"), "-o", at("other.elb"), "--seed", "4", "--name", "light", ...SMALL);
+    expect(readFileSync(at("again.elb")).equals(readFileSync(at("light.elb")))).toBe(true);
+    expect(readFileSync(at("other.elb")).equals(readFileSync(at("light.elb")))).toBe(false);
+  });
+
+  test("a run that is stopped and resumed gives the bits of one that is not", async () => {
+    const part = await json("train", at("data.tsv"), "-o", at("part.elb"), "--seed", "3", "--name", "light", "--stop-after", "3", ...SMALL);
+    expect(part.epochs_left).toBe(5);
+    await json("train", at("data.tsv"), "-o", at("whole.elb"), "--resume", at("part.elb"));
+    expect(readFileSync(at("whole.elb")).equals(readFileSync(at("light.elb")))).toBe(true);
+    const other = await edgelabel(["train", at("data.csv"), "--text-column", "message", "--label-column", "class", at("data.tsv"), "-o", at("x.elb"), "--resume", at("part.elb")]);
+    expect(other.code).toBe(1);
+    const deployable = await edgelabel(["train", at("data.tsv"), "-o", at("x.elb"), "--resume", at("light.wasm")]);
+    expect(deployable.code).toBe(1);
+    expect(deployable.stderr).toContain("training, quantizing and packing start from an f32 .elb file");
+  });
+
+  test("Ctrl-C ends a run that can be resumed after its epoch, and the rest gives the same bits", async () => {
+    const settings = ["--seed", "3", "--name", "light", "--embedding", "16", "--units", "8", "--epochs", "300"];
+    await json("train", at("data.tsv"), "-o", at("long.elb"), ...settings);
+    const others = process.listenerCount("SIGINT");
+    const running = run(["train", at("data.tsv"), "-o", at("cut.elb"), "--json", ...settings]);
+    while (process.listenerCount("SIGINT") === others) await new Promise((resolve) => { setTimeout(resolve, 5); });
+    process.emit("SIGINT");
+    expect(await running).toBe(1);
+    expect(process.listenerCount("SIGINT")).toBe(others);
+    const { stdout } = await edgelabel(["train", at("data.tsv"), "-o", at("cut2.elb"), "--resume", at("cut.elb"), "--stop-after", "1"]);
+    expect(stdout).toMatch(/\n\d+ epochs are left; go on with the same data and --resume .*cut2\.elb\n/);
+    await json("train", at("data.tsv"), "-o", at("rest.elb"), "--resume", at("cut2.elb"));
+    expect(readFileSync(at("rest.elb")).equals(readFileSync(at("long.elb")))).toBe(true);
+  });
+
+  test("what cannot be written is said before the work, or without a stack", async () => {
+    mkdirSync(at("folder.wasm"));
+    expect(await edgelabel(["train", at("data.tsv"), "-o", at("folder.wasm")])).toMatchObject({ code: 1, stderr: `edgelabel: ${at("folder.wasm")}: is a directory, not a file\n` });
+    expect(await edgelabel(["train", at("data.tsv"), "-o", at("data.tsv/x.wasm")])).toMatchObject({ code: 1, stderr: `edgelabel: ${at("data.tsv/x.wasm")}: cannot be written (no folder ${at("data.tsv")})\n` });
+    if (!existsSync("/dev/full")) return;
+    const { status, stderr } = spawnSync(process.execPath, [main, "data", at("data.tsv")], { stdio: ["ignore", openSync("/dev/full", "w"), "pipe"], encoding: "utf8" });
+    expect([status, stderr]).toEqual([1, "edgelabel: standard output cannot be written (ENOSPC: no space left on device, write)\n"]);
+  });
+
+  test("validation texts that are learnt too are counted", async () => {
+    writeFileSync(at("seen.tsv"), [...LAMPS.slice(0, 3), "on\tno such text\n"].join(""));
+    const small = ["-o", at("seen.elb"), "--no-calibrate", "--epochs", "1", "--units", "4", "--embedding", "4"];
+    const seen = await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small]);
+    expect(seen).toMatchObject({ code: 0, stderr: `edgelabel: 3 of 4 texts of --valid are in the data too, so the figures are better than for new texts; keep them apart (${typed} data DATA --valid FILE lists them)\n` });
+    writeFileSync(at("seen.tsv"), "on\tno such text\n");
+    expect(await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small])).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  test("validation texts with a label of their own are named by their line", async () => {
+    writeFileSync(at("dim.tsv"), "on\tlight\ndim\thalf\n");
+    const { code, stderr } = await edgelabel(["train", at("data.tsv"), "--valid", at("dim.tsv"), "-o", at("x.wasm")]);
+    expect([code, stderr]).toEqual([1, 'edgelabel: the validation texts have the label "dim" (first in line 2), which does not occur in the training data; remove its lines or train with it\n']);
+  });
+
+  test("quantize makes the bytes that train packs, and reports agreement", async () => {
+    const report = await json("quantize", at("light.elb"), "-o", at("light8.wasm"), "--data", at("data.tsv"), "--min-agreement", "0.9");
+    expect(report).toMatchObject({ form: "int8", agreement: { n: LAMPS.length } });
+    expect(report.agreement.top1).toBeGreaterThanOrEqual(0.9);
+    expect(report.tensors[0]).toMatchObject({ name: "embedding/embeddings", bits: 8 });
+    expect(report.tensors.at(-1)).toMatchObject({ name: "dense/bias", shape: [2], bits: 32 });
+    expect(readFileSync(at("light8.wasm")).equals(readFileSync(at("light.wasm")))).toBe(true);
+    const { stdout: table } = await edgelabel(["quantize", at("light.elb"), "-o", at("light8.elb")]);
+    expect(table).toMatch(/\nlstm\/backward\/recurrent_kernel +8 x 32 +8 +\S+ … \S+ +\S+ +[\d.]+ dB +1\.0 KB +0\.4 KB\n/);
+    const blind = await json("quantize", at("light.elb"), "-o", at("light8.elb"));
+    expect(blind.agreement).toBeNull();
+    await json("pack", at("light8.elb"), "-o", at("packed.wasm"));
+    expect(readFileSync(at("packed.wasm")).equals(readFileSync(at("light.wasm")))).toBe(true);
+    await json("pack", at("packed.wasm"), "-o", at("unpacked.elb"));
+    expect(readFileSync(at("unpacked.elb")).equals(readFileSync(at("light8.elb")))).toBe(true);
+  });
+
+  test("quantize and prune do not write over their model through a linked folder", async () => {
+    symlinkSync(folder, at("linked"));
+    for (const command of [["quantize", at("light.elb")], ["prune", at("light.elb"), at("data.tsv"), "--valid", at("data.tsv"), "--units", "4"]]) {
+      const { code, stderr } = await edgelabel([...command, "-o", at("linked/light.elb")]);
+      expect([code, stderr]).toEqual([2, "error: -o would overwrite the f32 weights that it is made of; give it another name\n"]);
+    }
+  });
+
+  test("what is deployed has no state to resume training", async () => {
+    await json("train", at("data.tsv"), "-o", at("f32.wasm"), "--seed", "3", "--name", "light", "--no-quantize", ...SMALL);
+    await json("pack", at("light.elb"), "-o", at("packed.wasm"));
+    expect(readFileSync(at("packed.wasm")).equals(readFileSync(at("f32.wasm")))).toBe(true);
+    const { temperature } = await json("calibrate", at("light.elb"), at("data.tsv"), "-o", at("calibrated.wasm"));
+    const card = await json("info", at("calibrated.wasm"));
+    expect(card).toMatchObject({ form: "f32", resumable: false });
+    expect(card.temperature).toBeCloseTo(temperature, 5);
+  });
+
+  test("where int8 agrees too little, only the weights become int8", async () => {
+    // Texts of unknown words score near the middle, where rounding decides.
+    const texts = Array.from({ length: 400 }, (_, i) => `on\tzq${(i * 7919) % 1009}x vj${i}\n`);
+    writeFileSync(at("odd.tsv"), texts.join(""));
+    const report = await json("quantize", at("light.elb"), "-o", at("odd.wasm"), "--data", at("odd.tsv"), "--min-agreement", "0");
+    expect(report.form).toBe("int8");
+    expect(report.agreement.largest_difference).toBeGreaterThan(0);
+    const forced = await json("quantize", at("light.elb"), "-o", at("weights.wasm"), "--weight-only");
+    expect(forced.form).toBe("int8-weights");
+    expect((await json("info", at("weights.wasm"))).form).toBe("int8-weights");
+  });
+
+  test("an int8 model cannot be quantized again", async () => {
+    const { code, stderr } = await edgelabel(["quantize", at("light.wasm"), "-o", at("x.elb")]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("start from an f32 .elb file");
+  });
+
+  test("info tells what the file holds", async () => {
+    expect(await json("info", at("light.wasm"))).toMatchObject({ name: "light", version: "1", form: "int8", labels: ["off", "on"] });
+    expect(await json("info", at("light.elb"))).toMatchObject({ form: "f32", resumable: true });
+    expect((await edgelabel(["info", at("light.wasm")])).stdout).toMatch(/^labels {2}2: off, on$/m);
+  });
+
+  test("the squared error is learnt without smoothing", async () => {
+    const { train } = await json("train", at("data.tsv"), "-o", at("squared.elb"), "--loss", "mean_squared_error", ...SMALL);
+    expect(train.loss).toBeLessThan(0.25); // that of a coin
+  });
+
+  test("batches that are too large say so, and only those: room is made for the longest text", async () => {
+    const large = ["--batch", "4096", "--units", "256", "--epochs", "1"];
+    writeFileSync(at("long-lines.tsv"), LAMPS.map((line) => `${line.trimEnd()}${" on".repeat(300)}\n`).join(""));
+    const { code, stderr } = await edgelabel(["train", at("long-lines.tsv"), "-o", at("x.wasm"), ...large]);
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/edgelabel: batches of 4096 of these texts do not fit in WebAssembly memory; choose a smaller --batch, --maxlen, --units or --embedding\n$/)]);
+    expect((await edgelabel(["train", at("data.tsv"), "-o", at("x.wasm"), "--batch", "4096", "--epochs", "1"])).code).toBe(0);
+  });
+  test("a demo that cannot serve fails", async () => {
+    const { code, stderr } = await edgelabel(["demo", "--once", "--port", "99999"]);
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/a port is a number from 0 to 65535\.\nedgelabel: that command ended with exit code 2\n$/)]);
+  }, 60_000);
+
+  test("more labels than a model can have are said to be so many", async () => {
+    writeFileSync(at("swapped.tsv"), Array.from({ length: 1025 }, (_, i) => `text ${i}\ton\n`).join(""));
+    const { code, stderr } = await edgelabel(["train", at("swapped.tsv"), "-o", at("x.wasm")]);
+    expect([code, stderr]).toEqual([1, 'edgelabel: the data has 1025 labels, such as "text 0"; a model tells at most 1024 apart. Do label and text stand the wrong way round?\n']);
+  });
+
+  test("writing is whole or not at all", async () => {
+    const { code, stderr } = await edgelabel(["pack", at("light.elb"), "-o", at("missing/light.wasm")]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`cannot be written (no folder ${at("missing")})`);
+    const early = await edgelabel(["train", at("data.tsv"), "-o", at("missing/light.wasm"), "--epochs", "100000"]);
+    expect(early.stderr).toBe(stderr);
+    expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+  });
+
+  test("a damaged model is named, whatever is cut off", async () => {
+    writeFileSync(at("cut.wasm"), readFileSync(at("light.wasm")).subarray(0, -100));
+    const { code, stderr } = await edgelabel(["predict", at("cut.wasm"), "x"]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^edgelabel: .*cut\.wasm: .*\n$/);
+  });
+
+  describe("predict", () => {
+    test("gives one line a text, from arguments as from stdin", async () => {
+      const texts = ["light the hall", "dark cellar please", ""];
+      const given = await edgelabel(["predict", at("light.wasm"), ...texts]);
+      const piped = await edgelabel(["predict", at("light.wasm")], texts.map((text) => `${text}\n`).join(""));
+      expect(given.stdout).toBe(piped.stdout);
+      expect(given.stdout).toMatch(/^on\t0\.\d{6}\noff\t0\.\d{6}\no(n|ff)\t0\.\d{6}\n$/);
+    });
+    test("prints JSON with the best labels first", async () => {
+      const { stdout } = await edgelabel(["predict", at("light.wasm"), "--json", "light the hall"]);
+      const { label, score, scores } = JSON.parse(stdout);
+      expect(label).toBe("on");
+      expect(Object.entries(scores)).toEqual([["on", score], ["off", expect.closeTo(1 - score, 5)]]);
+      const best = await edgelabel(["predict", at("light.wasm"), "--json", "--top", "1", "light the hall"]);
+      expect(JSON.parse(best.stdout)).toEqual({ label, score, scores: { on: score } });
+    });
+    test("takes any bytes: invalid UTF-8, NUL, CRLF, no last line end, a line above 1 MiB", async () => {
+      const input = Buffer.concat([Buffer.from("light\r\n\n\0\n"), Buffer.from([0xff, 0xc3, 0x0a]), Buffer.alloc(1_200_000, 0x61), Buffer.from("\nlast")]);
+      const { code, stdout, stderr } = await edgelabel(["predict", at("light.wasm")], input);
+      expect(code).toBe(0);
+      expect(stdout.match(/^o(n|ff)\t0\.\d{6}$/gm)).toHaveLength(6);
+      expect(stderr).toBe(`edgelabel: a line is longer than ${TEXT_CAPACITY} bytes; its beginning was classified\n`);
+      const plain = await edgelabel(["predict", at("light.wasm")], "light\n");
+      expect(stdout.split("\n")[0]).toBe(plain.stdout.trimEnd());
+    });
+    test("drops a byte order mark; names UTF-16, and old Mac line ends", async () => {
+      const plain = await edgelabel(["predict", at("light.wasm")], "light the hall\nout\n");
+      expect((await edgelabel(["predict", at("light.wasm")], "\ufefflight the hall\r\nout\0")).stdout).toBe(plain.stdout);
+      const wide = Buffer.from("\ufefflight the hall\nout\n", "utf16le");
+      for (const input of [wide, Buffer.from(wide).swap16()]) {
+        expect(await edgelabel(["predict", at("light.wasm")], input)).toMatchObject({ code: 1, stdout: "", stderr: "edgelabel: standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n" });
+      }
+      expect(await edgelabel(["predict", at("light.wasm")], "light the hall\rout\r")).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("uses \\r as line ends") });
+    });
+    test("says when a text is the name of a file", async () => {
+      const named = await edgelabel(["predict", at("light.wasm"), at("data.tsv")]);
+      expect([named.code, named.stdout]).toEqual([0, expect.stringMatching(/^o(n|ff)\t0\.\d{6}\n$/)]);
+      expect(named.stderr).toMatch(/^edgelabel: ".*" is a file here, but its name is taken for a text; its lines are read by: /);
+      expect(named.stderr.endsWith(`: ${typed} predict MODEL < FILE\n`)).toBe(true);
+      for (const texts of [[at("data.tsv"), "light"], [folder], ["x".repeat(5000)], [`${at("data.tsv")}/x`]]) {
+        expect(await edgelabel(["predict", at("light.wasm"), ...texts])).toMatchObject({ code: 0, stderr: "" });
+      }
+    });
+    test("answers each line while its input is still open", async () => {
+      const child = spawn(process.execPath, [main, "predict", at("light.wasm")]);
+      const answer = new Promise<string>((resolve) => child.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString())));
+      child.stdin.write("light the hall\n");
+      expect(await answer).toMatch(/^on\t/);
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      child.stdin.end();
+      expect(await ended).toBe(0);
+    });
+    test("ends well when its reader goes away", async () => {
+      const child = spawn(process.execPath, [main, "predict", at("light.wasm")]);
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      child.stdin.on("error", () => {});
+      child.stdout.once("data", () => child.stdout.destroy());
+      const feed = setInterval(() => child.stdin.write("light the hall\n".repeat(1000)), 5);
+      expect(await ended).toBe(0);
+      clearInterval(feed);
+    });
+  });
+});
+
+describe("lines of a byte stream", () => {
+  const collect = async (chunks: Uint8Array[]): Promise<string[]> => {
+    const lines: string[] = [];
+    for await (const some of linesOf((async function* () { yield* chunks; })())) lines.push(...some.map((line) => Buffer.from(line).toString("latin1")));
+    return lines;
+  };
+  test("do not depend on how the stream is cut", async () => {
+    const bytes = Buffer.from("a\r\n\nb\rc\r\r\n\xff\n\r\nlast\r", "latin1");
+    const expected = ["a\r", "", "b\rc\r\r", "\xff", "\r", "last\r"];
+    expect(await collect([bytes])).toEqual(expected);
+    expect(await collect([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(expected);
+    for (let i = 0; i <= bytes.length; i++) expect(await collect([bytes.subarray(0, i), bytes.subarray(i)])).toEqual(expected);
+  });
+  test("of nothing are none", async () => {
+    expect(await collect([])).toEqual([]);
+    expect(await collect([new Uint8Array(0)])).toEqual([]);
+  });
+});
+
+describe("import", () => {
+  const wordIndex = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`w${i + 1}`, i + 1]));
+  beforeAll(() => {
+    writeFileSync(at("tokenizer.json"), JSON.stringify({
+      class_name: "Tokenizer",
+      config: { num_words: null, filters: "", lower: true, split: " ", char_level: false, oov_token: null, word_index: JSON.stringify(wordIndex) },
+    }));
+    writeFileSync(at("two.json"), '["l0","l1"]');
+    writeFileSync(at("three.json"), '["l0","l1","l2"]');
+  });
+  const parts = (labels: string, output: string) => ["--tokenizer", at("tokenizer.json"), "--labels", at(labels), "-o", at(output)];
+
+  describe.each(["keras2.keras", "keras2.h5", "keras3.keras", "keras3.h5"])("%s", (form) => {
+    test.each([["stack", "three.json", []], ["functional", "two.json", ["--maxlen", "6"]], ["pooled", "two.json", []]])("%s gives Keras' scores", async (name, labels, more) => {
+      await json("import", `${fixtures}${name}-${form}`, ...parts(labels, "imported.wasm"), ...more);
+      const expected = JSON.parse(readFileSync(`${fixtures}${name}-${form.split(".")[0]}.json`, "utf8")) as { ids: number[][]; scores: number[][] };
+      const texts = expected.ids.map((ids) => ids.filter((id) => id > 0).map((id) => `w${id}`).join(" "));
+      const { stdout } = await edgelabel(["predict", at("imported.wasm"), "--json", ...texts]);
+      const found = stdout.trim().split("\n").map((line) => JSON.parse(line).scores as Record<string, number>);
+      expect(found).toHaveLength(expected.scores.length);
+      expected.scores.forEach((scores, i) => {
+        const both = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
+        both.forEach((score, k) => expect(Math.abs(found[i]![`l${k}`]! - score)).toBeLessThan(1e-5));
+      });
+    });
+  });
+
+  test("says what it leaves out", async () => {
+    const { code, stderr } = await edgelabel(["import", `${fixtures}stack-keras3.keras`, ...parts("three.json", "noted.elb")]);
+    expect(code).toBe(0);
+    expect(stderr).toBe('edgelabel: note: layer "lstm": dropout is left out; it only matters in training\n');
+  });
+  test.each([
+    ["functional-keras3.keras", "two.json", [], "the model leaves the length of its input open; give the maxlen of pad_sequences with --maxlen N"],
+    ["pooled-keras3.keras", "two.json", ["--maxlen", "7"], "the model takes 6 tokens, but --maxlen says 7"],
+    ["pooled-keras3.keras", "three.json", [], "has 3 names where the model needs 2"],
+    ["external-link.h5", "two.json", [], "external links"],
+    ["make.py", "two.json", [], "neither a .keras archive nor an HDF5 file"],
+  ])("refuses %s with %s %j", async (name, labels, more, message) => {
+    const { code, stderr } = await edgelabel(["import", fixtures + name, ...parts(labels, "refused.elb"), ...more]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(message);
+    expect(existsSync(at("refused.elb"))).toBe(false);
+  });
+
+  describeShared("the golden models", () => {
+    test.each(["seed", "snips", "snips-masked-bidirectional", "massive-zh-char"])("model-%s gives Keras' scores", async (name) => {
+      const golden = (file: string) => sharedPath("golden", `model-${name}`, file);
+      const labels = readSharedJson<string[]>("golden", `model-${name}`, "labels.json");
+      const cases = readSharedJsonLines<{ text: string; scores: number[] }>("golden", `model-${name}`, "cases.jsonl");
+      for (const form of ["keras", "h5"]) {
+        await json("import", golden(`model.${form}`), "--tokenizer", golden("tokenizer.json"), "--labels", golden("labels.json"), "-o", at("golden.elb"));
+        // As arguments, since some texts hold line ends; NUL cannot be in one.
+        const sent = cases.filter(({ text }) => !text.includes("\0"));
+        const { stdout } = await edgelabel(["predict", at("golden.elb"), "--json", "--", ...sent.map(({ text }) => text)]);
+        const found = stdout.trim().split("\n").map((line) => JSON.parse(line).scores as Record<string, number>);
+        expect(found).toHaveLength(sent.length);
+        sent.forEach(({ text, scores }, i) => {
+          const all = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
+          all.forEach((score, k) => expect(Math.abs(found[i]![labels[k]!]! - score), text).toBeLessThan(1e-5));
+        });
+      }
+    });
+  });
+});

@@ -1,0 +1,134 @@
+// A stand-in for a loaded model, a service around it, and MQTT clients to talk to it.
+import type { Socket } from "node:net";
+import mqtt from "mqtt";
+import type { IClientPublishOptions, IPublishPacket, MqttClient } from "mqtt";
+import type { Prediction } from "../../host/model/classifier.ts";
+import type { Explanation } from "../../host/model/explanation.ts";
+import type { Limits } from "../../host/service/config.ts";
+import type { Log } from "../../host/service/log.ts";
+import { Service } from "../../host/service/service.ts";
+import type { Model } from "../../host/service/answer/predictor.ts";
+import type { ServiceOptions } from "../../host/service/service.ts";
+import { topicsOf } from "../../host/service/topics.ts";
+
+/** "win" makes spam, "boom" an internal fault, and over 100,000 bytes is too long. */
+export function fakeModel(version = "1.0.0"): Model {
+  return {
+    version,
+    labels: ["ham", "spam"],
+    digest: "0".repeat(64),
+    classify(text: string | Uint8Array, top = 1): Prediction {
+      const words = Buffer.from(text).toString();
+      if (words.length > 100_000) throw Object.assign(new Error("the text has more than 100000 bytes"), { code: "text_too_long" });
+      if (words === "boom") throw new Error("trap");
+      const [label, other] = words.includes("win") ? ["spam", "ham"] : ["ham", "spam"];
+      return { label, score: 0.875, scores: Object.fromEntries(Object.entries({ [label]: 0.875, [other]: 0.125 }).slice(0, top || 2)) };
+    },
+    // One pass a letter.
+    *explaining(text: string | Uint8Array): Generator<undefined, Explanation> {
+      const token = Buffer.from(text).toString();
+      for (const _ of token) yield;
+      return { label: "spam", score: 0.875, base: 0.5, method: "occlusion", sum: 0.375, error: 0, tokens: [{ token, start: 0, end: text.length, share: 0.375 }] };
+    },
+  };
+}
+
+export const limits: Limits = { payloadBytes: 200_000, textsPerRequest: 100, queuedAnswers: 50, queuedTexts: 1000, requesters: 1000, rememberedAnswers: 1000, rememberSeconds: 300, queuedBytes: 1_000_000, answerSeconds: 30, answerBytes: 100_000 };
+export const topics = topicsOf("edgelabel", "gate-1");
+
+export function recordingLog(): Log & { lines: string[] } {
+  const lines: string[] = [];
+  const record = (message: string) => void lines.push(message);
+  return { lines, info: record, warn: record, error: record };
+}
+
+export function fakeService(options: Partial<ServiceOptions> & Pick<ServiceOptions, "access">): Service {
+  return new Service({
+    models: new Map([["spam", fakeModel()], ["other", fakeModel("2.0.0")]]),
+    topics,
+    clientId: "edgelabel-gate-1",
+    limits,
+    responses: { allow: ["#"], deny: [] },
+    log: recordingLog(),
+    ...options,
+  });
+}
+
+/** Only a test that fails waits so long, and none fails because the machine is busy. */
+const PATIENCE_MS = 30_000;
+
+export interface Received {
+  topic: string;
+  text: string;
+  json: any;
+  packet: IPublishPacket;
+}
+
+export class TestClient {
+  readonly client: MqttClient;
+  readonly received: Received[] = [];
+  private wake: (() => void)[] = [];
+
+  private constructor(client: MqttClient) {
+    this.client = client;
+    client.on("message", (topic, payload, packet) => {
+      const text = payload.toString();
+      let json: unknown;
+      try {
+        json = JSON.parse(text);
+      } catch {
+        json = undefined;
+      }
+      this.received.push({ topic, text, json, packet });
+      for (const wake of this.wake.splice(0)) wake();
+    });
+  }
+
+  static async connect(url: string, protocol: 4 | 5): Promise<TestClient> {
+    const client = await mqtt.connectAsync(url, { protocolVersion: protocol, reconnectPeriod: 200 });
+    (client.stream as unknown as Socket).setNoDelay(true);
+    return new TestClient(client);
+  }
+
+  async subscribe(...filters: string[]): Promise<void> {
+    await this.client.subscribeAsync(filters, { qos: 1 });
+  }
+
+  async publish(topic: string, payload: string | Buffer, options: IClientPublishOptions = { qos: 1 }): Promise<void> {
+    await this.client.publishAsync(topic, payload, options);
+  }
+
+  /** The first message that fits, waited for, and taken. */
+  async next(fits: (message: Received) => boolean = () => true, timeoutMs = PATIENCE_MS): Promise<Received> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      const index = this.received.findIndex(fits);
+      if (index >= 0) return this.received.splice(index, 1)[0]!;
+      if (Date.now() >= deadline) throw new Error(`no such message within ${timeoutMs} ms; there were ${JSON.stringify(this.received.map(({ topic, text }) => [topic, text.slice(0, 200)]))}`);
+      await Promise.race([new Promise<void>((resolve) => { this.wake.push(resolve); }), pause(deadline - Date.now())]);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.client.endAsync(true);
+  }
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => { setTimeout(resolve, ms); });
+}
+
+export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = PATIENCE_MS): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`the condition did not come true within ${timeoutMs} ms`);
+    await pause(10);
+  }
+}
+
+/** The value of one series, 0 when it does not exist. */
+export async function counter(service: Service, series: string): Promise<number> {
+  const text = await service.metrics.text();
+  const line = text.split("\n").find((candidate) => candidate.startsWith(`${series} `));
+  return line ? Number(line.slice(series.length + 1)) : 0;
+}
