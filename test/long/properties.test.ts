@@ -201,7 +201,7 @@ test(`${PACKETS} packets from a broker that says what it likes, seed ${SEED}`, a
     await until(() => service.isReady && sockets.size > 0, 60_000);
     const [socket] = sockets;
     // Every so often it breaks the protocol, and the service must come back by itself.
-    const breaks = random.below(10) === 0;
+    const breaks = random.below(5) === 0;
     for (let i = 0; i < BATCH; i++, sent++) {
       const packet = random.below(10) > 0 ? publish(random, random.below(3) as 0 | 1 | 2, nextId(), true)
         : acknowledgement(random.pick(acks));

@@ -623,6 +623,44 @@ describeMosquitto("Mosquitto", (binaries) => {
       expect(packet.properties?.userProperties).toEqual({ status: "503" });
     });
 
+    test("a message counts with its topics and properties, whatever is kept of them", async () => {
+      await begin();
+      const counted: number[] = [];
+      service["requests"].onMessage = ({ bytes, acknowledge }) => {
+        counted.push(bytes);
+        acknowledge();
+      };
+      const publish = (payload: string, properties: object) => client.publish(topics.classify, payload, { qos: 1, properties });
+      await publish("", {});
+      await publish("é".repeat(1_000), {});
+      await publish("", { responseTopic: "a".repeat(1_000), correlationData: Buffer.alloc(30_000), contentType: "t".repeat(500) });
+      await publish("", { userProperties: { n: "v".repeat(50_000), m: ["", "w".repeat(7)] } });
+      await until(() => counted.length === 4);
+      const base = 5 + 2 + topics.classify.length + 2 + 1;
+      expect(counted).toEqual([base, base + 2_000, base + 2 + 3 + 1_000 + 3 + 30_000 + 3 + 500, base + 2 + 6 + 50_000 + 6 + 6 + 7]);
+    });
+
+    test("large properties fill the queue as large texts do", async () => {
+      await begin();
+      await service.stop();
+      service = fakeService({ access: { url: broker.url }, models: new Map([["slow", slowModel(20)]]), limits: { ...limits, queuedBytes: 500_000 } });
+      await service.start();
+      await client.subscribe("answers/+");
+      const answers = async () => {
+        const seen = { label: 0, busy: 0 };
+        while (seen.label + seen.busy < 20) {
+          const { json } = await client.next();
+          if (json.label) seen.label++;
+          else if (json.error.code === "busy") seen.busy++;
+        }
+        return seen;
+      };
+      for (const properties of [{ userProperties: { n: "x".repeat(60_000) } }, { correlationData: Buffer.alloc(60_000) }]) {
+        for (let i = 0; i < 20; i++) void client.publish(topics.classify, `win ${i}`, { qos: 1, properties: { responseTopic: "answers/1", ...properties } });
+        expect((await answers()).busy).toBeGreaterThan(2);
+      }
+    });
+
     test("a message expiry that ran out in the queue: nobody is answered, and it is counted", async () => {
       await begin();
       await service.stop();
