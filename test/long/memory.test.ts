@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
-import { packModel } from "../../host/pack.ts";
-import { pause, TestClient, topics, until } from "../host/service/fake.ts";
-import { dense, embedding, lstm, makeModel, Seeded } from "../models.ts";
-import { describeMosquitto, startMosquitto } from "../mosquitto.ts";
+import { packModel } from "../../host/model/pack.ts";
+import { pause, TestClient, topics, until } from "../support/fake.ts";
+import { dense, embedding, lstm, makeModel, Seeded } from "../support/models.ts";
+import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { startWorker } from "./fleet.ts";
 import { isLong, size } from "./size.ts";
 
