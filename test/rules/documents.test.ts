@@ -1,14 +1,12 @@
-// The documents: what they link to exists, the README's example prints what it shows, and its
-// pictures show the figures of bench/README.md.
+// The documents: what they link to exists, and the plot shows the figures of bench/README.md.
+// test/integration/readme.test.ts runs the README's example.
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
-const main = join(root, "build/host/main.js");
 const documents = ["", "assembly", "bench", "deploy", "docs", "host/demo"].flatMap((folder) =>
   readdirSync(join(root, folder))
     .filter((name) => name.endsWith(".md"))
@@ -35,23 +33,6 @@ describe("links", () => {
       });
     expect(missing).toEqual([]);
   });
-});
-
-test("the README's example prints what it shows, but for the time", { timeout: 120_000 }, () => {
-  const session = /```console\n(\$ npm run build\n[\s\S]*?)```/.exec(read("README.md"))![1]!;
-  const [, ...steps] = session.split(/^\$ /m).slice(1);
-  expect(steps.length).toBeGreaterThan(1);
-  const folder = mkdtempSync(join(tmpdir(), "edgelabel-readme-"));
-  try {
-    cpSync(join(root, "host/demo"), join(folder, "host/demo"), { recursive: true });
-    for (const step of steps) {
-      const [command] = step.split("\n", 1);
-      const printed = execFileSync("sh", ["-c", command!.replace("npx edgelabel", `"${process.execPath}" "${main}"`)], { cwd: folder, encoding: "utf8" });
-      expect(`${command}\n${printed}`.replace(/in [\d.]+ s$/m, "")).toBe(step.replace(/in [\d.]+ s$/m, ""));
-    }
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
 });
 
 test("the plot shows the tables of bench/README.md", () => {
