@@ -42,7 +42,7 @@ export function allocate(bytes: usize): usize {
   if (address == 0) return 0;
   // Pages that memory.grow has just added are zero, and take no physical memory
   // until they are touched; only the memory that was there before is cleared.
-  const old = <usize>before << 16;
+  const old = (<usize>before) << 16;
   const end = arenaTop();
   if (address < old) memory.fill(address, 0, min(end, old) - address);
   return address;

@@ -13,8 +13,8 @@ const NEWLINE: u8 = 0x0a;
 const CARRIAGE_RETURN: u8 = 0x0d;
 
 let isLoaded: bool = false;
-let text: usize = 0;       // u8[TEXT_CAPACITY]
-let scores: usize = 0;     // f32[labelCount], padded to 4
+let text: usize = 0; // u8[TEXT_CAPACITY]
+let scores: usize = 0; // f32[labelCount], padded to 4
 let model: Model = changetype<Model>(0);
 let plan: Plan = changetype<Plan>(0);
 let sequence: Sequence = changetype<Sequence>(0);
@@ -40,7 +40,7 @@ export function loadModel(length: u32): i32 {
 /** Loads the model that `edgelabel pack` put into this module's data. Returns a status. */
 export function loadEmbedded(): i32 {
   const address = arenaBase();
-  const end = <usize>memory.size() << 16;
+  const end = (<usize>memory.size()) << 16;
   if (address + offsetof<Header>() > end) return ERR_NO_MODEL;
   const header = changetype<Header>(address);
   if (header.magic != FORMAT_MAGIC || <usize>header.fileBytes > end - address) return ERR_NO_MODEL;
@@ -110,9 +110,11 @@ export function bestLabel(): u32 {
  */
 export function isRejected(): bool {
   const header = model.header;
-  return scoreOf(bestLabel()) < header.rejectScore
-    || margin() < header.rejectMargin
-    || (sequence.total > 0 && <f32>sequence.unknown > header.rejectUnknown * <f32>sequence.total);
+  return (
+    scoreOf(bestLabel()) < header.rejectScore ||
+    margin() < header.rejectMargin ||
+    (sequence.total > 0 && <f32>sequence.unknown > header.rejectUnknown * <f32>sequence.total)
+  );
 }
 
 /** Lead of the last text's best score over the second one, or over 0. */
@@ -128,7 +130,7 @@ export function margin(): f32 {
 // @ts-ignore: decorator
 @inline
 export function scoreOf(label: u32): f32 {
-  return load<f32>(scores + (<usize>label << 2));
+  return load<f32>(scores + ((<usize>label) << 2));
 }
 
 /** Tokens of the last text, including those that were cut off or dropped. */

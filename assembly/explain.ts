@@ -12,26 +12,34 @@
 import { ERR_BAD_STATE, ERR_NO_MODEL, MAX_PIECES, OK } from "./abi";
 import { allocate } from "./arena";
 import { bestLabel, hasModel, labelCount, loadedModel, loadedSequence, scoreOf, scoreWith } from "./engine";
-import { Sequence, dropContext, sequenceCopy, sequenceReserve, sequenceShow, tokenEnd, tokenStart } from "./text/sequence";
+import {
+  Sequence,
+  dropContext,
+  sequenceCopy,
+  sequenceReserve,
+  sequenceShow,
+  tokenEnd,
+  tokenStart,
+} from "./text/sequence";
 
 /** A piece of the text and its share of the score. */
 @unmanaged
 export class Piece {
-  start: u32;   // bytes of the text
+  start: u32; // bytes of the text
   end: u32;
   share: f64;
 }
 
-let pieces: usize = 0;     // Piece[MAX_PIECES]
+let pieces: usize = 0; // Piece[MAX_PIECES]
 let count: u32 = 0;
-let size: u32 = 1;         // tokens of a piece; the last one may have fewer
-let explained: u32 = 0;    // label
+let size: u32 = 1; // tokens of a piece; the last one may have fewer
+let explained: u32 = 0; // label
 let whole: f64 = 0;
 let base: f64 = 0;
 let sequence: Sequence = changetype<Sequence>(0); // copy of the explained text's steps, since others may be classified between
-let scores: usize = 0;     // f32[labelCount] of the last pass, padded to 4
-let passes: u32 = 0;       // done
-let before: f64 = 0;       // score before the next piece is hidden
+let scores: usize = 0; // f32[labelCount] of the last pass, padded to 4
+let passes: u32 = 0; // done
+let before: f64 = 0; // score before the next piece is hidden
 
 /** Makes room while a model is loaded; false when memory is refused. */
 export function prepareExplaining(): bool {
@@ -79,7 +87,7 @@ export function explainNext(): i32 {
   }
   const status = scoreWith(sequence, scores);
   if (status != OK) return status;
-  hide(index, <f64>load<f32>(scores + (<usize>explained << 2)));
+  hide(index, <f64>load<f32>(scores + ((<usize>explained) << 2)));
   passes++;
   if (passes == count) {
     base = before;

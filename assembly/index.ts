@@ -6,8 +6,31 @@ import { loadEmbedded as loadPacked, loadModel as loadFile } from "./engine";
 import { prepareExplaining } from "./explain";
 import { prepareLine } from "./render";
 
-export { reserveModel, textPtr, classify, scoresPtr, bestLabel, isRejected, tokenCount, unknownCount, labelCount, labelPtr, labelBytes } from "./engine";
-export { explainLast, explainNext, passesLeft, pieceCount, pieceStart, pieceEnd, pieceShare, explainedLabel, explainedScore, baseScore } from "./explain";
+export {
+  reserveModel,
+  textPtr,
+  classify,
+  scoresPtr,
+  bestLabel,
+  isRejected,
+  tokenCount,
+  unknownCount,
+  labelCount,
+  labelPtr,
+  labelBytes,
+} from "./engine";
+export {
+  explainLast,
+  explainNext,
+  passesLeft,
+  pieceCount,
+  pieceStart,
+  pieceEnd,
+  pieceShare,
+  explainedLabel,
+  explainedScore,
+  baseScore,
+} from "./explain";
 export { linePtr, renderLine, renderCard } from "./render";
 export { _start } from "./wasi";
 

@@ -2,17 +2,43 @@
 // Node, wasmtime and a browser print the same bytes. Called by wasi.ts and by the host
 // through index.ts. Writes UTF-8 into one fixed buffer; reads no JSON.
 import {
-  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CLEAN_ACCENTS, CLEAN_COMPOSE, CLEAN_MARKUP, CLEAN_NORMALIZE, CLEAN_NUMBERS, CLEAN_REPEATS,
-  CLEAN_URLS, CLEAN_WIDTH, FORM_F32, FORM_INT8, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL,
-  LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, TOKENIZER_CHAR_LEVEL, TOKENIZER_LOWER, TOKENIZER_PAD_POST, TOKENIZER_SPLIT_SCRIPTS, TOKENIZER_TRUNCATE_POST,
+  ACTIVATION_RELU,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ACTIVATION_TANH,
+  CLEAN_ACCENTS,
+  CLEAN_COMPOSE,
+  CLEAN_MARKUP,
+  CLEAN_NORMALIZE,
+  CLEAN_NUMBERS,
+  CLEAN_REPEATS,
+  CLEAN_URLS,
+  CLEAN_WIDTH,
+  FORM_F32,
+  FORM_INT8,
+  LAYER_BIDIRECTIONAL,
+  LAYER_DENSE,
+  LAYER_EMBEDDING,
+  LAYER_LSTM,
+  LAYER_MASK_ZERO,
+  LAYER_POOL,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  LAYER_SEQUENCES,
+  LAYER_SPATIAL,
+  TOKENIZER_CHAR_LEVEL,
+  TOKENIZER_LOWER,
+  TOKENIZER_PAD_POST,
+  TOKENIZER_SPLIT_SCRIPTS,
+  TOKENIZER_TRUNCATE_POST,
 } from "./abi";
 import { allocate } from "./arena";
 import { hasModel, isRejected, labelBytes, labelCount, labelPtr, loadedModel, loadedPlan, scoreOf } from "./engine";
 import { Header, Layer, layerAt } from "./network/model";
 
-let buffer: usize = 0;   // the line
-let end: usize = 0;      // where the next byte goes
-let order: usize = 0;    // u32[labelCount], labels by falling score
+let buffer: usize = 0; // the line
+let end: usize = 0; // where the next byte goes
+let order: usize = 0; // u32[labelCount], labels by falling score
 
 /** Longest score in text: sign, 13 digits, point, 6 digits. */
 const SCORE_BYTES: usize = 24;
@@ -26,7 +52,7 @@ export function prepareLine(): bool {
   for (let i: u32 = 0; i < labelCount(); i++) bytes += <usize>labelBytes(i) * 4 + 2 * SCORE_BYTES + 8;
   bytes += <usize>(loadedModel().header.nameBytes + loadedModel().header.versionBytes) * 2;
   buffer = allocate(bytes);
-  order = allocate(<usize>labelCount() << 2);
+  order = allocate((<usize>labelCount()) << 2);
   return buffer != 0 && order != 0;
 }
 
@@ -64,7 +90,7 @@ export function renderLine(json: bool, top: u32): u32 {
     put(',"scores":{');
   }
   for (let i: u32 = 0; i < count; i++) {
-    const label = load<u32>(order + (<usize>i << 2));
+    const label = load<u32>(order + ((<usize>i) << 2));
     if (json) {
       if (i) putByte(0x2c);
       putLabel(label);
@@ -85,18 +111,18 @@ export function renderLine(json: bool, top: u32): u32 {
 /** Sorts the `top` best labels to the front of `order`, equal scores in class order; returns how many they are. */
 function rank(top: u32): u32 {
   const count = min(top, labelCount());
-  for (let i: u32 = 0; i < labelCount(); i++) store<u32>(order + (<usize>i << 2), i);
+  for (let i: u32 = 0; i < labelCount(); i++) store<u32>(order + ((<usize>i) << 2), i);
   for (let i: u32 = 0; i < count; i++) {
     let best = i;
     for (let j = i + 1; j < labelCount(); j++) {
-      const challenger = load<u32>(order + (<usize>j << 2));
-      const champion = load<u32>(order + (<usize>best << 2));
+      const challenger = load<u32>(order + ((<usize>j) << 2));
+      const champion = load<u32>(order + ((<usize>best) << 2));
       const ahead = scoreOf(challenger) - scoreOf(champion);
       if (ahead > 0 || (ahead == 0 && challenger < champion)) best = j;
     }
-    const chosen = load<u32>(order + (<usize>best << 2));
-    store<u32>(order + (<usize>best << 2), load<u32>(order + (<usize>i << 2)));
-    store<u32>(order + (<usize>i << 2), chosen);
+    const chosen = load<u32>(order + ((<usize>best) << 2));
+    store<u32>(order + ((<usize>best) << 2), load<u32>(order + ((<usize>i) << 2)));
+    store<u32>(order + ((<usize>i) << 2), chosen);
   }
   return count;
 }
@@ -113,7 +139,9 @@ export function renderCard(): u32 {
   putString(model.version, header.versionBytes);
   put(',"format":');
   putInteger(header.version);
-  put(header.form == FORM_F32 ? ',"form":"f32"' : header.form == FORM_INT8 ? ',"form":"int8"' : ',"form":"int8-weights"');
+  put(
+    header.form == FORM_F32 ? ',"form":"f32"' : header.form == FORM_INT8 ? ',"form":"int8"' : ',"form":"int8-weights"',
+  );
   put(',"resumable":');
   putBool(header.trainingBytes != 0);
   put(',"file_bytes":');
@@ -143,7 +171,7 @@ export function renderCard(): u32 {
   put('},"input_table":');
   putBool(loadedPlan().hasTable);
   put(',"memory_bytes":');
-  putInteger(<u32>memory.size() << 16);
+  putInteger((<u32>memory.size()) << 16);
   putByte(0x7d);
   return <u32>(end - buffer);
 }
@@ -166,13 +194,22 @@ function putTokenizer(header: Header): void {
   putInteger(header.bucketCount);
   put(',"cleaning":[');
   putCleaning(header.cleaning);
-  put(']}');
+  put("]}");
 }
 
 function putLayer(layer: Layer): void {
   put('{"kind":"');
-  put(layer.kind == LAYER_EMBEDDING ? "embedding" : layer.kind == LAYER_LSTM ? "lstm" : layer.kind == LAYER_POOL ? "pool"
-    : layer.kind == LAYER_DENSE ? "dense" : "dropout");
+  put(
+    layer.kind == LAYER_EMBEDDING
+      ? "embedding"
+      : layer.kind == LAYER_LSTM
+        ? "lstm"
+        : layer.kind == LAYER_POOL
+          ? "pool"
+          : layer.kind == LAYER_DENSE
+            ? "dense"
+            : "dropout",
+  );
   put('","input":');
   putInteger(layer.inputWidth);
   put(',"output":');
@@ -184,9 +221,17 @@ function putLayer(layer: Layer): void {
   if (layer.flags & LAYER_POOL_MAX) put(',"max":true');
   if (layer.flags & LAYER_POOL_MEAN) put(',"mean":true');
   if (layer.kind == LAYER_DENSE) {
-    put(layer.activation == ACTIVATION_SIGMOID ? ',"activation":"sigmoid"' : layer.activation == ACTIVATION_TANH ? ',"activation":"tanh"'
-      : layer.activation == ACTIVATION_RELU ? ',"activation":"relu"' : layer.activation == ACTIVATION_SOFTMAX ? ',"activation":"softmax"'
-      : ',"activation":"linear"');
+    put(
+      layer.activation == ACTIVATION_SIGMOID
+        ? ',"activation":"sigmoid"'
+        : layer.activation == ACTIVATION_TANH
+          ? ',"activation":"tanh"'
+          : layer.activation == ACTIVATION_RELU
+            ? ',"activation":"relu"'
+            : layer.activation == ACTIVATION_SOFTMAX
+              ? ',"activation":"softmax"'
+              : ',"activation":"linear"',
+    );
   }
   if (layer.rate > 0) {
     put(',"rate":');
@@ -211,7 +256,7 @@ function putCleaning(flags: u32): void {
 
 /** Writes an ASCII string literal: each UTF-16 unit becomes a byte. */
 function put(text: string): void {
-  for (let i = 0; i < text.length; i++) putByte(<u8>load<u16>(changetype<usize>(text) + (<usize>i << 1)));
+  for (let i = 0; i < text.length; i++) putByte(<u8>load<u16>(changetype<usize>(text) + ((<usize>i) << 1)));
 }
 
 // @ts-ignore: decorator
@@ -247,7 +292,7 @@ function putString(address: usize, length: u32): void {
 function putInteger(value: u64): void {
   let divisor: u64 = 1;
   while (value / divisor >= 10) divisor *= 10;
-  for (; divisor > 0; divisor /= 10) putByte(<u8>(0x30 + (value / divisor) % 10));
+  for (; divisor > 0; divisor /= 10) putByte(<u8>(0x30 + ((value / divisor) % 10)));
 }
 
 /** Fixed point, 6 decimals, ties to even; magnitudes above 10^12 are clipped to it. */
@@ -257,5 +302,5 @@ function putScore(value: f32): void {
   if (clipped < 0 && millionths > 0) putByte(0x2d);
   putInteger(millionths / 1000000);
   putByte(0x2e);
-  for (let divisor: u64 = 100000; divisor > 0; divisor /= 10) putByte(<u8>(0x30 + (millionths / divisor) % 10));
+  for (let divisor: u64 = 100000; divisor > 0; divisor /= 10) putByte(<u8>(0x30 + ((millionths / divisor) % 10)));
 }

@@ -9,7 +9,17 @@ import { loadedModel as engineModel, loadedPlan, textPtr } from "./engine";
 import { toQ14 } from "./network/lstm";
 import { Header, Layer } from "./network/model";
 import { planLayer } from "./network/prepare";
-import { Sequence, leadingPads, sequencePrepare, sequenceRead, stepCount, tokenEnd, tokenRowCount, tokenRows, tokenStart } from "./text/sequence";
+import {
+  Sequence,
+  leadingPads,
+  sequencePrepare,
+  sequenceRead,
+  stepCount,
+  tokenEnd,
+  tokenRowCount,
+  tokenRows,
+  tokenStart,
+} from "./text/sequence";
 import { Augmentation, createAugmentation } from "./train/augment";
 import { draft, samples } from "./train/builder";
 import { fillBatch } from "./train/dataset";
@@ -18,13 +28,43 @@ import { Settings } from "./train/run";
 export { activate, softmax } from "./network/activation";
 export * from "./arena";
 export {
-  bestLabel, classify, labelBytes, labelCount, labelPtr, loadEmbedded, loadModel, reserveModel, scoresPtr, textPtr, tokenCount, unknownCount,
+  bestLabel,
+  classify,
+  labelBytes,
+  labelCount,
+  labelPtr,
+  loadEmbedded,
+  loadModel,
+  reserveModel,
+  scoresPtr,
+  textPtr,
+  tokenCount,
+  unknownCount,
 } from "./engine";
 export {
-  baseScore, explainLast, explainNext, explainedLabel, explainedScore, passesLeft, pieceCount, pieceEnd, pieceShare, pieceStart, prepareExplaining, preparePieces,
+  baseScore,
+  explainLast,
+  explainNext,
+  explainedLabel,
+  explainedScore,
+  passesLeft,
+  pieceCount,
+  pieceEnd,
+  pieceShare,
+  pieceStart,
+  prepareExplaining,
+  preparePieces,
 } from "./explain";
 export * from "./text/lowercase";
-export { exponentScale, packedRow, projectF32, projectS8, quantizeState, updateState, updateStateCoarsely } from "./network/lstm";
+export {
+  exponentScale,
+  packedRow,
+  projectF32,
+  projectS8,
+  quantizeState,
+  updateState,
+  updateStateCoarsely,
+} from "./network/lstm";
 export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./network/model";
 export * from "./text/ngram";
 export { linePtr, prepareLine, renderCard, renderLine } from "./render";
@@ -36,7 +76,18 @@ export { addSynonym, augmentTokens, augmentWord } from "./train/augment";
 export { backward } from "./train/backward";
 export { networkBatch, planBuild } from "./train/batch";
 export {
-  addLabel, addLayer, addSample, addWord, beginModel, buildNetwork, describeModel, inputPtr, setFilters, setSplit, setTokenizer, setUnknownId,
+  addLabel,
+  addLayer,
+  addSample,
+  addWord,
+  beginModel,
+  buildNetwork,
+  describeModel,
+  inputPtr,
+  setFilters,
+  setSplit,
+  setTokenizer,
+  setUnknownId,
 } from "./train/builder";
 export { fitBegin, fitFinish, fitText } from "./train/fit";
 export { denseBias, dropoutMaskRow, forward, outputRows, realSteps, sequenceRow } from "./train/forward";
@@ -45,12 +96,31 @@ export * from "./train/initialize";
 export * from "./train/loss";
 export * from "./train/matmul";
 export {
-  networkBuild, networkGradientPtr, networkOutputPtr, networkOutputStride, networkRandom, networkRowIdsPtr, networkRowOffsetsPtr,
-  networkSampleWeightsPtr, networkTargetsPtr, networkTensorCount, networkTensorLength, networkTensorPtr,
+  networkBuild,
+  networkGradientPtr,
+  networkOutputPtr,
+  networkOutputStride,
+  networkRandom,
+  networkRowIdsPtr,
+  networkRowOffsetsPtr,
+  networkSampleWeightsPtr,
+  networkTargetsPtr,
+  networkTensorCount,
+  networkTensorLength,
+  networkTensorPtr,
 } from "./train/network";
 export { averageSwap, averageUpdate, gradientNorm, optimizerUpdate } from "./train/optimizer";
 export { quantizeMatrix, quantizeWeight } from "./train/quantize";
-export { logF32, randomBits, randomIndex, randomMask, randomNormal, randomSeed, randomUniform, shuffle } from "./train/random";
+export {
+  logF32,
+  randomBits,
+  randomIndex,
+  randomMask,
+  randomNormal,
+  randomSeed,
+  randomUniform,
+  shuffle,
+} from "./train/random";
 export * from "./train/schedule";
 export * from "./train/step";
 export * from "./text/utf8";
@@ -58,29 +128,35 @@ export { fnv1a, scatter, vocabularyBuild, vocabularyFind } from "./text/vocabula
 
 /** e^x of f32[length] in place; the buffer is padded to a multiple of 4, as in the next ones. */
 export function expArray(values: usize, length: u32): void {
-  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), expF32x4(v128.load(values + (<usize>i << 2))));
+  for (let i: u32 = 0; i < length; i += 4)
+    v128.store(values + ((<usize>i) << 2), expF32x4(v128.load(values + ((<usize>i) << 2))));
 }
 
 /** 2^x within [-40, 40], likewise. */
 export function exp2Array(values: usize, length: u32): void {
-  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), exp2Within(v128.load(values + (<usize>i << 2)), 40.0, false));
+  for (let i: u32 = 0; i < length; i += 4)
+    v128.store(values + ((<usize>i) << 2), exp2Within(v128.load(values + ((<usize>i) << 2)), 40.0, false));
 }
 
 export function coarseExp2Array(values: usize, length: u32): void {
-  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), exp2Within(v128.load(values + (<usize>i << 2)), 40.0, true));
+  for (let i: u32 = 0; i < length; i += 4)
+    v128.store(values + ((<usize>i) << 2), exp2Within(v128.load(values + ((<usize>i) << 2)), 40.0, true));
 }
 
 export function sigmoidArray(values: usize, length: u32): void {
-  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), sigmoidF32x4(v128.load(values + (<usize>i << 2))));
+  for (let i: u32 = 0; i < length; i += 4)
+    v128.store(values + ((<usize>i) << 2), sigmoidF32x4(v128.load(values + ((<usize>i) << 2))));
 }
 
 export function tanhArray(values: usize, length: u32): void {
-  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), tanhF32x4(v128.load(values + (<usize>i << 2))));
+  for (let i: u32 = 0; i < length; i += 4)
+    v128.store(values + ((<usize>i) << 2), tanhF32x4(v128.load(values + ((<usize>i) << 2))));
 }
 
 /** f32[length] -> i32[length] in place. */
 export function toQ14Array(values: usize, length: u32): void {
-  for (let i: u32 = 0; i < length; i += 4) v128.store(values + (<usize>i << 2), toQ14(v128.load(values + (<usize>i << 2))));
+  for (let i: u32 = 0; i < length; i += 4)
+    v128.store(values + ((<usize>i) << 2), toQ14(v128.load(values + ((<usize>i) << 2))));
 }
 
 export function loadedModel(): usize {
@@ -120,7 +196,7 @@ export function readRowCount(token: u32): u32 {
 }
 
 export function readRow(token: u32, index: u32): u32 {
-  return load<u32>(tokenRows(reading, token) + (<usize>index << 2));
+  return load<u32>(tokenRows(reading, token) + ((<usize>index) << 2));
 }
 
 export function readStart(token: u32): u32 {
@@ -183,8 +259,8 @@ export function runIds(): usize {
 /** Text i of `count` is bytes[offsets[i] ... offsets[i + 1]). Reads all, and with `runs` also runs the network. */
 export function loopTexts(bytes: usize, offsets: usize, count: u32, runs: bool): void {
   for (let i: u32 = 0; i < count; i++) {
-    const start = load<u32>(offsets + (<usize>i << 2));
-    readIds(bytes + start, load<u32>(offsets + (<usize>(i + 1) << 2)) - start);
+    const start = load<u32>(offsets + ((<usize>i) << 2));
+    readIds(bytes + start, load<u32>(offsets + ((<usize>(i + 1)) << 2)) - start);
     if (runs) runIds();
   }
 }

@@ -44,11 +44,12 @@ const IOVEC = memory.data(16, 16);
 
 let json: bool = false;
 let top: u32 = 0;
-let isFirst: bool = true;  // no line has been answered yet
+let isFirst: bool = true; // no line has been answered yet
 
 export function _start(): void {
   const status = loadEmbedded();
-  if (status == ERR_NO_MODEL) fail("this module holds no model; pack one with: edgelabel pack MODEL.elb -o MODEL.wasm\n", 1);
+  if (status == ERR_NO_MODEL)
+    fail("this module holds no model; pack one with: edgelabel pack MODEL.elb -o MODEL.wasm\n", 1);
   if (status != OK || !prepareLine()) fail("the packed model is damaged or does not fit in memory\n", 1);
   readArguments();
   readLines();
@@ -62,11 +63,11 @@ function readArguments(): void {
   const strings = allocate(bytes + 16);
   if (!pointers || !strings || args_get(pointers, strings) != 0) fail("cannot read the arguments\n", 1);
   for (let i: u32 = 1; i < count; i++) {
-    const argument = load<u32>(pointers + (<usize>i << 2));
+    const argument = load<u32>(pointers + ((<usize>i) << 2));
     if (equals(argument, "--json")) json = true;
     else if (equals(argument, "--top") && i + 1 < count) {
       i++;
-      top = parseCount(load<u32>(pointers + (<usize>i << 2)));
+      top = parseCount(load<u32>(pointers + ((<usize>i) << 2)));
     } else if (equals(argument, "--help") || equals(argument, "-h")) {
       writeHelp();
       proc_exit(0);
@@ -78,7 +79,7 @@ function writeHelp(): void {
   write(STDOUT, "usage: wasmtime run MODEL.wasm [--json] [--top N] < lines\n\n");
   write(STDOUT, "Classifies each line of standard input and prints one line for it at once:\n");
   write(STDOUT, "  label<TAB>score\n\n");
-  write(STDOUT, "  --json   one JSON object a line: {\"label\":...,\"score\":...,\"scores\":{...}}\n");
+  write(STDOUT, '  --json   one JSON object a line: {"label":...,"score":...,"scores":{...}}\n');
   write(STDOUT, "  --top N  the N best labels, best first\n");
   write(STDOUT, "  --help   this text\n");
 }
@@ -95,9 +96,9 @@ function parseCount(text: usize): u32 {
 function readLines(): void {
   const input = allocate(INPUT_BYTES);
   if (!input) fail("out of memory\n", 1);
-  let length: u32 = 0;       // bytes of the current line kept at textPtr()
+  let length: u32 = 0; // bytes of the current line kept at textPtr()
   let isCut = false;
-  let isOpen = false;        // a line has begun
+  let isOpen = false; // a line has begun
   while (true) {
     const got = read(input);
     if (got == 0) break;
@@ -118,7 +119,11 @@ function readLines(): void {
     }
   }
   if (isOpen) {
-    if (isFirst && hasReturn(length)) fail("standard input: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'\n", 1);
+    if (isFirst && hasReturn(length))
+      fail(
+        "standard input: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'\n",
+        1,
+      );
     answer(length, isCut);
   }
   proc_exit(0);
@@ -154,7 +159,8 @@ function withoutMark(length: u32): u32 {
   const text = textPtr();
   if (length < 2) return length;
   const mark = load<u16>(text);
-  if (mark == 0xfeff || mark == 0xfffe) fail("standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n", 1);
+  if (mark == 0xfeff || mark == 0xfffe)
+    fail("standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n", 1);
   if (length < 3 || mark != 0xbbef || load<u8>(text, 2) != 0xbf) return length;
   memory.copy(text, text + 3, length - 3);
   return length - 3;

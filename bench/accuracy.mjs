@@ -15,11 +15,14 @@ const { values, positionals } = parseArgs({
 const sets = positionals.length ? positionals : ["snips", "hwu64", "sms_spam", "massive_en", "massive_zh"];
 const seeds = values.seeds.split(",");
 const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
-const edgelabel = (...args) => JSON.parse(execFileSync(process.execPath, [main, ...args, "--json"], { encoding: "utf8", maxBuffer: 1 << 26 }));
+const edgelabel = (...args) =>
+  JSON.parse(execFileSync(process.execPath, [main, ...args, "--json"], { encoding: "utf8", maxBuffer: 1 << 26 }));
 const percent = (share) => (100 * share).toFixed(2);
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-accuracy-"));
-console.log(`| set | ${seeds.map((seed) => `seed ${seed}`).join(" | ")} | median | int8 = f32 | KB | train s |\n|---|${"---|".repeat(seeds.length + 4)}`);
+console.log(
+  `| set | ${seeds.map((seed) => `seed ${seed}`).join(" | ")} | median | int8 = f32 | KB | train s |\n|---|${"---|".repeat(seeds.length + 4)}`,
+);
 try {
   for (const set of sets) {
     const model = join(folder, `${set}.wasm`);
@@ -30,7 +33,9 @@ try {
     });
     const sorted = runs.map(({ accuracy }) => accuracy).sort((a, b) => a - b);
     const worst = Math.min(...runs.map(({ agreement }) => agreement));
-    console.log(`| ${set} | ${runs.map(({ accuracy }) => percent(accuracy)).join(" | ")} | **${percent(sorted[sorted.length >> 1])}** | ${percent(worst)} | ${Math.ceil(runs[0].bytes / 1024)} | ${Math.max(...runs.map(({ seconds }) => seconds)).toFixed(1)} |`);
+    console.log(
+      `| ${set} | ${runs.map(({ accuracy }) => percent(accuracy)).join(" | ")} | **${percent(sorted[sorted.length >> 1])}** | ${percent(worst)} | ${Math.ceil(runs[0].bytes / 1024)} | ${Math.max(...runs.map(({ seconds }) => seconds)).toFixed(1)} |`,
+    );
   }
 } finally {
   rmSync(folder, { recursive: true });

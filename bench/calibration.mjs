@@ -11,11 +11,23 @@ import { parseArgs } from "node:util";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { outside: { type: "string", default: "hwu64" }, unknown: { type: "string", default: "0.05" }, seeds: { type: "string", default: "1" }, data: { type: "string", default: "../shared/data" } },
+  options: {
+    outside: { type: "string", default: "hwu64" },
+    unknown: { type: "string", default: "0.05" },
+    seeds: { type: "string", default: "1" },
+    data: { type: "string", default: "../shared/data" },
+  },
 });
 const sets = positionals.length ? positionals : ["snips", "sms_spam"];
 const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
-const edgelabel = (...args) => JSON.parse(execFileSync(process.execPath, [main, ...args, "--json"], { encoding: "utf8", maxBuffer: 1 << 26, stdio: ["ignore", "pipe", "ignore"] }));
+const edgelabel = (...args) =>
+  JSON.parse(
+    execFileSync(process.execPath, [main, ...args, "--json"], {
+      encoding: "utf8",
+      maxBuffer: 1 << 26,
+      stdio: ["ignore", "pipe", "ignore"],
+    }),
+  );
 const linesOf = (set, part) => readFileSync(`${values.data}/${set}/${part}.tsv`, "utf8").split("\n").filter(Boolean);
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-calibration-"));
@@ -27,14 +39,25 @@ const at = (name, lines) => {
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
-console.log(`| set | calibration error | log loss | right answers rejected, asked ${percent(Number(values.unknown))} | wrong answers rejected | accuracy of the accepted | ${values.outside} texts rejected | AUROC |\n|---|---|---|---|---|---|---|---|`);
+console.log(
+  `| set | calibration error | log loss | right answers rejected, asked ${percent(Number(values.unknown))} | wrong answers rejected | accuracy of the accepted | ${values.outside} texts rejected | AUROC |\n|---|---|---|---|---|---|---|---|`,
+);
 try {
   for (const set of sets) {
     const lines = linesOf(set, "train");
-    const train = at("train.tsv", lines.filter((_, i) => i % 10 !== 9));
-    const valid = at("valid.tsv", lines.filter((_, i) => i % 10 === 9));
+    const train = at(
+      "train.tsv",
+      lines.filter((_, i) => i % 10 !== 9),
+    );
+    const valid = at(
+      "valid.tsv",
+      lines.filter((_, i) => i % 10 === 9),
+    );
     const test = at("test.tsv", linesOf(set, "test"));
-    const outside = at("outside.tsv", linesOf(values.outside, "test").map((line) => `outside ${line}`));
+    const outside = at(
+      "outside.tsv",
+      linesOf(values.outside, "test").map((line) => `outside ${line}`),
+    );
     const runs = values.seeds.split(",").map((seed) => {
       const model = at("model.wasm");
       edgelabel("train", train, "--valid", valid, "--unknown", values.unknown, "--seed", seed, "-o", model);
@@ -44,9 +67,11 @@ try {
     });
     const of = (read) => median(runs.map(read));
     const share = (kind) => percent(of(({ rejected, answers }) => rejected[kind] / answers[kind]));
-    console.log(`| ${set} | ${percent(of((run) => run.calibration_error.before))} → ${percent(of((run) => run.calibration_error.after))} `
-      + `| ${of((run) => run.log_loss.before).toFixed(3)} → ${of((run) => run.log_loss.after).toFixed(3)} | ${share("right")} | ${share("wrong")} `
-      + `| ${percent(of((run) => run.accuracy))} → ${percent(of((run) => run.accepted))} | ${share("unknown")} | ${of((run) => run.auroc).toFixed(3)} |`);
+    console.log(
+      `| ${set} | ${percent(of((run) => run.calibration_error.before))} → ${percent(of((run) => run.calibration_error.after))} ` +
+        `| ${of((run) => run.log_loss.before).toFixed(3)} → ${of((run) => run.log_loss.after).toFixed(3)} | ${share("right")} | ${share("wrong")} ` +
+        `| ${percent(of((run) => run.accuracy))} → ${percent(of((run) => run.accepted))} | ${share("unknown")} | ${of((run) => run.auroc).toFixed(3)} |`,
+    );
   }
 } finally {
   rmSync(folder, { recursive: true });

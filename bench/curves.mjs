@@ -50,9 +50,16 @@ export async function curves() {
   for (const [what, key, points] of CURVES) {
     const rows = { int8: [], f32: [] };
     for (const point of points) {
-      for (const form of ["int8", "f32"]) rows[form].push((await forwardTime({ ...BASE, [key]: point }, form)).toFixed(1));
+      for (const form of ["int8", "f32"])
+        rows[form].push((await forwardTime({ ...BASE, [key]: point }, form)).toFixed(1));
     }
-    parts.push([`| ${what} | ${points.join(" | ")} |`, `|---|${points.map(() => "--:").join("|")}|`, ...Object.entries(rows).map(([form, row]) => `| ${form} | ${row.join(" | ")} |`)].join("\n"));
+    parts.push(
+      [
+        `| ${what} | ${points.join(" | ")} |`,
+        `|---|${points.map(() => "--:").join("|")}|`,
+        ...Object.entries(rows).map(([form, row]) => `| ${form} | ${row.join(" | ")} |`),
+      ].join("\n"),
+    );
   }
   return `### cost against tokens, units and words\n\nµs of the forward pass in node; else ${BASE.steps} tokens, ${BASE.units} units, ${BASE.rows} words, embedding ${BASE.width}.\n\n${parts.join("\n\n")}`;
 }
@@ -61,7 +68,11 @@ export async function curves() {
 export async function memory(sizes, folder) {
   const rows = sizes.map(([name, bytes]) => [name, `${(bytes / 1024).toFixed(1)} KiB`]);
   const snips = sizes.find(([name]) => name === "snips.wasm") ? `${folder}/snips.wasm` : `${folder}/large.wasm`;
-  const { stdout, status, stderr } = spawnSync(process.execPath, ["--expose-gc", fileURLToPath(new URL("memory.mjs", import.meta.url)), snips], { encoding: "utf8" });
+  const { stdout, status, stderr } = spawnSync(
+    process.execPath,
+    ["--expose-gc", fileURLToPath(new URL("memory.mjs", import.meta.url)), snips],
+    { encoding: "utf8" },
+  );
   if (status !== 0) throw new Error(`memory.mjs: ${stderr}`);
   rows.push(...JSON.parse(stdout));
   return `### memory\n\n${["| | |", "|---|--:|", ...rows.map((row) => `| ${row.join(" | ")} |`)].join("\n")}`;

@@ -14,7 +14,10 @@ const classifier = await Classifier.fromBytes(readFileSync(file), file);
 const random = seeded(3);
 const letters = "abcdefghijklmnopqrstuvwxyz";
 /** A text of random letters, different for each call. */
-const text = (i) => Array.from({ length: 3 + (i % 9) }, () => Array.from({ length: 1 + Math.floor(random() * 9) }, () => letters[Math.floor(random() * 26)]).join("")).join(" ");
+const text = (i) =>
+  Array.from({ length: 3 + (i % 9) }, () =>
+    Array.from({ length: 1 + Math.floor(random() * 9) }, () => letters[Math.floor(random() * 26)]).join(""),
+  ).join(" ");
 classifier.classify(text(0));
 const before = classifier.memoryBytes();
 globalThis.gc();
@@ -26,11 +29,13 @@ for (let i = 10_000; i <= COUNT; i++) classifier.classify(text(i));
 globalThis.gc();
 const after = process.memoryUsage.rss();
 const name = basename(file);
-process.stdout.write(JSON.stringify([
-  [`${name}: linear memory once loaded`, mebibytes(before)],
-  [`${name}: linear memory after ${COUNT} classifications`, mebibytes(classifier.memoryBytes())],
-  ["RSS of node before loading", mebibytes(empty)],
-  ["RSS with the model loaded", mebibytes(loaded)],
-  ["RSS after 10000 classifications", mebibytes(warm)],
-  [`RSS after ${COUNT} classifications`, mebibytes(after)],
-]));
+process.stdout.write(
+  JSON.stringify([
+    [`${name}: linear memory once loaded`, mebibytes(before)],
+    [`${name}: linear memory after ${COUNT} classifications`, mebibytes(classifier.memoryBytes())],
+    ["RSS of node before loading", mebibytes(empty)],
+    ["RSS with the model loaded", mebibytes(loaded)],
+    ["RSS after 10000 classifications", mebibytes(warm)],
+    [`RSS after ${COUNT} classifications`, mebibytes(after)],
+  ]),
+);

@@ -8,7 +8,15 @@ import { Trainer } from "../build/host/training/trainer.js";
 
 /** rows, width, units, outputs; a text has `steps` tokens. */
 export const SEED = { name: "seed", rows: 100, width: 64, units: 64, outputs: 1, activation: "sigmoid", steps: 10 };
-export const LARGE = { name: "large", rows: 10000, width: 64, units: 128, outputs: 7, activation: "softmax", steps: 32 };
+export const LARGE = {
+  name: "large",
+  rows: 10000,
+  width: 64,
+  units: 128,
+  outputs: 7,
+  activation: "softmax",
+  steps: 32,
+};
 
 const ACTIVATIONS = { sigmoid: abi.ACTIVATION_SIGMOID, softmax: abi.ACTIVATION_SOFTMAX };
 
@@ -28,13 +36,24 @@ export async function randomModel(shape, seed = 1) {
   const random = seeded(seed);
   const trainer = await Trainer.create(shape.name);
   trainer.setTokenizer({
-    lower: true, charLevel: false, splitScripts: false, letterPairs: false, padPost: false, truncatePost: false, sequenceLength: shape.steps,
-    filters: "", split: " ", ngramBuckets: 0, ngramMin: 0, ngramMax: 0,
+    lower: true,
+    charLevel: false,
+    splitScripts: false,
+    letterPairs: false,
+    padPost: false,
+    truncatePost: false,
+    sequenceLength: shape.steps,
+    filters: "",
+    split: " ",
+    ngramBuckets: 0,
+    ngramMin: 0,
+    ngramMax: 0,
   });
   trainer.setIdentity(shape.name, "1");
   for (let id = 1; id < shape.rows; id++) trainer.addWord(`w${id}`);
   for (let i = 0; i < Math.max(2, shape.outputs); i++) trainer.addLabel(`label${i}`);
-  const layer = (kind, units, activation = 0, rows = 0) => trainer.addLayer({ kind, flags: 0, activation, units, rate: 0, rows });
+  const layer = (kind, units, activation = 0, rows = 0) =>
+    trainer.addLayer({ kind, flags: 0, activation, units, rate: 0, rows });
   layer(abi.LAYER_EMBEDDING, shape.width, 0, shape.rows);
   layer(abi.LAYER_LSTM, shape.units);
   layer(abi.LAYER_DENSE, shape.outputs, ACTIVATIONS[shape.activation]);

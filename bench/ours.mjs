@@ -38,7 +38,11 @@ function putTexts(wasm, texts) {
   const offsets = new Uint32Array(encoded.length + 1);
   encoded.forEach((bytes, i) => (offsets[i + 1] = offsets[i] + bytes.length));
   const bytes = put(wasm, Buffer.concat(encoded));
-  return { bytes, offsets: put(wasm, new Uint8Array(offsets.buffer)), at: encoded.map(({ length }, i) => [bytes + offsets[i], length]) };
+  return {
+    bytes,
+    offsets: put(wasm, new Uint8Array(offsets.buffer)),
+    at: encoded.map(({ length }, i) => [bytes + offsets[i], length]),
+  };
 }
 
 function forward(elb, model) {
@@ -71,8 +75,8 @@ function loop(elb, model) {
         wasm.loopTexts(bytes, offsets + 4 * first, LOOP_TEXTS, false);
         const middle = performance.now();
         wasm.loopTexts(bytes, offsets + 4 * first, LOOP_TEXTS, true);
-        reads.push((middle - start) / LOOP_TEXTS * 1000);
-        times.push((performance.now() - middle) / LOOP_TEXTS * 1000);
+        reads.push(((middle - start) / LOOP_TEXTS) * 1000);
+        times.push(((performance.now() - middle) / LOOP_TEXTS) * 1000);
       }
       return { ok: true, times, reads };
     },
@@ -83,7 +87,8 @@ async function load({ folder, model: name, contender }) {
   const model = JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8"));
   const [kind, form] = contender.split("-");
   const elb = readFileSync(join(folder, `${name}.${form}.elb`));
-  const made = kind === "forward" ? forward(elb, model) : kind === "text" ? await fromText(elb, model, form) : loop(elb, model);
+  const made =
+    kind === "forward" ? forward(elb, model) : kind === "text" ? await fromText(elb, model, form) : loop(elb, model);
   loaded.set(`${name} ${contender}`, { ...made, count: model.inputTexts.length });
   if (kind === "loop") return { ok: true, version: `node ${process.version}` };
   const scores = [];
@@ -115,7 +120,7 @@ function measure({ model, contender, budget, first }) {
       calls++;
       i++;
     } while (spent < RUN_MS);
-    times.push(spent / calls * 1000);
+    times.push((spent / calls) * 1000);
     if (performance.now() >= end) return { ok: true, times };
   }
 }

@@ -7,7 +7,12 @@ import { existsSync } from "node:fs";
 import { readDataset } from "../build/host/data/dataset.js";
 import { adaptToTexts, DEFAULT_RECIPE, prepareTraining, runEpochs } from "../build/host/training/recipe.js";
 
-const [sets = "snips,hwu64,sms_spam,massive_en,massive_zh", changes = "{}", seeds = "1,2,3", textsPerLabel = "Infinity"] = process.argv.slice(2);
+const [
+  sets = "snips,hwu64,sms_spam,massive_en,massive_zh",
+  changes = "{}",
+  seeds = "1,2,3",
+  textsPerLabel = "Infinity",
+] = process.argv.slice(2);
 const data = "../shared/data";
 
 const cells = [];
@@ -29,7 +34,11 @@ for (const set of sets.split(",")) {
   const accuracies = [];
   for (const seed of seeds.split(",").map(Number)) {
     const given = JSON.parse(changes);
-    const { recipe } = await adaptToTexts({ ...DEFAULT_RECIPE, ...given, seed }, training.map(({ text }) => text), new Set(Object.keys(given)));
+    const { recipe } = await adaptToTexts(
+      { ...DEFAULT_RECIPE, ...given, seed },
+      training.map(({ text }) => text),
+      new Set(Object.keys(given)),
+    );
     const trainer = await prepareTraining(training, validation, recipe);
     trainer.start(recipe);
     runEpochs(trainer, recipe.epochs, false, {});

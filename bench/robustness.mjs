@@ -10,7 +10,13 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Classifier } from "../build/host/model/classifier.js";
 
-const { values } = parseArgs({ options: { seeds: { type: "string", default: "1,2,3" }, set: { type: "string", default: "massive_en" }, data: { type: "string", default: "../shared/data" } } });
+const { values } = parseArgs({
+  options: {
+    seeds: { type: "string", default: "1,2,3" },
+    set: { type: "string", default: "massive_en" },
+    data: { type: "string", default: "../shared/data" },
+  },
+});
 const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
 const between = (sign) => (text) => text.replace(/(?<=\w{3})(?=\w{3})/g, sign);
 const apostrophe = (sign) => (text) => text.replaceAll("'", sign);
@@ -39,11 +45,18 @@ const WAYS = {
 };
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-robustness-"));
-const samples = readFileSync(`${values.data}/${values.set}/test.tsv`, "utf8").trimEnd().split("\n").map((line) => [line.slice(0, line.indexOf("\t")), line.slice(line.indexOf("\t") + 1)]);
+const samples = readFileSync(`${values.data}/${values.set}/test.tsv`, "utf8")
+  .trimEnd()
+  .split("\n")
+  .map((line) => [line.slice(0, line.indexOf("\t")), line.slice(line.indexOf("\t") + 1)]);
 
 async function model(seed, ...options) {
   const file = join(folder, "model.wasm");
-  execFileSync(process.execPath, [main, "train", `${values.data}/${values.set}/train.tsv`, "-o", file, "--seed", seed, ...options], { stdio: "ignore" });
+  execFileSync(
+    process.execPath,
+    [main, "train", `${values.data}/${values.set}/train.tsv`, "-o", file, "--seed", seed, ...options],
+    { stdio: "ignore" },
+  );
   return Classifier.open(file);
 }
 
@@ -53,7 +66,10 @@ try {
   for (const seed of seeds) {
     const models = [await model(seed, "--clean", "none"), await model(seed)];
     for (const [way, write] of Object.entries(WAYS)) {
-      for (const [label, text] of samples) models.forEach((each, i) => { rights[way][i] += each.classify(write(text)).label === label; });
+      for (const [label, text] of samples)
+        models.forEach((each, i) => {
+          rights[way][i] += each.classify(write(text)).label === label;
+        });
     }
   }
 } finally {
@@ -62,4 +78,5 @@ try {
 const changed = (write) => samples.filter(([, text]) => write(text) !== text).length;
 const percent = (right) => ((100 * right) / seeds.length / samples.length).toFixed(2);
 console.log("| way | texts changed | none, % | default, % |\n|---|--:|--:|--:|");
-for (const [way, [none, preset]] of Object.entries(rights)) console.log(`| ${way} | ${changed(WAYS[way])} | ${percent(none)} | ${percent(preset)} |`);
+for (const [way, [none, preset]] of Object.entries(rights))
+  console.log(`| ${way} | ${changed(WAYS[way])} | ${percent(none)} | ${percent(preset)} |`);

@@ -17,9 +17,15 @@ import { makeSnips } from "./snips.mjs";
 import { training } from "./training.mjs";
 import { Worker, micro, spread, table, verdict } from "./turns.mjs";
 
-const { values: options } = parseArgs({ options: {
-  rounds: { type: "string", default: "15" }, budget: { type: "string", default: "60" }, snips: { type: "string" }, only: { type: "string" }, report: { type: "string" },
-} });
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "15" },
+    budget: { type: "string", default: "60" },
+    snips: { type: "string" },
+    only: { type: "string" },
+    report: { type: "string" },
+  },
+});
 const ROUNDS = Number(options.rounds);
 const BUDGET_MS = Number(options.budget);
 const TEXTS = 500;
@@ -55,19 +61,31 @@ const TEXT = [
 ];
 const LOOPS = ["int8", "f32"].flatMap((form) => [
   { name: `node, ${form}`, worker: "ours", contender: `loop-${form}`, tolerance: null, form, runtime: "node" },
-  { name: `wasmtime, ${form}`, worker: "python", contender: `wasmtime-${form}`, tolerance: null, form, runtime: "wasmtime" },
+  {
+    name: `wasmtime, ${form}`,
+    worker: "python",
+    contender: `wasmtime-${form}`,
+    tolerance: null,
+    form,
+    runtime: "wasmtime",
+  },
 ]);
 
 function largestDifference(scores, truth) {
   let largest = 0;
-  scores.forEach((row, i) => row.forEach((score, k) => (largest = Math.max(largest, score === null ? Infinity : Math.abs(score - truth[i][k])))));
+  scores.forEach((row, i) =>
+    row.forEach((score, k) => (largest = Math.max(largest, score === null ? Infinity : Math.abs(score - truth[i][k])))),
+  );
   return largest;
 }
 
 // --- a model's contest --------------------------------------------------------------
 
 async function contest(model, contenders, workers, problems, folder) {
-  const wanted = contenders.filter(({ name, contender }) => !options.only || contenders === LOOPS || contender.includes(options.only) || name.includes("edgelabel"));
+  const wanted = contenders.filter(
+    ({ name, contender }) =>
+      !options.only || contenders === LOOPS || contender.includes(options.only) || name.includes("edgelabel"),
+  );
   const results = [];
   let truth = null;
   // Keras first: it is what the others are compared with. Python next: it writes the .onnx files.
@@ -91,7 +109,8 @@ async function contest(model, contenders, workers, problems, folder) {
       const reference = answer.reference ?? truth;
       if (!reference) continue;
       result.difference = largestDifference(answer.scores.slice(0, reference.length), reference);
-      if (!(result.difference <= contender.tolerance)) result.problem = `differs from Keras by ${result.difference.toPrecision(2)}`;
+      if (!(result.difference <= contender.tolerance))
+        result.problem = `differs from Keras by ${result.difference.toPrecision(2)}`;
     }
   }
   for (let round = -1; round < ROUNDS; round++) {
@@ -99,7 +118,13 @@ async function contest(model, contenders, workers, problems, folder) {
       if (result.problem) continue;
       // Keras' predict takes 50 ms and more a call.
       if (result.contender === "keras-predict" && round % 3 !== 0) continue;
-      const answer = await workers[result.worker].ask({ op: "time", model, contender: result.contender, budget: BUDGET_MS, first: (round + 1) * 37 });
+      const answer = await workers[result.worker].ask({
+        op: "time",
+        model,
+        contender: result.contender,
+        budget: BUDGET_MS,
+        first: (round + 1) * 37,
+      });
       if (!answer.ok) result.problem = answer.error;
       else if (round >= 0) {
         result.times.push(...answer.times);
@@ -117,13 +142,21 @@ function rank({ contender, worker }) {
 
 function contestTable(results, expected) {
   const first = results[0];
-  return table(["", "median µs", "min", "p90", "times ours", expected ? "accuracy" : "largest difference from Keras", "version"], results.map((result) => {
-    const { name, problem, median, min, p90, version = "", difference, labels, contender } = result;
-    if (problem) return [name, `not measured: ${problem}`, "", "", "", "", version];
-    const right = labels?.length === expected?.length ? expected?.filter((label, i) => label === labels[i]).length : undefined;
-    const check = expected ? (right === undefined ? "" : (right / expected.length).toFixed(4)) : difference?.toExponential(1) ?? (contender === "keras-predict" ? "is the truth" : "");
-    return [name, micro(median), micro(min), micro(p90), `${(median / first.median).toFixed(2)}×`, check, version];
-  }));
+  return table(
+    ["", "median µs", "min", "p90", "times ours", expected ? "accuracy" : "largest difference from Keras", "version"],
+    results.map((result) => {
+      const { name, problem, median, min, p90, version = "", difference, labels, contender } = result;
+      if (problem) return [name, `not measured: ${problem}`, "", "", "", "", version];
+      const right =
+        labels?.length === expected?.length ? expected?.filter((label, i) => label === labels[i]).length : undefined;
+      const check = expected
+        ? right === undefined
+          ? ""
+          : (right / expected.length).toFixed(4)
+        : (difference?.toExponential(1) ?? (contender === "keras-predict" ? "is the truth" : ""));
+      return [name, micro(median), micro(min), micro(p90), `${(median / first.median).toFixed(2)}×`, check, version];
+    }),
+  );
 }
 
 // --- wasmtime's command ---------------------------------------------------------------
@@ -139,10 +172,12 @@ function commandTimes(wasmtime, deployable, texts, repeat) {
     return performance.now() - start;
   };
   const lines = texts.length * repeat - 1;
-  return spread(Array.from({ length: 7 }, () => {
-    const start = run(one);
-    return (run(many) - start) / lines * 1000;
-  }));
+  return spread(
+    Array.from({ length: 7 }, () => {
+      const start = run(one);
+      return ((run(many) - start) / lines) * 1000;
+    }),
+  );
 }
 
 // --- the sitting ------------------------------------------------------------------------
@@ -160,13 +195,17 @@ try {
   const testing = here("../build/testing.wasm");
   const workers = { ours: new Worker(process.execPath, [here("ours.mjs")]) };
   if (python.python) workers.python = new Worker(python.python, [here("peers/peers.py")]);
-  for (const name of ["node", "tfjs-wasm", "tfjs-cpu"]) workers[name] = new Worker(process.execPath, [here("peers/node.mjs"), node.folder]);
+  for (const name of ["node", "tfjs-wasm", "tfjs-cpu"])
+    workers[name] = new Worker(process.execPath, [here("peers/node.mjs"), node.folder]);
   const problems = { python: python.problems.python };
-  for (const [name, problem] of Object.entries({ ...python.problems, ...node.problems })) process.stderr.write(`${name} cannot be installed: ${problem}\n`);
+  for (const [name, problem] of Object.entries({ ...python.problems, ...node.problems }))
+    process.stderr.write(`${name} cannot be installed: ${problem}\n`);
 
   const wasmtime = fetchWasmtime();
   const wasmtimeVersion = execFileSync(wasmtime, ["--version"], { encoding: "utf8" }).trim();
-  say(`${new Date().toISOString().slice(0, 10)}, ${cpus()[0].model.trim()}, ${cpus().length} cores, node ${process.versions.node} (V8 ${process.versions.v8}), ${wasmtimeVersion}; load at the start ${loadavg()[0].toFixed(2)}.`);
+  say(
+    `${new Date().toISOString().slice(0, 10)}, ${cpus()[0].model.trim()}, ${cpus().length} cores, node ${process.versions.node} (V8 ${process.versions.v8}), ${wasmtimeVersion}; load at the start ${loadavg()[0].toFixed(2)}.`,
+  );
 
   const commands = [];
   const ratios = [];
@@ -178,7 +217,9 @@ try {
     writeForPeers(folder, { ...shape, pooled: false, ids, inputTexts, testing }, model.tensors);
     for (const form of ["f32", "int8"]) writeFileSync(join(folder, `${shape.name}.${form}.elb`), model.write(form));
     const results = await contest(shape.name, FORWARD, workers, problems, folder);
-    say(`### ${shape.name}: the forward pass alone, from ids to scores\n\nEmbedding(${shape.rows}, ${shape.width}) → LSTM(${shape.units}) → Dense(${shape.outputs}), ${shape.steps} steps, batch 1, one thread\n\n${contestTable(results)}`);
+    say(
+      `### ${shape.name}: the forward pass alone, from ids to scores\n\nEmbedding(${shape.rows}, ${shape.width}) → LSTM(${shape.units}) → Dense(${shape.outputs}), ${shape.steps} steps, batch 1, one thread\n\n${contestTable(results)}`,
+    );
     ratios.push(...ratioRows(shape.name, results));
     loops.push([shape.name, await contest(shape.name, LOOPS, workers, problems, folder)]);
     const deployable = join(folder, `${shape.name}.wasm`);
@@ -192,17 +233,32 @@ try {
     process.stderr.write("snips: training\n");
     const { deployable, expected } = await makeSnips(folder, data, options.snips, exports);
     const results = await contest("snips", TEXT, workers, problems, folder);
-    say(`### snips: the whole path, from text to label\n\nThe model of \`edgelabel train\` with no options on ${expected.length} test texts: bidirectional LSTM(64), maximum and mean over time, 7 labels. The peers have the same weights without the n-grams of unknown words, and Keras' \`Tokenizer\` (in node: the same in JavaScript) in front. fastText has a model of its own.\n\n${contestTable(results, expected)}`);
+    say(
+      `### snips: the whole path, from text to label\n\nThe model of \`edgelabel train\` with no options on ${expected.length} test texts: bidirectional LSTM(64), maximum and mean over time, 7 labels. The peers have the same weights without the n-grams of unknown words, and Keras' \`Tokenizer\` (in node: the same in JavaScript) in front. fastText has a model of its own.\n\n${contestTable(results, expected)}`,
+    );
     ratios.push(...ratioRows("snips", results));
     loops.push(["snips", await contest("snips", LOOPS, workers, problems, folder)]);
     const file = join(folder, "snips.wasm");
-    commands.push(["snips", commandTimes(wasmtime, file, JSON.parse(readFileSync(join(folder, "snips.json"), "utf8")).texts, 30)]);
+    commands.push([
+      "snips",
+      commandTimes(wasmtime, file, JSON.parse(readFileSync(join(folder, "snips.json"), "utf8")).texts, 30),
+    ]);
     sizes = [["snips.wasm", deployable.length]];
   } else say("snips was not measured: ../shared/data/snips is absent.");
   for (const worker of Object.values(workers)) worker.end();
 
-  say(`### node and wasmtime\n\nThe same module driven from outside with many texts a call, µs a text: medians.\n\n${table(["", "text → scores", "of this the tokenizer", "forward pass", "wasmtime / node"], loops.flatMap(([model, results]) => results.map((result) => loopRow(model, result, results))))}`);
-  say(`The command \`wasmtime run MODEL.wasm\`, int8, µs a line (reading, tokenizer, network and a write for each line), start-up taken off:\n\n${table(["", "median", "min", "p90"], commands.map(([name, { median, min, p90 }]) => [name, micro(median), micro(min), micro(p90)]))}`);
+  say(
+    `### node and wasmtime\n\nThe same module driven from outside with many texts a call, µs a text: medians.\n\n${table(
+      ["", "text → scores", "of this the tokenizer", "forward pass", "wasmtime / node"],
+      loops.flatMap(([model, results]) => results.map((result) => loopRow(model, result, results))),
+    )}`,
+  );
+  say(
+    `The command \`wasmtime run MODEL.wasm\`, int8, µs a line (reading, tokenizer, network and a write for each line), start-up taken off:\n\n${table(
+      ["", "median", "min", "p90"],
+      commands.map(([name, { median, min, p90 }]) => [name, micro(median), micro(min), micro(p90)]),
+    )}`,
+  );
   if (!options.only) {
     say(await curves());
     say(await memory([["engine.wasm", readFileSync(here("../build/engine.wasm")).length], ...sizes], folder));
@@ -210,7 +266,9 @@ try {
     say(text);
     ratios.push(...targets);
   }
-  say(`### targets\n\n${table(["", "", "wanted", ""], [...ratios, ...runtimeRows(loops)])}\n\nLoad at the end ${loadavg()[0].toFixed(2)}.`);
+  say(
+    `### targets\n\n${table(["", "", "wanted", ""], [...ratios, ...runtimeRows(loops)])}\n\nLoad at the end ${loadavg()[0].toFixed(2)}.`,
+  );
   if (options.report) writeFileSync(options.report, `${report.join("\n\n")}\n`);
 } finally {
   rmSync(folder, { recursive: true, force: true });
@@ -218,7 +276,8 @@ try {
 
 function noImports(file) {
   const imports = {};
-  for (const { module, name } of WebAssembly.Module.imports(new WebAssembly.Module(readFileSync(file)))) (imports[module] ??= {})[name] = () => 52;
+  for (const { module, name } of WebAssembly.Module.imports(new WebAssembly.Module(readFileSync(file))))
+    (imports[module] ??= {})[name] = () => 52;
   return imports;
 }
 
@@ -228,7 +287,8 @@ function loopRow(model, result, results) {
   const read = spread(reads).median;
   const nodeResult = results.find((other) => other.form === form && other.runtime === "node");
   const forward = ({ median, reads }) => median - spread(reads).median;
-  const ratio = result === nodeResult || nodeResult.problem ? "" : `${(forward(result) / forward(nodeResult)).toFixed(2)}×`;
+  const ratio =
+    result === nodeResult || nodeResult.problem ? "" : `${(forward(result) / forward(nodeResult)).toFixed(2)}×`;
   return [`${model}: ${name}`, micro(median), micro(read), micro(median - read), ratio];
 }
 
@@ -238,20 +298,25 @@ function ratioRows(model, results) {
   if (ours.problem) return [];
   if (model === "snips") {
     const rows = measured("fasttext").map(({ median }) => verdict("snips: fastText / int8", median / ours.median, 5));
-    const others = results.filter(({ worker, problem, contender }) => worker !== "ours" && contender !== "fasttext" && !problem);
+    const others = results.filter(
+      ({ worker, problem, contender }) => worker !== "ours" && contender !== "fasttext" && !problem,
+    );
     if (others.length) {
       const best = others.toSorted((a, b) => a.median - b.median)[0];
       rows.push(verdict(`snips: the fastest other peer (${best.name}) / int8`, best.median / ours.median, 5));
     }
     return rows;
   }
-  return measured("litert").filter(({ contender }) => contender.endsWith("int8"))
+  return measured("litert")
+    .filter(({ contender }) => contender.endsWith("int8"))
     .map(({ name, median }) => verdict(`${model}: ${name} / int8`, median / ours.median, model === "seed" ? 4 : 2));
 }
 
 function runtimeRows(loops) {
   return loops.flatMap(([model, results]) => {
-    const [node, wasmtime] = ["node", "wasmtime"].map((runtime) => results.find((result) => result.form === "int8" && result.runtime === runtime));
+    const [node, wasmtime] = ["node", "wasmtime"].map((runtime) =>
+      results.find((result) => result.form === "int8" && result.runtime === runtime),
+    );
     if (!node || !wasmtime || node.problem || wasmtime.problem) return [];
     const forward = ({ median, reads }) => median - spread(reads).median;
     return [verdict(`${model}: wasmtime / node, int8 forward pass`, forward(wasmtime) / forward(node), 1.5, true)];

@@ -21,18 +21,27 @@ function wordsOf(elb, wasm) {
   const count = header("wordCount");
   const start = at + padded((count + 1) * 4);
   return Array.from({ length: count }, (_, i) =>
-    elb.toString("utf8", start + view.getUint32(at + 4 * i, true), start + view.getUint32(at + 4 * i + 4, true)));
+    elb.toString("utf8", start + view.getUint32(at + 4 * i, true), start + view.getUint32(at + 4 * i + 4, true)),
+  );
 }
 
 /** Lines of label<TAB>text. */
 function readTsv(file) {
-  return readFileSync(file, "utf8").trimEnd().split("\n").map((line) => [line.slice(0, line.indexOf("\t")), line.slice(line.indexOf("\t") + 1)]);
+  return readFileSync(file, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => [line.slice(0, line.indexOf("\t")), line.slice(line.indexOf("\t") + 1)]);
 }
 
 /** Trains unless `trained` (an f32 .elb) is given; writes all files to `folder`; returns the bytes of the deployable. */
 export async function makeSnips(folder, data, trained, testingExports) {
   const file = trained ?? join(folder, "snips.train.elb");
-  if (!trained) execFileSync(process.execPath, [main, "train", join(data, "train.tsv"), "-o", file, "--seed", "1", "--name", "snips"], { stdio: ["ignore", "ignore", "inherit"] });
+  if (!trained)
+    execFileSync(
+      process.execPath,
+      [main, "train", join(data, "train.tsv"), "-o", file, "--seed", "1", "--name", "snips"],
+      { stdio: ["ignore", "ignore", "inherit"] },
+    );
   const elb = readFileSync(file);
   const trainer = await Trainer.open(elb, file);
   trainer.buildOpened();
@@ -43,24 +52,51 @@ export async function makeSnips(folder, data, trained, testingExports) {
 
   const lines = readTsv(join(data, "test.tsv"));
   const texts = lines.map(([, text]) => text);
-  const { labels } = (await Classifier.fromBytes(elb, file));
+  const { labels } = await Classifier.fromBytes(elb, file);
   const words = wordsOf(elb, testingExports);
   const ids = new Map(words.map((word, i) => [word, i + 1]));
   const known = texts.map((text) => {
-    const found = text.toLowerCase().replace(/[!"#$%&()*+,\-./:;<=>?@[\\\]^_`{|}~\t\n]/g, " ").split(" ").map((word) => ids.get(word)).filter(Boolean);
+    const found = text
+      .toLowerCase()
+      .replace(/[!"#$%&()*+,\-./:;<=>?@[\\\]^_`{|}~\t\n]/g, " ")
+      .split(" ")
+      .map((word) => ids.get(word))
+      .filter(Boolean);
     return found.length > 0 ? found : [0];
   });
   const fasttext = join(folder, "snips.ft");
-  writeFileSync(fasttext, readTsv(join(data, "train.tsv")).map(([label, text]) => `__label__${label} ${text}\n`).join(""));
+  writeFileSync(
+    fasttext,
+    readTsv(join(data, "train.tsv"))
+      .map(([label, text]) => `__label__${label} ${text}\n`)
+      .join(""),
+  );
 
   // The peers get only the rows of padding and words, since they have no n-grams for unknown words.
   const width = 64;
   const rows = words.length + 1;
   const units = tensors[2].length ** 0.5 / 2;
-  writeForPeers(folder, {
-    name: "snips", rows, width, units, outputs: labels.length, activation: "softmax", steps: null, pooled: true,
-    longest: Math.max(...known.map(({ length }) => length)), ids: known, words, labels, texts, inputTexts: texts,
-    fasttext, testing: fileURLToPath(new URL("../build/testing.wasm", import.meta.url)),
-  }, [tensors[0].subarray(0, rows * width), ...tensors.slice(1)]);
+  writeForPeers(
+    folder,
+    {
+      name: "snips",
+      rows,
+      width,
+      units,
+      outputs: labels.length,
+      activation: "softmax",
+      steps: null,
+      pooled: true,
+      longest: Math.max(...known.map(({ length }) => length)),
+      ids: known,
+      words,
+      labels,
+      texts,
+      inputTexts: texts,
+      fasttext,
+      testing: fileURLToPath(new URL("../build/testing.wasm", import.meta.url)),
+    },
+    [tensors[0].subarray(0, rows * width), ...tensors.slice(1)],
+  );
   return { deployable, expected: lines.map(([label]) => label) };
 }

@@ -12,7 +12,11 @@ import { parseArgs } from "node:util";
 const built = (name) => fileURLToPath(new URL(`../build/${name}`, import.meta.url));
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { data: { type: "string", default: "../shared/data" }, turns: { type: "string", default: "200" }, testing: { type: "string", default: built("testing.wasm") } },
+  options: {
+    data: { type: "string", default: "../shared/data" },
+    turns: { type: "string", default: "200" },
+    testing: { type: "string", default: built("testing.wasm") },
+  },
 });
 const sets = positionals.length ? positionals : ["snips", "hwu64", "sms_spam", "massive_en", "massive_zh"];
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-tokenizer-"));
@@ -20,9 +24,32 @@ const folder = mkdtempSync(join(tmpdir(), "edgelabel-tokenizer-"));
 /** Reads all texts with the tokenizer of a model that has been trained only for its vocabulary. */
 function reader(set, name, texts, module, ...options) {
   const file = join(folder, `${set}.elb`);
-  execFileSync(process.execPath, [built("host/main.js"), "train", `${values.data}/${set}/train.tsv`, "-o", file, "--epochs", "1", "--units", "1", "--embedding", "1", ...options], { stdio: "ignore" });
+  execFileSync(
+    process.execPath,
+    [
+      built("host/main.js"),
+      "train",
+      `${values.data}/${set}/train.tsv`,
+      "-o",
+      file,
+      "--epochs",
+      "1",
+      "--units",
+      "1",
+      "--embedding",
+      "1",
+      ...options,
+    ],
+    { stdio: "ignore" },
+  );
   const elb = readFileSync(file);
-  const wasm = new WebAssembly.Instance(module, { env: { abort: () => { throw new Error("abort"); } } }).exports;
+  const wasm = new WebAssembly.Instance(module, {
+    env: {
+      abort: () => {
+        throw new Error("abort");
+      },
+    },
+  }).exports;
   const put = (address, bytes) => new Uint8Array(wasm.memory.buffer).set(bytes, address);
   put(wasm.reserveModel(elb.length), elb);
   const status = wasm.loadModel(elb.length) || wasm.prepareReading();
@@ -40,7 +67,10 @@ console.log("| set | none, µs | default, µs | ratio |\n|---|--:|--:|--:|");
 try {
   const module = new WebAssembly.Module(readFileSync(values.testing));
   for (const set of sets) {
-    const texts = readFileSync(`${values.data}/${set}/test.tsv`, "utf8").trimEnd().split("\n").map((line) => line.slice(line.indexOf("\t") + 1));
+    const texts = readFileSync(`${values.data}/${set}/test.tsv`, "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => line.slice(line.indexOf("\t") + 1));
     const readers = [reader(set, "none", texts, module, "--clean", "none"), reader(set, "default", texts, module)];
     for (let turn = 0; turn < Number(values.turns); turn++) {
       for (const each of readers) {

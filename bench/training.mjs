@@ -22,7 +22,12 @@ const TEXTS = { seed: 2048, large: 512 };
 async function ours(model, samples, workers) {
   const trainer = await Trainer.open(model.write("f32"), model.shape.name);
   samples.forEach(({ label, text }) => trainer.addSample(Number(label.slice("label".length)), text));
-  trainer.start({ ...TUTORIAL_RECIPE, loss: model.shape.outputs === 1 ? "binary_crossentropy" : "categorical_crossentropy", epochs: 100_000, workers });
+  trainer.start({
+    ...TUTORIAL_RECIPE,
+    loss: model.shape.outputs === 1 ? "binary_crossentropy" : "categorical_crossentropy",
+    epochs: 100_000,
+    workers,
+  });
   const threads = await startWorkers(trainer, model.shape.name, { samples, synonyms: null });
   return {
     stop: () => threads.stop(),
@@ -31,7 +36,7 @@ async function ours(model, samples, workers) {
       const batches = trainer.epoch();
       let step = batches.next();
       while (!step.done) step = batches.next();
-      return { ok: true, time: (performance.now() - start) / samples.length * 1000, loss: step.value.loss };
+      return { ok: true, time: ((performance.now() - start) / samples.length) * 1000, loss: step.value.loss };
     },
   };
 }
@@ -46,7 +51,11 @@ async function contest(shape, python, rounds, folder) {
   const contenders = [
     { name: "**edgelabel**", ...(await ours(model, samples, 1)) },
     { name: "edgelabel `--workers 2`", ...(await ours(model, samples, 2)) },
-    { name: "Keras `fit`, all cores", epoch: () => keras?.ask({}) ?? { ok: false, error: "not installed" }, stop: () => keras?.end() },
+    {
+      name: "Keras `fit`, all cores",
+      epoch: () => keras?.ask({}) ?? { ok: false, error: "not installed" },
+      stop: () => keras?.end(),
+    },
   ].map((contender) => ({ ...contender, times: [] }));
   for (let round = -1; round < rounds; round++) {
     for (const contender of contenders) {
@@ -63,7 +72,11 @@ async function contest(shape, python, rounds, folder) {
 
 /** Seconds of `edgelabel train` with no options on snips, as the command reports them. */
 function snipsSeconds(data, folder) {
-  const printed = execFileSync(process.execPath, [here("../build/host/main.js"), "train", join(data, "train.tsv"), "-o", join(folder, "snips.wasm"), "--json"], { encoding: "utf8" });
+  const printed = execFileSync(
+    process.execPath,
+    [here("../build/host/main.js"), "train", join(data, "train.tsv"), "-o", join(folder, "snips.wasm"), "--json"],
+    { encoding: "utf8" },
+  );
   return JSON.parse(printed).seconds;
 }
 
@@ -83,10 +96,23 @@ export async function training(python, rounds) {
           continue;
         }
         const { median, min, p90 } = spread(times);
-        rows.push([`${shape.name}: ${name}`, micro(median), micro(min), micro(p90), `${(median / first).toFixed(2)}×`, loss.toFixed(4)]);
+        rows.push([
+          `${shape.name}: ${name}`,
+          micro(median),
+          micro(min),
+          micro(p90),
+          `${(median / first).toFixed(2)}×`,
+          loss.toFixed(4),
+        ]);
         if (name.startsWith("Keras")) {
           targets.push(verdict(`${shape.name}: training, Keras / edgelabel`, median / first, 2));
-          targets.push(verdict(`${shape.name}: training, Keras / edgelabel with 2 workers`, median / spread(contenders[1].times).median, 2));
+          targets.push(
+            verdict(
+              `${shape.name}: training, Keras / edgelabel with 2 workers`,
+              median / spread(contenders[1].times).median,
+              2,
+            ),
+          );
         }
       }
     }
@@ -98,8 +124,10 @@ export async function training(python, rounds) {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  const text = `### training\n\nµs a text, Adam, batch 32, one epoch of ${TEXTS.seed} (*seed*) and ${TEXTS.large} (*large*) texts a turn, ${rounds} turns after a first one to warm up; every contender began with the same weights.\n\n${
-    table(["", "median µs", "min", "p90", "times ours", "last loss"], rows)}`;
+  const text = `### training\n\nµs a text, Adam, batch 32, one epoch of ${TEXTS.seed} (*seed*) and ${TEXTS.large} (*large*) texts a turn, ${rounds} turns after a first one to warm up; every contender began with the same weights.\n\n${table(
+    ["", "median µs", "min", "p90", "times ours", "last loss"],
+    rows,
+  )}`;
   return { text, targets };
 }
 
@@ -107,5 +135,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({ options: { rounds: { type: "string", default: "9" } } });
   const begun = loadavg()[0];
   const { text, targets } = await training(pythonPeers().python, Number(values.rounds));
-  console.log(`${new Date().toISOString().slice(0, 10)}, ${cpus()[0].model.trim()}, ${cpus().length} cores, node ${process.versions.node}; load ${begun.toFixed(2)} at the start, ${loadavg()[0].toFixed(2)} at the end.\n\n${text}\n\n${table(["", "", "wanted", ""], targets)}`);
+  console.log(
+    `${new Date().toISOString().slice(0, 10)}, ${cpus()[0].model.trim()}, ${cpus().length} cores, node ${process.versions.node}; load ${begun.toFixed(2)} at the start, ${loadavg()[0].toFixed(2)} at the end.\n\n${text}\n\n${table(["", "", "wanted", ""], targets)}`,
+  );
 }

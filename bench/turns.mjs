@@ -6,7 +6,10 @@ export class Worker {
   constructor(command, args) {
     // Such variables can make OpenBLAS choose a slower kernel, which would be unfair to the peers.
     const { OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE, ...env } = process.env;
-    this.child = spawn(command, args, { env, stdio: ["pipe", "pipe", process.env.BENCH_VERBOSE ? "inherit" : "ignore"] });
+    this.child = spawn(command, args, {
+      env,
+      stdio: ["pipe", "pipe", process.env.BENCH_VERBOSE ? "inherit" : "ignore"],
+    });
     this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
     this.child.on("error", () => {});
     this.child.stdin.on("error", () => {});

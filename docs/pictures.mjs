@@ -25,13 +25,20 @@ const EXPLAINED = [ASKED, "pressure sensor 5 timeout, motor stopped", "卧室太
 async function terminal(folder) {
   const wasmtime = fetchWasmtime();
   const session = [
-    ["npx edgelabel train host/demo/messages.tsv -o house.wasm", `node ${main} train host/demo/messages.tsv -o house.wasm`],
+    [
+      "npx edgelabel train host/demo/messages.tsv -o house.wasm",
+      `node ${main} train host/demo/messages.tsv -o house.wasm`,
+    ],
     [`npx edgelabel explain house.wasm "${ASKED}"`, `node ${main} explain house.wasm "${ASKED}"`],
     [`echo "水泵没有反应" | wasmtime run house.wasm`, `echo "水泵没有反应" | ${wasmtime} run house.wasm`],
   ];
-  const typed = session.map(([shown, run]) => `printf '\\e[32m$\\e[0m \\e[1m%s\\e[0m\\n' '${shown}'; ${run}`).join("; echo; ");
+  const typed = session
+    .map(([shown, run]) => `printf '\\e[32m$\\e[0m \\e[1m%s\\e[0m\\n' '${shown}'; ${run}`)
+    .join("; echo; ");
   const bytes = execFileSync("script", ["-qec", `stty cols ${COLUMNS} rows 50; ${typed}`, "/dev/null"], {
-    cwd: folder, env: { ...process.env, TERM: "xterm-256color", SHELL: "/bin/bash" }, stdio: ["ignore", "pipe", "inherit"],
+    cwd: folder,
+    env: { ...process.env, TERM: "xterm-256color", SHELL: "/bin/bash" },
+    stdio: ["ignore", "pipe", "inherit"],
   });
   const screen = new xterm.Terminal({ cols: COLUMNS, rows: 50, allowProposedApi: true });
   await new Promise((resolve) => screen.write(bytes, resolve));
@@ -45,20 +52,35 @@ function runsOf(line) {
   for (let x = 0; x < line.length; x++) {
     const cell = line.getCell(x);
     if (cell.getWidth() === 0) continue;
-    const run = { x, text: cell.getChars() || " ", cells: cell.getWidth(), fill: colour(cell, "Fg"), back: colour(cell, "Bg"), bold: cell.isBold() > 0 };
+    const run = {
+      x,
+      text: cell.getChars() || " ",
+      cells: cell.getWidth(),
+      fill: colour(cell, "Fg"),
+      back: colour(cell, "Bg"),
+      bold: cell.isBold() > 0,
+    };
     const last = runs.at(-1);
-    const alike = last && ["fill", "back", "bold"].every((key) => last[key] === run[key]) && last.x + last.cells === x && run.cells === 1 && last.cells === last.text.length;
+    const alike =
+      last &&
+      ["fill", "back", "bold"].every((key) => last[key] === run[key]) &&
+      last.x + last.cells === x &&
+      run.cells === 1 &&
+      last.cells === last.text.length;
     if (alike) Object.assign(last, { text: last.text + run.text, cells: last.cells + 1 });
     else runs.push(run);
   }
-  return runs.filter(({ text, back }) => back || text.trim()).map((run) => (run.back ? run : { ...run, text: run.text.trimEnd() }));
+  return runs
+    .filter(({ text, back }) => back || text.trim())
+    .map((run) => (run.back ? run : { ...run, text: run.text.trimEnd() }));
 }
 
 /** A colour of the 256-colour palette, or undefined for the terminal's own. */
 function colour(cell, side) {
   if (cell[`is${side}Default`]()) return undefined;
   const index = cell[`get${side}Color`]();
-  if (index < 16) return ["#1c2128", "#ff7b72", "#7ee787", "#e3b341", "#79c0ff", "#d2a8ff", "#56d4dd", "#d0d7de"][index % 8];
+  if (index < 16)
+    return ["#1c2128", "#ff7b72", "#7ee787", "#e3b341", "#79c0ff", "#d2a8ff", "#56d4dd", "#d0d7de"][index % 8];
   const levels = [0, 95, 135, 175, 215, 255];
   const [red, green, blue] = [36, 6, 1].map((unit) => levels[Math.floor((index - 16) / unit) % 6]);
   return `rgb(${red},${green},${blue})`;
@@ -68,13 +90,17 @@ function drawTerminal(lines) {
   const [cell, height, left, top] = [9.3, 22, 20, 52];
   const width = Math.round(COLUMNS * cell + 2 * left);
   const tall = top + lines.length * height + 14;
-  const drawn = lines.flatMap((runs, row) => runs.map(({ x, text, cells, fill, back, bold }) => {
-    const at = (left + x * cell).toFixed(1);
-    const box = back ? `<rect x="${at}" y="${top + row * height - 1}" width="${(cells * cell).toFixed(1)}" height="${height - 1}" rx="2" fill="${back}"/>` : "";
-    // Fonts differ in width; a wide character is a run of its own.
-    const size = ((cells > 1 && text.length === 1 ? cells : text.length) * cell).toFixed(1);
-    return `${box}<text x="${at}" y="${top + row * height + 15}" textLength="${size}" lengthAdjust="spacingAndGlyphs"${fill ? ` style="fill:${fill}"` : ""}${bold ? ' font-weight="700"' : ""}>${escape(text)}</text>`;
-  }));
+  const drawn = lines.flatMap((runs, row) =>
+    runs.map(({ x, text, cells, fill, back, bold }) => {
+      const at = (left + x * cell).toFixed(1);
+      const box = back
+        ? `<rect x="${at}" y="${top + row * height - 1}" width="${(cells * cell).toFixed(1)}" height="${height - 1}" rx="2" fill="${back}"/>`
+        : "";
+      // Fonts differ in width; a wide character is a run of its own.
+      const size = ((cells > 1 && text.length === 1 ? cells : text.length) * cell).toFixed(1);
+      return `${box}<text x="${at}" y="${top + row * height + 15}" textLength="${size}" lengthAdjust="spacingAndGlyphs"${fill ? ` style="fill:${fill}"` : ""}${bold ? ' font-weight="700"' : ""}>${escape(text)}</text>`;
+    }),
+  );
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${tall}" width="${width}" height="${tall}" role="img" aria-label="A terminal: a model is trained, explains an answer, and runs under wasmtime">
 <style>text{font:15.5px ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;fill:#d0d7de;white-space:pre}</style>
 <rect x=".5" y=".5" width="${width - 1}" height="${tall - 1}" rx="9" fill="#161b22" stroke="#3d444d"/>
@@ -88,7 +114,9 @@ ${drawn.join("\n")}
 
 async function heatMap(folder) {
   const page = join(folder, "heat-map.html");
-  execFileSync(process.execPath, [main, "explain", join(folder, "house.wasm"), ...EXPLAINED, "--html", page], { stdio: "ignore" });
+  execFileSync(process.execPath, [main, "explain", join(folder, "house.wasm"), ...EXPLAINED, "--html", page], {
+    stdio: "ignore",
+  });
   const browser = await chromium.launch({ executablePath: fetchChromium(), args: ["--no-sandbox", "--disable-gpu"] });
   try {
     const tab = await browser.newPage({ viewport: { width: 680, height: 300 }, deviceScaleFactor: 1.5 });
@@ -105,7 +133,16 @@ async function heatMap(folder) {
 function tableOf(markdown, heading) {
   const start = markdown.indexOf(heading);
   if (start < 0) throw new Error(`bench/README.md has no "${heading}"`);
-  const [head, , ...rows] = /(?:^\|.*\n)+/m.exec(markdown.slice(start))[0].trim().split("\n").map((line) => line.split("|").slice(1, -1).map((value) => value.trim().replaceAll(/[*`]/g, "")));
+  const [head, , ...rows] = /(?:^\|.*\n)+/m
+    .exec(markdown.slice(start))[0]
+    .trim()
+    .split("\n")
+    .map((line) =>
+      line
+        .split("|")
+        .slice(1, -1)
+        .map((value) => value.trim().replaceAll(/[*`]/g, "")),
+    );
   return rows.map((row) => Object.fromEntries(row.map((value, i) => [head[i], value])));
 }
 
@@ -123,8 +160,11 @@ const MARKS = { edgelabel: "ours", "SVM on TF-IDF": "ring", fastText: "diamond",
 
 function numbers(markdown) {
   const times = tableOf(markdown, "### snips: the whole path")
-    .filter((row) => row[""] in PEERS).map((row) => ({ name: PEERS[row[""]], us: Number(row["median µs"]) })).sort((a, b) => a.us - b.us);
-  if (times.length !== Object.keys(PEERS).length) throw new Error("bench/README.md has other names for the peers on snips");
+    .filter((row) => row[""] in PEERS)
+    .map((row) => ({ name: PEERS[row[""]], us: Number(row["median µs"]) }))
+    .sort((a, b) => a.us - b.us);
+  if (times.length !== Object.keys(PEERS).length)
+    throw new Error("bench/README.md has other names for the peers on snips");
   const accuracies = tableOf(markdown, "### Beside other methods");
   const [width, height, top, step] = [860, 348, 92, 30];
   const log = (us) => 152 + (Math.log10(us) / 3.2) * 205;
@@ -132,16 +172,26 @@ function numbers(markdown) {
   const bars = times.map(({ name, us }, i) => {
     const y = top + i * step;
     const ours = name === "edgelabel" ? " ours" : "";
-    return `<text class="name${ours}" x="142" y="${y + 5}">${name}</text><rect class="bar${ours}" x="152" y="${y - 8}" width="${(log(us) - 152).toFixed(1)}" height="16" rx="2"/>`
-      + `<text class="value${ours}" x="${(log(us) + 7).toFixed(1)}" y="${y + 5}">${us < 100 ? us.toFixed(1) : us.toFixed(0)}</text>`;
+    return (
+      `<text class="name${ours}" x="142" y="${y + 5}">${name}</text><rect class="bar${ours}" x="152" y="${y - 8}" width="${(log(us) - 152).toFixed(1)}" height="16" rx="2"/>` +
+      `<text class="value${ours}" x="${(log(us) + 7).toFixed(1)}" y="${y + 5}">${us < 100 ? us.toFixed(1) : us.toFixed(0)}</text>`
+    );
   });
   const rows = accuracies.map((row, i) => {
     const y = top + i * 42 + 6;
-    const marks = Object.entries(MARKS).reverse().map(([method, mark]) => drawMark(mark, share(Number(row[method])), y));
+    const marks = Object.entries(MARKS)
+      .reverse()
+      .map(([method, mark]) => drawMark(mark, share(Number(row[method])), y));
     return `<text class="name" x="526" y="${y + 5}">${row.set}</text><path class="grid" d="M540 ${y}H790"/>${marks.join("")}<text class="value ours" x="804" y="${y + 5}">${row.edgelabel}</text>`;
   });
-  const ticks = [80, 85, 90, 95, 100].map((at) => `<path class="grid" d="M${share(at)} ${top - 14}V${height - 46}"/><text class="tick" x="${share(at)}" y="${height - 28}">${at}</text>`);
-  const decades = [1, 10, 100, 1000].map((at) => `<path class="grid" d="M${log(at)} ${top - 14}V${height - 46}"/><text class="tick" x="${log(at)}" y="${height - 28}">${at}</text>`);
+  const ticks = [80, 85, 90, 95, 100].map(
+    (at) =>
+      `<path class="grid" d="M${share(at)} ${top - 14}V${height - 46}"/><text class="tick" x="${share(at)}" y="${height - 28}">${at}</text>`,
+  );
+  const decades = [1, 10, 100, 1000].map(
+    (at) =>
+      `<path class="grid" d="M${log(at)} ${top - 14}V${height - 46}"/><text class="tick" x="${log(at)}" y="${height - 28}">${at}</text>`,
+  );
   const legend = Object.entries(MARKS).map(([method, mark], i) => {
     const x = 452 + [0, 92, 214, 292][i];
     return `${drawMark(mark, x, 56)}<text class="key" x="${x + 11}" y="60">${method}</text>`;

@@ -23,11 +23,19 @@ export function excerpt(text: string, most = EXCERPT_CHARACTERS): string {
 }
 
 function escaped(character: string): string {
-  return Array.from({ length: character.length }, (_, i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`).join("");
+  return Array.from(
+    { length: character.length },
+    (_, i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`,
+  ).join("");
 }
 
 /** The first of some foreign names, shortened, and how many more there are. */
 export function listed(names: readonly string[]): string {
   const rest = names.length - LISTED;
-  return names.slice(0, LISTED).map((name) => excerpt(name, LISTED_CHARACTERS)).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
+  return (
+    names
+      .slice(0, LISTED)
+      .map((name) => excerpt(name, LISTED_CHARACTERS))
+      .join(", ") + (rest > 0 ? ` and ${rest} more` : "")
+  );
 }

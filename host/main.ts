@@ -34,15 +34,32 @@ function createProgram(): Command {
     .description("Train small text classifiers, deploy them as one .wasm file, serve them over MQTT.")
     .version(packageVersion)
     .exitOverride()
-    .configureOutput({ writeOut: (text) => process.stdout.write(asTyped(text)), writeErr: (text) => process.stderr.write(asTyped(text)) })
+    .configureOutput({
+      writeOut: (text) => process.stdout.write(asTyped(text)),
+      writeErr: (text) => process.stderr.write(asTyped(text)),
+    })
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", "\nedgelabel COMMAND --help shows a command's arguments and examples.");
   const commands = [
-    dataCommand(), trainCommand(), learnCommand(), calibrateCommand(), evalCommand(), predictCommand(), explainCommand(), quantizeCommand(),
-    pruneCommand(), packCommand(),
-    importCommand(), serveCommand(), askCommand(), infoCommand(), demoCommand(),
-    modelsCommand(), signCommand(), keygenCommand(),
+    dataCommand(),
+    trainCommand(),
+    learnCommand(),
+    calibrateCommand(),
+    evalCommand(),
+    predictCommand(),
+    explainCommand(),
+    quantizeCommand(),
+    pruneCommand(),
+    packCommand(),
+    importCommand(),
+    serveCommand(),
+    askCommand(),
+    infoCommand(),
+    demoCommand(),
+    modelsCommand(),
+    signCommand(),
+    keygenCommand(),
   ];
   for (const command of commands) {
     program.addCommand(command.copyInheritedSettings(program));
@@ -58,7 +75,10 @@ export async function run(args: readonly string[]): Promise<number> {
     return 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : MISUSE;
-    const text = error instanceof UserError ? error.message : `unexpected failure, please report it\n${(error as Error).stack ?? String(error)}`;
+    const text =
+      error instanceof UserError
+        ? error.message
+        : `unexpected failure, please report it\n${(error as Error).stack ?? String(error)}`;
     note(text);
     return FAILED;
   }

@@ -9,7 +9,10 @@ export interface Progress {
   stop(): void;
 }
 
-export function startProgress(task: string, options: { json?: boolean | undefined; stream?: NodeJS.WriteStream } = {}): Progress {
+export function startProgress(
+  task: string,
+  options: { json?: boolean | undefined; stream?: NodeJS.WriteStream } = {},
+): Progress {
   const stream = options.stream ?? process.stderr;
   if (options.json === true || !stream.isTTY) return { update() {}, stop() {} };
   const bar = new SingleBar({

@@ -15,7 +15,8 @@ let compiled;
 /** Fetched and compiled once for all models of the page. */
 async function engineModule() {
   const response = await fetch(new URL("engine.wasm", import.meta.url));
-  if (!response.ok) throw new Error("engine.wasm is not beside the page; npm run build makes it: put all of build/web on the server");
+  if (!response.ok)
+    throw new Error("engine.wasm is not beside the page; npm run build makes it: put all of build/web on the server");
   return WebAssembly.compile(await response.arrayBuffer());
 }
 
@@ -24,17 +25,24 @@ export async function openClassifier(bytes, source = "the file") {
   const file = new Uint8Array(bytes);
   const model = isWasm(file) ? unpackModel(file, source) : file;
   compiled ??= engineModule();
-  compiled.catch(() => { compiled = undefined; });
+  compiled.catch(() => {
+    compiled = undefined;
+  });
   const { exports: engine } = await WebAssembly.instantiate(await compiled, { wasi_snapshot_preview1: wasi });
   const address = engine.reserveModel(model.length);
-  if (address === 0) throw new EngineError("out_of_memory", `${source}: ${model.length} bytes do not fit in WebAssembly memory`);
+  if (address === 0)
+    throw new EngineError("out_of_memory", `${source}: ${model.length} bytes do not fit in WebAssembly memory`);
   new Uint8Array(engine.memory.buffer, address, model.length).set(model);
   check(engine.loadModel(model.length), source);
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const read = (length) => JSON.parse(decoder.decode(new Uint8Array(engine.memory.buffer, engine.linePtr(), length)));
   const run = (text) => {
     const bytes = new TextEncoder().encode(text);
-    if (bytes.length > TEXT_CAPACITY) throw new EngineError("text_too_long", `the text has ${bytes.length} bytes, but at most ${TEXT_CAPACITY} are classified; shorten it`);
+    if (bytes.length > TEXT_CAPACITY)
+      throw new EngineError(
+        "text_too_long",
+        `the text has ${bytes.length} bytes, but at most ${TEXT_CAPACITY} are classified; shorten it`,
+      );
     new Uint8Array(engine.memory.buffer, engine.textPtr(), bytes.length).set(bytes);
     check(engine.classify(bytes.length), "text");
     return bytes;
@@ -54,7 +62,10 @@ export async function openClassifier(bytes, source = "the file") {
       let at = 0;
       for (let i = 0; i < engine.pieceCount(); i++) {
         const [start, end] = [engine.pieceStart(i), engine.pieceEnd(i)];
-        parts.push({ text: decoder.decode(bytes.subarray(at, start)), share: 0 }, { text: decoder.decode(bytes.subarray(start, end)), share: engine.pieceShare(i) });
+        parts.push(
+          { text: decoder.decode(bytes.subarray(at, start)), share: 0 },
+          { text: decoder.decode(bytes.subarray(start, end)), share: engine.pieceShare(i) },
+        );
         at = end;
       }
       return [...parts, { text: decoder.decode(bytes.subarray(at)), share: 0 }];

@@ -2,9 +2,7 @@
 // Called by lstm.ts, classify.ts and the training kernels. They use only IEEE add,
 // multiply, divide and integer shifts, so every machine gives the same bits. Nothing is
 // refused: NaN is treated as the lower bound of the interval, so the result is a number.
-import {
-  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH,
-} from "../abi";
+import { ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH } from "../abi";
 
 /** 1.5 * 2^23: adding it leaves the nearest integer in the low mantissa bits. */
 export const ROUNDING_MAGIC: f32 = 12582912.0;
@@ -22,10 +20,10 @@ export function expF32x4(x: v128): v128 {
   const shifted = f32x4.add(f32x4.mul(clamped, f32x4.splat(1.44269504088896341)), f32x4.splat(ROUNDING_MAGIC));
   const n = f32x4.sub(shifted, f32x4.splat(ROUNDING_MAGIC));
   let r = f32x4.sub(clamped, f32x4.mul(n, f32x4.splat(0.693359375)));
-  r = f32x4.add(r, f32x4.mul(n, f32x4.splat(2.12194440e-4)));
+  r = f32x4.add(r, f32x4.mul(n, f32x4.splat(2.1219444e-4)));
   // Estrin's scheme: pairs of terms can be computed in parallel.
   const r2 = f32x4.mul(r, r);
-  const p54 = f32x4.add(f32x4.mul(r, f32x4.splat(1.9875691500e-4)), f32x4.splat(1.3981999507e-3));
+  const p54 = f32x4.add(f32x4.mul(r, f32x4.splat(1.98756915e-4)), f32x4.splat(1.3981999507e-3));
   const p32 = f32x4.add(f32x4.mul(r, f32x4.splat(8.3334519073e-3)), f32x4.splat(4.1665795894e-2));
   const p10 = f32x4.add(f32x4.mul(r, f32x4.splat(1.6666665459e-1)), f32x4.splat(5.0000001201e-1));
   let p = f32x4.add(f32x4.mul(f32x4.add(f32x4.mul(p54, r2), p32), r2), p10);
@@ -53,8 +51,13 @@ export function exp2Within(x: v128, bound: f32, coarse: bool): v128 {
   const shifted = f32x4.add(clamped, f32x4.splat(ROUNDING_MAGIC));
   const r = f32x4.sub(clamped, f32x4.sub(shifted, f32x4.splat(ROUNDING_MAGIC)));
   const r2 = f32x4.mul(r, r);
-  const p54 = coarse ? f32x4.splat(9.5828529e-3) : f32x4.add(f32x4.mul(r, f32x4.splat(1.3276472e-3)), f32x4.splat(9.675541e-3));
-  const p32 = f32x4.add(f32x4.mul(r, f32x4.splat(coarse ? 5.5906426e-2 : 5.5507133e-2)), f32x4.splat(coarse ? 2.4024099e-1 : 2.4022120e-1));
+  const p54 = coarse
+    ? f32x4.splat(9.5828529e-3)
+    : f32x4.add(f32x4.mul(r, f32x4.splat(1.3276472e-3)), f32x4.splat(9.675541e-3));
+  const p32 = f32x4.add(
+    f32x4.mul(r, f32x4.splat(coarse ? 5.5906426e-2 : 5.5507133e-2)),
+    f32x4.splat(coarse ? 2.4024099e-1 : 2.402212e-1),
+  );
   const p10 = f32x4.add(f32x4.mul(r, f32x4.splat(coarse ? 6.9312418e-1 : 6.9314697e-1)), f32x4.splat(1.0));
   const p = f32x4.add(f32x4.mul(f32x4.add(f32x4.mul(p54, r2), p32), r2), p10);
   return i32x4.add(p, i32x4.shl(shifted, 23));
@@ -80,7 +83,7 @@ export function tanhF32x4(x: v128): v128 {
 /** Applies `activation` in place to f32[length]; the buffer is padded to a multiple of 4. */
 export function activate(activation: u32, values: usize, length: u32): void {
   if (activation == ACTIVATION_SOFTMAX) return softmax(values, length);
-  const end = values + (<usize>length << 2);
+  const end = values + ((<usize>length) << 2);
   if (activation == ACTIVATION_SIGMOID) {
     for (let p = values; p < end; p += 16) v128.store(p, sigmoidF32x4(v128.load(p)));
   } else if (activation == ACTIVATION_TANH) {
@@ -94,19 +97,19 @@ export function activate(activation: u32, values: usize, length: u32): void {
 export function softmax(values: usize, length: u32): void {
   let largest: f32 = load<f32>(values);
   for (let i: u32 = 1; i < length; i++) {
-    const value = load<f32>(values + (<usize>i << 2));
+    const value = load<f32>(values + ((<usize>i) << 2));
     if (value > largest) largest = value;
   }
   let sum: f32 = 0;
   for (let i: u32 = 0; i < length; i++) {
-    const p = values + (<usize>i << 2);
+    const p = values + ((<usize>i) << 2);
     const e = expF32(load<f32>(p) - largest);
     store<f32>(p, e);
     sum += e;
   }
   const scale: f32 = <f32>1.0 / sum;
   for (let i: u32 = 0; i < length; i++) {
-    const p = values + (<usize>i << 2);
+    const p = values + ((<usize>i) << 2);
     store<f32>(p, load<f32>(p) * scale);
   }
 }

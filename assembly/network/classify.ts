@@ -2,7 +2,15 @@
 // runNetwork() runs LSTM layers over the steps, pooling, and Dense layers. Called by
 // engine.ts; allocates nothing, and writes only to buffers that prepare.ts has sized.
 import {
-  CONTEXT_ROW, ERR_NOT_FINITE, LAYER_DROPOUT, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, OK,
+  CONTEXT_ROW,
+  ERR_NOT_FINITE,
+  LAYER_DROPOUT,
+  LAYER_LSTM,
+  LAYER_POOL,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  LAYER_SEQUENCES,
+  OK,
 } from "../abi";
 import { activate } from "./activation";
 import { projectF32, projectS8, quantizeState } from "./lstm";
@@ -11,7 +19,14 @@ import { DirectionPlan, LayerPlan, Plan, clearState, inputProjection, loadPrefix
 import { Sequence, firstToken, leadingPads, sequenceRead, stepCount, tokenRowCount, tokenRows } from "../text/sequence";
 
 /** Writes the scores of the text to `scores`, f32[labelCount] padded to 4. Returns a status. */
-export function classifyText(model: Model, plan: Plan, sequence: Sequence, text: usize, length: u32, scores: usize): i32 {
+export function classifyText(
+  model: Model,
+  plan: Plan,
+  sequence: Sequence,
+  text: usize,
+  length: u32,
+  scores: usize,
+): i32 {
   sequenceRead(sequence, model, text, length);
   return scoreSteps(model, plan, sequence, scores);
 }
@@ -34,7 +49,7 @@ export function scoreSteps(model: Model, plan: Plan, sequence: Sequence, scores:
 /** Runs all layers over the steps of `sequence`; returns the address of the last layer's f32[units], 0 when weights overflow. */
 export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize {
   const steps = stepCount(sequence, model);
-  let sequenceIn: usize = 0;           // 0: the input is the embedding
+  let sequenceIn: usize = 0; // 0: the input is the embedding
   let vectorIn: usize = plan.vectorB;
   for (let i: u32 = 1; i < plan.layerCount; i++) {
     const at = planLayer(plan, i);
@@ -46,10 +61,20 @@ export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize 
       const keepsAll = (layer.flags & LAYER_SEQUENCES) != 0;
       const width = layer.units;
       runDirection(model, plan, sequence, at, at.forward, false, steps, sequenceIn, keepsAll ? sequenceOut : 0);
-      if (!keepsAll) memory.copy(vectorOut, plan.hidden, <usize>width << 2);
+      if (!keepsAll) memory.copy(vectorOut, plan.hidden, (<usize>width) << 2);
       if (changetype<usize>(at.backward)) {
-        const shift = <usize>width << 2;
-        runDirection(model, plan, sequence, at, at.backward, true, steps, sequenceIn, keepsAll ? sequenceOut + shift : 0);
+        const shift = (<usize>width) << 2;
+        runDirection(
+          model,
+          plan,
+          sequence,
+          at,
+          at.backward,
+          true,
+          steps,
+          sequenceIn,
+          keepsAll ? sequenceOut + shift : 0,
+        );
         if (!keepsAll) memory.copy(vectorOut + shift, plan.hidden, shift);
       }
       if (keepsAll) sequenceIn = sequenceOut;
@@ -73,10 +98,18 @@ export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize 
  * plan.hidden. output: where step t's f32[units] goes, one row of sequenceWidth a step; 0 = nowhere.
  */
 function runDirection(
-  model: Model, plan: Plan, sequence: Sequence, at: LayerPlan, direction: DirectionPlan, reversed: bool, steps: u32, input: usize, output: usize,
+  model: Model,
+  plan: Plan,
+  sequence: Sequence,
+  at: LayerPlan,
+  direction: DirectionPlan,
+  reversed: bool,
+  steps: u32,
+  input: usize,
+  output: usize,
 ): void {
-  const stride = <usize>plan.sequenceWidth << 2;
-  const bytes = <usize>at.layer.units << 2;
+  const stride = (<usize>plan.sequenceWidth) << 2;
+  const bytes = (<usize>at.layer.units) << 2;
   const first = firstToken(sequence, model);
   let done: u32 = 0;
   if (plan.prefix && !input) {
@@ -85,7 +118,15 @@ function runDirection(
   } else clearState(plan, at);
   for (; done < steps; done++) {
     const t = reversed ? steps - 1 - done : done;
-    step(plan, at, direction, input ? projectStep(plan, at, direction, input + <usize>t * stride) : projectToken(plan, sequence, at, direction, first + t), done == 0);
+    step(
+      plan,
+      at,
+      direction,
+      input
+        ? projectStep(plan, at, direction, input + <usize>t * stride)
+        : projectToken(plan, sequence, at, direction, first + t),
+      done == 0,
+    );
     if (output) copyFloats(output + <usize>t * stride, plan.hidden, bytes);
   }
 }
@@ -104,15 +145,17 @@ function copyFloats(to: usize, from: usize, bytes: usize): void {
  */
 function projectToken(plan: Plan, sequence: Sequence, at: LayerPlan, direction: DirectionPlan, token: u32): usize {
   // For a token before the first one shown the difference wraps to a huge u32, so one comparison checks both ends.
-  if (token - sequence.shownFrom >= sequence.shownTo - sequence.shownFrom) return inputProjection(plan, at, direction, 0, plan.projection);
+  if (token - sequence.shownFrom >= sequence.shownTo - sequence.shownFrom)
+    return inputProjection(plan, at, direction, 0, plan.projection);
   const rows = tokenRows(sequence, token);
   const count = tokenRowCount(sequence, token);
   if (count == 1) return inputProjection(plan, at, direction, load<u32>(rows), plan.projection);
-  const last = load<u32>(rows + (<usize>(count - 1) << 2));
+  const last = load<u32>(rows + ((<usize>(count - 1)) << 2));
   const averaged = last & CONTEXT_ROW ? count - 1 : count;
-  const bytes = <usize>at.groups << 6;
+  const bytes = (<usize>at.groups) << 6;
   memory.fill(plan.projection, 0, bytes);
-  for (let r: u32 = 0; r < averaged; r++) addProjection(plan, at, direction, load<u32>(rows + (<usize>r << 2)), <f32>1.0 / <f32>averaged);
+  for (let r: u32 = 0; r < averaged; r++)
+    addProjection(plan, at, direction, load<u32>(rows + ((<usize>r) << 2)), <f32>1.0 / <f32>averaged);
   if (averaged < count) {
     // The sum now contains b twice, so it is subtracted once.
     addProjection(plan, at, direction, last & ~CONTEXT_ROW, 1);
@@ -127,7 +170,7 @@ function projectToken(plan: Plan, sequence: Sequence, at: LayerPlan, direction: 
 function addProjection(plan: Plan, at: LayerPlan, direction: DirectionPlan, row: u32, weight: f32): void {
   const share = inputProjection(plan, at, direction, row, plan.share);
   const scale = f32x4.splat(weight);
-  for (let p: usize = 0, bytes = <usize>at.groups << 6; p < bytes; p += 16) {
+  for (let p: usize = 0, bytes = (<usize>at.groups) << 6; p < bytes; p += 16) {
     v128.store(plan.projection + p, f32x4.add(v128.load(plan.projection + p), f32x4.mul(scale, v128.load(share + p))));
   }
 }
@@ -139,14 +182,22 @@ function projectStep(plan: Plan, at: LayerPlan, direction: DirectionPlan, x: usi
     return plan.projection;
   }
   quantizeState(x, plan.inputQ14, (at.layer.inputWidth + 3) & ~3);
-  projectS8(direction.kernel, direction.kernelScale, direction.bias, plan.inputQ14, at.inputPairs, at.groups, plan.projection);
+  projectS8(
+    direction.kernel,
+    direction.kernelScale,
+    direction.bias,
+    plan.inputQ14,
+    at.inputPairs,
+    at.groups,
+    plan.projection,
+  );
   return plan.projection;
 }
 
 /** f32 (steps, channels) -> f32[channels], or [max, mean] side by side; no steps give zeros. */
 function pool(plan: Plan, layer: Layer, input: usize, steps: u32, output: usize): void {
-  const stride = <usize>plan.sequenceWidth << 2;
-  const bytes = <usize>layer.inputWidth << 2;
+  const stride = (<usize>plan.sequenceWidth) << 2;
+  const bytes = (<usize>layer.inputWidth) << 2;
   const end = input + <usize>steps * stride;
   let mean = output;
   // Rows and output are padded to whole vectors. Where the maxima write beyond their width, the means overwrite it.
@@ -176,10 +227,13 @@ function dense(at: LayerPlan, input: usize, output: usize): void {
   const whole = inputs & ~3;
   let weights = at.weights;
   for (let q: u32 = 0; q < quads; q++) {
-    let sum0 = v128.load(at.bias + (<usize>q << 4)), sum1 = f32x4.splat(0), sum2 = f32x4.splat(0), sum3 = f32x4.splat(0);
+    let sum0 = v128.load(at.bias + ((<usize>q) << 4)),
+      sum1 = f32x4.splat(0),
+      sum2 = f32x4.splat(0),
+      sum3 = f32x4.splat(0);
     let k: u32 = 0;
     for (; k < whole; k += 4) {
-      const x = input + (<usize>k << 2);
+      const x = input + ((<usize>k) << 2);
       sum0 = f32x4.add(sum0, f32x4.mul(v128.load(weights), v128.load32_splat(x)));
       sum1 = f32x4.add(sum1, f32x4.mul(v128.load(weights, 16), v128.load32_splat(x, 4)));
       sum2 = f32x4.add(sum2, f32x4.mul(v128.load(weights, 32), v128.load32_splat(x, 8)));
@@ -187,9 +241,9 @@ function dense(at: LayerPlan, input: usize, output: usize): void {
       weights += 64;
     }
     for (; k < inputs; k++) {
-      sum0 = f32x4.add(sum0, f32x4.mul(v128.load(weights), v128.load32_splat(input + (<usize>k << 2))));
+      sum0 = f32x4.add(sum0, f32x4.mul(v128.load(weights), v128.load32_splat(input + ((<usize>k) << 2))));
       weights += 16;
     }
-    v128.store(output + (<usize>q << 4), f32x4.add(f32x4.add(sum0, sum1), f32x4.add(sum2, sum3)));
+    v128.store(output + ((<usize>q) << 4), f32x4.add(f32x4.add(sum0, sum1), f32x4.add(sum2, sum3)));
   }
 }

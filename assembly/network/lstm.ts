@@ -39,17 +39,28 @@ export function packedRow(p: u32, units: u32): i32 {
 
 /** Byte offset of the weight of packed position p (of 16 G) and input k among int8 weights with `pairs` input pairs. */
 export function packedByte(p: u32, k: u32, pairs: u32): usize {
-  return ((<usize>((p >> 4) * pairs + (k >> 1)) << 4) + (p & 15) << 2) + ((k & 1) << 1);
+  return ((((<usize>((p >> 4) * pairs + (k >> 1))) << 4) + (p & 15)) << 2) + ((k & 1) << 1);
 }
 
 /**
  * z[16 G] = base + scale * (weights . input), int8.
  * weights s16 (G, pairs, 16, 2), pairs even; input s16[2 pairs]; scale, base, z f32[16 G], all packed.
  */
-export function projectS8(weights: usize, scale: usize, base: usize, input: usize, pairs: u32, groups: u32, z: usize): void {
-  const end = input + (<usize>pairs << 2);
+export function projectS8(
+  weights: usize,
+  scale: usize,
+  base: usize,
+  input: usize,
+  pairs: u32,
+  groups: u32,
+  z: usize,
+): void {
+  const end = input + ((<usize>pairs) << 2);
   for (let g: u32 = 0; g < groups; g++) {
-    let i = i32x4.splat(0), f = i32x4.splat(0), c = i32x4.splat(0), o = i32x4.splat(0);
+    let i = i32x4.splat(0),
+      f = i32x4.splat(0),
+      c = i32x4.splat(0),
+      o = i32x4.splat(0);
     for (let p = input; p < end; p += 8) {
       const x = v128.load32_splat(p);
       i = i32x4.add(i, i32x4.dot_i16x8_s(v128.load(weights), x));
@@ -76,9 +87,12 @@ export function projectS8(weights: usize, scale: usize, base: usize, input: usiz
 /** z[16 G] = base + weights . input, f32. weights (G, K, 16); input f32[K]; base, z packed. */
 export function projectF32(weights: usize, base: usize, input: usize, count: u32, groups: u32, z: usize): void {
   for (let g: u32 = 0; g < groups; g++) {
-    let i = v128.load(base), f = v128.load(base, 16), c = v128.load(base, 32), o = v128.load(base, 48);
+    let i = v128.load(base),
+      f = v128.load(base, 16),
+      c = v128.load(base, 32),
+      o = v128.load(base, 48);
     for (let k: u32 = 0; k < count; k++) {
-      const x = v128.load32_splat(input + (<usize>k << 2));
+      const x = v128.load32_splat(input + ((<usize>k) << 2));
       i = f32x4.add(i, f32x4.mul(v128.load(weights), x));
       f = f32x4.add(f, f32x4.mul(v128.load(weights, 16), x));
       c = f32x4.add(c, f32x4.mul(v128.load(weights, 32), x));
@@ -125,9 +139,13 @@ function applyGates(z: usize, c: usize, h: usize, groups: u32, coarse: bool): vo
     const forget = f32x4.add(one, exp2Within(v128.load(gates, 16), GATE_BOUND, coarse));
     const candidate = exp2Within(v128.load(gates, 32), GATE_BOUND, coarse);
     const both = f32x4.mul(input, f32x4.add(one, candidate));
-    v128.store(cell, f32x4.div(
-      f32x4.add(f32x4.mul(v128.load(cell), both), f32x4.mul(f32x4.sub(one, candidate), forget)),
-      f32x4.mul(forget, both)));
+    v128.store(
+      cell,
+      f32x4.div(
+        f32x4.add(f32x4.mul(v128.load(cell), both), f32x4.mul(f32x4.sub(one, candidate), forget)),
+        f32x4.mul(forget, both),
+      ),
+    );
   }
   for (let g: usize = 0; g < <usize>groups; g++) {
     const output = f32x4.add(one, exp2Within(v128.load(z + (g << 6), 48), GATE_BOUND, coarse));

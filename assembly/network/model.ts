@@ -2,12 +2,56 @@
 // FORMAT.md is normative; this file reads the format. Called by engine.ts and by the
 // trainer; refuses every file that is not exactly legal, with an ERR_* code.
 import {
-  ACTIVATION_SOFTMAX, CLEAN_FLAGS, ERR_BAD_CHECKSUM, ERR_BAD_HEADER, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_LENGTH, ERR_BAD_MAGIC, ERR_BAD_PADDING, ERR_BAD_SCALE,
-  ERR_BAD_TOKENIZER, ERR_BAD_TRAINING, ERR_BAD_UTF8, ERR_BAD_VERSION, ERR_BAD_VOCABULARY, ERR_BAD_WEIGHT, ERR_TOO_SLOW, FORM_F32, FORM_INT8,
-  FORM_INT8_WEIGHTS, FORMAT_MAGIC, FORMAT_VERSION, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM,
-  LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, MAX_LABELS, MAX_LAYERS,
-  MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_NGRAM, MAX_NGRAMS_PER_WORD, MAX_ROWS, MAX_SEQUENCE, MAX_TEXT_WORK, MAX_WIDTH, MAX_WORD_BYTES, OK, TABLE_BUDGET, TOKENIZER_CHAR_LEVEL, TOKENIZER_FLAGS,
-  TOKENIZER_LETTER_PAIRS, TOKENIZER_SPLIT_SCRIPTS,
+  ACTIVATION_SOFTMAX,
+  CLEAN_FLAGS,
+  ERR_BAD_CHECKSUM,
+  ERR_BAD_HEADER,
+  ERR_BAD_LABELS,
+  ERR_BAD_LAYERS,
+  ERR_BAD_LENGTH,
+  ERR_BAD_MAGIC,
+  ERR_BAD_PADDING,
+  ERR_BAD_SCALE,
+  ERR_BAD_TOKENIZER,
+  ERR_BAD_TRAINING,
+  ERR_BAD_UTF8,
+  ERR_BAD_VERSION,
+  ERR_BAD_VOCABULARY,
+  ERR_BAD_WEIGHT,
+  ERR_TOO_SLOW,
+  FORM_F32,
+  FORM_INT8,
+  FORM_INT8_WEIGHTS,
+  FORMAT_MAGIC,
+  FORMAT_VERSION,
+  LAYER_BIDIRECTIONAL,
+  LAYER_DENSE,
+  LAYER_DROPOUT,
+  LAYER_EMBEDDING,
+  LAYER_LSTM,
+  LAYER_MASK_ZERO,
+  LAYER_POOL,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  LAYER_SEQUENCES,
+  LAYER_SPATIAL,
+  MAX_LABELS,
+  MAX_LAYERS,
+  MAX_LABEL_BYTES,
+  MAX_NAME_BYTES,
+  MAX_NGRAM,
+  MAX_NGRAMS_PER_WORD,
+  MAX_ROWS,
+  MAX_SEQUENCE,
+  MAX_TEXT_WORK,
+  MAX_WIDTH,
+  MAX_WORD_BYTES,
+  OK,
+  TABLE_BUDGET,
+  TOKENIZER_CHAR_LEVEL,
+  TOKENIZER_FLAGS,
+  TOKENIZER_LETTER_PAIRS,
+  TOKENIZER_SPLIT_SCRIPTS,
 } from "../abi";
 import { utf8IsValid } from "../text/utf8";
 
@@ -17,30 +61,30 @@ export class Header {
   magic: u32;
   version: u32;
   fileBytes: u32;
-  checksum: u32;         // CRC-32 of the bytes from `form` to the end of the file
-  form: u32;             // FORM_*
-  tokenizerFlags: u32;   // TOKENIZER_*
-  sequenceLength: u32;   // tokens a text is padded or truncated to
-  unknownId: u32;        // id of words not in the vocabulary; 0 = they are dropped
+  checksum: u32; // CRC-32 of the bytes from `form` to the end of the file
+  form: u32; // FORM_*
+  tokenizerFlags: u32; // TOKENIZER_*
+  sequenceLength: u32; // tokens a text is padded or truncated to
+  unknownId: u32; // id of words not in the vocabulary; 0 = they are dropped
   filterBytes: u32;
   splitBytes: u32;
   nameBytes: u32;
   versionBytes: u32;
-  wordCount: u32;        // ids 1 ... wordCount
+  wordCount: u32; // ids 1 ... wordCount
   wordBytes: u32;
-  bucketCount: u32;      // rows of hashed n-grams, the last rows of the embedding; 0 = none
+  bucketCount: u32; // rows of hashed n-grams, the last rows of the embedding; 0 = none
   ngramMin: u32;
   ngramMax: u32;
   labelCount: u32;
   labelBytes: u32;
   layerCount: u32;
   weightBytes: u32;
-  trainingBytes: u32;    // optimizer state of a training form; 0 = none
-  temperature: f32;      // divides what enters the last softmax or sigmoid; 1 = as trained
-  rejectScore: f32;      // an answer is unknown below this best score,
-  rejectMargin: f32;     // with less than this between the two best scores,
-  rejectUnknown: f32;    // or when more than this share of the tokens is not in the vocabulary
-  cleaning: u32;         // CLEAN_*: steps of cleaning before a text is split; 0 = none
+  trainingBytes: u32; // optimizer state of a training form; 0 = none
+  temperature: f32; // divides what enters the last softmax or sigmoid; 1 = as trained
+  rejectScore: f32; // an answer is unknown below this best score,
+  rejectMargin: f32; // with less than this between the two best scores,
+  rejectUnknown: f32; // or when more than this share of the tokens is not in the vocabulary
+  cleaning: u32; // CLEAN_*: steps of cleaning before a text is split; 0 = none
   reserved0: u32;
   reserved1: u32;
   reserved2: u32;
@@ -51,13 +95,13 @@ export class Header {
 /** One layer, 32 bytes. */
 @unmanaged
 export class Layer {
-  kind: u32;         // LAYER_*
-  flags: u32;        // LAYER_MASK_ZERO ...
-  activation: u32;   // ACTIVATION_*, of a Dense layer
-  inputWidth: u32;   // channels in; Embedding: rows V
-  units: u32;        // Embedding: E; LSTM: H of one direction; Dense: outputs; else 0
-  outputWidth: u32;  // channels out
-  rate: f32;         // Dropout: share dropped in training, 0 <= rate < 1
+  kind: u32; // LAYER_*
+  flags: u32; // LAYER_MASK_ZERO ...
+  activation: u32; // ACTIVATION_*, of a Dense layer
+  inputWidth: u32; // channels in; Embedding: rows V
+  units: u32; // Embedding: E; LSTM: H of one direction; Dense: outputs; else 0
+  outputWidth: u32; // channels out
+  rate: f32; // Dropout: share dropped in training, 0 <= rate < 1
   reserved: u32;
 }
 
@@ -65,16 +109,16 @@ export class Layer {
 @unmanaged
 export class Model {
   header: Header;
-  filters: usize;        // UTF-8
-  split: usize;          // UTF-8
-  name: usize;           // UTF-8
-  version: usize;        // UTF-8
-  wordOffsets: usize;    // u32[wordCount + 1] into words
-  words: usize;          // UTF-8, in id order, unseparated
-  labelOffsets: usize;   // u32[labelCount + 1] into labels
-  labels: usize;         // UTF-8, in class order, unseparated
-  layers: usize;         // Layer[layerCount]
-  weights: usize;        // tensors, see FORMAT.md
+  filters: usize; // UTF-8
+  split: usize; // UTF-8
+  name: usize; // UTF-8
+  version: usize; // UTF-8
+  wordOffsets: usize; // u32[wordCount + 1] into words
+  words: usize; // UTF-8, in id order, unseparated
+  labelOffsets: usize; // u32[labelCount + 1] into labels
+  labels: usize; // UTF-8, in class order, unseparated
+  layers: usize; // Layer[layerCount]
+  weights: usize; // tensors, see FORMAT.md
   training: usize;
 }
 
@@ -108,7 +152,10 @@ export function layerBytes(form: u32, layer: Layer): u64 {
   const units = <u64>layer.units;
   if (layer.kind == LAYER_EMBEDDING) return matrixBytes(form, inputWidth, units);
   if (layer.kind == LAYER_LSTM) {
-    return <u64>directions(layer) * (matrixBytes(form, 4 * units, inputWidth) + matrixBytes(form, 4 * units, units) + padded(16 * units));
+    return (
+      <u64>directions(layer) *
+      (matrixBytes(form, 4 * units, inputWidth) + matrixBytes(form, 4 * units, units) + padded(16 * units))
+    );
   }
   if (layer.kind == LAYER_DENSE) return matrixBytes(form, units, inputWidth) + padded(4 * units);
   return 0;
@@ -117,14 +164,14 @@ export function layerBytes(form: u32, layer: Layer): u64 {
 /** CRC-32 (IEEE 802.3, reflected 0xEDB88320), four bits at a time. */
 export function crc32(address: usize, length: usize): u32 {
   const table = memory.data<u32>([
-    0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-    0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+    0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c, 0xedb88320,
+    0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
   ]);
   let crc: u32 = 0xffffffff;
   for (let i: usize = 0; i < length; i++) {
     crc ^= <u32>load<u8>(address + i);
-    crc = (crc >> 4) ^ load<u32>(table + (<usize>(crc & 15) << 2));
-    crc = (crc >> 4) ^ load<u32>(table + (<usize>(crc & 15) << 2));
+    crc = (crc >> 4) ^ load<u32>(table + ((<usize>(crc & 15)) << 2));
+    crc = (crc >> 4) ^ load<u32>(table + ((<usize>(crc & 15)) << 2));
   }
   return ~crc;
 }
@@ -140,7 +187,8 @@ export function readModel(address: usize, length: usize, model: Model): i32 {
   if (header.magic != FORMAT_MAGIC) return ERR_BAD_MAGIC;
   if (header.version != FORMAT_VERSION) return ERR_BAD_VERSION;
   if (<usize>header.fileBytes != length) return ERR_BAD_LENGTH;
-  if (header.checksum != crc32(address + offsetof<Header>("form"), length - offsetof<Header>("form"))) return ERR_BAD_CHECKSUM;
+  if (header.checksum != crc32(address + offsetof<Header>("form"), length - offsetof<Header>("form")))
+    return ERR_BAD_CHECKSUM;
   model.header = header;
 
   const headerStatus = checkHeader(header);
@@ -171,9 +219,17 @@ export function readModel(address: usize, length: usize, model: Model): i32 {
   model.training = address + <usize>offset;
   offset += header.trainingBytes;
   if (offset != <u64>length) return ERR_BAD_LENGTH;
-  if (!isPadded(model.filters, header.filterBytes) || !isPadded(model.split, header.splitBytes) || !isPadded(model.name, header.nameBytes)
-    || !isPadded(model.version, header.versionBytes) || !isPadded(model.wordOffsets, (<u64>header.wordCount + 1) * 4) || !isPadded(model.words, header.wordBytes)
-    || !isPadded(model.labelOffsets, (<u64>header.labelCount + 1) * 4) || !isPadded(model.labels, header.labelBytes)) return ERR_BAD_PADDING;
+  if (
+    !isPadded(model.filters, header.filterBytes) ||
+    !isPadded(model.split, header.splitBytes) ||
+    !isPadded(model.name, header.nameBytes) ||
+    !isPadded(model.version, header.versionBytes) ||
+    !isPadded(model.wordOffsets, (<u64>header.wordCount + 1) * 4) ||
+    !isPadded(model.words, header.wordBytes) ||
+    !isPadded(model.labelOffsets, (<u64>header.labelCount + 1) * 4) ||
+    !isPadded(model.labels, header.labelBytes)
+  )
+    return ERR_BAD_PADDING;
 
   const status = checkParts(model);
   return status == OK ? checkWeights(model) : status;
@@ -196,9 +252,18 @@ export function checkModel(model: Model): i32 {
 /** Strings, labels and layers. */
 function checkParts(model: Model): i32 {
   const header = model.header;
-  if (!utf8IsValid(model.filters, header.filterBytes) || !utf8IsValid(model.split, header.splitBytes)) return ERR_BAD_UTF8;
-  if (!isPlainText(model.name, header.nameBytes) || !isPlainText(model.version, header.versionBytes)) return ERR_BAD_UTF8;
-  const wordStatus = checkStrings(model.wordOffsets, model.words, header.wordCount, header.wordBytes, MAX_WORD_BYTES, ERR_BAD_VOCABULARY);
+  if (!utf8IsValid(model.filters, header.filterBytes) || !utf8IsValid(model.split, header.splitBytes))
+    return ERR_BAD_UTF8;
+  if (!isPlainText(model.name, header.nameBytes) || !isPlainText(model.version, header.versionBytes))
+    return ERR_BAD_UTF8;
+  const wordStatus = checkStrings(
+    model.wordOffsets,
+    model.words,
+    header.wordCount,
+    header.wordBytes,
+    MAX_WORD_BYTES,
+    ERR_BAD_VOCABULARY,
+  );
   if (wordStatus != OK) return wordStatus;
   const labelStatus = checkLabels(model);
   if (labelStatus != OK) return labelStatus;
@@ -207,14 +272,20 @@ function checkParts(model: Model): i32 {
 
 function checkHeader(header: Header): i32 {
   if (header.form != FORM_F32 && header.form != FORM_INT8 && header.form != FORM_INT8_WEIGHTS) return ERR_BAD_HEADER;
-  for (let p = changetype<usize>(header) + offsetof<Header>("reserved0"), end = changetype<usize>(header) + offsetof<Header>(); p < end; p += 4) {
+  for (
+    let p = changetype<usize>(header) + offsetof<Header>("reserved0"),
+      end = changetype<usize>(header) + offsetof<Header>();
+    p < end;
+    p += 4
+  ) {
     if (load<u32>(p) != 0) return ERR_BAD_HEADER;
   }
   if (header.trainingBytes != 0 && header.form != FORM_F32) return ERR_BAD_TRAINING;
   if ((header.trainingBytes & 15) != 0 || header.trainingBytes > 0x7fffffff) return ERR_BAD_TRAINING;
   if (header.weightBytes > 0x7fffffff) return ERR_BAD_HEADER;
   if (!(header.temperature >= 0.01 && header.temperature <= 100)) return ERR_BAD_HEADER;
-  if (!isShare(header.rejectScore) || !isShare(header.rejectMargin) || !isShare(header.rejectUnknown)) return ERR_BAD_HEADER;
+  if (!isShare(header.rejectScore) || !isShare(header.rejectMargin) || !isShare(header.rejectUnknown))
+    return ERR_BAD_HEADER;
   if ((header.cleaning & ~CLEAN_FLAGS) != 0) return ERR_BAD_HEADER;
 
   if ((header.tokenizerFlags & ~TOKENIZER_FLAGS) != 0) return ERR_BAD_TOKENIZER;
@@ -223,16 +294,30 @@ function checkHeader(header: Header): i32 {
   if (header.splitBytes == 0 && (header.tokenizerFlags & TOKENIZER_CHAR_LEVEL) == 0) return ERR_BAD_TOKENIZER;
   if (header.unknownId > header.wordCount) return ERR_BAD_TOKENIZER;
   if (header.bucketCount > <u32>MAX_ROWS) return ERR_BAD_TOKENIZER;
-  if (header.tokenizerFlags & TOKENIZER_LETTER_PAIRS && (header.bucketCount == 0 || !(header.tokenizerFlags & TOKENIZER_SPLIT_SCRIPTS))) return ERR_BAD_TOKENIZER;
+  if (
+    header.tokenizerFlags & TOKENIZER_LETTER_PAIRS &&
+    (header.bucketCount == 0 || !(header.tokenizerFlags & TOKENIZER_SPLIT_SCRIPTS))
+  )
+    return ERR_BAD_TOKENIZER;
   if (header.bucketCount == 0) {
     if (header.ngramMin != 0 || header.ngramMax != 0) return ERR_BAD_TOKENIZER;
-  } else if (header.ngramMin < 1 || header.ngramMax > <u32>MAX_NGRAM || header.ngramMin > header.ngramMax || header.unknownId != 0) {
+  } else if (
+    header.ngramMin < 1 ||
+    header.ngramMax > <u32>MAX_NGRAM ||
+    header.ngramMin > header.ngramMax ||
+    header.unknownId != 0
+  ) {
     return ERR_BAD_TOKENIZER;
   }
 
   if (header.nameBytes > <u32>MAX_NAME_BYTES || header.versionBytes > <u32>MAX_NAME_BYTES) return ERR_BAD_HEADER;
   if (header.wordCount >= <u32>MAX_ROWS || header.wordBytes > 0x7fffffff) return ERR_BAD_VOCABULARY;
-  if (header.labelCount < 2 || header.labelCount > <u32>MAX_LABELS || header.labelBytes > <u32>(MAX_LABELS * MAX_LABEL_BYTES)) return ERR_BAD_LABELS;
+  if (
+    header.labelCount < 2 ||
+    header.labelCount > <u32>MAX_LABELS ||
+    header.labelBytes > <u32>(MAX_LABELS * MAX_LABEL_BYTES)
+  )
+    return ERR_BAD_LABELS;
   if (header.layerCount < 3 || header.layerCount > <u32>MAX_LAYERS) return ERR_BAD_LAYERS;
   return OK;
 }
@@ -247,7 +332,7 @@ function checkStrings(offsets: usize, strings: usize, count: u32, bytes: u32, ma
   if (load<u32>(offsets) != 0) return error;
   let start: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
-    const end = load<u32>(offsets + (<usize>(i + 1) << 2));
+    const end = load<u32>(offsets + ((<usize>(i + 1)) << 2));
     if (end <= start || end > bytes || end - start > maxBytes) return error;
     if (!utf8IsValid(strings + start, end - start)) return ERR_BAD_UTF8;
     start = end;
@@ -266,24 +351,35 @@ function isPlainText(address: usize, length: u32): bool {
 
 function checkLabels(model: Model): i32 {
   const count = model.header.labelCount;
-  const status = checkStrings(model.labelOffsets, model.labels, count, model.header.labelBytes, MAX_LABEL_BYTES, ERR_BAD_LABELS);
+  const status = checkStrings(
+    model.labelOffsets,
+    model.labels,
+    count,
+    model.header.labelBytes,
+    MAX_LABEL_BYTES,
+    ERR_BAD_LABELS,
+  );
   if (status != OK) return status;
   if (!isPlainText(model.labels, model.header.labelBytes)) return ERR_BAD_LABELS;
   for (let i: u32 = 1; i < count; i++) {
     for (let j: u32 = 0; j < i; j++) {
       const length = labelLength(model, i);
-      if (length == labelLength(model, j) && memory.compare(labelAddress(model, i), labelAddress(model, j), length) == 0) return ERR_BAD_LABELS;
+      if (
+        length == labelLength(model, j) &&
+        memory.compare(labelAddress(model, i), labelAddress(model, j), length) == 0
+      )
+        return ERR_BAD_LABELS;
     }
   }
   return OK;
 }
 
 export function labelAddress(model: Model, index: u32): usize {
-  return model.labels + load<u32>(model.labelOffsets + (<usize>index << 2));
+  return model.labels + load<u32>(model.labelOffsets + ((<usize>index) << 2));
 }
 
 export function labelLength(model: Model, index: u32): u32 {
-  const p = model.labelOffsets + (<usize>index << 2);
+  const p = model.labelOffsets + ((<usize>index) << 2);
   return load<u32>(p, 4) - load<u32>(p);
 }
 
@@ -295,7 +391,7 @@ function checkLayers(model: Model): i32 {
   const outputs = layerAt(model.layers, header.layerCount - 1).units;
   // One output unit stands for two labels: it is the score of the second, its complement that of the first.
   if (outputs != header.labelCount && !(outputs == 1 && header.labelCount == 2)) return ERR_BAD_LAYERS;
-  return longestWork(model) <= <u64>MAX_TEXT_WORK << 20 ? OK : ERR_TOO_SLOW;
+  return longestWork(model) <= (<u64>MAX_TEXT_WORK) << 20 ? OK : ERR_TOO_SLOW;
 }
 
 /** Multiplications that the text with the most work takes, as FORMAT.md counts them: no text holds up a service for longer. */
@@ -367,7 +463,13 @@ export function isChain(layers: usize, layerCount: u32): bool {
     } else if (layer.kind == LAYER_DENSE) {
       if (isSequence || layer.activation > <u32>ACTIVATION_SOFTMAX) return false;
     } else return false;
-    if ((layer.flags & ~flags) != 0 || outputWidth < 1 || outputWidth != layer.outputWidth || outputWidth > <u32>(4 * MAX_WIDTH)) return false;
+    if (
+      (layer.flags & ~flags) != 0 ||
+      outputWidth < 1 ||
+      outputWidth != layer.outputWidth ||
+      outputWidth > <u32>(4 * MAX_WIDTH)
+    )
+      return false;
     width = outputWidth;
   }
   return layerAt(layers, layerCount - 1).kind == LAYER_DENSE;
@@ -386,10 +488,12 @@ function checkWeights(model: Model): i32 {
       const end = p + <usize>layerBytes(form, layer);
       if (!isFinite32(p, end)) return ERR_BAD_WEIGHT;
       // The tensors of an LSTM are multiples of 16 bytes, so they have no padding.
-      if (layer.kind == LAYER_EMBEDDING && !isPadded(p, <u64>layer.inputWidth * layer.units * 4)) return ERR_BAD_PADDING;
+      if (layer.kind == LAYER_EMBEDDING && !isPadded(p, <u64>layer.inputWidth * layer.units * 4))
+        return ERR_BAD_PADDING;
       if (layer.kind == LAYER_DENSE) {
         const kernelBytes = <u64>layer.inputWidth * layer.units * 4;
-        if (!isPadded(p, kernelBytes) || !isPadded(p + <usize>padded(kernelBytes), <u64>layer.units * 4)) return ERR_BAD_PADDING;
+        if (!isPadded(p, kernelBytes) || !isPadded(p + <usize>padded(kernelBytes), <u64>layer.units * 4))
+          return ERR_BAD_PADDING;
       }
       p = end;
     } else if (layer.kind == LAYER_EMBEDDING) {
@@ -426,7 +530,7 @@ function checkRows(address: usize, rows: u32, columns: u32): i32 {
   }
   const scales = address + <usize>padded(bytes);
   for (let r: u32 = 0; r < rows; r++) {
-    const scale = load<f32>(scales + (<usize>r << 2));
+    const scale = load<f32>(scales + ((<usize>r) << 2));
     if (!(scale > 0 && scale < f32.MAX_VALUE)) return ERR_BAD_SCALE;
   }
   return isPadded(address, bytes) && isPadded(scales, <u64>rows * 4) ? OK : ERR_BAD_PADDING;

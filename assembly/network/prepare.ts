@@ -10,34 +10,54 @@
 // only reserved here: a page that was never touched takes no physical memory. A model whose
 // table would exceed TABLE_BUDGET computes every projection anew, with the same bits.
 import {
-  ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_OUT_OF_MEMORY, FORM_F32, FORM_INT8, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_SEQUENCES, OK,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ERR_OUT_OF_MEMORY,
+  FORM_F32,
+  FORM_INT8,
+  LAYER_DENSE,
+  LAYER_DROPOUT,
+  LAYER_LSTM,
+  LAYER_MASK_ZERO,
+  LAYER_SEQUENCES,
+  OK,
   TOKENIZER_PAD_POST,
 } from "../abi";
 import { allocate } from "../arena";
-import { Q14_SCALE, exponentScale, packedByte, packedRow, projectF32, projectS8, quantizeState, updateState, updateStateCoarsely } from "./lstm";
+import {
+  Q14_SCALE,
+  exponentScale,
+  packedByte,
+  packedRow,
+  projectF32,
+  projectS8,
+  quantizeState,
+  updateState,
+  updateStateCoarsely,
+} from "./lstm";
 import { Layer, Model, directions, hasInputTable, layerAt, layerBytes, matrixBytes, padded } from "./model";
 
 /** One direction of an LSTM, packed (see lstm.ts). */
 @unmanaged
 export class DirectionPlan {
-  kernel: usize;          // f32 (G, inputs, 16), or s16 (G, inputPairs, 16, 2)
-  kernelScale: usize;     // f32 (G, 16), int8 only, times the scale of the input
-  recurrent: usize;       // f32 (G, units, 16), or s16 (G, unitPairs, 16, 2)
-  recurrentScale: usize;  // f32 (G, 16), int8 only, times Q14_SCALE
-  bias: usize;            // f32 (G, 16)
-  table: usize;           // f32 (V, G, 16): projections of the rows; 0 = not kept
-  known: usize;           // u8 (V): 1 when the table has the row's projection
+  kernel: usize; // f32 (G, inputs, 16), or s16 (G, inputPairs, 16, 2)
+  kernelScale: usize; // f32 (G, 16), int8 only, times the scale of the input
+  recurrent: usize; // f32 (G, units, 16), or s16 (G, unitPairs, 16, 2)
+  recurrentScale: usize; // f32 (G, 16), int8 only, times Q14_SCALE
+  bias: usize; // f32 (G, 16)
+  table: usize; // f32 (V, G, 16): projections of the rows; 0 = not kept
+  known: usize; // u8 (V): 1 when the table has the row's projection
 }
 
 /** One layer, ready to run. Packed weights: of an LSTM in its directions; of a Dense f32 (ceil(out / 4), inputs, 4). */
 @unmanaged
 export class LayerPlan {
   layer: Layer;
-  groups: u32;         // LSTM: ceil(H / 4)
-  inputPairs: u32;     // LSTM int8: of the inputs, padded to 4
-  unitPairs: u32;      // LSTM int8: of the state, padded to 4
-  weights: usize;      // Dense
-  bias: usize;         // Dense, f32[out] padded to 4
+  groups: u32; // LSTM: ceil(H / 4)
+  inputPairs: u32; // LSTM int8: of the inputs, padded to 4
+  unitPairs: u32; // LSTM int8: of the state, padded to 4
+  weights: usize; // Dense
+  bias: usize; // Dense, f32[out] padded to 4
   forward: DirectionPlan;
   backward: DirectionPlan; // null in one direction
 }
@@ -45,29 +65,29 @@ export class LayerPlan {
 /** Everything classify.ts needs beside the model and the sequence. */
 @unmanaged
 export class Plan {
-  layers: usize;        // LayerPlan[layerCount]
+  layers: usize; // LayerPlan[layerCount]
   layerCount: u32;
-  isInt8: bool;         // integer recurrent products, else f32
-  hasTable: bool;       // the input table is kept
-  embedding: usize;     // first embedding row in the file
-  embeddingScale: usize;// f32[V], quantized files only
-  rows: u32;            // V
-  width: u32;           // E
-  row: usize;           // one embedding row: f32[E] or s16[E], padded
-  projection: usize;    // f32 (G, 16): x W + b of the step, when it is not in a table
-  share: usize;         // f32 (G, 16): projection of one of several rows of a token
-  z: usize;             // f32 (G, 16)
-  zeros: usize;         // f32 (G, 16)
-  cell: usize;          // f32 [4 G]
-  hidden: usize;        // f32 [4 G]
-  hiddenQ14: usize;     // s16 [4 G]
-  inputQ14: usize;      // s16 [inputs], of a stacked LSTM
-  prefix: usize;        // states after k pads: (T + 1) x prefixStride; 0 = none
+  isInt8: bool; // integer recurrent products, else f32
+  hasTable: bool; // the input table is kept
+  embedding: usize; // first embedding row in the file
+  embeddingScale: usize; // f32[V], quantized files only
+  rows: u32; // V
+  width: u32; // E
+  row: usize; // one embedding row: f32[E] or s16[E], padded
+  projection: usize; // f32 (G, 16): x W + b of the step, when it is not in a table
+  share: usize; // f32 (G, 16): projection of one of several rows of a token
+  z: usize; // f32 (G, 16)
+  zeros: usize; // f32 (G, 16)
+  cell: usize; // f32 [4 G]
+  hidden: usize; // f32 [4 G]
+  hiddenQ14: usize; // s16 [4 G]
+  inputQ14: usize; // s16 [inputs], of a stacked LSTM
+  prefix: usize; // states after k pads: (T + 1) x prefixStride; 0 = none
   prefixStride: u32;
-  sequenceA: usize;     // f32 (T, channels): what a sequence layer yields
+  sequenceA: usize; // f32 (T, channels): what a sequence layer yields
   sequenceB: usize;
-  sequenceWidth: u32;   // channels, the largest of all layers
-  vectorA: usize;       // f32 [channels]: what a vector layer yields
+  sequenceWidth: u32; // channels, the largest of all layers
+  vectorA: usize; // f32 [channels]: what a vector layer yields
   vectorB: usize;
 }
 
@@ -113,7 +133,9 @@ export function prepare(plan: Plan, model: Model): i32 {
       packLstm(at, form, weights, isFirstLstm(model, i) ? plan.rows : 0);
       if (!failed && at.forward.table) plan.hasTable = true;
     } else if (layer.kind == LAYER_DENSE) {
-      const isLast = i + 1 == header.layerCount && (layer.activation == ACTIVATION_SOFTMAX || layer.activation == ACTIVATION_SIGMOID);
+      const isLast =
+        i + 1 == header.layerCount &&
+        (layer.activation == ACTIVATION_SOFTMAX || layer.activation == ACTIVATION_SIGMOID);
       packDense(at, form, weights, isLast ? <f32>1 / header.temperature : 1);
     }
     weights += <usize>layerBytes(form, layer);
@@ -198,13 +220,19 @@ function packDirection(at: LayerPlan, direction: DirectionPlan, form: u32, weigh
   for (let p: u32 = 0; p < positions; p++) {
     const row = packedRow(p, units);
     if (row < 0) continue;
-    const to = <usize>p << 2;
-    const from = <usize>row << 2;
+    const to = (<usize>p) << 2;
+    const from = (<usize>row) << 2;
     const exponent = exponentScale(p);
     store<f32>(direction.bias + to, exponent * load<f32>(bias + from));
     if (form == FORM_INT8) {
-      store<f32>(direction.kernelScale + to, exponent * load<f32>(kernel + <usize>padded(<u64>4 * units * inputs) + from) * inputScale);
-      store<f32>(direction.recurrentScale + to, exponent * load<f32>(recurrent + <usize>padded(<u64>4 * units * units) + from) * Q14_SCALE);
+      store<f32>(
+        direction.kernelScale + to,
+        exponent * load<f32>(kernel + <usize>padded(<u64>4 * units * inputs) + from) * inputScale,
+      );
+      store<f32>(
+        direction.recurrentScale + to,
+        exponent * load<f32>(recurrent + <usize>padded(<u64>4 * units * units) + from) * Q14_SCALE,
+      );
     }
   }
   return bias + <usize>padded(<u64>units * 16);
@@ -230,9 +258,9 @@ function packF32(form: u32, from: usize, positions: u32, units: u32, inputs: u32
   for (let p: u32 = 0; p < positions; p++) {
     const row = packedRow(p, units);
     if (row < 0) continue;
-    const target = packed + (<usize>(p >> 4) * paddedInputs << 6) + (<usize>(p & 15) << 2);
+    const target = packed + ((<usize>(p >> 4) * paddedInputs) << 6) + ((<usize>(p & 15)) << 2);
     for (let k: u32 = 0; k < inputs; k++) {
-      store<f32>(target + (<usize>k << 6), exponentScale(p) * weightAt(form, from, 4 * units, inputs, row, k));
+      store<f32>(target + ((<usize>k) << 6), exponentScale(p) * weightAt(form, from, 4 * units, inputs, row, k));
     }
   }
   return packed;
@@ -241,7 +269,7 @@ function packF32(form: u32, from: usize, positions: u32, units: u32, inputs: u32
 /** Weight from input `column` to output `row` of a matrix as its form stores it. */
 function weightAt(form: u32, from: usize, rows: u32, columns: u32, row: u32, column: u32): f32 {
   if (form == FORM_F32) return load<f32>(from + ((<usize>column * rows + row) << 2));
-  const scale = load<f32>(from + <usize>padded(<u64>rows * columns) + (<usize>row << 2));
+  const scale = load<f32>(from + <usize>padded(<u64>rows * columns) + ((<usize>row) << 2));
   return scale * <f32>load<i8>(from + <usize>row * columns + column);
 }
 
@@ -256,9 +284,10 @@ function packDense(at: LayerPlan, form: u32, weights: usize, scale: f32): void {
   if (failed) return;
   const bias = weights + <usize>matrixBytes(form, units, inputs);
   for (let row: u32 = 0; row < units; row++) {
-    store<f32>(at.bias + (<usize>row << 2), scale * load<f32>(bias + (<usize>row << 2)));
-    const target = at.weights + (<usize>(row >> 2) * inputs << 4) + (<usize>(row & 3) << 2);
-    for (let k: u32 = 0; k < inputs; k++) store<f32>(target + (<usize>k << 4), scale * weightAt(form, weights, units, inputs, row, k));
+    store<f32>(at.bias + ((<usize>row) << 2), scale * load<f32>(bias + ((<usize>row) << 2)));
+    const target = at.weights + ((<usize>(row >> 2) * inputs) << 4) + ((<usize>(row & 3)) << 2);
+    for (let k: u32 = 0; k < inputs; k++)
+      store<f32>(target + ((<usize>k) << 4), scale * weightAt(form, weights, units, inputs, row, k));
   }
 }
 
@@ -269,26 +298,26 @@ function packDense(at: LayerPlan, form: u32, weights: usize, scale: f32): void {
 export function inputProjection(plan: Plan, at: LayerPlan, direction: DirectionPlan, row: u32, scratch: usize): usize {
   let target = scratch;
   if (direction.table) {
-    target = direction.table + (<usize>row * at.groups << 6);
+    target = direction.table + ((<usize>row * at.groups) << 6);
     if (load<u8>(direction.known + row)) return target;
     store<u8>(direction.known + row, 1);
   }
   const width = plan.width;
   if (plan.isInt8) {
     const source = plan.embedding + <usize>row * width;
-    for (let k: u32 = 0; k < width; k++) store<i16>(plan.row + (<usize>k << 1), <i16>load<i8>(source + k));
+    for (let k: u32 = 0; k < width; k++) store<i16>(plan.row + ((<usize>k) << 1), <i16>load<i8>(source + k));
     projectS8(direction.kernel, direction.kernelScale, plan.zeros, plan.row, at.inputPairs, at.groups, target);
-    const scale = f32x4.splat(load<f32>(plan.embeddingScale + (<usize>row << 2)));
-    for (let p: usize = 0, end = <usize>at.groups << 6; p < end; p += 16) {
+    const scale = f32x4.splat(load<f32>(plan.embeddingScale + ((<usize>row) << 2)));
+    for (let p: usize = 0, end = (<usize>at.groups) << 6; p < end; p += 16) {
       v128.store(target + p, f32x4.add(v128.load(direction.bias + p), f32x4.mul(scale, v128.load(target + p))));
     }
     return target;
   }
-  let source = plan.embedding + (<usize>row * width << 2);
+  let source = plan.embedding + ((<usize>row * width) << 2);
   if (plan.embeddingScale) {
-    const scale = load<f32>(plan.embeddingScale + (<usize>row << 2));
+    const scale = load<f32>(plan.embeddingScale + ((<usize>row) << 2));
     for (let k: u32 = 0; k < width; k++) {
-      store<f32>(plan.row + (<usize>k << 2), scale * <f32>load<i8>(plan.embedding + <usize>row * width + k));
+      store<f32>(plan.row + ((<usize>k) << 2), scale * <f32>load<i8>(plan.embedding + <usize>row * width + k));
     }
     source = plan.row;
   }
@@ -303,7 +332,8 @@ export function inputProjection(plan: Plan, at: LayerPlan, direction: DirectionP
 export function step(plan: Plan, at: LayerPlan, direction: DirectionPlan, base: usize, isFirst: bool): void {
   const z = isFirst ? base : plan.z;
   if (plan.isInt8) {
-    if (!isFirst) projectS8(direction.recurrent, direction.recurrentScale, base, plan.hiddenQ14, at.unitPairs, at.groups, z);
+    if (!isFirst)
+      projectS8(direction.recurrent, direction.recurrentScale, base, plan.hiddenQ14, at.unitPairs, at.groups, z);
     updateStateCoarsely(z, plan.cell, plan.hidden, at.groups);
     quantizeState(plan.hidden, plan.hiddenQ14, at.groups << 2);
   } else {
@@ -326,7 +356,7 @@ function preparePrefix(plan: Plan, model: Model): i32 {
   if (at.layer.flags != 0) return OK;
 
   const steps = model.header.sequenceLength;
-  const stateBytes = <u32>at.groups << 4;
+  const stateBytes = (<u32>at.groups) << 4;
   plan.prefixStride = stateBytes * 2 + <u32>padded(stateBytes >> 1);
   plan.prefix = reserve((<u64>steps + 1) * plan.prefixStride);
   if (failed) return ERR_OUT_OF_MEMORY;
@@ -344,7 +374,7 @@ function preparePrefix(plan: Plan, model: Model): i32 {
 
 /** State zero: before the first step. */
 export function clearState(plan: Plan, at: LayerPlan): void {
-  const stateBytes = <usize>at.groups << 4;
+  const stateBytes = (<usize>at.groups) << 4;
   memory.fill(plan.cell, 0, stateBytes);
   memory.fill(plan.hidden, 0, stateBytes);
   memory.fill(plan.hiddenQ14, 0, stateBytes >> 1);
@@ -352,7 +382,7 @@ export function clearState(plan: Plan, at: LayerPlan): void {
 
 /** The state after `pads` padded steps, from preparePrefix. */
 export function loadPrefix(plan: Plan, at: LayerPlan, pads: u32): void {
-  const stateBytes = <usize>at.groups << 4;
+  const stateBytes = (<usize>at.groups) << 4;
   const saved = plan.prefix + <usize>pads * plan.prefixStride;
   memory.copy(plan.cell, saved, stateBytes);
   memory.copy(plan.hidden, saved + stateBytes, stateBytes);

@@ -17,10 +17,29 @@
 //   NUMBERS  each ASCII digit -> 0, and of a run the first four only
 //   REPEATS  the same letter, in either case, three times or more -> twice. A letter is
 //            an ASCII one or anything beyond ASCII
-import { CLEAN_ACCENTS, CLEAN_COMPOSE, CLEAN_MARKUP, CLEAN_NORMALIZE, CLEAN_NUMBERS, CLEAN_REPEATS, CLEAN_URLS, CLEAN_WIDTH } from "../abi";
+import {
+  CLEAN_ACCENTS,
+  CLEAN_COMPOSE,
+  CLEAN_MARKUP,
+  CLEAN_NORMALIZE,
+  CLEAN_NUMBERS,
+  CLEAN_REPEATS,
+  CLEAN_URLS,
+  CLEAN_WIDTH,
+} from "../abi";
 import { composed, unit } from "./compose";
 import { FINAL_SIGMA, SMALL_SIGMA, isCased, isCaseIgnorable, lowercase } from "./lowercase";
-import { KEYCAP, NON_JOINER, SYMBOL, WORD, ZERO_WIDTH_JOINER, isApostrophe, isInvisible, isJoined, signOf } from "../signs";
+import {
+  KEYCAP,
+  NON_JOINER,
+  SYMBOL,
+  WORD,
+  ZERO_WIDTH_JOINER,
+  isApostrophe,
+  isInvisible,
+  isJoined,
+  signOf,
+} from "../signs";
 import { REPLACEMENT, utf8CodePoint, utf8Decode, utf8DecodeBefore, utf8Encode, utf8Length } from "./utf8";
 
 /** Results of cleanNext besides code points, and larger than any of these. */
@@ -33,30 +52,31 @@ const CLEANED_SEQUENCE: u32 = 0x110003;
 export const END: u32 = 0xffffffff;
 export const LAST_CODE_POINT: u32 = 0x10ffff;
 
+
 @unmanaged
 export class Cleaner {
-  flags: u32;      // CLEAN_*
-  start: usize;    // the text: [start, end), read up to `cursor`
+  flags: u32; // CLEAN_*
+  start: usize; // the text: [start, end), read up to `cursor`
   cursor: usize;
   end: usize;
-  at: usize;       // where in the text the last code point begins
-  item: usize;     // where in the text the last one that was read begins, before composing
-  prior: u32;      // that one
-  edge: usize;     // where in the text what is read now begins: before all that shows nothing
-  last: u32;       // the last code point
-  before: u32;     // the one before it
-  sign: u32;       // class of the last code point beyond ASCII, from signs.ts
-  symbol: usize;   // u8[2 MAX_SYMBOL_BYTES]: the last symbol, and one to compare it with
+  at: usize; // where in the text the last code point begins
+  item: usize; // where in the text the last one that was read begins, before composing
+  prior: u32; // that one
+  edge: usize; // where in the text what is read now begins: before all that shows nothing
+  last: u32; // the last code point
+  before: u32; // the one before it
+  sign: u32; // class of the last code point beyond ASCII, from signs.ts
+  symbol: usize; // u8[2 MAX_SYMBOL_BYTES]: the last symbol, and one to compare it with
   symbolBytes: u32;
-  isAgain: u32;    // cleanNext returns it once more
-  second: u32;     // second letter when one became two, returned next; 0 = none
-  digits: u32;     // digits of the present run that were returned, at most MAX_DIGITS
-  repeated: u32;   // the last letter, lower-cased; 0 = the last code point was none
-  repeats: u32;    // how often it came in a row
-  isLatin: u32;    // the last code point is a Latin letter: marks behind it are dropped
-  context: u32;    // last code point before `last` that is not case-ignorable: for the final sigma
-  unclosed: u32;   // UNCLOSED_*: ends that the rest of the text does not contain
-  unended: usize;  // where in the text the rest has no end of a terminal sequence; 0 = not known. Looking ahead may find it before the cursor is there
+  isAgain: u32; // cleanNext returns it once more
+  second: u32; // second letter when one became two, returned next; 0 = none
+  digits: u32; // digits of the present run that were returned, at most MAX_DIGITS
+  repeated: u32; // the last letter, lower-cased; 0 = the last code point was none
+  repeats: u32; // how often it came in a row
+  isLatin: u32; // the last code point is a Latin letter: marks behind it are dropped
+  context: u32; // last code point before `last` that is not case-ignorable: for the final sigma
+  unclosed: u32; // UNCLOSED_*: ends that the rest of the text does not contain
+  unended: usize; // where in the text the rest has no end of a terminal sequence; 0 = not known. Looking ahead may find it before the cursor is there
 }
 
 /** An end that was not found is not searched again: otherwise a text of many openings would take quadratic time. */
@@ -73,10 +93,10 @@ const MAX_REPEATS: u32 = 2;
 const APOSTROPHE: u32 = 0x27;
 const ESCAPE: u32 = 0x1b;
 /** Bit i: characters that begin with the byte 0xc0 + i may be composed with the one before them, and may be ones that show nothing. */
-const COMPOSED_LEADS: u64 = 0xb02003000;                // CC CD D9 E0 E1 E3
-const INVISIBLE_LEADS: u64 = 0x0009800e01002004;        // C2 CD D8 E1 E2 E3 EF F0 F3
+const COMPOSED_LEADS: u64 = 0xb02003000; // CC CD D9 E0 E1 E3
+const INVISIBLE_LEADS: u64 = 0x0009800e01002004; // C2 CD D8 E1 E2 E3 EF F0 F3
 const SPACE: u32 = 0x20;
-const HALF_WIDTH_LEAD: u64 = 0x800000000000;             // EF
+const HALF_WIDTH_LEAD: u64 = 0x800000000000; // EF
 /** A character reference has at most so many digits. */
 const MAX_REFERENCE_DIGITS: u32 = 8;
 
@@ -84,19 +104,25 @@ const MAX_REFERENCE_DIGITS: u32 = 8;
  * Base letters of 128 code points each: of letters that Unicode decomposes, and of the stroked and joined
  * ones of Latin-1 and Latin Extended-A. "." = no base letter; a digit = the index of two letters in PAIRS.
  */
-const LATIN_C0: string = "AAAAAA0CEEEEIIIIDNOOOOO.OUUUUY32aaaaaa1ceeeeiiiidnooooo.ouuuuy4yAaAaAaCcCcCcCcDdDdEeEeEeEeEeGgGgGgGgHhHhIiIiIiIiIi56JjKk.LlLlLlL";
-const LATIN_140: string = "lLlNnNnNnn..OoOoOo78RrRrRrSsSsSsSsTtTtTtUuUuUuUuUuUuWwYyYZzZzZzs................................Oo.............Uu...............";
-const LATIN_1C0: string = ".............AaIiOoUuUuUuUuUu.AaAa....GgKkOoOo..j...Gg..NnAa....AaAaEeEeIiIiOoOoRrRrUuUuSsTt..Hh......AaEeOoOoOoOoYy............";
-const LATIN_1E00: string = "AaBbBbBbCcDdDdDdDdDdEeEeEeEeEeFfGgHhHhHhHhHhIiIiKkKkKkLlLlLlLlMmMmMmNnNnNnNnOoOoOoOoPpPpRrRrRrRrSsSsSsSsSsTtTtTtTtUuUuUuUuUuVvVv";
-const LATIN_1E80: string = "WwWwWwWwWwXxXxYyZzZzZzhtwy....9.AaAaAaAaAaAaAaAaAaAaAaAaEeEeEeEeEeEeEeEeIiIiOoOoOoOoOoOoOoOoOoOoOoOoUuUuUuUuUuUuUuYyYyYyYy......";
+const LATIN_C0: string =
+  "AAAAAA0CEEEEIIIIDNOOOOO.OUUUUY32aaaaaa1ceeeeiiiidnooooo.ouuuuy4yAaAaAaCcCcCcCcDdDdEeEeEeEeEeGgGgGgGgHhHhIiIiIiIiIi56JjKk.LlLlLlL";
+const LATIN_140: string =
+  "lLlNnNnNnn..OoOoOo78RrRrRrSsSsSsSsTtTtTtUuUuUuUuUuUuWwYyYZzZzZzs................................Oo.............Uu...............";
+const LATIN_1C0: string =
+  ".............AaIiOoUuUuUuUuUu.AaAa....GgKkOoOo..j...Gg..NnAa....AaAaEeEeIiIiOoOoRrRrUuUuSsTt..Hh......AaEeOoOoOoOoYy............";
+const LATIN_1E00: string =
+  "AaBbBbBbCcDdDdDdDdDdEeEeEeEeEeFfGgHhHhHhHhHhIiIiKkKkKkLlLlLlLlMmMmMmNnNnNnNnOoOoOoOoPpPpRrRrRrRrSsSsSsSsSsTtTtTtTtUuUuUuUuUuVvVv";
+const LATIN_1E80: string =
+  "WwWwWwWwWwXxXxYyZzZzZzhtwy....9.AaAaAaAaAaAaAaAaAaAaAaAaEeEeEeEeEeEeEeEeIiIiOoOoOoOoOoOoOoOoOoOoOoOoUuUuUuUuUuUuUuYyYyYyYy......";
 const PAIRS: string = "AEaessTHthIJijOEoeSS";
 
 /** Normal katakana and punctuation of U+FF61 ... U+FF9F. */
 const KATAKANA: StaticArray<u16> = [
-  0x3002, 0x300c, 0x300d, 0x3001, 0x30fb, 0x30f2, 0x30a1, 0x30a3, 0x30a5, 0x30a7, 0x30a9, 0x30e3, 0x30e5, 0x30e7, 0x30c3, 0x30fc, 0x30a2, 0x30a4,
-  0x30a6, 0x30a8, 0x30aa, 0x30ab, 0x30ad, 0x30af, 0x30b1, 0x30b3, 0x30b5, 0x30b7, 0x30b9, 0x30bb, 0x30bd, 0x30bf, 0x30c1, 0x30c4, 0x30c6, 0x30c8,
-  0x30ca, 0x30cb, 0x30cc, 0x30cd, 0x30ce, 0x30cf, 0x30d2, 0x30d5, 0x30d8, 0x30db, 0x30de, 0x30df, 0x30e0, 0x30e1, 0x30e2, 0x30e4, 0x30e6, 0x30e8,
-  0x30e9, 0x30ea, 0x30eb, 0x30ec, 0x30ed, 0x30ef, 0x30f3, 0x3099, 0x309a,
+  0x3002, 0x300c, 0x300d, 0x3001, 0x30fb, 0x30f2, 0x30a1, 0x30a3, 0x30a5, 0x30a7, 0x30a9, 0x30e3, 0x30e5, 0x30e7,
+  0x30c3, 0x30fc, 0x30a2, 0x30a4, 0x30a6, 0x30a8, 0x30aa, 0x30ab, 0x30ad, 0x30af, 0x30b1, 0x30b3, 0x30b5, 0x30b7,
+  0x30b9, 0x30bb, 0x30bd, 0x30bf, 0x30c1, 0x30c4, 0x30c6, 0x30c8, 0x30ca, 0x30cb, 0x30cc, 0x30cd, 0x30ce, 0x30cf,
+  0x30d2, 0x30d5, 0x30d8, 0x30db, 0x30de, 0x30df, 0x30e0, 0x30e1, 0x30e2, 0x30e4, 0x30e6, 0x30e8, 0x30e9, 0x30ea,
+  0x30eb, 0x30ec, 0x30ed, 0x30ef, 0x30f3, 0x3099, 0x309a,
 ];
 
 /** Bytes to allocate for a Cleaner: the Cleaner itself, the copy with which it looks ahead, and the room for symbols. */
@@ -149,7 +175,10 @@ export function mayChangeBefore(flags: u32, at: usize, end: usize): bool {
   if (at == end) return false;
   const byte = <u32>load<u8>(at);
   if (byte < 0x80) return (byte < 0x20 || byte == 0x7f) && flags & CLEAN_NORMALIZE && isInvisible(byte);
-  const leads = (flags & CLEAN_COMPOSE ? COMPOSED_LEADS : 0) | (flags & CLEAN_NORMALIZE ? INVISIBLE_LEADS : 0) | (flags & CLEAN_WIDTH ? HALF_WIDTH_LEAD : 0);
+  const leads =
+    (flags & CLEAN_COMPOSE ? COMPOSED_LEADS : 0) |
+    (flags & CLEAN_NORMALIZE ? INVISIBLE_LEADS : 0) |
+    (flags & CLEAN_WIDTH ? HALF_WIDTH_LEAD : 0);
   if (byte < 0xc0 || !((leads >>> (byte & 0x3f)) & 1)) return false;
   // Of frequent letters, not so U+0600-0612, U+061D-0652, U+065D-067F, U+0E00-0FFF and U+1E00-1FFF.
   const second: u32 = at + 1 < end ? load<u8>(at, 1) : 0;
@@ -166,7 +195,8 @@ export function cleanSigma(self: Cleaner): u32 {
   if (!isCased(self.context)) return SMALL_SIGMA;
   const ahead = lookAhead(self);
   let codePoint: u32 = 0;
-  do codePoint = cleanNext(ahead); while (isCaseIgnorable(codePoint));
+  do codePoint = cleanNext(ahead);
+  while (isCaseIgnorable(codePoint));
   return isCased(codePoint) ? SMALL_SIGMA : FINAL_SIGMA;
 }
 
@@ -197,7 +227,8 @@ function nextCleaned(self: Cleaner): u32 {
       codePoint = readComposed(self);
       if (flags & CLEAN_NORMALIZE) {
         self.sign = signOf(codePoint);
-        if ((self.sign == SYMBOL || isKeycapBase(self, codePoint)) && readSymbol(self, codePoint)) codePoint = CLEANED_SYMBOL;
+        if ((self.sign == SYMBOL || isKeycapBase(self, codePoint)) && readSymbol(self, codePoint))
+          codePoint = CLEANED_SYMBOL;
       }
       if (codePoint > LAST_CODE_POINT) {
         self.digits = 0;
@@ -254,7 +285,9 @@ function mayCompose(self: Cleaner): bool {
 /** A character in its normal width, or an item. */
 function readNormal(self: Cleaner): u32 {
   const codePoint = readItem(self);
-  return self.flags & CLEAN_WIDTH && codePoint - 0x3000 <= LAST_CODE_POINT - 0x3000 ? normalWidth(self, codePoint) : codePoint;
+  return self.flags & CLEAN_WIDTH && codePoint - 0x3000 <= LAST_CODE_POINT - 0x3000
+    ? normalWidth(self, codePoint)
+    : codePoint;
 }
 
 /**
@@ -531,7 +564,7 @@ function readReference(at: usize, end: usize): u32 {
 
 /** "8364;" or "x20ac;". Numbers that are no code point become U+FFFD, as in HTML. */
 function readNumber(at: usize, end: usize): u32 {
-  const isHex = at < end && (<u32>load<u8>(at) | 0x20) == 0x78;
+  const isHex = at < end && ((<u32>load<u8>(at)) | 0x20) == 0x78;
   const first = isHex ? at + 1 : at;
   let p = first;
   let value: u32 = 0;
@@ -559,7 +592,7 @@ function urlEnd(at: usize, end: usize): usize {
   if (startsWith(p, end, "www.", 0x20)) p += 4;
   else if (startsWith(p, end, "http", 0x20)) {
     p += 4;
-    if (p < end && (<u32>load<u8>(p) | 0x20) == 0x73) p++;
+    if (p < end && ((<u32>load<u8>(p)) | 0x20) == 0x73) p++;
     if (!startsWith(p, end, "://", 0)) return 0;
     p += 3;
   } else return 0;
@@ -581,7 +614,17 @@ function urlBytes(p: usize, end: usize): usize {
 
 /** ! ' ) , . : ; ? ] */
 function endsSentence(byte: u32): bool {
-  return byte == 0x21 || byte == 0x27 || byte == 0x29 || byte == 0x2c || byte == 0x2e || byte == 0x3a || byte == 0x3b || byte == 0x3f || byte == 0x5d;
+  return (
+    byte == 0x21 ||
+    byte == 0x27 ||
+    byte == 0x29 ||
+    byte == 0x2c ||
+    byte == 0x2e ||
+    byte == 0x3a ||
+    byte == 0x3b ||
+    byte == 0x3f ||
+    byte == 0x5d
+  );
 }
 
 /** Address behind name@host.tld at `at`; its last part begins with a letter and has two characters or more. */

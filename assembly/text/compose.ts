@@ -73,7 +73,9 @@ const FIRST_SYLLABLE: u32 = 0xac00;
 /** The code point for both; 0 = there is none. */
 export function composed(first: u32, second: u32): u32 {
   if (second - FIRST_VOWEL < VOWELS) {
-    return first - FIRST_LEAD < LEADS ? FIRST_SYLLABLE + ((first - FIRST_LEAD) * VOWELS + second - FIRST_VOWEL) * TAILS : 0;
+    return first - FIRST_LEAD < LEADS
+      ? FIRST_SYLLABLE + ((first - FIRST_LEAD) * VOWELS + second - FIRST_VOWEL) * TAILS
+      : 0;
   }
   if (second - BEFORE_TAILS - 1 < TAILS - 1) {
     const syllable = first - FIRST_SYLLABLE;
@@ -89,7 +91,7 @@ export function composed(first: u32, second: u32): u32 {
   if (low == <u32>COMPOSITES.length) return 0;
   const row = unchecked(COMPOSITES[low]);
   if (unit(row, 0) != second) return 0;
-  const pairs = <u32>row.length >>> 1;
+  const pairs = (<u32>row.length) >>> 1;
   low = 0;
   high = pairs;
   while (low < high) {
@@ -104,5 +106,5 @@ export function composed(first: u32, second: u32): u32 {
 // @ts-ignore: decorator
 @inline
 export function unit(text: string, index: u32): u32 {
-  return load<u16>(changetype<usize>(text) + (<usize>index << 1));
+  return load<u16>(changetype<usize>(text) + ((<usize>index) << 1));
 }

@@ -12,13 +12,21 @@ import { utf8IsLead } from "./utf8";
 import { FNV_OFFSET, fnv1a, fnvByte, fnvBytes } from "./vocabulary";
 
 const WORD_START: u32 = 0x3c; // '<'
-const WORD_END: u32 = 0x3e;   // '>'
+const WORD_END: u32 = 0x3e; // '>'
 
 /**
  * Writes the rows of the n-grams of `word` (valid UTF-8) to `rows`, at most MAX_NGRAMS_PER_WORD,
  * in the order in which they begin; returns how many. A row is firstRow + hash % buckets.
  */
-export function ngramRows(word: usize, length: u32, ngramMin: u32, ngramMax: u32, buckets: u32, firstRow: u32, rows: usize): u32 {
+export function ngramRows(
+  word: usize,
+  length: u32,
+  ngramMin: u32,
+  ngramMax: u32,
+  buckets: u32,
+  firstRow: u32,
+  rows: usize,
+): u32 {
   let count: u32 = 0;
   // Position -1 stands for '<' and `length` for '>'.
   for (let start: i32 = -1; start < <i32>length; start++) {
@@ -41,7 +49,7 @@ export function ngramRows(word: usize, length: u32, ngramMin: u32, ngramMax: u32
       if (points >= ngramMin) {
         // '<' or '>' alone says nothing about the word.
         if (points == 1 && (start < 0 || p > <i32>length)) continue;
-        store<u32>(rows + (<usize>count << 2), firstRow + hash % buckets);
+        store<u32>(rows + ((<usize>count) << 2), firstRow + (hash % buckets));
         if (++count == MAX_NGRAMS_PER_WORD) return count;
       }
     }
@@ -57,5 +65,5 @@ export function letterHash(letter: usize, length: u32): u32 {
 
 /** Row of the pair of the letter hashed to `before` and this one. */
 export function letterPairRow(before: u32, letter: usize, length: u32, buckets: u32, firstRow: u32): u32 {
-  return firstRow + fnvBytes(before, letter, length) % buckets;
+  return firstRow + (fnvBytes(before, letter, length) % buckets);
 }

@@ -3,7 +3,13 @@
 // looked up as they are read, and only the last (or first) sequenceLength of them are
 // kept, so a text of any length fits. Called by classify.ts and assembly/train/dataset.ts.
 import {
-  CONTEXT_ROW, ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_LETTER_PAIRS, TOKENIZER_PAD_POST,
+  CONTEXT_ROW,
+  ERR_OUT_OF_MEMORY,
+  LAYER_MASK_ZERO,
+  MAX_NGRAMS_PER_WORD,
+  OK,
+  TOKENIZER_LETTER_PAIRS,
+  TOKENIZER_PAD_POST,
   TOKENIZER_TRUNCATE_POST,
 } from "../abi";
 import { allocate } from "../arena";
@@ -15,19 +21,19 @@ import { Vocabulary, vocabularyBuild, vocabularyFind } from "./vocabulary";
 /** The steps of one text. A step's vector is the mean of its embedding rows, plus its CONTEXT_ROW, if any. */
 @unmanaged
 export class Sequence {
-  capacity: u32;       // T, steps
-  rowCapacity: u32;    // rows a step can have: 1, or with hashed n-grams MAX_NGRAMS_PER_WORD and a letter pair
-  tokens: u32;         // tokens kept of the last text, 0 ... T
-  unknown: u32;        // how many of all its tokens the vocabulary lacks
-  total: u32;          // all its tokens, including those cut off or dropped
-  first: u32;          // slot of the oldest kept token; the slots are a ring
-  shownFrom: u32;      // kept tokens that the network sees: all of them, unless explain.ts hides some
+  capacity: u32; // T, steps
+  rowCapacity: u32; // rows a step can have: 1, or with hashed n-grams MAX_NGRAMS_PER_WORD and a letter pair
+  tokens: u32; // tokens kept of the last text, 0 ... T
+  unknown: u32; // how many of all its tokens the vocabulary lacks
+  total: u32; // all its tokens, including those cut off or dropped
+  first: u32; // slot of the oldest kept token; the slots are a ring
+  shownFrom: u32; // kept tokens that the network sees: all of them, unless explain.ts hides some
   shownTo: u32;
-  rowCounts: usize;    // u32[T], by slot
-  rows: usize;         // u32[T][rowCapacity], by slot
-  spans: usize;        // u32[T][2], by slot: bytes of the text where the token begins and ends
-  tokenizer: usize;    // Tokenizer
-  vocabulary: usize;   // Vocabulary
+  rowCounts: usize; // u32[T], by slot
+  rows: usize; // u32[T][rowCapacity], by slot
+  spans: usize; // u32[T][2], by slot: bytes of the text where the token begins and ends
+  tokenizer: usize; // Tokenizer
+  vocabulary: usize; // Vocabulary
 }
 
 /** Allocates a Sequence for `model`. Returns a status. */
@@ -39,12 +45,19 @@ export function sequencePrepare(self: Sequence, model: Model): i32 {
 
   let longest: u32 = MIN_TOKEN_CAPACITY;
   for (let i: u32 = 0; i < header.wordCount; i++) {
-    const p = model.wordOffsets + (<usize>i << 2);
+    const p = model.wordOffsets + ((<usize>i) << 2);
     longest = max(longest, load<u32>(p, 4) - load<u32>(p));
   }
   const status = tokenizerPrepare(
-    changetype<Tokenizer>(self.tokenizer), header.tokenizerFlags, model.filters, header.filterBytes, model.split, header.splitBytes, longest,
-    header.cleaning);
+    changetype<Tokenizer>(self.tokenizer),
+    header.tokenizerFlags,
+    model.filters,
+    header.filterBytes,
+    model.split,
+    header.splitBytes,
+    longest,
+    header.cleaning,
+  );
   if (status != OK) return status;
   return vocabularyBuild(changetype<Vocabulary>(self.vocabulary), model.wordOffsets, model.words, header.wordCount);
 }
@@ -53,9 +66,9 @@ export function sequencePrepare(self: Sequence, model: Model): i32 {
 export function sequenceReserve(self: Sequence, model: Model): bool {
   self.capacity = model.header.sequenceLength;
   self.rowCapacity = model.header.bucketCount ? MAX_NGRAMS_PER_WORD + 1 : 1;
-  self.rowCounts = allocate(<usize>self.capacity << 2);
-  self.rows = allocate(<usize>self.capacity * self.rowCapacity << 2);
-  self.spans = allocate(<usize>self.capacity << 3);
+  self.rowCounts = allocate((<usize>self.capacity) << 2);
+  self.rows = allocate((<usize>self.capacity * self.rowCapacity) << 2);
+  self.spans = allocate((<usize>self.capacity) << 3);
   return self.rowCounts && self.rows && self.spans;
 }
 
@@ -64,9 +77,9 @@ export function sequenceCopy(self: Sequence, from: Sequence): void {
   self.tokens = from.tokens;
   self.first = from.first;
   sequenceShow(self, 0, from.tokens);
-  memory.copy(self.rowCounts, from.rowCounts, <usize>from.capacity << 2);
-  memory.copy(self.rows, from.rows, <usize>from.capacity * from.rowCapacity << 2);
-  memory.copy(self.spans, from.spans, <usize>from.capacity << 3);
+  memory.copy(self.rowCounts, from.rowCounts, (<usize>from.capacity) << 2);
+  memory.copy(self.rows, from.rows, (<usize>from.capacity * from.rowCapacity) << 2);
+  memory.copy(self.spans, from.spans, (<usize>from.capacity) << 3);
 }
 
 /** The token buffer holds at least so many bytes, since an unknown word is hashed by its first bytes. */
@@ -94,25 +107,36 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
       if (header.unknownId == 0 && header.bucketCount == 0) continue;
     }
     if (keepsFirst && kept == self.capacity) continue;
-    const rows = self.rows + (<usize>slot * self.rowCapacity << 2);
+    const rows = self.rows + ((<usize>slot * self.rowCapacity) << 2);
     let count: u32 = 1;
     if (id != 0 || header.bucketCount == 0) store<u32>(rows, id != 0 ? id : header.unknownId);
     else {
       const bytes = min(tokenizer.tokenLength, tokenizer.tokenCapacity);
-      count = ngramRows(tokenizer.tokenPtr, bytes, header.ngramMin, header.ngramMax, header.bucketCount, firstBucket, rows);
+      count = ngramRows(
+        tokenizer.tokenPtr,
+        bytes,
+        header.ngramMin,
+        header.ngramMax,
+        header.bucketCount,
+        firstBucket,
+        rows,
+      );
       if (count == 0) continue;
     }
     if (pairsLetters) {
       const isLetter = tokenIsLetter(tokenizer);
       const bytes = min(tokenizer.tokenLength, tokenizer.tokenCapacity);
       if (isLetter && letterBefore) {
-        store<u32>(rows + (<usize>count << 2), CONTEXT_ROW | letterPairRow(letterBefore, tokenizer.tokenPtr, bytes, header.bucketCount, firstBucket));
+        store<u32>(
+          rows + ((<usize>count) << 2),
+          CONTEXT_ROW | letterPairRow(letterBefore, tokenizer.tokenPtr, bytes, header.bucketCount, firstBucket),
+        );
         count++;
       }
       letterBefore = isLetter ? letterHash(tokenizer.tokenPtr, bytes) : 0;
     }
-    store<u32>(self.rowCounts + (<usize>slot << 2), count);
-    const span = self.spans + (<usize>slot << 3);
+    store<u32>(self.rowCounts + ((<usize>slot) << 2), count);
+    const span = self.spans + ((<usize>slot) << 3);
     store<u32>(span, <u32>(tokenizer.tokenStart - text));
     store<u32>(span, <u32>(tokenizer.tokenEnd - text), 4);
     kept++;
@@ -133,14 +157,14 @@ export function sequenceShow(self: Sequence, from: u32, to: u32): void {
 // @ts-ignore: decorator
 @inline
 export function tokenRowCount(self: Sequence, index: u32): u32 {
-  return load<u32>(self.rowCounts + (<usize>tokenSlot(self, index) << 2));
+  return load<u32>(self.rowCounts + ((<usize>tokenSlot(self, index)) << 2));
 }
 
 /** Address of the rows of token `index`: u32[tokenRowCount]. */
 // @ts-ignore: decorator
 @inline
 export function tokenRows(self: Sequence, index: u32): usize {
-  return self.rows + (<usize>tokenSlot(self, index) * self.rowCapacity << 2);
+  return self.rows + ((<usize>tokenSlot(self, index) * self.rowCapacity) << 2);
 }
 
 // @ts-ignore: decorator
@@ -152,19 +176,19 @@ function tokenSlot(self: Sequence, index: u32): u32 {
 
 /** Offset in the text of the first byte of token `index`. */
 export function tokenStart(self: Sequence, index: u32): u32 {
-  return load<u32>(self.spans + (<usize>tokenSlot(self, index) << 3));
+  return load<u32>(self.spans + ((<usize>tokenSlot(self, index)) << 3));
 }
 
 /** Offset in the text of the byte behind token `index`. */
 export function tokenEnd(self: Sequence, index: u32): u32 {
-  return load<u32>(self.spans + (<usize>tokenSlot(self, index) << 3), 4);
+  return load<u32>(self.spans + ((<usize>tokenSlot(self, index)) << 3), 4);
 }
 
 /** Drops the context row of token `index`, which depends on the token before it. */
 export function dropContext(self: Sequence, index: u32): void {
   const count = tokenRowCount(self, index);
-  const last = load<u32>(tokenRows(self, index) + (<usize>(count - 1) << 2));
-  if (last & CONTEXT_ROW) store<u32>(self.rowCounts + (<usize>tokenSlot(self, index) << 2), count - 1);
+  const last = load<u32>(tokenRows(self, index) + ((<usize>(count - 1)) << 2));
+  if (last & CONTEXT_ROW) store<u32>(self.rowCounts + ((<usize>tokenSlot(self, index)) << 2), count - 1);
 }
 
 /** Number of padded steps before the tokens; 0 when padding is masked or comes behind them. */

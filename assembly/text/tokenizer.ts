@@ -14,41 +14,72 @@
 //    Tibetan U+0F0B-0F12, Myanmar U+104A-104B, Khmer U+17D4-17D6;
 //  - all other text is left as it is. Joiners (U+200C, U+200D) stay inside their word.
 import {
-  CLEAN_COMPOSE, CLEAN_FLAGS, CLEAN_NORMALIZE, ERR_BAD_TOKENIZER, ERR_OUT_OF_MEMORY, MAX_NAME_BYTES, OK, TOKENIZER_CHAR_LEVEL, TOKENIZER_FLAGS, TOKENIZER_LOWER, TOKENIZER_SPLIT_SCRIPTS,
+  CLEAN_COMPOSE,
+  CLEAN_FLAGS,
+  CLEAN_NORMALIZE,
+  ERR_BAD_TOKENIZER,
+  ERR_OUT_OF_MEMORY,
+  MAX_NAME_BYTES,
+  OK,
+  TOKENIZER_CHAR_LEVEL,
+  TOKENIZER_FLAGS,
+  TOKENIZER_LOWER,
+  TOKENIZER_SPLIT_SCRIPTS,
 } from "../abi";
 import { allocate } from "../arena";
 import {
-  CLEANED_EMAIL, CLEANED_SYMBOL, CLEANED_URL, Cleaner, END, LAST_CODE_POINT, cleanAgain, cleanInside, cleanNext, cleanSigma, cleanSkip, cleanStart,
-  cleanerBytes, isAlphanumeric, mayChangeBefore,
+  CLEANED_EMAIL,
+  CLEANED_SYMBOL,
+  CLEANED_URL,
+  Cleaner,
+  END,
+  LAST_CODE_POINT,
+  cleanAgain,
+  cleanInside,
+  cleanNext,
+  cleanSigma,
+  cleanSkip,
+  cleanStart,
+  cleanerBytes,
+  isAlphanumeric,
+  mayChangeBefore,
 } from "./clean";
-import { CAPITAL_I_WITH_DOT, CAPITAL_SIGMA, COMBINING_DOT_ABOVE, inRanges, lowercase, lowercaseSigma } from "./lowercase";
+import {
+  CAPITAL_I_WITH_DOT,
+  CAPITAL_SIGMA,
+  COMBINING_DOT_ABOVE,
+  inRanges,
+  lowercase,
+  lowercaseSigma,
+} from "./lowercase";
 import { PUNCTUATION, isInvisible, isPlain } from "../signs";
 import { utf8CodePoint, utf8Decode, utf8Encode, utf8IsValid, utf8Length } from "./utf8";
 
+
 @unmanaged
 export class Tokenizer {
-  tokenPtr: usize;      // the token; u8[tokenCapacity + MAX_CODE_POINT_BYTES]
-  tokenLength: u32;     // its bytes, including those beyond the capacity, which are not kept
+  tokenPtr: usize; // the token; u8[tokenCapacity + MAX_CODE_POINT_BYTES]
+  tokenLength: u32; // its bytes, including those beyond the capacity, which are not kept
   tokenCapacity: u32;
-  flags: u32;           // TOKENIZER_*
-  splitLength: u32;     // m
-  split: usize;         // u8[m]
-  fallbacks: usize;     // u16[m], Knuth-Morris-Pratt: longest border of split[0 ... i]
-  actions: usize;       // u8[256], by byte: the lower-cased ASCII byte, SEPARATOR or LOOK
-  fastActions: usize;   // the same, or LOOK for what cleaning may change
-  filters: usize;       // u32[filterCount], rising: the filtered code points beyond ASCII
+  flags: u32; // TOKENIZER_*
+  splitLength: u32; // m
+  split: usize; // u8[m]
+  fallbacks: usize; // u16[m], Knuth-Morris-Pratt: longest border of split[0 ... i]
+  actions: usize; // u8[256], by byte: the lower-cased ASCII byte, SEPARATOR or LOOK
+  fastActions: usize; // the same, or LOOK for what cleaning may change
+  filters: usize; // u32[filterCount], rising: the filtered code points beyond ASCII
   filterCount: u32;
-  start: usize;         // the text: [start, end), read up to `cursor`
+  start: usize; // the text: [start, end), read up to `cursor`
   cursor: usize;
   end: usize;
-  pending: u32;         // code point to come next: the second one of a lower-cased U+0130, or one that was put back; 0 = none
-  pendingStart: usize;  // where in the text it begins
-  matched: u32;         // the token ends with this many bytes of the separator
-  cleaning: u32;        // CLEAN_*; 0 = the text is read as it is
-  cleaner: usize;       // Cleaner, when `cleaning` is not 0
-  isLight: bool;        // cleaning leaves most of ASCII and all ideographs alone
-  inserted: u32;        // how many bytes have been read of a separator that replaces a filtered code point; m = there is none
-  tokenStart: usize;    // the token's place in the text; only roughly when the separator has several bytes
+  pending: u32; // code point to come next: the second one of a lower-cased U+0130, or one that was put back; 0 = none
+  pendingStart: usize; // where in the text it begins
+  matched: u32; // the token ends with this many bytes of the separator
+  cleaning: u32; // CLEAN_*; 0 = the text is read as it is
+  cleaner: usize; // Cleaner, when `cleaning` is not 0
+  isLight: bool; // cleaning leaves most of ASCII and all ideographs alone
+  inserted: u32; // how many bytes have been read of a separator that replaces a filtered code point; m = there is none
+  tokenStart: usize; // the token's place in the text; only roughly when the separator has several bytes
   tokenEnd: usize;
 }
 
@@ -72,24 +103,26 @@ const MARK: u32 = 2;
 
 /** [\p{L}\p{Nl}] with Script_Extensions of the nine scripts, and U+2E80-2FD5; without the blocks in `scriptClass`. */
 const SCRIPT_LETTERS: StaticArray<u32> = [
-  0x70082f, 0x719001, 0x720006, 0x740801, 0x742000, 0x743004, 0x746017, 0x752800, 0x753809, 0x759001, 0x75e800, 0x760004, 0x763000, 0x76e003,
-  0x780000, 0x7a0007, 0x7a4823, 0x7c4004, 0x80002a, 0x81f800, 0x828005, 0x82d003, 0x830800, 0x832801, 0x837002, 0x83a80c, 0x847000, 0xbc0033,
-  0xbeb800, 0xbee000, 0x1740019, 0x174d858, 0x17800d5, 0x1802802, 0x1810808, 0x1818804, 0x181c004, 0x1820855, 0x184e802, 0x1850859, 0x187e003,
-  0x188282a, 0x18d001f, 0x18f800f, 0x54f0004, 0x54f3009, 0x54fd004, 0x5530016, 0x553d000, 0x553f001, 0x7c8016d, 0x7d38069, 0x7fb3037, 0xb7f1800,
-  0xb7f9004, 0xd7f8003, 0xd7fa806, 0xd7fe801, 0xd800122, 0xd899000, 0xd8a8002, 0xd8aa800, 0xd8b2003,
+  0x70082f, 0x719001, 0x720006, 0x740801, 0x742000, 0x743004, 0x746017, 0x752800, 0x753809, 0x759001, 0x75e800,
+  0x760004, 0x763000, 0x76e003, 0x780000, 0x7a0007, 0x7a4823, 0x7c4004, 0x80002a, 0x81f800, 0x828005, 0x82d003,
+  0x830800, 0x832801, 0x837002, 0x83a80c, 0x847000, 0xbc0033, 0xbeb800, 0xbee000, 0x1740019, 0x174d858, 0x17800d5,
+  0x1802802, 0x1810808, 0x1818804, 0x181c004, 0x1820855, 0x184e802, 0x1850859, 0x187e003, 0x188282a, 0x18d001f,
+  0x18f800f, 0x54f0004, 0x54f3009, 0x54fd004, 0x5530016, 0x553d000, 0x553f001, 0x7c8016d, 0x7d38069, 0x7fb3037,
+  0xb7f1800, 0xb7f9004, 0xd7f8003, 0xd7fa806, 0xd7fe801, 0xd800122, 0xd899000, 0xd8a8002, 0xd8aa800, 0xd8b2003,
 ];
 
 /** \p{M} of the nine scripts, U+0300-036F, U+FF9E-FF9F, joiners and variation selectors. */
 const SCRIPT_MARKS: StaticArray<u32> = [
-  0x18006f, 0x718800, 0x71a006, 0x723807, 0x758800, 0x75a008, 0x764006, 0x78c001, 0x79a800, 0x79b800, 0x79c800, 0x79f001, 0x7b8813, 0x7c3001,
-  0x7c680a, 0x7cc823, 0x7e3000, 0x815813, 0x82b003, 0x82f002, 0x831002, 0x833806, 0x838803, 0x84100b, 0x847800, 0x84d003, 0xbda01f, 0xbee800,
-  0x1006001, 0x1815003, 0x184c801, 0x54f2800, 0x553d802, 0x7f0000f, 0x7fcf001, 0xb7f8001, 0x700800ef,
+  0x18006f, 0x718800, 0x71a006, 0x723807, 0x758800, 0x75a008, 0x764006, 0x78c001, 0x79a800, 0x79b800, 0x79c800,
+  0x79f001, 0x7b8813, 0x7c3001, 0x7c680a, 0x7cc823, 0x7e3000, 0x815813, 0x82b003, 0x82f002, 0x831002, 0x833806,
+  0x838803, 0x84100b, 0x847800, 0x84d003, 0xbda01f, 0xbee800, 0x1006001, 0x1815003, 0x184c801, 0x54f2800, 0x553d802,
+  0x7f0000f, 0x7fcf001, 0xb7f8001, 0x700800ef,
 ];
 
 /** The separators of the list above, beyond ASCII. */
 const SCRIPT_SEPARATORS: StaticArray<u32> = [
-  0x42800, 0x50000, 0x785807, 0x825001, 0xb40000, 0xbea002, 0x100000b, 0x100804f, 0x1800003, 0x1804018, 0x187d800, 0x7f8080e, 0x7f8d006, 0x7f9d805,
-  0x7fad80a,
+  0x42800, 0x50000, 0x785807, 0x825001, 0xb40000, 0xbea002, 0x100000b, 0x100804f, 0x1800003, 0x1804018, 0x187d800,
+  0x7f8080e, 0x7f8d006, 0x7f9d805, 0x7fad80a,
 ];
 
 /**
@@ -100,7 +133,13 @@ const SCRIPT_SEPARATORS: StaticArray<u32> = [
  * SPLIT_SCRIPTS, a separator with a letter or mark of these scripts.
  */
 export function tokenizerPrepare(
-  self: Tokenizer, flags: u32, filtersPtr: usize, filtersLength: u32, splitPtr: usize, splitLength: u32, tokenCapacity: u32,
+  self: Tokenizer,
+  flags: u32,
+  filtersPtr: usize,
+  filtersLength: u32,
+  splitPtr: usize,
+  splitLength: u32,
+  tokenCapacity: u32,
   cleaning: u32,
 ): i32 {
   if (flags & ~TOKENIZER_FLAGS) return ERR_BAD_TOKENIZER;
@@ -118,14 +157,15 @@ export function tokenizerPrepare(
   self.filterCount = 0;
   self.tokenPtr = allocate(<usize>tokenCapacity + MAX_CODE_POINT_BYTES);
   self.split = allocate(splitLength);
-  self.fallbacks = allocate(<usize>splitLength << 1);
+  self.fallbacks = allocate((<usize>splitLength) << 1);
   self.actions = allocate(256);
-  self.filters = allocate(<usize>filtersLength << 2);
+  self.filters = allocate((<usize>filtersLength) << 2);
   self.fastActions = cleaning ? allocate(256) : self.actions;
   self.cleaning = cleaning;
   self.cleaner = cleaning ? allocate(cleanerBytes()) : 0;
   self.isLight = cleaning != 0 && (cleaning & ~(CLEAN_NORMALIZE | CLEAN_COMPOSE)) == 0;
-  if (!self.tokenPtr || !self.split || !self.fallbacks || !self.actions || !self.filters || !self.fastActions) return ERR_OUT_OF_MEMORY;
+  if (!self.tokenPtr || !self.split || !self.fallbacks || !self.actions || !self.filters || !self.fastActions)
+    return ERR_OUT_OF_MEMORY;
   if (cleaning && !self.cleaner) return ERR_OUT_OF_MEMORY;
 
   memory.copy(self.split, splitPtr, splitLength);
@@ -155,9 +195,10 @@ function findBorders(self: Tokenizer): void {
   let border: u32 = 0;
   for (let i: u32 = 1; i < self.splitLength; i++) {
     const byte = load<u8>(self.split + i);
-    while (border > 0 && byte != load<u8>(self.split + border)) border = load<u16>(self.fallbacks + (<usize>(border - 1) << 1));
+    while (border > 0 && byte != load<u8>(self.split + border))
+      border = load<u16>(self.fallbacks + ((<usize>(border - 1)) << 1));
     if (byte == load<u8>(self.split + border)) border++;
-    store<u16>(self.fallbacks + (<usize>i << 1), border);
+    store<u16>(self.fallbacks + ((<usize>i) << 1), border);
   }
 }
 
@@ -186,7 +227,8 @@ function setLowercaseActions(self: Tokenizer): void {
 function setFastActions(self: Tokenizer): void {
   memory.copy(self.fastActions, self.actions, 256);
   for (let byte: u32 = 0; byte < 0x80; byte++) {
-    const isKept = self.isLight && !(self.cleaning & CLEAN_NORMALIZE && (byte == APOSTROPHE || byte == 0x60 || isInvisible(byte)));
+    const isKept =
+      self.isLight && !(self.cleaning & CLEAN_NORMALIZE && (byte == APOSTROPHE || byte == 0x60 || isInvisible(byte)));
     if (!isKept) store<u8>(self.fastActions + byte, LOOK);
   }
 }
@@ -196,7 +238,7 @@ function addFilter(self: Tokenizer, codePoint: u32): void {
     store<u8>(self.actions + codePoint, SEPARATOR);
     return;
   }
-  let p = self.filters + (<usize>self.filterCount << 2);
+  let p = self.filters + ((<usize>self.filterCount) << 2);
   self.filterCount++;
   for (; p > self.filters && load<u32>(p - 4) > codePoint; p -= 4) store<u32>(p, load<u32>(p - 4));
   store<u32>(p, codePoint);
@@ -241,7 +283,10 @@ export function tokenizerNext(self: Tokenizer): bool {
     const before = self.pending ? self.pendingStart : self.cursor;
     const codePoint = nextCodePoint(self);
     if (codePoint > LAST_CODE_POINT) return endToken(self, codePoint);
-    if (isSeparator(self, codePoint) || (codePoint == APOSTROPHE && self.cleaning & CLEAN_NORMALIZE && (isScriptLetter || !isInside(self)))) {
+    if (
+      isSeparator(self, codePoint) ||
+      (codePoint == APOSTROPHE && self.cleaning & CLEAN_NORMALIZE && (isScriptLetter || !isInside(self)))
+    ) {
       // The end of the token may form a separator together with the inserted one, so that is read byte by byte.
       if (self.matched > 0) self.inserted = 0;
       else if (self.tokenLength > 0) {
@@ -259,7 +304,8 @@ export function tokenizerNext(self: Tokenizer): bool {
         // a separator that has begun cannot continue with it.
         if (self.pending || !codePoint) {
           // Reads it again.
-          if (self.cleaning && changetype<Cleaner>(self.cleaner).cursor == self.cursor) cleanAgain(changetype<Cleaner>(self.cleaner));
+          if (self.cleaning && changetype<Cleaner>(self.cleaner).cursor == self.cursor)
+            cleanAgain(changetype<Cleaner>(self.cleaner));
           self.cursor = before;
           self.pending = 0;
         } else {
@@ -282,7 +328,10 @@ export function tokenizerNext(self: Tokenizer): bool {
 /** True when SPLIT_SCRIPTS made the last token: a letter with its marks. */
 export function tokenIsLetter(self: Tokenizer): bool {
   if (!(self.flags & TOKENIZER_SPLIT_SCRIPTS) || load<u8>(self.tokenPtr) < 0x80) return false;
-  return scriptClass(utf8CodePoint(utf8Decode(self.tokenPtr, self.tokenPtr + min(self.tokenLength, self.tokenCapacity)))) == LETTER;
+  return (
+    scriptClass(utf8CodePoint(utf8Decode(self.tokenPtr, self.tokenPtr + min(self.tokenLength, self.tokenCapacity)))) ==
+    LETTER
+  );
 }
 
 /** The address of the code point that was just read from `before` on. With cleaning it may have been read earlier. */
@@ -410,7 +459,7 @@ function isSeparator(self: Tokenizer, codePoint: u32): bool {
   let high = self.filterCount;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    const filter = load<u32>(self.filters + (<usize>middle << 2));
+    const filter = load<u32>(self.filters + ((<usize>middle) << 2));
     if (filter == codePoint) return true;
     if (filter > codePoint) high = middle;
     else low = middle + 1;
@@ -485,7 +534,11 @@ function isAsciiInside(self: Tokenizer, at: usize): bool {
   const byte = <u32>load<u8>(at);
   if ((byte != APOSTROPHE && byte != 0x60) || at + 1 == self.end) return false;
   if (<u32>load<u8>(self.actions + APOSTROPHE) != APOSTROPHE) return false;
-  return isAlphanumeric(load<u8>(at - 1)) && isAlphanumeric(load<u8>(at, 1)) && !mayChangeBefore(self.cleaning, at + 2, self.end);
+  return (
+    isAlphanumeric(load<u8>(at - 1)) &&
+    isAlphanumeric(load<u8>(at, 1)) &&
+    !mayChangeBefore(self.cleaning, at + 2, self.end)
+  );
 }
 
 /** Adds a code point to the token. True when it completed a separator, which is then removed from the token. */
@@ -510,7 +563,8 @@ function pushInserted(self: Tokenizer): bool {
 function pushByte(self: Tokenizer, byte: u8): bool {
   self.tokenLength++;
   let matched = self.matched;
-  while (matched > 0 && byte != load<u8>(self.split + matched)) matched = load<u16>(self.fallbacks + (<usize>(matched - 1) << 1));
+  while (matched > 0 && byte != load<u8>(self.split + matched))
+    matched = load<u16>(self.fallbacks + ((<usize>(matched - 1)) << 1));
   if (byte == load<u8>(self.split + matched)) matched++;
   if (matched < self.splitLength) {
     self.matched = matched;

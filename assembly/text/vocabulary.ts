@@ -5,14 +5,15 @@
 import { ERR_BAD_VOCABULARY, ERR_OUT_OF_MEMORY, MAX_ROWS, MAX_WORD_BYTES, OK } from "../abi";
 import { allocate } from "../arena";
 
+
 @unmanaged
 export class Vocabulary {
-  offsets: usize;     // u32[count + 1]: word i is bytes[offsets[i] ... offsets[i + 1])
-  bytes: usize;       // u8[offsets[count]]
+  offsets: usize; // u32[count + 1]: word i is bytes[offsets[i] ... offsets[i + 1])
+  bytes: usize; // u8[offsets[count]]
   count: u32;
-  longestWord: u32;   // in bytes; longer tokens are unknown without a look
-  slots: usize;       // u32[slotMask + 1]: an id, or 0 = free
-  slotMask: u32;      // a power of two, at least 2 count, less 1
+  longestWord: u32; // in bytes; longer tokens are unknown without a look
+  slots: usize; // u32[slotMask + 1]: an id, or 0 = free
+  slotMask: u32; // a power of two, at least 2 count, less 1
 }
 
 /**
@@ -57,12 +58,12 @@ export function vocabularyBuild(self: Vocabulary, offsetsPtr: usize, bytesPtr: u
   self.count = count;
   self.longestWord = 0;
   self.slotMask = slotCount - 1;
-  self.slots = allocate(<usize>slotCount << 2);
+  self.slots = allocate((<usize>slotCount) << 2);
   if (!self.slots) return ERR_OUT_OF_MEMORY;
 
   for (let id: u32 = 1; id <= count; id++) {
-    const start = load<u32>(offsetsPtr + (<usize>(id - 1) << 2));
-    const end = load<u32>(offsetsPtr + (<usize>id << 2));
+    const start = load<u32>(offsetsPtr + ((<usize>(id - 1)) << 2));
+    const end = load<u32>(offsetsPtr + ((<usize>id) << 2));
     if (end <= start || end - start > <u32>MAX_WORD_BYTES) return ERR_BAD_VOCABULARY;
     const slot = findSlot(self, bytesPtr + start, end - start);
     if (slot == 0 || load<u32>(slot) != 0) return ERR_BAD_VOCABULARY;
@@ -83,10 +84,10 @@ export function vocabularyFind(self: Vocabulary, word: usize, length: u32): u32 
 function findSlot(self: Vocabulary, word: usize, length: u32): usize {
   let index = scatter(fnv1a(word, length)) & self.slotMask;
   for (let probe: u32 = 0; probe < MAX_PROBES; probe++) {
-    const slot = self.slots + (<usize>index << 2);
+    const slot = self.slots + ((<usize>index) << 2);
     const id = load<u32>(slot);
     if (id == 0) return slot;
-    const offset = self.offsets + (<usize>(id - 1) << 2);
+    const offset = self.offsets + ((<usize>(id - 1)) << 2);
     const start = load<u32>(offset);
     if (load<u32>(offset, 4) - start == length && memory.compare(self.bytes + start, word, length) == 0) return slot;
     index = (index + 1) & self.slotMask;

@@ -26,7 +26,7 @@ export function perturb(size: f32): u32 {
   const rows = gradientRows(stage);
   const width = stage.layer.outputWidth;
   const groups: u32 = isShared ? 1 : plan.batch;
-  memory.fill(network.squaredLengths, 0, <usize>groups << 3);
+  memory.fill(network.squaredLengths, 0, (<usize>groups) << 3);
   for (let r: u32 = 0; r < rows; r++) {
     const square = sumOfSquares(rowAt(stage, stage.gradient, r), width);
     if (square == 0) continue; // padding
@@ -38,7 +38,12 @@ export function perturb(size: f32): u32 {
     const lengths = groupOf(r, isShared);
     const square = load<f32>(lengths, 4);
     if (!(square > SMALLEST_SQUARE)) continue;
-    addScaledRow(rowAt(stage, stage.output, r), rowAt(stage, stage.gradient, r), size * sqrt<f32>(load<f32>(lengths) / square), width);
+    addScaledRow(
+      rowAt(stage, stage.output, r),
+      rowAt(stage, stage.gradient, r),
+      size * sqrt<f32>(load<f32>(lengths) / square),
+      width,
+    );
   }
   return next;
 }
@@ -47,11 +52,11 @@ export function perturb(size: f32): u32 {
 // @ts-ignore: decorator
 @inline
 function groupOf(r: u32, isShared: bool): usize {
-  return network.squaredLengths + (isShared ? 0 : <usize>loadU32(plan.rowSamples, r) << 3);
+  return network.squaredLengths + (isShared ? 0 : (<usize>loadU32(plan.rowSamples, r)) << 3);
 }
 
 // @ts-ignore: decorator
 @inline
 function rowAt(stage: Stage, base: usize, r: u32): usize {
-  return base + (<usize>(r * stage.stride) << 2);
+  return base + ((<usize>(r * stage.stride)) << 2);
 }

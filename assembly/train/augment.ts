@@ -20,20 +20,21 @@ import { Vocabulary, vocabularyFind } from "../text/vocabulary";
 import { Growable, appendWord32, extend, word32At } from "./growable";
 import { Random, randomIndex, randomUniform } from "./random";
 
+
 @unmanaged
 export class Augmentation {
-  deletion: f32;        // shares of tokens, 0 <= share < 1
+  deletion: f32; // shares of tokens, 0 <= share < 1
   swap: f32;
   synonyms: f32;
   typos: f32;
-  tokens: usize;        // u32[T], tokens of the present sample
-  word: usize;          // u8[MAX_WORD_BYTES + MAX_CODE_POINT_BYTES], a word with its edit
-  sequence: usize;      // Sequence: where edited words are looked up
-  heads: usize;         // u32[wordCount + 1], by word id: its first link + 1, or 0
-  links: Growable;      // u32[][2]: a group, and the word's next link + 1 or 0
+  tokens: usize; // u32[T], tokens of the present sample
+  word: usize; // u8[MAX_WORD_BYTES + MAX_CODE_POINT_BYTES], a word with its edit
+  sequence: usize; // Sequence: where edited words are looked up
+  heads: usize; // u32[wordCount + 1], by word id: its first link + 1, or 0
+  links: Growable; // u32[][2]: a group, and the word's next link + 1 or 0
   memberEnds: Growable; // u32[groups]: members up to the end of each group
-  rowEnds: Growable;    // u32[members]: rows up to the end of each member
-  rows: Growable;       // u32[]: a known word's id, or rows of n-grams
+  rowEnds: Growable; // u32[members]: rows up to the end of each member
+  rows: Growable; // u32[]: a known word's id, or rows of n-grams
 }
 
 const MAX_CODE_POINT_BYTES: u32 = 4;
@@ -51,15 +52,21 @@ export function createAugmentation(model: Model, sequence: Sequence): Augmentati
   const self = changetype<Augmentation>(allocate(offsetof<Augmentation>()));
   if (!changetype<usize>(self)) return nothing;
   self.sequence = changetype<usize>(sequence);
-  self.tokens = allocate(<usize>model.header.sequenceLength << 2);
+  self.tokens = allocate((<usize>model.header.sequenceLength) << 2);
   self.word = allocate(<usize>MAX_WORD_BYTES + MAX_CODE_POINT_BYTES);
   self.heads = allocate((<usize>model.header.wordCount + 1) << 2);
   self.links = changetype<Growable>(allocate(offsetof<Growable>()));
   self.memberEnds = changetype<Growable>(allocate(offsetof<Growable>()));
   self.rowEnds = changetype<Growable>(allocate(offsetof<Growable>()));
   self.rows = changetype<Growable>(allocate(offsetof<Growable>()));
-  const complete = self.tokens && self.word && self.heads && changetype<usize>(self.links) && changetype<usize>(self.memberEnds)
-    && changetype<usize>(self.rowEnds) && changetype<usize>(self.rows);
+  const complete =
+    self.tokens &&
+    self.word &&
+    self.heads &&
+    changetype<usize>(self.links) &&
+    changetype<usize>(self.memberEnds) &&
+    changetype<usize>(self.rowEnds) &&
+    changetype<usize>(self.rows);
   return complete ? self : nothing;
 }
 
@@ -78,12 +85,12 @@ export function addSynonym(self: Augmentation, model: Model, text: usize, length
   const count = tokenRowCount(sequence, 0);
   const target = extend(self.rows, count << 2);
   if (!target || !appendWord32(self.rowEnds, self.rows.bytes >> 2)) return ERR_OUT_OF_MEMORY;
-  memory.copy(target, tokenRows(sequence, 0), <usize>count << 2);
+  memory.copy(target, tokenRows(sequence, 0), (<usize>count) << 2);
   const group = (self.memberEnds.bytes >> 2) - 1;
-  store<u32>(self.memberEnds.address + (<usize>group << 2), self.rowEnds.bytes >> 2);
+  store<u32>(self.memberEnds.address + ((<usize>group) << 2), self.rowEnds.bytes >> 2);
   const id = load<u32>(target);
   if (count != 1 || id > model.header.wordCount || id == model.header.unknownId) return OK;
-  const head = self.heads + (<usize>id << 2);
+  const head = self.heads + ((<usize>id) << 2);
   if (!appendWord32(self.links, group) || !appendWord32(self.links, load<u32>(head))) return ERR_OUT_OF_MEMORY;
   store<u32>(head, self.links.bytes >> 3);
   return OK;
@@ -92,8 +99,11 @@ export function addSynonym(self: Augmentation, model: Model, text: usize, length
 /** Checksum of all groups, by which a resumed run recognises them; 0 = none. */
 export function synonymChecksum(self: Augmentation): u32 {
   if (self.rows.bytes == 0) return 0;
-  return crc32(self.memberEnds.address, self.memberEnds.bytes) ^ rotl<u32>(crc32(self.rowEnds.address, self.rowEnds.bytes), 8)
-    ^ rotl<u32>(crc32(self.rows.address, self.rows.bytes), 16);
+  return (
+    crc32(self.memberEnds.address, self.memberEnds.bytes) ^
+    rotl<u32>(crc32(self.rowEnds.address, self.rowEnds.bytes), 8) ^
+    rotl<u32>(crc32(self.rows.address, self.rows.bytes), 16)
+  );
 }
 
 /** Writes the tokens first ... first + count - 1, after deletion and swaps, to `tokens`; returns how many are left. */
@@ -101,7 +111,7 @@ export function augmentTokens(self: Augmentation, random: Random, first: u32, co
   let kept: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
     if (self.deletion > 0 && randomUniform(random) < self.deletion) continue;
-    store<u32>(self.tokens + (<usize>kept << 2), first + i);
+    store<u32>(self.tokens + ((<usize>kept) << 2), first + i);
     kept++;
   }
   if (kept == 0 && count > 0) {
@@ -111,7 +121,7 @@ export function augmentTokens(self: Augmentation, random: Random, first: u32, co
   if (self.swap == 0) return kept;
   for (let i: u32 = 1; i < kept; i++) {
     if (randomUniform(random) >= self.swap) continue;
-    const p = self.tokens + (<usize>i << 2);
+    const p = self.tokens + ((<usize>i) << 2);
     const token = load<u32>(p);
     store<u32>(p, load<u32>(p - 4));
     store<u32>(p - 4, token);
@@ -123,7 +133,7 @@ export function augmentTokens(self: Augmentation, random: Random, first: u32, co
 /** Writes the rows of a synonym or misspelling of the known word `id` to u32 `rows`; returns how many, 0 when the word stays. A single row up to wordCount is a known word. */
 export function augmentWord(self: Augmentation, model: Model, random: Random, id: u32, rows: usize): u32 {
   let count: u32 = 0;
-  if (self.synonyms > 0 && load<u32>(self.heads + (<usize>id << 2)) != 0 && randomUniform(random) < self.synonyms) {
+  if (self.synonyms > 0 && load<u32>(self.heads + ((<usize>id) << 2)) != 0 && randomUniform(random) < self.synonyms) {
     count = pickSynonym(self, random, id, rows);
     const other = load<u32>(rows);
     if (count > 1 || (count == 1 && (other > model.header.wordCount || other == model.header.unknownId))) return count;
@@ -139,21 +149,22 @@ export function augmentWord(self: Augmentation, model: Model, random: Random, id
 /** Rows of one of the word's groups' other members: first one group, then one of its others; 0 = it has none. */
 function pickSynonym(self: Augmentation, random: Random, id: u32, rows: usize): u32 {
   let groups: u32 = 0;
-  const first = load<u32>(self.heads + (<usize>id << 2));
+  const first = load<u32>(self.heads + ((<usize>id) << 2));
   for (let link = first; link; link = nextLink(self, link)) groups++;
   let link = first;
   for (let skip = groups > 1 ? randomIndex(random, groups) : 0; skip; skip--) link = nextLink(self, link);
-  const group = load<u32>(self.links.address + (<usize>(link - 1) << 3));
+  const group = load<u32>(self.links.address + ((<usize>(link - 1)) << 3));
   const begin = group ? word32At(self.memberEnds, group - 1) : 0;
   const end = word32At(self.memberEnds, group);
   let others: u32 = 0;
   for (let member = begin; member < end; member++) others += isMember(self, member, id) ? 0 : 1;
   if (others == 0) return 0;
   let member = begin;
-  for (let skip = randomIndex(random, others); skip || isMember(self, member, id); member++) skip -= isMember(self, member, id) ? 0 : 1;
+  for (let skip = randomIndex(random, others); skip || isMember(self, member, id); member++)
+    skip -= isMember(self, member, id) ? 0 : 1;
   const from = firstRow(self, member);
   const count = word32At(self.rowEnds, member) - from;
-  memory.copy(rows, self.rows.address + (<usize>from << 2), <usize>count << 2);
+  memory.copy(rows, self.rows.address + ((<usize>from) << 2), (<usize>count) << 2);
   return count;
 }
 
@@ -169,7 +180,7 @@ function isMember(self: Augmentation, member: u32, id: u32): bool {
 }
 
 function nextLink(self: Augmentation, link: u32): u32 {
-  return load<u32>(self.links.address + (<usize>(link - 1) << 3), 4);
+  return load<u32>(self.links.address + ((<usize>(link - 1)) << 3), 4);
 }
 
 // --- typos -------------------------------------------------------------------------
@@ -221,11 +232,11 @@ function lookUp(self: Augmentation, model: Model, length: u32, rows: usize): u32
 }
 
 function wordAddress(model: Model, id: u32): usize {
-  return model.words + load<u32>(model.wordOffsets + (<usize>(id - 1) << 2));
+  return model.words + load<u32>(model.wordOffsets + ((<usize>(id - 1)) << 2));
 }
 
 function wordLength(model: Model, id: u32): u32 {
-  const offset = model.wordOffsets + (<usize>(id - 1) << 2);
+  const offset = model.wordOffsets + ((<usize>(id - 1)) << 2);
   return load<u32>(offset, 4) - load<u32>(offset);
 }
 

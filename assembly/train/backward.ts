@@ -2,12 +2,33 @@
 // zeroing). It mirrors forward.ts: each function names the forward line that it
 // differentiates. Called by step.ts after a forward pass and the loss; refuses nothing.
 import {
-  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CONTEXT_ROW, LAYER_DENSE, LAYER_DROPOUT, LAYER_LSTM,
-  LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES,
+  ACTIVATION_RELU,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ACTIVATION_TANH,
+  CONTEXT_ROW,
+  LAYER_DENSE,
+  LAYER_DROPOUT,
+  LAYER_LSTM,
+  LAYER_POOL,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  LAYER_SEQUENCES,
 } from "../abi";
 import { directions } from "../network/model";
 import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
-import { addRow, addScaledRow, averagedShare, copyRow, denseBias, dropoutMaskRow, multiplyRow, outputRows, realSteps, sequenceRow } from "./forward";
+import {
+  addRow,
+  addScaledRow,
+  averagedShare,
+  copyRow,
+  denseBias,
+  dropoutMaskRow,
+  multiplyRow,
+  outputRows,
+  realSteps,
+  sequenceRow,
+} from "./forward";
 import { multiply, multiplyTransposed, packColumns } from "./matmul";
 import { Direction, gradientOf, network, roundUp, ROW_KNOWN, ROW_TOUCHED, Stage, stageAt, OWN_ROW } from "./network";
 import { flush, NEGLIGIBLE, sumOfSquares } from "./optimizer";
@@ -37,7 +58,7 @@ export function addBackward(fromLogits: bool): void {
 /** Zeroes all gradients. Of the embedding only the rows that the last step touched need it. */
 export function zeroGradients(): void {
   memory.fill(network.gradients + network.embeddingBytes, 0, network.parameterBytes - network.embeddingBytes);
-  const bytes = <usize>network.width << 2;
+  const bytes = (<usize>network.width) << 2;
   for (let i: u32 = 0; i < network.touchedCount; i++) {
     const row = loadU32(network.touched, i);
     memory.fill(network.gradients + <usize>row * bytes, 0, bytes);
@@ -51,20 +72,21 @@ export function zeroGradients(): void {
 function activationBackward(stage: Stage): void {
   const activation = stage.layer.activation;
   for (let b: u32 = 0; b < outputRows(stage); b++) {
-    const y = stage.output + (<usize>b * stage.stride << 2);
-    const d = stage.gradient + (<usize>b * stage.stride << 2);
+    const y = stage.output + ((<usize>b * stage.stride) << 2);
+    const d = stage.gradient + ((<usize>b * stage.stride) << 2);
     let sum: f32 = 0; // of d y * y, for softmax
     if (activation == ACTIVATION_SOFTMAX) {
-      for (let k: u32 = 0; k < stage.layer.units; k++) sum += load<f32>(d + (<usize>k << 2)) * load<f32>(y + (<usize>k << 2));
+      for (let k: u32 = 0; k < stage.layer.units; k++)
+        sum += load<f32>(d + ((<usize>k) << 2)) * load<f32>(y + ((<usize>k) << 2));
     }
     for (let k: u32 = 0; k < stage.layer.units; k++) {
-      const value = load<f32>(y + (<usize>k << 2));
-      let gradient = load<f32>(d + (<usize>k << 2));
+      const value = load<f32>(y + ((<usize>k) << 2));
+      let gradient = load<f32>(d + ((<usize>k) << 2));
       if (activation == ACTIVATION_SIGMOID) gradient = gradient * value * (<f32>1 - value);
       else if (activation == ACTIVATION_TANH) gradient = gradient * (<f32>1 - value * value);
       else if (activation == ACTIVATION_RELU) gradient = value > 0 ? gradient : 0;
       else if (activation == ACTIVATION_SOFTMAX) gradient = (gradient - sum) * value;
-      store<f32>(d + (<usize>k << 2), gradient);
+      store<f32>(d + ((<usize>k) << 2), gradient);
     }
   }
 }
@@ -74,7 +96,18 @@ function denseBackward(stage: Stage, input: Stage): void {
   const inputs = stage.layer.inputWidth;
   const units = stage.layer.units;
   const rows = outputRows(stage);
-  multiplyTransposed(inputs, units, rows, input.output, input.stride, stage.gradient, stage.stride, gradientOf(stage.weights), units, network.products);
+  multiplyTransposed(
+    inputs,
+    units,
+    rows,
+    input.output,
+    input.stride,
+    stage.gradient,
+    stage.stride,
+    gradientOf(stage.weights),
+    units,
+    network.products,
+  );
   sumRows(stage.gradient, rows, stage.stride, gradientOf(denseBias(stage)), units);
   packColumns(units, inputs, stage.weights, units, stage.packedT);
   multiply(rows, inputs, units, stage.gradient, stage.stride, stage.packedT, input.gradient, input.stride, false);
@@ -82,31 +115,32 @@ function denseBackward(stage: Stage, input: Stage): void {
 
 /** sum[width] += each of the rows. */
 function sumRows(source: usize, rows: u32, stride: u32, sum: usize, width: u32): void {
-  for (let r: u32 = 0; r < rows; r++) addRow(sum, source + (<usize>r * stride << 2), width);
+  for (let r: u32 = 0; r < rows; r++) addRow(sum, source + ((<usize>r * stride) << 2), width);
 }
 
 /** poolForward: the chosen row gets a channel's d max; each real row gets d mean / count. */
 function poolBackward(stage: Stage, input: Stage): void {
   const width = stage.layer.inputWidth;
-  memory.fill(input.gradient, 0, <usize>plan.rows * input.stride << 2);
+  memory.fill(input.gradient, 0, (<usize>plan.rows * input.stride) << 2);
   for (let place: u32 = 0; place < plan.batch; place++) {
     const b = loadU32(plan.order, place);
-    let d = stage.gradient + (<usize>b * stage.stride << 2);
+    let d = stage.gradient + ((<usize>b * stage.stride) << 2);
     if (stage.layer.flags & LAYER_POOL_MAX) {
-      const chosen = stage.mask + (<usize>b * stage.stride << 2);
+      const chosen = stage.mask + ((<usize>b * stage.stride) << 2);
       for (let j: u32 = 0; j < width; j++) {
         const r = loadU32(chosen, j);
         if (r == NO_ROW) continue;
-        const p = input.gradient + (<usize>(r * input.stride + j) << 2);
-        store<f32>(p, load<f32>(p) + load<f32>(d + (<usize>j << 2)));
+        const p = input.gradient + ((<usize>(r * input.stride + j)) << 2);
+        store<f32>(p, load<f32>(p) + load<f32>(d + ((<usize>j) << 2)));
       }
-      d += <usize>width << 2;
+      d += (<usize>width) << 2;
     }
     if (stage.layer.flags & LAYER_POOL_MEAN) {
       const count = realSteps(b, place);
       for (let t = loadU32(plan.starts, b); t < loadU32(plan.ends, b); t++) {
         const r = loadU32(plan.stepFirst, t) + place;
-        if (loadU32(plan.rowReal, r)) addScaledRow(input.gradient + (<usize>r * input.stride << 2), d, <f32>1 / <f32>count, width);
+        if (loadU32(plan.rowReal, r))
+          addScaledRow(input.gradient + ((<usize>r * input.stride) << 2), d, <f32>1 / <f32>count, width);
       }
     }
   }
@@ -125,18 +159,19 @@ export function gradientRows(stage: Stage): u32 {
 /** dropoutForward, y = x * mask: dx = dy * mask, summed over the rows that share a slot, and over a sample's copies. */
 function dropoutBackward(stage: Stage, input: Stage): void {
   if (stage.passesOn) {
-    memory.copy(input.gradient, stage.gradient, <usize>gradientRows(stage) * stage.stride << 2);
+    memory.copy(input.gradient, stage.gradient, (<usize>gradientRows(stage) * stage.stride) << 2);
     return;
   }
   const rowFloats = stage.stride;
   const bySlot = gradientBySlot(input);
-  if (bySlot) memory.fill(input.gradient, 0, <usize>plan.slotCount * rowFloats << 2);
+  if (bySlot) memory.fill(input.gradient, 0, (<usize>plan.slotCount * rowFloats) << 2);
   for (let r: u32 = 0, rows = gradientRows(stage); r < rows; r++) {
-    const dy = stage.gradient + (<usize>r * rowFloats << 2);
+    const dy = stage.gradient + ((<usize>r * rowFloats) << 2);
     multiplyRow(dy, dy, dropoutMaskRow(stage, r), rowFloats);
     if (bySlot) addRow(sequenceRow(input, input.gradient, r), dy, rowFloats);
-    else if (!stage.isSequence && r >= plan.batch) addRow(input.gradient + (<usize>(r % plan.batch) * rowFloats << 2), dy, rowFloats);
-    else copyRow(input.gradient + (<usize>r * rowFloats << 2), dy, rowFloats);
+    else if (!stage.isSequence && r >= plan.batch)
+      addRow(input.gradient + ((<usize>(r % plan.batch) * rowFloats) << 2), dy, rowFloats);
+    else copyRow(input.gradient + ((<usize>r * rowFloats) << 2), dy, rowFloats);
   }
 }
 
@@ -151,16 +186,28 @@ function lstmBackward(stage: Stage, input: Stage): void {
     lstmStepsBackward(direction, stage, d == 1);
 
     // lstmSteps, z += h' . U: dU += h'^T . dz.
-    addKernelGradient(direction.recurrent, units, units, plan.rows, direction.previous, roundUp(units), direction.gates);
+    addKernelGradient(
+      direction.recurrent,
+      units,
+      units,
+      plan.rows,
+      direction.previous,
+      roundUp(units),
+      direction.gates,
+    );
     let dz = direction.gates;
     let rows = plan.rows;
     if (input.bySlot && !plan.isDirect) {
       // lstmSteps read projected[slot]: its gradient is the sum over the slot's rows.
       dz = direction.projected;
       rows = plan.slotCount;
-      memory.fill(dz, 0, <usize>rows * gates << 2);
+      memory.fill(dz, 0, (<usize>rows * gates) << 2);
       for (let r: u32 = 0; r < plan.rows; r++) {
-        addRow(dz + (<usize>(loadU32(plan.slots, r) * gates) << 2), direction.gates + (<usize>(r * gates) << 2), gates);
+        addRow(
+          dz + ((<usize>(loadU32(plan.slots, r) * gates)) << 2),
+          direction.gates + ((<usize>(r * gates)) << 2),
+          gates,
+        );
       }
     }
     // projectInputs, z = x . W + b: dW += x^T . dz, db += sum dz, dx = dz . W^T, summed over both directions.
@@ -182,19 +229,19 @@ function addKernelGradient(kernel: usize, inputs: u32, units: u32, rows: u32, x:
     multiplyTransposed(inputs, 4 * units, rows, x, stride, dz, 4 * wide, gradient, 4 * units, network.products);
     return;
   }
-  memory.fill(network.spread, 0, <usize>(inputs * 4 * wide) << 2);
+  memory.fill(network.spread, 0, (<usize>(inputs * 4 * wide)) << 2);
   multiplyTransposed(inputs, 4 * wide, rows, x, stride, dz, 4 * wide, network.spread, 4 * wide, network.products);
   for (let i: u32 = 0; i < 4 * inputs; i++) {
-    addRow(gradient + (<usize>(i * units) << 2), network.spread + (<usize>(i * wide) << 2), units);
+    addRow(gradient + ((<usize>(i * units)) << 2), network.spread + ((<usize>(i * wide)) << 2), units);
   }
 }
 
 function addBiasGradient(bias: usize, units: u32, rows: u32, dz: usize): void {
   const wide = roundUp(units);
-  memory.fill(network.row, 0, <usize>wide << 4);
+  memory.fill(network.row, 0, (<usize>wide) << 4);
   sumRows(dz, rows, 4 * wide, network.row, 4 * wide);
   for (let gate: u32 = 0; gate < 4; gate++) {
-    addRow(gradientOf(bias) + (<usize>(gate * units) << 2), network.row + (<usize>(gate * wide) << 2), units);
+    addRow(gradientOf(bias) + ((<usize>(gate * units)) << 2), network.row + ((<usize>(gate * wide)) << 2), units);
   }
 }
 
@@ -202,12 +249,12 @@ function addBiasGradient(bias: usize, units: u32, rows: u32, dz: usize): void {
 function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool): void {
   const units = stage.layer.units;
   const wide = roundUp(units);
-  const stateBytes = <usize>wide << 2;
+  const stateBytes = (<usize>wide) << 2;
   const gateBytes = stateBytes << 2;
   const isSequence = (stage.layer.flags & LAYER_SEQUENCES) != 0;
-  const offset = isBackwards ? <usize>units << 2 : 0;
+  const offset = isBackwards ? (<usize>units) << 2 : 0;
   const lastRows = isBackwards ? plan.firstRows : plan.lastRows;
-  const dh = network.hidden;        // [B][H4], from the following step
+  const dh = network.hidden; // [B][H4], from the following step
   const dc = network.cellGradients; // [B][H4]
   let following: u32 = 0; // rows of the following step
   // The row buffer holds d h of one sample when its gates are padded.
@@ -233,8 +280,9 @@ function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool
       const gates = direction.gates + <usize>r * gateBytes;
       const dhRow = dh + <usize>b * stateBytes;
       let dOut = network.zeros;
-      if (isSequence) dOut = stage.gradient + (<usize>r * stage.stride << 2) + offset;
-      else if (loadU32(lastRows, b) == r) dOut = stage.gradient + (<usize>loadU32(plan.order, b) * stage.stride << 2) + offset;
+      if (isSequence) dOut = stage.gradient + ((<usize>r * stage.stride) << 2) + offset;
+      else if (loadU32(lastRows, b) == r)
+        dOut = stage.gradient + ((<usize>loadU32(plan.order, b) * stage.stride) << 2) + offset;
       if (!loadU32(plan.rowReal, r)) {
         // A masked step copies h and c, so both gradients pass through.
         addRow(dhRow, dOut, units);
@@ -246,12 +294,28 @@ function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool
         dOut = network.row;
       }
       const cBefore = b < alive ? direction.cells + <usize>(carriedFirst + b) * stateBytes : network.zeros;
-      lstmRowBackward(dOut, dhRow, dc + <usize>b * stateBytes, gates, cBefore, direction.tanhCells + <usize>r * stateBytes, stateBytes);
+      lstmRowBackward(
+        dOut,
+        dhRow,
+        dc + <usize>b * stateBytes,
+        gates,
+        cBefore,
+        direction.tanhCells + <usize>r * stateBytes,
+        stateBytes,
+      );
       if (plan.hasMasked) memory.fill(dhRow, 0, stateBytes);
     }
     // z += h' . U: dh' = dz . U^T.
     multiply(
-      alive, units, 4 * wide, direction.gates + <usize>first * gateBytes, 4 * wide, direction.packedRecurrentT, dh, wide, plan.hasMasked != 0,
+      alive,
+      units,
+      4 * wide,
+      direction.gates + <usize>first * gateBytes,
+      4 * wide,
+      direction.packedRecurrentT,
+      dh,
+      wide,
+      plan.hasMasked != 0,
     );
     following = rows;
   }
@@ -264,7 +328,15 @@ function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool
  *   sigmoid, tanh         dz = di * i * (1 - i), ..., dg * (1 - g^2)
  * Overwrites i, f, g, o with dz, and dc with dc'.
  */
-function lstmRowBackward(dOut: usize, dh: usize, dc: usize, gates: usize, cBefore: usize, tanhC: usize, bytes: usize): void {
+function lstmRowBackward(
+  dOut: usize,
+  dh: usize,
+  dc: usize,
+  gates: usize,
+  cBefore: usize,
+  tanhC: usize,
+  bytes: usize,
+): void {
   const one = f32x4.splat(1);
   for (const end = dh + bytes; dh < end; dh += 16) {
     const i = v128.load(gates);
@@ -273,13 +345,26 @@ function lstmRowBackward(dOut: usize, dh: usize, dc: usize, gates: usize, cBefor
     const o = v128.load(gates + 3 * bytes);
     const tanhCell = v128.load(tanhC);
     const dHidden = f32x4.add(v128.load(dOut), v128.load(dh));
-    const dCell = f32x4.add(v128.load(dc), f32x4.mul(f32x4.mul(dHidden, o), f32x4.sub(one, f32x4.mul(tanhCell, tanhCell))));
+    const dCell = f32x4.add(
+      v128.load(dc),
+      f32x4.mul(f32x4.mul(dHidden, o), f32x4.sub(one, f32x4.mul(tanhCell, tanhCell))),
+    );
     v128.store(dc, flush(f32x4.mul(dCell, f), NEGLIGIBLE));
     v128.store(gates, flush(f32x4.mul(f32x4.mul(dCell, g), f32x4.mul(i, f32x4.sub(one, i))), NEGLIGIBLE));
-    v128.store(gates + bytes, flush(f32x4.mul(f32x4.mul(dCell, v128.load(cBefore)), f32x4.mul(f, f32x4.sub(one, f))), NEGLIGIBLE));
+    v128.store(
+      gates + bytes,
+      flush(f32x4.mul(f32x4.mul(dCell, v128.load(cBefore)), f32x4.mul(f, f32x4.sub(one, f))), NEGLIGIBLE),
+    );
     v128.store(gates + 2 * bytes, flush(f32x4.mul(f32x4.mul(dCell, i), f32x4.sub(one, f32x4.mul(g, g))), NEGLIGIBLE));
-    v128.store(gates + 3 * bytes, flush(f32x4.mul(f32x4.mul(dHidden, tanhCell), f32x4.mul(o, f32x4.sub(one, o))), NEGLIGIBLE));
-    dOut += 16; dc += 16; gates += 16; cBefore += 16; tanhC += 16;
+    v128.store(
+      gates + 3 * bytes,
+      flush(f32x4.mul(f32x4.mul(dHidden, tanhCell), f32x4.mul(o, f32x4.sub(one, o))), NEGLIGIBLE),
+    );
+    dOut += 16;
+    dc += 16;
+    gates += 16;
+    cBefore += 16;
+    tanhC += 16;
   }
 }
 
@@ -292,7 +377,7 @@ function embeddingBackward(stage: Stage): void {
     const token = loadU32(tokens, s);
     const start = loadU32(network.rowOffsets, token);
     const end = loadU32(network.rowOffsets, token + 1);
-    const dx = stage.gradient + (<usize>s * stage.stride << 2);
+    const dx = stage.gradient + ((<usize>s * stage.stride) << 2);
     const square: f32 = network.splitsTokens ? sumOfSquares(dx, width) : 0;
     const share = averagedShare(start, end);
     for (let j = start; j < end; j++) {
@@ -305,9 +390,9 @@ function embeddingBackward(stage: Stage): void {
         storeU32(network.touched, network.touchedCount, row);
         network.touchedCount++;
       }
-      addScaledRow(network.gradients + (<usize>row * width << 2), dx, scale, width);
+      addScaledRow(network.gradients + ((<usize>row * width) << 2), dx, scale, width);
       squares += square * scale * scale;
-      if (network.squares != 0) addSquares(network.squares + (<usize>row * width << 2), dx, scale, width);
+      if (network.squares != 0) addSquares(network.squares + ((<usize>row * width) << 2), dx, scale, width);
     }
   }
   network.tokenSquares = squares;
@@ -315,7 +400,7 @@ function embeddingBackward(stage: Stage): void {
 
 /** target[length] += (scale * source[length])^2. */
 function addSquares(target: usize, source: usize, scale: f32, length: u32): void {
-  const end = target + (<usize>length << 2);
+  const end = target + ((<usize>length) << 2);
   for (; target + 16 <= end; target += 16, source += 16) {
     const x = f32x4.mul(v128.load(source), f32x4.splat(scale));
     v128.store(target, f32x4.add(v128.load(target), f32x4.mul(x, x)));

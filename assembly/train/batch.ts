@@ -21,29 +21,30 @@ import { network, OWN_ROW } from "./network";
 /** Stands for no row: the sample has no real step. */
 export const NO_ROW: u32 = 0xffffffff;
 
+
 @unmanaged
 export class Plan {
   batch: u32;
-  total: u32;           // number of samples over which the loss is averaged: more than `batch` when this is only a share of a batch
+  total: u32; // number of samples over which the loss is averaged: more than `batch` when this is only a share of a batch
   time: u32;
-  rows: u32;            // R
+  rows: u32; // R
   slotCount: u32;
-  isDirect: u32;        // each row is its own slot, since too few tokens repeat
-  hasMasked: u32;       // some row of the plan is a masked step
-  order: usize;         // u32[B] sample at each place
-  starts: usize;        // u32[B] first real step, by sample
-  ends: usize;          // u32[B] last real step + 1, by sample; 0 = none
-  stepRows: usize;      // u32[T] rows of each step
-  stepFirst: usize;     // u32[T] its first row
-  firstRows: usize;     // u32[B] row of the first real step, by place, or NO_ROW
-  lastRows: usize;      // u32[B] row of the last real step, by place, or NO_ROW
-  rowTokens: usize;     // u32[R] sample * T + step
-  rowSamples: usize;    // u32[R]
-  rowReal: usize;       // u32[R] 0 = masked
-  slots: usize;         // u32[R]
-  slotTokens: usize;    // u32[slots] a token of this slot
-  slotOfRow: usize;     // u32[V] by embedding row: slot + 1 of the token that begins with it and can share a slot; all 0 between batches
-  counts: usize;        // u32[T + 2]
+  isDirect: u32; // each row is its own slot, since too few tokens repeat
+  hasMasked: u32; // some row of the plan is a masked step
+  order: usize; // u32[B] sample at each place
+  starts: usize; // u32[B] first real step, by sample
+  ends: usize; // u32[B] last real step + 1, by sample; 0 = none
+  stepRows: usize; // u32[T] rows of each step
+  stepFirst: usize; // u32[T] its first row
+  firstRows: usize; // u32[B] row of the first real step, by place, or NO_ROW
+  lastRows: usize; // u32[B] row of the last real step, by place, or NO_ROW
+  rowTokens: usize; // u32[R] sample * T + step
+  rowSamples: usize; // u32[R]
+  rowReal: usize; // u32[R] 0 = masked
+  slots: usize; // u32[R]
+  slotTokens: usize; // u32[slots] a token of this slot
+  slotOfRow: usize; // u32[V] by embedding row: slot + 1 of the token that begins with it and can share a slot; all 0 between batches
+  counts: usize; // u32[T + 2]
 }
 
 export let plan: Plan = changetype<Plan>(0);
@@ -51,13 +52,13 @@ export let plan: Plan = changetype<Plan>(0);
 // @ts-ignore: decorator
 @inline
 export function loadU32(base: usize, index: u32): u32 {
-  return load<u32>(base + (<usize>index << 2));
+  return load<u32>(base + ((<usize>index) << 2));
 }
 
 // @ts-ignore: decorator
 @inline
 export function storeU32(base: usize, index: u32, value: u32): void {
-  store<u32>(base + (<usize>index << 2), value);
+  store<u32>(base + ((<usize>index) << 2), value);
 }
 
 /** Claims the plan's arrays; false when memory is refused. */
@@ -69,19 +70,32 @@ export function planBuild(batchCapacity: u32, timeCapacity: u32, embeddingRows: 
   if (address == 0) return false;
   plan = changetype<Plan>(address);
   let next = address + offsetof<Plan>();
-  plan.order = next; next += <usize>batchCapacity << 2;
-  plan.starts = next; next += <usize>batchCapacity << 2;
-  plan.ends = next; next += <usize>batchCapacity << 2;
-  plan.firstRows = next; next += <usize>batchCapacity << 2;
-  plan.lastRows = next; next += <usize>batchCapacity << 2;
-  plan.stepRows = next; next += <usize>timeCapacity << 2;
-  plan.stepFirst = next; next += <usize>timeCapacity << 2;
-  plan.counts = next; next += (<usize>timeCapacity + 2) << 2;
-  plan.rowTokens = next; next += rows << 2;
-  plan.rowSamples = next; next += rows << 2;
-  plan.rowReal = next; next += rows << 2;
-  plan.slots = next; next += rows << 2;
-  plan.slotTokens = next; next += rows << 2;
+  plan.order = next;
+  next += (<usize>batchCapacity) << 2;
+  plan.starts = next;
+  next += (<usize>batchCapacity) << 2;
+  plan.ends = next;
+  next += (<usize>batchCapacity) << 2;
+  plan.firstRows = next;
+  next += (<usize>batchCapacity) << 2;
+  plan.lastRows = next;
+  next += (<usize>batchCapacity) << 2;
+  plan.stepRows = next;
+  next += (<usize>timeCapacity) << 2;
+  plan.stepFirst = next;
+  next += (<usize>timeCapacity) << 2;
+  plan.counts = next;
+  next += (<usize>timeCapacity + 2) << 2;
+  plan.rowTokens = next;
+  next += rows << 2;
+  plan.rowSamples = next;
+  next += rows << 2;
+  plan.rowReal = next;
+  next += rows << 2;
+  plan.slots = next;
+  next += rows << 2;
+  plan.slotTokens = next;
+  next += rows << 2;
   plan.slotOfRow = next;
   return true;
 }
@@ -92,7 +106,7 @@ export function networkBatch(batch: u32, time: u32): i32 {
   if (batch == 0) return ERR_NO_SAMPLES;
   if (batch > network.batchCapacity || time < 1 || time > network.timeCapacity) return ERR_BAD_ARGUMENT;
   if (!tokensAreLegal(batch * time)) return ERR_BAD_ARGUMENT;
-  for (let b: u32 = 0; b < batch; b++) store<f32>(network.sampleWeights + (<usize>b << 2), 1);
+  for (let b: u32 = 0; b < batch; b++) store<f32>(network.sampleWeights + ((<usize>b) << 2), 1);
   plan.batch = batch;
   plan.total = batch;
   plan.time = time;
@@ -164,8 +178,8 @@ function numberRows(): void {
   const time = plan.time;
   let rows: u32 = 0;
   plan.hasMasked = 0;
-  memory.fill(plan.firstRows, 0xff, <usize>plan.batch << 2);
-  memory.fill(plan.lastRows, 0xff, <usize>plan.batch << 2);
+  memory.fill(plan.firstRows, 0xff, (<usize>plan.batch) << 2);
+  memory.fill(plan.lastRows, 0xff, (<usize>plan.batch) << 2);
   for (let t: u32 = 0; t < time; t++) {
     let count: u32 = 0;
     for (let place: u32 = 0; place < plan.batch; place++) {
@@ -202,7 +216,8 @@ function shareSlots(): void {
     // A token that consists of one row, or has an own row and no context row, always has the same rows.
     const end = loadU32(network.rowOffsets, token + 1);
     const first = loadU32(network.rowIds, start);
-    const isShared = end == start + 1 || ((first & OWN_ROW) != 0 && (loadU32(network.rowIds, end - 1) & CONTEXT_ROW) == 0);
+    const isShared =
+      end == start + 1 || ((first & OWN_ROW) != 0 && (loadU32(network.rowIds, end - 1) & CONTEXT_ROW) == 0);
     const id = first & ~OWN_ROW;
     let slot = isShared ? loadU32(plan.slotOfRow, id) : 0;
     if (slot == 0) {
@@ -213,7 +228,11 @@ function shareSlots(): void {
     storeU32(plan.slots, r, slot - 1);
   }
   for (let r: u32 = 0; r < rows; r++) {
-    storeU32(plan.slotOfRow, loadU32(network.rowIds, loadU32(network.rowOffsets, loadU32(plan.rowTokens, r))) & ~OWN_ROW, 0);
+    storeU32(
+      plan.slotOfRow,
+      loadU32(network.rowIds, loadU32(network.rowOffsets, loadU32(plan.rowTokens, r))) & ~OWN_ROW,
+      0,
+    );
   }
   // Slots cost one more pass over the gates: they are used only if they save more than that.
   plan.isDirect = count * 8 > rows * 7 ? 1 : 0;

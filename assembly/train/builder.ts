@@ -5,9 +5,33 @@
 //
 // Strings are passed in the text buffer: write UTF-8 at inputPtr(), pass its length.
 import {
-  CLEAN_FLAGS, ERR_BAD_ARGUMENT, ERR_BAD_LABELS, ERR_BAD_LAYERS, ERR_BAD_STATE, ERR_BAD_UTF8, ERR_BAD_VOCABULARY, ERR_LABEL_OUT_OF_RANGE, ERR_OUT_OF_MEMORY,
-  ERR_TEXT_TOO_LONG, FORM_F32, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN,
-  MAX_LABELS, MAX_LAYERS, MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_ROWS, MAX_WORD_BYTES, OK, TEXT_CAPACITY,
+  CLEAN_FLAGS,
+  ERR_BAD_ARGUMENT,
+  ERR_BAD_LABELS,
+  ERR_BAD_LAYERS,
+  ERR_BAD_STATE,
+  ERR_BAD_UTF8,
+  ERR_BAD_VOCABULARY,
+  ERR_LABEL_OUT_OF_RANGE,
+  ERR_OUT_OF_MEMORY,
+  ERR_TEXT_TOO_LONG,
+  FORM_F32,
+  LAYER_BIDIRECTIONAL,
+  LAYER_DENSE,
+  LAYER_EMBEDDING,
+  LAYER_LSTM,
+  LAYER_MASK_ZERO,
+  LAYER_POOL,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  MAX_LABELS,
+  MAX_LAYERS,
+  MAX_LABEL_BYTES,
+  MAX_NAME_BYTES,
+  MAX_ROWS,
+  MAX_WORD_BYTES,
+  OK,
+  TEXT_CAPACITY,
 } from "../abi";
 import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "../arena";
 import { Header, Layer, Model, checkModel, layerAt, layerBytes, padded, readModel } from "../network/model";
@@ -25,12 +49,12 @@ import { mergeNgrams, writeModel } from "./write";
 const STATE_NONE: u32 = 0;
 const STATE_BEGUN: u32 = 1;
 const STATE_DESCRIBED: u32 = 2; // vocabulary, labels and layers are fixed
-const STATE_BUILT: u32 = 3;     // the network has its memory
+const STATE_BUILT: u32 = 3; // the network has its memory
 
 let state: u32 = STATE_NONE;
-let input: usize = 0;           // u8[TEXT_CAPACITY]
-let file: usize = 0;            // the last file written
-let filesFrom: usize = 0;       // the memory [filesFrom, filesTo) that writing it took; filesTo 0 = none
+let input: usize = 0; // u8[TEXT_CAPACITY]
+let file: usize = 0; // the last file written
+let filesFrom: usize = 0; // the memory [filesFrom, filesTo) that writing it took; filesTo 0 = none
 let filesTo: usize = 0;
 let fit: Fit = changetype<Fit>(0);
 let tokenizer: Tokenizer = changetype<Tokenizer>(0);
@@ -92,7 +116,9 @@ function reserveDraft(): i32 {
   filesTo = 0;
   fit = changetype<Fit>(0);
   tokenizer = changetype<Tokenizer>(0);
-  return input && changetype<usize>(draft) && changetype<usize>(reader) && changetype<usize>(samples) ? OK : ERR_OUT_OF_MEMORY;
+  return input && changetype<usize>(draft) && changetype<usize>(reader) && changetype<usize>(samples)
+    ? OK
+    : ERR_OUT_OF_MEMORY;
 }
 
 /** Where the host writes a text or a name: u8[TEXT_CAPACITY]. */
@@ -160,7 +186,7 @@ function addString(offsets: Growable, strings: Growable, length: u32): i32 {
 /** Adds the next word of the vocabulary, in id order from 1. */
 export function addWord(length: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
-  if (length < 1 || length > <u32>MAX_WORD_BYTES || (wordOffsets.bytes >> 2) > <u32>MAX_ROWS) return ERR_BAD_VOCABULARY;
+  if (length < 1 || length > <u32>MAX_WORD_BYTES || wordOffsets.bytes >> 2 > <u32>MAX_ROWS) return ERR_BAD_VOCABULARY;
   if (!utf8IsValid(input, length)) return ERR_BAD_UTF8;
   return addString(wordOffsets, words, length);
 }
@@ -176,7 +202,7 @@ export function setUnknownId(id: u32): i32 {
 export function addLabel(length: u32): i32 {
   if (state == STATE_DESCRIBED && draft.weights) return extendLabels(length);
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
-  if (length < 1 || length > <u32>MAX_LABEL_BYTES || (labelOffsets.bytes >> 2) > <u32>MAX_LABELS) return ERR_BAD_LABELS;
+  if (length < 1 || length > <u32>MAX_LABEL_BYTES || labelOffsets.bytes >> 2 > <u32>MAX_LABELS) return ERR_BAD_LABELS;
   return addString(labelOffsets, labels, length);
 }
 
@@ -197,7 +223,7 @@ function extendLabels(length: u32): i32 {
   draft.labels = strings;
   header.labelCount++;
   header.labelBytes += length;
-  store<u32>(offsets + (<usize>header.labelCount << 2), header.labelBytes);
+  store<u32>(offsets + ((<usize>header.labelCount) << 2), header.labelBytes);
   last.units++;
   last.outputWidth++;
   addedLabels++;
@@ -228,7 +254,15 @@ function prepareTokenizer(): i32 {
   const made = changetype<Tokenizer>(allocate(offsetof<Tokenizer>()));
   if (!changetype<usize>(made)) return ERR_OUT_OF_MEMORY;
   const status = tokenizerPrepare(
-    made, header.tokenizerFlags, draft.filters, header.filterBytes, draft.split, header.splitBytes, MAX_WORD_BYTES, header.cleaning);
+    made,
+    header.tokenizerFlags,
+    draft.filters,
+    header.filterBytes,
+    draft.split,
+    header.splitBytes,
+    MAX_WORD_BYTES,
+    header.cleaning,
+  );
   if (status == OK) tokenizer = made;
   return status;
 }
@@ -269,7 +303,7 @@ export function fitVocabulary(minCount: u32, numWords: u32, unknownLength: u32):
   wordOffsets.bytes = offsetBytes;
   wordOffsets.capacity = offsetBytes;
   words.address = fit.vocabularyBytes;
-  words.bytes = load<u32>(fit.vocabularyOffsets + (<usize>fit.vocabularySize << 2));
+  words.bytes = load<u32>(fit.vocabularyOffsets + ((<usize>fit.vocabularySize) << 2));
   words.capacity = words.bytes;
   draft.header.unknownId = fit.unknownId;
   return OK;
@@ -294,10 +328,15 @@ export function addLayer(kind: u32, flags: u32, activation: u32, units: u32, rat
   layer.activation = activation;
   layer.units = units;
   layer.rate = rate;
-  layer.inputWidth = index ? layerAt(draft.layers, index - 1).outputWidth : rows ? rows : 1 + wordCount() + draft.header.bucketCount;
+  layer.inputWidth = index
+    ? layerAt(draft.layers, index - 1).outputWidth
+    : rows
+      ? rows
+      : 1 + wordCount() + draft.header.bucketCount;
   if (kind == LAYER_EMBEDDING || kind == LAYER_DENSE) layer.outputWidth = units;
   else if (kind == LAYER_LSTM) layer.outputWidth = flags & LAYER_BIDIRECTIONAL ? 2 * units : units;
-  else if (kind == LAYER_POOL && flags & LAYER_POOL_MAX && flags & LAYER_POOL_MEAN) layer.outputWidth = 2 * layer.inputWidth;
+  else if (kind == LAYER_POOL && flags & LAYER_POOL_MAX && flags & LAYER_POOL_MEAN)
+    layer.outputWidth = 2 * layer.inputWidth;
   else layer.outputWidth = layer.inputWidth;
   draft.header.layerCount = index + 1;
   return OK;
@@ -359,8 +398,8 @@ export function buildNetwork(batch: u32, dropoutSamples: u32, seed: u32, embeddi
 /** Copies the weights of the opened file to the parameters. Those of added labels, the last columns of the last tensors, stay 0. */
 function copyWeights(from: usize): void {
   const last = layerAt(draft.layers, draft.header.layerCount - 1);
-  const wide = <usize>last.units << 2;
-  const narrow = <usize>(last.units - addedLabels) << 2;
+  const wide = (<usize>last.units) << 2;
+  const narrow = (<usize>(last.units - addedLabels)) << 2;
   const front = network.parameterBytes - <usize>layerBytes(FORM_F32, last);
   memory.copy(network.parameters, from, front);
   let to = network.parameters + front;

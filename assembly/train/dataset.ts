@@ -18,9 +18,10 @@ import { Growable, appendWord32, extend, word32At } from "./growable";
 import { OWN_ROW, network, networkRandom } from "./network";
 import { randomUniform } from "./random";
 
+
 @unmanaged
 export class Dataset {
-  count: u32;        // N
+  count: u32; // N
   labels: Growable;
   tokenEnds: Growable;
   rowEnds: Growable;
@@ -35,7 +36,11 @@ export function createDataset(): Dataset {
   self.tokenEnds = changetype<Growable>(allocate(offsetof<Growable>()));
   self.rowEnds = changetype<Growable>(allocate(offsetof<Growable>()));
   self.rows = changetype<Growable>(allocate(offsetof<Growable>()));
-  const complete = changetype<usize>(self.labels) && changetype<usize>(self.tokenEnds) && changetype<usize>(self.rowEnds) && changetype<usize>(self.rows);
+  const complete =
+    changetype<usize>(self.labels) &&
+    changetype<usize>(self.tokenEnds) &&
+    changetype<usize>(self.rowEnds) &&
+    changetype<usize>(self.rows);
   return complete ? self : changetype<Dataset>(0);
 }
 
@@ -46,10 +51,11 @@ export function addSample(self: Dataset, model: Model, sequence: Sequence, label
     const count = tokenRowCount(sequence, t);
     const target = extend(self.rows, count << 2);
     if (!target) return ERR_OUT_OF_MEMORY;
-    memory.copy(target, tokenRows(sequence, t), <usize>count << 2);
+    memory.copy(target, tokenRows(sequence, t), (<usize>count) << 2);
     if (!appendWord32(self.rowEnds, self.rows.bytes >> 2)) return ERR_OUT_OF_MEMORY;
   }
-  if (!appendWord32(self.labels, label) || !appendWord32(self.tokenEnds, self.rowEnds.bytes >> 2)) return ERR_OUT_OF_MEMORY;
+  if (!appendWord32(self.labels, label) || !appendWord32(self.tokenEnds, self.rowEnds.bytes >> 2))
+    return ERR_OUT_OF_MEMORY;
   self.count++;
   return OK;
 }
@@ -77,8 +83,13 @@ export function mostTokens(self: Dataset): u32 {
 
 /** Checksum of all labels, lengths and rows in order, by which a resumed run recognises its data. */
 export function datasetChecksum(self: Dataset): u32 {
-  const counts = crc32(self.labels.address, self.labels.bytes) ^ rotl<u32>(crc32(self.tokenEnds.address, self.tokenEnds.bytes), 8);
-  return counts ^ rotl<u32>(crc32(self.rowEnds.address, self.rowEnds.bytes), 16) ^ rotl<u32>(crc32(self.rows.address, self.rows.bytes), 24);
+  const counts =
+    crc32(self.labels.address, self.labels.bytes) ^ rotl<u32>(crc32(self.tokenEnds.address, self.tokenEnds.bytes), 8);
+  return (
+    counts ^
+    rotl<u32>(crc32(self.rowEnds.address, self.rowEnds.bytes), 16) ^
+    rotl<u32>(crc32(self.rows.address, self.rows.bytes), 24)
+  );
 }
 
 /**
@@ -91,21 +102,27 @@ export function datasetChecksum(self: Dataset): u32 {
  * changes the tokens. Returns the number of steps T.
  */
 export function fillBatch(
-  self: Dataset, model: Model, order: usize, count: u32, wordDropout: f32, addsNgrams: bool, augmentation: Augmentation,
+  self: Dataset,
+  model: Model,
+  order: usize,
+  count: u32,
+  wordDropout: f32,
+  addsNgrams: bool,
+  augmentation: Augmentation,
 ): u32 {
   const header = model.header;
   const isMasked = (layerAt(model.layers, 0).flags & LAYER_MASK_ZERO) != 0;
   const padsBehind = (header.tokenizerFlags & TOKENIZER_PAD_POST) != 0;
   let steps: u32 = isMasked ? 1 : header.sequenceLength;
   if (isMasked) {
-    for (let b: u32 = 0; b < count; b++) steps = max(steps, sampleTokens(self, load<u32>(order + (<usize>b << 2))));
+    for (let b: u32 = 0; b < count; b++) steps = max(steps, sampleTokens(self, load<u32>(order + ((<usize>b) << 2))));
   }
   const augments = changetype<usize>(augmentation) != 0;
   let offset = network.rowOffsets;
   let rows = network.rowIds;
   store<u32>(offset, 0);
   for (let b: u32 = 0; b < count; b++) {
-    const sample = load<u32>(order + (<usize>b << 2));
+    const sample = load<u32>(order + ((<usize>b) << 2));
     const first = firstToken(self, sample);
     let tokens = sampleTokens(self, sample);
     if (augments) tokens = augmentTokens(augmentation, networkRandom(), first, tokens);
@@ -117,13 +134,14 @@ export function fillBatch(
         rows += 4;
       } else {
         const index = t - lead;
-        const token = augments ? load<u32>(augmentation.tokens + (<usize>index << 2)) : first + index;
+        const token = augments ? load<u32>(augmentation.tokens + ((<usize>index) << 2)) : first + index;
         // A token keeps its context row only behind the same token as in the text: rows of other pairs are not stored.
-        const keepsContext = !augments || (index > 0 && load<u32>(augmentation.tokens + (<usize>(index - 1) << 2)) == token - 1);
+        const keepsContext =
+          !augments || (index > 0 && load<u32>(augmentation.tokens + ((<usize>(index - 1)) << 2)) == token - 1);
         rows = fillToken(self, model, token, keepsContext, wordDropout, addsNgrams, augmentation, rows);
       }
       offset += 4;
-      store<u32>(offset, <u32>(rows - network.rowIds) >> 2);
+      store<u32>(offset, (<u32>(rows - network.rowIds)) >> 2);
     }
     fillTarget(b, sampleLabel(self, sample));
   }
@@ -132,14 +150,31 @@ export function fillBatch(
 
 /** Writes the rows of one token and returns the address behind them. */
 function fillToken(
-  self: Dataset, model: Model, token: u32, keepsContext: bool, wordDropout: f32, addsNgrams: bool, augmentation: Augmentation, target: usize,
+  self: Dataset,
+  model: Model,
+  token: u32,
+  keepsContext: bool,
+  wordDropout: f32,
+  addsNgrams: bool,
+  augmentation: Augmentation,
+  target: usize,
 ): usize {
   const first = token ? word32At(self.rowEnds, token - 1) : 0;
   const count = word32At(self.rowEnds, token) - first;
   const row = word32At(self.rows, first);
   const last = word32At(self.rows, first + count - 1);
   const context = last & CONTEXT_ROW ? last : 0;
-  const end = fillOwn(self, model, first, context ? count - 1 : count, row, wordDropout, addsNgrams, augmentation, target);
+  const end = fillOwn(
+    self,
+    model,
+    first,
+    context ? count - 1 : count,
+    row,
+    wordDropout,
+    addsNgrams,
+    augmentation,
+    target,
+  );
   if (!context || !keepsContext || (wordDropout > 0 && randomUniform(networkRandom()) < CONTEXT_DROPOUT)) return end;
   store<u32>(end, context);
   return end + 4;
@@ -150,28 +185,36 @@ const CONTEXT_DROPOUT: f32 = 0.65;
 
 /** Writes the rows of a token other than its context row; returns the address behind them. */
 function fillOwn(
-  self: Dataset, model: Model, first: u32, count: u32, row: u32, wordDropout: f32, addsNgrams: bool, augmentation: Augmentation, target: usize,
+  self: Dataset,
+  model: Model,
+  first: u32,
+  count: u32,
+  row: u32,
+  wordDropout: f32,
+  addsNgrams: bool,
+  augmentation: Augmentation,
+  target: usize,
 ): usize {
   const header = model.header;
   const isWord = count == 1 && row <= header.wordCount && row != header.unknownId;
   if (!isWord) {
-    memory.copy(target, self.rows.address + (<usize>first << 2), <usize>count << 2);
-    return target + (<usize>count << 2);
+    memory.copy(target, self.rows.address + ((<usize>first) << 2), (<usize>count) << 2);
+    return target + ((<usize>count) << 2);
   }
   if (changetype<usize>(augmentation)) {
     const changed = augmentWord(augmentation, model, networkRandom(), row, target);
     if (changed) {
       row = load<u32>(target);
-      if (changed > 1 || row > header.wordCount || row == header.unknownId) return target + (<usize>changed << 2);
+      if (changed > 1 || row > header.wordCount || row == header.unknownId) return target + ((<usize>changed) << 2);
     }
   }
   const isHidden = wordDropout > 0 && randomUniform(networkRandom()) < wordDropout;
   if (header.bucketCount && (isHidden || addsNgrams)) {
     const found = wordNgrams(model, row, isHidden ? target : target + 4);
     if (found) {
-      if (isHidden) return target + (<usize>found << 2);
+      if (isHidden) return target + ((<usize>found) << 2);
       store<u32>(target, row | OWN_ROW);
-      return target + (<usize>(found + 1) << 2);
+      return target + ((<usize>(found + 1)) << 2);
     }
   } else if (isHidden) {
     store<u32>(target, header.unknownId);
@@ -183,14 +226,14 @@ function fillOwn(
 
 /** How often each vocabulary word occurs in the samples, by id: u32[wordCount + 1] in new memory, 0 when it is refused. */
 export function wordUses(self: Dataset, wordCount: u32): usize {
-  const uses = allocate(<usize>(wordCount + 1) << 2);
+  const uses = allocate((<usize>(wordCount + 1)) << 2);
   if (!uses) return 0;
   let first: u32 = 0;
   for (let token: u32 = 0, tokens = self.rowEnds.bytes >> 2; token < tokens; token++) {
     const row = word32At(self.rows, first);
     first = word32At(self.rowEnds, token);
     if (row > wordCount) continue;
-    const slot = uses + (<usize>row << 2);
+    const slot = uses + ((<usize>row) << 2);
     store<u32>(slot, load<u32>(slot) + 1);
   }
   return uses;
@@ -199,21 +242,29 @@ export function wordUses(self: Dataset, wordCount: u32): usize {
 /** Writes the n-gram rows of vocabulary word `id` to u32 `rows`; returns how many. */
 export function wordNgrams(model: Model, id: u32, rows: usize): u32 {
   const header = model.header;
-  const offset = model.wordOffsets + (<usize>(id - 1) << 2);
+  const offset = model.wordOffsets + ((<usize>(id - 1)) << 2);
   const start = load<u32>(offset);
   const firstBucket = layerAt(model.layers, 0).inputWidth - header.bucketCount;
-  return ngramRows(model.words + start, load<u32>(offset, 4) - start, header.ngramMin, header.ngramMax, header.bucketCount, firstBucket, rows);
+  return ngramRows(
+    model.words + start,
+    load<u32>(offset, 4) - start,
+    header.ngramMin,
+    header.ngramMax,
+    header.bucketCount,
+    firstBucket,
+    rows,
+  );
 }
 
 function fillTarget(index: u32, label: u32): void {
   const outputs = network.outputs;
-  const target = network.targets + (<usize>(index * outputs) << 2);
+  const target = network.targets + ((<usize>(index * outputs)) << 2);
   if (outputs == 1) {
     store<f32>(target, <f32>label);
     return;
   }
-  memory.fill(target, 0, <usize>outputs << 2);
-  store<f32>(target + (<usize>label << 2), 1);
+  memory.fill(target, 0, (<usize>outputs) << 2);
+  store<f32>(target + ((<usize>label) << 2), 1);
 }
 
 /** Largest number of rows of a token, for which the network must have room. */

@@ -3,37 +3,47 @@
 // Called once before a training. Tables that grow are copied to a block of twice the size in
 // the arena; the old block stays unused, since others may lie above it. Refuses a vocabulary
 // of MAX_ROWS words or more; tokens too long for a model file are left out and counted.
-import { ERR_BAD_TOKENIZER, ERR_BAD_VOCABULARY, ERR_OUT_OF_MEMORY, MAX_ROWS, MAX_WORD_BYTES, OK, TOKENIZER_CHAR_LEVEL } from "../abi";
+import {
+  ERR_BAD_TOKENIZER,
+  ERR_BAD_VOCABULARY,
+  ERR_OUT_OF_MEMORY,
+  MAX_ROWS,
+  MAX_WORD_BYTES,
+  OK,
+  TOKENIZER_CHAR_LEVEL,
+} from "../abi";
 import { allocate, claim } from "../arena";
 import { Tokenizer, tokenizerNext, tokenizerStart } from "../text/tokenizer";
 import { utf8IsValid } from "../text/utf8";
 import { fnv1a, scatter } from "../text/vocabulary";
 
+
 @unmanaged
 export class Fit {
-  tokenizer: usize;         // Tokenizer
-  wordCount: u32;           // distinct words, W
-  skippedCount: u32;        // tokens longer than a word may be
+  tokenizer: usize; // Tokenizer
+  wordCount: u32; // distinct words, W
+  skippedCount: u32; // tokens longer than a word may be
   wordCapacity: u32;
-  words: usize;             // FittedWord[wordCapacity], by first appearance
+  words: usize; // FittedWord[wordCapacity], by first appearance
   byteCapacity: u32;
   byteCount: u32;
-  bytes: usize;             // u8[byteCapacity], the words end to end
-  slots: usize;             // u32[slotMask + 1]: index of a word + 1, or 0 = free
+  bytes: usize; // u8[byteCapacity], the words end to end
+  slots: usize; // u32[slotMask + 1]: index of a word + 1, or 0 = free
   slotMask: u32;
 
   // Results of fitFinish.
-  vocabularySize: u32;      // V: ids 1 ... V
-  unknownId: u32;           // id of the word that stands for unknown ones; 0 = none
+  vocabularySize: u32; // V: ids 1 ... V
+  unknownId: u32; // id of the word that stands for unknown ones; 0 = none
   vocabularyOffsets: usize; // u32[V + 1]
-  vocabularyBytes: usize;   // u8[vocabularyOffsets[V]]
-  vocabularyCounts: usize;  // u32[V], by id - 1: how often the word was read
+  vocabularyBytes: usize; // u8[vocabularyOffsets[V]]
+  vocabularyCounts: usize; // u32[V], by id - 1: how often the word was read
 }
+
 
 @unmanaged
 export class FittedWord {
   hash: u32;
-  start: u32;          // in Fit.bytes
+  start: u32; // in Fit.bytes
   length: u32;
   count: u32;
 }
@@ -51,7 +61,7 @@ export function fitBegin(self: Fit, tokenizer: Tokenizer): i32 {
   self.slotMask = 2 * FIRST_WORD_CAPACITY - 1;
   self.words = claim(<usize>FIRST_WORD_CAPACITY * offsetof<FittedWord>());
   self.bytes = claim(FIRST_BYTE_CAPACITY);
-  self.slots = allocate(<usize>(2 * FIRST_WORD_CAPACITY) << 2);
+  self.slots = allocate((<usize>(2 * FIRST_WORD_CAPACITY)) << 2);
   return self.words && self.bytes && self.slots ? OK : ERR_OUT_OF_MEMORY;
 }
 
@@ -106,11 +116,12 @@ function wordAt(self: Fit, index: u32): usize {
 function freeOrEqualSlot(self: Fit, hash: u32, token: usize, length: u32): usize {
   let index = hash & self.slotMask;
   while (true) {
-    const slot = self.slots + (<usize>index << 2);
+    const slot = self.slots + ((<usize>index) << 2);
     const found = load<u32>(slot);
     if (found == 0) return slot;
     const word = changetype<FittedWord>(wordAt(self, found - 1));
-    if (word.hash == hash && word.length == length && memory.compare(self.bytes + word.start, token, length) == 0) return slot;
+    if (word.hash == hash && word.length == length && memory.compare(self.bytes + word.start, token, length) == 0)
+      return slot;
     index = (index + 1) & self.slotMask;
   }
 }
@@ -120,7 +131,7 @@ function growWords(self: Fit): bool {
   const capacity = self.wordCapacity << 1;
   const slotCount = capacity << 1;
   const words = claim(<usize>capacity * offsetof<FittedWord>());
-  const slots = allocate(<usize>slotCount << 2);
+  const slots = allocate((<usize>slotCount) << 2);
   if (!words || !slots) return false;
   memory.copy(words, self.words, <usize>self.wordCount * offsetof<FittedWord>());
   self.words = words;
@@ -129,8 +140,8 @@ function growWords(self: Fit): bool {
   self.slotMask = slotCount - 1;
   for (let i: u32 = 0; i < self.wordCount; i++) {
     let index = changetype<FittedWord>(wordAt(self, i)).hash & self.slotMask;
-    while (load<u32>(slots + (<usize>index << 2)) != 0) index = (index + 1) & self.slotMask;
-    store<u32>(slots + (<usize>index << 2), i + 1);
+    while (load<u32>(slots + ((<usize>index) << 2)) != 0) index = (index + 1) & self.slotMask;
+    store<u32>(slots + ((<usize>index) << 2), i + 1);
   }
   return true;
 }
@@ -138,7 +149,7 @@ function growWords(self: Fit): bool {
 /** Doubles the room for the words' bytes; a word is at most MAX_WORD_BYTES, less than the first capacity. */
 function growBytes(self: Fit): bool {
   if (self.byteCapacity >= MAX_BYTE_CAPACITY) return false;
-  const bytes = claim(<usize>self.byteCapacity << 1);
+  const bytes = claim((<usize>self.byteCapacity) << 1);
   if (!bytes) return false;
   memory.copy(bytes, self.bytes, self.byteCount);
   self.bytes = bytes;
@@ -158,12 +169,12 @@ function growBytes(self: Fit): bool {
  */
 export function fitFinish(self: Fit, minCount: u32, numWords: u32, unknownPtr: usize, unknownLength: u32): i32 {
   if (unknownLength > <u32>MAX_WORD_BYTES || !utf8IsValid(unknownPtr, unknownLength)) return ERR_BAD_TOKENIZER;
-  const order = claim(<usize>self.wordCount << 2); // u32[kept], indices into words
+  const order = claim((<usize>self.wordCount) << 2); // u32[kept], indices into words
   if (!order) return ERR_OUT_OF_MEMORY;
   let kept: u32 = 0;
   for (let i: u32 = 0; i < self.wordCount; i++) {
     if (changetype<FittedWord>(wordAt(self, i)).count < minCount) continue;
-    store<u32>(order + (<usize>kept << 2), i);
+    store<u32>(order + ((<usize>kept) << 2), i);
     kept++;
   }
   sortByCount(self, order, kept);
@@ -178,13 +189,14 @@ export function fitFinish(self: Fit, minCount: u32, numWords: u32, unknownPtr: u
   self.unknownId = min(first, size);
   self.vocabularyOffsets = allocate((<usize>size + 1) << 2);
   self.vocabularyBytes = allocate(byteCount);
-  self.vocabularyCounts = allocate(<usize>size << 2);
+  self.vocabularyCounts = allocate((<usize>size) << 2);
   if (!self.vocabularyOffsets || !self.vocabularyBytes || !self.vocabularyCounts) return ERR_OUT_OF_MEMORY;
 
   if (first && size > 0) {
     for (let i: u32 = 1; i < size; i++) {
       const word = rankedWord(self, order, i - 1);
-      if (word.length == unknownLength && memory.compare(self.bytes + word.start, unknownPtr, unknownLength) == 0) self.unknownId = i + 1;
+      if (word.length == unknownLength && memory.compare(self.bytes + word.start, unknownPtr, unknownLength) == 0)
+        self.unknownId = i + 1;
     }
     if (self.unknownId == 1) appendWord(self, 0, unknownPtr, unknownLength);
     else appendImpossibleWord(self, unknownPtr, unknownLength);
@@ -192,14 +204,14 @@ export function fitFinish(self: Fit, minCount: u32, numWords: u32, unknownPtr: u
   for (let i: u32 = first; i < size; i++) {
     const word = rankedWord(self, order, i - first);
     appendWord(self, i, self.bytes + word.start, word.length);
-    store<u32>(self.vocabularyCounts + (<usize>i << 2), word.count);
+    store<u32>(self.vocabularyCounts + ((<usize>i) << 2), word.count);
   }
   return OK;
 }
 
 /** Appends word `index` to the vocabulary; all words before it must be there. */
 function appendWord(self: Fit, index: u32, word: usize, length: u32): void {
-  const offset = self.vocabularyOffsets + (<usize>index << 2);
+  const offset = self.vocabularyOffsets + ((<usize>index) << 2);
   memory.copy(self.vocabularyBytes + load<u32>(offset), word, length);
   store<u32>(offset, load<u32>(offset) + length, 4);
 }
@@ -217,7 +229,7 @@ function appendImpossibleWord(self: Fit, unknownPtr: usize, unknownLength: u32):
 // @ts-ignore: decorator
 @inline
 function rankedWord(self: Fit, order: usize, rank: u32): FittedWord {
-  return changetype<FittedWord>(wordAt(self, load<u32>(order + (<usize>rank << 2))));
+  return changetype<FittedWord>(wordAt(self, load<u32>(order + ((<usize>rank) << 2))));
 }
 
 /** Whether word `a` comes behind word `b`: a rarer one, or of equal ones the later. */
@@ -233,7 +245,7 @@ function isBehind(self: Fit, a: u32, b: u32): bool {
 function sortByCount(self: Fit, order: usize, length: u32): void {
   for (let root = length >>> 1; root > 0; root--) siftDown(self, order, root - 1, length);
   for (let end = length; end > 1; end--) {
-    const last = order + (<usize>(end - 1) << 2);
+    const last = order + ((<usize>(end - 1)) << 2);
     const top = load<u32>(order);
     store<u32>(order, load<u32>(last));
     store<u32>(last, top);
@@ -243,21 +255,21 @@ function sortByCount(self: Fit, order: usize, length: u32): void {
 
 /** Restores the heap below `root`; its top is the word that comes behind all others. */
 function siftDown(self: Fit, order: usize, root: u32, length: u32): void {
-  const moved = load<u32>(order + (<usize>root << 2));
+  const moved = load<u32>(order + ((<usize>root) << 2));
   while (true) {
     let child = (root << 1) + 1;
     if (child >= length) break;
-    let index = load<u32>(order + (<usize>child << 2));
+    let index = load<u32>(order + ((<usize>child) << 2));
     if (child + 1 < length) {
-      const right = load<u32>(order + (<usize>(child + 1) << 2));
+      const right = load<u32>(order + ((<usize>(child + 1)) << 2));
       if (isBehind(self, right, index)) {
         child++;
         index = right;
       }
     }
     if (!isBehind(self, index, moved)) break;
-    store<u32>(order + (<usize>root << 2), index);
+    store<u32>(order + ((<usize>root) << 2), index);
     root = child;
   }
-  store<u32>(order + (<usize>root << 2), moved);
+  store<u32>(order + ((<usize>root) << 2), moved);
 }

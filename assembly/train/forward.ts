@@ -3,8 +3,18 @@
 // nothing is refused. Keras' semantics: a masked step copies h and c; pooling only reads real
 // steps; dropout only acts in training, and scales what it keeps by 1 / (1 - rate).
 import {
-  ACTIVATION_LINEAR, ACTIVATION_SOFTMAX, CONTEXT_ROW, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX,
-  LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL,
+  ACTIVATION_LINEAR,
+  ACTIVATION_SOFTMAX,
+  CONTEXT_ROW,
+  LAYER_DENSE,
+  LAYER_DROPOUT,
+  LAYER_EMBEDDING,
+  LAYER_LSTM,
+  LAYER_POOL,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  LAYER_SEQUENCES,
+  LAYER_SPATIAL,
 } from "../abi";
 import { activate, sigmoidF32x4, tanhF32x4 } from "../network/activation";
 import { directions } from "../network/model";
@@ -46,7 +56,7 @@ export function outputRows(stage: Stage): u32 {
 // @ts-ignore: decorator
 @inline
 export function sequenceRow(stage: Stage, base: usize, r: u32): usize {
-  return base + (<usize>(stage.bySlot ? loadU32(plan.slots, r) : r) * stage.stride << 2);
+  return base + ((<usize>(stage.bySlot ? loadU32(plan.slots, r) : r) * stage.stride) << 2);
 }
 
 /** x[slot] = mean of the token's embedding rows + its own row and its context row, if it has them. */
@@ -58,7 +68,7 @@ function embeddingForward(stage: Stage): void {
     const token = loadU32(plan.slotTokens, s);
     const start = loadU32(network.rowOffsets, token);
     const end = loadU32(network.rowOffsets, token + 1);
-    const x = stage.output + (<usize>s * stage.stride << 2);
+    const x = stage.output + ((<usize>s * stage.stride) << 2);
     copyRow(x, embeddingRow(start), width);
     if (end == start + 1) continue;
     const share = averagedShare(start, end);
@@ -78,13 +88,15 @@ export function averagedShare(start: u32, end: u32): f32 {
 }
 
 function embeddingRow(index: u32): usize {
-  return network.parameters + (<usize>(loadU32(network.rowIds, index) & ~(OWN_ROW | CONTEXT_ROW)) * network.width << 2);
+  return (
+    network.parameters + ((<usize>(loadU32(network.rowIds, index) & ~(OWN_ROW | CONTEXT_ROW)) * network.width) << 2)
+  );
 }
 
 function lstmForward(stage: Stage, input: Stage): void {
   const isSequence = (stage.layer.flags & LAYER_SEQUENCES) != 0;
   // Samples without a real step end with the zero state.
-  if (!isSequence) memory.fill(stage.output, 0, <usize>plan.batch * stage.stride << 2);
+  if (!isSequence) memory.fill(stage.output, 0, (<usize>plan.batch * stage.stride) << 2);
   for (let d: u32 = 0; d < directions(stage.layer); d++) {
     const direction = d == 0 ? stage.forwards : stage.backwards;
     projectInputs(direction, stage, input);
@@ -102,7 +114,17 @@ function projectInputs(direction: Direction, stage: Stage, input: Stage): void {
   spreadGates(direction.bias, direction.spreadBias, 1, units);
   packRows(inputs, gates, direction.spreadKernel, gates, direction.packedKernel);
   packRows(units, gates, direction.spreadRecurrent, gates, direction.packedRecurrent);
-  multiply(outputRows(input), gates, inputs, input.output, input.stride, direction.packedKernel, direction.projected, gates, false);
+  multiply(
+    outputRows(input),
+    gates,
+    inputs,
+    input.output,
+    input.stride,
+    direction.packedKernel,
+    direction.projected,
+    gates,
+    false,
+  );
 }
 
 /** Rows [4H] -> [4 H4], each gate padded with zeros. Nothing to do when H is a multiple of 4. */
@@ -110,9 +132,9 @@ function spreadGates(source: usize, target: usize, rows: u32, units: u32): void 
   if (source == target) return;
   const wide = roundUp(units);
   for (let i: u32 = 0; i < 4 * rows; i++) {
-    for (let j: u32 = 0; j < units; j++) store<f32>(target + (<usize>j << 2), load<f32>(source + (<usize>j << 2)));
-    source += <usize>units << 2;
-    target += <usize>wide << 2;
+    for (let j: u32 = 0; j < units; j++) store<f32>(target + ((<usize>j) << 2), load<f32>(source + ((<usize>j) << 2)));
+    source += (<usize>units) << 2;
+    target += (<usize>wide) << 2;
   }
 }
 
@@ -120,10 +142,10 @@ function spreadGates(source: usize, target: usize, rows: u32, units: u32): void 
 function lstmSteps(direction: Direction, stage: Stage, input: Stage, isBackwards: bool): void {
   const units = stage.layer.units;
   const wide = roundUp(units);
-  const stateBytes = <usize>wide << 2;
+  const stateBytes = (<usize>wide) << 2;
   const gateBytes = stateBytes << 2;
   const isSequence = (stage.layer.flags & LAYER_SEQUENCES) != 0;
-  const offset = isBackwards ? <usize>units << 2 : 0;
+  const offset = isBackwards ? (<usize>units) << 2 : 0;
   const lastRows = isBackwards ? plan.firstRows : plan.lastRows;
   let carried: u32 = 0; // rows of the step before
   let carriedFirst: u32 = 0;
@@ -146,20 +168,31 @@ function lstmSteps(direction: Direction, stage: Stage, input: Stage, isBackwards
     multiply(alive, 4 * wide, units, previous, wide, direction.packedRecurrent, network.recurrentSums, 4 * wide, false);
     for (let b: u32 = 0; b < rows; b++) {
       const r = first + b;
-      const h = b < following ? direction.previous + <usize>(followingFirst + b) * stateBytes : network.hidden + <usize>b * stateBytes;
+      const h =
+        b < following
+          ? direction.previous + <usize>(followingFirst + b) * stateBytes
+          : network.hidden + <usize>b * stateBytes;
       const c = direction.cells + <usize>r * stateBytes;
       const cBefore = b < alive ? direction.cells + <usize>(carriedFirst + b) * stateBytes : network.zeros;
       if (loadU32(plan.rowReal, r)) {
         lstmRow(
-          direction.projected + <usize>(input.bySlot ? loadU32(plan.slots, r) : r) * gateBytes, network.recurrentSums + <usize>b * gateBytes,
-          direction.spreadBias, direction.gates + <usize>r * gateBytes, cBefore, c, direction.tanhCells + <usize>r * stateBytes, h, stateBytes,
+          direction.projected + <usize>(input.bySlot ? loadU32(plan.slots, r) : r) * gateBytes,
+          network.recurrentSums + <usize>b * gateBytes,
+          direction.spreadBias,
+          direction.gates + <usize>r * gateBytes,
+          cBefore,
+          c,
+          direction.tanhCells + <usize>r * stateBytes,
+          h,
+          stateBytes,
         );
       } else {
         copyRow(c, cBefore, wide);
         copyRow(h, direction.previous + <usize>r * stateBytes, wide);
       }
       if (isSequence) copyRow(sequenceRow(stage, stage.output, r) + offset, h, units);
-      else if (loadU32(lastRows, b) == r) copyRow(stage.output + (<usize>loadU32(plan.order, b) * stage.stride << 2) + offset, h, units);
+      else if (loadU32(lastRows, b) == r)
+        copyRow(stage.output + ((<usize>loadU32(plan.order, b) * stage.stride) << 2) + offset, h, units);
     }
     carried = rows;
     carriedFirst = first;
@@ -172,23 +205,41 @@ function lstmSteps(direction: Direction, stage: Stage, input: Stage, isBackwards
  *   c = f * c' + i * g,  h = o * tanh(c)
  */
 function lstmRow(
-  x: usize, hU: usize, bias: usize, gates: usize, cBefore: usize, c: usize, tanhC: usize, h: usize, bytes: usize,
+  x: usize,
+  hU: usize,
+  bias: usize,
+  gates: usize,
+  cBefore: usize,
+  c: usize,
+  tanhC: usize,
+  h: usize,
+  bytes: usize,
 ): void {
   for (const end = c + bytes; c < end; c += 16) {
     const i = sigmoidF32x4(f32x4.add(f32x4.add(v128.load(x), v128.load(hU)), v128.load(bias)));
     v128.store(gates, i);
     const f = sigmoidF32x4(f32x4.add(f32x4.add(v128.load(x + bytes), v128.load(hU + bytes)), v128.load(bias + bytes)));
     v128.store(gates + bytes, f);
-    const g = tanhF32x4(f32x4.add(f32x4.add(v128.load(x + 2 * bytes), v128.load(hU + 2 * bytes)), v128.load(bias + 2 * bytes)));
+    const g = tanhF32x4(
+      f32x4.add(f32x4.add(v128.load(x + 2 * bytes), v128.load(hU + 2 * bytes)), v128.load(bias + 2 * bytes)),
+    );
     v128.store(gates + 2 * bytes, g);
-    const o = sigmoidF32x4(f32x4.add(f32x4.add(v128.load(x + 3 * bytes), v128.load(hU + 3 * bytes)), v128.load(bias + 3 * bytes)));
+    const o = sigmoidF32x4(
+      f32x4.add(f32x4.add(v128.load(x + 3 * bytes), v128.load(hU + 3 * bytes)), v128.load(bias + 3 * bytes)),
+    );
     v128.store(gates + 3 * bytes, o);
     const cell = f32x4.add(f32x4.mul(f, v128.load(cBefore)), f32x4.mul(i, g));
     v128.store(c, cell);
     const tanhCell = tanhF32x4(cell);
     v128.store(tanhC, tanhCell);
     v128.store(h, f32x4.mul(o, tanhCell));
-    x += 16; hU += 16; bias += 16; gates += 16; cBefore += 16; tanhC += 16; h += 16;
+    x += 16;
+    hU += 16;
+    bias += 16;
+    gates += 16;
+    cBefore += 16;
+    tanhC += 16;
+    h += 16;
   }
 }
 
@@ -209,8 +260,10 @@ function dropoutForward(stage: Stage, input: Stage, isTraining: bool): void {
   const rows = outputRows(stage);
   randomMask(networkRandom(), rate, stage.mask, (isSpatial ? plan.batch : rows) * rowFloats);
   for (let r: u32 = 0; r < rows; r++) {
-    const x = stage.isSequence ? sequenceRow(input, input.output, r) : input.output + (<usize>(r % plan.batch) * rowFloats << 2);
-    multiplyRow(stage.output + (<usize>r * rowFloats << 2), x, dropoutMaskRow(stage, r), rowFloats);
+    const x = stage.isSequence
+      ? sequenceRow(input, input.output, r)
+      : input.output + ((<usize>(r % plan.batch) * rowFloats) << 2);
+    multiplyRow(stage.output + ((<usize>r * rowFloats) << 2), x, dropoutMaskRow(stage, r), rowFloats);
   }
 }
 
@@ -219,19 +272,19 @@ function dropoutForward(stage: Stage, input: Stage, isTraining: bool): void {
 @inline
 export function dropoutMaskRow(stage: Stage, r: u32): usize {
   const isSpatial = stage.isSequence && (stage.layer.flags & LAYER_SPATIAL) != 0;
-  return stage.mask + (<usize>(isSpatial ? loadU32(plan.rowSamples, r) : r) * stage.stride << 2);
+  return stage.mask + ((<usize>(isSpatial ? loadU32(plan.rowSamples, r) : r) * stage.stride) << 2);
 }
 
 /** [max over time, mean over time], or one of them. */
 function poolForward(stage: Stage, input: Stage): void {
   const width = stage.layer.inputWidth;
-  memory.fill(stage.output, 0, <usize>plan.batch * stage.stride << 2);
+  memory.fill(stage.output, 0, (<usize>plan.batch * stage.stride) << 2);
   for (let place: u32 = 0; place < plan.batch; place++) {
     const b = loadU32(plan.order, place);
-    let y = stage.output + (<usize>b * stage.stride << 2);
+    let y = stage.output + ((<usize>b * stage.stride) << 2);
     if (stage.layer.flags & LAYER_POOL_MAX) {
-      poolMax(stage, input, place, y, stage.mask + (<usize>b * stage.stride << 2));
-      y += <usize>width << 2;
+      poolMax(stage, input, place, y, stage.mask + ((<usize>b * stage.stride) << 2));
+      y += (<usize>width) << 2;
     }
     if (stage.layer.flags & LAYER_POOL_MEAN) {
       const count = realSteps(b, place);
@@ -248,7 +301,8 @@ function poolForward(stage: Stage, input: Stage): void {
 /** Number of real steps of sample b, which is at `place` of the plan's order. */
 export function realSteps(b: u32, place: u32): u32 {
   let count: u32 = 0;
-  for (let t = loadU32(plan.starts, b); t < loadU32(plan.ends, b); t++) count += loadU32(plan.rowReal, loadU32(plan.stepFirst, t) + place);
+  for (let t = loadU32(plan.starts, b); t < loadU32(plan.ends, b); t++)
+    count += loadU32(plan.rowReal, loadU32(plan.stepFirst, t) + place);
   return count;
 }
 
@@ -256,14 +310,14 @@ export function realSteps(b: u32, place: u32): u32 {
 function poolMax(stage: Stage, input: Stage, place: u32, y: usize, chosen: usize): void {
   const b = loadU32(plan.order, place);
   const width = stage.layer.inputWidth;
-  memory.fill(chosen, 0xff, <usize>width << 2); // NO_ROW
+  memory.fill(chosen, 0xff, (<usize>width) << 2); // NO_ROW
   for (let t = loadU32(plan.starts, b); t < loadU32(plan.ends, b); t++) {
     const r = loadU32(plan.stepFirst, t) + place;
     if (!loadU32(plan.rowReal, r)) continue;
     const x = sequenceRow(input, input.output, r);
     let j: u32 = 0;
     for (; j + 4 <= width; j += 4) {
-      const at = <usize>j << 2;
+      const at = (<usize>j) << 2;
       const value = v128.load(x + at);
       const largest = v128.load(y + at);
       const rows = v128.load(chosen + at);
@@ -272,9 +326,9 @@ function poolMax(stage: Stage, input: Stage, place: u32, y: usize, chosen: usize
       v128.store(chosen + at, v128.bitselect(i32x4.splat(r), rows, isLarger));
     }
     for (; j < width; j++) {
-      const value = load<f32>(x + (<usize>j << 2));
-      if (loadU32(chosen, j) != NO_ROW && !(value > load<f32>(y + (<usize>j << 2)))) continue;
-      store<f32>(y + (<usize>j << 2), value);
+      const value = load<f32>(x + ((<usize>j) << 2));
+      if (loadU32(chosen, j) != NO_ROW && !(value > load<f32>(y + ((<usize>j) << 2)))) continue;
+      store<f32>(y + ((<usize>j) << 2), value);
       storeU32(chosen, j, r);
     }
   }
@@ -287,14 +341,16 @@ function denseForward(stage: Stage, input: Stage): void {
   const stride = stage.stride;
   const rows = outputRows(stage);
   const bias = denseBias(stage);
-  for (let b: u32 = 0; b < rows; b++) copyRow(stage.output + (<usize>b * stride << 2), bias, units);
+  for (let b: u32 = 0; b < rows; b++) copyRow(stage.output + ((<usize>b * stride) << 2), bias, units);
   packRows(inputs, units, stage.weights, units, stage.packed);
   multiply(rows, units, inputs, input.output, input.stride, stage.packed, stage.output, stride, true);
-  if (changetype<usize>(stage) == changetype<usize>(lastStage())) memory.copy(stage.mask, stage.output, <usize>rows * stride << 2);
+  if (changetype<usize>(stage) == changetype<usize>(lastStage()))
+    memory.copy(stage.mask, stage.output, (<usize>rows * stride) << 2);
   if (stage.layer.activation == ACTIVATION_LINEAR) return;
   // Softmax needs its row's length; the others take all rows in one go.
-  if (stage.layer.activation != ACTIVATION_SOFTMAX) return activate(stage.layer.activation, stage.output, rows * stride);
-  for (let b: u32 = 0; b < rows; b++) activate(ACTIVATION_SOFTMAX, stage.output + (<usize>b * stride << 2), units);
+  if (stage.layer.activation != ACTIVATION_SOFTMAX)
+    return activate(stage.layer.activation, stage.output, rows * stride);
+  for (let b: u32 = 0; b < rows; b++) activate(ACTIVATION_SOFTMAX, stage.output + ((<usize>b * stride) << 2), units);
 }
 
 /** Bias of a Dense layer: the tensor behind its kernel. */
@@ -304,21 +360,22 @@ export function denseBias(stage: Stage): usize {
 
 /** target[length] = source[length]. */
 export function copyRow(target: usize, source: usize, length: u32): void {
-  const end = target + (<usize>length << 2);
+  const end = target + ((<usize>length) << 2);
   for (; target + 16 <= end; target += 16, source += 16) v128.store(target, v128.load(source));
   for (; target < end; target += 4, source += 4) store<f32>(target, load<f32>(source));
 }
 
 /** target[length] += source[length]. */
 export function addRow(target: usize, source: usize, length: u32): void {
-  const end = target + (<usize>length << 2);
-  for (; target + 16 <= end; target += 16, source += 16) v128.store(target, f32x4.add(v128.load(target), v128.load(source)));
+  const end = target + ((<usize>length) << 2);
+  for (; target + 16 <= end; target += 16, source += 16)
+    v128.store(target, f32x4.add(v128.load(target), v128.load(source)));
   for (; target < end; target += 4, source += 4) store<f32>(target, load<f32>(target) + load<f32>(source));
 }
 
 /** target[length] += scale * source[length]. */
 export function addScaledRow(target: usize, source: usize, scale: f32, length: u32): void {
-  const end = target + (<usize>length << 2);
+  const end = target + ((<usize>length) << 2);
   const factor = f32x4.splat(scale);
   for (; target + 16 <= end; target += 16, source += 16) {
     v128.store(target, f32x4.add(v128.load(target), f32x4.mul(factor, v128.load(source))));
@@ -328,11 +385,12 @@ export function addScaledRow(target: usize, source: usize, scale: f32, length: u
 
 /** target[length] = a[length] * b[length], length a multiple of 4. */
 export function multiplyRow(target: usize, a: usize, b: usize, length: u32): void {
-  for (const end = target + (<usize>length << 2); target < end; target += 16, a += 16, b += 16) {
+  for (const end = target + ((<usize>length) << 2); target < end; target += 16, a += 16, b += 16) {
     v128.store(target, f32x4.mul(v128.load(a), v128.load(b)));
   }
 }
 
 function scaleRow(target: usize, scale: f32, length: u32): void {
-  for (const end = target + (<usize>length << 2); target < end; target += 4) store<f32>(target, load<f32>(target) * scale);
+  for (const end = target + ((<usize>length) << 2); target < end; target += 4)
+    store<f32>(target, load<f32>(target) * scale);
 }

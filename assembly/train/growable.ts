@@ -2,10 +2,11 @@
 // a training, for instance by builder.ts and dataset.ts; never in a step.
 import { claim } from "../arena";
 
+
 @unmanaged
 export class Growable {
   address: usize;
-  bytes: u32;      // filled
+  bytes: u32; // filled
   capacity: u32;
 }
 
@@ -43,5 +44,5 @@ export function appendWord32(self: Growable, value: u32): bool {
 // @ts-ignore: decorator
 @inline
 export function word32At(self: Growable, index: u32): u32 {
-  return load<u32>(self.address + (<usize>index << 2));
+  return load<u32>(self.address + ((<usize>index) << 2));
 }

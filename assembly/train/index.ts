@@ -3,23 +3,90 @@
 import { ABI_VERSION } from "../abi";
 
 export {
-  beginModel, inputPtr, setTokenizer, setCleaning, setFilters, setSplit, setName, setVersion, addWord, setUnknownId, addLabel,
-  startTokens, nextToken, tokenPtr, tokenBytes, fitText, fitVocabulary, wordCount, addLayer, describeModel, addSample, buildNetwork, reserveFile, openFile, filePtr, fileBytes,
+  beginModel,
+  inputPtr,
+  setTokenizer,
+  setCleaning,
+  setFilters,
+  setSplit,
+  setName,
+  setVersion,
+  addWord,
+  setUnknownId,
+  addLabel,
+  startTokens,
+  nextToken,
+  tokenPtr,
+  tokenBytes,
+  fitText,
+  fitVocabulary,
+  wordCount,
+  addLayer,
+  describeModel,
+  addSample,
+  buildNetwork,
+  reserveFile,
+  openFile,
+  filePtr,
+  fileBytes,
 } from "./builder";
 export { measureTensor } from "./measure/distortion";
 export { reserveModel, loadModel, textPtr } from "../engine";
 export {
-  startAnswers, addAnswer, answerCount, rejectedCount, fitRejection, setRule, ruleScore, ruleMargin, ruleUnknown, scoreAtCoverage, riskCoverageArea, unknownRanking,
+  startAnswers,
+  addAnswer,
+  answerCount,
+  rejectedCount,
+  fitRejection,
+  setRule,
+  ruleScore,
+  ruleMargin,
+  ruleUnknown,
+  scoreAtCoverage,
+  riskCoverageArea,
+  unknownRanking,
 } from "./measure/answers";
-export { changeSettings, settledFile, startLogits, addLogits, fitTemperature, logLoss, calibrationError } from "./measure/calibrate";
+export {
+  changeSettings,
+  settledFile,
+  startLogits,
+  addLogits,
+  fitTemperature,
+  logLoss,
+  calibrationError,
+} from "./measure/calibrate";
 export { prepareGradients, integrateGradients } from "./measure/attribution";
 export { pieceCount, pieceStart, pieceEnd, pieceShare, explainedLabel, explainedScore, baseScore } from "../explain";
-export { networkTensorCount as tensorCount, networkTensorPtr as tensorPtr, networkTensorLength as tensorLength } from "./network";
+export {
+  networkTensorCount as tensorCount,
+  networkTensorPtr as tensorPtr,
+  networkTensorLength as tensorLength,
+} from "./network";
 export { sharePtr, shareBytes, shareCapacity } from "./share";
 export { pruneModel } from "./prune";
 export {
-  trainingSettings, trainingPlan, trainingAugmentation, trainingPasses, addSynonym, addValidation, startTraining, resumeTraining, epochsLeft, batchesLeft, beginEpoch, trainBatch, computeBatch, applyBatch,
-  endEpoch, trainingWorkers, trainingShard, workers, meanLoss, accuracy, validate, writeFile,
+  trainingSettings,
+  trainingPlan,
+  trainingAugmentation,
+  trainingPasses,
+  addSynonym,
+  addValidation,
+  startTraining,
+  resumeTraining,
+  epochsLeft,
+  batchesLeft,
+  beginEpoch,
+  trainBatch,
+  computeBatch,
+  applyBatch,
+  endEpoch,
+  trainingWorkers,
+  trainingShard,
+  workers,
+  meanLoss,
+  accuracy,
+  validate,
+  writeFile,
 } from "./run";
 
 /** The contract that this module was built for; the host compares it with its own. */

@@ -29,7 +29,7 @@ export function networkInitialize(seed: u32, embeddingRange: f32): void {
 function initializeDirection(random: Random, direction: Direction, inputs: u32, units: u32): void {
   fillUniform(random, direction.kernel, inputs * 4 * units, glorotLimit(inputs, 4 * units));
   fillOrthogonal(random, direction.recurrent, units, 4 * units);
-  for (let i: u32 = units; i < 2 * units; i++) store<f32>(direction.bias + (<usize>i << 2), 1);
+  for (let i: u32 = units; i < 2 * units; i++) store<f32>(direction.bias + ((<usize>i) << 2), 1);
 }
 
 /** sqrt(6 / (fan_in + fan_out)). */
@@ -38,14 +38,14 @@ function glorotLimit(inputs: u32, outputs: u32): f32 {
 }
 
 function fillUniform(random: Random, values: usize, length: u32, limit: f32): void {
-  for (const end = values + (<usize>length << 2); values < end; values += 4) {
+  for (const end = values + ((<usize>length) << 2); values < end; values += 4) {
     store<f32>(values, (randomUniform(random) * 2 - 1) * limit);
   }
 }
 
 /** Orthonormal rows (rows <= columns): normal random numbers, then Gram-Schmidt, twice for each row to remove rounding errors. */
 function fillOrthogonal(random: Random, values: usize, rows: u32, columns: u32): void {
-  const stride = <usize>columns << 2;
+  const stride = (<usize>columns) << 2;
   for (let r: u32 = 0; r < rows; r++) {
     const row = values + <usize>r * stride;
     for (let p = row; p < row + stride; p += 4) store<f32>(p, randomNormal(random));
@@ -60,16 +60,18 @@ function fillOrthogonal(random: Random, values: usize, rows: u32, columns: u32):
 /** Dot product of two f32[length], length a multiple of 4. */
 function dot(a: usize, b: usize, length: u32): f32 {
   let sum = f32x4.splat(0);
-  for (const end = a + (<usize>length << 2); a < end; a += 16) {
+  for (const end = a + ((<usize>length) << 2); a < end; a += 16) {
     sum = f32x4.add(sum, f32x4.mul(v128.load(a), v128.load(b)));
     b += 16;
   }
-  return f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1) + (f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3));
+  return (
+    f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1) + (f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3))
+  );
 }
 
 function addScaled(target: usize, source: usize, scale: f32, length: u32): void {
   const factor = f32x4.splat(scale);
-  for (const end = target + (<usize>length << 2); target < end; target += 16) {
+  for (const end = target + ((<usize>length) << 2); target < end; target += 16) {
     v128.store(target, f32x4.add(v128.load(target), f32x4.mul(factor, v128.load(source))));
     source += 16;
   }

@@ -21,12 +21,15 @@ export function loss(kind: u32, smoothing: f32, writeGradient: bool): f32 {
   const total = <f32>(plan.total * stage.copies);
   for (let r: u32 = 0; r < plan.batch * stage.copies; r++) {
     const b = r % plan.batch;
-    const row = <usize>r * stage.stride << 2;
-    const target = network.targets + (<usize>b * outputs << 2);
-    const weight = load<f32>(network.sampleWeights + (<usize>b << 2));
+    const row = (<usize>r * stage.stride) << 2;
+    const target = network.targets + ((<usize>b * outputs) << 2);
+    const weight = load<f32>(network.sampleWeights + ((<usize>b) << 2));
     let value: f32;
-    if (kind == LOSS_CATEGORICAL_CROSSENTROPY) value = categorical(stage, row, target, smoothing, weight / total, writeGradient);
-    else value = elementwise(kind, stage, row, target, smoothing, weight / (total * <f32>outputs), writeGradient) / <f32>outputs;
+    if (kind == LOSS_CATEGORICAL_CROSSENTROPY)
+      value = categorical(stage, row, target, smoothing, weight / total, writeGradient);
+    else
+      value =
+        elementwise(kind, stage, row, target, smoothing, weight / (total * <f32>outputs), writeGradient) / <f32>outputs;
     sum += weight * value;
   }
   return sum / total;
@@ -37,14 +40,14 @@ function categorical(stage: Stage, row: usize, target: usize, smoothing: f32, sc
   const outputs = network.outputs;
   const z = stage.mask + row;
   let largest: f32 = load<f32>(z);
-  for (let k: u32 = 1; k < outputs; k++) largest = max<f32>(largest, load<f32>(z + (<usize>k << 2)));
+  for (let k: u32 = 1; k < outputs; k++) largest = max<f32>(largest, load<f32>(z + ((<usize>k) << 2)));
   let total: f32 = 0;
-  for (let k: u32 = 0; k < outputs; k++) total += expF32(load<f32>(z + (<usize>k << 2)) - largest);
+  for (let k: u32 = 0; k < outputs; k++) total += expF32(load<f32>(z + ((<usize>k) << 2)) - largest);
   const logTotal: f32 = largest + logF32(total);
   let value: f32 = 0;
   let mass: f32 = 0;
   for (let k: u32 = 0; k < outputs; k++) {
-    const at = <usize>k << 2;
+    const at = (<usize>k) << 2;
     const y: f32 = load<f32>(target + at) * (<f32>1 - smoothing) + smoothing / <f32>outputs;
     value += y * (logTotal - load<f32>(z + at));
     mass += y;
@@ -53,7 +56,7 @@ function categorical(stage: Stage, row: usize, target: usize, smoothing: f32, sc
   if (!isFinite<f32>(logTotal)) value = NaN;
   if (!writeGradient) return value;
   for (let k: u32 = 0; k < outputs; k++) {
-    const at = <usize>k << 2;
+    const at = (<usize>k) << 2;
     const y: f32 = load<f32>(target + at) * (<f32>1 - smoothing) + smoothing / <f32>outputs;
     store<f32>(stage.gradient + row + at, (load<f32>(stage.output + row + at) * mass - y) * scale);
   }
@@ -61,10 +64,18 @@ function categorical(stage: Stage, row: usize, target: usize, smoothing: f32, sc
 }
 
 /** Sum over the outputs of binary cross-entropy (gradient p - y) or squared error (gradient 2 (p - y)). */
-function elementwise(kind: u32, stage: Stage, row: usize, target: usize, smoothing: f32, scale: f32, writeGradient: bool): f32 {
+function elementwise(
+  kind: u32,
+  stage: Stage,
+  row: usize,
+  target: usize,
+  smoothing: f32,
+  scale: f32,
+  writeGradient: bool,
+): f32 {
   let value: f32 = 0;
   for (let k: u32 = 0; k < network.outputs; k++) {
-    const at = <usize>k << 2;
+    const at = (<usize>k) << 2;
     const z = load<f32>(stage.mask + row + at);
     const p = load<f32>(stage.output + row + at);
     let y = load<f32>(target + at);

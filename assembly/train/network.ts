@@ -4,8 +4,18 @@
 // Refuses layer sequences that are no model graph (ERR_BAD_LAYERS) and sizes beyond
 // abi.ts (ERR_BAD_ARGUMENT).
 import {
-  ERR_BAD_ARGUMENT, ERR_BAD_LAYERS, ERR_OUT_OF_MEMORY, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL,
-  LAYER_SEQUENCES, MAX_DROPOUT_SAMPLES, MAX_SEQUENCE, OK,
+  ERR_BAD_ARGUMENT,
+  ERR_BAD_LAYERS,
+  ERR_OUT_OF_MEMORY,
+  LAYER_DENSE,
+  LAYER_EMBEDDING,
+  LAYER_LSTM,
+  LAYER_MASK_ZERO,
+  LAYER_POOL,
+  LAYER_SEQUENCES,
+  MAX_DROPOUT_SAMPLES,
+  MAX_SEQUENCE,
+  OK,
 } from "../abi";
 import { allocate } from "../arena";
 import { directions, isChain, Layer, layerAt } from "../network/model";
@@ -30,46 +40,46 @@ export const OWN_ROW: u32 = 0x80000000;
 @unmanaged
 export class Tensor {
   address: usize;
-  length: u32;       // floats
-  layer: u32;        // index of its layer
+  length: u32; // floats
+  layer: u32; // index of its layer
 }
 
 /** One direction of an LSTM. R is the number of rows of a step, H4 = H rounded up to 4. */
 @unmanaged
 export class Direction {
-  kernel: usize;            // parameters [in][4H]
-  recurrent: usize;         // parameters [H][4H]
-  bias: usize;              // parameters [4H]
-  spreadKernel: usize;      // [in][4 H4]; the parameters themselves when H4 = H
-  spreadRecurrent: usize;   // [H][4 H4]
-  spreadBias: usize;        // [4 H4]
-  packedKernel: usize;      // (in, 4 H4)
-  packedRecurrent: usize;   // (H, 4 H4)
-  packedKernelT: usize;     // (4 H4, in)
-  packedRecurrentT: usize;  // (4 H4, H)
-  projected: usize;         // [R][4 H4] x . W, without bias; the backward pass sums dz by slot here
-  gates: usize;             // [R][4 H4] i f c o after their activation; the backward pass leaves dz here
-  cells: usize;             // [R][H4] c
-  tanhCells: usize;         // [R][H4] tanh c
-  previous: usize;          // [R][H4] h of the step before
+  kernel: usize; // parameters [in][4H]
+  recurrent: usize; // parameters [H][4H]
+  bias: usize; // parameters [4H]
+  spreadKernel: usize; // [in][4 H4]; the parameters themselves when H4 = H
+  spreadRecurrent: usize; // [H][4 H4]
+  spreadBias: usize; // [4 H4]
+  packedKernel: usize; // (in, 4 H4)
+  packedRecurrent: usize; // (H, 4 H4)
+  packedKernelT: usize; // (4 H4, in)
+  packedRecurrentT: usize; // (4 H4, H)
+  projected: usize; // [R][4 H4] x . W, without bias; the backward pass sums dz by slot here
+  gates: usize; // [R][4 H4] i f c o after their activation; the backward pass leaves dz here
+  cells: usize; // [R][H4] c
+  tanhCells: usize; // [R][H4] tanh c
+  previous: usize; // [R][H4] h of the step before
 }
 
 /** What a layer holds while training. */
 @unmanaged
 export class Stage {
   layer: Layer;
-  weights: usize;          // parameters of an Embedding or Dense
-  stride: u32;             // floats from one output row to the next
-  isSequence: u32;         // output has R rows, else B rows in the order of the samples, `copies` times
-  values: usize;           // [rows][stride], this layer's own buffer
-  output: usize;           // values, or the input's output when the layer passes it on
-  gradient: usize;         // d output, same shape
-  copies: u32;             // output rows for each sample in this pass: in training, from the last Dropout on, dropoutSamples; else 1
-  passesOn: u32;           // Dropout outside training: output and gradient are the input's
-  bySlot: u32;             // output rows are slots (see batch.ts) and not rows
-  mask: usize;             // Dropout: f32 [rows][stride]; Pool: u32 [B][width] chosen rows; last Dense: [B][stride] before the activation
-  packed: usize;           // Dense kernel (in, out)
-  packedT: usize;          // its transpose (out, in)
+  weights: usize; // parameters of an Embedding or Dense
+  stride: u32; // floats from one output row to the next
+  isSequence: u32; // output has R rows, else B rows in the order of the samples, `copies` times
+  values: usize; // [rows][stride], this layer's own buffer
+  output: usize; // values, or the input's output when the layer passes it on
+  gradient: usize; // d output, same shape
+  copies: u32; // output rows for each sample in this pass: in training, from the last Dropout on, dropoutSamples; else 1
+  passesOn: u32; // Dropout outside training: output and gradient are the input's
+  bySlot: u32; // output rows are slots (see batch.ts) and not rows
+  mask: usize; // Dropout: f32 [rows][stride]; Pool: u32 [B][width] chosen rows; last Dense: [B][stride] before the activation
+  packed: usize; // Dense kernel (in, out)
+  packedT: usize; // its transpose (out, in)
   forwards: Direction;
   backwards: Direction;
 }
@@ -77,15 +87,15 @@ export class Stage {
 /** The part of a saved training beside the blocks of parameters, slots and average. 64 bytes. */
 @unmanaged
 export class TrainingState {
-  beta1Power: f64;   // beta1^steps
+  beta1Power: f64; // beta1^steps
   beta2Power: f64;
-  random: u32;       // Random, 16 bytes
+  random: u32; // Random, 16 bytes
   random1: u32;
   random2: u32;
   random3: u32;
-  steps: u32;        // optimizer steps taken
-  averages: u32;     // updates of the averaged weights
-  isSwapped: u32;    // the parameters are the averaged weights at present
+  steps: u32; // optimizer steps taken
+  averages: u32; // updates of the averaged weights
+  isSwapped: u32; // the parameters are the averaged weights at present
   reserved0: u32;
   reserved1: u32;
   reserved2: u32;
@@ -93,50 +103,51 @@ export class TrainingState {
   reserved4: u32;
 }
 
+
 @unmanaged
 export class Network {
   layerCount: u32;
   tensorCount: u32;
-  tensors: usize;          // Tensor[tensorCount]
-  stages: usize;           // Stage[layerCount]
+  tensors: usize; // Tensor[tensorCount]
+  stages: usize; // Stage[layerCount]
   batchCapacity: u32;
   timeCapacity: u32;
   rowsPerToken: u32;
   dropoutSamples: u32;
-  rows: u32;               // V
-  width: u32;              // E
-  outputs: u32;            // K
-  isMasked: u32;           // MASK_ZERO
-  parameterBytes: usize;   // of each block
-  embeddingBytes: usize;   // its first part, the embedding
+  rows: u32; // V
+  width: u32; // E
+  outputs: u32; // K
+  isMasked: u32; // MASK_ZERO
+  parameterBytes: usize; // of each block
+  embeddingBytes: usize; // its first part, the embedding
   parameters: usize;
   gradients: usize;
   state: TrainingState;
 
   // Of OPTIMIZER_PER_TOKEN; see optimizer.ts.
-  splitsTokens: u32;       // the embedding's stage has one gradient a row of the plan, not one a slot
-  tokenSquares: f32;       // sum of the squares of the tokens' gradients in this step
-  squares: usize;          // f32[V][E] the same sum for each parameter; 0 = not needed
+  splitsTokens: u32; // the embedding's stage has one gradient a row of the plan, not one a slot
+  tokenSquares: f32; // sum of the squares of the tokens' gradients in this step
+  squares: usize; // f32[V][E] the same sum for each parameter; 0 = not needed
 
-  touched: usize;          // u32[] embedding rows with a gradient in this step
+  touched: usize; // u32[] embedding rows with a gradient in this step
   touchedCount: u32;
-  rowStates: usize;        // u8[V] ROW_*
+  rowStates: usize; // u8[V] ROW_*
 
   // One batch, written by the caller; batch.ts makes a plan of it.
-  rowOffsets: usize;       // u32[B T + 1]
-  rowIds: usize;           // u32[B T rowsPerToken]
-  targets: usize;          // f32[B][K]
-  sampleWeights: usize;    // f32[B]
+  rowOffsets: usize; // u32[B T + 1]
+  rowIds: usize; // u32[B T rowsPerToken]
+  targets: usize; // f32[B][K]
+  sampleWeights: usize; // f32[B]
 
   // Scratch of one step.
-  recurrentSums: usize;    // [B][4 H4] h . U
-  hidden: usize;           // [B][H4] h of samples that end here; gradient of h in the backward pass
-  cellGradients: usize;    // [B][H4]
-  zeros: usize;            // [4 H4], always zero
-  row: usize;              // [4 H4]
-  squaredLengths: usize;   // [B][2], see adversary.ts
-  spread: usize;           // gradient of a kernel with spread gates
-  products: usize;         // scratch of multiplyTransposed
+  recurrentSums: usize; // [B][4 H4] h . U
+  hidden: usize; // [B][H4] h of samples that end here; gradient of h in the backward pass
+  cellGradients: usize; // [B][H4]
+  zeros: usize; // [4 H4], always zero
+  row: usize; // [4 H4]
+  squaredLengths: usize; // [B][2], see adversary.ts
+  spread: usize; // gradient of a kernel with spread gates
+  products: usize; // scratch of multiplyTransposed
 }
 
 /** The embedding row has a gradient in this step. */
@@ -193,10 +204,25 @@ function floats(length: u64): usize {
  * A Dropout right before the last Dense draws `dropoutSamples` masks for each sample, and the loss is the mean over
  * them: multi-sample dropout (H. Inoue, 2019). It makes gradients less noisy, and only the last layer runs more often.
  */
-export function networkBuild(layers: usize, layerCount: u32, batchCapacity: u32, timeCapacity: u32, rowsPerToken: u32, dropoutSamples: u32): i32 {
+export function networkBuild(
+  layers: usize,
+  layerCount: u32,
+  batchCapacity: u32,
+  timeCapacity: u32,
+  rowsPerToken: u32,
+  dropoutSamples: u32,
+): i32 {
   network = changetype<Network>(0);
-  if (batchCapacity < 1 || batchCapacity > 65536 || timeCapacity < 1 || timeCapacity > <u32>MAX_SEQUENCE || rowsPerToken < 1 || rowsPerToken > 65536
-    || dropoutSamples < 1 || dropoutSamples > <u32>MAX_DROPOUT_SAMPLES) {
+  if (
+    batchCapacity < 1 ||
+    batchCapacity > 65536 ||
+    timeCapacity < 1 ||
+    timeCapacity > <u32>MAX_SEQUENCE ||
+    rowsPerToken < 1 ||
+    rowsPerToken > 65536 ||
+    dropoutSamples < 1 ||
+    dropoutSamples > <u32>MAX_DROPOUT_SAMPLES
+  ) {
     return ERR_BAD_ARGUMENT;
   }
   if (!isChain(layers, layerCount)) return ERR_BAD_LAYERS;
@@ -287,7 +313,8 @@ function buildStages(net: Network, layers: usize): void {
     const layer = layerAt(layers, i);
     const stage = changetype<Stage>(net.stages + <usize>i * offsetof<Stage>());
     stage.layer = layer;
-    if (layer.kind == LAYER_POOL || (layer.kind == LAYER_LSTM && (layer.flags & LAYER_SEQUENCES) == 0)) isSequence = false;
+    if (layer.kind == LAYER_POOL || (layer.kind == LAYER_LSTM && (layer.flags & LAYER_SEQUENCES) == 0))
+      isSequence = false;
     stage.isSequence = isSequence ? 1 : 0;
     stage.stride = roundUp(layer.outputWidth);
     const copies = isSequence || i + 2 < net.layerCount ? 1 : net.dropoutSamples;

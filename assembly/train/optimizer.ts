@@ -8,22 +8,22 @@ import { network, ROW_FADED, ROW_KNOWN, ROW_TOUCHED } from "./network";
 /** How to train; set by networkTrainWith. */
 @unmanaged
 export class Recipe {
-  optimizer: u32;        // OPTIMIZER_SGD ...
-  flags: u32;            // OPTIMIZER_NESTEROV ...
-  loss: u32;             // LOSS_*
+  optimizer: u32; // OPTIMIZER_SGD ...
+  flags: u32; // OPTIMIZER_NESTEROV ...
+  loss: u32; // LOSS_*
   labelSmoothing: f32;
-  beta1: f64;            // SGD: momentum
+  beta1: f64; // SGD: momentum
   beta2: f64;
   epsilon: f32;
-  clipNorm: f32;         // longest gradient of all parameters together; 0 = any
-  weightDecay: f32;      // share of each parameter that is taken away, times the learning rate
-  lossValue: f32;        // of the last step
-  gradientNorm: f32;     // of the last step, before clipping
+  clipNorm: f32; // longest gradient of all parameters together; 0 = any
+  weightDecay: f32; // share of each parameter that is taken away, times the learning rate
+  lossValue: f32; // of the last step
+  gradientNorm: f32; // of the last step, before clipping
   reserved: u32;
-  slot0: usize;          // momentum or m; 0 = none
-  slot1: usize;          // v; 0 = none
-  average: usize;        // moving average of the parameters; 0 = none
-  fadedSince: usize;     // u32[V] step after which a ROW_FADED row's slots were left alone; 0 = rows do not fade
+  slot0: usize; // momentum or m; 0 = none
+  slot1: usize; // v; 0 = none
+  average: usize; // moving average of the parameters; 0 = none
+  fadedSince: usize; // u32[V] step after which a ROW_FADED row's slots were left alone; 0 = rows do not fade
 }
 
 /**
@@ -47,23 +47,29 @@ let decay: f32 = 0;
 
 /** Length of the gradient of all parameters together; NaN or infinite when any of it is. */
 export function gradientNorm(): f32 {
-  let sum = sumOfSquares(network.gradients + network.embeddingBytes, <u32>((network.parameterBytes - network.embeddingBytes) >> 2));
+  let sum = sumOfSquares(
+    network.gradients + network.embeddingBytes,
+    <u32>((network.parameterBytes - network.embeddingBytes) >> 2),
+  );
   if (network.splitsTokens) return sqrt<f32>(sum + network.tokenSquares);
   for (let i: u32 = 0; i < network.touchedCount; i++) {
-    sum += sumOfSquares(network.gradients + (<usize>loadU32(network.touched, i) * network.width << 2), network.width);
+    sum += sumOfSquares(network.gradients + ((<usize>loadU32(network.touched, i) * network.width) << 2), network.width);
   }
   return sqrt<f32>(sum);
 }
 
 /** Sum of the squares of f32[length]. */
 export function sumOfSquares(values: usize, length: u32): f32 {
-  const end = values + (<usize>length << 2);
+  const end = values + ((<usize>length) << 2);
   let sums = f32x4.splat(0);
   for (; values + 16 <= end; values += 16) {
     const x = v128.load(values);
     sums = f32x4.add(sums, f32x4.mul(x, x));
   }
-  let sum: f32 = (f32x4.extract_lane(sums, 0) + f32x4.extract_lane(sums, 1)) + (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3));
+  let sum: f32 =
+    f32x4.extract_lane(sums, 0) +
+    f32x4.extract_lane(sums, 1) +
+    (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3));
   for (; values < end; values += 4) sum += load<f32>(values) * load<f32>(values);
   return sum;
 }
@@ -76,10 +82,11 @@ export function optimizerUpdate(recipe: Recipe, learningRate: f32): void {
   decay = recipe.weightDecay * learningRate;
   rate = learningRate;
   if (recipe.optimizer != OPTIMIZER_SGD) {
-    state.beta1Power *= <f64><f32>recipe.beta1;
-    state.beta2Power *= <f64><f32>recipe.beta2;
+    state.beta1Power *= <f64>(<f32>recipe.beta1);
+    state.beta2Power *= <f64>(<f32>recipe.beta2);
     // alpha = lr sqrt(1 - beta2^t) / (1 - beta1^t)
-    if (recipe.optimizer == OPTIMIZER_ADAM) rate = learningRate * sqrt<f32>(<f32>(1 - state.beta2Power)) / <f32>(1 - state.beta1Power);
+    if (recipe.optimizer == OPTIMIZER_ADAM)
+      rate = (learningRate * sqrt<f32>(<f32>(1 - state.beta2Power))) / <f32>(1 - state.beta1Power);
   }
   updateEmbedding(recipe);
   updateSpan(recipe, network.embeddingBytes, network.parameterBytes - network.embeddingBytes, true);
@@ -90,7 +97,7 @@ export function optimizerUpdate(recipe: Recipe, learningRate: f32): void {
  * the result has the same bits. Consecutive rows of one kind are updated as one span.
  */
 function updateEmbedding(recipe: Recipe): void {
-  const bytes = <usize>network.width << 2;
+  const bytes = (<usize>network.width) << 2;
   const rows = network.rows;
   const isPlain = (recipe.flags & OPTIMIZER_LAZY) != 0 || recipe.slot0 == 0;
   let first: u32 = 0;
@@ -126,7 +133,7 @@ function rowKind(recipe: Recipe, row: u32, isPlain: bool): u8 {
 
 /** Brings the slots of the faded rows among first ... end - 1 up to date with `step`. */
 function wakeRows(recipe: Recipe, first: u32, end: u32, step: u32): void {
-  const bytes = <usize>network.width << 2;
+  const bytes = (<usize>network.width) << 2;
   for (let row = first; row < end; row++) {
     const state = load<u8>(network.rowStates + row);
     if (!(state & ROW_FADED)) continue;
@@ -209,7 +216,9 @@ function momentumSpan(recipe: Recipe, offset: usize, bytes: usize): void {
     storeLanes(m, velocity, lanes);
     storeLanes(w, weight, lanes);
     rest -= lanes;
-    w += 16; g += 16; m += 16;
+    w += 16;
+    g += 16;
+    m += 16;
   }
 }
 
@@ -249,7 +258,10 @@ function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool
     // Lanes behind the span's end were not stored, so they do not count as moved.
     moved = v128.or(moved, v128.xor(before, lanes == 16 ? weight : v128.load(w)));
     rest -= lanes;
-    w += 16; g += 16; p += 16; q += 16;
+    w += 16;
+    g += 16;
+    p += 16;
+    q += 16;
   }
   return !v128.any_true(moved);
 }

@@ -5,9 +5,24 @@
 //   openFile -> addSample ... -> pruneModel(…) -> filePtr(), fileBytes()
 // Refuses models without samples (ERR_NO_SAMPLES) and calls in the wrong state (ERR_BAD_STATE).
 import {
-  ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_NO_SAMPLES, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, FORM_F32, LAYER_DENSE, LAYER_EMBEDDING,
-  LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY,
-  LOSS_MEAN_SQUARED_ERROR, MAX_WIDTH, OK,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ERR_BAD_ARGUMENT,
+  ERR_NO_SAMPLES,
+  ERR_NOT_FINITE,
+  ERR_OUT_OF_MEMORY,
+  FORM_F32,
+  LAYER_DENSE,
+  LAYER_EMBEDDING,
+  LAYER_LSTM,
+  LAYER_POOL,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  LOSS_BINARY_CROSSENTROPY,
+  LOSS_CATEGORICAL_CROSSENTROPY,
+  LOSS_MEAN_SQUARED_ERROR,
+  MAX_WIDTH,
+  OK,
 } from "../abi";
 import { allocate } from "../arena";
 import { Header, Layer, Model, directions, layerAt, layerBytes, padded } from "../network/model";
@@ -27,9 +42,9 @@ const MOST_SAMPLES: u32 = 4096;
 /** Label smoothing of the loss by which units are ranked: without it the gradients of a well-trained model are nearly 0. */
 const SMOOTHING: f32 = 0.1;
 
-let importances: usize = 0;    // f64[units of all LSTM directions, one after the other]
-let importance: usize = 0;     // of the next direction to be narrowed
-let target: usize = 0;         // where the next tensor to be kept goes
+let importances: usize = 0; // f64[units of all LSTM directions, one after the other]
+let importance: usize = 0; // of the next direction to be narrowed
+let target: usize = 0; // where the next tensor to be kept goes
 
 /**
  * Writes a copy of the opened model with the `units` most important units of each LSTM direction
@@ -63,8 +78,8 @@ export function pruneModel(units: u32, words: u32, minCount: u32): i32 {
  * Importance Estimation for Neural Network Pruning, 2019.)
  */
 function rankUnits(): i32 {
-  importances = allocate(<usize>unitCount() << 3);
-  const order = allocate(<usize>BATCH << 2);
+  importances = allocate((<usize>unitCount()) << 3);
+  const order = allocate((<usize>BATCH) << 2);
   if (!importances || !order) return ERR_OUT_OF_MEMORY;
   const activation = lastStage().layer.activation;
   let kind: u32 = LOSS_MEAN_SQUARED_ERROR;
@@ -75,7 +90,7 @@ function rankUnits(): i32 {
   const count = min(samples.count, MOST_SAMPLES);
   for (let first: u32 = 0; first < count; first += BATCH) {
     const size = min(BATCH, count - first);
-    for (let b: u32 = 0; b < size; b++) storeU32(order, b, <u32>(<u64>(first + b) * samples.count / count));
+    for (let b: u32 = 0; b < size; b++) storeU32(order, b, <u32>((<u64>(first + b) * samples.count) / count));
     const filled = networkBatch(size, fillBatch(samples, draft, order, size, 0, false, changetype<Augmentation>(0)));
     if (filled != OK) return filled;
     forward(false);
@@ -118,7 +133,7 @@ function addImportances(): void {
 function outputChange(stage: Stage, channel: u32): f32 {
   let sum: f32 = 0;
   for (let r: u32 = 0, rows = outputRows(stage); r < rows; r++) {
-    const at = <usize>(r * stage.stride + channel) << 2;
+    const at = (<usize>(r * stage.stride + channel)) << 2;
     sum += load<f32>(stage.gradient + at) * load<f32>(stage.output + at);
   }
   return sum;
@@ -127,8 +142,8 @@ function outputChange(stage: Stage, channel: u32): f32 {
 /** The same for h as the next step reads it: z = h U, so sum dL/dh_j h_j = sum over k of U_jk dL/dU_jk. */
 function recurrentChange(direction: Direction, unit: u32, units: u32): f32 {
   let sum: f32 = 0;
-  let u = direction.recurrent + (<usize>(unit * 4 * units) << 2);
-  for (const end = u + (<usize>units << 4); u < end; u += 4) sum += load<f32>(u) * load<f32>(gradientOf(u));
+  let u = direction.recurrent + ((<usize>(unit * 4 * units)) << 2);
+  for (const end = u + ((<usize>units) << 4); u < end; u += 4) sum += load<f32>(u) * load<f32>(gradientOf(u));
   return sum;
 }
 
@@ -138,8 +153,8 @@ function recurrentChange(direction: Direction, unit: u32, units: u32): f32 {
 /** Cuts the vocabulary down. Returns the embedding rows to keep, u32[1 + words + buckets]; 0 when memory is refused. */
 function keepWords(pruned: Model, words: u32, minCount: u32): usize {
   const header = draft.header;
-  const rows = allocate(<usize>(1 + header.wordCount + header.bucketCount) << 2);
-  const offsets = allocate(<usize>(header.wordCount + 1) << 2);
+  const rows = allocate((<usize>(1 + header.wordCount + header.bucketCount)) << 2);
+  const offsets = allocate((<usize>(header.wordCount + 1)) << 2);
   const strings = allocate(header.wordBytes);
   const uses = minCount ? wordUses(samples, header.wordCount) : 0;
   if (!rows || !offsets || !strings || (minCount && !uses)) return 0;
@@ -198,9 +213,9 @@ function keepLayers(pruned: Model, units: u32, inputs: usize): bool {
       layer.outputWidth = width;
       if (layer.flags & LAYER_POOL_MAX && layer.flags & LAYER_POOL_MEAN) {
         layer.outputWidth = 2 * width;
-        const outputs = allocate(<usize>(2 * width) << 2);
+        const outputs = allocate((<usize>(2 * width)) << 2);
         if (!outputs) return false;
-        memory.copy(outputs, inputs, <usize>width << 2);
+        memory.copy(outputs, inputs, (<usize>width) << 2);
         for (let j: u32 = 0; j < width; j++) storeU32(outputs, width + j, old.layer.inputWidth + loadU32(inputs, j));
         inputs = outputs;
       }
@@ -217,13 +232,13 @@ function keepLayers(pruned: Model, units: u32, inputs: usize): bool {
 function keepLstm(layer: Layer, old: Stage, units: u32, inputs: usize, all: usize): usize {
   const oldUnits = layer.units;
   const kept = units ? min(units, oldUnits) : oldUnits;
-  const outputs = allocate(<usize>(2 * kept) << 2);
-  const columns = allocate(<usize>(4 * kept) << 2);
+  const outputs = allocate((<usize>(2 * kept)) << 2);
+  const columns = allocate((<usize>(4 * kept)) << 2);
   const taken = allocate(oldUnits);
   if (!outputs || !columns || !taken) return 0;
   for (let d: u32 = 0; d < directions(layer); d++) {
     const from = d == 0 ? old.forwards : old.backwards;
-    const chosen = outputs + (<usize>(d * kept) << 2);
+    const chosen = outputs + ((<usize>(d * kept)) << 2);
     chooseUnits(oldUnits, kept, taken, chosen);
     for (let gate: u32 = 0; gate < 4; gate++) {
       for (let j: u32 = 0; j < kept; j++) storeU32(columns, gate * kept + j, gate * oldUnits + loadU32(chosen, j));
@@ -233,7 +248,7 @@ function keepLstm(layer: Layer, old: Stage, units: u32, inputs: usize, all: usiz
     copyMatrix(from.bias, 4 * oldUnits, all, 1, columns, 4 * kept);
     // The backward direction's channels lie behind the forward one's.
     if (d == 1) for (let j: u32 = 0; j < kept; j++) storeU32(chosen, j, loadU32(chosen, j) + oldUnits);
-    importance += <usize>oldUnits << 3;
+    importance += (<usize>oldUnits) << 3;
   }
   layer.units = kept;
   layer.outputWidth = kept * directions(layer);
@@ -243,7 +258,7 @@ function keepLstm(layer: Layer, old: Stage, units: u32, inputs: usize, all: usiz
 /** u32 0, 1, 2 ... up to the widest layer; 0 when memory is refused. */
 function listAll(): usize {
   const count: u32 = 4 * MAX_WIDTH;
-  const list = allocate(<usize>count << 2);
+  const list = allocate((<usize>count) << 2);
   if (list) for (let j: u32 = 0; j < count; j++) storeU32(list, j, j);
   return list;
 }
@@ -255,7 +270,8 @@ function chooseUnits(units: u32, kept: u32, taken: usize, chosen: usize): void {
     let best = units;
     for (let j: u32 = 0; j < units; j++) {
       if (load<u8>(taken + j)) continue;
-      if (best == units || load<f64>(importance + (<usize>j << 3)) > load<f64>(importance + (<usize>best << 3))) best = j;
+      if (best == units || load<f64>(importance + ((<usize>j) << 3)) > load<f64>(importance + ((<usize>best) << 3)))
+        best = j;
     }
     store<u8>(taken + best, 1);
   }
@@ -270,9 +286,9 @@ function chooseUnits(units: u32, kept: u32, taken: usize, chosen: usize): void {
 function copyMatrix(from: usize, width: u32, rows: usize, rowCount: u32, columns: usize, columnCount: u32): void {
   let p = target;
   for (let r: u32 = 0; r < rowCount; r++) {
-    const row = from + (<usize>(loadU32(rows, r) * width) << 2);
+    const row = from + ((<usize>(loadU32(rows, r) * width)) << 2);
     for (let c: u32 = 0; c < columnCount; c++) {
-      store<f32>(p, load<f32>(row + (<usize>loadU32(columns, c) << 2)));
+      store<f32>(p, load<f32>(row + ((<usize>loadU32(columns, c)) << 2)));
       p += 4;
     }
   }

@@ -14,8 +14,8 @@ const INT8_MAX: f32 = 127.0;
  * Returns the address behind it.
  */
 export function quantizeMatrix(from: usize, rows: u32, columns: u32, isTransposed: bool, to: usize): usize {
-  const rowStride = <usize>(isTransposed ? <u32>1 : columns) << 2;
-  const columnStride = <usize>(isTransposed ? rows : <u32>1) << 2;
+  const rowStride = (<usize>(isTransposed ? <u32>1 : columns)) << 2;
+  const columnStride = (<usize>(isTransposed ? rows : <u32>1)) << 2;
   const scales = to + <usize>padded(<u64>rows * columns);
   for (let r: u32 = 0; r < rows; r++) {
     const row = from + <usize>r * rowStride;
@@ -23,9 +23,9 @@ export function quantizeMatrix(from: usize, rows: u32, columns: u32, isTranspose
     for (let c: u32 = 0; c < columns; c++) {
       store<i8>(to + <usize>r * columns + c, quantizeWeight(load<f32>(row + <usize>c * columnStride), scale));
     }
-    store<f32>(scales + (<usize>r << 2), scale);
+    store<f32>(scales + ((<usize>r) << 2), scale);
   }
-  return scales + <usize>padded(<u64>rows << 2);
+  return scales + <usize>padded((<u64>rows) << 2);
 }
 
 /** The scale of f32[columns] that lie `stride` bytes apart. */
@@ -68,6 +68,6 @@ export function quantizeLayer(layer: Layer, from: usize, to: usize): usize {
 }
 
 function copyBias(from: usize, length: u32, to: usize): usize {
-  memory.copy(to, from, <usize>length << 2);
-  return to + <usize>padded(<u64>length << 2);
+  memory.copy(to, from, (<usize>length) << 2);
+  return to + <usize>padded((<u64>length) << 2);
 }

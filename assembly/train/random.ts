@@ -57,15 +57,15 @@ export function randomNormal(random: Random): f32 {
     const x: f32 = randomUniform(random) * 2 - 1;
     const y: f32 = randomUniform(random) * 2 - 1;
     const s: f32 = x * x + y * y;
-    if (s > 0 && s < 1) return x * sqrt<f32>(<f32>-2 * logF32(s) / s);
+    if (s > 0 && s < 1) return x * sqrt<f32>((<f32>-2 * logF32(s)) / s);
   }
 }
 
 /** Fisher-Yates over u32[length]. */
 export function shuffle(random: Random, values: usize, length: u32): void {
   for (let i = length; i > 1; i--) {
-    const p = values + (<usize>(i - 1) << 2);
-    const q = values + (<usize>randomIndex(random, i) << 2);
+    const p = values + ((<usize>(i - 1)) << 2);
+    const q = values + ((<usize>randomIndex(random, i)) << 2);
     const value = load<u32>(p);
     store<u32>(p, load<u32>(q));
     store<u32>(q, value);
@@ -80,8 +80,10 @@ export function randomMask(random: Random, rate: f32, values: usize, length: u32
   const threshold = i32x4.splat(<u32>(rate * <f32>4294967296));
   const kept = f32x4.splat(<f32>1 / (<f32>1 - rate));
   let a = v128.or(fourBits(random), i32x4.splat(1)); // so that no lane is all zero
-  let b = fourBits(random), c = fourBits(random), d = fourBits(random);
-  for (const end = values + (<usize>length << 2); values < end; values += 16) {
+  let b = fourBits(random),
+    c = fourBits(random),
+    d = fourBits(random);
+  for (const end = values + ((<usize>length) << 2); values < end; values += 16) {
     // randomBits, with b * 5 and * 9 as shifts and sums.
     const bits = rotateLanes(i32x4.add(b, i32x4.shl(b, 2)), 7);
     v128.store(values, v128.and(kept, i32x4.ge_u(i32x4.add(bits, i32x4.shl(bits, 3)), threshold)));
@@ -123,8 +125,8 @@ export function logF32(x: f32): f32 {
   }
   m -= 1;
   const z: f32 = m * m;
-  let p: f32 = <f32>7.0376836292e-2 * m - <f32>1.1514610310e-1;
-  p = p * m + <f32>1.1676998740e-1;
+  let p: f32 = <f32>7.0376836292e-2 * m - <f32>1.151461031e-1;
+  p = p * m + <f32>1.167699874e-1;
   p = p * m - <f32>1.2420140846e-1;
   p = p * m + <f32>1.4249322787e-1;
   p = p * m - <f32>1.6668057665e-1;
@@ -132,7 +134,7 @@ export function logF32(x: f32): f32 {
   p = p * m - <f32>2.4999993993e-1;
   p = p * m + <f32>3.3333331174e-1;
   p = p * m * z;
-  p += <f32>exponent * <f32>-2.12194440e-4;
+  p += <f32>exponent * <f32>-2.1219444e-4;
   p += z * <f32>-0.5;
   return m + p + <f32>exponent * <f32>0.693359375;
 }

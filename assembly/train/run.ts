@@ -9,8 +9,23 @@
 // in the order of networkStatePtr in step.ts. The weights in the file itself are those for
 // use: the averaged ones if the run keeps an average.
 import {
-  ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_LABEL_OUT_OF_RANGE, ERR_NO_SAMPLES, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORM_F32,
-  LAYER_MASK_ZERO, MAX_DROPOUT_SAMPLES, MAX_WORKERS, OK, OPTIMIZER_AVERAGE, OPTIMIZER_PER_TOKEN, SCHEDULE_INVERSE_TIME, TEXT_CAPACITY,
+  ERR_BAD_ARGUMENT,
+  ERR_BAD_STATE,
+  ERR_BAD_TRAINING,
+  ERR_LABEL_OUT_OF_RANGE,
+  ERR_NO_SAMPLES,
+  ERR_NOT_FINITE,
+  ERR_OUT_OF_MEMORY,
+  ERR_TEXT_TOO_LONG,
+  FORM_F32,
+  LAYER_MASK_ZERO,
+  MAX_DROPOUT_SAMPLES,
+  MAX_WORKERS,
+  OK,
+  OPTIMIZER_AVERAGE,
+  OPTIMIZER_PER_TOKEN,
+  SCHEDULE_INVERSE_TIME,
+  TEXT_CAPACITY,
 } from "../abi";
 import { allocate } from "../arena";
 import { isFinite32, layerAt } from "../network/model";
@@ -18,52 +33,83 @@ import { Augmentation, addSynonym as keepSynonym, createAugmentation, synonymChe
 import { zeroGradients } from "./backward";
 import { networkBatch, plan } from "./batch";
 import {
-  beginFile, buildNetwork, clearCalibration, draft, inputPtr, isBuilt, isDescribed, openedTraining, openedTrainingBytes, reader, samples, writeFile as writeForm,
+  beginFile,
+  buildNetwork,
+  clearCalibration,
+  draft,
+  inputPtr,
+  isBuilt,
+  isDescribed,
+  openedTraining,
+  openedTrainingBytes,
+  reader,
+  samples,
+  writeFile as writeForm,
 } from "./builder";
-import { Dataset, addSample, createDataset, datasetChecksum, fillBatch, mostTokens, sampleLabel, sampleTokens } from "./dataset";
+import {
+  Dataset,
+  addSample,
+  createDataset,
+  datasetChecksum,
+  fillBatch,
+  mostTokens,
+  sampleLabel,
+  sampleTokens,
+} from "./dataset";
 import { lastStage, network, networkRandom, TrainingState } from "./network";
 import { randomBits, randomSeed, shuffle } from "./random";
 import { learningRateAt } from "./schedule";
 import { Share, sharePtr, shareWrite, sharesAdd, sharesBuild } from "./share";
 import {
-  networkAverage, networkForward, networkGradient, networkLoss, networkLossValue, networkRestored, networkSettle, networkStateBytes, networkStateCount,
-  networkStatePtr, networkSwapAverage, networkTrainWith, networkUpdate,
+  networkAverage,
+  networkForward,
+  networkGradient,
+  networkLoss,
+  networkLossValue,
+  networkRestored,
+  networkSettle,
+  networkStateBytes,
+  networkStateCount,
+  networkStatePtr,
+  networkSwapAverage,
+  networkTrainWith,
+  networkUpdate,
 } from "./step";
 
 /** The settings of a run, and how far it is; 128 bytes of a training form. */
 @unmanaged
 export class Settings {
-  loss: u32;             // LOSS_*
-  optimizer: u32;        // OPTIMIZER_*
-  optimizerFlags: u32;   // OPTIMIZER_NESTEROV ...
-  schedule: u32;         // SCHEDULE_*
-  beta1: f64;            // SGD: momentum
+  loss: u32; // LOSS_*
+  optimizer: u32; // OPTIMIZER_*
+  optimizerFlags: u32; // OPTIMIZER_NESTEROV ...
+  schedule: u32; // SCHEDULE_*
+  beta1: f64; // SGD: momentum
   beta2: f64;
   epsilon: f32;
-  clipNorm: f32;         // 0 = gradients are not clipped
+  clipNorm: f32; // 0 = gradients are not clipped
   weightDecay: f32;
   learningRate: f32;
-  warmup: f32;           // share of all steps
-  decay: f32;            // inverse time: rate a step; linear, cosine: share of the rate that is left at the end
+  warmup: f32; // share of all steps
+  decay: f32; // inverse time: rate a step; linear, cosine: share of the rate that is left at the end
   labelSmoothing: f32;
   wordDropout: f32;
   averageDecay: f32;
-  isBalanced: u32;       // classes weigh the same, however many samples they have
-  addsNgrams: u32;       // a known word is its own row plus the mean of its n-grams
+  isBalanced: u32; // classes weigh the same, however many samples they have
+  addsNgrams: u32; // a known word is its own row plus the mean of its n-grams
   epochs: u32;
   batch: u32;
   seed: u32;
   epochsDone: u32;
-  sampleCount: u32;      // the run's data set, to notice another one
+  sampleCount: u32; // the run's data set, to notice another one
   sampleChecksum: u32;
-  deletion: f32;         // augmentation: shares of tokens, see augment.ts
+  deletion: f32; // augmentation: shares of tokens, see augment.ts
   swap: f32;
   synonyms: f32;
   typos: f32;
-  synonymChecksum: u32;  // of the run's synonyms, to notice other ones
-  workers: u16;          // instances that share each batch; 0 and 1: one alone
-  dropoutSamples: u16;   // masks that the last dropout draws for a sample; 0 and 1: one
-  perturbation: f32;     // of the token vectors, see adversary.ts; 0 = none
+  synonymChecksum: u32; // of the run's synonyms, to notice other ones
+  workers: u16; // instances that share each batch; 0 and 1: one alone
+  dropoutSamples: u16; // masks that the last dropout draws for a sample; 0 and 1: one
+  perturbation: f32; // of the token vectors, see adversary.ts; 0 = none
 }
 
 /** The samples of so many batches are sorted by length before they are divided into batches, so that little is padded. */
@@ -81,12 +127,12 @@ const YOUNG_AVERAGE: f32 = 10;
 let settings: Settings = changetype<Settings>(0);
 let validation: Dataset = changetype<Dataset>(0);
 let augmentation: Augmentation = changetype<Augmentation>(0);
-let order: usize = 0;           // u32[N], this epoch's samples
-let sorted: usize = 0;          // u32[max(N, batch)], scratch of the sort and of validation
-let lengthCounts: usize = 0;    // u32[T + 2]
-let batchOrder: usize = 0;      // u32[batches]
-let classWeights: usize = 0;    // f32[labelCount]
-let shard: u32 = 0;             // which share of each batch this instance computes
+let order: usize = 0; // u32[N], this epoch's samples
+let sorted: usize = 0; // u32[max(N, batch)], scratch of the sort and of validation
+let lengthCounts: usize = 0; // u32[T + 2]
+let batchOrder: usize = 0; // u32[batches]
+let classWeights: usize = 0; // f32[labelCount]
+let shard: u32 = 0; // which share of each batch this instance computes
 let batchCount: u32 = 0;
 let nextBatch: u32 = 0;
 let lossSum: f64 = 0;
@@ -95,7 +141,15 @@ let seen: u32 = 0;
 
 /** The settings of the next run, to be written before startTraining. */
 export function trainingSettings(
-  loss: u32, optimizer: u32, optimizerFlags: u32, beta1: f64, beta2: f64, epsilon: f32, learningRate: f32, clipNorm: f32, weightDecay: f32,
+  loss: u32,
+  optimizer: u32,
+  optimizerFlags: u32,
+  beta1: f64,
+  beta2: f64,
+  epsilon: f32,
+  learningRate: f32,
+  clipNorm: f32,
+  weightDecay: f32,
 ): i32 {
   settings = changetype<Settings>(allocate(offsetof<Settings>()));
   if (!changetype<usize>(settings)) return ERR_OUT_OF_MEMORY;
@@ -113,7 +167,17 @@ export function trainingSettings(
 
 /** Second half of the settings: schedule and regularisation. */
 export function trainingPlan(
-  schedule: u32, warmup: f32, decay: f32, labelSmoothing: f32, wordDropout: f32, averageDecay: f32, isBalanced: bool, addsNgrams: bool, epochs: u32, batch: u32, seed: u32,
+  schedule: u32,
+  warmup: f32,
+  decay: f32,
+  labelSmoothing: f32,
+  wordDropout: f32,
+  averageDecay: f32,
+  isBalanced: bool,
+  addsNgrams: bool,
+  epochs: u32,
+  batch: u32,
+  seed: u32,
 ): i32 {
   if (!changetype<usize>(settings)) return ERR_BAD_STATE;
   settings.schedule = schedule;
@@ -216,7 +280,8 @@ function startFromOpened(): i32 {
   const before = <usize>offsetof<Settings>() + offsetof<TrainingState>();
   const bytes = <usize>draft.header.weightBytes;
   const blocks = (<usize>openedTrainingBytes - before) / bytes;
-  if (<usize>openedTrainingBytes <= before || blocks == 0 || before + blocks * bytes != <usize>openedTrainingBytes) return ERR_BAD_TRAINING;
+  if (<usize>openedTrainingBytes <= before || blocks == 0 || before + blocks * bytes != <usize>openedTrainingBytes)
+    return ERR_BAD_TRAINING;
   const state = changetype<TrainingState>(openedTraining + offsetof<Settings>());
   const index: usize = (opened.optimizerFlags & OPTIMIZER_AVERAGE) != 0 && state.averages > 0 ? blocks - 1 : 0;
   const weights = openedTraining + before + index * bytes;
@@ -230,7 +295,8 @@ function startFromOpened(): i32 {
 export function resumeTraining(): i32 {
   if (!openedTraining || openedTrainingBytes < <u32>offsetof<Settings>()) return ERR_BAD_STATE;
   settings = changetype<Settings>(openedTraining);
-  if (settings.sampleCount != samples.count || settings.sampleChecksum != datasetChecksum(samples)) return ERR_BAD_TRAINING;
+  if (settings.sampleCount != samples.count || settings.sampleChecksum != datasetChecksum(samples))
+    return ERR_BAD_TRAINING;
   if (settings.synonymChecksum != checkSynonyms()) return ERR_BAD_TRAINING;
   const status = prepareRun(0); // the file has weights
   if (status != OK) return status;
@@ -255,17 +321,32 @@ function prepareRun(embeddingRange: f32): i32 {
   if (samples.count == 0) return ERR_NO_SAMPLES;
   if (!settingsAreLegal()) return ERR_BAD_ARGUMENT;
   const tokens = max(mostTokens(samples), changetype<usize>(validation) ? mostTokens(validation) : 0);
-  let status = buildNetwork(settings.batch, max<u32>(settings.dropoutSamples, 1), settings.seed, embeddingRange, tokens);
+  let status = buildNetwork(
+    settings.batch,
+    max<u32>(settings.dropoutSamples, 1),
+    settings.seed,
+    embeddingRange,
+    tokens,
+  );
   if (status != OK) return status;
-  status = networkTrainWith(settings.loss, settings.labelSmoothing, settings.optimizer, settings.optimizerFlags, settings.beta1, settings.beta2,
-    settings.epsilon, settings.clipNorm, settings.weightDecay);
+  status = networkTrainWith(
+    settings.loss,
+    settings.labelSmoothing,
+    settings.optimizer,
+    settings.optimizerFlags,
+    settings.beta1,
+    settings.beta2,
+    settings.epsilon,
+    settings.clipNorm,
+    settings.weightDecay,
+  );
   if (status != OK) return status;
   batchCount = (samples.count + settings.batch - 1) / settings.batch;
-  order = allocate(<usize>samples.count << 2);
-  sorted = allocate(<usize>max(samples.count, settings.batch) << 2);
+  order = allocate((<usize>samples.count) << 2);
+  sorted = allocate((<usize>max(samples.count, settings.batch)) << 2);
   lengthCounts = allocate((<usize>draft.header.sequenceLength + 2) << 2);
-  batchOrder = allocate(<usize>batchCount << 2);
-  classWeights = allocate(<usize>draft.header.labelCount << 2);
+  batchOrder = allocate((<usize>batchCount) << 2);
+  classWeights = allocate((<usize>draft.header.labelCount) << 2);
   if (!order || !sorted || !lengthCounts || !batchOrder || !classWeights) return ERR_OUT_OF_MEMORY;
   if (!prepareAugmentation()) return ERR_OUT_OF_MEMORY;
   shard = 0;
@@ -290,20 +371,41 @@ function prepareAugmentation(): bool {
 }
 
 function settingsAreLegal(): bool {
-  return settings.epochs >= 1 && settings.epochs <= 100000 && settings.epochsDone <= settings.epochs
-    && settings.schedule <= <u32>SCHEDULE_INVERSE_TIME && settings.isBalanced <= 1 && settings.addsNgrams <= 1
-    && settings.learningRate > 0 && settings.learningRate < 1e6
-    && settings.weightDecay * settings.learningRate <= 1
-    && settings.warmup >= 0 && settings.warmup < 1 && settings.decay >= 0
-    && (settings.schedule == <u32>SCHEDULE_INVERSE_TIME ? settings.decay < 1e6 : settings.decay <= 1)
-    && settings.wordDropout >= 0 && settings.wordDropout < 1
-    && settings.deletion >= 0 && settings.deletion < 1 && settings.swap >= 0 && settings.swap < 1
-    && settings.synonyms >= 0 && settings.synonyms < 1 && settings.typos >= 0 && settings.typos < 1
-    && settings.averageDecay >= 0 && settings.averageDecay < 1
-    && settings.workers <= settings.batch && settings.workers <= <u32>MAX_WORKERS && (settings.workers < 2 || !(settings.optimizerFlags & OPTIMIZER_PER_TOKEN))
-    && (settings.averageDecay > 0) == ((settings.optimizerFlags & OPTIMIZER_AVERAGE) != 0)
-    && settings.dropoutSamples <= <u16>MAX_DROPOUT_SAMPLES
-    && settings.perturbation >= 0 && settings.perturbation < 1 && (settings.perturbation == 0 || !(settings.optimizerFlags & OPTIMIZER_PER_TOKEN));
+  return (
+    settings.epochs >= 1 &&
+    settings.epochs <= 100000 &&
+    settings.epochsDone <= settings.epochs &&
+    settings.schedule <= <u32>SCHEDULE_INVERSE_TIME &&
+    settings.isBalanced <= 1 &&
+    settings.addsNgrams <= 1 &&
+    settings.learningRate > 0 &&
+    settings.learningRate < 1e6 &&
+    settings.weightDecay * settings.learningRate <= 1 &&
+    settings.warmup >= 0 &&
+    settings.warmup < 1 &&
+    settings.decay >= 0 &&
+    (settings.schedule == <u32>SCHEDULE_INVERSE_TIME ? settings.decay < 1e6 : settings.decay <= 1) &&
+    settings.wordDropout >= 0 &&
+    settings.wordDropout < 1 &&
+    settings.deletion >= 0 &&
+    settings.deletion < 1 &&
+    settings.swap >= 0 &&
+    settings.swap < 1 &&
+    settings.synonyms >= 0 &&
+    settings.synonyms < 1 &&
+    settings.typos >= 0 &&
+    settings.typos < 1 &&
+    settings.averageDecay >= 0 &&
+    settings.averageDecay < 1 &&
+    settings.workers <= settings.batch &&
+    settings.workers <= <u32>MAX_WORKERS &&
+    (settings.workers < 2 || !(settings.optimizerFlags & OPTIMIZER_PER_TOKEN)) &&
+    settings.averageDecay > 0 == ((settings.optimizerFlags & OPTIMIZER_AVERAGE) != 0) &&
+    settings.dropoutSamples <= <u16>MAX_DROPOUT_SAMPLES &&
+    settings.perturbation >= 0 &&
+    settings.perturbation < 1 &&
+    (settings.perturbation == 0 || !(settings.optimizerFlags & OPTIMIZER_PER_TOKEN))
+  );
 }
 
 /** Balanced: N / (K n_k), as scikit-learn's class_weight="balanced"; else 1. */
@@ -313,7 +415,7 @@ function weighClasses(): void {
     let count: u32 = 0;
     for (let i: u32 = 0; i < samples.count; i++) if (sampleLabel(samples, i) == k) count++;
     const weight = settings.isBalanced && count ? <f32>samples.count / (<f32>classes * <f32>count) : <f32>1;
-    store<f32>(classWeights + (<usize>k << 2), weight);
+    store<f32>(classWeights + ((<usize>k) << 2), weight);
   }
 }
 
@@ -331,12 +433,13 @@ export function beginEpoch(): i32 {
   const random = networkRandom();
   // Within an epoch workers draw different random numbers, so each epoch begins with a seed that all can compute: from its number.
   if (workers() > 1) randomSeed(random, settings.seed ^ (settings.epochsDone * 0x9e3779b9));
-  for (let i: u32 = 0; i < samples.count; i++) store<u32>(order + (<usize>i << 2), i);
+  for (let i: u32 = 0; i < samples.count; i++) store<u32>(order + ((<usize>i) << 2), i);
   shuffle(random, order, samples.count);
-  for (let i: u32 = 0; i < batchCount; i++) store<u32>(batchOrder + (<usize>i << 2), i);
+  for (let i: u32 = 0; i < batchCount; i++) store<u32>(batchOrder + ((<usize>i) << 2), i);
   if (layerAt(draft.layers, 0).flags & LAYER_MASK_ZERO) {
     const window = SORTED_BATCHES * settings.batch;
-    for (let i: u32 = 0; i < samples.count; i += window) sortByLength(order + (<usize>i << 2), min(window, samples.count - i));
+    for (let i: u32 = 0; i < samples.count; i += window)
+      sortByLength(order + ((<usize>i) << 2), min(window, samples.count - i));
     shuffle(random, batchOrder, batchCount);
   }
   if (workers() > 1) randomSeed(random, randomBits(random) + shard);
@@ -352,21 +455,21 @@ function sortByLength(from: usize, count: u32): void {
   const lengths = draft.header.sequenceLength + 1;
   memory.fill(lengthCounts, 0, (<usize>lengths + 1) << 2);
   for (let i: u32 = 0; i < count; i++) {
-    const slot = lengthCounts + (<usize>(sampleTokens(samples, load<u32>(from + (<usize>i << 2))) + 1) << 2);
+    const slot = lengthCounts + ((<usize>(sampleTokens(samples, load<u32>(from + ((<usize>i) << 2))) + 1)) << 2);
     store<u32>(slot, load<u32>(slot) + 1);
   }
   for (let l: u32 = 0; l < lengths; l++) {
-    const slot = lengthCounts + (<usize>l << 2);
+    const slot = lengthCounts + ((<usize>l) << 2);
     store<u32>(slot, load<u32>(slot) + load<u32>(slot, 4), 4);
   }
   for (let i: u32 = 0; i < count; i++) {
-    const sample = load<u32>(from + (<usize>i << 2));
-    const slot = lengthCounts + (<usize>sampleTokens(samples, sample) << 2);
+    const sample = load<u32>(from + ((<usize>i) << 2));
+    const slot = lengthCounts + ((<usize>sampleTokens(samples, sample)) << 2);
     const place = load<u32>(slot);
     store<u32>(slot, place + 1);
-    store<u32>(sorted + (<usize>place << 2), sample);
+    store<u32>(sorted + ((<usize>place) << 2), sample);
   }
-  memory.copy(from, sorted, <usize>count << 2);
+  memory.copy(from, sorted, (<usize>count) << 2);
 }
 
 /** Trains on the epoch's next batch. Returns a status. Workers that share a batch call the two halves below instead, and exchange their shares in between. */
@@ -380,10 +483,10 @@ export function trainBatch(): i32 {
 export function computeBatch(): i32 {
   if (nextBatch >= batchCount) return ERR_BAD_STATE;
   const count = batchSamples();
-  const begin = count * shard / workers();
-  const end = count * (shard + 1) / workers();
+  const begin = (count * shard) / workers();
+  const end = (count * (shard + 1)) / workers();
   const rightBefore = correct;
-  const status = begin < end ? computeSamples(nextSamples() + (<usize>begin << 2), end - begin, count) : emptyShare();
+  const status = begin < end ? computeSamples(nextSamples() + ((<usize>begin) << 2), end - begin, count) : emptyShare();
   if (workers() == 1) return status;
   shareWrite(shard, status, begin < end ? networkLossValue() : 0, correct - rightBefore);
   correct = rightBefore;
@@ -405,7 +508,14 @@ export function applyBatch(): i32 {
       correct += share.correct;
     }
   }
-  const rate = learningRateAt(settings.schedule, settings.learningRate, settings.warmup, settings.decay, stepsDone(), settings.epochs * batchCount);
+  const rate = learningRateAt(
+    settings.schedule,
+    settings.learningRate,
+    settings.warmup,
+    settings.decay,
+    stepsDone(),
+    settings.epochs * batchCount,
+  );
   const status = networkUpdate(rate);
   if (status != OK) return status;
   lossSum += loss * <f64>count;
@@ -419,7 +529,7 @@ export function applyBatch(): i32 {
  * average forgets faster, so that the untrained weights at the start do not stay in it.
  */
 function average(): i32 {
-  const steps = (nextBatch - 1) % AVERAGED_STEPS + 1;
+  const steps = ((nextBatch - 1) % AVERAGED_STEPS) + 1;
   if (steps < AVERAGED_STEPS && nextBatch < batchCount) return OK;
   let kept: f32 = 1;
   for (let i: u32 = 0; i < steps; i++) kept *= settings.averageDecay;
@@ -429,12 +539,12 @@ function average(): i32 {
 
 /** Number of samples of the next batch, for all workers together. */
 function batchSamples(): u32 {
-  return min(settings.batch, samples.count - load<u32>(batchOrder + (<usize>nextBatch << 2)) * settings.batch);
+  return min(settings.batch, samples.count - load<u32>(batchOrder + ((<usize>nextBatch) << 2)) * settings.batch);
 }
 
 /** Their numbers, u32[batchSamples()]. */
 function nextSamples(): usize {
-  return order + (<usize>(load<u32>(batchOrder + (<usize>nextBatch << 2)) * settings.batch) << 2);
+  return order + ((<usize>(load<u32>(batchOrder + ((<usize>nextBatch) << 2)) * settings.batch)) << 2);
 }
 
 function stepsDone(): u32 {
@@ -449,8 +559,8 @@ function computeSamples(from: usize, count: u32, total: u32): i32 {
   plan.total = total;
   if (settings.isBalanced) {
     for (let b: u32 = 0; b < count; b++) {
-      const label = sampleLabel(samples, load<u32>(from + (<usize>b << 2)));
-      store<f32>(network.sampleWeights + (<usize>b << 2), load<f32>(classWeights + (<usize>label << 2)));
+      const label = sampleLabel(samples, load<u32>(from + ((<usize>b) << 2)));
+      store<f32>(network.sampleWeights + ((<usize>b) << 2), load<f32>(classWeights + ((<usize>label) << 2)));
     }
   }
   const isEarly = <f32>stepsDone() < PERTURBED_FROM * <f32>(settings.epochs * batchCount);
@@ -470,15 +580,15 @@ function countCorrect(data: Dataset, from: usize, count: u32): void {
   const stage = lastStage();
   const outputs = network.outputs;
   for (let b: u32 = 0; b < count; b++) {
-    const scores = stage.output + (<usize>(b * stage.stride) << 2);
+    const scores = stage.output + ((<usize>(b * stage.stride)) << 2);
     let best: u32 = 0;
     if (outputs == 1) best = load<f32>(scores) > 0.5 ? 1 : 0;
     else {
       for (let k: u32 = 1; k < outputs; k++) {
-        if (load<f32>(scores + (<usize>k << 2)) > load<f32>(scores + (<usize>best << 2))) best = k;
+        if (load<f32>(scores + ((<usize>k) << 2)) > load<f32>(scores + ((<usize>best) << 2))) best = k;
       }
     }
-    if (best == sampleLabel(data, load<u32>(from + (<usize>b << 2)))) correct++;
+    if (best == sampleLabel(data, load<u32>(from + ((<usize>b) << 2)))) correct++;
   }
 }
 
@@ -512,8 +622,11 @@ export function validate(): i32 {
   let status: i32 = swaps ? networkSwapAverage() : OK;
   for (let first: u32 = 0; first < validation.count && status == OK; first += settings.batch) {
     const count = min(settings.batch, validation.count - first);
-    for (let i: u32 = 0; i < count; i++) store<u32>(sorted + (<usize>i << 2), first + i);
-    status = networkBatch(count, fillBatch(validation, draft, sorted, count, 0, settings.addsNgrams != 0, changetype<Augmentation>(0)));
+    for (let i: u32 = 0; i < count; i++) store<u32>(sorted + ((<usize>i) << 2), first + i);
+    status = networkBatch(
+      count,
+      fillBatch(validation, draft, sorted, count, 0, settings.addsNgrams != 0, changetype<Augmentation>(0)),
+    );
     if (status == OK) status = networkForward(false);
     if (status != OK) break;
     lossSum += <f64>networkLoss() * <f64>count;

@@ -12,7 +12,7 @@ import { SCHEDULE_COSINE, SCHEDULE_INVERSE_TIME, SCHEDULE_LINEAR } from "../abi"
  */
 export function learningRateAt(schedule: u32, base: f32, warmup: f32, decay: f32, step: u32, steps: u32): f32 {
   const climb = <u32>(warmup * <f32>steps);
-  if (step < climb) return base * <f32>(step + 1) / <f32>climb;
+  if (step < climb) return (base * <f32>(step + 1)) / <f32>climb;
   if (schedule == SCHEDULE_INVERSE_TIME) return base / (<f32>1 + decay * <f32>step);
   const p = <f32>(step - climb) / <f32>(steps - climb);
   if (schedule == SCHEDULE_LINEAR) return base * left(<f32>1 - p, decay);
@@ -32,5 +32,7 @@ function left(x: f32, floor: f32): f32 {
 function sinOfQuarter(p: f32): f32 {
   const x = p * <f32>1.5707963267948966;
   const x2 = x * x;
-  return x * (<f32>1 - x2 * (<f32>0.16666667 - x2 * (<f32>8.3333333e-3 - x2 * (<f32>1.9841270e-4 - x2 * <f32>2.7557319e-6))));
+  return (
+    x * (<f32>1 - x2 * (<f32>0.16666667 - x2 * (<f32>8.3333333e-3 - x2 * (<f32>1.984127e-4 - x2 * <f32>2.7557319e-6))))
+  );
 }

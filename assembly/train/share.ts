@@ -15,23 +15,23 @@ import { network, ROW_KNOWN, ROW_TOUCHED } from "./network";
 /** The beginning of a share; the gradients follow. */
 @unmanaged
 export class Share {
-  status: i32;        // OK, or why there is no gradient
-  rows: u32;          // embedding rows with a gradient
-  loss: f32;          // this share's part of the batch's mean loss
-  correct: u32;       // samples that were right
+  status: i32; // OK, or why there is no gradient
+  rows: u32; // embedding rows with a gradient
+  loss: f32; // this share's part of the batch's mean loss
+  correct: u32; // samples that were right
   reserved0: u32;
   reserved1: u32;
   reserved2: u32;
   reserved3: u32;
 }
 
-let shares: usize = 0;          // one after the other, `capacity` bytes each
+let shares: usize = 0; // one after the other, `capacity` bytes each
 let capacity: usize = 0;
 
 /** Makes room for the shares of `count` instances; false when memory is refused. */
 export function sharesBuild(count: u32): bool {
   const rows = min(<u64>network.batchCapacity * network.timeCapacity * network.rowsPerToken, <u64>network.rows);
-  const bytes = offsetof<Share>() + denseBytes() + padded(rows << 2) + padded(rows * network.width << 2);
+  const bytes = offsetof<Share>() + denseBytes() + padded(rows << 2) + padded((rows * network.width) << 2);
   if (bytes * count > 0x7fff0000) return false;
   capacity = <usize>bytes;
   shares = allocate(<usize>(bytes * count));
@@ -51,7 +51,9 @@ export function sharePtr(index: u32): usize {
 /** Bytes of share `index`. */
 export function shareBytes(index: u32): usize {
   const rows = changetype<Share>(sharePtr(index)).rows;
-  return offsetof<Share>() + denseBytes() + <usize>padded(<u64>rows << 2) + <usize>padded(<u64>rows * network.width << 2);
+  return (
+    offsetof<Share>() + denseBytes() + <usize>padded((<u64>rows) << 2) + <usize>padded((<u64>rows * network.width) << 2)
+  );
 }
 
 function denseBytes(): usize {
@@ -70,10 +72,11 @@ export function shareWrite(index: u32, status: i32, loss: f32, correct: u32): vo
   to += offsetof<Share>();
   memory.copy(to, network.gradients + network.embeddingBytes, denseBytes());
   to += denseBytes();
-  memory.copy(to, network.touched, <usize>share.rows << 2);
-  to += <usize>padded(<u64>share.rows << 2);
-  const bytes = <usize>network.width << 2;
-  for (let i: u32 = 0; i < share.rows; i++) memory.copy(to + <usize>i * bytes, network.gradients + <usize>loadU32(network.touched, i) * bytes, bytes);
+  memory.copy(to, network.touched, (<usize>share.rows) << 2);
+  to += <usize>padded((<u64>share.rows) << 2);
+  const bytes = (<usize>network.width) << 2;
+  for (let i: u32 = 0; i < share.rows; i++)
+    memory.copy(to + <usize>i * bytes, network.gradients + <usize>loadU32(network.touched, i) * bytes, bytes);
 }
 
 /** Sets the gradients to the sum of the first `count` shares, added in order. Returns the first status that is not OK. */
@@ -92,8 +95,8 @@ function addShare(address: usize): void {
   const dense = address + offsetof<Share>();
   addRow(network.gradients + network.embeddingBytes, dense, <u32>(denseBytes() >> 2));
   const ids = dense + denseBytes();
-  const bytes = <usize>network.width << 2;
-  let from = ids + <usize>padded(<u64>rows << 2);
+  const bytes = (<usize>network.width) << 2;
+  let from = ids + <usize>padded((<u64>rows) << 2);
   for (let i: u32 = 0; i < rows; i++, from += bytes) {
     const row = loadU32(ids, i);
     const state = load<u8>(network.rowStates + row);

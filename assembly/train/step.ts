@@ -3,9 +3,24 @@
 // Called by run.ts. Refuses a loss that does not fit the last activation, settings out of
 // range (ERR_BAD_TRAINING), and steps whose loss or gradient is not finite.
 import {
-  ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_NO_MODEL, ERR_NO_SAMPLES, ERR_NOT_FINITE,
-  ERR_OUT_OF_MEMORY, LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM_UNCORRECTED,
-  OPTIMIZER_AVERAGE, OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_PER_TOKEN, OPTIMIZER_SGD,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ERR_BAD_STATE,
+  ERR_BAD_TRAINING,
+  ERR_NO_MODEL,
+  ERR_NO_SAMPLES,
+  ERR_NOT_FINITE,
+  ERR_OUT_OF_MEMORY,
+  LOSS_BINARY_CROSSENTROPY,
+  LOSS_CATEGORICAL_CROSSENTROPY,
+  LOSS_MEAN_SQUARED_ERROR,
+  OK,
+  OPTIMIZER_ADAM_UNCORRECTED,
+  OPTIMIZER_AVERAGE,
+  OPTIMIZER_LAZY,
+  OPTIMIZER_NESTEROV,
+  OPTIMIZER_PER_TOKEN,
+  OPTIMIZER_SGD,
 } from "../abi";
 import { allocate } from "../arena";
 import { perturb } from "./adversary";
@@ -27,11 +42,20 @@ let recipe: Recipe = changetype<Recipe>(0);
  * `clipNorm` 0 does not clip.
  */
 export function networkTrainWith(
-  lossKind: u32, labelSmoothing: f32, optimizer: u32, flags: u32, beta1: f64, beta2: f64, epsilon: f32, clipNorm: f32, weightDecay: f32,
+  lossKind: u32,
+  labelSmoothing: f32,
+  optimizer: u32,
+  flags: u32,
+  beta1: f64,
+  beta2: f64,
+  epsilon: f32,
+  clipNorm: f32,
+  weightDecay: f32,
 ): i32 {
   recipe = changetype<Recipe>(0);
   if (changetype<usize>(network) == 0) return ERR_NO_MODEL;
-  if (!isLegal(lossKind, labelSmoothing, optimizer, flags, beta1, beta2, epsilon, clipNorm, weightDecay)) return ERR_BAD_TRAINING;
+  if (!isLegal(lossKind, labelSmoothing, optimizer, flags, beta1, beta2, epsilon, clipNorm, weightDecay))
+    return ERR_BAD_TRAINING;
   const isAdam = optimizer != OPTIMIZER_SGD;
   const address = allocate(offsetof<Recipe>());
   if (address == 0) return ERR_OUT_OF_MEMORY;
@@ -53,7 +77,7 @@ export function networkTrainWith(
     next.slot1 = allocate(network.parameterBytes);
     // Rows cannot fade with weight decay, which always moves weights, or with lazy updates, where slots do not shrink.
     const fades = weightDecay == 0 && (flags & OPTIMIZER_LAZY) == 0;
-    if (fades) next.fadedSince = allocate(<usize>network.rows << 2);
+    if (fades) next.fadedSince = allocate((<usize>network.rows) << 2);
     if (next.slot1 == 0 || (fades && next.fadedSince == 0)) return ERR_OUT_OF_MEMORY;
   }
   if (flags & OPTIMIZER_AVERAGE) {
@@ -73,14 +97,23 @@ export function networkTrainWith(
   state.steps = 0;
   state.averages = 0;
   state.isSwapped = 0;
-  for (let row: u32 = 0; row < network.rows; row++) store<u8>(network.rowStates + row, load<u8>(network.rowStates + row) & ROW_TOUCHED);
+  for (let row: u32 = 0; row < network.rows; row++)
+    store<u8>(network.rowStates + row, load<u8>(network.rowStates + row) & ROW_TOUCHED);
   recipe = next;
   return OK;
 }
 
 /** Whether the loss fits the last layer's activation, and all settings are in their range. */
 function isLegal(
-  lossKind: u32, labelSmoothing: f32, optimizer: u32, flags: u32, beta1: f64, beta2: f64, epsilon: f32, clipNorm: f32, weightDecay: f32,
+  lossKind: u32,
+  labelSmoothing: f32,
+  optimizer: u32,
+  flags: u32,
+  beta1: f64,
+  beta2: f64,
+  epsilon: f32,
+  clipNorm: f32,
+  weightDecay: f32,
 ): bool {
   const activation = lastStage().layer.activation;
   if (lossKind == LOSS_BINARY_CROSSENTROPY) {
@@ -207,14 +240,23 @@ export function networkStateBytes(index: u32): usize {
  * slots that are not zero. False when no training can have this state.
  */
 export function networkRestored(): bool {
-  for (let row: u32 = 0; row < network.rows; row++) store<u8>(network.rowStates + row, (load<u8>(network.rowStates + row) & ROW_TOUCHED) | ROW_KNOWN);
+  for (let row: u32 = 0; row < network.rows; row++)
+    store<u8>(network.rowStates + row, (load<u8>(network.rowStates + row) & ROW_TOUCHED) | ROW_KNOWN);
   const state = network.state;
   const isPower1 = state.beta1Power >= 0 && state.beta1Power <= 1;
   const isPower2 = state.beta2Power >= 0 && state.beta2Power <= 1;
   // From a state of zeros the generator gives only zeros, with which randomIndex would never end.
   const isSeeded = (state.random | state.random1 | state.random2 | state.random3) != 0;
-  return isPower1 && isPower2 && isSeeded && state.isSwapped == 0
-    && isZero(changetype<usize>(state) + offsetof<TrainingState>("reserved0"), offsetof<TrainingState>() - offsetof<TrainingState>("reserved0"));
+  return (
+    isPower1 &&
+    isPower2 &&
+    isSeeded &&
+    state.isSwapped == 0 &&
+    isZero(
+      changetype<usize>(state) + offsetof<TrainingState>("reserved0"),
+      offsetof<TrainingState>() - offsetof<TrainingState>("reserved0"),
+    )
+  );
 }
 
 /** True when all of `bytes` bytes, a multiple of 4, are zero. */

@@ -15,10 +15,19 @@ export function writeModel(model: Model, form: u32, training: usize, trainingByt
   const header = model.header;
   let weightBytes: u64 = 0;
   for (let i: u32 = 0; i < header.layerCount; i++) weightBytes += layerBytes(form, layerAt(model.layers, i));
-  const bytes = <u64>offsetof<Header>() + padded(header.filterBytes) + padded(header.splitBytes) + padded(header.nameBytes)
-    + padded(header.versionBytes) + padded((<u64>header.wordCount + 1) * 4) + padded(header.wordBytes)
-    + padded((<u64>header.labelCount + 1) * 4) + padded(header.labelBytes) + <u64>header.layerCount * offsetof<Layer>()
-    + weightBytes + trainingBytes;
+  const bytes =
+    <u64>offsetof<Header>() +
+    padded(header.filterBytes) +
+    padded(header.splitBytes) +
+    padded(header.nameBytes) +
+    padded(header.versionBytes) +
+    padded((<u64>header.wordCount + 1) * 4) +
+    padded(header.wordBytes) +
+    padded((<u64>header.labelCount + 1) * 4) +
+    padded(header.labelBytes) +
+    <u64>header.layerCount * offsetof<Layer>() +
+    weightBytes +
+    trainingBytes;
   if (bytes > 0x7fffff00) return 0;
   const file = allocate(<usize>bytes);
   if (!file) return 0;
@@ -72,10 +81,10 @@ export function mergeNgrams(model: Model, weightBytes: usize): usize {
     const count = wordNgrams(model, id, rows);
     if (count == 0) continue;
     const share: f32 = <f32>1 / <f32>count;
-    const target = merged + (<usize>id * width << 2);
+    const target = merged + ((<usize>id * width) << 2);
     for (let r: u32 = 0; r < count; r++) {
-      const from = model.weights + (<usize>load<u32>(rows + (<usize>r << 2)) * width << 2);
-      for (let k: usize = 0, end = <usize>width << 2; k < end; k += 4) {
+      const from = model.weights + ((<usize>load<u32>(rows + ((<usize>r) << 2)) * width) << 2);
+      for (let k: usize = 0, end = (<usize>width) << 2; k < end; k += 4) {
         store<f32>(target + k, load<f32>(target + k) + share * load<f32>(from + k));
       }
     }

@@ -15,7 +15,8 @@ function readModel(folder, name) {
   const bytes = readFileSync(join(folder, `${name}.f32`));
   const weights = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
   const shapes = [[model.rows, model.width]];
-  for (let d = 0; d < (model.pooled ? 2 : 1); d++) shapes.push([model.width, 4 * model.units], [model.units, 4 * model.units], [4 * model.units]);
+  for (let d = 0; d < (model.pooled ? 2 : 1); d++)
+    shapes.push([model.width, 4 * model.units], [model.units, 4 * model.units], [4 * model.units]);
   shapes.push([model.pooled ? 4 * model.units : model.units, model.outputs], [model.outputs]);
   let at = 0;
   const tensors = shapes.map((shape) => {
@@ -34,7 +35,11 @@ async function onnxRuntime(model, packageName, suffix) {
     ort.env.wasm.wasmPaths = `file://${dirname(require.resolve("onnxruntime-web"))}/`;
   }
   const file = readFileSync(join(model.folder, `${model.name}${suffix}.onnx`));
-  const session = await ort.InferenceSession.create(file, { executionProviders: [packageName === "onnxruntime-web" ? "wasm" : "cpu"], intraOpNumThreads: 1, interOpNumThreads: 1 });
+  const session = await ort.InferenceSession.create(file, {
+    executionProviders: [packageName === "onnxruntime-web" ? "wasm" : "cpu"],
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
+  });
   return {
     version: `${packageName} ${ort.env.versions.common}`,
     input: (ids) => new ort.Tensor("int32", Int32Array.from(ids), [ids.length, 1]),
@@ -49,17 +54,21 @@ async function tensorflowJs(model, backend) {
     wasm.setWasmPaths(`${dirname(require.resolve("@tensorflow/tfjs-backend-wasm"))}/`);
     wasm.setThreadsCount(1);
   }
-  if (!await tf.setBackend(backend)) throw new Error(`no backend ${backend}`);
+  if (!(await tf.setBackend(backend))) throw new Error(`no backend ${backend}`);
   await tf.ready();
   const input = tf.input({ shape: [model.steps ?? null], dtype: "int32" });
   let x = tf.layers.embedding({ inputDim: model.rows, outputDim: model.width }).apply(input);
-  const lstm = () => tf.layers.lstm({ units: model.units, returnSequences: model.pooled, recurrentActivation: "sigmoid" });
+  const lstm = () =>
+    tf.layers.lstm({ units: model.units, returnSequences: model.pooled, recurrentActivation: "sigmoid" });
   if (model.pooled) {
     x = tf.layers.bidirectional({ layer: lstm(), mergeMode: "concat" }).apply(x);
     // tfjs has no layer for the maximum over time; TimePool computes it with tfjs' own operator.
     x = new TimePool(tf).apply(x);
   } else x = lstm().apply(x);
-  const built = tf.model({ inputs: input, outputs: tf.layers.dense({ units: model.outputs, activation: model.activation }).apply(x) });
+  const built = tf.model({
+    inputs: input,
+    outputs: tf.layers.dense({ units: model.outputs, activation: model.activation }).apply(x),
+  });
   built.setWeights(model.tensors.map(({ shape, values }) => tf.tensor(values, shape)));
   return {
     version: `tfjs ${tf.version.tfjs}`,
@@ -149,7 +158,7 @@ async function measure({ model, contender, budget, first }) {
       calls++;
       now = performance.now();
     } while (now - start < RUN_MS);
-    times.push((now - start) / calls * 1000);
+    times.push(((now - start) / calls) * 1000);
     if (now >= end) return { ok: true, times };
   }
 }
@@ -161,7 +170,12 @@ for await (const line of createInterface({ input: process.stdin })) {
   try {
     answer = request.op === "load" ? await load(request) : await measure(request);
   } catch (error) {
-    answer = { ok: false, error: String(error.message ?? error).split("\n")[0].slice(0, 200) };
+    answer = {
+      ok: false,
+      error: String(error.message ?? error)
+        .split("\n")[0]
+        .slice(0, 200),
+    };
   }
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }

@@ -8,12 +8,24 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "edgelabel");
-const requirements = readFileSync(new URL("requirements.txt", import.meta.url), "utf8").trim().split("\n");
-const NODE_PACKAGES = { "onnxruntime-node": "1.30.0", "onnxruntime-web": "1.30.0", "@tensorflow/tfjs": "4.22.0", "@tensorflow/tfjs-backend-wasm": "4.22.0" };
+const requirements = readFileSync(new URL("requirements.txt", import.meta.url), "utf8")
+  .trim()
+  .split("\n");
+const NODE_PACKAGES = {
+  "onnxruntime-node": "1.30.0",
+  "onnxruntime-web": "1.30.0",
+  "@tensorflow/tfjs": "4.22.0",
+  "@tensorflow/tfjs-backend-wasm": "4.22.0",
+};
 const MINUTES = 60_000;
 
 function run(command, args, minutes, cwd) {
-  const { status, stderr, error } = spawnSync(command, args, { cwd, encoding: "utf8", timeout: minutes * MINUTES, stdio: ["ignore", "ignore", "pipe"] });
+  const { status, stderr, error } = spawnSync(command, args, {
+    cwd,
+    encoding: "utf8",
+    timeout: minutes * MINUTES,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   return status === 0 ? null : (error?.message ?? stderr.trim().split("\n").at(-1) ?? `exit ${status}`);
 }
 
@@ -31,7 +43,11 @@ export function pythonPeers() {
     const mark = join(home, `.${requirement}`);
     if (existsSync(mark)) continue;
     process.stderr.write(`installing ${requirement}\n`);
-    const problem = run(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", requirement], 20);
+    const problem = run(
+      python,
+      ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", requirement],
+      20,
+    );
     if (problem) problems[requirement] = problem;
     else writeFileSync(mark, "");
   }
@@ -49,7 +65,12 @@ export function nodePeers() {
     const installed = join(folder, "node_modules", name, "package.json");
     if (existsSync(installed) && JSON.parse(readFileSync(installed, "utf8")).version === version) continue;
     process.stderr.write(`installing ${name}@${version}\n`);
-    const problem = run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact", `${name}@${version}`], 20, folder);
+    const problem = run(
+      "npm",
+      ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact", `${name}@${version}`],
+      20,
+      folder,
+    );
     if (problem) problems[name] = problem;
   }
   return { folder, problems };

@@ -19,7 +19,9 @@ const REPLY = "edgelabel/bench/reply/b";
 let lastId = 0;
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
-const profiling = process.env["EDGELABEL_PROFILE"] ? ["--cpu-prof", "--cpu-prof-dir", process.env["EDGELABEL_PROFILE"]] : [];
+const profiling = process.env["EDGELABEL_PROFILE"]
+  ? ["--cpu-prof", "--cpu-prof-dir", process.env["EDGELABEL_PROFILE"]]
+  : [];
 
 if (process.argv[2] === "--echo") await echo(...process.argv.slice(3));
 else if (!model || !existsSync(model)) {
@@ -34,13 +36,16 @@ else if (!model || !existsSync(model)) {
  */
 async function echo(broker, topic, answer, path) {
   const fields = JSON.parse(answer);
-  const classifier = path && await (await import("../../build/host/model/classifier.js")).Classifier.open(path);
+  const classifier = path && (await (await import("../../build/host/model/classifier.js")).Classifier.open(path));
   const client = await mqtt.connectAsync(broker, { protocolVersion: 5 });
   client.stream.setNoDelay(true);
   client.handleMessage = ({ payload, qos, properties: { responseTopic, correlationData } }, done) => {
     const { id, text } = JSON.parse(payload.toString());
     const { label, score } = classifier ? classifier.classify(text) : fields;
-    client.publish(responseTopic, JSON.stringify({ id, ...fields, label, score }), { qos, properties: { contentType: "application/json", correlationData } });
+    client.publish(responseTopic, JSON.stringify({ id, ...fields, label, score }), {
+      qos,
+      properties: { contentType: "application/json", correlationData },
+    });
     done();
   };
   await client.subscribeAsync(topic, { qos: 1 });
@@ -70,7 +75,8 @@ async function compare() {
       model: await start([self, "--echo", url, "model", JSON.stringify(answer), model], /ready/),
       "edgelabel/bench/classify": serving,
     };
-    process.stdout.write(`load average ${load1()}; requests/s and CPU µs a request of the handler's process; medians of ${rounds} alternating runs of ${seconds} s\n
+    process.stdout
+      .write(`load average ${load1()}; requests/s and CPU µs a request of the handler's process; medians of ${rounds} alternating runs of ${seconds} s\n
 | QoS | window | echo | echo and model | serve | serve / echo | serve / echo and model | ratios to echo, run by run |
 |--:|--:|--:|--:|--:|--:|--:|---|
 `);
@@ -80,12 +86,18 @@ async function compare() {
       for (const window of [1, 64]) {
         const runs = Object.values(contenders).map(() => []);
         for (let round = 0; round < Number(rounds); round++) {
-          for (const [i, [topic, { pid }]] of Object.entries(contenders).entries()) runs[i].push(await load(client, topic, { qos, window, pid }));
+          for (const [i, [topic, { pid }]] of Object.entries(contenders).entries())
+            runs[i].push(await load(client, topic, { qos, window, pid }));
         }
         const [echo, model, serve] = runs.map((each) => median(each.map(({ rate }) => rate)));
-        const cells = runs.map((each) => `${median(each.map(({ rate }) => rate)).toFixed(0)} · ${median(each.map(({ cpu }) => cpu)).toFixed(0)} µs`);
+        const cells = runs.map(
+          (each) =>
+            `${median(each.map(({ rate }) => rate)).toFixed(0)} · ${median(each.map(({ cpu }) => cpu)).toFixed(0)} µs`,
+        );
         const pairs = runs[2].map(({ rate }, i) => (rate / runs[0][i].rate).toFixed(2)).join(" ");
-        process.stdout.write(`| ${qos} | ${window} | ${cells.join(" | ")} | **${(serve / echo).toFixed(2)}** | **${(serve / model).toFixed(2)}** | ${pairs} |\n`);
+        process.stdout.write(
+          `| ${qos} | ${window} | ${cells.join(" | ")} | **${(serve / echo).toFixed(2)}** | **${(serve / model).toFixed(2)}** | ${pairs} |\n`,
+        );
       }
     }
     process.stdout.write(`\nload average ${load1()} at the end\n`);
@@ -103,9 +115,20 @@ async function compare() {
 async function startMosquitto(folder) {
   const root = fetchMosquitto();
   const libraries = ["usr/lib", "lib"].map((name) => join(root, name)).filter(existsSync);
-  const paths = libraries.flatMap((lib) => [lib, ...readdirSync(lib, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => join(lib, entry.name))]);
-  writeFileSync(join(folder, "mosquitto.conf"), `listener ${PORT} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nmax_inflight_messages 0\nmax_queued_messages 0\n${process.getuid?.() === 0 ? "user root\n" : ""}`);
-  const child = spawn(join(root, "usr/sbin/mosquitto"), ["-c", join(folder, "mosquitto.conf")], { env: { ...process.env, LD_LIBRARY_PATH: paths.join(":") }, stdio: ["ignore", "ignore", "pipe"] });
+  const paths = libraries.flatMap((lib) => [
+    lib,
+    ...readdirSync(lib, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => join(lib, entry.name)),
+  ]);
+  writeFileSync(
+    join(folder, "mosquitto.conf"),
+    `listener ${PORT} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nmax_inflight_messages 0\nmax_queued_messages 0\n${process.getuid?.() === 0 ? "user root\n" : ""}`,
+  );
+  const child = spawn(join(root, "usr/sbin/mosquitto"), ["-c", join(folder, "mosquitto.conf")], {
+    env: { ...process.env, LD_LIBRARY_PATH: paths.join(":") },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   await until(child.stderr, / running/);
   return child;
 }
@@ -126,7 +149,10 @@ async function until(stream, pattern) {
 /** As `edgelabel ask` does: JSON with an id, response topic, correlation data. Ids are new, so nothing is answered from memory. */
 function send(client, topic, qos) {
   const id = `request-${++lastId}`;
-  client.publish(topic, JSON.stringify({ text: TEXT, id }), { qos, properties: { responseTopic: REPLY, correlationData: Buffer.from(String(lastId)) } });
+  client.publish(topic, JSON.stringify({ text: TEXT, id }), {
+    qos,
+    properties: { responseTopic: REPLY, correlationData: Buffer.from(String(lastId)) },
+  });
 }
 
 function ask(client, topic) {

@@ -37,25 +37,31 @@ const NO_SUBSCRIBER = 0x10;
 
 function parseSeconds(text: string): number {
   const seconds = Number(text);
-  if (!(seconds > 0 && seconds <= 86_400)) throw new InvalidArgumentError("a time is a number of seconds above 0, at most 86400.");
+  if (!(seconds > 0 && seconds <= 86_400))
+    throw new InvalidArgumentError("a time is a number of seconds above 0, at most 86400.");
   return seconds;
 }
 
 export function askCommand(): Command {
-  return addBrokerOptions(new Command("ask")
-    .description("publish texts to a running service and print their labels")
-    .argument("[texts...]", "texts; without any, one a line from standard input")
-    .option("--broker <urls>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]; several nodes of a cluster separated by commas", "mqtt://127.0.0.1:1883")
-    .option("--node <name>", "node name of the service, or the name of its group (default: the host name)")
-    .option("--root <topic>", "first levels of all topics", "edgelabel")
-    .option("--model <name>", "model to ask (default: the service's first one)")
-    .option("--timeout <seconds>", "how long to wait for an answer", parseSeconds, 10)
-    .option("--json", "print the answers as they are, one JSON object a line"))
-    .action(async (texts: string[], options: AskOptions) => {
-      await noteFileName(texts, "ask");
-      const asked = texts.length > 0 ? texts : await readLines();
-      if (asked.length > 0) await ask(asked, options);
-    });
+  return addBrokerOptions(
+    new Command("ask")
+      .description("publish texts to a running service and print their labels")
+      .argument("[texts...]", "texts; without any, one a line from standard input")
+      .option(
+        "--broker <urls>",
+        "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]; several nodes of a cluster separated by commas",
+        "mqtt://127.0.0.1:1883",
+      )
+      .option("--node <name>", "node name of the service, or the name of its group (default: the host name)")
+      .option("--root <topic>", "first levels of all topics", "edgelabel")
+      .option("--model <name>", "model to ask (default: the service's first one)")
+      .option("--timeout <seconds>", "how long to wait for an answer", parseSeconds, 10)
+      .option("--json", "print the answers as they are, one JSON object a line"),
+  ).action(async (texts: string[], options: AskOptions) => {
+    await noteFileName(texts, "ask");
+    const asked = texts.length > 0 ? texts : await readLines();
+    if (asked.length > 0) await ask(asked, options);
+  });
 }
 
 /** Of standard input, empty ones too: the lines that are printed stand beside those that were read. */
@@ -68,11 +74,19 @@ async function readLines(): Promise<string[]> {
 async function ask(texts: readonly string[], options: AskOptions): Promise<void> {
   const access = accessOf(options);
   const topics = topicsOf(options.root, options.node ?? defaultNode());
-  const { classify, reply } = access.username !== undefined && isUserLevel(access.username) ? userTopics(topics, access.username) : topics;
-  const requestTopic = options.model === undefined ? classify : `${classify}/${checkLevel("model name", options.model)}`;
+  const { classify, reply } =
+    access.username !== undefined && isUserLevel(access.username) ? userTopics(topics, access.username) : topics;
+  const requestTopic =
+    options.model === undefined ? classify : `${classify}/${checkLevel("model name", options.model)}`;
   const { client, protocol } = await connectOnce(access);
   try {
-    await exchange(client, protocol, { texts, requestTopic, replyTopic: `${reply}/${randomBytes(8).toString("hex")}`, statusTopic: topics.status, options });
+    await exchange(client, protocol, {
+      texts,
+      requestTopic,
+      replyTopic: `${reply}/${randomBytes(8).toString("hex")}`,
+      statusTopic: topics.status,
+      options,
+    });
   } finally {
     client.end(true);
   }
@@ -87,7 +101,11 @@ interface Exchange {
 }
 
 /** Sends the requests, a window of them at a time, and prints the answers in the order of the texts. */
-function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic, replyTopic, statusTopic, options }: Exchange): Promise<void> {
+function exchange(
+  client: MqttClient,
+  protocol: Protocol,
+  { texts, requestTopic, replyTopic, statusTopic, options }: Exchange,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const lines: string[] = [];
     let status = "";
@@ -102,16 +120,26 @@ function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic,
     const failUnanswered = (problem: string) => fail(`${problem}: ${serviceState(status, statusTopic)}`);
     const restartTimer = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => failUnanswered(`no answer on ${requestTopic} within ${options.timeout} s`), options.timeout * 1000);
+      timer = setTimeout(
+        () => failUnanswered(`no answer on ${requestTopic} within ${options.timeout} s`),
+        options.timeout * 1000,
+      );
     };
 
     const send = () => {
       while (sent < texts.length && sent < printed + WINDOW) {
         const index = sent++;
-        const { payload, ...publishOptions } = encodeRequest(texts[index]!, String(index), protocol, replyTopic, options.timeout);
+        const { payload, ...publishOptions } = encodeRequest(
+          texts[index]!,
+          String(index),
+          protocol,
+          replyTopic,
+          options.timeout,
+        );
         client.publish(requestTopic, payload, publishOptions, (error, packet) => {
           if (error) fail(`the broker refuses the request on ${requestTopic}: ${error.message}`);
-          else if ((packet as { reasonCode?: number } | undefined)?.reasonCode === NO_SUBSCRIBER) failUnanswered(`nobody answers on ${requestTopic}`);
+          else if ((packet as { reasonCode?: number } | undefined)?.reasonCode === NO_SUBSCRIBER)
+            failUnanswered(`nobody answers on ${requestTopic}`);
         });
       }
     };
@@ -150,17 +178,31 @@ function exchange(client: MqttClient, protocol: Protocol, { texts, requestTopic,
 }
 
 /** A request whose answer comes to `replyTopic` with the same id. The topic is a property in MQTT 5, a field of the payload in 3.1.1. */
-function encodeRequest(text: string, id: string, protocol: Protocol, replyTopic: string, timeoutSeconds: number): IClientPublishOptions & { payload: string } {
+function encodeRequest(
+  text: string,
+  id: string,
+  protocol: Protocol,
+  replyTopic: string,
+  timeoutSeconds: number,
+): IClientPublishOptions & { payload: string } {
   if (protocol === 4) return { payload: JSON.stringify({ text, id, replyTo: replyTopic }), qos: 1 };
   return {
     payload: JSON.stringify({ text, id }),
     qos: 1,
-    properties: { responseTopic: replyTopic, correlationData: Buffer.from(id), contentType: "application/json", messageExpiryInterval: Math.ceil(timeoutSeconds) },
+    properties: {
+      responseTopic: replyTopic,
+      correlationData: Buffer.from(id),
+      contentType: "application/json",
+      messageExpiryInterval: Math.ceil(timeoutSeconds),
+    },
   };
 }
 
 /** The answer, with the index of its text and its own JSON as `text`; or what is wrong with it, in words for the user. */
-function parseAnswer({ payload, properties }: IPublishPacket): (AnswerMessage & { index: number; text: string }) | string {
+function parseAnswer({
+  payload,
+  properties,
+}: IPublishPacket): (AnswerMessage & { index: number; text: string }) | string {
   const text = payload.toString();
   let answer: AnswerMessage | null;
   try {
@@ -168,7 +210,8 @@ function parseAnswer({ payload, properties }: IPublishPacket): (AnswerMessage & 
   } catch {
     return "the answer is not JSON: something else answers on this topic";
   }
-  if (answer?.error) return `the service answers ${printable(String(answer.error.code))}: ${printable(String(answer.error.message))}`;
+  if (answer?.error)
+    return `the service answers ${printable(String(answer.error.code))}: ${printable(String(answer.error.message))}`;
   return { ...answer, text, index: Number(properties?.correlationData?.toString() ?? answer?.id) };
 }
 

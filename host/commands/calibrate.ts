@@ -14,7 +14,8 @@ interface CalibrateFlags extends DatasetFlags {
   json?: boolean;
 }
 
-export const UNKNOWN_HELP = "answer \"?\" when a text is like none of the labels; at most this share of the right answers is lost";
+export const UNKNOWN_HELP =
+  'answer "?" when a text is like none of the labels; at most this share of the right answers is lost';
 
 export function calibrateCommand(): Command {
   const command = new Command("calibrate")
@@ -25,7 +26,9 @@ export function calibrateCommand(): Command {
     .option("--unknown <share>", UNKNOWN_HELP, shareBelow1)
     .option("--json", "print one JSON object");
   return addDatasetOptions(command)
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 The scores get the temperature at which the true labels are likeliest; labels stay the same.
 With --unknown, answers with a low score, a small lead over the second label or many unknown
 words become "?" (null in JSON, with "unknown": true). Which of these three count is chosen so
@@ -34,12 +37,18 @@ data has such. Without --unknown no answer is "?". train does the same on its --
 
 Examples:
   edgelabel calibrate spam.wasm valid.tsv -o spam.wasm
-  edgelabel calibrate intents.elb valid.tsv --unknown 0.05 -o intents.wasm`)
+  edgelabel calibrate intents.elb valid.tsv --unknown 0.05 -o intents.wasm`,
+    )
     .action(async (path: string, data: string[], options: CalibrateFlags) => {
       await requireWritable(options.output);
       const samples = await readDataset(data, options);
-      const { elb, calibration } = await calibrate(await readElb(path), samples, { unknownShare: options.unknown, source: path });
+      const { elb, calibration } = await calibrate(await readElb(path), samples, {
+        unknownShare: options.unknown,
+        source: path,
+      });
       const bytes = await writeModel(options.output, elb);
-      await (options.json ? printJson({ file: options.output, bytes, ...calibration }) : print(`${options.output}: ${kilobytes(bytes)}\n${renderCalibration(calibration)}`));
+      await (options.json
+        ? printJson({ file: options.output, bytes, ...calibration })
+        : print(`${options.output}: ${kilobytes(bytes)}\n${renderCalibration(calibration)}`));
     });
 }

@@ -16,24 +16,37 @@ interface DataOptions extends DatasetFlags {
 }
 
 export function dataCommand(): Command {
-  return addDatasetOptions(new Command("data")
-    .description("report duplicates, conflicts and imbalance of labelled texts")
-    .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
-    .option("--valid <files...>", "validation texts, to see whether they occur in the data")
-    .option("--clean <steps>", "compare texts as `train --clean` cleans them", cleaningSteps)
-    .option("--maxlen <n>", "tokens of a text that count", wholeNumber(1, MAX_SEQUENCE), DEFAULT_RECIPE.tokenizer.sequenceLength)
-    .option("--json", "print one JSON object, with every line that the table leaves out"))
-    .addHelpText("after", `
+  return addDatasetOptions(
+    new Command("data")
+      .description("report duplicates, conflicts and imbalance of labelled texts")
+      .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
+      .option("--valid <files...>", "validation texts, to see whether they occur in the data")
+      .option("--clean <steps>", "compare texts as `train --clean` cleans them", cleaningSteps)
+      .option(
+        "--maxlen <n>",
+        "tokens of a text that count",
+        wholeNumber(1, MAX_SEQUENCE),
+        DEFAULT_RECIPE.tokenizer.sequenceLength,
+      )
+      .option("--json", "print one JSON object, with every line that the table leaves out"),
+  )
+    .addHelpText(
+      "after",
+      `
 Texts are alike when the tokenizer of the default recipe makes the same tokens of them.
 Nothing that is found is an error: the exit code is 0.
 
 Examples:
   edgelabel data train.tsv
-  edgelabel data train.tsv --valid valid.tsv --clean urls,numbers --json`)
+  edgelabel data train.tsv --valid valid.tsv --clean urls,numbers --json`,
+    )
     .action(async (data: string[], options: DataOptions) => {
       const sources = await readAll(data, options);
       const validation = options.valid === undefined ? null : await readAll(options.valid, options);
-      const trainer = await createTrainer({ ...DEFAULT_RECIPE.tokenizer, ...(options.clean ? { cleaning: withCleaning(DEFAULT_RECIPE, options.clean) } : {}) });
+      const trainer = await createTrainer({
+        ...DEFAULT_RECIPE.tokenizer,
+        ...(options.clean ? { cleaning: withCleaning(DEFAULT_RECIPE, options.clean) } : {}),
+      });
       const report = reportData(sources, validation, (text) => trainer.tokens(text), options.maxlen);
       await (options.json ? printJson(report) : print(renderReport(report)));
     });
@@ -41,6 +54,7 @@ Examples:
 
 async function readAll(paths: readonly string[], options: DatasetFlags): Promise<Source[]> {
   const sources: Source[] = [];
-  for (const path of paths) sources.push({ file: path === "-" ? "standard input" : path, samples: await readDataset([path], options) });
+  for (const path of paths)
+    sources.push({ file: path === "-" ? "standard input" : path, samples: await readDataset([path], options) });
   return sources;
 }

@@ -23,9 +23,12 @@ export function demoCommand(): Command {
     .option("--port <port>", "port of the embedded broker (default: 1883 if it is free)")
     .option("--once", "stop after the example messages")
     .action(async ({ port, once: stops }: { port?: string; once?: boolean }) => {
-      const model = await access(artefactPath(""), constants.W_OK).then(() => relative("", artefactPath("demo.wasm")), () => join(tmpdir(), "edgelabel-demo.wasm"));
+      const model = await access(artefactPath(""), constants.W_OK).then(
+        () => relative("", artefactPath("demo.wasm")),
+        () => join(tmpdir(), "edgelabel-demo.wasm"),
+      );
       await finish(edgelabel("train", `${EXAMPLES}/messages.tsv`, "-o", model));
-      const brokerPort = port ?? (await isFree(USUAL_PORT) ? String(USUAL_PORT) : "0");
+      const brokerPort = port ?? ((await isFree(USUAL_PORT)) ? String(USUAL_PORT) : "0");
       const service = edgelabel("serve", model, "--node", NODE_NAME, "--port", brokerPort, "--http", "0");
       const ended = once(service, "exit");
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => service.kill(signal));
@@ -43,8 +46,12 @@ export function demoCommand(): Command {
 
 /** Runs a command line as the user would, in the same terminal; the service's output also comes here. */
 function edgelabel(command: string, ...args: string[]): ChildProcess {
-  process.stdout.write(`\n$ ${programName()} ${[command, ...args].map((part) => (/^[\w./:-]+$/.test(part) ? part : JSON.stringify(part))).join(" ")}\n`);
-  return spawn(process.execPath, [process.argv[1]!, command, ...args], { stdio: ["ignore", command === "serve" ? "pipe" : "inherit", "inherit"] });
+  process.stdout.write(
+    `\n$ ${programName()} ${[command, ...args].map((part) => (/^[\w./:-]+$/.test(part) ? part : JSON.stringify(part))).join(" ")}\n`,
+  );
+  return spawn(process.execPath, [process.argv[1]!, command, ...args], {
+    stdio: ["ignore", command === "serve" ? "pipe" : "inherit", "inherit"],
+  });
 }
 
 async function finish(child: ChildProcess): Promise<void> {

@@ -24,14 +24,18 @@ interface EvalOptions extends DatasetFlags {
 const PROGRESS_EVERY = 256;
 
 export function evalCommand(): Command {
-  return addDatasetOptions(new Command("eval")
-    .description("measure a model on labelled texts")
-    .argument("<model>", "model file (.wasm or .elb)")
-    .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
-    .option("--curve", "show what rejecting answers with low scores does, and how far scores are calibrated")
-    .option("--chart <file>", "with --curve: write the curve as an SVG", svgName)
-    .option("--json", "print one JSON object"))
-    .addHelpText("after", `
+  return addDatasetOptions(
+    new Command("eval")
+      .description("measure a model on labelled texts")
+      .argument("<model>", "model file (.wasm or .elb)")
+      .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
+      .option("--curve", "show what rejecting answers with low scores does, and how far scores are calibrated")
+      .option("--chart <file>", "with --curve: write the curve as an SVG", svgName)
+      .option("--json", "print one JSON object"),
+  )
+    .addHelpText(
+      "after",
+      `
 Labels of the data that the model does not know count as wrong. Averages run over the
 labels that occur, and 0/0 is 0, as in scikit-learn. Texts that the model rejects as
 unknown have no label, and so never the right one; "accepted" leaves them out.
@@ -39,7 +43,8 @@ unknown have no label, and so never the right one; "accepted" leaves them out.
 Examples:
   edgelabel eval spam.wasm test.tsv
   edgelabel eval spam.wasm test.csv --text-column message --json
-  edgelabel eval intents.wasm test.tsv others.tsv --curve --chart curve.svg`)
+  edgelabel eval intents.wasm test.tsv others.tsv --curve --chart curve.svg`,
+    )
     .action(async (model: string, data: string[], options: EvalOptions, command: Command) => {
       if (options.chart !== undefined && !options.curve) command.error("error: --chart shows the curve; add --curve");
       if (options.chart !== undefined) await requireWritable(options.chart);
@@ -49,11 +54,21 @@ Examples:
       const evaluation = evaluate(classifier, samples, progress);
       if (evaluation.unknown_labels.length > 0) {
         const alike = similarLabels(evaluation.labels);
-        note(`warning: the model does not know ${listed(evaluation.unknown_labels)}; their texts count as wrong${alike.length > 0 ? `. Alike are ${alike.slice(0, 3).map(listed).join("; ")}` : ""}`);
+        note(
+          `warning: the model does not know ${listed(evaluation.unknown_labels)}; their texts count as wrong${alike.length > 0 ? `. Alike are ${alike.slice(0, 3).map(listed).join("; ")}` : ""}`,
+        );
       }
-      const curve = options.curve ? await measureCurve(await readElb(model), classifier.info, samples, model) : undefined;
-      if (curve && options.chart !== undefined) await writeWhole(options.chart, Buffer.from(renderCurve(curve.points, `${classifier.name}: ${samples.length} texts`)));
-      await (options.json ? printJson({ ...evaluation, curve }) : print(renderEvaluation(evaluation) + (curve ? `\n${renderCurveTable(curve)}` : "")));
+      const curve = options.curve
+        ? await measureCurve(await readElb(model), classifier.info, samples, model)
+        : undefined;
+      if (curve && options.chart !== undefined)
+        await writeWhole(
+          options.chart,
+          Buffer.from(renderCurve(curve.points, `${classifier.name}: ${samples.length} texts`)),
+        );
+      await (options.json
+        ? printJson({ ...evaluation, curve })
+        : print(renderEvaluation(evaluation) + (curve ? `\n${renderCurveTable(curve)}` : "")));
     });
 }
 

@@ -31,11 +31,17 @@ export function explainCommand(): Command {
     .argument("<model>", "model file (.wasm or .elb)")
     .argument("[texts...]", "texts; without any, one a line from standard input")
     .option("--label <name>", "explain the score of this label (default: of the best one)")
-    .addOption(new Option("--method <name>", "occlusion hides words; gradients are integrated gradients, and need f32 weights").choices(["occlusion", "gradients"]).default("occlusion"))
+    .addOption(
+      new Option("--method <name>", "occlusion hides words; gradients are integrated gradients, and need f32 weights")
+        .choices(["occlusion", "gradients"])
+        .default("occlusion"),
+    )
     .option("--steps <n>", `points at which gradients are taken (default: ${STEPS})`, wholeNumber(1, 100_000))
     .option("--html <file>", "write a heat map as a page")
     .option("--json", 'print {"label","score","base","method","sum","error","tokens"} a text')
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 A token's share above 0 speaks for the label, below 0 against it; the shares add up to
 score - base, and the error says how closely; with gradients, more --steps make it smaller.
 Base is the score with all tokens hidden, or for gradients with all their vectors 0. Long
@@ -44,12 +50,17 @@ that would be best.
 
 Examples:
   edgelabel explain spam.wasm 'you won a prize'
-  edgelabel explain spam.elb --method gradients --html prize.html 'you won a prize'`)
+  edgelabel explain spam.elb --method gradients --html prize.html 'you won a prize'`,
+    )
     .action(async (path: string, texts: string[], options: ExplainOptions, command: Command) => {
-      if (options.steps !== undefined && options.method !== "gradients") command.error("error: --steps belongs to --method gradients");
+      if (options.steps !== undefined && options.method !== "gradients")
+        command.error("error: --steps belongs to --method gradients");
       if (options.html !== undefined) await requireWritable(options.html);
       const classifier = await Classifier.open(path);
-      const explain = options.method === "gradients" ? await byGradients(path, classifier, options) : (text: Uint8Array) => classifier.explain(text, options.label);
+      const explain =
+        options.method === "gradients"
+          ? await byGradients(path, classifier, options)
+          : (text: Uint8Array) => classifier.explain(text, options.label);
       const explained: ExplainedText[] = [];
       const inColour = process.stdout.isTTY && process.stdout.hasColors(256);
       const answer = async (line: Uint8Array): Promise<void> => {
@@ -62,14 +73,22 @@ Examples:
       };
       await noteFileName(texts, "explain MODEL");
       for (const text of texts) await answer(Buffer.from(text));
-      if (texts.length === 0) for await (const lines of linesOf(process.stdin)) for (const line of lines) await answer(line);
-      if (options.html !== undefined) await writeWhole(options.html, Buffer.from(renderHtml(classifier.name, explained)));
+      if (texts.length === 0)
+        for await (const lines of linesOf(process.stdin)) for (const line of lines) await answer(line);
+      if (options.html !== undefined)
+        await writeWhole(options.html, Buffer.from(renderHtml(classifier.name, explained)));
     });
 }
 
-async function byGradients(path: string, classifier: Classifier, { label, steps = STEPS }: ExplainOptions): Promise<(text: Uint8Array) => Explanation> {
+async function byGradients(
+  path: string,
+  classifier: Classifier,
+  { label, steps = STEPS }: ExplainOptions,
+): Promise<(text: Uint8Array) => Explanation> {
   if (classifier.info.form !== "f32") {
-    throw new UserError(`${path}: gradients need f32 weights, and these are ${classifier.info.form}; take the .elb that it was made from, or --method occlusion`);
+    throw new UserError(
+      `${path}: gradients need f32 weights, and these are ${classifier.info.form}; take the .elb that it was made from, or --method occlusion`,
+    );
   }
   const index = label === undefined ? classifier.labels.length : classifier.indexOf(label);
   const trainer = await Trainer.open(await readElb(path), path);

@@ -32,7 +32,9 @@ export function importCommand(): Command {
     .option("--name <name>", "name in the model (default: that of the output file)", nameText)
     .option("--model-version <text>", "version in the model", nameText, "1")
     .option("--json", "print one JSON object")
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Reads Sequential and linear Functional models of Embedding, LSTM, Bidirectional(LSTM),
 Dropout, SpatialDropout1D, GlobalMaxPooling1D, GlobalAveragePooling1D, Dense, Activation.
 
@@ -42,7 +44,8 @@ In Python, save the parts with:
   json.dump(["ham", "spam"], open("labels.json", "w"))
 
 Example:
-  edgelabel import model.keras --tokenizer tokenizer.json --labels labels.json -o spam.wasm`)
+  edgelabel import model.keras --tokenizer tokenizer.json --labels labels.json -o spam.wasm`,
+    )
     .action(async (file: string, options: ImportOptions) => {
       const [model, tokenizer, labels] = await Promise.all([file, options.tokenizer, options.labels].map(readInput));
       const { elb, kerasVersion, notes } = await importKeras({

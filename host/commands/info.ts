@@ -14,7 +14,15 @@ export function infoCommand(): Command {
       const classifier = await Classifier.open(model);
       const engine = classifier.isPackedHere === undefined ? null : classifier.isPackedHere ? "own" : "other";
       const { info } = classifier;
-      const card: Card = { file: model, sha256: classifier.digest, engine, ...info, name: classifier.name, file_bytes: classifier.fileBytes, model_bytes: info.file_bytes };
+      const card: Card = {
+        file: model,
+        sha256: classifier.digest,
+        engine,
+        ...info,
+        name: classifier.name,
+        file_bytes: classifier.fileBytes,
+        model_bytes: info.file_bytes,
+      };
       await (options.json ? printJson(card) : print(renderInfo(card)));
     });
 }
@@ -33,24 +41,44 @@ function renderInfo(card: Card): string {
   const rows: [string, string][] = [
     ["file", `${card.file} (${isDeployable(card.file) ? "deployable" : "model only"})`],
     ["sha256", card.sha256],
-    ...(card.engine === null ? [] : [["engine", card.engine === "own" ? "this edgelabel's" : `another one than this edgelabel's: "wasmtime run" may give other last digits; pack it again: edgelabel pack ${card.file} -o NEW.wasm`] satisfies [string, string]]),
+    ...(card.engine === null
+      ? []
+      : [
+          [
+            "engine",
+            card.engine === "own"
+              ? "this edgelabel's"
+              : `another one than this edgelabel's: "wasmtime run" may give other last digits; pack it again: edgelabel pack ${card.file} -o NEW.wasm`,
+          ] satisfies [string, string],
+        ]),
     ["name", card.version === "" ? card.name : `${card.name}, version ${card.version}`],
     ["form", `${card.form}${card.resumable ? ", with the state to resume training" : ""}, format ${card.format}`],
-    ["size", `${kilobytes(card.file_bytes)}, of it ${card.engine === null ? "" : `the model ${kilobytes(card.model_bytes)}, and of that `}weights ${kilobytes(card.weight_bytes)}; in memory ${kilobytes(card.memory_bytes)}`],
+    [
+      "size",
+      `${kilobytes(card.file_bytes)}, of it ${card.engine === null ? "" : `the model ${kilobytes(card.model_bytes)}, and of that `}weights ${kilobytes(card.weight_bytes)}; in memory ${kilobytes(card.memory_bytes)}`,
+    ],
     ["labels", `${labels.length}: ${labels.slice(0, 12).join(", ")}${labels.length > 12 ? ", …" : ""}`],
-    ["tokens", [
-      `${tokenizer.sequence_length} a text, padded ${tokenizer.padding}, truncated ${tokenizer.truncating}`,
-      `${tokenizer.words} words`,
-      ...(tokenizer.ngram_buckets > 0 ? [`${tokenizer.ngram_buckets} n-gram rows`] : []),
-      ...(tokenizer.char_level ? ["by character"] : []),
-      ...(tokenizer.lower ? ["lower case"] : []),
-      ...(tokenizer.split_scripts ? ["scripts without spaces split"] : []),
-      ...(tokenizer.cleaning.length > 0 ? [`cleaned of ${tokenizer.cleaning.join(", ")}`] : []),
-    ].join(", ")],
+    [
+      "tokens",
+      [
+        `${tokenizer.sequence_length} a text, padded ${tokenizer.padding}, truncated ${tokenizer.truncating}`,
+        `${tokenizer.words} words`,
+        ...(tokenizer.ngram_buckets > 0 ? [`${tokenizer.ngram_buckets} n-gram rows`] : []),
+        ...(tokenizer.char_level ? ["by character"] : []),
+        ...(tokenizer.lower ? ["lower case"] : []),
+        ...(tokenizer.split_scripts ? ["scripts without spaces split"] : []),
+        ...(tokenizer.cleaning.length > 0 ? [`cleaned of ${tokenizer.cleaning.join(", ")}`] : []),
+      ].join(", "),
+    ],
     ["scores", `temperature ${card.temperature}; unknown: ${describeRule(card.reject)}`],
     ...card.layers.map(({ kind, input, output, ...flags }, i): [string, string] => {
-      const details = Object.entries(flags).map(([name, value]) => (value === true ? name : `${name} ${String(value)}`));
-      return [i === 0 ? "layers" : "", `${kind} ${input} → ${output}${details.length > 0 ? ` (${details.join(", ")})` : ""}`];
+      const details = Object.entries(flags).map(([name, value]) =>
+        value === true ? name : `${name} ${String(value)}`,
+      );
+      return [
+        i === 0 ? "layers" : "",
+        `${kind} ${input} → ${output}${details.length > 0 ? ` (${details.join(", ")})` : ""}`,
+      ];
     }),
   ];
   return rows.map(([name, value]) => `${name.padEnd(8)}${value}\n`).join("");

@@ -7,7 +7,15 @@ import { appendCorrections, journalPath, newsTo, readCorrections } from "../data
 import { readDataset, without } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
 import { isSameFile, requireWritable } from "../files/atomic.ts";
-import { isDone, latest, learn, LEARN_DEFAULTS, type LearnOptions, type LearnReport, type Standing } from "../training/learn.ts";
+import {
+  isDone,
+  latest,
+  learn,
+  LEARN_DEFAULTS,
+  type LearnOptions,
+  type LearnReport,
+  type Standing,
+} from "../training/learn.ts";
 import { withModelLock } from "../files/lock.ts";
 import { packModel } from "../model/pack.ts";
 import { finishChange, previousPath, replaceFiles, restoreFiles } from "../files/versions.ts";
@@ -31,21 +39,43 @@ export function learnCommand(): Command {
   const command = new Command("learn")
     .description("learn from corrections, if a hold-out does not get worse")
     .argument("<model>", "training form (.elb, as train -o NAME.elb writes it); a new version takes its place")
-    .option("--corrections <files...>", "texts with the labels that the model should have given; kept in a journal beside it")
+    .option(
+      "--corrections <files...>",
+      "texts with the labels that the model should have given; kept in a journal beside it",
+    )
     .option("--data <files...>", "the labelled texts that it was trained on; some of them are rehearsed")
     .option("--valid <files...>", "the hold-out: labelled texts, others than the data")
     .option("-o, --output <file>", "also write the model to deploy (.wasm, or .elb for the model only)", parseOutput)
     .option("--undo", "go back to the version before, in the file of -o too")
-    .option("--new-labels", "let corrections and data bring new labels, for which the hold-out should have texts", LEARN_DEFAULTS.newLabels)
-    .option("--epochs <n>", "passes over the texts; the best acceptable one is taken (default: 4, or more if there are few texts)", wholeNumber(1, 1000))
+    .option(
+      "--new-labels",
+      "let corrections and data bring new labels, for which the hold-out should have texts",
+      LEARN_DEFAULTS.newLabels,
+    )
+    .option(
+      "--epochs <n>",
+      "passes over the texts; the best acceptable one is taken (default: 4, or more if there are few texts)",
+      wholeNumber(1, 1000),
+    )
     .option("--learning-rate <x>", "highest rate", positive, LEARN_DEFAULTS.learningRate)
-    .option("--rehearsed <n>", "texts of the data in each pass, at most", wholeNumber(0, 10_000_000), LEARN_DEFAULTS.rehearsed)
+    .option(
+      "--rehearsed <n>",
+      "texts of the data in each pass, at most",
+      wholeNumber(0, 10_000_000),
+      LEARN_DEFAULTS.rehearsed,
+    )
     .option("--seed <n>", "the same seed gives the same model", parseSeed, LEARN_DEFAULTS.seed)
-    .option("--model-version <text>", 'version of the new model (default: "1" becomes "1+1", "1+1" becomes "1+2")', nameText)
+    .option(
+      "--model-version <text>",
+      'version of the new model (default: "1" becomes "1+1", "1+1" becomes "1+2")',
+      nameText,
+    )
     .option("--no-quantize", "keep f32 weights in what -o writes")
     .option("--json", "print the report as one JSON object");
   return addDatasetOptions(command)
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Each time, all corrections in the journal (MODEL.corrections.jsonl) are learnt. If a text has
 several, the last one counts. The new version is taken if it answers more corrections right
 than before, and the hold-out not worse. Not worse means: the accuracy as deployed is not
@@ -57,22 +87,30 @@ unknown texts then rejects the same share of the right answers as before.
 Examples:
   edgelabel train train.tsv -o spam.elb
   edgelabel learn spam.elb --corrections fixes.tsv --data train.tsv --valid valid.tsv -o spam.wasm
-  edgelabel learn spam.elb -o spam.wasm --undo`)
+  edgelabel learn spam.elb -o spam.wasm --undo`,
+    )
     .action(run);
 }
 
 async function run(path: string, options: LearnFlags, command: Command): Promise<void> {
-  if (isDeployable(path)) command.error("error: it takes the training form, an .elb as edgelabel train -o NAME.elb writes it; -o names the .wasm");
+  if (isDeployable(path))
+    command.error(
+      "error: it takes the training form, an .elb as edgelabel train -o NAME.elb writes it; -o names the .wasm",
+    );
   const paths = [path, ...(options.output === undefined ? [] : [options.output])];
-  if (options.output !== undefined && await isSameFile(options.output, path)) command.error("error: -o would overwrite the training form with what is deployed; give it another name");
-  if (!options.undo && (options.data === undefined || options.valid === undefined)) command.error("error: it takes the texts to rehearse, with --data, and a hold-out, with --valid");
+  if (options.output !== undefined && (await isSameFile(options.output, path)))
+    command.error("error: -o would overwrite the training form with what is deployed; give it another name");
+  if (!options.undo && (options.data === undefined || options.valid === undefined))
+    command.error("error: it takes the texts to rehearse, with --data, and a hold-out, with --valid");
   for (const file of paths) await requireWritable(file);
   await withModelLock(path, async () => {
     const finished = await finishChange(paths);
-    if (finished.length > 0) note(`a run before this one broke off while it wrote; it is finished now: ${finished.join(", ")}`);
+    if (finished.length > 0)
+      note(`a run before this one broke off while it wrote; it is finished now: ${finished.join(", ")}`);
     if (options.undo) {
       const restored = await restoreFiles(paths);
-      for (const left of paths.filter((file) => !restored.includes(file))) note(`${left} stays: no version before it was kept`);
+      for (const left of paths.filter((file) => !restored.includes(file)))
+        note(`${left} stays: no version before it was kept`);
       await (options.json ? printJson({ restored }) : print(`${restored.join(" and ")}: the version before is back\n`));
       return;
     }
@@ -87,17 +125,31 @@ interface FileReport extends LearnReport {
   seconds: number;
 }
 
-async function learnFiles(path: string, options: LearnFlags & { data: string[]; valid: string[] }): Promise<FileReport> {
+async function learnFiles(
+  path: string,
+  options: LearnFlags & { data: string[]; valid: string[] },
+): Promise<FileReport> {
   const started = performance.now();
   const elb = await readElb(path);
   // Undefined as well when there is no model there yet, or a damaged one.
-  const deployed = options.output === undefined ? undefined : await Classifier.open(options.output).catch(() => undefined);
-  const [given, data, validation] = [options.corrections ? await readDataset(options.corrections, options) : [], await readDataset(options.data, options), await readDataset(options.valid, options)];
+  const deployed =
+    options.output === undefined ? undefined : await Classifier.open(options.output).catch(() => undefined);
+  const [given, data, validation] = [
+    options.corrections ? await readDataset(options.corrections, options) : [],
+    await readDataset(options.data, options),
+    await readDataset(options.valid, options),
+  ];
   noteSeen(validation, data);
   const journal = journalPath(path);
   const kept = await readCorrections(journal);
   // --undo may have taken back a label that the journal goes on naming, unless its text was corrected again.
-  if (!options.newLabels) requireKnownLabels((await Classifier.fromBytes(elb, path)).labels, without(latest(kept), given), path, `Take it out of ${journal}, allow it with --new-labels`);
+  if (!options.newLabels)
+    requireKnownLabels(
+      (await Classifier.fromBytes(elb, path)).labels,
+      without(latest(kept), given),
+      path,
+      `Take it out of ${journal}, allow it with --new-labels`,
+    );
   const progress = startProgress("learning", options);
   const { report, model } = await learn(
     { elb, source: path, deployed: deployed?.info, corrections: [...kept, ...given], data, validation },
@@ -108,17 +160,39 @@ async function learnFiles(path: string, options: LearnFlags & { data: string[]; 
   if (fresh.length > 0) await appendCorrections(journal, fresh);
   if (model) {
     const files = [{ path, bytes: model.training }];
-    if (options.output !== undefined) files.push({ path: options.output, bytes: isDeployable(options.output) ? await packModel(model.deployed) : model.deployed });
+    if (options.output !== undefined)
+      files.push({
+        path: options.output,
+        bytes: isDeployable(options.output) ? await packModel(model.deployed) : model.deployed,
+      });
     await replaceFiles(files);
   }
   return { file: path, ...report, seconds: (performance.now() - started) / 1000 };
 }
 
-function render({ file, accepted, reason, version, form, corrections, rehearsed, validated, new_labels: labels, before, measured, after, calibration, seconds }: FileReport): string {
+function render({
+  file,
+  accepted,
+  reason,
+  version,
+  form,
+  corrections,
+  rehearsed,
+  validated,
+  new_labels: labels,
+  before,
+  measured,
+  after,
+  calibration,
+  seconds,
+}: FileReport): string {
   const last = after ?? measured.at(-1) ?? before;
-  const row = (name: string, show: (standing: Standing) => string, note = ""): string => `${name.padEnd(12)}${show(before).padStart(12)}${show(last).padStart(12)}${note && `   ${note}`}`;
+  const row = (name: string, show: (standing: Standing) => string, note = ""): string =>
+    `${name.padEnd(12)}${show(before).padStart(12)}${show(last).padStart(12)}${note && `   ${note}`}`;
   const lines = [
-    accepted ? `${file}: version ${version}${labels.length > 0 ? `, with the new label${labels.length > 1 ? "s" : ""} ${labels.join(", ")}` : ""}, in ${seconds.toFixed(1)} s` : `${file}: version ${version} stays: ${reason}`,
+    accepted
+      ? `${file}: version ${version}${labels.length > 0 ? `, with the new label${labels.length > 1 ? "s" : ""} ${labels.join(", ")}` : ""}, in ${seconds.toFixed(1)} s`
+      : `${file}: version ${version} stays: ${reason}`,
     `${" ".repeat(12)}${"before".padStart(12)}${"after".padStart(12)}`,
     row("corrections", ({ corrected }) => `${corrected}/${corrections}`, `mixed with ${rehearsed} rehearsed texts`),
     row("hold-out", ({ accuracy }) => percent(accuracy), `${validated} texts, ${form}`),

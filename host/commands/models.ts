@@ -20,8 +20,11 @@ interface JsonOption {
 }
 
 export function modelsCommand(): Command {
-  const command = new Command("models").description("install, activate and roll back the models of a registry folder; send updates to a service");
-  const subcommand = (name: string, description: string) => command.command(name).description(description).option("--json", "print JSON");
+  const command = new Command("models").description(
+    "install, activate and roll back the models of a registry folder; send updates to a service",
+  );
+  const subcommand = (name: string, description: string) =>
+    command.command(name).description(description).option("--json", "print JSON");
 
   subcommand("list", "show every version that is kept")
     .argument("<folder>", "registry")
@@ -30,7 +33,10 @@ export function modelsCommand(): Command {
       const versions = await registry.versions();
       if (json) await printJson(versions);
       else if (versions.length > 0) await print(versions.map(line).join(""));
-      else await print(await registry.exists() ? `the registry ${folder} is empty\n` : `there is no registry in ${folder} yet\n`);
+      else
+        await print(
+          (await registry.exists()) ? `the registry ${folder} is empty\n` : `there is no registry in ${folder} yet\n`,
+        );
     });
 
   subcommand("install", "verify an update, test its model and make it active")
@@ -40,25 +46,50 @@ export function modelsCommand(): Command {
     .option("--unsigned", "take a model file without a signature; you vouch for it")
     .option("--name <name>", "with --unsigned: name that it is served under (default: the one in the model)")
     .option("--no-activate", "leave what is active as it is")
-    .addHelpText("after", "\nExamples:\n  edgelabel models install registry spam.update --keys trusted-keys\n  edgelabel models install registry spam.wasm --unsigned")
-    .action(async (folder: string, file: string, { keys, unsigned = false, name, activate, json }: JsonOption & { keys?: string; unsigned?: boolean; name?: string; activate: boolean }) => {
-      if (name !== undefined && !unsigned) throw new UserError("--name is for --unsigned: a signed update has its name in the manifest");
-      const registry = new Registry(folder, { keys, disk: ownersDisk });
-      await show(unsigned ? await registry.adopt(await readModelFile(file), file, { name, activate }) : await registry.install(await readUpdate(file), file, { activate }), json);
-    });
+    .addHelpText(
+      "after",
+      "\nExamples:\n  edgelabel models install registry spam.update --keys trusted-keys\n  edgelabel models install registry spam.wasm --unsigned",
+    )
+    .action(
+      async (
+        folder: string,
+        file: string,
+        {
+          keys,
+          unsigned = false,
+          name,
+          activate,
+          json,
+        }: JsonOption & { keys?: string; unsigned?: boolean; name?: string; activate: boolean },
+      ) => {
+        if (name !== undefined && !unsigned)
+          throw new UserError("--name is for --unsigned: a signed update has its name in the manifest");
+        const registry = new Registry(folder, { keys, disk: ownersDisk });
+        await show(
+          unsigned
+            ? await registry.adopt(await readModelFile(file), file, { name, activate })
+            : await registry.install(await readUpdate(file), file, { activate }),
+          json,
+        );
+      },
+    );
 
   subcommand("activate", "make a version active that is kept")
     .argument("<folder>", "registry")
     .argument("<name>", "model")
     .argument("<version>", "its version, or the beginning of its digest")
     .option("--keys <file>", "keys that it may be signed with; not needed for what is unsigned")
-    .action(async (folder: string, name: string, version: string, { keys, json }: JsonOption & { keys?: string }) => show(await new Registry(folder, { keys, disk: ownersDisk }).activate(name, version), json));
+    .action(async (folder: string, name: string, version: string, { keys, json }: JsonOption & { keys?: string }) =>
+      show(await new Registry(folder, { keys, disk: ownersDisk }).activate(name, version), json),
+    );
 
   subcommand("rollback", "make the previous version active again")
     .argument("<folder>", "registry")
     .argument("<name>", "model")
     .option("--keys <file>", "keys that it may be signed with; not needed for what is unsigned")
-    .action(async (folder: string, name: string, { keys, json }: JsonOption & { keys?: string }) => show(await new Registry(folder, { keys, disk: ownersDisk }).rollback(name), json));
+    .action(async (folder: string, name: string, { keys, json }: JsonOption & { keys?: string }) =>
+      show(await new Registry(folder, { keys, disk: ownersDisk }).rollback(name), json),
+    );
 
   subcommand("remove", "remove a model, or one of its versions")
     .argument("<folder>", "registry")
@@ -69,23 +100,38 @@ export function modelsCommand(): Command {
       await (json ? printJson(gone) : print(`${name}: ${gone.map((each) => each.version).join(", ")} removed\n`));
     });
 
-  addBrokerOptions(subcommand("send", "send an update to a running service over MQTT; goes on where an earlier attempt stopped")
-    .argument("<update>", "what edgelabel sign made")
-    .option("--broker <url>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]", "mqtt://127.0.0.1:1883")
-    .option("--node <name>", "node name of the service (default: the host name)")
-    .option("--root <topic>", "first levels of all topics", "edgelabel")
-    .option("--no-activate", "leave what is active as it is"))
-    .action(async (file: string, options: JsonOption & BrokerOptions & { broker: string; node?: string; root: string; activate: boolean }) => {
+  addBrokerOptions(
+    subcommand("send", "send an update to a running service over MQTT; goes on where an earlier attempt stopped")
+      .argument("<update>", "what edgelabel sign made")
+      .option("--broker <url>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]", "mqtt://127.0.0.1:1883")
+      .option("--node <name>", "node name of the service (default: the host name)")
+      .option("--root <topic>", "first levels of all topics", "edgelabel")
+      .option("--no-activate", "leave what is active as it is"),
+  ).action(
+    async (
+      file: string,
+      options: JsonOption & BrokerOptions & { broker: string; node?: string; root: string; activate: boolean },
+    ) => {
       const access = accessOf(options);
       const update = splitUpdate(await readUpdate(file), file);
-      await show(await sendUpdate(update, { access, topics: topicsOf(options.root, options.node ?? defaultNode()), activate: options.activate }), options.json);
-    });
+      await show(
+        await sendUpdate(update, {
+          access,
+          topics: topicsOf(options.root, options.node ?? defaultNode()),
+          activate: options.activate,
+        }),
+        options.json,
+      );
+    },
+  );
 
   return command;
 }
 
 async function readUpdate(path: string): Promise<Buffer> {
-  return readFile(path).catch((error: Error) => { throw new UserError(`${path}: cannot be read (${error.message})`); });
+  return readFile(path).catch((error: Error) => {
+    throw new UserError(`${path}: cannot be read (${error.message})`);
+  });
 }
 
 async function show(version: VersionInfo, json = false): Promise<void> {

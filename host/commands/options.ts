@@ -9,7 +9,8 @@ import { type Augmentation, type Cleaning, CLEANING_STEPS } from "../training/tr
 export function wholeNumber(least: number, most: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!/^\d+$/.test(text) || value < least || value > most) throw new InvalidArgumentError(`it takes a whole number from ${least} to ${most}.`);
+    if (!/^\d+$/.test(text) || value < least || value > most)
+      throw new InvalidArgumentError(`it takes a whole number from ${least} to ${most}.`);
     return value;
   };
 }
@@ -26,7 +27,8 @@ export const parseSeed = wholeNumber(0, 2 ** 32 - 1);
 
 /** A text that a model file has room for, such as a word. */
 export function shortText(text: string): string {
-  if (text === "" || Buffer.byteLength(text) > MAX_NAME_BYTES) throw new InvalidArgumentError(`it takes 1 to ${MAX_NAME_BYTES} bytes of text.`);
+  if (text === "" || Buffer.byteLength(text) > MAX_NAME_BYTES)
+    throw new InvalidArgumentError(`it takes 1 to ${MAX_NAME_BYTES} bytes of text.`);
   return text;
 }
 
@@ -39,7 +41,8 @@ export function nameText(text: string): string {
 /** A share from 0 to 1. */
 export function share(text: string): number {
   const value = Number(text);
-  if (text.trim() === "" || !(value >= 0 && value <= 1)) throw new InvalidArgumentError("it takes a number from 0 to 1.");
+  if (text.trim() === "" || !(value >= 0 && value <= 1))
+    throw new InvalidArgumentError("it takes a number from 0 to 1.");
   return value;
 }
 
@@ -54,7 +57,8 @@ export function shareBelow1(text: string): number {
 export function cleaningSteps(text: string): Cleaning[] {
   const named = text === "all" ? CLEANING_STEPS : text === "none" ? [] : text.split(",").map((step) => step.trim());
   const wrong = named.find((step) => !CLEANING_STEPS.some((known) => known === step));
-  if (wrong !== undefined) throw new InvalidArgumentError(`it takes "all", "none", or some of ${CLEANING_STEPS.join(", ")} joined by commas.`);
+  if (wrong !== undefined)
+    throw new InvalidArgumentError(`it takes "all", "none", or some of ${CLEANING_STEPS.join(", ")} joined by commas.`);
   return CLEANING_STEPS.filter((step) => named.includes(step));
 }
 
@@ -63,7 +67,8 @@ export function augmentation(text: string): Augmentation {
   const shares: Augmentation = {};
   for (const part of text.split(",")) {
     const [, kind, value] = /^\s*(delete|swap|typo|synonym)=(.+)$/.exec(part) ?? [];
-    if (kind === undefined) throw new InvalidArgumentError("it takes shares of delete, swap, typo and synonym, as in delete=0.05,typo=0.05.");
+    if (kind === undefined)
+      throw new InvalidArgumentError("it takes shares of delete, swap, typo and synonym, as in delete=0.05,typo=0.05.");
     shares[kind as keyof Augmentation] = shareBelow1(value!);
   }
   return shares;

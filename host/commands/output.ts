@@ -13,13 +13,15 @@ import { Trainer } from "../training/trainer.ts";
 
 /** The value of -o: the ending of the name decides what is written. */
 export function parseOutput(path: string): string {
-  if (!/[^/\\]\.(elb|wasm)$/.test(path)) throw new InvalidArgumentError("its name must end in .wasm (deployable) or .elb (model only).");
+  if (!/[^/\\]\.(elb|wasm)$/.test(path))
+    throw new InvalidArgumentError("its name must end in .wasm (deployable) or .elb (model only).");
   return path;
 }
 
 /** Ends a command that makes less of f32 weights and would write it over them: nothing brings them back. */
 export async function requireOtherOutput(command: Command, output: string, model: string): Promise<void> {
-  if (await isSameFile(output, model)) command.error("error: -o would overwrite the f32 weights that it is made of; give it another name");
+  if (await isSameFile(output, model))
+    command.error("error: -o would overwrite the f32 weights that it is made of; give it another name");
 }
 
 export function isDeployable(path: string): boolean {
@@ -49,12 +51,17 @@ async function withoutTraining(elb: Uint8Array, source: string): Promise<Uint8Ar
 
 /** Writes to stdout; resolves when it accepts more. Names and labels in text come from files of others, so it is made printable; bytes are written as they are. */
 export async function print(content: string | Uint8Array): Promise<void> {
-  if (!process.stdout.write(typeof content === "string" ? shown(content) : content)) await new Promise((resolve) => process.stdout.once("drain", resolve));
+  if (!process.stdout.write(typeof content === "string" ? shown(content) : content))
+    await new Promise((resolve) => process.stdout.once("drain", resolve));
 }
 
 /** Control characters are escaped, which says the same in JSON. */
 export async function printJson(value: unknown): Promise<void> {
-  const units = (characters: string): string => Array.from({ length: characters.length }, (_, i) => `\\u${characters.charCodeAt(i).toString(16).padStart(4, "0")}`).join("");
+  const units = (characters: string): string =>
+    Array.from(
+      { length: characters.length },
+      (_, i) => `\\u${characters.charCodeAt(i).toString(16).padStart(4, "0")}`,
+    ).join("");
   await print(`${JSON.stringify(value).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, units)}\n`);
 }
 
@@ -71,14 +78,26 @@ export function note(text: string): void {
 /** Tells the user when the only text is a file's name; `command` is what reads lines. */
 export async function noteFileName(texts: readonly string[], command: string): Promise<void> {
   const [name] = texts;
-  if (texts.length !== 1 || !await stat(name!).then((found) => found.isFile(), () => false)) return;
-  note(`${excerpt(name!)} is a file here, but its name is taken for a text; its lines are read by: edgelabel ${command} < FILE`);
+  if (
+    texts.length !== 1 ||
+    !(await stat(name!).then(
+      (found) => found.isFile(),
+      () => false,
+    ))
+  )
+    return;
+  note(
+    `${excerpt(name!)} is a file here, but its name is taken for a text; its lines are read by: edgelabel ${command} < FILE`,
+  );
 }
 
 /** Tells the user when texts to measure on are among those that the model learns from. */
 export function noteSeen(validation: readonly Sample[], samples: readonly Sample[]): void {
   const seen = validation.length - without(validation, samples).length;
-  if (seen > 0) note(`${seen} of ${validation.length} texts of --valid are in the data too, so the figures are better than for new texts; keep them apart (edgelabel data DATA --valid FILE lists them)`);
+  if (seen > 0)
+    note(
+      `${seen} of ${validation.length} texts of --valid are in the data too, so the figures are better than for new texts; keep them apart (edgelabel data DATA --valid FILE lists them)`,
+    );
 }
 
 export function kilobytes(bytes: number): string {

@@ -9,7 +9,11 @@ export function packCommand(): Command {
   return new Command("pack")
     .description("join engine and model into one deployable .wasm")
     .argument("<model>", "model file (.elb, or .wasm to renew its engine)")
-    .requiredOption("-o, --output <file>", "deployable to write (.wasm, without the state to resume training), or .elb to take the model out", parseOutput)
+    .requiredOption(
+      "-o, --output <file>",
+      "deployable to write (.wasm, without the state to resume training), or .elb to take the model out",
+      parseOutput,
+    )
     .option("--json", "print one JSON object")
     .addHelpText("after", "\nExamples:\n  edgelabel pack spam.elb -o spam.wasm\n  edgelabel pack old.wasm -o spam.elb")
     .action(async (model: string, { output, json }: { output: string; json?: boolean }) => {

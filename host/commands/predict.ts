@@ -25,10 +25,13 @@ export function predictCommand(): Command {
     .argument("[texts...]", "texts; without any, one a line from standard input")
     .option("--json", 'print {"label","score","scores"} a line')
     .option("--top <n>", "print the N best labels, best first", parseTop)
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Examples:
   edgelabel predict spam.wasm 'you won a prize' 'see you at noon'
-  mosquitto_sub -t in | edgelabel predict spam.wasm --json`)
+  mosquitto_sub -t in | edgelabel predict spam.wasm --json`,
+    )
     .action(async (model: string, texts: string[], { json = false, top = 0 }: PredictOptions) => {
       const classifier = await Classifier.open(model);
       if (classifier.warning !== undefined) note(`warning: ${classifier.warning}`);

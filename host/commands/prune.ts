@@ -16,7 +16,17 @@ import { type ModelForm, Trainer } from "../training/trainer.ts";
 import { requireKnownLabels, tune } from "../training/fine-tune.ts";
 import { evaluate } from "./eval.ts";
 import { addDatasetOptions, type DatasetFlags, parseSeed, positive, wholeNumber } from "./options.ts";
-import { isDeployable, kilobytes, noteSeen, parseOutput, percent, print, printJson, requireOtherOutput, writeModel } from "./output.ts";
+import {
+  isDeployable,
+  kilobytes,
+  noteSeen,
+  parseOutput,
+  percent,
+  print,
+  printJson,
+  requireOtherOutput,
+  writeModel,
+} from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak } from "./quantize.ts";
 
@@ -51,8 +61,15 @@ export function pruneCommand(): Command {
     .argument("<model>", "f32 model (.elb, or a .wasm that holds f32 weights)")
     .argument("<data...>", "labelled texts to rank the units, fine-tune and measure speed on")
     .requiredOption("-o, --output <file>", "model to write (.wasm: int8 as train writes it, or .elb: f32)", parseOutput)
-    .requiredOption("--valid <files...>", "labelled texts, others than the data, to measure the accuracy and to calibrate on")
-    .option("--units <n>", "LSTM units to keep in each direction: those that matter most to the loss on the data; multiples of 4 run at full speed", wholeNumber(1, MAX_WIDTH))
+    .requiredOption(
+      "--valid <files...>",
+      "labelled texts, others than the data, to measure the accuracy and to calibrate on",
+    )
+    .option(
+      "--units <n>",
+      "LSTM units to keep in each direction: those that matter most to the loss on the data; multiples of 4 run at full speed",
+      wholeNumber(1, MAX_WIDTH),
+    )
     .option("--words <n>", "words to keep: those that were the most frequent in training", wholeNumber(1, MAX_ROWS))
     .option("--min-count <n>", "keep only words that the data has n times", wholeNumber(1, MAX_ROWS))
     .option("--epochs <n>", "passes of the fine-tuning over the data; 0: none", wholeNumber(0, 1000), EPOCHS)
@@ -60,7 +77,9 @@ export function pruneCommand(): Command {
     .option("--seed <n>", "the same seed gives the same model", parseSeed, 1)
     .option("--json", "print the report as one JSON object");
   return addDatasetOptions(command)
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Every edgelabel model with f32 weights can be pruned, imported Keras models too. A removed
 word is read by its n-grams, or as the word for unknown ones; if the model has neither, it
 is dropped. A calibrated model is calibrated again on --valid; its rule for unknown texts
@@ -68,7 +87,8 @@ then rejects the same share of the right answers as before.
 
 Examples:
   edgelabel train train.tsv -o spam.elb
-  edgelabel prune spam.elb train.tsv --valid valid.tsv -o small.wasm --units 32 --words 2000`)
+  edgelabel prune spam.elb train.tsv --valid valid.tsv -o small.wasm --units 32 --words 2000`,
+    )
     .action(prune);
 }
 
@@ -94,13 +114,19 @@ async function prune(path: string, data: string[], options: PruneFlags, command:
   }
   const tuned = await tune(pruned, left, path, samples, options);
   const { form, elb: uncalibrated } = isDeployable(options.output)
-    ? await quantize(tuned, options.output, { texts: spreadTexts(valid), minAgreement: MIN_AGREEMENT, onWeak: noteWeak(MIN_AGREEMENT) })
+    ? await quantize(tuned, options.output, {
+        texts: spreadTexts(valid),
+        minAgreement: MIN_AGREEMENT,
+        onWeak: noteWeak(MIN_AGREEMENT),
+      })
     : { form: "f32" as ModelForm, elb: tuned.write("f32") };
   const before = original.write(form);
   const { elb: after, calibration } = await (await recalibration(before, valid, path))(uncalibrated);
-  const report = { ...await compare(before, after, options.output, samples, valid), calibration };
+  const report = { ...(await compare(before, after, options.output, samples, valid)), calibration };
   await writeModel(options.output, after);
-  await (options.json ? printJson({ file: options.output, form, ...report }) : print(render(options.output, form, report)));
+  await (options.json
+    ? printJson({ file: options.output, form, ...report })
+    : print(render(options.output, form, report)));
 }
 
 interface Report {
@@ -111,9 +137,18 @@ interface Report {
   calibration: Calibration | null;
 }
 
-async function compare(before: Uint8Array, after: Uint8Array, output: string, samples: readonly Sample[], valid: readonly Sample[]): Promise<Omit<Report, "calibration">> {
+async function compare(
+  before: Uint8Array,
+  after: Uint8Array,
+  output: string,
+  samples: readonly Sample[],
+  valid: readonly Sample[],
+): Promise<Omit<Report, "calibration">> {
   const models = [await Classifier.fromBytes(before, output), await Classifier.fromBytes(after, output)] as const;
-  const speed = compareSpeed(...models, samples.map(({ text }) => text));
+  const speed = compareSpeed(
+    ...models,
+    samples.map(({ text }) => text),
+  );
   const figures = async (elb: Uint8Array, classifier: Classifier, microseconds: number): Promise<Figures> => ({
     bytes: (isDeployable(output) ? await packModel(elb) : elb).length,
     words: classifier.info.tokenizer.words,
@@ -121,11 +156,17 @@ async function compare(before: Uint8Array, after: Uint8Array, output: string, sa
     microseconds,
     accuracy: evaluate(classifier, valid).accuracy,
   });
-  return { before: await figures(before, models[0], speed.before), after: await figures(after, models[1], speed.after), speed_ratio: speed.ratio };
+  return {
+    before: await figures(before, models[0], speed.before),
+    after: await figures(after, models[1], speed.after),
+    speed_ratio: speed.ratio,
+  };
 }
 
 function unitsOf(info: ModelInfo): number[] {
-  return info.layers.filter(({ kind }) => kind === "lstm").map(({ output, bidirectional }) => (bidirectional ? output / 2 : output));
+  return info.layers
+    .filter(({ kind }) => kind === "lstm")
+    .map(({ output, bidirectional }) => (bidirectional ? output / 2 : output));
 }
 
 function counts(info: ModelInfo): string {
@@ -133,7 +174,8 @@ function counts(info: ModelInfo): string {
 }
 
 function render(output: string, form: string, { before, after, speed_ratio: ratio, calibration }: Report): string {
-  const row = (name: string, show: (figures: Figures) => string, last = ""): string => `${name.padEnd(12)}${show(before).padStart(14)}${show(after).padStart(14)}${last && `   ${last}`}`;
+  const row = (name: string, show: (figures: Figures) => string, last = ""): string =>
+    `${name.padEnd(12)}${show(before).padStart(14)}${show(after).padStart(14)}${last && `   ${last}`}`;
   const lines = [
     `${output}: ${form}`,
     `${" ".repeat(12)}${"before".padStart(14)}${"after".padStart(14)}`,

@@ -20,7 +20,13 @@ interface QuantizeFlags extends DatasetFlags {
 }
 
 const COLUMNS: readonly [heading: string, width: number][] = [
-  ["shape", 13], ["bits", 6], ["scales", 22], ["worst error", 13], ["S/N", 10], ["f32", 12], ["int8", 12],
+  ["shape", 13],
+  ["bits", 6],
+  ["scales", 22],
+  ["worst error", 13],
+  ["S/N", 10],
+  ["f32", 12],
+  ["int8", 12],
 ];
 
 export function quantizeCommand(): Command {
@@ -29,11 +35,17 @@ export function quantizeCommand(): Command {
     .argument("<model>", "f32 model (.elb, or a .wasm that holds f32 weights)")
     .requiredOption("-o, --output <file>", "model to write (.wasm or .elb)", parseOutput)
     .option("--data <files...>", "labelled texts to compare both models on")
-    .option("--min-agreement <share>", `least share of equal labels on --data (default: ${MIN_AGREEMENT}); below it weight-only int8 is written`, share)
+    .option(
+      "--min-agreement <share>",
+      `least share of equal labels on --data (default: ${MIN_AGREEMENT}); below it weight-only int8 is written`,
+      share,
+    )
     .option("--weight-only", "int8 weights with f32 arithmetic, whatever the agreement")
     .option("--json", "print the report as one JSON object");
   return addDatasetOptions(command)
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 The weights take a quarter of the room. Integer products run faster than f32 ones;
 weight-only int8 keeps f32 arithmetic, so it is as small but not faster. Each row of a
 matrix (a word's vector, or the weights into one unit) has a scale of its own; biases stay
@@ -41,9 +53,11 @@ f32. S/N is how much stronger the weights are than the errors of their rounding.
 
 Examples:
   edgelabel quantize spam.elb -o spam.wasm --data valid.tsv
-  edgelabel quantize spam.elb -o spam.wasm --data valid.tsv --min-agreement 0.995`)
+  edgelabel quantize spam.elb -o spam.wasm --data valid.tsv --min-agreement 0.995`,
+    )
     .action(async (path: string, options: QuantizeFlags) => {
-      if (options.minAgreement !== undefined && options.data === undefined) command.error("error: --min-agreement needs texts to compare on; give them with --data");
+      if (options.minAgreement !== undefined && options.data === undefined)
+        command.error("error: --min-agreement needs texts to compare on; give them with --data");
       await requireOtherOutput(command, options.output, path);
       const samples = options.data === undefined ? [] : await readDataset(options.data, options);
       const original = await readElb(path);
@@ -74,14 +88,25 @@ interface Report {
 
 function render({ file, bytes, form, tensors, agreement }: Report): string {
   const width = tensors.reduce((most, { name }) => Math.max(most, name.length), 0);
-  const row = (name: string, ...cells: string[]): string => `${name.padEnd(width)}${cells.map((cell, i) => cell.padStart(COLUMNS[i]![1])).join("")}`;
-  const total = (of: "bytes_before" | "bytes_after"): string => kilobytes(tensors.reduce((sum, tensor) => sum + tensor[of], 0));
+  const row = (name: string, ...cells: string[]): string =>
+    `${name.padEnd(width)}${cells.map((cell, i) => cell.padStart(COLUMNS[i]![1])).join("")}`;
+  const total = (of: "bytes_before" | "bytes_after"): string =>
+    kilobytes(tensors.reduce((sum, tensor) => sum + tensor[of], 0));
   const lines = [
     `${file}: ${kilobytes(bytes)}, ${form}`,
     row("tensor", ...COLUMNS.map(([heading]) => heading)),
     ...tensors.map(({ name, shape, bits, scale, largest_error, snr_db, bytes_before, bytes_after }) =>
-      row(name, shape.join(" x "), String(bits), scale ? scale.map((one) => one.toPrecision(2)).join(" … ") : "", bits < 32 ? largest_error.toPrecision(2) : "0",
-        snr_db === null ? "exact" : `${snr_db.toFixed(1)} dB`, kilobytes(bytes_before), kilobytes(bytes_after))),
+      row(
+        name,
+        shape.join(" x "),
+        String(bits),
+        scale ? scale.map((one) => one.toPrecision(2)).join(" … ") : "",
+        bits < 32 ? largest_error.toPrecision(2) : "0",
+        snr_db === null ? "exact" : `${snr_db.toFixed(1)} dB`,
+        kilobytes(bytes_before),
+        kilobytes(bytes_after),
+      ),
+    ),
     row("weights", "", "", "", "", "", total("bytes_before"), total("bytes_after")),
   ];
   if (agreement) lines.push(sentence(agreement));
@@ -89,7 +114,8 @@ function render({ file, bytes, form, tensors, agreement }: Report): string {
 }
 
 export function noteWeak(minAgreement: number): (form: ModelForm, agreement: Agreement) => void {
-  return (form, { top1 }) => note(`${form} agrees on ${percent(top1)} of the labels, less than ${percent(minAgreement)}`);
+  return (form, { top1 }) =>
+    note(`${form} agrees on ${percent(top1)} of the labels, less than ${percent(minAgreement)}`);
 }
 
 /** The agreement as people read it. */

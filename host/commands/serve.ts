@@ -41,23 +41,31 @@ function parsePort(text: string): number {
 }
 
 export function serveCommand(): Command {
-  return addBrokerOptions(new Command("serve")
-    .description("answer requests over MQTT, and HTTP if asked, until stopped")
-    .argument("[models...]", "model files (.wasm or .elb), or NAME=FILE; the first one is the default")
-    .option("--broker <urls>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]; several nodes of a cluster separated by commas (default: an embedded broker)")
-    .option("--node <name>", "name in the topics (default: the host name)")
-    .option("--group <name>", "share the requests to this group with its other workers (default: work alone)")
-    .option("--root <topic>", "first levels of all topics (default: edgelabel)")
-    .option("--config <file>", "JSON file with these and more settings")
-    .option("--registry <folder>", "also serve the active models of this registry, and follow its changes")
-    .option("--keys <file>", "keys that updates of the registry may be signed with")
-    .option("--http <port>", "also serve HTTP there (0: any free port)", parsePort)
-    .option("--port <port>", "port of the embedded broker (default: 1883; 0: any free one)", parsePort)
-    .option("--host <address>", "where HTTP listens (default: 127.0.0.1)")
-    .option("--json", "log JSON lines")
-    .option("--check", "check the settings, the configuration file and the models, and stop")
-    .option("--hash-password", "read a password from standard input, print its hash for \"users\" in the configuration file, and stop"))
-    .action(async (models: string[], options: ServeOptions & { json?: boolean; check?: boolean; hashPassword?: boolean }) => {
+  return addBrokerOptions(
+    new Command("serve")
+      .description("answer requests over MQTT, and HTTP if asked, until stopped")
+      .argument("[models...]", "model files (.wasm or .elb), or NAME=FILE; the first one is the default")
+      .option(
+        "--broker <urls>",
+        "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]; several nodes of a cluster separated by commas (default: an embedded broker)",
+      )
+      .option("--node <name>", "name in the topics (default: the host name)")
+      .option("--group <name>", "share the requests to this group with its other workers (default: work alone)")
+      .option("--root <topic>", "first levels of all topics (default: edgelabel)")
+      .option("--config <file>", "JSON file with these and more settings")
+      .option("--registry <folder>", "also serve the active models of this registry, and follow its changes")
+      .option("--keys <file>", "keys that updates of the registry may be signed with")
+      .option("--http <port>", "also serve HTTP there (0: any free port)", parsePort)
+      .option("--port <port>", "port of the embedded broker (default: 1883; 0: any free one)", parsePort)
+      .option("--host <address>", "where HTTP listens (default: 127.0.0.1)")
+      .option("--json", "log JSON lines")
+      .option("--check", "check the settings, the configuration file and the models, and stop")
+      .option(
+        "--hash-password",
+        'read a password from standard input, print its hash for "users" in the configuration file, and stop',
+      ),
+  ).action(
+    async (models: string[], options: ServeOptions & { json?: boolean; check?: boolean; hashPassword?: boolean }) => {
       if (options.hashPassword) {
         await print(`${await hashPassword((await readAll(process.stdin)).replace(/\r?\n$/, ""))}\n`);
         return;
@@ -67,27 +75,44 @@ export function serveCommand(): Command {
       const settings = readSettings(models, options);
       for (const warning of settings.warnings) log.warn(`warning: ${warning}`);
       await (options.check ? check(settings, log) : serve(settings, line));
-    });
+    },
+  );
 }
 
 /** Opens the model files and adds the active models of the registry, by name. There is no model while the registry waits for its first update. */
-async function openModels({ models: files, registry, routes, learning }: Settings, active: ReadonlyMap<string, Classifier> | undefined, log: Log): Promise<{ models: Map<string, Classifier>; paths: Map<string, string> }> {
+async function openModels(
+  { models: files, registry, routes, learning }: Settings,
+  active: ReadonlyMap<string, Classifier> | undefined,
+  log: Log,
+): Promise<{ models: Map<string, Classifier>; paths: Map<string, string> }> {
   const models = new Map<string, Classifier>();
   const paths = new Map<string, string>();
   for (const { name: given, path } of files) {
     const classifier = await Classifier.open(path);
     const name = given === undefined ? levelOf(classifier.name) : checkLevel("model name", given);
-    if (models.has(name)) throw new UserError(`two models are called ${name}: give ${path} another name with NAME=${path}`);
+    if (models.has(name))
+      throw new UserError(`two models are called ${name}: give ${path} another name with NAME=${path}`);
     models.set(name, classifier);
     paths.set(name, path);
   }
   for (const [name, classifier] of active ?? []) {
-    if (models.has(name)) throw new UserError(`two models are called ${name}, one of them in the registry: give the file another name with NAME=FILE`);
+    if (models.has(name))
+      throw new UserError(
+        `two models are called ${name}, one of them in the registry: give the file another name with NAME=FILE`,
+      );
     models.set(name, classifier);
   }
   for (const { warning } of models.values()) if (warning !== undefined) log.warn(`warning: ${warning}`);
-  if (models.size === 0) log.warn(asTyped(`warning: the registry ${registry!.path} has no active model; requests get the error no_model until one is there: edgelabel models install ${registry!.path} UPDATE, or models send`));
-  const named = [...routes.map(({ name, model }) => [`route "${name}"`, model] as const), ...[...learning.keys()].map((model) => ['"learning"', model] as const)];
+  if (models.size === 0)
+    log.warn(
+      asTyped(
+        `warning: the registry ${registry!.path} has no active model; requests get the error no_model until one is there: edgelabel models install ${registry!.path} UPDATE, or models send`,
+      ),
+    );
+  const named = [
+    ...routes.map(({ name, model }) => [`route "${name}"`, model] as const),
+    ...[...learning.keys()].map((model) => ['"learning"', model] as const),
+  ];
   for (const [who, model] of named) {
     if (model === "" || models.has(model)) continue;
     const problem = `${who} names the model ${model}, which is not served; the models are ${[...models.keys()].join(", ") || "none"}`;
@@ -96,8 +121,13 @@ async function openModels({ models: files, registry, routes, learning }: Setting
   }
   for (const { name, model, outputs } of routes) {
     const { labels } = (model === "" ? [...models.values()][0] : models.get(model)) ?? {};
-    const unknown = labels && outputs.flatMap(({ when }) => (typeof when === "string" ? [] : when)).find((label) => !labels.includes(label));
-    if (unknown !== undefined) log.warn(`warning: route "${name}" waits for the label ${JSON.stringify(unknown)}, which its model does not know; it knows ${labels!.join(", ")}`);
+    const unknown =
+      labels &&
+      outputs.flatMap(({ when }) => (typeof when === "string" ? [] : when)).find((label) => !labels.includes(label));
+    if (unknown !== undefined)
+      log.warn(
+        `warning: route "${name}" waits for the label ${JSON.stringify(unknown)}, which its model does not know; it knows ${labels!.join(", ")}`,
+      );
   }
   return { models, paths };
 }
@@ -116,25 +146,46 @@ async function warnOfKeys(registry: Registry, log: Log): Promise<void> {
     if (!registry.hasKeys && (await registry.versions()).every(({ key }) => key === undefined)) return;
     const { revoked } = await registry.trustedKeys();
     for (const { name, version, state, key = "" } of await registry.versions()) {
-      if (state === "active" && revoked.has(key)) log.warn(`warning: version ${version} of ${name} is active, but signed with the key ${key}, which is revoked: install another one`);
+      if (state === "active" && revoked.has(key))
+        log.warn(
+          `warning: version ${version} of ${name} is active, but signed with the key ${key}, which is revoked: install another one`,
+        );
     }
   } catch (error) {
-    log.warn(`warning: no update can be taken, and none that is kept can become active again: ${(error as Error).message}`);
+    log.warn(
+      `warning: no update can be taken, and none that is kept can become active again: ${(error as Error).message}`,
+    );
   }
 }
 
 function createService(settings: Settings, models: Map<string, Classifier>, access: BrokerAccess, log: Log): Service {
   const { topics, clientId, limits, responses, routes, announcements, figuresSeconds, commands } = settings;
-  return new Service({ models, topics, access, clientId, limits, responses, routes, announcements, figuresSeconds, commands, log });
+  return new Service({
+    models,
+    topics,
+    access,
+    clientId,
+    limits,
+    responses,
+    routes,
+    announcements,
+    figuresSeconds,
+    commands,
+    log,
+  });
 }
 
 /** Checks everything that can be checked without a connection. */
 async function check(settings: Settings, log: Log): Promise<void> {
   const { access, topics, routes, httpPort } = settings;
   const registry = await openRegistry(settings, log);
-  const { models } = await openModels(settings, await registry?.check((name, { version }, reason) => {
-    log.warn(`warning: version ${version} of model ${name} could not be served: ${reason}`);
-  }), log);
+  const { models } = await openModels(
+    settings,
+    await registry?.check((name, { version }, reason) => {
+      log.warn(`warning: version ${version} of model ${name} could not be served: ${reason}`);
+    }),
+    log,
+  );
   createService(settings, models, { ...access, url: access.url ?? "mqtt://127.0.0.1" }, log);
   const parts = [
     `models ${[...models.keys()].join(", ") || "none yet"}`,
@@ -165,20 +216,44 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
   let stopWatchdog: (() => void) | undefined;
   try {
     if (access.url === undefined) {
-      broker = await startBroker({ port: settings.embeddedPort, ownClientId: clientId, packetBytes: largestPacket(limits) });
+      broker = await startBroker({
+        port: settings.embeddedPort,
+        ownClientId: clientId,
+        packetBytes: largestPacket(limits),
+      });
     }
     const url = access.url ?? broker!.url;
     service = createService(settings, models, broker?.access ?? { ...access, url }, log);
-    if (broker) service.metrics.counter("edgelabel_broker_dropped_total", "Messages that the embedded broker had no room to retain.", () => broker!.dropped);
+    if (broker)
+      service.metrics.counter(
+        "edgelabel_broker_dropped_total",
+        "Messages that the embedded broker had no room to retain.",
+        () => broker!.dropped,
+      );
     if (live) {
       live.attach(service);
-      for (const [name, verb] of Object.entries(registryVerbs(live, limits.payloadBytes))) service.commands?.add(name, verb);
+      for (const [name, verb] of Object.entries(registryVerbs(live, limits.payloadBytes)))
+        service.commands?.add(name, verb);
     }
     const learners = createLearners(settings.learning, service, paths, live);
     for (const [name, verb] of Object.entries(learningVerbs(service, learners))) service.commands?.add(name, verb);
     const login = users && settings.httpPort !== undefined ? new HttpLogin(users, settings.topics, log) : undefined;
-    if (login) service.metrics.counter("edgelabel_failed_logins_total", "Logins over HTTP with a wrong name or password.", () => login.failed);
-    if (settings.httpPort !== undefined) http = await startHttp(service, { host, port: settings.httpPort, hosts: settings.httpHosts, tls, login, bodyBytes: limits.payloadBytes, textsPerRequest: limits.textsPerRequest });
+    if (login)
+      service.metrics.counter(
+        "edgelabel_failed_logins_total",
+        "Logins over HTTP with a wrong name or password.",
+        () => login.failed,
+      );
+    if (settings.httpPort !== undefined)
+      http = await startHttp(service, {
+        host,
+        port: settings.httpPort,
+        hosts: settings.httpHosts,
+        tls,
+        login,
+        bodyBytes: limits.payloadBytes,
+        textsPerRequest: limits.textsPerRequest,
+      });
     stopWatchdog = startWatchdog(log);
     const signal = await Promise.race([stopSignal, service.start()]);
     if (signal === undefined) {
@@ -198,7 +273,16 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
   }
 }
 
-function announce(service: Service, { settings, url: fullUrl, broker, http, log }: { settings: Settings; url: string; broker: Broker | undefined; http: HttpEndpoint | undefined; log: Log }): void {
+function announce(
+  service: Service,
+  {
+    settings,
+    url: fullUrl,
+    broker,
+    http,
+    log,
+  }: { settings: Settings; url: string; broker: Broker | undefined; http: HttpEndpoint | undefined; log: Log },
+): void {
   const { topics, serverTls } = settings;
   const clientFiles = serverTls?.ca ? " --cert CLIENT.pem --key CLIENT.key" : "";
   const url = shownUrl(fullUrl);
@@ -219,11 +303,26 @@ function announce(service: Service, { settings, url: fullUrl, broker, http, log 
     ...settings.routes.map(({ name, filter }) => `route ${name.padEnd(6)} ${filter}`),
     `answers      the request's response topic, its "replyTo", or ${topics.label}`,
     "",
-    serverTls && http ? "Try it from another terminal, with your files for those in capitals:" : "Try it from another terminal:",
+    serverTls && http
+      ? "Try it from another terminal, with your files for those in capitals:"
+      : "Try it from another terminal:",
     `  ${programName()} ask 'a text'${access}`,
     ...(http ? [`  ${curlLine(http.url, serverTls && ` --cacert CA.pem${clientFiles}`)}`] : []),
     "",
     "Stop with Ctrl-C.",
   ].join("\n");
-  log.info("serving", { broker: url, embedded: broker !== undefined, http: http?.url, node: topics.node, models: names, group: topics.group?.name, classify: topics.classify, label: topics.label }, banner);
+  log.info(
+    "serving",
+    {
+      broker: url,
+      embedded: broker !== undefined,
+      http: http?.url,
+      node: topics.node,
+      models: names,
+      group: topics.group?.name,
+      classify: topics.classify,
+      label: topics.label,
+    },
+    banner,
+  );
 }

@@ -20,12 +20,19 @@ export function keygenCommand(): Command {
   return new Command("keygen")
     .description("make a key that signs updates, and print its line for the file of trusted keys")
     .argument("<file>", "private key (PEM); one that exists is left alone, and only its line printed")
-    .addHelpText("after", "\nExample:\n  edgelabel keygen release.pem >> trusted-keys\n\nThe same with OpenSSL: openssl genpkey -algorithm ed25519 -out release.pem")
+    .addHelpText(
+      "after",
+      "\nExample:\n  edgelabel keygen release.pem >> trusted-keys\n\nThe same with OpenSSL: openssl genpkey -algorithm ed25519 -out release.pem",
+    )
     .action(async (file: string) => {
       if (!existsSync(file)) {
         const pem = newPrivateKey();
-        await writeFile(file, pem, { flag: "wx", mode: 0o600 }).catch((error: Error) => { throw new UserError(`${file}: cannot be written (${error.message})`); });
-        note(`${file} is a new private key, ${keyId(createPrivateKey(pem))}: keep it where updates are made, not where they are used`);
+        await writeFile(file, pem, { flag: "wx", mode: 0o600 }).catch((error: Error) => {
+          throw new UserError(`${file}: cannot be written (${error.message})`);
+        });
+        note(
+          `${file} is a new private key, ${keyId(createPrivateKey(pem))}: keep it where updates are made, not where they are used`,
+        );
       }
       await print(`${trustLine(readPrivateKey(file), basename(file).replace(/\.pem$/, ""))}\n`);
     });
@@ -46,36 +53,67 @@ export function signCommand(): Command {
     .description("make a signed update of a model file, for registries that trust the key")
     .argument("<model>", "model file (.wasm or .elb)")
     .requiredOption("--key <file>", "private key, from edgelabel keygen")
-    .requiredOption("--sequence <number>", "a number higher than in all earlier updates of this name; it is not the version", wholeNumber(1, Number.MAX_SAFE_INTEGER))
+    .requiredOption(
+      "--sequence <number>",
+      "a number higher than in all earlier updates of this name; it is not the version",
+      wholeNumber(1, Number.MAX_SAFE_INTEGER),
+    )
     .requiredOption("--expires <date>", "when it expires: 2027-12-31 (at 0:00 UTC), or 90d from now", parseExpiry)
     .option("--name <name>", "name that it is served under (default: the one in the model)")
-    .option("--texts <file>", `texts for the self-test, one a line, at most ${MAX_GOLDEN} (default: the empty text and the labels)`)
+    .option(
+      "--texts <file>",
+      `texts for the self-test, one a line, at most ${MAX_GOLDEN} (default: the empty text and the labels)`,
+    )
     .option("-o, --output <file>", "update to write (default: MODEL.update)", updateName)
     .option("--json", "print one JSON object")
-    .addHelpText("after", "\nExample:\n  edgelabel sign spam.wasm --key release.pem --sequence 7 --expires 90d -o spam.update")
+    .addHelpText(
+      "after",
+      "\nExample:\n  edgelabel sign spam.wasm --key release.pem --sequence 7 --expires 90d -o spam.update",
+    )
     .action(async (model: string, options: SignOptions) => {
       const key = readPrivateKey(options.key);
       const bytes = await readModelFile(model);
-      const manifest = await describeModel(bytes, model, { ...options, texts: options.texts === undefined ? undefined : await readTexts(options.texts) });
+      const manifest = await describeModel(bytes, model, {
+        ...options,
+        texts: options.texts === undefined ? undefined : await readTexts(options.texts),
+      });
       const output = options.output ?? `${model.replace(/\.(wasm|elb)$/, "")}.update`;
       const update = Buffer.concat([encodeManifest(manifest, key), bytes]);
       await writeWhole(output, update);
       const { name, version, digest, sequence, expires, golden } = manifest;
-      if (options.json) await printJson({ file: output, bytes: update.length, name, version, digest, sequence, expires, key: keyId(key), golden: golden.length });
-      else await print(`${output}: ${name} version ${version}, sequence ${sequence}, ${kilobytes(update.length)}, ${golden.length} texts for the self-test, expires ${expires}, signed with ${keyId(key)}\n`);
+      if (options.json)
+        await printJson({
+          file: output,
+          bytes: update.length,
+          name,
+          version,
+          digest,
+          sequence,
+          expires,
+          key: keyId(key),
+          golden: golden.length,
+        });
+      else
+        await print(
+          `${output}: ${name} version ${version}, sequence ${sequence}, ${kilobytes(update.length)}, ${golden.length} texts for the self-test, expires ${expires}, signed with ${keyId(key)}\n`,
+        );
     });
 }
 
 async function readTexts(path: string): Promise<string[]> {
-  const content = await readFile(path, "utf8").catch((error: Error) => { throw new UserError(`${path}: cannot be read (${error.message})`); });
+  const content = await readFile(path, "utf8").catch((error: Error) => {
+    throw new UserError(`${path}: cannot be read (${error.message})`);
+  });
   const texts = content.split(/\r?\n/).filter((line) => line !== "");
-  if (texts.length === 0 || texts.length > MAX_GOLDEN) throw new UserError(`${path}: has ${texts.length} texts, the self-test takes 1 to ${MAX_GOLDEN}`);
+  if (texts.length === 0 || texts.length > MAX_GOLDEN)
+    throw new UserError(`${path}: has ${texts.length} texts, the self-test takes 1 to ${MAX_GOLDEN}`);
   return texts;
 }
 
 /** Under the name of a model, such as the one it is made of, nothing could be run any more. */
 function updateName(path: string): string {
-  if (/\.(elb|wasm)$/.test(path)) throw new InvalidArgumentError("an update is no model: its name must not end in .wasm or .elb.");
+  if (/\.(elb|wasm)$/.test(path))
+    throw new InvalidArgumentError("an update is no model: its name must not end in .wasm or .elb.");
   return path;
 }
 
@@ -84,7 +122,9 @@ function parseExpiry(text: string): Date {
   const date = days === undefined ? new Date(text) : new Date(Date.now() + Number(days) * DAY_MS);
   // JavaScript takes 3000, or February 31, for a date too.
   const [, day = ""] = /^(\d{4}-\d\d-\d\d)(?:T|$)/.exec(text) ?? [];
-  const isDate = Number.isFinite(date.getTime()) && (days !== undefined || (day !== "" && new Date(day).toISOString().startsWith(day)));
+  const isDate =
+    Number.isFinite(date.getTime()) &&
+    (days !== undefined || (day !== "" && new Date(day).toISOString().startsWith(day)));
   if (!isDate) throw new InvalidArgumentError("it takes a date such as 2027-12-31, or a number of days such as 90d.");
   if (date.getTime() <= Date.now()) throw new InvalidArgumentError("it lies in the past.");
   return date;

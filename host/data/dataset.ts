@@ -25,25 +25,52 @@ export interface DatasetOptions {
 }
 
 const SUFFIXES = new Map<string, Format>([
-  ["tsv", "tsv"], ["csv", "csv"], ["jsonl", "jsonl"], ["ndjson", "jsonl"], ["ft", "fasttext"], ["fasttext", "fasttext"],
+  ["tsv", "tsv"],
+  ["csv", "csv"],
+  ["jsonl", "jsonl"],
+  ["ndjson", "jsonl"],
+  ["ft", "fasttext"],
+  ["fasttext", "fasttext"],
 ]);
 const LABEL_PREFIX = "__label__";
 // Neither begins a UTF-8 file.
 const UTF16_MARKS = [Buffer.of(0xff, 0xfe), Buffer.of(0xfe, 0xff)];
 /** First bytes of files that people take for text, and what to do with them. */
 const FOREIGN: readonly [bytes: Buffer, advice: string][] = [
-  ...UTF16_MARKS.map((mark): [Buffer, string] => [mark, "is UTF-16, as some Windows programs write it; save it as UTF-8"]),
+  ...UTF16_MARKS.map((mark): [Buffer, string] => [
+    mark,
+    "is UTF-16, as some Windows programs write it; save it as UTF-8",
+  ]),
   [Buffer.of(0x1f, 0x8b), "is compressed; unpack it with gunzip"],
-  [Buffer.from("PK\u0003\u0004"), "is a zip archive, as Excel's workbooks are; unpack it, or export the sheet as CSV in UTF-8"],
+  [
+    Buffer.from("PK\u0003\u0004"),
+    "is a zip archive, as Excel's workbooks are; unpack it, or export the sheet as CSV in UTF-8",
+  ],
   [Buffer.of(0xd0, 0xcf, 0x11, 0xe0), "is an Excel workbook; export the sheet as CSV in UTF-8"],
 ];
-export const OLD_MAC = "uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'";
+export const OLD_MAC =
+  "uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'";
 /** Of the beginning of a file, the share of NUL bytes above which it is taken for no text. */
 const MOST_NULS = 0.1;
 const BEGINNING_BYTES = 4096;
 const DELIMITERS = [",", ";", "\t"] as const;
 /** In the first line of a TSV, a name of each kind makes a header of it. */
-const TEXT_NAMES = ["text", "sentence", "message", "utterance", "content", "body", "comment", "review", "tweet", "query", "question", "title", "document", "description"];
+const TEXT_NAMES = [
+  "text",
+  "sentence",
+  "message",
+  "utterance",
+  "content",
+  "body",
+  "comment",
+  "review",
+  "tweet",
+  "query",
+  "question",
+  "title",
+  "document",
+  "description",
+];
 const LABEL_NAMES = ["label", "labels", "class", "category", "intent", "target", "tag", "sentiment", "topic"];
 const SHOWN_DEFECTS = 5;
 // V8 cannot hold a longer string.
@@ -73,10 +100,13 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
   if (bytes.length > MAX_FILE_BYTES) throw new UserError(`${source}: larger than 512 MB; split it into several files`);
   requireText(bytes, source);
   const beginning = bytes.subarray(0, BEGINNING_BYTES);
-  if (beginning.filter((byte) => byte === 0).length > MOST_NULS * beginning.length) throw new UserError(`${source}: is full of NUL bytes, as UTF-16 and binary files are; save it as UTF-8 text`);
+  if (beginning.filter((byte) => byte === 0).length > MOST_NULS * beginning.length)
+    throw new UserError(`${source}: is full of NUL bytes, as UTF-16 and binary files are; save it as UTF-8 text`);
   if (!isUtf8(bytes)) {
     nameInvalidLines(bytes, defects);
-    defects.raise('if it is Windows-1252, as Excel\'s plain CSV is, save it as "CSV UTF-8" or convert it with iconv -f WINDOWS-1252 -t UTF-8');
+    defects.raise(
+      'if it is Windows-1252, as Excel\'s plain CSV is, save it as "CSV UTF-8" or convert it with iconv -f WINDOWS-1252 -t UTF-8',
+    );
   }
   const content = new TextDecoder().decode(bytes);
   if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new UserError(`${source}: ${OLD_MAC}`);
@@ -156,7 +186,9 @@ export async function readInput(path: string): Promise<Buffer> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const reasons: Record<string, string> = {
-      ENOENT: "no such file", EISDIR: "is a directory, not a file", EACCES: "permission denied",
+      ENOENT: "no such file",
+      EISDIR: "is a directory, not a file",
+      EACCES: "permission denied",
       ERR_FS_FILE_TOO_LARGE: "larger than 2 GB",
     };
     throw new UserError(`${path}: ${reasons[code ?? ""] ?? message}`);
@@ -186,7 +218,7 @@ function formatByContent(content: string, source: string, options: DatasetOption
 
 function readLines(content: string, read: LineReader, defects: Defects, keep: Keep): void {
   let number = 0;
-  for (let start = 0; start < content.length; ) {
+  for (let start = 0; start < content.length;) {
     let end = content.indexOf("\n", start);
     if (end < 0) end = content.length;
     const line = content.slice(start, content[end - 1] === "\r" && end > start ? end - 1 : end);
@@ -204,7 +236,10 @@ function isBlank(line: string): boolean {
 }
 
 /** Whichever of the delimiters makes columns with both names of a file's first line. */
-function delimiterOf(content: string, { textColumn = "text", labelColumn = "label" }: DatasetOptions): string | undefined {
+function delimiterOf(
+  content: string,
+  { textColumn = "text", labelColumn = "label" }: DatasetOptions,
+): string | undefined {
   return DELIMITERS.find((delimiter) => {
     const header = new CsvReader(content, delimiter).next()?.fields ?? [];
     return [textColumn, labelColumn].every((name) => columnsNamed(header, name).length > 0);
@@ -213,18 +248,31 @@ function delimiterOf(content: string, { textColumn = "text", labelColumn = "labe
 
 /** The columns of that name or, when there is none, of that name in other letter case. */
 function columnsNamed(header: readonly string[], name: string): number[] {
-  const matching = (matches: (field: string) => boolean): number[] => header.flatMap((field, i) => (matches(field) ? [i] : []));
+  const matching = (matches: (field: string) => boolean): number[] =>
+    header.flatMap((field, i) => (matches(field) ? [i] : []));
   const exact = matching((field) => field === name);
   return exact.length > 0 ? exact : matching((field) => field.toLowerCase() === name.toLowerCase());
 }
 
 /** Which columns hold text and label. Throws a UserError when the header does not say so. */
-function columnsOf(header: readonly string[], source: string, { textColumn = "text", labelColumn = "label" }: DatasetOptions): { text: number; label: number } {
+function columnsOf(
+  header: readonly string[],
+  source: string,
+  { textColumn = "text", labelColumn = "label" }: DatasetOptions,
+): { text: number; label: number } {
   const isNamed = [textColumn, labelColumn].some((name) => columnsNamed(header, name).length > 0);
-  const remedy = header.length < 2 ? "part its columns by commas, semicolons or tabs, and choose one with" : isNamed ? "choose one with" : "give it a header if that is a text, or choose one with";
+  const remedy =
+    header.length < 2
+      ? "part its columns by commas, semicolons or tabs, and choose one with"
+      : isNamed
+        ? "choose one with"
+        : "give it a header if that is a text, or choose one with";
   const column = (name: string, option: string): number => {
     const [index, second] = columnsNamed(header, name);
-    if (index === undefined) throw new UserError(`${source}: its header has no column ${excerpt(name)} but ${listed(header)}; ${remedy} ${option}`);
+    if (index === undefined)
+      throw new UserError(
+        `${source}: its header has no column ${excerpt(name)} but ${listed(header)}; ${remedy} ${option}`,
+      );
     if (second !== undefined) throw new UserError(`${source}: its header has two columns ${excerpt(name)}`);
     return index;
   };
@@ -235,40 +283,54 @@ function columnsOf(header: readonly string[], source: string, { textColumn = "te
 function readTsv(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
   const quoted = quotedRecord(content);
   if (quoted !== undefined) {
-    defects.add(quoted, "a quoted field with a tab or line break, as pandas writes it; give the file a header such as label<TAB>text if it has none, and read it with --format csv");
+    defects.add(
+      quoted,
+      "a quoted field with a tab or line break, as pandas writes it; give the file a header such as label<TAB>text if it has none, and read it with --format csv",
+    );
     return;
   }
   let header: string[] | null | undefined;
   let columns = { text: 1, label: 0 };
   let lines = 0;
   const widths = new Set<number>();
-  readLines(content, (line, number) => {
-    if (line.includes("\r")) return STRAY_RETURN;
-    if (header === undefined) {
-      header = tsvHeader(line, source, options);
-      if (header) {
-        columns = columnsOf(header, source, options);
-        return undefined;
+  readLines(
+    content,
+    (line, number) => {
+      if (line.includes("\r")) return STRAY_RETURN;
+      if (header === undefined) {
+        header = tsvHeader(line, source, options);
+        if (header) {
+          columns = columnsOf(header, source, options);
+          return undefined;
+        }
       }
-    }
-    let fields = line.split("\t");
-    if (!header) {
-      if (fields.length < 2) return "no tab between label and text";
-      lines++;
-      widths.add(fields.length);
-    }
-    const most = header?.length ?? 2;
-    // The last column's text may hold tabs, which part no columns then.
-    if (columns.text === most - 1 && fields.length > most) fields = [...fields.slice(0, columns.text), fields.slice(columns.text).join("\t")];
-    if (fields.length !== most) return `${fields.length} fields where the header has ${most}`;
-    const label = fields[columns.label]!.trim();
-    if (/^".*"$/.test(label)) return `the label ${excerpt(label)} is in quotes; if the file has a header, read it with --format csv`;
-    if (label.startsWith(LABEL_PREFIX)) return `a label of fastText, ${excerpt(label)}; read the file with --format fasttext`;
-    keep(number, label, fields[columns.text]!);
-    return undefined;
-  }, defects, keep);
+      let fields = line.split("\t");
+      if (!header) {
+        if (fields.length < 2) return "no tab between label and text";
+        lines++;
+        widths.add(fields.length);
+      }
+      const most = header?.length ?? 2;
+      // The last column's text may hold tabs, which part no columns then.
+      if (columns.text === most - 1 && fields.length > most)
+        fields = [...fields.slice(0, columns.text), fields.slice(columns.text).join("\t")];
+      if (fields.length !== most) return `${fields.length} fields where the header has ${most}`;
+      const label = fields[columns.label]!.trim();
+      if (/^".*"$/.test(label))
+        return `the label ${excerpt(label)} is in quotes; if the file has a header, read it with --format csv`;
+      if (label.startsWith(LABEL_PREFIX))
+        return `a label of fastText, ${excerpt(label)}; read the file with --format fasttext`;
+      keep(number, label, fields[columns.text]!);
+      return undefined;
+    },
+    defects,
+    keep,
+  );
   const [width] = widths;
-  if (lines > 1 && widths.size === 1 && width! > 2) throw new UserError(`${source}: each line has ${width} columns; without a header it takes label<TAB>text; give it one with their names, such as ${["label", "text", "c", "d"].slice(0, width).join("<TAB>")}${width! > 4 ? "<TAB>…" : ""}`);
+  if (lines > 1 && widths.size === 1 && width! > 2)
+    throw new UserError(
+      `${source}: each line has ${width} columns; without a header it takes label<TAB>text; give it one with their names, such as ${["label", "text", "c", "d"].slice(0, width).join("<TAB>")}${width! > 4 ? "<TAB>…" : ""}`,
+    );
 }
 
 /** The columns' names when the first line holds those asked for, null when it is a label and a text. Throws a UserError when it seems to hold other names. */
@@ -277,10 +339,13 @@ function tsvHeader(line: string, source: string, options: DatasetOptions): strin
   const { textColumn = "text", labelColumn = "label" } = options;
   const found = [textColumn, labelColumn].filter((name) => columnsNamed(fields, name).length > 0);
   if (found.length === 2 || (found.length === 1 && !["text", "label"].includes(found[0]!))) return fields;
-  const named = (names: readonly string[]): string | undefined => fields.find((field) => names.includes(field.toLowerCase()));
+  const named = (names: readonly string[]): string | undefined =>
+    fields.find((field) => names.includes(field.toLowerCase()));
   const [text, label] = [named(TEXT_NAMES), named(LABEL_NAMES)];
   if (text === undefined || label === undefined) return null;
-  throw new UserError(`${source}: line 1: looks like a header; name its columns with --text-column ${text} --label-column ${label}, or remove it`);
+  throw new UserError(
+    `${source}: line 1: looks like a header; name its columns with --text-column ${text} --label-column ${label}, or remove it`,
+  );
 }
 
 /** The line of the first quoted field with a tab or line break, if quoting parts the whole file into sound records: otherwise quotes are text. */
@@ -307,11 +372,20 @@ function readFastTextLine(line: string, number: number, keep: Keep): string | un
 }
 
 function carries(labels: readonly string[]): string {
-  return labels.length === 0 ? "carries no label" : `carries ${labels.length} labels (${listed(labels)}); a text has exactly one`;
+  return labels.length === 0
+    ? "carries no label"
+    : `carries ${labels.length} labels (${listed(labels)}); a text has exactly one`;
 }
 
-function readJsonl(content: string, source: string, { textColumn = "text", labelColumn = "label" }: DatasetOptions, defects: Defects, keep: Keep): void {
-  if (/^\s*\[\s*(?:\{|$)/.test(content.slice(0, BEGINNING_BYTES))) throw new UserError(`${source}: is a JSON array; it takes one object a line, which jq -c '.[]' makes of it`);
+function readJsonl(
+  content: string,
+  source: string,
+  { textColumn = "text", labelColumn = "label" }: DatasetOptions,
+  defects: Defects,
+  keep: Keep,
+): void {
+  if (/^\s*\[\s*(?:\{|$)/.test(content.slice(0, BEGINNING_BYTES)))
+    throw new UserError(`${source}: is a JSON array; it takes one object a line, which jq -c '.[]' makes of it`);
   readLines(content, (line, number) => readJsonLine(line, number, keep, textColumn, labelColumn), defects, keep);
 }
 
@@ -326,23 +400,29 @@ function readJsonLine(line: string, number: number, keep: Keep, textKey: string,
   const fields = new Map<string, unknown>(Object.entries(record));
   const text = fields.get(textKey);
   let label = fields.get(labelKey);
-  const missing = (key: string, option: string): string => `no ${excerpt(key)}${fields.size > 0 ? ` but ${listed([...fields.keys()])}; choose one with ${option}` : ""}`;
-  if (typeof text !== "string") return text === undefined ? missing(textKey, "--text-column") : `${excerpt(textKey)} is not a string`;
+  const missing = (key: string, option: string): string =>
+    `no ${excerpt(key)}${fields.size > 0 ? ` but ${listed([...fields.keys()])}; choose one with ${option}` : ""}`;
+  if (typeof text !== "string")
+    return text === undefined ? missing(textKey, "--text-column") : `${excerpt(textKey)} is not a string`;
   if (label === undefined) return missing(labelKey, "--label-column");
   if (Array.isArray(label) && label.every((each) => typeof each === "string")) {
     if (label.length !== 1) return carries(label);
     label = label[0];
   }
   // JSON.parse has rounded it, perhaps to what another label is rounded to.
-  if (typeof label === "number" && Math.abs(label) > Number.MAX_SAFE_INTEGER) return `${excerpt(labelKey)} is too large a number to be read exactly; put quotes around it`;
-  if (typeof label !== "number" && typeof label !== "boolean" && typeof label !== "string") return `${excerpt(labelKey)} is not a string`;
+  if (typeof label === "number" && Math.abs(label) > Number.MAX_SAFE_INTEGER)
+    return `${excerpt(labelKey)} is too large a number to be read exactly; put quotes around it`;
+  if (typeof label !== "number" && typeof label !== "boolean" && typeof label !== "string")
+    return `${excerpt(labelKey)} is not a string`;
   keep(number, String(label).trim(), text);
   return undefined;
 }
 
 /** Columns are parted by commas or, when its header shows so, by semicolons or tabs. */
 function readCsv(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
-  const delimiter = delimiterOf(content, options) ?? DELIMITERS.find((each) => (new CsvReader(content, each).next()?.fields.length ?? 0) > 1);
+  const delimiter =
+    delimiterOf(content, options) ??
+    DELIMITERS.find((each) => (new CsvReader(content, each).next()?.fields.length ?? 0) > 1);
   const reader = new CsvReader(content, delimiter);
   const header = reader.next();
   if (!header) throw new UserError(`${source}: holds no labelled texts`);
@@ -350,7 +430,8 @@ function readCsv(content: string, source: string, options: DatasetOptions, defec
     defects.add(header.line, header.defect);
     return;
   }
-  if (header.fields[0]!.startsWith("sep=")) throw new UserError(`${source}: begins with a line for Excel, sep=; remove it, so that the header comes first`);
+  if (header.fields[0]!.startsWith("sep="))
+    throw new UserError(`${source}: begins with a line for Excel, sep=; remove it, so that the header comes first`);
   const { text, label } = columnsOf(header.fields, source, options);
   for (let record = reader.next(); record; record = reader.next()) {
     if (record.defect !== undefined) defects.add(record.line, record.defect);
@@ -483,13 +564,17 @@ class Defects {
     if (remedy !== undefined) this.shown[this.shown.length - 1] += `; ${remedy}`;
     if (this.count === 1) throw new UserError(`${this.source}: ${this.shown[0]}`);
     const rest = this.count - this.shown.length;
-    throw new UserError([`${this.source}: ${this.count} malformed lines`, ...this.shown, ...(rest > 0 ? [`and ${rest} more`] : [])].join("\n  "));
+    throw new UserError(
+      [`${this.source}: ${this.count} malformed lines`, ...this.shown, ...(rest > 0 ? [`and ${rest} more`] : [])].join(
+        "\n  ",
+      ),
+    );
   }
 }
 
 function nameInvalidLines(bytes: Uint8Array, defects: Defects): void {
   let number = 0;
-  for (let start = 0; start < bytes.length; ) {
+  for (let start = 0; start < bytes.length;) {
     let end = bytes.indexOf(10, start);
     if (end < 0) end = bytes.length;
     number++;

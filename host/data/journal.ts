@@ -73,12 +73,13 @@ function openJournal(path: string): Promise<FileHandle> {
     const found = join(at, basename(path));
     // Texts may be private: the owner alone may read them.
     const made = await open(found, O_RDWR | O_APPEND | O_CREAT | O_EXCL, 0o600).catch(ifCode("EEXIST", undefined));
-    const file = made ?? await open(found, O_RDWR | O_APPEND | O_NOFOLLOW);
+    const file = made ?? (await open(found, O_RDWR | O_APPEND | O_NOFOLLOW));
     try {
       if (!isRoot()) return file;
       if (made) await file.chown(owner.uid, owner.gid);
       const { uid } = await file.stat();
-      if (uid !== owner.uid) throw new Error(`it belongs to user ${uid}, but its folder to user ${owner.uid}; give both to one user`);
+      if (uid !== owner.uid)
+        throw new Error(`it belongs to user ${uid}, but its folder to user ${owner.uid}; give both to one user`);
       return file;
     } catch (error) {
       await file.close();

@@ -54,7 +54,12 @@ const FEW_TEXTS = 8;
 const WRONG_WAY = "Do label and text stand the wrong way round?";
 
 /** `tokens` says how the model would split a text; `limit` is how many tokens it keeps. */
-export function reportData(sources: readonly Source[], validation: readonly Source[] | null, tokens: (text: string) => string[], limit: number): DataReport {
+export function reportData(
+  sources: readonly Source[],
+  validation: readonly Source[] | null,
+  tokens: (text: string) => string[],
+  limit: number,
+): DataReport {
   const counts = new Map<string, number>();
   const groups = new Map<string, Seen[]>();
   const lengths: number[] = [];
@@ -74,7 +79,8 @@ export function reportData(sources: readonly Source[], validation: readonly Sour
     }
   }
   lengths.sort((a, b) => a - b);
-  const quantile = (share: number): number => lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))] ?? 0;
+  const quantile = (share: number): number =>
+    lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))] ?? 0;
   const labels = [...counts].sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1));
   return {
     texts: lengths.length,
@@ -101,8 +107,14 @@ export function doubtsOf(samples: readonly Sample[]): string[] {
   const once = [...counts].filter(([, count]) => count === 1).map(([label]) => label);
   const first = samples[0];
   if (texts < counts.size) return [swapped(counts.size, texts)];
-  if (samples.length >= FEW_TEXTS && 2 * counts.size > samples.length) return [`there are ${counts.size} labels for ${samples.length} texts, such as ${excerpt(once[0] ?? "")}; a label needs several texts. ${WRONG_WAY}`];
-  if (first && counts.size > 2 && once.length === 1 && once[0] === first.label) return [`only the first text has the label ${excerpt(first.label)}; is that a header? Name its columns with --text-column and --label-column`];
+  if (samples.length >= FEW_TEXTS && 2 * counts.size > samples.length)
+    return [
+      `there are ${counts.size} labels for ${samples.length} texts, such as ${excerpt(once[0] ?? "")}; a label needs several texts. ${WRONG_WAY}`,
+    ];
+  if (first && counts.size > 2 && once.length === 1 && once[0] === first.label)
+    return [
+      `only the first text has the label ${excerpt(first.label)}; is that a header? Name its columns with --text-column and --label-column`,
+    ];
   return [];
 }
 
@@ -115,7 +127,11 @@ export function swapped(labels: number, texts: number): string {
 export function similarLabels(labels: readonly string[]): string[][] {
   const groups = new Map<string, string[]>();
   for (const label of labels) {
-    const seen = label.normalize("NFKC").replace(/[\p{Cf}\ufe00-\ufe0f]/gu, "").replace(/\s+/g, " ").trim();
+    const seen = label
+      .normalize("NFKC")
+      .replace(/[\p{Cf}\ufe00-\ufe0f]/gu, "")
+      .replace(/\s+/g, " ")
+      .trim();
     addTo(groups, seen.toLowerCase().replace(/^(-?\d+)\.0+$/, "$1"), label);
   }
   return [...groups.values()].filter((group) => group.length > 1);
@@ -152,7 +168,10 @@ function findConflicts(groups: Iterable<Seen[]>): DataReport["conflicts"] {
     const labels = byLabel(group);
     if (labels.size < 2) continue;
     found.texts += group.length;
-    found.groups.push({ text: group[0]!.text, labels: Object.fromEntries([...labels].map(([label, members]) => [label, members.map(({ place }) => place)])) });
+    found.groups.push({
+      text: group[0]!.text,
+      labels: Object.fromEntries([...labels].map(([label, members]) => [label, members.map(({ place }) => place)])),
+    });
   }
   return found;
 }
@@ -163,13 +182,21 @@ function byLabel(group: readonly Seen[]): Map<string, Seen[]> {
   return labels;
 }
 
-function findOverlap(validation: readonly Source[], groups: ReadonlyMap<string, unknown>, tokens: (text: string) => string[]): DataReport["overlap"] {
+function findOverlap(
+  validation: readonly Source[],
+  groups: ReadonlyMap<string, unknown>,
+  tokens: (text: string) => string[],
+): DataReport["overlap"] {
   const places = validation.flatMap(({ file, samples }) =>
-    samples.filter(({ text }) => groups.has(keyOf(tokens(text)))).map(({ line }) => ({ file, line })));
+    samples.filter(({ text }) => groups.has(keyOf(tokens(text)))).map(({ line }) => ({ file, line })),
+  );
   return { texts: places.length, places };
 }
 
-function findStrangeLabels(validation: readonly Source[], known: ReadonlyMap<string, unknown>): Record<string, Place[]> {
+function findStrangeLabels(
+  validation: readonly Source[],
+  known: ReadonlyMap<string, unknown>,
+): Record<string, Place[]> {
   const found = new Map<string, Place[]>();
   for (const { file, samples } of validation) {
     for (const { label, line } of samples) if (!known.has(label)) addTo(found, label, { file, line });
@@ -180,14 +207,36 @@ function findStrangeLabels(validation: readonly Source[], known: ReadonlyMap<str
 // --- for people ------------------------------------------------------------------
 
 export function renderReport(report: DataReport): string {
-  const { texts, labels, imbalance, tokens, duplicates, conflicts, empty, single, long, doubts, similar_labels: similar, overlap, strange_labels: strange } = report;
+  const {
+    texts,
+    labels,
+    imbalance,
+    tokens,
+    duplicates,
+    conflicts,
+    empty,
+    single,
+    long,
+    doubts,
+    similar_labels: similar,
+    overlap,
+    strange_labels: strange,
+  } = report;
   const names = Object.keys(labels);
   // Sorted again, since an object lists keys that are whole numbers first.
   const ranked = Object.entries(labels).sort(([, n], [, m]) => m - n);
   const width = names.reduce((most, { length }) => Math.max(most, Math.min(40, length)), 5);
-  const lines = [`${texts} texts, ${names.length} label${names.length === 1 ? "" : "s"}`, "", `${"label".padEnd(width)}  texts    share`];
-  for (const [name, count] of ranked.slice(0, MAX_LABELS)) lines.push(`${name.padEnd(width)} ${String(count).padStart(6)}  ${(100 * count / texts).toFixed(2).padStart(6)} %`);
-  if (ranked.length > MAX_LABELS) lines.push(`and ${ranked.length - MAX_LABELS} more; a model tells at most ${MAX_LABELS} labels apart`);
+  const lines = [
+    `${texts} texts, ${names.length} label${names.length === 1 ? "" : "s"}`,
+    "",
+    `${"label".padEnd(width)}  texts    share`,
+  ];
+  for (const [name, count] of ranked.slice(0, MAX_LABELS))
+    lines.push(
+      `${name.padEnd(width)} ${String(count).padStart(6)}  ${((100 * count) / texts).toFixed(2).padStart(6)} %`,
+    );
+  if (ranked.length > MAX_LABELS)
+    lines.push(`and ${ranked.length - MAX_LABELS} more; a model tells at most ${MAX_LABELS} labels apart`);
   lines.push("");
   const say = (name: string, text: string): void => void lines.push(`${name.padEnd(12)}${text}`);
   const list = (items: readonly string[]): void => {
@@ -199,16 +248,31 @@ export function renderReport(report: DataReport): string {
     say("similar", "labels that look alike, or differ only in letter case or as numbers are written");
     list(similar.map(listed));
   }
-  say("balance", names.length > 1 ? `the most frequent label has ${Number(imbalance.toFixed(1))} times the texts of the rarest` : "there is only one label");
+  say(
+    "balance",
+    names.length > 1
+      ? `the most frequent label has ${Number(imbalance.toFixed(1))} times the texts of the rarest`
+      : "there is only one label",
+  );
   say("length", `median ${tokens.median} tokens, 95 % have at most ${tokens.p95}, the longest ${tokens.longest}`);
   say("long", `${long.texts.length} with more than ${long.limit} tokens, of which the rest is cut off`);
   list(long.texts.map(({ tokens: count, place }) => `${at([place])}: ${count} tokens`));
   say("empty", `${empty.length} without any token, ${single} with only one`);
   list(empty.map(({ text, place }) => `${at([place])}: ${excerpt(text)}`));
-  say("duplicates", `${duplicates.exact} the same as an earlier one, ${duplicates.alike} more that the model reads alike`);
+  say(
+    "duplicates",
+    `${duplicates.exact} the same as an earlier one, ${duplicates.alike} more that the model reads alike`,
+  );
   list(duplicates.groups.map(({ text, label, places }) => `${excerpt(text)} ${label}: ${at(places)}`));
   say("conflicts", `${conflicts.texts} texts that are alike but have different labels`);
-  list(conflicts.groups.map((group) => `${excerpt(group.text)} ${Object.entries(group.labels).map(([label, places]) => `${label}: ${at(places)}`).join("; ")}`));
+  list(
+    conflicts.groups.map(
+      (group) =>
+        `${excerpt(group.text)} ${Object.entries(group.labels)
+          .map(([label, places]) => `${label}: ${at(places)}`)
+          .join("; ")}`,
+    ),
+  );
   if (overlap) {
     say("overlap", `${overlap.texts} validation texts that the training data has too`);
     list(overlap.places.map((place) => at([place])));

@@ -15,7 +15,8 @@ export async function readSynonyms(path: string): Promise<SynonymGroup[]> {
   const bytes = await readInput(path);
   if (!isUtf8(bytes)) throw new UserError(`${path}: not valid UTF-8`);
   const groups = parseSynonyms(new TextDecoder().decode(bytes), path);
-  if (groups.length === 0) throw new UserError(`${path}: holds no synonyms; each line is a group of words with commas between them`);
+  if (groups.length === 0)
+    throw new UserError(`${path}: holds no synonyms; each line is a group of words with commas between them`);
   return groups;
 }
 
@@ -23,8 +24,16 @@ export function parseSynonyms(content: string, source: string): SynonymGroup[] {
   const groups: SynonymGroup[] = [];
   content.split(/\r?\n/).forEach((text, index) => {
     if (text.trim() === "" || text.startsWith("#")) return;
-    const words = [...new Set(text.split(/[,\t]/).map((word) => word.trim()).filter((word) => word !== ""))];
-    if (words.length < 2) throw new UserError(`${source}: line ${index + 1}: a group needs two words or more, with commas between them`);
+    const words = [
+      ...new Set(
+        text
+          .split(/[,\t]/)
+          .map((word) => word.trim())
+          .filter((word) => word !== ""),
+      ),
+    ];
+    if (words.length < 2)
+      throw new UserError(`${source}: line ${index + 1}: a group needs two words or more, with commas between them`);
     groups.push({ words, line: index + 1 });
   });
   return groups;
@@ -34,7 +43,10 @@ export function parseSynonyms(content: string, source: string): SynonymGroup[] {
 export function addSynonyms(trainer: Trainer, groups: readonly SynonymGroup[], source: string): void {
   for (const { words, line } of groups) {
     words.forEach((word, i) => {
-      if (!trainer.addSynonym(word, i === 0)) throw new UserError(`${source}: line ${line}: ${JSON.stringify(word)} is not one word to this model's tokenizer`);
+      if (!trainer.addSynonym(word, i === 0))
+        throw new UserError(
+          `${source}: line ${line}: ${JSON.stringify(word)} is not one word to this model's tokenizer`,
+        );
     });
   }
 }

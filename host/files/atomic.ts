@@ -11,20 +11,23 @@ export async function requireWritable(path: string): Promise<void> {
   if (await isFolder(path)) throw new UserError(`${path}: is a directory, not a file`);
   try {
     await access(dirname(path), constants.W_OK);
-    if (!await isFolder(dirname(path))) throw Object.assign(new Error(), { code: "ENOENT" });
+    if (!(await isFolder(dirname(path)))) throw Object.assign(new Error(), { code: "ENOENT" });
   } catch (error) {
     throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
   }
 }
 
 function isFolder(path: string): Promise<boolean> {
-  return stat(path).then((found) => found.isDirectory(), () => false);
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 /** Whether both paths lead to one file, be it through a link. */
 export async function isSameFile(path: string, other: string): Promise<boolean> {
   const real = (name: string): Promise<string> => realpath(name).catch(() => resolve(name));
-  return await real(path) === await real(other);
+  return (await real(path)) === (await real(other));
 }
 
 /** Writes a file beside the target, then renames it: a reader sees the old file or the new one, never a part. Throws a UserError. */
@@ -53,7 +56,11 @@ export interface Owner {
  * Creates, writes and syncs a file; one that is there is an error (EEXIST), and so is a link. A crash may leave a part of
  * it, a failure nothing; once this resolves, its bytes survive a power cut. With `owner`, root gives it to that user.
  */
-export async function writeNew(path: string, bytes: Uint8Array | string, { mode, owner }: { mode?: number; owner?: Owner | undefined } = {}): Promise<void> {
+export async function writeNew(
+  path: string,
+  bytes: Uint8Array | string,
+  { mode, owner }: { mode?: number; owner?: Owner | undefined } = {},
+): Promise<void> {
   const file = await open(path, "wx", mode);
   try {
     // Exactly this mode, whatever the umask.

@@ -48,7 +48,7 @@ export async function takeLock(path: string, patienceMs = PATIENCE_MS): Promise<
 
 /** Waits until nobody else has the lock, and takes it. */
 export async function waitForLock(path: string): Promise<Lock> {
-  return await takeLock(path, Infinity) as Lock;
+  return (await takeLock(path, Infinity)) as Lock;
 }
 
 /** Runs `work` as the only process that changes a training form (the journal has a lock of its own). Throws a UserError that names the process that is already doing so. */
@@ -59,7 +59,9 @@ export async function withModelLock<T>(model: string, work: () => Promise<T>): P
   });
   if (!("release" in taken)) {
     const { pid, since } = taken;
-    throw new UserError(`${model}: ${pid === undefined ? "another process is" : `process ${pid} has been`} learning, or undoing${since ? `, for ${Math.round((Date.now() - since.getTime()) / 1000)} s` : ""}; try again when it is done`);
+    throw new UserError(
+      `${model}: ${pid === undefined ? "another process is" : `process ${pid} has been`} learning, or undoing${since ? `, for ${Math.round((Date.now() - since.getTime()) / 1000)} s` : ""}; try again when it is done`,
+    );
   }
   process.once("exit", taken.drop);
   try {
@@ -79,7 +81,9 @@ function takeSocket(path: string): Promise<Lock | Holder | undefined> {
     if (before) return before;
     const name = `${prefix}${process.pid}.${Date.now().toString(36)}.${randomBytes(4).toString("hex")}`;
     const server = await listen(socketPath(at, name + UNBORN)).catch((error: NodeJS.ErrnoException) => {
-      throw NO_SOCKETS.has(error.code!) ? new UserError(`${folder}: its file system has no sockets, which locks need; use a folder on another one`) : error;
+      throw NO_SOCKETS.has(error.code!)
+        ? new UserError(`${folder}: its file system has no sockets, which locks need; use a folder on another one`)
+        : error;
     });
     const drop = (): void => rmSync(join(folder, name), { force: true });
     const release = async (): Promise<void> => {
@@ -88,7 +92,7 @@ function takeSocket(path: string): Promise<Lock | Holder | undefined> {
     };
     try {
       // Between its birth and its first listening a socket looks like a dead one: only then may others see it.
-      if (!await rename(join(at, name + UNBORN), join(at, name)).then(() => true, ifCode("ENOENT", false))) {
+      if (!(await rename(join(at, name + UNBORN), join(at, name)).then(() => true, ifCode("ENOENT", false)))) {
         server.close();
         return undefined;
       }
@@ -145,14 +149,17 @@ function socketPath(at: string, name: string): string {
   const path = join(at, name);
   const short = Buffer.byteLength(path) > MOST_PATH ? relative("", path) : path;
   // Some versions of Node would cut it off.
-  if (Buffer.byteLength(short) > MOST_PATH) throw new UserError(`${path}: is too long for a lock; use a folder with a shorter path`);
+  if (Buffer.byteLength(short) > MOST_PATH)
+    throw new UserError(`${path}: is too long for a lock; use a folder with a shorter path`);
   return short;
 }
 
 /** Windows has no sockets in folders, but pipes, whose names are free when their process is gone. */
 async function takePipe(path: string): Promise<Lock | Holder> {
   const folder = await realpath(dirname(path));
-  const server = await listen(`\\\\.\\pipe\\edgelabel-${digestOf(join(folder, basename(path)).toLowerCase())}`).catch(ifCode("EADDRINUSE", undefined));
+  const server = await listen(`\\\\.\\pipe\\edgelabel-${digestOf(join(folder, basename(path)).toLowerCase())}`).catch(
+    ifCode("EADDRINUSE", undefined),
+  );
   return server ? { release: async () => void server.close(), drop: () => {} } : {};
 }
 

@@ -73,7 +73,10 @@ export async function replaceFiles(files: readonly NewFile[]): Promise<void> {
       await stage(path, bytes, replaced);
     }
     await syncFolders(paths);
-    await decide(paths[0]!, changed.map((path) => [nextPath(path), path]));
+    await decide(
+      paths[0]!,
+      changed.map((path) => [nextPath(path), path]),
+    );
   } catch (error) {
     await dropStaged(paths);
     const path = changed.at(-1) ?? paths[0]!;
@@ -85,10 +88,21 @@ export async function replaceFiles(files: readonly NewFile[]): Promise<void> {
 /** Puts the previous versions back; returns the paths that had one. Throws a UserError when none had. */
 export async function restoreFiles(paths: readonly string[]): Promise<string[]> {
   const restored: string[] = [];
-  for (const path of paths) if (await access(previousPath(path)).then(() => true, () => false)) restored.push(path);
-  if (restored.length === 0) throw new UserError(`there is nothing to undo: no ${paths.map(previousPath).join(", no ")}`);
+  for (const path of paths)
+    if (
+      await access(previousPath(path)).then(
+        () => true,
+        () => false,
+      )
+    )
+      restored.push(path);
+  if (restored.length === 0)
+    throw new UserError(`there is nothing to undo: no ${paths.map(previousPath).join(", no ")}`);
   try {
-    await decide(paths[0]!, restored.map((path) => [previousPath(path), path]));
+    await decide(
+      paths[0]!,
+      restored.map((path) => [previousPath(path), path]),
+    );
   } catch (error) {
     throw new UserError(`${paths[0]}: cannot be changed (${reasonOf(error, paths[0]!)}); nothing has changed`);
   }
@@ -104,7 +118,9 @@ export async function finishChange(paths: readonly string[]): Promise<string[]> 
     await dropStaged(paths);
     return [];
   }
-  const plan = (JSON.parse(content) as Plan).map(([from, to]) => [resolve(dirname(path), from), resolve(dirname(path), to)] as const);
+  const plan = (JSON.parse(content) as Plan).map(
+    ([from, to]) => [resolve(dirname(path), from), resolve(dirname(path), to)] as const,
+  );
   const changed = plan.map(([, to]) => to);
   try {
     // A missing file was renamed before the crash.
@@ -113,7 +129,9 @@ export async function finishChange(paths: readonly string[]): Promise<string[]> 
     await rm(path);
     await syncFolders([path]);
   } catch (error) {
-    throw new UserError(`${changed.join(", ")}: cannot be changed (${(error as Error).message}); the next edgelabel learn tries again`);
+    throw new UserError(
+      `${changed.join(", ")}: cannot be changed (${(error as Error).message}); the next edgelabel learn tries again`,
+    );
   }
   return changed;
 }
@@ -128,7 +146,8 @@ async function decide(first: string, plan: Plan): Promise<void> {
 }
 
 async function dropStaged(paths: readonly string[]): Promise<void> {
-  for (const path of [planPath(paths[0]!), ...paths.flatMap((one) => [one, previousPath(one)])]) await rm(nextPath(path), { force: true }).catch(() => {});
+  for (const path of [planPath(paths[0]!), ...paths.flatMap((one) => [one, previousPath(one)])])
+    await rm(nextPath(path), { force: true }).catch(() => {});
 }
 
 async function syncFolders(paths: readonly string[]): Promise<void> {

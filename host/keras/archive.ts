@@ -14,7 +14,11 @@ export interface KerasModel extends Graph {
 }
 
 const MAX_ENTRIES = 10_000;
-const ENTRY_LIMITS = new Map([["config.json", 2 ** 24], ["metadata.json", 2 ** 16], ["model.weights.h5", 2 ** 30]]);
+const ENTRY_LIMITS = new Map([
+  ["config.json", 2 ** 24],
+  ["metadata.json", 2 ** 16],
+  ["model.weights.h5", 2 ** 30],
+]);
 
 // Names of one direction's weights in Keras' order; the bias comes last.
 const WEIGHT_NAMES: Record<WeightedClass, readonly string[]> = {
@@ -38,7 +42,9 @@ function readZip(bytes: Uint8Array, source: string): KerasModel {
     return content;
   };
   const graph = readGraph(parseJson(new TextDecoder().decode(entry("config.json")), source, "config.json"), source);
-  const metadata = parseJson(new TextDecoder().decode(entry("metadata.json")), source, "metadata.json") as { keras_version?: unknown } | null;
+  const metadata = parseJson(new TextDecoder().decode(entry("metadata.json")), source, "metadata.json") as {
+    keras_version?: unknown;
+  } | null;
   const file = new Hdf5(entry("model.weights.h5"), source);
   return {
     ...graph,
@@ -50,9 +56,13 @@ function readZip(bytes: Uint8Array, source: string): KerasModel {
 function readH5(bytes: Uint8Array, source: string): KerasModel {
   const file = new Hdf5(bytes, source);
   const config = file.string("/", "model_config");
-  if (config === undefined) throw new UserError(`${source}: holds no model_config; save the whole model with model.save(), not only its weights`);
+  if (config === undefined)
+    throw new UserError(
+      `${source}: holds no model_config; save the whole model with model.save(), not only its weights`,
+    );
   const kerasVersion = file.string("/", "keras_version") ?? "unknown";
-  if (/^[01]\./.test(kerasVersion)) throw new UserError(`${source}: written by Keras ${kerasVersion}; load it with Keras 2 or 3 and save it again`);
+  if (/^[01]\./.test(kerasVersion))
+    throw new UserError(`${source}: written by Keras ${kerasVersion}; load it with Keras 2 or 3 and save it again`);
   const graph = readGraph(parseJson(config, source, "model_config"), source);
   return { ...graph, kerasVersion, tensors: graph.weighted.flatMap((layer) => h5Tensors(file, layer, source)) };
 }
@@ -62,19 +72,28 @@ function zipTensors(file: Hdf5, layer: WeightedLayer, source: string): Tensor[] 
   const base = `layers/${layer.slot}`;
   const savedName = file.string(`${base}/vars`, "name");
   if (savedName !== undefined && savedName !== layer.name) {
-    throw new UserError(`${source}: layer "${layer.name}" is expected at ${base}, where the weights of "${savedName}" lie`);
+    throw new UserError(
+      `${source}: layer "${layer.name}" is expected at ${base}, where the weights of "${savedName}" lie`,
+    );
   }
   const folders = {
-    Embedding: [base], Dense: [base], LSTM: [`${base}/cell`],
+    Embedding: [base],
+    Dense: [base],
+    LSTM: [`${base}/cell`],
     Bidirectional: [`${base}/forward_layer/cell`, `${base}/backward_layer/cell`],
   }[layer.className];
   return folders.flatMap((folder) => {
     const names = weightNames(layer);
     const found = file.keys(`${folder}/vars`).length;
     if (found !== names.length) {
-      throw new UserError(`${source}: layer "${layer.name}" has ${found} weights at ${folder}/vars where ${names.length} are expected (${names.join(", ")})`);
+      throw new UserError(
+        `${source}: layer "${layer.name}" has ${found} weights at ${folder}/vars where ${names.length} are expected (${names.join(", ")})`,
+      );
     }
-    return withBias(layer, names.map((_, i) => file.tensor(`${folder}/vars/${i}`)));
+    return withBias(
+      layer,
+      names.map((_, i) => file.tensor(`${folder}/vars/${i}`)),
+    );
   });
 }
 
@@ -86,14 +105,21 @@ function h5Tensors(file: Hdf5, layer: WeightedLayer, source: string): Tensor[] {
   const paths = listed.filter((path) => !path.includes("seed_generator"));
   const names = weightNames(layer);
   const directions = layer.className === "Bidirectional" ? ["forward", "backward"] : [undefined];
-  const fits = paths.length === names.length * directions.length && paths.every((path, i) => {
-    const parts = path.replace(/:0$/, "").split("/");
-    const direction = directions[i < names.length ? 0 : 1];
-    return parts.at(-1) === names[i % names.length] && (direction === undefined || parts.some((part) => part.startsWith(direction)));
-  });
+  const fits =
+    paths.length === names.length * directions.length &&
+    paths.every((path, i) => {
+      const parts = path.replace(/:0$/, "").split("/");
+      const direction = directions[i < names.length ? 0 : 1];
+      return (
+        parts.at(-1) === names[i % names.length] &&
+        (direction === undefined || parts.some((part) => part.startsWith(direction)))
+      );
+    });
   if (!fits) {
     const expected = `${directions.length} × ${names.join(", ")}`;
-    throw new UserError(`${source}: layer "${layer.name}" lists the weights ${paths.join(", ") || "(none)"} where ${expected} are expected`);
+    throw new UserError(
+      `${source}: layer "${layer.name}" lists the weights ${paths.join(", ") || "(none)"} where ${expected} are expected`,
+    );
   }
   const tensors = paths.map((path) => file.tensor(`${base}/${path}`));
   return directions.flatMap((_, i) => withBias(layer, tensors.slice(i * names.length, (i + 1) * names.length)));
@@ -132,7 +158,8 @@ function unzip(bytes: Uint8Array, source: string): Map<string, Uint8Array> {
   }
   const result = new Map(Object.entries(contents));
   for (const [name, size] of seen) {
-    if (result.get(name)?.length !== size) throw new UserError(`${source}: the archive is damaged (${name} is cut short)`);
+    if (result.get(name)?.length !== size)
+      throw new UserError(`${source}: the archive is damaged (${name} is cut short)`);
   }
   return result;
 }

@@ -3,9 +3,24 @@
 // InputLayer? -> Embedding -> [Dropout] -> LSTM... -> [pooling] -> Dense...; a layer
 // or option that would give other scores than Keras is refused by its name.
 import {
-  ACTIVATION_LINEAR, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH,
-  LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO,
-  LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, MAX_ROWS, MAX_WIDTH,
+  ACTIVATION_LINEAR,
+  ACTIVATION_RELU,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ACTIVATION_TANH,
+  LAYER_BIDIRECTIONAL,
+  LAYER_DENSE,
+  LAYER_DROPOUT,
+  LAYER_EMBEDDING,
+  LAYER_LSTM,
+  LAYER_MASK_ZERO,
+  LAYER_POOL,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  LAYER_SEQUENCES,
+  LAYER_SPATIAL,
+  MAX_ROWS,
+  MAX_WIDTH,
 } from "../../assembly/abi.ts";
 import { UserError } from "../errors.ts";
 import type { LayerRecord } from "../training/trainer.ts";
@@ -46,10 +61,14 @@ interface KerasLayer {
 }
 
 const ACTIVATIONS = new Map([
-  ["linear", ACTIVATION_LINEAR], ["sigmoid", ACTIVATION_SIGMOID], ["tanh", ACTIVATION_TANH],
-  ["relu", ACTIVATION_RELU], ["softmax", ACTIVATION_SOFTMAX],
+  ["linear", ACTIVATION_LINEAR],
+  ["sigmoid", ACTIVATION_SIGMOID],
+  ["tanh", ACTIVATION_TANH],
+  ["relu", ACTIVATION_RELU],
+  ["softmax", ACTIVATION_SOFTMAX],
 ]);
-const SUPPORTED = "InputLayer, Embedding, SpatialDropout1D, Dropout, LSTM, Bidirectional, GlobalMaxPooling1D, GlobalAveragePooling1D, Dense, Activation, Softmax, ReLU";
+const SUPPORTED =
+  "InputLayer, Embedding, SpatialDropout1D, Dropout, LSTM, Bidirectional, GlobalMaxPooling1D, GlobalAveragePooling1D, Dense, Activation, Softmax, ReLU";
 
 export function readGraph(model: unknown, source: string): Graph {
   const reader = new GraphReader(source);
@@ -75,16 +94,25 @@ class GraphReader {
     if (layer.explicitMask && !this.masked) this.refuse(layer, "is called with a mask of its own");
     if (layer.className !== "InputLayer") this.requireFloat32(layer);
     switch (layer.className) {
-      case "InputLayer": return this.readInput(layer);
-      case "Embedding": return this.readEmbedding(layer);
+      case "InputLayer":
+        return this.readInput(layer);
+      case "Embedding":
+        return this.readEmbedding(layer);
       case "Dropout":
-      case "SpatialDropout1D": return this.readDropout(layer);
-      case "LSTM": return this.readLstm(layer, layer, 0);
-      case "Bidirectional": return this.readBidirectional(layer);
-      case "GlobalMaxPooling1D": return this.readPooling(layer, LAYER_POOL_MAX);
-      case "GlobalAveragePooling1D": return this.readPooling(layer, LAYER_POOL_MEAN);
-      case "Dense": return this.readDense(layer);
-      case "Activation": return this.fold(layer, this.activation(layer, "activation"));
+      case "SpatialDropout1D":
+        return this.readDropout(layer);
+      case "LSTM":
+        return this.readLstm(layer, layer, 0);
+      case "Bidirectional":
+        return this.readBidirectional(layer);
+      case "GlobalMaxPooling1D":
+        return this.readPooling(layer, LAYER_POOL_MAX);
+      case "GlobalAveragePooling1D":
+        return this.readPooling(layer, LAYER_POOL_MEAN);
+      case "Dense":
+        return this.readDense(layer);
+      case "Activation":
+        return this.fold(layer, this.activation(layer, "activation"));
       case "Softmax":
         this.allow(layer, "axis", -1, undefined);
         return this.fold(layer, ACTIVATION_SOFTMAX);
@@ -94,18 +122,28 @@ class GraphReader {
         this.allow(layer, "threshold", 0, null, undefined);
         return this.fold(layer, ACTIVATION_RELU);
       case "TextVectorization":
-        return this.refuse(layer, "tokenizes inside the model; export the model behind it and give its tokenizer with --tokenizer");
-      default: return this.refuse(layer, `is of a class that cannot be reproduced; supported are ${SUPPORTED}`);
+        return this.refuse(
+          layer,
+          "tokenizes inside the model; export the model behind it and give its tokenizer with --tokenizer",
+        );
+      default:
+        return this.refuse(layer, `is of a class that cannot be reproduced; supported are ${SUPPORTED}`);
     }
   }
 
   finish(): Graph {
     const last = this.layers.at(-1);
     if (last?.kind !== LAYER_DENSE) throw new UserError(`${this.source}: the model does not end in a Dense layer`);
-    if (!this.layers.some((layer) => layer.kind === LAYER_LSTM)) throw new UserError(`${this.source}: the model has no LSTM layer`);
+    if (!this.layers.some((layer) => layer.kind === LAYER_LSTM))
+      throw new UserError(`${this.source}: the model has no LSTM layer`);
     return {
-      layers: this.layers, weighted: this.weighted, rows: this.rows, sequenceLength: this.sequenceLength,
-      outputs: last.units, outputActivation: last.activation, notes: this.notes,
+      layers: this.layers,
+      weighted: this.weighted,
+      rows: this.rows,
+      sequenceLength: this.sequenceLength,
+      outputs: last.units,
+      outputActivation: last.activation,
+      notes: this.notes,
     };
   }
 
@@ -126,26 +164,35 @@ class GraphReader {
     this.rows = this.count(layer, "input_dim", MAX_ROWS);
     this.masked = this.flag(layer, "mask_zero");
     this.stage = "sequence";
-    this.add(LAYER_EMBEDDING, { flags: this.masked ? LAYER_MASK_ZERO : 0, units: this.count(layer, "output_dim"), rows: this.rows });
+    this.add(LAYER_EMBEDDING, {
+      flags: this.masked ? LAYER_MASK_ZERO : 0,
+      units: this.count(layer, "output_dim"),
+      rows: this.rows,
+    });
     this.weigh(layer, "Embedding", true);
   }
 
   private readDropout(layer: KerasLayer): void {
     const spatial = layer.className === "SpatialDropout1D";
-    if (this.stage === "ids" || (spatial && this.stage !== "sequence")) this.refuse(layer, "has no sequence of vectors before it");
+    if (this.stage === "ids" || (spatial && this.stage !== "sequence"))
+      this.refuse(layer, "has no sequence of vectors before it");
     const rate = layer.config["rate"];
-    if (typeof rate !== "number" || !(rate >= 0 && rate < 1)) this.refuse(layer, `rate=${show(rate)} is not between 0 and 1`);
-    if ((layer.config["noise_shape"] ?? null) !== null) this.notes.push(`layer "${layer.name}": noise_shape is left out; it only matters in training`);
+    if (typeof rate !== "number" || !(rate >= 0 && rate < 1))
+      this.refuse(layer, `rate=${show(rate)} is not between 0 and 1`);
+    if ((layer.config["noise_shape"] ?? null) !== null)
+      this.notes.push(`layer "${layer.name}": noise_shape is left out; it only matters in training`);
     this.add(LAYER_DROPOUT, { flags: spatial ? LAYER_SPATIAL : 0, rate: rate as number });
   }
 
   /** `layer` is named in messages; `lstm` carries the config (of a Bidirectional's inner layer). */
   private readLstm(layer: KerasLayer, lstm: KerasLayer, direction: number): void {
-    if (this.stage !== "sequence") this.refuse(layer, "has no sequence before it; set return_sequences=True in the LSTM before it");
+    if (this.stage !== "sequence")
+      this.refuse(layer, "has no sequence before it; set return_sequences=True in the LSTM before it");
     this.requireLstmOptions(lstm, false);
     const sequences = this.flag(lstm, "return_sequences");
     for (const option of ["dropout", "recurrent_dropout"]) {
-      if ((lstm.config[option] ?? 0) !== 0) this.notes.push(`layer "${lstm.name}": ${option} is left out; it only matters in training`);
+      if ((lstm.config[option] ?? 0) !== 0)
+        this.notes.push(`layer "${lstm.name}": ${option} is left out; it only matters in training`);
     }
     this.add(LAYER_LSTM, { flags: direction | (sequences ? LAYER_SEQUENCES : 0), units: this.count(lstm, "units") });
     this.weigh(layer, direction === 0 ? "LSTM" : "Bidirectional", lstm.config["use_bias"] !== false);
@@ -158,10 +205,12 @@ class GraphReader {
     if (forward.className !== "LSTM") this.refuse(layer, `wraps a ${forward.className}; only LSTM can be reproduced`);
     if ((layer.config["backward_layer"] ?? null) !== null) {
       const backward = this.innerLayer(layer, "backward_layer");
-      if (backward.className !== "LSTM") this.refuse(layer, `its backward_layer is a ${backward.className}; only LSTM can be reproduced`);
+      if (backward.className !== "LSTM")
+        this.refuse(layer, `its backward_layer is a ${backward.className}; only LSTM can be reproduced`);
       this.requireLstmOptions(backward, true);
       for (const option of ["units", "return_sequences", "use_bias"]) {
-        if (backward.config[option] !== forward.config[option]) this.refuse(layer, `its two directions differ in ${option}`);
+        if (backward.config[option] !== forward.config[option])
+          this.refuse(layer, `its two directions differ in ${option}`);
       }
     }
     this.readLstm(layer, forward, LAYER_BIDIRECTIONAL);
@@ -171,24 +220,34 @@ class GraphReader {
     this.requireFloat32(lstm);
     this.allow(lstm, "go_backwards", backwards, ...(backwards ? [] : [undefined]));
     for (const option of ["stateful", "return_state", "time_major"]) this.allow(lstm, option, false, undefined);
-    if (this.activation(lstm, "activation") !== ACTIVATION_TANH) this.refuse(lstm, `activation=${show(lstm.config["activation"])} cannot be reproduced, only "tanh"`);
+    if (this.activation(lstm, "activation") !== ACTIVATION_TANH)
+      this.refuse(lstm, `activation=${show(lstm.config["activation"])} cannot be reproduced, only "tanh"`);
     if (this.activation(lstm, "recurrent_activation") !== ACTIVATION_SIGMOID) {
-      this.refuse(lstm, `recurrent_activation=${show(lstm.config["recurrent_activation"])} cannot be reproduced, only "sigmoid"`);
+      this.refuse(
+        lstm,
+        `recurrent_activation=${show(lstm.config["recurrent_activation"])} cannot be reproduced, only "sigmoid"`,
+      );
     }
   }
 
   private readPooling(layer: KerasLayer, flag: number): void {
-    if (this.stage !== "sequence") this.refuse(layer, "has no sequence before it; set return_sequences=True in the LSTM before it");
+    if (this.stage !== "sequence")
+      this.refuse(layer, "has no sequence before it; set return_sequences=True in the LSTM before it");
     this.allow(layer, "keepdims", false, undefined);
     this.allow(layer, "data_format", "channels_last", null, undefined);
     // Keras' GlobalMaxPooling1D ignores the mask and includes the padded steps; ours does not.
-    if (flag === LAYER_POOL_MAX && this.masked) this.refuse(layer, "takes the maximum over steps that mask_zero=True masks, which cannot be reproduced");
+    if (flag === LAYER_POOL_MAX && this.masked)
+      this.refuse(layer, "takes the maximum over steps that mask_zero=True masks, which cannot be reproduced");
     this.add(LAYER_POOL, { flags: flag });
     this.leaveSequence();
   }
 
   private readDense(layer: KerasLayer): void {
-    if (this.stage !== "vector") this.refuse(layer, "works on a sequence; only Dense layers behind the last LSTM or a pooling layer can be reproduced");
+    if (this.stage !== "vector")
+      this.refuse(
+        layer,
+        "works on a sequence; only Dense layers behind the last LSTM or a pooling layer can be reproduced",
+      );
     this.refuseQuantized(layer);
     this.add(LAYER_DENSE, { activation: this.activation(layer, "activation"), units: this.count(layer, "units") });
     this.weigh(layer, "Dense", layer.config["use_bias"] !== false);
@@ -196,7 +255,8 @@ class GraphReader {
 
   private fold(layer: KerasLayer, activation: number): void {
     const last = this.layers.at(-1);
-    if (last?.kind !== LAYER_DENSE || last.activation !== ACTIVATION_LINEAR) this.refuse(layer, "does not directly follow a Dense layer with linear activation");
+    if (last?.kind !== LAYER_DENSE || last.activation !== ACTIVATION_LINEAR)
+      this.refuse(layer, "does not directly follow a Dense layer with linear activation");
     else last.activation = activation;
   }
 
@@ -216,14 +276,17 @@ class GraphReader {
   private takeInputShape(layer: KerasLayer): void {
     const shape = layer.config["batch_shape"] ?? layer.config["batch_input_shape"] ?? null;
     if (shape === null) return;
-    if (!Array.isArray(shape) || shape.length !== 2) this.refuse(layer, `its input shape ${show(shape)} is not [batch, steps]`);
+    if (!Array.isArray(shape) || shape.length !== 2)
+      this.refuse(layer, `its input shape ${show(shape)} is not [batch, steps]`);
     const steps: unknown = (shape as unknown[])[1];
     if (steps !== null) this.takeLength(layer, steps);
   }
 
   private takeLength(layer: KerasLayer, steps: unknown): void {
-    if (typeof steps !== "number" || !Number.isInteger(steps) || steps < 1) this.refuse(layer, `its input length ${show(steps)} is not a positive integer`);
-    if (this.sequenceLength !== null && this.sequenceLength !== steps) this.refuse(layer, `its input length ${show(steps)} differs from the input's ${this.sequenceLength}`);
+    if (typeof steps !== "number" || !Number.isInteger(steps) || steps < 1)
+      this.refuse(layer, `its input length ${show(steps)} is not a positive integer`);
+    if (this.sequenceLength !== null && this.sequenceLength !== steps)
+      this.refuse(layer, `its input length ${show(steps)} differs from the input's ${this.sequenceLength}`);
     this.sequenceLength = steps as number;
   }
 
@@ -235,7 +298,8 @@ class GraphReader {
 
   private count(layer: KerasLayer, option: string, most: number = MAX_WIDTH): number {
     const value = layer.config[option];
-    if (typeof value !== "number" || !Number.isInteger(value) || value < 1) this.refuse(layer, `${option}=${show(value)} is not a positive integer`);
+    if (typeof value !== "number" || !Number.isInteger(value) || value < 1)
+      this.refuse(layer, `${option}=${show(value)} is not a positive integer`);
     if ((value as number) > most) this.refuse(layer, `${option}=${show(value)} is above the limit of ${most}`);
     return value as number;
   }
@@ -295,7 +359,9 @@ function orderedLayers(model: unknown, source: string): KerasLayer[] {
   });
   if (className === "Sequential") return layers;
   if (className !== "Functional" && className !== "Model") {
-    throw new UserError(`${source}: the model is a ${show(className)}; only Sequential and linear Functional models can be reproduced`);
+    throw new UserError(
+      `${source}: the model is a ${show(className)}; only Sequential and linear Functional models can be reproduced`,
+    );
   }
   return followLinks(layers, list as Json[], asObject(config)!, source);
 }
@@ -318,9 +384,15 @@ function followLinks(layers: KerasLayer[], items: Json[], config: Json, source: 
     if (calls.length === 0) return;
     if (calls.length > 1) refuse(`layer "${layer.name}" is used ${calls.length} times`);
     const call = readCall(calls[0]);
-    if (call.sources.length !== 1) refuse(`layer "${layer.name}" (${layer.className}) joins ${call.sources.length} inputs`);
+    if (call.sources.length !== 1)
+      refuse(`layer "${layer.name}" (${layer.className}) joins ${call.sources.length} inputs`);
     const [from] = call.sources as [string];
-    if (layer.className === "NotEqual" && from === inputs[0] && call.constants.length === 1 && call.constants[0] === 0) {
+    if (
+      layer.className === "NotEqual" &&
+      from === inputs[0] &&
+      call.constants.length === 1 &&
+      call.constants[0] === 0
+    ) {
       // The node that Keras 3 adds for mask_zero: it computes the mask, "id is not 0", from the input.
       masks.add(layer.name);
       return;
@@ -328,7 +400,9 @@ function followLinks(layers: KerasLayer[], items: Json[], config: Json, source: 
     for (const [name, value] of call.options) {
       if (name === "mask" && masks.has(historyOf(value) ?? "")) layer.explicitMask = true;
       else if (value !== null && !(name === "training" && value === false)) {
-        throw new UserError(`${source}: layer "${layer.name}" (${layer.className}) is called with ${name}=${show(value)}, which cannot be reproduced`);
+        throw new UserError(
+          `${source}: layer "${layer.name}" (${layer.className}) is called with ${name}=${show(value)}, which cannot be reproduced`,
+        );
       }
     }
     if (next.has(from)) refuse(`the model branches behind layer "${from}"`);
@@ -337,7 +411,8 @@ function followLinks(layers: KerasLayer[], items: Json[], config: Json, source: 
   const first = layers.find((layer) => layer.name === inputs[0]);
   const ordered: KerasLayer[] = [];
   for (let layer = first; layer && ordered.length <= layers.length; layer = next.get(layer.name)) ordered.push(layer);
-  if (ordered.length !== layers.length - masks.size || ordered.at(-1)?.name !== outputs[0]) refuse("its layers do not form one path from the input to the output");
+  if (ordered.length !== layers.length - masks.size || ordered.at(-1)?.name !== outputs[0])
+    refuse("its layers do not form one path from the input to the output");
   return ordered;
 }
 
@@ -385,8 +460,15 @@ function endpoints(value: unknown): string[] {
 function asLayer(item: Json, source: string): KerasLayer {
   const className = item["class_name"];
   const config = asObject(item["config"]);
-  if (typeof className !== "string" || !config) throw new UserError(`${source}: its model config holds a layer without class_name or config`);
-  return { name: String(config["name"] ?? item["name"] ?? className), className, config, slot: "", explicitMask: false };
+  if (typeof className !== "string" || !config)
+    throw new UserError(`${source}: its model config holds a layer without class_name or config`);
+  return {
+    name: String(config["name"] ?? item["name"] ?? className),
+    className,
+    config,
+    slot: "",
+    explicitMask: false,
+  };
 }
 
 function asObject(value: unknown): Json | undefined {

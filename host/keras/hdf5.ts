@@ -70,12 +70,15 @@ export class Hdf5 {
       throw new UserError(`${this.source}: tensor ${JSON.stringify(path)} ${reason}`);
     };
     return this.guard(path, () => {
-      if (node.dtype !== "<f4") refuse(`has elements of type ${JSON.stringify(node.dtype)}; only float32 ("<f4") can be reproduced`);
+      if (node.dtype !== "<f4")
+        refuse(`has elements of type ${JSON.stringify(node.dtype)}; only float32 ("<f4") can be reproduced`);
       if (node._dataobjects.find_msg_type(EXTERNAL_FILES_MESSAGE).length > 0) refuse("lies in an external file");
-      if (node._dataobjects.chunks !== null) refuse("is chunked or compressed; save the model the way Keras does by default");
+      if (node._dataobjects.chunks !== null)
+        refuse("is chunked or compressed; save the model the way Keras does by default");
       const shape = [...node.shape];
       const count = shape.reduce((product, length) => product * length, 1);
-      if (count * Float32Array.BYTES_PER_ELEMENT > this.size) refuse(`claims shape [${shape.join(", ")}], more than the whole file holds`);
+      if (count * Float32Array.BYTES_PER_ELEMENT > this.size)
+        refuse(`claims shape [${shape.join(", ")}], more than the whole file holds`);
       const stored = node.value;
       if (count > 0 && stored[0] === undefined) refuse("has no data in the file");
       return { path, shape, values: Float32Array.from(stored as number[]) };
@@ -115,7 +118,8 @@ export class Hdf5 {
     } catch (error) {
       if (error instanceof UserError) throw error;
       // jsfive throws strings for faults that it detects, and TypeErrors and RangeErrors where it fails on damaged data.
-      const reason = typeof error === "string" ? error : "it is damaged, or uses what Keras does not write, such as external links";
+      const reason =
+        typeof error === "string" ? error : "it is damaged, or uses what Keras does not write, such as external links";
       throw new UserError(`${this.source}: cannot read ${JSON.stringify(path)}: ${reason}`);
     }
   }
@@ -140,7 +144,9 @@ function refuseWideIndexes(bytes: Uint8Array, source: string): void {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = view.indexOf("TREE"); at >= 0 && at + 8 <= view.length; at = view.indexOf("TREE", at + 1)) {
     if (view[at + 4] === 0 && view.readUInt16LE(at + 6) > MAX_NODE_ENTRIES) {
-      throw new UserError(`${source}: an HDF5 index node claims ${view.readUInt16LE(at + 6)} entries, more than any Keras model needs`);
+      throw new UserError(
+        `${source}: an HDF5 index node claims ${view.readUInt16LE(at + 6)} entries, more than any Keras model needs`,
+      );
     }
   }
 }

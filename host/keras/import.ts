@@ -41,8 +41,15 @@ export async function importKeras(input: ImportInput): Promise<Imported> {
 
   const trainer = await Trainer.create(path);
   trainer.setTokenizer({
-    ...tokens, sequenceLength, splitScripts: false, letterPairs: false, padPost: input.padding === "post", truncatePost: input.truncating === "post",
-    ngramBuckets: 0, ngramMin: 0, ngramMax: 0,
+    ...tokens,
+    sequenceLength,
+    splitScripts: false,
+    letterPairs: false,
+    padPost: input.padding === "post",
+    truncatePost: input.truncating === "post",
+    ngramBuckets: 0,
+    ngramMin: 0,
+    ngramMax: 0,
   });
   trainer.setIdentity(input.name, input.version);
   for (const word of words) trainer.addWord(word);
@@ -51,7 +58,9 @@ export async function importKeras(input: ImportInput): Promise<Imported> {
   for (const layer of model.layers) trainer.addLayer(layer);
   trainer.build();
   if (trainer.tensorCount() !== model.tensors.length) {
-    throw new UserError(`${path}: its layers have ${model.tensors.length} weight tensors where ${trainer.tensorCount()} belong`);
+    throw new UserError(
+      `${path}: its layers have ${model.tensors.length} weight tensors where ${trainer.tensorCount()} belong`,
+    );
   }
   model.tensors.forEach(({ path: tensorPath, values }, i) => {
     try {
@@ -65,9 +74,14 @@ export async function importKeras(input: ImportInput): Promise<Imported> {
 
 function agreeOnLength(model: KerasModel, asked: number | undefined, path: string): number {
   const length = model.sequenceLength ?? asked;
-  if (length === undefined) throw new UserError(`${path}: the model leaves the length of its input open; give the maxlen of pad_sequences with --maxlen N`);
-  if (asked !== undefined && asked !== length) throw new UserError(`${path}: the model takes ${length} tokens, but --maxlen says ${asked}`);
-  if (length > MAX_SEQUENCE) throw new UserError(`${path}: the model takes ${length} tokens; at most ${MAX_SEQUENCE} are possible`);
+  if (length === undefined)
+    throw new UserError(
+      `${path}: the model leaves the length of its input open; give the maxlen of pad_sequences with --maxlen N`,
+    );
+  if (asked !== undefined && asked !== length)
+    throw new UserError(`${path}: the model takes ${length} tokens, but --maxlen says ${asked}`);
+  if (length > MAX_SEQUENCE)
+    throw new UserError(`${path}: the model takes ${length} tokens; at most ${MAX_SEQUENCE} are possible`);
   return length;
 }
 
@@ -78,7 +92,10 @@ function requireClassifier(model: KerasModel, path: string): void {
     throw new UserError(`${path}: the last layer has one output without sigmoid, which is not a classifier`);
   }
   if (outputs > 1 && activation !== ACTIVATION_SOFTMAX && activation !== ACTIVATION_SIGMOID) {
-    throw new UserError(`${path}: the last layer gives logits, not scores; add keras.layers.Activation("softmax") behind it and save again`);
+    throw new UserError(
+      `${path}: the last layer gives logits, not scores; add keras.layers.Activation("softmax") behind it and save again`,
+    );
   }
-  if (model.layers.length > MAX_LAYERS) throw new UserError(`${path}: the model has ${model.layers.length} layers; at most ${MAX_LAYERS} are possible`);
+  if (model.layers.length > MAX_LAYERS)
+    throw new UserError(`${path}: the model has ${model.layers.length} layers; at most ${MAX_LAYERS} are possible`);
 }

@@ -35,14 +35,16 @@ export function readTokenizerJson(text: string, source: string, rows: number): K
   if (typeof filters !== "string") return fail("its filters are not a string");
   if (typeof split !== "string" || split === "") return fail("its split is not a string of one character or more");
   if (oovToken !== null && typeof oovToken !== "string") return fail("its oov_token is not a string");
-  if (limit !== null && (!Number.isInteger(limit) || (limit as number) < 0)) fail(`its num_words is ${JSON.stringify(limit)}, not a whole number`);
+  if (limit !== null && (!Number.isInteger(limit) || (limit as number) < 0))
+    fail(`its num_words is ${JSON.stringify(limit)}, not a whole number`);
   for (const option of ["lower", "char_level"]) {
     if (typeof config[option] !== "boolean") fail(`its ${option} is neither true nor false`);
   }
   const words = wordsInOrder(config["word_index"], oovToken, fail);
   if (words.length === 0) fail("its word_index is empty; call fit_on_texts before to_json");
   const unknownId = oovToken === null ? 0 : words.indexOf(oovToken) + 1;
-  if (oovToken !== null && unknownId === 0) fail(`its oov_token ${JSON.stringify(oovToken)} is not in word_index; call fit_on_texts before to_json`);
+  if (oovToken !== null && unknownId === 0)
+    fail(`its oov_token ${JSON.stringify(oovToken)} is not in word_index; call fit_on_texts before to_json`);
   // An id without a word gets a string that can never be a token.
   words[0] ??= config["char_level"] === true ? `${oovToken}${oovToken}` : split;
   // num_words = n keeps the ids below n; Keras reads 0 as no limit.
@@ -51,12 +53,24 @@ export function readTokenizerJson(text: string, source: string, rows: number): K
   if (unknownId > kept.length) fail(`its oov_token has the id ${unknownId}, which num_words=${limit} leaves out`);
   if (kept.length >= rows) {
     const outside = kept.slice(rows - 1);
-    const shown = outside.slice(0, SHOWN_WORDS).map((word, i) => `${JSON.stringify(word)} (${rows + i})`).join(", ");
+    const shown = outside
+      .slice(0, SHOWN_WORDS)
+      .map((word, i) => `${JSON.stringify(word)} (${rows + i})`)
+      .join(", ");
     const more = outside.length > SHOWN_WORDS ? ", …" : "";
-    fail(`${outside.length} words have ids that the embedding of ${rows} rows cannot look up: ${shown}${more}; `
-      + `the model belongs to another tokenizer, or needs num_words=${rows}`);
+    fail(
+      `${outside.length} words have ids that the embedding of ${rows} rows cannot look up: ${shown}${more}; ` +
+        `the model belongs to another tokenizer, or needs num_words=${rows}`,
+    );
   }
-  return { lower: config["lower"] as boolean, charLevel: config["char_level"] as boolean, filters, split, unknownId, words: kept };
+  return {
+    lower: config["lower"] as boolean,
+    charLevel: config["char_level"] as boolean,
+    filters,
+    split,
+    unknownId,
+    words: kept,
+  };
 }
 
 /** Names in class order; a single sigmoid output takes two. */
@@ -74,7 +88,9 @@ export function readLabels(text: string, source: string, outputs: number): strin
   });
   const expected = outputs === 1 ? 2 : outputs;
   if (labels.length !== expected) {
-    fail(`has ${labels.length} names where the model needs ${expected}${outputs === 1 ? " (of its one output: for a score near 0, then near 1)" : ""}`);
+    fail(
+      `has ${labels.length} names where the model needs ${expected}${outputs === 1 ? " (of its one output: for a score near 0, then near 1)" : ""}`,
+    );
   }
   const twice = labels.find((label, i) => labels.indexOf(label) !== i);
   if (twice !== undefined) fail(`names ${JSON.stringify(twice)} twice`);
@@ -94,9 +110,14 @@ function wordsInOrder(stored: unknown, oovToken: string | null, fail: (reason: s
   const words: string[] = new Array<string>(most);
   for (const [word, id] of entries) {
     if (typeof id !== "number" || !Number.isInteger(id) || id < 1 || id > most) {
-      return fail(`its word_index gives ${JSON.stringify(word)} the id ${JSON.stringify(id)}; ids run from 1 to the number of words, or from 2 if the texts held the oov_token`);
+      return fail(
+        `its word_index gives ${JSON.stringify(word)} the id ${JSON.stringify(id)}; ids run from 1 to the number of words, or from 2 if the texts held the oov_token`,
+      );
     }
-    if (words[id - 1] !== undefined) return fail(`its word_index gives the id ${id} to both ${JSON.stringify(words[id - 1])} and ${JSON.stringify(word)}`);
+    if (words[id - 1] !== undefined)
+      return fail(
+        `its word_index gives the id ${id} to both ${JSON.stringify(words[id - 1])} and ${JSON.stringify(word)}`,
+      );
     words[id - 1] = word;
   }
   return words;
@@ -111,5 +132,7 @@ function parse(text: string, fail: (reason: string) => never): unknown {
 }
 
 function asRecord(value: unknown): Record<string, unknown> | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : undefined;
 }

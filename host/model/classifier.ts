@@ -41,7 +41,11 @@ export class Classifier {
   readonly #engine: Engine;
   readonly #source: string;
 
-  private constructor(engine: Engine, bytes: Uint8Array, { source, isPackedHere }: { source: string; isPackedHere: boolean | undefined }) {
+  private constructor(
+    engine: Engine,
+    bytes: Uint8Array,
+    { source, isPackedHere }: { source: string; isPackedHere: boolean | undefined },
+  ) {
     this.#engine = engine;
     this.#source = source;
     this.isPackedHere = isPackedHere;
@@ -62,7 +66,10 @@ export class Classifier {
   static async fromBytes(bytes: Uint8Array, source: string): Promise<Classifier> {
     const model = isWasm(bytes) ? unpackModel(bytes, source) : bytes;
     const engine = await Engine.withModel(model, source);
-    return new Classifier(engine, bytes, { source, isPackedHere: isWasm(bytes) ? await isPackedHere(bytes, model) : undefined });
+    return new Classifier(engine, bytes, {
+      source,
+      isPackedHere: isWasm(bytes) ? await isPackedHere(bytes, model) : undefined,
+    });
   }
 
   /** What to tell the user of a deployable whose own engine is another one; undefined when there is nothing to tell. */
@@ -95,13 +102,18 @@ export class Classifier {
 
   /** The same in steps of one forward pass each; between them other texts may be classified, but not explained. */
   explaining(text: string | Uint8Array, label?: string): Generator<undefined, Explanation> {
-    return this.#engine.explain(typeof text === "string" ? Buffer.from(text) : text, this.labels, label === undefined ? this.labels.length : this.indexOf(label));
+    return this.#engine.explain(
+      typeof text === "string" ? Buffer.from(text) : text,
+      this.labels,
+      label === undefined ? this.labels.length : this.indexOf(label),
+    );
   }
 
   /** The number of a label; throws a UserError when the model lacks it. */
   indexOf(label: string): number {
     const index = this.labels.indexOf(label);
-    if (index < 0) throw new UserError(`${this.name} has no label ${excerpt(label)}; its labels are ${listed(this.labels)}`);
+    if (index < 0)
+      throw new UserError(`${this.name} has no label ${excerpt(label)}; its labels are ${listed(this.labels)}`);
     return index;
   }
 
@@ -117,7 +129,8 @@ export async function readModelFile(path: string): Promise<Uint8Array> {
     return await readFile(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") throw new UserError(`${path}: no such file; make a model with: edgelabel train DATA -o ${basename(path)}`);
+    if (code === "ENOENT")
+      throw new UserError(`${path}: no such file; make a model with: edgelabel train DATA -o ${basename(path)}`);
     if (code === "ERR_FS_FILE_TOO_LARGE") throw new UserError(`${path}: is larger than 2 GiB, which no model is`);
     throw new UserError(`${path}: cannot be read (${message})`);
   }

@@ -29,9 +29,15 @@ export function isWasm(bytes: Uint8Array): boolean {
 /** The .elb file in the deployable `wasm`, as a view of it. Throws an EngineError; `source` names the file in it. */
 export function unpackModel(wasm: Uint8Array, source: string): Uint8Array {
   const data = readSections(wasm, source).find(({ id }) => id === SECTION_DATA)?.body;
-  const models = data ? readSegments(data, source).filter((bytes) => MODEL_MAGIC.every((byte, i) => bytes[i] === byte)) : [];
+  const models = data
+    ? readSegments(data, source).filter((bytes) => MODEL_MAGIC.every((byte, i) => bytes[i] === byte))
+    : [];
   if (models.length > 1) throw damaged(source, "it holds more than one model");
-  if (!models[0]) throw new EngineError("no_model", `${source}: holds no model; pack one with: edgelabel pack MODEL.elb -o MODEL.wasm`);
+  if (!models[0])
+    throw new EngineError(
+      "no_model",
+      `${source}: holds no model; pack one with: edgelabel pack MODEL.elb -o MODEL.wasm`,
+    );
   return models[0];
 }
 
@@ -43,7 +49,8 @@ export function readSections(wasm: Uint8Array, source: string): Section[] {
     if (sections.length === MOST_SECTIONS) throw damaged(source, `it has more than ${MOST_SECTIONS} sections`);
     const id = wasm[at]!;
     const body = readBytes(wasm, at + 1, source);
-    if (id !== SECTION_CUSTOM && sections.some((section) => section.id === id)) throw damaged(source, `section ${id} is there twice`);
+    if (id !== SECTION_CUSTOM && sections.some((section) => section.id === id))
+      throw damaged(source, `section ${id} is there twice`);
     sections.push({ id, body: body.value });
     at = body.end;
   }
@@ -58,7 +65,8 @@ function readSegments(data: Uint8Array, source: string): Uint8Array[] {
   let at = count.end;
   for (let i = 0; i < count.value; i++) {
     // Only what the compiler and pack.ts write: active segments of memory 0, at a constant address.
-    if (data[at] !== 0 || data[at + 1] !== OPCODE_I32_CONST) throw damaged(source, "it has a data segment of a kind that edgelabel does not write");
+    if (data[at] !== 0 || data[at + 1] !== OPCODE_I32_CONST)
+      throw damaged(source, "it has a data segment of a kind that edgelabel does not write");
     at = readUnsigned(data, at + 2, source).end;
     if (data[at] !== OPCODE_END) throw damaged(source, "the address of a data segment is not a constant");
     const bytes = readBytes(data, at + 1, source);

@@ -18,21 +18,28 @@ const ERRNO_NOSYS = 52;
 function imports(): Record<string, Record<string, unknown>> {
   const refuse = (): number => ERRNO_NOSYS;
   const wasi = { fd_read: refuse, fd_write: refuse, args_get: refuse, args_sizes_get: refuse, proc_exit: refuse };
-  return Object.assign(Object.create(null), { wasi_snapshot_preview1: wasi, env: Object.create(null) }) as Record<string, Record<string, unknown>>;
+  return Object.assign(Object.create(null), { wasi_snapshot_preview1: wasi, env: Object.create(null) }) as Record<
+    string,
+    Record<string, unknown>
+  >;
 }
 
 let compiled: ReturnType<typeof compile> | undefined;
 
 /** engine.wasm, compiled once for all models of this process, and where pack.ts must put a model in it. */
 async function compile() {
-  const { module, exports } = await instantiate<typeof EngineExports>(await readFile(artefactPath("engine.wasm")), imports());
+  const { module, exports } = await instantiate<typeof EngineExports>(
+    await readFile(artefactPath("engine.wasm")),
+    imports(),
+  );
   const version = exports.abiVersion();
-  if (version !== ABI_VERSION) throw new EngineError("bad_abi", `engine.wasm speaks ABI ${version}, this edgelabel ${ABI_VERSION}; build again`);
+  if (version !== ABI_VERSION)
+    throw new EngineError("bad_abi", `engine.wasm speaks ABI ${version}, this edgelabel ${ABI_VERSION}; build again`);
   return { module, modelAddress: exports.modelAddress() };
 }
 
 function engineModule(): ReturnType<typeof compile> {
-  return compiled ??= compile();
+  return (compiled ??= compile());
 }
 
 /** The description of a loaded model that renderCard in assembly/render.ts writes. */
@@ -46,10 +53,24 @@ export interface ModelInfo {
   weight_bytes: number;
   labels: string[];
   tokenizer: {
-    lower: boolean; char_level: boolean; split_scripts: boolean; padding: "pre" | "post"; truncating: "pre" | "post";
-    sequence_length: number; words: number; ngram_buckets: number; cleaning: string[];
+    lower: boolean;
+    char_level: boolean;
+    split_scripts: boolean;
+    padding: "pre" | "post";
+    truncating: "pre" | "post";
+    sequence_length: number;
+    words: number;
+    ngram_buckets: number;
+    cleaning: string[];
   };
-  layers: { kind: string; input: number; output: number; activation?: string; rate?: number; [flag: string]: unknown }[];
+  layers: {
+    kind: string;
+    input: number;
+    output: number;
+    activation?: string;
+    rate?: number;
+    [flag: string]: unknown;
+  }[];
   temperature: number;
   /** Answers are unknown below this score or margin, or above this share of unknown words; 0, 0, 1 = never. */
   reject: { score: number; margin: number; unknown_share: number };
@@ -70,7 +91,8 @@ export class Engine {
     const { exports } = await instantiate<typeof EngineExports>(module, imports());
     const engine = new Engine(withNamedTraps(exports as unknown as typeof EngineExports, source));
     const address = engine.#exports.reserveModel(bytes.length);
-    if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
+    if (address === 0)
+      throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
     new Uint8Array(engine.#exports.memory.buffer, address, bytes.length).set(bytes);
     check(engine.#exports.loadModel(bytes.length), source);
     return engine;
@@ -91,7 +113,11 @@ export class Engine {
       return;
     }
     const bytes = typeof text === "string" ? encoder.encode(text) : text;
-    if (bytes.length > TEXT_CAPACITY) throw new EngineError("text_too_long", `text: ${bytes.length} bytes, but at most ${TEXT_CAPACITY} are classified`);
+    if (bytes.length > TEXT_CAPACITY)
+      throw new EngineError(
+        "text_too_long",
+        `text: ${bytes.length} bytes, but at most ${TEXT_CAPACITY} are classified`,
+      );
     new Uint8Array(memory.buffer, textPtr(), TEXT_CAPACITY).set(bytes);
     check(classify(bytes.length), "text");
   }
@@ -125,7 +151,9 @@ export class Engine {
 
   info(): ModelInfo {
     const length = this.#exports.renderCard();
-    return JSON.parse(decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.linePtr(), length))) as ModelInfo;
+    return JSON.parse(
+      decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.linePtr(), length)),
+    ) as ModelInfo;
   }
 
   /** Bytes of linear memory; constant once a model is loaded. */

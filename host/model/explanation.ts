@@ -43,7 +43,12 @@ export interface Explanation {
 const DECIMALS = 9;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-export function readExplanation(found: ExplanationExports, text: Uint8Array, labels: readonly string[], method: Method): Explanation {
+export function readExplanation(
+  found: ExplanationExports,
+  text: Uint8Array,
+  labels: readonly string[],
+  method: Method,
+): Explanation {
   const tokens = Array.from({ length: found.pieceCount() }, (_, i): TokenShare => {
     const start = found.pieceStart(i);
     const end = found.pieceEnd(i);
@@ -52,7 +57,15 @@ export function readExplanation(found: ExplanationExports, text: Uint8Array, lab
   const score = rounded(found.explainedScore());
   const base = rounded(found.baseScore());
   const sum = rounded(tokens.reduce((total, { share }) => total + share, 0));
-  return { label: labels[found.explainedLabel()]!, score, base, method, sum, error: rounded(sum - (score - base)), tokens };
+  return {
+    label: labels[found.explainedLabel()]!,
+    score,
+    base,
+    method,
+    sum,
+    error: rounded(sum - (score - base)),
+    tokens,
+  };
 }
 
 /** Shorter JSON; -0 becomes 0. */

@@ -35,13 +35,16 @@ async function partsOf(model: Uint8Array): Promise<Uint8Array[]> {
     if (id === SECTION_DATA) return { id, parts: withSegment(body, address, model) };
     return { id, parts: [body] };
   });
-  return [Uint8Array.from(PREAMBLE), ...sections.flatMap(({ id, parts }) => [Uint8Array.of(id), unsigned(lengthOf(parts)), ...parts])];
+  return [
+    Uint8Array.from(PREAMBLE),
+    ...sections.flatMap(({ id, parts }) => [Uint8Array.of(id), unsigned(lengthOf(parts)), ...parts]),
+  ];
 }
 
 let engine: Promise<Uint8Array> | undefined;
 
 function readEngine(): Promise<Uint8Array> {
-  return engine ??= readFile(artefactPath(ENGINE));
+  return (engine ??= readFile(artefactPath(ENGINE)));
 }
 
 /** One memory, with or without a maximum, whose minimum covers `bytes`. */
@@ -55,8 +58,13 @@ function withLeastMemory(body: Uint8Array, bytes: number): Uint8Array[] {
 function withSegment(body: Uint8Array, address: number, bytes: Uint8Array): Uint8Array[] {
   const count = readUnsigned(body, 0, ENGINE);
   return [
-    unsigned(count.value + 1), body.subarray(count.end),
-    Uint8Array.of(0, OPCODE_I32_CONST), signed(address), Uint8Array.of(OPCODE_END), unsigned(bytes.length), bytes,
+    unsigned(count.value + 1),
+    body.subarray(count.end),
+    Uint8Array.of(0, OPCODE_I32_CONST),
+    signed(address),
+    Uint8Array.of(OPCODE_END),
+    unsigned(bytes.length),
+    bytes,
   ];
 }
 

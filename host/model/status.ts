@@ -5,23 +5,41 @@ import { UserError } from "../errors.ts";
 const REASONS: Record<number, readonly [code: string, reason: string]> = {
   [abi.ERR_OUT_OF_MEMORY]: ["out_of_memory", "it does not fit in WebAssembly memory"],
   [abi.ERR_NO_MODEL]: ["no_model", "no model is loaded"],
-  [abi.ERR_BAD_STATE]: ["bad_state", "this model's form does not allow that step; training, quantizing and packing start from an f32 .elb file"],
+  [abi.ERR_BAD_STATE]: [
+    "bad_state",
+    "this model's form does not allow that step; training, quantizing and packing start from an f32 .elb file",
+  ],
   [abi.ERR_TEXT_TOO_LONG]: ["text_too_long", `a text is longer than ${abi.TEXT_CAPACITY} bytes; shorten it`],
   [abi.ERR_BAD_MAGIC]: ["bad_magic", "it is not an edgelabel model"],
-  [abi.ERR_BAD_VERSION]: ["bad_version", `its format version is not ${abi.FORMAT_VERSION}; make it again with this edgelabel`],
+  [abi.ERR_BAD_VERSION]: [
+    "bad_version",
+    `its format version is not ${abi.FORMAT_VERSION}; make it again with this edgelabel`,
+  ],
   [abi.ERR_BAD_LENGTH]: ["bad_length", "its length is not what its header says; it is cut off or has extra bytes"],
   [abi.ERR_BAD_CHECKSUM]: ["bad_checksum", "its checksum is wrong; the file is damaged, copy it again"],
   [abi.ERR_BAD_HEADER]: ["bad_header", "a header field is outside its range"],
   [abi.ERR_BAD_TOKENIZER]: ["bad_tokenizer", "its tokenizer settings are not legal"],
-  [abi.ERR_BAD_VOCABULARY]: ["bad_vocabulary", "its vocabulary is not legal (empty, double, too long or too many words)"],
-  [abi.ERR_BAD_LABELS]: ["bad_labels", `its labels are not legal (fewer than 2, more than ${abi.MAX_LABELS}, empty, double, longer than ${abi.MAX_LABEL_BYTES} bytes, or with control characters)`],
-  [abi.ERR_BAD_LAYERS]: ["bad_layers", "its layers do not form a chain from Embedding over LSTM to Dense, or do not fit the labels or vocabulary"],
+  [abi.ERR_BAD_VOCABULARY]: [
+    "bad_vocabulary",
+    "its vocabulary is not legal (empty, double, too long or too many words)",
+  ],
+  [abi.ERR_BAD_LABELS]: [
+    "bad_labels",
+    `its labels are not legal (fewer than 2, more than ${abi.MAX_LABELS}, empty, double, longer than ${abi.MAX_LABEL_BYTES} bytes, or with control characters)`,
+  ],
+  [abi.ERR_BAD_LAYERS]: [
+    "bad_layers",
+    "its layers do not form a chain from Embedding over LSTM to Dense, or do not fit the labels or vocabulary",
+  ],
   [abi.ERR_BAD_SCALE]: ["bad_scale", "a quantization scale is not a positive number"],
   [abi.ERR_BAD_WEIGHT]: ["bad_weight", "a weight is not a finite number in its range"],
   [abi.ERR_BAD_TRAINING]: ["bad_training", "its training state is not legal"],
   [abi.ERR_BAD_UTF8]: ["bad_utf8", "a name in it is not valid UTF-8 text, or has control characters"],
   [abi.ERR_BAD_PADDING]: ["bad_padding", "bytes between its parts are not 0; another program wrote it, or changed it"],
-  [abi.ERR_TOO_SLOW]: ["too_slow", `a text could take more than ${abi.MAX_TEXT_WORK} million multiplications, for which a service would have to stand still; choose fewer units, a smaller embedding or a shorter sequence (--units, --embedding, --maxlen)`],
+  [abi.ERR_TOO_SLOW]: [
+    "too_slow",
+    `a text could take more than ${abi.MAX_TEXT_WORK} million multiplications, for which a service would have to stand still; choose fewer units, a smaller embedding or a shorter sequence (--units, --embedding, --maxlen)`,
+  ],
   [abi.ERR_BAD_ARGUMENT]: ["bad_argument", "a setting is outside its range"],
   [abi.ERR_LABEL_OUT_OF_RANGE]: ["label_out_of_range", "a sample has a label that the model lacks"],
   [abi.ERR_NO_SAMPLES]: ["no_samples", "there are no samples to train on"],
@@ -41,15 +59,25 @@ export class EngineError extends UserError {
 
 /** The exports of a module at work on `source`; a trap in one of its functions becomes an EngineError that names it. */
 export function withNamedTraps<T extends object>(exports: T, source: string): T {
-  const named = (call: (...args: unknown[]) => unknown) => (...args: unknown[]): unknown => {
-    try {
-      return call(...args);
-    } catch (error) {
-      if ((error as Error).name !== "RuntimeError") throw error;
-      throw new EngineError("trap", `${source}: the engine broke down (${(error as Error).message}); no model should make it: make this one again, and report it with this file`);
-    }
-  };
-  return Object.fromEntries(Object.entries(exports).map(([name, value]) => [name, typeof value === "function" ? named(value as (...args: unknown[]) => unknown) : value])) as T;
+  const named =
+    (call: (...args: unknown[]) => unknown) =>
+    (...args: unknown[]): unknown => {
+      try {
+        return call(...args);
+      } catch (error) {
+        if ((error as Error).name !== "RuntimeError") throw error;
+        throw new EngineError(
+          "trap",
+          `${source}: the engine broke down (${(error as Error).message}); no model should make it: make this one again, and report it with this file`,
+        );
+      }
+    };
+  return Object.fromEntries(
+    Object.entries(exports).map(([name, value]) => [
+      name,
+      typeof value === "function" ? named(value as (...args: unknown[]) => unknown) : value,
+    ]),
+  ) as T;
 }
 
 /** Throws when `status` is not OK; `subject` says what was at work ("model.elb", "text"). */

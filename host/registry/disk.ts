@@ -37,7 +37,7 @@ export const realDisk: Disk = {
     await mkdir(dirname(path), { recursive: true, mode: FOLDER_MODE });
     await inFolder(dirname(path), async (at, owner) => {
       const made = join(at, basename(path));
-      if (!await mkdir(made, FOLDER_MODE).then(() => true, ifCode("EEXIST", false)) || !isRoot()) return;
+      if (!(await mkdir(made, FOLDER_MODE).then(() => true, ifCode("EEXIST", false))) || !isRoot()) return;
       // Otherwise the service could not read what root has made. A link that has taken the new folder's place is not followed.
       const folder = await open(made, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
       await folder.chown(owner.uid, owner.gid).finally(() => folder.close());
@@ -86,7 +86,7 @@ export const ownersDisk: Disk = {
     }
     if (owner === "root" || owner === "nobody yet") return folder;
     let reached = folder;
-    while (!await stat(reached).catch(ifCode("ENOENT", undefined))) reached = dirname(reached);
+    while (!(await stat(reached).catch(ifCode("ENOENT", undefined)))) reached = dirname(reached);
     // From inside, since a folder above may be closed to this user, as that of systemd's dynamic users is.
     process.chdir(reached);
     process.setgroups!([]);
@@ -117,7 +117,10 @@ async function ownerOf(path: string): Promise<Owner | "root" | "nobody yet"> {
     }
     // In a folder with the sticky bit, such as /tmp, nobody exchanges what is root's.
     const isOpen = (mode & 0o1000) === 0 && ((mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && gid !== 0));
-    if (isOpen) throw new UserError(`${next} belongs to root, but others may write there: give it to the user who does (chown), or take that right away (chmod go-w)`);
+    if (isOpen)
+      throw new UserError(
+        `${next} belongs to root, but others may write there: give it to the user who does (chown), or take that right away (chmod go-w)`,
+      );
     at = next;
   }
   return "root";

@@ -32,7 +32,8 @@ export class Incoming {
     const path = store.partPath(id);
     const part = await store.guarded(async () => {
       const found = await store.disk.read(path);
-      if (found && found.length <= head.length + manifest.bytes && found.subarray(0, head.length).equals(head)) return found;
+      if (found && found.length <= head.length + manifest.bytes && found.subarray(0, head.length).equals(head))
+        return found;
       await store.makeFolders();
       await dropOldest(registry);
       await store.disk.write(path, head);
@@ -53,13 +54,16 @@ export class Incoming {
   /** Takes the bytes if `offset` is where the next ones belong; tells whether it was. */
   async append(offset: number, bytes: Uint8Array): Promise<boolean> {
     if (offset !== this.received || bytes.length === 0) return false;
-    if (offset + bytes.length > this.manifest.bytes) throw new UserError(`the update has ${this.manifest.bytes} bytes, and more came in`);
+    if (offset + bytes.length > this.manifest.bytes)
+      throw new UserError(`the update has ${this.manifest.bytes} bytes, and more came in`);
     const { store } = this.registry;
-    await store.guarded(() => store.disk.append(store.partPath(this.id), bytes).catch(async (error: unknown) => {
-      // What does not fit does not stay in the way of others either.
-      if (isFull(error)) await store.disk.remove(store.partPath(this.id));
-      throw error;
-    }));
+    await store.guarded(() =>
+      store.disk.append(store.partPath(this.id), bytes).catch(async (error: unknown) => {
+        // What does not fit does not stay in the way of others either.
+        if (isFull(error)) await store.disk.remove(store.partPath(this.id));
+        throw error;
+      }),
+    );
     this.length += bytes.length;
     return true;
   }
@@ -78,9 +82,11 @@ export class Incoming {
 }
 
 async function dropOldest({ store: { folder, disk } }: Registry): Promise<void> {
-  const parts = await Promise.all((await disk.list(join(folder, "incoming"))).map(async (name) => {
-    const path = join(folder, "incoming", name);
-    return { path, at: await disk.modifiedAt(path) };
-  }));
+  const parts = await Promise.all(
+    (await disk.list(join(folder, "incoming"))).map(async (name) => {
+      const path = join(folder, "incoming", name);
+      return { path, at: await disk.modifiedAt(path) };
+    }),
+  );
   for (const { path } of parts.sort((a, b) => b.at - a.at).slice(MAX_PARTS - 1)) await disk.remove(path);
 }

@@ -38,9 +38,14 @@ export function readPrivateKey(path: string): KeyObject {
   try {
     key = createPrivateKey(readFileSync(path));
   } catch (error) {
-    throw new UserError(`${path}: no private key in PEM can be read there (${(error as Error).message}); make one with: edgelabel keygen ${path}`);
+    throw new UserError(
+      `${path}: no private key in PEM can be read there (${(error as Error).message}); make one with: edgelabel keygen ${path}`,
+    );
   }
-  if (key.asymmetricKeyType !== "ed25519") throw new UserError(`${path}: holds a key of type ${key.asymmetricKeyType}, updates are signed with Ed25519; make one with: edgelabel keygen FILE`);
+  if (key.asymmetricKeyType !== "ed25519")
+    throw new UserError(
+      `${path}: holds a key of type ${key.asymmetricKeyType}, updates are signed with Ed25519; make one with: edgelabel keygen FILE`,
+    );
   return key;
 }
 
@@ -61,7 +66,10 @@ export function parseTrustedKeys(text: string, source: string): TrustedKeys {
     if (/^\s*(?:#|$)/.test(line)) continue;
     const [, isRevoked, base64] = /^\s*(revoked\s+)?ed25519\s+([A-Za-z0-9+/]+=*)(?:\s|$)/.exec(line) ?? [];
     const key = base64 === undefined ? undefined : publicKey(Buffer.from(base64, "base64"));
-    if (!key) throw new UserError(`${source}, line ${i + 1}: must be "ed25519 KEY REMARK", as edgelabel keygen prints it, with "revoked " in front for a key that counts no more`);
+    if (!key)
+      throw new UserError(
+        `${source}, line ${i + 1}: must be "ed25519 KEY REMARK", as edgelabel keygen prints it, with "revoked " in front for a key that counts no more`,
+      );
     if (isRevoked) revoked.add(keyId(key));
     else trusted.set(keyId(key), key);
   }

@@ -64,7 +64,10 @@ const LINE_END = 0x0a;
 const OPENING_BRACE = 0x7b;
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
-const time = v.pipe(v.string(), v.check((text) => Number.isFinite(Date.parse(text)) && new Date(text).toISOString() === text));
+const time = v.pipe(
+  v.string(),
+  v.check((text) => Number.isFinite(Date.parse(text)) && new Date(text).toISOString() === text),
+);
 const schema = v.strictObject({
   update: v.literal(1),
   name: v.pipe(v.string(), v.check(isLevel)),
@@ -83,7 +86,10 @@ export function encodeManifest(manifest: Manifest, key?: KeyObject): Buffer {
   const line = Buffer.from(`${JSON.stringify(manifest)}\n`);
   const signature = key ? `ed25519 ${keyId(key)} ${sign(null, line, key).toString("base64")}` : UNSIGNED;
   const head = Buffer.concat([line, Buffer.from(`${signature}\n`)]);
-  if (head.length > MAX_MANIFEST_BYTES) throw new UserError(`the manifest would have ${head.length} bytes, at most ${MAX_MANIFEST_BYTES} are allowed: give fewer or shorter texts for the self-test`);
+  if (head.length > MAX_MANIFEST_BYTES)
+    throw new UserError(
+      `the manifest would have ${head.length} bytes, at most ${MAX_MANIFEST_BYTES} are allowed: give fewer or shorter texts for the self-test`,
+    );
   return head;
 }
 
@@ -92,7 +98,10 @@ export function splitUpdate(update: Uint8Array, source: string): { head: Buffer;
   const bytes = Buffer.from(update.buffer, update.byteOffset, update.length);
   const first = bytes.subarray(0, MAX_MANIFEST_BYTES).indexOf(LINE_END);
   const second = bytes.subarray(0, MAX_MANIFEST_BYTES).indexOf(LINE_END, first + 1);
-  if (bytes[0] !== OPENING_BRACE || first < 0 || second < 0) throw new UserError(`${source}: is no update; make one with: edgelabel sign MODEL --key KEY --sequence N --expires DATE`);
+  if (bytes[0] !== OPENING_BRACE || first < 0 || second < 0)
+    throw new UserError(
+      `${source}: is no update; make one with: edgelabel sign MODEL --key KEY --sequence N --expires DATE`,
+    );
   return { head: bytes.subarray(0, second + 1), model: bytes.subarray(second + 1) };
 }
 
@@ -100,19 +109,31 @@ export function splitUpdate(update: Uint8Array, source: string): { head: Buffer;
 export function readManifest(head: Uint8Array, source: string, keys: TrustedKeys | undefined): SignedManifest {
   const bytes = Buffer.from(head);
   const end = bytes.indexOf(LINE_END);
-  if (bytes.length > MAX_MANIFEST_BYTES || end < 0 || bytes.at(-1) !== LINE_END) throw new UserError(`${source}: its manifest is cut off or too long`);
+  if (bytes.length > MAX_MANIFEST_BYTES || end < 0 || bytes.at(-1) !== LINE_END)
+    throw new UserError(`${source}: its manifest is cut off or too long`);
   const line = bytes.subarray(0, end + 1);
-  const [, key, base64] = /^ed25519 ([0-9a-f]{16}) ([A-Za-z0-9+/]{86}==)\n$/.exec(bytes.toString("latin1", end + 1)) ?? [];
+  const [, key, base64] =
+    /^ed25519 ([0-9a-f]{16}) ([A-Za-z0-9+/]{86}==)\n$/.exec(bytes.toString("latin1", end + 1)) ?? [];
   if (keys) {
     if (key === undefined) throw new UserError(`${source}: is not signed`);
     const signature = Buffer.from(base64!, "base64");
     if (keys.revoked.has(key)) throw new UserError(`${source}: is signed with the key ${key}, which is revoked`);
     const trusted = keys.trusted.get(key);
-    if (!trusted) throw new UserError(`${source}: is signed with the key ${key}, which is not among the trusted ones (${[...keys.trusted.keys()].join(", ") || "none"})`);
+    if (!trusted)
+      throw new UserError(
+        `${source}: is signed with the key ${key}, which is not among the trusted ones (${[...keys.trusted.keys()].join(", ") || "none"})`,
+      );
     // Several base64 texts decode to the same bytes: only the canonical one is accepted.
-    if (signature.toString("base64") !== base64 || !verify(null, line, trusted, signature)) throw new UserError(`${source}: its signature is wrong; the file was changed or damaged after it was signed`);
-  } else if (key === undefined && bytes.toString("latin1", end + 1) !== `${UNSIGNED}\n`) throw new UserError(`${source}: its manifest is damaged`);
-  return { manifest: parse(line.toString(), source), key, head: bytes, id: createHash("sha256").update(bytes).digest("hex") };
+    if (signature.toString("base64") !== base64 || !verify(null, line, trusted, signature))
+      throw new UserError(`${source}: its signature is wrong; the file was changed or damaged after it was signed`);
+  } else if (key === undefined && bytes.toString("latin1", end + 1) !== `${UNSIGNED}\n`)
+    throw new UserError(`${source}: its manifest is damaged`);
+  return {
+    manifest: parse(line.toString(), source),
+    key,
+    head: bytes,
+    id: createHash("sha256").update(bytes).digest("hex"),
+  };
 }
 
 function parse(line: string, source: string): Manifest {
@@ -123,20 +144,43 @@ function parse(line: string, source: string): Manifest {
     throw new UserError(`${source}: its manifest is not JSON`);
   }
   const result = v.safeParse(schema, value);
-  if (!result.success) throw new UserError(`${source}: its manifest is not legal at ${v.getDotPath(result.issues[0]) ?? "its top"}; it was made by another edgelabel`);
+  if (!result.success)
+    throw new UserError(
+      `${source}: its manifest is not legal at ${v.getDotPath(result.issues[0]) ?? "its top"}; it was made by another edgelabel`,
+    );
   return result.output;
 }
 
 /** Checks what depends on the receiving machine: its engine, its clock, and the highest sequence installed before (`floor`). Throws a UserError. */
-export function checkFitness({ manifest }: SignedManifest, source: string, { now, floor }: { now: number; floor: number }): void {
+export function checkFitness(
+  { manifest }: SignedManifest,
+  source: string,
+  { now, floor }: { now: number; floor: number },
+): void {
   const { abi, signed, expires, sequence, name } = manifest;
-  if (abi !== ABI_VERSION) throw new UserError(`${source}: is for engine ABI ${abi}, this edgelabel has ${ABI_VERSION}; pack the model again and sign it`);
-  if (Date.parse(expires) <= now) throw new UserError(`${source}: expired on ${expires}, and here it is, or has been, ${new Date(now).toISOString()}; sign the model again`);
-  if (Date.parse(signed) > now + CLOCK_TOLERANCE_MS) throw new UserError(`${source}: was signed on ${signed}, which lies in the future; set this machine's clock`);
-  if (sequence <= floor) throw new UserError(`${source}: has sequence ${sequence}, but ${floor} of ${name} was installed already; an old update is never taken again, sign with a higher sequence`);
+  if (abi !== ABI_VERSION)
+    throw new UserError(
+      `${source}: is for engine ABI ${abi}, this edgelabel has ${ABI_VERSION}; pack the model again and sign it`,
+    );
+  if (Date.parse(expires) <= now)
+    throw new UserError(
+      `${source}: expired on ${expires}, and here it is, or has been, ${new Date(now).toISOString()}; sign the model again`,
+    );
+  if (Date.parse(signed) > now + CLOCK_TOLERANCE_MS)
+    throw new UserError(`${source}: was signed on ${signed}, which lies in the future; set this machine's clock`);
+  if (sequence <= floor)
+    throw new UserError(
+      `${source}: has sequence ${sequence}, but ${floor} of ${name} was installed already; an old update is never taken again, sign with a higher sequence`,
+    );
 }
 
 export function checkDigest(model: Uint8Array, { bytes, digest }: Manifest, source: string): void {
-  if (model.length !== bytes) throw new UserError(`${source}: its model has ${model.length} bytes, the manifest says ${bytes}; it is cut off, or belongs to another manifest`);
-  if (digestOf(model) !== digest) throw new UserError(`${source}: its model is not the one that was signed; it is damaged, or belongs to another manifest`);
+  if (model.length !== bytes)
+    throw new UserError(
+      `${source}: its model has ${model.length} bytes, the manifest says ${bytes}; it is cut off, or belongs to another manifest`,
+    );
+  if (digestOf(model) !== digest)
+    throw new UserError(
+      `${source}: its model is not the one that was signed; it is damaged, or belongs to another manifest`,
+    );
 }

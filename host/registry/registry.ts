@@ -59,7 +59,9 @@ export class Registry {
 
   async versions(): Promise<VersionInfo[]> {
     const { models } = await this.store.read();
-    return models.flatMap((entry) => entry.versions.toReversed().map((version) => ({ name: entry.name, state: stateOf(entry, version), ...version })));
+    return models.flatMap((entry) =>
+      entry.versions.toReversed().map((version) => ({ name: entry.name, state: stateOf(entry, version), ...version })),
+    );
   }
 
   /** Whether anything was ever installed in the folder. */
@@ -72,7 +74,10 @@ export class Registry {
   }
 
   trustedKeys(): Promise<TrustedKeys> {
-    if (this.keys === undefined) throw new UserError('no keys are trusted here, so nothing that is signed can be taken or activated: give --keys FILE, or "registry": {"path", "keys"} in the configuration file');
+    if (this.keys === undefined)
+      throw new UserError(
+        'no keys are trusted here, so nothing that is signed can be taken or activated: give --keys FILE, or "registry": {"path", "keys"} in the configuration file',
+      );
     return readTrustedKeys(this.keys);
   }
 
@@ -97,7 +102,11 @@ export class Registry {
   }
 
   /** Installs a model file without a signature: one that was given on this machine's command line, or learnt here. */
-  async adopt(model: Uint8Array, source: string, { name, activate = true }: InstallOptions & { name?: string | undefined } = {}): Promise<VersionInfo> {
+  async adopt(
+    model: Uint8Array,
+    source: string,
+    { name, activate = true }: InstallOptions & { name?: string | undefined } = {},
+  ): Promise<VersionInfo> {
     return this.takeUnsigned(model, source, name, activate);
   }
 
@@ -121,23 +130,41 @@ export class Registry {
 
   /** Installs what was learnt. It becomes active unless another version has become so since the run began. */
   async adoptLearnt(model: Uint8Array, source: string, name: string): Promise<VersionInfo> {
-    return this.takeUnsigned(model, source, name, ({ active, learning }) => learning !== undefined && learning.active === active);
+    return this.takeUnsigned(
+      model,
+      source,
+      name,
+      ({ active, learning }) => learning !== undefined && learning.active === active,
+    );
   }
 
-  private async takeUnsigned(model: Uint8Array, source: string, name: string | undefined, activate: boolean | ((entry: Entry) => boolean)): Promise<VersionInfo> {
+  private async takeUnsigned(
+    model: Uint8Array,
+    source: string,
+    name: string | undefined,
+    activate: boolean | ((entry: Entry) => boolean),
+  ): Promise<VersionInfo> {
     const head = encodeManifest(await describeModel(model, source, { name, ...UNSIGNED }));
     return this.take(readManifest(head, source, undefined), Buffer.concat([head, model]), activate);
   }
 
-  private async take(signed: SignedManifest, update: Uint8Array, activate: boolean | ((entry: Entry) => boolean), check?: (state: State) => void): Promise<VersionInfo> {
+  private async take(
+    signed: SignedManifest,
+    update: Uint8Array,
+    activate: boolean | ((entry: Entry) => boolean),
+    check?: (state: State) => void,
+  ): Promise<VersionInfo> {
     const { id } = signed;
-    return this.store.change((state) => {
-      check?.(state);
-      const entry = enter(state, signed, new Date(this.now()).toISOString());
-      if (typeof activate === "boolean" ? activate : activate(entry)) this.makeActive(entry, id);
-      if (typeof activate !== "boolean") delete entry.learning;
-      return infoOf(entry, id);
-    }, { id, bytes: update });
+    return this.store.change(
+      (state) => {
+        check?.(state);
+        const entry = enter(state, signed, new Date(this.now()).toISOString());
+        if (typeof activate === "boolean" ? activate : activate(entry)) this.makeActive(entry, id);
+        if (typeof activate !== "boolean") delete entry.learning;
+        return infoOf(entry, id);
+      },
+      { id, bytes: update },
+    );
   }
 
   /** `which` is a version, or the beginning of a digest or an id. */
@@ -158,9 +185,13 @@ export class Registry {
     return this.changeExisting((state) => {
       const entry = this.entry(state, name);
       const gone = which === undefined ? entry.versions : [find(entry, which)];
-      if (which !== undefined && gone[0]!.id === entry.active) throw new UserError(`version ${which} of ${name} is active: activate another one first, or remove the whole name`);
+      if (which !== undefined && gone[0]!.id === entry.active)
+        throw new UserError(
+          `version ${which} of ${name} is active: activate another one first, or remove the whole name`,
+        );
       entry.versions = entry.versions.filter((version) => !gone.includes(version));
-      for (const slot of ["active", "previous"] as const) if (gone.some(({ id }) => id === entry[slot])) delete entry[slot];
+      for (const slot of ["active", "previous"] as const)
+        if (gone.some(({ id }) => id === entry[slot])) delete entry[slot];
       if (entry.active === undefined) delete entry.trial;
       return gone;
     });
@@ -171,7 +202,11 @@ export class Registry {
    * survive its first starts with it, the previous version becomes active and is opened, if its
    * key still counts. Undefined when no version is left. Works also when the folder cannot be written.
    */
-  async open(name: string, rejected: (version: Version, reason: string) => void, isStart = false): Promise<OpenModel | undefined> {
+  async open(
+    name: string,
+    rejected: (version: Version, reason: string) => void,
+    isStart = false,
+  ): Promise<OpenModel | undefined> {
     const state = await this.store.read();
     const entry = entryOf(state, name);
     if (!entry) return undefined;
@@ -204,8 +239,14 @@ export class Registry {
   async reject(name: string, id: string, reason: string): Promise<void> {
     const state = await this.store.read();
     const before = entryOf(state, name);
-    const previous = before?.active === id ? before.versions.find((version) => version.id === before.previous) : undefined;
-    const objection = previous && await this.readmit(name, previous, state).then(() => undefined, (error: unknown) => error);
+    const previous =
+      before?.active === id ? before.versions.find((version) => version.id === before.previous) : undefined;
+    const objection =
+      previous &&
+      (await this.readmit(name, previous, state).then(
+        () => undefined,
+        (error: unknown) => error,
+      ));
     await this.store.change(({ models }) => {
       const entry = models.find((each) => each.name === name);
       if (entry?.active !== id) return;
@@ -216,7 +257,10 @@ export class Registry {
       delete entry.previous;
       delete entry.trial;
     });
-    if (objection !== undefined) throw objection instanceof UserError ? new UserError(`${name} has no version to go back to: ${objection.message}`) : objection;
+    if (objection !== undefined)
+      throw objection instanceof UserError
+        ? new UserError(`${name} has no version to go back to: ${objection.message}`)
+        : objection;
   }
 
   /** Ends the trial of the active version. */
@@ -247,7 +291,11 @@ export class Registry {
     const source = `version ${kept.version} of ${name}`;
     const keys = await this.trustedKeys();
     const signed = readManifest(update.head, source, keys);
-    if (kept.activated === undefined) checkFitness(signed, source, { now: this.time(state), floor: floorOf(state, signed.manifest, keys.revoked, kept) });
+    if (kept.activated === undefined)
+      checkFitness(signed, source, {
+        now: this.time(state),
+        floor: floorOf(state, signed.manifest, keys.revoked, kept),
+      });
   }
 
   private time({ seen = 0 }: State): number {
@@ -303,7 +351,8 @@ export class Registry {
 
   /** Throws a UserError when there is no registry yet, so that a mistyped folder does not become one. */
   private async changeExisting<T>(edit: (state: State) => T): Promise<T> {
-    if (!(await this.exists())) throw new UserError(`there is no registry in ${this.store.folder}, or nothing was installed there yet`);
+    if (!(await this.exists()))
+      throw new UserError(`there is no registry in ${this.store.folder}, or nothing was installed there yet`);
     return this.store.change(edit);
   }
 
@@ -333,10 +382,15 @@ export class Registry {
 }
 
 function find({ name, versions }: Entry, which: string): Version {
-  const found = versions.filter(({ version, digest, id }) => version === which || (which.length >= 6 && (digest.startsWith(which) || id.startsWith(which))));
+  const found = versions.filter(
+    ({ version, digest, id }) =>
+      version === which || (which.length >= 6 && (digest.startsWith(which) || id.startsWith(which))),
+  );
   if (found.length === 1) return found[0]!;
   const known = versions.map(({ version, digest }) => `${version} (${digest.slice(0, 12)})`).join(", ");
-  throw new UserError(`${found.length === 0 ? "there is no" : "more than one is a"} version ${JSON.stringify(which)} of ${name}; there are ${known}: name one by its version, or by the beginning of its digest`);
+  throw new UserError(
+    `${found.length === 0 ? "there is no" : "more than one is a"} version ${JSON.stringify(which)} of ${name}; there are ${known}: name one by its version, or by the beginning of its digest`,
+  );
 }
 
 function stateOf(entry: Entry, { id, failed }: Version): VersionInfo["state"] {

@@ -22,7 +22,11 @@ export interface Description {
 }
 
 /** Makes the manifest of a model file, with the answers that it gives here. */
-export async function describeModel(model: Uint8Array, source: string, { name, sequence, expires, texts }: Description): Promise<Manifest> {
+export async function describeModel(
+  model: Uint8Array,
+  source: string,
+  { name, sequence, expires, texts }: Description,
+): Promise<Manifest> {
   const classifier = await Classifier.fromBytes(model, source);
   const { version, digest, labels } = classifier;
   return {
@@ -43,7 +47,10 @@ export async function describeModel(model: Uint8Array, source: string, { name, s
 export async function testModel(model: Uint8Array, manifest: Manifest, source: string): Promise<Classifier> {
   checkDigest(model, manifest, source);
   const classifier = await open(model, source);
-  if (classifier.version !== manifest.version) throw new UserError(`${source}: its model has version ${JSON.stringify(classifier.version)}, the manifest says ${JSON.stringify(manifest.version)}`);
+  if (classifier.version !== manifest.version)
+    throw new UserError(
+      `${source}: its model has version ${JSON.stringify(classifier.version)}, the manifest says ${JSON.stringify(manifest.version)}`,
+    );
   for (const { text, line } of manifest.golden) {
     // Lets the event loop answer requests between the texts.
     await nextTurn();
@@ -53,7 +60,10 @@ export async function testModel(model: Uint8Array, manifest: Manifest, source: s
     } catch (error) {
       throw new UserError(`${source}: its model fails the self-test (${(error as Error).message})`);
     }
-    if (given !== line) throw new UserError(`${source}: its model fails the self-test: it answers ${JSON.stringify(given)} where it answered ${JSON.stringify(line)} when it was signed`);
+    if (given !== line)
+      throw new UserError(
+        `${source}: its model fails the self-test: it answers ${JSON.stringify(given)} where it answered ${JSON.stringify(line)} when it was signed`,
+      );
   }
   return classifier;
 }
@@ -63,7 +73,9 @@ async function open(model: Uint8Array, source: string): Promise<Classifier> {
   try {
     return await Classifier.fromBytes(model, source);
   } catch (error) {
-    throw error instanceof UserError ? error : new UserError(`${source}: its model cannot be opened (${(error as Error).message})`);
+    throw error instanceof UserError
+      ? error
+      : new UserError(`${source}: its model cannot be opened (${(error as Error).message})`);
   }
 }
 

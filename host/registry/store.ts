@@ -121,10 +121,12 @@ export class Store {
 
   /** Undefined when the update is missing or damaged; throws for faults of the machine, such as too many open files. */
   async readUpdate(id: string): Promise<StoredUpdate | undefined> {
-    const bytes = await this.guarded(() => this.disk.read(this.updatePath(id)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === "EIO") return undefined;
-      throw error;
-    }));
+    const bytes = await this.guarded(() =>
+      this.disk.read(this.updatePath(id)).catch((error: NodeJS.ErrnoException) => {
+        if (error.code === "EIO") return undefined;
+        throw error;
+      }),
+    );
     if (!bytes) return undefined;
     try {
       const { head, model } = splitUpdate(bytes, id);
@@ -137,34 +139,42 @@ export class Store {
 
   /** Changes the state, and keeps a complete update that it then names, unless `edit` throws. Changes run one after the other. */
   change<T>(edit: (state: State) => T, update?: { id: string; bytes: Uint8Array }): Promise<T> {
-    const done = this.queue.then(() => this.guarded(async () => {
-      // Without a state read() would take the update for installed.
-      if (update) await this.locked(() => this.commit(() => {}));
-      return this.locked(() => this.commit(edit, update));
-    }));
+    const done = this.queue.then(() =>
+      this.guarded(async () => {
+        // Without a state read() would take the update for installed.
+        if (update) await this.locked(() => this.commit(() => {}));
+        return this.locked(() => this.commit(edit, update));
+      }),
+    );
     this.queue = done.catch(() => {});
     return done;
   }
 
   /** Removes what crashes left behind. Whoever is still writing has the lock; only parts come without it. */
   clean(now = Date.now()): Promise<void> {
-    const done = this.queue.then(() => this.guarded(() => this.locked(async () => {
-      const isKept = new Set(idsOf(await this.read()));
-      for (const folder of [this.at, join(this.at, "models"), join(this.at, "incoming")]) {
-        for (const name of await this.disk.list(folder)) {
-          const path = join(folder, name);
-          const isLost = name.endsWith(".tmp") || (name.endsWith(".update") && !isKept.has(name.slice(0, -".update".length)));
-          if (isLost || (name.endsWith(".part") && now - await this.disk.modifiedAt(path) > PART_MS)) await this.disk.remove(path);
-        }
-      }
-    })));
+    const done = this.queue.then(() =>
+      this.guarded(() =>
+        this.locked(async () => {
+          const isKept = new Set(idsOf(await this.read()));
+          for (const folder of [this.at, join(this.at, "models"), join(this.at, "incoming")]) {
+            for (const name of await this.disk.list(folder)) {
+              const path = join(folder, name);
+              const isLost =
+                name.endsWith(".tmp") || (name.endsWith(".update") && !isKept.has(name.slice(0, -".update".length)));
+              if (isLost || (name.endsWith(".part") && now - (await this.disk.modifiedAt(path)) > PART_MS))
+                await this.disk.remove(path);
+            }
+          }
+        }),
+      ),
+    );
     this.queue = done.catch(() => {});
     return done;
   }
 
   async makeFolders(): Promise<void> {
     if (this.hasFolders) return;
-    this.at = await this.disk.enter?.(this.at) ?? this.at;
+    this.at = (await this.disk.enter?.(this.at)) ?? this.at;
     await this.disk.makeFolder(this.at);
     await this.disk.makeFolder(join(this.at, "models"));
     await this.disk.makeFolder(join(this.at, "incoming"));
@@ -210,15 +220,18 @@ export class Store {
       const [was, isKept] = [new Set(idsOf(before)), new Set(idsOf(after))];
       const dropped = [...was].filter((id) => !isKept.has(id)).map((id) => this.updatePath(id));
       // Where the lock does not reach everybody, such as another machine, somebody may have changed the state meanwhile.
-      const isUnchanged = async (): Promise<boolean> => (await this.disk.read(this.statePath))?.toString() === found?.toString();
+      const isUnchanged = async (): Promise<boolean> =>
+        (await this.disk.read(this.statePath))?.toString() === found?.toString();
       // On a full disk a change that brings nothing makes room first.
       const spare = [this.reservePath, ...(update ? [] : dropped)];
       if (update) await this.replace(this.updatePath(update.id), update.bytes);
       try {
-        if (!await this.withRoom(spare, () => this.replace(this.statePath, encodeState(after), isUnchanged))) continue;
+        if (!(await this.withRoom(spare, () => this.replace(this.statePath, encodeState(after), isUnchanged))))
+          continue;
       } catch (error) {
         // The state may have been renamed all the same; then the file counts.
-        if (update && !was.has(update.id) && await isUnchanged().catch(() => false)) await this.disk.remove(this.updatePath(update.id)).catch(() => {});
+        if (update && !was.has(update.id) && (await isUnchanged().catch(() => false)))
+          await this.disk.remove(this.updatePath(update.id)).catch(() => {});
         throw error;
       }
       await this.withRoom(spare, () => this.replace(this.backupPath, encodeState(after)));
@@ -255,7 +268,7 @@ export class Store {
     try {
       await this.disk.write(temporary, bytes);
       await this.disk.sync(temporary);
-      if (isRight && !await isRight()) {
+      if (isRight && !(await isRight())) {
         await this.disk.remove(temporary);
         return false;
       }
@@ -294,16 +307,21 @@ export function entryOf(state: State, name: string): Entry | undefined {
 export function enter(state: State, { id, key, manifest }: SignedManifest, installed: string): Entry {
   const { name, version, digest, bytes, sequence } = manifest;
   let entry = entryOf(state, name);
-  if (!entry) state.models.push(entry = { name, versions: [], sequences: {} });
+  if (!entry) state.models.push((entry = { name, versions: [], sequences: {} }));
   const kept = key === undefined ? {} : { sequence, key };
-  entry.versions = [...entry.versions.filter((each) => each.id !== id), { id, version, digest, bytes, ...kept, installed }];
+  entry.versions = [
+    ...entry.versions.filter((each) => each.id !== id),
+    { id, version, digest, bytes, ...kept, installed },
+  ];
   if (key !== undefined) entry.sequences[key] = Math.max(sequence, entry.sequences[key] ?? 0);
   return entry;
 }
 
 /** The sequence that an update must exceed; updates that revoked keys have signed do not count, nor does `kept` itself. */
 export function floorOf(state: State, { name }: Manifest, revoked: ReadonlySet<string>, kept?: Version): number {
-  const counting = Object.entries(entryOf(state, name)?.sequences ?? {}).filter(([key, sequence]) => !revoked.has(key) && !(key === kept?.key && sequence === kept.sequence));
+  const counting = Object.entries(entryOf(state, name)?.sequences ?? {}).filter(
+    ([key, sequence]) => !revoked.has(key) && !(key === kept?.key && sequence === kept.sequence),
+  );
   return counting.reduce((highest, [, sequence]) => Math.max(highest, sequence), 0);
 }
 
@@ -331,5 +349,7 @@ function encodeState(state: State): string {
 /** Undefined when it is damaged. */
 function decodeState(bytes: Buffer | undefined): State | undefined {
   const [, checksum, json] = /^([0-9a-f]{64})\n(.*)\n$/s.exec(bytes?.toString() ?? "") ?? [];
-  return json !== undefined && createHash("sha256").update(json).digest("hex") === checksum ? JSON.parse(json) as State : undefined;
+  return json !== undefined && createHash("sha256").update(json).digest("hex") === checksum
+    ? (JSON.parse(json) as State)
+    : undefined;
 }

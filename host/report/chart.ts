@@ -34,20 +34,25 @@ const HEIGHT = 360;
 const PANEL = { width: 340, height: 220, top: 76 };
 const TRAINING = "#2563eb";
 const VALIDATION = "#ea580c";
-const STYLE = "text{font:12px system-ui,sans-serif;fill:#334155}.title{font-size:16px;font-weight:600;fill:#0f172a}.panel{font-weight:600}"
-  + ".grid{stroke:#e2e8f0}.axis{stroke:#94a3b8}.line{fill:none;stroke-width:2;stroke-linejoin:round}";
+const STYLE =
+  "text{font:12px system-ui,sans-serif;fill:#334155}.title{font-size:16px;font-weight:600;fill:#0f172a}.panel{font-weight:600}" +
+  ".grid{stroke:#e2e8f0}.axis{stroke:#94a3b8}.line{fill:none;stroke-width:2;stroke-linejoin:round}";
 
 /** Loss and accuracy of a run; `reports` are in order of their epochs. */
 export function renderChart(reports: readonly EpochReport[], title: string): string {
   const line = (name: string, colour: string, read: (report: EpochReport) => number | undefined): Line => ({
-    name, colour, points: reports.flatMap((report) => {
+    name,
+    colour,
+    points: reports.flatMap((report) => {
       const value = read(report);
       return value === undefined || !Number.isFinite(value) ? [] : [{ at: report.epoch, value }];
     }),
   });
-  const both = (figure: "loss" | "accuracy"): Line[] => [
-    line("training", TRAINING, ({ train }) => train[figure]), line("validation", VALIDATION, ({ validation }) => validation?.[figure]),
-  ].filter(({ points }) => points.length > 0);
+  const both = (figure: "loss" | "accuracy"): Line[] =>
+    [
+      line("training", TRAINING, ({ train }) => train[figure]),
+      line("validation", VALIDATION, ({ validation }) => validation?.[figure]),
+    ].filter(({ points }) => points.length > 0);
   const panels: Panel[] = [
     { title: "loss", left: 56, lines: both("loss"), floor: 0, show: (value) => String(Number(value.toPrecision(4))) },
     { title: "accuracy", left: 486, lines: both("accuracy"), ceiling: 1, show: percent },
@@ -56,17 +61,45 @@ export function renderChart(reports: readonly EpochReport[], title: string): str
   // In order; a spread of them into a call would not fit on the stack.
   const first = epochs[0] ?? 0;
   const last = epochs.at(-1) ?? 0;
-  return renderPanels(title, panels, { name: "epoch", first, last, ticks: epochs.length > 0 ? epochTicks(first, last) : [], show: String });
+  return renderPanels(title, panels, {
+    name: "epoch",
+    first,
+    last,
+    ticks: epochs.length > 0 ? epochTicks(first, last) : [],
+    show: String,
+  });
 }
 
 /** The rejection curve: accuracy of the answers at or above a threshold, and the threshold itself, by the coverage that it leaves. */
 export function renderCurve(curve: readonly CurvePoint[], title: string): string {
-  const line = (name: string, read: (point: CurvePoint) => number): Line => ({ name, colour: TRAINING, points: curve.map((point) => ({ at: point.coverage, value: read(point) })) });
+  const line = (name: string, read: (point: CurvePoint) => number): Line => ({
+    name,
+    colour: TRAINING,
+    points: curve.map((point) => ({ at: point.coverage, value: read(point) })),
+  });
   const panels: Panel[] = [
-    { title: "accuracy of the answers given", left: 56, lines: [line("accuracy", ({ accuracy }) => accuracy)], ceiling: 1, show: percent },
-    { title: "least score", left: 486, lines: [line("threshold", ({ threshold }) => threshold)], ceiling: 1, show: (value) => String(Number(value.toPrecision(4))) },
+    {
+      title: "accuracy of the answers given",
+      left: 56,
+      lines: [line("accuracy", ({ accuracy }) => accuracy)],
+      ceiling: 1,
+      show: percent,
+    },
+    {
+      title: "least score",
+      left: 486,
+      lines: [line("threshold", ({ threshold }) => threshold)],
+      ceiling: 1,
+      show: (value) => String(Number(value.toPrecision(4))),
+    },
   ];
-  return renderPanels(title, panels, { name: "coverage", first: 0, last: 1, ticks: [0, 0.2, 0.4, 0.6, 0.8, 1], show: percent });
+  return renderPanels(title, panels, {
+    name: "coverage",
+    first: 0,
+    last: 1,
+    ticks: [0, 0.2, 0.4, 0.6, 0.8, 1],
+    show: percent,
+  });
 }
 
 function percent(value: number): string {
@@ -76,10 +109,13 @@ function percent(value: number): string {
 function renderPanels(title: string, panels: readonly Panel[], axis: Axis): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-labelledby="title">`,
-    `<title id="title">${escaped(title)}</title>`, `<style>${STYLE}</style>`, `<rect width="100%" height="100%" fill="#fff"/>`,
+    `<title id="title">${escaped(title)}</title>`,
+    `<style>${STYLE}</style>`,
+    `<rect width="100%" height="100%" fill="#fff"/>`,
     `<text class="title" x="16" y="28">${escaped(title)}</text>`,
     ...panels.flatMap((panel) => renderPanel(panel, axis)),
-    "</svg>", "",
+    "</svg>",
+    "",
   ].join("\n");
 }
 
@@ -88,7 +124,14 @@ function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, axis: 
   const { width, height, top } = PANEL;
   const bottom = top + height;
   const values = lines.flatMap(({ points }) => points.map(({ value }) => value));
-  const ticks = values.length > 0 ? niceTicks(floor ?? values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b)), ceiling) : [0, 1];
+  const ticks =
+    values.length > 0
+      ? niceTicks(
+          floor ?? values.reduce((a, b) => Math.min(a, b)),
+          values.reduce((a, b) => Math.max(a, b)),
+          ceiling,
+        )
+      : [0, 1];
   const low = ticks[0]!;
   const high = ticks.at(-1)!;
   const x = (at: number): number => round(left + (last > first ? (at - first) / (last - first) : 0.5) * width);
@@ -96,22 +139,35 @@ function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, axis: 
   const out = [`<text class="panel" x="${left}" y="${top - 14}">${title}</text>`];
   lines.forEach(({ name, colour }, i) => {
     const at = left + width - (lines.length - i) * 92;
-    out.push(`<line x1="${at}" y1="${top - 18}" x2="${at + 18}" y2="${top - 18}" stroke="${colour}" stroke-width="3"/><text x="${at + 24}" y="${top - 14}">${name}</text>`);
+    out.push(
+      `<line x1="${at}" y1="${top - 18}" x2="${at + 18}" y2="${top - 18}" stroke="${colour}" stroke-width="3"/><text x="${at + 24}" y="${top - 14}">${name}</text>`,
+    );
   });
   for (const tick of ticks) {
-    out.push(`<line class="grid" x1="${left}" y1="${y(tick)}" x2="${left + width}" y2="${y(tick)}"/>`
-      + `<text x="${left - 8}" y="${y(tick) + 4}" text-anchor="end">${show(tick)}</text>`);
+    out.push(
+      `<line class="grid" x1="${left}" y1="${y(tick)}" x2="${left + width}" y2="${y(tick)}"/>` +
+        `<text x="${left - 8}" y="${y(tick) + 4}" text-anchor="end">${show(tick)}</text>`,
+    );
   }
   for (const tick of lines.length > 0 ? axis.ticks : []) {
-    out.push(`<line class="axis" x1="${x(tick)}" y1="${bottom}" x2="${x(tick)}" y2="${bottom + 5}"/><text x="${x(tick)}" y="${bottom + 20}" text-anchor="middle">${axis.show(tick)}</text>`);
+    out.push(
+      `<line class="axis" x1="${x(tick)}" y1="${bottom}" x2="${x(tick)}" y2="${bottom + 5}"/><text x="${x(tick)}" y="${bottom + 20}" text-anchor="middle">${axis.show(tick)}</text>`,
+    );
   }
-  out.push(`<path class="axis" fill="none" d="M${left} ${top}V${bottom}H${left + width}"/>`, `<text x="${left + width / 2}" y="${bottom + 42}" text-anchor="middle">${axis.name}</text>`);
+  out.push(
+    `<path class="axis" fill="none" d="M${left} ${top}V${bottom}H${left + width}"/>`,
+    `<text x="${left + width / 2}" y="${bottom + 42}" text-anchor="middle">${axis.name}</text>`,
+  );
   for (const { name, colour, points } of lines) {
-    out.push(`<polyline class="line" stroke="${colour}" points="${points.map(({ at, value }) => `${x(at)},${y(value)}`).join(" ")}"/>`);
+    out.push(
+      `<polyline class="line" stroke="${colour}" points="${points.map(({ at, value }) => `${x(at)},${y(value)}`).join(" ")}"/>`,
+    );
     // Few points are also drawn as circles: a single one would be invisible as a line.
     if (points.length > 40) continue;
     for (const { at, value } of points) {
-      out.push(`<circle cx="${x(at)}" cy="${y(value)}" r="3" fill="${colour}"><title>${name}, ${axis.name} ${axis.show(at)}: ${show(value)}</title></circle>`);
+      out.push(
+        `<circle cx="${x(at)}" cy="${y(value)}" r="3" fill="${colour}"><title>${name}, ${axis.name} ${axis.show(at)}: ${show(value)}</title></circle>`,
+      );
     }
   }
   return out;
@@ -135,7 +191,10 @@ export function niceTicks(low: number, high: number, ceiling = Infinity): number
 }
 
 function epochTicks(first: number, last: number): number[] {
-  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000].find((candidate) => (last - first) / candidate <= 10) ?? 20_000;
+  const step =
+    [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000].find(
+      (candidate) => (last - first) / candidate <= 10,
+    ) ?? 20_000;
   const ticks: number[] = [];
   for (let tick = Math.ceil(first / step) * step; tick <= last; tick += step) ticks.push(tick);
   return ticks;
@@ -146,5 +205,7 @@ function round(value: number): number {
 }
 
 function escaped(text: string): string {
-  return text.replace(/[<>&"']/g, (char) => `&#${char.charCodeAt(0)};`).replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd");
+  return text
+    .replace(/[<>&"']/g, (char) => `&#${char.charCodeAt(0)};`)
+    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd");
 }

@@ -79,7 +79,8 @@ export class Tally {
     const n = sum(supports);
     const accepted = n - sum(rejected);
     const occurring = figures.filter((figure, i) => figure.support > 0 || confusion.some((row) => row[i]! > 0));
-    const mean = (value: (figure: LabelFigures) => number): number => ratio(sum(occurring.map(value)), occurring.length);
+    const mean = (value: (figure: LabelFigures) => number): number =>
+      ratio(sum(occurring.map(value)), occurring.length);
     return {
       n,
       accuracy: ratio(sum(hits), n),
@@ -101,7 +102,10 @@ export class Tally {
     let place = this.index.get(label);
     if (place === undefined) {
       // The confusion matrix grows with their square.
-      if (this.labels.length - this.known >= MAX_LABELS) throw new UserError(`the data has more than ${MAX_LABELS} labels that the model does not know, such as ${excerpt(label)}. Do label and text stand the wrong way round?`);
+      if (this.labels.length - this.known >= MAX_LABELS)
+        throw new UserError(
+          `the data has more than ${MAX_LABELS} labels that the model does not know, such as ${excerpt(label)}. Do label and text stand the wrong way round?`,
+        );
       place = this.labels.push(label) - 1;
       this.index.set(label, place);
       this.counts.push([]);
@@ -130,20 +134,32 @@ export function renderEvaluation(evaluation: Evaluation): string {
   ];
   if (evaluation.coverage < 1 && evaluation.n > 0) {
     const accepted = evaluation.n - sum(evaluation.rejected);
-    lines.push(line("accepted", ["", "", evaluation.accepted_accuracy], accepted), "", `rejected as unknown: ${evaluation.n - accepted} of ${evaluation.n} texts`);
+    lines.push(
+      line("accepted", ["", "", evaluation.accepted_accuracy], accepted),
+      "",
+      `rejected as unknown: ${evaluation.n - accepted} of ${evaluation.n} texts`,
+    );
   }
   const mistakes = labels
     .flatMap((truth, i) => labels.map((predicted, j) => ({ truth, predicted, count: i === j ? 0 : confusion[i]![j]! })))
     .filter(({ count }) => count > 0)
     .sort((a, b) => b.count - a.count);
   if (mistakes.length > 0) lines.push("", "most often confused (true → predicted):");
-  for (const { truth, predicted, count } of mistakes.slice(0, 10)) lines.push(`${String(count).padStart(6)}  ${truth} → ${predicted}`);
+  for (const { truth, predicted, count } of mistakes.slice(0, 10))
+    lines.push(`${String(count).padStart(6)}  ${truth} → ${predicted}`);
   return `${lines.join("\n")}\n`;
 }
 
 /** Columns that the text takes in a terminal: characters of wide scripts take two. */
 function displayWidth(text: string): number {
-  return [...text].reduce((width, char) => width + (/[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\u{1f300}-\u{1faff}]/u.test(char) ? 2 : 1), 0);
+  return [...text].reduce(
+    (width, char) =>
+      width +
+      (/[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\u{1f300}-\u{1faff}]/u.test(char)
+        ? 2
+        : 1),
+    0,
+  );
 }
 
 function pad(text: string, width: number): string {

@@ -85,9 +85,13 @@ ${explained.map(renderSection).join("\n")}
 function renderSection(explained: ExplainedText): string {
   const { explanation } = explained;
   const strengthOf = strength(explanation);
-  const text = segmentsOf(explained).map(({ text, token }) => (token
-    ? `<span style="background:${colour(token.share, strengthOf(token))}" title="${signed(token.share, 4)}">${escapeHtml(text)}</span>`
-    : escapeHtml(text))).join("");
+  const text = segmentsOf(explained)
+    .map(({ text, token }) =>
+      token
+        ? `<span style="background:${colour(token.share, strengthOf(token))}" title="${signed(token.share, 4)}">${escapeHtml(text)}</span>`
+        : escapeHtml(text),
+    )
+    .join("");
   return `<h2><bdi>${escapeHtml(explanation.label)}</bdi> ${explanation.score.toFixed(4)}</h2>
 <p class="text" dir="auto">${text}</p>
 <p><small>${summary(explanation)}</small></p>`;
@@ -108,7 +112,9 @@ const SHADES_AGAINST = [195, 153, 117, 75, 39];
 export function renderText(explained: ExplainedText, inColour: boolean): string {
   const { explanation } = explained;
   const strengthOf = strength(explanation);
-  const text = segmentsOf(explained).map(({ text, token }) => (token ? shaded(oneLine(text), token.share, strengthOf(token)) : oneLine(text))).join("");
+  const text = segmentsOf(explained)
+    .map(({ text, token }) => (token ? shaded(oneLine(text), token.share, strengthOf(token)) : oneLine(text)))
+    .join("");
   return [
     `${visible(explanation.label)}\t${explanation.score.toFixed(6)}`,
     ...(inColour ? [text] : []),

@@ -38,9 +38,17 @@ export interface RejectionCurve {
 const POINTS = 100;
 
 /** `source` names the .elb file `elb` in errors; `info` is its own. */
-export async function measureCurve(elb: Uint8Array, { labels, temperature, reject }: ModelInfo, samples: readonly Sample[], source: string): Promise<RejectionCurve> {
+export async function measureCurve(
+  elb: Uint8Array,
+  { labels, temperature, reject }: ModelInfo,
+  samples: readonly Sample[],
+  source: string,
+): Promise<RejectionCurve> {
   const calibrator = await Calibrator.open(elb, source);
-  const measured = collectLogits(calibrator, labels, samples) === null ? { log_loss: null, calibration_error: null } : reliability(calibrator, temperature);
+  const measured =
+    collectLogits(calibrator, labels, samples) === null
+      ? { log_loss: null, calibration_error: null }
+      : reliability(calibrator, temperature);
   calibrator.change(temperature, NO_REJECTION);
   collectAnswers(calibrator, labels, samples);
   const answers = calibrator.answers();
@@ -53,7 +61,14 @@ export async function measureCurve(elb: Uint8Array, { labels, temperature, rejec
     points.push({ threshold, coverage: kept / total(answers), accuracy: (answers.right - rejected.right) / kept });
   }
   return {
-    points, aurc: calibrator.riskCoverageArea(), auroc: calibrator.unknownRanking(), ...measured, temperature, reject, answers, rejected: calibrator.rejected(reject),
+    points,
+    aurc: calibrator.riskCoverageArea(),
+    auroc: calibrator.unknownRanking(),
+    ...measured,
+    temperature,
+    reject,
+    answers,
+    rejected: calibrator.rejected(reject),
   };
 }
 
@@ -64,21 +79,46 @@ function total({ right, wrong, unknown }: AnswerCounts): number {
 /** Coverages of the table for people. */
 const SHOWN = [1, 0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5];
 
-export function renderCurveTable({ points, aurc, auroc, log_loss, calibration_error, temperature, reject, answers, rejected }: RejectionCurve): string {
+export function renderCurveTable({
+  points,
+  aurc,
+  auroc,
+  log_loss,
+  calibration_error,
+  temperature,
+  reject,
+  answers,
+  rejected,
+}: RejectionCurve): string {
   const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
   const lines = ["  least score   coverage   accuracy of the answers given"];
   for (const wanted of SHOWN) {
     const point = points.findLast(({ coverage }) => coverage >= wanted - 1e-12);
-    if (point) lines.push(`${point.threshold.toFixed(6).padStart(13)}${percent(point.coverage).padStart(11)}${percent(point.accuracy).padStart(11)}`);
+    if (point)
+      lines.push(
+        `${point.threshold.toFixed(6).padStart(13)}${percent(point.coverage).padStart(11)}${percent(point.accuracy).padStart(11)}`,
+      );
   }
   lines.push("", `area under the risk-coverage curve (0 is best): ${aurc.toFixed(4)}`);
   if (auroc !== null) lines.push(`known texts score above unknown ones in ${percent(auroc)} of the pairs`);
   if (log_loss && calibration_error) {
-    lines.push(`temperature ${temperature.toFixed(3)}: log loss ${log_loss.after.toFixed(4)}, calibration error ${percent(calibration_error.after)}`
-      + `${temperature === 1 ? "" : ` (without it ${log_loss.before.toFixed(4)}, ${percent(calibration_error.before)})`}`);
+    lines.push(
+      `temperature ${temperature.toFixed(3)}: log loss ${log_loss.after.toFixed(4)}, calibration error ${percent(calibration_error.after)}` +
+        `${temperature === 1 ? "" : ` (without it ${log_loss.before.toFixed(4)}, ${percent(calibration_error.before)})`}`,
+    );
   }
-  const share = (kind: keyof AnswerCounts, name: string): string[] => (answers[kind] > 0 ? [`${rejected[kind]} of ${answers[kind]} ${name}`] : []);
-  lines.push(`rule for unknown texts: ${describeRule(reject)}${describeRule(reject) === "never" ? "" : `; rejects ${[
-    ...share("right", "right answers"), ...share("wrong", "wrong answers"), ...share("unknown", "texts of other labels")].join(", ")}`}`);
+  const share = (kind: keyof AnswerCounts, name: string): string[] =>
+    answers[kind] > 0 ? [`${rejected[kind]} of ${answers[kind]} ${name}`] : [];
+  lines.push(
+    `rule for unknown texts: ${describeRule(reject)}${
+      describeRule(reject) === "never"
+        ? ""
+        : `; rejects ${[
+            ...share("right", "right answers"),
+            ...share("wrong", "wrong answers"),
+            ...share("unknown", "texts of other labels"),
+          ].join(", ")}`
+    }`,
+  );
   return lines.map((line) => `${line}\n`).join("");
 }

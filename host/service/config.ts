@@ -111,39 +111,78 @@ export const defaultLimits: Limits = {
 const EXCERPT_LEAD = 10;
 
 const text = v.pipe(v.string("must be a string"), v.nonEmpty("must not be empty"));
-const port = v.pipe(v.number("must be a port number"), v.integer("must be a port number"), v.minValue(0, "must be a port number"), v.maxValue(65_535, "must be a port number"));
+const port = v.pipe(
+  v.number("must be a port number"),
+  v.integer("must be a port number"),
+  v.minValue(0, "must be a port number"),
+  v.maxValue(65_535, "must be a port number"),
+);
 const count = (largest: number) => {
   const message = `must be a whole number from 1 to ${largest}`;
-  return v.optional(v.pipe(v.number(message), v.integer(message), v.minValue(1, message), v.maxValue(largest, message)));
+  return v.optional(
+    v.pipe(v.number(message), v.integer(message), v.minValue(1, message), v.maxValue(largest, message)),
+  );
 };
-const filters = v.optional(v.array(v.pipe(text, v.check(isTopicFilter, "must hold topic filters such as answers/#")), "must be an array of topic filters"));
+const filters = v.optional(
+  v.array(
+    v.pipe(text, v.check(isTopicFilter, "must hold topic filters such as answers/#")),
+    "must be an array of topic filters",
+  ),
+);
 
-const pointer = v.pipe(v.string("must be a string"), v.regex(/^(?:\/(?:[^~]|~[01])*)+$/, "must be a JSON pointer such as /message/text"));
+const pointer = v.pipe(
+  v.string("must be a string"),
+  v.regex(/^(?:\/(?:[^~]|~[01])*)+$/, "must be a JSON pointer such as /message/text"),
+);
 const boolean = v.boolean("must be true or false");
 const json = v.custom<Json>((value) => value !== undefined, "must be JSON");
 const outputSchema = v.strictObject({
   topic: text,
   payload: v.optional(json),
-  when: v.optional(v.union([v.picklist(["known", "unknown", "any"]), v.array(text)], 'must be "known", "unknown", "any" or an array of labels')),
+  when: v.optional(
+    v.union(
+      [v.picklist(["known", "unknown", "any"]), v.array(text)],
+      'must be "known", "unknown", "any" or an array of labels',
+    ),
+  ),
   on: v.optional(v.picklist(["always", "change"], 'must be "always" or "change"')),
   qos: v.optional(v.picklist([0, 1], "must be 0 or 1")),
   retain: v.optional(boolean),
 });
 const routeSchema = v.strictObject({
   name: v.pipe(text, v.check(isLevel, 'must be 1 to 64 letters, digits, ".", "_" or "-"')),
-  filter: v.pipe(text, v.check((filter) => isTopicFilter(filter) && !filter.startsWith("$"), "must be a topic filter such as sensors/+/log")),
-  text: v.optional(v.union([pointer, v.array(pointer)], "must be a JSON pointer such as /message/text, or an array of them")),
+  filter: v.pipe(
+    text,
+    v.check(
+      (filter) => isTopicFilter(filter) && !filter.startsWith("$"),
+      "must be a topic filter such as sensors/+/log",
+    ),
+  ),
+  text: v.optional(
+    v.union([pointer, v.array(pointer)], "must be a JSON pointer such as /message/text, or an array of them"),
+  ),
   model: v.optional(text),
-  threshold: v.optional(v.pipe(v.number("must be a number from 0 to 1"), v.minValue(0, "must be a number from 0 to 1"), v.maxValue(1, "must be a number from 0 to 1"))),
+  threshold: v.optional(
+    v.pipe(
+      v.number("must be a number from 0 to 1"),
+      v.minValue(0, "must be a number from 0 to 1"),
+      v.maxValue(1, "must be a number from 0 to 1"),
+    ),
+  ),
   among: v.optional(pointer),
   outputs: v.pipe(v.array(outputSchema, "must be an array"), v.minLength(1, "must hold at least one output")),
 });
 const announcementSchema = v.strictObject({
   topic: text,
   payload: json,
-  again: v.optional(v.strictObject({ topic: v.pipe(text, v.check(isTopicFilter, "must be a topic")), payload: v.optional(text) })),
+  again: v.optional(
+    v.strictObject({ topic: v.pipe(text, v.check(isTopicFilter, "must be a topic")), payload: v.optional(text) }),
+  ),
 });
-const paths = v.union([text, v.pipe(v.array(text), v.nonEmpty("must name a file"))], "must be a file name, or an array of them");
+const paths = v.union(
+  [text, v.pipe(v.array(text), v.nonEmpty("must name a file"))],
+  "must be a file name, or an array of them",
+);
 const learningSchema = v.strictObject({
   training: v.pipe(text, v.regex(/\.elb$/, "must be a training form (.elb), as edgelabel train -o NAME.elb writes it")),
   data: paths,
@@ -157,9 +196,27 @@ const userSchema = v.strictObject({
 });
 
 const fileSchema = v.strictObject({
-  models: v.optional(v.array(v.union([text, v.strictObject({ name: v.optional(text), path: text })], "must hold file names, or objects with path and name"), "must be an array")),
-  registry: v.optional(v.union([text, v.strictObject({ path: text, keys: v.optional(text) })], "must be a folder, or an object with path and keys")),
-  broker: v.optional(v.union([text, v.pipe(v.array(text), v.nonEmpty("must name a broker"))], "must be a broker URL, or an array of them")),
+  models: v.optional(
+    v.array(
+      v.union(
+        [text, v.strictObject({ name: v.optional(text), path: text })],
+        "must hold file names, or objects with path and name",
+      ),
+      "must be an array",
+    ),
+  ),
+  registry: v.optional(
+    v.union(
+      [text, v.strictObject({ path: text, keys: v.optional(text) })],
+      "must be a folder, or an object with path and keys",
+    ),
+  ),
+  broker: v.optional(
+    v.union(
+      [text, v.pipe(v.array(text), v.nonEmpty("must name a broker"))],
+      "must be a broker URL, or an array of them",
+    ),
+  ),
   protocol: v.optional(v.picklist([4, 5], "must be 4 (MQTT 3.1.1) or 5")),
   node: v.optional(text),
   group: v.optional(text),
@@ -171,20 +228,27 @@ const fileSchema = v.strictObject({
   host: v.optional(text),
   port: v.optional(port),
   http: v.optional(port),
-  httpHosts: v.optional(v.array(v.pipe(text, v.regex(/^[\w.-]+$/, "must be the name of a host, without scheme and port")), "must be an array of host names")),
-  limits: v.optional(v.strictObject({
-    payloadBytes: count(16_777_216),
-    textsPerRequest: count(10_000),
-    queuedAnswers: count(30_000),
-    queuedBytes: count(1_073_741_824),
-    queuedTexts: count(100_000),
-    textsPerSecond: count(1_000_000),
-    requesters: count(100_000),
-    rememberedAnswers: count(1_000_000),
-    rememberSeconds: count(86_400),
-    answerSeconds: count(86_400),
-    answerBytes: count(16_777_216),
-  })),
+  httpHosts: v.optional(
+    v.array(
+      v.pipe(text, v.regex(/^[\w.-]+$/, "must be the name of a host, without scheme and port")),
+      "must be an array of host names",
+    ),
+  ),
+  limits: v.optional(
+    v.strictObject({
+      payloadBytes: count(16_777_216),
+      textsPerRequest: count(10_000),
+      queuedAnswers: count(30_000),
+      queuedBytes: count(1_073_741_824),
+      queuedTexts: count(100_000),
+      textsPerSecond: count(1_000_000),
+      requesters: count(100_000),
+      rememberedAnswers: count(1_000_000),
+      rememberSeconds: count(86_400),
+      answerSeconds: count(86_400),
+      answerBytes: count(16_777_216),
+    }),
+  ),
   responses: v.optional(v.strictObject({ allow: filters, deny: filters })),
   routes: v.optional(v.array(routeSchema, "must be an array")),
   announcements: v.optional(v.array(announcementSchema, "must be an array")),
@@ -192,7 +256,12 @@ const fileSchema = v.strictObject({
   commands: v.optional(boolean),
   learning: v.optional(v.record(v.pipe(v.string(), v.check(isLevel, "must have names of models")), learningSchema)),
   serverTls: v.optional(v.strictObject({ cert: text, key: text, ca: v.optional(text) })),
-  users: v.optional(v.record(v.pipe(v.string(), v.check(isLevel, 'must have names of 1 to 64 letters, digits, ".", "_" or "-"')), userSchema)),
+  users: v.optional(
+    v.record(
+      v.pipe(v.string(), v.check(isLevel, 'must have names of 1 to 64 letters, digits, ".", "_" or "-"')),
+      userSchema,
+    ),
+  ),
 });
 
 type ConfigFile = v.InferOutput<typeof fileSchema>;
@@ -202,22 +271,32 @@ export function parseConfig(json: string, source: string): ConfigFile {
   try {
     value = JSON.parse(json.replace(/^\ufeff/, ""));
   } catch (error) {
-    throw new UserError(`${source} is not JSON from line ${lineOfFault(json, error as Error)} on: look for a comma, quote or bracket that is missing or too many`);
+    throw new UserError(
+      `${source} is not JSON from line ${lineOfFault(json, error as Error)} on: look for a comma, quote or bracket that is missing or too many`,
+    );
   }
   // The schema takes an array for an object without keys.
   for (const [path, part] of [["", value], ...Object.entries(value ?? {})] as [string, unknown][]) {
-    if (Array.isArray(part) && !["models", "broker", "routes", "announcements", "httpHosts"].includes(path)) throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
+    if (Array.isArray(part) && !["models", "broker", "routes", "announcements", "httpHosts"].includes(path))
+      throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
   }
   const reserved = reservedName(value);
-  if (reserved !== undefined) throw new UserError(`${source}: ${JSON.stringify(reserved)}: nothing can have this name, since every object in JavaScript has something of that name already`);
+  if (reserved !== undefined)
+    throw new UserError(
+      `${source}: ${JSON.stringify(reserved)}: nothing can have this name, since every object in JavaScript has something of that name already`,
+    );
   const result = v.safeParse(fileSchema, value);
   if (result.success) return result.output;
   // A misspelt key is reported twice, as unknown and as missing: the first is more useful.
-  const issue = result.issues.find(({ type, expected }) => type === "strict_object" && expected === "never") ?? result.issues[0];
+  const issue =
+    result.issues.find(({ type, expected }) => type === "strict_object" && expected === "never") ?? result.issues[0];
   const path = v.getDotPath(issue);
-  if (issue.type === "strict_object" && issue.expected === "never") throw new UserError(`${source}: unknown key ${JSON.stringify(path)}${suggestion(path ?? "")}`);
-  if (issue.type === "strict_object" && issue.expected?.startsWith('"')) throw new UserError(`${source}: ${JSON.stringify(path)} is missing`);
-  if (issue.type === "strict_object") throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must be a JSON object`);
+  if (issue.type === "strict_object" && issue.expected === "never")
+    throw new UserError(`${source}: unknown key ${JSON.stringify(path)}${suggestion(path ?? "")}`);
+  if (issue.type === "strict_object" && issue.expected?.startsWith('"'))
+    throw new UserError(`${source}: ${JSON.stringify(path)} is missing`);
+  if (issue.type === "strict_object")
+    throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must be a JSON object`);
   throw new UserError(`${source}: ${JSON.stringify(path)} ${issue.message}`);
 }
 
@@ -236,7 +315,12 @@ function reservedName(value: unknown): string | undefined {
 function lineOfFault(json: string, { message }: Error): number {
   const [, before, excerpt = ""] = /, (\.\.\.)?"([^]*)"(?:\.\.\.)? is not valid JSON$/.exec(message) ?? [];
   const position = /at position (\d+)/.exec(message)?.[1];
-  const at = position !== undefined ? Number(position) : excerpt === "" ? json.length : json.indexOf(excerpt) + (before ? EXCERPT_LEAD : 0);
+  const at =
+    position !== undefined
+      ? Number(position)
+      : excerpt === ""
+        ? json.length
+        : json.indexOf(excerpt) + (before ? EXCERPT_LEAD : 0);
   return json.slice(0, at).trimEnd().split("\n").length;
 }
 
@@ -257,7 +341,10 @@ function suggestion(path: string): string {
     "users[]": Object.keys(userSchema.entries),
   };
   // In the path, items of arrays and records have their position or name.
-  const shape = levels.join(".").replace(/\.\d+(?=\.|$)/g, "[]").replace(/^(users|learning)\.[^.]+$/, "$1[]");
+  const shape = levels
+    .join(".")
+    .replace(/\.\d+(?=\.|$)/g, "[]")
+    .replace(/^(users|learning)\.[^.]+$/, "$1[]");
   const known = nested[shape] ?? ["name", "path"];
   const nearest = known.toSorted((a, b) => editDistance(key, a) - editDistance(key, b))[0]!;
   if (editDistance(key, nearest) <= 3) return `, did you mean ${JSON.stringify(nearest)}?`;
@@ -269,7 +356,13 @@ function editDistance(a: string, b: string): number {
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1]!.toLowerCase() === b[j - 1]!.toLowerCase() ? 0 : 1)));
+      next.push(
+        Math.min(
+          row[j]! + 1,
+          next[j - 1]! + 1,
+          row[j - 1]! + (a[i - 1]!.toLowerCase() === b[j - 1]!.toLowerCase() ? 0 : 1),
+        ),
+      );
     }
     row = next;
   }
@@ -308,12 +401,22 @@ function readServerTls({ cert, key, ca }: { cert: string; key: string; ca?: stri
   try {
     createSecureContext(tls);
   } catch (error) {
-    throw new UserError(`"serverTls": ${[cert, key, ca].filter(Boolean).join(", ")} do not go together: ${(error as Error).message}`);
+    throw new UserError(
+      `"serverTls": ${[cert, key, ca].filter(Boolean).join(", ")} do not go together: ${(error as Error).message}`,
+    );
   }
   return tls;
 }
 
-function routeOf({ name, filter, text: pointers = [], model = "", threshold = 0, among, outputs }: v.InferOutput<typeof routeSchema>): RouteSettings {
+function routeOf({
+  name,
+  filter,
+  text: pointers = [],
+  model = "",
+  threshold = 0,
+  among,
+  outputs,
+}: v.InferOutput<typeof routeSchema>): RouteSettings {
   return {
     name,
     filter,
@@ -321,21 +424,42 @@ function routeOf({ name, filter, text: pointers = [], model = "", threshold = 0,
     model,
     threshold,
     among,
-    outputs: outputs.map(({ topic, payload, when = "known", on = "always", qos = 1, retain = false }) => ({ topic, payload, when, onChange: on === "change", qos, retain })),
+    outputs: outputs.map(({ topic, payload, when = "known", on = "always", qos = 1, retain = false }) => ({
+      topic,
+      payload,
+      when,
+      onChange: on === "change",
+      qos,
+      retain,
+    })),
   };
 }
 
-function readTls(files: { ca?: string | undefined; cert?: string | undefined; key?: string | undefined }): NonNullable<BrokerAccess["tls"]> {
-  if ((files.cert === undefined) !== (files.key === undefined)) throw new UserError("a client certificate needs both --cert and --key");
+function readTls(files: {
+  ca?: string | undefined;
+  cert?: string | undefined;
+  key?: string | undefined;
+}): NonNullable<BrokerAccess["tls"]> {
+  if ((files.cert === undefined) !== (files.key === undefined))
+    throw new UserError("a client certificate needs both --cert and --key");
   const read = (what: string, path?: string) => (path === undefined ? undefined : readFileFor(what, path));
   return { ca: read("CA file", files.ca), cert: read("certificate", files.cert), key: read("private key", files.key) };
 }
 
 /** The environment may give the password of the file's user, but the file not that of the environment's. */
-function credentials(env: NodeJS.ProcessEnv, file: Pick<ConfigFile, "username" | "password"> = {}): Pick<BrokerAccess, "username" | "password"> {
-  const [username, password] = [env["EDGELABEL_MQTT_USERNAME"] || undefined, env["EDGELABEL_MQTT_PASSWORD"] || undefined];
+function credentials(
+  env: NodeJS.ProcessEnv,
+  file: Pick<ConfigFile, "username" | "password"> = {},
+): Pick<BrokerAccess, "username" | "password"> {
+  const [username, password] = [
+    env["EDGELABEL_MQTT_USERNAME"] || undefined,
+    env["EDGELABEL_MQTT_PASSWORD"] || undefined,
+  ];
   if (username === undefined) return { username: file.username, password: password ?? file.password };
-  if (password === undefined && file.password !== undefined) throw new UserError('EDGELABEL_MQTT_USERNAME is set without EDGELABEL_MQTT_PASSWORD, and the "password" of the configuration file is another user\'s: set both variables, or neither');
+  if (password === undefined && file.password !== undefined)
+    throw new UserError(
+      'EDGELABEL_MQTT_USERNAME is set without EDGELABEL_MQTT_PASSWORD, and the "password" of the configuration file is another user\'s: set both variables, or neither',
+    );
   return { username, password };
 }
 
@@ -350,9 +474,14 @@ export function defaultNode(): string {
 }
 
 /** The settings, checked against one another. Throws a UserError for the first that cannot be. */
-export function readSettings(models: readonly string[], options: ServeOptions, env: NodeJS.ProcessEnv = process.env): Settings {
+export function readSettings(
+  models: readonly string[],
+  options: ServeOptions,
+  env: NodeJS.ProcessEnv = process.env,
+): Settings {
   const { config } = options;
-  const file = config === undefined ? {} : parseConfig(readFileFor("configuration file", config).toString("utf8"), config);
+  const file =
+    config === undefined ? {} : parseConfig(readFileFor("configuration file", config).toString("utf8"), config);
   const folder = config === undefined ? "." : dirname(config);
   const fromFile: FromFile = (path) => (path === undefined ? path : resolve(folder, path)) as typeof path;
 
@@ -360,12 +489,25 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
   const { url, protocol, group } = chooseBroker(options, file);
   const httpPort = options.http ?? file.http;
   const host = options.host ?? file.host ?? "127.0.0.1";
-  if (url === undefined && httpPort === undefined && !isLoopback(host)) throw new UserError(`the embedded broker serves this machine only, so it cannot listen on ${host}: set up Mosquitto with deploy/mosquitto/setup.mjs and give --broker`);
-  if (file.users && httpPort === undefined) throw new UserError('"users" are those of HTTP, which is off: give "http" too; users of MQTT are a real broker\'s affair, such as the Mosquitto that deploy/mosquitto/setup.mjs sets up');
+  if (url === undefined && httpPort === undefined && !isLoopback(host))
+    throw new UserError(
+      `the embedded broker serves this machine only, so it cannot listen on ${host}: set up Mosquitto with deploy/mosquitto/setup.mjs and give --broker`,
+    );
+  if (file.users && httpPort === undefined)
+    throw new UserError(
+      '"users" are those of HTTP, which is off: give "http" too; users of MQTT are a real broker\'s affair, such as the Mosquitto that deploy/mosquitto/setup.mjs sets up',
+    );
   const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode(), group);
   const login = credentials(env, file);
-  const tls = readTls({ ca: options.ca ?? fromFile(file.tls?.ca), cert: options.cert ?? fromFile(file.tls?.cert), key: options.key ?? fromFile(file.tls?.key) });
-  if (url === undefined && (tls.ca ?? tls.cert) !== undefined) throw new UserError('"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one is reached from this machine only');
+  const tls = readTls({
+    ca: options.ca ?? fromFile(file.tls?.ca),
+    cert: options.cert ?? fromFile(file.tls?.cert),
+    key: options.key ?? fromFile(file.tls?.key),
+  });
+  if (url === undefined && (tls.ca ?? tls.cert) !== undefined)
+    throw new UserError(
+      '"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one is reached from this machine only',
+    );
   const hasRights = url !== undefined && (login.username !== undefined || tls.cert !== undefined);
   // Whoever may publish a command may change models, so somebody has to think of who may publish.
   const commands = file.commands ?? false;
@@ -390,15 +532,41 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
     figuresSeconds: file.figuresSeconds ?? 0,
     commands,
     learning,
-    serverTls: file.serverTls && readServerTls({ cert: fromFile(file.serverTls.cert), key: fromFile(file.serverTls.key), ca: fromFile(file.serverTls.ca) }),
-    users: file.users && Object.fromEntries(Object.entries(file.users).map(([name, { password, publish = [], subscribe = [] }]) => [name, { password, publish, subscribe }])),
+    serverTls:
+      file.serverTls &&
+      readServerTls({
+        cert: fromFile(file.serverTls.cert),
+        key: fromFile(file.serverTls.key),
+        ca: fromFile(file.serverTls.ca),
+      }),
+    users:
+      file.users &&
+      Object.fromEntries(
+        Object.entries(file.users).map(([name, { password, publish = [], subscribe = [] }]) => [
+          name,
+          { password, publish, subscribe },
+        ]),
+      ),
     warnings: [
-      ...readableByOthers([[config, heldBy(file)], [fromFile(file.serverTls?.key), "a private key"], [options.key ?? fromFile(file.tls?.key), "a private key"]]),
+      ...readableByOthers([
+        [config, heldBy(file)],
+        [fromFile(file.serverTls?.key), "a private key"],
+        [options.key ?? fromFile(file.tls?.key), "a private key"],
+      ]),
       ...exposures({ host, httpPort, users: file.users, serverTls: file.serverTls, url, password: login.password }),
       ...(env["NODE_DEBUG"] ? ["NODE_DEBUG is set: Node itself may write texts and passwords to standard error"] : []),
       ...inertSettings(file, url, httpPort),
-      ...Object.entries(file.users ?? {}).filter(([, { password }]) => isWeakHash(password)).map(([name]) => `the password of user ${name} is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password`),
-      ...(commands && !hasRights ? [`"commands" are on, and ${url === undefined ? "every program on this machine may give them" : "whoever reaches the broker may give them: demand a login there"}`] : []),
+      ...Object.entries(file.users ?? {})
+        .filter(([, { password }]) => isWeakHash(password))
+        .map(
+          ([name]) =>
+            `the password of user ${name} is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password`,
+        ),
+      ...(commands && !hasRights
+        ? [
+            `"commands" are on, and ${url === undefined ? "every program on this machine may give them" : "whoever reaches the broker may give them: demand a login there"}`,
+          ]
+        : []),
       ...(file.learning && !commands ? ['"learning" does nothing without commands: set "commands" to true'] : []),
     ],
   };
@@ -408,44 +576,73 @@ export function readSettings(models: readonly string[], options: ServeOptions, e
 type FromFile = <Path extends string | undefined>(path: Path) => Path;
 
 /** Model files of the command line, else of the file; and the registry. */
-function chooseModels(models: readonly string[], options: ServeOptions, file: ConfigFile, fromFile: FromFile): Pick<Settings, "models" | "registry"> {
-  const named = models.length > 0
-    ? models.map(parseModelArgument)
-    : (file.models ?? []).map((model) => (typeof model === "string" ? { path: fromFile(model) } : { name: model.name, path: fromFile(model.path) }));
+function chooseModels(
+  models: readonly string[],
+  options: ServeOptions,
+  file: ConfigFile,
+  fromFile: FromFile,
+): Pick<Settings, "models" | "registry"> {
+  const named =
+    models.length > 0
+      ? models.map(parseModelArgument)
+      : (file.models ?? []).map((model) =>
+          typeof model === "string" ? { path: fromFile(model) } : { name: model.name, path: fromFile(model.path) },
+        );
   const configured = typeof file.registry === "string" ? { path: file.registry } : file.registry;
   const path = options.registry ?? fromFile(configured?.path);
   const keys = options.keys ?? fromFile(configured?.keys);
-  if (keys !== undefined && path === undefined) throw new UserError("--keys is for updates of a registry: give --registry DIR too");
-  if (named.length === 0 && path === undefined) throw new UserError("no model given: edgelabel serve MODEL.wasm, or \"models\" in the configuration file");
+  if (keys !== undefined && path === undefined)
+    throw new UserError("--keys is for updates of a registry: give --registry DIR too");
+  if (named.length === 0 && path === undefined)
+    throw new UserError('no model given: edgelabel serve MODEL.wasm, or "models" in the configuration file');
   return { models: named, registry: path === undefined ? undefined : { path, keys } };
 }
 
 /** Without a URL the embedded broker is used, which speaks MQTT 3.1.1 and has no shared subscriptions. */
-function chooseBroker(options: ServeOptions, file: ConfigFile): Pick<ServeOptions, "protocol" | "group"> & { url: string | undefined } {
+function chooseBroker(
+  options: ServeOptions,
+  file: ConfigFile,
+): Pick<ServeOptions, "protocol" | "group"> & { url: string | undefined } {
   const url = options.broker ?? (Array.isArray(file.broker) ? file.broker.join() : file.broker);
   if (url !== undefined) brokerUrls(url);
-  if (url !== undefined && options.port !== undefined) throw new UserError("--port is for the embedded broker; with --broker the port is part of the URL");
+  if (url !== undefined && options.port !== undefined)
+    throw new UserError("--port is for the embedded broker; with --broker the port is part of the URL");
   const group = options.group ?? file.group;
-  if (group !== undefined && url === undefined) throw new UserError("a group needs a broker that all its workers reach, and the embedded one has no shared subscriptions: give --broker");
+  if (group !== undefined && url === undefined)
+    throw new UserError(
+      "a group needs a broker that all its workers reach, and the embedded one has no shared subscriptions: give --broker",
+    );
   const protocol = options.protocol ?? file.protocol ?? (group === undefined ? undefined : 5);
-  if (group !== undefined && protocol === 4) throw new UserError("a group needs MQTT 5, by which a broker tells whether it has shared subscriptions: leave --protocol away");
-  if (url === undefined && protocol === 5) throw new UserError("the embedded broker speaks MQTT 3.1.1 only: leave --protocol away, or give --broker");
+  if (group !== undefined && protocol === 4)
+    throw new UserError(
+      "a group needs MQTT 5, by which a broker tells whether it has shared subscriptions: leave --protocol away",
+    );
+  if (url === undefined && protocol === 5)
+    throw new UserError("the embedded broker speaks MQTT 3.1.1 only: leave --protocol away, or give --broker");
   return { url, protocol, group };
 }
 
-function readLearning(learning: NonNullable<ConfigFile["learning"]>, fromFile: FromFile): Map<string, LearningSettings> {
+function readLearning(
+  learning: NonNullable<ConfigFile["learning"]>,
+  fromFile: FromFile,
+): Map<string, LearningSettings> {
   const allFromFile = (paths: string | string[]) => [paths].flat().map((path) => fromFile(path));
-  const found = new Map(Object.entries(learning).map(([name, { training, data, valid, newLabels = false }]) => [name, {
-    training: fromFile(training), data: allFromFile(data), valid: allFromFile(valid), newLabels,
-  }]));
-  for (const { training, data, valid } of found.values()) for (const path of [training, ...data, ...valid]) requireReadable("file to learn from", path);
+  const found = new Map(
+    Object.entries(learning).map(([name, { training, data, valid, newLabels = false }]) => [
+      name,
+      { training: fromFile(training), data: allFromFile(data), valid: allFromFile(valid), newLabels },
+    ]),
+  );
+  for (const { training, data, valid } of found.values())
+    for (const path of [training, ...data, ...valid]) requireReadable("file to learn from", path);
   return found;
 }
 
 /** Warnings of secrets that every user of this machine can read. A group may: that is how a service reads what root owns. */
 function readableByOthers(secrets: [path: string | undefined, what: string | undefined][]): string[] {
   if (process.platform === "win32") return [];
-  return secrets.filter(([path, what]) => path !== undefined && what !== undefined && (statSync(path).mode & 0o007) !== 0)
+  return secrets
+    .filter(([path, what]) => path !== undefined && what !== undefined && (statSync(path).mode & 0o007) !== 0)
     .map(([path, what]) => `${path} holds ${what} and can be read by others: chmod o= ${path}`);
 }
 
@@ -455,23 +652,54 @@ function heldBy({ password, users = {} }: ConfigFile): string | undefined {
 }
 
 /** What others on the network could use or overhear. */
-function exposures({ host, httpPort, users, serverTls, url, password }: { host: string; httpPort: number | undefined; users: ConfigFile["users"]; serverTls: ConfigFile["serverTls"]; url: string | undefined; password: string | undefined }): string[] {
+function exposures({
+  host,
+  httpPort,
+  users,
+  serverTls,
+  url,
+  password,
+}: {
+  host: string;
+  httpPort: number | undefined;
+  users: ConfigFile["users"];
+  serverTls: ConfigFile["serverTls"];
+  url: string | undefined;
+  password: string | undefined;
+}): string[] {
   const warnings: string[] = [];
   if (!isLoopback(host) && httpPort !== undefined) {
-    if (users && !serverTls) warnings.push(`passwords travel to ${host} unencrypted: give "serverTls" in the configuration file`);
-    if (!users && serverTls?.ca === undefined) warnings.push(`HTTP on ${host} can be used by everyone who reaches this address: give "users" in the configuration file`);
+    if (users && !serverTls)
+      warnings.push(`passwords travel to ${host} unencrypted: give "serverTls" in the configuration file`);
+    if (!users && serverTls?.ca === undefined)
+      warnings.push(
+        `HTTP on ${host} can be used by everyone who reaches this address: give "users" in the configuration file`,
+      );
   }
-  if (users && url === undefined) warnings.push('"users" are those of HTTP only: the embedded broker answers every program on this machine');
-  const overheard = password === undefined || url === undefined ? undefined : url.split(",").find((each) => /^(?:mqtt|ws):/i.test(each) && !isLoopback(new URL(each).hostname.replace(/^\[(.*)\]$/, "$1")));
-  if (overheard !== undefined) warnings.push(`the password of the broker travels to ${new URL(overheard).host} unencrypted: use mqtts:// or wss://`);
+  if (users && url === undefined)
+    warnings.push('"users" are those of HTTP only: the embedded broker answers every program on this machine');
+  const overheard =
+    password === undefined || url === undefined
+      ? undefined
+      : url
+          .split(",")
+          .find(
+            (each) => /^(?:mqtt|ws):/i.test(each) && !isLoopback(new URL(each).hostname.replace(/^\[(.*)\]$/, "$1")),
+          );
+  if (overheard !== undefined)
+    warnings.push(
+      `the password of the broker travels to ${new URL(overheard).host} unencrypted: use mqtts:// or wss://`,
+    );
   return warnings;
 }
 
 /** A warning for each setting of the file that has no effect beside the others. */
 function inertSettings(file: ConfigFile, url: string | undefined, httpPort: number | undefined): string[] {
-  const inert: [key: keyof ConfigFile, why: string][] = url === undefined
-    ? [["username", "it is for a broker that is given by its URL"]]
-    : [["port", "it is for the embedded broker"]];
-  if (httpPort === undefined) for (const key of ["host", "serverTls", "httpHosts"] as const) inert.push([key, "it is for HTTP"]);
+  const inert: [key: keyof ConfigFile, why: string][] =
+    url === undefined
+      ? [["username", "it is for a broker that is given by its URL"]]
+      : [["port", "it is for the embedded broker"]];
+  if (httpPort === undefined)
+    for (const key of ["host", "serverTls", "httpHosts"] as const) inert.push([key, "it is for HTTP"]);
   return inert.filter(([key]) => file[key] !== undefined).map(([key, why]) => `"${key}" has no effect: ${why}`);
 }

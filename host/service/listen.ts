@@ -25,7 +25,10 @@ export function explainListenError(error: unknown, host: string, port: number, w
   const { code } = error as NodeJS.ErrnoException;
   if (code === "EADDRINUSE") return new UserError(`port ${port} on ${host} is already taken: ${whenTaken}`);
   if (code === "EACCES") return new UserError(`port ${port} may not be opened by this user: choose one above 1023`);
-  if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND") return new UserError(`${host} is not an address of this machine: give --host 127.0.0.1 or one of its own addresses`);
+  if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND")
+    return new UserError(
+      `${host} is not an address of this machine: give --host 127.0.0.1 or one of its own addresses`,
+    );
   return error;
 }
 

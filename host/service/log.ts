@@ -17,7 +17,10 @@ export function printable(text: string): string {
 }
 
 export function plainLog(): Log {
-  const write = (stream: NodeJS.WriteStream) => (message: string, _fields?: LogFields, forPeople = message) => void stream.write(`${forPeople.split("\n").map(printable).join("\n")}\n`);
+  const write =
+    (stream: NodeJS.WriteStream) =>
+    (message: string, _fields?: LogFields, forPeople = message) =>
+      void stream.write(`${forPeople.split("\n").map(printable).join("\n")}\n`);
   return { info: write(process.stdout), warn: write(process.stderr), error: write(process.stderr) };
 }
 

@@ -7,20 +7,87 @@ export class Metrics {
   readonly registry = new Registry();
   private readonly registers = [this.registry];
 
-  readonly requests = new Counter({ name: "edgelabel_requests_total", help: "Requests received.", labelNames: ["transport"], registers: this.registers });
-  readonly texts = new Counter({ name: "edgelabel_texts_total", help: "Texts classified.", labelNames: ["model"], registers: this.registers });
-  readonly explanations = new Counter({ name: "edgelabel_explanations_total", help: "Texts explained.", labelNames: ["model"], registers: this.registers });
-  readonly errors = new Counter({ name: "edgelabel_errors_total", help: "Requests answered with an error.", labelNames: ["code"], registers: this.registers });
-  readonly ignored = new Counter({ name: "edgelabel_ignored_total", help: "Requests that got no answer at all.", labelNames: ["reason"], registers: this.registers });
-  readonly duplicates = new Counter({ name: "edgelabel_duplicates_total", help: "Requests that got the answer of an earlier one.", registers: this.registers });
-  readonly answers = new Counter({ name: "edgelabel_answers_total", help: "What became of answers over MQTT.", labelNames: ["fate"], registers: this.registers });
-  readonly connects = new Counter({ name: "edgelabel_broker_connects_total", help: "Connections to the broker.", registers: this.registers });
-  readonly connected = new Gauge({ name: "edgelabel_broker_connected", help: "1 while requests come in from the broker.", registers: this.registers });
-  readonly routed = new Counter({ name: "edgelabel_routed_total", help: "Messages of routes, by what became of them.", labelNames: ["route", "outcome"], registers: this.registers });
-  readonly commands = new Counter({ name: "edgelabel_commands_total", help: "Commands over MQTT, by how they ended.", labelNames: ["verb", "status"], registers: this.registers });
-  readonly modelInfo = new Gauge({ name: "edgelabel_model_info", help: "1 for every model that is served.", labelNames: ["model", "version", "digest"], registers: this.registers });
-  readonly modelChanges = new Counter({ name: "edgelabel_model_changes_total", help: "Models that took the place of others while the service ran.", labelNames: ["model"], registers: this.registers });
-  readonly modelFailures = new Counter({ name: "edgelabel_model_failures_total", help: "Versions that the registry took out of service because they failed.", labelNames: ["model"], registers: this.registers });
+  readonly requests = new Counter({
+    name: "edgelabel_requests_total",
+    help: "Requests received.",
+    labelNames: ["transport"],
+    registers: this.registers,
+  });
+  readonly texts = new Counter({
+    name: "edgelabel_texts_total",
+    help: "Texts classified.",
+    labelNames: ["model"],
+    registers: this.registers,
+  });
+  readonly explanations = new Counter({
+    name: "edgelabel_explanations_total",
+    help: "Texts explained.",
+    labelNames: ["model"],
+    registers: this.registers,
+  });
+  readonly errors = new Counter({
+    name: "edgelabel_errors_total",
+    help: "Requests answered with an error.",
+    labelNames: ["code"],
+    registers: this.registers,
+  });
+  readonly ignored = new Counter({
+    name: "edgelabel_ignored_total",
+    help: "Requests that got no answer at all.",
+    labelNames: ["reason"],
+    registers: this.registers,
+  });
+  readonly duplicates = new Counter({
+    name: "edgelabel_duplicates_total",
+    help: "Requests that got the answer of an earlier one.",
+    registers: this.registers,
+  });
+  readonly answers = new Counter({
+    name: "edgelabel_answers_total",
+    help: "What became of answers over MQTT.",
+    labelNames: ["fate"],
+    registers: this.registers,
+  });
+  readonly connects = new Counter({
+    name: "edgelabel_broker_connects_total",
+    help: "Connections to the broker.",
+    registers: this.registers,
+  });
+  readonly connected = new Gauge({
+    name: "edgelabel_broker_connected",
+    help: "1 while requests come in from the broker.",
+    registers: this.registers,
+  });
+  readonly routed = new Counter({
+    name: "edgelabel_routed_total",
+    help: "Messages of routes, by what became of them.",
+    labelNames: ["route", "outcome"],
+    registers: this.registers,
+  });
+  readonly commands = new Counter({
+    name: "edgelabel_commands_total",
+    help: "Commands over MQTT, by how they ended.",
+    labelNames: ["verb", "status"],
+    registers: this.registers,
+  });
+  readonly modelInfo = new Gauge({
+    name: "edgelabel_model_info",
+    help: "1 for every model that is served.",
+    labelNames: ["model", "version", "digest"],
+    registers: this.registers,
+  });
+  readonly modelChanges = new Counter({
+    name: "edgelabel_model_changes_total",
+    help: "Models that took the place of others while the service ran.",
+    labelNames: ["model"],
+    registers: this.registers,
+  });
+  readonly modelFailures = new Counter({
+    name: "edgelabel_model_failures_total",
+    help: "Versions that the registry took out of service because they failed.",
+    labelNames: ["model"],
+    registers: this.registers,
+  });
   readonly duration = new Histogram({
     name: "edgelabel_classify_seconds",
     help: "Time to classify one text.",
@@ -42,14 +109,19 @@ export class Metrics {
   constructor() {
     // By the names that all of Prometheus' clients give them.
     const startSeconds = Date.now() / 1000 - process.uptime();
-    this.gauge("process_start_time_seconds", "When the process was started, in seconds since 1970.", () => startSeconds);
+    this.gauge(
+      "process_start_time_seconds",
+      "When the process was started, in seconds since 1970.",
+      () => startSeconds,
+    );
     this.gauge("process_resident_memory_bytes", "Memory that the process takes.", () => process.memoryUsage.rss());
   }
 
   /** Counts a text; the label lookup is done once a model. */
   classified(model: string, seconds: number): void {
     let series = this.ofModel.get(model);
-    if (!series) this.ofModel.set(model, series = { texts: this.texts.labels(model), duration: this.duration.labels(model) });
+    if (!series)
+      this.ofModel.set(model, (series = { texts: this.texts.labels(model), duration: this.duration.labels(model) }));
     series.texts.inc();
     series.duration.observe(seconds);
   }
@@ -57,7 +129,8 @@ export class Metrics {
   /** Sums since the start, for a message of a few fields. */
   async figures(): Promise<Record<string, number>> {
     settle();
-    const sum = async (metric: Counter<string>) => (await metric.get()).values.reduce((total, { value }) => total + value, 0);
+    const sum = async (metric: Counter<string>) =>
+      (await metric.get()).values.reduce((total, { value }) => total + value, 0);
     return {
       uptime_seconds: Math.round(process.uptime()),
       requests: await sum(this.requests),
@@ -75,14 +148,26 @@ export class Metrics {
 
   /** A value that is looked up when somebody asks for it. */
   gauge(name: string, help: string, value: () => number): void {
-    new Gauge({ name, help, registers: this.registers, collect() { this.set(value()); } });
+    new Gauge({
+      name,
+      help,
+      registers: this.registers,
+      collect() {
+        this.set(value());
+      },
+    });
   }
 
   /** A count that is kept elsewhere. */
   counter(name: string, help: string, count: () => number): void {
-    new Counter({ name, help, registers: this.registers, collect() {
-      this.reset();
-      this.inc(count());
-    } });
+    new Counter({
+      name,
+      help,
+      registers: this.registers,
+      collect() {
+        this.reset();
+        this.inc(count());
+      },
+    });
   }
 }

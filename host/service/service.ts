@@ -67,14 +67,35 @@ const ANNOUNCEMENT_MS = 1_000;
 const STATES = 128;
 /** How long a stop waits for answers that are on their way. */
 const STOP_DRAIN_MS = 900;
-const ANNOUNCED = ["node", "root", "version", "model", "labels", "status", "info", "metrics", "classify", "label", "command", "waiting", "id"];
+const ANNOUNCED = [
+  "node",
+  "root",
+  "version",
+  "model",
+  "labels",
+  "status",
+  "info",
+  "metrics",
+  "classify",
+  "label",
+  "command",
+  "waiting",
+  "id",
+];
 
 /** Throws a UserError that names the first impossible route or announcement. */
-export function checkService({ routes = [], announcements = [], topics }: Pick<ServiceOptions, "routes" | "announcements" | "topics">): void {
+export function checkService({
+  routes = [],
+  announcements = [],
+  topics,
+}: Pick<ServiceOptions, "routes" | "announcements" | "topics">): void {
   const heard = [
     ...routes.map(({ filter }) => filter),
     ...topicsOfAgain(announcements),
-    ...ownRequestTopics(topics).flatMap(requestFilters), `${topics.command}/#`, topics.status, topics.info,
+    ...ownRequestTopics(topics).flatMap(requestFilters),
+    `${topics.command}/#`,
+    topics.status,
+    topics.info,
   ];
   checkRoutes(routes, topics, heard);
   for (const { topic, payload } of announcements) {
@@ -118,8 +139,20 @@ export class Service {
     const { metrics } = this;
     this.options = options;
     const guard = new Guard(metrics, log);
-    this.predictor = new Predictor(models, { texts: limits.queuedTexts, bytes: limits.queuedBytes, textsPerSecond: limits.textsPerSecond, requesters: limits.requesters }, metrics);
-    this.outbox = new Outbox({ answers: limits.queuedAnswers, bytes: limits.queuedBytes, states: STATES + announcements.length }, (fate) => afterwards(() => metrics.answers.inc({ fate })));
+    this.predictor = new Predictor(
+      models,
+      {
+        texts: limits.queuedTexts,
+        bytes: limits.queuedBytes,
+        textsPerSecond: limits.textsPerSecond,
+        requesters: limits.requesters,
+      },
+      metrics,
+    );
+    this.outbox = new Outbox(
+      { answers: limits.queuedAnswers, bytes: limits.queuedBytes, states: STATES + announcements.length },
+      (fate) => afterwards(() => metrics.answers.inc({ fate })),
+    );
     metrics.gauge("edgelabel_answers_queued", "Answers that wait for the broker.", () => this.outbox.length);
     metrics.gauge("edgelabel_texts_queued", "Texts that wait for the engine.", () => this.predictor.queue.length);
     for (const [name, model] of models) this.countModel(name, model, 1);
@@ -128,18 +161,40 @@ export class Service {
     const { group } = topics;
     const shared = (filters: string[]) => (group ? filters.map((filter) => `$share/${group.name}/${filter}`) : filters);
     this.requests = new Requests({
-      predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log, guard,
+      predictor: this.predictor,
+      outbox: this.outbox,
+      metrics,
+      topics,
+      limits,
+      log,
+      guard,
       responses: { ...responses, deny: [...responses.deny, ...routed, ...heard] },
       session: () => this.session,
     });
-    this.commands = options.commands ? new Commands({
-      topics, metrics, log, guard,
-      outbox: this.outbox,
-      // A button in another program sends the {id} of its announcement: with the same one it would get the same failure for ever.
-      onFailed: () => this.announceAll(),
-    }) : undefined;
+    this.commands = options.commands
+      ? new Commands({
+          topics,
+          metrics,
+          log,
+          guard,
+          outbox: this.outbox,
+          // A button in another program sends the {id} of its announcement: with the same one it would get the same failure for ever.
+          onFailed: () => this.announceAll(),
+        })
+      : undefined;
     this.commands?.add("list", async () => ({ models: this.models() }));
-    this.routes = new Routes({ routes, predictor: this.predictor, outbox: this.outbox, metrics, topics, limits, log, guard, mayPause: !options.access.isEmbedded, session: () => this.session });
+    this.routes = new Routes({
+      routes,
+      predictor: this.predictor,
+      outbox: this.outbox,
+      metrics,
+      topics,
+      limits,
+      log,
+      guard,
+      mayPause: !options.access.isEmbedded,
+      session: () => this.session,
+    });
     metrics.gauge("edgelabel_routes_waiting", "Messages of routes that wait for room.", () => this.routes.waiting);
     const access = {
       access: options.access,
@@ -150,7 +205,14 @@ export class Service {
     this.connection = new Connection({
       ...access,
       clientId: options.clientId,
-      filters: [...new Set([...requestFilters(topics), topics.status, ...heard, ...(group ? shared(requestFilters(group)) : [])])],
+      filters: [
+        ...new Set([
+          ...requestFilters(topics),
+          topics.status,
+          ...heard,
+          ...(group ? shared(requestFilters(group)) : []),
+        ]),
+      ],
       retainedFilters: this.commands ? [this.commands.filter] : [],
       will: { topic: topics.status, payload: "offline" },
       log,
@@ -159,30 +221,34 @@ export class Service {
       onSubscribed: (session) => this.onSubscribed(session),
       onClose: () => this.onClose(),
     });
-    this.routing = routes.length === 0 ? undefined : new Connection({
-      ...access,
-      clientId: options.clientId + ROUTES_CLIENT,
-      filters: [...new Set(shared(routed))],
-      retainedFilters: [],
-      receiveMaximum: ROUTES_WINDOW,
-      log: { info() {}, warn: (message, fields) => log.warn(`routes: ${message}`, fields), error() {} },
-      onMessage: (message) => (this.isStopping ? undefined : this.routes.onMessage(message)),
-      onConnect: () => {},
-      onSubscribed: () => {
-        this.isRouting = true;
-        this.tellReady();
-      },
-      onClose: () => {
-        this.isRouting = false;
-        this.routes.onClose();
-      },
-    });
+    this.routing =
+      routes.length === 0
+        ? undefined
+        : new Connection({
+            ...access,
+            clientId: options.clientId + ROUTES_CLIENT,
+            filters: [...new Set(shared(routed))],
+            retainedFilters: [],
+            receiveMaximum: ROUTES_WINDOW,
+            log: { info() {}, warn: (message, fields) => log.warn(`routes: ${message}`, fields), error() {} },
+            onMessage: (message) => (this.isStopping ? undefined : this.routes.onMessage(message)),
+            onConnect: () => {},
+            onSubscribed: () => {
+              this.isRouting = true;
+              this.tellReady();
+            },
+            onClose: () => {
+              this.isRouting = false;
+              this.routes.onClose();
+            },
+          });
     this.predictor.queue.beforeSlice = () => this.connection.flush();
   }
 
   /** Why requests get no answers at present; undefined when they do. */
   get hindrance(): string | undefined {
-    if (!this.isSubscribed || (this.routing && !this.isRouting) || this.isStopping) return "not connected to the broker";
+    if (!this.isSubscribed || (this.routing && !this.isRouting) || this.isStopping)
+      return "not connected to the broker";
     return this.predictor.models.size === 0 ? "no model is installed yet" : undefined;
   }
 
@@ -211,7 +277,10 @@ export class Service {
     const until = performance.now() + STOP_DRAIN_MS;
     await this.predictor.queue.drained(STOP_DRAIN_MS);
     if (this.session) await this.outbox.drained(until - performance.now());
-    await Promise.all([this.routing?.stop(), this.connection.stop({ topic: this.options.topics.status, payload: "offline", qos: 1, retain: true })]);
+    await Promise.all([
+      this.routing?.stop(),
+      this.connection.stop({ topic: this.options.topics.status, payload: "offline", qos: 1, retain: true }),
+    ]);
   }
 
   /** Replaces or adds a model without a pause, and publishes the change. */
@@ -250,7 +319,13 @@ export class Service {
       node: topics.node,
       models: this.models(),
       limits,
-      topics: { classify: topics.classify, from: topics.from, label: topics.label, reply: topics.reply, status: topics.status },
+      topics: {
+        classify: topics.classify,
+        from: topics.from,
+        label: topics.label,
+        reply: topics.reply,
+        status: topics.status,
+      },
       group: topics.group,
     };
   }
@@ -287,7 +362,14 @@ export class Service {
   }
 
   private models(): object[] {
-    return [...this.predictor.models].map(([name, { version, labels, digest }]) => ({ name, version, labels, digest, default: name === this.predictor.defaultModel, waiting: this.waiting.get(name) }));
+    return [...this.predictor.models].map(([name, { version, labels, digest }]) => ({
+      name,
+      version,
+      labels,
+      digest,
+      default: name === this.predictor.defaultModel,
+      waiting: this.waiting.get(name),
+    }));
   }
 
   private onConnect(session: Session): void {
@@ -295,7 +377,9 @@ export class Service {
     this.metrics.connects.inc();
     this.outbox.attach({
       window: Math.min(WINDOW, session.receiveMaximum),
-      get isCongested() { return session.isCongested; },
+      get isCongested() {
+        return session.isCongested;
+      },
       send: (message, done) => session.publish(message, done),
     });
   }
@@ -306,7 +390,10 @@ export class Service {
     this.metrics.connected.set(1);
     this.sayModels();
     this.sayOnline();
-    log.info(`connected to ${session.url} (MQTT ${session.protocol === 5 ? "5" : "3.1.1"})`, { broker: session.url, protocol: session.protocol });
+    log.info(`connected to ${session.url} (MQTT ${session.protocol === 5 ? "5" : "3.1.1"})`, {
+      broker: session.url,
+      protocol: session.protocol,
+    });
     this.tellReady();
   }
 
@@ -331,7 +418,13 @@ export class Service {
     else {
       for (const announcement of announcements) {
         const { again } = announcement;
-        if (again && !message.isMarked && filterMatches(again.topic, message.topic) && (again.payload === undefined || again.payload === message.payload.toString())) this.announceSoon(announcement);
+        if (
+          again &&
+          !message.isMarked &&
+          filterMatches(again.topic, message.topic) &&
+          (again.payload === undefined || again.payload === message.payload.toString())
+        )
+          this.announceSoon(announcement);
       }
       // Routes of an earlier configuration may still be in the session, too.
       message.acknowledge();
@@ -364,9 +457,19 @@ export class Service {
     const { topics } = this.options;
     const { name, model } = this.predictor.model("");
     const values: Record<string, unknown> = {
-      node: topics.node, root: topics.root, version: packageVersion, model: name, labels: model.labels,
-      status: topics.status, info: topics.info, metrics: topics.metrics, classify: topics.classify, label: topics.label,
-      command: topics.command, waiting: this.waiting.get(name)?.digest, id: randomUUID(),
+      node: topics.node,
+      root: topics.root,
+      version: packageVersion,
+      model: name,
+      labels: model.labels,
+      status: topics.status,
+      info: topics.info,
+      metrics: topics.metrics,
+      classify: topics.classify,
+      label: topics.label,
+      command: topics.command,
+      waiting: this.waiting.get(name)?.digest,
+      id: randomUUID(),
     };
     const topic = fillTopic(template, (placeholder) => values[placeholder]);
     if (topic === undefined) return;
@@ -381,10 +484,18 @@ export class Service {
 
   private sayFigures(): void {
     if (!this.session || this.session.isCongested) return;
-    void this.metrics.figures().then((figures) => this.outbox.say({
-      topic: this.options.topics.metrics,
-      payload: JSON.stringify({ ...figures, answers_queued: this.outbox.length, texts_queued: this.predictor.queue.length }),
-      qos: 0,
-    }));
+    void this.metrics
+      .figures()
+      .then((figures) =>
+        this.outbox.say({
+          topic: this.options.topics.metrics,
+          payload: JSON.stringify({
+            ...figures,
+            answers_queued: this.outbox.length,
+            texts_queued: this.predictor.queue.length,
+          }),
+          qos: 0,
+        }),
+      );
   }
 }

@@ -26,7 +26,10 @@ interface Reading {
   answers: ReadonlyMap<number, number>;
 }
 
-export function createStatusLine(log: Log, { json = false, stream = process.stderr }: { json?: boolean | undefined; stream?: NodeJS.WriteStream } = {}): StatusLine {
+export function createStatusLine(
+  log: Log,
+  { json = false, stream = process.stderr }: { json?: boolean | undefined; stream?: NodeJS.WriteStream } = {},
+): StatusLine {
   if (json || !stream.isTTY) return { log, follow() {}, stop() {} };
   let shown = "";
   let timer: NodeJS.Timeout | undefined;
@@ -41,11 +44,13 @@ export function createStatusLine(log: Log, { json = false, stream = process.stde
     shown = text.slice(0, Math.max(0, (stream.columns || 80) - 1));
     stream.write(shown);
   };
-  const above = (write: Log["info"]): Log["info"] => (...line) => {
-    erase();
-    write(...line);
-    if (shown !== "") stream.write(shown);
-  };
+  const above =
+    (write: Log["info"]): Log["info"] =>
+    (...line) => {
+      erase();
+      write(...line);
+      if (shown !== "") stream.write(shown);
+    };
   return {
     log: { info: above(log.info), warn: above(log.warn), error: above(log.error) },
     follow(service) {
@@ -73,10 +78,17 @@ async function read({ requests, answerSeconds }: Metrics): Promise<Reading> {
     const limit = le === "+Inf" ? Infinity : Number(le);
     if (metricName?.endsWith("_bucket")) answers.set(limit, (answers.get(limit) ?? 0) + value);
   }
-  return { at: Date.now(), requests: (await requests.get()).values.reduce((sum, { value }) => sum + value, 0), answers };
+  return {
+    at: Date.now(),
+    requests: (await requests.get()).values.reduce((sum, { value }) => sum + value, 0),
+    answers,
+  };
 }
 
-function describe({ predictor, hindrance }: Pick<Service, "predictor" | "hindrance">, readings: readonly Reading[]): string {
+function describe(
+  { predictor, hindrance }: Pick<Service, "predictor" | "hindrance">,
+  readings: readonly Reading[],
+): string {
   const [first, last] = [readings[0]!, readings.at(-1)!];
   const seconds = (last.at - first.at) / 1000;
   const models = [...predictor.models].map(([name, { version }]) => `${name} ${version}`).join(", ");
@@ -92,7 +104,9 @@ function describe({ predictor, hindrance }: Pick<Service, "predictor" | "hindran
 
 /** The quantile of the latest answers, as the limit of its bucket in the histogram. */
 function quantile(share: number, first: Reading, last: Reading): string {
-  const since = [...last.answers].map(([limit, count]) => [limit, count - (first.answers.get(limit) ?? 0)] as const).sort(([a], [b]) => a - b);
+  const since = [...last.answers]
+    .map(([limit, count]) => [limit, count - (first.answers.get(limit) ?? 0)] as const)
+    .sort(([a], [b]) => a - b);
   const all = since.at(-1)?.[1] ?? 0;
   if (all === 0) return "-";
   const limit = since.find(([, count]) => count >= share * all)![0];

@@ -47,12 +47,18 @@ function requestTopicsBelow(base: string): RequestTopics {
 
 export function topicsOf(root: string, node: string, group?: string): Topics {
   const base = `${checkRoot(root)}/${checkLevel("node name", node)}`;
-  if (group === node) throw new UserError(`the group and the node are both called ${node}; all of a group share its name, and each node needs one of its own`);
+  if (group === node)
+    throw new UserError(
+      `the group and the node are both called ${node}; all of a group share its name, and each node needs one of its own`,
+    );
   return {
     root,
     node,
     ...requestTopicsBelow(base),
-    group: group === undefined ? undefined : { name: checkLevel("group name", group), ...requestTopicsBelow(`${root}/${group}`) },
+    group:
+      group === undefined
+        ? undefined
+        : { name: checkLevel("group name", group), ...requestTopicsBelow(`${root}/${group}`) },
     status: `${base}/status`,
     info: `${base}/info`,
     metrics: `${base}/metrics`,
@@ -62,7 +68,13 @@ export function topicsOf(root: string, node: string, group?: string): Topics {
 
 /** A host or model name as a topic level: "My Host.local" becomes "my-host-local"; `otherwise` when nothing is left of it. */
 export function slug(name: string, otherwise = "node"): string {
-  return name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 64) || otherwise;
+  return (
+    name
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, "-")
+      .replace(/^-+|-+$/g, "")
+      .slice(0, 64) || otherwise
+  );
 }
 
 /** The name of a model as a topic level. */
@@ -73,7 +85,9 @@ export function levelOf(name: string): string {
 /** Returns `name` when it can stand as one level of a topic. */
 export function checkLevel(what: string, name: string): string {
   if (isLevel(name)) return name;
-  throw new UserError(`the ${what} ${JSON.stringify(name)} cannot be part of a topic: use 1 to 64 letters, digits, ".", "_" or "-", the first one a letter or digit`);
+  throw new UserError(
+    `the ${what} ${JSON.stringify(name)} cannot be part of a topic: use 1 to 64 letters, digits, ".", "_" or "-", the first one a letter or digit`,
+  );
 }
 
 export function isLevel(name: string): boolean {
@@ -103,7 +117,8 @@ export function requestFilters({ classify, from }: RequestTopics): string[] {
 export function requestTopicsOf(topics: Topics, topic: string): RequestTopics | undefined {
   for (const asked of ownRequestTopics(topics)) {
     if (isAtOrBelow(topic, asked.classify)) return asked;
-    if (topic.startsWith(`${asked.from}/`)) return topicsOfUser(asked, topic.slice(asked.from.length + 1).split("/", 1)[0]!, topic);
+    if (topic.startsWith(`${asked.from}/`))
+      return topicsOfUser(asked, topic.slice(asked.from.length + 1).split("/", 1)[0]!, topic);
   }
   return undefined;
 }
@@ -119,7 +134,10 @@ export function isUserLevel(name: string): boolean {
 }
 
 /** Where a user asks, and below which topic it is answered. */
-export function userTopics({ from, reply }: Pick<RequestTopics, "from" | "reply">, user: string): Pick<RequestTopics, "classify" | "reply"> {
+export function userTopics(
+  { from, reply }: Pick<RequestTopics, "from" | "reply">,
+  user: string,
+): Pick<RequestTopics, "classify" | "reply"> {
   return { classify: `${from}/${user}/classify`, reply: `${reply}/${user}` };
 }
 
@@ -143,7 +161,9 @@ export function filterMatches(filter: string, topic: string): boolean {
 
 export function isTopicFilter(filter: string): boolean {
   if (filter === "" || Buffer.byteLength(filter) > MAX_TOPIC_BYTES || unfitForTopics.test(filter)) return false;
-  return filter.split("/").every((level, i, all) => level === "+" || (level === "#" && i === all.length - 1) || !/[+#]/.test(level));
+  return filter
+    .split("/")
+    .every((level, i, all) => level === "+" || (level === "#" && i === all.length - 1) || !/[+#]/.test(level));
 }
 
 /** Whether some topic is covered by both filters. */
@@ -181,7 +201,9 @@ export function answerTopicFault(topic: string, topics: Topics, rules: ResponseR
   if (topic.startsWith("$")) return "reserved";
   if (topic.split("/").length > MAX_TOPIC_LEVELS) return "too_deep";
   // Below our root are the request and command topics of all nodes.
-  const isFree = ownRequestTopics(topics).some(({ label, reply }) => isAtOrBelow(topic, label) || topic.startsWith(`${reply}/`));
+  const isFree = ownRequestTopics(topics).some(
+    ({ label, reply }) => isAtOrBelow(topic, label) || topic.startsWith(`${reply}/`),
+  );
   if (isAtOrBelow(topic, topics.root) && !isFree) return "inside_root";
   if (rules.deny.some((filter) => filterMatches(filter, topic))) return "denied";
   // Our own answer topics are open to requesters, whatever `allow` says.

@@ -31,7 +31,13 @@ const memoryBytes = (cost: number, repeats: number) => 128 * BLOCK * (cost + rep
 
 function derive(password: Buffer | string, salt: Buffer, cost: number, repeats: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    scrypt(password, salt, KEY_BYTES, { N: cost, r: BLOCK, p: repeats, maxmem: memoryBytes(cost, repeats) }, (error, key) => (error ? reject(error) : resolve(key)));
+    scrypt(
+      password,
+      salt,
+      KEY_BYTES,
+      { N: cost, r: BLOCK, p: repeats, maxmem: memoryBytes(cost, repeats) },
+      (error, key) => (error ? reject(error) : resolve(key)),
+    );
   });
 }
 
@@ -40,19 +46,29 @@ const base64 = (bytes: Buffer) => bytes.toString("base64").replace(/=+$/, "");
 /** Throws a UserError for a password that is too short. */
 export async function hashPassword(password: string): Promise<string> {
   const length = [...password].length;
-  if (length < SHORTEST_PASSWORD) throw new UserError(`a password must have at least ${SHORTEST_PASSWORD} characters, this one has ${length}`);
+  if (length < SHORTEST_PASSWORD)
+    throw new UserError(`a password must have at least ${SHORTEST_PASSWORD} characters, this one has ${length}`);
   const salt = randomBytes(SALT_BYTES);
   return `scrypt$${COST}$${REPEATS}$${base64(salt)}$${base64(await derive(password, salt, COST, REPEATS))}`;
 }
 
 function parseHash(hash: string): { cost: number; repeats: number; salt: Buffer; key: Buffer } | undefined {
   const [, cost, repeats = 1, salt, key] = hashForm.exec(hash) ?? [];
-  return salt === undefined ? undefined : { cost: Number(cost), repeats: Number(repeats), salt: Buffer.from(salt, "base64"), key: Buffer.from(key!, "base64") };
+  return salt === undefined
+    ? undefined
+    : {
+        cost: Number(cost),
+        repeats: Number(repeats),
+        salt: Buffer.from(salt, "base64"),
+        key: Buffer.from(key!, "base64"),
+      };
 }
 
 export function isPasswordHash(text: string): boolean {
   const { cost = 0, repeats = 0 } = parseHash(text) ?? {};
-  return cost >= 2 && cost <= MOST_COST && Number.isInteger(Math.log2(cost)) && repeats >= 1 && cost * repeats <= MOST_WORK;
+  return (
+    cost >= 2 && cost <= MOST_COST && Number.isInteger(Math.log2(cost)) && repeats >= 1 && cost * repeats <= MOST_WORK
+  );
 }
 
 /** Whether guessing the password of this hash is cheaper than it should be today, as for those of earlier versions. */
@@ -77,7 +93,7 @@ export class Users {
 
   async knows(name: string | undefined, password: Buffer | undefined): Promise<boolean> {
     const user = this.byName.get(name ?? "");
-    const isRight = await isPassword(password ?? "", user?.password ?? await this.nobody);
+    const isRight = await isPassword(password ?? "", user?.password ?? (await this.nobody));
     return user !== undefined && isRight;
   }
 

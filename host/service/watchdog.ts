@@ -15,11 +15,15 @@ export function startWatchdog(log: Log, { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG
     execFile("systemd-notify", [state], (error) => {
       if (!error || isTold) return;
       isTold = true;
-      log.warn(`warning: systemd hears no sign of life (${error.message.trim()}); without systemd-notify, set Type=exec and no WatchdogSec in the unit`);
+      log.warn(
+        `warning: systemd hears no sign of life (${error.message.trim()}); without systemd-notify, set Type=exec and no WatchdogSec in the unit`,
+      );
     });
   };
   tell("READY=1");
   const isWatched = WATCHDOG_USEC !== undefined && (WATCHDOG_PID === undefined || Number(WATCHDOG_PID) === process.pid);
-  const timer = isWatched ? setInterval(() => tell("WATCHDOG=1"), Number(WATCHDOG_USEC) / 1000 / SIGNS).unref() : undefined;
+  const timer = isWatched
+    ? setInterval(() => tell("WATCHDOG=1"), Number(WATCHDOG_USEC) / 1000 / SIGNS).unref()
+    : undefined;
   return () => clearInterval(timer);
 }

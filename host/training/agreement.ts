@@ -17,7 +17,8 @@ export function compare(one: Classifier, other: Classifier, texts: readonly stri
     const a = one.classify(text, 0);
     const b = other.classify(text, 0);
     if (a.label === b.label) same++;
-    for (const [label, score] of Object.entries(a.scores)) largest = Math.max(largest, Math.abs(score - (b.scores[label] ?? 0)));
+    for (const [label, score] of Object.entries(a.scores))
+      largest = Math.max(largest, Math.abs(score - (b.scores[label] ?? 0)));
   }
   return { n: texts.length, top1: texts.length ? same / texts.length : 1, largest_difference: largest };
 }

@@ -38,7 +38,11 @@ export interface CalibrateOptions {
   source: string;
 }
 
-export async function calibrate(elb: Uint8Array, samples: readonly Sample[], { unknownShare, source }: CalibrateOptions): Promise<{ elb: Uint8Array; calibration: Calibration }> {
+export async function calibrate(
+  elb: Uint8Array,
+  samples: readonly Sample[],
+  { unknownShare, source }: CalibrateOptions,
+): Promise<{ elb: Uint8Array; calibration: Calibration }> {
   const { labels } = await Classifier.fromBytes(elb, source);
   const calibrator = await Calibrator.open(elb, source);
   const { temperature, n, log_loss, calibration_error } = fitTemperature(calibrator, labels, samples);
@@ -48,7 +52,10 @@ export async function calibrate(elb: Uint8Array, samples: readonly Sample[], { u
   const reject = unknownShare === undefined ? NO_REJECTION : calibrator.fitRejection(unknownShare);
   const rejected = calibrator.rejected(reject);
   calibrator.change(temperature, reject);
-  return { elb: calibrator.file(), calibration: { n, temperature, log_loss, calibration_error, reject, answers, rejected } };
+  return {
+    elb: calibrator.file(),
+    calibration: { n, temperature, log_loss, calibration_error, reject, answers, rejected },
+  };
 }
 
 /** Whether the model has a calibrated temperature or a rule for unknown texts. */
@@ -61,7 +68,11 @@ function keepsBack({ score, margin, unknown_share }: RejectionRule): boolean {
 }
 
 /** The file with another temperature and rule. */
-export async function withCalibration(elb: Uint8Array, { temperature, reject }: Pick<Calibration, "temperature" | "reject">, source: string): Promise<Uint8Array> {
+export async function withCalibration(
+  elb: Uint8Array,
+  { temperature, reject }: Pick<Calibration, "temperature" | "reject">,
+  source: string,
+): Promise<Uint8Array> {
   const calibrator = await Calibrator.open(elb, source);
   calibrator.change(temperature, reject);
   return calibrator.file();
@@ -90,13 +101,22 @@ export async function recalibration(elb: Uint8Array, samples: readonly Sample[],
 
 /** The share of the right answers that the model's own rule rejects. */
 function shareKeptBack(classifier: Classifier, samples: readonly Sample[], source: string): number {
-  const right = samples.map(({ label, text }) => ({ label, answer: classifier.classify(text) })).filter(({ label, answer }) => Object.hasOwn(answer.scores, label));
-  if (right.length === 0) throw new UserError(`${source} answers none of the ${samples.length} held-out texts right, so its rule for unknown texts cannot be fitted anew; take it off with: edgelabel calibrate`);
+  const right = samples
+    .map(({ label, text }) => ({ label, answer: classifier.classify(text) }))
+    .filter(({ label, answer }) => Object.hasOwn(answer.scores, label));
+  if (right.length === 0)
+    throw new UserError(
+      `${source} answers none of the ${samples.length} held-out texts right, so its rule for unknown texts cannot be fitted anew; take it off with: edgelabel calibrate`,
+    );
   // With half a text added, since the fit rounds down: otherwise the share would shrink from one successor to the next.
   return Math.min((right.filter(({ answer }) => answer.label === null).length + 0.5) / right.length, MOST_KEPT_BACK);
 }
 
-function fitTemperature(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): Pick<Calibration, "temperature" | "n" | "log_loss" | "calibration_error"> {
+function fitTemperature(
+  calibrator: Calibrator,
+  labels: readonly string[],
+  samples: readonly Sample[],
+): Pick<Calibration, "temperature" | "n" | "log_loss" | "calibration_error"> {
   const n = collectLogits(calibrator, labels, samples);
   if (n === null) return { temperature: 1, n: 0, log_loss: null, calibration_error: null };
   const temperature = calibrator.fitTemperature();
@@ -104,7 +124,10 @@ function fitTemperature(calibrator: Calibrator, labels: readonly string[], sampl
 }
 
 /** Both measures at temperature 1 and at another one. */
-export function reliability(calibrator: Calibrator, temperature: number): { log_loss: BeforeAfter; calibration_error: BeforeAfter } {
+export function reliability(
+  calibrator: Calibrator,
+  temperature: number,
+): { log_loss: BeforeAfter; calibration_error: BeforeAfter } {
   return {
     log_loss: { before: calibrator.logLoss(1), after: calibrator.logLoss(temperature) },
     calibration_error: { before: calibrator.calibrationError(1), after: calibrator.calibrationError(temperature) },
@@ -115,7 +138,11 @@ export function reliability(calibrator: Calibrator, temperature: number): { log_
  * Collects the logits of the texts whose label the model has, and returns how many they are; null when the model's scores come from
  * neither softmax nor sigmoid. Sets the temperature to 1. Throws a UserError when no text has a label of the model.
  */
-export function collectLogits(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): number | null {
+export function collectLogits(
+  calibrator: Calibrator,
+  labels: readonly string[],
+  samples: readonly Sample[],
+): number | null {
   const known = numbered(labels, samples).filter(({ number }) => number < labels.length);
   if (known.length === 0) throw new UserError(`no text has a label of the model; its labels are ${listed(labels)}`);
   calibrator.change(1, NO_REJECTION);
@@ -137,16 +164,30 @@ function numbered(labels: readonly string[], samples: readonly Sample[]): { numb
 }
 
 /** For people, a few lines. */
-export function renderCalibration({ n, temperature, log_loss, calibration_error, reject, answers, rejected }: Calibration): string {
+export function renderCalibration({
+  n,
+  temperature,
+  log_loss,
+  calibration_error,
+  reject,
+  answers,
+  rejected,
+}: Calibration): string {
   const percent = (part: number, whole = 1): string => `${((100 * part) / whole).toFixed(1)} %`;
   const lines: string[] = [];
   if (log_loss && calibration_error) {
-    lines.push(`temperature ${temperature.toFixed(3)}, from ${n} texts: log loss ${log_loss.before.toFixed(4)} -> ${log_loss.after.toFixed(4)}, `
-      + `calibration error ${percent(calibration_error.before)} -> ${percent(calibration_error.after)}`);
+    lines.push(
+      `temperature ${temperature.toFixed(3)}, from ${n} texts: log loss ${log_loss.before.toFixed(4)} -> ${log_loss.after.toFixed(4)}, ` +
+        `calibration error ${percent(calibration_error.before)} -> ${percent(calibration_error.after)}`,
+    );
   } else lines.push("temperature 1: the scores come from no softmax and no sigmoid");
   if (rejected.right + rejected.wrong + rejected.unknown > 0 || keepsBack(reject)) {
-    const parts = (["right", "wrong", "unknown"] as const).filter((kind) => answers[kind] > 0)
-      .map((kind) => `${percent(rejected[kind], answers[kind])} of ${answers[kind]} ${kind === "unknown" ? "texts with other labels" : `${kind} answers`}`);
+    const parts = (["right", "wrong", "unknown"] as const)
+      .filter((kind) => answers[kind] > 0)
+      .map(
+        (kind) =>
+          `${percent(rejected[kind], answers[kind])} of ${answers[kind]} ${kind === "unknown" ? "texts with other labels" : `${kind} answers`}`,
+      );
     lines.push(`unknown: ${describeRule(reject)}; rejects ${parts.join(", ")}`);
   }
   return lines.map((line) => `${line}\n`).join("");
@@ -154,9 +195,11 @@ export function renderCalibration({ n, temperature, log_loss, calibration_error,
 
 /** A rule in words: "never", or "score below 0.4, …". */
 export function describeRule({ score, margin, unknown_share }: RejectionRule): string {
-  return [
-    ...(score > 0 ? [`score below ${score.toFixed(3)}`] : []),
-    ...(margin > 0 ? [`lead below ${margin.toFixed(3)}`] : []),
-    ...(unknown_share < 1 ? [`more than ${(100 * unknown_share).toFixed(0)} % of the words unknown`] : []),
-  ].join(", ") || "never";
+  return (
+    [
+      ...(score > 0 ? [`score below ${score.toFixed(3)}`] : []),
+      ...(margin > 0 ? [`lead below ${margin.toFixed(3)}`] : []),
+      ...(unknown_share < 1 ? [`more than ${(100 * unknown_share).toFixed(0)} % of the words unknown`] : []),
+    ].join(", ") || "never"
+  );
 }

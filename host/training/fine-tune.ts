@@ -15,14 +15,27 @@ export interface Tuning {
 }
 
 /** Throws a UserError when samples have labels for which the model has no output. */
-export function requireKnownLabels(labels: readonly string[], samples: readonly Sample[], source: string, remedy = "Correct the data"): void {
+export function requireKnownLabels(
+  labels: readonly string[],
+  samples: readonly Sample[],
+  source: string,
+  remedy = "Correct the data",
+): void {
   const unknown = labelsOf(samples).filter((label) => !labels.includes(label));
   if (unknown.length === 0) return;
-  throw new UserError(`${source} does not know the label${unknown.length > 1 ? "s" : ""} ${listed(unknown)}; it knows ${listed(labels)}. ${remedy}, or train anew with it`);
+  throw new UserError(
+    `${source} does not know the label${unknown.length > 1 ? "s" : ""} ${listed(unknown)}; it knows ${listed(labels)}. ${remedy}, or train anew with it`,
+  );
 }
 
 /** Fine-tunes the f32 model in `elb`; with 0 epochs its weights stay as they are. */
-export async function tune(elb: Uint8Array, info: ModelInfo, source: string, samples: readonly Sample[], tuning: Tuning): Promise<Trainer> {
+export async function tune(
+  elb: Uint8Array,
+  info: ModelInfo,
+  source: string,
+  samples: readonly Sample[],
+  tuning: Tuning,
+): Promise<Trainer> {
   const trainer = await Trainer.open(elb, source);
   if (tuning.epochs === 0) {
     trainer.buildOpened();
@@ -32,7 +45,9 @@ export async function tune(elb: Uint8Array, info: ModelInfo, source: string, sam
   trainer.start(tuningOptions(info, tuning));
   const progress = startProgress("fine-tuning", tuning);
   try {
-    runEpochs(trainer, tuning.epochs, false, { onBatch: (done) => progress.update(done, tuning.epochs, `epoch ${Math.ceil(done)}/${tuning.epochs}`) });
+    runEpochs(trainer, tuning.epochs, false, {
+      onBatch: (done) => progress.update(done, tuning.epochs, `epoch ${Math.ceil(done)}/${tuning.epochs}`),
+    });
   } finally {
     progress.stop();
   }
@@ -42,13 +57,25 @@ export async function tune(elb: Uint8Array, info: ModelInfo, source: string, sam
 /** The default recipe's settings, adapted to the model. */
 export function tuningOptions({ layers, tokenizer }: ModelInfo, { epochs, learningRate, seed }: Tuning): RunOptions {
   const activation = layers.at(-1)?.activation;
-  const loss = activation === "softmax" ? "categorical_crossentropy" : activation === "sigmoid" ? "binary_crossentropy" : "mean_squared_error";
+  const loss =
+    activation === "softmax"
+      ? "categorical_crossentropy"
+      : activation === "sigmoid"
+        ? "binary_crossentropy"
+        : "mean_squared_error";
   const hashes = tokenizer.ngram_buckets > 0;
   return {
-    ...DEFAULT_RECIPE, loss, epochs, learningRate, seed,
+    ...DEFAULT_RECIPE,
+    loss,
+    epochs,
+    learningRate,
+    seed,
     labelSmoothing: loss === "mean_squared_error" ? 0 : DEFAULT_RECIPE.labelSmoothing,
     // Left out, since fine-tuning is short, and may run beside a service that answers.
-    dropoutSamples: 1, perturbation: 0, averageDecay: 0, finalRate: 0,
+    dropoutSamples: 1,
+    perturbation: 0,
+    averageDecay: 0,
+    finalRate: 0,
     wordDropout: hashes ? DEFAULT_RECIPE.wordDropout : 0,
     augment: hashes ? { ...DEFAULT_RECIPE.augment } : {},
   };

@@ -29,7 +29,13 @@ export interface LearnOptions {
   quantize: boolean;
 }
 
-export const LEARN_DEFAULTS: LearnOptions = { learningRate: 2e-3, seed: 1, rehearsed: 2000, newLabels: false, quantize: true };
+export const LEARN_DEFAULTS: LearnOptions = {
+  learningRate: 2e-3,
+  seed: 1,
+  rehearsed: 2000,
+  newLabels: false,
+  quantize: true,
+};
 
 const EPOCHS = 4;
 const MIN_STEPS = 250;
@@ -102,12 +108,20 @@ export function isDone({ accepted, before, corrections }: LearnReport): boolean 
 }
 
 /** The same input and seed give the same bits. `onBatch` is called with the epochs done, of the last one a part, and their total. */
-export async function learn(input: LearnInput, options: LearnOptions, onBatch?: (done: number, total: number) => void): Promise<Learnt> {
+export async function learn(
+  input: LearnInput,
+  options: LearnOptions,
+  onBatch?: (done: number, total: number) => void,
+): Promise<Learnt> {
   const { elb, source, deployed: replaced, data } = input;
   const corrections = latest(input.corrections);
-  if (corrections.length === 0) throw new UserError(`there are no corrections for ${source}; give some with --corrections`);
+  if (corrections.length === 0)
+    throw new UserError(`there are no corrections for ${source}; give some with --corrections`);
   const validation = without(input.validation, corrections);
-  if (validation.length === 0) throw new UserError(`every held-out text is a correction too, so nothing is left to measure ${source} on; give other texts with --valid`);
+  if (validation.length === 0)
+    throw new UserError(
+      `every held-out text is a correction too, so nothing is left to measure ${source} on; give other texts with --valid`,
+    );
   const old = await Classifier.fromBytes(elb, source);
   const { info, version: oldVersion } = old;
   const newLabels = newLabelsFor(old, { ...input, corrections, validation }, options);
@@ -119,18 +133,30 @@ export async function learn(input: LearnInput, options: LearnOptions, onBatch?: 
   trainer.setVersion(version);
   const { rehearsed, repeats } = mix(corrections, data, validation, options.rehearsed);
   const samples = [...rehearsed, ...Array.from({ length: repeats }, () => corrections).flat()];
-  const total = options.epochs ?? epochsFor(samples.length, { ...DEFAULT_RECIPE, epochs: EPOCHS, minSteps: MIN_STEPS }, MOST_EPOCHS);
+  const total =
+    options.epochs ??
+    epochsFor(samples.length, { ...DEFAULT_RECIPE, epochs: EPOCHS, minSteps: MIN_STEPS }, MOST_EPOCHS);
   addSamples(trainer, labels, samples, validation);
   trainer.start(tuningOptions(info, { ...options, epochs: total }));
 
-  const form = options.quantize ? (await quantize(trainer, source, { texts: spreadTexts(validation), minAgreement: MIN_AGREEMENT })).form : "f32";
+  const form = options.quantize
+    ? (await quantize(trainer, source, { texts: spreadTexts(validation), minAgreement: MIN_AGREEMENT })).form
+    : "f32";
   const measure = async (deployed: Uint8Array): Promise<Standing> => {
     const classifier = await Classifier.fromBytes(deployed, source);
-    const right = (samples: readonly Sample[]): number => samples.filter(({ label, text }) => classifier.classify(text).label === label).length;
-    return { corrected: right(corrections), accuracy: right(validation) / validation.length, loss: trainer.validate().loss };
+    const right = (samples: readonly Sample[]): number =>
+      samples.filter(({ label, text }) => classifier.classify(text).label === label).length;
+    return {
+      corrected: right(corrections),
+      accuracy: right(validation) / validation.length,
+      loss: trainer.validate().loss,
+    };
   };
   const asTrained = trainer.write(form);
-  const current = replaced && isCalibrated(replaced) && !isCalibrated(info) ? await withCalibration(asTrained, replaced, source) : asTrained;
+  const current =
+    replaced && isCalibrated(replaced) && !isCalibrated(info)
+      ? await withCalibration(asTrained, replaced, source)
+      : asTrained;
   const recalibrate = await recalibration(current, validation, source);
   const before = await measure(current);
   const measured: Standing[] = [];
@@ -143,32 +169,60 @@ export async function learn(input: LearnInput, options: LearnOptions, onBatch?: 
       const candidate = await recalibrate(trainer.write(form));
       const standing = await measure(candidate.elb);
       measured.push(standing);
-      if (isWorse(standing, before) || standing.corrected <= before.corrected || (after && !isBetter(standing, after))) continue;
+      if (isWorse(standing, before) || standing.corrected <= before.corrected || (after && !isBetter(standing, after)))
+        continue;
       after = standing;
       calibration = candidate.calibration;
       const training = trainer.write("training");
-      model = { training: calibration ? await withCalibration(training, calibration, source) : training, deployed: candidate.elb };
+      model = {
+        training: calibration ? await withCalibration(training, calibration, source) : training,
+        deployed: candidate.elb,
+      };
     }
   }
   const report = {
-    accepted: model !== null, reason: model ? "" : reasonOf(before, measured, corrections.length), version: model ? version : oldVersion, form,
-    corrections: corrections.length, rehearsed: rehearsed.length, validated: validation.length, new_labels: newLabels, before, measured, after, calibration,
+    accepted: model !== null,
+    reason: model ? "" : reasonOf(before, measured, corrections.length),
+    version: model ? version : oldVersion,
+    form,
+    corrections: corrections.length,
+    rehearsed: rehearsed.length,
+    validated: validation.length,
+    new_labels: newLabels,
+    before,
+    measured,
+    after,
+    calibration,
   };
   return { report, model };
 }
 
 /** Labels of the input that the model lacks and may learn. Throws a UserError for a label that it may not learn. */
-function newLabelsFor({ labels: known, info }: Classifier, { source, corrections, data, validation }: LearnInput, options: LearnOptions): string[] {
-  const newLabels = options.newLabels ? labelsOf([...corrections, ...data]).filter((label) => !known.includes(label)) : [];
+function newLabelsFor(
+  { labels: known, info }: Classifier,
+  { source, corrections, data, validation }: LearnInput,
+  options: LearnOptions,
+): string[] {
+  const newLabels = options.newLabels
+    ? labelsOf([...corrections, ...data]).filter((label) => !known.includes(label))
+    : [];
   const labels = [...known, ...newLabels];
   requireKnownLabels(labels, [...corrections, ...data], source, "Correct the data, allow it with --new-labels");
   requireKnownLabels(labels, validation, source, "Correct the hold-out");
-  if (newLabels.length > 0 && info.layers.at(-1)?.output === 1) throw new UserError(`${source} has one sigmoid unit, which tells 2 labels apart; train anew with the label ${JSON.stringify(newLabels[0])}`);
+  if (newLabels.length > 0 && info.layers.at(-1)?.output === 1)
+    throw new UserError(
+      `${source} has one sigmoid unit, which tells 2 labels apart; train anew with the label ${JSON.stringify(newLabels[0])}`,
+    );
   return newLabels;
 }
 
 /** The texts of an epoch: texts of the data that are neither corrected nor in the hold-out, and how often each correction is repeated beside them. */
-function mix(corrections: readonly Sample[], data: readonly Sample[], validation: readonly Sample[], most: number): { rehearsed: Sample[]; repeats: number } {
+function mix(
+  corrections: readonly Sample[],
+  data: readonly Sample[],
+  validation: readonly Sample[],
+  most: number,
+): { rehearsed: Sample[]; repeats: number } {
   const rehearsed = thinned(without(data, [...corrections, ...validation]), most);
   const wanted = Math.ceil((CORRECTED_SHARE * rehearsed.length) / ((1 - CORRECTED_SHARE) * corrections.length));
   return { rehearsed, repeats: Math.min(MOST_REPEATS, Math.max(1, wanted)) };
@@ -176,7 +230,9 @@ function mix(corrections: readonly Sample[], data: readonly Sample[], validation
 
 /** The rule of acceptance: on the hold-out neither less accurate, nor equally accurate with a clearly larger loss. */
 function isWorse(one: Standing, other: Standing): boolean {
-  return one.accuracy < other.accuracy || (one.accuracy === other.accuracy && one.loss > (1 + LOSS_TOLERANCE) * other.loss);
+  return (
+    one.accuracy < other.accuracy || (one.accuracy === other.accuracy && one.loss > (1 + LOSS_TOLERANCE) * other.loss)
+  );
 }
 
 /** Between acceptable models: more corrections learnt, or as many and not worse on the hold-out. */
@@ -185,9 +241,11 @@ function isBetter(one: Standing, other: Standing): boolean {
 }
 
 function reasonOf(before: Standing, measured: readonly Standing[], corrections: number): string {
-  if (before.corrected === corrections) return `it answers ${corrections === 1 ? "the correction" : `all ${corrections} corrections`} so already`;
+  if (before.corrected === corrections)
+    return `it answers ${corrections === 1 ? "the correction" : `all ${corrections} corrections`} so already`;
   if (measured.every(({ corrected }) => corrected <= before.corrected)) return "none of the corrections was learnt";
-  const sum = ({ accuracy, loss }: Standing): string => `accuracy ${(100 * accuracy).toFixed(2)} %, loss ${loss.toFixed(4)}`;
+  const sum = ({ accuracy, loss }: Standing): string =>
+    `accuracy ${(100 * accuracy).toFixed(2)} %, loss ${loss.toFixed(4)}`;
   return `the hold-out got worse: ${sum(before)} before, ${sum(measured.at(-1)!)} after`;
 }
 

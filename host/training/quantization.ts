@@ -35,7 +35,11 @@ export function spreadTexts(samples: readonly { text: string }[]): string[] {
 }
 
 /** `source` names the model in errors. */
-export async function quantize(trainer: Trainer, source: string, { texts, minAgreement, forms = ["int8", "int8-weights"], onWeak }: QuantizeOptions): Promise<Quantized> {
+export async function quantize(
+  trainer: Trainer,
+  source: string,
+  { texts, minAgreement, forms = ["int8", "int8-weights"], onWeak }: QuantizeOptions,
+): Promise<Quantized> {
   if (texts.length === 0) return { form: forms[0]!, elb: trainer.write(forms[0]!), agreement: null };
   const original = await Classifier.fromBytes(trainer.write("f32"), source);
   let result: Quantized;
@@ -64,6 +68,10 @@ function tensorNames(layers: ModelInfo["layers"]): string[] {
     if (kind === "dense") return [`${layer}/kernel`, `${layer}/bias`];
     if (kind !== "lstm") return [];
     const directions = bidirectional ? [`${layer}/forward`, `${layer}/backward`] : [layer];
-    return directions.flatMap((direction) => [`${direction}/kernel`, `${direction}/recurrent_kernel`, `${direction}/bias`]);
+    return directions.flatMap((direction) => [
+      `${direction}/kernel`,
+      `${direction}/recurrent_kernel`,
+      `${direction}/bias`,
+    ]);
   });
 }

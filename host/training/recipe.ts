@@ -8,7 +8,14 @@ import { labelsOf, type Sample } from "../data/dataset.ts";
 import { excerpt, UserError } from "../errors.ts";
 import { type Shape, shapeOf } from "./text-statistics.ts";
 import { addSynonyms, type SynonymGroup } from "../data/synonyms.ts";
-import { CLEANING_STEPS, type Cleaning, Trainer, type EpochFigures, type RunOptions, type TokenizerOptions } from "./trainer.ts";
+import {
+  CLEANING_STEPS,
+  type Cleaning,
+  Trainer,
+  type EpochFigures,
+  type RunOptions,
+  type TokenizerOptions,
+} from "./trainer.ts";
 
 export interface RecipeOptions extends RunOptions {
   name: string;
@@ -38,14 +45,23 @@ export interface RecipeOptions extends RunOptions {
 }
 
 /** Keras' Tokenizer filters; Python's repr of them is in its documentation. */
-export const KERAS_FILTERS = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n";
+export const KERAS_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n';
 
 export const DEFAULT_RECIPE: RecipeOptions = {
   name: "",
   version: "1",
   tokenizer: {
-    lower: true, charLevel: false, splitScripts: true, letterPairs: true, padPost: false, truncatePost: false, sequenceLength: 256,
-    filters: KERAS_FILTERS, split: " ", cleaning: ["normalize", "compose"], ngramBuckets: 4096,
+    lower: true,
+    charLevel: false,
+    splitScripts: true,
+    letterPairs: true,
+    padPost: false,
+    truncatePost: false,
+    sequenceLength: 256,
+    filters: KERAS_FILTERS,
+    split: " ",
+    cleaning: ["normalize", "compose"],
+    ngramBuckets: 4096,
   },
   minCount: 2,
   numWords: 7000,
@@ -109,7 +125,14 @@ const NGRAM_MAX = 5;
 /** The tutorial's model: Embedding(num_words, 64), LSTM(64), Dense(1, sigmoid), Adam, as Keras trains it. */
 export const TUTORIAL_RECIPE: RecipeOptions = {
   ...DEFAULT_RECIPE,
-  tokenizer: { ...DEFAULT_RECIPE.tokenizer, splitScripts: false, letterPairs: false, sequenceLength: 10, cleaning: [], ngramBuckets: 0 },
+  tokenizer: {
+    ...DEFAULT_RECIPE.tokenizer,
+    splitScripts: false,
+    letterPairs: false,
+    sequenceLength: 10,
+    cleaning: [],
+    ngramBuckets: 0,
+  },
   minCount: 1,
   numWords: 100,
   allRows: true,
@@ -146,7 +169,11 @@ export function withCleaning({ tokenizer: { cleaning = [] } }: RecipeOptions, as
  * their words in the vocabulary; names, whose words do not recur, are read letter by letter; without
  * n-grams there is no word dropout. Settings in `given` are not changed.
  */
-export function adaptToShape(recipe: RecipeOptions, shape: Shape, given: ReadonlySet<string> = new Set()): RecipeOptions {
+export function adaptToShape(
+  recipe: RecipeOptions,
+  shape: Shape,
+  given: ReadonlySet<string> = new Set(),
+): RecipeOptions {
   if (recipe.minSteps === 0) return recipe;
   const { texts } = shape;
   let { batch, epochs, minCount, wordDropout, tokenizer } = recipe;
@@ -155,7 +182,11 @@ export function adaptToShape(recipe: RecipeOptions, shape: Shape, given: Readonl
   if (!given.has("minCount") && texts < FEW_TEXTS) minCount = 1;
   if (!given.has("epochs")) epochs = epochsFor(texts, { ...recipe, batch });
   if (!given.has("tokenizer.charLevel") && areNames(shape)) {
-    tokenizer = { ...tokenizer, charLevel: true, ngramBuckets: given.has("tokenizer.ngramBuckets") ? tokenizer.ngramBuckets : 0 };
+    tokenizer = {
+      ...tokenizer,
+      charLevel: true,
+      ngramBuckets: given.has("tokenizer.ngramBuckets") ? tokenizer.ngramBuckets : 0,
+    };
   }
   // Without n-grams and unknown word, a hidden word leaves nothing from which the network could learn.
   if (!given.has("wordDropout") && tokenizer.ngramBuckets === 0 && recipe.oovToken === null) wordDropout = 0;
@@ -163,7 +194,11 @@ export function adaptToShape(recipe: RecipeOptions, shape: Shape, given: Readonl
 }
 
 /** The recipe adapted to these texts, and their shape when the recipe's tokenizer splits them. */
-export async function adaptToTexts(recipe: RecipeOptions, texts: readonly string[], given: ReadonlySet<string>): Promise<{ recipe: RecipeOptions; shape: Shape }> {
+export async function adaptToTexts(
+  recipe: RecipeOptions,
+  texts: readonly string[],
+  given: ReadonlySet<string>,
+): Promise<{ recipe: RecipeOptions; shape: Shape }> {
   const splitter = await createTrainer(recipe.tokenizer);
   const shape = shapeOf(texts, (text) => splitter.tokens(text), recipe.tokenizer.sequenceLength);
   return { recipe: adaptToShape(recipe, shape, given), shape };
@@ -175,7 +210,11 @@ function areNames({ texts, medianTokens, withOwnToken }: Shape): boolean {
 }
 
 /** Epochs of a run on so many texts: at least `epochs`, and up to `most` until they make `minSteps` steps or read `minTexts` texts. */
-export function epochsFor(texts: number, { epochs, minSteps, minTexts, batch }: Pick<RecipeOptions, "epochs" | "minSteps" | "minTexts" | "batch">, most = MOST_EPOCHS): number {
+export function epochsFor(
+  texts: number,
+  { epochs, minSteps, minTexts, batch }: Pick<RecipeOptions, "epochs" | "minSteps" | "minTexts" | "batch">,
+  most = MOST_EPOCHS,
+): number {
   const wanted = Math.min(Math.ceil(minSteps / Math.ceil(texts / batch)), Math.ceil(minTexts / texts));
   return Math.max(epochs, Math.min(wanted, most));
 }
@@ -202,20 +241,40 @@ export async function createTrainer(tokenizer: RecipeOptions["tokenizer"], name 
   const hashes = tokenizer.ngramBuckets > 0;
   const splitScripts = tokenizer.splitScripts && !tokenizer.charLevel;
   const letterPairs = tokenizer.letterPairs && splitScripts && hashes;
-  trainer.setTokenizer({ ...tokenizer, splitScripts, letterPairs, ngramMin: hashes ? NGRAM_MIN : 0, ngramMax: hashes ? NGRAM_MAX : 0 });
+  trainer.setTokenizer({
+    ...tokenizer,
+    splitScripts,
+    letterPairs,
+    ngramMin: hashes ? NGRAM_MIN : 0,
+    ngramMax: hashes ? NGRAM_MAX : 0,
+  });
   return trainer;
 }
 
 /** A trainer with the model described and the samples encoded, ready to start. */
-export async function prepareTraining(samples: readonly Sample[], validation: readonly Sample[], options: RecipeOptions): Promise<Trainer> {
+export async function prepareTraining(
+  samples: readonly Sample[],
+  validation: readonly Sample[],
+  options: RecipeOptions,
+): Promise<Trainer> {
   const labels = labelsOf(samples);
-  if (labels.length < 2) throw new UserError(`the data has ${labels.length === 1 ? `only the label ${excerpt(labels[0]!)}` : "no samples"}; a classifier needs at least 2 labels`);
-  if (labels.length > abi.MAX_LABELS) throw new UserError(`the data has ${labels.length} labels, such as ${excerpt(labels[0]!)}; a model tells at most ${abi.MAX_LABELS} apart. Do label and text stand the wrong way round?`);
+  if (labels.length < 2)
+    throw new UserError(
+      `the data has ${labels.length === 1 ? `only the label ${excerpt(labels[0]!)}` : "no samples"}; a classifier needs at least 2 labels`,
+    );
+  if (labels.length > abi.MAX_LABELS)
+    throw new UserError(
+      `the data has ${labels.length} labels, such as ${excerpt(labels[0]!)}; a model tells at most ${abi.MAX_LABELS} apart. Do label and text stand the wrong way round?`,
+    );
   const texts = new Set(samples.map(({ text }) => text)).size;
   if (texts < labels.length) throw new UserError(swapped(labels.length, texts));
-  if (options.binaryOutput && labels.length !== 2) throw new UserError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
+  if (options.binaryOutput && labels.length !== 2)
+    throw new UserError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
   const unfit = options.binaryOutput ? "categorical_crossentropy" : "binary_crossentropy";
-  if (options.loss === unfit) throw new UserError(`the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`);
+  if (options.loss === unfit)
+    throw new UserError(
+      `the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`,
+    );
   const trainer = await createTrainer(options.tokenizer, options.name);
   trainer.setIdentity(options.name, options.version);
   for (const label of labels) trainer.addLabel(label);
@@ -229,7 +288,11 @@ export async function prepareTraining(samples: readonly Sample[], validation: re
 
 /** Continues the run of an .elb file; samples and synonyms must be those with which it was started. */
 export async function resumeTraining(
-  elb: Uint8Array, source: string, samples: readonly Sample[], validation: readonly Sample[], synonyms: { groups: readonly SynonymGroup[]; source: string } | null,
+  elb: Uint8Array,
+  source: string,
+  samples: readonly Sample[],
+  validation: readonly Sample[],
+  synonyms: { groups: readonly SynonymGroup[]; source: string } | null,
 ): Promise<Trainer> {
   const { labels } = await Classifier.fromBytes(elb, source);
   const trainer = await Trainer.open(elb, source);
@@ -240,16 +303,27 @@ export async function resumeTraining(
 }
 
 /** Gives the samples to the trainer, with the numbers of their labels. Throws a UserError for a label that is not in `labels`. */
-export function addSamples(trainer: Trainer, labels: readonly string[], samples: readonly Sample[], validation: readonly Sample[]): void {
+export function addSamples(
+  trainer: Trainer,
+  labels: readonly string[],
+  samples: readonly Sample[],
+  validation: readonly Sample[],
+): void {
   const classes = new Map(labels.map((label, index) => [label, index]));
   const classOf = (label: string): number => {
     const index = classes.get(label);
-    if (index === undefined) throw new UserError(`the label ${excerpt(label)} does not occur in the training data; remove its lines or train with it`);
+    if (index === undefined)
+      throw new UserError(
+        `the label ${excerpt(label)} does not occur in the training data; remove its lines or train with it`,
+      );
     return index;
   };
   for (const { label, text } of samples) trainer.addSample(classOf(label), text);
   const strange = validation.find(({ label }) => !classes.has(label));
-  if (strange) throw new UserError(`the validation texts have the label ${excerpt(strange.label)} (first in line ${strange.line}), which does not occur in the training data; remove its lines or train with it`);
+  if (strange)
+    throw new UserError(
+      `the validation texts have the label ${excerpt(strange.label)} (first in line ${strange.line}), which does not occur in the training data; remove its lines or train with it`,
+    );
   for (const { label, text } of validation) trainer.addValidation(classOf(label), text);
 }
 
@@ -257,14 +331,26 @@ function addLayers(trainer: Trainer, labelCount: number, options: RecipeOptions)
   const layer = (kind: number, flags: number, units = 0, rate = 0, activation: number = abi.ACTIVATION_LINEAR): void =>
     trainer.addLayer({ kind, flags, activation, units, rate });
   trainer.addLayer({
-    kind: abi.LAYER_EMBEDDING, flags: options.mask ? abi.LAYER_MASK_ZERO : 0, activation: abi.ACTIVATION_LINEAR, units: options.embedding, rate: 0,
+    kind: abi.LAYER_EMBEDDING,
+    flags: options.mask ? abi.LAYER_MASK_ZERO : 0,
+    activation: abi.ACTIVATION_LINEAR,
+    units: options.embedding,
+    rate: 0,
     rows: options.allRows && options.tokenizer.ngramBuckets === 0 ? options.numWords : 0,
   });
   if (options.embeddingDropout > 0) layer(abi.LAYER_DROPOUT, 0, 0, options.embeddingDropout);
   const pools = options.pooling !== "last";
-  layer(abi.LAYER_LSTM, (options.bidirectional ? abi.LAYER_BIDIRECTIONAL : 0) | (pools ? abi.LAYER_SEQUENCES : 0), options.units);
+  layer(
+    abi.LAYER_LSTM,
+    (options.bidirectional ? abi.LAYER_BIDIRECTIONAL : 0) | (pools ? abi.LAYER_SEQUENCES : 0),
+    options.units,
+  );
   if (pools) {
-    layer(abi.LAYER_POOL, (options.pooling.includes("max") ? abi.LAYER_POOL_MAX : 0) | (options.pooling.includes("mean") ? abi.LAYER_POOL_MEAN : 0));
+    layer(
+      abi.LAYER_POOL,
+      (options.pooling.includes("max") ? abi.LAYER_POOL_MAX : 0) |
+        (options.pooling.includes("mean") ? abi.LAYER_POOL_MEAN : 0),
+    );
   }
   if (options.outputDropout > 0) layer(abi.LAYER_DROPOUT, 0, 0, options.outputDropout);
   if (options.binaryOutput) layer(abi.LAYER_DENSE, 0, 1, 0, abi.ACTIVATION_SIGMOID);
@@ -272,7 +358,13 @@ function addLayers(trainer: Trainer, labelCount: number, options: RecipeOptions)
 }
 
 /** Runs the epochs that are left, at most `most` of them; returns the last report, null when there was none. */
-export function runEpochs(trainer: Trainer, epochs: number, validates: boolean, listener: RunListener, most = Infinity): EpochReport | null {
+export function runEpochs(
+  trainer: Trainer,
+  epochs: number,
+  validates: boolean,
+  listener: RunListener,
+  most = Infinity,
+): EpochReport | null {
   const steps = takeSteps(trainer, epochs, validates, listener, most);
   for (;;) {
     const step = steps.next();
@@ -281,7 +373,13 @@ export function runEpochs(trainer: Trainer, epochs: number, validates: boolean, 
 }
 
 /** The same a batch at a time: between them the caller may do something else. */
-export function* takeSteps(trainer: Trainer, epochs: number, validates: boolean, listener: RunListener, most = Infinity): Generator<undefined, EpochReport | null> {
+export function* takeSteps(
+  trainer: Trainer,
+  epochs: number,
+  validates: boolean,
+  listener: RunListener,
+  most = Infinity,
+): Generator<undefined, EpochReport | null> {
   let report: EpochReport | null = null;
   for (let done = 0; trainer.epochsLeft() > 0 && done < most && !listener.isStopped?.(); done++) {
     const epoch = epochs - trainer.epochsLeft() + 1;

@@ -18,11 +18,13 @@ const SHARED = -1;
 export function shapeOf(texts: readonly string[], tokens: (text: string) => string[], limit: number): Shape {
   // For each token, the only text that has it, or SHARED.
   const owners = new Map<string, number>();
-  const lengths = texts.map((text, i) => {
-    const list = tokens(text);
-    for (const token of list) owners.set(token, (owners.get(token) ?? i) === i ? i : SHARED);
-    return list.length;
-  }).sort((a, b) => a - b);
+  const lengths = texts
+    .map((text, i) => {
+      const list = tokens(text);
+      for (const token of list) owners.set(token, (owners.get(token) ?? i) === i ? i : SHARED);
+      return list.length;
+    })
+    .sort((a, b) => a - b);
   const withOwnToken = new Set(owners.values());
   withOwnToken.delete(SHARED);
   return {

@@ -14,8 +14,14 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 const CLEANINGS = {
-  normalize: abi.CLEAN_NORMALIZE, markup: abi.CLEAN_MARKUP, urls: abi.CLEAN_URLS, width: abi.CLEAN_WIDTH, compose: abi.CLEAN_COMPOSE,
-  accents: abi.CLEAN_ACCENTS, numbers: abi.CLEAN_NUMBERS, repeats: abi.CLEAN_REPEATS,
+  normalize: abi.CLEAN_NORMALIZE,
+  markup: abi.CLEAN_MARKUP,
+  urls: abi.CLEAN_URLS,
+  width: abi.CLEAN_WIDTH,
+  compose: abi.CLEAN_COMPOSE,
+  accents: abi.CLEAN_ACCENTS,
+  numbers: abi.CLEAN_NUMBERS,
+  repeats: abi.CLEAN_REPEATS,
 } as const;
 export type Cleaning = keyof typeof CLEANINGS;
 /** In the order in which they are applied. */
@@ -57,12 +63,20 @@ export interface LayerRecord {
 export type ModelForm = "training" | "f32" | "int8" | "int8-weights";
 
 const LOSSES = {
-  binary_crossentropy: abi.LOSS_BINARY_CROSSENTROPY, mean_squared_error: abi.LOSS_MEAN_SQUARED_ERROR,
+  binary_crossentropy: abi.LOSS_BINARY_CROSSENTROPY,
+  mean_squared_error: abi.LOSS_MEAN_SQUARED_ERROR,
   categorical_crossentropy: abi.LOSS_CATEGORICAL_CROSSENTROPY,
 } as const;
-const OPTIMIZERS = { sgd: abi.OPTIMIZER_SGD, adam: abi.OPTIMIZER_ADAM, "adam-uncorrected": abi.OPTIMIZER_ADAM_UNCORRECTED } as const;
+const OPTIMIZERS = {
+  sgd: abi.OPTIMIZER_SGD,
+  adam: abi.OPTIMIZER_ADAM,
+  "adam-uncorrected": abi.OPTIMIZER_ADAM_UNCORRECTED,
+} as const;
 const SCHEDULES = {
-  constant: abi.SCHEDULE_CONSTANT, linear: abi.SCHEDULE_LINEAR, cosine: abi.SCHEDULE_COSINE, "inverse-time": abi.SCHEDULE_INVERSE_TIME,
+  constant: abi.SCHEDULE_CONSTANT,
+  linear: abi.SCHEDULE_LINEAR,
+  cosine: abi.SCHEDULE_COSINE,
+  "inverse-time": abi.SCHEDULE_INVERSE_TIME,
 } as const;
 
 /** Shares of the tokens that each epoch changes at random: tokens that are left out, swapped with the next one, misspelt, or replaced by a synonym. */
@@ -126,7 +140,17 @@ export interface RunOptions {
 export type Exchange = (own: Uint8Array, take: (shard: number, share: Uint8Array) => void) => void;
 
 /** The fields of Distortion in assembly/train/measure/distortion.ts, in their order. */
-const DISTORTION = ["rows", "columns", "bits", "smallestScale", "largestScale", "largestError", "decibels", "bytesBefore", "bytesAfter"] as const;
+const DISTORTION = [
+  "rows",
+  "columns",
+  "bits",
+  "smallestScale",
+  "largestScale",
+  "largestError",
+  "decibels",
+  "bytesBefore",
+  "bytesAfter",
+] as const;
 
 /** The loss of precision of a tensor in int8. */
 export interface Distortion {
@@ -152,7 +176,11 @@ export interface EpochFigures {
 async function startModule(source: string): Promise<typeof TrainerExports> {
   const { exports } = await instantiate<typeof TrainerExports>(await readFile(artefactPath("trainer.wasm")), {});
   const version = exports.abiVersion();
-  if (version !== abi.ABI_VERSION) throw new EngineError("bad_abi", `trainer.wasm speaks ABI ${version}, this edgelabel ${abi.ABI_VERSION}; build again`);
+  if (version !== abi.ABI_VERSION)
+    throw new EngineError(
+      "bad_abi",
+      `trainer.wasm speaks ABI ${version}, this edgelabel ${abi.ABI_VERSION}; build again`,
+    );
   return withNamedTraps(exports as unknown as typeof TrainerExports, source);
 }
 
@@ -178,7 +206,8 @@ export class Trainer {
   static async open(bytes: Uint8Array, source: string): Promise<Trainer> {
     const trainer = await Trainer.#start(source);
     const address = trainer.#exports.reserveFile(bytes.length);
-    if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
+    if (address === 0)
+      throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
     new Uint8Array(trainer.#exports.memory.buffer, address, bytes.length).set(bytes);
     check(trainer.#exports.openFile(bytes.length), source);
     return trainer;
@@ -189,12 +218,19 @@ export class Trainer {
   }
 
   setTokenizer(options: TokenizerOptions): void {
-    const flags = (options.lower ? abi.TOKENIZER_LOWER : 0) | (options.charLevel ? abi.TOKENIZER_CHAR_LEVEL : 0)
-      | (options.splitScripts ? abi.TOKENIZER_SPLIT_SCRIPTS : 0) | (options.letterPairs ? abi.TOKENIZER_LETTER_PAIRS : 0) | (options.padPost ? abi.TOKENIZER_PAD_POST : 0)
-      | (options.truncatePost ? abi.TOKENIZER_TRUNCATE_POST : 0);
+    const flags =
+      (options.lower ? abi.TOKENIZER_LOWER : 0) |
+      (options.charLevel ? abi.TOKENIZER_CHAR_LEVEL : 0) |
+      (options.splitScripts ? abi.TOKENIZER_SPLIT_SCRIPTS : 0) |
+      (options.letterPairs ? abi.TOKENIZER_LETTER_PAIRS : 0) |
+      (options.padPost ? abi.TOKENIZER_PAD_POST : 0) |
+      (options.truncatePost ? abi.TOKENIZER_TRUNCATE_POST : 0);
     const { ngramBuckets, ngramMin, ngramMax } = options;
     check(this.#exports.setTokenizer(flags, options.sequenceLength, ngramBuckets, ngramMin, ngramMax), "tokenizer");
-    check(this.#exports.setCleaning((options.cleaning ?? []).reduce((sum, step) => sum | CLEANINGS[step], 0)), "cleaning");
+    check(
+      this.#exports.setCleaning((options.cleaning ?? []).reduce((sum, step) => sum | CLEANINGS[step], 0)),
+      "cleaning",
+    );
     check(this.#exports.setFilters(this.#put(options.filters, "filters")), "filters");
     check(this.#exports.setSplit(this.#put(options.split, "separator")), "separator");
   }
@@ -228,7 +264,12 @@ export class Trainer {
   tokens(text: string | Uint8Array): string[] {
     check(this.#exports.startTokens(this.#put(text, "text")), "text");
     const tokens: string[] = [];
-    while (this.#exports.nextToken()) tokens.push(decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#exports.tokenPtr(), this.#exports.tokenBytes())));
+    while (this.#exports.nextToken())
+      tokens.push(
+        decoder.decode(
+          new Uint8Array(this.#exports.memory.buffer, this.#exports.tokenPtr(), this.#exports.tokenBytes()),
+        ),
+      );
     return tokens;
   }
 
@@ -275,14 +316,21 @@ export class Trainer {
   setTensor(index: number, values: Float32Array): void {
     const length = this.#exports.tensorLength(index);
     if (index >= this.tensorCount() || values.length !== length) {
-      throw new EngineError("bad_tensor", `${this.#source}: tensor ${index} has ${values.length} weights where ${length} belong`);
+      throw new EngineError(
+        "bad_tensor",
+        `${this.#source}: tensor ${index} has ${values.length} weights where ${length} belong`,
+      );
     }
     new Float32Array(this.#exports.memory.buffer, this.#exports.tensorPtr(index), length).set(values);
   }
 
   /** A copy of a tensor. */
   tensor(index: number): Float32Array {
-    return new Float32Array(this.#exports.memory.buffer, this.#exports.tensorPtr(index), this.#exports.tensorLength(index)).slice();
+    return new Float32Array(
+      this.#exports.memory.buffer,
+      this.#exports.tensorPtr(index),
+      this.#exports.tensorLength(index),
+    ).slice();
   }
 
   /** Measures the loss of precision in int8 of tensor `index` of a built model. */
@@ -290,12 +338,21 @@ export class Trainer {
     const address = this.#exports.measureTensor(index);
     if (address === 0) throw new EngineError("bad_tensor", `${this.#source}: tensor ${index} cannot be measured`);
     const values = new Float64Array(this.#exports.memory.buffer, address, DISTORTION.length);
-    const figures = Object.fromEntries(DISTORTION.map((name, i) => [name, values[i]])) as Record<(typeof DISTORTION)[number], number>;
-    const { rows, columns, bits, smallestScale, largestScale, largestError, decibels, bytesBefore, bytesAfter } = figures;
+    const figures = Object.fromEntries(DISTORTION.map((name, i) => [name, values[i]])) as Record<
+      (typeof DISTORTION)[number],
+      number
+    >;
+    const { rows, columns, bits, smallestScale, largestScale, largestError, decibels, bytesBefore, bytesAfter } =
+      figures;
     const isQuantized = bits < 32;
     return {
-      shape: isQuantized ? [rows, columns] : [columns], bits, scale: isQuantized ? [smallestScale, largestScale] : null,
-      largest_error: largestError, snr_db: Number.isFinite(decibels) ? decibels : null, bytes_before: bytesBefore, bytes_after: bytesAfter,
+      shape: isQuantized ? [rows, columns] : [columns],
+      bits,
+      scale: isQuantized ? [smallestScale, largestScale] : null,
+      largest_error: largestError,
+      snr_db: Number.isFinite(decibels) ? decibels : null,
+      bytes_before: bytesBefore,
+      bytes_after: bytesAfter,
     };
   }
 
@@ -320,20 +377,45 @@ export class Trainer {
   /** Builds the network and starts a run on the samples, from the weights of the opened file if there is one. */
   start(options: RunOptions): void {
     const adam = options.optimizer !== "sgd";
-    const flags = (options.nesterov ? abi.OPTIMIZER_NESTEROV : 0) | (options.lazyEmbedding ? abi.OPTIMIZER_LAZY : 0)
-      | (options.averageDecay > 0 ? abi.OPTIMIZER_AVERAGE : 0);
-    check(this.#exports.trainingSettings(
-      LOSSES[options.loss], OPTIMIZERS[options.optimizer], flags, adam ? options.beta1 : options.momentum, options.beta2, options.epsilon,
-      options.learningRate, options.clipNorm, options.weightDecay,
-    ), "training settings");
-    check(this.#exports.trainingPlan(
-      SCHEDULES[options.schedule], options.warmup, options.schedule === "inverse-time" ? options.decay : options.finalRate, options.labelSmoothing, options.wordDropout, options.averageDecay,
-      options.balanced, options.addNgrams, options.epochs, options.batch, options.seed,
-    ), "training settings");
+    const flags =
+      (options.nesterov ? abi.OPTIMIZER_NESTEROV : 0) |
+      (options.lazyEmbedding ? abi.OPTIMIZER_LAZY : 0) |
+      (options.averageDecay > 0 ? abi.OPTIMIZER_AVERAGE : 0);
+    check(
+      this.#exports.trainingSettings(
+        LOSSES[options.loss],
+        OPTIMIZERS[options.optimizer],
+        flags,
+        adam ? options.beta1 : options.momentum,
+        options.beta2,
+        options.epsilon,
+        options.learningRate,
+        options.clipNorm,
+        options.weightDecay,
+      ),
+      "training settings",
+    );
+    check(
+      this.#exports.trainingPlan(
+        SCHEDULES[options.schedule],
+        options.warmup,
+        options.schedule === "inverse-time" ? options.decay : options.finalRate,
+        options.labelSmoothing,
+        options.wordDropout,
+        options.averageDecay,
+        options.balanced,
+        options.addNgrams,
+        options.epochs,
+        options.batch,
+        options.seed,
+      ),
+      "training settings",
+    );
     const { delete: deletion = 0, swap = 0, synonym = 0, typo = 0 } = options.augment ?? {};
     check(this.#exports.trainingAugmentation(deletion, swap, synonym, typo), "training settings");
     check(this.#exports.trainingPasses(options.dropoutSamples ?? 1, options.perturbation ?? 0), "training settings");
-    if (options.workers !== undefined && options.workers > 1) check(this.#exports.trainingWorkers(options.workers), "training settings");
+    if (options.workers !== undefined && options.workers > 1)
+      check(this.#exports.trainingWorkers(options.workers), "training settings");
     check(this.#exports.startTraining(options.embeddingRange), "training settings");
   }
 
@@ -369,7 +451,9 @@ export class Trainer {
     while (this.#exports.batchesLeft() > 0) {
       check(this.#exchange ? this.#exports.computeBatch() : this.#exports.trainBatch(), "training");
       if (this.#exchange) {
-        this.#exchange(this.#share(this.#shard), (shard, share) => new Uint8Array(this.#exports.memory.buffer).set(share, this.#exports.sharePtr(shard)));
+        this.#exchange(this.#share(this.#shard), (shard, share) =>
+          new Uint8Array(this.#exports.memory.buffer).set(share, this.#exports.sharePtr(shard)),
+        );
         check(this.#exports.applyBatch(), "training");
       }
       yield this.#exports.batchesLeft();
@@ -393,7 +477,15 @@ export class Trainer {
   }
 
   /** A smaller copy of the opened model as an f32 .elb: with the most important `units` of each LSTM direction, and the first `words` that the samples have `minCount` times; 0 = all. Needs samples. */
-  prune({ units = 0, words = 0, minCount = 0 }: { units?: number | undefined; words?: number | undefined; minCount?: number | undefined }): Uint8Array {
+  prune({
+    units = 0,
+    words = 0,
+    minCount = 0,
+  }: {
+    units?: number | undefined;
+    words?: number | undefined;
+    minCount?: number | undefined;
+  }): Uint8Array {
     check(this.#exports.pruneModel(units, words, minCount), this.#source);
     return this.#file();
   }
@@ -424,7 +516,8 @@ export class Trainer {
   #put(text: string | Uint8Array, subject: string): number {
     const bytes = typeof text === "string" ? encoder.encode(text) : text;
     const most = subject === "text" ? abi.TEXT_CAPACITY : abi.MAX_NAME_BYTES;
-    if (bytes.length > most) throw new EngineError("text_too_long", `${subject}: ${bytes.length} bytes, but at most ${most} are allowed`);
+    if (bytes.length > most)
+      throw new EngineError("text_too_long", `${subject}: ${bytes.length} bytes, but at most ${most} are allowed`);
     new Uint8Array(this.#exports.memory.buffer, this.#exports.inputPtr(), bytes.length).set(bytes);
     return bytes.length;
   }
@@ -460,7 +553,8 @@ export class Calibrator {
   static async open(bytes: Uint8Array, source: string): Promise<Calibrator> {
     const exports = await startModule(source);
     const address = exports.reserveModel(bytes.length);
-    if (address === 0) throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
+    if (address === 0)
+      throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
     new Uint8Array(exports.memory.buffer, address, bytes.length).set(bytes);
     check(exports.loadModel(bytes.length), source);
     return new Calibrator(exports, bytes.length);
@@ -515,9 +609,17 @@ export class Calibrator {
   /** The strictest rule that rejects at most `share` of the right answers. */
   fitRejection(share: number): RejectionRule {
     const status = this.#exports.fitRejection(share);
-    if (status === abi.ERR_NO_SAMPLES) throw new EngineError("no_samples", "no text was answered right, so there is nothing to fit a rule for unknown texts on");
+    if (status === abi.ERR_NO_SAMPLES)
+      throw new EngineError(
+        "no_samples",
+        "no text was answered right, so there is nothing to fit a rule for unknown texts on",
+      );
     check(status, "calibration");
-    return { score: this.#exports.ruleScore(), margin: this.#exports.ruleMargin(), unknown_share: this.#exports.ruleUnknown() };
+    return {
+      score: this.#exports.ruleScore(),
+      margin: this.#exports.ruleMargin(),
+      unknown_share: this.#exports.ruleUnknown(),
+    };
   }
 
   answers(): AnswerCounts {
@@ -546,7 +648,11 @@ export class Calibrator {
 
   #put(text: string): number {
     const bytes = encoder.encode(text);
-    if (bytes.length > abi.TEXT_CAPACITY) throw new EngineError("text_too_long", `text: ${bytes.length} bytes, but at most ${abi.TEXT_CAPACITY} are classified`);
+    if (bytes.length > abi.TEXT_CAPACITY)
+      throw new EngineError(
+        "text_too_long",
+        `text: ${bytes.length} bytes, but at most ${abi.TEXT_CAPACITY} are classified`,
+      );
     new Uint8Array(this.#exports.memory.buffer, this.#exports.textPtr(), bytes.length).set(bytes);
     return bytes.length;
   }

@@ -80,7 +80,8 @@ class AllGather {
     }
     for (let look = 0; look < LOOKS && Atomics.load(this.#words, ROUND) === round; look++);
     for (let slept = 0; Atomics.load(this.#words, ROUND) === round; slept += SLEEP_MS) {
-      if (Atomics.load(this.#words, FAILED) || slept > PATIENCE_MS) throw new UserError("a training worker has ended; train with fewer --workers");
+      if (Atomics.load(this.#words, FAILED) || slept > PATIENCE_MS)
+        throw new UserError("a training worker has ended; train with fewer --workers");
       Atomics.wait(this.#words, ROUND, round, SLEEP_MS);
     }
   }

@@ -3,11 +3,31 @@
 // hidden token's place: the network in f64 (reference.ts) on ids with zeros in them.
 import { beforeAll, describe, expect, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
-import { Seeded, dense, dropout, embedding, loadFile, lstm, makeModel, pool, putText, scoresOf, trainTiny, type LayerShape, type ModelSpec } from "../support/models.ts";
+import {
+  Seeded,
+  dense,
+  dropout,
+  embedding,
+  loadFile,
+  lstm,
+  makeModel,
+  pool,
+  putText,
+  scoresOf,
+  trainTiny,
+  type LayerShape,
+  type ModelSpec,
+} from "../support/models.ts";
 import { network, pad } from "../support/reference.ts";
 import { loadWasm, type Exports } from "../support/wasm.ts";
 
-const { LAYER_BIDIRECTIONAL: BOTH, LAYER_MASK_ZERO: MASK, LAYER_POOL_MAX: MAX, LAYER_POOL_MEAN: MEAN, LAYER_SEQUENCES: SEQUENCES } = abi;
+const {
+  LAYER_BIDIRECTIONAL: BOTH,
+  LAYER_MASK_ZERO: MASK,
+  LAYER_POOL_MAX: MAX,
+  LAYER_POOL_MEAN: MEAN,
+  LAYER_SEQUENCES: SEQUENCES,
+} = abi;
 const { ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, MAX_PIECES } = abi;
 
 const words = Array.from({ length: 12 }, (_, i) => `w${i}`);
@@ -37,8 +57,11 @@ function explain(wasm: Exports, text: string, label = BEST, between: () => void 
   }
   const pieces = Array.from({ length: wasm["pieceCount"]() }, (_, i) => i);
   return {
-    label: wasm["explainedLabel"](), score: wasm["explainedScore"](), base: wasm["baseScore"](),
-    shares: pieces.map((i) => wasm["pieceShare"](i)), spans: pieces.map((i) => [wasm["pieceStart"](i), wasm["pieceEnd"](i)]),
+    label: wasm["explainedLabel"](),
+    score: wasm["explainedScore"](),
+    base: wasm["baseScore"](),
+    shares: pieces.map((i) => wasm["pieceShare"](i)),
+    spans: pieces.map((i) => [wasm["pieceStart"](i), wasm["pieceEnd"](i)]),
   };
 }
 
@@ -55,7 +78,10 @@ function spec(layers: LayerShape[], changes: Partial<ModelSpec> = {}): ModelSpec
 
 const masked: [string, ModelSpec][] = [
   ["one direction", spec([embedding(5, MASK), lstm(7), dense(3, ACTIVATION_SOFTMAX)])],
-  ["both directions and pools", spec([embedding(4, MASK), dropout(0.3), lstm(6, BOTH | SEQUENCES), pool(MAX | MEAN), dense(3, ACTIVATION_SOFTMAX)])],
+  [
+    "both directions and pools",
+    spec([embedding(4, MASK), dropout(0.3), lstm(6, BOTH | SEQUENCES), pool(MAX | MEAN), dense(3, ACTIVATION_SOFTMAX)]),
+  ],
   ["one unit for two labels", spec([embedding(4, MASK), lstm(5, BOTH), dense(1, ACTIVATION_SIGMOID)])],
   ["stacked", spec([embedding(4, MASK), lstm(5, SEQUENCES), lstm(3, BOTH), dense(3, ACTIVATION_SOFTMAX)])],
   ["unknown words have an id", spec([embedding(4, MASK), lstm(5), dense(3, ACTIVATION_SOFTMAX)], { unknownId: 1 })],
@@ -68,7 +94,9 @@ describe("a masked model: what tokens score alone, to the bit", () => {
     for (const form of ["f32", "int8", "int8-weights"] as const) {
       const wasm = open(model.write(form));
       for (let length = 0; length <= 8; length++) {
-        const tokens = Array.from({ length }, () => (each.unknownId && random.below(4) === 0 ? "other" : random.pick(words)));
+        const tokens = Array.from({ length }, () =>
+          each.unknownId && random.below(4) === 0 ? "other" : random.pick(words),
+        );
         for (let label = 0; label < each.labels.length; label++) {
           const found = explain(wasm, tokens.join(" "), label);
           const score = (from: number, to: number): number => scoresOf(wasm, tokens.slice(from, to).join(" "))[label]!;
@@ -82,21 +110,33 @@ describe("a masked model: what tokens score alone, to the bit", () => {
   test("a letter that is shown without the one before it has no pair with it", async () => {
     const letters = ["中", "文", "打", "开", "灯"];
     const random = new Seeded(5);
-    const model = await makeModel({
-      words: letters.slice(0, 3), labels: ["a", "b"], tokenizer: { splitScripts: true, letterPairs: true, ngramBuckets: 64, ngramMin: 1, ngramMax: 3 },
-      layers: [embedding(6, MASK), lstm(5, BOTH), dense(2, ACTIVATION_SOFTMAX)],
-    }, (_, length) => random.floats(length, 0.9));
+    const model = await makeModel(
+      {
+        words: letters.slice(0, 3),
+        labels: ["a", "b"],
+        tokenizer: { splitScripts: true, letterPairs: true, ngramBuckets: 64, ngramMin: 1, ngramMax: 3 },
+        layers: [embedding(6, MASK), lstm(5, BOTH), dense(2, ACTIVATION_SOFTMAX)],
+      },
+      (_, length) => random.floats(length, 0.9),
+    );
     const wasm = open(model.write("f32"));
     for (let length = 1; length <= 8; length++) {
       const tokens = Array.from({ length }, () => random.pick(letters));
-      expect(explain(wasm, tokens.join(""), 1).shares).toEqual(byPaths(length, (from, to) => scoresOf(wasm, tokens.slice(from, to).join(""))[1]!));
+      expect(explain(wasm, tokens.join(""), 1).shares).toEqual(
+        byPaths(length, (from, to) => scoresOf(wasm, tokens.slice(from, to).join(""))[1]!),
+      );
     }
   });
 
   test("of a text that is cut, the kept tokens, wherever they lie in the ring", async () => {
     for (const truncatePost of [false, true]) {
       const random = new Seeded(7);
-      const model = await makeModel(spec([embedding(5, MASK), lstm(6), dense(3, ACTIVATION_SOFTMAX)], { tokenizer: { sequenceLength: 5, truncatePost } }), (_, length) => random.floats(length, 0.9));
+      const model = await makeModel(
+        spec([embedding(5, MASK), lstm(6), dense(3, ACTIVATION_SOFTMAX)], {
+          tokenizer: { sequenceLength: 5, truncatePost },
+        }),
+        (_, length) => random.floats(length, 0.9),
+      );
       const wasm = open(model.write("int8"));
       for (let length = 6; length <= 16; length++) {
         const tokens = Array.from({ length }, () => random.pick(words));
@@ -104,21 +144,38 @@ describe("a masked model: what tokens score alone, to the bit", () => {
         const kept = tokens.slice(first, first + 5);
         const found = explain(wasm, tokens.join(" "), 2);
         expect(found.shares).toEqual(byPaths(5, (from, to) => scoresOf(wasm, kept.slice(from, to).join(" "))[2]!));
-        expect(found.spans[0]).toEqual([tokens.slice(0, first).join(" ").length + (first > 0 ? 1 : 0), tokens.slice(0, first + 1).join(" ").length]);
+        expect(found.spans[0]).toEqual([
+          tokens.slice(0, first).join(" ").length + (first > 0 ? 1 : 0),
+          tokens.slice(0, first + 1).join(" ").length,
+        ]);
       }
     }
   });
 
   test("more tokens than pieces: runs of equal length, the last one shorter", async () => {
     const random = new Seeded(8);
-    const model = await makeModel(spec([embedding(3, MASK), lstm(4), dense(3, ACTIVATION_SOFTMAX)], { tokenizer: { sequenceLength: 4 * MAX_PIECES } }), (_, length) => random.floats(length, 0.9));
+    const model = await makeModel(
+      spec([embedding(3, MASK), lstm(4), dense(3, ACTIVATION_SOFTMAX)], {
+        tokenizer: { sequenceLength: 4 * MAX_PIECES },
+      }),
+      (_, length) => random.floats(length, 0.9),
+    );
     const wasm = open(model.write("f32"));
-    for (const [length, size, count] of [[MAX_PIECES, 1, MAX_PIECES], [MAX_PIECES + 1, 2, MAX_PIECES / 2 + 1], [3 * MAX_PIECES - 1, 3, MAX_PIECES]] as const) {
+    for (const [length, size, count] of [
+      [MAX_PIECES, 1, MAX_PIECES],
+      [MAX_PIECES + 1, 2, MAX_PIECES / 2 + 1],
+      [3 * MAX_PIECES - 1, 3, MAX_PIECES],
+    ] as const) {
       const tokens = Array.from({ length }, () => random.pick(words));
       const found = explain(wasm, tokens.join(" "), 0);
       expect(found.shares).toHaveLength(count);
-      expect(found.shares).toEqual(byPaths(count, (from, to) => scoresOf(wasm, tokens.slice(from * size, to * size).join(" "))[0]!));
-      expect(found.spans[1]).toEqual([tokens.slice(0, size).join(" ").length + 1, tokens.slice(0, 2 * size).join(" ").length]);
+      expect(found.shares).toEqual(
+        byPaths(count, (from, to) => scoresOf(wasm, tokens.slice(from * size, to * size).join(" "))[0]!),
+      );
+      expect(found.spans[1]).toEqual([
+        tokens.slice(0, size).join(" ").length + 1,
+        tokens.slice(0, 2 * size).join(" ").length,
+      ]);
       expect(found.spans.at(-1)![1]).toBe(tokens.join(" ").length);
     }
   });
@@ -139,11 +196,21 @@ describe("padding that is read: as the network in f64 with zeros in place of wha
       const ids = Array.from({ length }, () => 1 + random.below(words.length));
       const kept = ids.slice(-8);
       const score = (from: number, to: number): number =>
-        network(model.layers, model.tensors, pad(kept.map((id, i) => (i >= from && i < to ? id : 0)), 8, { padding: tokenizer.padPost ?? false }))[1]!;
+        network(
+          model.layers,
+          model.tensors,
+          pad(
+            kept.map((id, i) => (i >= from && i < to ? id : 0)),
+            8,
+            { padding: tokenizer.padPost ?? false },
+          ),
+        )[1]!;
       const found = explain(wasm, ids.map((id) => words[id - 1]).join(" "), 1);
       const expected = byPaths(kept.length, score);
       expect(found.shares).toHaveLength(expected.length);
-      expected.forEach((share, i) => { largest = Math.max(largest, Math.abs(share - found.shares[i]!)); });
+      expected.forEach((share, i) => {
+        largest = Math.max(largest, Math.abs(share - found.shares[i]!));
+      });
       expect(found.base).toBeCloseTo(score(0, 0), 5);
     }
     expect(largest).toBeLessThan(4e-6); // four scores of f32 sums
@@ -152,8 +219,19 @@ describe("padding that is read: as the network in f64 with zeros in place of wha
 
 describe("a trained model", () => {
   let file: Uint8Array;
-  beforeAll(async () => { file = (await trainTiny()).write("int8"); });
-  const TEXTS = ["please play some jazz in the bedroom", "is it going to rain?", "", "???", "lights lights LIGHTS", "好 play", "x".repeat(5000), "turn the volume up ".repeat(40)];
+  beforeAll(async () => {
+    file = (await trainTiny()).write("int8");
+  });
+  const TEXTS = [
+    "please play some jazz in the bedroom",
+    "is it going to rain?",
+    "",
+    "???",
+    "lights lights LIGHTS",
+    "好 play",
+    "x".repeat(5000),
+    "turn the volume up ".repeat(40),
+  ];
 
   test("the shares add up to score - base within 1e-6, and the label is the best one unless another is asked for", () => {
     const wasm = open(file);
@@ -173,7 +251,9 @@ describe("a trained model", () => {
       const alone = explain(wasm, text);
       const scores = new Float32Array(wasm.memory.buffer, wasm["scoresPtr"](), 3);
       let other: Float32Array = Float32Array.of();
-      const between = explain(wasm, text, BEST, () => { other = scoresOf(wasm, "stop the music 中文"); });
+      const between = explain(wasm, text, BEST, () => {
+        other = scoresOf(wasm, "stop the music 中文");
+      });
       expect(between).toEqual(alone);
       if (alone.shares.length > 0) expect(scores.slice()).toEqual(other);
     }

@@ -11,7 +11,9 @@ const ENGINE_BYTES = 96 * 1024;
 const engineFile = new URL("../../build/engine.wasm", import.meta.url);
 
 let elb: Uint8Array;
-beforeAll(async () => { elb = (await trainTiny()).write("int8"); });
+beforeAll(async () => {
+  elb = (await trainTiny()).write("int8");
+});
 
 function load(bytes: Uint8Array, name: "engine" | "testing" = "engine"): { wasm: Exports; address: number } {
   const wasm = loadWasm(name);
@@ -23,17 +25,25 @@ function load(bytes: Uint8Array, name: "engine" | "testing" = "engine"): { wasm:
 
 test("100,000 classifications leave memory as large, and the model as it was", () => {
   const { wasm, address } = load(elb);
-  const digest = () => createHash("sha256").update(new Uint8Array(wasm.memory.buffer, address, elb.length)).digest("hex");
+  const digest = () =>
+    createHash("sha256")
+      .update(new Uint8Array(wasm.memory.buffer, address, elb.length))
+      .digest("hex");
   const before = { bytes: wasm.memory.buffer.byteLength, digest: digest() };
   const random = new Seeded(3);
   const texts = [
-    ...samples.map(({ text }) => Buffer.from(text)), Buffer.alloc(0), Buffer.from("unseen wörds 你好世界 ".repeat(20)),
-    ...Array.from({ length: 50 }, () => Buffer.from(Uint8Array.from({ length: random.below(300) }, () => random.below(256)))),
+    ...samples.map(({ text }) => Buffer.from(text)),
+    Buffer.alloc(0),
+    Buffer.from("unseen wörds 你好世界 ".repeat(20)),
+    ...Array.from({ length: 50 }, () =>
+      Buffer.from(Uint8Array.from({ length: random.below(300) }, () => random.below(256))),
+    ),
   ];
   for (let i = 0; i < 100_000; i++) {
     const text = texts[i % texts.length]!;
     new Uint8Array(wasm.memory.buffer, wasm["textPtr"](), text.length).set(text);
-    if (wasm["classify"](text.length) !== OK || wasm["renderLine"](i & 1, 0) === 0) throw new Error(`text ${i % texts.length} fails`);
+    if (wasm["classify"](text.length) !== OK || wasm["renderLine"](i & 1, 0) === 0)
+      throw new Error(`text ${i % texts.length} fails`);
   }
   expect({ bytes: wasm.memory.buffer.byteLength, digest: digest() }).toEqual(before);
 });
@@ -51,13 +61,22 @@ test("a text fills its buffer to the last byte; nothing is written beside the en
   const free = wasm["arenaTop"]() as number;
   const memory = new Uint8Array(wasm.memory.buffer);
   expect(free).toBeLessThan(memory.length);
-  const guarded = [[0, address], [address, address + elb.length], [behindScores, lineAt], [free, memory.length]] as const;
+  const guarded = [
+    [0, address],
+    [address, address + elb.length],
+    [behindScores, lineAt],
+    [free, memory.length],
+  ] as const;
   memory.fill(0xa5, free);
   const before = guarded.map(([from, to]) => memory.slice(from, to));
   const random = new Seeded(5);
   const texts = [
-    new Uint8Array(TEXT_CAPACITY).fill(0x61), new Uint8Array(TEXT_CAPACITY).fill(0xff), new Uint8Array(TEXT_CAPACITY).fill(0x20),
-    Buffer.alloc(TEXT_CAPACITY, "\u4e2d\u{1f600}a "), Uint8Array.from({ length: TEXT_CAPACITY }, () => random.below(256)), new Uint8Array(0),
+    new Uint8Array(TEXT_CAPACITY).fill(0x61),
+    new Uint8Array(TEXT_CAPACITY).fill(0xff),
+    new Uint8Array(TEXT_CAPACITY).fill(0x20),
+    Buffer.alloc(TEXT_CAPACITY, "\u4e2d\u{1f600}a "),
+    Uint8Array.from({ length: TEXT_CAPACITY }, () => random.below(256)),
+    new Uint8Array(0),
   ];
   for (const text of texts) {
     memory.set(text, at);
@@ -65,7 +84,9 @@ test("a text fills its buffer to the last byte; nothing is written beside the en
     for (const json of [false, true]) expect(wasm["renderLine"](json, 0)).toBeGreaterThan(0);
     expect(wasm["renderCard"]()).toBeGreaterThan(0);
     expect(Buffer.compare(memory.subarray(at, at + text.length), text)).toBe(0);
-    guarded.forEach(([from, to], i) => expect(`${i}: ${Buffer.compare(memory.subarray(from, to), before[i]!)}`).toBe(`${i}: 0`));
+    guarded.forEach(([from, to], i) =>
+      expect(`${i}: ${Buffer.compare(memory.subarray(from, to), before[i]!)}`).toBe(`${i}: 0`),
+    );
   }
   expect(wasm.memory.buffer.byteLength).toBe(memory.length);
   expect(wasm["classify"](TEXT_CAPACITY + 1)).toBe(ERR_TEXT_TOO_LONG);
@@ -90,13 +111,27 @@ describe("the module", () => {
   test("is small", () => expect(bytes.length).toBeLessThanOrEqual(ENGINE_BYTES));
 
   test("imports five WASI functions", () => {
-    expect(WebAssembly.Module.imports(module).map((entry) => `${entry.module}.${entry.name}`).sort()).toEqual(
-      ["args_get", "args_sizes_get", "fd_read", "fd_write", "proc_exit"].map((name) => `wasi_snapshot_preview1.${name}`));
+    expect(
+      WebAssembly.Module.imports(module)
+        .map((entry) => `${entry.module}.${entry.name}`)
+        .sort(),
+    ).toEqual(
+      ["args_get", "args_sizes_get", "fd_read", "fd_write", "proc_exit"].map(
+        (name) => `wasi_snapshot_preview1.${name}`,
+      ),
+    );
   });
 
   test("exports what assembly/index.ts names", () => {
     const source = readFileSync(new URL("../../assembly/index.ts", import.meta.url), "utf8");
-    const passed = [...source.matchAll(/export \{([^}]*)\}/g)].flatMap(([, names]) => names!.split(",").map((name) => name.trim().split(/\s+as\s+/).at(-1)!));
+    const passed = [...source.matchAll(/export \{([^}]*)\}/g)].flatMap(([, names]) =>
+      names!.split(",").map((name) =>
+        name
+          .trim()
+          .split(/\s+as\s+/)
+          .at(-1)!,
+      ),
+    );
     const own = [...source.matchAll(/export function (\w+)/g)].map(([, name]) => name!);
     const names = WebAssembly.Module.exports(module).map(({ name }) => name);
     expect(names.filter((name) => name !== "memory").sort()).toEqual([...passed, ...own].filter(Boolean).sort());

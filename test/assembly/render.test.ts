@@ -1,16 +1,27 @@
 // Scores -> lines: fixed point against exact decimal arithmetic, order and ties, escapes,
 // rejection, and the card. Scores are written into the engine's buffer, so any f32 can be shown.
 import { beforeAll, describe, expect, test } from "vitest";
-import { ACTIVATION_SOFTMAX, LAYER_BIDIRECTIONAL, LAYER_MASK_ZERO, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, MAX_LABEL_BYTES, MAX_WIDTH, OK } from "../../assembly/abi.ts";
+import {
+  ACTIVATION_SOFTMAX,
+  LAYER_BIDIRECTIONAL,
+  LAYER_MASK_ZERO,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  LAYER_SEQUENCES,
+  LAYER_SPATIAL,
+  MAX_LABEL_BYTES,
+  MAX_WIDTH,
+  OK,
+} from "../../assembly/abi.ts";
 import { repair, setHeader } from "../support/model-file.ts";
 import { Seeded, dense, dropout, embedding, loadFile, lstm, makeModel, pool, putText } from "../support/models.ts";
 import { loadWasm, type Exports } from "../support/wasm.ts";
 
 async function file(labels: string[], name = "", version = ""): Promise<Uint8Array> {
-  const model = await makeModel({
-    words: ["hi"], labels, name, version,
-    layers: [embedding(1), lstm(1), dense(labels.length, ACTIVATION_SOFTMAX)],
-  }, (_, length) => new Float32Array(length));
+  const model = await makeModel(
+    { words: ["hi"], labels, name, version, layers: [embedding(1), lstm(1), dense(labels.length, ACTIVATION_SOFTMAX)] },
+    (_, length) => new Float32Array(length),
+  );
   return model.write("f32");
 }
 
@@ -24,7 +35,9 @@ function open(bytes: Uint8Array): Exports {
 
 function line(wasm: Exports, scores: number[], json: boolean, top = 0): string {
   new Float32Array(wasm.memory.buffer, wasm["scoresPtr"](), scores.length).set(scores);
-  return new TextDecoder("utf-8", { fatal: true }).decode(new Uint8Array(wasm.memory.buffer, wasm["linePtr"](), wasm["renderLine"](json, top)));
+  return new TextDecoder("utf-8", { fatal: true }).decode(
+    new Uint8Array(wasm.memory.buffer, wasm["linePtr"](), wasm["renderLine"](json, top)),
+  );
 }
 
 /** Six decimals, ties to even, of the f32 nearest to `value`, by whole-number arithmetic. */
@@ -51,10 +64,15 @@ function fixed(value: number): string {
 
 describe("scores", () => {
   let wasm: Exports;
-  beforeAll(async () => { wasm = open(await file(["a", "b"])); });
+  beforeAll(async () => {
+    wasm = open(await file(["a", "b"]));
+  });
   const shown = (value: number): string => /"b":(.*?)[,}]/.exec(line(wasm, [0, value], true))![1]!;
 
-  test.each([0, -0, 1, 0.5, 0.1, 0.9999995, 0.9999994, 0.0000005, 0.00000049, 1e-45, -1e-9, -0.25, 123456.789, 999999.5, 1e12, 3.4e38, -3.4e38])("%d", (value) => {
+  test.each([
+    0, -0, 1, 0.5, 0.1, 0.9999995, 0.9999994, 0.0000005, 0.00000049, 1e-45, -1e-9, -0.25, 123456.789, 999999.5, 1e12,
+    3.4e38, -3.4e38,
+  ])("%d", (value) => {
     expect(shown(value)).toBe(fixed(value));
   });
 
@@ -79,7 +97,9 @@ describe("scores", () => {
 
 describe("order", () => {
   let wasm: Exports;
-  beforeAll(async () => { wasm = open(await file(["a", "b", "c", "d", "e"])); });
+  beforeAll(async () => {
+    wasm = open(await file(["a", "b", "c", "d", "e"]));
+  });
 
   test("text: the best label, or the best ones", () => {
     const scores = [0.1, 0.4, 0.2, 0.25, 0.05];
@@ -91,18 +111,29 @@ describe("order", () => {
 
   test("JSON: all scores best first, or the best ones", () => {
     const scores = [0.1, 0.4, 0.2, 0.25, 0.05];
-    expect(line(wasm, scores, true)).toBe('{"label":"b","score":0.400000,"scores":{"b":0.400000,"d":0.250000,"c":0.200000,"a":0.100000,"e":0.050000}}\n');
+    expect(line(wasm, scores, true)).toBe(
+      '{"label":"b","score":0.400000,"scores":{"b":0.400000,"d":0.250000,"c":0.200000,"a":0.100000,"e":0.050000}}\n',
+    );
     expect(line(wasm, scores, true, 2)).toBe('{"label":"b","score":0.400000,"scores":{"b":0.400000,"d":0.250000}}\n');
   });
 
   test("ties keep the order of the classes, at any length", () => {
-    expect(line(wasm, [0.2, 0.2, 0.2, 0.2, 0.2], false, 5).split("\t").filter((_, i) => i % 2 === 0)).toEqual(["a", "b", "c", "d", "e"]);
+    expect(
+      line(wasm, [0.2, 0.2, 0.2, 0.2, 0.2], false, 5)
+        .split("\t")
+        .filter((_, i) => i % 2 === 0),
+    ).toEqual(["a", "b", "c", "d", "e"]);
     const random = new Seeded(6);
     for (let i = 0; i < 500; i++) {
       const scores = Array.from({ length: 5 }, () => random.below(3) / 4);
-      const expected = ["a", "b", "c", "d", "e"].sort((x, y) => scores["abcde".indexOf(y)]! - scores["abcde".indexOf(x)]!);
+      const expected = ["a", "b", "c", "d", "e"].sort(
+        (x, y) => scores["abcde".indexOf(y)]! - scores["abcde".indexOf(x)]!,
+      );
       for (const top of [1, 2, 5]) {
-        const shown = line(wasm, scores, false, top).trimEnd().split("\t").filter((_, at) => at % 2 === 0);
+        const shown = line(wasm, scores, false, top)
+          .trimEnd()
+          .split("\t")
+          .filter((_, at) => at % 2 === 0);
         expect(shown).toEqual(expected.slice(0, top));
       }
     }
@@ -138,7 +169,12 @@ describe("rejection", () => {
     const wasm = await rejecting({ rejectScore: 0.5 });
     expect(line(wasm, [0.5, 0.3, 0.2], false)).toBe("a\t0.500000\n");
     expect(line(wasm, [0.49, 0.31, 0.2], false, 2)).toBe("?\t0.490000\tb\t0.310000\n");
-    expect(JSON.parse(line(wasm, [0.49, 0.31, 0.2], true))).toEqual({ label: null, score: 0.49, unknown: true, scores: { a: 0.49, b: 0.31, c: 0.2 } });
+    expect(JSON.parse(line(wasm, [0.49, 0.31, 0.2], true))).toEqual({
+      label: null,
+      score: 0.49,
+      unknown: true,
+      scores: { a: 0.49, b: 0.31, c: 0.2 },
+    });
   });
 
   test("too small a lead", async () => {
@@ -167,25 +203,60 @@ describe("rejection", () => {
 
 test("the card names everything of the model", async () => {
   const random = new Seeded(1);
-  const model = await makeModel({
-    words: ["a", "b"], labels: ["x", 'y"'], name: "kitchen \\ \"n°1\"", version: "2.1", tokenizer: { sequenceLength: 7, padPost: true, cleaning: ["urls", "accents"] },
-    layers: [embedding(3, LAYER_MASK_ZERO), dropout(0.25, LAYER_SPATIAL), lstm(4, LAYER_SEQUENCES | LAYER_BIDIRECTIONAL), pool(LAYER_POOL_MAX | LAYER_POOL_MEAN), dense(2, ACTIVATION_SOFTMAX)],
-  }, (_, length) => random.floats(length, 1));
+  const model = await makeModel(
+    {
+      words: ["a", "b"],
+      labels: ["x", 'y"'],
+      name: 'kitchen \\ "n°1"',
+      version: "2.1",
+      tokenizer: { sequenceLength: 7, padPost: true, cleaning: ["urls", "accents"] },
+      layers: [
+        embedding(3, LAYER_MASK_ZERO),
+        dropout(0.25, LAYER_SPATIAL),
+        lstm(4, LAYER_SEQUENCES | LAYER_BIDIRECTIONAL),
+        pool(LAYER_POOL_MAX | LAYER_POOL_MEAN),
+        dense(2, ACTIVATION_SOFTMAX),
+      ],
+    },
+    (_, length) => random.floats(length, 1),
+  );
   for (const form of ["f32", "int8", "int8-weights"] as const) {
     const bytes = model.write(form);
     const wasm = open(bytes);
-    const card = JSON.parse(new TextDecoder().decode(new Uint8Array(wasm.memory.buffer, wasm["linePtr"](), wasm["renderCard"]())));
+    const card = JSON.parse(
+      new TextDecoder().decode(new Uint8Array(wasm.memory.buffer, wasm["linePtr"](), wasm["renderCard"]())),
+    );
     expect(card).toEqual({
-      name: "kitchen \\ \"n°1\"", version: "2.1", format: 1, form, resumable: false, file_bytes: bytes.length, weight_bytes: expect.any(Number), labels: ["x", 'y"'],
+      name: 'kitchen \\ "n°1"',
+      version: "2.1",
+      format: 1,
+      form,
+      resumable: false,
+      file_bytes: bytes.length,
+      weight_bytes: expect.any(Number),
+      labels: ["x", 'y"'],
       tokenizer: {
-        lower: true, char_level: false, split_scripts: false, padding: "post", truncating: "pre", sequence_length: 7, words: 2, ngram_buckets: 0, cleaning: ["urls", "accents"],
+        lower: true,
+        char_level: false,
+        split_scripts: false,
+        padding: "post",
+        truncating: "pre",
+        sequence_length: 7,
+        words: 2,
+        ngram_buckets: 0,
+        cleaning: ["urls", "accents"],
       },
       layers: [
-        { kind: "embedding", input: 3, output: 3, mask_zero: true }, { kind: "dropout", input: 3, output: 3, spatial: true, rate: 0.25 },
-        { kind: "lstm", input: 3, output: 8, bidirectional: true, sequences: true }, { kind: "pool", input: 8, output: 16, max: true, mean: true },
+        { kind: "embedding", input: 3, output: 3, mask_zero: true },
+        { kind: "dropout", input: 3, output: 3, spatial: true, rate: 0.25 },
+        { kind: "lstm", input: 3, output: 8, bidirectional: true, sequences: true },
+        { kind: "pool", input: 8, output: 16, max: true, mean: true },
         { kind: "dense", input: 16, output: 2, activation: "softmax" },
       ],
-      temperature: 1, reject: { score: 0, margin: 0, unknown_share: 1 }, input_table: true, memory_bytes: wasm.memory.buffer.byteLength,
+      temperature: 1,
+      reject: { score: 0, margin: 0, unknown_share: 1 },
+      input_table: true,
+      memory_bytes: wasm.memory.buffer.byteLength,
     });
   }
 });

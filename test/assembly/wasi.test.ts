@@ -21,13 +21,32 @@ const engine = fileURLToPath(new URL("../../build/engine.wasm", import.meta.url)
 /** Texts of every kind, none with a line end: of the tests, hostile ones, real ones where they are at hand. */
 function lines(): Uint8Array[] {
   const random = new Seeded(20);
-  const noise = Array.from({ length: 200 }, () => Uint8Array.from({ length: random.below(60) }, () => random.below(256)).filter((byte) => byte !== 10 && byte !== 13));
+  const noise = Array.from({ length: 200 }, () =>
+    Uint8Array.from({ length: random.below(60) }, () => random.below(256)).filter((byte) => byte !== 10 && byte !== 13),
+  );
   const real = sharedIsPresent
-    ? ["snips", "hwu64", "sms_spam", "massive_en", "massive_zh"].flatMap((set) => readFileSync(sharedPath("data", set, "test.tsv"), "utf8").split("\n").slice(0, 200).map((line) => line.split("\t")[1] ?? ""))
+    ? ["snips", "hwu64", "sms_spam", "massive_en", "massive_zh"].flatMap((set) =>
+        readFileSync(sharedPath("data", set, "test.tsv"), "utf8")
+          .split("\n")
+          .slice(0, 200)
+          .map((line) => line.split("\t")[1] ?? ""),
+      )
     : [];
   const written = [
-    ...samples.map(({ text }) => text), "", " ", "\t\t", "\u{1f600}\u200d\u{1f468}", "ΑΣ ΑΣΑ İSTANBUL", "\u0000\u0007\u001b[31m", "请打开厨房的灯", "ขอเพลงหน่อย",
-    "\ufdfa".repeat(50), "word ".repeat(5000), "x".repeat(100_000), '{"text":"play"}', "label\tscore",
+    ...samples.map(({ text }) => text),
+    "",
+    " ",
+    "\t\t",
+    "\u{1f600}\u200d\u{1f468}",
+    "ΑΣ ΑΣΑ İSTANBUL",
+    "\u0000\u0007\u001b[31m",
+    "请打开厨房的灯",
+    "ขอเพลงหน่อย",
+    "\ufdfa".repeat(50),
+    "word ".repeat(5000),
+    "x".repeat(100_000),
+    '{"text":"play"}',
+    "label\tscore",
   ];
   return [...[...written, ...real].map((text) => Buffer.from(text.replaceAll(/[\r\n]/g, " "))), ...noise];
 }
@@ -35,7 +54,8 @@ function lines(): Uint8Array[] {
 describeWasmtime("wasmtime run", (wasmtime) => {
   let folder: string;
   const models = new Map<ModelForm, { path: string; classifier: Classifier }>();
-  const run = (args: readonly string[], input: Uint8Array | string, form: ModelForm = "int8") => runWasmtime(wasmtime, models.get(form)!.path, args, input);
+  const run = (args: readonly string[], input: Uint8Array | string, form: ModelForm = "int8") =>
+    runWasmtime(wasmtime, models.get(form)!.path, args, input);
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "edgelabel-wasi-"));
@@ -69,29 +89,49 @@ describeWasmtime("wasmtime run", (wasmtime) => {
   const expectLines = (input: string | Uint8Array, texts: readonly (string | Uint8Array)[]) => {
     const { status, stdout, stderr } = run([], input);
     const { classifier } = models.get("int8")!;
-    expect(stdout.toString()).toBe(Buffer.concat(texts.map((text) => classifier.line(Buffer.from(text), { json: false, top: 0 }))).toString());
+    expect(stdout.toString()).toBe(
+      Buffer.concat(texts.map((text) => classifier.line(Buffer.from(text), { json: false, top: 0 }))).toString(),
+    );
     expect(status).toBe(0);
     return stderr;
   };
 
   test("no input gives no output", () => expect(expectLines("", [])).toBe(""));
   test("an empty line is classified", () => expect(expectLines("\n\n", ["", ""])).toBe(""));
-  test("a last line needs no end", () => expect(expectLines("play some jazz\nwill it rain", ["play some jazz", "will it rain"])).toBe(""));
-  test("a carriage return before the end, and NULs, are no part of the text", () => expect(expectLines("play\r\nrain\0\0\n\r\n", ["play", "rain", ""])).toBe(""));
-  test("broken UTF-8 is classified", () => expect(expectLines(Buffer.from([0xff, 0xff, 0x0a, 0xe4, 0xbd, 0x0a]), [Buffer.from([0xff, 0xff]), Buffer.from([0xe4, 0xbd])])).toBe(""));
+  test("a last line needs no end", () =>
+    expect(expectLines("play some jazz\nwill it rain", ["play some jazz", "will it rain"])).toBe(""));
+  test("a carriage return before the end, and NULs, are no part of the text", () =>
+    expect(expectLines("play\r\nrain\0\0\n\r\n", ["play", "rain", ""])).toBe(""));
+  test("broken UTF-8 is classified", () =>
+    expect(
+      expectLines(Buffer.from([0xff, 0xff, 0x0a, 0xe4, 0xbd, 0x0a]), [
+        Buffer.from([0xff, 0xff]),
+        Buffer.from([0xe4, 0xbd]),
+      ]),
+    ).toBe(""));
   test("a byte order mark at the start is dropped, from a long line too", () => {
     expect(expectLines("\ufeffplay some jazz\nrain\n", ["play some jazz", "rain"])).toBe("");
     expect(expectLines("\ufeff", [""])).toBe("");
-    expect(expectLines(`\ufeff${"a ".repeat(TEXT_CAPACITY / 2 - 3)}jazz\n`, [`${"a ".repeat(TEXT_CAPACITY / 2 - 3)}jaz`])).toMatch("is longer than");
+    expect(
+      expectLines(`\ufeff${"a ".repeat(TEXT_CAPACITY / 2 - 3)}jazz\n`, [`${"a ".repeat(TEXT_CAPACITY / 2 - 3)}jaz`]),
+    ).toMatch("is longer than");
   });
   test.each(["utf16le", "swapped"])("UTF-16 is refused: %s", (order) => {
     const input = Buffer.from("\ufeffplay\nrain\n", "utf16le");
     const { status, stdout, stderr } = run([], order === "swapped" ? input.swap16() : input);
-    expect([status, stdout.toString(), stderr]).toEqual([1, "", "edgelabel: standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n"]);
+    expect([status, stdout.toString(), stderr]).toEqual([
+      1,
+      "",
+      "edgelabel: standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n",
+    ]);
   });
   test("line ends that are carriage returns alone are refused", () => {
     const { status, stdout, stderr } = run([], "play\rrain\r");
-    expect([status, stdout.toString(), stderr]).toEqual([1, "", "edgelabel: standard input: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'\n"]);
+    expect([status, stdout.toString(), stderr]).toEqual([
+      1,
+      "",
+      "edgelabel: standard input: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'\n",
+    ]);
     expect(expectLines("play\r", ["play"])).toBe("");
   });
 
@@ -108,8 +148,10 @@ describeWasmtime("wasmtime run", (wasmtime) => {
     try {
       for (const text of ["play some jazz", "", "will it rain today"]) {
         child.stdin.write(`${text}\n`);
-        const [answer] = await once(child.stdout, "data") as [Buffer];
-        expect(answer.toString()).toBe(Buffer.from(models.get("int8")!.classifier.line(Buffer.from(text), { json: false, top: 0 })).toString());
+        const [answer] = (await once(child.stdout, "data")) as [Buffer];
+        expect(answer.toString()).toBe(
+          Buffer.from(models.get("int8")!.classifier.line(Buffer.from(text), { json: false, top: 0 })).toString(),
+        );
       }
       child.stdin.end();
       expect((await once(child, "exit"))[0]).toBe(0);
@@ -119,7 +161,8 @@ describeWasmtime("wasmtime run", (wasmtime) => {
   });
 
   test("a closed pipe is a clean end, a full disk is not", () => {
-    const shell = (command: string) => spawnSync("bash", ["-c", command, "bash", wasmtime, models.get("int8")!.path], { encoding: "utf8" });
+    const shell = (command: string) =>
+      spawnSync("bash", ["-c", command, "bash", wasmtime, models.get("int8")!.path], { encoding: "utf8" });
     const closed = shell('yes play | "$1" run "$2" | head -n 2; echo "${PIPESTATUS[1]}"');
     expect(closed.stdout.split("\n").slice(2)).toEqual(["0", ""]);
     expect(closed.stderr).toBe("");
@@ -134,15 +177,20 @@ describeWasmtime("wasmtime run", (wasmtime) => {
     expect(stdout.toString()).toContain("usage: wasmtime run MODEL.wasm [--json] [--top N] < lines");
   });
 
-  test.each([["--nope"], ["--top"], ["--top", "0"], ["--top", "x"], ["--top", "10000"], ["text"]])("misuse: %s %s", (...args) => {
-    const { status, stdout, stderr } = run(args.filter(Boolean), "play\n");
-    expect([status, stdout.toString()]).toEqual([2, ""]);
-    expect(stderr).toMatch(/^edgelabel: /);
-  });
+  test.each([["--nope"], ["--top"], ["--top", "0"], ["--top", "x"], ["--top", "10000"], ["text"]])(
+    "misuse: %s %s",
+    (...args) => {
+      const { status, stdout, stderr } = run(args.filter(Boolean), "play\n");
+      expect([status, stdout.toString()]).toEqual([2, ""]);
+      expect(stderr).toMatch(/^edgelabel: /);
+    },
+  );
 
   test("the engine without a model says what to do", () => {
     const { status, stderr } = runWasmtime(wasmtime, engine, [], "play\n");
     expect(status).toBe(1);
-    expect(stderr).toBe("edgelabel: this module holds no model; pack one with: edgelabel pack MODEL.elb -o MODEL.wasm\n");
+    expect(stderr).toBe(
+      "edgelabel: this module holds no model; pack one with: edgelabel pack MODEL.elb -o MODEL.wasm\n",
+    );
   });
 });

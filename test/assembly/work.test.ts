@@ -1,7 +1,15 @@
 // The bound on what a text may take: at it a model is accepted and answers in good time; one
 // step more, and engine and trainer refuse it.
 import { describe, expect, test } from "vitest";
-import { ACTIVATION_SOFTMAX, LAYER_BIDIRECTIONAL, LAYER_DROPOUT, LAYER_SEQUENCES, MAX_NGRAMS_PER_WORD, MAX_TEXT_WORK, TABLE_BUDGET } from "../../assembly/abi.ts";
+import {
+  ACTIVATION_SOFTMAX,
+  LAYER_BIDIRECTIONAL,
+  LAYER_DROPOUT,
+  LAYER_SEQUENCES,
+  MAX_NGRAMS_PER_WORD,
+  MAX_TEXT_WORK,
+  TABLE_BUDGET,
+} from "../../assembly/abi.ts";
 import { Classifier } from "../../host/model/classifier.ts";
 import { dense, embedding, type LayerShape, lstm, makeModel, type ModelSpec } from "../support/models.ts";
 
@@ -32,25 +40,53 @@ function work({ layers, tokenizer = {} }: ModelSpec, rows: number): number {
 }
 
 const spec = (sequenceLength: number, layers: LayerShape[], ngramBuckets = 0): ModelSpec => ({
-  words: ["hi"], labels: ["no", "yes"], layers, tokenizer: { sequenceLength, ngramBuckets, ...(ngramBuckets ? { ngramMin: 3, ngramMax: 5 } : {}) },
+  words: ["hi"],
+  labels: ["no", "yes"],
+  layers,
+  tokenizer: { sequenceLength, ngramBuckets, ...(ngramBuckets ? { ngramMin: 3, ngramMax: 5 } : {}) },
 });
 const zeros = (_: number, length: number): Float32Array => new Float32Array(length);
 
 describe.each<[string, LayerShape[], number]>([
   ["a wide LSTM", [embedding(64), lstm(960), dense(2, ACTIVATION_SOFTMAX)], 0],
-  ["a stack of two directions", [embedding(64), lstm(512, LAYER_BIDIRECTIONAL | LAYER_SEQUENCES), lstm(512, LAYER_BIDIRECTIONAL), dense(2, ACTIVATION_SOFTMAX)], 0],
-  ["n-grams, whose projections are kept", [embedding(1024), lstm(512, LAYER_BIDIRECTIONAL), dense(2, ACTIVATION_SOFTMAX)], 1000],
-  ["n-grams, whose projections are not kept", [embedding(512), lstm(256, LAYER_BIDIRECTIONAL), dense(2, ACTIVATION_SOFTMAX)], 8192],
+  [
+    "a stack of two directions",
+    [
+      embedding(64),
+      lstm(512, LAYER_BIDIRECTIONAL | LAYER_SEQUENCES),
+      lstm(512, LAYER_BIDIRECTIONAL),
+      dense(2, ACTIVATION_SOFTMAX),
+    ],
+    0,
+  ],
+  [
+    "n-grams, whose projections are kept",
+    [embedding(1024), lstm(512, LAYER_BIDIRECTIONAL), dense(2, ACTIVATION_SOFTMAX)],
+    1000,
+  ],
+  [
+    "n-grams, whose projections are not kept",
+    [embedding(512), lstm(256, LAYER_BIDIRECTIONAL), dense(2, ACTIVATION_SOFTMAX)],
+    8192,
+  ],
 ])("%s", (_, layers, buckets) => {
   const rows = 2 + buckets;
-  const longest = Array.from({ length: 4096 }, (_, i) => i + 1).findLast((steps) => work(spec(steps, layers, buckets), rows) <= MOST)!;
+  const longest = Array.from({ length: 4096 }, (_, i) => i + 1).findLast(
+    (steps) => work(spec(steps, layers, buckets), rows) <= MOST,
+  )!;
 
   test("is accepted with the longest sequence within the bound, and answers in good time", async () => {
     expect(longest).toBeLessThan(4096);
     const { write } = await makeModel(spec(longest, layers, buckets), zeros);
     const classifier = await Classifier.fromBytes(write("int8"), "slowest");
     // Without n-grams unknown words would be dropped; with them, each has as many different ones as count.
-    const words = buckets === 0 ? "hi ".repeat(4096) : Array.from({ length: 4096 }, (_, i) => `${i.toString(36)}abcdefghijklmnopqrstuvwxyz${(i * 7919).toString(36)}`).join(" ");
+    const words =
+      buckets === 0
+        ? "hi ".repeat(4096)
+        : Array.from(
+            { length: 4096 },
+            (_, i) => `${i.toString(36)}abcdefghijklmnopqrstuvwxyz${(i * 7919).toString(36)}`,
+          ).join(" ");
     const since = performance.now();
     classifier.classify(words);
     const ms = performance.now() - since;
@@ -59,6 +95,8 @@ describe.each<[string, LayerShape[], number]>([
   }, 60_000);
 
   test("is refused with one step more, before it is trained", async () => {
-    await expect(makeModel(spec(longest + 1, layers, buckets), zeros)).rejects.toThrow("a text could take more than 8192 million multiplications");
+    await expect(makeModel(spec(longest + 1, layers, buckets), zeros)).rejects.toThrow(
+      "a text could take more than 8192 million multiplications",
+    );
   });
 });

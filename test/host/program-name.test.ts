@@ -28,7 +28,14 @@ test("every command is named so, and nothing else", async () => {
   const commands = [...stdout.matchAll(/^  ([a-z]+) .*$/gm)].map(([, name]) => name!).filter((name) => name !== "help");
   expect(commands).toContain("sign");
   for (const name of commands) expect(asTyped(`run edgelabel ${name}: x`)).toBe(`run ${programName()} ${name}: x`);
-  for (const text of ["edgelabel: no", "every edgelabel model", "an edgelabel trainer", "my-edgelabel-train", "edgelabels train"]) expect(asTyped(text)).toBe(text);
+  for (const text of [
+    "edgelabel: no",
+    "every edgelabel model",
+    "an edgelabel trainer",
+    "my-edgelabel-train",
+    "edgelabels train",
+  ])
+    expect(asTyped(text)).toBe(text);
 });
 
 test("a packed and installed package runs the demo, and says how to go on", () => {
@@ -38,13 +45,24 @@ test("a packed and installed package runs the demo, and says how to go on", () =
   const archive = readdirSync(folder).find((name) => name.endsWith(".tgz"))!;
   execFileSync("tar", ["-xzf", join(folder, archive), "-C", join(modules, "edgelabel"), "--strip-components=1"]);
   // As npm installs it, with the checkout's dependencies instead of a registry's.
-  for (const name of readdirSync(join(root, "node_modules"))) if (!name.startsWith(".")) symlinkSync(join(root, "node_modules", name), join(modules, name));
+  for (const name of readdirSync(join(root, "node_modules")))
+    if (!name.startsWith(".")) symlinkSync(join(root, "node_modules", name), join(modules, name));
   mkdirSync(join(modules, ".bin"));
-  const { bin } = JSON.parse(readFileSync(join(modules, "edgelabel", "package.json"), "utf8")) as { bin: { edgelabel: string } };
+  const { bin } = JSON.parse(readFileSync(join(modules, "edgelabel", "package.json"), "utf8")) as {
+    bin: { edgelabel: string };
+  };
   symlinkSync(join("..", "edgelabel", bin.edgelabel), join(modules, ".bin", "edgelabel"));
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(modules, ".bin", "edgelabel"), "demo", "--once", "--port", "0"], { cwd: folder, encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(modules, ".bin", "edgelabel"), "demo", "--once", "--port", "0"],
+    { cwd: folder, encoding: "utf8" },
+  );
   expect({ status, stderr }).toEqual({ status: 0, stderr: expect.not.stringContaining("edgelabel:") });
-  expect(stdout).toContain("\n$ npx edgelabel train node_modules/edgelabel/build/demo/messages.tsv -o node_modules/edgelabel/build/demo.wasm\n");
+  expect(stdout).toContain(
+    "\n$ npx edgelabel train node_modules/edgelabel/build/demo/messages.tsv -o node_modules/edgelabel/build/demo.wasm\n",
+  );
   expect(stdout).toContain("\n  npx edgelabel ask 'a text' --broker mqtt://127.0.0.1:");
-  expect(stdout.match(/^\$ npx edgelabel ask .*\n(?:lights|climate|music|alarm|fault|weather)\t0\.\d{6}$/gm)).toHaveLength(8);
+  expect(
+    stdout.match(/^\$ npx edgelabel ask .*\n(?:lights|climate|music|alarm|fault|weather)\t0\.\d{6}$/gm),
+  ).toHaveLength(8);
 }, 300_000);

@@ -4,7 +4,13 @@ import { expect, test } from "vitest";
 import { startProgress } from "../../host/progress.ts";
 
 function run(isTTY: boolean, json: boolean): string {
-  const stream = Object.assign(new PassThrough(), { isTTY, columns: 80, cursorTo() {}, moveCursor() {}, clearLine() {} });
+  const stream = Object.assign(new PassThrough(), {
+    isTTY,
+    columns: 80,
+    cursorTo() {},
+    moveCursor() {},
+    clearLine() {},
+  });
   const progress = startProgress("training", { json, stream: stream as unknown as NodeJS.WriteStream });
   progress.update(1, 4, "loss 0.5");
   progress.update(4, 4, "loss 0.1");

@@ -1,7 +1,17 @@
 // The commands as a user runs them: build/host/main.js as a process, files in and out,
 // exit codes. Expected scores are those that Keras gave; see test/host/keras/make.py.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,9 +33,37 @@ describe("the program", () => {
   test("explains itself, and each command with an example", async () => {
     const top = await edgelabel(["--help"]);
     expect(top.code).toBe(0);
-    for (const name of ["train", "calibrate", "eval", "predict", "explain", "quantize", "pack", "import", "serve", "ask", "info"]) expect(top.stdout).toMatch(new RegExp(`^  ${name} `, "m"));
+    for (const name of [
+      "train",
+      "calibrate",
+      "eval",
+      "predict",
+      "explain",
+      "quantize",
+      "pack",
+      "import",
+      "serve",
+      "ask",
+      "info",
+    ])
+      expect(top.stdout).toMatch(new RegExp(`^  ${name} `, "m"));
     expect(top.stdout).toContain("\nnode build/host/main.js COMMAND --help shows");
-    const helps = await Promise.all(["data", "train", "learn", "calibrate", "eval", "predict", "explain", "quantize", "prune", "pack", "import", "info"].map((name) => edgelabel([name, "--help"])));
+    const helps = await Promise.all(
+      [
+        "data",
+        "train",
+        "learn",
+        "calibrate",
+        "eval",
+        "predict",
+        "explain",
+        "quantize",
+        "prune",
+        "pack",
+        "import",
+        "info",
+      ].map((name) => edgelabel([name, "--help"])),
+    );
     for (const { code, stdout } of helps) {
       expect(code).toBe(0);
       expect(stdout).toMatch(/Examples?:\n  node build\/host\/main\.js /);
@@ -35,37 +73,62 @@ describe("the program", () => {
   });
   test("says which hold-out is not worse, as learn decides it", async () => {
     const { stdout } = await edgelabel(["learn", "--help"]);
-    expect(stdout.replace(/\s+/g, " ")).toContain("Not worse means: the accuracy as deployed is not lower and, where it is the same, the loss is at most 1 % higher.");
+    expect(stdout.replace(/\s+/g, " ")).toContain(
+      "Not worse means: the accuracy as deployed is not lower and, where it is the same, the loss is at most 1 % higher.",
+    );
   });
   test("tells its version", async () => {
     const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
     expect((await edgelabel(["--version"])).stdout).toBe(`${version}\n`);
   });
   test.each([
-    [[]], [["trane"]], [["predict"]], [["train", "x.tsv"]], [["train", "x.tsv", "-o", "x.bin"]], [["train", "x.tsv", "-o", "x.wasm", "--epochs", "0"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--stop-after", "1"]], [["train", "x.tsv", "-o", "x.elb", "--resume", "y.elb", "--epochs", "3"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--format", "xml"]], [["predict", "x.wasm", "--top", "0"]], [["predict", "x.wasm", "--nope"]],
-    [["quantize", "x.elb", "-o", "y.elb", "--min-agreement", "0.9"]], [["quantize", "x.elb", "-o", "y.elb", "--min-agreement", "2"]],
-    [["import", "m.keras", "-o", "m.elb"]], [["info", "a", "b"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--oov-token", "?"]], [["train", "x.tsv", "-o", "x.wasm", "--momentum", "0.9"]], [["train", "x.tsv", "-o", "x.wasm", "--decay", "0.1", "--schedule", "linear"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--no-split-scripts"]], [["train", "x.tsv", "-o", "x.wasm", "--add-ngrams", "--ngram-buckets", "0"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--warmup", "1"]], [["train", "x.tsv", "-o", "x.wasm", "--embedding-dropout", "1"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--optimizer", "sgd", "--momentum", "1"]], [["train", "x.tsv", "-o", "x.wasm", "--average-decay", "1"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--learning-rate", "1e9"]], [["train", "x.tsv", "-o", "x.wasm", "--schedule", "inverse-time", "--decay", "1e6"]],
+    [[]],
+    [["trane"]],
+    [["predict"]],
+    [["train", "x.tsv"]],
+    [["train", "x.tsv", "-o", "x.bin"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--epochs", "0"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--stop-after", "1"]],
+    [["train", "x.tsv", "-o", "x.elb", "--resume", "y.elb", "--epochs", "3"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--format", "xml"]],
+    [["predict", "x.wasm", "--top", "0"]],
+    [["predict", "x.wasm", "--nope"]],
+    [["quantize", "x.elb", "-o", "y.elb", "--min-agreement", "0.9"]],
+    [["quantize", "x.elb", "-o", "y.elb", "--min-agreement", "2"]],
+    [["import", "m.keras", "-o", "m.elb"]],
+    [["info", "a", "b"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--oov-token", "?"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--momentum", "0.9"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--decay", "0.1", "--schedule", "linear"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--no-split-scripts"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--add-ngrams", "--ngram-buckets", "0"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--warmup", "1"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--embedding-dropout", "1"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--optimizer", "sgd", "--momentum", "1"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--average-decay", "1"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--learning-rate", "1e9"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--schedule", "inverse-time", "--decay", "1e6"]],
     [["train", "x.tsv", "-o", "x.wasm", "--loss", "mean_squared_error", "--label-smoothing", "0.1"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--ngram-buckets", "0"]], [["train", "x.tsv", "-o", "x.wasm", "--split-scripts", "--char-level"]],
-    [["quantize", "x.elb", "-o", "./x.elb"]], [["prune", "x.elb", "x.tsv", "--valid", "x.tsv", "--units", "4", "-o", "x.elb"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--name", "a\nb"]], [["train", "x.tsv", "-o", "x.wasm", "--model-version", ""]],
+    [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--ngram-buckets", "0"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--split-scripts", "--char-level"]],
+    [["quantize", "x.elb", "-o", "./x.elb"]],
+    [["prune", "x.elb", "x.tsv", "--valid", "x.tsv", "--units", "4", "-o", "x.elb"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--name", "a\nb"]],
+    [["train", "x.tsv", "-o", "x.wasm", "--model-version", ""]],
     [["import", "m.keras", "--tokenizer", "t.json", "--labels", "l.json", "-o", "m.elb", "--name", "a\tb"]],
-    [["models", "list"]], [["models", "install", "r", "u", "--nope"]], [["models", "nope"]],
+    [["models", "list"]],
+    [["models", "install", "r", "u", "--nope"]],
+    [["models", "nope"]],
   ])("ends with 2 on misuse: %j", async (args) => {
     const { code, stdout, stderr } = await edgelabel(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(stderr).not.toBe("");
   });
   test.each([
-    [["predict", "none.wasm", "x"], "none.wasm: no such file"], [["eval", fixtures + "make.py", "x.tsv"], "make.py: it is not an edgelabel model"],
-    [["train", "none.tsv", "-o", "x.wasm"], "none.tsv: no such file"], [["info", fixtures], "cannot be read"],
+    [["predict", "none.wasm", "x"], "none.wasm: no such file"],
+    [["eval", fixtures + "make.py", "x.tsv"], "make.py: it is not an edgelabel model"],
+    [["train", "none.tsv", "-o", "x.wasm"], "none.tsv: no such file"],
+    [["info", fixtures], "cannot be read"],
     [["pack", fixtures + "make.py", "-o", "x.wasm"], "it is not an edgelabel model"],
   ])("ends with 1 and one line on failure: %j", async (args, message) => {
     const { code, stdout, stderr } = await edgelabel(args);
@@ -76,32 +139,57 @@ describe("the program", () => {
 });
 
 describe("the recipe goes by the texts, and says so", () => {
-  const names = Array.from({ length: 120 }, (_, i) => `${i % 2}\t${i % 2 ? "q" : "e"}${i.toString(36)}x${i * 7919}\n`).join("");
+  const names = Array.from(
+    { length: 120 },
+    (_, i) => `${i % 2}\t${i % 2 ? "q" : "e"}${i.toString(36)}x${i * 7919}\n`,
+  ).join("");
   const few = ["--epochs", "1", "--units", "4", "--embedding", "4", "--min-agreement", "0"];
 
   test("names are read letter by letter, unless words are asked for", async () => {
     writeFileSync(at("names.tsv"), names);
     const { stderr } = await edgelabel(["train", at("names.tsv"), "-o", at("names.wasm"), ...few]);
-    expect(stderr).toContain("nearly each text has a word that no other has, so they are read letter by letter (--no-char-level: word by word)\n");
+    expect(stderr).toContain(
+      "nearly each text has a word that no other has, so they are read letter by letter (--no-char-level: word by word)\n",
+    );
     expect((await json("info", at("names.wasm"))).tokenizer).toMatchObject({ char_level: true, ngram_buckets: 0 });
     const words = await edgelabel(["train", at("names.tsv"), "-o", at("words.wasm"), "--no-char-level", ...few]);
     expect(words.stderr).not.toContain("letter");
     expect((await json("info", at("words.wasm"))).tokenizer).toMatchObject({ char_level: false, ngram_buckets: 4096 });
   });
 
-  test.each([["last", []], ["first", ["--truncate-post"]]])("the %s tokens of long texts count", async (end, options) => {
+  test.each([
+    ["last", []],
+    ["first", ["--truncate-post"]],
+  ])("the %s tokens of long texts count", async (end, options) => {
     writeFileSync(at("long.tsv"), LAMPS.join(""));
-    const { stderr } = await edgelabel(["train", at("long.tsv"), "-o", at("long.wasm"), "--maxlen", "2", ...options, ...few]);
-    expect(stderr).toMatch(new RegExp(`\\d+ of ${LAMPS.length} texts have more than 2 tokens, of which only the ${end} 2 count; a higher --maxlen reads more, and takes longer\n`));
+    const { stderr } = await edgelabel([
+      "train",
+      at("long.tsv"),
+      "-o",
+      at("long.wasm"),
+      "--maxlen",
+      "2",
+      ...options,
+      ...few,
+    ]);
+    expect(stderr).toMatch(
+      new RegExp(
+        `\\d+ of ${LAMPS.length} texts have more than 2 tokens, of which only the ${end} 2 count; a higher --maxlen reads more, and takes longer\n`,
+      ),
+    );
     expect((await edgelabel(["train", at("long.tsv"), "-o", at("long.wasm"), ...few])).stderr).not.toContain("maxlen");
   });
 
   test("texts without a token are counted", async () => {
     writeFileSync(at("dots.tsv"), `${LAMPS.join("")}on\t...\noff\t?!\n`);
     const { stderr } = await edgelabel(["train", at("dots.tsv"), "-o", at("dots.wasm"), ...few]);
-    expect(stderr).toContain(`2 of ${LAMPS.length + 2} texts have no token and teach nothing; ${typed} data lists them\n`);
+    expect(stderr).toContain(
+      `2 of ${LAMPS.length + 2} texts have no token and teach nothing; ${typed} data lists them\n`,
+    );
     writeFileSync(at("spoken.tsv"), LAMPS.join(""));
-    expect((await edgelabel(["train", at("spoken.tsv"), "-o", at("spoken.wasm"), ...few])).stderr).not.toContain("no token");
+    expect((await edgelabel(["train", at("spoken.tsv"), "-o", at("spoken.wasm"), ...few])).stderr).not.toContain(
+      "no token",
+    );
   });
 
   test("a vocabulary is cut to its most frequent words", async () => {
@@ -114,8 +202,27 @@ describe("the recipe goes by the texts, and says so", () => {
 describe("from texts to a deployable", () => {
   beforeAll(async () => {
     writeFileSync(at("data.tsv"), LAMPS.join(""));
-    const trained = await json("train", at("data.tsv"), "-o", at("light.wasm"), "--seed", "3", "--valid", at("data.tsv"), "--no-calibrate", "--min-agreement", "0.9", ...SMALL);
-    expect(trained).toMatchObject({ file: at("light.wasm"), labels: 2, texts: LAMPS.length, epochs_left: 0, form: "int8" });
+    const trained = await json(
+      "train",
+      at("data.tsv"),
+      "-o",
+      at("light.wasm"),
+      "--seed",
+      "3",
+      "--valid",
+      at("data.tsv"),
+      "--no-calibrate",
+      "--min-agreement",
+      "0.9",
+      ...SMALL,
+    );
+    expect(trained).toMatchObject({
+      file: at("light.wasm"),
+      labels: 2,
+      texts: LAMPS.length,
+      epochs_left: 0,
+      form: "int8",
+    });
     expect(trained.bytes).toBe(readFileSync(at("light.wasm")).length);
     expect(trained.agreement.n).toBe(LAMPS.length);
     expect(trained.agreement.top1).toBeGreaterThanOrEqual(0.9);
@@ -139,7 +246,9 @@ describe("from texts to a deployable", () => {
     writeFileSync(at("data.jsonl"), rows.map(([label, text]) => `${JSON.stringify({ text, label })}\n`).join(""));
     writeFileSync(at("data.ft"), rows.map(([label, text]) => `__label__${label} ${text}\n`).join(""));
     const expected = await json("eval", at("light.wasm"), at("data.tsv"));
-    expect(await json("eval", at("light.wasm"), at("data.csv"), "--text-column", "message", "--label-column", "class")).toEqual(expected);
+    expect(
+      await json("eval", at("light.wasm"), at("data.csv"), "--text-column", "message", "--label-column", "class"),
+    ).toEqual(expected);
     expect(await json("eval", at("light.wasm"), at("data.jsonl"))).toEqual(expected);
     expect(await json("eval", at("light.wasm"), at("data.ft"))).toEqual(expected);
     const piped = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], LAMPS.join(""));
@@ -147,7 +256,10 @@ describe("from texts to a deployable", () => {
   });
 
   test("a label that the model lacks is warned of and counts as wrong", async () => {
-    const { code, stdout, stderr } = await edgelabel(["eval", at("light.wasm"), "-", "--format", "tsv", "--json"], `${LAMPS[0]}dim\tdim the hall\n`);
+    const { code, stdout, stderr } = await edgelabel(
+      ["eval", at("light.wasm"), "-", "--format", "tsv", "--json"],
+      `${LAMPS[0]}dim\tdim the hall\n`,
+    );
     expect(code).toBe(0);
     expect(stderr).toBe('edgelabel: warning: the model does not know "dim"; their texts count as wrong\n');
     expect(JSON.parse(stdout)).toMatchObject({ n: 2, labels: ["off", "on", "dim"], unknown_labels: ["dim"] });
@@ -167,11 +279,35 @@ describe("from texts to a deployable", () => {
   });
 
   test("a run that is stopped and resumed gives the bits of one that is not", async () => {
-    const part = await json("train", at("data.tsv"), "-o", at("part.elb"), "--seed", "3", "--name", "light", "--stop-after", "3", ...SMALL);
+    const part = await json(
+      "train",
+      at("data.tsv"),
+      "-o",
+      at("part.elb"),
+      "--seed",
+      "3",
+      "--name",
+      "light",
+      "--stop-after",
+      "3",
+      ...SMALL,
+    );
     expect(part.epochs_left).toBe(5);
     await json("train", at("data.tsv"), "-o", at("whole.elb"), "--resume", at("part.elb"));
     expect(readFileSync(at("whole.elb")).equals(readFileSync(at("light.elb")))).toBe(true);
-    const other = await edgelabel(["train", at("data.csv"), "--text-column", "message", "--label-column", "class", at("data.tsv"), "-o", at("x.elb"), "--resume", at("part.elb")]);
+    const other = await edgelabel([
+      "train",
+      at("data.csv"),
+      "--text-column",
+      "message",
+      "--label-column",
+      "class",
+      at("data.tsv"),
+      "-o",
+      at("x.elb"),
+      "--resume",
+      at("part.elb"),
+    ]);
     expect(other.code).toBe(1);
     const deployable = await edgelabel(["train", at("data.tsv"), "-o", at("x.elb"), "--resume", at("light.wasm")]);
     expect(deployable.code).toBe(1);
@@ -183,11 +319,23 @@ describe("from texts to a deployable", () => {
     await json("train", at("data.tsv"), "-o", at("long.elb"), ...settings);
     const others = process.listenerCount("SIGINT");
     const running = run(["train", at("data.tsv"), "-o", at("cut.elb"), "--json", ...settings]);
-    while (process.listenerCount("SIGINT") === others) await new Promise((resolve) => { setTimeout(resolve, 5); });
+    while (process.listenerCount("SIGINT") === others)
+      await new Promise((resolve) => {
+        setTimeout(resolve, 5);
+      });
     process.emit("SIGINT");
     expect(await running).toBe(1);
     expect(process.listenerCount("SIGINT")).toBe(others);
-    const { stdout } = await edgelabel(["train", at("data.tsv"), "-o", at("cut2.elb"), "--resume", at("cut.elb"), "--stop-after", "1"]);
+    const { stdout } = await edgelabel([
+      "train",
+      at("data.tsv"),
+      "-o",
+      at("cut2.elb"),
+      "--resume",
+      at("cut.elb"),
+      "--stop-after",
+      "1",
+    ]);
     expect(stdout).toMatch(/\n\d+ epochs are left; go on with the same data and --resume .*cut2\.elb\n/);
     await json("train", at("data.tsv"), "-o", at("rest.elb"), "--resume", at("cut2.elb"));
     expect(readFileSync(at("rest.elb")).equals(readFileSync(at("long.elb")))).toBe(true);
@@ -195,37 +343,69 @@ describe("from texts to a deployable", () => {
 
   test("what cannot be written is said before the work, or without a stack", async () => {
     mkdirSync(at("folder.wasm"));
-    expect(await edgelabel(["train", at("data.tsv"), "-o", at("folder.wasm")])).toMatchObject({ code: 1, stderr: `edgelabel: ${at("folder.wasm")}: is a directory, not a file\n` });
-    expect(await edgelabel(["train", at("data.tsv"), "-o", at("data.tsv/x.wasm")])).toMatchObject({ code: 1, stderr: `edgelabel: ${at("data.tsv/x.wasm")}: cannot be written (no folder ${at("data.tsv")})\n` });
+    expect(await edgelabel(["train", at("data.tsv"), "-o", at("folder.wasm")])).toMatchObject({
+      code: 1,
+      stderr: `edgelabel: ${at("folder.wasm")}: is a directory, not a file\n`,
+    });
+    expect(await edgelabel(["train", at("data.tsv"), "-o", at("data.tsv/x.wasm")])).toMatchObject({
+      code: 1,
+      stderr: `edgelabel: ${at("data.tsv/x.wasm")}: cannot be written (no folder ${at("data.tsv")})\n`,
+    });
     if (!existsSync("/dev/full")) return;
-    const { status, stderr } = spawnSync(process.execPath, [main, "data", at("data.tsv")], { stdio: ["ignore", openSync("/dev/full", "w"), "pipe"], encoding: "utf8" });
-    expect([status, stderr]).toEqual([1, "edgelabel: standard output cannot be written (ENOSPC: no space left on device, write)\n"]);
+    const { status, stderr } = spawnSync(process.execPath, [main, "data", at("data.tsv")], {
+      stdio: ["ignore", openSync("/dev/full", "w"), "pipe"],
+      encoding: "utf8",
+    });
+    expect([status, stderr]).toEqual([
+      1,
+      "edgelabel: standard output cannot be written (ENOSPC: no space left on device, write)\n",
+    ]);
   });
 
   test("validation texts that are learnt too are counted", async () => {
     writeFileSync(at("seen.tsv"), [...LAMPS.slice(0, 3), "on\tno such text\n"].join(""));
     const small = ["-o", at("seen.elb"), "--no-calibrate", "--epochs", "1", "--units", "4", "--embedding", "4"];
     const seen = await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small]);
-    expect(seen).toMatchObject({ code: 0, stderr: `edgelabel: 3 of 4 texts of --valid are in the data too, so the figures are better than for new texts; keep them apart (${typed} data DATA --valid FILE lists them)\n` });
+    expect(seen).toMatchObject({
+      code: 0,
+      stderr: `edgelabel: 3 of 4 texts of --valid are in the data too, so the figures are better than for new texts; keep them apart (${typed} data DATA --valid FILE lists them)\n`,
+    });
     writeFileSync(at("seen.tsv"), "on\tno such text\n");
-    expect(await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small])).toMatchObject({ code: 0, stderr: "" });
+    expect(await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small])).toMatchObject({
+      code: 0,
+      stderr: "",
+    });
   });
 
   test("validation texts with a label of their own are named by their line", async () => {
     writeFileSync(at("dim.tsv"), "on\tlight\ndim\thalf\n");
     const { code, stderr } = await edgelabel(["train", at("data.tsv"), "--valid", at("dim.tsv"), "-o", at("x.wasm")]);
-    expect([code, stderr]).toEqual([1, 'edgelabel: the validation texts have the label "dim" (first in line 2), which does not occur in the training data; remove its lines or train with it\n']);
+    expect([code, stderr]).toEqual([
+      1,
+      'edgelabel: the validation texts have the label "dim" (first in line 2), which does not occur in the training data; remove its lines or train with it\n',
+    ]);
   });
 
   test("quantize makes the bytes that train packs, and reports agreement", async () => {
-    const report = await json("quantize", at("light.elb"), "-o", at("light8.wasm"), "--data", at("data.tsv"), "--min-agreement", "0.9");
+    const report = await json(
+      "quantize",
+      at("light.elb"),
+      "-o",
+      at("light8.wasm"),
+      "--data",
+      at("data.tsv"),
+      "--min-agreement",
+      "0.9",
+    );
     expect(report).toMatchObject({ form: "int8", agreement: { n: LAMPS.length } });
     expect(report.agreement.top1).toBeGreaterThanOrEqual(0.9);
     expect(report.tensors[0]).toMatchObject({ name: "embedding/embeddings", bits: 8 });
     expect(report.tensors.at(-1)).toMatchObject({ name: "dense/bias", shape: [2], bits: 32 });
     expect(readFileSync(at("light8.wasm")).equals(readFileSync(at("light.wasm")))).toBe(true);
     const { stdout: table } = await edgelabel(["quantize", at("light.elb"), "-o", at("light8.elb")]);
-    expect(table).toMatch(/\nlstm\/backward\/recurrent_kernel +8 x 32 +8 +\S+ … \S+ +\S+ +[\d.]+ dB +1\.0 KB +0\.4 KB\n/);
+    expect(table).toMatch(
+      /\nlstm\/backward\/recurrent_kernel +8 x 32 +8 +\S+ … \S+ +\S+ +[\d.]+ dB +1\.0 KB +0\.4 KB\n/,
+    );
     const blind = await json("quantize", at("light.elb"), "-o", at("light8.elb"));
     expect(blind.agreement).toBeNull();
     await json("pack", at("light8.elb"), "-o", at("packed.wasm"));
@@ -236,14 +416,31 @@ describe("from texts to a deployable", () => {
 
   test("quantize and prune do not write over their model through a linked folder", async () => {
     symlinkSync(folder, at("linked"));
-    for (const command of [["quantize", at("light.elb")], ["prune", at("light.elb"), at("data.tsv"), "--valid", at("data.tsv"), "--units", "4"]]) {
+    for (const command of [
+      ["quantize", at("light.elb")],
+      ["prune", at("light.elb"), at("data.tsv"), "--valid", at("data.tsv"), "--units", "4"],
+    ]) {
       const { code, stderr } = await edgelabel([...command, "-o", at("linked/light.elb")]);
-      expect([code, stderr]).toEqual([2, "error: -o would overwrite the f32 weights that it is made of; give it another name\n"]);
+      expect([code, stderr]).toEqual([
+        2,
+        "error: -o would overwrite the f32 weights that it is made of; give it another name\n",
+      ]);
     }
   });
 
   test("what is deployed has no state to resume training", async () => {
-    await json("train", at("data.tsv"), "-o", at("f32.wasm"), "--seed", "3", "--name", "light", "--no-quantize", ...SMALL);
+    await json(
+      "train",
+      at("data.tsv"),
+      "-o",
+      at("f32.wasm"),
+      "--seed",
+      "3",
+      "--name",
+      "light",
+      "--no-quantize",
+      ...SMALL,
+    );
     await json("pack", at("light.elb"), "-o", at("packed.wasm"));
     expect(readFileSync(at("packed.wasm")).equals(readFileSync(at("f32.wasm")))).toBe(true);
     const { temperature } = await json("calibrate", at("light.elb"), at("data.tsv"), "-o", at("calibrated.wasm"));
@@ -256,7 +453,16 @@ describe("from texts to a deployable", () => {
     // Texts of unknown words score near the middle, where rounding decides.
     const texts = Array.from({ length: 400 }, (_, i) => `on\tzq${(i * 7919) % 1009}x vj${i}\n`);
     writeFileSync(at("odd.tsv"), texts.join(""));
-    const report = await json("quantize", at("light.elb"), "-o", at("odd.wasm"), "--data", at("odd.tsv"), "--min-agreement", "0");
+    const report = await json(
+      "quantize",
+      at("light.elb"),
+      "-o",
+      at("odd.wasm"),
+      "--data",
+      at("odd.tsv"),
+      "--min-agreement",
+      "0",
+    );
     expect(report.form).toBe("int8");
     expect(report.agreement.largest_difference).toBeGreaterThan(0);
     const forced = await json("quantize", at("light.elb"), "-o", at("weights.wasm"), "--weight-only");
@@ -271,13 +477,26 @@ describe("from texts to a deployable", () => {
   });
 
   test("info tells what the file holds", async () => {
-    expect(await json("info", at("light.wasm"))).toMatchObject({ name: "light", version: "1", form: "int8", labels: ["off", "on"] });
+    expect(await json("info", at("light.wasm"))).toMatchObject({
+      name: "light",
+      version: "1",
+      form: "int8",
+      labels: ["off", "on"],
+    });
     expect(await json("info", at("light.elb"))).toMatchObject({ form: "f32", resumable: true });
     expect((await edgelabel(["info", at("light.wasm")])).stdout).toMatch(/^labels {2}2: off, on$/m);
   });
 
   test("the squared error is learnt without smoothing", async () => {
-    const { train } = await json("train", at("data.tsv"), "-o", at("squared.elb"), "--loss", "mean_squared_error", ...SMALL);
+    const { train } = await json(
+      "train",
+      at("data.tsv"),
+      "-o",
+      at("squared.elb"),
+      "--loss",
+      "mean_squared_error",
+      ...SMALL,
+    );
     expect(train.loss).toBeLessThan(0.25); // that of a coin
   });
 
@@ -285,18 +504,31 @@ describe("from texts to a deployable", () => {
     const large = ["--batch", "4096", "--units", "256", "--epochs", "1"];
     writeFileSync(at("long-lines.tsv"), LAMPS.map((line) => `${line.trimEnd()}${" on".repeat(300)}\n`).join(""));
     const { code, stderr } = await edgelabel(["train", at("long-lines.tsv"), "-o", at("x.wasm"), ...large]);
-    expect([code, stderr]).toEqual([1, expect.stringMatching(/edgelabel: batches of 4096 of these texts do not fit in WebAssembly memory; choose a smaller --batch, --maxlen, --units or --embedding\n$/)]);
-    expect((await edgelabel(["train", at("data.tsv"), "-o", at("x.wasm"), "--batch", "4096", "--epochs", "1"])).code).toBe(0);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(
+        /edgelabel: batches of 4096 of these texts do not fit in WebAssembly memory; choose a smaller --batch, --maxlen, --units or --embedding\n$/,
+      ),
+    ]);
+    expect(
+      (await edgelabel(["train", at("data.tsv"), "-o", at("x.wasm"), "--batch", "4096", "--epochs", "1"])).code,
+    ).toBe(0);
   });
   test("a demo that cannot serve fails", async () => {
     const { code, stderr } = await edgelabel(["demo", "--once", "--port", "99999"]);
-    expect([code, stderr]).toEqual([1, expect.stringMatching(/a port is a number from 0 to 65535\.\nedgelabel: that command ended with exit code 2\n$/)]);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(/a port is a number from 0 to 65535\.\nedgelabel: that command ended with exit code 2\n$/),
+    ]);
   }, 60_000);
 
   test("more labels than a model can have are said to be so many", async () => {
     writeFileSync(at("swapped.tsv"), Array.from({ length: 1025 }, (_, i) => `text ${i}\ton\n`).join(""));
     const { code, stderr } = await edgelabel(["train", at("swapped.tsv"), "-o", at("x.wasm")]);
-    expect([code, stderr]).toEqual([1, 'edgelabel: the data has 1025 labels, such as "text 0"; a model tells at most 1024 apart. Do label and text stand the wrong way round?\n']);
+    expect([code, stderr]).toEqual([
+      1,
+      'edgelabel: the data has 1025 labels, such as "text 0"; a model tells at most 1024 apart. Do label and text stand the wrong way round?\n',
+    ]);
   });
 
   test("writing is whole or not at all", async () => {
@@ -327,12 +559,20 @@ describe("from texts to a deployable", () => {
       const { stdout } = await edgelabel(["predict", at("light.wasm"), "--json", "light the hall"]);
       const { label, score, scores } = JSON.parse(stdout);
       expect(label).toBe("on");
-      expect(Object.entries(scores)).toEqual([["on", score], ["off", expect.closeTo(1 - score, 5)]]);
+      expect(Object.entries(scores)).toEqual([
+        ["on", score],
+        ["off", expect.closeTo(1 - score, 5)],
+      ]);
       const best = await edgelabel(["predict", at("light.wasm"), "--json", "--top", "1", "light the hall"]);
       expect(JSON.parse(best.stdout)).toEqual({ label, score, scores: { on: score } });
     });
     test("takes any bytes: invalid UTF-8, NUL, CRLF, no last line end, a line above 1 MiB", async () => {
-      const input = Buffer.concat([Buffer.from("light\r\n\n\0\n"), Buffer.from([0xff, 0xc3, 0x0a]), Buffer.alloc(1_200_000, 0x61), Buffer.from("\nlast")]);
+      const input = Buffer.concat([
+        Buffer.from("light\r\n\n\0\n"),
+        Buffer.from([0xff, 0xc3, 0x0a]),
+        Buffer.alloc(1_200_000, 0x61),
+        Buffer.from("\nlast"),
+      ]);
       const { code, stdout, stderr } = await edgelabel(["predict", at("light.wasm")], input);
       expect(code).toBe(0);
       expect(stdout.match(/^o(n|ff)\t0\.\d{6}$/gm)).toHaveLength(6);
@@ -342,17 +582,29 @@ describe("from texts to a deployable", () => {
     });
     test("drops a byte order mark; names UTF-16, and old Mac line ends", async () => {
       const plain = await edgelabel(["predict", at("light.wasm")], "light the hall\nout\n");
-      expect((await edgelabel(["predict", at("light.wasm")], "\ufefflight the hall\r\nout\0")).stdout).toBe(plain.stdout);
+      expect((await edgelabel(["predict", at("light.wasm")], "\ufefflight the hall\r\nout\0")).stdout).toBe(
+        plain.stdout,
+      );
       const wide = Buffer.from("\ufefflight the hall\nout\n", "utf16le");
       for (const input of [wide, Buffer.from(wide).swap16()]) {
-        expect(await edgelabel(["predict", at("light.wasm")], input)).toMatchObject({ code: 1, stdout: "", stderr: "edgelabel: standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n" });
+        expect(await edgelabel(["predict", at("light.wasm")], input)).toMatchObject({
+          code: 1,
+          stdout: "",
+          stderr: "edgelabel: standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n",
+        });
       }
-      expect(await edgelabel(["predict", at("light.wasm")], "light the hall\rout\r")).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("uses \\r as line ends") });
+      expect(await edgelabel(["predict", at("light.wasm")], "light the hall\rout\r")).toMatchObject({
+        code: 1,
+        stdout: "",
+        stderr: expect.stringContaining("uses \\r as line ends"),
+      });
     });
     test("says when a text is the name of a file", async () => {
       const named = await edgelabel(["predict", at("light.wasm"), at("data.tsv")]);
       expect([named.code, named.stdout]).toEqual([0, expect.stringMatching(/^o(n|ff)\t0\.\d{6}\n$/)]);
-      expect(named.stderr).toMatch(/^edgelabel: ".*" is a file here, but its name is taken for a text; its lines are read by: /);
+      expect(named.stderr).toMatch(
+        /^edgelabel: ".*" is a file here, but its name is taken for a text; its lines are read by: /,
+      );
       expect(named.stderr.endsWith(`: ${typed} predict MODEL < FILE\n`)).toBe(true);
       for (const texts of [[at("data.tsv"), "light"], [folder], ["x".repeat(5000)], [`${at("data.tsv")}/x`]]) {
         expect(await edgelabel(["predict", at("light.wasm"), ...texts])).toMatchObject({ code: 0, stderr: "" });
@@ -360,7 +612,9 @@ describe("from texts to a deployable", () => {
     });
     test("answers each line while its input is still open", async () => {
       const child = spawn(process.execPath, [main, "predict", at("light.wasm")]);
-      const answer = new Promise<string>((resolve) => child.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString())));
+      const answer = new Promise<string>((resolve) =>
+        child.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString())),
+      );
       child.stdin.write("light the hall\n");
       expect(await answer).toMatch(/^on\t/);
       const ended = new Promise((resolve) => child.once("exit", resolve));
@@ -382,7 +636,12 @@ describe("from texts to a deployable", () => {
 describe("lines of a byte stream", () => {
   const collect = async (chunks: Uint8Array[]): Promise<string[]> => {
     const lines: string[] = [];
-    for await (const some of linesOf((async function* () { yield* chunks; })())) lines.push(...some.map((line) => Buffer.from(line).toString("latin1")));
+    for await (const some of linesOf(
+      (async function* () {
+        yield* chunks;
+      })(),
+    ))
+      lines.push(...some.map((line) => Buffer.from(line).toString("latin1")));
     return lines;
   };
   test("do not depend on how the stream is cut", async () => {
@@ -390,7 +649,8 @@ describe("lines of a byte stream", () => {
     const expected = ["a\r", "", "b\rc\r\r", "\xff", "\r", "last\r"];
     expect(await collect([bytes])).toEqual(expected);
     expect(await collect([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(expected);
-    for (let i = 0; i <= bytes.length; i++) expect(await collect([bytes.subarray(0, i), bytes.subarray(i)])).toEqual(expected);
+    for (let i = 0; i <= bytes.length; i++)
+      expect(await collect([bytes.subarray(0, i), bytes.subarray(i)])).toEqual(expected);
   });
   test("of nothing are none", async () => {
     expect(await collect([])).toEqual([]);
@@ -401,22 +661,55 @@ describe("lines of a byte stream", () => {
 describe("import", () => {
   const wordIndex = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`w${i + 1}`, i + 1]));
   beforeAll(() => {
-    writeFileSync(at("tokenizer.json"), JSON.stringify({
-      class_name: "Tokenizer",
-      config: { num_words: null, filters: "", lower: true, split: " ", char_level: false, oov_token: null, word_index: JSON.stringify(wordIndex) },
-    }));
+    writeFileSync(
+      at("tokenizer.json"),
+      JSON.stringify({
+        class_name: "Tokenizer",
+        config: {
+          num_words: null,
+          filters: "",
+          lower: true,
+          split: " ",
+          char_level: false,
+          oov_token: null,
+          word_index: JSON.stringify(wordIndex),
+        },
+      }),
+    );
     writeFileSync(at("two.json"), '["l0","l1"]');
     writeFileSync(at("three.json"), '["l0","l1","l2"]');
   });
-  const parts = (labels: string, output: string) => ["--tokenizer", at("tokenizer.json"), "--labels", at(labels), "-o", at(output)];
+  const parts = (labels: string, output: string) => [
+    "--tokenizer",
+    at("tokenizer.json"),
+    "--labels",
+    at(labels),
+    "-o",
+    at(output),
+  ];
 
   describe.each(["keras2.keras", "keras2.h5", "keras3.keras", "keras3.h5"])("%s", (form) => {
-    test.each([["stack", "three.json", []], ["functional", "two.json", ["--maxlen", "6"]], ["pooled", "two.json", []]])("%s gives Keras' scores", async (name, labels, more) => {
+    test.each([
+      ["stack", "three.json", []],
+      ["functional", "two.json", ["--maxlen", "6"]],
+      ["pooled", "two.json", []],
+    ])("%s gives Keras' scores", async (name, labels, more) => {
       await json("import", `${fixtures}${name}-${form}`, ...parts(labels, "imported.wasm"), ...more);
-      const expected = JSON.parse(readFileSync(`${fixtures}${name}-${form.split(".")[0]}.json`, "utf8")) as { ids: number[][]; scores: number[][] };
-      const texts = expected.ids.map((ids) => ids.filter((id) => id > 0).map((id) => `w${id}`).join(" "));
+      const expected = JSON.parse(readFileSync(`${fixtures}${name}-${form.split(".")[0]}.json`, "utf8")) as {
+        ids: number[][];
+        scores: number[][];
+      };
+      const texts = expected.ids.map((ids) =>
+        ids
+          .filter((id) => id > 0)
+          .map((id) => `w${id}`)
+          .join(" "),
+      );
       const { stdout } = await edgelabel(["predict", at("imported.wasm"), "--json", ...texts]);
-      const found = stdout.trim().split("\n").map((line) => JSON.parse(line).scores as Record<string, number>);
+      const found = stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line).scores as Record<string, number>);
       expect(found).toHaveLength(expected.scores.length);
       expected.scores.forEach((scores, i) => {
         const both = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
@@ -426,12 +719,21 @@ describe("import", () => {
   });
 
   test("says what it leaves out", async () => {
-    const { code, stderr } = await edgelabel(["import", `${fixtures}stack-keras3.keras`, ...parts("three.json", "noted.elb")]);
+    const { code, stderr } = await edgelabel([
+      "import",
+      `${fixtures}stack-keras3.keras`,
+      ...parts("three.json", "noted.elb"),
+    ]);
     expect(code).toBe(0);
     expect(stderr).toBe('edgelabel: note: layer "lstm": dropout is left out; it only matters in training\n');
   });
   test.each([
-    ["functional-keras3.keras", "two.json", [], "the model leaves the length of its input open; give the maxlen of pad_sequences with --maxlen N"],
+    [
+      "functional-keras3.keras",
+      "two.json",
+      [],
+      "the model leaves the length of its input open; give the maxlen of pad_sequences with --maxlen N",
+    ],
     ["pooled-keras3.keras", "two.json", ["--maxlen", "7"], "the model takes 6 tokens, but --maxlen says 7"],
     ["pooled-keras3.keras", "three.json", [], "has 3 names where the model needs 2"],
     ["external-link.h5", "two.json", [], "external links"],
@@ -444,22 +746,43 @@ describe("import", () => {
   });
 
   describeShared("the golden models", () => {
-    test.each(["seed", "snips", "snips-masked-bidirectional", "massive-zh-char"])("model-%s gives Keras' scores", async (name) => {
-      const golden = (file: string) => sharedPath("golden", `model-${name}`, file);
-      const labels = readSharedJson<string[]>("golden", `model-${name}`, "labels.json");
-      const cases = readSharedJsonLines<{ text: string; scores: number[] }>("golden", `model-${name}`, "cases.jsonl");
-      for (const form of ["keras", "h5"]) {
-        await json("import", golden(`model.${form}`), "--tokenizer", golden("tokenizer.json"), "--labels", golden("labels.json"), "-o", at("golden.elb"));
-        // As arguments, since some texts hold line ends; NUL cannot be in one.
-        const sent = cases.filter(({ text }) => !text.includes("\0"));
-        const { stdout } = await edgelabel(["predict", at("golden.elb"), "--json", "--", ...sent.map(({ text }) => text)]);
-        const found = stdout.trim().split("\n").map((line) => JSON.parse(line).scores as Record<string, number>);
-        expect(found).toHaveLength(sent.length);
-        sent.forEach(({ text, scores }, i) => {
-          const all = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
-          all.forEach((score, k) => expect(Math.abs(found[i]![labels[k]!]! - score), text).toBeLessThan(1e-5));
-        });
-      }
-    });
+    test.each(["seed", "snips", "snips-masked-bidirectional", "massive-zh-char"])(
+      "model-%s gives Keras' scores",
+      async (name) => {
+        const golden = (file: string) => sharedPath("golden", `model-${name}`, file);
+        const labels = readSharedJson<string[]>("golden", `model-${name}`, "labels.json");
+        const cases = readSharedJsonLines<{ text: string; scores: number[] }>("golden", `model-${name}`, "cases.jsonl");
+        for (const form of ["keras", "h5"]) {
+          await json(
+            "import",
+            golden(`model.${form}`),
+            "--tokenizer",
+            golden("tokenizer.json"),
+            "--labels",
+            golden("labels.json"),
+            "-o",
+            at("golden.elb"),
+          );
+          // As arguments, since some texts hold line ends; NUL cannot be in one.
+          const sent = cases.filter(({ text }) => !text.includes("\0"));
+          const { stdout } = await edgelabel([
+            "predict",
+            at("golden.elb"),
+            "--json",
+            "--",
+            ...sent.map(({ text }) => text),
+          ]);
+          const found = stdout
+            .trim()
+            .split("\n")
+            .map((line) => JSON.parse(line).scores as Record<string, number>);
+          expect(found).toHaveLength(sent.length);
+          sent.forEach(({ text, scores }, i) => {
+            const all = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
+            all.forEach((score, k) => expect(Math.abs(found[i]![labels[k]!]! - score), text).toBeLessThan(1e-5));
+          });
+        }
+      },
+    );
   });
 });

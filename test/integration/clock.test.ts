@@ -11,39 +11,52 @@ const wall = Date.now.bind(Date);
 const step = (days: number) => void vi.spyOn(Date, "now").mockImplementation(() => wall() + days * DAY_MS);
 afterEach(() => void vi.restoreAllMocks());
 
-test.each([1, -3])("%i days: no request or answer that waits expires, and a requester's own deadline counts from its arrival", async (days) => {
-  const broker = await startBroker({ port: 0 });
-  const slow = { ...fakeModel(), classify(text: string | Uint8Array, top?: number) {
-    const end = performance.now() + 2;
-    while (performance.now() < end);
-    return fakeModel().classify(text, top);
-  } };
-  const service = fakeService({ access: broker.access, models: new Map([["spam", slow]]) });
-  await service.start();
-  const client = await TestClient.connect(broker.url, 4);
-  await client.subscribe(topics.label);
-  const deadline = wall() + 60_000;
-  for (let id = 0; id < 800; id++) void client.publish(topics.classify, JSON.stringify({ text: "win", id, ...(id % 2 === 0 ? { deadline } : {}) }), { qos: 1 });
-  await until(async () => await counter(service, 'edgelabel_requests_total{transport="mqtt"}') === 800);
-  expect(service.predictor.queue.length).toBeGreaterThan(10);
-  step(days);
-  const ids = new Set<unknown>();
-  while (ids.size < 800) ids.add((await client.next()).json.id);
-  expect(await counter(service, 'edgelabel_ignored_total{reason="expired"}')).toBe(0);
-  // One that is over by the clock of now is over.
-  await client.publish(topics.classify, JSON.stringify({ text: "win", id: "late", deadline: Date.now() - 1 }));
-  await client.publish(topics.classify, JSON.stringify({ text: "win", id: "in time", deadline: Date.now() + 60_000 }));
-  expect((await client.next()).json.id).toBe("in time");
-  expect(await counter(service, 'edgelabel_ignored_total{reason="expired"}')).toBe(1);
-  await client.close();
-  await service.stop();
-  await broker.close();
-});
+test.each([1, -3])(
+  "%i days: no request or answer that waits expires, and a requester's own deadline counts from its arrival",
+  async (days) => {
+    const broker = await startBroker({ port: 0 });
+    const slow = {
+      ...fakeModel(),
+      classify(text: string | Uint8Array, top?: number) {
+        const end = performance.now() + 2;
+        while (performance.now() < end);
+        return fakeModel().classify(text, top);
+      },
+    };
+    const service = fakeService({ access: broker.access, models: new Map([["spam", slow]]) });
+    await service.start();
+    const client = await TestClient.connect(broker.url, 4);
+    await client.subscribe(topics.label);
+    const deadline = wall() + 60_000;
+    for (let id = 0; id < 800; id++)
+      void client.publish(topics.classify, JSON.stringify({ text: "win", id, ...(id % 2 === 0 ? { deadline } : {}) }), {
+        qos: 1,
+      });
+    await until(async () => (await counter(service, 'edgelabel_requests_total{transport="mqtt"}')) === 800);
+    expect(service.predictor.queue.length).toBeGreaterThan(10);
+    step(days);
+    const ids = new Set<unknown>();
+    while (ids.size < 800) ids.add((await client.next()).json.id);
+    expect(await counter(service, 'edgelabel_ignored_total{reason="expired"}')).toBe(0);
+    // One that is over by the clock of now is over.
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "late", deadline: Date.now() - 1 }));
+    await client.publish(
+      topics.classify,
+      JSON.stringify({ text: "win", id: "in time", deadline: Date.now() + 60_000 }),
+    );
+    expect((await client.next()).json.id).toBe("in time");
+    expect(await counter(service, 'edgelabel_ignored_total{reason="expired"}')).toBe(1);
+    await client.close();
+    await service.stop();
+    await broker.close();
+  },
+);
 
 test.each([1, -3])("%i days: an answer waits in the outbox for its time, no longer and no shorter", async (days) => {
   const fates: string[] = [];
   const outbox = new Outbox({ answers: 10, bytes: 1_000, states: 3 }, (fate) => fates.push(fate));
-  const offer = (payload: string, ms: number) => outbox.offer({ topic: "t", payload, qos: 1, expiresAt: performance.now() + ms, settled() {} });
+  const offer = (payload: string, ms: number) =>
+    outbox.offer({ topic: "t", payload, qos: 1, expiresAt: performance.now() + ms, settled() {} });
   offer("long", 60_000);
   offer("short", 20);
   step(days);

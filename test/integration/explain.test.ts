@@ -28,7 +28,11 @@ function noting(log: string[]): Model {
 }
 
 function setUp(models: Record<string, Model>, texts = 10_000) {
-  const predictor = new Predictor(new Map(Object.entries(models)), { texts, bytes: 1_000_000, requesters: 1000 }, new Metrics());
+  const predictor = new Predictor(
+    new Map(Object.entries(models)),
+    { texts, bytes: 1_000_000, requesters: 1000 },
+    new Metrics(),
+  );
   const ends: string[] = [];
   const submit = (requester: string, text: string, more: Partial<Work> = {}): Promise<Outcome | undefined> =>
     predictor.predict({ requester, model: "", texts: [text], bytes: text.length, ...more }).then(
@@ -39,7 +43,8 @@ function setUp(models: Record<string, Model>, texts = 10_000) {
       (error) => {
         ends.push(`${text}: ${error.code}`);
         return undefined;
-      });
+      },
+    );
   return { predictor, submit, ends };
 }
 
@@ -69,7 +74,12 @@ test("of many who ask for explanations one is served at a time, and between two 
   expect(between).toHaveLength(20);
   expect(Math.max(...between)).toBeLessThanOrEqual(1);
   // No two explanations are mixed, and all come.
-  expect(log.filter((line) => !line.includes("calm")).map((line) => line.slice(2)).filter((text, i, all) => text !== all[i - 1])).toHaveLength(30);
+  expect(
+    log
+      .filter((line) => !line.includes("calm"))
+      .map((line) => line.slice(2))
+      .filter((text, i, all) => text !== all[i - 1]),
+  ).toHaveLength(30);
   expect(ends.filter((text) => text.startsWith("text"))).toHaveLength(30);
 });
 
@@ -84,13 +94,21 @@ test("an explanation counts as all its passes: who floods with them is told busy
   const { submit, ends, predictor } = setUp({ spam: noting([]) }, 50);
   const jobs = [submit("flood", "ten bytes!", { explain: true }), submit("flood", "ten bytes?", { explain: true })];
   expect(predictor.queue.length).toBe(42);
-  jobs.push(submit("flood", "ten more..", { explain: true }), ...Array.from({ length: 20 }, (_, i) => submit("calm", `calm ${i}`)));
+  jobs.push(
+    submit("flood", "ten more..", { explain: true }),
+    ...Array.from({ length: 20 }, (_, i) => submit("calm", `calm ${i}`)),
+  );
   await Promise.all(jobs);
   expect(ends.filter((end) => end.endsWith("busy")).sort()).toEqual(["ten bytes?: busy", "ten more..: busy"]);
   expect(ends.filter((end) => end.startsWith("calm"))).toHaveLength(20);
   // A text that waits is not sent away for an explanation, however much its requester had of late.
   await Promise.all(Array.from({ length: 40 }, (_, i) => submit("calm", `before ${i}`)));
-  const held = [submit("first", "ten bytes!", { explain: true }), submit("second", "ten bytes.", { explain: true }), submit("calm", "after"), submit("third", "ten bytes;", { explain: true })];
+  const held = [
+    submit("first", "ten bytes!", { explain: true }),
+    submit("second", "ten bytes.", { explain: true }),
+    submit("calm", "after"),
+    submit("third", "ten bytes;", { explain: true }),
+  ];
   await Promise.all(held);
   expect(ends.slice(-4)).toEqual(["ten bytes;: busy", "after", "ten bytes!", "ten bytes."]);
   const long = submit("flood", "x".repeat(5000), { explain: true });
@@ -104,8 +122,15 @@ test("an explanation that expires, is refused or fails makes room for the next o
   const odd: Model = {
     ...model,
     explaining(text) {
-      if (text === "fails") return (function* (): Generator<undefined, never> { yield; throw new Error("trap"); })();
-      if (text === "endless") return (function* (): Generator<undefined, never> { for (;;) yield; })();
+      if (text === "fails")
+        return (function* (): Generator<undefined, never> {
+          yield;
+          throw new Error("trap");
+        })();
+      if (text === "endless")
+        return (function* (): Generator<undefined, never> {
+          for (;;) yield;
+        })();
       return explaining(text);
     },
   };
@@ -113,7 +138,9 @@ test("an explanation that expires, is refused or fails makes room for the next o
   await submit("a", "fails", { explain: true });
   await submit("a", "endless", { explain: true, expiresAt: performance.now() + 30 });
   const endless = submit("a", "endless", { explain: true });
-  await new Promise((resolve) => { setTimeout(resolve, 20); });
+  await new Promise((resolve) => {
+    setTimeout(resolve, 20);
+  });
   await Promise.all([endless, ...Array.from({ length: 30 }, (_, i) => submit(`plain ${i}`, "x", {}))]);
   await submit("a", "good", { explain: true });
   expect(ends.filter((end) => end !== "x")).toEqual(["fails: internal", "endless: expired", "endless: busy", "good"]);
@@ -121,7 +148,9 @@ test("an explanation that expires, is refused or fails makes room for the next o
 
 describe("a real model", () => {
   let classifier: Classifier;
-  beforeAll(async () => { classifier = await Classifier.fromBytes((await trainTiny()).write("int8"), "tiny"); });
+  beforeAll(async () => {
+    classifier = await Classifier.fromBytes((await trainTiny()).write("int8"), "tiny");
+  });
 
   test("whatever is classified between the passes, the explanation is the one that explain() gives", async () => {
     const { submit } = setUp({ tiny: classifier });

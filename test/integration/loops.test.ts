@@ -13,11 +13,22 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
 });
 
-const route = (filter: string, topic: string, payload?: RouteSettings["outputs"][0]["payload"]): RouteSettings =>
-  ({ name: "r", filter, text: [], model: "", threshold: 0, outputs: [{ topic, payload, when: "any", onChange: false, qos: 1, retain: false }] });
+const route = (filter: string, topic: string, payload?: RouteSettings["outputs"][0]["payload"]): RouteSettings => ({
+  name: "r",
+  filter,
+  text: [],
+  model: "",
+  threshold: 0,
+  outputs: [{ topic, payload, when: "any", onChange: false, qos: 1, retain: false }],
+});
 
 async function node(url: string, protocol: 4 | 5, name: string, options: Partial<ServiceOptions>): Promise<void> {
-  const service = fakeService({ access: { url, protocol }, topics: topicsOf("edgelabel", name), clientId: name, ...options });
+  const service = fakeService({
+    access: { url, protocol },
+    topics: topicsOf("edgelabel", name),
+    clientId: name,
+    ...options,
+  });
   await service.start();
   ends.push(() => service.stop());
 }
@@ -66,11 +77,12 @@ function loops(start: () => Promise<string>, protocol: 4 | 5): void {
   });
 }
 
-describe("embedded broker, MQTT 3.1.1", () => loops(async () => {
-  const broker = await startBroker({ port: 0 });
-  ends.push(() => broker.close());
-  return broker.url;
-}, 4));
+describe("embedded broker, MQTT 3.1.1", () =>
+  loops(async () => {
+    const broker = await startBroker({ port: 0 });
+    ends.push(() => broker.close());
+    return broker.url;
+  }, 4));
 
 describeMosquitto("Mosquitto", (binaries) => {
   describe("MQTT 3.1.1", () => loops(async () => (await startMosquitto(binaries)).url, 4));
@@ -80,7 +92,11 @@ describeMosquitto("Mosquitto", (binaries) => {
 test("60,000 messages that name `again` make an announcement a second", async () => {
   const broker = await startBroker({ port: 0 });
   ends.push(() => broker.close());
-  const announcements = Array.from({ length: 3 }, (_, i) => ({ topic: `say/${i}`, payload: { id: "{id}", filler: "x".repeat(20_000) }, again: { topic: "birth", payload: "online" } }));
+  const announcements = Array.from({ length: 3 }, (_, i) => ({
+    topic: `say/${i}`,
+    payload: { id: "{id}", filler: "x".repeat(20_000) },
+    again: { topic: "birth", payload: "online" },
+  }));
   await node(broker.url, 4, "a", { announcements });
   const client = await TestClient.connect(broker.url, 4);
   ends.push(() => client.close());

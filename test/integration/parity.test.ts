@@ -41,7 +41,12 @@ beforeAll(async () => {
     for (const form of FORMS) models.push({ name: `${golden} ${form}`, file: trainer.write(form) });
   }
   for (const set of ["snips", "hwu64", "sms_spam", "massive_en", "massive_zh"]) {
-    texts.push(...readFileSync(sharedPath("data", set, "train.tsv"), "utf8").split("\n").slice(0, 100).map((line) => line.split("\t")[1] ?? ""));
+    texts.push(
+      ...readFileSync(sharedPath("data", set, "train.tsv"), "utf8")
+        .split("\n")
+        .slice(0, 100)
+        .map((line) => line.split("\t")[1] ?? ""),
+    );
   }
 });
 
@@ -54,21 +59,42 @@ function instance(module: WebAssembly.Module): Exports {
 function scoreBits(module: WebAssembly.Module, file: Uint8Array): Buffer {
   const wasm = instance(module);
   expect(loadFile(wasm, file)).toBe(OK);
-  return Buffer.concat(texts.map((text) => {
-    expect(wasm["classify"](putText(wasm, text))).toBe(OK);
-    return Buffer.from(new Uint8Array(wasm.memory.buffer, wasm["scoresPtr"](), 4 * wasm["labelCount"]()));
-  }));
+  return Buffer.concat(
+    texts.map((text) => {
+      expect(wasm["classify"](putText(wasm, text))).toBe(OK);
+      return Buffer.from(new Uint8Array(wasm.memory.buffer, wasm["scoresPtr"](), 4 * wasm["labelCount"]()));
+    }),
+  );
 }
 
 describe("a build without optimization", () => {
   let debug: WebAssembly.Module;
   beforeAll(() => {
     const path = join(folder, "debug.wasm");
-    const { options } = JSON.parse(readFileSync(join(root, "asconfig.json"), "utf8")) as { options: Record<string, unknown> };
-    const config = { options: { ...options, optimizeLevel: 0, shrinkLevel: 0, converge: false, bindings: [] }, targets: { debug: {} } };
+    const { options } = JSON.parse(readFileSync(join(root, "asconfig.json"), "utf8")) as {
+      options: Record<string, unknown>;
+    };
+    const config = {
+      options: { ...options, optimizeLevel: 0, shrinkLevel: 0, converge: false, bindings: [] },
+      targets: { debug: {} },
+    };
     writeFileSync(join(folder, "asconfig.json"), JSON.stringify(config));
-    execFileSync(process.execPath, [join(root, "node_modules/assemblyscript/bin/asc.js"), "assembly/index.ts", "--config", join(folder, "asconfig.json"), "--target", "debug",
-      "--baseDir", root, "-o", path], { cwd: root, stdio: ["ignore", "ignore", "pipe"] });
+    execFileSync(
+      process.execPath,
+      [
+        join(root, "node_modules/assemblyscript/bin/asc.js"),
+        "assembly/index.ts",
+        "--config",
+        join(folder, "asconfig.json"),
+        "--target",
+        "debug",
+        "--baseDir",
+        root,
+        "-o",
+        path,
+      ],
+      { cwd: root, stdio: ["ignore", "ignore", "pipe"] },
+    );
     debug = new WebAssembly.Module(readFileSync(path));
   });
 
@@ -92,7 +118,10 @@ describeWasmtime("wasmtime and Node", (wasmtime) => {
       writeFileSync(path, wasm);
       const [packed, plain] = [await Classifier.fromBytes(wasm, name), await Classifier.fromBytes(file, name)];
       const expected = Buffer.concat(lines.map((line) => packed.line(Buffer.from(line), { json: true, top: 0 })));
-      expect(Buffer.concat(lines.map((line) => plain.line(Buffer.from(line), { json: true, top: 0 }))).equals(expected), name).toBe(true);
+      expect(
+        Buffer.concat(lines.map((line) => plain.line(Buffer.from(line), { json: true, top: 0 }))).equals(expected),
+        name,
+      ).toBe(true);
       const { status, stdout } = runWasmtime(wasmtime, path, ["--json"], `${lines.join("\n")}\n`);
       expect(status).toBe(0);
       expect(stdout.equals(expected), name).toBe(true);

@@ -20,22 +20,39 @@ describeWasmtime("Mosquitto's clients around wasmtime", (wasmtime) => {
       const classifier = await Classifier.fromBytes(bytes, model);
       const broker = await startMosquitto(binaries);
       const at = `-h 127.0.0.1 -p ${broker.port}`;
-      const pipeline = spawn("bash", ["-c", `"$1" ${at} -t in | "$2" run "$3" | "$4" ${at} -t out -l`, "bash", binaries.sub, wasmtime, model, binaries.pub],
-        { env: binaries.env, detached: true, stdio: "ignore" });
+      const pipeline = spawn(
+        "bash",
+        [
+          "-c",
+          `"$1" ${at} -t in | "$2" run "$3" | "$4" ${at} -t out -l`,
+          "bash",
+          binaries.sub,
+          wasmtime,
+          model,
+          binaries.pub,
+        ],
+        { env: binaries.env, detached: true, stdio: "ignore" },
+      );
       const client = await connectAsync(broker.url);
       const answers: string[] = [];
       try {
         client.on("message", (_topic, payload) => answers.push(payload.toString()));
         await client.subscribeAsync("out", { qos: 1 });
         for (const text of [samples[0]!.text, samples[7]!.text, "请打开灯", samples[14]!.text]) {
-          const expected = Buffer.from(classifier.line(Buffer.from(text), { json: false, top: 0 })).toString().trimEnd();
+          const expected = Buffer.from(classifier.line(Buffer.from(text), { json: false, top: 0 }))
+            .toString()
+            .trimEnd();
           // Until mosquitto_sub has subscribed, nobody hears the first one.
           for (let tries = 0; answers.length === 0 && tries < 100; tries++) {
             await runClient(binaries, "pub", ["-h", "127.0.0.1", "-p", String(broker.port), "-t", "in", "-m", text]);
-            await new Promise((resolve) => { setTimeout(resolve, 100); });
+            await new Promise((resolve) => {
+              setTimeout(resolve, 100);
+            });
           }
           expect(answers.shift()).toBe(expected);
-          await new Promise((resolve) => { setTimeout(resolve, 150); });
+          await new Promise((resolve) => {
+            setTimeout(resolve, 150);
+          });
           answers.length = 0;
         }
       } finally {

@@ -23,10 +23,15 @@ beforeAll(async () => {
   expect(line).toMatch(/^ed25519 [A-Za-z0-9+/]{59}= release\n$/);
   writeFileSync(file("keys"), line);
   for (const version of [1, 2, 3]) {
-    expect(await ok("sign", `v${version}.wasm`, "--key", "release.pem", "--sequence", String(version), "--expires", "90d")).toMatch(new RegExp(`^v${version}\\.update: spam version ${version}, sequence ${version}, `));
+    expect(
+      await ok("sign", `v${version}.wasm`, "--key", "release.pem", "--sequence", String(version), "--expires", "90d"),
+    ).toMatch(new RegExp(`^v${version}\\.update: spam version ${version}, sequence ${version}, `));
   }
   expect(await ok("models", "list", "registry")).toBe("there is no registry in registry yet\n");
-  for (const version of [1, 2]) expect(await ok("models", "install", "registry", `v${version}.update`, "--keys", "keys")).toMatch(new RegExp(`^spam\t${version}\tactive\t`));
+  for (const version of [1, 2])
+    expect(await ok("models", "install", "registry", `v${version}.update`, "--keys", "keys")).toMatch(
+      new RegExp(`^spam\t${version}\tactive\t`),
+    );
 });
 afterEach(() => {
   for (const child of running) child.kill("SIGKILL");
@@ -35,7 +40,9 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [main, ...args], { cwd: folder, encoding: "utf8" }, (error, stdout, stderr) => resolve({ code: error ? Number(error.code) : 0, stdout, stderr }));
+    execFile(process.execPath, [main, ...args], { cwd: folder, encoding: "utf8" }, (error, stdout, stderr) =>
+      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
+    );
   });
 }
 
@@ -55,21 +62,34 @@ interface Serving {
 }
 
 async function serve(...args: string[]): Promise<Serving> {
-  const child = spawn(process.execPath, [main, "serve", "--port", "0", "--http", "0", "--node", "n", ...args], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [main, "serve", "--port", "0", "--http", "0", "--node", "n", ...args], {
+    cwd: folder,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   running.add(child);
   let output = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => { output += chunk.toString(); });
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+    });
   const exit = once(child, "close").then(() => void running.delete(child));
   await until(() => output.includes("Stop with Ctrl-C") || child.exitCode !== null);
   const url = /mqtt:\/\/127\.0\.0\.1:\d+/.exec(output)![0];
   const http = /http:\/\/127\.0\.0\.1:\d+/.exec(output)![0];
   return {
-    child, url,
+    child,
+    url,
     output: () => output,
     ask: async () => {
       const body = JSON.stringify({ inputs: [{ name: "text", datatype: "BYTES", shape: [1], data: ["x"] }] });
-      const response = await fetch(`${http}/v2/models/spam/infer`, { method: "POST", headers: { "Content-Type": "application/json" }, body });
-      const { outputs: [label, score] } = await response.json() as { outputs: [{ data: string[] }, { data: number[] }] };
+      const response = await fetch(`${http}/v2/models/spam/infer`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body,
+      });
+      const {
+        outputs: [label, score],
+      } = (await response.json()) as { outputs: [{ data: string[] }, { data: number[] }] };
       return `${label.data[0]}\t${score.data[0]!.toFixed(6)}`;
     },
     end: (signal) => {
@@ -86,28 +106,73 @@ test("a private key is for its owner, and not made anew", async () => {
 });
 
 test("list, rollback, activate, remove, and a model without a signature", async () => {
-  expect(JSON.parse(await ok("models", "list", "registry", "--json"))).toMatchObject([{ version: "2", state: "active", sequence: 2 }, { version: "1", state: "previous", sequence: 1 }]);
+  expect(JSON.parse(await ok("models", "list", "registry", "--json"))).toMatchObject([
+    { version: "2", state: "active", sequence: 2 },
+    { version: "1", state: "previous", sequence: 1 },
+  ]);
   expect(await ok("models", "rollback", "registry", "spam", "--keys", "keys")).toMatch(/^spam\t1\tactive/);
   expect(await ok("models", "activate", "registry", "spam", "2", "--keys", "keys")).toMatch(/^spam\t2\tactive/);
-  expect(await ok("models", "install", "registry", "v3.wasm", "--unsigned", "--name", "mine", "--no-activate")).toMatch(/^mine\t3\twaiting\t.*\tunsigned\n$/);
+  expect(await ok("models", "install", "registry", "v3.wasm", "--unsigned", "--name", "mine", "--no-activate")).toMatch(
+    /^mine\t3\twaiting\t.*\tunsigned\n$/,
+  );
   expect(await ok("models", "remove", "registry", "mine")).toBe("mine: 3 removed\n");
 });
 
 describe("misuse", () => {
   test.each([
-    [["models", "install", "registry", "v1.update", "--keys", "keys"], 1, "has sequence 1, but 2 of spam was installed already"],
+    [
+      ["models", "install", "registry", "v1.update", "--keys", "keys"],
+      1,
+      "has sequence 1, but 2 of spam was installed already",
+    ],
     [["models", "install", "registry", "v3.update"], 1, "no keys are trusted here"],
-    [["models", "install", "registry", "v3.wasm", "--keys", "keys"], 1, `v3.wasm: is no update; make one with: node ${main} sign`],
+    [
+      ["models", "install", "registry", "v3.wasm", "--keys", "keys"],
+      1,
+      `v3.wasm: is no update; make one with: node ${main} sign`,
+    ],
     [["models", "install", "registry", "v3.update", "--name", "x"], 1, "--name is for --unsigned"],
-    [["sign", "v1.wasm", "--key", "v1.wasm", "--sequence", "1", "--expires", "1d"], 1, "no private key in PEM can be read there"],
-    [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "0", "--expires", "1d"], 2, "it takes a whole number from 1"],
-    [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "2020-01-01"], 2, "it lies in the past"],
-    [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "3000"], 2, "it takes a date such as 2027-12-31, or a number of days such as 90d"],
-    [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "3000-02-31"], 2, "it takes a date such as"],
-    [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "3000-02-31T12:00Z"], 2, "it takes a date such as"],
-    [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "1d", "-o", "v1.wasm"], 2, "an update is no model"],
+    [
+      ["sign", "v1.wasm", "--key", "v1.wasm", "--sequence", "1", "--expires", "1d"],
+      1,
+      "no private key in PEM can be read there",
+    ],
+    [
+      ["sign", "v1.wasm", "--key", "release.pem", "--sequence", "0", "--expires", "1d"],
+      2,
+      "it takes a whole number from 1",
+    ],
+    [
+      ["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "2020-01-01"],
+      2,
+      "it lies in the past",
+    ],
+    [
+      ["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "3000"],
+      2,
+      "it takes a date such as 2027-12-31, or a number of days such as 90d",
+    ],
+    [
+      ["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "3000-02-31"],
+      2,
+      "it takes a date such as",
+    ],
+    [
+      ["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "3000-02-31T12:00Z"],
+      2,
+      "it takes a date such as",
+    ],
+    [
+      ["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "1d", "-o", "v1.wasm"],
+      2,
+      "an update is no model",
+    ],
     [["serve", "v1.wasm", "--keys", "keys", "--port", "0"], 1, "--keys is for updates of a registry"],
-    [["serve", "v1.wasm", "--registry", "registry", "--port", "0"], 1, "two models are called spam, one of them in the registry"],
+    [
+      ["serve", "v1.wasm", "--registry", "registry", "--port", "0"],
+      1,
+      "two models are called spam, one of them in the registry",
+    ],
     [["models", "send", "v3.update", "--broker", "mqtt://127.0.0.1:1"], 1, "cannot reach mqtt://127.0.0.1:1"],
   ] as [string[], number, string][])("%j: exit %i", async (args, code, message) => {
     const result = await run(...args);
@@ -126,9 +191,13 @@ test("a service follows installs in its folder and updates that are sent to it; 
   expect(await first.ask()).toBe(lineOf(1));
   expect(await ok("models", "send", "v3.update", "--broker", first.url, "--node", "n")).toMatch(/^spam\t3\tactive\t/);
   expect(await first.ask()).toBe(lineOf(3));
-  expect((await run("models", "send", "v3.update", "--broker", first.url, "--node", "n")).stderr).toContain("the service refuses: the update: has sequence 3, but 3");
+  expect((await run("models", "send", "v3.update", "--broker", first.url, "--node", "n")).stderr).toContain(
+    "the service refuses: the update: has sequence 3, but 3",
+  );
   await first.end("SIGTERM");
-  expect((await run("serve", "--config", config, "--check")).stdout).toContain("the configuration is sound: models spam;");
+  expect((await run("serve", "--config", config, "--check")).stdout).toContain(
+    "the configuration is sound: models spam;",
+  );
   const second = await serve("--config", config);
   expect(await second.ask()).toBe(lineOf(3));
   await second.end("SIGTERM");
@@ -136,25 +205,49 @@ test("a service follows installs in its folder and updates that are sent to it; 
 
 test("a gateway that comes without a model waits for its first one", async () => {
   const config = file("fresh.json");
-  const text = (more: object) => writeFileSync(config, JSON.stringify({
-    registry: { path: "fresh", keys: "keys" }, commands: true,
-    routes: [{ name: "r", filter: "in/#", model: "spam", outputs: [{ topic: "out" }] }], ...more,
-  }));
-  text({ registry: "fresh", models: ["v1.wasm"], routes: [{ name: "r", filter: "in/#", model: "later", outputs: [{ topic: "out" }] }] });
-  expect((await run("serve", "--config", config, "--check")).stderr).toContain('warning: route "r" names the model later, which is not served; the models are spam; it works as soon as the registry has that model');
+  const text = (more: object) =>
+    writeFileSync(
+      config,
+      JSON.stringify({
+        registry: { path: "fresh", keys: "keys" },
+        commands: true,
+        routes: [{ name: "r", filter: "in/#", model: "spam", outputs: [{ topic: "out" }] }],
+        ...more,
+      }),
+    );
+  text({
+    registry: "fresh",
+    models: ["v1.wasm"],
+    routes: [{ name: "r", filter: "in/#", model: "later", outputs: [{ topic: "out" }] }],
+  });
+  expect((await run("serve", "--config", config, "--check")).stderr).toContain(
+    'warning: route "r" names the model later, which is not served; the models are spam; it works as soon as the registry has that model',
+  );
   text({ registry: undefined, models: [{ name: "mine", path: "v1.wasm" }] });
-  expect(await run("serve", "--config", config, "--check")).toMatchObject({ code: 1, stderr: expect.stringContaining('route "r" names the model spam, which is not served; the models are mine') });
+  expect(await run("serve", "--config", config, "--check")).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('route "r" names the model spam, which is not served; the models are mine'),
+  });
   text({});
   const checked = await run("serve", "--config", config, "--check");
-  expect([checked.code, checked.stdout]).toEqual([0, expect.stringContaining("the configuration is sound: models none yet;")]);
-  expect(checked.stderr).toContain(`warning: the registry ${file("fresh")} has no active model; requests get the error no_model until one is there: node ${main} models install ${file("fresh")} UPDATE, or models send`);
+  expect([checked.code, checked.stdout]).toEqual([
+    0,
+    expect.stringContaining("the configuration is sound: models none yet;"),
+  ]);
+  expect(checked.stderr).toContain(
+    `warning: the registry ${file("fresh")} has no active model; requests get the error no_model until one is there: node ${main} models install ${file("fresh")} UPDATE, or models send`,
+  );
   expect(checked.stderr).not.toContain("keys");
   text({ registry: { path: "fresh", keys: "no-keys" } });
-  expect((await run("serve", "--config", config, "--check")).stderr).toContain(`warning: no update can be taken, and none that is kept can become active again: cannot read the file of trusted keys ${file("no-keys")}`);
+  expect((await run("serve", "--config", config, "--check")).stderr).toContain(
+    `warning: no update can be taken, and none that is kept can become active again: cannot read the file of trusted keys ${file("no-keys")}`,
+  );
   text({});
   const serving = await serve("--config", config);
   expect(serving.output()).toContain("edgelabel/n/classify  (no model yet)");
-  expect((await run("ask", "x", "--broker", serving.url, "--node", "n")).stderr).toContain("the service answers no_model");
+  expect((await run("ask", "x", "--broker", serving.url, "--node", "n")).stderr).toContain(
+    "the service answers no_model",
+  );
   await ok("models", "send", "v1.update", "--broker", serving.url, "--node", "n");
   expect(await serving.ask()).toBe(lineOf(1));
   await serving.end("SIGTERM");
@@ -180,7 +273,9 @@ test("a new version with which the service crashes twice is rolled back at the t
     await serving.end("SIGKILL");
   }
   const third = await serve("--registry", other, "--keys", "keys");
-  expect(third.output()).toContain("version 2 of model spam failed: the service did not get through its first 2 starts with it");
+  expect(third.output()).toContain(
+    "version 2 of model spam failed: the service did not get through its first 2 starts with it",
+  );
   expect(await third.ask()).toBe(lineOf(1));
   await third.end("SIGTERM");
 });

@@ -37,7 +37,9 @@ afterEach(async () => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 async function listen(server: Server): Promise<number> {
-  await new Promise<void>((resolve) => { server.listen(0, "localhost", resolve); });
+  await new Promise<void>((resolve) => {
+    server.listen(0, "localhost", resolve);
+  });
   ends.push(() => void server.close());
   return (server.address() as AddressInfo).port;
 }
@@ -50,14 +52,25 @@ async function aedes(): Promise<Aedes> {
 
 async function mqtts(certificate: string, demand = false): Promise<string> {
   const broker = await aedes();
-  const server = createTlsServer({ cert: file(`${certificate}.pem`), key: file(`${certificate}.key`), ca: file("ca.pem"), requestCert: demand, rejectUnauthorized: demand }, broker.handle);
+  const server = createTlsServer(
+    {
+      cert: file(`${certificate}.pem`),
+      key: file(`${certificate}.key`),
+      ca: file("ca.pem"),
+      requestCert: demand,
+      rejectUnauthorized: demand,
+    },
+    broker.handle,
+  );
   server.on("tlsClientError", () => {});
   return `mqtts://localhost:${await listen(server)}`;
 }
 
 async function websocket(isSecure: boolean): Promise<string> {
   const broker = await aedes();
-  const server = isSecure ? createHttpsServer({ cert: file("server.pem"), key: file("server.key") }) : createHttpServer();
+  const server = isSecure
+    ? createHttpsServer({ cert: file("server.pem"), key: file("server.key") })
+    : createHttpServer();
   new WebSocketServer({ server }).on("connection", (socket) => broker.handle(createWebSocketStream(socket)));
   return `${isSecure ? "wss" : "ws"}://localhost:${await listen(server)}/mqtt`;
 }
@@ -77,28 +90,39 @@ test("mqtts with the right authority", async () => {
 });
 
 test("mqtts with another authority, none, or a certificate for another host is refused", async () => {
-  expect(await outcome({ url: await mqtts("server"), tls: { ca: file("stranger.pem") } })).toMatch(/unable to (verify|get)|self.signed/);
+  expect(await outcome({ url: await mqtts("server"), tls: { ca: file("stranger.pem") } })).toMatch(
+    /unable to (verify|get)|self.signed/,
+  );
   expect(await outcome({ url: await mqtts("server") })).toMatch(/unable to (verify|get)|self.signed/);
-  expect(await outcome({ url: await mqtts("elsewhere"), tls: { ca: file("ca.pem") } })).toMatch(/does not match certificate's altnames/);
+  expect(await outcome({ url: await mqtts("elsewhere"), tls: { ca: file("ca.pem") } })).toMatch(
+    /does not match certificate's altnames/,
+  );
 });
 
 test("a client certificate is shown where the broker demands one", async () => {
   const url = await mqtts("server", true);
-  expect(await outcome({ url, tls: { ca: file("ca.pem"), cert: file("client.pem"), key: file("client.key") } })).toBe("ready");
+  expect(await outcome({ url, tls: { ca: file("ca.pem"), cert: file("client.pem"), key: file("client.key") } })).toBe(
+    "ready",
+  );
   expect(await outcome({ url, tls: { ca: file("ca.pem") } })).toContain(`cannot reach ${url}`);
 });
 
 test("ws and wss", async () => {
   expect(await outcome({ url: await websocket(false) })).toBe("ready");
   expect(await outcome({ url: await websocket(true), tls: { ca: file("ca.pem") } })).toBe("ready");
-  expect(await outcome({ url: await websocket(true), tls: { ca: file("stranger.pem") } })).toMatch(/unable to (verify|get)|self.signed/);
+  expect(await outcome({ url: await websocket(true), tls: { ca: file("stranger.pem") } })).toMatch(
+    /unable to (verify|get)|self.signed/,
+  );
 });
 
 test("of several brokers the next one is tried when one is away, round and round", async () => {
   const [dead, ports] = [await freePort(), [await freePort(), await freePort()]];
   const start = async (i: number) => startBroker({ port: ports[i]! });
   const log = recordingLog();
-  const service = fakeService({ access: { url: [dead, ...ports].map((port) => `mqtt://127.0.0.1:${port}`).join() }, log });
+  const service = fakeService({
+    access: { url: [dead, ...ports].map((port) => `mqtt://127.0.0.1:${port}`).join() },
+    log,
+  });
   ends.push(() => service.stop());
   let broker = await start(0);
   await service.start();
@@ -126,10 +150,14 @@ test("a group says so when its broker has no shared subscriptions, or no MQTT 5"
     socket.once("data", () => socket.write(Buffer.from([0x20, 5, 0, 0, 2, 42, 0])));
   });
   const port = await listen(without);
-  expect(await group({ url: `mqtt://localhost:${port}`, protocol: 5 })).toContain("the broker has no shared subscriptions, which a group needs");
+  expect(await group({ url: `mqtt://localhost:${port}`, protocol: 5 })).toContain(
+    "the broker has no shared subscriptions, which a group needs",
+  );
   const old = await startBroker({ port: 0 });
   ends.push(() => old.close());
-  expect(await group({ url: old.url, protocol: 5 })).toContain("the broker does not speak this version of MQTT (--protocol; a group needs MQTT 5)");
+  expect(await group({ url: old.url, protocol: 5 })).toContain(
+    "the broker does not speak this version of MQTT (--protocol; a group needs MQTT 5)",
+  );
 });
 
 const another = "another client with the id edgelabel-gate-1 has connected; give each service a --node of its own";
@@ -158,28 +186,35 @@ test("a broker's word that another client has taken the session over is passed o
 });
 
 describeMosquitto("Mosquitto", (binaries) => {
-  test.each([4, 5] as const)("two services with one name are told what may be the matter, though the broker does not say (MQTT %s)", async (protocol) => {
-    const { url } = await startMosquitto(binaries);
-    const log = recordingLog();
-    for (let i = 0; i < 2; i++) {
-      const service = fakeService({ access: { url, protocol }, log });
-      ends.push(() => service.stop());
-      await service.start();
-    }
-    await until(() => log.lines.some((line) => line.includes("has connected")));
-    // A restart of the broker is not taken for that.
-    const lost = log.lines.filter((line) => line.startsWith("lost"));
-    expect(lost[0]).toBe(`lost ${url}: the broker closed the connection; trying again until it works`);
-    expect(lost.at(-1)).toMatch(`the broker closed the connection, and not for the first time: perhaps ${another}`);
-  });
+  test.each([4, 5] as const)(
+    "two services with one name are told what may be the matter, though the broker does not say (MQTT %s)",
+    async (protocol) => {
+      const { url } = await startMosquitto(binaries);
+      const log = recordingLog();
+      for (let i = 0; i < 2; i++) {
+        const service = fakeService({ access: { url, protocol }, log });
+        ends.push(() => service.stop());
+        await service.start();
+      }
+      await until(() => log.lines.some((line) => line.includes("has connected")));
+      // A restart of the broker is not taken for that.
+      const lost = log.lines.filter((line) => line.startsWith("lost"));
+      expect(lost[0]).toBe(`lost ${url}: the broker closed the connection; trying again until it works`);
+      expect(lost.at(-1)).toMatch(`the broker closed the connection, and not for the first time: perhaps ${another}`);
+    },
+  );
 });
 
 test("TLS files with a scheme without TLS are a mistake", () => {
-  expect(() => clientOptions({ url: "mqtt://h", tls: { ca: Buffer.from("x") } }, 5)).toThrow("TLS files need a broker URL that begins with mqtts:// or wss://");
+  expect(() => clientOptions({ url: "mqtt://h", tls: { ca: Buffer.from("x") } }, 5)).toThrow(
+    "TLS files need a broker URL that begins with mqtts:// or wss://",
+  );
 });
 
 test("a password without a user name is a mistake", () => {
-  expect(() => clientOptions({ url: "mqtt://h", password: "p" }, 5)).toThrow("a password for the broker needs a user name");
+  expect(() => clientOptions({ url: "mqtt://h", password: "p" }, 5)).toThrow(
+    "a password for the broker needs a user name",
+  );
 });
 
 test.each(["mqtt://h", "mqtts://h:1", "ws://h/path", "wss://[::1]:9"])("%s is a broker URL", (url) => {

@@ -10,29 +10,44 @@ import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 
 const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
-const TEXTS = [["1", "I love machine learning"], ["1", "AI is amazing"], ["0", "Deep learning is cool"]] as const;
+const TEXTS = [
+  ["1", "I love machine learning"],
+  ["1", "AI is amazing"],
+  ["0", "Deep learning is cool"],
+] as const;
 
 test("train, save, serve, predict", async () => {
   const folder = mkdtempSync(join(tmpdir(), "edgelabel-tutorial-"));
-  const edgelabel = (...args: string[]) => execFileSync(process.execPath, [main, ...args], { cwd: folder, encoding: "utf8" });
+  const edgelabel = (...args: string[]) =>
+    execFileSync(process.execPath, [main, ...args], { cwd: folder, encoding: "utf8" });
   try {
     writeFileSync(join(folder, "texts.tsv"), TEXTS.map((line) => `${line.join("\t")}\n`).join(""));
     const report = JSON.parse(edgelabel("train", "texts.tsv", "-o", "tutorial.elb", "--recipe", "tutorial", "--json"));
     expect(report.train.loss).toBeLessThan(0.6931); // that of a coin
     const { layers, tokenizer } = JSON.parse(edgelabel("info", "tutorial.elb", "--json"));
     expect(layers).toEqual([
-      { kind: "embedding", input: 100, output: 64 }, { kind: "lstm", input: 64, output: 64 }, { kind: "dense", input: 64, output: 1, activation: "sigmoid" },
+      { kind: "embedding", input: 100, output: 64 },
+      { kind: "lstm", input: 64, output: 64 },
+      { kind: "dense", input: 64, output: 1, activation: "sigmoid" },
     ]);
     expect(tokenizer).toMatchObject({ sequence_length: 10, padding: "pre", words: 9, split_scripts: false });
     edgelabel("pack", "tutorial.elb", "-o", "tutorial.wasm");
 
-    const service = spawn(process.execPath, [main, "serve", "tutorial.wasm", "--port", "0", "--http", "0", "--node", "tutorial"], { cwd: folder });
+    const service = spawn(
+      process.execPath,
+      [main, "serve", "tutorial.wasm", "--port", "0", "--http", "0", "--node", "tutorial"],
+      { cwd: folder },
+    );
     try {
       let banner = "";
       while (!banner.includes("Stop with Ctrl-C")) banner += String((await once(service.stdout, "data"))[0]);
       const url = /http:\/\/\S+/.exec(banner)![0];
       for (const [, text] of TEXTS) {
-        const response = await fetch(`${url}/predict`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ data: text }) });
+        const response = await fetch(`${url}/predict`, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ data: text }),
+        });
         expect(response.status).toBe(200);
         const { label } = JSON.parse(edgelabel("predict", "tutorial.elb", text, "--json"));
         expect(await response.json()).toEqual({ label: Number(label) });

@@ -19,7 +19,20 @@ import { describeShared, sharedIsPresent, sharedPath } from "../support/shared.t
 import { fetchWasmtime } from "../tools/fetch-wasmtime.mjs";
 import { runWasmtime } from "../support/wasmtime.ts";
 
-const WAYS = ["argument", "stdin", "wasmtime", "MQTT raw", "MQTT JSON", "route raw", "route JSON", "HTTP /predict", "KServe JSON", "KServe binary", "Hermes", "browser"] as const;
+const WAYS = [
+  "argument",
+  "stdin",
+  "wasmtime",
+  "MQTT raw",
+  "MQTT JSON",
+  "route raw",
+  "route JSON",
+  "HTTP /predict",
+  "KServe JSON",
+  "KServe binary",
+  "Hermes",
+  "browser",
+] as const;
 type Way = (typeof WAYS)[number];
 
 interface Answer {
@@ -38,26 +51,50 @@ interface Kind {
 const TIME = "what's the time at the café";
 const GOOD = "the menu 👍";
 const NO_NUL = { argument: "the system ends an argument at a NUL" };
-const JSON_STRING = "in JSON, only the sender can have put it there; models that are trained here see nothing in it (see: invisible)";
-const inJson = { "MQTT JSON": JSON_STRING, "route JSON": JSON_STRING, "HTTP /predict": JSON_STRING, "KServe JSON": JSON_STRING, "KServe binary": JSON_STRING, Hermes: JSON_STRING };
+const JSON_STRING =
+  "in JSON, only the sender can have put it there; models that are trained here see nothing in it (see: invisible)";
+const inJson = {
+  "MQTT JSON": JSON_STRING,
+  "route JSON": JSON_STRING,
+  "HTTP /predict": JSON_STRING,
+  "KServe JSON": JSON_STRING,
+  "KServe binary": JSON_STRING,
+  Hermes: JSON_STRING,
+};
 const LINE = { stdin: "ends the line", wasmtime: "ends the line" };
 
 // The byte order mark comes first, so that it stands at the start of standard input.
 const kinds: Record<string, Kind> = {
-  "byte order mark at the start": { odd: `\ufeff${TIME}`, plain: TIME, not: { ...inJson, argument: "no program writes one there (see: invisible)", browser: "no page has one there (see: invisible)" } },
+  "byte order mark at the start": {
+    odd: `\ufeff${TIME}`,
+    plain: TIME,
+    not: {
+      ...inJson,
+      argument: "no program writes one there (see: invisible)",
+      browser: "no page has one there (see: invisible)",
+    },
+  },
   "line end": { odd: `${TIME}\n`, plain: TIME, not: LINE },
-  "CRLF": { odd: `${TIME}\r\n`, plain: TIME, not: LINE },
+  CRLF: { odd: `${TIME}\r\n`, plain: TIME, not: LINE },
   "carriage return at the end": { odd: `${TIME}\r`, plain: TIME },
   "NUL at the end": { odd: `${TIME}\0`, plain: TIME, not: NO_NUL },
   "buffer filled up with NULs": { odd: `${TIME}\r\n\0\0\0\0`, plain: TIME, not: { ...LINE, ...NO_NUL } },
-  "line break inside": { odd: TIME.replace(" at", "\nat"), plain: TIME, not: { stdin: "each line is a text, as README.md says", wasmtime: "each line is a text, as README.md says" } },
-  "plain": { odd: TIME, plain: TIME },
+  "line break inside": {
+    odd: TIME.replace(" at", "\nat"),
+    plain: TIME,
+    not: { stdin: "each line is a text, as README.md says", wasmtime: "each line is a text, as README.md says" },
+  },
+  plain: { odd: TIME, plain: TIME },
 };
 
 /** What models that are trained here make of texts (FORMAT.md), by whatever way. */
 const cleaned: Record<string, Kind> = {
-  "invisible": { odd: "\ufeffwh\u00adat's \u2068the\u2069 ti\u2060me at\u200b the \u200ecafé\u0000", plain: TIME, not: NO_NUL },
-  "NFD": { odd: TIME.normalize("NFD"), plain: TIME },
+  invisible: {
+    odd: "\ufeffwh\u00adat's \u2068the\u2069 ti\u2060me at\u200b the \u200ecafé\u0000",
+    plain: TIME,
+    not: NO_NUL,
+  },
+  NFD: { odd: TIME.normalize("NFD"), plain: TIME },
   "apostrophe ’": { odd: TIME.replace("'", "’"), plain: TIME },
   "apostrophe ´": { odd: TIME.replace("'", "´"), plain: TIME },
   "emoji run": { odd: "the menu 👍👍👍", plain: GOOD },
@@ -65,8 +102,15 @@ const cleaned: Record<string, Kind> = {
   "punctuation of other scripts": { odd: `¿${TIME}؟ «»`, plain: TIME },
 };
 
-const samples = ([["time", "what's the time at the café|what's the hour|tell me the time|is it late at the café|what time is it"], ["good", "the menu 👍|the café was nice 👍|very good food|i liked the menu|👍"], ["bad", "the menu 👎|the food was cold 👎|very bad café|i hated the soup|👎"]] as const)
-  .flatMap(([label, texts]) => texts.split("|").map((text) => ({ label, text }))).map((sample, i) => ({ ...sample, line: i + 1 }));
+const samples = (
+  [
+    ["time", "what's the time at the café|what's the hour|tell me the time|is it late at the café|what time is it"],
+    ["good", "the menu 👍|the café was nice 👍|very good food|i liked the menu|👍"],
+    ["bad", "the menu 👎|the food was cold 👎|very bad café|i hated the soup|👎"],
+  ] as const
+)
+  .flatMap(([label, texts]) => texts.split("|").map((text) => ({ label, text })))
+  .map((sample, i) => ({ ...sample, line: i + 1 }));
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-ways-"));
 const model = join(folder, "model.wasm");
@@ -77,7 +121,17 @@ let url: string;
 let client: TestClient;
 
 beforeAll(async () => {
-  const recipe = { ...DEFAULT_RECIPE, name: "m", version: "1", minCount: 1, embedding: 12, units: 9, epochs: 60, batch: 5, learningRate: 0.02 };
+  const recipe = {
+    ...DEFAULT_RECIPE,
+    name: "m",
+    version: "1",
+    minCount: 1,
+    embedding: 12,
+    units: 9,
+    epochs: 60,
+    batch: 5,
+    learningRate: 0.02,
+  };
   const trainer = await prepareTraining(samples, [], recipe);
   trainer.start(recipe);
   runEpochs(trainer, recipe.epochs, false, {});
@@ -89,10 +143,26 @@ beforeAll(async () => {
   const output = { topic: "out/{1}", when: "any", onChange: false, qos: 1, retain: false } as const;
   const routes: RouteSettings[] = [
     { name: "raw", filter: "raw/+", text: [], model: "", threshold: 0, outputs: [output] },
-    { name: "json", filter: "json/+", text: ["/part/0"], model: "", threshold: 0, outputs: [{ ...output, payload: { label: "{label}", score: "{score}", id: "{/id}" } }] },
-    ...readSettings([], { config: fileURLToPath(new URL("../../deploy/examples/hermes-nlu.json", import.meta.url)) }, {}).routes,
+    {
+      name: "json",
+      filter: "json/+",
+      text: ["/part/0"],
+      model: "",
+      threshold: 0,
+      outputs: [{ ...output, payload: { label: "{label}", score: "{score}", id: "{/id}" } }],
+    },
+    ...readSettings(
+      [],
+      { config: fileURLToPath(new URL("../../deploy/examples/hermes-nlu.json", import.meta.url)) },
+      {},
+    ).routes,
   ];
-  service = fakeService({ access: broker.access, routes, limits: { ...limits, payloadBytes: 1_000_000 }, models: new Map([["m", classifier]]) });
+  service = fakeService({
+    access: broker.access,
+    routes,
+    limits: { ...limits, payloadBytes: 1_000_000 },
+    models: new Map([["m", classifier]]),
+  });
   await service.start();
   ends.push(() => service.stop());
   const http = await startHttp(service, { host: "127.0.0.1", port: 0, bodyBytes: 1_000_000, textsPerRequest: 100 });
@@ -109,48 +179,79 @@ afterAll(async () => {
 });
 
 async function mqtt(topic: string, payload: string | Buffer | object): Promise<any> {
-  await client.publish(topic, typeof payload === "string" || Buffer.isBuffer(payload) ? payload : JSON.stringify(payload));
+  await client.publish(
+    topic,
+    typeof payload === "string" || Buffer.isBuffer(payload) ? payload : JSON.stringify(payload),
+  );
   return (await client.next()).json;
 }
 
-async function post(path: string, body: string | Buffer<ArrayBuffer>, headers: Record<string, string> = {}): Promise<{ status: number; json: any }> {
-  const response = await fetch(`${url}${path}`, { method: "POST", headers: { "Content-Type": "application/json", ...headers }, body });
+async function post(
+  path: string,
+  body: string | Buffer<ArrayBuffer>,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; json: any }> {
+  const response = await fetch(`${url}${path}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...headers },
+    body,
+  });
   return { status: response.status, json: await response.json() };
 }
 
-const lines = (output: string): Answer[] => output.trimEnd().split("\n").map((line) => ({ label: line.split("\t")[0]!, score: Number(line.split("\t")[1]) }));
-const each = (ask: (text: string) => Promise<Answer>) => async (texts: string[]): Promise<Answer[]> => {
-  const answers: Answer[] = [];
-  for (const text of texts) answers.push(await ask(text));
-  return answers;
-};
-const tensors = ({ json }: { json: any }): Answer => ({ label: json.outputs[0].data[0], score: json.outputs[1].data[0] });
-const tensor = (texts: unknown[], more: object = {}) => ({ inputs: [{ name: "text", datatype: "BYTES", shape: [texts.length], ...more }] });
+const lines = (output: string): Answer[] =>
+  output
+    .trimEnd()
+    .split("\n")
+    .map((line) => ({ label: line.split("\t")[0]!, score: Number(line.split("\t")[1]) }));
+const each =
+  (ask: (text: string) => Promise<Answer>) =>
+  async (texts: string[]): Promise<Answer[]> => {
+    const answers: Answer[] = [];
+    for (const text of texts) answers.push(await ask(text));
+    return answers;
+  };
+const tensors = ({ json }: { json: any }): Answer => ({
+  label: json.outputs[0].data[0],
+  score: json.outputs[1].data[0],
+});
+const tensor = (texts: unknown[], more: object = {}) => ({
+  inputs: [{ name: "text", datatype: "BYTES", shape: [texts.length], ...more }],
+});
 
 const ask: Record<Way, (texts: string[]) => Promise<Answer[]>> = {
-  "argument": async (texts) => lines((await edgelabel(["predict", model, ...texts])).stdout),
-  "stdin": async (texts) => lines((await edgelabel(["predict", model], texts.join("\n"))).stdout),
-  "wasmtime": async (texts) => lines(runWasmtime(fetchWasmtime(), model, [], texts.join("\n")).stdout.toString()),
+  argument: async (texts) => lines((await edgelabel(["predict", model, ...texts])).stdout),
+  stdin: async (texts) => lines((await edgelabel(["predict", model], texts.join("\n"))).stdout),
+  wasmtime: async (texts) => lines(runWasmtime(fetchWasmtime(), model, [], texts.join("\n")).stdout.toString()),
   "MQTT raw": each((text) => mqtt(topics.classify, text)),
   "MQTT JSON": each((text) => mqtt(topics.classify, { text })),
   "route raw": each((text) => mqtt("raw/1", text)),
   "route JSON": each((text) => mqtt("json/1", { part: [text] })),
   "HTTP /predict": each(async (text) => (await post("/predict", JSON.stringify({ data: text }))).json),
-  "KServe JSON": each(async (text) => tensors(await post("/v2/models/m/infer", JSON.stringify(tensor([text], { data: [text] }))))),
+  "KServe JSON": each(async (text) =>
+    tensors(await post("/v2/models/m/infer", JSON.stringify(tensor([text], { data: [text] })))),
+  ),
   "KServe binary": each(async (text) => {
     const bytes = Buffer.from(text);
     const head = Buffer.from(JSON.stringify(tensor([text], { parameters: { binary_data_size: bytes.length + 4 } })));
     const size = Buffer.alloc(4);
     size.writeUInt32LE(bytes.length);
-    return tensors(await post("/v2/models/m/infer", Buffer.concat([head, size, bytes]), { "Content-Type": "application/octet-stream", "Inference-Header-Content-Length": String(head.length) }));
+    return tensors(
+      await post("/v2/models/m/infer", Buffer.concat([head, size, bytes]), {
+        "Content-Type": "application/octet-stream",
+        "Inference-Header-Content-Length": String(head.length),
+      }),
+    );
   }),
-  "Hermes": each(async (text) => {
+  Hermes: each(async (text) => {
     const { intent } = await mqtt("hermes/nlu/query", { input: text, siteId: "s" });
     return { label: intent?.intentName ?? null, score: intent?.confidenceScore };
   }),
   // The page's own code; test/web/web.test.ts runs it in a browser.
-  "browser": async (texts) => {
-    const { openClassifier } = await import(new URL("../../build/web/classifier.js", import.meta.url).href) as { openClassifier(bytes: Uint8Array): Promise<{ classify(text: string): Answer }> };
+  browser: async (texts) => {
+    const { openClassifier } = (await import(new URL("../../build/web/classifier.js", import.meta.url).href)) as {
+      openClassifier(bytes: Uint8Array): Promise<{ classify(text: string): Answer }>;
+    };
     vi.stubGlobal("fetch", async (file: URL) => new Response(readFileSync(file)));
     const page = await openClassifier(readFileSync(model)).finally(() => vi.unstubAllGlobals());
     return texts.map((text) => page.classify(text));
@@ -178,26 +279,34 @@ describe.each(WAYS)("a text by %s", (way) => {
     const why = reason(way, kind);
     if (why !== undefined) test.skip(`${name}: ${why}`, () => {});
     else if (name in cleaned && WAITS) test.skip(`${name}: ${WAITS}`, () => {});
-    else test(name, () => {
-      const { label, score } = classifier.classify(kind.plain);
-      expect(label).toBe(kind.plain === GOOD ? "good" : "time");
-      expect(answers.get(name)!.label).toBe(label);
-      if (way !== "HTTP /predict") expect(answers.get(name)!.score).toBe(score);
-    });
+    else
+      test(name, () => {
+        const { label, score } = classifier.classify(kind.plain);
+        expect(label).toBe(kind.plain === GOOD ? "good" : "time");
+        expect(answers.get(name)!.label).toBe(label);
+        if (way !== "HTTP /predict") expect(answers.get(name)!.score).toBe(score);
+      });
   }
 });
 
 describeShared("a payload with line breaks", () => {
-  const payload = sharedIsPresent ? readFileSync(sharedPath("cases", "multi-line-payload", "payload.txt")) : Buffer.alloc(0);
+  const payload = sharedIsPresent
+    ? readFileSync(sharedPath("cases", "multi-line-payload", "payload.txt"))
+    : Buffer.alloc(0);
   test.each(["MQTT raw", "route raw", "KServe binary"] as const)("is one text by %s", async (way) => {
     const { label, score } = classifier.classify(payload);
     expect(await ask[way]([payload.toString()])).toMatchObject([{ label, score }]);
   });
   test.each(["stdin", "wasmtime"] as const)("is a text a line by %s", async (way) => {
-    expect(await ask[way]([payload.toString()])).toEqual(payload.toString().split("\n").map((line) => {
-      const { label, score } = classifier.classify(line);
-      return { label, score };
-    }));
+    expect(await ask[way]([payload.toString()])).toEqual(
+      payload
+        .toString()
+        .split("\n")
+        .map((line) => {
+          const { label, score } = classifier.classify(line);
+          return { label, score };
+        }),
+    );
   });
 });
 
@@ -212,8 +321,9 @@ const request: Record<JsonWay, (text: string, fields: string) => string> = {
   "MQTT JSON": (text, fields) => `{${fields}"text":${text}}`,
   "route JSON": (text, fields) => `{${fields}"part":[${text}]}`,
   "HTTP /predict": (text, fields) => `{${fields}"data":${text}}`,
-  "KServe JSON": (text, fields) => `{${fields}"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":[${text}]}]}`,
-  "Hermes": (text, fields) => `{${fields}"input":${text},"siteId":"s"}`,
+  "KServe JSON": (text, fields) =>
+    `{${fields}"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":[${text}]}]}`,
+  Hermes: (text, fields) => `{${fields}"input":${text},"siteId":"s"}`,
 };
 
 /** "ok", or the error; and the JSON of the answer, of routes that drop the message the outcome. */
@@ -223,7 +333,7 @@ const send: Record<JsonWay, (json: string | Buffer) => Promise<{ outcome: string
   "route JSON": (json) => sendRoute("json", "json/1", json),
   "HTTP /predict": (json) => sendHttp("/predict", json),
   "KServe JSON": (json) => sendHttp("/v2/models/m/infer", json),
-  "Hermes": (json) => sendRoute("hermes", "hermes/nlu/query", json),
+  Hermes: (json) => sendRoute("hermes", "hermes/nlu/query", json),
 };
 
 async function sendMqtt(json: string | Buffer) {
@@ -235,7 +345,8 @@ async function sendMqtt(json: string | Buffer) {
 /** A message that is dropped is known by the next one, which is not. */
 async function sendRoute(name: string, topic: string, json: string | Buffer) {
   const faults = ["bad_json", "no_text", "part_missing"];
-  const counts = () => Promise.all(faults.map((fault) => counter(service, `edgelabel_routed_total{route="${name}",outcome="${fault}"}`)));
+  const counts = () =>
+    Promise.all(faults.map((fault) => counter(service, `edgelabel_routed_total{route="${name}",outcome="${fault}"}`)));
   const before = await counts();
   await client.publish(topic, json);
   await client.publish("raw/end", "end");
@@ -250,32 +361,56 @@ async function sendRoute(name: string, topic: string, json: string | Buffer) {
 
 async function sendHttp(path: string, json: string | Buffer) {
   const { status, json: answer } = await post(path, Buffer.from(json));
-  return { outcome: status === 200 ? "ok" : answer.code ?? String(status), answer: JSON.stringify(answer) };
+  return { outcome: status === 200 ? "ok" : (answer.code ?? String(status)), answer: JSON.stringify(answer) };
 }
 
 const text = JSON.stringify(TIME);
 const deep = `${"[".repeat(100_000)}${"]".repeat(100_000)}`;
 const ID = "9223372036854775807";
-const broken = { "MQTT raw": "bad_request", "MQTT JSON": "bad_request", "route JSON": "bad_json", "HTTP /predict": "400", "KServe JSON": "400", "Hermes": "bad_json" };
-const all = (outcome: string) => Object.fromEntries(Object.keys(request).map((way) => [way, outcome])) as Record<JsonWay, string>;
+const broken = {
+  "MQTT raw": "bad_request",
+  "MQTT JSON": "bad_request",
+  "route JSON": "bad_json",
+  "HTTP /predict": "400",
+  "KServe JSON": "400",
+  Hermes: "bad_json",
+};
+const all = (outcome: string) =>
+  Object.fromEntries(Object.keys(request).map((way) => [way, outcome])) as Record<JsonWay, string>;
 
 /** A payload, and what each way makes of it; `echo` stands in the answers of the ways that echo an id. */
-const payloads: Record<string, { json: (way: JsonWay) => string | Buffer; outcome: Record<JsonWay, string>; echo?: string }> = {
+const payloads: Record<
+  string,
+  { json: (way: JsonWay) => string | Buffer; outcome: Record<JsonWay, string>; echo?: string }
+> = {
   "byte order mark": { json: (way) => `\ufeff${request[way](text, "")}`, outcome: all("ok") },
   "NUL and line end behind": { json: (way) => `${request[way](text, "")}\r\n\0`, outcome: all("ok") },
-  "id of 64 bits": { json: (way) => request[way](text, `"id":${ID},`), outcome: { ...all("ok"), "KServe JSON": "400" }, echo: `"id":${ID}` },
-  "time in nanoseconds beside it": { json: (way) => request[way](text, `"time":1700000000123456789,"x":1e999,`), outcome: all("ok") },
-  "__proto__": { json: (way) => request[way](text, '"__proto__":{"id":1,"text":"x"},"constructor":1,'), outcome: all("ok") },
+  "id of 64 bits": {
+    json: (way) => request[way](text, `"id":${ID},`),
+    outcome: { ...all("ok"), "KServe JSON": "400" },
+    echo: `"id":${ID}`,
+  },
+  "time in nanoseconds beside it": {
+    json: (way) => request[way](text, `"time":1700000000123456789,"x":1e999,`),
+    outcome: all("ok"),
+  },
+  __proto__: {
+    json: (way) => request[way](text, '"__proto__":{"id":1,"text":"x"},"constructor":1,'),
+    outcome: all("ok"),
+  },
   "cut off": { json: (way) => request[way](text, "").slice(0, -1), outcome: broken },
-  "NaN": { json: (way) => request[way](text, '"battery":NaN,'), outcome: broken },
+  NaN: { json: (way) => request[way](text, '"battery":NaN,'), outcome: broken },
   "unescaped quotes": { json: (way) => request[way]('"say "hi" now"', ""), outcome: broken },
   "line break in a string": { json: (way) => request[way]('"line\ntwo"', ""), outcome: broken },
   "Latin-1": { json: (way) => Buffer.from(request[way]('"caf\xe9"', ""), "latin1"), outcome: broken },
   "100,000 levels": { json: (way) => request[way](text, `"x":${deep},`), outcome: broken },
   "100,000 levels for a text": { json: (way) => request[way](deep, ""), outcome: broken },
-  "array of bytes": { json: (way) => request[way](`[${[...Buffer.from(TIME)].join()}]`, ""), outcome: { ...broken, "route JSON": "ok", "Hermes": "ok" } },
+  "array of bytes": {
+    json: (way) => request[way](`[${[...Buffer.from(TIME)].join()}]`, ""),
+    outcome: { ...broken, "route JSON": "ok", Hermes: "ok" },
+  },
   "lone surrogate": { json: (way) => request[way]('"\\ud800 what\'s the time"', ""), outcome: all("ok") },
-  "null": { json: (way) => request[way]("null", ""), outcome: { ...broken, "route JSON": "ok", "Hermes": "ok" } },
+  null: { json: (way) => request[way]("null", ""), outcome: { ...broken, "route JSON": "ok", Hermes: "ok" } },
 };
 
 describe.each(Object.keys(request) as JsonWay[])("JSON by %s", (way) => {
@@ -294,7 +429,9 @@ describe("JSON by the other ways", () => {
 describe("UTF-16", () => {
   const wide = Buffer.from(`\ufeff${TIME}\n`, "utf16le");
   const complaint = "edgelabel: standard input: is UTF-16, as some Windows programs write it; save it as UTF-8\n";
-  test("stdin", async () => expect(await edgelabel(["predict", model], wide)).toMatchObject({ code: 1, stdout: "", stderr: complaint }));
-  test("wasmtime", () => expect(runWasmtime(fetchWasmtime(), model, [], wide)).toMatchObject({ status: 1, stderr: complaint }));
+  test("stdin", async () =>
+    expect(await edgelabel(["predict", model], wide)).toMatchObject({ code: 1, stdout: "", stderr: complaint }));
+  test("wasmtime", () =>
+    expect(runWasmtime(fetchWasmtime(), model, [], wide)).toMatchObject({ status: 1, stderr: complaint }));
   test.skip("the other ways: a payload or a string is UTF-8 by definition, and broken UTF-8 reads as U+FFFD", () => {});
 });

@@ -43,7 +43,14 @@ beforeAll(async () => {
     trainer.buildOpened();
     await keep(name, trainer, isLong ? FORMS : ["f32"]);
   }
-  lines.push(...["snips", "hwu64", "sms_spam", "massive_en", "massive_zh"].flatMap((set) => readFileSync(sharedPath("data", set, "test.tsv"), "utf8").split("\n").slice(0, isLong ? 200 : 20).map((line) => line.split("\t")[1] ?? "")));
+  lines.push(
+    ...["snips", "hwu64", "sms_spam", "massive_en", "massive_zh"].flatMap((set) =>
+      readFileSync(sharedPath("data", set, "test.tsv"), "utf8")
+        .split("\n")
+        .slice(0, isLong ? 200 : 20)
+        .map((line) => line.split("\t")[1] ?? ""),
+    ),
+  );
   lines = lines.map((line) => line.replaceAll(/[\r\n]/g, " "));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -66,42 +73,65 @@ describeWith("ARM", "an emulator", fetchArm, ({ arm64, armv7, wasmtime }) => {
       const expected = Buffer.concat(lines.map((line) => classifier.line(Buffer.from(line), { json: true, top: 0 })));
       expect(run(wasmtime, ["run", path, "--json"], input).equals(expected), `wasmtime: ${path}`).toBe(true);
       // Node takes seconds to start there.
-      for (const node of isLong || path === tiny ? [arm64, armv7] : []) expect(run(node, [main, "predict", path, "--json"], input).equals(expected), `${node.join(" ")}: ${path}`).toBe(true);
+      for (const node of isLong || path === tiny ? [arm64, armv7] : [])
+        expect(run(node, [main, "predict", path, "--json"], input).equals(expected), `${node.join(" ")}: ${path}`).toBe(
+          true,
+        );
     }
   }, 600_000);
 
-  test.runIf(sharedIsPresent)("wasmtime prints the scores of Keras", () => {
-    for (const path of models) {
-      const name = GOLDEN_MODELS.find((each) => path.endsWith(`${each} f32.wasm`));
-      if (name === undefined) continue;
-      const labels = readSharedJson<string[]>("golden", name, "labels.json");
-      const cases = readSharedJsonLines<GoldenCase>("golden", name, "cases.jsonl").filter(({ text }) => !/[\r\n]/.test(text));
-      const printed = run(wasmtime, ["run", path, "--json"], cases.map(({ text }) => `${text}\n`).join("")).toString().trimEnd().split("\n");
-      expect(printed.length).toBe(cases.length);
-      for (const [i, { scores }] of cases.entries()) {
-        const found = (JSON.parse(printed[i]!) as { scores: Record<string, number> }).scores;
-        const expected = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
-        for (const [k, label] of labels.entries()) expect(Math.abs(found[label]! - expected[k]!), `${name}: ${cases[i]!.text}`).toBeLessThan(1.1e-5);
+  test.runIf(sharedIsPresent)(
+    "wasmtime prints the scores of Keras",
+    () => {
+      for (const path of models) {
+        const name = GOLDEN_MODELS.find((each) => path.endsWith(`${each} f32.wasm`));
+        if (name === undefined) continue;
+        const labels = readSharedJson<string[]>("golden", name, "labels.json");
+        const cases = readSharedJsonLines<GoldenCase>("golden", name, "cases.jsonl").filter(
+          ({ text }) => !/[\r\n]/.test(text),
+        );
+        const printed = run(wasmtime, ["run", path, "--json"], cases.map(({ text }) => `${text}\n`).join(""))
+          .toString()
+          .trimEnd()
+          .split("\n");
+        expect(printed.length).toBe(cases.length);
+        for (const [i, { scores }] of cases.entries()) {
+          const found = (JSON.parse(printed[i]!) as { scores: Record<string, number> }).scores;
+          const expected = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
+          for (const [k, label] of labels.entries())
+            expect(Math.abs(found[label]! - expected[k]!), `${name}: ${cases[i]!.text}`).toBeLessThan(1.1e-5);
+        }
       }
-    }
-  }, 600_000);
+    },
+    600_000,
+  );
 
-  test.runIf(isLong)("training gives the same file", () => {
-    const train = (command: readonly string[], out: string) => {
-      run(command, [main, "train", messages, "-o", out, "--name", "messages", "--epochs", "3", "--seed", "7"]);
-      return readFileSync(out);
-    };
-    const here = train([process.execPath], join(folder, "here.wasm"));
-    for (const node of [arm64, armv7]) expect(train(node, join(folder, "there.wasm")).equals(here), node.join(" ")).toBe(true);
-  }, 600_000);
+  test.runIf(isLong)(
+    "training gives the same file",
+    () => {
+      const train = (command: readonly string[], out: string) => {
+        run(command, [main, "train", messages, "-o", out, "--name", "messages", "--epochs", "3", "--seed", "7"]);
+        return readFileSync(out);
+      };
+      const here = train([process.execPath], join(folder, "here.wasm"));
+      for (const node of [arm64, armv7])
+        expect(train(node, join(folder, "there.wasm")).equals(here), node.join(" ")).toBe(true);
+    },
+    600_000,
+  );
 
   test("the service answers over MQTT as it does here, and stops when told", async () => {
     const [command, ...args] = arm64;
-    const service = spawn(command!, [...args, main, "serve", tiny, "--port", "0", "--node", "gate-1"], { stdio: ["ignore", "pipe", "pipe"] });
+    const service = spawn(command!, [...args, main, "serve", tiny, "--port", "0", "--node", "gate-1"], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     const exited = once(service, "exit");
     onTestFinished(() => void service.kill("SIGKILL"));
     let log = "";
-    for (const stream of [service.stdout, service.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
+    for (const stream of [service.stdout, service.stderr])
+      stream.on("data", (chunk: Buffer) => {
+        log += chunk.toString();
+      });
     await until(() => log.includes("Stop with Ctrl-C"), 120_000);
     const client = await TestClient.connect(/mqtt:\/\/127\.0\.0\.1:\d+/.exec(log)![0], 4);
     await client.subscribe("edgelabel/gate-1/label");
@@ -109,7 +139,14 @@ describeWith("ARM", "an emulator", fetchArm, ({ arm64, armv7, wasmtime }) => {
     for (const [id, text] of lines.slice(0, 100).entries()) {
       await client.publish("edgelabel/gate-1/classify", JSON.stringify({ text, id }));
       const { label, score, unknown } = classifier.classify(text);
-      expect((await client.next(() => true, 30_000)).json).toEqual({ id, label, score, ...(unknown ? { unknown } : {}), model: "tiny", version: "1" });
+      expect((await client.next(() => true, 30_000)).json).toEqual({
+        id,
+        label,
+        score,
+        ...(unknown ? { unknown } : {}),
+        model: "tiny",
+        version: "1",
+      });
     }
     await client.close();
     service.kill("SIGTERM");

@@ -55,7 +55,12 @@ async function examine(url: string): Promise<Findings> {
   const protocol = /\(MQTT (5|3\.1\.1)\)/.exec(worker.log())![1] as Findings["protocol"];
   const clients: MqttClient[] = [];
   const connect = async () => {
-    const client = await mqtt.connectAsync(url, { protocolVersion: protocol === "5" ? 5 : 4, reconnectPeriod: 0, username: process.env["EDGELABEL_MQTT_USERNAME"], password: process.env["EDGELABEL_MQTT_PASSWORD"] });
+    const client = await mqtt.connectAsync(url, {
+      protocolVersion: protocol === "5" ? 5 : 4,
+      reconnectPeriod: 0,
+      username: process.env["EDGELABEL_MQTT_USERNAME"],
+      password: process.env["EDGELABEL_MQTT_PASSWORD"],
+    });
     clients.push(client);
     client.on("error", () => {});
     return client;
@@ -64,44 +69,74 @@ async function examine(url: string): Promise<Findings> {
   const hears = async (filter: string, text: RegExp, act: () => unknown = () => {}) => {
     const client = await connect();
     let isHeard = false;
-    client.on("message", (_, payload) => { isHeard ||= text.test(payload.toString()); });
+    client.on("message", (_, payload) => {
+      isHeard ||= text.test(payload.toString());
+    });
     await client.subscribeAsync(filter, { qos: 1 });
     await act();
-    return until(() => isHeard, WAIT_MS).then(() => true, () => false);
+    return until(() => isHeard, WAIT_MS).then(
+      () => true,
+      () => false,
+    );
   };
   const requester = await connect();
   const ask = (to: string, id: string, replyTo: string, { text = "play some jazz", qos = 1 as 0 | 1 } = {}) => {
     requester.publish(`edgelabel/${to}/classify`, JSON.stringify({ text, id, replyTo }), { qos });
   };
-  const isAnswered = (to: string, id: string, options = {}) => hears(`edgelabel/${to}/reply/${id}`, new RegExp(`"id":"${id}","label"`), () => ask(to, id, `edgelabel/${to}/reply/${id}`, options));
+  const isAnswered = (to: string, id: string, options = {}) =>
+    hears(`edgelabel/${to}/reply/${id}`, new RegExp(`"id":"${id}","label"`), () =>
+      ask(to, id, `edgelabel/${to}/reply/${id}`, options),
+    );
 
-  const answers = await isAnswered(node, "a", { qos: 0 }) && await isAnswered(node, "b");
+  const answers = (await isAnswered(node, "a", { qos: 0 })) && (await isAnswered(node, "b"));
   const retained = await hears(`${base}/status`, /^online$/);
   const retainedByWildcard = await hears("edgelabel/+/status", /^online$/);
   const large = await isAnswered(node, "c", { text: `${"a ".repeat(LARGE / 2)}jazz` });
   const lastWill = await hears(`${base}/status`, /^offline$/, () => worker.end("SIGKILL"));
   const keptRequests = await hears(`${base}/reply/d`, /"id":"d","label"/, async () => {
     const asker = await connect();
-    await asker.publishAsync(`${base}/classify`, JSON.stringify({ text: "play some jazz", id: "d", replyTo: `${base}/reply/d` }), { qos: 1 });
+    await asker.publishAsync(
+      `${base}/classify`,
+      JSON.stringify({ text: "play some jazz", id: "d", replyTo: `${base}/reply/d` }),
+      { qos: 1 },
+    );
     worker = await start();
   });
   await worker.end("SIGTERM");
-  const groups = await start("--group", group).then((joined) => {
-    worker = joined;
-    return isAnswered(group, "e");
-  }, (error: Error) => error.message);
+  const groups = await start("--group", group).then(
+    (joined) => {
+      worker = joined;
+      return isAnswered(group, "e");
+    },
+    (error: Error) => error.message,
+  );
   await worker.end("SIGTERM");
-  for (const topic of ["status", "info"]) await requester.publishAsync(`${base}/${topic}`, "", { qos: 1, retain: true });
+  for (const topic of ["status", "info"])
+    await requester.publishAsync(`${base}/${topic}`, "", { qos: 1, retain: true });
   for (const client of clients) client.end(true);
   return { protocol, answers, large, retained, retainedByWildcard, lastWill, keptRequests, groups };
 }
 
-const all: Findings = { protocol: "5", answers: true, large: true, retained: true, retainedByWildcard: true, lastWill: true, keptRequests: true, groups: true };
+const all: Findings = {
+  protocol: "5",
+  answers: true,
+  large: true,
+  retained: true,
+  retainedByWildcard: true,
+  lastWill: true,
+  keptRequests: true,
+  groups: true,
+};
 
 test("the embedded broker: all but groups, which its worker says, and sessions, which end with it and the service", async () => {
   const broker = await startBroker({ port: 0 });
   onTestFinished(() => broker.close());
-  expect(await examine(broker.url)).toEqual({ ...all, protocol: "3.1.1", keptRequests: false, groups: expect.stringContaining("the broker does not speak this version of MQTT") });
+  expect(await examine(broker.url)).toEqual({
+    ...all,
+    protocol: "3.1.1",
+    keptRequests: false,
+    groups: expect.stringContaining("the broker does not speak this version of MQTT"),
+  });
 });
 
 describeMosquitto("Mosquitto", (binaries) => {

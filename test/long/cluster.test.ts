@@ -36,15 +36,23 @@ describeWith("a cluster of two brokers", "Artemis", fetchArtemis, (jars) => {
     const brokers = await startCluster(jars);
     // Each of a pair starts at its own broker.
     const urls = [brokers, brokers.toReversed()].map((all) => all.map(({ url }) => url));
-    workers.push(...await Promise.all(urls.map((each, i) => startWorker(path, "--broker", each.join(), "--group", "pool", "--node", `worker-${i}`))));
-    const requesters = await Promise.all(urls.map((each, i) => Requester.connect(each, "edgelabel/pool/classify", `edgelabel/pool/reply/${i}`)));
+    workers.push(
+      ...(await Promise.all(
+        urls.map((each, i) => startWorker(path, "--broker", each.join(), "--group", "pool", "--node", `worker-${i}`)),
+      )),
+    );
+    const requesters = await Promise.all(
+      urls.map((each, i) => Requester.connect(each, "edgelabel/pool/classify", `edgelabel/pool/reply/${i}`)),
+    );
     await isOne(requesters);
 
     const texts = Array.from({ length: REQUESTS }, (_, i) => `${samples[i % samples.length]!.text} ${i}`);
     const half = REQUESTS / 2;
     const before = await Promise.all(workers.map((worker) => worker.requests()));
     await Promise.all(requesters.map((requester) => requester.ask(texts.slice(0, half), 0, 60_000)));
-    const shares = (await Promise.all(workers.map((worker) => worker.requests()))).map((count, i) => count - before[i]!);
+    const shares = (await Promise.all(workers.map((worker) => worker.requests()))).map(
+      (count, i) => count - before[i]!,
+    );
     for (const share of shares) expect(share).toBeGreaterThan(0.3 * REQUESTS);
 
     const rest = requesters.map((requester) => requester.ask(texts.slice(half), half, 90_000));
@@ -63,7 +71,9 @@ describeWith("a cluster of two brokers", "Artemis", fetchArtemis, (jars) => {
       }
     }
     const repeated = requesters.map((requester) => requester.repeated.size);
-    process.stdout.write(`cluster: 2 x ${REQUESTS} requests; shares of the first half ${shares.join(" and ")}; sent again ${repeated.join(" and ")}; the rest answered ${recoveredMs} ms after the kill; 0 unanswered\n`);
+    process.stdout.write(
+      `cluster: 2 x ${REQUESTS} requests; shares of the first half ${shares.join(" and ")}; sent again ${repeated.join(" and ")}; the rest answered ${recoveredMs} ms after the kill; 0 unanswered\n`,
+    );
     for (const requester of requesters) await requester.close();
   }, 240_000);
 });
@@ -73,7 +83,11 @@ async function isOne(requesters: readonly Requester[]): Promise<void> {
   for (const [i, requester] of requesters.entries()) {
     await until(async () => {
       const before = await Promise.all(workers.map((worker) => worker.requests()));
-      await requester.ask(Array.from({ length: 8 }, () => "are you there"), -8 * (i + 1), 60_000);
+      await requester.ask(
+        Array.from({ length: 8 }, () => "are you there"),
+        -8 * (i + 1),
+        60_000,
+      );
       const after = await Promise.all(workers.map((worker) => worker.requests()));
       for (let id = -8 * (i + 1); id < -8 * i; id++) requester.answers.delete(id);
       return after.every((count, w) => count > before[w]!);

@@ -28,7 +28,10 @@ export async function startWorker(...args: string[]): Promise<Worker> {
   const child = spawn(process.execPath, [main, "serve", ...args, "--http", "0"], { stdio: ["ignore", "pipe", "pipe"] });
   const exited = once(child, "exit");
   let log = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => { log += chunk.toString(); });
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (chunk: Buffer) => {
+      log += chunk.toString();
+    });
   await until(() => {
     if (child.exitCode !== null || log.includes("cannot reach")) {
       child.kill("SIGKILL");
@@ -38,7 +41,9 @@ export async function startWorker(...args: string[]): Promise<Worker> {
   }, 60_000);
   const http = /http:\/\/127\.0\.0\.1:\d+/.exec(log)![0];
   const metric = async (series: string) => {
-    const line = (await (await fetch(`${http}/metrics`)).text()).split("\n").find((each) => each.startsWith(`${series} `));
+    const line = (await (await fetch(`${http}/metrics`)).text())
+      .split("\n")
+      .find((each) => each.startsWith(`${series} `));
     return Number(line?.slice(series.length) ?? 0);
   };
   return {
@@ -88,9 +93,21 @@ export class Requester {
   }
 
   /** With several brokers, the client goes to the next one when it loses the first. */
-  static async connect(urls: readonly string[], topic: string, replyTopic: string, protocol: 4 | 5 = 5): Promise<Requester> {
-    const servers = urls.map((url) => new URL(url)).map(({ hostname: host, port }) => ({ host, port: Number(port), protocol: "mqtt" as const }));
-    const client = await mqtt.connectAsync({ servers, protocolVersion: protocol, reconnectPeriod: 200, connectTimeout: 2_000 });
+  static async connect(
+    urls: readonly string[],
+    topic: string,
+    replyTopic: string,
+    protocol: 4 | 5 = 5,
+  ): Promise<Requester> {
+    const servers = urls
+      .map((url) => new URL(url))
+      .map(({ hostname: host, port }) => ({ host, port: Number(port), protocol: "mqtt" as const }));
+    const client = await mqtt.connectAsync({
+      servers,
+      protocolVersion: protocol,
+      reconnectPeriod: 200,
+      connectTimeout: 2_000,
+    });
     await client.subscribeAsync(replyTopic, { qos: 1 });
     return new Requester(client, topic, replyTopic, protocol);
   }
@@ -113,15 +130,25 @@ export class Requester {
         this.send(texts[next - first]!, next);
         sentAt.set(next++, Date.now());
       }
-      if (Date.now() > deadline) throw new Error(`${sentAt.size + first + texts.length - next} of ${texts.length} requests were not answered within ${deadlineMs} ms`);
+      if (Date.now() > deadline)
+        throw new Error(
+          `${sentAt.size + first + texts.length - next} of ${texts.length} requests were not answered within ${deadlineMs} ms`,
+        );
       await pause(2);
     }
   }
 
   private send(text: string, id: number): void {
     const qos = id % 2 === 0 ? 1 : 2;
-    if (this.protocol === 4) this.client.publish(this.topic, JSON.stringify({ text, id, replyTo: this.replyTopic }), { qos }, () => {});
-    else this.client.publish(this.topic, text, { qos, properties: { responseTopic: this.replyTopic, correlationData: Buffer.from(String(id)) } }, () => {});
+    if (this.protocol === 4)
+      this.client.publish(this.topic, JSON.stringify({ text, id, replyTo: this.replyTopic }), { qos }, () => {});
+    else
+      this.client.publish(
+        this.topic,
+        text,
+        { qos, properties: { responseTopic: this.replyTopic, correlationData: Buffer.from(String(id)) } },
+        () => {},
+      );
   }
 
   async close(): Promise<void> {

@@ -41,7 +41,9 @@ const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-heap-"));
 const running = new Set<ChildProcess>();
 
-beforeAll(async () => { writeFileSync(join(folder, "m.wasm"), await tinyDeployable()); });
+beforeAll(async () => {
+  writeFileSync(join(folder, "m.wasm"), await tinyDeployable());
+});
 afterEach(() => {
   for (const child of running) child.kill("SIGKILL");
 });
@@ -57,7 +59,8 @@ interface Point {
 }
 
 /** Answers "point" over IPC; with `isHasty` it waits a thousandth of the usual time before it reconnects. */
-const preload = (isHasty: boolean): string => `data:text/javascript,${encodeURIComponent(`
+const preload = (isHasty: boolean): string =>
+  `data:text/javascript,${encodeURIComponent(`
   const memories = [];
   const { instantiate } = WebAssembly;
   WebAssembly.instantiate = async (...args) => {
@@ -89,13 +92,24 @@ interface Serving {
 
 async function serve(config: object, isHasty = false): Promise<Serving> {
   const path = join(folder, "edgelabel.json");
-  writeFileSync(path, JSON.stringify({ models: ["m.wasm"], node: "n", http: 0, port: 0, limits: { rememberedAnswers: 1000 }, ...config }), { mode: 0o600 });
+  writeFileSync(
+    path,
+    JSON.stringify({ models: ["m.wasm"], node: "n", http: 0, port: 0, limits: { rememberedAnswers: 1000 }, ...config }),
+    { mode: 0o600 },
+  );
   // Interpreted: what V8 keeps of code that it compiles again and again is no memory of the service's, and
   // it hides what is (heap snapshots 80,000 requests apart differ in code alone).
-  const child = spawn(process.execPath, ["--expose-gc", "--no-opt", "--no-sparkplug", "--import", preload(isHasty), main, "serve", "--config", path], { stdio: ["ignore", "pipe", "pipe", "ipc"] });
+  const child = spawn(
+    process.execPath,
+    ["--expose-gc", "--no-opt", "--no-sparkplug", "--import", preload(isHasty), main, "serve", "--config", path],
+    { stdio: ["ignore", "pipe", "pipe", "ipc"] },
+  );
   running.add(child);
   let output = "";
-  for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (chunk: Buffer) => { if (output.length < 10_000) output += chunk.toString(); });
+  for (const stream of [child.stdout!, child.stderr!])
+    stream.on("data", (chunk: Buffer) => {
+      if (output.length < 10_000) output += chunk.toString();
+    });
   await until(() => output.includes("Stop with Ctrl-C") || child.exitCode !== null, 30_000);
   expect(child.exitCode, output).toBeNull();
   return {
@@ -119,7 +133,10 @@ async function serve(config: object, isHasty = false): Promise<Serving> {
 /** The slope of y over x by least squares, and its standard error. */
 function slope(points: readonly [number, number][]): { slope: number; error: number } {
   const count = points.length;
-  const [meanX, meanY] = [0, 1].map((k) => points.reduce((sum, point) => sum + point[k]!, 0) / count) as [number, number];
+  const [meanX, meanY] = [0, 1].map((k) => points.reduce((sum, point) => sum + point[k]!, 0) / count) as [
+    number,
+    number,
+  ];
   const spread = points.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
   const b = points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0) / spread;
   const rest = points.reduce((sum, [x, y]) => sum + (y - meanY - b * (x - meanX)) ** 2, 0);
@@ -127,7 +144,13 @@ function slope(points: readonly [number, number][]): { slope: number; error: num
 }
 
 /** Does `work` in POINTS pieces, after a first one that fills what is bounded; the service must not grow by more than `most` bytes a unit. */
-async function grow(serving: Serving, units: number, most: number, work: (from: number, to: number) => Promise<void>, warmUp = Math.max(units / 10, 40)): Promise<void> {
+async function grow(
+  serving: Serving,
+  units: number,
+  most: number,
+  work: (from: number, to: number) => Promise<void>,
+  warmUp = Math.max(units / 10, 40),
+): Promise<void> {
   await work(0, warmUp);
   const first = await serving.point();
   const descriptors = serving.fileDescriptors();
@@ -141,7 +164,9 @@ async function grow(serving: Serving, units: number, most: number, work: (from: 
   const heap = slope(points.map((point, i) => [(i * units) / POINTS, point.heap]));
   const external = slope(points.map((point, i) => [(i * units) / POINTS, point.external]));
   const last = points.at(-1)!;
-  console.log(`${units} in ${seconds.toFixed(0)} s; heap ${points.map((point) => (point.heap / 1e6).toFixed(2)).join(" ")} MB, ${heap.slope.toFixed(3)} (standard error ${heap.error.toFixed(3)}) bytes each; external ${external.slope.toFixed(3)} (${external.error.toFixed(3)}); memories ${last.memories.join(", ")}; resources ${first.resources} -> ${last.resources}, file descriptors ${descriptors} -> ${serving.fileDescriptors()}`);
+  console.log(
+    `${units} in ${seconds.toFixed(0)} s; heap ${points.map((point) => (point.heap / 1e6).toFixed(2)).join(" ")} MB, ${heap.slope.toFixed(3)} (standard error ${heap.error.toFixed(3)}) bytes each; external ${external.slope.toFixed(3)} (${external.error.toFixed(3)}); memories ${last.memories.join(", ")}; resources ${first.resources} -> ${last.resources}, file descriptors ${descriptors} -> ${serving.fileDescriptors()}`,
+  );
   const allowed = isLong ? most : MOST_OF_SHORT_RUN / units;
   expect(heap.slope).toBeLessThanOrEqual(allowed);
   expect(external.slope).toBeLessThanOrEqual(allowed);
@@ -187,8 +212,15 @@ class Requester {
   private async settled(): Promise<void> {
     let timer: NodeJS.Timeout;
     await Promise.race([
-      new Promise<void>((resolve) => { this.wake = resolve; }),
-      new Promise<void>((_, reject) => { timer = setTimeout(() => reject(new Error(`${this.unanswered} requests are not answered, connected ${this.client.connected}`)), 30_000); }),
+      new Promise<void>((resolve) => {
+        this.wake = resolve;
+      }),
+      new Promise<void>((_, reject) => {
+        timer = setTimeout(
+          () => reject(new Error(`${this.unanswered} requests are not answered, connected ${this.client.connected}`)),
+          30_000,
+        );
+      }),
     ]).finally(() => clearTimeout(timer));
   }
 
@@ -200,7 +232,17 @@ class Requester {
       () => [TOPIC, JSON.stringify({ text, id })],
       () => [`${TOPIC}/tiny`, JSON.stringify({ texts: [text, "play"], id: String(id), topK: 2 })],
       () => [TOPIC, JSON.stringify({ text, id, replyTo: `edgelabel/n/reply/${id % 50_000}` })],
-      () => [TOPIC, text, is5 ? { responseTopic: `edgelabel/n/reply/v5-${id}`, correlationData: Buffer.from(String(id)), messageExpiryInterval: 60 } : {}],
+      () => [
+        TOPIC,
+        text,
+        is5
+          ? {
+              responseTopic: `edgelabel/n/reply/v5-${id}`,
+              correlationData: Buffer.from(String(id)),
+              messageExpiryInterval: 60,
+            }
+          : {},
+      ],
       () => [TOPIC, JSON.stringify({ text: id, id })],
       () => [`${TOPIC}/nope-${id}`, text],
       () => [`sms/${id}`, JSON.stringify({ text })],
@@ -210,85 +252,129 @@ class Requester {
   }
 }
 
-const route = { name: "sms", filter: "sms/+", text: "/text", outputs: [{ topic: "labels/sms", when: "any", payload: { label: "{label}", was: "{1}" } }] };
+const route = {
+  name: "sms",
+  filter: "sms/+",
+  text: "/text",
+  outputs: [{ topic: "labels/sms", when: "any", payload: { label: "{label}", was: "{1}" } }],
+};
 
 function post(agent: Agent | false, url: string, body: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const sent = request(url, { method: "POST", agent, headers: { "Content-Type": "application/json" } }, (response) => {
-      let text = "";
-      response.on("data", (chunk: Buffer) => { text += chunk.toString(); });
-      response.on("end", () => resolve(text));
-    });
+    const sent = request(
+      url,
+      { method: "POST", agent, headers: { "Content-Type": "application/json" } },
+      (response) => {
+        let text = "";
+        response.on("data", (chunk: Buffer) => {
+          text += chunk.toString();
+        });
+        response.on("end", () => resolve(text));
+      },
+    );
     sent.on("error", reject);
     sent.end(body);
   });
 }
 
 describeMosquitto("on Mosquitto", (binaries) => {
-  test.each(PIECES)(`${REQUESTS} requests, some of them over HTTP, piece %i of ${PIECES.length}`, async () => {
-    const broker = await startMosquitto(binaries, { lines: ["max_queued_messages 10000"] });
-    const serving = await serve({ broker: broker.url, routes: [route] });
-    const requester = await Requester.connect(broker.url, { protocolVersion: 5 });
-    const agent = new Agent({ keepAlive: true, maxSockets: 4 });
-    await grow(serving, REQUESTS, MOST_A_REQUEST, async (from, to) => {
-      const overHttp = (to - from) / 20;
-      await requester.work(from, to - overHttp);
-      for (let done = 0; done < overHttp; done += 20) {
-        await Promise.all(Array.from({ length: 20 }, (_, i) => post(agent, `${serving.http}/${i % 2 ? "predict" : "nothing"}`, JSON.stringify({ data: i % 4 === 1 ? `${done} light` : done }))));
-      }
-    }, WARM_UP);
-    agent.destroy();
-    await requester.client.endAsync();
-    await serving.end();
-    await broker.kill();
-  }, 1_200_000);
+  test.each(PIECES)(
+    `${REQUESTS} requests, some of them over HTTP, piece %i of ${PIECES.length}`,
+    async () => {
+      const broker = await startMosquitto(binaries, { lines: ["max_queued_messages 10000"] });
+      const serving = await serve({ broker: broker.url, routes: [route] });
+      const requester = await Requester.connect(broker.url, { protocolVersion: 5 });
+      const agent = new Agent({ keepAlive: true, maxSockets: 4 });
+      await grow(
+        serving,
+        REQUESTS,
+        MOST_A_REQUEST,
+        async (from, to) => {
+          const overHttp = (to - from) / 20;
+          await requester.work(from, to - overHttp);
+          for (let done = 0; done < overHttp; done += 20) {
+            await Promise.all(
+              Array.from({ length: 20 }, (_, i) =>
+                post(
+                  agent,
+                  `${serving.http}/${i % 2 ? "predict" : "nothing"}`,
+                  JSON.stringify({ data: i % 4 === 1 ? `${done} light` : done }),
+                ),
+              ),
+            );
+          }
+        },
+        WARM_UP,
+      );
+      agent.destroy();
+      await requester.client.endAsync();
+      await serving.end();
+      await broker.kill();
+    },
+    1_200_000,
+  );
 
-  test.each(PIECES)(`${RECONNECTS} reconnects of the service, at any moment of a connection, piece %i of ${PIECES.length}`, async () => {
-    const broker = await startMosquitto(binaries);
-    const random = new Seeded(9);
-    let cuts = 0;
-    let mayCut = false;
-    let wake = (): void => {};
-    const sockets = new Set<Socket>();
-    // Between service and broker; ends connections after a few milliseconds, as long as it may.
-    const proxy = createServer((socket) => {
-      const upstream = createConnection(broker.port, "127.0.0.1");
-      sockets.add(socket);
-      const end = (): void => {
-        socket.destroy();
-        upstream.destroy();
-        sockets.delete(socket);
-      };
-      for (const each of [socket, upstream]) each.on("error", end).on("close", end);
-      socket.pipe(upstream).pipe(socket);
-      const cut = (): void => {
-        if (!mayCut || socket.destroyed) return;
-        cuts++;
-        end();
-        wake();
-      };
-      socket.once("close", () => clearTimeout(timer));
-      const timer = setTimeout(cut, random.below(4) ? 2 + random.below(20) : 0);
-    });
-    await new Promise<void>((resolve) => { proxy.listen(0, "127.0.0.1", resolve); });
-    const serving = await serve({ broker: `mqtt://127.0.0.1:${(proxy.address() as AddressInfo).port}`, routes: [route] }, true);
-    const requester = await Requester.connect(broker.url, { protocolVersion: 5 });
-    await grow(serving, RECONNECTS, MOST_A_RECONNECT, async (from, to) => {
-      const enough = cuts + Math.round(to - from);
-      mayCut = true;
-      for (const socket of sockets) socket.destroy();
-      while (cuts < enough) await Promise.race([new Promise<void>((resolve) => { wake = resolve; }), pause(1_000)]);
-      mayCut = false;
-      // The service has noticed the last cut, is there again, and answers.
-      await pause(300);
-      await until(async () => (await fetch(`${serving.http}/readyz`)).ok, 30_000);
-      await requester.work(0, 3);
-    });
-    await requester.client.endAsync();
-    await serving.end();
-    proxy.close();
-    await broker.kill();
-  }, 1_200_000);
+  test.each(PIECES)(
+    `${RECONNECTS} reconnects of the service, at any moment of a connection, piece %i of ${PIECES.length}`,
+    async () => {
+      const broker = await startMosquitto(binaries);
+      const random = new Seeded(9);
+      let cuts = 0;
+      let mayCut = false;
+      let wake = (): void => {};
+      const sockets = new Set<Socket>();
+      // Between service and broker; ends connections after a few milliseconds, as long as it may.
+      const proxy = createServer((socket) => {
+        const upstream = createConnection(broker.port, "127.0.0.1");
+        sockets.add(socket);
+        const end = (): void => {
+          socket.destroy();
+          upstream.destroy();
+          sockets.delete(socket);
+        };
+        for (const each of [socket, upstream]) each.on("error", end).on("close", end);
+        socket.pipe(upstream).pipe(socket);
+        const cut = (): void => {
+          if (!mayCut || socket.destroyed) return;
+          cuts++;
+          end();
+          wake();
+        };
+        socket.once("close", () => clearTimeout(timer));
+        const timer = setTimeout(cut, random.below(4) ? 2 + random.below(20) : 0);
+      });
+      await new Promise<void>((resolve) => {
+        proxy.listen(0, "127.0.0.1", resolve);
+      });
+      const serving = await serve(
+        { broker: `mqtt://127.0.0.1:${(proxy.address() as AddressInfo).port}`, routes: [route] },
+        true,
+      );
+      const requester = await Requester.connect(broker.url, { protocolVersion: 5 });
+      await grow(serving, RECONNECTS, MOST_A_RECONNECT, async (from, to) => {
+        const enough = cuts + Math.round(to - from);
+        mayCut = true;
+        for (const socket of sockets) socket.destroy();
+        while (cuts < enough)
+          await Promise.race([
+            new Promise<void>((resolve) => {
+              wake = resolve;
+            }),
+            pause(1_000),
+          ]);
+        mayCut = false;
+        // The service has noticed the last cut, is there again, and answers.
+        await pause(300);
+        await until(async () => (await fetch(`${serving.http}/readyz`)).ok, 30_000);
+        await requester.work(0, 3);
+      });
+      await requester.client.endAsync();
+      await serving.end();
+      proxy.close();
+      await broker.kill();
+    },
+    1_200_000,
+  );
 });
 
 describe("on the embedded broker", () => {
@@ -299,12 +385,18 @@ describe("on the embedded broker", () => {
     await grow(serving, EMBEDDED, MOST_A_REQUEST, (from, to) => requester.work(from, to), WARM_UP);
     await grow(serving, CLIENTS, MOST_A_RECONNECT, async (from, to) => {
       for (let i = from; i < to; i += 8) {
-        await Promise.all(Array.from({ length: 8 }, async (_, k) => {
-          const client = await mqtt.connectAsync(serving.url, { ...login, clientId: `client-${i}-${k}`, reconnectPeriod: 0 });
-          await client.subscribeAsync(`edgelabel/n/reply/${i}-${k}`);
-          if (k % 2) await client.endAsync();
-          else client.stream.destroy();
-        }));
+        await Promise.all(
+          Array.from({ length: 8 }, async (_, k) => {
+            const client = await mqtt.connectAsync(serving.url, {
+              ...login,
+              clientId: `client-${i}-${k}`,
+              reconnectPeriod: 0,
+            });
+            await client.subscribeAsync(`edgelabel/n/reply/${i}-${k}`);
+            if (k % 2) await client.endAsync();
+            else client.stream.destroy();
+          }),
+        );
       }
     });
     await requester.client.endAsync();
@@ -314,7 +406,12 @@ describe("on the embedded broker", () => {
   test(`${CLIENTS} HTTP connections`, async () => {
     const serving = await serve({});
     await grow(serving, CLIENTS, MOST_A_RECONNECT, async (from, to) => {
-      for (let i = from; i < to; i += 8) await Promise.all(Array.from({ length: 8 }, (_, k) => post(false, `${serving.http}/predict`, JSON.stringify({ data: `light ${i} ${k}` }))));
+      for (let i = from; i < to; i += 8)
+        await Promise.all(
+          Array.from({ length: 8 }, (_, k) =>
+            post(false, `${serving.http}/predict`, JSON.stringify({ data: `light ${i} ${k}` })),
+          ),
+        );
     });
     await serving.end();
   }, 1_200_000);

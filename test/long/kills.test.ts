@@ -54,65 +54,83 @@ function repeatedAnswers({ answers }: Requester): number {
 }
 
 describeMosquitto("kills", (binaries) => {
-  test("of the service: nothing is unanswered, though nobody asks twice", async () => {
-    const { url } = await startMosquitto(binaries);
-    const start = () => startWorker(path, "--broker", url, "--node", "gate-1");
-    worker = await start();
-    const requester = await Requester.connect([url], classify, reply);
-    const asking = requester.ask(texts, 0, DEADLINE_MS, Infinity);
-    await killing(requester, async () => {
-      // Stalled first, so that requests are certainly with it when it dies.
-      worker.process.kill("SIGSTOP");
-      await pause(20);
-      await worker.end("SIGKILL");
+  test(
+    "of the service: nothing is unanswered, though nobody asks twice",
+    async () => {
+      const { url } = await startMosquitto(binaries);
+      const start = () => startWorker(path, "--broker", url, "--node", "gate-1");
       worker = await start();
-    });
-    await asking;
-    // What the last one redelivered may still come.
-    await pause(500);
-    const twice = repeatedAnswers(requester);
-    expect(requester.repeated.size).toBe(0);
-    process.stdout.write(`kills: ${KILLS} SIGKILLs of the service in ${REQUESTS} requests: 0 unanswered, ${twice} answered twice with the same bytes\n`);
-    await requester.close();
-  }, TIMEOUT_MS);
+      const requester = await Requester.connect([url], classify, reply);
+      const asking = requester.ask(texts, 0, DEADLINE_MS, Infinity);
+      await killing(requester, async () => {
+        // Stalled first, so that requests are certainly with it when it dies.
+        worker.process.kill("SIGSTOP");
+        await pause(20);
+        await worker.end("SIGKILL");
+        worker = await start();
+      });
+      await asking;
+      // What the last one redelivered may still come.
+      await pause(500);
+      const twice = repeatedAnswers(requester);
+      expect(requester.repeated.size).toBe(0);
+      process.stdout.write(
+        `kills: ${KILLS} SIGKILLs of the service in ${REQUESTS} requests: 0 unanswered, ${twice} answered twice with the same bytes\n`,
+      );
+      await requester.close();
+    },
+    TIMEOUT_MS,
+  );
 
-  test("of the broker: all is answered to those who ask again, and the service is back soon", async () => {
-    const port = await freePort();
-    let broker = await startMosquitto(binaries, { port });
-    worker = await startWorker(path, "--broker", broker.url, "--node", "gate-1");
-    const requester = await Requester.connect([broker.url], classify, reply);
-    const backMs: number[] = [];
-    const asking = requester.ask(texts, 0, DEADLINE_MS);
-    await killing(requester, async () => {
-      await broker.kill();
-      await until(async () => !(await worker.isReady()));
-      broker = await startMosquitto(binaries, { port });
-      const since = Date.now();
-      await until(() => worker.isReady(), 60_000);
-      backMs.push(Date.now() - since);
-    });
-    await asking;
-    const twice = repeatedAnswers(requester);
-    backMs.sort((a, b) => a - b);
-    const p95 = backMs[Math.ceil(0.95 * backMs.length) - 1]!;
-    process.stdout.write(`kills: ${KILLS} SIGKILLs of the broker in ${REQUESTS} requests: 0 unanswered, ${requester.repeated.size} asked again, ${twice} answered twice with the same bytes; the service was back ${backMs[backMs.length >> 1]} ms (median), ${p95} ms (p95) after the broker\n`);
-    if (isLong) expect(p95).toBeLessThanOrEqual(5_000);
-    await requester.close();
-  }, TIMEOUT_MS);
+  test(
+    "of the broker: all is answered to those who ask again, and the service is back soon",
+    async () => {
+      const port = await freePort();
+      let broker = await startMosquitto(binaries, { port });
+      worker = await startWorker(path, "--broker", broker.url, "--node", "gate-1");
+      const requester = await Requester.connect([broker.url], classify, reply);
+      const backMs: number[] = [];
+      const asking = requester.ask(texts, 0, DEADLINE_MS);
+      await killing(requester, async () => {
+        await broker.kill();
+        await until(async () => !(await worker.isReady()));
+        broker = await startMosquitto(binaries, { port });
+        const since = Date.now();
+        await until(() => worker.isReady(), 60_000);
+        backMs.push(Date.now() - since);
+      });
+      await asking;
+      const twice = repeatedAnswers(requester);
+      backMs.sort((a, b) => a - b);
+      const p95 = backMs[Math.ceil(0.95 * backMs.length) - 1]!;
+      process.stdout.write(
+        `kills: ${KILLS} SIGKILLs of the broker in ${REQUESTS} requests: 0 unanswered, ${requester.repeated.size} asked again, ${twice} answered twice with the same bytes; the service was back ${backMs[backMs.length >> 1]} ms (median), ${p95} ms (p95) after the broker\n`,
+      );
+      if (isLong) expect(p95).toBeLessThanOrEqual(5_000);
+      await requester.close();
+    },
+    TIMEOUT_MS,
+  );
 
-  test("of a service with its own broker: all is answered to those who ask again", async () => {
-    const port = await freePort();
-    const start = () => startWorker(path, "--port", String(port), "--node", "gate-1");
-    worker = await start();
-    const requester = await Requester.connect([`mqtt://127.0.0.1:${port}`], classify, reply, 4);
-    const asking = requester.ask(texts, 0, DEADLINE_MS);
-    await killing(requester, async () => {
-      await worker.end("SIGKILL");
+  test(
+    "of a service with its own broker: all is answered to those who ask again",
+    async () => {
+      const port = await freePort();
+      const start = () => startWorker(path, "--port", String(port), "--node", "gate-1");
       worker = await start();
-    });
-    await asking;
-    const twice = repeatedAnswers(requester);
-    process.stdout.write(`kills: ${KILLS} SIGKILLs of the service with its own broker in ${REQUESTS} requests: 0 unanswered, ${requester.repeated.size} asked again, ${twice} answered twice with the same bytes\n`);
-    await requester.close();
-  }, TIMEOUT_MS);
+      const requester = await Requester.connect([`mqtt://127.0.0.1:${port}`], classify, reply, 4);
+      const asking = requester.ask(texts, 0, DEADLINE_MS);
+      await killing(requester, async () => {
+        await worker.end("SIGKILL");
+        worker = await start();
+      });
+      await asking;
+      const twice = repeatedAnswers(requester);
+      process.stdout.write(
+        `kills: ${KILLS} SIGKILLs of the service with its own broker in ${REQUESTS} requests: 0 unanswered, ${requester.repeated.size} asked again, ${twice} answered twice with the same bytes\n`,
+      );
+      await requester.close();
+    },
+    TIMEOUT_MS,
+  );
 });

@@ -26,21 +26,44 @@ function quantile(sorted: readonly number[], share: number): number {
 
 describeMosquitto("on Mosquitto", (binaries) => {
   test(`${RUNS} runs of learning and undoing, a request every ${EVERY_MS} ms`, async () => {
-    const data = Array.from({ length: FLOORS }, (_, floor) => LAMPS.map((line) => (floor ? line.replace("\n", ` on floor ${floor}\n`) : line))).flat();
+    const data = Array.from({ length: FLOORS }, (_, floor) =>
+      LAMPS.map((line) => (floor ? line.replace("\n", ` on floor ${floor}\n`) : line)),
+    ).flat();
     writeFileSync(at("data.tsv"), data.join(""));
-    const said = (rooms: readonly string[]) => rooms.flatMap((room) => [{ label: "on", text: `the ${room} needs everything` }, { label: "off", text: `the ${room} needs nothing` }]);
+    const said = (rooms: readonly string[]) =>
+      rooms.flatMap((room) => [
+        { label: "on", text: `the ${room} needs everything` },
+        { label: "off", text: `the ${room} needs nothing` },
+      ]);
     // With texts of the corrections' kind: a hold-out that is all right before could only get worse.
-    writeFileSync(at("valid.tsv"), [...data.filter((_, i) => i % 7 === 0), ...said(["office", "cellar", "attic", "garage"]).map(({ label, text }) => `${label}\t${text}\n`)].join(""));
+    writeFileSync(
+      at("valid.tsv"),
+      [
+        ...data.filter((_, i) => i % 7 === 0),
+        ...said(["office", "cellar", "attic", "garage"]).map(({ label, text }) => `${label}\t${text}\n`),
+      ].join(""),
+    );
     await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256");
     await json("quantize", at("lamps.elb"), "-o", at("lamps.wasm"));
     const broker = await startMosquitto(binaries, { lines: ["set_tcp_nodelay true"] });
-    writeFileSync(at("edgelabel.json"), JSON.stringify({
-      models: ["lamps.wasm"], broker: broker.url, node: topics.node, commands: true, learning: { lamps: { training: "lamps.elb", data: "data.tsv", valid: "valid.tsv" } },
-    }));
-    const service = spawn(process.execPath, [main, "serve", "--config", at("edgelabel.json")], { stdio: ["ignore", "pipe", "ignore"] });
+    writeFileSync(
+      at("edgelabel.json"),
+      JSON.stringify({
+        models: ["lamps.wasm"],
+        broker: broker.url,
+        node: topics.node,
+        commands: true,
+        learning: { lamps: { training: "lamps.elb", data: "data.tsv", valid: "valid.tsv" } },
+      }),
+    );
+    const service = spawn(process.execPath, [main, "serve", "--config", at("edgelabel.json")], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
     onTestFinished(() => void service.kill("SIGKILL"));
     let output = "";
-    service.stdout.on("data", (chunk: Buffer) => { output += chunk.toString(); });
+    service.stdout.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+    });
     await until(() => output.includes("Stop with Ctrl-C"));
 
     const admin = await TestClient.connect(broker.url, 5);
@@ -63,13 +86,25 @@ describeMosquitto("on Mosquitto", (binaries) => {
     let id = 0;
     const timer = setInterval(() => {
       sent.set(++id, { at: performance.now(), phase });
-      requester.client.publish(topics.classify, JSON.stringify({ id, text: LAMPS[id % LAMPS.length]!.split("\t")[1] }), { qos: 1 });
+      requester.client.publish(
+        topics.classify,
+        JSON.stringify({ id, text: LAMPS[id % LAMPS.length]!.split("\t")[1] }),
+        { qos: 1 },
+      );
     }, EVERY_MS);
-    await new Promise((resolve) => { setTimeout(resolve, IDLE_MS); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, IDLE_MS);
+    });
 
     const command = async (topic: string, args: object) => {
       await admin.publish(`${topics.command}/${topic}`, JSON.stringify({ status: "init", ...args }));
-      return (await admin.next((message) => message.topic === `${topics.command}/${topic}` && /^(successful|failed)$/.test(message.json?.status), 120_000)).json;
+      return (
+        await admin.next(
+          (message) =>
+            message.topic === `${topics.command}/${topic}` && /^(successful|failed)$/.test(message.json?.status),
+          120_000,
+        )
+      ).json;
     };
     const corrections = said(["kitchen", "bedroom", "hall", "garden"]);
     let seconds = 0;
@@ -91,7 +126,10 @@ describeMosquitto("on Mosquitto", (binaries) => {
     expect(output).not.toContain("lost mqtt");
 
     for (const list of [latencies.idle, latencies.learning]) list.sort((a, b) => a - b);
-    const figures = Object.entries(latencies).map(([name, list]) => `${name}: ${list.length} answers, p50 ${quantile(list, 0.5).toFixed(2)} ms, p99 ${quantile(list, 0.99).toFixed(2)} ms`);
+    const figures = Object.entries(latencies).map(
+      ([name, list]) =>
+        `${name}: ${list.length} answers, p50 ${quantile(list, 0.5).toFixed(2)} ms, p99 ${quantile(list, 0.99).toFixed(2)} ms`,
+    );
     console.log(`${figures.join("; ")}; ${RUNS} runs in ${seconds.toFixed(1)} s`);
     expect(latencies.learning.length).toBeGreaterThan(20);
     if (isLong) expect(quantile(latencies.learning, 0.99)).toBeLessThan(2 * quantile(latencies.idle, 0.99) + 5);

@@ -24,7 +24,9 @@ const BEHIND = 4096;
 const MOST_MS = isLong ? 50 : 2_000;
 
 let files: Sources;
-beforeAll(async () => { files = await sources(); });
+beforeAll(async () => {
+  files = await sources();
+});
 
 /** Output lines as Loader.lines, from a fresh memory that holds `fill` wherever nothing was written. */
 function linesAmid(file: Uint8Array, fill: number): string[] {
@@ -34,7 +36,8 @@ function linesAmid(file: Uint8Array, fill: number): string[] {
   let memory = new Uint8Array(wasm.memory.buffer);
   memory.fill(fill, address);
   memory.set(file, address);
-  if (wasm["loadModel"](file.length) !== abi.OK || !wasm["prepareLine"]()) throw new Error("accepted by one engine, refused by the other");
+  if (wasm["loadModel"](file.length) !== abi.OK || !wasm["prepareLine"]())
+    throw new Error("accepted by one engine, refused by the other");
   const free: number = wasm["arenaTop"]();
   memory = new Uint8Array(wasm.memory.buffer);
   memory.fill(fill, free);
@@ -45,44 +48,59 @@ function linesAmid(file: Uint8Array, fill: number): string[] {
     const { written } = new TextEncoder().encodeInto(sample, memory.subarray(text));
     const status: number = wasm["classify"](written);
     if (status === abi.ERR_NOT_FINITE) lines.push("");
-    else for (const json of [false, true]) lines.push(new TextDecoder().decode(new Uint8Array(memory.buffer, wasm["linePtr"](), wasm["renderLine"](json, 3))));
+    else
+      for (const json of [false, true])
+        lines.push(
+          new TextDecoder().decode(new Uint8Array(memory.buffer, wasm["linePtr"](), wasm["renderLine"](json, 3))),
+        );
   }
   if (wasm.memory.buffer !== memory.buffer) throw new Error("memory grew while classifying");
-  if (Buffer.compare(memory.subarray(free), new Uint8Array(memory.length - free).fill(fill)) !== 0) throw new Error("something was written outside the engine's blocks");
+  if (Buffer.compare(memory.subarray(free), new Uint8Array(memory.length - free).fill(fill)) !== 0)
+    throw new Error("something was written outside the engine's blocks");
   return lines;
 }
 
-test.each([["f32", size(50_000, 1_500)], ["int8", size(50_000, 1_500)], ["int8Weights", size(20_000, 500)]] as const)(`%s files: %i mutants, seed ${SEED}`, (form, count) => {
-  const next = new Seeded(SEED);
-  const loader = new Loader();
-  const all = Object.values(files).flat();
-  let slowest = 0;
-  for (let i = 0; i < count; i++) {
-    const mutant = mutate(next.pick(files[form]), next.pick(all), next);
-    const which = `mutant ${i} of seed ${SEED}`;
-    try {
-      const status = loader.load(mutant);
-      if (!documented.has(status)) expect(`${which}: ${status}`).toBe("a documented status");
-      let { ms } = loader;
-      // A pause of the machine does not come back.
-      for (let again = 0; ms > MOST_MS && again < 3; again++) {
-        loader.load(mutant);
-        ms = Math.min(ms, loader.ms);
+test.each([
+  ["f32", size(50_000, 1_500)],
+  ["int8", size(50_000, 1_500)],
+  ["int8Weights", size(20_000, 500)],
+] as const)(
+  `%s files: %i mutants, seed ${SEED}`,
+  (form, count) => {
+    const next = new Seeded(SEED);
+    const loader = new Loader();
+    const all = Object.values(files).flat();
+    let slowest = 0;
+    for (let i = 0; i < count; i++) {
+      const mutant = mutate(next.pick(files[form]), next.pick(all), next);
+      const which = `mutant ${i} of seed ${SEED}`;
+      try {
+        const status = loader.load(mutant);
+        if (!documented.has(status)) expect(`${which}: ${status}`).toBe("a documented status");
+        let { ms } = loader;
+        // A pause of the machine does not come back.
+        for (let again = 0; ms > MOST_MS && again < 3; again++) {
+          loader.load(mutant);
+          ms = Math.min(ms, loader.ms);
+        }
+        slowest = Math.max(slowest, ms);
+        if (status !== "OK") continue;
+        const { lines } = loader;
+        for (const fill of [0x00, 0xff]) expect(linesAmid(mutant, fill)).toEqual(lines);
+      } catch (error) {
+        throw new Error(`${which}: ${String(error)}`);
       }
-      slowest = Math.max(slowest, ms);
-      if (status !== "OK") continue;
-      const { lines } = loader;
-      for (const fill of [0x00, 0xff]) expect(linesAmid(mutant, fill)).toEqual(lines);
-    } catch (error) {
-      throw new Error(`${which}: ${String(error)}`);
     }
-  }
-  console.log(`slowest ${slowest.toFixed(1)} ms; ${[...loader.counts].map(([status, times]) => `${status} ${times}`).join(", ")}`);
-  expect(slowest).toBeLessThanOrEqual(MOST_MS);
-  // The mutants reach behind the first checks, most of the statuses, and the network.
-  expect(loader.counts.get("OK")).toBeGreaterThan(count / 10);
-  expect(loader.counts.size).toBeGreaterThan(10);
-}, 1_200_000);
+    console.log(
+      `slowest ${slowest.toFixed(1)} ms; ${[...loader.counts].map(([status, times]) => `${status} ${times}`).join(", ")}`,
+    );
+    expect(slowest).toBeLessThanOrEqual(MOST_MS);
+    // The mutants reach behind the first checks, most of the statuses, and the network.
+    expect(loader.counts.get("OK")).toBeGreaterThan(count / 10);
+    expect(loader.counts.size).toBeGreaterThan(10);
+  },
+  1_200_000,
+);
 
 /** Not the engine's doing: whatever else is thrown is a fault of ours. */
 async function outcome(attempt: () => Promise<void>): Promise<string> {
@@ -106,7 +124,10 @@ test(`deployable files: ${size(20_000, 300)} mutants of the model's segment, see
     if (next.below(4) > 0) wasm.set(mutate(model, unpackModel(next.pick(bases), "deployable"), next, true), begin);
     // The segment's own head: address, length; or the file ends early.
     if (next.below(8) === 0) wasm[begin - 1 - next.below(8)]! = next.below(256);
-    const file = next.below(40) === 0 ? wasm.subarray(0, next.below(2) ? next.below(wasm.length) : begin + next.below(model.length)) : wasm;
+    const file =
+      next.below(40) === 0
+        ? wasm.subarray(0, next.below(2) ? next.below(wasm.length) : begin + next.below(model.length))
+        : wasm;
     try {
       const what = await outcome(async () => {
         const classifier = await Classifier.fromBytes(file, "mutant.wasm");

@@ -10,8 +10,14 @@ export function describeWith<T>(name: string, what: string, fetch: () => T, body
     fetched = fetch();
   } catch (error) {
     const reason = (error as Error).message;
-    if (isLong) test(name, () => { throw new Error(`${what} cannot be had: ${reason}`); });
-    else describe.skip(`${name} (needs ${what}: ${reason})`, () => { test("skipped", () => {}); });
+    if (isLong)
+      test(name, () => {
+        throw new Error(`${what} cannot be had: ${reason}`);
+      });
+    else
+      describe.skip(`${name} (needs ${what}: ${reason})`, () => {
+        test("skipped", () => {});
+      });
     return;
   }
   describe(name, () => body(fetched));

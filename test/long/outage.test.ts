@@ -57,7 +57,9 @@ class Proxy {
   }
 
   async listen(): Promise<string> {
-    await new Promise<void>((resolve) => { this.server.listen(0, "127.0.0.1", resolve); });
+    await new Promise<void>((resolve) => {
+      this.server.listen(0, "127.0.0.1", resolve);
+    });
     return `mqtt://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
   }
 
@@ -100,7 +102,9 @@ function residentMb(): number {
 
 describeMosquitto("a broker that is away", (binaries) => {
   test(`${ANSWERS} answers that nobody takes: bounded memory, a full queue, and nothing stale afterwards`, async () => {
-    const broker = await startMosquitto(binaries, { lines: ["set_tcp_nodelay true", "max_queued_messages 0", "max_inflight_messages 0"] });
+    const broker = await startMosquitto(binaries, {
+      lines: ["set_tcp_nodelay true", "max_queued_messages 0", "max_inflight_messages 0"],
+    });
     proxy = new Proxy(broker.port);
     worker = await startWorker(path, "--broker", await proxy.listen(), "--node", "gate-1", "--config", config);
     const client = await mqtt.connectAsync(broker.url, { protocolVersion: 5 });
@@ -120,14 +124,24 @@ describeMosquitto("a broker that is away", (binaries) => {
         const due = Math.min(count, Math.ceil(((Date.now() - start) * RATE) / 1000));
         for (; sent < due; sent++) {
           const id = sentAt.push(Date.now()) - 1;
-          client.publish(topics.classify, text, { qos: id % 10 === 0 ? 1 : 0, properties: { responseTopic: "answers", correlationData: Buffer.from(String(id)), messageExpiryInterval: ANSWER_SECONDS } });
+          client.publish(topics.classify, text, {
+            qos: id % 10 === 0 ? 1 : 0,
+            properties: {
+              responseTopic: "answers",
+              correlationData: Buffer.from(String(id)),
+              messageExpiryInterval: ANSWER_SECONDS,
+            },
+          });
         }
         await pause(5);
         if (Math.floor(sent / 2_000) > Math.floor((sent - RATE / 200) / 2_000)) await look();
       }
     };
     const look = async () => {
-      most = { answers: Math.max(most.answers, await worker.metric("edgelabel_answers_queued")), mb: Math.max(most.mb, residentMb()) };
+      most = {
+        answers: Math.max(most.answers, await worker.metric("edgelabel_answers_queued")),
+        mb: Math.max(most.mb, residentMb()),
+      };
     };
     // Until the heap has the size that this rate takes.
     await send(size(60_000, 4_000));
@@ -147,21 +161,36 @@ describeMosquitto("a broker that is away", (binaries) => {
     await pause(1_000 * (ANSWER_SECONDS + 1));
     // Away, it is alive, and answers those who come by another way.
     expect((await fetch(`${worker.http}/healthz`)).status).toBe(200);
-    expect((await fetch(`${worker.http}/predict`, { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"data":"play some jazz"}' })).status).toBe(200);
+    expect(
+      (
+        await fetch(`${worker.http}/predict`, {
+          method: "POST",
+          headers: { "Content-Type": "application/json" },
+          body: '{"data":"play some jazz"}',
+        })
+      ).status,
+    ).toBe(200);
 
     const early = answered.filter(({ id }) => id >= first).length;
     proxy.heal();
     await until(() => worker.isReady(), 60_000);
     await pause(1_500);
     expect(answered.slice(early).map(({ id, ageMs }) => `request ${id} after ${ageMs} ms`)).toEqual([]);
-    const fates = await Promise.all(["sent", "expired", "connection_lost"].map(async (fate) => [fate, await worker.metric(`edgelabel_answers_total{fate="${fate}"}`)]));
+    const fates = await Promise.all(
+      ["sent", "expired", "connection_lost"].map(async (fate) => [
+        fate,
+        await worker.metric(`edgelabel_answers_total{fate="${fate}"}`),
+      ]),
+    );
     const busy = await worker.metric('edgelabel_errors_total{code="busy"}');
     expect(busy).toBeGreaterThan(ANSWERS / 4);
     // It goes on as if nothing had been.
     await send(100);
     await until(() => answered.length >= early + 100);
 
-    process.stdout.write(`outage: ${ANSWERS} requests at ${RATE}/s; RSS ${before.toFixed(1)} MB before, at most ${outageMb.toFixed(1)} MB in it (${(outageMb - before).toFixed(1)} more); at most ${most.answers} answers queued; ${busy} told busy; ${fates.map((each) => each.join(" ")).join(", ")}; 0 sent late\n`);
+    process.stdout.write(
+      `outage: ${ANSWERS} requests at ${RATE}/s; RSS ${before.toFixed(1)} MB before, at most ${outageMb.toFixed(1)} MB in it (${(outageMb - before).toFixed(1)} more); at most ${most.answers} answers queued; ${busy} told busy; ${fates.map((each) => each.join(" ")).join(", ")}; 0 sent late\n`,
+    );
     expect(most.answers).toBeLessThanOrEqual(QUEUED_ANSWERS);
     expect(most.answers).toBeGreaterThan(0.9 * QUEUED_ANSWERS);
     // A short run has no time to come to its working size.

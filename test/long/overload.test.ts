@@ -34,10 +34,17 @@ let client: MqttClient;
 
 beforeAll(async () => {
   const random = new Seeded(1);
-  const { write } = await makeModel({
-    words: Array.from({ length: 50 }, (_, i) => `w${i}`), labels: ["no", "yes"], name: "slow", version: "1",
-    tokenizer: { sequenceLength: TOKENS }, layers: [embedding(64), lstm(256), dense(1, abi.ACTIVATION_SIGMOID)],
-  }, (_, length) => random.floats(length, 0.1));
+  const { write } = await makeModel(
+    {
+      words: Array.from({ length: 50 }, (_, i) => `w${i}`),
+      labels: ["no", "yes"],
+      name: "slow",
+      version: "1",
+      tokenizer: { sequenceLength: TOKENS },
+      layers: [embedding(64), lstm(256), dense(1, abi.ACTIVATION_SIGMOID)],
+    },
+    (_, length) => random.floats(length, 0.1),
+  );
   writeFileSync(path, await packModel(write("int8")));
   writeFileSync(config, JSON.stringify({ limits: { queuedTexts: QUEUED_TEXTS } }));
 });
@@ -61,8 +68,11 @@ let onAnswer = (_request: Sent) => {};
 function send(requester: number): void {
   const id = sent.push({ requester, at: performance.now() }) - 1;
   // The calm requester takes QoS 2, the flood every QoS.
-  const qos = requester === 0 ? 2 : (id % 3) as 0 | 1 | 2;
-  client.publish(topics.classify, text, { qos, properties: { responseTopic: `answers/${requester}`, correlationData: Buffer.from(String(id)) } });
+  const qos = requester === 0 ? 2 : ((id % 3) as 0 | 1 | 2);
+  client.publish(topics.classify, text, {
+    qos,
+    properties: { responseTopic: `answers/${requester}`, correlationData: Buffer.from(String(id)) },
+  });
 }
 
 /** `window` requests on their way at all times; answers a second. */
@@ -102,11 +112,17 @@ function quantile(values: readonly number[], share: number): number {
 
 const answeredOf = (requests: readonly Sent[]) => requests.filter(({ isAnswered }) => isAnswered);
 const refusedOf = (requests: readonly Sent[]) => requests.filter(({ isAnswered }) => isAnswered === false);
-const p99 = (requests: readonly Sent[]) => quantile(requests.map(({ ms }) => ms!), 0.99);
+const p99 = (requests: readonly Sent[]) =>
+  quantile(
+    requests.map(({ ms }) => ms!),
+    0.99,
+  );
 
 describeMosquitto("overload", (binaries) => {
   test(`${OVERLOAD} times the capacity for ${OVERLOAD_SECONDS} s`, async () => {
-    const { url } = await startMosquitto(binaries, { lines: ["set_tcp_nodelay true", "max_queued_messages 0", "max_inflight_messages 0"] });
+    const { url } = await startMosquitto(binaries, {
+      lines: ["set_tcp_nodelay true", "max_queued_messages 0", "max_inflight_messages 0"],
+    });
     worker = await startWorker(path, "--broker", url, "--node", "gate-1", "--config", config);
     client = await mqtt.connectAsync(url, { protocolVersion: 5 });
     await client.subscribeAsync("answers/+", { qos: 0 });
@@ -116,7 +132,8 @@ describeMosquitto("overload", (binaries) => {
       request.isAnswered = payload.includes('"label"');
       onAnswer(request);
     });
-    const residentMb = () => Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${worker.process.pid}/status`, "utf8"))![1]) / 1024;
+    const residentMb = () =>
+      Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${worker.process.pid}/status`, "utf8"))![1]) / 1024;
 
     await closedLoop(4, 1);
     const capacity = await closedLoop(4, size(10, 2));
@@ -124,7 +141,11 @@ describeMosquitto("overload", (binaries) => {
     const mb = residentMb();
 
     // Requester 0 stays calm, at a twentieth of the capacity: below its fair tenth.
-    const flood = await openLoop(0, [0.05 * capacity, ...Array<number>(FLOODERS).fill((OVERLOAD * capacity) / FLOODERS)], OVERLOAD_SECONDS);
+    const flood = await openLoop(
+      0,
+      [0.05 * capacity, ...Array<number>(FLOODERS).fill((OVERLOAD * capacity) / FLOODERS)],
+      OVERLOAD_SECONDS,
+    );
     const offered = flood.length / OVERLOAD_SECONDS / capacity;
     const grownMb = residentMb() - mb;
     // openLoop waited a second for the last answers; one more, and all must be as it was.
@@ -133,13 +154,22 @@ describeMosquitto("overload", (binaries) => {
 
     const goodput = answeredOf(flood).length / OVERLOAD_SECONDS / capacity;
     const calm = flood.filter(({ requester }) => requester === 0);
-    const shares = Array.from({ length: FLOODERS }, (_, i) => answeredOf(flood).filter(({ requester }) => requester === i + 1).length);
-    process.stdout.write([
-      `overload: capacity ${capacity.toFixed(0)} texts/s; at 0.7 of it p99 ${p99(answeredOf(usual)).toFixed(1)} ms, ${refusedOf(usual).length} of ${usual.length} refused`,
-      `  ${offered.toFixed(1)} × for ${OVERLOAD_SECONDS} s: goodput ${(100 * goodput).toFixed(1)} %, accepted p99 ${p99(answeredOf(flood)).toFixed(1)} ms, ${refusedOf(flood).length} refused, p50 ${quantile(refusedOf(flood).map(({ ms }) => ms!), 0.5).toFixed(1)} p99 ${p99(refusedOf(flood)).toFixed(1)} ms, RSS ${grownMb.toFixed(1)} MB more`,
-      `  the calm client: ${refusedOf(calm).length} of ${calm.length} refused, p99 ${p99(answeredOf(calm)).toFixed(1)} ms; the others' answers from ${Math.min(...shares)} to ${Math.max(...shares)}`,
-      `  2 s after: p99 ${p99(answeredOf(after)).toFixed(1)} ms, ${refusedOf(after).length} of ${after.length} refused`, "",
-    ].join("\n"));
+    const shares = Array.from(
+      { length: FLOODERS },
+      (_, i) => answeredOf(flood).filter(({ requester }) => requester === i + 1).length,
+    );
+    process.stdout.write(
+      [
+        `overload: capacity ${capacity.toFixed(0)} texts/s; at 0.7 of it p99 ${p99(answeredOf(usual)).toFixed(1)} ms, ${refusedOf(usual).length} of ${usual.length} refused`,
+        `  ${offered.toFixed(1)} × for ${OVERLOAD_SECONDS} s: goodput ${(100 * goodput).toFixed(1)} %, accepted p99 ${p99(answeredOf(flood)).toFixed(1)} ms, ${refusedOf(flood).length} refused, p50 ${quantile(
+          refusedOf(flood).map(({ ms }) => ms!),
+          0.5,
+        ).toFixed(1)} p99 ${p99(refusedOf(flood)).toFixed(1)} ms, RSS ${grownMb.toFixed(1)} MB more`,
+        `  the calm client: ${refusedOf(calm).length} of ${calm.length} refused, p99 ${p99(answeredOf(calm)).toFixed(1)} ms; the others' answers from ${Math.min(...shares)} to ${Math.max(...shares)}`,
+        `  2 s after: p99 ${p99(answeredOf(after)).toFixed(1)} ms, ${refusedOf(after).length} of ${after.length} refused`,
+        "",
+      ].join("\n"),
+    );
 
     // None without an answer of some kind, no lost connection, no starved keepalive.
     expect(flood.filter(({ ms }) => ms === undefined)).toEqual([]);

@@ -26,7 +26,13 @@ beforeAll(async () => {
   broker = await startBroker({ port: 0 });
   const long = "l".repeat(LABEL);
   const wordy = { ...fakeModel(), labels: [long, "other"], classify: () => ({ label: long, score: 0.9, scores: {} }) };
-  service = fakeService({ access: broker.access, models: new Map([["spam", fakeModel()], ["wordy", wordy]]) });
+  service = fakeService({
+    access: broker.access,
+    models: new Map([
+      ["spam", fakeModel()],
+      ["wordy", wordy],
+    ]),
+  });
   await service.start();
   http = await startHttp(service, { host: "127.0.0.1", port: 0, bodyBytes: 1_000_000, textsPerRequest: 100_000 });
 });
@@ -47,44 +53,69 @@ function slow(first: string, drop?: string | false): Socket {
   return socket;
 }
 
-const isServed = async (): Promise<boolean> => (await fetch(`${http.url}/predict`, { method: "POST", headers: { "Content-Type": "application/json", "Connection": "close" }, body: '{"data":"win"}' })).status === 200;
+const isServed = async (): Promise<boolean> =>
+  (
+    await fetch(`${http.url}/predict`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Connection: "close" },
+      body: '{"data":"win"}',
+    })
+  ).status === 200;
 
-test.concurrent(`${CLIENTS} that say nothing, or dribble headers or bodies: others are served, and after 15 s all are gone`, async () => {
-  const post = "POST /predict HTTP/1.1\r\nHost: localhost\r\n";
-  const kinds: [string, string?][] = [
-    [""], [post, "X-A: b\r\n"], [`${post}Content-Type: application/json\r\nContent-Length: 90000\r\n\r\n{`, " "],
-    [`${post}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`, "1\r\n \r\n"], ["GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"],
-  ];
-  const since = Date.now();
-  const clients: Socket[] = [];
-  while (clients.length < CLIENTS) {
-    for (let i = 0; i < 50; i++) clients.push(slow(...kinds[i % kinds.length]!));
-    expect(await isServed()).toBe(true);
-  }
-  const last = Date.now();
-  while (clients.some(({ closed }) => !closed)) {
-    expect(await isServed()).toBe(true);
-    expect(Date.now() - last).toBeLessThan(25_000);
-    await pause(100);
-  }
-  console.log(`the last of ${CLIENTS} slow clients was gone ${Date.now() - last} ms after it came, ${Date.now() - since} ms after the first`);
-}, 120_000);
+test.concurrent(
+  `${CLIENTS} that say nothing, or dribble headers or bodies: others are served, and after 15 s all are gone`,
+  async () => {
+    const post = "POST /predict HTTP/1.1\r\nHost: localhost\r\n";
+    const kinds: [string, string?][] = [
+      [""],
+      [post, "X-A: b\r\n"],
+      [`${post}Content-Type: application/json\r\nContent-Length: 90000\r\n\r\n{`, " "],
+      [`${post}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`, "1\r\n \r\n"],
+      ["GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+    ];
+    const since = Date.now();
+    const clients: Socket[] = [];
+    while (clients.length < CLIENTS) {
+      for (let i = 0; i < 50; i++) clients.push(slow(...kinds[i % kinds.length]!));
+      expect(await isServed()).toBe(true);
+    }
+    const last = Date.now();
+    while (clients.some(({ closed }) => !closed)) {
+      expect(await isServed()).toBe(true);
+      expect(Date.now() - last).toBeLessThan(25_000);
+      await pause(100);
+    }
+    console.log(
+      `the last of ${CLIENTS} slow clients was gone ${Date.now() - last} ms after it came, ${Date.now() - since} ms after the first`,
+    );
+  },
+  120_000,
+);
 
 test("requests that come before the last answer is out end the connection, and cost no memory", async () => {
   const before = process.memoryUsage().rss;
-  const clients = Array.from({ length: 40 }, () => slow("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2_000)));
+  const clients = Array.from({ length: 40 }, () =>
+    slow("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2_000)),
+  );
   await until(() => clients.every(({ closed }) => closed), 20_000);
   expect(process.memoryUsage().rss - before).toBeLessThan(150e6);
   expect(await isServed()).toBe(true);
 });
 
 test.concurrent("a client that does not take its answer is cut off", async () => {
-  const body = JSON.stringify({ inputs: [{ name: "text", datatype: "BYTES", shape: [TEXTS], data: Array(TEXTS).fill("a") }] });
-  const socket = slow(`POST /v2/models/wordy/infer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`, false);
+  const body = JSON.stringify({
+    inputs: [{ name: "text", datatype: "BYTES", shape: [TEXTS], data: Array(TEXTS).fill("a") }],
+  });
+  const socket = slow(
+    `POST /v2/models/wordy/infer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    false,
+  );
   await pause(13_000);
   // What was on its way still comes; of the rest nothing.
   let bytes = 0;
-  socket.on("data", (chunk: Buffer) => { bytes += chunk.length; });
+  socket.on("data", (chunk: Buffer) => {
+    bytes += chunk.length;
+  });
   await once(socket, "close");
   expect(bytes).toBeGreaterThan(10_000);
   expect(bytes).toBeLessThan(TEXTS * LABEL);

@@ -32,7 +32,9 @@ beforeAll(async () => {
   if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
   key = newKey();
   writeFileSync(keys, keysFile([key]));
-  updates = await Promise.all([0, 1, 2, 3, 4].map(async (v) => signed(await modelOf(v, { packed: true }), key, 10 * v + 1)));
+  updates = await Promise.all(
+    [0, 1, 2, 3, 4].map(async (v) => signed(await modelOf(v, { packed: true }), key, 10 * v + 1)),
+  );
 });
 afterAll(() => rmSync(root, { recursive: true }));
 
@@ -58,7 +60,10 @@ describe("what nobody has signed is never accepted", () => {
     const result = { attempts: 0, accepted: 0 };
     for (const update of attempts) {
       result.attempts++;
-      const refusal = await registry.install(update, "u").then(() => undefined, (error: Error) => error);
+      const refusal = await registry.install(update, "u").then(
+        () => undefined,
+        (error: Error) => error,
+      );
       if (refusal?.name !== "UserError" && refusal?.name !== "EngineError") result.accepted++;
     }
     if (JSON.stringify(await registry.store.read()) !== state) result.accepted++;
@@ -76,7 +81,12 @@ describe("what nobody has signed is never accepted", () => {
   test("every bit of the manifest flipped", async () => {
     const { head, update } = updates[3]!;
     const step = size(1, 29);
-    const result = await accepted(flipped(update, Array.from({ length: Math.floor((head.length * 8) / step) }, (_, i) => i * step)));
+    const result = await accepted(
+      flipped(
+        update,
+        Array.from({ length: Math.floor((head.length * 8) / step) }, (_, i) => i * step),
+      ),
+    );
     figure(`manifest bits flipped: ${result.attempts} of ${head.length * 8}, accepted ${result.accepted}`);
     expect(result).toEqual({ attempts: Math.floor((head.length * 8) / step), accepted: 0 });
   }, 300_000);
@@ -85,7 +95,12 @@ describe("what nobody has signed is never accepted", () => {
     const { head, update } = updates[3]!;
     const random = new Seeded(1);
     const count = size(10_000, 200);
-    const result = await accepted(flipped(update, Array.from({ length: count }, () => head.length * 8 + random.below((update.length - head.length) * 8))));
+    const result = await accepted(
+      flipped(
+        update,
+        Array.from({ length: count }, () => head.length * 8 + random.below((update.length - head.length) * 8)),
+      ),
+    );
     figure(`model bits flipped: ${result.attempts}, accepted ${result.accepted}`);
     expect(result).toEqual({ attempts: count, accepted: 0 });
   }, 300_000);
@@ -93,7 +108,10 @@ describe("what nobody has signed is never accepted", () => {
   test("cut off at every length of the manifest and many of the model, or longer", async () => {
     const { head, update } = updates[3]!;
     const random = new Seeded(2);
-    const lengths = [...Array.from({ length: head.length + 1 }, (_, i) => i), ...Array.from({ length: 1000 }, () => head.length + random.below(update.length - head.length))].filter((_, i) => isLong || i % 13 === 0);
+    const lengths = [
+      ...Array.from({ length: head.length + 1 }, (_, i) => i),
+      ...Array.from({ length: 1000 }, () => head.length + random.below(update.length - head.length)),
+    ].filter((_, i) => isLong || i % 13 === 0);
     const longer = [1, 7, 100_000].map((more) => Buffer.concat([update, Buffer.alloc(more)]));
     const result = await accepted([...lengths.map((length) => update.subarray(0, length)), ...longer]);
     figure(`truncations and extensions: ${result.attempts}, accepted ${result.accepted}`);
@@ -106,24 +124,46 @@ describe("what nobody has signed is never accepted", () => {
     for (const a of all) for (const b of all) if (a !== b) attempts.push(Buffer.concat([a.head, b.model]));
     // First line of one, signature of another.
     const lines = all.map(({ head }) => head.toString().split("\n"));
-    for (const [i, a] of lines.entries()) for (const [j, b] of lines.entries()) if (i !== j) attempts.push(Buffer.concat([Buffer.from(`${a[0]}\n${b[1]}\n`), all[i]!.model]));
+    for (const [i, a] of lines.entries())
+      for (const [j, b] of lines.entries())
+        if (i !== j) attempts.push(Buffer.concat([Buffer.from(`${a[0]}\n${b[1]}\n`), all[i]!.model]));
     const { model } = updates[3]!;
     for (let i = 0; i < 20; i++) attempts.push((await signed(model, newKey(), 200 + i)).update);
-    for (const changes of [{ abi: 0 }, { abi: 2 }, { abi: 2 ** 31 }, { expires: new Date(0).toISOString() }, { expires: new Date(Date.now() - 1).toISOString() }, { signed: new Date(Date.now() + 2 * DAY).toISOString() },
-      { version: "2" }, { bytes: model.length - 1 }, { bytes: model.length + 1 }, { digest: "0".repeat(64) }, { golden: [{ text: "", line: lineOf(1) }] }]) attempts.push((await signed(model, key, 300, changes)).update);
+    for (const changes of [
+      { abi: 0 },
+      { abi: 2 },
+      { abi: 2 ** 31 },
+      { expires: new Date(0).toISOString() },
+      { expires: new Date(Date.now() - 1).toISOString() },
+      { signed: new Date(Date.now() + 2 * DAY).toISOString() },
+      { version: "2" },
+      { bytes: model.length - 1 },
+      { bytes: model.length + 1 },
+      { digest: "0".repeat(64) },
+      { golden: [{ text: "", line: lineOf(1) }] },
+    ])
+      attempts.push((await signed(model, key, 300, changes)).update);
     const result = await accepted(attempts);
     writeFileSync(keys, keysFile([key], [key]));
     const revoked = await accepted(all.map(({ update }) => update));
     writeFileSync(keys, keysFile([key]));
-    figure(`replays, mixes, keys, engines, dates: ${result.attempts + revoked.attempts}, accepted ${result.accepted + revoked.accepted}`);
+    figure(
+      `replays, mixes, keys, engines, dates: ${result.attempts + revoked.attempts}, accepted ${result.accepted + revoked.accepted}`,
+    );
     expect([result.accepted, revoked.accepted]).toEqual([0, 0]);
     // And the right one is.
-    expect((await new Registry("/other", { keys, disk: new MemoryDisk() }).install(updates[3]!.update, "v3")).version).toBe("3");
+    expect(
+      (await new Registry("/other", { keys, disk: new MemoryDisk() }).install(updates[3]!.update, "v3")).version,
+    ).toBe("3");
   });
 });
 
 describe("killed at every file operation", () => {
-  interface Killed { kills: number; slowestMs: number; after: Record<string, number> }
+  interface Killed {
+    kills: number;
+    slowestMs: number;
+    after: Record<string, number>;
+  }
 
   function child(...args: string[]): { signal: NodeJS.Signals | null; stdout: string; stderr: string } {
     return spawnSync(process.execPath, [dying, ...args], { encoding: "utf8" });
@@ -140,15 +180,28 @@ describe("killed at every file operation", () => {
   /** The version that a service answers with, and how long it took from its start to that answer. */
   async function restart(folder: string): Promise<{ line: string; ms: number }> {
     const start = performance.now();
-    const serving = spawn(process.execPath, [main, "serve", "--registry", folder, "--port", "0", "--http", "0", "--node", "n"], { stdio: ["ignore", "pipe", "inherit"] });
+    const serving = spawn(
+      process.execPath,
+      [main, "serve", "--registry", folder, "--port", "0", "--http", "0", "--node", "n"],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
     let output = "";
-    serving.stdout.on("data", (chunk: Buffer) => { output += chunk.toString(); });
+    serving.stdout.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+    });
     try {
       await until(() => output.includes("Stop with Ctrl-C") || serving.exitCode !== null, 30_000);
       const url = /http:\/\/127\.0\.0\.1:\d+/.exec(output)![0];
-      const response = await fetch(`${url}/v2/models/spam/infer`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ inputs: [{ name: "text", datatype: "BYTES", shape: [1], data: ["x"] }] }) });
-      const { outputs } = await response.json() as { outputs: { data: [string | number] }[] };
-      return { line: `${outputs[0]!.data[0]}\t${Number(outputs[1]!.data[0]).toFixed(6)}`, ms: performance.now() - start };
+      const response = await fetch(`${url}/v2/models/spam/infer`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ inputs: [{ name: "text", datatype: "BYTES", shape: [1], data: ["x"] }] }),
+      });
+      const { outputs } = (await response.json()) as { outputs: { data: [string | number] }[] };
+      return {
+        line: `${outputs[0]!.data[0]}\t${Number(outputs[1]!.data[0]).toFixed(6)}`,
+        ms: performance.now() - start,
+      };
     } finally {
       serving.kill("SIGKILL");
     }
@@ -174,10 +227,18 @@ describe("killed at every file operation", () => {
           result.slowestMs = Math.max(result.slowestMs, ms);
           result.after[version!] = (result.after[version!] ?? 0) + 1;
         } else {
-          const found = await new Registry(folder, { keys }).open("spam", (_version, reason) => { throw new Error(reason); }, true);
+          const found = await new Registry(folder, { keys }).open(
+            "spam",
+            (_version, reason) => {
+              throw new Error(reason);
+            },
+            true,
+          );
           expect([step, when, allowed.map(String).includes(found!.classifier.version)]).toEqual([step, when, true]);
         }
-        expect(readdirSync(folder, { recursive: true }).filter((name) => String(name).endsWith(".tmp")).length).toBeLessThanOrEqual(1);
+        expect(
+          readdirSync(folder, { recursive: true }).filter((name) => String(name).endsWith(".tmp")).length,
+        ).toBeLessThanOrEqual(1);
         result.kills++;
         rmSync(folder, { recursive: true });
       }
@@ -185,13 +246,22 @@ describe("killed at every file operation", () => {
     return result;
   }
 
-  test.each([["install", 3, [2, 3]], ["rollback", 0, [1, 2]]] as const)("%s: the service starts on the old model or the new one", async (what, version, allowed) => {
-    const path = join(root, "v3.update");
-    writeFileSync(path, updates[3]!.update);
-    const { kills, slowestMs, after } = await killEverywhere(version === 0 ? "rollback" : path, allowed);
-    figure(`SIGKILL before and after every file operation of ${what}: ${kills} kills, ${kills} restarts on a verified model (by version: ${JSON.stringify(after)}), slowest ${Math.round(slowestMs)} ms from start to first answer`);
-    if (isLong) expect(slowestMs).toBeLessThan(2_000);
-  }, 600_000);
+  test.each([
+    ["install", 3, [2, 3]],
+    ["rollback", 0, [1, 2]],
+  ] as const)(
+    "%s: the service starts on the old model or the new one",
+    async (what, version, allowed) => {
+      const path = join(root, "v3.update");
+      writeFileSync(path, updates[3]!.update);
+      const { kills, slowestMs, after } = await killEverywhere(version === 0 ? "rollback" : path, allowed);
+      figure(
+        `SIGKILL before and after every file operation of ${what}: ${kills} kills, ${kills} restarts on a verified model (by version: ${JSON.stringify(after)}), slowest ${Math.round(slowestMs)} ms from start to first answer`,
+      );
+      if (isLong) expect(slowestMs).toBeLessThan(2_000);
+    },
+    600_000,
+  );
 
   test("the power cut at every operation, with all that was not synced lost, kept, cut short or zeroed at random", async () => {
     const counts: Record<string, number> = {};
@@ -213,8 +283,19 @@ describe("killed at every file operation", () => {
           const { disk, on } = await prepare();
           Object.assign(disk, { cutAt: k, completesLast: seed % 2 === 1 });
           await expect(work(on)).rejects.toThrow(PowerCut);
-          const found = await inMemory(disk.afterCut(new Seeded(1000 * k + seed))).open("spam", (_version, reason) => { throw new Error(reason); }, true);
-          expect([what, k, seed, (allowed as readonly string[]).includes(found!.classifier.version)]).toEqual([what, k, seed, true]);
+          const found = await inMemory(disk.afterCut(new Seeded(1000 * k + seed))).open(
+            "spam",
+            (_version, reason) => {
+              throw new Error(reason);
+            },
+            true,
+          );
+          expect([what, k, seed, (allowed as readonly string[]).includes(found!.classifier.version)]).toEqual([
+            what,
+            k,
+            seed,
+            true,
+          ]);
           counts[what] = (counts[what] ?? 0) + 1;
         }
       }
@@ -243,7 +324,12 @@ test("swaps under load: no request fails, and each answer is wholly of one versi
   const sentAt = new Map<number, number>();
   client.client.on("message", (topic, payload) => {
     if (topic !== topics.label) return;
-    const { id, version, results, error } = JSON.parse(payload.toString()) as { id: number; version: string; results?: { score: number }[]; error?: object };
+    const { id, version, results, error } = JSON.parse(payload.toString()) as {
+      id: number;
+      version: string;
+      results?: { score: number }[];
+      error?: object;
+    };
     latencies.push({ at: performance.now(), ms: performance.now() - sentAt.get(id)! });
     sentAt.delete(id);
     counts.mqtt++;
@@ -262,9 +348,13 @@ test("swaps under load: no request fails, and each answer is wholly of one versi
   })();
   const httpLoad = (async () => {
     while (!isDone) {
-      const response = await fetch(`${http.url}/predict`, { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"data":"x"}' });
+      const response = await fetch(`${http.url}/predict`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: '{"data":"x"}',
+      });
       counts.http++;
-      if (response.status !== 200 || (await response.json() as { label: string }).label !== "spam") counts.failed++;
+      if (response.status !== 200 || ((await response.json()) as { label: string }).label !== "spam") counts.failed++;
     }
   })();
   const swapTimes: number[] = [];
@@ -273,10 +363,15 @@ test("swaps under load: no request fails, and each answer is wholly of one versi
     const v = 1 + (i % 4);
     const start = performance.now();
     // Every second one is a new update, the others are rollbacks, given as a command.
-    if (i % 2 === 0) await registry.install((await signed(updates[v]!.model, key, 1000 + i)).update, "u").then(() => live.follow());
+    if (i % 2 === 0)
+      await registry.install((await signed(updates[v]!.model, key, 1000 + i)).update, "u").then(() => live.follow());
     else {
-      await client.client.publishAsync(`${topics.command}/rollback/${i}`, '{"status":"init","name":"spam"}', { qos: 1 });
-      await client.next(({ topic, json }) => topic.endsWith(`/rollback/${i}`) && /^(successful|failed)$/.test(json?.status));
+      await client.client.publishAsync(`${topics.command}/rollback/${i}`, '{"status":"init","name":"spam"}', {
+        qos: 1,
+      });
+      await client.next(
+        ({ topic, json }) => topic.endsWith(`/rollback/${i}`) && /^(successful|failed)$/.test(json?.status),
+      );
     }
     swapTimes.push(performance.now() - start);
     known.add(service.predictor.models.get("spam")!.version);
@@ -285,8 +380,14 @@ test("swaps under load: no request fails, and each answer is wholly of one versi
   await Promise.all([mqttLoad, httpLoad]);
   await until(() => sentAt.size === 0);
   const sorted = latencies.map(({ ms }) => ms).sort((a, b) => a - b);
-  figure(`${swaps} swaps (install with verification and self-test, or rollback; median ${Math.round(swapTimes.sort((a, b) => a - b)[swaps >> 1]!)} ms) under load: ${counts.mqtt} requests of 16 texts over MQTT, ${counts.http} over HTTP, failed ${counts.failed}, mixed ${counts.mixed}, unanswered ${sentAt.size}; p50 ${sorted[sorted.length >> 1]!.toFixed(1)} ms, p99 ${sorted[Math.floor(sorted.length * 0.99)]!.toFixed(1)} ms`);
-  expect({ failed: counts.failed, mixed: counts.mixed, unanswered: sentAt.size }).toEqual({ failed: 0, mixed: 0, unanswered: 0 });
+  figure(
+    `${swaps} swaps (install with verification and self-test, or rollback; median ${Math.round(swapTimes.sort((a, b) => a - b)[swaps >> 1]!)} ms) under load: ${counts.mqtt} requests of 16 texts over MQTT, ${counts.http} over HTTP, failed ${counts.failed}, mixed ${counts.mixed}, unanswered ${sentAt.size}; p50 ${sorted[sorted.length >> 1]!.toFixed(1)} ms, p99 ${sorted[Math.floor(sorted.length * 0.99)]!.toFixed(1)} ms`,
+  );
+  expect({ failed: counts.failed, mixed: counts.mixed, unanswered: sentAt.size }).toEqual({
+    failed: 0,
+    mixed: 0,
+    unanswered: 0,
+  });
   expect(known.size).toBeGreaterThan(1);
   expect(counts.mqtt).toBeGreaterThan(swaps);
   expect(counts.http).toBeGreaterThan(swaps / 2);

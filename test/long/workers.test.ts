@@ -43,8 +43,17 @@ describeMosquitto("a group of workers", (binaries) => {
     const [first, second] = await Promise.all([work(url, "worker-1"), work(url, "worker-2")]);
     const watcher = await TestClient.connect(url, 5);
     await watcher.subscribe("edgelabel/+/status", "edgelabel/+/info");
-    const infos = await Promise.all([1, 2].map((i) => watcher.next(({ topic }) => topic === `edgelabel/worker-${i}/info`)));
-    for (const { json } of infos) expect(json.group).toEqual({ name: "pool", classify: "edgelabel/pool/classify", from: "edgelabel/pool/from", label: "edgelabel/pool/label", reply: "edgelabel/pool/reply" });
+    const infos = await Promise.all(
+      [1, 2].map((i) => watcher.next(({ topic }) => topic === `edgelabel/worker-${i}/info`)),
+    );
+    for (const { json } of infos)
+      expect(json.group).toEqual({
+        name: "pool",
+        classify: "edgelabel/pool/classify",
+        from: "edgelabel/pool/from",
+        label: "edgelabel/pool/label",
+        reply: "edgelabel/pool/reply",
+      });
 
     const texts = Array.from({ length: REQUESTS }, (_, i) => `${samples[i % samples.length]!.text} ${i}`);
     const half = REQUESTS / 2;
@@ -69,14 +78,22 @@ describeMosquitto("a group of workers", (binaries) => {
       expect(JSON.parse(answers[0]!)).toEqual({ label, score, model: "tiny", version: "1" });
       expect(new Set(answers).size).toBe(1);
     }
-    process.stdout.write(`workers: ${REQUESTS} requests; shares of the first half ${shares.join(" and ")}; ${requester.repeated.size} sent again; 0 unanswered\n`);
+    process.stdout.write(
+      `workers: ${REQUESTS} requests; shares of the first half ${shares.join(" and ")}; ${requester.repeated.size} sent again; 0 unanswered\n`,
+    );
 
     // The one that comes back takes its share again, and `ask` needs to know but the group.
     const again = await work(url, "worker-1");
     await requester.ask(texts.slice(0, 40), REQUESTS, 20_000);
     expect(await again.requests()).toBeGreaterThan(0);
-    expect(execFileSync(process.execPath, [main, "ask", "play some jazz", "--broker", url, "--node", "pool"], { encoding: "utf8" })).toMatch(/^music\t/);
-    await until(() => watcher.received.some(({ topic, text }) => topic === "edgelabel/worker-1/status" && text === "online"));
+    expect(
+      execFileSync(process.execPath, [main, "ask", "play some jazz", "--broker", url, "--node", "pool"], {
+        encoding: "utf8",
+      }),
+    ).toMatch(/^music\t/);
+    await until(() =>
+      watcher.received.some(({ topic, text }) => topic === "edgelabel/worker-1/status" && text === "online"),
+    );
     await requester.close();
     await watcher.close();
   });

@@ -36,11 +36,46 @@ describeShared("the goldens' comparator", () => {
     const good = compareGolden(wasm, cases);
     expect(good.worst).toBeLessThan(1e-5);
     expect(good.wrongIds).toEqual([]);
-    expect(compareGolden(wasm, changed((each) => { each.scores[0]! += 2e-5; })).worst).toBeGreaterThan(1e-5);
-    expect(compareGolden(wasm, changed((each) => { each.scores.push(0, 0); })).worst).toBe(Infinity);
-    expect(compareGolden(wasm, changed((each) => { each.ids[9]!++; })).wrongIds).toEqual([cases[7]!.text]);
-    expect(compareGolden(wasm, changed((each) => { each.ids.reverse()[0] = 1; })).wrongIds).toEqual([cases[7]!.text]);
-    expect(compareGolden(wasm, changed((each) => { each.text += " machine learning"; })).worst).toBeGreaterThan(1e-5);
+    expect(
+      compareGolden(
+        wasm,
+        changed((each) => {
+          each.scores[0]! += 2e-5;
+        }),
+      ).worst,
+    ).toBeGreaterThan(1e-5);
+    expect(
+      compareGolden(
+        wasm,
+        changed((each) => {
+          each.scores.push(0, 0);
+        }),
+      ).worst,
+    ).toBe(Infinity);
+    expect(
+      compareGolden(
+        wasm,
+        changed((each) => {
+          each.ids[9]!++;
+        }),
+      ).wrongIds,
+    ).toEqual([cases[7]!.text]);
+    expect(
+      compareGolden(
+        wasm,
+        changed((each) => {
+          each.ids.reverse()[0] = 1;
+        }),
+      ).wrongIds,
+    ).toEqual([cases[7]!.text]);
+    expect(
+      compareGolden(
+        wasm,
+        changed((each) => {
+          each.text += " machine learning";
+        }),
+      ).worst,
+    ).toBeGreaterThan(1e-5);
   });
   test("tells one changed weight", async () => {
     const file = await importGolden("model-seed");
@@ -51,17 +86,31 @@ describeShared("the goldens' comparator", () => {
   });
 });
 
-test.each([["expect(1).toBe(2)", 1, "0 passed, 1 failed, 0 skipped"], ["expect(1).toBe(1)", 0, "1 passed, 0 failed, 0 skipped"]])(
-  "the runner tells: %s", (line, code, totals) => {
-    const folder = mkdtempSync(join(root, "build", "canary-"));
-    try {
-      mkdirSync(join(folder, "test/rules"), { recursive: true });
-      writeFileSync(join(folder, "test/rules/canary.test.ts"), `import { expect, test } from "vitest";\ntest("canary", () => { ${line}; });\n`);
-      const vitest = ["node_modules/vitest/vitest.mjs", "run", "--root", folder, "--config", join(root, "vitest.config.ts"), "--reporter", join(root, "test/support/reporter.ts")];
-      const { status, stdout } = spawnSync(process.execPath, vitest, { cwd: root, encoding: "utf8" });
-      expect(stdout.trim().split("\n").at(-1)).toBe(totals);
-      expect(status).toBe(code);
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  });
+test.each([
+  ["expect(1).toBe(2)", 1, "0 passed, 1 failed, 0 skipped"],
+  ["expect(1).toBe(1)", 0, "1 passed, 0 failed, 0 skipped"],
+])("the runner tells: %s", (line, code, totals) => {
+  const folder = mkdtempSync(join(root, "build", "canary-"));
+  try {
+    mkdirSync(join(folder, "test/rules"), { recursive: true });
+    writeFileSync(
+      join(folder, "test/rules/canary.test.ts"),
+      `import { expect, test } from "vitest";\ntest("canary", () => { ${line}; });\n`,
+    );
+    const vitest = [
+      "node_modules/vitest/vitest.mjs",
+      "run",
+      "--root",
+      folder,
+      "--config",
+      join(root, "vitest.config.ts"),
+      "--reporter",
+      join(root, "test/support/reporter.ts"),
+    ];
+    const { status, stdout } = spawnSync(process.execPath, vitest, { cwd: root, encoding: "utf8" });
+    expect(stdout.trim().split("\n").at(-1)).toBe(totals);
+    expect(status).toBe(code);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

@@ -22,14 +22,19 @@ const anchorOf = (heading: string) =>
 
 describe("links", () => {
   test.each(documents)("%s", (document) => {
-    const links = [...read(document).matchAll(/\]\(([^)\s]+)\)|src="([^"]+)"/g)].map(([, link, source]) => link ?? source!);
+    const links = [...read(document).matchAll(/\]\(([^)\s]+)\)|src="([^"]+)"/g)].map(
+      ([, link, source]) => link ?? source!,
+    );
     const missing = links
       .filter((link) => !/^https?:/.test(link))
       .filter((link) => {
         const [path, anchor] = link.split("#");
         const target = path ? join(dirname(document), path) : document;
         if (!existsSync(join(root, target))) return true;
-        return anchor !== undefined && ![...read(target).matchAll(/^#+ (.*)$/gm)].some(([, heading]) => anchorOf(heading!) === anchor);
+        return (
+          anchor !== undefined &&
+          ![...read(target).matchAll(/^#+ (.*)$/gm)].some(([, heading]) => anchorOf(heading!) === anchor)
+        );
       });
     expect(missing).toEqual([]);
   });
@@ -37,5 +42,7 @@ describe("links", () => {
 
 test("the plot shows the tables of bench/README.md", () => {
   const before = read("docs/numbers.svg");
-  expect(execFileSync(process.execPath, [join(root, "docs/pictures.mjs"), "numbers", "-"], { encoding: "utf8" })).toBe(before);
+  expect(execFileSync(process.execPath, [join(root, "docs/pictures.mjs"), "numbers", "-"], { encoding: "utf8" })).toBe(
+    before,
+  );
 });

@@ -20,33 +20,57 @@ export interface ClusterNode {
 export async function startCluster(jars: string): Promise<ClusterNode[]> {
   const folder = mkdtempSync(join(tmpdir(), "edgelabel-artemis-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
-  const [mqttPorts, corePorts] = [[await freePort(), await freePort()], [await freePort(), await freePort()]];
-  return Promise.all([0, 1].map(async (i) => {
-    const home = join(folder, String(i));
-    const etc = join(home, "etc");
-    mkdirSync(etc, { recursive: true });
-    const schema = 'xmlns="http://activemq.apache.org/schema"';
-    writeFileSync(join(etc, "bootstrap.xml"), `<broker ${schema}><jaas-security domain="none"/><server configuration="file:${join(etc, "broker.xml")}"/></broker>`);
-    writeFileSync(join(etc, "management.xml"), `<management-context ${schema}/>`);
-    writeFileSync(join(etc, "broker.xml"), brokerXml(`node-${i}`, mqttPorts[i]!, corePorts[i]!, corePorts[1 - i]!));
-    const child = spawn("java", [
-      "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", `-Dartemis.home=${home}`, `-Dartemis.instance=${home}`, `-Dartemis.instance.etc=${etc}`,
-      "-cp", join(jars, "*"), "org.apache.activemq.artemis.cli.Artemis", "run", `xml:${join(etc, "bootstrap.xml")}`,
-    ], { cwd: home, stdio: ["ignore", "pipe", "pipe"] });
-    const exited = once(child, "exit");
-    let output = "";
-    for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => { output += chunk.toString(); });
-    const kill = async () => {
-      child.kill("SIGKILL");
-      await exited;
-    };
-    onTestFinished(kill);
-    await until(async () => {
-      if (child.exitCode !== null) throw new Error(`Artemis does not start: ${output}`);
-      return accepts(mqttPorts[i]!);
-    }, START_MS);
-    return { url: `mqtt://127.0.0.1:${mqttPorts[i]}`, kill };
-  }));
+  const [mqttPorts, corePorts] = [
+    [await freePort(), await freePort()],
+    [await freePort(), await freePort()],
+  ];
+  return Promise.all(
+    [0, 1].map(async (i) => {
+      const home = join(folder, String(i));
+      const etc = join(home, "etc");
+      mkdirSync(etc, { recursive: true });
+      const schema = 'xmlns="http://activemq.apache.org/schema"';
+      writeFileSync(
+        join(etc, "bootstrap.xml"),
+        `<broker ${schema}><jaas-security domain="none"/><server configuration="file:${join(etc, "broker.xml")}"/></broker>`,
+      );
+      writeFileSync(join(etc, "management.xml"), `<management-context ${schema}/>`);
+      writeFileSync(join(etc, "broker.xml"), brokerXml(`node-${i}`, mqttPorts[i]!, corePorts[i]!, corePorts[1 - i]!));
+      const child = spawn(
+        "java",
+        [
+          "-Xmx256m",
+          "-XX:+UseSerialGC",
+          "-XX:TieredStopAtLevel=1",
+          `-Dartemis.home=${home}`,
+          `-Dartemis.instance=${home}`,
+          `-Dartemis.instance.etc=${etc}`,
+          "-cp",
+          join(jars, "*"),
+          "org.apache.activemq.artemis.cli.Artemis",
+          "run",
+          `xml:${join(etc, "bootstrap.xml")}`,
+        ],
+        { cwd: home, stdio: ["ignore", "pipe", "pipe"] },
+      );
+      const exited = once(child, "exit");
+      let output = "";
+      for (const stream of [child.stdout, child.stderr])
+        stream.on("data", (chunk: Buffer) => {
+          output += chunk.toString();
+        });
+      const kill = async () => {
+        child.kill("SIGKILL");
+        await exited;
+      };
+      onTestFinished(kill);
+      await until(async () => {
+        if (child.exitCode !== null) throw new Error(`Artemis does not start: ${output}`);
+        return accepts(mqttPorts[i]!);
+      }, START_MS);
+      return { url: `mqtt://127.0.0.1:${mqttPorts[i]}`, kill };
+    }),
+  );
 }
 
 function brokerXml(name: string, mqttPort: number, ownPort: number, otherPort: number): string {

@@ -19,21 +19,45 @@ export function fakeModel(version = "1.0.0"): Model {
     digest: "0".repeat(64),
     classify(text: string | Uint8Array, top = 1): Prediction {
       const words = Buffer.from(text).toString();
-      if (words.length > 100_000) throw Object.assign(new Error("the text has more than 100000 bytes"), { code: "text_too_long" });
+      if (words.length > 100_000)
+        throw Object.assign(new Error("the text has more than 100000 bytes"), { code: "text_too_long" });
       if (words === "boom") throw new Error("trap");
       const [label, other] = words.includes("win") ? ["spam", "ham"] : ["ham", "spam"];
-      return { label, score: 0.875, scores: Object.fromEntries(Object.entries({ [label]: 0.875, [other]: 0.125 }).slice(0, top || 2)) };
+      return {
+        label,
+        score: 0.875,
+        scores: Object.fromEntries(Object.entries({ [label]: 0.875, [other]: 0.125 }).slice(0, top || 2)),
+      };
     },
     // One pass a letter.
     *explaining(text: string | Uint8Array): Generator<undefined, Explanation> {
       const token = Buffer.from(text).toString();
       for (const _ of token) yield;
-      return { label: "spam", score: 0.875, base: 0.5, method: "occlusion", sum: 0.375, error: 0, tokens: [{ token, start: 0, end: text.length, share: 0.375 }] };
+      return {
+        label: "spam",
+        score: 0.875,
+        base: 0.5,
+        method: "occlusion",
+        sum: 0.375,
+        error: 0,
+        tokens: [{ token, start: 0, end: text.length, share: 0.375 }],
+      };
     },
   };
 }
 
-export const limits: Limits = { payloadBytes: 200_000, textsPerRequest: 100, queuedAnswers: 50, queuedTexts: 1000, requesters: 1000, rememberedAnswers: 1000, rememberSeconds: 300, queuedBytes: 1_000_000, answerSeconds: 30, answerBytes: 100_000 };
+export const limits: Limits = {
+  payloadBytes: 200_000,
+  textsPerRequest: 100,
+  queuedAnswers: 50,
+  queuedTexts: 1000,
+  requesters: 1000,
+  rememberedAnswers: 1000,
+  rememberSeconds: 300,
+  queuedBytes: 1_000_000,
+  answerSeconds: 30,
+  answerBytes: 100_000,
+};
 export const topics = topicsOf("edgelabel", "gate-1");
 
 export function recordingLog(): Log & { lines: string[] } {
@@ -44,7 +68,10 @@ export function recordingLog(): Log & { lines: string[] } {
 
 export function fakeService(options: Partial<ServiceOptions> & Pick<ServiceOptions, "access">): Service {
   return new Service({
-    models: new Map([["spam", fakeModel()], ["other", fakeModel("2.0.0")]]),
+    models: new Map([
+      ["spam", fakeModel()],
+      ["other", fakeModel("2.0.0")],
+    ]),
     topics,
     clientId: "edgelabel-gate-1",
     limits,
@@ -104,8 +131,16 @@ export class TestClient {
     for (;;) {
       const index = this.received.findIndex(fits);
       if (index >= 0) return this.received.splice(index, 1)[0]!;
-      if (Date.now() >= deadline) throw new Error(`no such message within ${timeoutMs} ms; there were ${JSON.stringify(this.received.map(({ topic, text }) => [topic, text.slice(0, 200)]))}`);
-      await Promise.race([new Promise<void>((resolve) => { this.wake.push(resolve); }), pause(deadline - Date.now())]);
+      if (Date.now() >= deadline)
+        throw new Error(
+          `no such message within ${timeoutMs} ms; there were ${JSON.stringify(this.received.map(({ topic, text }) => [topic, text.slice(0, 200)]))}`,
+        );
+      await Promise.race([
+        new Promise<void>((resolve) => {
+          this.wake.push(resolve);
+        }),
+        pause(deadline - Date.now()),
+      ]);
     }
   }
 
@@ -115,7 +150,9 @@ export class TestClient {
 }
 
 export function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => { setTimeout(resolve, ms); });
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
 }
 
 export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = PATIENCE_MS): Promise<void> {

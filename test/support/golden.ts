@@ -7,7 +7,12 @@ import { pad } from "./reference.ts";
 import { sharedPath } from "./shared.ts";
 import { loadWasm, type Exports } from "./wasm.ts";
 
-export const GOLDEN_MODELS = ["model-seed", "model-snips", "model-massive-zh-char", "model-snips-masked-bidirectional"] as const;
+export const GOLDEN_MODELS = [
+  "model-seed",
+  "model-snips",
+  "model-massive-zh-char",
+  "model-snips-masked-bidirectional",
+] as const;
 
 export interface GoldenCase {
   text: string;
@@ -25,11 +30,22 @@ export interface Comparison {
 }
 
 /** A model of ../shared/golden as an f32 .elb file. */
-export async function importGolden(name: string, file: "model.keras" | "model.h5" = "model.keras"): Promise<Uint8Array> {
-  const text = (part: string): { path: string; content: string } => ({ path: part, content: readFileSync(sharedPath("golden", name, part), "utf8") });
+export async function importGolden(
+  name: string,
+  file: "model.keras" | "model.h5" = "model.keras",
+): Promise<Uint8Array> {
+  const text = (part: string): { path: string; content: string } => ({
+    path: part,
+    content: readFileSync(sharedPath("golden", name, part), "utf8"),
+  });
   const { elb } = await importKeras({
-    model: { path: file, content: new Uint8Array(readFileSync(sharedPath("golden", name, file))) }, tokenizer: text("tokenizer.json"), labels: text("labels.json"),
-    name, version: "1", padding: "pre", truncating: "pre",
+    model: { path: file, content: new Uint8Array(readFileSync(sharedPath("golden", name, file))) },
+    tokenizer: text("tokenizer.json"),
+    labels: text("labels.json"),
+    name,
+    version: "1",
+    padding: "pre",
+    truncating: "pre",
   });
   return elb;
 }
@@ -48,7 +64,9 @@ export function compareGolden(wasm: Exports, cases: readonly GoldenCase[]): Comp
     const found = scoresOf(wasm, text);
     const expected = scores.length === 1 ? [1 - scores[0]!, scores[0]!] : scores;
     if (found.length !== expected.length) result.worst = Infinity;
-    found.forEach((score, k) => { result.worst = Math.max(result.worst, Math.abs(score - expected[k]!)); });
+    found.forEach((score, k) => {
+      result.worst = Math.max(result.worst, Math.abs(score - expected[k]!));
+    });
     const count: number = wasm["readText"](putText(wasm, text));
     const kept = Array.from({ length: count }, (_, t) => wasm["readRow"](t, 0) as number);
     if (pad(kept, ids.length).join() !== ids.join()) result.wrongIds.push(text);

@@ -11,7 +11,8 @@ const MEMORY_BEFORE_ACCEPTED = 4 * 2 ** 20;
 const PAGE = 65536;
 
 const constants = abi as unknown as Record<string, number>;
-export const nameOf = (status: number): string => Object.keys(constants).find((name) => /^(OK|ERR_)/.test(name) && constants[name] === status) ?? `status ${status}`;
+export const nameOf = (status: number): string =>
+  Object.keys(constants).find((name) => /^(OK|ERR_)/.test(name) && constants[name] === status) ?? `status ${status}`;
 export const documented = new Set(["OK", ...defects.map(({ status }) => status)]);
 
 export const engineBytes = readFileSync(fileURLToPath(new URL("../../build/engine.wasm", import.meta.url)));
@@ -24,7 +25,12 @@ export function start(module: WebAssembly.Module): Exports {
 }
 
 /** Texts that every accepted file must answer. */
-export const samples = ["", "hi", "turn on the light", "\u0000\u{1f600} 今天 hihihihihihihihihi <b>www.a.bc</b> 1234567"];
+export const samples = [
+  "",
+  "hi",
+  "turn on the light",
+  "\u0000\u{1f600} 今天 hihihihihihihihihi <b>www.a.bc</b> 1234567",
+];
 
 /** Loads files into one instance, and into a fresh one after a file that took much memory. */
 export class Loader {
@@ -46,14 +52,16 @@ export class Loader {
     this.counts.set(status, (this.counts.get(status) ?? 0) + 1);
     if (status === "OK") {
       this.#classify(engine);
-      if (Buffer.compare(new Uint8Array(engine.memory.buffer, address, file.length), file) !== 0) throw new Error("the file in memory has changed");
+      if (Buffer.compare(new Uint8Array(engine.memory.buffer, address, file.length), file) !== 0)
+        throw new Error("the file in memory has changed");
       if (engine.memory.buffer.byteLength > MEMORY_BEFORE_ACCEPTED) this.#engine = start(engineModule);
     } else {
       if (engine["textPtr"]() !== 0) throw new Error(`a text buffer is offered after ${status}`);
       if (engine["classify"](0) !== abi.ERR_NO_MODEL) throw new Error(`classify works after ${status}`);
       const bytes = engine.memory.buffer.byteLength;
       if (status === "ERR_OUT_OF_MEMORY") this.#engine = start(engineModule);
-      else if (bytes > address + 2 * file.length + MEMORY_BEFORE_ACCEPTED + PAGE) throw new Error(`${bytes} bytes of memory for a file of ${file.length} bytes that was refused with ${status}`);
+      else if (bytes > address + 2 * file.length + MEMORY_BEFORE_ACCEPTED + PAGE)
+        throw new Error(`${bytes} bytes of memory for a file of ${file.length} bytes that was refused with ${status}`);
     }
     return status;
   }
@@ -63,7 +71,10 @@ export class Loader {
     const before = engine.memory.buffer.byteLength;
     this.lines = [];
     for (const sample of samples) {
-      const { written } = new TextEncoder().encodeInto(sample, new Uint8Array(engine.memory.buffer, engine["textPtr"](), 256));
+      const { written } = new TextEncoder().encodeInto(
+        sample,
+        new Uint8Array(engine.memory.buffer, engine["textPtr"](), 256),
+      );
       const since = performance.now();
       const status: number = engine["classify"](written);
       this.ms = Math.max(this.ms, performance.now() - since);
@@ -75,13 +86,18 @@ export class Loader {
       const scores = new Float32Array(engine.memory.buffer, engine["scoresPtr"](), engine["labelCount"]());
       if (!scores.every(Number.isFinite)) throw new Error(`scores ${scores.join()}`);
       for (const json of [false, true]) {
-        const line = new TextDecoder("utf-8", { fatal: true }).decode(new Uint8Array(engine.memory.buffer, engine["linePtr"](), engine["renderLine"](json, 3)));
-        if (!line.endsWith("\n") || line.indexOf("\n") !== line.length - 1) throw new Error(`line ${JSON.stringify(line)}`);
+        const line = new TextDecoder("utf-8", { fatal: true }).decode(
+          new Uint8Array(engine.memory.buffer, engine["linePtr"](), engine["renderLine"](json, 3)),
+        );
+        if (!line.endsWith("\n") || line.indexOf("\n") !== line.length - 1)
+          throw new Error(`line ${JSON.stringify(line)}`);
         if (json) JSON.parse(line);
         this.lines.push(line);
       }
     }
-    JSON.parse(new TextDecoder().decode(new Uint8Array(engine.memory.buffer, engine["linePtr"](), engine["renderCard"]())));
+    JSON.parse(
+      new TextDecoder().decode(new Uint8Array(engine.memory.buffer, engine["linePtr"](), engine["renderCard"]())),
+    );
     if (engine.memory.buffer.byteLength !== before) throw new Error("memory grew while classifying");
   }
 }

@@ -18,7 +18,17 @@ function table(heading: string): string[][] {
   const lines = page.slice(start).split("\n");
   const first = lines.findIndex((line) => line.startsWith("|---"));
   const rows = lines.slice(first + 1);
-  return rows.slice(0, rows.findIndex((line) => !line.startsWith("|"))).map((line) => line.slice(1, -1).split("|").map((cell) => cell.trim()));
+  return rows
+    .slice(
+      0,
+      rows.findIndex((line) => !line.startsWith("|")),
+    )
+    .map((line) =>
+      line
+        .slice(1, -1)
+        .split("|")
+        .map((cell) => cell.trim()),
+    );
 }
 
 function fields(heading: string): Field[] {
@@ -35,12 +45,15 @@ export const defects = table("Defects").map(([defect, status]) => ({ defect: def
 export function documentedFile(): Uint8Array {
   const block = /```hex\n([\s\S]*?)```/.exec(page)?.[1];
   if (!block) throw new Error("FORMAT.md has no hex block");
-  const bytes = block.trimEnd().split("\n").flatMap((line, i) => {
-    // What follows the 16 bytes explains them.
-    const [, offset, digits] = /^([0-9a-f]{4}): ((?:[0-9a-f]{2} ){15}[0-9a-f]{2}) /.exec(line)!;
-    if (Number.parseInt(offset!, 16) !== 16 * i) throw new Error(`FORMAT.md: the hex line ${line} is out of place`);
-    return digits!.split(" ").map((digit) => Number.parseInt(digit, 16));
-  });
+  const bytes = block
+    .trimEnd()
+    .split("\n")
+    .flatMap((line, i) => {
+      // What follows the 16 bytes explains them.
+      const [, offset, digits] = /^([0-9a-f]{4}): ((?:[0-9a-f]{2} ){15}[0-9a-f]{2}) /.exec(line)!;
+      if (Number.parseInt(offset!, 16) !== 16 * i) throw new Error(`FORMAT.md: the hex line ${line} is out of place`);
+      return digits!.split(" ").map((digit) => Number.parseInt(digit, 16));
+    });
   return Uint8Array.from(bytes);
 }
 
@@ -50,7 +63,11 @@ export const LAYER_BYTES = 32;
 const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 export function read(bytes: Uint8Array, at: number, type: string): number {
-  return type === "f32" ? view(bytes).getFloat32(at, true) : type === "f64" ? view(bytes).getFloat64(at, true) : view(bytes).getUint32(at, true);
+  return type === "f32"
+    ? view(bytes).getFloat32(at, true)
+    : type === "f64"
+      ? view(bytes).getFloat64(at, true)
+      : view(bytes).getUint32(at, true);
 }
 
 export function write(bytes: Uint8Array, at: number, type: string, value: number): void {
@@ -110,9 +127,17 @@ const padded = (length: number): number => Math.ceil(length / 16) * 16;
 export function parts(bytes: Uint8Array): Part[] {
   const of = (name: string): number => headerValue(bytes, name);
   const lengths: [string, number][] = [
-    ["filters", of("filterBytes")], ["split", of("splitBytes")], ["name", of("nameBytes")], ["version", of("versionBytes")],
-    ["wordOffsets", 4 * (of("wordCount") + 1)], ["words", of("wordBytes")], ["labelOffsets", 4 * (of("labelCount") + 1)],
-    ["labels", of("labelBytes")], ["layers", LAYER_BYTES * of("layerCount")], ["weights", of("weightBytes")], ["training", of("trainingBytes")],
+    ["filters", of("filterBytes")],
+    ["split", of("splitBytes")],
+    ["name", of("nameBytes")],
+    ["version", of("versionBytes")],
+    ["wordOffsets", 4 * (of("wordCount") + 1)],
+    ["words", of("wordBytes")],
+    ["labelOffsets", 4 * (of("labelCount") + 1)],
+    ["labels", of("labelBytes")],
+    ["layers", LAYER_BYTES * of("layerCount")],
+    ["weights", of("weightBytes")],
+    ["training", of("trainingBytes")],
   ];
   let offset = HEADER_BYTES;
   return lengths.map(([name, length]) => {
@@ -127,13 +152,22 @@ export function partAt(bytes: Uint8Array, name: string): Part {
 }
 
 const PART_LENGTHS: Record<string, string> = {
-  filters: "filterBytes", split: "splitBytes", name: "nameBytes", version: "versionBytes", words: "wordBytes", labels: "labelBytes",
-  weights: "weightBytes", training: "trainingBytes",
+  filters: "filterBytes",
+  split: "splitBytes",
+  name: "nameBytes",
+  version: "versionBytes",
+  words: "wordBytes",
+  labels: "labelBytes",
+  weights: "weightBytes",
+  training: "trainingBytes",
 };
 
 /** A copy in which parts have other bytes; lengths and checksum are made right, counts are the caller's. */
 export function withParts(bytes: Uint8Array, replaced: Record<string, Uint8Array>): Uint8Array {
-  const pieces = parts(bytes).map(({ name, offset, length }) => ({ name, data: replaced[name] ?? bytes.subarray(offset, offset + length) }));
+  const pieces = parts(bytes).map(({ name, offset, length }) => ({
+    name,
+    data: replaced[name] ?? bytes.subarray(offset, offset + length),
+  }));
   const whole = new Uint8Array(HEADER_BYTES + pieces.reduce((sum, { data }) => sum + padded(data.length), 0));
   whole.set(bytes.subarray(0, HEADER_BYTES));
   let at = HEADER_BYTES;
@@ -150,7 +184,9 @@ export function withParts(bytes: Uint8Array, replaced: Record<string, Uint8Array
 /** Replaces the vocabulary or the labels. */
 export function withStrings(bytes: Uint8Array, which: "word" | "label", strings: readonly Uint8Array[]): Uint8Array {
   const offsets = new Uint32Array(strings.length + 1);
-  strings.forEach((text, i) => { offsets[i + 1] = offsets[i]! + text.length; });
+  strings.forEach((text, i) => {
+    offsets[i + 1] = offsets[i]! + text.length;
+  });
   const joined = new Uint8Array(offsets.at(-1)!);
   strings.forEach((text, i) => joined.set(text, offsets[i]));
   const copy = withParts(bytes, { [`${which}Offsets`]: new Uint8Array(offsets.buffer), [`${which}s`]: joined });

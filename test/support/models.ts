@@ -70,11 +70,25 @@ export interface MadeModel {
 }
 
 /** The trainer's model of `spec`; each tensor is what `weights` says for its index and length. */
-export async function makeModel(spec: ModelSpec, weights: (index: number, length: number) => Float32Array): Promise<MadeModel> {
+export async function makeModel(
+  spec: ModelSpec,
+  weights: (index: number, length: number) => Float32Array,
+): Promise<MadeModel> {
   const trainer = await Trainer.create("test model");
   trainer.setTokenizer({
-    lower: true, charLevel: false, splitScripts: false, letterPairs: false, padPost: false, truncatePost: false, sequenceLength: 8, filters: "", split: " ",
-    ngramBuckets: 0, ngramMin: 0, ngramMax: 0, ...spec.tokenizer,
+    lower: true,
+    charLevel: false,
+    splitScripts: false,
+    letterPairs: false,
+    padPost: false,
+    truncatePost: false,
+    sequenceLength: 8,
+    filters: "",
+    split: " ",
+    ngramBuckets: 0,
+    ngramMin: 0,
+    ngramMax: 0,
+    ...spec.tokenizer,
   });
   trainer.setIdentity(spec.name ?? "", spec.version ?? "");
   for (const word of spec.words) trainer.addWord(word);
@@ -95,18 +109,28 @@ function withWidths(shapes: readonly LayerShape[], rows: number): LayerRecord[] 
   return shapes.map((shape) => {
     const flags = shape.flags ?? 0;
     const units = shape.units ?? 0;
-    const inputWidth = shape.kind === abi.LAYER_EMBEDDING ? shape.rows ?? rows : width;
+    const inputWidth = shape.kind === abi.LAYER_EMBEDDING ? (shape.rows ?? rows) : width;
     if (shape.kind === abi.LAYER_LSTM) width = flags & abi.LAYER_BIDIRECTIONAL ? 2 * units : units;
-    else if (shape.kind === abi.LAYER_POOL) width *= (flags & abi.LAYER_POOL_MAX && flags & abi.LAYER_POOL_MEAN) ? 2 : 1;
+    else if (shape.kind === abi.LAYER_POOL) width *= flags & abi.LAYER_POOL_MAX && flags & abi.LAYER_POOL_MEAN ? 2 : 1;
     else if (shape.kind !== abi.LAYER_DROPOUT) width = units;
-    return { kind: shape.kind, flags, activation: shape.activation ?? 0, inputWidth, units, outputWidth: width, rate: shape.rate ?? 0 };
+    return {
+      kind: shape.kind,
+      flags,
+      activation: shape.activation ?? 0,
+      inputWidth,
+      units,
+      outputWidth: width,
+      rate: shape.rate ?? 0,
+    };
   });
 }
 
 /** The model whose bytes stand in FORMAT.md. */
 export async function smallestModel(): Promise<Uint8Array> {
   const spec: ModelSpec = {
-    words: ["hi"], labels: ["no", "yes"], tokenizer: { sequenceLength: 2 },
+    words: ["hi"],
+    labels: ["no", "yes"],
+    tokenizer: { sequenceLength: 2 },
     layers: [embedding(1), lstm(1), dense(1, abi.ACTIVATION_SIGMOID)],
   };
   const weights = [[0, 1], [1, 0.5, 2, 1], [0.25, 0.25, 0.25, 0.25], [0, 1, 0, 0], [4], [-1]];
@@ -114,18 +138,35 @@ export async function smallestModel(): Promise<Uint8Array> {
 }
 
 const TEXTS: readonly [label: string, words: string][] = [
-  ["light", "turn on the light|switch the lamp on|lights off please|dim the bedroom lamp|make it brighter here|is the light on"],
+  [
+    "light",
+    "turn on the light|switch the lamp on|lights off please|dim the bedroom lamp|make it brighter here|is the light on",
+  ],
   ["music", "play some jazz|stop the music|next song please|turn the volume up|play my rock list|what song is this"],
-  ["weather", "will it rain today|how warm is it outside|is it sunny in paris|weather for tomorrow|do i need an umbrella|how cold will it get"],
+  [
+    "weather",
+    "will it rain today|how warm is it outside|is it sunny in paris|weather for tomorrow|do i need an umbrella|how cold will it get",
+  ],
 ];
 
-export const samples: readonly Sample[] = TEXTS.flatMap(([label, texts]) => texts.split("|").map((text) => ({ label, text }))).map((sample, i) => ({ ...sample, line: i + 1 }));
+export const samples: readonly Sample[] = TEXTS.flatMap(([label, texts]) =>
+  texts.split("|").map((text) => ({ label, text })),
+).map((sample, i) => ({ ...sample, line: i + 1 }));
 
 /** A tiny model trained on a few dozen texts, in all forms: seconds. */
 export async function trainTiny(changes: Partial<RecipeOptions> = {}): Promise<Trainer> {
   const options: RecipeOptions = {
-    ...DEFAULT_RECIPE, name: "tiny", version: "1", minCount: 1, embedding: 12, units: 9, epochs: 30, batch: 8, learningRate: 0.02,
-    tokenizer: { ...DEFAULT_RECIPE.tokenizer, sequenceLength: 24, ngramBuckets: 64 }, ...changes,
+    ...DEFAULT_RECIPE,
+    name: "tiny",
+    version: "1",
+    minCount: 1,
+    embedding: 12,
+    units: 9,
+    epochs: 30,
+    batch: 8,
+    learningRate: 0.02,
+    tokenizer: { ...DEFAULT_RECIPE.tokenizer, sequenceLength: 24, ngramBuckets: 64 },
+    ...changes,
   };
   const trainer = await prepareTraining(samples, [], options);
   trainer.start(options);

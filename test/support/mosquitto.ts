@@ -23,7 +23,12 @@ export interface Mosquitto {
 
 function installed(): Mosquitto | undefined {
   const given = process.env["MOSQUITTO"];
-  const folders = [...(given ? [dirname(given)] : []), ...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/usr/local/sbin"];
+  const folders = [
+    ...(given ? [dirname(given)] : []),
+    ...(process.env["PATH"] ?? "").split(delimiter),
+    "/usr/sbin",
+    "/usr/local/sbin",
+  ];
   const find = (name: string) => folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
   const broker = given ?? find("mosquitto");
   const [pub, sub, rr] = ["mosquitto_pub", "mosquitto_sub", "mosquitto_rr"].map(find);
@@ -39,7 +44,12 @@ function fetched(): Mosquitto | undefined {
   }
   const root = stdout.trim();
   const libraries = ["usr/lib", "lib"].map((folder) => join(root, folder)).filter((folder) => existsSync(folder));
-  const folders = libraries.flatMap((folder) => [folder, ...readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => join(folder, entry.name))]);
+  const folders = libraries.flatMap((folder) => [
+    folder,
+    ...readdirSync(folder, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => join(folder, entry.name)),
+  ]);
   const bin = (name: string) => join(root, "usr/bin", name);
   return {
     broker: join(root, "usr/sbin/mosquitto"),
@@ -56,15 +66,25 @@ export const mosquitto: Mosquitto | undefined = installed() ?? fetched();
 export function describeMosquitto(name: string, body: (binaries: Mosquitto) => void): void {
   const binaries = mosquitto;
   if (binaries) describe(name, () => body(binaries));
-  else if (process.env["CI"] === "true") test(name, () => { throw new Error("Mosquitto is absent, and CI=true demands it"); });
-  else describe.skip(`${name} (needs Mosquitto)`, () => { test("skipped", () => {}); });
+  else if (process.env["CI"] === "true")
+    test(name, () => {
+      throw new Error("Mosquitto is absent, and CI=true demands it");
+    });
+  else
+    describe.skip(`${name} (needs Mosquitto)`, () => {
+      test("skipped", () => {});
+    });
 }
 
 export async function freePort(): Promise<number> {
   const server = createServer();
-  await new Promise<void>((resolve) => { server.listen(0, "127.0.0.1", resolve); });
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", resolve);
+  });
   const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => { server.close(resolve); });
+  await new Promise((resolve) => {
+    server.close(resolve);
+  });
   return port;
 }
 
@@ -77,26 +97,37 @@ export interface RunningMosquitto {
 }
 
 /** Starts a broker for this test alone; `lines` are added to its configuration. */
-export async function startMosquitto(binaries: Mosquitto, { port, lines = [], tries = 3 }: { port?: number; lines?: string[]; tries?: number } = {}): Promise<RunningMosquitto> {
+export async function startMosquitto(
+  binaries: Mosquitto,
+  { port, lines = [], tries = 3 }: { port?: number; lines?: string[]; tries?: number } = {},
+): Promise<RunningMosquitto> {
   const folder = mkdtempSync(join(tmpdir(), "edgelabel-mosquitto-"));
-  const chosen = port ?? await freePort();
+  const chosen = port ?? (await freePort());
   const config = join(folder, "mosquitto.conf");
   const user = process.getuid?.() === 0 ? ["user root"] : [];
-  writeFileSync(config, [`listener ${chosen} 127.0.0.1`, "allow_anonymous true", "persistence false", ...user, ...lines, ""].join("\n"));
+  writeFileSync(
+    config,
+    [`listener ${chosen} 127.0.0.1`, "allow_anonymous true", "persistence false", ...user, ...lines, ""].join("\n"),
+  );
   const child = spawn(binaries.broker, ["-c", config], { env: binaries.env, stdio: ["ignore", "ignore", "pipe"] });
   // A test that fails never comes to its own kill().
   onTestFinished(() => void child.kill("SIGKILL"));
   let output = "";
-  child.stderr!.on("data", (chunk: Buffer) => { output += chunk.toString(); });
+  child.stderr!.on("data", (chunk: Buffer) => {
+    output += chunk.toString();
+  });
   const exited = once(child, "exit").finally(() => rmSync(folder, { recursive: true, force: true }));
   // Its own word, not only an open port: that may be someone else's by now.
-  for (let i = 0; !(/ running\n/.test(output) && await accepts(chosen)); i++) {
+  for (let i = 0; !(/ running\n/.test(output) && (await accepts(chosen))); i++) {
     if (i === 400 || child.exitCode !== null) {
       child.kill("SIGKILL");
-      if (port === undefined && /Address already in use/.test(output) && tries > 1) return startMosquitto(binaries, { lines, tries: tries - 1 });
+      if (port === undefined && /Address already in use/.test(output) && tries > 1)
+        return startMosquitto(binaries, { lines, tries: tries - 1 });
       throw new Error(`mosquitto does not start: ${output}`);
     }
-    await new Promise((resolve) => { setTimeout(resolve, 25); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, 25);
+    });
   }
   return {
     port: chosen,
@@ -122,6 +153,10 @@ export function accepts(port: number): Promise<boolean> {
 
 /** Runs one of Mosquitto's clients to its end; resolves to what it printed. */
 export async function runClient(binaries: Mosquitto, name: "pub" | "sub" | "rr", args: string[]): Promise<string> {
-  const { stdout } = await promisify(execFile)(binaries[name], args, { env: binaries.env, encoding: "utf8", timeout: 20_000 });
+  const { stdout } = await promisify(execFile)(binaries[name], args, {
+    env: binaries.env,
+    encoding: "utf8",
+    timeout: 20_000,
+  });
   return stdout;
 }

@@ -3,28 +3,73 @@
 // swapped, taken from another file or cut off, and networks drawn anew that are legal.
 import * as abi from "../../assembly/abi.ts";
 import {
-  HEADER_BYTES, LAYER_BYTES, documentedFile, headerFields, headerValue, layerFields, partAt, parts, repair, setHeader, setLayer, settingsFields, withParts, withStrings,
-  read, write,
+  HEADER_BYTES,
+  LAYER_BYTES,
+  documentedFile,
+  headerFields,
+  headerValue,
+  layerFields,
+  partAt,
+  parts,
+  repair,
+  setHeader,
+  setLayer,
+  settingsFields,
+  withParts,
+  withStrings,
+  read,
+  write,
 } from "./model-file.ts";
 import { Seeded, dense, dropout, embedding, lstm, makeModel, pool, trainTiny, type ModelSpec } from "./models.ts";
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const spec: ModelSpec = {
-  words: ["turn", "on", "the", "light", "hi"], labels: ["off", "on", "dim"], name: "evil", version: "1", tokenizer: { sequenceLength: 5 },
-  layers: [embedding(3), dropout(0.1), lstm(3, abi.LAYER_SEQUENCES | abi.LAYER_BIDIRECTIONAL), pool(abi.LAYER_POOL_MAX | abi.LAYER_POOL_MEAN), dense(5, abi.ACTIVATION_RELU), dense(3, abi.ACTIVATION_SOFTMAX)],
+  words: ["turn", "on", "the", "light", "hi"],
+  labels: ["off", "on", "dim"],
+  name: "evil",
+  version: "1",
+  tokenizer: { sequenceLength: 5 },
+  layers: [
+    embedding(3),
+    dropout(0.1),
+    lstm(3, abi.LAYER_SEQUENCES | abi.LAYER_BIDIRECTIONAL),
+    pool(abi.LAYER_POOL_MAX | abi.LAYER_POOL_MEAN),
+    dense(5, abi.ACTIVATION_RELU),
+    dense(3, abi.ACTIVATION_SOFTMAX),
+  ],
 };
 /** Letters of scripts without spaces, their pairs, n-grams and all cleaning. */
 const rich: ModelSpec = {
-  words: ["今", "天", "hi", "<url>", "turn"], labels: ["否", "是"], name: "rich", version: "2",
+  words: ["今", "天", "hi", "<url>", "turn"],
+  labels: ["否", "是"],
+  name: "rich",
+  version: "2",
   tokenizer: {
-    splitScripts: true, letterPairs: true, padPost: true, truncatePost: true, sequenceLength: 12, filters: "!?", ngramBuckets: 16, ngramMin: 2, ngramMax: 4,
+    splitScripts: true,
+    letterPairs: true,
+    padPost: true,
+    truncatePost: true,
+    sequenceLength: 12,
+    filters: "!?",
+    ngramBuckets: 16,
+    ngramMin: 2,
+    ngramMax: 4,
     cleaning: ["normalize", "markup", "urls", "width", "compose", "accents", "numbers", "repeats"],
   },
   layers: [embedding(5, abi.LAYER_MASK_ZERO), lstm(6), dense(1, abi.ACTIVATION_SIGMOID)],
 };
 const letters: ModelSpec = {
-  words: ["a", "h", "i", "?"], labels: ["a", "b", "c"], unknownId: 4, tokenizer: { charLevel: true, sequenceLength: 9 },
-  layers: [embedding(4), lstm(2, abi.LAYER_SEQUENCES), lstm(3, abi.LAYER_BIDIRECTIONAL), dropout(0.2), dense(3, abi.ACTIVATION_TANH)],
+  words: ["a", "h", "i", "?"],
+  labels: ["a", "b", "c"],
+  unknownId: 4,
+  tokenizer: { charLevel: true, sequenceLength: 9 },
+  layers: [
+    embedding(4),
+    lstm(2, abi.LAYER_SEQUENCES),
+    lstm(3, abi.LAYER_BIDIRECTIONAL),
+    dropout(0.2),
+    dense(3, abi.ACTIVATION_TANH),
+  ],
 };
 
 export interface Sources {
@@ -35,10 +80,12 @@ export interface Sources {
 
 /** Files to harm, by form. */
 export async function sources(): Promise<Sources> {
-  const models = await Promise.all([spec, rich, letters].map((each, i) => {
-    const random = new Seeded(i);
-    return makeModel(each, (_, length) => random.floats(length, 0.5));
-  }));
+  const models = await Promise.all(
+    [spec, rich, letters].map((each, i) => {
+      const random = new Seeded(i);
+      return makeModel(each, (_, length) => random.floats(length, 0.5));
+    }),
+  );
   const tiny = await trainTiny({ embedding: 4, units: 5, epochs: 2 });
   return {
     f32: [documentedFile(), ...models.map((model) => model.write("f32")), tiny.write("training")],
@@ -47,15 +94,19 @@ export async function sources(): Promise<Sources> {
   };
 }
 
-const extremes = [0, 1, 2, 3, 15, 16, 17, 255, 256, 1023, 1024, 1025, 4095, 4096, 4097, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0x80000001, 0xfffffff0, 0xffffffff];
+const extremes = [
+  0, 1, 2, 3, 15, 16, 17, 255, 256, 1023, 1024, 1025, 4095, 4096, 4097, 0xffff, 0x10000, 0x7fffffff, 0x80000000,
+  0x80000001, 0xfffffff0, 0xffffffff,
+];
 const numbers = [0, -0, 1, -1, 0.5, NaN, Infinity, -Infinity, 1e-45, 2e-38, 1e38, -3e38, 3.4028235e38, 99];
 
 type Change = (file: Uint8Array, next: Seeded, other: Uint8Array) => Uint8Array | void;
 
 const noise = (length: number, next: Seeded): Uint8Array => Uint8Array.from({ length }, () => next.below(256));
-const word = (next: Seeded): Uint8Array => (next.below(12) === 0
-  ? noise(next.below(12), next)
-  : text("ab\u00e9\u4e2d\u{1f600}".slice(0, 1 + next.below(4)).repeat(1 + next.below(3)) + next.below(1000)));
+const word = (next: Seeded): Uint8Array =>
+  next.below(12) === 0
+    ? noise(next.below(12), next)
+    : text("ab\u00e9\u4e2d\u{1f600}".slice(0, 1 + next.below(4)).repeat(1 + next.below(3)) + next.below(1000));
 const words = (count: number, next: Seeded): Uint8Array[] => Array.from({ length: count }, () => word(next));
 
 function near(value: number, next: Seeded): number {
@@ -64,14 +115,25 @@ function near(value: number, next: Seeded): number {
 
 const changes: Change[] = [
   // Any word of the header, any field by its type, any field of a layer.
-  (file, next) => write(file, 4 * next.below(HEADER_BYTES / 4), "u32", next.below(2) ? next.pick(extremes) : next.below(2 ** (1 + next.below(22)))),
+  (file, next) =>
+    write(
+      file,
+      4 * next.below(HEADER_BYTES / 4),
+      "u32",
+      next.below(2) ? next.pick(extremes) : next.below(2 ** (1 + next.below(22))),
+    ),
   (file, next) => {
     const { name, type } = next.pick(headerFields);
     setHeader(file, name, type === "f32" ? next.pick(numbers) : near(headerValue(file, name), next));
   },
   (file, next) => {
     const { name, type } = next.pick(layerFields);
-    setLayer(file, next.below(headerValue(file, "layerCount")), name, type === "f32" ? next.pick(numbers) : next.pick([...extremes, next.below(8), next.below(64)]));
+    setLayer(
+      file,
+      next.below(headerValue(file, "layerCount")),
+      name,
+      type === "f32" ? next.pick(numbers) : next.pick([...extremes, next.below(8), next.below(64)]),
+    );
   },
   (file, next) => setHeader(file, "tokenizerFlags", next.below(abi.TOKENIZER_FLAGS + 1)),
   (file, next) => setHeader(file, "cleaning", next.below(abi.CLEAN_FLAGS + 1)),
@@ -81,7 +143,10 @@ const changes: Change[] = [
   (file, next) => {
     const { offset, length } = partAt(file, "layers");
     const count = length / LAYER_BYTES;
-    const [from, to] = [next.below(count), next.below(count)].map((index) => offset + index * LAYER_BYTES) as [number, number];
+    const [from, to] = [next.below(count), next.below(count)].map((index) => offset + index * LAYER_BYTES) as [
+      number,
+      number,
+    ];
     if (next.below(2)) swap(file, from, to, LAYER_BYTES);
     else file.copyWithin(to, from, from + LAYER_BYTES);
   },
@@ -93,8 +158,18 @@ const changes: Change[] = [
   },
   // Strings and whole parts, longer and shorter, with lengths that say so.
   (file, next) => withStrings(file, "word", words(next.below(next.below(9) ? 8 : 400), next)),
-  (file, next) => withStrings(file, "label", words(next.below(3) ? Math.min(8, headerValue(file, "labelCount")) : 1 + next.below(5), next)),
-  (file, next) => withParts(file, { [next.pick(["filters", "split", "name", "version"])]: next.below(8) ? text(next.pick([" ", "ab", "aab", "\u4e2d", "!?., ", ""])) : noise(next.below(9), next) }),
+  (file, next) =>
+    withStrings(
+      file,
+      "label",
+      words(next.below(3) ? Math.min(8, headerValue(file, "labelCount")) : 1 + next.below(5), next),
+    ),
+  (file, next) =>
+    withParts(file, {
+      [next.pick(["filters", "split", "name", "version"])]: next.below(8)
+        ? text(next.pick([" ", "ab", "aab", "\u4e2d", "!?., ", ""]))
+        : noise(next.below(9), next),
+    }),
   (file, next) => {
     const { name, offset, length } = next.pick(parts(file));
     if (length > file.length) return undefined;
@@ -105,7 +180,8 @@ const changes: Change[] = [
   // Bytes of any part, and numbers among the weights.
   (file, next) => {
     const { offset, length } = next.pick(parts(file));
-    if (length > 0) file[offset + next.below(length)] = next.below(3) ? next.below(256) : next.pick([0, 0x7f, 0x80, 0x81, 0xff]);
+    if (length > 0)
+      file[offset + next.below(length)] = next.below(3) ? next.below(256) : next.pick([0, 0x7f, 0x80, 0x81, 0xff]);
   },
   (file, next) => {
     const { offset, length } = partAt(file, "weights");
@@ -121,7 +197,9 @@ const changes: Change[] = [
   (file, next, other) => {
     const { name, offset, length } = next.pick(parts(other));
     const grafted = withParts(file, { [name]: other.subarray(offset, offset + length) });
-    if (next.below(2)) for (const field of ["wordCount", "labelCount", "layerCount", "bucketCount", "form"]) if (next.below(2)) setHeader(grafted, field, headerValue(other, field));
+    if (next.below(2))
+      for (const field of ["wordCount", "labelCount", "layerCount", "bucketCount", "form"])
+        if (next.below(2)) setHeader(grafted, field, headerValue(other, field));
     return grafted;
   },
   (file, next, other) => {
@@ -134,7 +212,9 @@ const changes: Change[] = [
   (file, next) => file.slice(0, next.below(2) ? next.below(file.length + 1) : next.pick(parts(file)).offset),
   (file, next) => Uint8Array.of(...file, ...noise(next.pick([1, 4, 16, 100]), next)),
   // Another network altogether, of awkward widths.
-  redraw, redraw, redraw,
+  redraw,
+  redraw,
+  redraw,
 ];
 
 function swap(file: Uint8Array, a: number, b: number, bytes: number): void {
@@ -146,7 +226,8 @@ function swap(file: Uint8Array, a: number, b: number, bytes: number): void {
 /** A legal chain of layers and legal weights for the vocabulary and labels that the file has. */
 function redraw(file: Uint8Array, next: Seeded): Uint8Array {
   const of = (name: string): number => headerValue(file, name);
-  if (of("wordCount") + of("bucketCount") > 2000 || of("labelCount") > 100) throw new RangeError("an earlier change claims more than is worth drawing");
+  if (of("wordCount") + of("bucketCount") > 2000 || of("labelCount") > 100)
+    throw new RangeError("an earlier change claims more than is worth drawing");
   const form = next.pick([abi.FORM_F32, abi.FORM_INT8, abi.FORM_INT8_WEIGHTS]);
   const width = (): number => 1 + next.below(next.below(6) ? 9 : 40);
   const layers: number[][] = [];
@@ -170,12 +251,17 @@ function redraw(file: Uint8Array, next: Seeded): Uint8Array {
     const flags = next.pick([abi.LAYER_POOL_MAX, abi.LAYER_POOL_MEAN, abi.LAYER_POOL_MAX | abi.LAYER_POOL_MEAN]);
     add(abi.LAYER_POOL, flags, 0, 0, flags === (abi.LAYER_POOL_MAX | abi.LAYER_POOL_MEAN) ? 2 * channels : channels);
   } else addLstm(0);
-  const addDense = (units: number): void => add(abi.LAYER_DENSE, 0, next.below(abi.ACTIVATION_SOFTMAX + 1), units, units);
+  const addDense = (units: number): void =>
+    add(abi.LAYER_DENSE, 0, next.below(abi.ACTIVATION_SOFTMAX + 1), units, units);
   for (let i = next.below(3); i > 0; i--) addDense(width());
   addDense(of("labelCount") === 2 && next.below(2) ? 1 : of("labelCount"));
   const records = new Uint8Array(LAYER_BYTES * layers.length);
   layers.forEach((fields, i) => fields.forEach((value, k) => write(records, i * LAYER_BYTES + 4 * k, "u32", value)));
-  const drawn = withParts(file, { layers: records, weights: drawWeights(form, layers, next), training: new Uint8Array() });
+  const drawn = withParts(file, {
+    layers: records,
+    weights: drawWeights(form, layers, next),
+    training: new Uint8Array(),
+  });
   setHeader(drawn, "layerCount", layers.length);
   setHeader(drawn, "form", form);
   return drawn;
@@ -189,12 +275,18 @@ function drawWeights(form: number, layers: readonly number[][], next: Seeded): U
     whole.set(new Uint8Array(block.buffer, block.byteOffset, block.byteLength));
     blocks.push(whole);
   };
-  const number = next.below(8) ? (): number => next.between(-1, 1) : (): number => next.pick(numbers.filter((value) => Math.abs(value) <= 1e38));
-  const scale = next.below(8) ? (): number => next.between(0.001, 0.02) : (): number => next.pick([1e-45, 2e-38, 1, 3.4e38]);
+  const number = next.below(8)
+    ? (): number => next.between(-1, 1)
+    : (): number => next.pick(numbers.filter((value) => Math.abs(value) <= 1e38));
+  const scale = next.below(8)
+    ? (): number => next.between(0.001, 0.02)
+    : (): number => next.pick([1e-45, 2e-38, 1, 3.4e38]);
   const matrix = (out: number, input: number): void => {
     if (form === abi.FORM_F32) add(Float32Array.from({ length: out * input }, number));
     else {
-      add(Int8Array.from({ length: out * input }, () => (next.below(8) ? next.below(255) - 127 : next.pick([-127, 127]))));
+      add(
+        Int8Array.from({ length: out * input }, () => (next.below(8) ? next.below(255) - 127 : next.pick([-127, 127]))),
+      );
       add(Float32Array.from({ length: out }, scale));
     }
   };

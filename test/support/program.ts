@@ -20,10 +20,15 @@ export interface Outcome {
 
 export function edgelabel(args: string[], input: string | Uint8Array = ""): Promise<Outcome> {
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, [main, ...args], { encoding: "buffer", maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
-      const code = error === null ? 0 : Number(error.code ?? -1);
-      resolve({ code, stdout: stdout.toString(), stderr: stderr.toString(), bytes: stdout });
-    });
+    const child = execFile(
+      process.execPath,
+      [main, ...args],
+      { encoding: "buffer", maxBuffer: 2 ** 26 },
+      (error, stdout, stderr) => {
+        const code = error === null ? 0 : Number(error.code ?? -1);
+        resolve({ code, stdout: stdout.toString(), stderr: stderr.toString(), bytes: stdout });
+      },
+    );
     child.stdin!.on("error", () => {}).end(input);
   });
 }
@@ -43,12 +48,18 @@ export async function json(...args: string[]): Promise<any> {
 
 const ROOMS = ["kitchen", "bedroom", "hall", "garden", "office", "cellar", "attic", "garage"];
 const PHRASES: [string, string][] = [
-  ["on", "switch the lamp in the ROOM on"], ["on", "please light the ROOM"], ["on", "make it bright in the ROOM"],
-  ["off", "switch off everything in the ROOM"], ["off", "it should be dark in the ROOM"], ["off", "kill the light of the ROOM"],
+  ["on", "switch the lamp in the ROOM on"],
+  ["on", "please light the ROOM"],
+  ["on", "make it bright in the ROOM"],
+  ["off", "switch off everything in the ROOM"],
+  ["off", "it should be dark in the ROOM"],
+  ["off", "kill the light of the ROOM"],
 ];
 
 /** 48 lines of "label<TAB>text"; every word is there 6 times or more. */
-export const LAMPS: readonly string[] = ROOMS.flatMap((room) => PHRASES.map(([label, phrase]) => `${label}\t${phrase.replace("ROOM", room)}\n`));
+export const LAMPS: readonly string[] = ROOMS.flatMap((room) =>
+  PHRASES.map(([label, phrase]) => `${label}\t${phrase.replace("ROOM", room)}\n`),
+);
 
 /** Settings under which a model of LAMPS is made in a second. */
 export const SMALL = ["--embedding", "16", "--units", "8", "--epochs", "8"];

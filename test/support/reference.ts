@@ -2,8 +2,20 @@
 // f64, in the order of the textbook. Weights in Keras' order and layout. Nothing here is fast
 // and nothing is shared with the engine but the numbers of abi.ts.
 import {
-  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CONTEXT_ROW, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM,
-  LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES,
+  ACTIVATION_RELU,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ACTIVATION_TANH,
+  CONTEXT_ROW,
+  LAYER_BIDIRECTIONAL,
+  LAYER_DENSE,
+  LAYER_EMBEDDING,
+  LAYER_LSTM,
+  LAYER_MASK_ZERO,
+  LAYER_POOL,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  LAYER_SEQUENCES,
 } from "../../assembly/abi.ts";
 import type { LayerRecord } from "./keras-weights.ts";
 
@@ -20,7 +32,15 @@ export function softmax(values: Vector): Vector {
 
 export function activation(kind: number, values: Vector): Vector {
   if (kind === ACTIVATION_SOFTMAX) return softmax(values);
-  return values.map((x) => (kind === ACTIVATION_SIGMOID ? sigmoid(x) : kind === ACTIVATION_TANH ? Math.tanh(x) : kind === ACTIVATION_RELU ? Math.max(0, x) : x));
+  return values.map((x) =>
+    kind === ACTIVATION_SIGMOID
+      ? sigmoid(x)
+      : kind === ACTIVATION_TANH
+        ? Math.tanh(x)
+        : kind === ACTIVATION_RELU
+          ? Math.max(0, x)
+          : x,
+  );
 }
 
 /** x W of f64[in] and (in, out). */
@@ -57,7 +77,12 @@ export interface Quantized {
 }
 
 /** f32 (rows, columns), or (columns, rows) when transposed -> s8 (rows, columns) and a scale a row. */
-export function quantizeRows(weights: ArrayLike<number>, rows: number, columns: number, transposed: boolean): Quantized {
+export function quantizeRows(
+  weights: ArrayLike<number>,
+  rows: number,
+  columns: number,
+  transposed: boolean,
+): Quantized {
   const at = (r: number, c: number): number => weights[transposed ? c * rows + r : r * columns + c]!;
   const scales: Vector = [];
   const values: Vector = [];
@@ -66,14 +91,17 @@ export function quantizeRows(weights: ArrayLike<number>, rows: number, columns: 
     for (let c = 0; c < columns; c++) largest = Math.max(largest, Math.abs(at(r, c)));
     const scale = largest > 1e-30 ? Math.fround(largest / 127) : 1;
     scales.push(scale);
-    for (let c = 0; c < columns; c++) values.push(Math.max(-127, Math.min(127, roundEven(Math.fround(at(r, c) / scale)))));
+    for (let c = 0; c < columns; c++)
+      values.push(Math.max(-127, Math.min(127, roundEven(Math.fround(at(r, c) / scale)))));
   }
   return { values, scales };
 }
 
 /** q . x with whole numbers, times the row's scale: one value a row. */
 function multiplyRows(matrix: Quantized, x: Vector): Vector {
-  return matrix.scales.map((scale, r) => scale * x.reduce((sum, value, k) => sum + value * matrix.values[r * x.length + k]!, 0));
+  return matrix.scales.map(
+    (scale, r) => scale * x.reduce((sum, value, k) => sum + value * matrix.values[r * x.length + k]!, 0),
+  );
 }
 
 // --- the network ----------------------------------------------------------------------
@@ -94,19 +122,36 @@ interface Direction {
   recur(h: Vector): Vector;
 }
 
-function direction(tensors: readonly ArrayLike<number>[], inputs: number, units: number, arithmetic: Arithmetic): Direction {
+function direction(
+  tensors: readonly ArrayLike<number>[],
+  inputs: number,
+  units: number,
+  arithmetic: Arithmetic,
+): Direction {
   const [kernel, recurrent, bias] = tensors as [ArrayLike<number>, ArrayLike<number>, ArrayLike<number>];
   if (arithmetic === "f32") {
-    return { units, project: (x) => add(multiply(x.values, kernel, 4 * units), bias), recur: (h) => multiply(h, recurrent, 4 * units) };
+    return {
+      units,
+      project: (x) => add(multiply(x.values, kernel, 4 * units), bias),
+      recur: (h) => multiply(h, recurrent, 4 * units),
+    };
   }
   const K = quantizeRows(kernel, 4 * units, inputs, true);
   const U = quantizeRows(recurrent, 4 * units, units, true);
-  if (arithmetic === "int8-weights") return { units, project: (x) => add(multiplyRows(K, x.values), bias), recur: (h) => multiplyRows(U, h) };
+  if (arithmetic === "int8-weights")
+    return { units, project: (x) => add(multiplyRows(K, x.values), bias), recur: (h) => multiplyRows(U, h) };
   return {
     units,
     project: (x) => {
-      if (x.whole) return add(multiplyRows(K, x.whole).map((value) => value * x.scale!), bias);
-      return add(multiplyRows(K, x.values.map(toQ14)).map((value) => value / 16384), bias);
+      if (x.whole)
+        return add(
+          multiplyRows(K, x.whole).map((value) => value * x.scale!),
+          bias,
+        );
+      return add(
+        multiplyRows(K, x.values.map(toQ14)).map((value) => value / 16384),
+        bias,
+      );
     },
     recur: (h) => multiplyRows(U, h.map(toQ14)).map((value) => value / 16384),
   };
@@ -117,7 +162,10 @@ function projectStep(at: Direction, step: readonly Row[], context: Row | undefin
   const projected = step.map((row) => at.project(row));
   const mean = projected[0]!.map((_, j) => projected.reduce((sum, z) => sum + z[j]!, 0) / step.length);
   if (!context) return mean;
-  const bias = at.project({ values: context.values.map(() => 0), ...(context.whole ? { whole: context.values.map(() => 0), scale: 1 } : {}) });
+  const bias = at.project({
+    values: context.values.map(() => 0),
+    ...(context.whole ? { whole: context.values.map(() => 0), scale: 1 } : {}),
+  });
   return at.project(context).map((value, j) => value + mean[j]! - bias[j]!);
 }
 
@@ -133,14 +181,22 @@ function run(at: Direction, steps: readonly Step[], reversed: boolean): Vector[]
   for (const step of reversed ? [...steps].reverse() : steps) {
     const x = projectStep(at, step.rows, step.context);
     const recurred = at.recur(state.h);
-    state = cell(x.map((value, j) => value + recurred[j]!), state.c);
+    state = cell(
+      x.map((value, j) => value + recurred[j]!),
+      state.c,
+    );
     states.push(state.h);
   }
   return reversed ? states.reverse() : states;
 }
 
 /** Scores of steps given as embedding rows; a step of several rows is their mean. 0 is padding. */
-export function network(layers: readonly LayerRecord[], tensors: readonly ArrayLike<number>[], ids: readonly (readonly number[])[], arithmetic: Arithmetic = "f32"): Vector {
+export function network(
+  layers: readonly LayerRecord[],
+  tensors: readonly ArrayLike<number>[],
+  ids: readonly (readonly number[])[],
+  arithmetic: Arithmetic = "f32",
+): Vector {
   const [embedding] = layers as [LayerRecord];
   const width = embedding.units!;
   const quantized = arithmetic === "f32" ? undefined : quantizeRows(tensors[0]!, embedding.inputWidth, width, false);
@@ -152,10 +208,15 @@ export function network(layers: readonly LayerRecord[], tensors: readonly ArrayL
     return arithmetic === "int8" ? { values, whole, scale } : { values };
   };
   const masked = ((embedding.flags ?? 0) & LAYER_MASK_ZERO) !== 0;
-  let steps: Step[] = ids.filter((rows) => !masked || rows[0] !== 0).map((rows) => {
-    const context = rows.find((row) => row >= CONTEXT_ROW);
-    return { rows: rows.filter((row) => row < CONTEXT_ROW).map(rowOf), ...(context === undefined ? {} : { context: rowOf(context - CONTEXT_ROW) }) };
-  });
+  let steps: Step[] = ids
+    .filter((rows) => !masked || rows[0] !== 0)
+    .map((rows) => {
+      const context = rows.find((row) => row >= CONTEXT_ROW);
+      return {
+        rows: rows.filter((row) => row < CONTEXT_ROW).map(rowOf),
+        ...(context === undefined ? {} : { context: rowOf(context - CONTEXT_ROW) }),
+      };
+    });
   let vector: Vector = [];
   let next = 1;
   for (const { kind, flags = 0, activation: shape = 0, inputWidth, units = 0 } of layers) {
@@ -168,18 +229,26 @@ export function network(layers: readonly LayerRecord[], tensors: readonly ArrayL
       });
       // Read to the end, the last state of the backward side is that of the first step.
       vector = sides.flatMap(({ states, reversed, zero }) => (reversed ? states[0] : states.at(-1)) ?? zero);
-      if (flags & LAYER_SEQUENCES) steps = steps.map((_, t) => ({ rows: [{ values: sides.flatMap(({ states }) => states[t]!) }] }));
+      if (flags & LAYER_SEQUENCES)
+        steps = steps.map((_, t) => ({ rows: [{ values: sides.flatMap(({ states }) => states[t]!) }] }));
     } else if (kind === LAYER_POOL) {
       const channels = Array.from({ length: inputWidth }, (_, k) => steps.map(({ rows }) => rows[0]!.values[k]!));
       vector = [
         ...(flags & LAYER_POOL_MAX ? channels.map((values) => (values.length ? Math.max(...values) : 0)) : []),
-        ...(flags & LAYER_POOL_MEAN ? channels.map((values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0)) : []),
+        ...(flags & LAYER_POOL_MEAN
+          ? channels.map((values) =>
+              values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0,
+            )
+          : []),
       ];
     } else if (kind === LAYER_DENSE) {
       let weights = tensors[next]!;
       if (arithmetic !== "f32") {
         const { values, scales } = quantizeRows(weights, units, inputWidth, true);
-        weights = Array.from({ length: units * inputWidth }, (_, i) => values[(i % units) * inputWidth + Math.floor(i / units)]! * scales[i % units]!);
+        weights = Array.from(
+          { length: units * inputWidth },
+          (_, i) => values[(i % units) * inputWidth + Math.floor(i / units)]! * scales[i % units]!,
+        );
       }
       vector = activation(shape, add(multiply(vector, weights, units), tensors[next + 1]!));
       next += 2;
@@ -189,8 +258,13 @@ export function network(layers: readonly LayerRecord[], tensors: readonly ArrayL
 }
 
 /** Keras' pad_sequences of one list of ids, as steps of one row. */
-export function pad(ids: readonly number[], length: number, post: { padding?: boolean; truncating?: boolean } = {}): number[][] {
-  const kept = ids.length <= length ? [...ids] : post.truncating ? ids.slice(0, length) : ids.slice(ids.length - length);
+export function pad(
+  ids: readonly number[],
+  length: number,
+  post: { padding?: boolean; truncating?: boolean } = {},
+): number[][] {
+  const kept =
+    ids.length <= length ? [...ids] : post.truncating ? ids.slice(0, length) : ids.slice(ids.length - length);
   const zeros = Array<number>(length - kept.length).fill(0);
   return (post.padding ? [...kept, ...zeros] : [...zeros, ...kept]).map((id) => [id]);
 }

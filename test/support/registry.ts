@@ -17,7 +17,13 @@ export const DAY = 86_400_000;
 /** Version `v` answers the text "which" with the score sigmoid(v), whatever else it says. */
 export async function modelOf(version: number, { name = "spam", packed = false } = {}): Promise<Uint8Array> {
   const model = await makeModel(
-    { words: ["win"], labels: ["ham", "spam"], layers: [embedding(2), lstm(2), dense(1, ACTIVATION_SIGMOID)], name, version: String(version) },
+    {
+      words: ["win"],
+      labels: ["ham", "spam"],
+      layers: [embedding(2), lstm(2), dense(1, ACTIVATION_SIGMOID)],
+      name,
+      version: String(version),
+    },
     (i, length) => (i === 5 ? Float32Array.of(version) : new Float32Array(length)),
   );
   const elb = model.write("int8");
@@ -34,7 +40,12 @@ export function newKey(): KeyObject {
 }
 
 export function keysFile(keys: readonly KeyObject[], revoked: readonly KeyObject[] = []): string {
-  return ["# keys", ...keys.map((key) => trustLine(key, "trusted here")), ...revoked.map((key) => `revoked ${trustLine(key, "lost")}`), ""].join("\n");
+  return [
+    "# keys",
+    ...keys.map((key) => trustLine(key, "trusted here")),
+    ...revoked.map((key) => `revoked ${trustLine(key, "lost")}`),
+    "",
+  ].join("\n");
 }
 
 export interface Signed {
@@ -45,8 +56,16 @@ export interface Signed {
 }
 
 /** `changes` lie about the model, or about its time. */
-export async function signed(model: Uint8Array, key: KeyObject, sequence: number, changes: Partial<Manifest> = {}): Promise<Signed> {
-  const manifest = { ...await describeModel(model, "model", { sequence, expires: new Date(Date.now() + DAY) }), ...changes };
+export async function signed(
+  model: Uint8Array,
+  key: KeyObject,
+  sequence: number,
+  changes: Partial<Manifest> = {},
+): Promise<Signed> {
+  const manifest = {
+    ...(await describeModel(model, "model", { sequence, expires: new Date(Date.now() + DAY) })),
+    ...changes,
+  };
   const head = encodeManifest(manifest, key);
   return { head, model, update: Buffer.concat([head, model]), manifest };
 }
@@ -56,7 +75,12 @@ const ENDLESS = Buffer.from("0061736d01000000010401600000030201000801000a0901070
 
 /** Well signed, with the manifest of another model, and of no use: code that never ends, without a model. */
 export function signedEndless(like: Manifest, key: KeyObject, changes: Partial<Manifest>): Signed {
-  const manifest: Manifest = { ...like, digest: createHash("sha256").update(ENDLESS).digest("hex"), bytes: ENDLESS.length, ...changes };
+  const manifest: Manifest = {
+    ...like,
+    digest: createHash("sha256").update(ENDLESS).digest("hex"),
+    bytes: ENDLESS.length,
+    ...changes,
+  };
   const head = encodeManifest(manifest, key);
   return { head, model: ENDLESS, update: Buffer.concat([head, ENDLESS]), manifest };
 }
@@ -112,7 +136,9 @@ export class MemoryDisk implements Disk {
   }
 
   async list(folder: string): Promise<string[]> {
-    return [...this.names.keys()].filter((path) => dirname(path) === folder).map((path) => path.slice(folder.length + 1));
+    return [...this.names.keys()]
+      .filter((path) => dirname(path) === folder)
+      .map((path) => path.slice(folder.length + 1));
   }
 
   async read(path: string): Promise<Buffer | undefined> {
@@ -130,7 +156,9 @@ export class MemoryDisk implements Disk {
 
   async append(path: string, bytes: Uint8Array): Promise<void> {
     const inode = this.names.get(path)!;
-    this.step(() => { inode.bytes = Buffer.concat([inode.bytes, bytes]); });
+    this.step(() => {
+      inode.bytes = Buffer.concat([inode.bytes, bytes]);
+    });
   }
 
   async sync(path: string): Promise<void> {
@@ -163,5 +191,7 @@ function contentAfterCut({ bytes, synced }: Inode, random: Seeded): Buffer {
   if (synced?.equals(bytes)) return bytes;
   const kept = synced?.length ?? 0;
   const length = kept + random.below(bytes.length - kept + 1);
-  return random.below(2) === 0 ? Buffer.from(bytes.subarray(0, length)) : Buffer.concat([bytes.subarray(0, kept), Buffer.alloc(length - kept)]);
+  return random.below(2) === 0
+    ? Buffer.from(bytes.subarray(0, length))
+    : Buffer.concat([bytes.subarray(0, kept), Buffer.alloc(length - kept)]);
 }

@@ -10,6 +10,8 @@ export default class PlainTotals implements Reporter {
       for (const test of module.children.allTests()) counts[test.result().state]++;
     }
     counts.failed += counts.pending + errors.length;
-    process.on("exit", () => process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`));
+    process.on("exit", () =>
+      process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`),
+    );
   }
 }

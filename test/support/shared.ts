@@ -18,12 +18,21 @@ export function readSharedJson<T>(...parts: string[]): T {
 }
 
 export function readSharedJsonLines<T>(...parts: string[]): T[] {
-  return readFileSync(sharedPath(...parts), "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line) as T);
+  return readFileSync(sharedPath(...parts), "utf8")
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as T);
 }
 
 /** A `describe` whose tests need ../shared. */
 export function describeShared(name: string, body: () => void): void {
   if (sharedIsPresent) describe(name, body);
-  else if (process.env["CI"] === "true") test(name, () => { throw new Error("../shared is absent, and CI=true demands it"); });
-  else describe.skip(`${name} (needs ../shared)`, () => { test("skipped", () => {}); });
+  else if (process.env["CI"] === "true")
+    test(name, () => {
+      throw new Error("../shared is absent, and CI=true demands it");
+    });
+  else
+    describe.skip(`${name} (needs ../shared)`, () => {
+      test("skipped", () => {});
+    });
 }

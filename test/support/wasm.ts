@@ -21,7 +21,9 @@ export function loadWasm(name: "engine" | "trainer" | "testing"): Exports {
 /** Copies bytes into memory that the instance claims for them; returns the address. */
 export function put(wasm: Exports, data: ArrayBufferView): number {
   const address: number = wasm["allocate"](Math.max(16, data.byteLength));
-  new Uint8Array(wasm.memory.buffer, address, data.byteLength).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  new Uint8Array(wasm.memory.buffer, address, data.byteLength).set(
+    new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+  );
   return address;
 }
 

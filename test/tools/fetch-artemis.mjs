@@ -10,18 +10,33 @@ import { fileURLToPath } from "node:url";
 const VERSION = "2.42.0";
 const ARTIFACTS = ["artemis-cli", "artemis-mqtt-protocol"];
 
-export const artemisFolder = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "edgelabel", `artemis-${VERSION}`);
+export const artemisFolder = join(
+  process.env.XDG_CACHE_HOME || join(homedir(), ".cache"),
+  "edgelabel",
+  `artemis-${VERSION}`,
+);
 
 export function fetchArtemis() {
-  for (const program of ["java", "mvn"]) if (spawnSync(program, ["-version"]).error) throw new Error(`${program} is not installed`);
+  for (const program of ["java", "mvn"])
+    if (spawnSync(program, ["-version"]).error) throw new Error(`${program} is not installed`);
   if (existsSync(artemisFolder)) return artemisFolder;
   mkdirSync(dirname(artemisFolder), { recursive: true });
   const work = mkdtempSync(`${artemisFolder}-`);
   try {
-    const dependencies = ARTIFACTS.map((artifact) => `<dependency><groupId>org.apache.activemq</groupId><artifactId>${artifact}</artifactId><version>${VERSION}</version></dependency>`).join("");
-    writeFileSync(join(work, "pom.xml"), `<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
-      <groupId>edgelabel</groupId><artifactId>test-broker</artifactId><version>1</version><dependencies>${dependencies}</dependencies></project>`);
-    execFileSync("mvn", ["--quiet", "--batch-mode", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"], { cwd: work, stdio: ["ignore", "pipe", "pipe"], timeout: 300_000 });
+    const dependencies = ARTIFACTS.map(
+      (artifact) =>
+        `<dependency><groupId>org.apache.activemq</groupId><artifactId>${artifact}</artifactId><version>${VERSION}</version></dependency>`,
+    ).join("");
+    writeFileSync(
+      join(work, "pom.xml"),
+      `<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+      <groupId>edgelabel</groupId><artifactId>test-broker</artifactId><version>1</version><dependencies>${dependencies}</dependencies></project>`,
+    );
+    execFileSync(
+      "mvn",
+      ["--quiet", "--batch-mode", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"],
+      { cwd: work, stdio: ["ignore", "pipe", "pipe"], timeout: 300_000 },
+    );
     // Two test runs may fetch at the same time; the first one to finish wins.
     if (!existsSync(artemisFolder)) renameSync(join(work, "jars"), artemisFolder);
     return artemisFolder;

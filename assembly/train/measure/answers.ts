@@ -6,7 +6,17 @@
 //   startAnswers() -> addAnswer(label, length) ...
 //     -> fitRejection(share) or setRule(…), then rejectedCount(kind)
 //     -> scoreAtCoverage(share), riskCoverageArea(), unknownRanking()
-import { ANSWER_RIGHT, ANSWER_UNKNOWN, ANSWER_WRONG, ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_NO_MODEL, ERR_NO_SAMPLES, ERR_OUT_OF_MEMORY, OK } from "../../abi";
+import {
+  ANSWER_RIGHT,
+  ANSWER_UNKNOWN,
+  ANSWER_WRONG,
+  ERR_BAD_ARGUMENT,
+  ERR_BAD_STATE,
+  ERR_NO_MODEL,
+  ERR_NO_SAMPLES,
+  ERR_OUT_OF_MEMORY,
+  OK,
+} from "../../abi";
 import { allocate, arenaRelease, arenaTop } from "../../arena";
 import { bestLabel, classify, hasModel, labelCount, margin, scoreOf, tokenCount, unknownCount } from "../../engine";
 import { Growable, extend } from "../growable";
@@ -14,16 +24,16 @@ import { Growable, extend } from "../growable";
 /** The answer to a text, as far as a rule needs it. */
 @unmanaged
 class Answer {
-  kind: u32;           // ANSWER_*
-  score: f32;          // the best one
-  margin: f32;         // its lead over the second
-  unknownShare: f32;   // share of the tokens that the vocabulary lacks
+  kind: u32; // ANSWER_*
+  score: f32; // the best one
+  margin: f32; // its lead over the second
+  unknownShare: f32; // share of the tokens that the vocabulary lacks
 }
 
 /** Added to the threshold for unknown tokens, so that rounding in the engine does not reject the answer from which the threshold was taken. */
 const SHARE_ROUNDING: f32 = 1e-6;
 
-let answers: Growable = changetype<Growable>(0);   // Answer[N]
+let answers: Growable = changetype<Growable>(0); // Answer[N]
 // The rule.
 let leastScore: f32 = 0;
 let leastMargin: f32 = 0;
@@ -102,7 +112,11 @@ export function rejectedCount(kind: u32): u32 {
   let n: u32 = 0;
   for (let i: u32 = 0; i < total(); i++) {
     const answer = answerAt(i);
-    if (answer.kind == kind && (answer.score < leastScore || answer.margin < leastMargin || answer.unknownShare > mostUnknown)) n++;
+    if (
+      answer.kind == kind &&
+      (answer.score < leastScore || answer.margin < leastMargin || answer.unknownShare > mostUnknown)
+    )
+      n++;
   }
   return n;
 }
@@ -131,8 +145,8 @@ export function fitRejection(share: f64): i32 {
   let highest: u32 = 0;
   for (let i: usize = 0; i < 7; i++) {
     const criteria = <u32>load<u8>(CRITERIA + i);
-    let low: u32 = 0;          // does not reject too many right answers
-    let high: u32 = most + 1;  // rejects too many
+    let low: u32 = 0; // does not reject too many right answers
+    let high: u32 = most + 1; // rejects too many
     while (low + 1 < high) {
       const middle = (low + high) >>> 1;
       setThresholds(scores, margins, shares, right, middle, criteria);
@@ -250,7 +264,7 @@ const ANY: u32 = 0xffffffff;
 
 /** One field of all answers of a kind in new memory: f32[], rising; 0 when memory is refused. */
 function sortedFigures(field: usize, kind: u32): usize {
-  const values = allocate((<usize>(kind == ANY ? total() : answerCount(kind)) << 2) + 16);
+  const values = allocate(((<usize>(kind == ANY ? total() : answerCount(kind))) << 2) + 16);
   if (!values) return 0;
   let to = values;
   for (let i: u32 = 0; i < total(); i++) {
@@ -259,14 +273,14 @@ function sortedFigures(field: usize, kind: u32): usize {
     store<f32>(to, load<f32>(changetype<usize>(answer) + field));
     to += 4;
   }
-  heapSort(values, <u32>(to - values) >> 2);
+  heapSort(values, (<u32>(to - values)) >> 2);
   return values;
 }
 
 // @ts-ignore: decorator
 @inline
 function figure(values: usize, index: u32): f32 {
-  return load<f32>(values + (<usize>index << 2));
+  return load<f32>(values + ((<usize>index) << 2));
 }
 
 /** Sorts f32[length], rising. */
@@ -275,7 +289,7 @@ export function heapSort(values: usize, length: u32): void {
   for (let end = length; end > 1; end--) {
     const largest = figure(values, 0);
     store<f32>(values, figure(values, end - 1));
-    store<f32>(values + (<usize>(end - 1) << 2), largest);
+    store<f32>(values + ((<usize>(end - 1)) << 2), largest);
     sink(values, 0, end - 1);
   }
 }
@@ -287,8 +301,8 @@ function sink(values: usize, index: u32, length: u32): void {
     if (child >= length) break;
     if (child + 1 < length && figure(values, child + 1) > figure(values, child)) child++;
     if (figure(values, child) <= value) break;
-    store<f32>(values + (<usize>index << 2), figure(values, child));
+    store<f32>(values + ((<usize>index) << 2), figure(values, child));
     index = child;
   }
-  store<f32>(values + (<usize>index << 2), value);
+  store<f32>(values + ((<usize>index) << 2), value);
 }

@@ -9,7 +9,15 @@
 // The shares sum up to score(x) - score(0), apart from the error of the midpoint rule, which
 // the host reports and more steps make smaller. Padding that the model reads is not scaled.
 import {
-  ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, OK, TEXT_CAPACITY,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ERR_BAD_ARGUMENT,
+  ERR_BAD_STATE,
+  ERR_NOT_FINITE,
+  ERR_OUT_OF_MEMORY,
+  ERR_TEXT_TOO_LONG,
+  OK,
+  TEXT_CAPACITY,
   TOKENIZER_PAD_POST,
 } from "../../abi";
 import { allocate, arenaRelease, arenaTop } from "../../arena";
@@ -36,7 +44,7 @@ export function prepareGradients(): i32 {
   const activation = last.layer.activation;
   if (activation == ACTIVATION_SOFTMAX || activation == ACTIVATION_SIGMOID) {
     const scale: f32 = <f32>1 / draft.header.temperature;
-    const end = denseBias(last) + (<usize>last.layer.units << 2);
+    const end = denseBias(last) + ((<usize>last.layer.units) << 2);
     for (let p = last.weights; p < end; p += 4) store<f32>(p, load<f32>(p) * scale);
   }
   isPrepared = true;
@@ -67,14 +75,14 @@ function integrate(label: u32, length: u32, steps: u32): i32 {
   forward(false);
   const embedding = stageAt(0);
   const rows = plan.slotCount;
-  const bytes = <usize>(rows * embedding.stride) << 2;
+  const bytes = (<usize>(rows * embedding.stride)) << 2;
   const vectors = allocate(bytes);
   if (!vectors) return ERR_OUT_OF_MEMORY;
   memory.copy(vectors, embedding.output, bytes);
   const labels = draft.header.labelCount;
   const explained = label < labels ? label : bestOf(labels);
   const whole = <f64>scoreOf(explained);
-  if (!isFinite32(lastStage().output, lastStage().output + (<usize>lastStage().stride << 2))) return ERR_NOT_FINITE;
+  if (!isFinite32(lastStage().output, lastStage().output + ((<usize>lastStage().stride) << 2))) return ERR_NOT_FINITE;
 
   scaleTokens(embedding, vectors, 0);
   forwardFrom(1, false);
@@ -94,9 +102,9 @@ function integrate(label: u32, length: u32, steps: u32): i32 {
 function scaleTokens(embedding: Stage, vectors: usize, scale: f32): void {
   for (let s: u32 = 0; s < plan.slotCount; s++) {
     if (isPadding(loadU32(plan.slotTokens, s))) continue;
-    const at = <usize>(s * embedding.stride) << 2;
+    const at = (<usize>(s * embedding.stride)) << 2;
     for (let k: u32 = 0; k < network.width; k++) {
-      store<f32>(embedding.output + at + (<usize>k << 2), scale * load<f32>(vectors + at + (<usize>k << 2)));
+      store<f32>(embedding.output + at + ((<usize>k) << 2), scale * load<f32>(vectors + at + ((<usize>k) << 2)));
     }
   }
 }
@@ -117,8 +125,9 @@ function tokenIndex(step: u32): u32 {
 /** Score of a label after a forward pass; a single unit stands for two labels. */
 function scoreOf(label: u32): f32 {
   const output = lastStage().output;
-  if (network.outputs == 1 && draft.header.labelCount == 2) return label == 1 ? load<f32>(output) : <f32>1 - load<f32>(output);
-  return load<f32>(output + (<usize>label << 2));
+  if (network.outputs == 1 && draft.header.labelCount == 2)
+    return label == 1 ? load<f32>(output) : <f32>1 - load<f32>(output);
+  return load<f32>(output + ((<usize>label) << 2));
 }
 
 function bestOf(labels: u32): u32 {
@@ -130,9 +139,9 @@ function bestOf(labels: u32): u32 {
 /** d score / d output at the last layer. */
 function startGradient(label: u32): void {
   const last = lastStage();
-  memory.fill(last.gradient, 0, <usize>last.stride << 2);
+  memory.fill(last.gradient, 0, (<usize>last.stride) << 2);
   if (network.outputs == 1) store<f32>(last.gradient, label == 1 ? 1 : -1);
-  else store<f32>(last.gradient + (<usize>label << 2), 1);
+  else store<f32>(last.gradient + ((<usize>label) << 2), 1);
 }
 
 /** share += weight * x . gradient, for every step that is a token. */
@@ -141,9 +150,10 @@ function addShares(embedding: Stage, vectors: usize, size: u32, weight: f64): vo
     const token = loadU32(plan.rowTokens, r);
     if (isPadding(token)) continue;
     const x = sequenceRow(embedding, vectors, r);
-    const gradient = embedding.gradient + (<usize>(r * embedding.stride) << 2);
+    const gradient = embedding.gradient + ((<usize>(r * embedding.stride)) << 2);
     let product: f64 = 0;
-    for (let k: u32 = 0; k < network.width; k++) product += <f64>load<f32>(x + (<usize>k << 2)) * <f64>load<f32>(gradient + (<usize>k << 2));
+    for (let k: u32 = 0; k < network.width; k++)
+      product += <f64>load<f32>(x + ((<usize>k) << 2)) * <f64>load<f32>(gradient + ((<usize>k) << 2));
     const piece = pieceAt(tokenIndex(token) / size);
     piece.share += weight * product;
   }

@@ -8,7 +8,15 @@
 // Logits are what enters the last softmax or sigmoid; temperature scaling as in C. Guo et al.,
 // On Calibration of Modern Neural Networks (2017). It changes no label.
 import {
-  ACTIVATION_LINEAR, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_BAD_STATE, ERR_LABEL_OUT_OF_RANGE, ERR_NO_MODEL, ERR_OUT_OF_MEMORY, OK,
+  ACTIVATION_LINEAR,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ERR_BAD_ARGUMENT,
+  ERR_BAD_STATE,
+  ERR_LABEL_OUT_OF_RANGE,
+  ERR_NO_MODEL,
+  ERR_OUT_OF_MEMORY,
+  OK,
 } from "../../abi";
 import { expF32 } from "../../network/activation";
 import { allocate, arenaBase } from "../../arena";
@@ -24,18 +32,26 @@ const BINS: u32 = 15;
 /** The search's ends: logarithms of 1/20 and 20. */
 const MAX_LOG_TEMPERATURE: f32 = 2.9957323;
 const SEARCH_STEPS: u32 = 40;
-const GOLDEN: f32 = 0.6180340;
+const GOLDEN: f32 = 0.618034;
 
-let labels: Growable = changetype<Growable>(0);    // u32[N]
-let logits: Growable = changetype<Growable>(0);    // f32[N][width]
-let width: u32 = 0;          // logits of a text
-let activation: u32 = 0;     // of the last layer
+let labels: Growable = changetype<Growable>(0); // u32[N]
+let logits: Growable = changetype<Growable>(0); // f32[N][width]
+let width: u32 = 0; // logits of a text
+let activation: u32 = 0; // of the last layer
 
 /** Writes settings and the new checksum into the header of the loaded file, and loads it again. Collected logits and answers are forgotten. Returns a status. */
 export function changeSettings(temperature: f32, rejectScore: f32, rejectMargin: f32, rejectUnknown: f32): i32 {
   if (!hasModel()) return ERR_NO_MODEL;
   if (!(temperature >= 0.01 && temperature <= 100)) return ERR_BAD_ARGUMENT;
-  if (!(rejectScore >= 0 && rejectScore <= 1 && rejectMargin >= 0 && rejectMargin <= 1 && rejectUnknown >= 0 && rejectUnknown <= 1)) return ERR_BAD_ARGUMENT;
+  if (!(
+    rejectScore >= 0 &&
+    rejectScore <= 1 &&
+    rejectMargin >= 0 &&
+    rejectMargin <= 1 &&
+    rejectUnknown >= 0 &&
+    rejectUnknown <= 1
+  ))
+    return ERR_BAD_ARGUMENT;
   const header = changetype<Header>(arenaBase());
   header.temperature = temperature;
   header.rejectScore = rejectScore;
@@ -61,7 +77,8 @@ export function startLogits(): i32 {
   if (!hasModel()) return ERR_NO_MODEL;
   const last = planLayer(loadedPlan(), loadedPlan().layerCount - 1);
   activation = last.layer.activation;
-  if (loadedModel().header.temperature != 1 || (activation != ACTIVATION_SOFTMAX && activation != ACTIVATION_SIGMOID)) return ERR_BAD_STATE;
+  if (loadedModel().header.temperature != 1 || (activation != ACTIVATION_SOFTMAX && activation != ACTIVATION_SIGMOID))
+    return ERR_BAD_STATE;
   labels = changetype<Growable>(allocate(offsetof<Growable>()));
   logits = changetype<Growable>(allocate(offsetof<Growable>()));
   const linear = allocate(offsetof<Layer>());
@@ -82,7 +99,7 @@ export function addLogits(label: u32, length: u32): i32 {
   const row = extend(logits, width << 2);
   if (!row || !appendWord32(labels, label)) return ERR_OUT_OF_MEMORY;
   // One unit for two labels: its logit belongs to the second one.
-  memory.copy(row, scoresPtr() + (width < labelCount() ? 4 : 0), <usize>width << 2);
+  memory.copy(row, scoresPtr() + (width < labelCount() ? 4 : 0), (<usize>width) << 2);
   return OK;
 }
 
@@ -95,19 +112,19 @@ function total(): u32 {
 // @ts-ignore: decorator
 @inline
 function labelOf(index: u32): u32 {
-  return load<u32>(labels.address + (<usize>index << 2));
+  return load<u32>(labels.address + ((<usize>index) << 2));
 }
 
 // @ts-ignore: decorator
 @inline
 function logitsOf(index: u32): usize {
-  return logits.address + (<usize>index * width << 2);
+  return logits.address + ((<usize>index * width) << 2);
 }
 
 // @ts-ignore: decorator
 @inline
 function logit(row: usize, index: u32): f32 {
-  return load<f32>(row + (<usize>index << 2));
+  return load<f32>(row + ((<usize>index) << 2));
 }
 
 /**
@@ -151,7 +168,11 @@ function meanLoss(temperature: f32, smoothing: f32): f64 {
   const inverse: f32 = <f32>1 / temperature;
   let sum: f64 = 0;
   for (let i: u32 = 0; i < total(); i++) {
-    sum += <f64>(activation == ACTIVATION_SOFTMAX ? softmaxLoss(logitsOf(i), labelOf(i), inverse, smoothing) : sigmoidLoss(logitsOf(i), labelOf(i), inverse, smoothing));
+    sum += <f64>(
+      (activation == ACTIVATION_SOFTMAX
+        ? softmaxLoss(logitsOf(i), labelOf(i), inverse, smoothing)
+        : sigmoidLoss(logitsOf(i), labelOf(i), inverse, smoothing))
+    );
   }
   return total() ? sum / <f64>total() : 0;
 }
@@ -167,7 +188,7 @@ function softmaxLoss(row: usize, label: u32, inverse: f32, smoothing: f32): f32 
     mean += z;
   }
   const own: f32 = (logit(row, label) - largest) * inverse;
-  return logF32(power) - own * (<f32>1 - smoothing) - smoothing * mean / <f32>width;
+  return logF32(power) - own * (<f32>1 - smoothing) - (smoothing * mean) / <f32>width;
 }
 
 /** Mean over the units of max(z, 0) - z y + log(1 + e^-|z|). */
@@ -186,21 +207,22 @@ function sigmoidLoss(row: usize, label: u32, inverse: f32, smoothing: f32): f32 
 export function calibrationError(temperature: f32): f64 {
   const inverse: f32 = <f32>1 / temperature;
   const bins = memory.data(120, 16); // f64[BINS]: sum of scores less hits; how many texts a bin has cancels out
-  memory.fill(bins, 0, <usize>BINS << 3);
+  memory.fill(bins, 0, (<usize>BINS) << 3);
   for (let i: u32 = 0; i < total(); i++) {
     const row = logitsOf(i);
     const best = bestScore(row, inverse);
-    const bin = bins + (<usize>min<u32>(<u32>(best * <f32>BINS), BINS - 1) << 3);
+    const bin = bins + ((<usize>min<u32>(<u32>(best * <f32>BINS), BINS - 1)) << 3);
     store<f64>(bin, load<f64>(bin) + <f64>best - (isHit(row, labelOf(i)) ? 1 : 0));
   }
   let error: f64 = 0;
-  for (let b: u32 = 0; b < BINS; b++) error += abs<f64>(load<f64>(bins + (<usize>b << 3)));
+  for (let b: u32 = 0; b < BINS; b++) error += abs<f64>(load<f64>(bins + ((<usize>b) << 3)));
   return total() ? error / <f64>total() : 0;
 }
 
 function bestScore(row: usize, inverse: f32): f32 {
   const largest = largestLogit(row);
-  if (activation == ACTIVATION_SIGMOID) return <f32>1 / (<f32>1 + expF32(-(width == 1 ? abs<f32>(largest) : largest) * inverse));
+  if (activation == ACTIVATION_SIGMOID)
+    return <f32>1 / (<f32>1 + expF32(-(width == 1 ? abs<f32>(largest) : largest) * inverse));
   let power: f32 = 0;
   for (let k: u32 = 0; k < width; k++) power += expF32((logit(row, k) - largest) * inverse);
   return <f32>1 / power;
@@ -208,7 +230,7 @@ function bestScore(row: usize, inverse: f32): f32 {
 
 /** Whether the label has the largest logit; of equal logits the first one counts. */
 function isHit(row: usize, label: u32): bool {
-  if (width < labelCount()) return (logit(row, 0) > 0) == (label == 1);
+  if (width < labelCount()) return logit(row, 0) > 0 == (label == 1);
   for (let k: u32 = 0; k < width; k++) {
     if (logit(row, k) > logit(row, label) || (k < label && logit(row, k) == logit(row, label))) return false;
   }

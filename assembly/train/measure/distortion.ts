@@ -12,15 +12,15 @@ import { logF32 } from "../random";
 /** All f64, since the host reads them as one array. */
 @unmanaged
 export class Distortion {
-  rows: f64;           // in Keras' layout; a bias has one
+  rows: f64; // in Keras' layout; a bias has one
   columns: f64;
-  bits: f64;           // of a weight in the int8 file: 8, or 32 where it stays f32
-  smallestScale: f64;  // of its rows; 0 at 32 bits
+  bits: f64; // of a weight in the int8 file: 8, or 32 where it stays f32
+  smallestScale: f64; // of its rows; 0 at 32 bits
   largestScale: f64;
-  largestError: f64;   // of any weight
-  decibels: f64;       // 10 log10(sum w^2 / sum error^2); infinite when nothing is lost
-  bytesBefore: f64;    // in an f32 file, padding included
-  bytesAfter: f64;     // in an int8 file, scales included
+  largestError: f64; // of any weight
+  decibels: f64; // 10 log10(sum w^2 / sum error^2); infinite when nothing is lost
+  bytesBefore: f64; // in an f32 file, padding included
+  bytesAfter: f64; // in an int8 file, scales included
 }
 
 const DECIBELS_PER_NEPER: f32 = 4.3429448;
@@ -43,8 +43,9 @@ export function measureTensor(index: u32): usize {
   const rows = !isMatrix ? 1 : part == 0 ? layer.inputWidth : layer.units;
   measured.rows = rows;
   measured.columns = tensor.length / rows;
-  measured.bytesBefore = <f64>padded(<u64>tensor.length << 2);
-  if (isMatrix) measureMatrix(tensor, layer.kind == LAYER_EMBEDDING ? rows : tensor.length / rows, layer.kind != LAYER_EMBEDDING);
+  measured.bytesBefore = <f64>padded((<u64>tensor.length) << 2);
+  if (isMatrix)
+    measureMatrix(tensor, layer.kind == LAYER_EMBEDDING ? rows : tensor.length / rows, layer.kind != LAYER_EMBEDDING);
   else {
     measured.bits = 32;
     measured.decibels = Infinity;
@@ -56,8 +57,8 @@ export function measureTensor(index: u32): usize {
 /** `rows` int8 rows, each a column of Keras' matrix when isTransposed. */
 function measureMatrix(tensor: Tensor, rows: u32, isTransposed: bool): void {
   const columns = tensor.length / rows;
-  const rowStride = <usize>(isTransposed ? <u32>1 : columns) << 2;
-  const columnStride = <usize>(isTransposed ? rows : <u32>1) << 2;
+  const rowStride = (<usize>(isTransposed ? <u32>1 : columns)) << 2;
+  const columnStride = (<usize>(isTransposed ? rows : <u32>1)) << 2;
   let signal: f64 = 0;
   let noise: f64 = 0;
   measured.bits = 8;
@@ -76,5 +77,5 @@ function measureMatrix(tensor: Tensor, rows: u32, isTransposed: bool): void {
     }
   }
   measured.decibels = noise > 0 ? DECIBELS_PER_NEPER * logF32(<f32>(signal / noise)) : Infinity;
-  measured.bytesAfter = <f64>(padded(tensor.length) + padded(<u64>rows << 2));
+  measured.bytesAfter = <f64>(padded(tensor.length) + padded((<u64>rows) << 2));
 }

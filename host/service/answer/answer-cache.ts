@@ -53,7 +53,9 @@ export class RememberedAnswers {
     this.ms = ms;
     this.bytes = Buffer.allocUnsafeSlow(roundUp(bytes));
     this.words = new Uint32Array(this.bytes.buffer);
-    this.newest = Array<number>(2 ** Math.ceil(Math.log2(Math.min(answers, this.bytes.length / HEADER_BYTES)))).fill(NONE);
+    this.newest = Array<number>(2 ** Math.ceil(Math.log2(Math.min(answers, this.bytes.length / HEADER_BYTES)))).fill(
+      NONE,
+    );
   }
 
   get length(): number {
@@ -90,13 +92,18 @@ export class RememberedAnswers {
   }
 
   /** Writes a request's key to `key`; returns its length, a multiple of 4. */
-  private putKey({ topic, contentType = "", correlationData = NOTHING, payload }: Request, answerTopic: string): number {
+  private putKey(
+    { topic, contentType = "", correlationData = NOTHING, payload }: Request,
+    answerTopic: string,
+  ): number {
     const { key } = this;
     // UTF-8 needs at most three bytes for a UTF-16 unit; each part has a length of two bytes, and the whole is padded to 4.
-    const most = 3 * (topic.length + answerTopic.length + contentType.length) + correlationData.length + payload.length + 13;
+    const most =
+      3 * (topic.length + answerTopic.length + contentType.length) + correlationData.length + payload.length + 13;
     if (most > HASHED_FROM) {
       const digest = createHash("sha256");
-      for (const part of [topic, answerTopic, contentType, correlationData, payload]) digest.update(`${Buffer.byteLength(part)} `).update(part);
+      for (const part of [topic, answerTopic, contentType, correlationData, payload])
+        digest.update(`${Buffer.byteLength(part)} `).update(part);
       return digest.digest().copy(key);
     }
     let end = this.put(topic, 0);
@@ -110,7 +117,8 @@ export class RememberedAnswers {
 
   /** Writes a part of the key behind its length; returns where the next one goes. */
   private put(part: string | Buffer, at: number): number {
-    const bytes = part.length === 0 ? 0 : typeof part === "string" ? this.key.write(part, at + 2) : part.copy(this.key, at + 2);
+    const bytes =
+      part.length === 0 ? 0 : typeof part === "string" ? this.key.write(part, at + 2) : part.copy(this.key, at + 2);
     this.key[at] = bytes;
     this.key[at + 1] = bytes >> 8;
     return at + 2 + bytes;
@@ -131,7 +139,12 @@ export class RememberedAnswers {
     for (let i = 0; i < LONGEST_CHAIN && position >= this.oldest; i++) {
       const at = this.offset(position);
       const start = at + HEADER_BYTES;
-      if (this.words[at / 4 + 3] === hash && this.words[at / 4 + 1] === keyBytes && this.key.compare(this.bytes, start, start + keyBytes, 0, keyBytes) === 0) return at;
+      if (
+        this.words[at / 4 + 3] === hash &&
+        this.words[at / 4 + 1] === keyBytes &&
+        this.key.compare(this.bytes, start, start + keyBytes, 0, keyBytes) === 0
+      )
+        return at;
       position = this.bytes.readDoubleLE(at + BEFORE);
     }
     return NONE;

@@ -32,7 +32,11 @@ export class Guard {
     this.metrics.ignored.inc({ reason: "failed" });
     // The class only: a message of the runtime may quote what came.
     const fault = error instanceof Error ? error.name : typeof error;
-    if (!this.told.has(fault)) this.log.error(`a message is set aside, since handling it failed (${fault}); further ones are only counted. This is a fault of edgelabel`, { fault });
+    if (!this.told.has(fault))
+      this.log.error(
+        `a message is set aside, since handling it failed (${fault}); further ones are only counted. This is a fault of edgelabel`,
+        { fault },
+      );
     this.told.add(fault);
     message.acknowledge();
   }

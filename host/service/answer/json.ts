@@ -103,11 +103,16 @@ function scan(json: string): number[] {
     else if (isDigit(code) || code === MINUS) {
       const start = i;
       let hasExponent = false;
-      for (let next = json.charCodeAt(i + 1); isOfNumber(next); next = json.charCodeAt(++i + 1)) hasExponent ||= (next | 0x20) === LETTER_E;
-      if ((hasExponent || i + 1 - start > SAFE_NUMBER_LENGTH) && !isDouble(json.slice(start, i + 1))) inexact.push(start, i + 1);
+      for (let next = json.charCodeAt(i + 1); isOfNumber(next); next = json.charCodeAt(++i + 1))
+        hasExponent ||= (next | 0x20) === LETTER_E;
+      if ((hasExponent || i + 1 - start > SAFE_NUMBER_LENGTH) && !isDouble(json.slice(start, i + 1)))
+        inexact.push(start, i + 1);
     } else if (code !== COMMA && code !== COLON && code !== SPACE && !(code >= TAB && code < SPACE)) {
       const literal = LITERALS.find((each) => json.startsWith(each, i));
-      if (literal === undefined) throw new JsonError(`${notJson(i)}${/^(?:nan|inf)/i.test(json.slice(i, i + 3)) ? ", which has no NaN and no Infinity" : ""}`);
+      if (literal === undefined)
+        throw new JsonError(
+          `${notJson(i)}${/^(?:nan|inf)/i.test(json.slice(i, i + 3)) ? ", which has no NaN and no Infinity" : ""}`,
+        );
       i += literal.length - 1;
     }
   }
@@ -136,7 +141,8 @@ function isOfNumber(code: number): boolean {
 
 /** Whether a double holds the number; true, too, of what is no number, since JSON.parse then says so. */
 function isDouble(number: string): boolean {
-  if (number.length > MAX_NUMBER_LENGTH) throw new JsonError(`JSON with a number of more than ${MAX_NUMBER_LENGTH} characters`);
+  if (number.length > MAX_NUMBER_LENGTH)
+    throw new JsonError(`JSON with a number of more than ${MAX_NUMBER_LENGTH} characters`);
   if (!NUMBER.test(number)) return true;
   const double = Number(number);
   return Number.isFinite(double) && decimal(number) === decimal(String(double));
@@ -148,7 +154,9 @@ function decimal(number: string): string {
   const digits = (whole + fraction).replace(/^0+/, "");
   let length = digits.length;
   while (digits[length - 1] === "0") length--;
-  return length === 0 ? "0" : `${sign}${digits.slice(0, length)}e${Number(exponent) - fraction.length + digits.length - length}`;
+  return length === 0
+    ? "0"
+    : `${sign}${digits.slice(0, length)}e${Number(exponent) - fraction.length + digits.length - length}`;
 }
 
 /** An array, and not the string alone, since that would be a key where a number is none. */

@@ -43,7 +43,16 @@ export function largestPacket({ payloadBytes }: MessageLimits): number {
   return payloadBytes + PACKET_OVERHEAD;
 }
 
-export type ErrorCode = "bad_request" | "no_model" | "unknown_model" | "text_too_long" | "too_large" | "busy" | "rate" | "expired" | "internal";
+export type ErrorCode =
+  | "bad_request"
+  | "no_model"
+  | "unknown_model"
+  | "text_too_long"
+  | "too_large"
+  | "busy"
+  | "rate"
+  | "expired"
+  | "internal";
 
 /** HTTP's status numbers; MQTT 5 answers carry them as the user property `status`. */
 export const statusOf: Record<ErrorCode, number> = {
@@ -77,28 +86,54 @@ export class RequestError extends Error {
 export class BrokenRequest extends RequestError {}
 
 function isId(id: unknown): id is RequestId {
-  return typeof id === "string" ? id.length <= 256 : (typeof id === "number" || id instanceof ExactNumber) && Number.isFinite(Number(id));
+  return typeof id === "string"
+    ? id.length <= 256
+    : (typeof id === "number" || id instanceof ExactNumber) && Number.isFinite(Number(id));
 }
 
 const idSchema = v.custom<RequestId>(isId, "must be a number or a string of at most 256 characters");
 
 /** A number that is compared, and not given back, may lose its last digits. */
-const number = (message: string) => v.pipe(v.unknown(), v.transform((value) => (value instanceof ExactNumber ? Number(value) : value)), v.number(message));
+const number = (message: string) =>
+  v.pipe(
+    v.unknown(),
+    v.transform((value) => (value instanceof ExactNumber ? Number(value) : value)),
+    v.number(message),
+  );
 
 function requestSchema(limits: MessageLimits) {
   return v.object({
     text: v.optional(v.string("must be a string")),
-    texts: v.optional(v.pipe(
-      v.array(v.string("must hold strings only"), "must be an array of strings"),
-      v.minLength(1, "must not be empty"),
-      v.maxLength(limits.textsPerRequest, `must hold at most ${limits.textsPerRequest} texts`),
-    )),
+    texts: v.optional(
+      v.pipe(
+        v.array(v.string("must hold strings only"), "must be an array of strings"),
+        v.minLength(1, "must not be empty"),
+        v.maxLength(limits.textsPerRequest, `must hold at most ${limits.textsPerRequest} texts`),
+      ),
+    ),
     id: v.optional(idSchema),
     replyTo: v.optional(v.string("must be a string")),
-    topK: v.optional(v.pipe(number("must be a whole number from 1"), v.integer("must be a whole number from 1"), v.minValue(1, "must be a whole number from 1"))),
+    topK: v.optional(
+      v.pipe(
+        number("must be a whole number from 1"),
+        v.integer("must be a whole number from 1"),
+        v.minValue(1, "must be a whole number from 1"),
+      ),
+    ),
     explain: v.optional(v.boolean("must be true or false")),
-    deadline: v.optional(v.pipe(number("must be a number of milliseconds since 1970"), v.minValue(1, "must be a number of milliseconds since 1970"))),
-    threshold: v.optional(v.pipe(number("must be a number from 0 to 1"), v.minValue(0, "must be a number from 0 to 1"), v.maxValue(1, "must be a number from 0 to 1"))),
+    deadline: v.optional(
+      v.pipe(
+        number("must be a number of milliseconds since 1970"),
+        v.minValue(1, "must be a number of milliseconds since 1970"),
+      ),
+    ),
+    threshold: v.optional(
+      v.pipe(
+        number("must be a number from 0 to 1"),
+        v.minValue(0, "must be a number from 0 to 1"),
+        v.maxValue(1, "must be a number from 0 to 1"),
+      ),
+    ),
   });
 }
 
@@ -108,9 +143,16 @@ export function requestParser(limits: MessageLimits): RequestParser {
   const schema = requestSchema(limits);
 
   return (payload, contentType = "") => {
-    if (payload.length > limits.payloadBytes) throw new RequestError("too_large", `a payload may have at most ${limits.payloadBytes} bytes, this one has ${payload.length}`);
+    if (payload.length > limits.payloadBytes)
+      throw new RequestError(
+        "too_large",
+        `a payload may have at most ${limits.payloadBytes} bytes, this one has ${payload.length}`,
+      );
     const declared = contentType !== "" && /^application\/(?:[\w.-]+\+)?json\b/i.test(contentType);
-    const value = declared || (!/^text\//i.test(contentType) && opensObject(payload)) ? readRequestJson(payload, declared) : undefined;
+    const value =
+      declared || (!/^text\//i.test(contentType) && opensObject(payload))
+        ? readRequestJson(payload, declared)
+        : undefined;
     if (!isRequestObject(value)) {
       if (declared) throw new RequestError("bad_request", 'the payload is not a JSON object with "text" or "texts"');
       const text = withoutMark(payload);
@@ -128,7 +170,11 @@ function readRequestJson(payload: Uint8Array, declared: boolean): unknown {
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
     if (declared) throw new RequestError("bad_request", `the payload is ${error.message}`);
-    if (beginsAsRequest(payload)) throw new BrokenRequest("bad_request", `the payload begins as a request in JSON, but is ${error.message}; put a text that is to begin so into {"text": "…"}`);
+    if (beginsAsRequest(payload))
+      throw new BrokenRequest(
+        "bad_request",
+        `the payload begins as a request in JSON, but is ${error.message}; put a text that is to begin so into {"text": "…"}`,
+      );
     return undefined;
   }
 }
@@ -144,10 +190,14 @@ function readRequest(schema: ReturnType<typeof requestSchema>, value: object): C
   const result = v.safeParse(schema, value);
   if (result.success) {
     const { text, texts, ...rest } = result.output;
-    if (text === undefined || texts === undefined) return { ...rest, texts: texts ?? [text ?? ""], isBatch: texts !== undefined };
+    if (text === undefined || texts === undefined)
+      return { ...rest, texts: texts ?? [text ?? ""], isBatch: texts !== undefined };
   }
   const issue = result.issues?.[0];
-  const error = new RequestError("bad_request", issue ? `"${v.getDotPath(issue) ?? "payload"}" ${issue.message}` : 'give either "text" or "texts", not both');
+  const error = new RequestError(
+    "bad_request",
+    issue ? `"${v.getDotPath(issue) ?? "payload"}" ${issue.message}` : 'give either "text" or "texts", not both',
+  );
   // The error is sent where the request wants its answer, if that part of it is valid.
   const { id, replyTo } = value as { id?: unknown; replyTo?: unknown };
   if (isId(id)) error.id = id;
@@ -171,17 +221,26 @@ function opensObject(payload: Uint8Array): boolean {
 /** Whether it begins as an object with the key `text` or `texts`, in whatever quotes, which may be cut off behind it. */
 function beginsAsRequest(payload: Uint8Array): boolean {
   const text = Buffer.from(withoutMark(payload)).toString().replaceAll("\0", "").trim();
-  return /^\{\s{0,99}["'`\u2018-\u201f]?texts?["'`\u2018-\u201f]?\s{0,99}(?::|$)/.test(text)
-    || (/^\{\s{0,99}["'`\u2018-\u201f]/.test(text) && /,\s{0,99}["'`\u2018-\u201f]texts?["'`\u2018-\u201f]\s{0,99}(?::|$)/.test(text));
+  return (
+    /^\{\s{0,99}["'`\u2018-\u201f]?texts?["'`\u2018-\u201f]?\s{0,99}(?::|$)/.test(text) ||
+    (/^\{\s{0,99}["'`\u2018-\u201f]/.test(text) &&
+      /,\s{0,99}["'`\u2018-\u201f]texts?["'`\u2018-\u201f]\s{0,99}(?::|$)/.test(text))
+  );
 }
 
 function isRequestObject(value: unknown): value is object {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && (Object.hasOwn(value, "text") || Object.hasOwn(value, "texts"));
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    (Object.hasOwn(value, "text") || Object.hasOwn(value, "texts"))
+  );
 }
 
 /** Below the request's threshold, or rejected by the model's own rule, the label is null. */
 function encodeResult(request: ClassifyRequest, prediction: Answer) {
-  const isUnknown = prediction.label === null || (request.threshold !== undefined && prediction.score < request.threshold);
+  const isUnknown =
+    prediction.label === null || (request.threshold !== undefined && prediction.score < request.threshold);
   return {
     label: isUnknown ? null : prediction.label,
     score: prediction.score,
@@ -191,10 +250,20 @@ function encodeResult(request: ClassifyRequest, prediction: Answer) {
   };
 }
 
-export function encodeAnswer(request: ClassifyRequest, predictions: Answer[], model: { name: string; version: string }): string {
+export function encodeAnswer(
+  request: ClassifyRequest,
+  predictions: Answer[],
+  model: { name: string; version: string },
+): string {
   const { id } = request;
   const write = writerFor(id);
-  if (request.isBatch) return write({ id, results: predictions.map((prediction) => encodeResult(request, prediction)), model: model.name, version: model.version });
+  if (request.isBatch)
+    return write({
+      id,
+      results: predictions.map((prediction) => encodeResult(request, prediction)),
+      model: model.name,
+      version: model.version,
+    });
   const { label, score, unknown, scores, explanation } = encodeResult(request, predictions[0]!);
   return write({ id, label, score, unknown, scores, explanation, model: model.name, version: model.version });
 }

@@ -51,7 +51,11 @@ export class Predictor {
   /** Models that are explaining a text: each can explain only one at a time. */
   private readonly explaining = new Set<Model>();
 
-  constructor(models: ReadonlyMap<string, Model>, limits: { texts: number; bytes: number; textsPerSecond?: number | undefined; requesters: number }, metrics: Metrics) {
+  constructor(
+    models: ReadonlyMap<string, Model>,
+    limits: { texts: number; bytes: number; textsPerSecond?: number | undefined; requesters: number },
+    metrics: Metrics,
+  ) {
     this.byName = new Map(models);
     this.queue = new Queue(limits);
     this.rate = new RateLimit({ textsPerSecond: limits.textsPerSecond ?? Infinity, requesters: limits.requesters });
@@ -81,7 +85,11 @@ export class Predictor {
     if (this.models.size === 0) throw refusals.noModel;
     const wanted = name === "" ? this.defaultModel : name;
     const model = this.models.get(wanted);
-    if (!model) throw new RequestError("unknown_model", `there is no such model here; the models are ${[...this.models.keys()].join(", ")}`);
+    if (!model)
+      throw new RequestError(
+        "unknown_model",
+        `there is no such model here; the models are ${[...this.models.keys()].join(", ")}`,
+      );
     return { name: wanted, model };
   }
 
@@ -91,14 +99,24 @@ export class Predictor {
       const work = { ...given, requester: shortName(given.requester) };
       const model = this.model(work.model);
       const waitMs = this.rate.take(work.requester, work.texts.length);
-      if (waitMs > 0) throw new RequestError("rate", "more texts a second than one requester may send here; try again later", Math.ceil(waitMs / 1000));
+      if (waitMs > 0)
+        throw new RequestError(
+          "rate",
+          "more texts a second than one requester may send here; try again later",
+          Math.ceil(waitMs / 1000),
+        );
       this.enqueue(work, model, done, failed);
     } catch (error) {
       failed(requestErrorOf(error));
     }
   }
 
-  private enqueue(work: Work, { name, model }: { name: string; model: Model }, done: (outcome: Outcome) => void, failed: (error: RequestError) => void): void {
+  private enqueue(
+    work: Work,
+    { name, model }: { name: string; model: Model },
+    done: (outcome: Outcome) => void,
+    failed: (error: RequestError) => void,
+  ): void {
     const predictions: Answer[] = [];
     let explanation: Generator<undefined, Explanation> | undefined;
     const release = (): void => {
@@ -176,8 +194,10 @@ function passesOf(text: string | Uint8Array): number {
 /** The error that a requester gets: texts that are too long are told so; an error of any other kind is `internal`. */
 export function requestErrorOf(error: unknown): RequestError {
   if (error instanceof RequestError) return error;
-  if ((error as { code?: unknown }).code === "text_too_long") return new RequestError("text_too_long", (error as Error).message);
+  if ((error as { code?: unknown }).code === "text_too_long")
+    return new RequestError("text_too_long", (error as Error).message);
   // A trap names the model's file, which is the operator's business alone.
-  if ((error as { code?: unknown }).code === "trap") return new RequestError("internal", "the engine broke down at this text");
+  if ((error as { code?: unknown }).code === "trap")
+    return new RequestError("internal", "the engine broke down at this text");
   return new RequestError("internal", error instanceof Error ? error.message : "the engine failed");
 }

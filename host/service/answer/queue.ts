@@ -134,7 +134,9 @@ export class Queue {
   }
 
   private isFullFor({ texts, bytes }: Job): boolean {
-    return this.lines.length > 0 && (this.texts + texts > this.capacity.texts || this.bytes + bytes > this.capacity.bytes);
+    return (
+      this.lines.length > 0 && (this.texts + texts > this.capacity.texts || this.bytes + bytes > this.capacity.bytes)
+    );
   }
 
   /** A job that is alone may have any size: the size of a single request is limited elsewhere. */
@@ -159,7 +161,7 @@ export class Queue {
   private lineOf(requester: string): Line {
     let line = this.requesters.get(requester);
     if (!line) {
-      this.requesters.set(requester, line = { jobs: [], texts: 0, doneNow: 0, doneBefore: 0, done: 0, fresh: 0 });
+      this.requesters.set(requester, (line = { jobs: [], texts: 0, doneNow: 0, doneBefore: 0, done: 0, fresh: 0 }));
       this.comeInWindow++;
     }
     return line;
@@ -168,7 +170,8 @@ export class Queue {
   /** Estimates the texts of the last WINDOW_MS: those of this window, and of the one before the share that it still overlaps. */
   private countDone(line: Line): void {
     line.done = line.doneNow;
-    if (line.doneBefore > 0) line.done += line.doneBefore * Math.max(0, 1 - (performance.now() - this.windowStart) / WINDOW_MS);
+    if (line.doneBefore > 0)
+      line.done += line.doneBefore * Math.max(0, 1 - (performance.now() - this.windowStart) / WINDOW_MS);
     this.done += line.done;
   }
 

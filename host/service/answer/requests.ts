@@ -63,7 +63,11 @@ export class Requests {
     const { limits } = options;
     this.options = options;
     this.parse = requestParser(limits);
-    this.remembered = new RememberedAnswers({ answers: limits.rememberedAnswers, bytes: REMEMBERED_BYTES, ms: limits.rememberSeconds * 1000 });
+    this.remembered = new RememberedAnswers({
+      answers: limits.rememberedAnswers,
+      bytes: REMEMBERED_BYTES,
+      ms: limits.rememberSeconds * 1000,
+    });
   }
 
   onMessage(message: Incoming): void {
@@ -79,7 +83,8 @@ export class Requests {
       request = this.parse(message.payload, message.contentType);
     } catch (error) {
       failure = requestErrorOf(error);
-      if (failure instanceof BrokenRequest) this.warnOnce("broken_request", `a request cannot be read: ${failure.message}; further ones are only counted`);
+      if (failure instanceof BrokenRequest)
+        this.warnOnce("broken_request", `a request cannot be read: ${failure.message}; further ones are only counted`);
     }
     const asked = requestTopicsOf(topics, message.topic) ?? topics;
     const wanted = modelInTopic(asked, message.topic);
@@ -95,7 +100,11 @@ export class Requests {
       id: request?.id ?? failure?.id,
       receivedAt,
       // Only the requester's own deadline is by the clock on the wall, which may be set while the request waits.
-      expiresAt: Math.min(message.expiresAt, receivedAt + 1000 * limits.answerSeconds, receivedAt + (request?.deadline ?? Infinity) - Date.now()),
+      expiresAt: Math.min(
+        message.expiresAt,
+        receivedAt + 1000 * limits.answerSeconds,
+        receivedAt + (request?.deadline ?? Infinity) - Date.now(),
+      ),
     };
     if (request) this.handle(request, wanted, pending);
     else this.fail(failure!, pending);
@@ -116,7 +125,15 @@ export class Requests {
       return;
     }
     predictor.submit(
-      { requester, model: wanted, texts: request.texts, bytes: message.bytes, topK: request.topK, explain: request.explain, expiresAt },
+      {
+        requester,
+        model: wanted,
+        texts: request.texts,
+        bytes: message.bytes,
+        topK: request.topK,
+        explain: request.explain,
+        expiresAt,
+      },
       ({ name, model, predictions }) => {
         const payload = encodeAnswer(request, predictions, { name, version: model.version });
         this.reply(pending, payload, OK);
@@ -127,10 +144,18 @@ export class Requests {
   }
 
   /** Where the answer goes; undefined, with the request ignored, when it may not go there. */
-  private answerTopic(message: Incoming, asked: RequestTopics, wanted: string, replyTo: string | undefined): string | undefined {
+  private answerTopic(
+    message: Incoming,
+    asked: RequestTopics,
+    wanted: string,
+    replyTo: string | undefined,
+  ): string | undefined {
     const { topics, responses, predictor } = this.options;
     const { label, reply } = asked;
-    const topic = message.responseTopic ?? replyTo ?? (wanted !== "" && predictor.models.has(wanted) ? `${label}/${wanted}` : label);
+    const topic =
+      message.responseTopic ??
+      replyTo ??
+      (wanted !== "" && predictor.models.has(wanted) ? `${label}/${wanted}` : label);
     const foreign = userTopicFault(asked, topic);
     if (foreign === undefined && this.allowed.has(topic)) return topic;
     const fault = foreign ?? answerTopicFault(topic, topics, responses);
@@ -140,8 +165,16 @@ export class Requests {
       return topic;
     }
     // The topic itself is not shown: a requester can write a text there.
-    const hint = foreign !== undefined ? `; a user is answered below ${reply}/ only` : fault === "not_allowed" ? `; topics below ${reply}/ are free, others need "responses": {"allow": [...]} in the configuration file` : "";
-    this.warnOnce(fault, `a request wants its answer on a topic that may not be used (${fault})${hint}; further ones are only counted`);
+    const hint =
+      foreign !== undefined
+        ? `; a user is answered below ${reply}/ only`
+        : fault === "not_allowed"
+          ? `; topics below ${reply}/ are free, others need "responses": {"allow": [...]} in the configuration file`
+          : "";
+    this.warnOnce(
+      fault,
+      `a request wants its answer on a topic that may not be used (${fault})${hint}; further ones are only counted`,
+    );
     this.ignore(`response_topic_${fault}`, message);
     return undefined;
   }
@@ -190,12 +223,22 @@ export class Requests {
   }
 
   /** The answer, or an error in its place when it is too large for the broker; undefined when even the error is. */
-  private fitting({ message, topic, id }: Pending, payload: string, status: number): { payload: string; status: number } | undefined {
+  private fitting(
+    { message, topic, id }: Pending,
+    payload: string,
+    status: number,
+  ): { payload: string; status: number } | undefined {
     const { limits, metrics } = this.options;
     const room = Math.min(limits.answerBytes, payloadRoom(this.options.session(), topic, message.correlationData));
     if (Buffer.byteLength(payload) <= room) return { payload, status };
     metrics.errors.inc({ code: "too_large" });
-    const error = encodeError({ code: "too_large", message: `the answer is larger than the ${limits.answerBytes} bytes, or the broker's own limit, that an answer may have` }, id);
+    const error = encodeError(
+      {
+        code: "too_large",
+        message: `the answer is larger than the ${limits.answerBytes} bytes, or the broker's own limit, that an answer may have`,
+      },
+      id,
+    );
     return Buffer.byteLength(error) <= room ? { payload: error, status: statusOf.too_large } : undefined;
   }
 
@@ -215,6 +258,9 @@ function propertiesOf({ correlationData, isMarked }: Incoming, status: number): 
   return {
     contentType: "application/json",
     correlationData,
-    userProperties: status === OK && !isMarked ? undefined : { ...(status === OK ? {} : { status: String(status) }), ...(isMarked ? { [LOOP_MARK]: "answer" } : {}) },
+    userProperties:
+      status === OK && !isMarked
+        ? undefined
+        : { ...(status === OK ? {} : { status: String(status) }), ...(isMarked ? { [LOOP_MARK]: "answer" } : {}) },
   };
 }

@@ -96,18 +96,44 @@ const ALL = 0;
 const NOTHING: Prediction = { label: null, score: 0, scores: {} };
 /** Outcomes that the operator need not be told of. */
 const ORDINARY = new Set(["classified", "published", "retained", "loop"]);
-const PLACEHOLDERS = ["label", "score", "scores", "predictions", "model", "version", "digest", "node", "root", "route", "topic", "text", "id", "time", "bytes", "sha256"];
+const PLACEHOLDERS = [
+  "label",
+  "score",
+  "scores",
+  "predictions",
+  "model",
+  "version",
+  "digest",
+  "node",
+  "root",
+  "route",
+  "topic",
+  "text",
+  "id",
+  "time",
+  "bytes",
+  "sha256",
+];
 
 /** Throws a UserError when a route could not work, or could receive its own outputs. `heard`: the filters of all topics that the node listens to. */
 export function checkRoutes(routes: readonly RouteSettings[], topics: Topics, heard: readonly string[]): void {
   const names = new Set<string>();
   for (const { name, filter, outputs } of routes) {
-    if (names.has(name)) throw new UserError(`two routes are called "${name}"; each needs a name of its own, by which it is counted and its last labels are kept`);
+    if (names.has(name))
+      throw new UserError(
+        `two routes are called "${name}"; each needs a name of its own, by which it is counted and its last labels are kept`,
+      );
     names.add(name);
-    if (filtersOverlap(filter, `${topics.root}/#`)) throw new UserError(`route "${name}": its filter ${filter} covers edgelabel's own topics below ${topics.root}/; name the topics of the other program`);
+    if (filtersOverlap(filter, `${topics.root}/#`))
+      throw new UserError(
+        `route "${name}": its filter ${filter} covers edgelabel's own topics below ${topics.root}/; name the topics of the other program`,
+      );
     const levels = filter.split("/").filter((level) => level === "+").length;
     for (const { topic, payload, onChange } of outputs) {
-      if (onChange && topics.group) throw new UserError(`route "${name}": "on": "change" needs all messages of a source, and a worker of the group ${topics.group.name} hears but some of them; leave it away, or serve this route outside the group`);
+      if (onChange && topics.group)
+        throw new UserError(
+          `route "${name}": "on": "change" needs all messages of a source, and a worker of the group ${topics.group.name} hears but some of them; leave it away, or serve this route outside the group`,
+        );
       checkTemplate(topic, PLACEHOLDERS, `route "${name}", topic`, levels);
       if (payload !== undefined) checkTemplate(payload, PLACEHOLDERS, `route "${name}", payload`, levels);
       checkTopic(topic, heard, `route "${name}"`);
@@ -118,9 +144,13 @@ export function checkRoutes(routes: readonly RouteSettings[], topics: Topics, he
 /** Throws a UserError that names `who` when `template` cannot become a topic, or could become one that the node listens to. */
 export function checkTopic(template: string, heard: readonly string[], who: string): void {
   const pattern = topicFilter(template);
-  if (!isTopicFilter(pattern) || /[+#]/.test(template.replace(/\{[^{}]*\}/g, "")) || template.startsWith("$")) throw new UserError(`${who}: ${JSON.stringify(template)} is no topic that can be published to`);
+  if (!isTopicFilter(pattern) || /[+#]/.test(template.replace(/\{[^{}]*\}/g, "")) || template.startsWith("$"))
+    throw new UserError(`${who}: ${JSON.stringify(template)} is no topic that can be published to`);
   const loop = heard.find((each) => filtersOverlap(pattern, each));
-  if (loop !== undefined) throw new UserError(`${who}: its output ${template} would come back in by ${loop}; give it a topic that nothing here listens to`);
+  if (loop !== undefined)
+    throw new UserError(
+      `${who}: its output ${template} would come back in by ${loop}; give it a topic that nothing here listens to`,
+    );
 }
 
 interface Source {
@@ -192,7 +222,9 @@ export class Routes {
         texts: [text],
         bytes: message.bytes,
         topK: route.among !== undefined || /\{(?:scores|predictions)\}/.test(JSON.stringify(route.outputs)) ? ALL : 1,
-        expiresAt: mayWait ? message.expiresAt : Math.min(message.expiresAt, performance.now() + 1000 * limits.answerSeconds),
+        expiresAt: mayWait
+          ? message.expiresAt
+          : Math.min(message.expiresAt, performance.now() + 1000 * limits.answerSeconds),
       },
       (outcome) => {
         if (mayWait && outbox.isFull) return wait();
@@ -200,10 +232,11 @@ export class Routes {
         this.publish({ route, message, json, text }, outcome, done);
         if (this.held.length > 0) afterwards(() => this.tryAgain());
       },
-      (error) => guard.run(message, () => {
-        if (mayWait && (error.code === "busy" || error.code === "rate")) wait();
-        else end(error.code);
-      }),
+      (error) =>
+        guard.run(message, () => {
+          if (mayWait && (error.code === "busy" || error.code === "rate")) wait();
+          else end(error.code);
+        }),
     );
   }
 
@@ -280,10 +313,18 @@ export class Routes {
     const finished = countdown(wanted.length + 1, done);
     for (const { topic: template, payload, onChange, qos, retain, key } of wanted) {
       const topic = fillTopic(template, values);
-      const text = payload === undefined
-        ? JSON.stringify({ label, score: prediction.score, model: outcome.name, version: outcome.model.version })
-        : fillPayload(payload, values);
-      const fault = topic === undefined ? "bad_topic" : Buffer.byteLength(text) > Math.min(limits.answerBytes, payloadRoom(session(), topic)) ? "too_large" : outbox.isFull ? "busy" : undefined;
+      const text =
+        payload === undefined
+          ? JSON.stringify({ label, score: prediction.score, model: outcome.name, version: outcome.model.version })
+          : fillPayload(payload, values);
+      const fault =
+        topic === undefined
+          ? "bad_topic"
+          : Buffer.byteLength(text) > Math.min(limits.answerBytes, payloadRoom(session(), topic))
+            ? "too_large"
+            : outbox.isFull
+              ? "busy"
+              : undefined;
       this.count(route, fault ?? "published");
       if (fault !== undefined) {
         finished();
@@ -324,7 +365,10 @@ export class Routes {
     metrics.routed.inc({ route: name, outcome });
     if (ORDINARY.has(outcome) || this.warned.has(`${name} ${outcome}`)) return;
     this.warned.add(`${name} ${outcome}`);
-    log.warn(`route "${name}" drops a message (${outcome}); further ones are only counted`, { route: name, fault: outcome });
+    log.warn(`route "${name}" drops a message (${outcome}); further ones are only counted`, {
+      route: name,
+      fault: outcome,
+    });
   }
 
   private remember(key: string, label: string | null): void {
@@ -333,7 +377,11 @@ export class Routes {
     if (this.last.size > SOURCES_REMEMBERED) this.last.delete(this.last.keys().next().value!);
   }
 
-  private values({ route, message, json, text }: Source, { name, model }: Outcome, { label, score, scores }: Prediction): Values {
+  private values(
+    { route, message, json, text }: Source,
+    { name, model }: Outcome,
+    { label, score, scores }: Prediction,
+  ): Values {
     const { topics } = this.options;
     const levels = message.topic.split("/");
     const wildcards = route.filter.split("/").flatMap((level, i) => (level === "+" ? [levels[i]] : []));
@@ -384,7 +432,9 @@ function isWanted({ when }: RouteOutput, label: string | null): boolean {
 function bestAmong({ among }: RouteSettings, json: unknown, prediction: Prediction): Prediction {
   const allowed = (among === undefined ? undefined : pointedAt(json, among)) ?? [];
   if (Array.isArray(allowed) && allowed.length === 0) return prediction;
-  const scores = Object.entries(prediction.scores).filter(([label]) => Array.isArray(allowed) && allowed.includes(label));
+  const scores = Object.entries(prediction.scores).filter(
+    ([label]) => Array.isArray(allowed) && allowed.includes(label),
+  );
   // A key that is a whole number has lost its place in the order.
   const [label, score] = scores.toSorted((a, b) => b[1] - a[1])[0] ?? [null, 0];
   return { label: prediction.label === null ? null : label, score, scores: Object.fromEntries(scores) };
@@ -401,7 +451,11 @@ function parseJson(payload: Buffer): unknown {
 }
 
 /** The parts joined by a space, "" if all are empty or null; or why the message has no text. The text of all that can be read must not pass for the whole. */
-function textOf({ text: pointers }: RouteSettings, payload: Buffer, json: unknown): { text: string | Uint8Array } | { fault: string } {
+function textOf(
+  { text: pointers }: RouteSettings,
+  payload: Buffer,
+  json: unknown,
+): { text: string | Uint8Array } | { fault: string } {
   if (pointers.length === 0) {
     const text = withoutMark(payload);
     return text.length > 0 ? { text } : { fault: "no_text" };
@@ -420,7 +474,9 @@ function partOf(value: unknown): string | undefined {
   if (typeof value === "number" || value instanceof ExactNumber) return String(value);
   if (!Array.isArray(value) || value.length === 0) return undefined;
   if (value.every(isByte)) return Buffer.from(value).toString();
-  const parts = value.map((item: unknown) => (typeof item === "string" || Array.isArray(item) ? partOf(item) : undefined));
+  const parts = value.map((item: unknown) =>
+    typeof item === "string" || Array.isArray(item) ? partOf(item) : undefined,
+  );
   return parts.includes(undefined) ? undefined : parts.filter(Boolean).join(" ");
 }
 

@@ -23,8 +23,13 @@ export function checkTemplate(template: Json, known: readonly string[], where: s
     const isOfMessage = (name: string) => levels !== undefined && (name.startsWith("/") || Number(name) <= levels);
     for (const [, name] of template.matchAll(placeholder)) {
       if (known.includes(name!) || isOfMessage(name!)) continue;
-      const names = [...known, ...(levels === undefined ? [] : [...Array.from({ length: levels }, (_, i) => i + 1), "/json/pointer"])];
-      throw new UserError(`${where}: {${name}} stands for nothing; known are ${names.map((each) => `{${each}}`).join(", ")}`);
+      const names = [
+        ...known,
+        ...(levels === undefined ? [] : [...Array.from({ length: levels }, (_, i) => i + 1), "/json/pointer"]),
+      ];
+      throw new UserError(
+        `${where}: {${name}} stands for nothing; known are ${names.map((each) => `{${each}}`).join(", ")}`,
+      );
     }
   } else if (typeof template === "object" && template !== null) {
     for (const part of Object.values(template)) checkTemplate(part, known, where, levels);
@@ -50,7 +55,9 @@ export function fillPayload(template: Json, values: Values): string {
 export function fillTopic(template: string, values: Values): string | undefined {
   let isComplete = true;
   const topic = template.replace(placeholder, (_, name: string) => {
-    const level = asText(values(name)).replace(/[/+#\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/gu, "_").replace(/^\$/, "_");
+    const level = asText(values(name))
+      .replace(/[/+#\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/gu, "_")
+      .replace(/^\$/, "_");
     if (level === "") isComplete = false;
     return level;
   });
@@ -60,7 +67,11 @@ export function fillTopic(template: string, values: Values): string | undefined 
 /** The filter of all topics that a template can become. */
 export function topicFilter(template: string): string {
   // Placeholders are replaced before the split, since JSON pointers contain slashes.
-  return template.replace(placeholder, "\0").split("/").map((level) => (level.includes("\0") ? "+" : level)).join("/");
+  return template
+    .replace(placeholder, "\0")
+    .split("/")
+    .map((level) => (level.includes("\0") ? "+" : level))
+    .join("/");
 }
 
 function asText(value: unknown): string {

@@ -63,7 +63,11 @@ const ID_TAKEN = Object.assign(new Error("this client id is the service's own"),
 /** The parts of a client that Aedes' types leave out. */
 type Inner = Client & {
   subscriptions: Record<string, unknown>;
-  _parser: NodeJS.EventEmitter & { packet: { length: number }; _list: { length: number }; parse(chunk: Buffer): number };
+  _parser: NodeJS.EventEmitter & {
+    packet: { length: number };
+    _list: { length: number };
+    parse(chunk: Buffer): number;
+  };
 };
 
 /** The parts of Aedes' persistence that are changed here. */
@@ -72,8 +76,16 @@ interface Persistence {
   incomingStorePacket(client: Client, packet: { messageId?: number }): Promise<void>;
 }
 
-export async function startBroker({ port, ownClientId, packetBytes = largestPacket(defaultLimits), slowSubscriberSeconds = SLOW_SUBSCRIBER_SECONDS }: BrokerSettings): Promise<Broker> {
-  const own = { username: `edgelabel-${randomBytes(8).toString("hex")}`, password: randomBytes(24).toString("base64url") };
+export async function startBroker({
+  port,
+  ownClientId,
+  packetBytes = largestPacket(defaultLimits),
+  slowSubscriberSeconds = SLOW_SUBSCRIBER_SECONDS,
+}: BrokerSettings): Promise<Broker> {
+  const own = {
+    username: `edgelabel-${randomBytes(8).toString("hex")}`,
+    password: randomBytes(24).toString("base64url"),
+  };
   const ours = new WeakSet<object>();
   const retained = new Retained();
   /** When each connection was last heard of. */
@@ -101,7 +113,10 @@ export async function startBroker({ port, ownClientId, packetBytes = largestPack
       const { subscriptions } = client as Inner;
       const { topic } = subscription;
       // Aedes would grant a shared subscription and then deliver nothing.
-      const isGranted = !topic.startsWith("$share/") && Buffer.byteLength(topic) <= MAX_FILTER_BYTES && (topic in subscriptions || Object.keys(subscriptions).length < MAX_FILTERS);
+      const isGranted =
+        !topic.startsWith("$share/") &&
+        Buffer.byteLength(topic) <= MAX_FILTER_BYTES &&
+        (topic in subscriptions || Object.keys(subscriptions).length < MAX_FILTERS);
       done(null, isGranted ? subscription : null);
       if (isGranted) weigh();
     },
@@ -112,7 +127,10 @@ export async function startBroker({ port, ownClientId, packetBytes = largestPack
     },
   });
   const { persistence } = aedes as unknown as { persistence: Persistence };
-  const [storeRetained, storeUnreleased] = [persistence.storeRetained.bind(persistence), persistence.incomingStorePacket.bind(persistence)];
+  const [storeRetained, storeUnreleased] = [
+    persistence.storeRetained.bind(persistence),
+    persistence.incomingStorePacket.bind(persistence),
+  ];
   persistence.storeRetained = (packet) => {
     retained.count(packet);
     return storeRetained(packet);
@@ -138,7 +156,9 @@ export async function startBroker({ port, ownClientId, packetBytes = largestPack
 
   function closeGreedy(): void {
     weighing = undefined;
-    const held = [...clients.keys()].map((client) => [client, heldBytes(client)] as const).toSorted(([, a], [, b]) => b - a);
+    const held = [...clients.keys()]
+      .map((client) => [client, heldBytes(client)] as const)
+      .toSorted(([, a], [, b]) => b - a);
     let sum = held.reduce((bytes, [, more]) => bytes + more, 0);
     for (const [client, bytes] of held) {
       if (sum <= HELD_PACKETS * packetBytes) return;
@@ -172,7 +192,8 @@ export async function startBroker({ port, ownClientId, packetBytes = largestPack
       if (clients.has(client)) clients.set(client, performance.now());
       limit = packetBytes;
       if (packet.cmd === "connect") packet.clean = true;
-      else if (packet.cmd === "subscribe") for (const subscription of packet.subscriptions) subscription.qos = Math.min(subscription.qos, 1) as 0 | 1;
+      else if (packet.cmd === "subscribe")
+        for (const subscription of packet.subscriptions) subscription.qos = Math.min(subscription.qos, 1) as 0 | 1;
     });
     closeIdle();
   });
@@ -180,7 +201,12 @@ export async function startBroker({ port, ownClientId, packetBytes = largestPack
     await listen(server, HOST, port);
   } catch (error) {
     await new Promise<void>((resolve) => aedes.close(resolve));
-    throw explainListenError(error, HOST, port, `use that broker with --broker mqtt://${HOST}:${port}, or choose another port with --port NUMBER (0 takes any free one)`);
+    throw explainListenError(
+      error,
+      HOST,
+      port,
+      `use that broker with --broker mqtt://${HOST}:${port}, or choose another port with --port NUMBER (0 takes any free one)`,
+    );
   }
   const bound = (server.address() as AddressInfo).port;
   const url = `mqtt://${HOST}:${bound}`;
@@ -188,7 +214,9 @@ export async function startBroker({ port, ownClientId, packetBytes = largestPack
     port: bound,
     url,
     access: { url, protocol: 4, isEmbedded: true, ...own },
-    get dropped() { return retained.dropped; },
+    get dropped() {
+      return retained.dropped;
+    },
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve));
       aedes.close();
@@ -199,7 +227,10 @@ export async function startBroker({ port, ownClientId, packetBytes = largestPack
 
 /** What a client makes us hold: a packet that has not wholly arrived, and its filters. */
 function heldBytes({ _parser, subscriptions }: Inner): number {
-  return Object.keys(subscriptions).reduce((bytes, filter) => bytes + LEVEL_BYTES * filter.split("/").length, _parser._list.length);
+  return Object.keys(subscriptions).reduce(
+    (bytes, filter) => bytes + LEVEL_BYTES * filter.split("/").length,
+    _parser._list.length,
+  );
 }
 
 /** Counts the retained messages; their store is Aedes' own. */
@@ -212,7 +243,9 @@ class Retained {
     const { topic, payload } = packet;
     if (payload.length === 0) return true;
     const old = this.sizes.get(topic);
-    const hasRoom = this.bytes - (old ?? 0) + sizeOf(packet) <= RETAINED_BYTES && (old !== undefined || this.sizes.size < RETAINED_MESSAGES);
+    const hasRoom =
+      this.bytes - (old ?? 0) + sizeOf(packet) <= RETAINED_BYTES &&
+      (old !== undefined || this.sizes.size < RETAINED_MESSAGES);
     if (!hasRoom) this.dropped++;
     return hasRoom;
   }

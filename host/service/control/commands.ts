@@ -78,7 +78,9 @@ export class Commands {
   }
 
   onMessage(message: Incoming): void {
-    const [verb = "", id = "", part, ...deeper] = message.topic.slice(this.options.topics.command.length + 1).split("/");
+    const [verb = "", id = "", part, ...deeper] = message.topic
+      .slice(this.options.topics.command.length + 1)
+      .split("/");
     if (!isLevel(verb) || !isLevel(id) || deeper.length > 0) this.ignore("bad_command_topic", message);
     else if (part === undefined) this.onCommand(verb, id, message);
     else this.onPart(`${verb}/${id}`, part, message);
@@ -118,12 +120,13 @@ export class Commands {
     const report = (progress: object) => this.say(key, JSON.stringify({ status: "executing", ...progress }));
     let last: { status: string; reason?: string };
     try {
-      if (!verb) throw new UserError(`there is no such command here; the commands are ${[...this.verbs.keys()].join(", ")}`);
+      if (!verb)
+        throw new UserError(`there is no such command here; the commands are ${[...this.verbs.keys()].join(", ")}`);
       if (this.running.size >= MAX_RUNNING) throw new UserError("too many commands run; try again when some are done");
       const command: Command = { id, args, report, signal: this.stopping.signal };
       this.running.set(key, command);
       report({});
-      last = { status: "successful", ...await verb(command) };
+      last = { status: "successful", ...(await verb(command)) };
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       if (!(error instanceof UserError)) log.error(`command ${name} failed unexpectedly: ${reason}`);
@@ -131,7 +134,11 @@ export class Commands {
     }
     this.running.delete(key);
     metrics.commands.inc({ verb: verb ? name : "unknown", status: last.status });
-    log.info(`command ${key} ${last.status}${last.reason ? `: ${last.reason}` : ""}`, { verb: name, id, status: last.status });
+    log.info(`command ${key} ${last.status}${last.reason ? `: ${last.reason}` : ""}`, {
+      verb: name,
+      id,
+      status: last.status,
+    });
     this.finish(key, last);
     if (last.status === "failed") this.options.onFailed();
   }
@@ -139,7 +146,10 @@ export class Commands {
   private onPart(key: string, part: string, message: Incoming): void {
     const command = this.running.get(key);
     if (!command?.onPart || message.isRetained) this.ignore("unexpected_part", message);
-    else command.onPart(part, message.payload).then(message.acknowledge, (error: unknown) => this.options.guard.setAside(message, error));
+    else
+      command
+        .onPart(part, message.payload)
+        .then(message.acknowledge, (error: unknown) => this.options.guard.setAside(message, error));
   }
 
   private finish(key: string, status: object): void {
@@ -168,7 +178,13 @@ export class Commands {
   private onTooLarge(key: string, payload: string): void {
     if (this.finished.get(key) !== payload) return;
     const { status } = parseObject(Buffer.from(payload));
-    this.say(key, JSON.stringify({ status: "failed", reason: `the status, which is "${String(status)}", is larger than the broker takes` }));
+    this.say(
+      key,
+      JSON.stringify({
+        status: "failed",
+        reason: `the status, which is "${String(status)}", is larger than the broker takes`,
+      }),
+    );
   }
 
   private ignore(reason: string, message: Incoming): void {
@@ -181,7 +197,9 @@ export class Commands {
 function parseObject(payload: Buffer): Record<string, unknown> {
   try {
     const value = fromJson(payload);
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {};
+    return typeof value === "object" && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : {};
   } catch {
     return {};
   }

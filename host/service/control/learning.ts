@@ -76,13 +76,16 @@ function deployToRegistry(live: LiveModels, name: string, { training }: Learning
   const outputDigest = (): Promise<string | undefined> => readFile(output).then(digestOf, ifCode("ENOENT", undefined));
   const put = async (): Promise<void> => {
     const learnt = await live.require(await registry.adoptLearnt(await readModelFile(output), output, name));
-    if (learnt.state === "waiting") throw new UserError(`another version of ${name} has become active meanwhile; what was learnt waits as version ${learnt.version}: choose it with the command activate`);
+    if (learnt.state === "waiting")
+      throw new UserError(
+        `another version of ${name} has become active meanwhile; what was learnt waits as version ${learnt.version}: choose it with the command activate`,
+      );
   };
   // The registry knows: the file may be a copy that somebody has put there, and its time says nothing.
   const isBehind = async (): Promise<boolean> => {
     const run = await registry.learningOf(name);
     if (!run) return false;
-    if (await outputDigest() !== run.output) return true;
+    if ((await outputDigest()) !== run.output) return true;
     // Unless it is still at work: its process outlives a service that is killed.
     await withModelLock(training, () => registry.endLearning(name)).catch((error: unknown) => {
       if (!(error instanceof UserError)) throw error;
@@ -100,7 +103,10 @@ function deployToRegistry(live: LiveModels, name: string, { training }: Learning
     undo: async (training) => {
       const active = (await registry.versions()).find((version) => version.name === name && version.state === "active");
       const learnt = await Classifier.open(output);
-      if (active?.digest !== learnt.digest) throw new UserError(`the active version of ${name} is not what was learnt last; choose another one with the command activate`);
+      if (active?.digest !== learnt.digest)
+        throw new UserError(
+          `the active version of ${name} is not what was learnt last; choose another one with the command activate`,
+        );
       const restored = await restore(training, output);
       await live.require(await registry.rollback(name));
       return restored;
@@ -121,7 +127,8 @@ export async function finishWriting(learning: ReadonlyMap<string, LearningSettin
   for (const { training } of learning.values()) {
     try {
       const finished = await withModelLock(training, () => finishChange([training]));
-      if (finished.length > 0) log.info(`learning had broken off while it wrote; it is finished now: ${finished.join(", ")}`);
+      if (finished.length > 0)
+        log.info(`learning had broken off while it wrote; it is finished now: ${finished.join(", ")}`);
     } catch (error) {
       // Either another process is learning and will finish itself, or the files cannot be written, and then no run had begun to.
       if (!(error instanceof UserError)) throw error;
@@ -131,12 +138,19 @@ export async function finishWriting(learning: ReadonlyMap<string, LearningSettin
 }
 
 /** `paths` are the files of those models that the service was given as files; the others are the registry's. */
-export function createLearners(learning: ReadonlyMap<string, LearningSettings>, service: Service, paths: ReadonlyMap<string, string>, live: LiveModels | undefined): Map<string, Learner> {
-  return new Map([...learning].map(([name, settings]) => {
-    const path = paths.get(name);
-    const deployment = path === undefined ? deployToRegistry(live!, name, settings) : deployFile(service, name, path);
-    return [name, new Learner(settings, deployment)];
-  }));
+export function createLearners(
+  learning: ReadonlyMap<string, LearningSettings>,
+  service: Service,
+  paths: ReadonlyMap<string, string>,
+  live: LiveModels | undefined,
+): Map<string, Learner> {
+  return new Map(
+    [...learning].map(([name, settings]) => {
+      const path = paths.get(name);
+      const deployment = path === undefined ? deployToRegistry(live!, name, settings) : deployFile(service, name, path);
+      return [name, new Learner(settings, deployment)];
+    }),
+  );
 }
 
 /** Makes the service answer with models that were accepted before it started. */
@@ -159,11 +173,16 @@ export function learningVerbs(service: Service, learners: ReadonlyMap<string, Le
     const { models, defaultModel } = service.predictor;
     const { model = defaultModel } = args;
     if (typeof model === "string" && models.has(model)) return model;
-    throw new UserError(`there is no model ${JSON.stringify(model)} here; the models are ${[...models.keys()].join(", ")}`);
+    throw new UserError(
+      `there is no model ${JSON.stringify(model)} here; the models are ${[...models.keys()].join(", ")}`,
+    );
   };
   const learnerOf = (name: string): Learner => {
     const learner = learners.get(name);
-    if (!learner) throw new UserError(`the model ${name} has nothing to learn from here: give "learning" in the configuration file its training form and data`);
+    if (!learner)
+      throw new UserError(
+        `the model ${name} has nothing to learn from here: give "learning" in the configuration file its training form and data`,
+      );
     return learner;
   };
   return {
@@ -176,12 +195,13 @@ export function learningVerbs(service: Service, learners: ReadonlyMap<string, Le
         await learner.keep(corrections, service.predictor.model(name).model.labels);
         report({ kept: corrections.length });
       }
-      return { model: name, ...await learner.learn(signal) };
+      return { model: name, ...(await learner.learn(signal)) };
     },
     evaluate: async ({ args, signal }) => {
       const name = nameOf(args);
-      const samples = args["samples"] === undefined ? await learnerOf(name).holdOut() : samplesOf(args["samples"], "samples");
-      return { model: name, ...await evaluate(service, name, samples, signal) };
+      const samples =
+        args["samples"] === undefined ? await learnerOf(name).holdOut() : samplesOf(args["samples"], "samples");
+      return { model: name, ...(await evaluate(service, name, samples, signal)) };
     },
   };
 }
@@ -200,15 +220,22 @@ export class Learner {
 
   /** Without what the model is, or will be, trained on. */
   async holdOut(): Promise<Correction[]> {
-    const left = without(await readDataset(this.settings.valid), await readCorrections(journalPath(this.settings.training)));
-    if (left.length === 0) throw new UserError("every held-out text is a correction too, so nothing is left to measure on");
+    const left = without(
+      await readDataset(this.settings.valid),
+      await readCorrections(journalPath(this.settings.training)),
+    );
+    if (left.length === 0)
+      throw new UserError("every held-out text is a correction too, so nothing is left to measure on");
     return left;
   }
 
   /** Resolves when the corrections are on the disk. */
   keep(corrections: readonly Correction[], labels: readonly string[]): Promise<void> {
     const unknown = corrections.find(({ label }) => !labels.includes(label));
-    if (unknown && !this.settings.newLabels) throw new UserError(`the model does not know the label ${JSON.stringify(unknown.label)}; it knows ${labels.join(", ")}`);
+    if (unknown && !this.settings.newLabels)
+      throw new UserError(
+        `the model does not know the label ${JSON.stringify(unknown.label)}; it knows ${labels.join(", ")}`,
+      );
     const done = this.appending.then(() => appendCorrections(journalPath(this.settings.training), corrections));
     this.appending = done.catch(() => {});
     return done;
@@ -247,13 +274,31 @@ export class Learner {
     const { training, data, valid, newLabels } = this.settings;
     await this.deployment.begin?.();
     const { stdout, stderr } = await runCommand(
-      ["learn", training, "--data", ...data, "--valid", ...valid, "-o", this.deployment.output, ...(newLabels ? ["--new-labels"] : []), "--json"], signal);
+      [
+        "learn",
+        training,
+        "--data",
+        ...data,
+        "--valid",
+        ...valid,
+        "-o",
+        this.deployment.output,
+        ...(newLabels ? ["--new-labels"] : []),
+        "--json",
+      ],
+      signal,
+    );
     let report: LearnReport;
     try {
       report = JSON.parse(stdout) as LearnReport;
     } catch {
       // Remarks come before it.
-      throw new UserError(stderr.trim().split(/^edgelabel: /m).at(-1)! || "learning broke off");
+      throw new UserError(
+        stderr
+          .trim()
+          .split(/^edgelabel: /m)
+          .at(-1)! || "learning broke off",
+      );
     }
     if (!isDone(report)) throw new UserError(`the old model stays: ${report.reason}`);
     if (report.accepted) await this.deployment.put();
@@ -265,7 +310,11 @@ export class Learner {
 /** Runs edgelabel as a process of the lowest priority. */
 function runCommand(args: string[], signal: AbortSignal): Promise<{ stdout: string; stderr: string }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [artefactPath("host/main.js"), ...args], { stdio: ["ignore", "pipe", "pipe"], signal, killSignal: "SIGKILL" });
+    const child = spawn(process.execPath, [artefactPath("host/main.js"), ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+      signal,
+      killSignal: "SIGKILL",
+    });
     try {
       if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
     } catch {
@@ -274,25 +323,56 @@ function runCommand(args: string[], signal: AbortSignal): Promise<{ stdout: stri
     const [stdout, stderr]: [Buffer[], Buffer[]] = [[], []];
     child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
     child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
-    child.on("error", () => reject(signal.reason instanceof Error ? signal.reason : new UserError("learning could not be started")));
-    child.on("close", () => resolve({ stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() }));
+    child.on("error", () =>
+      reject(signal.reason instanceof Error ? signal.reason : new UserError("learning could not be started")),
+    );
+    child.on("close", () =>
+      resolve({ stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() }),
+    );
   });
 }
 
-async function evaluate(service: Service, name: string, samples: readonly Correction[], signal: AbortSignal): Promise<object> {
+async function evaluate(
+  service: Service,
+  name: string,
+  samples: readonly Correction[],
+  signal: AbortSignal,
+): Promise<object> {
   const { model } = service.predictor.model(name);
   const tally = new Tally(model.labels);
   for (let first = 0; first < samples.length; first += EVALUATED_AT_ONCE) {
     const part = samples.slice(first, first + EVALUATED_AT_ONCE);
-    const { predictions } = await predict(service, name, part.map(({ text }) => text), signal);
+    const { predictions } = await predict(
+      service,
+      name,
+      part.map(({ text }) => text),
+      signal,
+    );
     predictions.forEach(({ label }, i) => tally.add(part[i]!.label, label));
   }
-  const { n, accuracy, coverage, accepted_accuracy, macro_f1, weighted_f1, per_class, unknown_labels } = tally.evaluate();
-  return { version: model.version, digest: model.digest, n, accuracy, coverage, accepted_accuracy, macro_f1, weighted_f1, per_class, unknown_labels };
+  const { n, accuracy, coverage, accepted_accuracy, macro_f1, weighted_f1, per_class, unknown_labels } =
+    tally.evaluate();
+  return {
+    version: model.version,
+    digest: model.digest,
+    n,
+    accuracy,
+    coverage,
+    accepted_accuracy,
+    macro_f1,
+    weighted_f1,
+    per_class,
+    unknown_labels,
+  };
 }
 
 /** While requests fill the queue, or the evaluation exceeds its rate, it waits and tries again. */
-async function predict(service: Service, model: string, texts: readonly string[], signal: AbortSignal): ReturnType<Service["predictor"]["predict"]> {
+async function predict(
+  service: Service,
+  model: string,
+  texts: readonly string[],
+  signal: AbortSignal,
+): ReturnType<Service["predictor"]["predict"]> {
   const bytes = texts.reduce((sum, text) => sum + text.length, 0);
   for (;;) {
     try {
@@ -314,7 +394,8 @@ function samplesOf(value: unknown, what: string): Correction[] {
   if (!Array.isArray(value)) throw new UserError(`"${what}" must be an array of objects with "text" and "label"`);
   return value.map((item: unknown, i) => {
     const { text, label } = (item ?? {}) as Record<string, unknown>;
-    if (typeof text !== "string" || typeof label !== "string") throw new UserError(`${what} ${i + 1}: "text" and "label" must be strings`);
+    if (typeof text !== "string" || typeof label !== "string")
+      throw new UserError(`${what} ${i + 1}: "text" and "label" must be strings`);
     const defect = sampleDefect(label, text);
     if (defect !== undefined) throw new UserError(`${what} ${i + 1}: ${defect}`);
     return { text, label };

@@ -52,7 +52,10 @@ export class LiveModels {
   async open(): Promise<Map<string, Classifier>> {
     const { store } = this.registry;
     const { models, made = "new" } = await store.read();
-    if (made !== "new") this.log.warn(`the state of the registry ${store.folder} is ${made}; its copy is used, or what the updates in the folder tell`);
+    if (made !== "new")
+      this.log.warn(
+        `the state of the registry ${store.folder} is ${made}; its copy is used, or what the updates in the folder tell`,
+      );
     await this.attempt(async () => {
       await store.change(() => {});
       await store.clean();
@@ -100,7 +103,8 @@ export class LiveModels {
 
   /** Throws a UserError when the service was given a model of that name as a file, which the registry cannot change. */
   requireOurs(name: string): void {
-    if (this.service?.predictor.models.has(name) && !this.served.has(name)) throw new UserError(`${name} is a model file that the service was started with; the registry cannot change it`);
+    if (this.service?.predictor.models.has(name) && !this.served.has(name))
+      throw new UserError(`${name} is a model file that the service was started with; the registry cannot change it`);
   }
 
   private async followOnce(): Promise<void> {
@@ -121,14 +125,24 @@ export class LiveModels {
       else this.trials.delete(name);
       service.setModel(name, found.classifier);
       if (found.classifier.warning !== undefined) this.log.warn(`warning: ${found.classifier.warning}`);
-      this.log.info(`model ${name} is version ${found.classifier.version} now`, { model: name, version: found.classifier.version, digest: found.classifier.digest });
+      this.log.info(`model ${name} is version ${found.classifier.version} now`, {
+        model: name,
+        version: found.classifier.version,
+        digest: found.classifier.digest,
+      });
     }
     const versions = await this.registry.versions();
     for (const name of this.served.keys()) {
       const own = versions.filter((version) => version.name === name);
       // Versions are listed newest first: those before the active one are newer.
-      const newer = own.slice(0, own.findIndex(({ state }) => state === "active"));
-      service.setWaiting(name, newer.find(({ state }) => state === "waiting"));
+      const newer = own.slice(
+        0,
+        own.findIndex(({ state }) => state === "active"),
+      );
+      service.setWaiting(
+        name,
+        newer.find(({ state }) => state === "waiting"),
+      );
     }
     this.revision = revision;
   }
@@ -150,7 +164,11 @@ export class LiveModels {
     trial.answers++;
     if (failure && ++trial.failures === TRIAL_FAILURES) {
       this.trials.delete(name);
-      void this.rollback(name, trial.id, `${TRIAL_FAILURES} of its first ${trial.answers} answers failed (${failure.message})`);
+      void this.rollback(
+        name,
+        trial.id,
+        `${TRIAL_FAILURES} of its first ${trial.answers} answers failed (${failure.message})`,
+      );
     } else if (trial.answers === TRIAL_ANSWERS) this.endTrial(name, trial);
   }
 

@@ -29,7 +29,11 @@ export async function sendUpdate(update: { head: Buffer; model: Buffer }, option
   }
 }
 
-function exchange(client: MqttClient, { head, model }: { head: Buffer; model: Buffer }, { access, topics, activate, timeoutMs = TIMEOUT_MS }: SendOptions): Promise<VersionInfo> {
+function exchange(
+  client: MqttClient,
+  { head, model }: { head: Buffer; model: Buffer },
+  { access, topics, activate, timeoutMs = TIMEOUT_MS }: SendOptions,
+): Promise<VersionInfo> {
   return new Promise((resolve, reject) => {
     const topic = `${topics.command}/load/${randomBytes(8).toString("hex")}`;
     let timer: NodeJS.Timeout;
@@ -42,12 +46,20 @@ function exchange(client: MqttClient, { head, model }: { head: Buffer; model: Bu
     };
     const restartTimer = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => fail(`${topics.node} does not answer on ${topic}: does the service run with commands and a registry, and may this user publish there?`), timeoutMs);
+      timer = setTimeout(
+        () =>
+          fail(
+            `${topics.node} does not answer on ${topic}: does the service run with commands and a registry, and may this user publish there?`,
+          ),
+        timeoutMs,
+      );
     };
-    const publish = (to: string, payload: string | Buffer) => client.publish(to, payload, { qos: 1 }, (error, packet) => {
-      const code = (packet as { reasonCode?: number } | undefined)?.reasonCode ?? 0;
-      if (error || code >= 0x80) fail(`the broker refuses ${to}: ${error?.message ?? `reason 0x${code.toString(16)}`}`);
-    });
+    const publish = (to: string, payload: string | Buffer) =>
+      client.publish(to, payload, { qos: 1 }, (error, packet) => {
+        const code = (packet as { reasonCode?: number } | undefined)?.reasonCode ?? 0;
+        if (error || code >= 0x80)
+          fail(`the broker refuses ${to}: ${error?.message ?? `reason 0x${code.toString(16)}`}`);
+      });
 
     const onProgress = ({ received, chunkBytes }: { received: number; chunkBytes: number }) => {
       // Two reports without progress: the parts behind `received` were lost, so they are sent again, once.

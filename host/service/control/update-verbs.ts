@@ -33,7 +33,17 @@ export function registryVerbs(live: LiveModels, payloadBytes: number, stallMs = 
     if (loading.has(incoming.id)) throw new UserError("another command loads this update already");
     loading.add(incoming.id);
     try {
-      await receive(command, incoming, () => report({ received: incoming.received, bytes: incoming.manifest.bytes, chunkBytes: Math.min(CHUNK_BYTES, payloadBytes) }), stallMs);
+      await receive(
+        command,
+        incoming,
+        () =>
+          report({
+            received: incoming.received,
+            bytes: incoming.manifest.bytes,
+            chunkBytes: Math.min(CHUNK_BYTES, payloadBytes),
+          }),
+        stallMs,
+      );
       return shown(await live.require(await incoming.install({ activate })));
     } finally {
       loading.delete(incoming.id);
@@ -43,7 +53,8 @@ export function registryVerbs(live: LiveModels, payloadBytes: number, stallMs = 
   return {
     list: async () => ({ models: (await registry.versions()).map(shown) }),
     load,
-    activate: async ({ args }) => shown(await live.require(await registry.activate(text(args, "name"), text(args, "version")))),
+    activate: async ({ args }) =>
+      shown(await live.require(await registry.activate(text(args, "name"), text(args, "version")))),
     rollback: async ({ args }) => shown(await live.require(await registry.rollback(text(args, "name")))),
   };
 }
@@ -63,16 +74,27 @@ function receive(command: Command, incoming: Incoming, report: () => void, stall
     const onAbort = () => end(signal.reason as Error);
     const restartTimer = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => end(new UserError(`nothing came in for ${stallMs / 1000} s; load the same update again to go on at byte ${incoming.received}`)), stallMs);
+      timer = setTimeout(
+        () =>
+          end(
+            new UserError(
+              `nothing came in for ${stallMs / 1000} s; load the same update again to go on at byte ${incoming.received}`,
+            ),
+          ),
+        stallMs,
+      );
     };
     // One part after the other, in the order in which they came.
     let queue = Promise.resolve();
-    command.onPart = (part, bytes) => queue = queue.then(async () => {
-      if (incoming.isComplete) return;
-      if (await incoming.append(Number(part), bytes)) restartTimer();
-      report();
-      if (incoming.isComplete) end();
-    }).catch(end);
+    command.onPart = (part, bytes) =>
+      (queue = queue
+        .then(async () => {
+          if (incoming.isComplete) return;
+          if (await incoming.append(Number(part), bytes)) restartTimer();
+          report();
+          if (incoming.isComplete) end();
+        })
+        .catch(end));
     signal.addEventListener("abort", onAbort);
     restartTimer();
     report();

@@ -64,7 +64,9 @@ export class Bodies {
     if (chunk.length <= free) return;
     const rest = chunk.subarray(free);
     // Each block is as large as all before it.
-    const block = Buffer.allocUnsafeSlow(Math.max(rest.length, Math.min(Math.max(body.room, FIRST_BYTES), this.limit - body.room)));
+    const block = Buffer.allocUnsafeSlow(
+      Math.max(rest.length, Math.min(Math.max(body.room, FIRST_BYTES), this.limit - body.room)),
+    );
     rest.copy(block);
     body.blocks.push(block);
     body.room += block.length;

@@ -30,7 +30,9 @@ export class HttpHosts {
     if (origin === undefined) return false;
     const authority = /^https?:\/\/([^/]+)$/i.exec(origin)?.[1]?.toLowerCase();
     // Behind a proxy the Host may be another one than the page's.
-    return authority === undefined || (authority !== host?.toLowerCase() && !this.configured.has(hostOf(authority) ?? ""));
+    return (
+      authority === undefined || (authority !== host?.toLowerCase() && !this.configured.has(hostOf(authority) ?? ""))
+    );
   }
 }
 

@@ -37,12 +37,16 @@ class HttpError extends Error {
   }
 }
 
-const style = "body { font: 16px/1.5 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em } td, th { text-align: left; vertical-align: top; padding: 0 1em 0 0 } pre { background: #eee; padding: 1em; overflow: auto }";
+const style =
+  "body { font: 16px/1.5 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em } td, th { text-align: left; vertical-align: top; padding: 0 1em 0 0 } pre { background: #eee; padding: 1em; overflow: auto }";
 
 /** What browsers are told with every answer: show it nowhere else, load and run nothing, keep no copy. */
 const securityHeaders: readonly [name: string, value: string][] = [
   ["Cache-Control", "no-store"],
-  ["Content-Security-Policy", `default-src 'none'; style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`],
+  [
+    "Content-Security-Policy",
+    `default-src 'none'; style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+  ],
   ["Cross-Origin-Opener-Policy", "same-origin"],
   ["Cross-Origin-Resource-Policy", "same-origin"],
   ["Referrer-Policy", "no-referrer"],
@@ -53,7 +57,16 @@ const securityHeaders: readonly [name: string, value: string][] = [
 /** Value of topK: all scores. */
 const ALL = 0;
 
-const codeOf: Record<number, string> = { 400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type", 421: "misdirected" };
+const codeOf: Record<number, string> = {
+  400: "bad_request",
+  401: "unauthorized",
+  403: "forbidden",
+  404: "not_found",
+  405: "method_not_allowed",
+  413: "too_large",
+  415: "unsupported_media_type",
+  421: "misdirected",
+};
 
 export interface HttpOptions {
   host: string;
@@ -67,14 +80,24 @@ export interface HttpOptions {
   login?: HttpLogin | undefined;
 }
 
-const timeouts = { headersTimeout: 5_000, requestTimeout: 10_000, keepAliveTimeout: 5_000, maxHeaderSize: 8_192, connectionsCheckingInterval: 1_000, handshakeTimeout: 5_000 };
+const timeouts = {
+  headersTimeout: 5_000,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 5_000,
+  maxHeaderSize: 8_192,
+  connectionsCheckingInterval: 1_000,
+  handshakeTimeout: 5_000,
+};
 const MAX_CONNECTIONS = 256;
 /** Connections without a complete request: beyond this number the oldest one is closed. */
 const MAX_WAITING = 192;
 /** A client that reads nothing of its answer for this time, or at most twice this time, is disconnected. */
 const SILENCE_MS = 5_000;
 
-export async function startHttp(service: Service, { host, port, tls, hosts = [], bodyBytes, ...rest }: HttpOptions): Promise<HttpEndpoint> {
+export async function startHttp(
+  service: Service,
+  { host, port, tls, hosts = [], bodyBytes, ...rest }: HttpOptions,
+): Promise<HttpEndpoint> {
   const waiting = new WaitingSockets();
   const gate = { ...rest, hosts: new HttpHosts(host, hosts), bodies: new Bodies(bodyBytes) };
   const listener: RequestListener = (request, response) => {
@@ -92,7 +115,11 @@ export async function startHttp(service: Service, { host, port, tls, hosts = [],
     throw explainListenError(error, host, port, "choose another one with --http NUMBER (0 takes any free one)");
   }
   const bound = server.address() as AddressInfo;
-  return { url: `${tls ? "https" : "http"}://${hostInUrl(reachable(host))}:${bound.port}`, port: bound.port, close: () => close(server) };
+  return {
+    url: `${tls ? "https" : "http"}://${hostInUrl(reachable(host))}:${bound.port}`,
+    port: bound.port,
+    close: () => close(server),
+  };
 }
 
 /** Connections without a complete request. The oldest one is closed to make room for a new one, so that slow clients, however many, keep nobody out. */
@@ -108,7 +135,9 @@ class WaitingSockets {
 
   /** From here on the connection is known by its TLS socket. */
   onHandshake(secure: TLSSocket): void {
-    for (const socket of this.sockets) if (socket !== secure && socket.remotePort === secure.remotePort && socket.remoteAddress === secure.remoteAddress) this.sockets.delete(socket);
+    for (const socket of this.sockets)
+      if (socket !== secure && socket.remotePort === secure.remotePort && socket.remoteAddress === secure.remoteAddress)
+        this.sockets.delete(socket);
     this.onConnection(secure);
   }
 
@@ -152,11 +181,17 @@ interface Context extends Pick<HttpOptions, "textsPerRequest"> {
   /** Absent when no users are configured, and on paths that need none. */
   user?: HttpUser | undefined;
 }
-type Handler = (service: Service, request: IncomingMessage, response: ServerResponse, context: Context) => void | Promise<void>;
+type Handler = (
+  service: Service,
+  request: IncomingMessage,
+  response: ServerResponse,
+  context: Context,
+) => void | Promise<void>;
 type Handlers = Partial<Record<string, Handler>>;
 
 const live: Handler = (_service, _request, response) => sendJson(response, 200, { status: "ok" });
-const ready: Handler = (service, _request, response) => sendJson(response, service.isReady ? 200 : 503, { status: service.hindrance ?? "ready" });
+const ready: Handler = (service, _request, response) =>
+  sendJson(response, service.isReady ? 200 : 503, { status: service.hindrance ?? "ready" });
 
 const routes: Record<string, Handlers> = {
   "/": { GET: page },
@@ -186,26 +221,44 @@ interface Gate extends Pick<HttpOptions, "textsPerRequest" | "login"> {
   bodies: Bodies;
 }
 
-async function respond(service: Service, request: IncomingMessage, response: ServerResponse, { hosts, login, ...context }: Gate): Promise<void> {
+async function respond(
+  service: Service,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { hosts, login, ...context }: Gate,
+): Promise<void> {
   // The request target may be a whole URL, as in requests to a proxy; its host then counts instead of the header's.
-  const [, authority = request.headers.host, path = "/"] = /^(?:https?:\/\/([^/?]*))?([^?]+)?/i.exec(request.url ?? "") ?? [];
+  const [, authority = request.headers.host, path = "/"] =
+    /^(?:https?:\/\/([^/?]*))?([^?]+)?/i.exec(request.url ?? "") ?? [];
   const isKserve = path.startsWith("/v2");
   for (const [name, value] of securityHeaders) response.setHeader(name, value);
   let user: HttpUser | undefined;
   try {
     if ((request.headersDistinct["host"]?.length ?? 0) > 1) throw new HttpError(400, "a request has one Host");
     // Only HTTP/1.0 comes without a host, and no browser does.
-    if (authority !== undefined && !hosts.isOwn(authority)) throw new HttpError(421, 'this service does not go by that name: ask for it by an address, or list the name in "httpHosts" of the configuration file');
-    if (request.method === "POST" && hosts.isForeign(request.headers)) throw new HttpError(403, "pages of other sites may not send texts here");
+    if (authority !== undefined && !hosts.isOwn(authority))
+      throw new HttpError(
+        421,
+        'this service does not go by that name: ask for it by an address, or list the name in "httpHosts" of the configuration file',
+      );
+    if (request.method === "POST" && hosts.isForeign(request.headers))
+      throw new HttpError(403, "pages of other sites may not send texts here");
     // Rights come first: what is not there, and how it could be asked, is told to those who may know.
-    user = login && !open.has(path) ? await login.userOf(request.headers.authorization, request.socket.remoteAddress?.replace(/^::ffff:/, "")) : undefined;
-    if (login && !open.has(path) && !user) throw new HttpError(401, "a user name and password of this service is needed", { "WWW-Authenticate": 'Basic realm="edgelabel", charset="UTF-8"' });
+    user =
+      login && !open.has(path)
+        ? await login.userOf(request.headers.authorization, request.socket.remoteAddress?.replace(/^::ffff:/, ""))
+        : undefined;
+    if (login && !open.has(path) && !user)
+      throw new HttpError(401, "a user name and password of this service is needed", {
+        "WWW-Authenticate": 'Basic realm="edgelabel", charset="UTF-8"',
+      });
     const methods = handlersOf(path);
     if (!methods) throw new HttpError(404, `nothing here; try ${Object.keys(routes).join(", ")}`);
-    const handler = methods[request.method === "HEAD" ? "GET" : request.method ?? ""];
+    const handler = methods[request.method === "HEAD" ? "GET" : (request.method ?? "")];
     const allowed = Object.keys(methods).flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
     if (!handler) throw new HttpError(405, `use ${allowed.join(" or ")}`, { Allow: allowed.join(", ") });
-    if (user && request.method !== "POST" && !user.mayRead(path === "/metrics" ? "metrics" : "info")) throw new HttpError(403, "this user may not read that");
+    if (user && request.method !== "POST" && !user.mayRead(path === "/metrics" ? "metrics" : "info"))
+      throw new HttpError(403, "this user may not read that");
     await handler(service, request, response, { ...context, user });
   } catch (error) {
     if (response.headersSent || response.destroyed) return;
@@ -217,34 +270,71 @@ async function respond(service: Service, request: IncomingMessage, response: Ser
   }
 }
 
-function failureOf(service: Service, error: unknown, user: HttpUser | undefined): { status: number; code: string | undefined; message: string; headers: Record<string, string> } {
-  if (error instanceof HttpError) return { status: error.status, code: codeOf[error.status], message: error.message, headers: error.headers };
+function failureOf(
+  service: Service,
+  error: unknown,
+  user: HttpUser | undefined,
+): { status: number; code: string | undefined; message: string; headers: Record<string, string> } {
+  if (error instanceof HttpError)
+    return { status: error.status, code: codeOf[error.status], message: error.message, headers: error.headers };
   const { code, message, retrySeconds } = requestErrorOf(error);
   service.metrics.errors.inc({ code });
   // The message would name the models that are here.
   const isHidden = code === "unknown_model" && user?.mayRead("info") === false;
-  return { status: statusOf[code], code, message: isHidden ? "there is no such model here" : message, headers: retrySeconds === undefined ? {} : { "Retry-After": String(retrySeconds) } };
+  return {
+    status: statusOf[code],
+    code,
+    message: isHidden ? "there is no such model here" : message,
+    headers: retrySeconds === undefined ? {} : { "Retry-After": String(retrySeconds) },
+  };
 }
 
-async function predict(service: Service, request: IncomingMessage, response: ServerResponse, { bodies, user }: Context): Promise<void> {
+async function predict(
+  service: Service,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { bodies, user }: Context,
+): Promise<void> {
   const body = await readRequest(service, request, bodies);
   const value = parseJson(body);
-  const { data, model = "", explain = false } = (typeof value === "object" && value !== null ? value : {}) as { data?: unknown; model?: unknown; explain?: unknown };
-  if (typeof data !== "string") throw new RequestError("bad_request", 'the body must be an object such as {"data": "the text"}');
+  const {
+    data,
+    model = "",
+    explain = false,
+  } = (typeof value === "object" && value !== null ? value : {}) as {
+    data?: unknown;
+    model?: unknown;
+    explain?: unknown;
+  };
+  if (typeof data !== "string")
+    throw new RequestError("bad_request", 'the body must be an object such as {"data": "the text"}');
   if (typeof model !== "string") throw new RequestError("bad_request", '"model" must be a string');
   if (typeof explain !== "boolean") throw new RequestError("bad_request", '"explain" must be true or false');
   requireRight(user, model);
-  const { predictions: [prediction] } = await classify(service, request, { model, bytes: body.length, texts: [data], explain }, user);
+  const {
+    predictions: [prediction],
+  } = await classify(service, request, { model, bytes: body.length, texts: [data], explain }, user);
   sendJson(response, 200, { label: labelValue(prediction!.label), explanation: prediction!.explanation });
 }
 
-async function infer(path: ModelPath, service: Service, request: IncomingMessage, response: ServerResponse, { bodies, textsPerRequest, user }: Context): Promise<void> {
+async function infer(
+  path: ModelPath,
+  service: Service,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { bodies, textsPerRequest, user }: Context,
+): Promise<void> {
   requireRight(user, path.name);
   const model = modelOf(service, path);
   const body = await readRequest(service, request, bodies);
   const { json, binary } = readInfer(body, request);
   const wanted = parseInfer(json, binary, textsPerRequest);
-  const outcome = await classify(service, request, { model, bytes: body.length, texts: wanted.texts, topK: wanted.outputs.includes("scores") ? ALL : 1 }, user);
+  const outcome = await classify(
+    service,
+    request,
+    { model, bytes: body.length, texts: wanted.texts, topK: wanted.outputs.includes("scores") ? ALL : 1 },
+    user,
+  );
   sendJson(response, 200, encodeInfer(wanted, outcome));
 }
 
@@ -260,13 +350,22 @@ function requireRight(user: HttpUser | undefined, model: string): void {
 
 function modelOf(service: Service, { name, version }: ModelPath): string {
   const { model } = service.predictor.model(name);
-  if (version !== undefined && version !== model.version) throw new RequestError("unknown_model", `version ${model.version} of this model is here, and no other`);
+  if (version !== undefined && version !== model.version)
+    throw new RequestError("unknown_model", `version ${model.version} of this model is here, and no other`);
   return name;
 }
 
-async function classify(service: Service, request: IncomingMessage, work: { model: string; bytes: number; texts: (string | Uint8Array)[]; topK?: number; explain?: boolean }, user: HttpUser | undefined): Promise<Outcome> {
+async function classify(
+  service: Service,
+  request: IncomingMessage,
+  work: { model: string; bytes: number; texts: (string | Uint8Array)[]; topK?: number; explain?: boolean },
+  user: HttpUser | undefined,
+): Promise<Outcome> {
   const start = performance.now();
-  const outcome = await service.predictor.predict({ ...work, requester: `http ${user?.name ?? request.socket.remoteAddress}` });
+  const outcome = await service.predictor.predict({
+    ...work,
+    requester: `http ${user?.name ?? request.socket.remoteAddress}`,
+  });
   service.metrics.answerSeconds.observe({ transport: "http" }, (performance.now() - start) / 1000);
   return outcome;
 }
@@ -274,7 +373,8 @@ async function classify(service: Service, request: IncomingMessage, work: { mode
 /** A JSON object; and, when a header tells the length of the object, the bytes of a tensor behind it. */
 function readInfer(body: Buffer, request: IncomingMessage): { json: unknown; binary: Buffer } {
   const length = Number(request.headers["inference-header-content-length"] ?? body.length);
-  if (!(length >= 0 && length <= body.length)) throw new RequestError("bad_request", "Inference-Header-Content-Length is no length within the body");
+  if (!(length >= 0 && length <= body.length))
+    throw new RequestError("bad_request", "Inference-Header-Content-Length is no length within the body");
   return { json: parseJson(body.subarray(0, length)), binary: body.subarray(length) };
 }
 
@@ -282,8 +382,13 @@ function readRequest(service: Service, request: IncomingMessage, bodies: Bodies)
   const { headers } = request;
   service.metrics.requests.inc({ transport: "http" });
   // With another type, or with any if they are old, browsers would send a page's request to another site without asking there first.
-  if (!/^application\/(?:json|octet-stream)\s*(?:;|$)/i.test(headers["content-type"] ?? "application/json")) throw new HttpError(415, "send the header Content-Type: application/json");
-  if ((headers["content-encoding"] ?? "identity") !== "identity" || !/^chunked$/i.test(headers["transfer-encoding"] ?? "chunked")) throw new HttpError(415, "send the body as it is, without a coding");
+  if (!/^application\/(?:json|octet-stream)\s*(?:;|$)/i.test(headers["content-type"] ?? "application/json"))
+    throw new HttpError(415, "send the header Content-Type: application/json");
+  if (
+    (headers["content-encoding"] ?? "identity") !== "identity" ||
+    !/^chunked$/i.test(headers["transfer-encoding"] ?? "chunked")
+  )
+    throw new HttpError(415, "send the body as it is, without a coding");
   return bodies.receive(request);
 }
 
@@ -301,7 +406,13 @@ function sendJson(response: ServerResponse, status: number, body: object, header
 }
 
 /** Sends the length instead of chunks: some small devices cannot read chunks, and HEAD shows it too. */
-function send(response: ServerResponse, status: number, type: string, text: string, headers: Record<string, string> = {}): void {
+function send(
+  response: ServerResponse,
+  status: number,
+  type: string,
+  text: string,
+  headers: Record<string, string> = {},
+): void {
   response.writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(text), ...headers });
   response.end(text);
 }
@@ -324,8 +435,15 @@ export function curlLine(url: string, options = ""): string {
 function page(service: Service, request: IncomingMessage, response: ServerResponse): void {
   const { localAddress = "127.0.0.1", localPort } = request.socket;
   const url = `${"encrypted" in request.socket ? "https" : "http"}://${hostInUrl(localAddress.replace(/^::ffff:/, ""))}:${localPort}`;
-  const rows = [...service.predictor.models].map(([name, { version, labels }]) => `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(version)}</td><td>${escapeHtml(labels.join(", "))}</td></tr>`);
-  send(response, 200, "text/html; charset=utf-8", `<!doctype html>
+  const rows = [...service.predictor.models].map(
+    ([name, { version, labels }]) =>
+      `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(version)}</td><td>${escapeHtml(labels.join(", "))}</td></tr>`,
+  );
+  send(
+    response,
+    200,
+    "text/html; charset=utf-8",
+    `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>edgelabel</title>
 <style>${style}</style>
 <h1>edgelabel ${escapeHtml(packageVersion)}</h1>
@@ -336,5 +454,6 @@ ${rows.join("\n")}
 </table>
 <p><a href="/healthz">/healthz</a> <a href="/readyz">/readyz</a> <a href="/metrics">/metrics</a></p>
 </html>
-`);
+`,
+  );
 }

@@ -30,7 +30,11 @@ export function parseModelPath(path: string): ModelPath | undefined {
   const match = /^\/v2\/models\/([^/]+)(?:\/versions\/([^/]+))?(?:\/(ready|infer))?$/.exec(path);
   if (!match) return undefined;
   try {
-    return { name: decodeURIComponent(match[1]!), version: match[2] === undefined ? undefined : decodeURIComponent(match[2]), verb: (match[3] as "ready" | "infer" | undefined) ?? "metadata" };
+    return {
+      name: decodeURIComponent(match[1]!),
+      version: match[2] === undefined ? undefined : decodeURIComponent(match[2]),
+      verb: (match[3] as "ready" | "infer" | undefined) ?? "metadata",
+    };
   } catch {
     return undefined;
   }
@@ -57,19 +61,39 @@ export function modelMetadata(name: string, { version, labels }: Model): object 
 /** Of an object that is none, or lacks a key. */
 const fault = ({ expected }: v.ObjectIssue): string => (expected === "Object" ? "must be an object" : "is missing");
 
-const tensor = v.object({
-  name: v.string("must be a string"),
-  datatype: v.literal("BYTES", "must be BYTES: the texts as strings"),
-  shape: v.array(v.pipe(v.number("must hold numbers"), v.integer("must hold whole numbers"), v.minValue(1, "must hold numbers from 1")), "must be an array"),
-  data: v.optional(v.array(v.union([v.string(), v.array(v.string())], "must hold strings"), "must be an array of strings")),
-  parameters: v.optional(v.object({ binary_data_size: v.optional(v.number("must be a number of bytes")) }, fault)),
-}, fault);
+const tensor = v.object(
+  {
+    name: v.string("must be a string"),
+    datatype: v.literal("BYTES", "must be BYTES: the texts as strings"),
+    shape: v.array(
+      v.pipe(
+        v.number("must hold numbers"),
+        v.integer("must hold whole numbers"),
+        v.minValue(1, "must hold numbers from 1"),
+      ),
+      "must be an array",
+    ),
+    data: v.optional(
+      v.array(v.union([v.string(), v.array(v.string())], "must hold strings"), "must be an array of strings"),
+    ),
+    parameters: v.optional(v.object({ binary_data_size: v.optional(v.number("must be a number of bytes")) }, fault)),
+  },
+  fault,
+);
 
-const body = v.object({
-  id: v.optional(v.pipe(v.string("must be a string"), v.maxLength(256, "must have at most 256 characters"))),
-  inputs: v.pipe(v.array(tensor, "must be an array"), v.length(1, "must hold one tensor of texts")),
-  outputs: v.optional(v.array(v.object({ name: v.picklist(OUTPUTS, `must be one of ${OUTPUTS.join(", ")}`) }, fault), "must be an array")),
-}, fault);
+const body = v.object(
+  {
+    id: v.optional(v.pipe(v.string("must be a string"), v.maxLength(256, "must have at most 256 characters"))),
+    inputs: v.pipe(v.array(tensor, "must be an array"), v.length(1, "must hold one tensor of texts")),
+    outputs: v.optional(
+      v.array(
+        v.object({ name: v.picklist(OUTPUTS, `must be one of ${OUTPUTS.join(", ")}`) }, fault),
+        "must be an array",
+      ),
+    ),
+  },
+  fault,
+);
 
 /** `binary`: the bytes behind the JSON object. Throws a RequestError. */
 export function parseInfer(value: unknown, binary: Buffer, textsPerRequest: number): InferRequest {
@@ -78,15 +102,26 @@ export function parseInfer(value: unknown, binary: Buffer, textsPerRequest: numb
     const issue = result.issues[0];
     throw new RequestError("bad_request", `"${v.getDotPath(issue) ?? "body"}" ${issue.message}`);
   }
-  const { id, inputs: [input], outputs } = result.output;
+  const {
+    id,
+    inputs: [input],
+    outputs,
+  } = result.output;
   const { data, parameters } = input!;
   const binarySize = parameters?.binary_data_size ?? 0;
-  if (binarySize !== binary.length) throw new RequestError("bad_request", `"inputs.0.parameters.binary_data_size" is ${binarySize}, and ${binary.length} bytes follow the JSON object`);
-  if ((data === undefined) === (binary.length === 0)) throw new RequestError("bad_request", '"inputs.0" must have its texts either in "data" or as binary data');
+  if (binarySize !== binary.length)
+    throw new RequestError(
+      "bad_request",
+      `"inputs.0.parameters.binary_data_size" is ${binarySize}, and ${binary.length} bytes follow the JSON object`,
+    );
+  if ((data === undefined) === (binary.length === 0))
+    throw new RequestError("bad_request", '"inputs.0" must have its texts either in "data" or as binary data');
   const texts = data?.flat() ?? binaryTexts(binary);
   const size = input!.shape.reduce((product, length) => product * length, 1);
-  if (texts.length !== size) throw new RequestError("bad_request", `"inputs.0" holds ${texts.length} texts, its shape says ${size}`);
-  if (texts.length > textsPerRequest) throw new RequestError("bad_request", `"inputs.0" must hold at most ${textsPerRequest} texts`);
+  if (texts.length !== size)
+    throw new RequestError("bad_request", `"inputs.0" holds ${texts.length} texts, its shape says ${size}`);
+  if (texts.length > textsPerRequest)
+    throw new RequestError("bad_request", `"inputs.0" must hold at most ${textsPerRequest} texts`);
   return { id, texts, outputs: outputs?.map(({ name }) => name) ?? ["label", "score"] };
 }
 
@@ -110,7 +145,10 @@ export function encodeInfer({ id, outputs }: InferRequest, { name, model, predic
     label: () => ({ name: "label", datatype: "BYTES", shape: [n], data: predictions.map(({ label }) => label ?? "") }),
     score: () => ({ name: "score", datatype: "FP32", shape: [n], data: predictions.map(({ score }) => score) }),
     scores: () => ({
-      name: "scores", datatype: "FP32", shape: [n, model.labels.length], parameters: { labels: model.labels },
+      name: "scores",
+      datatype: "FP32",
+      shape: [n, model.labels.length],
+      parameters: { labels: model.labels },
       data: predictions.flatMap(({ scores }) => model.labels.map((label) => scores[label] ?? 0)),
     }),
   };

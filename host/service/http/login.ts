@@ -57,7 +57,9 @@ export class HttpLogin {
     if (name === undefined) {
       let check = this.pending.get(digest);
       if (!check) {
-        check = this.checks.add(address, () => this.check(credentials, address)).finally(() => this.pending.delete(digest));
+        check = this.checks
+          .add(address, () => this.check(credentials, address))
+          .finally(() => this.pending.delete(digest));
         this.pending.set(digest, check);
       }
       name = await check;
@@ -68,7 +70,7 @@ export class HttpLogin {
 
   private async check(credentials: string, address: string): Promise<string | undefined> {
     const [, name, password] = /^([^:]*):([^]*)$/.exec(Buffer.from(credentials, "base64").toString()) ?? [];
-    if (name !== undefined && await this.users.knows(name, Buffer.from(password!))) return name;
+    if (name !== undefined && (await this.users.knows(name, Buffer.from(password!)))) return name;
     this.failed++;
     this.unlogged++;
     // A name that does not exist is not shown: somebody may have typed a password there.
@@ -81,7 +83,9 @@ export class HttpLogin {
   private logFailures(): void {
     this.logTimer = undefined;
     if (this.unlogged === 0) return;
-    this.log.warn(`${this.unlogged} ${this.unlogged === 1 ? "login" : "logins"} over HTTP failed, the last one from ${this.lastFailed}`);
+    this.log.warn(
+      `${this.unlogged} ${this.unlogged === 1 ? "login" : "logins"} over HTTP failed, the last one from ${this.lastFailed}`,
+    );
     this.unlogged = 0;
     this.logTimer = setTimeout(() => this.logFailures(), this.logEveryMs).unref();
   }
@@ -133,7 +137,9 @@ class Checks {
   }
 
   private refuseOne(): void {
-    const [address, checks] = [...this.byAddress].reduce((most, each) => (each[1].length >= most[1].length ? each : most));
+    const [address, checks] = [...this.byAddress].reduce((most, each) =>
+      each[1].length >= most[1].length ? each : most,
+    );
     checks.shift()!.refuse();
     this.waiting--;
     if (checks.length === 0) this.byAddress.delete(address);

@@ -66,7 +66,12 @@ export interface Session {
 
 /** Largest payload, in bytes, that the broker takes in a message to `topic`; Infinity when it does not say. */
 export function payloadRoom(session: Session | undefined, topic: string, correlationData?: Buffer): number {
-  return (session?.maximumPacketSize ?? Infinity) - Buffer.byteLength(topic) - (correlationData?.length ?? 0) - PACKET_OVERHEAD;
+  return (
+    (session?.maximumPacketSize ?? Infinity) -
+    Buffer.byteLength(topic) -
+    (correlationData?.length ?? 0) -
+    PACKET_OVERHEAD
+  );
 }
 
 export interface ConnectionOptions {
@@ -134,10 +139,14 @@ export function checkBrokerUrl(text: string): URL {
   if (!url || !["mqtt:", "mqtts:", "ws:", "wss:"].includes(url.protocol) || !url.hostname) {
     // A malformed URL is shown only when it cannot contain a password.
     const shown = /^\w+:\/\/[\w.-]+(?::\d+)?$/.test(text) ? ` ${JSON.stringify(text)}` : "";
-    throw new UserError(`the broker URL${shown} must look like mqtt://host:1883; the schemes are mqtt, mqtts, ws and wss`);
+    throw new UserError(
+      `the broker URL${shown} must look like mqtt://host:1883; the schemes are mqtt, mqtts, ws and wss`,
+    );
   }
   if (url.username || url.password) {
-    throw new UserError("the broker URL must not hold a user name or password, since others can read it: set EDGELABEL_MQTT_USERNAME and EDGELABEL_MQTT_PASSWORD instead");
+    throw new UserError(
+      "the broker URL must not hold a user name or password, since others can read it: set EDGELABEL_MQTT_USERNAME and EDGELABEL_MQTT_PASSWORD instead",
+    );
   }
   return url;
 }
@@ -156,8 +165,10 @@ export function brokerUrls(text: string): string[] {
 export function clientOptions(access: BrokerAccess, protocol: Protocol): IClientOptions {
   const url = checkBrokerUrl(access.url);
   const { ca, cert, key } = access.tls ?? {};
-  if ((ca || cert || key) && !/^(?:mqtts|wss):$/.test(url.protocol)) throw new UserError(`TLS files need a broker URL that begins with mqtts:// or wss://, not ${url.protocol}//`);
-  if (access.password !== undefined && access.username === undefined) throw new UserError("a password for the broker needs a user name: set EDGELABEL_MQTT_USERNAME too");
+  if ((ca || cert || key) && !/^(?:mqtts|wss):$/.test(url.protocol))
+    throw new UserError(`TLS files need a broker URL that begins with mqtts:// or wss://, not ${url.protocol}//`);
+  if (access.password !== undefined && access.username === undefined)
+    throw new UserError("a password for the broker needs a user name: set EDGELABEL_MQTT_USERNAME too");
   return {
     protocolVersion: protocol,
     reconnectPeriod: 0,
@@ -188,9 +199,12 @@ function connectionFault(error: Error | undefined): string {
   const { code } = error as { code?: unknown };
   if (code === "ECONNREFUSED") return "connection refused: no broker listens there";
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "the host name is unknown";
-  if (code === 4 || code === 5 || code === 0x86 || code === 0x87) return "the broker refuses the user name or password (EDGELABEL_MQTT_USERNAME, EDGELABEL_MQTT_PASSWORD)";
-  if (refusesProtocol(error)) return "the broker does not speak this version of MQTT (--protocol; a group needs MQTT 5)";
-  if (/wrong version number|packet length too long/.test(error.message)) return "no TLS is spoken there: mqtt:// and ws:// go without";
+  if (code === 4 || code === 5 || code === 0x86 || code === 0x87)
+    return "the broker refuses the user name or password (EDGELABEL_MQTT_USERNAME, EDGELABEL_MQTT_PASSWORD)";
+  if (refusesProtocol(error))
+    return "the broker does not speak this version of MQTT (--protocol; a group needs MQTT 5)";
+  if (/wrong version number|packet length too long/.test(error.message))
+    return "no TLS is spoken there: mqtt:// and ws:// go without";
   if (/^Invalid header flag bits/.test(error.message)) return "what answers there is no MQTT broker";
   if (error.message === "connack timeout") return `no MQTT broker answered within ${CONNECT_TIMEOUT_MS / 1000} s`;
   return error.message || String(code ?? error);
@@ -221,18 +235,20 @@ export async function connectOnce(access: BrokerAccess): Promise<{ client: MqttC
 }
 
 async function connectTo(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {
-  const connect = (protocol: Protocol) => new Promise<MqttClient>((resolve, reject) => {
-    const client = mqtt.connect(access.url, clientOptions(access, protocol));
-    client.once("connect", () => resolve(client));
-    client.once("error", reject);
-    client.once("close", () => reject(new Error("the broker closed the connection")));
-    open(client);
-  });
+  const connect = (protocol: Protocol) =>
+    new Promise<MqttClient>((resolve, reject) => {
+      const client = mqtt.connect(access.url, clientOptions(access, protocol));
+      client.once("connect", () => resolve(client));
+      client.once("error", reject);
+      client.once("close", () => reject(new Error("the broker closed the connection")));
+      open(client);
+    });
   const first = access.protocol ?? 5;
   try {
     return { client: await connect(first), protocol: first };
   } catch (error) {
-    if (access.protocol === undefined && refusesProtocol(error as Error)) return { client: await connect(4), protocol: 4 };
+    if (access.protocol === undefined && refusesProtocol(error as Error))
+      return { client: await connect(4), protocol: 4 };
     throw error;
   }
 }
@@ -272,9 +288,23 @@ export class Connection {
       clientId,
       clean: !isPersistent,
       // MQTT.js itself sends only the SUBSCRIBE; sender.ts numbers all other packets.
-      messageIdProvider: { allocate: () => SUBSCRIPTION_ID, getLastAllocated: () => SUBSCRIPTION_ID, register: () => true, deallocate() {}, clear() {} },
+      messageIdProvider: {
+        allocate: () => SUBSCRIPTION_ID,
+        getLastAllocated: () => SUBSCRIPTION_ID,
+        register: () => true,
+        deallocate() {},
+        clear() {},
+      },
       ...(will ? { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } } : {}),
-      ...(protocol === 5 ? { properties: { sessionExpiryInterval: isPersistent ? SESSION_EXPIRY_SECONDS : 0, receiveMaximum, maximumPacketSize } } : {}),
+      ...(protocol === 5
+        ? {
+            properties: {
+              sessionExpiryInterval: isPersistent ? SESSION_EXPIRY_SECONDS : 0,
+              receiveMaximum,
+              maximumPacketSize,
+            },
+          }
+        : {}),
     });
     this.client = client;
     let connectedAt = 0;
@@ -284,7 +314,9 @@ export class Connection {
       // After a packet that it cannot read, MQTT.js would read nothing more, and keep all that comes.
       client.stream.destroy();
     });
-    client.on("disconnect", ({ reasonCode }) => { fault = disconnectFault(reasonCode, clientId); });
+    client.on("disconnect", ({ reasonCode }) => {
+      fault = disconnectFault(reasonCode, clientId);
+    });
     client.on("connect", (connack) => {
       connectedAt = performance.now();
       this.onConnack(client, protocol, connack);
@@ -323,7 +355,8 @@ export class Connection {
     const { client, session } = this;
     if (!client) return;
     if (session) {
-      if (last) await Promise.race([new Promise<void>((resolve) => session.publish(last, () => resolve())), pause(500)]);
+      if (last)
+        await Promise.race([new Promise<void>((resolve) => session.publish(last, () => resolve())), pause(500)]);
       await Promise.race([client.endAsync(), pause(300)]);
     }
     client.end(true);
@@ -332,7 +365,10 @@ export class Connection {
   private onConnack(client: MqttClient, protocol: Protocol, { properties }: IConnackPacket): void {
     const { options } = this;
     const sender = this.sender!;
-    if (properties?.sharedSubscriptionAvailable === false && options.filters.some((filter) => filter.startsWith("$share/"))) {
+    if (
+      properties?.sharedSubscriptionAvailable === false &&
+      options.filters.some((filter) => filter.startsWith("$share/"))
+    ) {
       this.drop(client, "the broker has no shared subscriptions, which a group needs");
       return;
     }
@@ -345,7 +381,9 @@ export class Connection {
       protocol,
       receiveMaximum: sender.receiveMaximum,
       maximumPacketSize: sender.maximumPacketSize,
-      get isCongested() { return sender.waitingBytes > CONGESTED_BYTES; },
+      get isCongested() {
+        return sender.waitingBytes > CONGESTED_BYTES;
+      },
       publish: (message, done) => {
         if (this.session !== session) done?.(new Error("the connection is closed"));
         else sender.publish(message, done);
@@ -353,15 +391,22 @@ export class Connection {
     };
     this.session = session;
     options.onConnect(session);
-    const watchdog = setTimeout(() => this.drop(client, "the broker does not answer the subscription"), CONNECT_TIMEOUT_MS);
+    const watchdog = setTimeout(
+      () => this.drop(client, "the broker does not answer the subscription"),
+      CONNECT_TIMEOUT_MS,
+    );
     // Retain handling 2: the broker does not send retained requests.
     const fresh = { qos: 1, ...(protocol === 5 ? { rh: 2 } : {}) } as const;
-    const filters = [...options.filters.map((filter) => [filter, fresh]), ...options.retainedFilters.map((filter) => [filter, { qos: 1 }])];
+    const filters = [
+      ...options.filters.map((filter) => [filter, fresh]),
+      ...options.retainedFilters.map((filter) => [filter, { qos: 1 }]),
+    ];
     client.subscribe(Object.fromEntries(filters) as ISubscriptionMap, (error, granted) => {
       clearTimeout(watchdog);
       if (this.session !== session) return;
       const isGranted = granted?.every(({ qos }) => qos < 128) ?? false;
-      if (error || !isGranted) this.drop(client, `the broker refuses the subscription to ${filters.map(([filter]) => filter).join(" or ")}`);
+      if (error || !isGranted)
+        this.drop(client, `the broker refuses the subscription to ${filters.map(([filter]) => filter).join(" or ")}`);
       else {
         this.attempt = Math.min(this.attempt, ATTEMPT_ONCE_SUBSCRIBED);
         this.told.clear();
@@ -374,8 +419,13 @@ export class Connection {
   private tellTooLarge({ maximumPacketSize, maximumPayload }: Sender): void {
     if (this.isTooLargeTold) return;
     this.isTooLargeTold = true;
-    const limit = maximumPayload === Infinity ? `the ${maximumPacketSize} bytes that the broker takes` : `the ${maximumPayload} bytes of "limits.answerBytes", which on MQTT 3.1.1 holds for all messages`;
-    this.options.log.warn(`a message is larger than ${limit}, and is not sent (info and announcements grow with the labels); further ones are not told`);
+    const limit =
+      maximumPayload === Infinity
+        ? `the ${maximumPacketSize} bytes that the broker takes`
+        : `the ${maximumPayload} bytes of "limits.answerBytes", which on MQTT 3.1.1 holds for all messages`;
+    this.options.log.warn(
+      `a message is larger than ${limit}, and is not sent (info and announcements grow with the labels); further ones are not told`,
+    );
   }
 
   private drop(client: MqttClient, why: string): void {
@@ -426,10 +476,15 @@ export class Connection {
     this.turn++;
     this.timer = setTimeout(() => this.start(), delayMs);
     // Not every broker says that another client has taken over the id.
-    const guess = !fault && this.shortLives > 1 ? `, and not for the first time: perhaps ${anotherClient(options.clientId)}` : "";
+    const guess =
+      !fault && this.shortLives > 1 ? `, and not for the first time: perhaps ${anotherClient(options.clientId)}` : "";
     const why = `${connectionFault(fault)}${guess}`;
     // One line for each fault, however long the broker is away.
-    if (!this.told.has(`${url} ${why}`)) options.log.warn(`${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again until it works`, { broker: url, fault: why });
+    if (!this.told.has(`${url} ${why}`))
+      options.log.warn(`${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again until it works`, {
+        broker: url,
+        fault: why,
+      });
     this.told.add(`${url} ${why}`);
   }
 }
@@ -459,5 +514,7 @@ function disconnectFault(reasonCode = 0, clientId: string): Error {
 }
 
 function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => { setTimeout(resolve, ms).unref(); });
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
 }

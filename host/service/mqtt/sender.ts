@@ -100,7 +100,11 @@ export class Sender {
     this.unacknowledged[messageId] = undefined;
     this.freeIds.push(messageId);
     this.sayWaiting();
-    done(reasonCode < FIRST_ERROR ? undefined : new Error(`the broker refuses the message, reason 0x${reasonCode.toString(16)}`));
+    done(
+      reasonCode < FIRST_ERROR
+        ? undefined
+        : new Error(`the broker refuses the message, reason 0x${reasonCode.toString(16)}`),
+    );
   }
 
   /** Sends now what would go at the end of this turn of the event loop. */
@@ -128,7 +132,7 @@ export class Sender {
   }
 
   private publishNow(message: Outgoing, done: Done): void {
-    const messageId = message.qos === 0 ? 0 : this.freeIds.pop() ?? ++this.lastId;
+    const messageId = message.qos === 0 ? 0 : (this.freeIds.pop() ?? ++this.lastId);
     if (!this.putPublish(message, messageId)) {
       if (message.qos === 1) this.freeIds.push(messageId);
       this.onTooLarge();
@@ -185,7 +189,8 @@ export class Sender {
     const topicBytes = Buffer.byteLength(topic);
     const propertyBytes = this.isMqtt5 ? propertiesLength(properties) : 0;
     const payloadBytes = Buffer.byteLength(payload);
-    const length = 2 + topicBytes + 2 * qos + (this.isMqtt5 ? lengthBytes(propertyBytes) + propertyBytes : 0) + payloadBytes;
+    const length =
+      2 + topicBytes + 2 * qos + (this.isMqtt5 ? lengthBytes(propertyBytes) + propertyBytes : 0) + payloadBytes;
     if (payloadBytes > this.maximumPayload || 1 + lengthBytes(length) + length > this.maximumPacketSize) return false;
     this.reserve(FIXED_HEADER_BYTES + length);
     this.room[this.end++] = PUBLISH | (qos << 1) | (retain ? RETAIN : 0);
@@ -249,7 +254,9 @@ export function sizeOf({ topic, payload, properties }: Outgoing): number {
 function propertiesLength(properties: Outgoing["properties"]): number {
   if (!properties) return 0;
   const { contentType, correlationData, userProperties } = properties;
-  let bytes = (contentType === undefined ? 0 : 3 + Buffer.byteLength(contentType)) + (correlationData ? 3 + correlationData.length : 0);
+  let bytes =
+    (contentType === undefined ? 0 : 3 + Buffer.byteLength(contentType)) +
+    (correlationData ? 3 + correlationData.length : 0);
   for (const name in userProperties) bytes += 5 + Buffer.byteLength(name) + Buffer.byteLength(userProperties[name]!);
   return bytes;
 }

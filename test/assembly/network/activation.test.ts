@@ -1,7 +1,13 @@
 // Activations against f64 over dense grids: the error bounds that activation.ts states,
 // what happens at the ends of the range, and that NaN comes out as a number.
 import { describe, expect, test } from "vitest";
-import { ACTIVATION_LINEAR, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH } from "../../../assembly/abi.ts";
+import {
+  ACTIVATION_LINEAR,
+  ACTIVATION_RELU,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ACTIVATION_TANH,
+} from "../../../assembly/abi.ts";
 import { Seeded } from "../../support/models.ts";
 import { sigmoid, softmax } from "../../support/reference.ts";
 import { f32, loadWasm, put } from "../../support/wasm.ts";
@@ -90,16 +96,21 @@ describe("the ends", () => {
   const ends = Float32Array.of(-Infinity, -3.4e38, -200, -88, 88, 200, 3.4e38, Infinity);
 
   test("2^x is clamped to its bound", () => {
-    for (const name of ["exp2Array", "coarseExp2Array"]) expect([...apply(name, ends)]).toEqual([...Array(4).fill(2 ** -40), ...Array(4).fill(2 ** 40)]);
+    for (const name of ["exp2Array", "coarseExp2Array"])
+      expect([...apply(name, ends)]).toEqual([...Array(4).fill(2 ** -40), ...Array(4).fill(2 ** 40)]);
   });
 
   test("exp is clamped to [-87, 87]", () => {
     const [low, high] = [Math.exp(-87), Math.exp(87)];
-    apply("expArray", ends).forEach((value, i) => expect(Math.abs(value / (i < 4 ? low : high) - 1)).toBeLessThan(1.2e-7));
+    apply("expArray", ends).forEach((value, i) =>
+      expect(Math.abs(value / (i < 4 ? low : high) - 1)).toBeLessThan(1.2e-7),
+    );
   });
 
   test("sigmoid and tanh saturate", () => {
-    expect([...apply("sigmoidArray", ends)].map((value) => Math.round(value * 1e30) / 1e30)).toEqual([0, 0, 0, 0, 1, 1, 1, 1]);
+    expect([...apply("sigmoidArray", ends)].map((value) => Math.round(value * 1e30) / 1e30)).toEqual([
+      0, 0, 0, 0, 1, 1, 1, 1,
+    ]);
     expect([...apply("tanhArray", ends)]).toEqual([-1, -1, -1, -1, 1, 1, 1, 1]);
   });
 

@@ -18,7 +18,7 @@ function fnv1a(bytes: Uint8Array): number {
 
 /** All runs of "<word>", from each beginning, shortest first. */
 function runs(word: string, least: number, most: number): string[] {
-  const points = [..."<" + word + ">"];
+  const points = [...("<" + word + ">")];
   const all: string[] = [];
   for (let start = 0; start < points.length - 1; start++) {
     for (let length = least; length <= most && start + length <= points.length; length++) {
@@ -39,24 +39,40 @@ function engine(word: string | Uint8Array, least: number, most: number, buckets:
   return written.slice(0, count);
 }
 
-const twin = (word: string, least: number, most: number, buckets: number, firstRow: number): number[] => runs(word, least, most).map((run) => firstRow + (fnv1a(encoder.encode(run)) % buckets));
+const twin = (word: string, least: number, most: number, buckets: number, firstRow: number): number[] =>
+  runs(word, least, most).map((run) => firstRow + (fnv1a(encoder.encode(run)) % buckets));
 
 test("the twin's hash is FNV-1a", () => {
   // From the authors' test vectors.
-  expect([fnv1a(encoder.encode("")), fnv1a(encoder.encode("a")), fnv1a(encoder.encode("foobar"))]).toEqual([0x811c9dc5, 0xe40c292c, 0xbf9cf968]);
+  expect([fnv1a(encoder.encode("")), fnv1a(encoder.encode("a")), fnv1a(encoder.encode("foobar"))]).toEqual([
+    0x811c9dc5, 0xe40c292c, 0xbf9cf968,
+  ]);
 });
 
 test("an example, run by run", () => {
   expect(runs("hé", 2, 3)).toEqual(["<h", "<hé", "hé", "hé>", "é>"]);
-  expect(engine("hé", 2, 3, 1 << 20, 7)).toEqual(["<h", "<hé", "hé", "hé>", "é>"].map((run) => 7 + (fnv1a(encoder.encode(run)) % (1 << 20))));
+  expect(engine("hé", 2, 3, 1 << 20, 7)).toEqual(
+    ["<h", "<hé", "hé", "hé>", "é>"].map((run) => 7 + (fnv1a(encoder.encode(run)) % (1 << 20))),
+  );
 });
 
 test("the rows of known words never change", () => {
   // In files that exist, buckets are trained for these rows.
-  expect(engine("light", 3, 5, 4096, 100)).toEqual(["<li", "<lig", "<ligh", "lig", "ligh", "light", "igh", "ight", "ight>", "ght", "ght>", "ht>"].map((run) => 100 + (fnv1a(encoder.encode(run)) % 4096)));
+  expect(engine("light", 3, 5, 4096, 100)).toEqual(
+    ["<li", "<lig", "<ligh", "lig", "ligh", "light", "igh", "ight", "ight>", "ght", "ght>", "ht>"].map(
+      (run) => 100 + (fnv1a(encoder.encode(run)) % 4096),
+    ),
+  );
 });
 
-describe.each([[1, 1], [1, 3], [2, 2], [3, 5], [3, 8], [8, 8]] as const)("runs of %i ... %i", (least, most) => {
+describe.each([
+  [1, 1],
+  [1, 3],
+  [2, 2],
+  [3, 5],
+  [3, 8],
+  [8, 8],
+] as const)("runs of %i ... %i", (least, most) => {
   test("words of every alphabet and length", () => {
     const random = new Seeded(least * 10 + most);
     const letters = ["a", "b", "z", "é", "ß", "中", "文", "\u{1f600}", "\u{10ffff}", "\u0301"];

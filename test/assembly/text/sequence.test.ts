@@ -22,19 +22,37 @@ interface Read {
   steps: number;
 }
 
-async function reader(tokenizer: Partial<TokenizerOptions>, options: { unknownId?: number; masked?: boolean; words?: string[] } = {}): Promise<(text: string | Uint8Array) => Read> {
-  const model = await makeModel({
-    words: options.words ?? words, labels: ["a", "b"], tokenizer, unknownId: options.unknownId ?? 0,
-    layers: [embedding(2, options.masked ? LAYER_MASK_ZERO : 0), lstm(1), dense(2, ACTIVATION_SOFTMAX)],
-  }, (_, length) => new Float32Array(length));
+async function reader(
+  tokenizer: Partial<TokenizerOptions>,
+  options: { unknownId?: number; masked?: boolean; words?: string[] } = {},
+): Promise<(text: string | Uint8Array) => Read> {
+  const model = await makeModel(
+    {
+      words: options.words ?? words,
+      labels: ["a", "b"],
+      tokenizer,
+      unknownId: options.unknownId ?? 0,
+      layers: [embedding(2, options.masked ? LAYER_MASK_ZERO : 0), lstm(1), dense(2, ACTIVATION_SOFTMAX)],
+    },
+    (_, length) => new Float32Array(length),
+  );
   const wasm: Exports = loadWasm("testing");
   expect(loadFile(wasm, model.write("f32"))).toBe(OK);
   expect(wasm["prepareReading"]()).toBe(OK);
   return (text) => {
     const kept: number = wasm["readText"](putText(wasm, text));
-    const rows = Array.from({ length: kept }, (_, t) => Array.from({ length: wasm["readRowCount"](t) }, (_, r) => wasm["readRow"](t, r) >>> 0));
+    const rows = Array.from({ length: kept }, (_, t) =>
+      Array.from({ length: wasm["readRowCount"](t) }, (_, r) => wasm["readRow"](t, r) >>> 0),
+    );
     const spans = Array.from({ length: kept }, (_, t): [number, number] => [wasm["readStart"](t), wasm["readEnd"](t)]);
-    return { rows, spans, total: wasm["readTotal"](), unknown: wasm["readUnknown"](), pads: wasm["readPads"](), steps: wasm["readSteps"]() };
+    return {
+      rows,
+      spans,
+      total: wasm["readTotal"](),
+      unknown: wasm["readUnknown"](),
+      pads: wasm["readPads"](),
+      steps: wasm["readSteps"](),
+    };
   };
 }
 
@@ -44,10 +62,19 @@ const T = 5;
 describe("padding and truncation", () => {
   const lists = (): string[][] => {
     const random = new Seeded(1);
-    return Array.from({ length: 200 }, (_, i) => Array.from({ length: i < 20 ? i : random.below(30) }, () => (random.below(5) === 0 ? "other" : random.pick(words))));
+    return Array.from({ length: 200 }, (_, i) =>
+      Array.from({ length: i < 20 ? i : random.below(30) }, () =>
+        random.below(5) === 0 ? "other" : random.pick(words),
+      ),
+    );
   };
 
-  test.each([[false, false], [false, true], [true, false], [true, true]])("padded behind: %s, cut behind: %s", async (padPost, truncatePost) => {
+  test.each([
+    [false, false],
+    [false, true],
+    [true, false],
+    [true, true],
+  ])("padded behind: %s, cut behind: %s", async (padPost, truncatePost) => {
     const read = await reader({ sequenceLength: T, padPost, truncatePost });
     for (const list of lists()) {
       const result = read(list.join(" "));
@@ -55,7 +82,12 @@ describe("padding and truncation", () => {
       const expected = pad(known, T, { padding: padPost, truncating: truncatePost }).flat();
       const padded = Array<number>(T - result.rows.length).fill(0);
       expect(padPost ? [...ids(result), ...padded] : [...padded, ...ids(result)]).toEqual(expected);
-      expect(result).toMatchObject({ total: list.length, unknown: list.filter((word) => word === "other").length, pads: padPost ? 0 : padded.length, steps: T });
+      expect(result).toMatchObject({
+        total: list.length,
+        unknown: list.filter((word) => word === "other").length,
+        pads: padPost ? 0 : padded.length,
+        steps: T,
+      });
     }
   });
 
@@ -66,7 +98,12 @@ describe("padding and truncation", () => {
         const result = read(list.join(" "));
         expect(result.pads).toBe(0);
         expect(result.steps).toBe(Math.min(T, list.filter((word) => idOf(word) > 0).length));
-        expect(ids(result)).toEqual(list.map(idOf).filter((id) => id > 0).slice(-T));
+        expect(ids(result)).toEqual(
+          list
+            .map(idOf)
+            .filter((id) => id > 0)
+            .slice(-T),
+        );
       }
     }
   });
@@ -86,11 +123,19 @@ describe("padding and truncation", () => {
 
 describe("unknown words", () => {
   test("are dropped, and counted", async () => {
-    expect((await reader({ sequenceLength: T }))("what is the müsli")).toMatchObject({ rows: [[3], [6]], total: 4, unknown: 2 });
+    expect((await reader({ sequenceLength: T }))("what is the müsli")).toMatchObject({
+      rows: [[3], [6]],
+      total: 4,
+      unknown: 2,
+    });
   });
 
   test("have the id that the model names for them", async () => {
-    expect((await reader({ sequenceLength: T }, { unknownId: 2 }))("what is the light")).toMatchObject({ rows: [[2], [2], [3], [4]], total: 4, unknown: 2 });
+    expect((await reader({ sequenceLength: T }, { unknownId: 2 }))("what is the light")).toMatchObject({
+      rows: [[2], [2], [3], [4]],
+      total: 4,
+      unknown: 2,
+    });
   });
 
   test("a token longer than every word is unknown, even if it begins like one", async () => {
@@ -109,7 +154,9 @@ describe("hashed n-grams", () => {
   let read: Awaited<ReturnType<typeof reader>>;
   const BUCKETS = 32;
   const first = 1 + words.length;
-  beforeAll(async () => { read = await reader({ sequenceLength: T, ngramBuckets: BUCKETS, ngramMin: 3, ngramMax: 4 }); });
+  beforeAll(async () => {
+    read = await reader({ sequenceLength: T, ngramBuckets: BUCKETS, ngramMin: 3, ngramMax: 4 });
+  });
 
   function fnv1a(text: string): number {
     let hash = 0x811c9dc5;
@@ -137,7 +184,14 @@ describe("hashed n-grams", () => {
   });
 
   test("a letter right behind another one brings the row of their pair", async () => {
-    const letters = await reader({ sequenceLength: T, splitScripts: true, letterPairs: true, ngramBuckets: BUCKETS, ngramMin: 3, ngramMax: 4 });
+    const letters = await reader({
+      sequenceLength: T,
+      splitScripts: true,
+      letterPairs: true,
+      ngramBuckets: BUCKETS,
+      ngramMin: 3,
+      ngramMax: 4,
+    });
     const pair = (text: string): number => (CONTEXT_ROW + first + (fnv1a(text) % BUCKETS)) >>> 0;
     expect(letters("中中light中").rows).toEqual([[7], [7, pair("中中")], [4], [7]]);
     expect(letters("中文").rows).toEqual([[7], [...rowsOf("<文>"), pair("中文")]]);
@@ -147,7 +201,8 @@ describe("hashed n-grams", () => {
 describe("where tokens stand in the text", () => {
   const all = { sequenceLength: 64, ngramBuckets: 8, ngramMin: 1, ngramMax: 2 }; // no token is dropped
   const encoder = new TextEncoder();
-  const slices = (text: string, { spans }: Read): string[] => spans.map(([start, end]) => new TextDecoder().decode(encoder.encode(text).subarray(start, end)));
+  const slices = (text: string, { spans }: Read): string[] =>
+    spans.map(([start, end]) => new TextDecoder().decode(encoder.encode(text).subarray(start, end)));
 
   /** Runs of code points that part nothing, by their bytes. */
   function runs(text: string, isSeparator: (char: string) => boolean): [number, number][] {
@@ -169,20 +224,39 @@ describe("where tokens stand in the text", () => {
 
   test("any text, one separator: the runs between separators", async () => {
     const read = await reader({ ...all, filters: "-é😀" });
-    const text = fc.string({ unit: fc.constantFrom("a", "b", "Z", " ", "-", "é", "É", "中", "Σ", "İ", "😀", "'"), maxLength: 40 });
-    fc.assert(fc.property(text, (each) => {
-      expect(read(each).spans).toEqual(runs(each, (char) => " -éÉ😀".includes(char)));
-    }), { numRuns: 2000 });
+    const text = fc.string({
+      unit: fc.constantFrom("a", "b", "Z", " ", "-", "é", "É", "中", "Σ", "İ", "😀", "'"),
+      maxLength: 40,
+    });
+    fc.assert(
+      fc.property(text, (each) => {
+        expect(read(each).spans).toEqual(runs(each, (char) => " -éÉ😀".includes(char)));
+      }),
+      { numRuns: 2000 },
+    );
   });
 
   test("scripts without spaces: letters with their marks, and the runs between", async () => {
     const read = await reader({ ...all, splitScripts: true, filters: "-" });
-    expect(slices("x 打开 Kitchen灯123。", read("x 打开 Kitchen灯123。"))).toEqual(["x", "打", "开", "Kitchen", "灯", "123"]);
+    expect(slices("x 打开 Kitchen灯123。", read("x 打开 Kitchen灯123。"))).toEqual([
+      "x",
+      "打",
+      "开",
+      "Kitchen",
+      "灯",
+      "123",
+    ]);
     expect(slices("ที่นี่ か\u3099İ", read("ที่นี่ か\u3099İ"))).toEqual(["ที่", "นี่", "か\u3099", "İ"]);
   });
 
   test("characters", async () => {
-    expect(slices("aİ 😀", (await reader({ ...all, charLevel: true, split: "" }))("aİ 😀"))).toEqual(["a", "İ", "", " ", "😀"]);
+    expect(slices("aİ 😀", (await reader({ ...all, charLevel: true, split: "" }))("aİ 😀"))).toEqual([
+      "a",
+      "İ",
+      "",
+      " ",
+      "😀",
+    ]);
   });
 
   test("a separator of several bytes is no part of a token", async () => {
@@ -192,32 +266,79 @@ describe("where tokens stand in the text", () => {
   test.each<[string, TokenizerOptions["cleaning"], string[]]>([
     ["soooo <b>Hi</b> there", ["markup", "repeats"], ["soooo", "Hi", "there"]],
     ["caf&eacute;&amp;co caf&#233; x", ["markup"], ["caf&eacute;&amp;co", "caf&#233;", "x"]],
-    ["see http://a.example/b, or mail joe@mail.example now", ["urls"], ["see", "http://a.example/b", ",", "or", "mail", "joe@mail.example", "now"]],
+    [
+      "see http://a.example/b, or mail joe@mail.example now",
+      ["urls"],
+      ["see", "http://a.example/b", ",", "or", "mail", "joe@mail.example", "now"],
+    ],
     ["0176123456 at 9:30", ["numbers"], ["0176123456", "at", "9:30"]],
     ["Ｈｅｌｌｏ　ｗｏｒｌｄ ｶﾞｷﾞ", ["width"], ["Ｈｅｌｌｏ", "ｗｏｒｌｄ", "ｶﾞｷﾞ"]],
     ["nai\u0308ve e\u0301\u0302 ok", ["accents"], ["nai\u0308ve", "e\u0301\u0302", "ok"]],
     ["okkkk", ["repeats"], ["okkkk"]],
-    ["\ufeffso\u00adft\u2060 «now\u200b» \x1b[31mred\x1b[0m", ["normalize", "compose"], ["so\u00adft\u2060", "now\u200b", "red\x1b[0m"]],
-    ["don’t good👍👍🏿! 🇩🇪 ‘so’ \u200e1️⃣e\u0301", ["normalize", "compose"], ["don’t", "good", "👍👍🏿", "!", "🇩🇪", "so", "1️⃣", "e\u0301"]],
+    [
+      "\ufeffso\u00adft\u2060 «now\u200b» \x1b[31mred\x1b[0m",
+      ["normalize", "compose"],
+      ["so\u00adft\u2060", "now\u200b", "red\x1b[0m"],
+    ],
+    [
+      "don’t good👍👍🏿! 🇩🇪 ‘so’ \u200e1️⃣e\u0301",
+      ["normalize", "compose"],
+      ["don’t", "good", "👍👍🏿", "!", "🇩🇪", "so", "1️⃣", "e\u0301"],
+    ],
   ])("as it is written, what cleaning drops of it included: %s", async (text, cleaning, expected) => {
     const read = await reader({ ...all, ...(cleaning ? { cleaning } : {}) });
     expect(slices(text, read(text))).toEqual(expected);
   });
 
   test("any bytes, cleaned or not: spans lie in the text, in order, and do not overlap", async () => {
-    for (const cleaning of [[], ["normalize", "compose"], ["normalize", "markup", "urls", "width", "compose", "accents", "numbers", "repeats"]] as const) {
+    for (const cleaning of [
+      [],
+      ["normalize", "compose"],
+      ["normalize", "markup", "urls", "width", "compose", "accents", "numbers", "repeats"],
+    ] as const) {
       for (const split of [" ", "ab"]) {
         const read = await reader({ ...all, cleaning, split, splitScripts: true, filters: "-" });
-        const text = fc.string({ unit: fc.constantFrom("a", "b", "ab", "<", "b>", " ", "-", "&#97;", "www.a.b", "@", "中", "ｶ", "ﾞ", "111", "\ud800", "'", "’", "«", "\u200b", "👍", "e\u0301", "İ", "\x1b[m", "\0"), maxLength: 30 });
-        fc.assert(fc.property(text, (each) => {
-          let before = 0;
-          for (const [start, end] of read(each).spans) {
-            expect(start).toBeGreaterThanOrEqual(before);
-            expect(end).toBeGreaterThanOrEqual(start);
-            before = end;
-          }
-          expect(before).toBeLessThanOrEqual(encoder.encode(each).length);
-        }), { numRuns: 1500 });
+        const text = fc.string({
+          unit: fc.constantFrom(
+            "a",
+            "b",
+            "ab",
+            "<",
+            "b>",
+            " ",
+            "-",
+            "&#97;",
+            "www.a.b",
+            "@",
+            "中",
+            "ｶ",
+            "ﾞ",
+            "111",
+            "\ud800",
+            "'",
+            "’",
+            "«",
+            "\u200b",
+            "👍",
+            "e\u0301",
+            "İ",
+            "\x1b[m",
+            "\0",
+          ),
+          maxLength: 30,
+        });
+        fc.assert(
+          fc.property(text, (each) => {
+            let before = 0;
+            for (const [start, end] of read(each).spans) {
+              expect(start).toBeGreaterThanOrEqual(before);
+              expect(end).toBeGreaterThanOrEqual(start);
+              before = end;
+            }
+            expect(before).toBeLessThanOrEqual(encoder.encode(each).length);
+          }),
+          { numRuns: 1500 },
+        );
       }
     }
   });

@@ -1,11 +1,23 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
-  ERR_BAD_TOKENIZER, ERR_OUT_OF_MEMORY, MAX_NAME_BYTES, OK, TEXT_CAPACITY, TOKENIZER_CHAR_LEVEL, TOKENIZER_LOWER, TOKENIZER_SPLIT_SCRIPTS,
+  ERR_BAD_TOKENIZER,
+  ERR_OUT_OF_MEMORY,
+  MAX_NAME_BYTES,
+  OK,
+  TEXT_CAPACITY,
+  TOKENIZER_CHAR_LEVEL,
+  TOKENIZER_LOWER,
+  TOKENIZER_SPLIT_SCRIPTS,
 } from "../../../assembly/abi.ts";
 import { type Exports, loadWasm, put } from "../../support/wasm.ts";
 
-interface Options { flags?: number; filters?: string | Uint8Array; split?: string | Uint8Array; capacity?: number }
+interface Options {
+  flags?: number;
+  filters?: string | Uint8Array;
+  split?: string | Uint8Array;
+  capacity?: number;
+}
 
 const TOKENIZER_BYTES = 128;
 const encoder = new TextEncoder();
@@ -15,12 +27,22 @@ function toBytes(text: string | Uint8Array): Uint8Array {
   return typeof text === "string" ? encoder.encode(text) : text;
 }
 
-function prepare(wasm: Exports, { flags = 0, filters = "", split = " ", capacity = 4096 }: Options): { status: number; self: number } {
+function prepare(
+  wasm: Exports,
+  { flags = 0, filters = "", split = " ", capacity = 4096 }: Options,
+): { status: number; self: number } {
   const self: number = wasm["allocate"](TOKENIZER_BYTES);
   const filterBytes = toBytes(filters);
   const splitBytes = toBytes(split);
   const status: number = wasm["tokenizerPrepare"](
-    self, flags, put(wasm, filterBytes), filterBytes.length, put(wasm, splitBytes), splitBytes.length, capacity);
+    self,
+    flags,
+    put(wasm, filterBytes),
+    filterBytes.length,
+    put(wasm, splitBytes),
+    splitBytes.length,
+    capacity,
+  );
   return { status, self };
 }
 
@@ -29,7 +51,11 @@ function* read(wasm: Exports, self: number, text: string | Uint8Array): Generato
   const bytes = toBytes(text);
   wasm["tokenizerStart"](self, put(wasm, bytes), bytes.length);
   while (wasm["tokenizerNext"](self)) {
-    const [address, length, capacity] = new Uint32Array(wasm.memory.buffer, self, 3) as unknown as [number, number, number];
+    const [address, length, capacity] = new Uint32Array(wasm.memory.buffer, self, 3) as unknown as [
+      number,
+      number,
+      number,
+    ];
     yield [decoder.decode(new Uint8Array(wasm.memory.buffer, address, Math.min(length, capacity))), length];
   }
 }
@@ -46,20 +72,27 @@ function tokens(text: string | Uint8Array, options: Options = {}): string[] {
 }
 
 /** Keras' text_to_word_sequence; String.split leaves the same parts as Python's for a separator that is not empty. */
-function keras(text: string, { flags = 0, filters = "", split = " " }: { flags?: number; filters?: string; split?: string }): string[] {
+function keras(
+  text: string,
+  { flags = 0, filters = "", split = " " }: { flags?: number; filters?: string; split?: string },
+): string[] {
   const lowered = flags & TOKENIZER_LOWER ? text.toLowerCase() : text;
   if (flags & TOKENIZER_CHAR_LEVEL) return [...lowered];
   const filtered = Array.from(lowered, (char) => (filters.includes(char) ? split : char)).join("");
   return filtered.split(split).filter(Boolean);
 }
 
-const KERAS_FILTERS = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n";
+const KERAS_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n';
 
 describe("tokenizer", () => {
   test.each<[string, Options, string[]]>([
     ["", {}, []],
     [" \t ", { filters: "\t" }, []],
-    ["Don't stop--now\r\nplease", { flags: TOKENIZER_LOWER, filters: KERAS_FILTERS }, ["don't", "stop", "now\r", "please"]],
+    [
+      "Don't stop--now\r\nplease",
+      { flags: TOKENIZER_LOWER, filters: KERAS_FILTERS },
+      ["don't", "stop", "now\r", "please"],
+    ],
     ["Keep Case", {}, ["Keep", "Case"]],
     ["a\u00a0b", {}, ["a\u00a0b"]],
     ["İstanbul", { flags: TOKENIZER_LOWER }, ["i\u0307stanbul"]],
@@ -93,33 +126,55 @@ describe("tokenizer", () => {
   });
 
   test("char_level yields each code point, unfiltered", () => {
-    expect(tokens("Aİ 😀!", { flags: TOKENIZER_LOWER | TOKENIZER_CHAR_LEVEL, filters: "!", split: "" })).toEqual(["a", "i", "\u0307", " ", "😀", "!"]);
-    expect(tokens(Uint8Array.from([0x61, 0xff, 0xe4, 0xb8]), { flags: TOKENIZER_CHAR_LEVEL })).toEqual(["a", "\ufffd", "\ufffd"]);
+    expect(tokens("Aİ 😀!", { flags: TOKENIZER_LOWER | TOKENIZER_CHAR_LEVEL, filters: "!", split: "" })).toEqual([
+      "a",
+      "i",
+      "\u0307",
+      " ",
+      "😀",
+      "!",
+    ]);
+    expect(tokens(Uint8Array.from([0x61, 0xff, 0xe4, 0xb8]), { flags: TOKENIZER_CHAR_LEVEL })).toEqual([
+      "a",
+      "\ufffd",
+      "\ufffd",
+    ]);
   });
 
   const alphabet = ["a", "b", "A", "B", " ", "-", "é", "É", "中", "σ", "Σ", "İ", "😀", "'"];
-  const word = (maxLength: number, minLength = 0) => fc.array(fc.constantFrom(...alphabet), { minLength, maxLength }).map((units) => units.join(""));
+  const word = (maxLength: number, minLength = 0) =>
+    fc.array(fc.constantFrom(...alphabet), { minLength, maxLength }).map((units) => units.join(""));
 
   test("any text, filters and separator: as Keras", () => {
     const flags = fc.constantFrom(0, TOKENIZER_LOWER, TOKENIZER_CHAR_LEVEL, TOKENIZER_LOWER | TOKENIZER_CHAR_LEVEL);
-    fc.assert(fc.property(word(30), flags, word(3), word(3, 1), (text, flag, filters, split) => {
-      const options = { flags: flag, filters, split };
-      expect(tokens(text, options)).toEqual(keras(text, options));
-    }), { numRuns: 4000 });
+    fc.assert(
+      fc.property(word(30), flags, word(3), word(3, 1), (text, flag, filters, split) => {
+        const options = { flags: flag, filters, split };
+        expect(tokens(text, options)).toEqual(keras(text, options));
+      }),
+      { numRuns: 4000 },
+    );
   });
 
   test("few letters, so that separators overlap: as Keras", () => {
-    const part = (maxLength: number, minLength = 0) => fc.string({ unit: fc.constantFrom("a", "b"), minLength, maxLength });
-    fc.assert(fc.property(fc.string({ unit: fc.constantFrom("a", "b", "!"), maxLength: 24 }), part(5, 1), (text, split) => {
-      expect(tokens(text, { split, filters: "!" })).toEqual(keras(text, { split, filters: "!" }));
-    }), { numRuns: 4000 });
+    const part = (maxLength: number, minLength = 0) =>
+      fc.string({ unit: fc.constantFrom("a", "b"), minLength, maxLength });
+    fc.assert(
+      fc.property(fc.string({ unit: fc.constantFrom("a", "b", "!"), maxLength: 24 }), part(5, 1), (text, split) => {
+        expect(tokens(text, { split, filters: "!" })).toEqual(keras(text, { split, filters: "!" }));
+      }),
+      { numRuns: 4000 },
+    );
   });
 
   test("any bytes: as Keras on the text that a TextDecoder makes of them", () => {
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 40 }), fc.boolean(), (bytes, isSplitAtBroken) => {
-      const options = { filters: isSplitAtBroken ? "\ufffd" : "", split: " " };
-      expect(tokens(bytes, options)).toEqual(keras(decoder.decode(bytes), options));
-    }), { numRuns: 2000 });
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 40 }), fc.boolean(), (bytes, isSplitAtBroken) => {
+        const options = { filters: isSplitAtBroken ? "\ufffd" : "", split: " " };
+        expect(tokens(bytes, options)).toEqual(keras(decoder.decode(bytes), options));
+      }),
+      { numRuns: 2000 },
+    );
   });
 
   test.each<[string, Options]>([
@@ -143,8 +198,12 @@ describe("tokenizer", () => {
   test("the largest separator and filter set work", () => {
     const split = "ab".repeat(MAX_NAME_BYTES / 2 - 1) + "ac";
     const filters = Array.from({ length: 1365 }, (_, i) => String.fromCodePoint(0x5000 + ((i * 8) % 1365))).join("");
-    expect(tokens(`abab${split}x${String.fromCodePoint(0x5000 + 1364)}y${String.fromCodePoint(0x5000 + 1365)}`, { split, filters }))
-      .toEqual(["abab", "x", `y${String.fromCodePoint(0x5000 + 1365)}`]);
+    expect(
+      tokens(`abab${split}x${String.fromCodePoint(0x5000 + 1364)}y${String.fromCodePoint(0x5000 + 1365)}`, {
+        split,
+        filters,
+      }),
+    ).toEqual(["abab", "x", `y${String.fromCodePoint(0x5000 + 1365)}`]);
   });
 
   test("a token longer than the capacity is counted in full and kept in part", () => {
@@ -152,7 +211,13 @@ describe("tokenizer", () => {
     const { self } = prepare(wasm, { capacity: 8, split: "ab" });
     const guard = put(wasm, new Uint8Array(16).fill(7));
     const list = [...read(wasm, self, "12345678ab123456789ab1234567aab中中中abb")];
-    expect(list).toEqual([["12345678", 8], ["12345678", 9], ["1234567a", 8], ["中中\ufffd", 9], ["b", 1]]);
+    expect(list).toEqual([
+      ["12345678", 8],
+      ["12345678", 9],
+      ["1234567a", 8],
+      ["中中\ufffd", 9],
+      ["b", 1],
+    ]);
     expect([...new Uint8Array(wasm.memory.buffer, guard, 16)]).toEqual(Array(16).fill(7));
   });
 
@@ -173,9 +238,19 @@ describe("tokenizer", () => {
   // Each would take hours, were a byte looked at again for every byte before it.
   test.each<[string, string, Options, number]>([
     ["capital sigmas", "Σ".repeat(TEXT_CAPACITY / 2), { flags: TOKENIZER_LOWER }, 1],
-    ["a sigma before and behind ignorable code points", `ΑΣ${"'".repeat(TEXT_CAPACITY - 8)}ΣΑ`, { flags: TOKENIZER_LOWER }, 1],
+    [
+      "a sigma before and behind ignorable code points",
+      `ΑΣ${"'".repeat(TEXT_CAPACITY - 8)}ΣΑ`,
+      { flags: TOKENIZER_LOWER },
+      1,
+    ],
     ["a separator that almost matches", "a".repeat(TEXT_CAPACITY), { split: `${"a".repeat(MAX_NAME_BYTES - 1)}b` }, 1],
-    ["an inserted separator that almost matches", "a!".repeat(128), { split: `${"a".repeat(MAX_NAME_BYTES - 1)}b`, filters: "!" }, 127 + 1],
+    [
+      "an inserted separator that almost matches",
+      "a!".repeat(128),
+      { split: `${"a".repeat(MAX_NAME_BYTES - 1)}b`, filters: "!" },
+      127 + 1,
+    ],
     ["one ideograph a token", "中".repeat(TEXT_CAPACITY / 4), { flags: TOKENIZER_SPLIT_SCRIPTS }, TEXT_CAPACITY / 4],
   ])("%s: linear time", (_name, text, options, expected) => {
     const wasm = loadWasm("testing");
@@ -189,7 +264,8 @@ describe("tokenizer", () => {
 });
 
 describe("tokenizer, scripts without spaces", () => {
-  const split = (text: string, options: Options = {}) => tokens(text, { flags: TOKENIZER_SPLIT_SCRIPTS | TOKENIZER_LOWER, filters: KERAS_FILTERS, ...options });
+  const split = (text: string, options: Options = {}) =>
+    tokens(text, { flags: TOKENIZER_SPLIT_SCRIPTS | TOKENIZER_LOWER, filters: KERAS_FILTERS, ...options });
 
   test.each([
     ["打开 Kitchen灯123", ["打", "开", "kitchen", "灯", "123"]],
@@ -222,14 +298,33 @@ describe("tokenizer, scripts without spaces", () => {
   });
 
   test("any text: the tokens' letters are the text's, and no script's letter has company but its marks", () => {
-    const unit = fc.constantFrom("中", "あ", "ー", "ท", "ี", "\u3099", "a", "É", "İ", " ", "。", "한", "\u200d", "😀", "-");
-    fc.assert(fc.property(fc.array(unit, { maxLength: 24 }), (units) => {
-      const text = units.join("");
-      const list = split(text);
-      expect(list.join("")).toBe(text.toLowerCase().replace(/[ 。-]/g, ""));
-      for (const token of list) {
-        if (/[中あーท]/u.test(token)) expect(token).toMatch(/^[中あーท][\u0e35\u3099\u200d]*$/u);
-      }
-    }), { numRuns: 2000 });
+    const unit = fc.constantFrom(
+      "中",
+      "あ",
+      "ー",
+      "ท",
+      "ี",
+      "\u3099",
+      "a",
+      "É",
+      "İ",
+      " ",
+      "。",
+      "한",
+      "\u200d",
+      "😀",
+      "-",
+    );
+    fc.assert(
+      fc.property(fc.array(unit, { maxLength: 24 }), (units) => {
+        const text = units.join("");
+        const list = split(text);
+        expect(list.join("")).toBe(text.toLowerCase().replace(/[ 。-]/g, ""));
+        for (const token of list) {
+          if (/[中あーท]/u.test(token)) expect(token).toMatch(/^[中あーท][\u0e35\u3099\u200d]*$/u);
+        }
+      }),
+      { numRuns: 2000 },
+    );
   });
 });

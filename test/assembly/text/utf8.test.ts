@@ -97,36 +97,47 @@ describe("utf8", () => {
     expect([...view.subarray(0, 3)]).toEqual([0xef, 0xbf, 0xbd]);
   });
 
-  const nearUtf8 = fc.array(fc.oneof(
-    fc.uint8Array({ maxLength: 3 }),
-    fc.string({ unit: "binary", maxLength: 3 }).map((text) => new TextEncoder().encode(text)),
-    fc.constantFrom(...Object.values(broken)).map((bytes) => Uint8Array.from(bytes)),
-  ), { maxLength: 12 }).map((parts) => Uint8Array.from(parts.flatMap((part) => [...part])));
+  const nearUtf8 = fc
+    .array(
+      fc.oneof(
+        fc.uint8Array({ maxLength: 3 }),
+        fc.string({ unit: "binary", maxLength: 3 }).map((text) => new TextEncoder().encode(text)),
+        fc.constantFrom(...Object.values(broken)).map((bytes) => Uint8Array.from(bytes)),
+      ),
+      { maxLength: 12 },
+    )
+    .map((parts) => Uint8Array.from(parts.flatMap((part) => [...part])));
 
   test("any bytes: decodes and judges as TextDecoder does", () => {
-    fc.assert(fc.property(nearUtf8, (bytes) => {
-      expect(decode(bytes)).toBe(reference.decode(bytes));
-      expect(isValid(bytes)).toBe(isStrictlyValid(bytes));
-    }), { numRuns: 2000 });
+    fc.assert(
+      fc.property(nearUtf8, (bytes) => {
+        expect(decode(bytes)).toBe(reference.decode(bytes));
+        expect(isValid(bytes)).toBe(isStrictlyValid(bytes));
+      }),
+      { numRuns: 2000 },
+    );
   });
 
   test("any bytes: backwards finds the same code points where they are valid", () => {
-    fc.assert(fc.property(nearUtf8, (bytes) => {
-      const base: number = wasm["arenaTop"]();
-      const start = put(wasm, bytes);
-      const end = start + bytes.length;
-      const forward = new Map<number, number>();
-      for (let at = start; at < end;) {
-        const decoded: number = wasm["utf8Decode"](at, end) >>> 0;
-        at += decoded >>> 24;
-        if ((decoded & 0x1fffff) !== 0xfffd) forward.set(at, decoded);
-      }
-      for (let at = end; at > start; at--) {
-        const decoded: number = wasm["utf8DecodeBefore"](start, at) >>> 0;
-        if (forward.has(at)) expect(decoded).toBe(forward.get(at));
-        else if ((decoded & 0x1fffff) !== 0xfffd) expect.fail(`a code point ends at ${at - start} only backwards`);
-      }
-      wasm["arenaRelease"](base);
-    }), { numRuns: 2000 });
+    fc.assert(
+      fc.property(nearUtf8, (bytes) => {
+        const base: number = wasm["arenaTop"]();
+        const start = put(wasm, bytes);
+        const end = start + bytes.length;
+        const forward = new Map<number, number>();
+        for (let at = start; at < end;) {
+          const decoded: number = wasm["utf8Decode"](at, end) >>> 0;
+          at += decoded >>> 24;
+          if ((decoded & 0x1fffff) !== 0xfffd) forward.set(at, decoded);
+        }
+        for (let at = end; at > start; at--) {
+          const decoded: number = wasm["utf8DecodeBefore"](start, at) >>> 0;
+          if (forward.has(at)) expect(decoded).toBe(forward.get(at));
+          else if ((decoded & 0x1fffff) !== 0xfffd) expect.fail(`a code point ends at ${at - start} only backwards`);
+        }
+        wasm["arenaRelease"](base);
+      }),
+      { numRuns: 2000 },
+    );
   });
 });

@@ -9,7 +9,9 @@ const encoder = new TextEncoder();
 function build(wasm: Exports, words: (string | Uint8Array)[]): { status: number; self: number } {
   const list = words.map((word) => (typeof word === "string" ? encoder.encode(word) : word));
   const offsets = new Uint32Array(list.length + 1);
-  list.forEach((word, i) => { offsets[i + 1] = offsets[i]! + word.length; });
+  list.forEach((word, i) => {
+    offsets[i + 1] = offsets[i]! + word.length;
+  });
   const bytes = new Uint8Array(offsets[list.length]!);
   list.forEach((word, i) => bytes.set(word, offsets[i]));
   const self: number = wasm["allocate"](VOCABULARY_BYTES);
@@ -32,7 +34,11 @@ function fnv1a(wasm: Exports, bytes: Uint8Array): number {
 }
 
 /** FNV-1a's published test vectors (draft-eastlake-fnv, appendix of the reference code). */
-const vectors: [string, number][] = [["", 0x811c9dc5], ["a", 0xe40c292c], ["foobar", 0xbf9cf968]];
+const vectors: [string, number][] = [
+  ["", 0x811c9dc5],
+  ["a", 0xe40c292c],
+  ["foobar", 0xbf9cf968],
+];
 
 describe("vocabulary", () => {
   test.each(vectors)("fnv1a of %j", (text, expected) => {
@@ -49,7 +55,9 @@ describe("vocabulary", () => {
     const wasm = loadWasm("testing");
     const { status, self } = build(wasm, ["the", "a", "中", "don't"]);
     expect(status).toBe(OK);
-    expect(["the", "a", "中", "don't", "th", "thea", "", "b", "x".repeat(5000)].map((word) => find(wasm, self, word))).toEqual([1, 2, 3, 4, 0, 0, 0, 0, 0]);
+    expect(
+      ["the", "a", "中", "don't", "th", "thea", "", "b", "x".repeat(5000)].map((word) => find(wasm, self, word)),
+    ).toEqual([1, 2, 3, 4, 0, 0, 0, 0, 0]);
   });
 
   test("none at all", () => {
@@ -84,10 +92,11 @@ describe("vocabulary", () => {
     let state = 0x811c9dc5;
     const pairs: [number[], number[]][] = [];
     // Eight bytes that look random: some 80,000 of them hold a pair.
-    const block = (n: number) => [0x85ebca6b, 0xc2b2ae35].flatMap((factor) => {
-      const mixed = Math.imul(n ^ (n >>> 7), factor);
-      return [mixed & 0xff, (mixed >> 8) & 0xff, (mixed >> 16) & 0xff, mixed >>> 24];
-    });
+    const block = (n: number) =>
+      [0x85ebca6b, 0xc2b2ae35].flatMap((factor) => {
+        const mixed = Math.imul(n ^ (n >>> 7), factor);
+        return [mixed & 0xff, (mixed >> 8) & 0xff, (mixed >> 16) & 0xff, mixed >>> 24];
+      });
     for (let i = 0; i < 11; i++) {
       const seen = new Map<number, number>();
       for (let n = 0; ; n++) {
@@ -101,7 +110,9 @@ describe("vocabulary", () => {
         seen.set(hash, n);
       }
     }
-    const words = Array.from({ length: 2 ** pairs.length }, (_, n) => Uint8Array.from(pairs.flatMap((pair, i) => pair[(n >> i) & 1]!)));
+    const words = Array.from({ length: 2 ** pairs.length }, (_, n) =>
+      Uint8Array.from(pairs.flatMap((pair, i) => pair[(n >> i) & 1]!)),
+    );
     const wasm = loadWasm("testing");
     expect(new Set(words.slice(0, 64).map((word) => fnv1a(wasm, word))).size).toBe(1);
     expect(build(wasm, words.slice(0, 1000)).status).toBe(OK);
@@ -119,11 +130,14 @@ describe("vocabulary", () => {
 
   test("any words: as a Map", () => {
     const word = fc.string({ unit: fc.constantFrom("a", "b", "é", "中", "\0"), minLength: 1, maxLength: 4 });
-    fc.assert(fc.property(fc.uniqueArray(word, { maxLength: 60 }), fc.array(word, { maxLength: 20 }), (words, others) => {
-      const wasm = loadWasm("testing");
-      const { status, self } = build(wasm, words);
-      expect(status).toBe(OK);
-      for (const other of [...words, ...others]) expect(find(wasm, self, other)).toBe(words.indexOf(other) + 1);
-    }), { numRuns: 300 });
+    fc.assert(
+      fc.property(fc.uniqueArray(word, { maxLength: 60 }), fc.array(word, { maxLength: 20 }), (words, others) => {
+        const wasm = loadWasm("testing");
+        const { status, self } = build(wasm, words);
+        expect(status).toBe(OK);
+        for (const other of [...words, ...others]) expect(find(wasm, self, other)).toBe(words.indexOf(other) + 1);
+      }),
+      { numRuns: 300 },
+    );
   });
 });

@@ -30,10 +30,16 @@ class Augmented {
   }
 
   static async create(spec: Partial<ModelSpec> = {}, seed = 1): Promise<Augmented> {
-    const made = await makeModel({
-      words: WORDS, labels: ["a", "b"], layers: [embedding(4, LAYER_MASK_ZERO), lstm(4), dense(2, ACTIVATION_SOFTMAX)], ...spec,
-      tokenizer: { sequenceLength: 512, ...NGRAMS, ...spec.tokenizer },
-    }, (_, length) => new Float32Array(length));
+    const made = await makeModel(
+      {
+        words: WORDS,
+        labels: ["a", "b"],
+        layers: [embedding(4, LAYER_MASK_ZERO), lstm(4), dense(2, ACTIVATION_SOFTMAX)],
+        ...spec,
+        tokenizer: { sequenceLength: 512, ...NGRAMS, ...spec.tokenizer },
+      },
+      (_, length) => new Float32Array(length),
+    );
     const file = made.write("f32");
     const wasm = loadWasm("testing");
     const address: number = wasm["reserveModel"](file.length);
@@ -68,7 +74,15 @@ class Augmented {
     const id = WORDS.indexOf(word) + 1;
     if (id > 0) return [id];
     const bytes = encoder.encode(word);
-    const count: number = this.wasm["ngramRows"](put(this.wasm, bytes), bytes.length, 3, 5, BUCKETS, 1 + WORDS.length, this.#rows);
+    const count: number = this.wasm["ngramRows"](
+      put(this.wasm, bytes),
+      bytes.length,
+      3,
+      5,
+      BUCKETS,
+      1 + WORDS.length,
+      this.#rows,
+    );
     return Array.from(new Uint32Array(this.wasm.memory.buffer, this.#rows, count));
   }
 
@@ -82,7 +96,8 @@ function edits(word: string): Record<"delete" | "transpose" | "replace" | "inser
   const points = [...word];
   const letters = [...new Set(WORDS.join(""))];
   const places = [...points.keys()];
-  const splice = (at: number, count: number, ...inserted: string[]): string => points.toSpliced(at, count, ...inserted).join("");
+  const splice = (at: number, count: number, ...inserted: string[]): string =>
+    points.toSpliced(at, count, ...inserted).join("");
   return {
     delete: places.map((at) => splice(at, 1)),
     transpose: places.slice(1).map((at) => splice(at - 1, 2, points[at]!, points[at - 1]!)),
@@ -177,7 +192,11 @@ describe("typos", () => {
 describe("synonyms", () => {
   test("are drawn from the word's groups, unknown ones as n-grams", async () => {
     const augmented = (await Augmented.create()).shares({ synonym: 0.999 });
-    for (const group of [["Play", "start", "launch"], ["cat", "feline"], ["play", "car"]]) {
+    for (const group of [
+      ["Play", "start", "launch"],
+      ["cat", "feline"],
+      ["play", "car"],
+    ]) {
       group.forEach((word, i) => expect(augmented.synonym(word, i === 0)).toBe(OK));
     }
     const counts = new Map<string, number>();
@@ -197,8 +216,14 @@ describe("synonyms", () => {
 
   test("replace as many words as the share says, whatever the size of their group, and none for want of another", async () => {
     const augmented = (await Augmented.create()).shares({ synonym: 0.4 });
-    for (const group of [["play", "start"], ["cat", "CAT"]]) group.forEach((word, i) => augmented.synonym(word, i === 0));
-    const replaced = (id: number): number => Array.from({ length: 3000 }, () => augmented.word(id).join()).filter((rows) => rows !== "" && rows !== String(id)).length / 3000;
+    for (const group of [
+      ["play", "start"],
+      ["cat", "CAT"],
+    ])
+      group.forEach((word, i) => augmented.synonym(word, i === 0));
+    const replaced = (id: number): number =>
+      Array.from({ length: 3000 }, () => augmented.word(id).join()).filter((rows) => rows !== "" && rows !== String(id))
+        .length / 3000;
     // Five standard deviations.
     expect(Math.abs(replaced(1) - 0.4)).toBeLessThan(0.045);
     expect(replaced(2)).toBe(0);
@@ -213,22 +238,35 @@ describe("synonyms", () => {
 
   test("come from lines of words", () => {
     expect(parseSynonyms("# mine\nplay, start\tlaunch,\r\n\n tv,television\n", "s.txt")).toEqual([
-      { words: ["play", "start", "launch"], line: 2 }, { words: ["tv", "television"], line: 4 }]);
-    expect(() => parseSynonyms("play,start\nplay, play\n", "s.txt")).toThrow("s.txt: line 2: a group needs two words or more");
+      { words: ["play", "start", "launch"], line: 2 },
+      { words: ["tv", "television"], line: 4 },
+    ]);
+    expect(() => parseSynonyms("play,start\nplay, play\n", "s.txt")).toThrow(
+      "s.txt: line 2: a group needs two words or more",
+    );
   });
 
   test("that are not one word are named with their line", async () => {
     const trainer = await prepareTraining(SAMPLES, [], RECIPE);
-    expect(() => addSynonyms(trainer, parseSynonyms("red,crimson\nred,dark red", "s.txt"), "s.txt")).toThrow("s.txt: line 2: \"dark red\" is not one word");
+    expect(() => addSynonyms(trainer, parseSynonyms("red,crimson\nred,dark red", "s.txt"), "s.txt")).toThrow(
+      's.txt: line 2: "dark red" is not one word',
+    );
   });
 });
 
 const SAMPLES = Array.from({ length: 60 }, (_, i) => ({
-  label: i % 2 ? "warm" : "cold", line: i + 1,
+  label: i % 2 ? "warm" : "cold",
+  line: i + 1,
   text: `${["blue", "red"][i % 2]!} ${["door", "house", "window"][i % 3]!} ${["stands", "opens"][(i >> 1) % 2]!} number${i % 7}`,
 }));
 const RECIPE: RecipeOptions = {
-  ...DEFAULT_RECIPE, tokenizer: { ...DEFAULT_RECIPE.tokenizer, ngramBuckets: 64 }, embedding: 8, units: 8, epochs: 4, batch: 8, name: "augmented",
+  ...DEFAULT_RECIPE,
+  tokenizer: { ...DEFAULT_RECIPE.tokenizer, ngramBuckets: 64 },
+  embedding: 8,
+  units: 8,
+  epochs: 4,
+  batch: 8,
+  name: "augmented",
 };
 const SYNONYMS = parseSynonyms("red,crimson,scarlet\nblue,azure", "s.txt");
 
@@ -254,7 +292,11 @@ describe("a run", () => {
   const all = { delete: 0.1, swap: 0.1, typo: 0.2, synonym: 0.5 };
 
   test("gives the same bits for the same seed, other bits for other shares", async () => {
-    const files = await Promise.all([all, all, { ...all, delete: 0 }, { ...all, swap: 0 }, { ...all, typo: 0 }, { ...all, synonym: 0.1 }].map((augment) => train(augment)));
+    const files = await Promise.all(
+      [all, all, { ...all, delete: 0 }, { ...all, swap: 0 }, { ...all, typo: 0 }, { ...all, synonym: 0.1 }].map(
+        (augment) => train(augment),
+      ),
+    );
     const [first, second, ...others] = files.map((file) => Buffer.from(file).toString("base64"));
     expect(second).toBe(first);
     expect(new Set([first, ...others]).size).toBe(5);
@@ -272,6 +314,7 @@ describe("a run", () => {
   });
 
   test("refuses shares that are none", async () => {
-    for (const augment of [{ delete: 1 }, { swap: -0.1 }, { typo: NaN }]) await expect(train(augment)).rejects.toThrow("outside its range");
+    for (const augment of [{ delete: 1 }, { swap: -0.1 }, { typo: NaN }])
+      await expect(train(augment)).rejects.toThrow("outside its range");
   });
 });

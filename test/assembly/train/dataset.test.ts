@@ -2,8 +2,19 @@
 // and n-grams, against rows that a plain twin of the hash gives.
 import { beforeEach, describe, expect, test } from "vitest";
 import {
-  ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, CONTEXT_ROW, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, OK, TOKENIZER_LETTER_PAIRS,
-  TOKENIZER_LOWER, TOKENIZER_PAD_POST, TOKENIZER_SPLIT_SCRIPTS, TOKENIZER_TRUNCATE_POST,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  CONTEXT_ROW,
+  LAYER_DENSE,
+  LAYER_EMBEDDING,
+  LAYER_LSTM,
+  LAYER_MASK_ZERO,
+  OK,
+  TOKENIZER_LETTER_PAIRS,
+  TOKENIZER_LOWER,
+  TOKENIZER_PAD_POST,
+  TOKENIZER_SPLIT_SCRIPTS,
+  TOKENIZER_TRUNCATE_POST,
 } from "../../../assembly/abi.ts";
 import { loadWasm, put, type Exports } from "../../support/wasm.ts";
 import { fnv1a, ngramRows, OWN_ROW } from "./oracle.ts";
@@ -36,7 +47,10 @@ function say(text: string): number {
   return bytes.length;
 }
 
-function begin({ flags = TOKENIZER_LOWER, isMasked = true, hashes = true, unknownId = 0, labels = 3, outputs = labels }: Setup, samples: [label: number, text: string][]): void {
+function begin(
+  { flags = TOKENIZER_LOWER, isMasked = true, hashes = true, unknownId = 0, labels = 3, outputs = labels }: Setup,
+  samples: [label: number, text: string][],
+): void {
   const done = (status: number): void => expect(status).toBe(OK);
   done(wasm["beginModel"]());
   done(wasm["setTokenizer"](flags, STEPS, hashes ? BUCKETS : 0, hashes ? NGRAM.min : 0, hashes ? NGRAM.max : 0));
@@ -54,15 +68,29 @@ function begin({ flags = TOKENIZER_LOWER, isMasked = true, hashes = true, unknow
 }
 
 /** The batch of these samples: [sample][step] rows, and targets. */
-function fill(order: number[], wordDropout = 0, addsNgrams = false, outputs = 3): { steps: number; rows: number[][][]; targets: number[][] } {
-  const steps: number = wasm["fillSamples"](put(wasm, Uint32Array.from(order)), order.length, wordDropout, addsNgrams ? 1 : 0);
+function fill(
+  order: number[],
+  wordDropout = 0,
+  addsNgrams = false,
+  outputs = 3,
+): { steps: number; rows: number[][][]; targets: number[][] } {
+  const steps: number = wasm["fillSamples"](
+    put(wasm, Uint32Array.from(order)),
+    order.length,
+    wordDropout,
+    addsNgrams ? 1 : 0,
+  );
   expect(wasm["networkBatch"](order.length, steps)).toBe(OK);
   const offsets = new Uint32Array(wasm.memory.buffer, wasm["networkRowOffsetsPtr"](), order.length * steps + 1);
   const ids = new Uint32Array(wasm.memory.buffer, wasm["networkRowIdsPtr"](), offsets.at(-1)!);
   const targets = new Float32Array(wasm.memory.buffer, wasm["networkTargetsPtr"](), order.length * outputs);
   return {
     steps,
-    rows: order.map((_, b) => Array.from({ length: steps }, (_step, t) => [...ids.subarray(offsets[b * steps + t], offsets[b * steps + t + 1])])),
+    rows: order.map((_, b) =>
+      Array.from({ length: steps }, (_step, t) => [
+        ...ids.subarray(offsets[b * steps + t], offsets[b * steps + t + 1]),
+      ]),
+    ),
     targets: order.map((_, b) => [...targets.subarray(b * outputs, (b + 1) * outputs)]),
   };
 }
@@ -71,24 +99,51 @@ const PAD = [0];
 const [THE, LIGHT, ON, OFF] = [[1], [2], [3], [4]];
 
 describe("steps", () => {
-  const texts: [number, string][] = [[0, "the light"], [1, "on"], [2, ""], [0, "the light on the light off the"]];
+  const texts: [number, string][] = [
+    [0, "the light"],
+    [1, "on"],
+    [2, ""],
+    [0, "the light on the light off the"],
+  ];
 
   test("are as many as the longest sample of the batch has when padding is masked, padded before", () => {
     begin({}, texts);
-    expect(fill([0, 1])).toMatchObject({ steps: 2, rows: [[THE, LIGHT], [PAD, ON]] });
+    expect(fill([0, 1])).toMatchObject({
+      steps: 2,
+      rows: [
+        [THE, LIGHT],
+        [PAD, ON],
+      ],
+    });
     expect(fill([1])).toMatchObject({ steps: 1, rows: [[ON]] });
     expect(fill([2])).toMatchObject({ steps: 1, rows: [[PAD]] });
-    expect(fill([2, 0, 0])).toMatchObject({ steps: 2, rows: [[PAD, PAD], [THE, LIGHT], [THE, LIGHT]] });
+    expect(fill([2, 0, 0])).toMatchObject({
+      steps: 2,
+      rows: [
+        [PAD, PAD],
+        [THE, LIGHT],
+        [THE, LIGHT],
+      ],
+    });
   });
 
   test("are all of them without a mask", () => {
     begin({ isMasked: false }, texts);
-    expect(fill([0, 2])).toMatchObject({ steps: STEPS, rows: [[PAD, PAD, PAD, THE, LIGHT], [PAD, PAD, PAD, PAD, PAD]] });
+    expect(fill([0, 2])).toMatchObject({
+      steps: STEPS,
+      rows: [
+        [PAD, PAD, PAD, THE, LIGHT],
+        [PAD, PAD, PAD, PAD, PAD],
+      ],
+    });
   });
 
   test("are padded behind when the tokenizer says so", () => {
     begin({ flags: TOKENIZER_PAD_POST, isMasked: false }, texts);
-    expect(fill([0, 1]).rows).toEqual([[THE, LIGHT, PAD, PAD, PAD], [ON, PAD, PAD, PAD, PAD]]);
+    expect(fill([0, 1]).rows).toEqual([
+      [THE, LIGHT, PAD, PAD, PAD],
+      [ON, PAD, PAD, PAD, PAD],
+    ]);
   });
 
   test("are the last of a long text, or the first", () => {
@@ -101,10 +156,21 @@ describe("steps", () => {
 });
 
 test("targets are one-hot, or one number of two labels", () => {
-  begin({}, [[2, "the"], [0, "on"], [1, "off"]]);
-  expect(fill([0, 1, 2]).targets).toEqual([[0, 0, 1], [1, 0, 0], [0, 1, 0]]);
+  begin({}, [
+    [2, "the"],
+    [0, "on"],
+    [1, "off"],
+  ]);
+  expect(fill([0, 1, 2]).targets).toEqual([
+    [0, 0, 1],
+    [1, 0, 0],
+    [0, 1, 0],
+  ]);
   wasm = loadWasm("testing");
-  begin({ labels: 2, outputs: 1 }, [[1, "the"], [0, "on"]]);
+  begin({ labels: 2, outputs: 1 }, [
+    [1, "the"],
+    [0, "on"],
+  ]);
   expect(fill([0, 1, 0], 0, false, 1).targets).toEqual([[1], [0], [1]]);
 });
 
@@ -123,14 +189,23 @@ describe("words", () => {
 
   test("inside it are also their own row and n-grams", () => {
     begin({}, [[0, "the light lights"]]);
-    expect(fill([0], 0, true).rows).toEqual([[[OWN_ROW + 1, ...ngrams("the")], [OWN_ROW + 2, ...ngrams("light")], ngrams("lights")]]);
+    expect(fill([0], 0, true).rows).toEqual([
+      [[OWN_ROW + 1, ...ngrams("the")], [OWN_ROW + 2, ...ngrams("light")], ngrams("lights")],
+    ]);
   });
 
   test("of letters bring their pair with the letter before", () => {
     begin({ flags: TOKENIZER_SPLIT_SCRIPTS | TOKENIZER_LETTER_PAIRS }, [[0, "中文 the 文"]]);
     const pair = CONTEXT_ROW + (FIRST_BUCKET + (fnv1a("中文") % BUCKETS));
     expect(fill([0]).rows).toEqual([[[5], [6, pair], THE, [6]]]);
-    expect(fill([0], 0, true).rows).toEqual([[[OWN_ROW + 5, ...ngrams("中")], [OWN_ROW + 6, ...ngrams("文"), pair], [OWN_ROW + 1, ...ngrams("the")], [OWN_ROW + 6, ...ngrams("文")]]]);
+    expect(fill([0], 0, true).rows).toEqual([
+      [
+        [OWN_ROW + 5, ...ngrams("中")],
+        [OWN_ROW + 6, ...ngrams("文"), pair],
+        [OWN_ROW + 1, ...ngrams("the")],
+        [OWN_ROW + 6, ...ngrams("文")],
+      ],
+    ]);
   });
 
   test.each([0.2, 0.5])("are hidden by the share %d: read as n-grams", (share) => {

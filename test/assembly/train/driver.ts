@@ -34,10 +34,20 @@ export function build(layers: LayerRecord[], shape: Shape): { wasm: Exports; sta
   const words = new Uint32Array(LAYER_FIELDS * layers.length);
   const rates = new Float32Array(words.buffer);
   layers.forEach((layer, i) => {
-    words.set([layer.kind, layer.flags ?? 0, layer.activation ?? 0, layer.inputWidth, layer.units ?? 0, layer.outputWidth], LAYER_FIELDS * i);
+    words.set(
+      [layer.kind, layer.flags ?? 0, layer.activation ?? 0, layer.inputWidth, layer.units ?? 0, layer.outputWidth],
+      LAYER_FIELDS * i,
+    );
     rates[LAYER_FIELDS * i + 6] = layer.rate ?? 0;
   });
-  const status: number = wasm["networkBuild"](put(wasm, words), layers.length, shape.batch, shape.time, shape.rowsPerToken ?? 1, shape.dropoutSamples ?? 1);
+  const status: number = wasm["networkBuild"](
+    put(wasm, words),
+    layers.length,
+    shape.batch,
+    shape.time,
+    shape.rowsPerToken ?? 1,
+    shape.dropoutSamples ?? 1,
+  );
   return { wasm, status };
 }
 
@@ -52,8 +62,15 @@ export class Trainer {
 
   trainWith(recipe: Recipe): number {
     return this.wasm["networkTrainWith"](
-      recipe.loss, recipe.labelSmoothing ?? 0, recipe.optimizer, recipe.flags ?? 0, recipe.beta1 ?? 0, recipe.beta2 ?? 0,
-      recipe.epsilon ?? 1e-7, recipe.clipNorm ?? 0, recipe.weightDecay ?? 0,
+      recipe.loss,
+      recipe.labelSmoothing ?? 0,
+      recipe.optimizer,
+      recipe.flags ?? 0,
+      recipe.beta1 ?? 0,
+      recipe.beta2 ?? 0,
+      recipe.epsilon ?? 1e-7,
+      recipe.clipNorm ?? 0,
+      recipe.weightDecay ?? 0,
     );
   }
 
@@ -68,14 +85,22 @@ export class Trainer {
     return this.setRows(tokens.length, tokens[0]!.length, offsets, ids, targets, weights);
   }
 
-  setRows(batch: number, time: number, offsets: number[], ids: number[], targets?: number[][], weights?: number[]): number {
+  setRows(
+    batch: number,
+    time: number,
+    offsets: number[],
+    ids: number[],
+    targets?: number[][],
+    weights?: number[],
+  ): number {
     const { wasm } = this;
     new Uint32Array(wasm.memory.buffer, wasm["networkRowOffsetsPtr"](), offsets.length).set(offsets);
     new Uint32Array(wasm.memory.buffer, wasm["networkRowIdsPtr"](), ids.length).set(ids);
     const flat = targets?.flat() ?? [];
     new Float32Array(wasm.memory.buffer, wasm["networkTargetsPtr"](), flat.length).set(flat);
     const status: number = wasm["networkBatch"](batch, time);
-    if (status === OK && weights) new Float32Array(wasm.memory.buffer, wasm["networkSampleWeightsPtr"](), weights.length).set(weights);
+    if (status === OK && weights)
+      new Float32Array(wasm.memory.buffer, wasm["networkSampleWeightsPtr"](), weights.length).set(weights);
     return status;
   }
 

@@ -3,21 +3,42 @@
 import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import {
-  LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM, OPTIMIZER_NESTEROV,
-  OPTIMIZER_PER_TOKEN, OPTIMIZER_SGD,
+  LOSS_BINARY_CROSSENTROPY,
+  LOSS_CATEGORICAL_CROSSENTROPY,
+  LOSS_MEAN_SQUARED_ERROR,
+  OK,
+  OPTIMIZER_ADAM,
+  OPTIMIZER_NESTEROV,
+  OPTIMIZER_PER_TOKEN,
+  OPTIMIZER_SGD,
 } from "../../../assembly/abi.ts";
 import { readKerasWeights } from "../../support/keras-weights.ts";
-import { describeShared, readSharedJson, readSharedJsonLines, sharedIsPresent, sharedPath } from "../../support/shared.ts";
+import {
+  describeShared,
+  readSharedJson,
+  readSharedJsonLines,
+  sharedIsPresent,
+  sharedPath,
+} from "../../support/shared.ts";
 import { Trainer, type Recipe } from "./driver.ts";
 
 // Keras sums in another order: the difference is rounding, grown over the steps.
-const LOSS_TOLERANCE = 1e-4;    // relative
-const WEIGHT_TOLERANCE = 1e-4;  // absolute
-const SLOT_TOLERANCE = 1e-4;    // relative to the tensor's largest
+const LOSS_TOLERANCE = 1e-4; // relative
+const WEIGHT_TOLERANCE = 1e-4; // absolute
+const SLOT_TOLERANCE = 1e-4; // relative to the tensor's largest
 const SCORE_TOLERANCE = 1e-5;
 
 interface TrainCase {
-  optimizer: { name: string; learning_rate: number; momentum?: number; nesterov?: boolean; beta_1?: number; beta_2?: number; epsilon?: number; global_clipnorm?: number };
+  optimizer: {
+    name: string;
+    learning_rate: number;
+    momentum?: number;
+    nesterov?: boolean;
+    beta_1?: number;
+    beta_2?: number;
+    epsilon?: number;
+    global_clipnorm?: number;
+  };
   loss: string;
   shape: { maxlen: number; outputs: number };
   batches: { x: number[][]; y: number[][] }[];
@@ -36,7 +57,7 @@ function recipeOf({ optimizer, loss }: TrainCase): Recipe {
     loss: LOSSES[loss]!,
     optimizer: isAdam ? OPTIMIZER_ADAM : OPTIMIZER_SGD,
     flags: OPTIMIZER_PER_TOKEN | (optimizer.nesterov ? OPTIMIZER_NESTEROV : 0),
-    beta1: isAdam ? optimizer.beta_1! : optimizer.momentum ?? 0,
+    beta1: isAdam ? optimizer.beta_1! : (optimizer.momentum ?? 0),
     beta2: optimizer.beta_2 ?? 0,
     epsilon: optimizer.epsilon ?? 1e-7,
     clipNorm: optimizer.global_clipnorm ?? 0,
@@ -63,7 +84,10 @@ describeShared("training reproduces Keras", () => {
     const golden = readSharedJson<TrainCase>("golden", name, "train.json");
     const initial = readKerasWeights(sharedPath("golden", name, "initial.keras"));
     const final = readKerasWeights(sharedPath("golden", name, "final.keras"));
-    const trainer = new Trainer(initial.layers, { batch: Math.max(...golden.batches.map(({ x }) => x.length)), time: golden.shape.maxlen });
+    const trainer = new Trainer(initial.layers, {
+      batch: Math.max(...golden.batches.map(({ x }) => x.length)),
+      time: golden.shape.maxlen,
+    });
     expect(trainer.trainWith(recipeOf(golden))).toBe(OK);
     expect(trainer.tensorCount).toBe(initial.tensors.length);
     initial.tensors.forEach((values, i) => trainer.setTensor(i, values));
@@ -72,7 +96,10 @@ describeShared("training reproduces Keras", () => {
       expect(trainer.setBatch(x, y)).toBe(OK);
       expect(trainer.step(golden.optimizer.learning_rate)).toBe(OK);
       const expected = golden.losses[i]!;
-      expect(Math.abs(trainer.loss - expected) / expected, `loss of step ${i}: ${trainer.loss}, Keras ${expected}`).toBeLessThan(LOSS_TOLERANCE);
+      expect(
+        Math.abs(trainer.loss - expected) / expected,
+        `loss of step ${i}: ${trainer.loss}, Keras ${expected}`,
+      ).toBeLessThan(LOSS_TOLERANCE);
     });
     final.tensors.forEach((values, i) => {
       expect(largestDifference(trainer.tensor(i), values), `tensor ${i}`).toBeLessThan(WEIGHT_TOLERANCE);

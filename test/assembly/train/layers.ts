@@ -1,6 +1,13 @@
 // Short spellings of layer records for tests: a chain that knows each input's width.
 import {
-  LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT, LAYER_EMBEDDING, LAYER_LSTM, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN,
+  LAYER_BIDIRECTIONAL,
+  LAYER_DENSE,
+  LAYER_DROPOUT,
+  LAYER_EMBEDDING,
+  LAYER_LSTM,
+  LAYER_POOL,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
 } from "../../../assembly/abi.ts";
 import type { LayerRecord } from "../../support/keras-weights.ts";
 

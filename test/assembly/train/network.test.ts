@@ -2,10 +2,33 @@
 // steps, and the promise that the same steps give the same bits, also after a resume.
 import { describe, expect, test } from "vitest";
 import {
-  ACTIVATION_LINEAR, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, ERR_BAD_LAYERS, ERR_BAD_STATE, ERR_BAD_TRAINING,
-  ERR_NO_SAMPLES, ERR_NOT_FINITE, ERR_OUT_OF_MEMORY, LAYER_BIDIRECTIONAL, LAYER_MASK_ZERO,
-  LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL, LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY,
-  LOSS_MEAN_SQUARED_ERROR, MAX_LAYERS, MAX_SEQUENCE, OK, OPTIMIZER_ADAM, OPTIMIZER_AVERAGE, OPTIMIZER_NESTEROV, OPTIMIZER_PER_TOKEN,
+  ACTIVATION_LINEAR,
+  ACTIVATION_RELU,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ERR_BAD_ARGUMENT,
+  ERR_BAD_LAYERS,
+  ERR_BAD_STATE,
+  ERR_BAD_TRAINING,
+  ERR_NO_SAMPLES,
+  ERR_NOT_FINITE,
+  ERR_OUT_OF_MEMORY,
+  LAYER_BIDIRECTIONAL,
+  LAYER_MASK_ZERO,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  LAYER_SEQUENCES,
+  LAYER_SPATIAL,
+  LOSS_BINARY_CROSSENTROPY,
+  LOSS_CATEGORICAL_CROSSENTROPY,
+  LOSS_MEAN_SQUARED_ERROR,
+  MAX_LAYERS,
+  MAX_SEQUENCE,
+  OK,
+  OPTIMIZER_ADAM,
+  OPTIMIZER_AVERAGE,
+  OPTIMIZER_NESTEROV,
+  OPTIMIZER_PER_TOKEN,
 } from "../../../assembly/abi.ts";
 import type { LayerRecord } from "../../support/keras-weights.ts";
 import { build, Trainer, type Batch, type Recipe } from "./driver.ts";
@@ -18,12 +41,27 @@ const SHAPE = { batch: 4, time: 5, rowsPerToken: 2 };
 
 describe("chains of layers", () => {
   const good = (): LayerRecord[] => chain(9, 4, 0, lstm(3), SOFTMAX);
-  const changed = (index: number, change: Partial<LayerRecord>): LayerRecord[] => good().map((layer, i) => (i === index ? { ...layer, ...change } : layer));
+  const changed = (index: number, change: Partial<LayerRecord>): LayerRecord[] =>
+    good().map((layer, i) => (i === index ? { ...layer, ...change } : layer));
 
   test.each<[string, LayerRecord[]]>([
     ["the smallest", good()],
-    ["all kinds", chain(9, 4, LAYER_MASK_ZERO, dropout(0.5, LAYER_SPATIAL), lstm(3, SEQUENCES | LAYER_BIDIRECTIONAL), dropout(0.1), lstm(2, SEQUENCES),
-      pool(LAYER_POOL_MAX | LAYER_POOL_MEAN), dropout(0.2), dense(4, ACTIVATION_RELU), SOFTMAX)],
+    [
+      "all kinds",
+      chain(
+        9,
+        4,
+        LAYER_MASK_ZERO,
+        dropout(0.5, LAYER_SPATIAL),
+        lstm(3, SEQUENCES | LAYER_BIDIRECTIONAL),
+        dropout(0.1),
+        lstm(2, SEQUENCES),
+        pool(LAYER_POOL_MAX | LAYER_POOL_MEAN),
+        dropout(0.2),
+        dense(4, ACTIVATION_RELU),
+        SOFTMAX,
+      ),
+    ],
   ])("%s is taken", (_, layers) => expect(build(layers, SHAPE).status).toBe(OK));
 
   test.each<[string, LayerRecord[]]>([
@@ -54,7 +92,11 @@ describe("chains of layers", () => {
   ])("%s: refused", (_, layers) => expect(build(layers, SHAPE).status).toBe(ERR_BAD_LAYERS));
 
   test.each([
-    { batch: 0, time: 5 }, { batch: 65537, time: 5 }, { batch: 4, time: 0 }, { batch: 4, time: MAX_SEQUENCE + 1 }, { batch: 4, time: 5, rowsPerToken: 0 },
+    { batch: 0, time: 5 },
+    { batch: 65537, time: 5 },
+    { batch: 4, time: 0 },
+    { batch: 4, time: MAX_SEQUENCE + 1 },
+    { batch: 4, time: 5, rowsPerToken: 0 },
   ])("capacities %o: refused", (shape) => expect(build(good(), shape).status).toBe(ERR_BAD_ARGUMENT));
 
   test("sizes beyond the address space: refused", () => {
@@ -63,7 +105,10 @@ describe("chains of layers", () => {
   });
 
   test("tensors lie in Keras' order, each on 16 bytes, and do not overlap", () => {
-    const trainer = new Trainer(chain(9, 5, 0, lstm(3, LAYER_BIDIRECTIONAL), dense(2, ACTIVATION_RELU), SOFTMAX), SHAPE);
+    const trainer = new Trainer(
+      chain(9, 5, 0, lstm(3, LAYER_BIDIRECTIONAL), dense(2, ACTIVATION_RELU), SOFTMAX),
+      SHAPE,
+    );
     const lengths = trainer.tensors().map((tensor) => tensor.length);
     expect(lengths).toEqual([45, 60, 36, 12, 60, 36, 12, 12, 2, 6, 3]);
     let end: number = trainer.wasm["networkStatePtr"](1);
@@ -102,8 +147,45 @@ describe("batches", () => {
     masked.wasm["networkInitialize"](1, 0.05);
     const alone = (masked.setBatch([[1, 2, 3]]), masked.scores(1, 3)[0]);
     const batches: [Batch, number][] = [
-      [[[1, 2, 3], [4, 4, 4]], 0], [[[4, 4, 4], [5, 6, 7], [1, 2, 3]], 2], [[[4, 4, 4, 4, 4], [0, 0, 1, 2, 3], [0, 0, 0, 0, 0], [5, 0, 0, 0, 0]], 1],
-      [[[1, 2, 3, 0, 0], [4, 4, 4, 4, 4]], 0], [[[0, 0, 0, 0, 4], [0, 1, 2, 3, 0], [6, 0, 0, 0, 0]], 1],
+      [
+        [
+          [1, 2, 3],
+          [4, 4, 4],
+        ],
+        0,
+      ],
+      [
+        [
+          [4, 4, 4],
+          [5, 6, 7],
+          [1, 2, 3],
+        ],
+        2,
+      ],
+      [
+        [
+          [4, 4, 4, 4, 4],
+          [0, 0, 1, 2, 3],
+          [0, 0, 0, 0, 0],
+          [5, 0, 0, 0, 0],
+        ],
+        1,
+      ],
+      [
+        [
+          [1, 2, 3, 0, 0],
+          [4, 4, 4, 4, 4],
+        ],
+        0,
+      ],
+      [
+        [
+          [0, 0, 0, 0, 4],
+          [0, 1, 2, 3, 0],
+          [6, 0, 0, 0, 0],
+        ],
+        1,
+      ],
     ];
     for (const [batch, place] of batches) {
       expect(masked.setBatch(batch)).toBe(OK);
@@ -141,27 +223,34 @@ describe("first weights", () => {
   trainer.wasm["networkInitialize"](5, 0.2);
   const tensors = trainer.tensors();
 
-  test.each([[0, 0.2], [1, Math.sqrt(6 / (24 + 80))], [4, Math.sqrt(6 / (24 + 80))], [7, Math.sqrt(6 / (40 + 10))], [9, Math.sqrt(6 / 13)]])(
-    "tensor %i is uniform in +-%f", (index, limit) => {
-      const values = [...tensors[index]!];
-      expect(Math.max(...values.map(Math.abs))).toBeLessThanOrEqual(limit);
-      expect(Math.max(...values)).toBeGreaterThan(0.85 * limit);
-      expect(Math.min(...values)).toBeLessThan(-0.85 * limit);
-      const square = values.reduce((sum, x) => sum + x * x, 0) / values.length;
-      expect(Math.abs(square / (limit ** 2 / 3) - 1)).toBeLessThan(values.length > 500 ? 0.1 : 0.4);
-    },
-  );
+  test.each([
+    [0, 0.2],
+    [1, Math.sqrt(6 / (24 + 80))],
+    [4, Math.sqrt(6 / (24 + 80))],
+    [7, Math.sqrt(6 / (40 + 10))],
+    [9, Math.sqrt(6 / 13)],
+  ])("tensor %i is uniform in +-%f", (index, limit) => {
+    const values = [...tensors[index]!];
+    expect(Math.max(...values.map(Math.abs))).toBeLessThanOrEqual(limit);
+    expect(Math.max(...values)).toBeGreaterThan(0.85 * limit);
+    expect(Math.min(...values)).toBeLessThan(-0.85 * limit);
+    const square = values.reduce((sum, x) => sum + x * x, 0) / values.length;
+    expect(Math.abs(square / (limit ** 2 / 3) - 1)).toBeLessThan(values.length > 500 ? 0.1 : 0.4);
+  });
 
   test.each([2, 5])("recurrent kernel %i has orthonormal rows", (index) => {
     const rows = Array.from({ length: 20 }, (_, r) => tensors[index]!.subarray(80 * r, 80 * r + 80));
-    rows.forEach((a, i) => rows.forEach((b, j) => {
-      const dot = a.reduce((sum, x, k) => sum + x * b[k]!, 0);
-      expect(Math.abs(dot - (i === j ? 1 : 0))).toBeLessThan(1e-6);
-    }));
+    rows.forEach((a, i) =>
+      rows.forEach((b, j) => {
+        const dot = a.reduce((sum, x, k) => sum + x * b[k]!, 0);
+        expect(Math.abs(dot - (i === j ? 1 : 0))).toBeLessThan(1e-6);
+      }),
+    );
   });
 
   test("biases are 0, and 1 for the forget gate", () => {
-    for (const index of [3, 6]) expect([...tensors[index]!]).toEqual([...Array(20).fill(0), ...Array(20).fill(1), ...Array(40).fill(0)]);
+    for (const index of [3, 6])
+      expect([...tensors[index]!]).toEqual([...Array(20).fill(0), ...Array(20).fill(1), ...Array(40).fill(0)]);
     for (const index of [8, 10]) expect(tensors[index]!.every((value) => value === 0)).toBe(true);
   });
 
@@ -176,10 +265,22 @@ describe("first weights", () => {
 
 // A run with everything that could make two runs differ: dropout, masks, repeated tokens, the average.
 const LAYERS = chain(
-  9, 6, LAYER_MASK_ZERO, dropout(0.3, LAYER_SPATIAL), lstm(5, SEQUENCES | LAYER_BIDIRECTIONAL), pool(LAYER_POOL_MAX | LAYER_POOL_MEAN), dropout(0.2), SOFTMAX,
+  9,
+  6,
+  LAYER_MASK_ZERO,
+  dropout(0.3, LAYER_SPATIAL),
+  lstm(5, SEQUENCES | LAYER_BIDIRECTIONAL),
+  pool(LAYER_POOL_MAX | LAYER_POOL_MEAN),
+  dropout(0.2),
+  SOFTMAX,
 );
-const TARGETS = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
-const batchOf = (t: number): Batch => [0, 1, 2].map((b) => Array.from({ length: 5 }, (_, s) => (s < (b + t) % 4 ? 0 : 1 + ((3 * b + 5 * s + 7 * t) % 8))));
+const TARGETS = [
+  [1, 0, 0],
+  [0, 1, 0],
+  [0, 0, 1],
+];
+const batchOf = (t: number): Batch =>
+  [0, 1, 2].map((b) => Array.from({ length: 5 }, (_, s) => (s < (b + t) % 4 ? 0 : 1 + ((3 * b + 5 * s + 7 * t) % 8))));
 
 function begin(flags: number): Trainer {
   const trainer = new Trainer(LAYERS, SHAPE);
@@ -200,10 +301,14 @@ function advance(trainer: Trainer, from: number, to: number): number[] {
 function blocks(trainer: Trainer): Uint8Array[] {
   const { wasm } = trainer;
   return Array.from({ length: wasm["networkStateCount"]() }, (_, i) =>
-    new Uint8Array(wasm.memory.buffer, wasm["networkStatePtr"](i), wasm["networkStateBytes"](i)).slice());
+    new Uint8Array(wasm.memory.buffer, wasm["networkStatePtr"](i), wasm["networkStateBytes"](i)).slice(),
+  );
 }
 
-describe.each([["merged", OPTIMIZER_AVERAGE], ["per token", OPTIMIZER_AVERAGE | OPTIMIZER_PER_TOKEN]])("the same steps, %s", (_, flags) => {
+describe.each([
+  ["merged", OPTIMIZER_AVERAGE],
+  ["per token", OPTIMIZER_AVERAGE | OPTIMIZER_PER_TOKEN],
+])("the same steps, %s", (_, flags) => {
   test("give the same bits", () => {
     const [one, two] = [begin(flags), begin(flags)];
     expect(advance(one, 0, 6)).toEqual(advance(two, 0, 6));
@@ -220,7 +325,9 @@ describe.each([["merged", OPTIMIZER_AVERAGE], ["per token", OPTIMIZER_AVERAGE | 
     const saved = blocks(first);
     // State, parameters, m, v, average.
     expect(saved).toHaveLength(5);
-    saved.forEach((bytes, i) => new Uint8Array(second.wasm.memory.buffer, second.wasm["networkStatePtr"](i), bytes.length).set(bytes));
+    saved.forEach((bytes, i) =>
+      new Uint8Array(second.wasm.memory.buffer, second.wasm["networkStatePtr"](i), bytes.length).set(bytes),
+    );
     second.wasm["networkRestored"]();
     expect(advance(second, 4, 8)).toEqual(losses.slice(4));
     expect(blocks(second)).toEqual(blocks(whole));
@@ -265,12 +372,35 @@ describe("a step that is not finite", () => {
     ["a NaN in the embedding", (trainer) => trainer.setTensor(0, trainer.tensor(0).fill(NaN))],
     ["an infinite bias of the last layer", (trainer) => trainer.setTensor(5, [Infinity, 0, 0])],
     ["a NaN in the recurrent kernel", (trainer) => trainer.setTensor(2, trainer.tensor(2).fill(NaN))],
-    ["a sample weight beyond all bounds", (trainer) => trainer.setBatch([[1, 2], [3, 4]], [[1, 0, 0], [0, 1, 0]], [Infinity, 1])],
+    [
+      "a sample weight beyond all bounds",
+      (trainer) =>
+        trainer.setBatch(
+          [
+            [1, 2],
+            [3, 4],
+          ],
+          [
+            [1, 0, 0],
+            [0, 1, 0],
+          ],
+          [Infinity, 1],
+        ),
+    ],
   ])("%s: refused, and nothing changes", (_, spoil) => {
     const trainer = new Trainer(chain(9, 4, 0, lstm(3), SOFTMAX), SHAPE);
     trainer.trainWith(ADAM);
     trainer.wasm["networkInitialize"](2, 0.05);
-    trainer.setBatch([[1, 2], [3, 4]], [[1, 0, 0], [0, 1, 0]]);
+    trainer.setBatch(
+      [
+        [1, 2],
+        [3, 4],
+      ],
+      [
+        [1, 0, 0],
+        [0, 1, 0],
+      ],
+    );
     expect(trainer.step(0.1)).toBe(OK);
     spoil(trainer);
     const before = blocks(trainer);

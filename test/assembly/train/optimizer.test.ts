@@ -2,9 +2,22 @@
 // row, also of embedding rows that the batch does not hold.
 import { describe, expect, test } from "vitest";
 import {
-  ACTIVATION_LINEAR, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ERR_BAD_STATE, ERR_BAD_TRAINING, ERR_NOT_FINITE, LOSS_BINARY_CROSSENTROPY,
-  LOSS_CATEGORICAL_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, OK, OPTIMIZER_ADAM, OPTIMIZER_ADAM_UNCORRECTED, OPTIMIZER_AVERAGE,
-  OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_SGD,
+  ACTIVATION_LINEAR,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ERR_BAD_STATE,
+  ERR_BAD_TRAINING,
+  ERR_NOT_FINITE,
+  LOSS_BINARY_CROSSENTROPY,
+  LOSS_CATEGORICAL_CROSSENTROPY,
+  LOSS_MEAN_SQUARED_ERROR,
+  OK,
+  OPTIMIZER_ADAM,
+  OPTIMIZER_ADAM_UNCORRECTED,
+  OPTIMIZER_AVERAGE,
+  OPTIMIZER_LAZY,
+  OPTIMIZER_NESTEROV,
+  OPTIMIZER_SGD,
 } from "../../../assembly/abi.ts";
 import { f32 } from "../../support/wasm.ts";
 import { Trainer, type Batch, type Recipe } from "./driver.ts";
@@ -17,30 +30,45 @@ const WIDTH = 3;
 const LAYERS = chain(7, WIDTH, 0, lstm(3), dense(3, ACTIVATION_SOFTMAX));
 /** Rows come, stay away and come again; row 6 never comes. */
 const BATCHES: Batch[] = [
-  [[1, 2], [3, 1]],
-  [[2, 2], [2, 4]],
-  [[5, 0], [1, 4]],
-  [[3, 3], [0, 0]],
+  [
+    [1, 2],
+    [3, 1],
+  ],
+  [
+    [2, 2],
+    [2, 4],
+  ],
+  [
+    [5, 0],
+    [1, 4],
+  ],
+  [
+    [3, 3],
+    [0, 0],
+  ],
 ];
-const TARGETS = [[1, 0, 0], [0, 0, 1]];
+const TARGETS = [
+  [1, 0, 0],
+  [0, 0, 1],
+];
 const RATES = [0.1, 0.05, 0.2, 0.1];
 
 const kinds: Record<string, Omit<Recipe, "loss">> = {
-  "SGD": { optimizer: OPTIMIZER_SGD },
-  "momentum": { optimizer: OPTIMIZER_SGD, beta1: 0.9 },
-  "Nesterov": { optimizer: OPTIMIZER_SGD, beta1: 0.9, flags: OPTIMIZER_NESTEROV },
-  "Adam": { optimizer: OPTIMIZER_ADAM, beta1: 0.9, beta2: 0.999 },
+  SGD: { optimizer: OPTIMIZER_SGD },
+  momentum: { optimizer: OPTIMIZER_SGD, beta1: 0.9 },
+  Nesterov: { optimizer: OPTIMIZER_SGD, beta1: 0.9, flags: OPTIMIZER_NESTEROV },
+  Adam: { optimizer: OPTIMIZER_ADAM, beta1: 0.9, beta2: 0.999 },
   "Adam with other constants": { optimizer: OPTIMIZER_ADAM, beta1: 0.5, beta2: 0.75, epsilon: 0.1 },
   "uncorrected Adam": { optimizer: OPTIMIZER_ADAM_UNCORRECTED, beta1: 0.9, beta2: 0.999 },
 };
 const variants: Record<string, Partial<Recipe>> = {
-  "plain": {},
-  "clipped": { clipNorm: 0.05 },
+  plain: {},
+  clipped: { clipNorm: 0.05 },
   "not clipped, since short": { clipNorm: 50 },
   "with weight decay": { weightDecay: 0.3 },
-  "lazy": { flags: OPTIMIZER_LAZY },
+  lazy: { flags: OPTIMIZER_LAZY },
   "lazy, clipped, with weight decay": { flags: OPTIMIZER_LAZY, clipNorm: 0.05, weightDecay: 0.3 },
-  "averaged": { flags: OPTIMIZER_AVERAGE },
+  averaged: { flags: OPTIMIZER_AVERAGE },
 };
 const AVERAGE_DECAY = 0.75;
 
@@ -57,27 +85,32 @@ function twinStep(state: State, gradients: number[][], recipe: Recipe, rate: num
   const norm = Math.hypot(...gradients.flat());
   const shortened = clipNorm > 0 && norm > clipNorm ? clipNorm / norm : 1;
   // Keras raises the f32 betas to powers: 1 - 0.999 then differs in its sixth digit.
-  const correction = optimizer === OPTIMIZER_ADAM ? Math.sqrt(1 - Math.fround(beta2) ** step) / (1 - Math.fround(beta1) ** step) : 1;
-  gradients.forEach((tensor, i) => tensor.forEach((value, j) => {
-    if (i === 0 && flags & OPTIMIZER_LAZY) {
-      const first = Math.floor(j / WIDTH) * WIDTH;
-      if (tensor.slice(first, first + WIDTH).every((other) => other === 0)) return;
-    }
-    const g = value * shortened;
-    const [w, m, v] = [state.weights[i]!, state.first[i]!, state.second[i]!];
-    w[j]! -= weightDecay * rate * w[j]!;
-    if (optimizer === OPTIMIZER_SGD) {
-      m[j] = beta1 * m[j]! - rate * g;
-      w[j]! += flags & OPTIMIZER_NESTEROV ? beta1 * m[j]! - rate * g : m[j]!;
-    } else {
-      m[j] = beta1 * m[j]! + (1 - beta1) * g;
-      v[j] = beta2 * v[j]! + (1 - beta2) * g * g;
-      w[j]! -= (rate * correction * m[j]!) / (Math.sqrt(v[j]!) + epsilon);
-    }
-  }));
+  const correction =
+    optimizer === OPTIMIZER_ADAM ? Math.sqrt(1 - Math.fround(beta2) ** step) / (1 - Math.fround(beta1) ** step) : 1;
+  gradients.forEach((tensor, i) =>
+    tensor.forEach((value, j) => {
+      if (i === 0 && flags & OPTIMIZER_LAZY) {
+        const first = Math.floor(j / WIDTH) * WIDTH;
+        if (tensor.slice(first, first + WIDTH).every((other) => other === 0)) return;
+      }
+      const g = value * shortened;
+      const [w, m, v] = [state.weights[i]!, state.first[i]!, state.second[i]!];
+      w[j]! -= weightDecay * rate * w[j]!;
+      if (optimizer === OPTIMIZER_SGD) {
+        m[j] = beta1 * m[j]! - rate * g;
+        w[j]! += flags & OPTIMIZER_NESTEROV ? beta1 * m[j]! - rate * g : m[j]!;
+      } else {
+        m[j] = beta1 * m[j]! + (1 - beta1) * g;
+        v[j] = beta2 * v[j]! + (1 - beta2) * g * g;
+        w[j]! -= (rate * correction * m[j]!) / (Math.sqrt(v[j]!) + epsilon);
+      }
+    }),
+  );
   if (!(flags & OPTIMIZER_AVERAGE)) return;
   const { average, weights } = state;
-  state.average = average ? average.map((tensor, i) => tensor.map((a, j) => AVERAGE_DECAY * a + (1 - AVERAGE_DECAY) * weights[i]![j]!)) : weights.map((tensor) => [...tensor]);
+  state.average = average
+    ? average.map((tensor, i) => tensor.map((a, j) => AVERAGE_DECAY * a + (1 - AVERAGE_DECAY) * weights[i]![j]!))
+    : weights.map((tensor) => [...tensor]);
 }
 
 function expectClose(actual: ArrayLike<number>[], expected: number[][], what: string): void {
@@ -93,7 +126,12 @@ function start(recipe: Recipe): Trainer {
   expect(trainer.trainWith(recipe)).toBe(OK);
   trainer.wasm["networkInitialize"](1, 0.05);
   // Keras' first weights are so small that an error would not show.
-  trainer.tensors().forEach((tensor, i) => trainer.setTensor(i, tensor.map((value, j) => value + ((7 * j + i) % 11) / 11 - 0.5)));
+  trainer.tensors().forEach((tensor, i) =>
+    trainer.setTensor(
+      i,
+      tensor.map((value, j) => value + ((7 * j + i) % 11) / 11 - 0.5),
+    ),
+  );
   return trainer;
 }
 
@@ -102,7 +140,12 @@ const still = (tensors: Float32Array[]): number[][] => tensors.map((tensor) => [
 
 describe.each(Object.entries(kinds))("%s", (_, kind) => {
   test.each(Object.entries(variants))("%s", (_, variant) => {
-    const recipe: Recipe = { loss: LOSS_CATEGORICAL_CROSSENTROPY, ...kind, ...variant, flags: (kind.flags ?? 0) | (variant.flags ?? 0) };
+    const recipe: Recipe = {
+      loss: LOSS_CATEGORICAL_CROSSENTROPY,
+      ...kind,
+      ...variant,
+      flags: (kind.flags ?? 0) | (variant.flags ?? 0),
+    };
     const trainer = start(recipe);
     const before = trainer.tensors();
     const state: State = { weights: arrays(before), first: still(before), second: still(before), average: null };
@@ -117,8 +160,18 @@ describe.each(Object.entries(kinds))("%s", (_, kind) => {
       expectClose(trainer.tensors(), state.weights, `step ${step}, tensor`);
     });
     const indices = state.weights.map((_tensor, i) => i);
-    if (recipe.optimizer !== OPTIMIZER_SGD || recipe.beta1) expectClose(indices.map((i) => trainer.slot(i, 0)), state.first, "first slot");
-    if (recipe.optimizer !== OPTIMIZER_SGD) expectClose(indices.map((i) => trainer.slot(i, 1)), state.second, "second slot");
+    if (recipe.optimizer !== OPTIMIZER_SGD || recipe.beta1)
+      expectClose(
+        indices.map((i) => trainer.slot(i, 0)),
+        state.first,
+        "first slot",
+      );
+    if (recipe.optimizer !== OPTIMIZER_SGD)
+      expectClose(
+        indices.map((i) => trainer.slot(i, 1)),
+        state.second,
+        "second slot",
+      );
     if (state.average) {
       const weights = trainer.tensors();
       expect(trainer.wasm["networkSwapAverage"]()).toBe(OK);
@@ -130,15 +183,26 @@ describe.each(Object.entries(kinds))("%s", (_, kind) => {
     }
     // Row 6 has no gradient: only weight decay moves it, and that only when it is not lazy.
     const moves = (recipe.weightDecay ?? 0) > 0 && !(recipe.flags! & OPTIMIZER_LAZY);
-    expect(trainer.tensor(0).slice(6 * WIDTH).some((value, j) => value !== before[0]![6 * WIDTH + j])).toBe(moves);
+    expect(
+      trainer
+        .tensor(0)
+        .slice(6 * WIDTH)
+        .some((value, j) => value !== before[0]![6 * WIDTH + j]),
+    ).toBe(moves);
   });
 });
 
 test("a step whose numbers overflow is refused and leaves weights, slots and counters", () => {
   for (const kind of Object.values(kinds)) {
     const trainer = start({ loss: LOSS_CATEGORICAL_CROSSENTROPY, ...kind });
-    const bytes = (): Uint8Array[] => Array.from({ length: trainer.wasm["networkStateCount"]() }, (_, i) =>
-      new Uint8Array(trainer.wasm.memory.buffer, trainer.wasm["networkStatePtr"](i), trainer.wasm["networkStateBytes"](i)).slice());
+    const bytes = (): Uint8Array[] =>
+      Array.from({ length: trainer.wasm["networkStateCount"]() }, (_, i) =>
+        new Uint8Array(
+          trainer.wasm.memory.buffer,
+          trainer.wasm["networkStatePtr"](i),
+          trainer.wasm["networkStateBytes"](i),
+        ).slice(),
+      );
     let status = OK;
     let before = bytes();
     for (let i = 0; i < 8 && status === OK; i++) {
@@ -172,7 +236,18 @@ test("a row that has faded comes back as if it had been updated in every step", 
   const steps = 400;
   for (let step = 1; step <= steps; step++) {
     const isPresent = step === 1 || step === steps;
-    trainer.setBatch(isPresent ? [[1, 2], [2, 1]] : [[2, 2], [3, 2]], TARGETS);
+    trainer.setBatch(
+      isPresent
+        ? [
+            [1, 2],
+            [2, 1],
+          ]
+        : [
+            [2, 2],
+            [3, 2],
+          ],
+      TARGETS,
+    );
     expect(trainer.step(0.001)).toBe(OK);
     twinStep(state, arrays(trainer.tensors().map((_tensor, i) => trainer.gradient(i))), recipe, 0.001, step);
     if (step !== steps - 1) continue;
@@ -180,13 +255,19 @@ test("a row that has faded comes back as if it had been updated in every step", 
     const raw = f32(trainer.wasm, trainer.wasm["networkStatePtr"](2) + 4 * WIDTH, WIDTH);
     const settled = trainer.slot(0, 0).subarray(WIDTH, 2 * WIDTH);
     for (let j = 0; j < WIDTH; j++) expect(raw[j]! / settled[j]!).toBeGreaterThan(100);
-    for (const [slot, twin] of [[0, state.first], [1, state.second]] as const) {
+    for (const [slot, twin] of [
+      [0, state.first],
+      [1, state.second],
+    ] as const) {
       const actual = trainer.slot(0, slot);
       for (let j = WIDTH; j < 2 * WIDTH; j++) expect(Math.abs(actual[j]! / twin[0]![j]! - 1)).toBeLessThan(1e-4);
     }
   }
   expectClose(trainer.tensors(), state.weights, "tensor");
-  for (const [slot, twin] of [[0, state.first], [1, state.second]] as const) {
+  for (const [slot, twin] of [
+    [0, state.first],
+    [1, state.second],
+  ] as const) {
     const actual = trainer.slot(0, slot);
     for (let j = WIDTH; j < 2 * WIDTH; j++) expect(Math.abs(actual[j]! / twin[0]![j]! - 1)).toBeLessThan(1e-4);
   }
@@ -195,21 +276,48 @@ test("a row that has faded comes back as if it had been updated in every step", 
 test("a rate of 0 lets no row fade that is still in motion", () => {
   const recipe: Recipe = { loss: LOSS_CATEGORICAL_CROSSENTROPY, optimizer: OPTIMIZER_ADAM, beta1: 0.9, beta2: 0.999 };
   const trainer = start(recipe);
-  trainer.setBatch([[1, 1], [1, 1]], TARGETS);
+  trainer.setBatch(
+    [
+      [1, 1],
+      [1, 1],
+    ],
+    TARGETS,
+  );
   trainer.step(0.1);
-  trainer.setBatch([[2, 2], [2, 2]], TARGETS);
+  trainer.setBatch(
+    [
+      [2, 2],
+      [2, 2],
+    ],
+    TARGETS,
+  );
   trainer.step(0);
   const before = trainer.tensor(0).subarray(WIDTH, 2 * WIDTH);
   trainer.step(0.1);
-  trainer.tensor(0).subarray(WIDTH, 2 * WIDTH).forEach((value, j) => expect(Math.abs(value - before[j]!)).toBeGreaterThan(1e-3));
+  trainer
+    .tensor(0)
+    .subarray(WIDTH, 2 * WIDTH)
+    .forEach((value, j) => expect(Math.abs(value - before[j]!)).toBeGreaterThan(1e-3));
 });
 
 test("slots of rows that have long had no gradient end at 0", () => {
   const trainer = start({ loss: LOSS_CATEGORICAL_CROSSENTROPY, optimizer: OPTIMIZER_SGD, beta1: 0.5 });
-  trainer.setBatch([[1, 1], [1, 1]], TARGETS);
+  trainer.setBatch(
+    [
+      [1, 1],
+      [1, 1],
+    ],
+    TARGETS,
+  );
   trainer.step(0.1);
   for (let i = 0; i < 120; i++) {
-    trainer.setBatch([[2, 2], [2, 2]], TARGETS);
+    trainer.setBatch(
+      [
+        [2, 2],
+        [2, 2],
+      ],
+      TARGETS,
+    );
     trainer.step(0.1);
   }
   // 0.5^120 nears the smallest normal f32, below which numbers become slow.
@@ -233,6 +341,14 @@ test.each<[string, number, Partial<Recipe>]>([
   ["infinite weight decay", ACTIVATION_SOFTMAX, { weightDecay: Infinity }],
 ])("%s is refused", (_, activation, change) => {
   const trainer = new Trainer(chain(7, 3, 0, lstm(3), dense(3, activation)), { batch: 2, time: 2 });
-  expect(trainer.trainWith({ loss: LOSS_CATEGORICAL_CROSSENTROPY, optimizer: OPTIMIZER_ADAM, beta1: 0.9, beta2: 0.999, ...change })).toBe(ERR_BAD_TRAINING);
+  expect(
+    trainer.trainWith({
+      loss: LOSS_CATEGORICAL_CROSSENTROPY,
+      optimizer: OPTIMIZER_ADAM,
+      beta1: 0.9,
+      beta2: 0.999,
+      ...change,
+    }),
+  ).toBe(ERR_BAD_TRAINING);
   expect(trainer.step(0.1)).toBe(ERR_BAD_STATE);
 });

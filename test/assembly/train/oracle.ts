@@ -2,9 +2,24 @@
 // the n-grams and the random stream, written from the formulas and not from the engine. Gradients are
 // central differences of these. Sizes: B samples, T steps, E embedding width, H units.
 import {
-  ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH, CONTEXT_ROW, LAYER_BIDIRECTIONAL, LAYER_DENSE, LAYER_DROPOUT,
-  LAYER_EMBEDDING, LAYER_LSTM, LAYER_MASK_ZERO, LAYER_POOL, LAYER_POOL_MAX, LAYER_POOL_MEAN, LAYER_SEQUENCES, LAYER_SPATIAL,
-  LOSS_BINARY_CROSSENTROPY, LOSS_CATEGORICAL_CROSSENTROPY,
+  ACTIVATION_RELU,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  ACTIVATION_TANH,
+  CONTEXT_ROW,
+  LAYER_BIDIRECTIONAL,
+  LAYER_DENSE,
+  LAYER_DROPOUT,
+  LAYER_EMBEDDING,
+  LAYER_LSTM,
+  LAYER_MASK_ZERO,
+  LAYER_POOL,
+  LAYER_POOL_MAX,
+  LAYER_POOL_MEAN,
+  LAYER_SEQUENCES,
+  LAYER_SPATIAL,
+  LOSS_BINARY_CROSSENTROPY,
+  LOSS_CATEGORICAL_CROSSENTROPY,
 } from "../../../assembly/abi.ts";
 import type { LayerRecord } from "../../support/keras-weights.ts";
 import type { Batch } from "./driver.ts";
@@ -44,7 +59,9 @@ export function randomBits(s: RandomState): number {
 /** Keep mask: value i comes from stream i % 4 of four streams whose states are drawn word by word. */
 export function dropoutMask(random: RandomState, rate: number, length: number): Float32Array {
   const words = Array.from({ length: 16 }, () => randomBits(random));
-  const streams = [0, 1, 2, 3].map((lane) => [(words[lane]! | 1) >>> 0, words[4 + lane]!, words[8 + lane]!, words[12 + lane]!] as RandomState);
+  const streams = [0, 1, 2, 3].map(
+    (lane) => [(words[lane]! | 1) >>> 0, words[4 + lane]!, words[8 + lane]!, words[12 + lane]!] as RandomState,
+  );
   const threshold = Math.floor(Math.fround(rate) * 2 ** 32);
   const kept = Math.fround(1 / Math.fround(1 - Math.fround(rate)));
   return Float32Array.from({ length }, (_, i) => (randomBits(streams[i % 4]!) < threshold ? 0 : kept));
@@ -61,7 +78,10 @@ export function ngramRows(word: string, min: number, max: number, buckets: numbe
   const points = [...`<${word}>`];
   const lengths = Array.from({ length: max - min + 1 }, (_, i) => min + i);
   return points.flatMap((_, start) =>
-    lengths.filter((length) => start + length <= points.length).map((length) => firstRow + (fnv1a(points.slice(start, start + length).join("")) % buckets)));
+    lengths
+      .filter((length) => start + length <= points.length)
+      .map((length) => firstRow + (fnv1a(points.slice(start, start + length).join("")) % buckets)),
+  );
 }
 
 // --- forward pass ------------------------------------------------------------------
@@ -91,9 +111,18 @@ export interface Passing {
 }
 
 /** Scores of a batch; those of a sample's further dropout masks follow behind all the samples. */
-export function forward(layers: LayerRecord[], tensors: ArrayLike<number>[], tokens: Batch, { random, dropoutSamples = 1, readsThrough }: Passing = {}): Scores {
+export function forward(
+  layers: LayerRecord[],
+  tensors: ArrayLike<number>[],
+  tokens: Batch,
+  { random, dropoutSamples = 1, readsThrough }: Passing = {},
+): Scores {
   const isMasked = ((layers[0]!.flags ?? 0) & LAYER_MASK_ZERO) !== 0;
-  const real = tokens.map((sample) => sample.map((token) => !(isMasked && (token === 0 || (Array.isArray(token) && token.length === 1 && token[0] === 0)))));
+  const real = tokens.map((sample) =>
+    sample.map(
+      (token) => !(isMasked && (token === 0 || (Array.isArray(token) && token.length === 1 && token[0] === 0))),
+    ),
+  );
   let sequences: Sequences = [];
   let vectors: Row[] = [];
   let logits: Row[] = [];
@@ -116,7 +145,8 @@ export function forward(layers: LayerRecord[], tensors: ArrayLike<number>[], tok
         return sequences.map((steps, b) => lstm(kernel, recurrent, bias, units, steps, real[b]!, isBackwards));
       });
       isSequence = (flags & LAYER_SEQUENCES) !== 0;
-      if (isSequence) sequences = sequences.map((steps, b) => steps.map((_, t) => ways.flatMap((way) => way[b]!.outputs[t]!)));
+      if (isSequence)
+        sequences = sequences.map((steps, b) => steps.map((_, t) => ways.flatMap((way) => way[b]!.outputs[t]!)));
       else vectors = sequences.map((_, b) => ways.flatMap((way) => way[b]!.last));
     } else if (layer.kind === LAYER_POOL) {
       isSequence = false;
@@ -125,7 +155,9 @@ export function forward(layers: LayerRecord[], tensors: ArrayLike<number>[], tok
         const columns = Array.from({ length: layer.inputWidth }, (_, j) => rows.map((row) => row[j]!));
         return [
           ...(flags & LAYER_POOL_MAX ? columns.map((column) => (column.length ? Math.max(...column) : 0)) : []),
-          ...(flags & LAYER_POOL_MEAN ? columns.map((column) => (column.length ? sum(column) / column.length : 0)) : []),
+          ...(flags & LAYER_POOL_MEAN
+            ? columns.map((column) => (column.length ? sum(column) / column.length : 0))
+            : []),
         ];
       });
     } else if (layer.kind === LAYER_DROPOUT) {
@@ -150,7 +182,9 @@ export function forward(layers: LayerRecord[], tensors: ArrayLike<number>[], tok
     } else if (layer.kind === LAYER_DENSE) {
       const [kernel, bias] = [tensors[next]!, tensors[next + 1]!];
       next += 2;
-      logits = vectors.map((x) => Array.from({ length: units }, (_, k) => bias[k]! + sum(x.map((value, j) => value * kernel[j * units + k]!))));
+      logits = vectors.map((x) =>
+        Array.from({ length: units }, (_, k) => bias[k]! + sum(x.map((value, j) => value * kernel[j * units + k]!))),
+      );
       vectors = logits.map((z) => activate(layer.activation ?? 0, z));
     }
   }
@@ -163,19 +197,36 @@ function embed(table: ArrayLike<number>, width: number, token: number | number[]
   const value = (row: number, j: number): number => table[(row % CONTEXT_ROW) * width + j]!;
   if (rows.length === 1) return Array.from({ length: width }, (_, j) => value(rows[0]!, j));
   const full = [...(rows[0]! >= OWN_ROW ? [rows.shift()!] : []), ...(rows.at(-1)! >= CONTEXT_ROW ? [rows.pop()!] : [])];
-  return Array.from({ length: width }, (_, j) => sum(full.map((row) => value(row, j))) + (rows.length ? sum(rows.map((row) => value(row, j))) / rows.length : 0));
+  return Array.from(
+    { length: width },
+    (_, j) =>
+      sum(full.map((row) => value(row, j))) + (rows.length ? sum(rows.map((row) => value(row, j))) / rows.length : 0),
+  );
 }
 
 /** Keras' LSTM of one sample: a masked step repeats the state and output before it. */
-function lstm(kernel: ArrayLike<number>, recurrent: ArrayLike<number>, bias: ArrayLike<number>, units: number, steps: Row[], real: boolean[], isBackwards: boolean): { outputs: Row[]; last: Row } {
+function lstm(
+  kernel: ArrayLike<number>,
+  recurrent: ArrayLike<number>,
+  bias: ArrayLike<number>,
+  units: number,
+  steps: Row[],
+  real: boolean[],
+  isBackwards: boolean,
+): { outputs: Row[]; last: Row } {
   let h = zeros(units);
   let c = zeros(units);
   const outputs: Row[] = [];
   const times = steps.map((_, t) => t);
   for (const t of isBackwards ? times.reverse() : times) {
     if (real[t]) {
-      const z = Array.from({ length: 4 * units }, (_, k) =>
-        bias[k]! + sum(steps[t]!.map((x, j) => x * kernel[j * 4 * units + k]!)) + sum(h.map((x, j) => x * recurrent[j * 4 * units + k]!)));
+      const z = Array.from(
+        { length: 4 * units },
+        (_, k) =>
+          bias[k]! +
+          sum(steps[t]!.map((x, j) => x * kernel[j * 4 * units + k]!)) +
+          sum(h.map((x, j) => x * recurrent[j * 4 * units + k]!)),
+      );
       c = c.map((before, u) => sigmoid(z[units + u]!) * before + sigmoid(z[u]!) * Math.tanh(z[2 * units + u]!));
       h = c.map((cell, u) => sigmoid(z[3 * units + u]!) * Math.tanh(cell));
     }
@@ -186,7 +237,9 @@ function lstm(kernel: ArrayLike<number>, recurrent: ArrayLike<number>, bias: Arr
 
 /** The order in which rows draw their masks: step after step, in each the samples of longer span first; see batch.ts. */
 function rowOrder(real: boolean[][], isMasked: boolean): [sample: number, step: number][] {
-  const spans = real.map((steps) => (isMasked ? { start: steps.indexOf(true), end: steps.lastIndexOf(true) + 1 } : { start: 0, end: steps.length }));
+  const spans = real.map((steps) =>
+    isMasked ? { start: steps.indexOf(true), end: steps.lastIndexOf(true) + 1 } : { start: 0, end: steps.length },
+  );
   const length = (b: number): number => spans[b]!.end - Math.max(0, spans[b]!.start);
   const order = real.map((_, b) => b).sort((a, b) => length(b) - length(a) || a - b);
   const rows: [number, number][] = [];
@@ -227,10 +280,14 @@ export function loss({ logits, scores }: Scores, { kind, smoothing = 0, targets,
       return sum(target.map((y, k) => (y * (1 - smoothing) + smoothing / target.length) * (logTotal - z[k]!)));
     }
     if (kind === LOSS_BINARY_CROSSENTROPY) {
-      return sum(target.map((y, k) => {
-        const smooth = y * (1 - smoothing) + smoothing / 2;
-        return -smooth * Math.log(p[k]!) - (1 - smooth) * Math.log(1 - p[k]!);
-      })) / target.length;
+      return (
+        sum(
+          target.map((y, k) => {
+            const smooth = y * (1 - smoothing) + smoothing / 2;
+            return -smooth * Math.log(p[k]!) - (1 - smooth) * Math.log(1 - p[k]!);
+          }),
+        ) / target.length
+      );
     }
     return sum(target.map((y, k) => (p[k]! - y) ** 2)) / target.length;
   });
@@ -240,15 +297,17 @@ export function loss({ logits, scores }: Scores, { kind, smoothing = 0, targets,
 /** d loss / d parameter of every parameter, by central differences of the f64 twin. */
 export function gradients(lossOf: (tensors: number[][]) => number, tensors: ArrayLike<number>[]): number[][] {
   const values = tensors.map((tensor) => Array.from(tensor));
-  return values.map((tensor) => tensor.map((value, i) => {
-    const at = (x: number): number => {
-      tensor[i] = x;
-      return lossOf(values);
-    };
-    const difference = at(value + STEP) - at(value - STEP);
-    tensor[i] = value;
-    return difference / (2 * STEP);
-  }));
+  return values.map((tensor) =>
+    tensor.map((value, i) => {
+      const at = (x: number): number => {
+        tensor[i] = x;
+        return lossOf(values);
+      };
+      const difference = at(value + STEP) - at(value - STEP);
+      tensor[i] = value;
+      return difference / (2 * STEP);
+    }),
+  );
 }
 
 /** f64 rounding and the third derivative both leave an error near 1e-10. */

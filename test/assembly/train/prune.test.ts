@@ -5,13 +5,30 @@ import * as abi from "../../../assembly/abi.ts";
 import { addSamples, DEFAULT_RECIPE, runEpochs } from "../../../host/training/recipe.ts";
 import { Trainer } from "../../../host/training/trainer.ts";
 import { headerValue } from "../../support/model-file.ts";
-import { dense, dropout, embedding, type LayerShape, loadFile, lstm, makeModel, type ModelSpec, pool, samples, scoresOf, Seeded, trainTiny } from "../../support/models.ts";
+import {
+  dense,
+  dropout,
+  embedding,
+  type LayerShape,
+  loadFile,
+  lstm,
+  makeModel,
+  type ModelSpec,
+  pool,
+  samples,
+  scoresOf,
+  Seeded,
+  trainTiny,
+} from "../../support/models.ts";
 import { loadWasm } from "../../support/wasm.ts";
 
 const LABELS = ["x", "y", "z"];
 const WORDS = ["one", "two", "three", "four", "five", "six", "seven"];
 const TEXTS: readonly (readonly [label: number, text: string])[] = [
-  [0, "one two three"], [1, "four five two one six"], [2, "seven one"], [1, "two two six five"],
+  [0, "one two three"],
+  [1, "four five two one six"],
+  [2, "seven one"],
+  [1, "two two six five"],
 ];
 const BOTH = abi.LAYER_BIDIRECTIONAL;
 const SEQUENCES = abi.LAYER_SEQUENCES;
@@ -23,7 +40,8 @@ function cut(values: Float32Array, width: number, rows: readonly number[], colum
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 /** Columns i f c o of the kept units. */
-const gates = (kept: readonly number[], units: number): number[] => upTo(4).flatMap((gate) => kept.map((unit) => gate * units + unit));
+const gates = (kept: readonly number[], units: number): number[] =>
+  upTo(4).flatMap((gate) => kept.map((unit) => gate * units + unit));
 
 interface Made {
   spec: ModelSpec;
@@ -45,10 +63,12 @@ async function opened(file: Uint8Array): Promise<Trainer> {
 }
 
 async function fileOf(spec: ModelSpec, tensors: readonly Float32Array[]): Promise<Uint8Array> {
-  return (await makeModel(spec, (index, length) => {
-    expect(tensors[index]!.length).toBe(length);
-    return tensors[index]!;
-  })).write("f32");
+  return (
+    await makeModel(spec, (index, length) => {
+      expect(tensors[index]!.length).toBe(length);
+      return tensors[index]!;
+    })
+  ).write("f32");
 }
 
 function scores(file: Uint8Array, text: string): number[] {
@@ -61,26 +81,45 @@ function scores(file: Uint8Array, text: string): number[] {
 function lossOf(file: Uint8Array): number {
   const wasm = loadWasm("testing");
   loadFile(wasm, file);
-  const losses = TEXTS.map(([label, text]) => [...scoresOf(wasm, text)].reduce((sum, p, k) => sum - ((k === label ? 0.9 : 0) + 0.1 / LABELS.length) * Math.log(p), 0));
+  const losses = TEXTS.map(([label, text]) =>
+    [...scoresOf(wasm, text)].reduce(
+      (sum, p, k) => sum - ((k === label ? 0.9 : 0) + 0.1 / LABELS.length) * Math.log(p),
+      0,
+    ),
+  );
   return losses.reduce((a, b) => a + b) / losses.length;
 }
 
 const BIDIRECTIONAL = [
-  embedding(5, abi.LAYER_MASK_ZERO), dropout(0.2), lstm(6, BOTH | SEQUENCES), pool(abi.LAYER_POOL_MAX | abi.LAYER_POOL_MEAN), dropout(0.5),
-  dense(4, abi.ACTIVATION_TANH), dense(3, abi.ACTIVATION_SOFTMAX),
+  embedding(5, abi.LAYER_MASK_ZERO),
+  dropout(0.2),
+  lstm(6, BOTH | SEQUENCES),
+  pool(abi.LAYER_POOL_MAX | abi.LAYER_POOL_MEAN),
+  dropout(0.5),
+  dense(4, abi.ACTIVATION_TANH),
+  dense(3, abi.ACTIVATION_SOFTMAX),
 ];
 
 describe("units that nothing reads", () => {
   test("go first, and no answer changes: both directions, both pools, a hidden Dense", async () => {
     const { spec, tensors } = await make(BIDIRECTIONAL);
-    const silent = [[1, 4], [0, 1, 5]];
-    const kept = silent.map((units) => upTo(6).filter((unit) => !units.includes(unit)).slice(0, 3));
+    const silent = [
+      [1, 4],
+      [0, 1, 5],
+    ];
+    const kept = silent.map((units) =>
+      upTo(6)
+        .filter((unit) => !units.includes(unit))
+        .slice(0, 3),
+    );
     // The third kept unit of the first direction is a fourth one there: silence one more.
     silent[0] = upTo(6).filter((unit) => !kept[0]!.includes(unit));
-    silent.forEach((units, d) => units.forEach((unit) => {
-      tensors[2 + 3 * d]!.fill(0, unit * 24, (unit + 1) * 24);
-      for (const row of [6 * d + unit, 12 + 6 * d + unit]) tensors[7]!.fill(0, row * 4, (row + 1) * 4);
-    }));
+    silent.forEach((units, d) =>
+      units.forEach((unit) => {
+        tensors[2 + 3 * d]!.fill(0, unit * 24, (unit + 1) * 24);
+        for (const row of [6 * d + unit, 12 + 6 * d + unit]) tensors[7]!.fill(0, row * 4, (row + 1) * 4);
+      }),
+    );
     const file = await fileOf(spec, tensors);
     const pruned = (await opened(file)).prune({ units: 3 });
 
@@ -88,14 +127,21 @@ describe("units that nothing reads", () => {
     const channels = [...forward, ...backward.map((unit) => 6 + unit)];
     const rows = [...channels, ...channels.map((channel) => 12 + channel)];
     const expected = [
-      tensors[0]!, cut(tensors[1]!, 24, upTo(5), gates(forward, 6)), cut(tensors[2]!, 24, forward, gates(forward, 6)), cut(tensors[3]!, 24, [0], gates(forward, 6)),
-      cut(tensors[4]!, 24, upTo(5), gates(backward, 6)), cut(tensors[5]!, 24, backward, gates(backward, 6)), cut(tensors[6]!, 24, [0], gates(backward, 6)),
-      cut(tensors[7]!, 4, rows, upTo(4)), ...tensors.slice(8),
+      tensors[0]!,
+      cut(tensors[1]!, 24, upTo(5), gates(forward, 6)),
+      cut(tensors[2]!, 24, forward, gates(forward, 6)),
+      cut(tensors[3]!, 24, [0], gates(forward, 6)),
+      cut(tensors[4]!, 24, upTo(5), gates(backward, 6)),
+      cut(tensors[5]!, 24, backward, gates(backward, 6)),
+      cut(tensors[6]!, 24, [0], gates(backward, 6)),
+      cut(tensors[7]!, 4, rows, upTo(4)),
+      ...tensors.slice(8),
     ];
     const layers = spec.layers.map((layer) => (layer.kind === abi.LAYER_LSTM ? { ...layer, units: 3 } : layer));
     expect(pruned).toEqual(await fileOf({ ...spec, layers }, expected));
     expect(pruned.length).toBeLessThan(file.length);
-    for (const [, text] of TEXTS) scores(pruned, text).forEach((score, k) => expect(score).toBeCloseTo(scores(file, text)[k]!, 6));
+    for (const [, text] of TEXTS)
+      scores(pruned, text).forEach((score, k) => expect(score).toBeCloseTo(scores(file, text)[k]!, 6));
   });
 
   test("in a stack, what reads is the next LSTM's kernel", async () => {
@@ -107,8 +153,12 @@ describe("units that nothing reads", () => {
     const file = await fileOf(spec, tensors);
     const kept = [1, 2, 4];
     const expected = [
-      tensors[0]!, cut(tensors[1]!, 20, upTo(3), gates(kept, 5)), cut(tensors[2]!, 20, kept, gates(kept, 5)), cut(tensors[3]!, 20, [0], gates(kept, 5)),
-      cut(tensors[4]!, 12, kept, upTo(12)), ...tensors.slice(5),
+      tensors[0]!,
+      cut(tensors[1]!, 20, upTo(3), gates(kept, 5)),
+      cut(tensors[2]!, 20, kept, gates(kept, 5)),
+      cut(tensors[3]!, 20, [0], gates(kept, 5)),
+      cut(tensors[4]!, 12, kept, upTo(12)),
+      ...tensors.slice(5),
     ];
     const layers = spec.layers.map((layer) => (layer.units === 5 ? { ...layer, units: 3 } : layer));
     expect((await opened(file)).prune({ units: 3 })).toEqual(await fileOf({ ...spec, layers }, expected));
@@ -117,7 +167,15 @@ describe("units that nothing reads", () => {
 
 test.each<[string, LayerShape[]]>([
   ["the last state, one direction", [embedding(4, abi.LAYER_MASK_ZERO), lstm(7), dense(3, abi.ACTIVATION_SOFTMAX)]],
-  ["both directions, pooled", [embedding(4, abi.LAYER_MASK_ZERO), lstm(7, BOTH | SEQUENCES), pool(abi.LAYER_POOL_MAX | abi.LAYER_POOL_MEAN), dense(3, abi.ACTIVATION_SOFTMAX)]],
+  [
+    "both directions, pooled",
+    [
+      embedding(4, abi.LAYER_MASK_ZERO),
+      lstm(7, BOTH | SEQUENCES),
+      pool(abi.LAYER_POOL_MAX | abi.LAYER_POOL_MEAN),
+      dense(3, abi.ACTIVATION_SOFTMAX),
+    ],
+  ],
 ])("the units kept are those whose scaling changes the loss most: %s", async (_, layers) => {
   const { spec, tensors, file } = await make(layers, {}, 11);
   const directions = layers[1]!.flags! & BOTH ? 2 : 1;
@@ -127,7 +185,8 @@ test.each<[string, LayerShape[]]>([
     const at = async (factor: number): Promise<number> => {
       const scaled = tensors.map((values) => values.slice());
       for (let k = 0; k < 28; k++) scaled[2 + 3 * d]![unit * 28 + k]! *= factor;
-      for (let b = 0; b < blocks; b++) for (let k = 0; k < 3; k++) scaled[last]![(b * 7 * directions + 7 * d + unit) * 3 + k]! *= factor;
+      for (let b = 0; b < blocks; b++)
+        for (let k = 0; k < 3; k++) scaled[last]![(b * 7 * directions + 7 * d + unit) * 3 + k]! *= factor;
       return lossOf(await fileOf(spec, scaled));
     };
     return Math.abs((await at(1.02)) - (await at(0.98))) / 0.04;
@@ -152,7 +211,9 @@ describe("words", () => {
     const { spec, tensors, file } = await make(layers, { tokenizer: buckets });
     const pruned = (await opened(file)).prune({ words: 4 });
     const rows = [...upTo(5), ...upTo(6).map((bucket) => 8 + bucket)];
-    expect(pruned).toEqual(await fileOf({ ...spec, words: WORDS.slice(0, 4) }, [cut(tensors[0]!, 4, rows, upTo(4)), ...tensors.slice(1)]));
+    expect(pruned).toEqual(
+      await fileOf({ ...spec, words: WORDS.slice(0, 4) }, [cut(tensors[0]!, 4, rows, upTo(4)), ...tensors.slice(1)]),
+    );
     expect(scores(pruned, "one two")).toEqual(scores(file, "one two"));
     expect(scores(pruned, "six")).not.toEqual(scores(file, "six"));
   });
@@ -160,12 +221,20 @@ describe("words", () => {
     const { spec, tensors, file } = await make(layers, { unknownId: 7 });
     // Thrice or more: one, two; "seven" once.
     const pruned = (await opened(file)).prune({ minCount: 3 });
-    expect(pruned).toEqual(await fileOf({ ...spec, words: ["one", "two", "seven"], unknownId: 3 }, [cut(tensors[0]!, 4, [0, 1, 2, 7], upTo(4)), ...tensors.slice(1)]));
+    expect(pruned).toEqual(
+      await fileOf({ ...spec, words: ["one", "two", "seven"], unknownId: 3 }, [
+        cut(tensors[0]!, 4, [0, 1, 2, 7], upTo(4)),
+        ...tensors.slice(1),
+      ]),
+    );
     expect(scores(pruned, "three")).toEqual(scores(file, "unseen"));
   });
   test("more than there are leave the model as it is, but for rows that nothing can reach", async () => {
     const { spec, tensors } = await make([embedding(4), lstm(3), dense(3, abi.ACTIVATION_SOFTMAX)]);
-    const wide = { ...spec, layers: spec.layers.map((layer) => (layer.kind === abi.LAYER_EMBEDDING ? { ...layer, rows: 12 } : layer)) };
+    const wide = {
+      ...spec,
+      layers: spec.layers.map((layer) => (layer.kind === abi.LAYER_EMBEDDING ? { ...layer, rows: 12 } : layer)),
+    };
     const padding = new Float32Array(16).fill(0.5);
     const file = await fileOf(wide, [Float32Array.from([...tensors[0]!, ...padding]), ...tensors.slice(1)]);
     expect((await opened(file)).prune({ units: 99, words: 99 })).toEqual(await fileOf(spec, tensors));

@@ -19,10 +19,15 @@ function quantizeRow(row: number[]): { scale: number; weights: number[] } {
   return { scale, weights: row.map((w) => Math.max(-127, Math.min(127, nearest(Math.fround(w / scale))))) };
 }
 
-function quantized(rows: number[][], isTransposed: boolean): { scales: Float32Array; weights: number[][]; rest: number[]; end: number } {
+function quantized(
+  rows: number[][],
+  isTransposed: boolean,
+): { scales: Float32Array; weights: number[][]; rest: number[]; end: number } {
   const wasm = loadWasm("testing");
   const columns = rows[0]!.length;
-  const flat = isTransposed ? Array.from({ length: columns }, (_, c) => rows.map((row) => row[c]!)).flat() : rows.flat();
+  const flat = isTransposed
+    ? Array.from({ length: columns }, (_, c) => rows.map((row) => row[c]!)).flat()
+    : rows.flat();
   const from = put(wasm, Float32Array.from(flat));
   const bytes = padded(rows.length * columns) + padded(4 * rows.length);
   const to = put(wasm, new Uint8Array(bytes + 16).fill(0xaa));
@@ -50,27 +55,54 @@ function expectTwin(rows: number[][]): void {
 
 describe.each([1, 2, 3, 7, 16, 33])("%i rows", (rows) => {
   test.each([1, 2, 3, 5, 8, 15, 17, 64, 129])("of %i weights", (columns) => {
-    expectTwin(Array.from({ length: rows }, (_, r) => Array.from({ length: columns }, (_, c) => Math.sin(1 + 37 * r + 11 * c) * 10 ** ((r % 5) - 3))));
+    expectTwin(
+      Array.from({ length: rows }, (_, r) =>
+        Array.from({ length: columns }, (_, c) => Math.sin(1 + 37 * r + 11 * c) * 10 ** ((r % 5) - 3)),
+      ),
+    );
   });
 });
 
 test("ties go to the even neighbour", () => {
   expectTwin([[127, 0.5, 1.5, 2.5, 3.5, -0.5, -1.5, -2.5, 126.5, -126.5]]);
-  expect(quantized([[127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 126.5, 125.5]], false).weights).toEqual([[127, 0, 2, 2, 0, -2, -2, 126, 126]]);
+  expect(quantized([[127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 126.5, 125.5]], false).weights).toEqual([
+    [127, 0, 2, 2, 0, -2, -2, 126, 126],
+  ]);
 });
 
 test("a row of zeros and one of next to nothing get the scale 1", () => {
-  expectTwin([[0, 0, 0], [1e-31, -1e-32, 0], [2e-30, -1e-30, 0]]);
-  expect([...quantized([[0, -0, 0], [1e-31, -1e-31, 0]], false).scales]).toEqual([1, 1]);
+  expectTwin([
+    [0, 0, 0],
+    [1e-31, -1e-32, 0],
+    [2e-30, -1e-30, 0],
+  ]);
+  expect([
+    ...quantized(
+      [
+        [0, -0, 0],
+        [1e-31, -1e-31, 0],
+      ],
+      false,
+    ).scales,
+  ]).toEqual([1, 1]);
 });
 
 test("an outlier costs only its own row", () => {
-  const rows = [[0.01, -0.02, 0.03], [0.01, -0.02, 1000]];
+  const rows = [
+    [0.01, -0.02, 0.03],
+    [0.01, -0.02, 1000],
+  ];
   expectTwin(rows);
   const { weights } = quantized(rows, false);
-  expect(weights).toEqual([[42, -85, 127], [0, 0, 127]]);
+  expect(weights).toEqual([
+    [42, -85, 127],
+    [0, 0, 127],
+  ]);
 });
 
 test("the largest f32 does not overflow, and -128 is never written", () => {
-  expectTwin([[3.4028234663852886e38, -3.4028234663852886e38, 1], [-1, 1, -0.999]]);
+  expectTwin([
+    [3.4028234663852886e38, -3.4028234663852886e38, 1],
+    [-1, 1, -0.999],
+  ]);
 });

@@ -25,7 +25,12 @@ function twin(seed: number): () => number {
     let [a, b, c, d] = state as [number, number, number, number];
     const result = Math.imul(rotate(Math.imul(b, 5), 7), 9) >>> 0;
     const t = b << 9;
-    c ^= a; d ^= b; b ^= c; a ^= d; c ^= t; d = rotate(d, 11);
+    c ^= a;
+    d ^= b;
+    b ^= c;
+    a ^= d;
+    c ^= t;
+    d = rotate(d, 11);
     state.splice(0, 4, a, b, c, d);
     return result;
   };
@@ -84,7 +89,9 @@ test("an index of a count above 2^31 stays below it", () => {
   expect(Math.max(...values)).toBeGreaterThan(2 ** 31);
   // 2^32 mod count of the smallest indices would come twice as often if no draw were thrown away.
   const favoured = 2 ** 32 - count;
-  expect(Math.abs(values.filter((value) => value < favoured).length / values.length - favoured / count)).toBeLessThan(0.05);
+  expect(Math.abs(values.filter((value) => value < favoured).length / values.length - favoured / count)).toBeLessThan(
+    0.05,
+  );
 });
 
 test("a shuffle keeps all elements and reaches every order", () => {

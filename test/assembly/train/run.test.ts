@@ -4,7 +4,14 @@ import { describe, expect, test } from "vitest";
 import * as abi from "../../../assembly/abi.ts";
 import { Classifier } from "../../../host/model/classifier.ts";
 import type { Sample } from "../../../host/data/dataset.ts";
-import { addSamples, DEFAULT_RECIPE, prepareTraining, runEpochs, type EpochReport, type RecipeOptions } from "../../../host/training/recipe.ts";
+import {
+  addSamples,
+  DEFAULT_RECIPE,
+  prepareTraining,
+  runEpochs,
+  type EpochReport,
+  type RecipeOptions,
+} from "../../../host/training/recipe.ts";
 import { Trainer } from "../../../host/training/trainer.ts";
 import { headerValue, partAt, read, repair, settingsFields, withParts, write } from "../../support/model-file.ts";
 import { samples } from "../../support/models.ts";
@@ -16,33 +23,60 @@ const SETTINGS_BYTES = 128;
 const STATE_BYTES = 64;
 
 const PLAIN: RecipeOptions = {
-  ...DEFAULT_RECIPE, name: "run", minCount: 1, embedding: 6, units: 5, epochs: EPOCHS, batch: 4, learningRate: 0.01, seed: 3, schedule: "constant", warmup: 0,
-  embeddingDropout: 0, outputDropout: 0, wordDropout: 0, labelSmoothing: 0, augment: {}, addNgrams: false, dropoutSamples: 1, perturbation: 0, averageDecay: 0,
+  ...DEFAULT_RECIPE,
+  name: "run",
+  minCount: 1,
+  embedding: 6,
+  units: 5,
+  epochs: EPOCHS,
+  batch: 4,
+  learningRate: 0.01,
+  seed: 3,
+  schedule: "constant",
+  warmup: 0,
+  embeddingDropout: 0,
+  outputDropout: 0,
+  wordDropout: 0,
+  labelSmoothing: 0,
+  augment: {},
+  addNgrams: false,
+  dropoutSamples: 1,
+  perturbation: 0,
+  averageDecay: 0,
   tokenizer: { ...DEFAULT_RECIPE.tokenizer, sequenceLength: 10, ngramBuckets: 32 },
 };
 const SGD: Partial<RecipeOptions> = { optimizer: "sgd", momentum: 0.9, learningRate: 0.1, clipNorm: 0 };
 
 const recipes: Record<string, Partial<RecipeOptions>> = {
-  "SGD": { ...SGD, momentum: 0, learningRate: 0.5 },
+  SGD: { ...SGD, momentum: 0, learningRate: 0.5 },
   "momentum, Nesterov": { ...SGD, nesterov: true },
-  "Adam": {},
+  Adam: {},
   "uncorrected Adam, lazy": { optimizer: "adam-uncorrected", lazyEmbedding: true },
   "Adam whose rows fade within an epoch": { beta1: 0.05, beta2: 0.5, batch: 1, learningRate: 0.002 },
-  "schedule": { schedule: "cosine", warmup: 0.2, finalRate: 0 },
+  schedule: { schedule: "cosine", warmup: 0.2, finalRate: 0 },
   "schedule with a floor": { schedule: "linear", finalRate: 0.3 },
-  "dropout": { embeddingDropout: 0.3, outputDropout: 0.5 },
+  dropout: { embeddingDropout: 0.3, outputDropout: 0.5 },
   "several dropout masks a sample": { outputDropout: 0.5, dropoutSamples: 4 },
-  "perturbation": { embeddingDropout: 0.3, perturbation: 0.07 },
+  perturbation: { embeddingDropout: 0.3, perturbation: 0.07 },
   "perturbation of shared vectors": { perturbation: 0.07 },
   "word dropout": { wordDropout: 0.3, addNgrams: true },
-  "averaging": { averageDecay: 0.9 },
+  averaging: { averageDecay: 0.9 },
   "averaging with momentum": { ...SGD, averageDecay: 0.9 },
-  "augmentation": { augment: { delete: 0.1, swap: 0.1, typo: 0.2 } },
+  augmentation: { augment: { delete: 0.1, swap: 0.1, typo: 0.2 } },
   "balanced classes": { balanced: true, weightDecay: 0.1 },
   "no mask, one direction, the last state": { mask: false, bidirectional: false, pooling: "last" },
   "the default recipe": {
-    embeddingDropout: 0.3, outputDropout: 0.5, wordDropout: 0.3, labelSmoothing: 0.1, addNgrams: true, schedule: "cosine", warmup: 0.1, augment: { typo: 0.15 },
-    dropoutSamples: 4, perturbation: 0.07, averageDecay: 0.999,
+    embeddingDropout: 0.3,
+    outputDropout: 0.5,
+    wordDropout: 0.3,
+    labelSmoothing: 0.1,
+    addNgrams: true,
+    schedule: "cosine",
+    warmup: 0.1,
+    augment: { typo: 0.15 },
+    dropoutSamples: 4,
+    perturbation: 0.07,
+    averageDecay: 0.999,
   },
 };
 
@@ -125,12 +159,17 @@ describe("a new run on an opened file", () => {
     const first = await begin(changes);
     run(first, 3);
     const parted = first.tensor(0);
-    for (const [form, addNgrams] of [["training", true], ["training", false], ["f32", true]] as const) {
+    for (const [form, addNgrams] of [
+      ["training", true],
+      ["training", false],
+      ["f32", true],
+    ] as const) {
       const trainer = await open(first.write(form));
       trainer.start({ ...PLAIN, addNgrams });
       expect(trainer.write("f32")).toEqual(first.write("f32"));
       // Only a training form has kept the words apart from their n-grams.
-      if (changes.addNgrams && !changes.averageDecay) expect(trainer.tensor(0)).toEqual(form === "training" ? parted : (await opened(first.write("f32"))).tensor(0));
+      if (changes.addNgrams && !changes.averageDecay)
+        expect(trainer.tensor(0)).toEqual(form === "training" ? parted : (await opened(first.write("f32"))).tensor(0));
       run(trainer, 1);
       const next = await open(trainer.write("training"));
       next.start(PLAIN);
@@ -152,11 +191,18 @@ describe("a new run on an opened file", () => {
     for (let i = 0; i < last - 1; i++) expect(grown.tensor(i)).toEqual(old.tensor(i));
     for (const i of [last - 1, last]) {
       const rows = old.tensor(i).length / LABELS.length;
-      const expected = Array.from({ length: rows }, (_, r) => [...old.tensor(i).subarray(r * LABELS.length, (r + 1) * LABELS.length), 0, 0]).flat();
+      const expected = Array.from({ length: rows }, (_, r) => [
+        ...old.tensor(i).subarray(r * LABELS.length, (r + 1) * LABELS.length),
+        0,
+        0,
+      ]).flat();
       expect([...grown.tensor(i)]).toEqual(expected);
     }
     run(trainer);
-    const { labels, classify } = await Classifier.fromBytes(trainer.write("int8"), "grown").then((model) => ({ labels: model.labels, classify: (text: string) => model.classify(text).label }));
+    const { labels, classify } = await Classifier.fromBytes(trainer.write("int8"), "grown").then((model) => ({
+      labels: model.labels,
+      classify: (text: string) => model.classify(text).label,
+    }));
     expect(labels).toEqual([...LABELS, "é", "new"]);
     expect(data.filter(({ label, text }) => classify(text) === label).length).toBeGreaterThan(0.8 * data.length);
   });
@@ -180,7 +226,11 @@ describe("a new run on an opened file", () => {
     const infinite = file.slice();
     write(infinite, offset + SETTINGS_BYTES + STATE_BYTES + 20, "f32", Infinity);
     const short = withParts(file, { training: file.slice(offset, offset + length - 16) });
-    for (const bytes of [repair(infinite), short, withParts(file, { training: file.slice(offset, offset + SETTINGS_BYTES) })]) {
+    for (const bytes of [
+      repair(infinite),
+      short,
+      withParts(file, { training: file.slice(offset, offset + SETTINGS_BYTES) }),
+    ]) {
       const trainer = await open(bytes);
       expect(() => trainer.start(PLAIN)).toThrow(expect.objectContaining({ code: "bad_training" }));
     }
@@ -203,10 +253,11 @@ test("every epoch may end a session", async () => {
 
 describe("a run is not resumed", () => {
   let saved: Promise<Uint8Array> | undefined;
-  const savedRun = (): Promise<Uint8Array> => (saved ??= begin({ averageDecay: 0.9, wordDropout: 0.2 }).then((trainer) => {
-    run(trainer, 3);
-    return trainer.write("training");
-  }));
+  const savedRun = (): Promise<Uint8Array> =>
+    (saved ??= begin({ averageDecay: 0.9, wordDropout: 0.2 }).then((trainer) => {
+      run(trainer, 3);
+      return trainer.write("training");
+    }));
   const refusal = "saved.elb: cannot be resumed on these samples or synonyms: its training state is not legal";
 
   const [first, second, ...rest] = samples;
@@ -214,7 +265,17 @@ describe("a run is not resumed", () => {
     ["fewer samples", samples.slice(1)],
     ["more samples", [...samples, first!]],
     ["another order", [second!, first!, ...rest]],
-    ["another label", [{ ...first!, label: second!.label === first!.label ? LABELS.find((label) => label !== first!.label)! : second!.label }, second!, ...rest]],
+    [
+      "another label",
+      [
+        {
+          ...first!,
+          label: second!.label === first!.label ? LABELS.find((label) => label !== first!.label)! : second!.label,
+        },
+        second!,
+        ...rest,
+      ],
+    ],
     ["words in another order", [{ ...first!, text: first!.text.split(" ").reverse().join(" ") }, second!, ...rest]],
   ])("on %s", async (_, data) => {
     const trainer = await open(await savedRun(), data);
@@ -229,14 +290,26 @@ describe("a run is not resumed", () => {
   });
 
   const trainingAt = (file: Uint8Array): number => partAt(file, "training").offset;
-  const setting = (name: string, value: number) => (file: Uint8Array): void => {
-    const field = settingsFields.find((item) => item.name === name)!;
-    write(file, trainingAt(file) + field.offset, field.type, value);
-  };
-  const state = (offset: number, type: string, value: number) => (file: Uint8Array): void => write(file, trainingAt(file) + SETTINGS_BYTES + offset, type, value);
+  const setting =
+    (name: string, value: number) =>
+    (file: Uint8Array): void => {
+      const field = settingsFields.find((item) => item.name === name)!;
+      write(file, trainingAt(file) + field.offset, field.type, value);
+    };
+  const state =
+    (offset: number, type: string, value: number) =>
+    (file: Uint8Array): void =>
+      write(file, trainingAt(file) + SETTINGS_BYTES + offset, type, value);
   /** Value 5 of block `index`: parameters, m, v, average. */
-  const block = (index: number, value: number) => (file: Uint8Array): void =>
-    write(file, trainingAt(file) + SETTINGS_BYTES + STATE_BYTES + index * headerValue(file, "weightBytes") + 20, "f32", value);
+  const block =
+    (index: number, value: number) =>
+    (file: Uint8Array): void =>
+      write(
+        file,
+        trainingAt(file) + SETTINGS_BYTES + STATE_BYTES + index * headerValue(file, "weightBytes") + 20,
+        "f32",
+        value,
+      );
 
   test.each<[string, (file: Uint8Array) => void]>([
     ["an unknown loss", setting("loss", 7)],
@@ -269,13 +342,21 @@ describe("a run is not resumed", () => {
     const file = (await savedRun()).slice();
     damage(file);
     const trainer = await open(repair(file));
-    expect(() => trainer.resume()).toThrow(/saved\.elb: cannot be resumed on these samples or synonyms: (its training state is not legal|a setting is outside its range|.*memory)/);
+    expect(() => trainer.resume()).toThrow(
+      /saved\.elb: cannot be resumed on these samples or synonyms: (its training state is not legal|a setting is outside its range|.*memory)/,
+    );
   });
 
   test("with a state that is too long, too short or only its beginning", async () => {
     const file = await savedRun();
     const { offset, length } = partAt(file, "training");
-    for (const bytes of [length + 16, length - 16, length - headerValue(file, "weightBytes"), SETTINGS_BYTES, SETTINGS_BYTES - 16]) {
+    for (const bytes of [
+      length + 16,
+      length - 16,
+      length - headerValue(file, "weightBytes"),
+      SETTINGS_BYTES,
+      SETTINGS_BYTES - 16,
+    ]) {
       const training = new Uint8Array(bytes);
       training.set(file.subarray(offset, offset + Math.min(bytes, length)));
       const trainer = await open(withParts(file, { training }));
@@ -316,7 +397,14 @@ describe("a run", () => {
       return run(trainer, 1)[0]!.train.loss;
     };
     // Validation does not weigh: it gives each class's own mean.
-    const means = await Promise.all(LABELS.map((label) => lossOf(false, few.filter((sample) => sample.label === label))));
+    const means = await Promise.all(
+      LABELS.map((label) =>
+        lossOf(
+          false,
+          few.filter((sample) => sample.label === label),
+        ),
+      ),
+    );
     const counts = [6, 1, 1];
     const plain = means.reduce((sum, mean, k) => sum + mean * counts[k]!, 0) / 8;
     const balanced = means.reduce((sum, mean, k) => sum + mean * counts[k]! * (8 / (3 * counts[k]!)), 0) / 8;
@@ -345,7 +433,11 @@ describe("a run", () => {
     expect(written.tensor(0)).not.toEqual(before);
   });
 
-  test.each([[0.5, 1], [0.99, 1], [0.99, 100]])("averages by %d a step, every eighth step and at the end of an epoch, in batches of %i", async (decay, batch) => {
+  test.each([
+    [0.5, 1],
+    [0.99, 1],
+    [0.99, 100],
+  ])("averages by %d a step, every eighth step and at the end of an epoch, in batches of %i", async (decay, batch) => {
     const trainer = await begin({ averageDecay: decay, batch });
     const epochBatches = Math.ceil(samples.length / batch);
     let average: number[] = [];
@@ -393,8 +485,16 @@ describe("a run", () => {
     const width = PLAIN.embedding;
     const bytes = file.subarray(offset, offset + length);
     for (let id = 1; id <= count; id++) {
-      const word = new TextDecoder().decode(bytes.subarray(read(file, ends + 4 * (id - 1), "u32"), read(file, ends + 4 * id, "u32")));
-      const rows = ngramRows(word, headerValue(file, "ngramMin"), headerValue(file, "ngramMax"), ngramBuckets, 1 + count);
+      const word = new TextDecoder().decode(
+        bytes.subarray(read(file, ends + 4 * (id - 1), "u32"), read(file, ends + 4 * id, "u32")),
+      );
+      const rows = ngramRows(
+        word,
+        headerValue(file, "ngramMin"),
+        headerValue(file, "ngramMax"),
+        ngramBuckets,
+        1 + count,
+      );
       for (let j = 0; j < width; j++) {
         const mean = rows.reduce((sum, row) => sum + own[row * width + j]!, 0) / Math.max(1, rows.length);
         expect(Math.abs(merged[id * width + j]! - own[id * width + j]! - mean)).toBeLessThan(1e-6);

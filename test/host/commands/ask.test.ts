@@ -48,33 +48,56 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
   test("one line a text, in their order", async () => {
     expect(await ask("win", "hi", ...common)).toBe("spam\t0.875000\nham\t0.875000\n");
     const texts = Array.from({ length: 100 }, (_, i) => (i % 3 === 0 ? "win" : "hi"));
-    expect(await ask(...texts, ...common)).toBe(texts.map((text) => (text === "win" ? "spam\t0.875000\n" : "ham\t0.875000\n")).join(""));
+    expect(await ask(...texts, ...common)).toBe(
+      texts.map((text) => (text === "win" ? "spam\t0.875000\n" : "ham\t0.875000\n")).join(""),
+    );
   });
 
   test("one line a line of standard input, empty ones too", async () => {
-    const stdin = vi.spyOn(process, "stdin", "get").mockReturnValue(Readable.from([Buffer.from("win\r\n\nhi\n\nwin")]) as typeof process.stdin);
-    expect((await ask(...common)).split("\n").map((line) => line.split("\t")[0])).toEqual(["spam", "ham", "ham", "ham", "spam", ""]);
+    const stdin = vi
+      .spyOn(process, "stdin", "get")
+      .mockReturnValue(Readable.from([Buffer.from("win\r\n\nhi\n\nwin")]) as typeof process.stdin);
+    expect((await ask(...common)).split("\n").map((line) => line.split("\t")[0])).toEqual([
+      "spam",
+      "ham",
+      "ham",
+      "ham",
+      "spam",
+      "",
+    ]);
     stdin.mockRestore();
   });
 
   test("--json prints the answer, --model asks that model", async () => {
-    expect(JSON.parse(await ask("win", "--json", "--model", "other", ...common))).toEqual({ id: "0", label: "spam", score: 0.875, model: "other", version: "2.0.0" });
+    expect(JSON.parse(await ask("win", "--json", "--model", "other", ...common))).toEqual({
+      id: "0",
+      label: "spam",
+      score: 0.875,
+      model: "other",
+      version: "2.0.0",
+    });
   });
 
   test("an error answer is an error", async () => {
-    await expect(ask("win", "--model", "nope", ...common)).rejects.toThrow("the service answers unknown_model: there is no such model here; the models are spam, other");
+    await expect(ask("win", "--model", "nope", ...common)).rejects.toThrow(
+      "the service answers unknown_model: there is no such model here; the models are spam, other",
+    );
     await expect(ask("boom", ...common)).rejects.toThrow("the service answers internal");
   });
 
   test("nobody there: told, and where it looked", async () => {
     const start = Date.now();
-    await expect(ask("win", ...common, "--node", "gate-9", "--timeout", "0.5")).rejects.toThrow(/edgelabel\/gate-9\/classify.*no service has reported on edgelabel\/gate-9\/status/);
+    await expect(ask("win", ...common, "--node", "gate-9", "--timeout", "0.5")).rejects.toThrow(
+      /edgelabel\/gate-9\/classify.*no service has reported on edgelabel\/gate-9\/status/,
+    );
     expect(Date.now() - start).toBeLessThan(3_000);
   });
 
   test("a service that is gone: told that it is offline", async () => {
     await service.stop();
-    await expect(ask("win", ...common, "--timeout", "0.5")).rejects.toThrow("no answer on edgelabel/gate-1/classify within 0.5 s: the service is offline");
+    await expect(ask("win", ...common, "--timeout", "0.5")).rejects.toThrow(
+      "no answer on edgelabel/gate-1/classify within 0.5 s: the service is offline",
+    );
   });
 
   test("answers of others and nonsense on the reply topic do not count", async () => {
@@ -83,7 +106,14 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
     await impostor.subscribe(topics.classify);
     const answer = ask("win", ...common, "--protocol", "4", "--timeout", "5");
     const { json } = await impostor.next();
-    for (const message of ['{"id":"7","label":"x","score":1}', '{"label":"x","score":1}', '{"id":"0"}', "null", '{"id":"0","label":"\\u001b[31mx","score":0.5}']) await impostor.publish(json.replyTo, message);
+    for (const message of [
+      '{"id":"7","label":"x","score":1}',
+      '{"label":"x","score":1}',
+      '{"id":"0"}',
+      "null",
+      '{"id":"0","label":"\\u001b[31mx","score":0.5}',
+    ])
+      await impostor.publish(json.replyTo, message);
     expect(await answer).toBe("\ufffd[31mx\t0.500000\n");
     await impostor.close();
   });
@@ -119,21 +149,36 @@ describeMosquitto("Mosquitto", (binaries) => {
 
 test("a refused connection is told in words", async () => {
   const port = await freePort();
-  await expect(ask("hi", "--broker", `mqtt://127.0.0.1:${port}`)).rejects.toThrow(`cannot reach mqtt://127.0.0.1:${port}: connection refused: no broker listens there`);
+  await expect(ask("hi", "--broker", `mqtt://127.0.0.1:${port}`)).rejects.toThrow(
+    `cannot reach mqtt://127.0.0.1:${port}: connection refused: no broker listens there`,
+  );
   await expect(ask("hi", "--broker", "mqtt://u:geheim@h")).rejects.toThrow("EDGELABEL_MQTT_PASSWORD");
   await expect(ask("hi", "--model", "a/b")).rejects.toThrow('the model name "a/b"');
 });
 
-test.each([["mqtt", "what answers there is no MQTT broker"], ["mqtts", "no TLS is spoken there: mqtt:// and ws:// go without"]])("%s:// to an HTTP server is told in words", async (scheme, words) => {
-  const server = createServer((socket) => socket.on("error", () => {}).end("HTTP/1.1 400 Bad Request\r\n\r\n")).listen(0, "127.0.0.1");
+test.each([
+  ["mqtt", "what answers there is no MQTT broker"],
+  ["mqtts", "no TLS is spoken there: mqtt:// and ws:// go without"],
+])("%s:// to an HTTP server is told in words", async (scheme, words) => {
+  const server = createServer((socket) => socket.on("error", () => {}).end("HTTP/1.1 400 Bad Request\r\n\r\n")).listen(
+    0,
+    "127.0.0.1",
+  );
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  await expect(ask("hi", "--broker", `${scheme}://127.0.0.1:${port}`)).rejects.toThrow(`cannot reach ${scheme}://127.0.0.1:${port}: ${words}`);
+  await expect(ask("hi", "--broker", `${scheme}://127.0.0.1:${port}`)).rejects.toThrow(
+    `cannot reach ${scheme}://127.0.0.1:${port}: ${words}`,
+  );
   server.close();
 });
 
 test("misuse is commander's to tell", async () => {
   const silence = vi.spyOn(process.stderr, "write").mockReturnValue(true);
-  for (const args of [["hi", "--timeout", "0"], ["hi", "--protocol", "3"], ["hi", "--nope"]]) await expect(ask(...args)).rejects.toMatchObject({ exitCode: 1 });
+  for (const args of [
+    ["hi", "--timeout", "0"],
+    ["hi", "--protocol", "3"],
+    ["hi", "--nope"],
+  ])
+    await expect(ask(...args)).rejects.toMatchObject({ exitCode: 1 });
   silence.mockRestore();
 });

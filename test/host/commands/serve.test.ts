@@ -29,7 +29,20 @@ const running = new Set<ChildProcess>();
 beforeAll(async () => {
   if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
   const trainer = await Trainer.create("constant");
-  trainer.setTokenizer({ lower: true, charLevel: false, splitScripts: false, letterPairs: false, padPost: false, truncatePost: false, sequenceLength: 4, filters: "", split: " ", ngramBuckets: 0, ngramMin: 0, ngramMax: 0 });
+  trainer.setTokenizer({
+    lower: true,
+    charLevel: false,
+    splitScripts: false,
+    letterPairs: false,
+    padPost: false,
+    truncatePost: false,
+    sequenceLength: 4,
+    filters: "",
+    split: " ",
+    ngramBuckets: 0,
+    ngramMin: 0,
+    ngramMax: 0,
+  });
   trainer.setIdentity("constant", "1.2.3");
   trainer.addWord("win");
   for (const label of ["ham", "spam"]) trainer.addLabel(label);
@@ -62,8 +75,12 @@ function serve(...args: string[]): Serving {
   const child = spawn(process.execPath, [main, "serve", ...args], { stdio: ["ignore", "pipe", "pipe"] });
   running.add(child);
   let [stdout, stderr, since] = ["", "", Date.now()];
-  child.stdout.on("data", (chunk: Buffer) => { stdout += chunk.toString(); });
-  child.stderr.on("data", (chunk: Buffer) => { stderr += chunk.toString(); });
+  child.stdout.on("data", (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  child.stderr.on("data", (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
   const exit = once(child, "close").then(([code]) => {
     running.delete(child);
     return { code: code as number | null, ms: Date.now() - since };
@@ -88,45 +105,73 @@ async function ready(serving: Serving): Promise<string> {
 }
 
 describe("embedded broker", () => {
-  test.each(["SIGTERM", "SIGINT"] as const)("says where it listens, answers on MQTT and HTTP, stops on %s", async (signal) => {
-    const serving = serve(wasm, `again=${elb}`, "--port", "0", "--http", "0", "--node", "gate-1");
-    const banner = await ready(serving);
-    const url = /mqtt:\/\/127\.0\.0\.1:\d+/.exec(banner)![0];
-    const http = /http:\/\/127\.0\.0\.1:\d+/.exec(banner)![0];
-    expect(banner).toContain("edgelabel/gate-1/classify/constant");
-    expect(banner).toContain("edgelabel/gate-1/classify/again");
-    expect(banner).toContain(`main.js ask 'a text' --broker ${url} --node gate-1`);
+  test.each(["SIGTERM", "SIGINT"] as const)(
+    "says where it listens, answers on MQTT and HTTP, stops on %s",
+    async (signal) => {
+      const serving = serve(wasm, `again=${elb}`, "--port", "0", "--http", "0", "--node", "gate-1");
+      const banner = await ready(serving);
+      const url = /mqtt:\/\/127\.0\.0\.1:\d+/.exec(banner)![0];
+      const http = /http:\/\/127\.0\.0\.1:\d+/.exec(banner)![0];
+      expect(banner).toContain("edgelabel/gate-1/classify/constant");
+      expect(banner).toContain("edgelabel/gate-1/classify/again");
+      expect(banner).toContain(`main.js ask 'a text' --broker ${url} --node gate-1`);
 
-    const client = await TestClient.connect(url, 4);
-    await client.subscribe("edgelabel/gate-1/#");
-    await client.publish(topics.classify, JSON.stringify({ text: "win", id: 1 }));
-    expect((await client.next(({ topic }) => topic === topics.label)).json).toEqual({ id: 1, label: "spam", score: 0.880797, model: "constant", version: "1.2.3" });
-    const response = await fetch(`${http}/predict`, { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"data":"win","model":"again"}' });
-    expect(await response.json()).toEqual({ label: "spam" });
+      const client = await TestClient.connect(url, 4);
+      await client.subscribe("edgelabel/gate-1/#");
+      await client.publish(topics.classify, JSON.stringify({ text: "win", id: 1 }));
+      expect((await client.next(({ topic }) => topic === topics.label)).json).toEqual({
+        id: 1,
+        label: "spam",
+        score: 0.880797,
+        model: "constant",
+        version: "1.2.3",
+      });
+      const response = await fetch(`${http}/predict`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: '{"data":"win","model":"again"}',
+      });
+      expect(await response.json()).toEqual({ label: "spam" });
 
-    // As with Ctrl-C under npx, which passes on what the terminal has sent already. On a busy
-    // machine the second one may meet node itself at its end, which takes none any more.
-    serving.child.kill(signal);
-    const { code, ms } = await serving.end(signal);
-    expect(code ?? serving.child.signalCode).toBe(code === null ? signal : 0);
-    expect(ms).toBeLessThan(2_000);
-    expect((await client.next(({ topic, packet, text }) => topic === topics.status && !packet.retain && text === "offline")).text).toBe("offline");
-    await client.close();
-  });
+      // As with Ctrl-C under npx, which passes on what the terminal has sent already. On a busy
+      // machine the second one may meet node itself at its end, which takes none any more.
+      serving.child.kill(signal);
+      const { code, ms } = await serving.end(signal);
+      expect(code ?? serving.child.signalCode).toBe(code === null ? signal : 0);
+      expect(ms).toBeLessThan(2_000);
+      expect(
+        (
+          await client.next(
+            ({ topic, packet, text }) => topic === topics.status && !packet.retain && text === "offline",
+          )
+        ).text,
+      ).toBe("offline");
+      await client.close();
+    },
+  );
 
   test("with TLS on HTTP, what to try works as it is printed, given the files", async () => {
     const certificates = new Certificates(folder);
     certificates.authority("CA");
     for (const name of ["server", "CLIENT"]) certificates.certificate(name, "CA", "localhost");
     const config = join(folder, "tls.json");
-    writeFileSync(config, JSON.stringify({ serverTls: { cert: "server.pem", key: "server.key", ca: "CA.pem" }, host: "localhost" }));
+    writeFileSync(
+      config,
+      JSON.stringify({ serverTls: { cert: "server.pem", key: "server.key", ca: "CA.pem" }, host: "localhost" }),
+    );
     const banner = await ready(serve(wasm, "--config", config, "--port", "0", "--http", "0", "--node", "gate-1"));
     const [, ask = ""] = /main\.js (ask .*)/.exec(banner)!;
-    const { stdout } = await promisify(execFile)(process.execPath, [main, ...ask.replace("'a text'", "win").split(" ")], { cwd: folder });
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [main, ...ask.replace("'a text'", "win").split(" ")],
+      { cwd: folder },
+    );
     expect(stdout).toBe("spam\t0.880797\n");
-    const [, http = ""] = /curl -s --cacert CA\.pem --cert CLIENT\.pem --key CLIENT\.key (https:.*)\/predict/.exec(banner)!;
+    const [, http = ""] = /curl -s --cacert CA\.pem --cert CLIENT\.pem --key CLIENT\.key (https:.*)\/predict/.exec(
+      banner,
+    )!;
     const [ca, cert, key] = ["CA.pem", "CLIENT.pem", "CLIENT.key"].map((name) => readFileSync(join(folder, name)));
-    const [response] = await once(get(http, { ca, cert, key, agent: false }), "response") as [IncomingMessage];
+    const [response] = (await once(get(http, { ca, cert, key, agent: false }), "response")) as [IncomingMessage];
     expect((await response.toArray()).join("")).toContain("<pre>curl -s https:");
   });
 
@@ -134,8 +179,20 @@ describe("embedded broker", () => {
     const serving = serve(wasm, "--port", "0", "--json", "--node", "n");
     await until(() => serving.stdout().includes('"classify"'));
     expect((await serving.end("SIGTERM")).code).toBe(0);
-    const records = serving.stdout().trim().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
-    expect(records.find(({ classify }) => classify)).toMatchObject({ level: 30, msg: "serving", name: "edgelabel", node: "n", embedded: true, models: ["constant"], classify: "edgelabel/n/classify" });
+    const records = serving
+      .stdout()
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(records.find(({ classify }) => classify)).toMatchObject({
+      level: 30,
+      msg: "serving",
+      name: "edgelabel",
+      node: "n",
+      embedded: true,
+      models: ["constant"],
+      classify: "edgelabel/n/classify",
+    });
     expect(records.filter(({ msg }) => /\n|Ctrl-C/.test(String(msg)))).toEqual([]);
     expect(serving.stderr()).toBe("");
   });
@@ -144,7 +201,9 @@ describe("embedded broker", () => {
     const other = await startBroker({ port: 0 });
     const serving = serve(wasm, "--port", String(other.port));
     expect((await serving.exit).code).toBe(1);
-    expect(serving.stderr()).toBe(`edgelabel: port ${other.port} on 127.0.0.1 is already taken: use that broker with --broker ${other.url}, or choose another port with --port NUMBER (0 takes any free one)\n`);
+    expect(serving.stderr()).toBe(
+      `edgelabel: port ${other.port} on 127.0.0.1 is already taken: use that broker with --broker ${other.url}, or choose another port with --port NUMBER (0 takes any free one)\n`,
+    );
     await other.close();
   });
 });
@@ -167,23 +226,54 @@ test.each([
 test("--hash-password makes what the configuration file takes, and --check opens no port", async () => {
   const hashing = spawn(process.execPath, [main, "serve", "--hash-password"], { stdio: ["pipe", "pipe", "inherit"] });
   hashing.stdin.end("geheimnis\n");
-  const [line] = await once(hashing.stdout, "data") as [Buffer];
+  const [line] = (await once(hashing.stdout, "data")) as [Buffer];
   expect(await isPassword("geheimnis", line.toString().trim())).toBe(true);
   const config = join(folder, "edgelabel.json");
   const other = await startBroker({ port: 0 });
-  writeFileSync(config, JSON.stringify({ models: ["constant.wasm"], node: "n", port: other.port, http: other.port, users: { a: { password: line.toString().trim(), publish: ["#"] } } }));
+  writeFileSync(
+    config,
+    JSON.stringify({
+      models: ["constant.wasm"],
+      node: "n",
+      port: other.port,
+      http: other.port,
+      users: { a: { password: line.toString().trim(), publish: ["#"] } },
+    }),
+  );
   const checking = serve("--config", config, "--check");
   expect((await checking.exit).code).toBe(0);
-  expect(checking.stdout()).toBe(`the configuration is sound: models constant; embedded broker; requests on edgelabel/n/classify; HTTP on port ${other.port}\n`);
+  expect(checking.stdout()).toBe(
+    `the configuration is sound: models constant; embedded broker; requests on edgelabel/n/classify; HTTP on port ${other.port}\n`,
+  );
   await other.close();
-  writeFileSync(config, JSON.stringify({ models: ["constant.wasm"], node: "n", routes: [{ name: "r", filter: "in", outputs: [{ topic: "out", when: ["ham", "Spam"] }] }] }));
+  writeFileSync(
+    config,
+    JSON.stringify({
+      models: ["constant.wasm"],
+      node: "n",
+      routes: [{ name: "r", filter: "in", outputs: [{ topic: "out", when: ["ham", "Spam"] }] }],
+    }),
+  );
   const doubting = serve("--config", config, "--check");
   expect((await doubting.exit).code).toBe(0);
-  expect(doubting.stderr()).toBe('warning: route "r" waits for the label "Spam", which its model does not know; it knows ham, spam\n');
-  writeFileSync(config, JSON.stringify({ models: ["constant.wasm"], node: "n", broker: "mqtt://127.0.0.1", host: "0.0.0.0", http: other.port }));
+  expect(doubting.stderr()).toBe(
+    'warning: route "r" waits for the label "Spam", which its model does not know; it knows ham, spam\n',
+  );
+  writeFileSync(
+    config,
+    JSON.stringify({
+      models: ["constant.wasm"],
+      node: "n",
+      broker: "mqtt://127.0.0.1",
+      host: "0.0.0.0",
+      http: other.port,
+    }),
+  );
   const open = serve("--config", config, "--check");
   expect((await open.exit).code).toBe(0);
-  expect(open.stderr()).toBe('warning: HTTP on 0.0.0.0 can be used by everyone who reaches this address: give "users" in the configuration file\n');
+  expect(open.stderr()).toBe(
+    'warning: HTTP on 0.0.0.0 can be used by everyone who reaches this address: give "users" in the configuration file\n',
+  );
   writeFileSync(config, JSON.stringify({ models: ["missing.wasm"], node: "n" }));
   const failing = serve("--config", config, "--check");
   expect((await failing.exit).code).toBe(1);
@@ -194,7 +284,11 @@ test("without a broker it keeps trying, finds it when it comes, and stops at onc
   const port = await freePort();
   const url = `mqtt://127.0.0.1:${port}`;
   const serving = serve(wasm, "--broker", url, "--node", "gate-1");
-  await until(() => serving.stderr().includes(`cannot reach ${url}: connection refused: no broker listens there; trying again until it works`));
+  await until(() =>
+    serving
+      .stderr()
+      .includes(`cannot reach ${url}: connection refused: no broker listens there; trying again until it works`),
+  );
   const broker = await startBroker({ port });
   await until(() => serving.stdout().includes("Stop with Ctrl-C"));
   await broker.close();
@@ -213,7 +307,22 @@ describeMosquitto("Mosquitto", (binaries) => {
     const killed = serve(...args);
     await ready(killed);
     expect((await watcher.next()).text).toBe("online");
-    const answer = await runClient(binaries, "rr", ["-V", "5", "-h", "127.0.0.1", "-p", String(broker.port), "-t", topics.classify, "-e", "answers/rr", "-m", "win", "-W", "5"]);
+    const answer = await runClient(binaries, "rr", [
+      "-V",
+      "5",
+      "-h",
+      "127.0.0.1",
+      "-p",
+      String(broker.port),
+      "-t",
+      topics.classify,
+      "-e",
+      "answers/rr",
+      "-m",
+      "win",
+      "-W",
+      "5",
+    ]);
     expect(JSON.parse(answer)).toEqual({ label: "spam", score: 0.880797, model: "constant", version: "1.2.3" });
     await watcher.subscribe("old/answers");
     await watcher.publish(topics.classify, '{"text":"win","replyTo":"old/answers"}');

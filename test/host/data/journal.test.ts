@@ -9,9 +9,14 @@ const folder = mkdtempSync(join(tmpdir(), "edgelabel-corrections-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 let files = 0;
 const fresh = (): string => journalPath(join(folder, `model${files++}.elb`));
-const entries = async (path: string): Promise<[string, string][]> => (await readCorrections(path)).map(({ label, text }) => [label, text]);
+const entries = async (path: string): Promise<[string, string][]> =>
+  (await readCorrections(path)).map(({ label, text }) => [label, text]);
 
-const WRITTEN: [string, string][] = [["spam", 'line\none, "two"'], ["härm", "日本語 \u2028 🙂"], ["spam", "three"]];
+const WRITTEN: [string, string][] = [
+  ["spam", 'line\none, "two"'],
+  ["härm", "日本語 \u2028 🙂"],
+  ["spam", "three"],
+];
 const asEntries = (pairs: [string, string][]) => pairs.map(([label, text]) => ({ label, text }));
 
 test("lies beside its model, is for its owner only, and grows in order", async () => {
@@ -41,7 +46,11 @@ describe("cut at any byte", () => {
       expect(readFileSync(path, "utf8").endsWith("}\n")).toBe(true);
     }
   });
-  test.each([["zeros", Buffer.alloc(700)], ["half a letter", Buffer.from([0x22, 0xe6, 0x97])], ["another object", Buffer.from('{"a":1}')]])("with %s behind it", async (_, tail) => {
+  test.each([
+    ["zeros", Buffer.alloc(700)],
+    ["half a letter", Buffer.from([0x22, 0xe6, 0x97])],
+    ["another object", Buffer.from('{"a":1}')],
+  ])("with %s behind it", async (_, tail) => {
     await appendCorrections(path, asEntries(WRITTEN));
     const before = await entries(path);
     writeFileSync(path, tail, { flag: "a" });
@@ -59,11 +68,16 @@ test("a broken line in the middle is no cut: it is named", async () => {
 });
 
 test("a folder that is not there is a UserError", async () => {
-  await expect(appendCorrections(join(folder, "none", "x.jsonl"), asEntries(WRITTEN))).rejects.toThrow("x.jsonl: the corrections cannot be kept (ENOENT");
+  await expect(appendCorrections(join(folder, "none", "x.jsonl"), asEntries(WRITTEN))).rejects.toThrow(
+    "x.jsonl: the corrections cannot be kept (ENOENT",
+  );
 });
 
 test("what is said of a text last counts, whatever was said of it before", () => {
-  const [on, off] = ["on", "off"].map((label) => ({ label, text: "lights" })) as [{ label: string; text: string }, { label: string; text: string }];
+  const [on, off] = ["on", "off"].map((label) => ({ label, text: "lights" })) as [
+    { label: string; text: string },
+    { label: string; text: string },
+  ];
   expect(newsTo([off, on], [on])).toEqual([]);
   expect(newsTo([], [on, on])).toEqual([on]);
   expect(newsTo([on], [off, on])).toEqual([off, on]);

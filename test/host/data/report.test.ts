@@ -30,16 +30,29 @@ function edgelabel(...args: string[]): { code: number | null; stdout: string; st
 }
 
 const A = [
-  "on\tLights on", "on\tlights, ON!", "on\tLights on", "off\tlights on", "off\tlights off", "off\t:-)", "on\tok", "off\ta b c d e f",
-  "off\tsee www.a.example", "off\tsee www.b.example",
+  "on\tLights on",
+  "on\tlights, ON!",
+  "on\tLights on",
+  "off\tlights on",
+  "off\tlights off",
+  "off\t:-)",
+  "on\tok",
+  "off\ta b c d e f",
+  "off\tsee www.a.example",
+  "off\tsee www.b.example",
 ].join("\n");
 const B = "on\tlights on\non\t中文 ok\n";
 
 describe("the report", () => {
-  async function report(cleaning: ("urls")[] = []): Promise<ReturnType<typeof reportData>> {
+  async function report(cleaning: "urls"[] = []): Promise<ReturnType<typeof reportData>> {
     const trainer = await createTrainer({ ...DEFAULT_RECIPE.tokenizer, cleaning });
     const source = (file: string, content: string) => ({ file, samples: parseDataset(Buffer.from(content), file) });
-    return reportData([source("a.tsv", A), source("b.tsv", B)], [source("v.tsv", "on\tsee me\noff\tLIGHTS off\n")], (text) => trainer.tokens(text), 5);
+    return reportData(
+      [source("a.tsv", A), source("b.tsv", B)],
+      [source("v.tsv", "on\tsee me\noff\tLIGHTS off\n")],
+      (text) => trainer.tokens(text),
+      5,
+    );
   }
 
   test("a text that stands there a hundred thousand times takes no longer than others", () => {
@@ -58,18 +71,37 @@ describe("the report", () => {
       imbalance: 1,
       tokens: { median: 2, p95: 6, longest: 6 },
       duplicates: {
-        exact: 1, alike: 2,
-        groups: [{ text: "Lights on", label: "on", places: [{ file: "a.tsv", line: 1 }, { file: "a.tsv", line: 2 }, { file: "a.tsv", line: 3 }, { file: "b.tsv", line: 1 }] }],
+        exact: 1,
+        alike: 2,
+        groups: [
+          {
+            text: "Lights on",
+            label: "on",
+            places: [
+              { file: "a.tsv", line: 1 },
+              { file: "a.tsv", line: 2 },
+              { file: "a.tsv", line: 3 },
+              { file: "b.tsv", line: 1 },
+            ],
+          },
+        ],
       },
       conflicts: {
         texts: 5,
-        groups: [{
-          text: "Lights on",
-          labels: {
-            on: [{ file: "a.tsv", line: 1 }, { file: "a.tsv", line: 2 }, { file: "a.tsv", line: 3 }, { file: "b.tsv", line: 1 }],
-            off: [{ file: "a.tsv", line: 4 }],
+        groups: [
+          {
+            text: "Lights on",
+            labels: {
+              on: [
+                { file: "a.tsv", line: 1 },
+                { file: "a.tsv", line: 2 },
+                { file: "a.tsv", line: 3 },
+                { file: "b.tsv", line: 1 },
+              ],
+              off: [{ file: "a.tsv", line: 4 }],
+            },
           },
-        }],
+        ],
       },
       empty: [{ text: ":-)", place: { file: "a.tsv", line: 6 } }],
       single: 1,
@@ -84,18 +116,43 @@ describe("the report", () => {
   test("compares texts as they are cleaned", async () => {
     const { duplicates } = await report(["urls"]);
     expect(duplicates.alike).toBe(3);
-    expect(duplicates.groups).toContainEqual({ text: "see www.a.example", label: "off", places: [{ file: "a.tsv", line: 9 }, { file: "a.tsv", line: 10 }] });
+    expect(duplicates.groups).toContainEqual({
+      text: "see www.a.example",
+      label: "off",
+      places: [
+        { file: "a.tsv", line: 9 },
+        { file: "a.tsv", line: 10 },
+      ],
+    });
   });
 
   test("is a table that names lines, and leaves out only what JSON lists", async () => {
     const table = renderReport(await report());
     for (const line of [
-      "12 texts, 2 labels", "off        6   50.00 %", "a.tsv:6: \":-)\"", "a.tsv:8: 6 tokens", "\"Lights on\" on: a.tsv:1, 2, 3, b.tsv:1",
-      "\"Lights on\" on: a.tsv:1, 2, 3, b.tsv:1; off: a.tsv:4", "overlap     1 validation texts", "v.tsv:2",
-    ]) expect(table).toContain(line);
-    const stars = renderReport(reportData([{ file: "x", samples: ["1", "9", "9"].map((label, i) => ({ label, text: `t${i}`, line: i })) }], null, (text) => [text], 9));
+      "12 texts, 2 labels",
+      "off        6   50.00 %",
+      'a.tsv:6: ":-)"',
+      "a.tsv:8: 6 tokens",
+      '"Lights on" on: a.tsv:1, 2, 3, b.tsv:1',
+      '"Lights on" on: a.tsv:1, 2, 3, b.tsv:1; off: a.tsv:4',
+      "overlap     1 validation texts",
+      "v.tsv:2",
+    ])
+      expect(table).toContain(line);
+    const stars = renderReport(
+      reportData(
+        [{ file: "x", samples: ["1", "9", "9"].map((label, i) => ({ label, text: `t${i}`, line: i })) }],
+        null,
+        (text) => [text],
+        9,
+      ),
+    );
     expect(stars).toMatch(/^9 +2 .*\n1 +1 /m);
-    const samples = Array.from({ length: 24 }, (_, i) => ({ label: "a", text: `${i >> 1}\u009b${"x".repeat(80)}`, line: i + 1 }));
+    const samples = Array.from({ length: 24 }, (_, i) => ({
+      label: "a",
+      text: `${i >> 1}\u009b${"x".repeat(80)}`,
+      line: i + 1,
+    }));
     const long = renderReport(reportData([{ file: "x", samples }], null, (text) => [text], 9));
     expect(long).toContain("and 2 more (--json lists all)");
     expect(long).toContain("there is only one label");
@@ -109,31 +166,82 @@ describe("labels", () => {
   const grouped = (...labels: string[]) => similarLabels(labels);
 
   test("that are more than the texts make a doubt, and no model", async () => {
-    const swappedRound = samples([["turn it on", "on"], ["make light", "on"], ["off now", "off"]]);
+    const swappedRound = samples([
+      ["turn it on", "on"],
+      ["make light", "on"],
+      ["off now", "off"],
+    ]);
     const sentence = "there are 3 labels, but only 2 different texts. Do label and text stand the wrong way round?";
     expect(doubtsOf(swappedRound)).toEqual([sentence]);
     await expect(prepareTraining(swappedRound, [], DEFAULT_RECIPE)).rejects.toThrow(new UserError(sentence));
-    expect(doubtsOf(samples([["turn it on", "on"], ["off now", "off"]]))).toEqual([]);
+    expect(
+      doubtsOf(
+        samples([
+          ["turn it on", "on"],
+          ["off now", "off"],
+        ]),
+      ),
+    ).toEqual([]);
   });
   test("with a text each make a doubt where texts are many", () => {
     const faq = samples(Array.from({ length: 8 }, (_, i) => [`answer ${i >> 1}`, `question ${i}`]));
     expect(doubtsOf(faq)).toEqual([]);
     faq[1]!.label = "answer 9";
-    expect(doubtsOf(faq)).toEqual(['there are 5 labels for 8 texts, such as "answer 0"; a label needs several texts. Do label and text stand the wrong way round?']);
+    expect(doubtsOf(faq)).toEqual([
+      'there are 5 labels for 8 texts, such as "answer 0"; a label needs several texts. Do label and text stand the wrong way round?',
+    ]);
   });
   test("of the first text alone may be a header", () => {
-    const table = samples([["Art", "Meldung"], ["on", "a"], ["on", "b"], ["off", "c"], ["off", "d"]]);
-    expect(doubtsOf(table)).toEqual(['only the first text has the label "Art"; is that a header? Name its columns with --text-column and --label-column']);
+    const table = samples([
+      ["Art", "Meldung"],
+      ["on", "a"],
+      ["on", "b"],
+      ["off", "c"],
+      ["off", "d"],
+    ]);
+    expect(doubtsOf(table)).toEqual([
+      'only the first text has the label "Art"; is that a header? Name its columns with --text-column and --label-column',
+    ]);
     expect(doubtsOf([...table, ...samples([["dim", "e"]])])).toEqual([]);
   });
   test("that look alike, or are written in other ways, are grouped", () => {
-    expect(grouped("OK", "ok", "ok.", "ok\u200b", "St\u00f6rung", "Sto\u0308rung", "st\u00f6rung", "no")).toEqual([["OK", "ok", "ok\u200b"], ["St\u00f6rung", "Sto\u0308rung", "st\u00f6rung"]]);
-    expect(grouped("1", "1.0", "-1", "1.5", "01", "True", "true", "a  b", "a b", "\uff21", "A", "\u2764", "\u2764\ufe0f")).toEqual([["1", "1.0"], ["True", "true"], ["a  b", "a b"], ["\uff21", "A"], ["\u2764", "\u2764\ufe0f"]]);
+    expect(grouped("OK", "ok", "ok.", "ok\u200b", "St\u00f6rung", "Sto\u0308rung", "st\u00f6rung", "no")).toEqual([
+      ["OK", "ok", "ok\u200b"],
+      ["St\u00f6rung", "Sto\u0308rung", "st\u00f6rung"],
+    ]);
+    expect(
+      grouped("1", "1.0", "-1", "1.5", "01", "True", "true", "a  b", "a b", "\uff21", "A", "\u2764", "\u2764\ufe0f"),
+    ).toEqual([
+      ["1", "1.0"],
+      ["True", "true"],
+      ["a  b", "a b"],
+      ["\uff21", "A"],
+      ["\u2764", "\u2764\ufe0f"],
+    ]);
     expect(grouped("constructor", "__proto__", "a", "b")).toEqual([]);
   });
   test("are shown with what tells them apart", () => {
-    const table = renderReport(reportData([{ file: "x", samples: samples([["Sto\u0308rung", "a"], ["ok", "b"], ["ok\u200b", "c"], ["St\u00f6rung", "d"]]) }], null, (text) => [text], 9));
-    expect(table).toContain('similar     labels that look alike, or differ only in letter case or as numbers are written\n  "Sto\\u0308rung", "St\u00f6rung"\n  "ok", "ok\\u200b"\n');
+    const table = renderReport(
+      reportData(
+        [
+          {
+            file: "x",
+            samples: samples([
+              ["Sto\u0308rung", "a"],
+              ["ok", "b"],
+              ["ok\u200b", "c"],
+              ["St\u00f6rung", "d"],
+            ]),
+          },
+        ],
+        null,
+        (text) => [text],
+        9,
+      ),
+    );
+    expect(table).toContain(
+      'similar     labels that look alike, or differ only in letter case or as numbers are written\n  "Sto\\u0308rung", "St\u00f6rung"\n  "ok", "ok\\u200b"\n',
+    );
   });
 });
 
@@ -143,15 +251,30 @@ test("any number of labels is reported, and measured or refused with a sentence"
   expect(table).toContain("200000 texts, 200000 labels");
   expect(table).toContain("and 198976 more; a model tells at most 1024 labels apart");
   const tally = new Tally(["on", "off"]);
-  expect(() => samples.forEach(({ label }) => tally.add(label, "on"))).toThrow("the data has more than 1024 labels that the model does not know, such as \"label 1024\". Do label and text stand the wrong way round?");
+  expect(() => samples.forEach(({ label }) => tally.add(label, "on"))).toThrow(
+    'the data has more than 1024 labels that the model does not know, such as "label 1024". Do label and text stand the wrong way round?',
+  );
   expect(renderEvaluation(tally.evaluate())).toContain("label 1023");
 });
 
 test("figures of any number of epochs and tokens are drawn", () => {
-  const reports = Array.from({ length: 200_000 }, (_, i) => ({ epoch: i + 1, epochs: 200_000, train: { loss: 1, accuracy: 0.5 }, validation: null }));
+  const reports = Array.from({ length: 200_000 }, (_, i) => ({
+    epoch: i + 1,
+    epochs: 200_000,
+    train: { loss: 1, accuracy: 0.5 },
+    validation: null,
+  }));
   expect(renderChart(reports, "long")).toContain("200000");
   const tokens = Array.from({ length: 200_000 }, (_, i) => ({ token: "a", start: 2 * i, end: 2 * i + 1, share: 0.1 }));
-  const explanation = { label: "on", score: 1, base: 0, method: "occlusion", sum: 1, error: 0, tokens } as unknown as Explanation;
+  const explanation = {
+    label: "on",
+    score: 1,
+    base: 0,
+    method: "occlusion",
+    sum: 1,
+    error: 0,
+    tokens,
+  } as unknown as Explanation;
   expect(renderText({ text: Buffer.from("a ".repeat(200_000)), explanation }, true)).toContain("on\t1.000000");
 });
 
@@ -164,7 +287,12 @@ describe("the command", () => {
     expect(table.stdout).toContain(`${at("a.tsv")}:1, 2, 3; off: ${at("a.tsv")}:4`);
     const json = edgelabel("data", at("a.tsv"), "--valid", at("v.tsv"), "--clean", "urls", "--json");
     expect(json.code).toBe(0);
-    expect(JSON.parse(json.stdout)).toMatchObject({ texts: 10, duplicates: { exact: 1, alike: 2 }, overlap: { texts: 1 }, long: { limit: 256 } });
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      texts: 10,
+      duplicates: { exact: 1, alike: 2 },
+      overlap: { texts: 1 },
+      long: { limit: 256 },
+    });
     expect(edgelabel("data", at("absent.tsv"))).toMatchObject({ code: 1, stdout: "" });
     expect(edgelabel("data", at("a.tsv"), "--clean", "html").code).toBe(2);
   });
@@ -178,11 +306,36 @@ describeShared("cases of data files", () => {
   };
 
   test.each([
-    ["swapped.tsv", [], { code: 0, stdout: expect.stringContaining("doubt       there are 6 labels, but only 2 different texts. Do label and text stand the wrong way round?\n") }],
-    ["sst.tsv", [], { code: 1, stderr: "edgelabel: sst.tsv: line 1: looks like a header; name its columns with --text-column sentence --label-column label, or remove it\n" }],
+    [
+      "swapped.tsv",
+      [],
+      {
+        code: 0,
+        stdout: expect.stringContaining(
+          "doubt       there are 6 labels, but only 2 different texts. Do label and text stand the wrong way round?\n",
+        ),
+      },
+    ],
+    [
+      "sst.tsv",
+      [],
+      {
+        code: 1,
+        stderr:
+          "edgelabel: sst.tsv: line 1: looks like a header; name its columns with --text-column sentence --label-column label, or remove it\n",
+      },
+    ],
     ["sst.tsv", ["--text-column", "sentence"], { code: 0, stdout: expect.stringContaining("6 texts, 2 labels") }],
-    ["cola.tsv", [], { code: 1, stderr: expect.stringContaining("each line has 4 columns; without a header it takes label<TAB>text") }],
-    ["pandas_tab.tsv", [], { code: 1, stderr: expect.stringContaining("line 5: a quoted field with a tab or line break") }],
+    [
+      "cola.tsv",
+      [],
+      { code: 1, stderr: expect.stringContaining("each line has 4 columns; without a header it takes label<TAB>text") },
+    ],
+    [
+      "pandas_tab.tsv",
+      [],
+      { code: 1, stderr: expect.stringContaining("line 5: a quoted field with a tab or line break") },
+    ],
   ])("tsv-columns/%s %j", (name, options, expected) => expect(said("tsv-columns", name, ...options)).toEqual(expected));
 
   test("tsv-columns: train refuses each file, unless told its columns", () => {
@@ -192,11 +345,18 @@ describeShared("cases of data files", () => {
     }
     expect(existsSync(at("x.wasm"))).toBe(false);
     const pandas = `label\ttext\n${readFileSync(file("tsv-columns", "pandas_tab.tsv"), "utf8")}`;
-    expect(parseDataset(Buffer.from(pandas), "p.tsv", { format: "csv" }).at(-2)).toEqual({ label: "fault", text: "valve stuck\nat half\tsee photo", line: 6 });
+    expect(parseDataset(Buffer.from(pandas), "p.tsv", { format: "csv" }).at(-2)).toEqual({
+      label: "fault",
+      text: "valve stuck\nat half\tsee photo",
+      line: 6,
+    });
   });
 
   test.each(["cr.tsv", "crs.tsv", "cr.csv", "cr.ft"])("cr-line-ends/%s", (name) => {
-    expect(said("cr-line-ends", name)).toEqual({ code: 1, stderr: `edgelabel: ${name}: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'\n` });
+    expect(said("cr-line-ends", name)).toEqual({
+      code: 1,
+      stderr: `edgelabel: ${name}: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'\n`,
+    });
   });
 
   test("label-variants: they are named, also across files", () => {
@@ -205,58 +365,141 @@ describeShared("cases of data files", () => {
     const across = (a: string, b: string) => said("label-variants", a, "--valid", file("label-variants", b)).stdout;
     expect(across("ints.csv", "floats.csv")).toContain('\n  "0", "0.0"\n  "1", "1.0"\n');
     expect(across("bools.csv", "bools.jsonl")).toContain('\n  "False", "false"\n  "True", "true"\n');
-    const trained = edgelabel("train", file("label-variants", "labels.tsv"), "-o", at("v.wasm"), "--epochs", "1", "--units", "4", "--embedding", "4", "--min-agreement", "0");
-    expect(trained.stderr).toContain(`the labels "OK", "ok", "ok\\u200b" look alike; if they mean the same, write them alike (${typed} data shows all)\n`);
+    const trained = edgelabel(
+      "train",
+      file("label-variants", "labels.tsv"),
+      "-o",
+      at("v.wasm"),
+      "--epochs",
+      "1",
+      "--units",
+      "4",
+      "--embedding",
+      "4",
+      "--min-agreement",
+      "0",
+    );
+    expect(trained.stderr).toContain(
+      `the labels "OK", "ok", "ok\\u200b" look alike; if they mean the same, write them alike (${typed} data shows all)\n`,
+    );
   });
 
   test("annotation-exports: read, or named with what to do", async () => {
     const doccano = await readDataset([file("annotation-exports", "doccano.jsonl")]);
     expect(doccano.map(({ label }) => label)).toEqual(["fault", "ok", "fault", "ok"]);
-    expect(await readDataset([file("annotation-exports", "semicolon.csv")])).toEqual([{ label: "ham", text: "hello; you", line: 2 }, { label: "spam", text: "win now", line: 3 }]);
+    expect(await readDataset([file("annotation-exports", "semicolon.csv")])).toEqual([
+      { label: "ham", text: "hello; you", line: 2 },
+      { label: "spam", text: "win now", line: 3 },
+    ]);
     for (const name of ["array.json", "labelstudio_min.json"]) {
-      expect(said("annotation-exports", name)).toEqual({ code: 1, stderr: `edgelabel: ${name}: is a JSON array; it takes one object a line, which jq -c '.[]' makes of it\n` });
+      expect(said("annotation-exports", name)).toEqual({
+        code: 1,
+        stderr: `edgelabel: ${name}: is a JSON array; it takes one object a line, which jq -c '.[]' makes of it\n`,
+      });
     }
     // What jq makes of it.
     const objects = JSON.parse(readFileSync(file("annotation-exports", "labelstudio_min.json"), "utf8")) as object[];
     const lines = Buffer.from(objects.map((each) => `${JSON.stringify(each)}\n`).join(""));
-    expect(() => parseDataset(lines, "l.jsonl")).toThrow('no "label" but "text", "id", "sentiment", "annotator"; choose one with --label-column');
+    expect(() => parseDataset(lines, "l.jsonl")).toThrow(
+      'no "label" but "text", "id", "sentiment", "annotator"; choose one with --label-column',
+    );
     expect(parseDataset(lines, "l.jsonl", { labelColumn: "sentiment" })).toHaveLength(2);
   });
 });
 
 describe("a model that cleans", () => {
-  const phrases = ["<p>Go to http://x.example/NUMBER</p>", "mail me at joe@x.example NUMBER", "Çafé sooooo ｇｏｏｄ NUMBER", "tüür ｶﾞ &amp; NUMBER"];
-  const lines = Array.from({ length: 40 }, (_, i) => `label${i % 4}\t${phrases[i % 4]!.replace("NUMBER", String(i * 7919))}`);
-  const texts = [...lines.map((line) => line.split("\t")[1]!), "Go to https://y.example/0 <b>", "tuur ガ & 99", "cafe soo good 1234567", "<a", "&#x1F600;", "Σ<b>Σ www.x.example"];
+  const phrases = [
+    "<p>Go to http://x.example/NUMBER</p>",
+    "mail me at joe@x.example NUMBER",
+    "Çafé sooooo ｇｏｏｄ NUMBER",
+    "tüür ｶﾞ &amp; NUMBER",
+  ];
+  const lines = Array.from(
+    { length: 40 },
+    (_, i) => `label${i % 4}\t${phrases[i % 4]!.replace("NUMBER", String(i * 7919))}`,
+  );
+  const texts = [
+    ...lines.map((line) => line.split("\t")[1]!),
+    "Go to https://y.example/0 <b>",
+    "tuur ガ & 99",
+    "cafe soo good 1234567",
+    "<a",
+    "&#x1F600;",
+    "Σ<b>Σ www.x.example",
+  ];
 
   test("says so, reads alike what cleaning makes alike, and answers with the same bytes under wasmtime", async () => {
     writeFileSync(at("web.tsv"), `${lines.join("\n")}\n`);
     writeFileSync(at("texts.txt"), `${texts.join("\n")}\n`);
-    const trained = edgelabel("train", at("web.tsv"), "-o", at("web.wasm"), "--clean", "all", "--embedding", "16", "--units", "8", "--epochs", "8", "--chart", at("web.svg"), "--json");
+    const trained = edgelabel(
+      "train",
+      at("web.tsv"),
+      "-o",
+      at("web.wasm"),
+      "--clean",
+      "all",
+      "--embedding",
+      "16",
+      "--units",
+      "8",
+      "--epochs",
+      "8",
+      "--chart",
+      at("web.svg"),
+      "--json",
+    );
     expect(trained).toMatchObject({ code: 0, stderr: "" });
     expect(readFileSync(at("web.svg"), "utf8")).toMatch(/^<svg [^]*<\/svg>\n$/);
     const classifier = await Classifier.open(at("web.wasm"));
-    expect(classifier.info.tokenizer.cleaning).toEqual(["normalize", "markup", "urls", "width", "compose", "accents", "numbers", "repeats"]);
+    expect(classifier.info.tokenizer.cleaning).toEqual([
+      "normalize",
+      "markup",
+      "urls",
+      "width",
+      "compose",
+      "accents",
+      "numbers",
+      "repeats",
+    ]);
     const scores = (text: string) => classifier.classify(text, 4).scores;
     expect(scores("<i>Go to</i> HTTPS://other.example?q=1")).toEqual(scores("go to www.x.example"));
     expect(scores("ＣＡＦÉ sooo good 12345678")).toEqual(scores("cafe soo good 9999"));
     expect(scores("tuur &amp; ｶﾞ")).toEqual(scores("tüür & ガ"));
 
-    const here = spawnSync(process.execPath, [main, "predict", at("web.wasm"), "--json"], { input: readFileSync(at("texts.txt")) });
-    const there = execFileSync(fetchWasmtime(), ["run", at("web.wasm"), "--json"], { input: readFileSync(at("texts.txt")) });
+    const here = spawnSync(process.execPath, [main, "predict", at("web.wasm"), "--json"], {
+      input: readFileSync(at("texts.txt")),
+    });
+    const there = execFileSync(fetchWasmtime(), ["run", at("web.wasm"), "--json"], {
+      input: readFileSync(at("texts.txt")),
+    });
     expect(here.stdout.toString().trim().split("\n")).toHaveLength(texts.length);
     expect(there.equals(here.stdout)).toBe(true);
   });
 
   test("misused options are named", () => {
     const train = (...args: string[]) => edgelabel("train", at("web.tsv"), "-o", at("x.wasm"), ...args);
-    expect(train("--clean", "urls,html")).toMatchObject({ code: 2, stderr: expect.stringContaining("it takes \"all\", \"none\", or some of normalize, markup") });
+    expect(train("--clean", "urls,html")).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('it takes "all", "none", or some of normalize, markup'),
+    });
     expect(train("--augment", "delete=2")).toMatchObject({ code: 2 });
-    expect(train("--augment", "drop=0.1")).toMatchObject({ code: 2, stderr: expect.stringContaining("shares of delete, swap, typo and synonym") });
-    expect(train("--augment", "synonym=0.1")).toMatchObject({ code: 2, stderr: expect.stringContaining("needs a file of --synonyms") });
+    expect(train("--augment", "drop=0.1")).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("shares of delete, swap, typo and synonym"),
+    });
+    expect(train("--augment", "synonym=0.1")).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("needs a file of --synonyms"),
+    });
     expect(train("--chart", "x.png")).toMatchObject({ code: 2, stderr: expect.stringContaining("must end in .svg") });
-    expect(train("--chart", at("absent/x.svg"))).toMatchObject({ code: 1, stderr: expect.stringContaining("cannot be written") });
+    expect(train("--chart", at("absent/x.svg"))).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("cannot be written"),
+    });
     writeFileSync(at("s.txt"), "good,very good\n");
-    expect(train("--synonyms", at("s.txt"))).toMatchObject({ code: 1, stderr: expect.stringContaining("line 1: \"very good\" is not one word") });
+    expect(train("--synonyms", at("s.txt"))).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('line 1: "very good" is not one word'),
+    });
   });
 });

@@ -30,18 +30,21 @@ afterEach(() => void vi.restoreAllMocks());
 afterAll(() => rmSync(folder, { recursive: true }));
 
 test("names who has it, and since when; gives it back", async () => {
-  const lock = await takeLock(path) as Lock;
+  const lock = (await takeLock(path)) as Lock;
   const started = Date.now();
   const found = await takeLock(path);
   expect(found).toEqual({ pid: process.pid, since: expect.any(Date) });
   expect(Math.abs("since" in found ? found.since!.getTime() - started : NaN)).toBeLessThan(10_000);
   await lock.release();
   expect(left()).toEqual([]);
-  await (await takeLock(path) as Lock).release();
+  await ((await takeLock(path)) as Lock).release();
 });
 
-test.each([["a day ahead", 1], ["a day behind", -1]])("is not lost when the clock is set %s, however old its file is", async (_, days) => {
-  const lock = await takeLock(path) as Lock;
+test.each([
+  ["a day ahead", 1],
+  ["a day behind", -1],
+])("is not lost when the clock is set %s, however old its file is", async (_, days) => {
+  const lock = (await takeLock(path)) as Lock;
   const old = new Date(Date.now() - 3 * 86_400_000);
   for (const name of readdirSync(folder)) utimesSync(at(name), old, old);
   const now = Date.now() + days * 86_400_000;
@@ -57,22 +60,24 @@ test("is not lost by an owner that stands still", async () => {
   child.kill("SIGKILL");
   await once(child, "exit");
   // And not kept by one that is gone.
-  await (await takeLock(path, 0) as Lock).release();
+  await ((await takeLock(path, 0)) as Lock).release();
   expect(left()).toEqual([]);
 });
 
 test("an owner that nobody hears for long is still the owner: the queue of those who ask is full", async () => {
   const child = await holder(process.execPath, [taking, path]);
   child.kill("SIGSTOP");
-  for (let i = 0; i < 600; i++) expect("release" in await takeLock(path, 0)).toBe(false);
+  for (let i = 0; i < 600; i++) expect("release" in (await takeLock(path, 0))).toBe(false);
   child.kill("SIGKILL");
   await once(child, "exit");
 }, 30_000);
 
 describe.skipIf(!canUnshare)("between containers (needs unshare, as root)", () => {
   test("who has it outside has it inside, where its process is not to be seen", async () => {
-    const lock = await takeLock(path) as Lock;
-    const inside = spawnSync("unshare", ["-pf", "--mount-proc", process.execPath, taking, path, "once"], { encoding: "utf8" });
+    const lock = (await takeLock(path)) as Lock;
+    const inside = spawnSync("unshare", ["-pf", "--mount-proc", process.execPath, taking, path, "once"], {
+      encoding: "utf8",
+    });
     expect(inside.stdout).toBe(`${process.pid}\n`);
     await lock.release();
   });
@@ -80,7 +85,7 @@ describe.skipIf(!canUnshare)("between containers (needs unshare, as root)", () =
   test("who has it inside has it outside, until the container ends", async () => {
     const child = await holder("unshare", ["-pf", "--kill-child", "--mount-proc", process.execPath, taking, path]);
     expect(take()).toMatch(/^\d\n$/);
-    expect("release" in await takeLock(path)).toBe(false);
+    expect("release" in (await takeLock(path))).toBe(false);
     child.kill("SIGKILL");
     await once(child, "exit");
     await (await waitForLock(path)).release();
@@ -94,29 +99,37 @@ test.each<[string, (name: string) => void]>([
 ])("the %s of a crash holds nothing, and is removed", async (_, crash) => {
   crash(path);
   expect(left()).toHaveLength(1);
-  await (await takeLock(path, 0) as Lock).release();
+  await ((await takeLock(path, 0)) as Lock).release();
   expect(left()).toEqual([]);
 });
 
 test.each([
   ["who waits for it gets it, one at a time", () => {}],
   ["of those who find one that a crash has left, too", () => spawnSync(process.execPath, [taking, path, "die"])],
-])("%s", async (_, make) => {
-  let inside = 0;
-  let most = 0;
-  for (let round = 0; round < 5; round++) {
-    make();
-    await Promise.all(Array.from({ length: 10 }, async () => {
-      const lock = await waitForLock(path);
-      most = Math.max(most, ++inside);
-      await new Promise((resolve) => { setTimeout(resolve, 1); });
-      inside--;
-      await lock.release();
-    }));
-  }
-  expect([most, inside]).toEqual([1, 0]);
-  expect(left()).toEqual([]);
-}, 30_000);
+])(
+  "%s",
+  async (_, make) => {
+    let inside = 0;
+    let most = 0;
+    for (let round = 0; round < 5; round++) {
+      make();
+      await Promise.all(
+        Array.from({ length: 10 }, async () => {
+          const lock = await waitForLock(path);
+          most = Math.max(most, ++inside);
+          await new Promise((resolve) => {
+            setTimeout(resolve, 1);
+          });
+          inside--;
+          await lock.release();
+        }),
+      );
+    }
+    expect([most, inside]).toEqual([1, 0]);
+    expect(left()).toEqual([]);
+  },
+  30_000,
+);
 
 test("long names and deep folders are no obstacle", async () => {
   const deep = at(`${"d".repeat(100)}/${"e".repeat(100)}`);
@@ -126,7 +139,7 @@ test("long names and deep folders are no obstacle", async () => {
     await expect(takeLock(file)).rejects.toThrow("is too long for a lock");
     return;
   }
-  const lock = await takeLock(file) as Lock;
+  const lock = (await takeLock(file)) as Lock;
   expect(await takeLock(file, 0)).toMatchObject({ pid: process.pid });
   await lock.release();
   expect(readdirSync(deep)).toEqual([]);
@@ -135,22 +148,52 @@ test("long names and deep folders are no obstacle", async () => {
 describe("edgelabel learn", () => {
   test("twice at once: one learns, the other says who does, and neither leaves a lock", async () => {
     writeFileSync(at("data.tsv"), LAMPS.join(""));
-    writeFileSync(at("valid.tsv"), `${LAMPS.filter((_, i) => i % 5 === 0).join("")}off\tthe attic needs nothing\non\tthe attic needs everything\n`);
+    writeFileSync(
+      at("valid.tsv"),
+      `${LAMPS.filter((_, i) => i % 5 === 0).join("")}off\tthe attic needs nothing\non\tthe attic needs everything\n`,
+    );
     writeFileSync(at("fixes.tsv"), "on\tthe hall needs everything\noff\tthe hall needs nothing\n");
     await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256", ...SMALL);
-    const learn = ["learn", at("lamps.elb"), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "--learning-rate", "0.01"];
+    const learn = [
+      "learn",
+      at("lamps.elb"),
+      "--corrections",
+      at("fixes.tsv"),
+      "--data",
+      at("data.tsv"),
+      "--valid",
+      at("valid.tsv"),
+      "--learning-rate",
+      "0.01",
+    ];
     // Texts and epochs enough that another process has started before it is done.
-    writeFileSync(at("data.tsv"), [0, 1, 2, 3, 4].flatMap((times) => LAMPS.map((line) => line.replace("\n", `${" again".repeat(times)}\n`))).join(""));
+    writeFileSync(
+      at("data.tsv"),
+      [0, 1, 2, 3, 4]
+        .flatMap((times) => LAMPS.map((line) => line.replace("\n", `${" again".repeat(times)}\n`)))
+        .join(""),
+    );
     const locks = (): string[] => readdirSync(folder).filter((name) => name.includes(".lock."));
     const first = edgelabel([...learn, "--epochs", "1000"]);
-    while (locks().length === 0) await new Promise((resolve) => { setTimeout(resolve, 5); });
+    while (locks().length === 0)
+      await new Promise((resolve) => {
+        setTimeout(resolve, 5);
+      });
     const other = await edgelabel(learn);
     const { code, stderr } = await first;
     expect([code, withoutSeen(stderr)]).toEqual([0, ""]);
-    expect([other.code, other.stderr]).toEqual([1, expect.stringMatching(/^edgelabel: .*lamps\.elb: process \d+ has been learning, or undoing, for \d+ s; try again when it is done\n$/)]);
+    expect([other.code, other.stderr]).toEqual([
+      1,
+      expect.stringMatching(
+        /^edgelabel: .*lamps\.elb: process \d+ has been learning, or undoing, for \d+ s; try again when it is done\n$/,
+      ),
+    ]);
     expect(locks()).toEqual([]);
-    const lock = await takeLock(at("lamps.elb.lock")) as Lock;
-    expect(await edgelabel(["learn", at("lamps.elb"), "--undo"])).toMatchObject({ code: 1, stderr: expect.stringContaining(`process ${process.pid} has been`) });
+    const lock = (await takeLock(at("lamps.elb.lock"))) as Lock;
+    expect(await edgelabel(["learn", at("lamps.elb"), "--undo"])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`process ${process.pid} has been`),
+    });
     await lock.release();
     expect(existsSync(at("lamps.elb.lock"))).toBe(false);
   });

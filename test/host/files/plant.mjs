@@ -21,16 +21,20 @@ const plant = (path) => {
     // Not even root's, or a link that the kernel forbids.
   }
 };
-const creating = (work, isCreation) => async (...given) => {
-  const result = await work(...given);
-  if (typeof given[0] === "string" && isCreation(given)) plant(given[0]);
-  return result;
-};
+const creating =
+  (work, isCreation) =>
+  async (...given) => {
+    const result = await work(...given);
+    if (typeof given[0] === "string" && isCreation(given)) plant(given[0]);
+    return result;
+  };
 const isDirectory = sync.statSync(victim).isDirectory();
 if (isDirectory) files.mkdir = creating(files.mkdir, () => true);
 else {
   files.writeFile = creating(files.writeFile, () => true);
-  files.open = creating(files.open, ([, flags]) => typeof flags === "string" ? !flags.startsWith("r") : (flags & sync.constants.O_CREAT) !== 0);
+  files.open = creating(files.open, ([, flags]) =>
+    typeof flags === "string" ? !flags.startsWith("r") : (flags & sync.constants.O_CREAT) !== 0,
+  );
 }
 syncBuiltinESMExports();
 

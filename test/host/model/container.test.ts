@@ -30,16 +30,43 @@ const list = (items: readonly number[][]): number[] => [...leb(items.length), ..
 const section = (id: number, body: readonly number[]): number[] => [id, ...leb(body.length), ...body];
 const preamble = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
 const wasm = (...sections: number[][]): Uint8Array => Uint8Array.from([...preamble, ...sections.flat()]);
-const segment = (address: number, bytes: ArrayLike<number>): number[] => [0, 0x41, ...leb(address), 0x0b, ...leb(bytes.length), ...Array.from(bytes)];
+const segment = (address: number, bytes: ArrayLike<number>): number[] => [
+  0,
+  0x41,
+  ...leb(address),
+  0x0b,
+  ...leb(bytes.length),
+  ...Array.from(bytes),
+];
 
 const [I32, END, CALL, LOOP, BR, CONST, DROP] = [0x7f, 0x0b, 0x10, 0x03, 0x0c, 0x41, 0x1a];
 
 /** Function 0 is the imported one, 1 has `body` and is exported by all names; with `starts` it runs when the module is instantiated. */
-function module({ from, parameters = 0, body = [], names = ["_start", "abiVersion", "loadEmbedded"], pages = 8, segments = [], starts = true }: {
-  from: [string, string]; parameters?: number; body?: number[]; names?: string[]; pages?: number; segments?: number[][]; starts?: boolean;
+function module({
+  from,
+  parameters = 0,
+  body = [],
+  names = ["_start", "abiVersion", "loadEmbedded"],
+  pages = 8,
+  segments = [],
+  starts = true,
+}: {
+  from: [string, string];
+  parameters?: number;
+  body?: number[];
+  names?: string[];
+  pages?: number;
+  segments?: number[][];
+  starts?: boolean;
 }): Uint8Array {
   return wasm(
-    section(1, list([[0x60, ...list(Array.from({ length: parameters }, () => [I32])), 0], [0x60, 0, 0]])),
+    section(
+      1,
+      list([
+        [0x60, ...list(Array.from({ length: parameters }, () => [I32])), 0],
+        [0x60, 0, 0],
+      ]),
+    ),
     section(2, list([[...text(from[0]), ...text(from[1]), 0, 0]])),
     section(3, list([[1]])),
     section(5, list([[0, ...leb(pages)]])),
@@ -64,10 +91,19 @@ beforeAll(async () => {
   const spelt = [...Uint8Array.from(Buffer.from(ESCAPES, "utf16le"))];
   hostile = {
     "an import from Object.prototype": module({ from: ["constructor", "constructor"], body: [CALL, 0], segments }),
-    "a member of Object.prototype among its exports": module({ from: WASI, parameters: 1, names: ["constructor#get:then", "abiVersion"], segments, starts: false }),
+    "a member of Object.prototype among its exports": module({
+      from: WASI,
+      parameters: 1,
+      names: ["constructor#get:then", "abiVersion"],
+      segments,
+      starts: false,
+    }),
     "an endless start function": module({ from: WASI, parameters: 1, body: ENDLESS, segments }),
     "text for the terminal": module({
-      from: ["env", "trace"], parameters: 2, body: [CONST, 24, CONST, 0, CALL, 0], segments: [segment(20, [...leb(spelt.length), 0, 0, 0, ...spelt]), ...segments],
+      from: ["env", "trace"],
+      parameters: 2,
+      body: [CONST, 24, CONST, 0, CALL, 0],
+      segments: [segment(20, [...leb(spelt.length), 0, 0, 0, ...spelt]), ...segments],
     }),
     "more memory than there is": module({ from: WASI, parameters: 1, body: [CONST, 0, DROP], pages: 65536, segments }),
   };
@@ -84,7 +120,13 @@ function run(...args: string[]): Promise<{ status: number; stdout: string; stder
   });
 }
 
-const NAMES = ["an import from Object.prototype", "a member of Object.prototype among its exports", "an endless start function", "text for the terminal", "more memory than there is"];
+const NAMES = [
+  "an import from Object.prototype",
+  "a member of Object.prototype among its exports",
+  "an endless start function",
+  "text for the terminal",
+  "more memory than there is",
+];
 
 describe.each(NAMES)("%s", (name) => {
   test("is not run: the model answers, in the host's engine", async () => {
@@ -98,8 +140,24 @@ describe.each(NAMES)("%s", (name) => {
   test("is not run by info, predict, serve --check, sign or install, and the first three say that its engine is another", async () => {
     const path = at(`${name}.wasm`);
     const [info, card, predict, check, sign, install] = await Promise.all([
-      run("info", path), run("info", path, "--json"), run("predict", path, "hi"), run("serve", `m=${path}`, "--check"),
-      run("sign", path, "--key", at("key.pem"), "--sequence", "1", "--expires", "90d", "--name", "m", "-o", at(`${name}.update`)),
+      run("info", path),
+      run("info", path, "--json"),
+      run("predict", path, "hi"),
+      run("serve", `m=${path}`, "--check"),
+      run(
+        "sign",
+        path,
+        "--key",
+        at("key.pem"),
+        "--sequence",
+        "1",
+        "--expires",
+        "90d",
+        "--name",
+        "m",
+        "-o",
+        at(`${name}.update`),
+      ),
       run("models", "install", at(`registry ${name}`), path, "--unsigned", "--name", "m"),
     ]);
     const warning = `warning: ${path}: it was packed with another engine than this edgelabel's`;
@@ -119,15 +177,27 @@ describe.each(NAMES)("%s", (name) => {
 test("105 bytes that claim 1.1 GB are refused by name", () => {
   const claims = module({ from: WASI, parameters: 1, pages: 17_000, names: ["a"] });
   expect(claims.length).toBeLessThan(105);
-  expect(() => unpackModel(claims, "claims.wasm")).toThrow("claims.wasm: holds no model; pack one with: edgelabel pack MODEL.elb -o MODEL.wasm");
+  expect(() => unpackModel(claims, "claims.wasm")).toThrow(
+    "claims.wasm: holds no model; pack one with: edgelabel pack MODEL.elb -o MODEL.wasm",
+  );
 });
 
 test("info and predict say nothing against a file with the host's own engine", async () => {
   writeFileSync(at("good.elb"), model);
-  const [info, card, predict, plain] = await Promise.all([run("info", at("good.wasm")), run("info", at("good.wasm"), "--json"), run("predict", at("good.wasm"), "hi"), run("info", at("good.elb"), "--json")]);
+  const [info, card, predict, plain] = await Promise.all([
+    run("info", at("good.wasm")),
+    run("info", at("good.wasm"), "--json"),
+    run("predict", at("good.wasm"), "hi"),
+    run("info", at("good.elb"), "--json"),
+  ]);
   expect(info.stdout).toMatch(/^engine  this edgelabel's$/m);
   const bytes = readFileSync(at("good.wasm")).length;
-  expect(info.stdout).toMatch(new RegExp(`^size    ${(bytes / 1024).toFixed(1)} KB, of it the model 0\\.4 KB, and of that weights 0\\.1 KB; in memory `, "m"));
+  expect(info.stdout).toMatch(
+    new RegExp(
+      `^size    ${(bytes / 1024).toFixed(1)} KB, of it the model 0\\.4 KB, and of that weights 0\\.1 KB; in memory `,
+      "m",
+    ),
+  );
   expect(JSON.parse(card.stdout)).toMatchObject({ engine: "own", file_bytes: bytes, model_bytes: model.length });
   expect(predict).toEqual({ status: 0, stdout: "yes\t0.684844\n", stderr: "" });
   expect(JSON.parse(plain.stdout).engine).toBeNull();
@@ -138,19 +208,38 @@ describe("names and labels that would turn text around or move the cursor", () =
   const SHOWN = ["gnp.\ufffdmaps", "a\ufffdb", "c\ufffd2Jd", "\ufffde", "\u{1f468}\u200d\u{1f467}"];
 
   test("are shown as U+FFFD, and escaped in JSON", async () => {
-    const { write } = await makeModel({ words: ["hi"], labels: LABELS, layers: [embedding(2), lstm(2), dense(5, ACTIVATION_SOFTMAX)], name: "n\u202em", version: "1\u200f" }, (_, length) => new Float32Array(length));
+    const { write } = await makeModel(
+      {
+        words: ["hi"],
+        labels: LABELS,
+        layers: [embedding(2), lstm(2), dense(5, ACTIVATION_SOFTMAX)],
+        name: "n\u202em",
+        version: "1\u200f",
+      },
+      (_, length) => new Float32Array(length),
+    );
     writeFileSync(at("turned.elb"), write("f32"));
-    writeFileSync(at("turned.jsonl"), LABELS.slice(0, 2).map((label) => `${JSON.stringify({ text: "hi", label })}\n`).join(""));
+    writeFileSync(
+      at("turned.jsonl"),
+      LABELS.slice(0, 2)
+        .map((label) => `${JSON.stringify({ text: "hi", label })}\n`)
+        .join(""),
+    );
     const [info, card, figures, table, explained, unknown] = await Promise.all([
-      run("info", at("turned.elb")), run("info", at("turned.elb"), "--json"), run("eval", at("turned.elb"), at("turned.jsonl"), "--json"), run("eval", at("turned.elb"), at("turned.jsonl")),
-      run("explain", at("turned.elb"), "hi"), run("explain", at("turned.elb"), "hi", "--label", "\u202e"),
+      run("info", at("turned.elb")),
+      run("info", at("turned.elb"), "--json"),
+      run("eval", at("turned.elb"), at("turned.jsonl"), "--json"),
+      run("eval", at("turned.elb"), at("turned.jsonl")),
+      run("explain", at("turned.elb"), "hi"),
+      run("explain", at("turned.elb"), "hi", "--label", "\u202e"),
     ]);
     expect(info.stdout).toContain(`5: ${SHOWN.join(", ")}\n`);
     expect(info.stdout).toContain("n\ufffdm, version 1\ufffd\n");
     expect(JSON.parse(card.stdout)).toMatchObject({ labels: LABELS, name: "n\u202em" });
     expect(JSON.parse(figures.stdout).labels).toEqual(expect.arrayContaining(LABELS.slice(0, 2)));
     expect(table.stdout).toContain(SHOWN[0]);
-    for (const { stdout, stderr } of [info, card, figures, table, explained, unknown]) expect(stdout + stderr).not.toMatch(/[\u0080-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/);
+    for (const { stdout, stderr } of [info, card, figures, table, explained, unknown])
+      expect(stdout + stderr).not.toMatch(/[\u0080-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/);
   }, 60_000);
 });
 
@@ -166,7 +255,11 @@ describe("a deployable is read within limits", () => {
   };
 
   test("its model is found among other segments and sections", () => {
-    const file = wasm(section(0, [...text("name"), 1, 2]), section(0, text("name")), section(11, list([segment(8, [1, 2, 3]), segment(1_000_000, model)])));
+    const file = wasm(
+      section(0, [...text("name"), 1, 2]),
+      section(0, text("name")),
+      section(11, list([segment(8, [1, 2, 3]), segment(1_000_000, model)])),
+    );
     expect(Buffer.compare(unpackModel(file, "m.wasm"), model)).toBe(0);
   });
 
@@ -181,18 +274,50 @@ describe("a deployable is read within limits", () => {
     ["a length of more than 32 bits", () => wasm([11, 0xff, 0xff, 0xff, 0xff, 0x1f, 0]), "too large"],
     ["a length that never ends", () => wasm([11, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0]), "too large"],
     ["a length that is cut off", () => wasm([11, 0x80]), "cut off"],
-    ["two data sections", () => wasm(section(11, list([segment(8, model)])), section(11, list([segment(8, model)]))), "section 11 is there twice"],
+    [
+      "two data sections",
+      () => wasm(section(11, list([segment(8, model)])), section(11, list([segment(8, model)]))),
+      "section 11 is there twice",
+    ],
     ["two models", () => data(segment(8, model), segment(9, model)), "more than one model"],
     ["a passive segment", () => data([1, ...leb(model.length), ...model]), "of a kind that edgelabel does not write"],
-    ["a segment of another memory", () => data([2, 1, 0x41, 8, 0x0b, ...leb(model.length), ...model]), "of a kind that edgelabel does not write"],
-    ["an address from a global", () => data([0, 0x23, 0, 0x0b, ...leb(model.length), ...model]), "of a kind that edgelabel does not write"],
-    ["an address that is computed", () => data([0, 0x41, 8, 0x41, 8, 0x6a, 0x0b, ...leb(model.length), ...model]), "not a constant"],
-    ["a segment that is longer than its section", () => data([0, 0x41, 8, 0x0b, ...leb(model.length + 1), ...model]), "cut off"],
+    [
+      "a segment of another memory",
+      () => data([2, 1, 0x41, 8, 0x0b, ...leb(model.length), ...model]),
+      "of a kind that edgelabel does not write",
+    ],
+    [
+      "an address from a global",
+      () => data([0, 0x23, 0, 0x0b, ...leb(model.length), ...model]),
+      "of a kind that edgelabel does not write",
+    ],
+    [
+      "an address that is computed",
+      () => data([0, 0x41, 8, 0x41, 8, 0x6a, 0x0b, ...leb(model.length), ...model]),
+      "not a constant",
+    ],
+    [
+      "a segment that is longer than its section",
+      () => data([0, 0x41, 8, 0x0b, ...leb(model.length + 1), ...model]),
+      "cut off",
+    ],
     ["a segment of 1.1 GB", () => data([0, 0x41, 8, 0x0b, ...leb(1.1e9), ...model]), "cut off"],
-    ["more segments than there are", () => wasm(section(11, [...leb(3), ...segment(8, model)])), "of a kind that edgelabel does not write"],
+    [
+      "more segments than there are",
+      () => wasm(section(11, [...leb(3), ...segment(8, model)])),
+      "of a kind that edgelabel does not write",
+    ],
     ["4 billion segments", () => wasm(section(11, [0xff, 0xff, 0xff, 0xff, 0x0f])), "more than 4096 data segments"],
-    ["bytes behind the segments", () => wasm(section(11, [...list([segment(8, model)]), 0])), "longer than its segments"],
-    ["10,000 sections", () => wasm(...Array.from({ length: 10_000 }, () => section(0, text("x")))), "more than 256 sections"],
+    [
+      "bytes behind the segments",
+      () => wasm(section(11, [...list([segment(8, model)]), 0])),
+      "longer than its segments",
+    ],
+    [
+      "10,000 sections",
+      () => wasm(...Array.from({ length: 10_000 }, () => section(0, text("x")))),
+      "more than 256 sections",
+    ],
   ])("%s", (_, make, message) => {
     expect(complaint(make())).toMatch(/^m\.wasm: /);
     expect(complaint(make())).toContain(message);
@@ -211,7 +336,9 @@ describe("a deployable is read within limits", () => {
       said.add(complaint(good));
       good[i] = kept;
     }
-    expect([...said].filter((each) => !/^(none$|m\.wasm: (not a deployable of edgelabel|holds no model))/.test(each))).toEqual([]);
+    expect(
+      [...said].filter((each) => !/^(none$|m\.wasm: (not a deployable of edgelabel|holds no model))/.test(each)),
+    ).toEqual([]);
     expect(said.size).toBeGreaterThan(6);
   });
 
@@ -219,7 +346,10 @@ describe("a deployable is read within limits", () => {
     const sparse = at("sparse.wasm");
     spawnSync("truncate", ["-s", "5G", sparse]);
     const { status, stderr } = await run("info", sparse);
-    expect({ status, stderr }).toEqual({ status: 1, stderr: `edgelabel: ${sparse}: is larger than 2 GiB, which no model is\n` });
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: `edgelabel: ${sparse}: is larger than 2 GiB, which no model is\n`,
+    });
   });
 });
 

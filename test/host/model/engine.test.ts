@@ -17,7 +17,8 @@ beforeAll(async () => {
 });
 
 /** In place of an export of our modules, a function that traps. */
-const preload = (name: string): string => `data:text/javascript,${encodeURIComponent(`
+const preload = (name: string): string =>
+  `data:text/javascript,${encodeURIComponent(`
   const { instantiate } = WebAssembly;
   const { ${name} } = new WebAssembly.Instance(new WebAssembly.Module(Uint8Array.from([
     0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 7, ${name.length + 4}, 1, ${name.length}, ${[...Buffer.from(name)].join()}, 0, 0, 10, 5, 1, 3, 0, 0, 0x0b,
@@ -37,12 +38,28 @@ test.each<[string, string, string[]]>([
   ["loadModel", "m.elb", ["info", at("m.elb")]],
   ["renderCard", "m.elb", ["info", at("m.elb")]],
   ["writeFile", "m.elb", ["quantize", at("m.elb"), "-o", at("n.elb")]],
-  ["trainBatch", "o.elb", ["train", at("data.tsv"), "-o", at("o.elb"), "--epochs", "1", "--units", "4", "--embedding", "4"]],
-])("a trap in %s names the model, and shows no stack", async (name, model, args) => {
-  const { code, stderr } = await promisify(execFile)(process.execPath, ["--import", preload(name), main, ...args]).catch((error: { code: number; stderr: string }) => error) as { code?: number; stderr: string };
-  const last = stderr.trimEnd().split(/[\r\n]/).at(-1);
-  expect(code, stderr).toBe(1);
-  expect(last).toMatch(/^edgelabel: .*: the engine broke down \(unreachable\); no model should make it: /);
-  if (model === "m.elb") expect(last).toContain(`${at(model)}: `);
-  expect(stderr).not.toMatch(/\n {4}at |unexpected failure/);
-}, 60_000);
+  [
+    "trainBatch",
+    "o.elb",
+    ["train", at("data.tsv"), "-o", at("o.elb"), "--epochs", "1", "--units", "4", "--embedding", "4"],
+  ],
+])(
+  "a trap in %s names the model, and shows no stack",
+  async (name, model, args) => {
+    const { code, stderr } = (await promisify(execFile)(process.execPath, [
+      "--import",
+      preload(name),
+      main,
+      ...args,
+    ]).catch((error: { code: number; stderr: string }) => error)) as { code?: number; stderr: string };
+    const last = stderr
+      .trimEnd()
+      .split(/[\r\n]/)
+      .at(-1);
+    expect(code, stderr).toBe(1);
+    expect(last).toMatch(/^edgelabel: .*: the engine broke down \(unreachable\); no model should make it: /);
+    if (model === "m.elb") expect(last).toContain(`${at(model)}: `);
+    expect(stderr).not.toMatch(/\n {4}at |unexpected failure/);
+  },
+  60_000,
+);

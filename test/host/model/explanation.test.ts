@@ -49,13 +49,17 @@ describe("a classifier explains", () => {
   test("the label that is asked for, and no other than the model's", async () => {
     const classifier = await Classifier.open(at("tiny.wasm"));
     expect(classifier.explain(TEXT, "music")).toMatchObject({ label: "music" });
-    expect(() => classifier.explain(TEXT, "news")).toThrow('tiny has no label "news"; its labels are "light", "music", "weather"');
+    expect(() => classifier.explain(TEXT, "news")).toThrow(
+      'tiny has no label "news"; its labels are "light", "music", "weather"',
+    );
   });
 
   test("also of a deployable whose own engine cannot explain yet", async () => {
     const old = readFileSync(at("tiny.wasm"));
     old.write("explainPast", old.indexOf("explainLast"));
-    expect((await Classifier.fromBytes(old, "old.wasm")).explain(TEXT)).toEqual((await Classifier.open(at("tiny.wasm"))).explain(TEXT));
+    expect((await Classifier.fromBytes(old, "old.wasm")).explain(TEXT)).toEqual(
+      (await Classifier.open(at("tiny.wasm"))).explain(TEXT),
+    );
   });
 
   test("step by step, with other texts between", async () => {
@@ -75,9 +79,19 @@ describe("a classifier explains", () => {
 
 describe("heat maps", () => {
   const text = Buffer.from('a <b>"x"&\u001b[31m\u202e end');
-  const token = (start: number, end: number, share: number) => ({ token: text.subarray(start, end).toString(), start, end, share });
+  const token = (start: number, end: number, share: number) => ({
+    token: text.subarray(start, end).toString(),
+    start,
+    end,
+    share,
+  });
   const explanation: Explanation = {
-    label: "spam & <eggs>\u0007", score: 0.9, base: 0.25, method: "occlusion", sum: 0.65, error: 0,
+    label: "spam & <eggs>\u0007",
+    score: 0.9,
+    base: 0.25,
+    method: "occlusion",
+    sum: 0.65,
+    error: 0,
     tokens: [token(0, 1, 0.8), token(2, 17, -0.4), token(18, 21, 0.25)],
   };
 
@@ -87,17 +101,30 @@ describe("heat maps", () => {
     expect(html).toContain("&lt;b&gt;&quot;x&quot;&amp;\ufffd[31m");
     expect(html).toContain("<bdi>spam &amp; &lt;eggs&gt;\ufffd</bdi> 0.9000");
     // The strongest token has the full colour, the others their share of it; the other direction another colour.
-    expect([...html.matchAll(/<span style="background:rgba\(([\d.,]+)\)" title="([^"]+)"/g)].map(([, colour, share]) => [colour, share])).toEqual([
-      ["213,94,0,0.750", "+0.8000"], ["0,114,178,0.375", "-0.4000"], ["213,94,0,0.234", "+0.2500"],
+    expect(
+      [...html.matchAll(/<span style="background:rgba\(([\d.,]+)\)" title="([^"]+)"/g)].map(([, colour, share]) => [
+        colour,
+        share,
+      ]),
+    ).toEqual([
+      ["213,94,0,0.750", "+0.8000"],
+      ["0,114,178,0.375", "-0.4000"],
+      ["213,94,0,0.234", "+0.2500"],
     ]);
     expect(html).toContain("the shares add up to +0.650000; score 0.900000 - base 0.250000, error 0.0e+0");
   });
 
   test("plain text has the lines only", () => {
-    expect(renderText({ text, explanation }, false)).toBe([
-      "spam & <eggs>\ufffd\t0.900000", "+0.800000\ta", '-0.400000\t<b>"x"&\ufffd[31m\ufffd', "+0.250000\tend",
-      "occlusion: the shares add up to +0.650000; score 0.900000 - base 0.250000, error 0.0e+0", "",
-    ].join("\n"));
+    expect(renderText({ text, explanation }, false)).toBe(
+      [
+        "spam & <eggs>\ufffd\t0.900000",
+        "+0.800000\ta",
+        '-0.400000\t<b>"x"&\ufffd[31m\ufffd',
+        "+0.250000\tend",
+        "occlusion: the shares add up to +0.650000; score 0.900000 - base 0.250000, error 0.0e+0",
+        "",
+      ].join("\n"),
+    );
   });
 
   test("colours are the only control characters of a terminal's text", () => {
@@ -118,13 +145,25 @@ describe("edgelabel explain", () => {
   });
 
   test("explains each line of standard input", () => {
-    const { stdout } = edgelabel(["explain", at("int8.elb"), "--json", "--label", "weather"], "play jazz\nwill it rain\n\n");
-    const lines = stdout.trimEnd().split("\n").map((line) => JSON.parse(line) as Explanation);
-    expect(lines.map(({ label, tokens }) => [label, tokens.length])).toEqual([["weather", 2], ["weather", 3], ["weather", 0]]);
+    const { stdout } = edgelabel(
+      ["explain", at("int8.elb"), "--json", "--label", "weather"],
+      "play jazz\nwill it rain\n\n",
+    );
+    const lines = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Explanation);
+    expect(lines.map(({ label, tokens }) => [label, tokens.length])).toEqual([
+      ["weather", 2],
+      ["weather", 3],
+      ["weather", 0],
+    ]);
   });
 
   test("integrates gradients where there are f32 weights, and says so where there are none", () => {
-    const explained = JSON.parse(edgelabel(["explain", at("tiny.elb"), "--json", "--method", "gradients", "--steps", "1000", TEXT]).stdout) as Explanation;
+    const explained = JSON.parse(
+      edgelabel(["explain", at("tiny.elb"), "--json", "--method", "gradients", "--steps", "1000", TEXT]).stdout,
+    ) as Explanation;
     const occluded = JSON.parse(edgelabel(["explain", at("tiny.elb"), "--json", TEXT]).stdout) as Explanation;
     expect(explained).toMatchObject({ label: occluded.label, method: "gradients" });
     expect(explained.tokens.map(({ token }) => token)).toEqual(occluded.tokens.map(({ token }) => token));
@@ -132,7 +171,10 @@ describe("edgelabel explain", () => {
     expect(Math.abs(explained.error)).toBeLessThan(2e-3);
     for (const file of ["int8.elb", "tiny.wasm"]) {
       const { code, stderr } = edgelabel(["explain", at(file), "--method", "gradients", TEXT]);
-      expect({ code, stderr: stderr.replace(folder, "") }).toEqual({ code: 1, stderr: `edgelabel: /${file}: gradients need f32 weights, and these are int8; take the .elb that it was made from, or --method occlusion\n` });
+      expect({ code, stderr: stderr.replace(folder, "") }).toEqual({
+        code: 1,
+        stderr: `edgelabel: /${file}: gradients need f32 weights, and these are int8; take the .elb that it was made from, or --method occlusion\n`,
+      });
     }
   });
 
@@ -143,13 +185,20 @@ describe("edgelabel explain", () => {
     expect(html).not.toContain("<script");
   });
 
-  test.each([[["explain"]], [["explain", "m.elb", "--method", "shap"]], [["explain", "m.elb", "--steps", "10", "x"]]])("ends with 2 on misuse: %j", (args) => {
-    expect(edgelabel(args)).toMatchObject({ code: 2, stdout: "" });
-  });
+  test.each([[["explain"]], [["explain", "m.elb", "--method", "shap"]], [["explain", "m.elb", "--steps", "10", "x"]]])(
+    "ends with 2 on misuse: %j",
+    (args) => {
+      expect(edgelabel(args)).toMatchObject({ code: 2, stdout: "" });
+    },
+  );
 
   test("shows colours in a terminal, unless NO_COLOR is set", ({ skip }) => {
     const command = `'${process.execPath}' '${main}' explain '${at("tiny.wasm")}' 'play jazz'`;
-    const run = (env: Record<string, string>): string => execFileSync("script", ["-qec", command, "/dev/null"], { encoding: "utf8", env: { PATH: process.env["PATH"]!, TERM: "xterm-256color", ...env } });
+    const run = (env: Record<string, string>): string =>
+      execFileSync("script", ["-qec", command, "/dev/null"], {
+        encoding: "utf8",
+        env: { PATH: process.env["PATH"]!, TERM: "xterm-256color", ...env },
+      });
     try {
       run({});
     } catch {

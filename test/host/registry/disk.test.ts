@@ -2,7 +2,19 @@
 // place of everything there, does nothing which that user could not do himself.
 import { spawnSync } from "node:child_process";
 import type { KeyObject } from "node:crypto";
-import { chmodSync, chownSync, linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -42,7 +54,12 @@ afterAll(() => rmSync(root, { recursive: true }));
 
 /** Owner, mode and content of all that is not the service's. */
 function untouched(): string[] {
-  return [victim, ...readdirSync(victim).sort().map((name) => join(victim, name))].map((path) => {
+  return [
+    victim,
+    ...readdirSync(victim)
+      .sort()
+      .map((name) => join(victim, name)),
+  ].map((path) => {
     const found = statSync(path);
     return `${path} ${found.uid} ${found.mode.toString(8)} ${found.isDirectory() ? "" : readFileSync(path, "utf8")}`;
   });
@@ -53,35 +70,66 @@ describe.skipIf(process.getuid?.() !== 0)("root at work for the service (needs r
     const linked = join(root, "linked");
     symlinkSync(home, linked);
     const registry = join(linked, "registry");
-    expect(await edgelabel(["models", "install", registry, update, "--keys", keys])).toMatchObject({ code: 0, stderr: "" });
-    const owners = new Set(readdirSync(home, { recursive: true, encoding: "utf8" }).map((name) => `${statSync(join(home, name)).uid} ${statSync(join(home, name)).gid}`));
+    expect(await edgelabel(["models", "install", registry, update, "--keys", keys])).toMatchObject({
+      code: 0,
+      stderr: "",
+    });
+    const owners = new Set(
+      readdirSync(home, { recursive: true, encoding: "utf8" }).map(
+        (name) => `${statSync(join(home, name)).uid} ${statSync(join(home, name)).gid}`,
+      ),
+    );
     expect([...owners]).toEqual([`${SERVICE} ${SERVICE}`]);
-    expect((await new Registry(registry).versions()).map(({ version, state }) => `${version} ${state}`)).toEqual(["1 active"]);
+    expect((await new Registry(registry).versions()).map(({ version, state }) => `${version} ${state}`)).toEqual([
+      "1 active",
+    ]);
     expect(await edgelabel(["models", "remove", registry, "spam"])).toMatchObject({ code: 0, stderr: "" });
     expect(readdirSync(join(home, "registry", "models"))).toEqual([]);
   });
 
   test.each(["symlink", "hardlink"])("a %s in the place of each temporary file as soon as it is there", (kind) => {
     const before = untouched();
-    const { stderr } = spawnSync(process.execPath, [planting, kind, home, join(victim, "secret"), "models", "install", join(home, "registry"), update, "--keys", keys], { encoding: "utf8" });
+    const { stderr } = spawnSync(
+      process.execPath,
+      [
+        planting,
+        kind,
+        home,
+        join(victim, "secret"),
+        "models",
+        "install",
+        join(home, "registry"),
+        update,
+        "--keys",
+        keys,
+      ],
+      { encoding: "utf8" },
+    );
     expect(stderr).toMatch(/planted [1-9]/);
     expect(untouched()).toEqual(before);
   });
 
   test("a link in the place of each folder as soon as it is there", () => {
     const before = untouched();
-    const { stderr } = spawnSync(process.execPath, [planting, "symlink", home, victim, "models", "install", join(home, "registry"), update, "--keys", keys], { encoding: "utf8" });
+    const { stderr } = spawnSync(
+      process.execPath,
+      [planting, "symlink", home, victim, "models", "install", join(home, "registry"), update, "--keys", keys],
+      { encoding: "utf8" },
+    );
     expect(stderr).toMatch(/planted [1-9]/);
     expect(untouched()).toEqual(before);
   });
 
   test.each<[string, (registry: string) => void]>([
     ["the registry", (registry) => symlinkSync(victim, registry)],
-    ["its folder of models", (registry) => {
-      mkdirSync(registry);
-      chownSync(registry, SERVICE, SERVICE);
-      symlinkSync(victim, join(registry, "models"));
-    }],
+    [
+      "its folder of models",
+      (registry) => {
+        mkdirSync(registry);
+        chownSync(registry, SERVICE, SERVICE);
+        symlinkSync(victim, join(registry, "models"));
+      },
+    ],
     ["a folder above, which does not exist yet", (registry) => symlinkSync(join(victim, "new"), registry)],
   ])("a folder of root's in the place of %s", async (_, plant) => {
     const registry = join(home, "registry");
@@ -97,7 +145,10 @@ describe.skipIf(process.getuid?.() !== 0)("root at work for the service (needs r
     mkdirSync(open);
     chmodSync(open, 0o777);
     const { code, stderr } = await edgelabel(["models", "install", join(open, "registry"), update, "--keys", keys]);
-    expect([code, stderr]).toEqual([1, expect.stringContaining(`${open} belongs to root, but others may write there: give it to the user who does`)]);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringContaining(`${open} belongs to root, but others may write there: give it to the user who does`),
+    ]);
   });
 
   test("a service that runs as root gives what it writes to the owner of the folder, and nothing else", async () => {
@@ -118,18 +169,28 @@ describe.skipIf(process.getuid?.() !== 0)("root at work for the service (needs r
     const model = join(home, "lamps.elb");
     writeFileSync(model, "old");
     chownSync(model, SERVICE, SERVICE);
-    for (const name of [".lamps.elb.next", ".lamps.previous.elb.next", "..lamps.elb.plan.next"]) symlinkSync(join(victim, "secret"), join(home, name));
+    for (const name of [".lamps.elb.next", ".lamps.previous.elb.next", "..lamps.elb.plan.next"])
+      symlinkSync(join(victim, "secret"), join(home, name));
     const before = untouched();
     await replaceFiles([{ path: model, bytes: Buffer.from("new") }]);
-    expect(["lamps.elb", "lamps.previous.elb"].map((name) => `${readFileSync(join(home, name), "utf8")} ${statSync(join(home, name)).uid}`)).toEqual([`new ${SERVICE}`, `old ${SERVICE}`]);
+    expect(
+      ["lamps.elb", "lamps.previous.elb"].map(
+        (name) => `${readFileSync(join(home, name), "utf8")} ${statSync(join(home, name)).uid}`,
+      ),
+    ).toEqual([`new ${SERVICE}`, `old ${SERVICE}`]);
     expect(untouched()).toEqual(before);
   });
 
-  test.each<[string, (victim: string, journal: string) => void]>([["a symlink", symlinkSync], ["a hard link", linkSync]])("%s in the place of the journal is not appended to", async (_, plant) => {
+  test.each<[string, (victim: string, journal: string) => void]>([
+    ["a symlink", symlinkSync],
+    ["a hard link", linkSync],
+  ])("%s in the place of the journal is not appended to", async (_, plant) => {
     const journal = join(home, "lamps.corrections.jsonl");
     plant(join(victim, "secret"), journal);
     const before = untouched();
-    await expect(appendCorrections(journal, [{ label: "on", text: "light" }])).rejects.toThrow(/the corrections cannot be kept \((ELOOP|it belongs to user 0, but its folder to user 12345)/);
+    await expect(appendCorrections(journal, [{ label: "on", text: "light" }])).rejects.toThrow(
+      /the corrections cannot be kept \((ELOOP|it belongs to user 0, but its folder to user 12345)/,
+    );
     expect(untouched()).toEqual(before);
     rmSync(journal);
     await appendCorrections(journal, [{ label: "on", text: "light" }]);

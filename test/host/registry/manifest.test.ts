@@ -4,7 +4,13 @@ import type { KeyObject } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
 import { ABI_VERSION } from "../../../assembly/abi.ts";
 import { keyId, parseTrustedKeys } from "../../../host/registry/keys.ts";
-import { checkDigest, checkFitness, encodeManifest, readManifest, splitUpdate } from "../../../host/registry/manifest.ts";
+import {
+  checkDigest,
+  checkFitness,
+  encodeManifest,
+  readManifest,
+  splitUpdate,
+} from "../../../host/registry/manifest.ts";
 import { testModel } from "../../../host/registry/selftest.ts";
 import { DAY, keysFile, lineOf, modelOf, newKey, signed } from "../../support/registry.ts";
 import type { Signed } from "../../support/registry.ts";
@@ -25,8 +31,19 @@ test("two lines: what is signed, and by whom; anyone with the key can check it",
   const { head } = update;
   const [line, signature, rest] = head.toString().split("\n");
   expect(rest).toBe("");
-  expect(JSON.parse(line!)).toMatchObject({ update: 1, name: "spam", version: "1", bytes: update.model.length, abi: ABI_VERSION, sequence: 7 });
-  expect(JSON.parse(line!).golden).toEqual([{ text: "", line: lineOf(1) }, { text: "ham", line: lineOf(1) }, { text: "spam", line: lineOf(1) }]);
+  expect(JSON.parse(line!)).toMatchObject({
+    update: 1,
+    name: "spam",
+    version: "1",
+    bytes: update.model.length,
+    abi: ABI_VERSION,
+    sequence: 7,
+  });
+  expect(JSON.parse(line!).golden).toEqual([
+    { text: "", line: lineOf(1) },
+    { text: "ham", line: lineOf(1) },
+    { text: "spam", line: lineOf(1) },
+  ]);
   const [kind, id, base64] = signature!.split(" ");
   expect([kind, id]).toEqual(["ed25519", keyId(key)]);
   expect(verify(null, Buffer.from(`${line}\n`), createPublicKey(key), Buffer.from(base64!, "base64"))).toBe(true);
@@ -36,10 +53,16 @@ test("two lines: what is signed, and by whom; anyone with the key can check it",
 
 test("the public key of RFC 8032, test 1, as a line of the file", () => {
   // SPKI: the fixed beginning of RFC 8410, then the 32 bytes.
-  const der = Buffer.from("302a300506032b6570032100d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", "hex");
+  const der = Buffer.from(
+    "302a300506032b6570032100d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+    "hex",
+  );
   const { trusted } = trusting(`ed25519 ${der.toString("base64")} RFC 8032`);
   const [found] = trusted.values();
-  const signature = Buffer.from("e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b", "hex");
+  const signature = Buffer.from(
+    "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+    "hex",
+  );
   expect(verify(null, Buffer.alloc(0), found!, signature)).toBe(true);
 });
 
@@ -51,14 +74,19 @@ describe("keys", () => {
   });
 
   test.each([
-    ["ed25519", 1], ["rsa AAAA", 1], ["# fine\n\ned25519 AAAA x", 3], ["revokd ed25519 AAAA", 1],
+    ["ed25519", 1],
+    ["rsa AAAA", 1],
+    ["# fine\n\ned25519 AAAA x", 3],
+    ["revokd ed25519 AAAA", 1],
     ["ed25519 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEf", 1],
   ])("%j: names line %i", (text, line) => {
     expect(() => trusting(text)).toThrow(`keys, line ${line}: must be "ed25519 KEY REMARK"`);
   });
 
   test("unknown, revoked, absent, and somebody else's name on the signature", () => {
-    expect(() => read(update.head, keysFile([other]))).toThrow(`signed with the key ${keyId(key)}, which is not among the trusted ones (${keyId(other)})`);
+    expect(() => read(update.head, keysFile([other]))).toThrow(
+      `signed with the key ${keyId(key)}, which is not among the trusted ones (${keyId(other)})`,
+    );
     expect(() => read(update.head, "")).toThrow("not among the trusted ones (none)");
     expect(() => read(update.head, keysFile([key], [key]))).toThrow("which is revoked");
     expect(() => read(encodeManifest(update.manifest))).toThrow("spam.update: is not signed");
@@ -79,16 +107,42 @@ test("one spelling only: the unused bits of base64 are no hiding place", () => {
 test("a signed manifest that says what this edgelabel does not know is refused", () => {
   const extra = { ...update.manifest, trust: "ed25519 AAAA" };
   expect(() => read(encodeManifest(extra, key))).toThrow("its manifest is not legal at trust");
-  for (const [field, value] of [["update", 2], ["name", "a/b"], ["name", "__proto__"], ["digest", "abc"], ["bytes", 0], ["bytes", 2 ** 31], ["bytes", -1], ["bytes", 1.5], ["abi", "1"],
-    ["sequence", 0], ["sequence", -1], ["sequence", 1.5], ["sequence", 2 ** 53], ["sequence", 2 ** 63], ["sequence", "7"], ["expires", "tomorrow"], ["expires", "2027-01-01"], ["signed", 0], ["golden", [{ text: "a" }]]] as const) {
-    expect(() => read(encodeManifest({ ...update.manifest, [field]: value }, key))).toThrow(`its manifest is not legal at ${field}`);
+  for (const [field, value] of [
+    ["update", 2],
+    ["name", "a/b"],
+    ["name", "__proto__"],
+    ["digest", "abc"],
+    ["bytes", 0],
+    ["bytes", 2 ** 31],
+    ["bytes", -1],
+    ["bytes", 1.5],
+    ["abi", "1"],
+    ["sequence", 0],
+    ["sequence", -1],
+    ["sequence", 1.5],
+    ["sequence", 2 ** 53],
+    ["sequence", 2 ** 63],
+    ["sequence", "7"],
+    ["expires", "tomorrow"],
+    ["expires", "2027-01-01"],
+    ["signed", 0],
+    ["golden", [{ text: "a" }]],
+  ] as const) {
+    expect(() => read(encodeManifest({ ...update.manifest, [field]: value }, key))).toThrow(
+      `its manifest is not legal at ${field}`,
+    );
   }
 });
 
 test("engine, clock and sequence", () => {
-  const fitness = (changes: object, { now = Date.now(), floor = 6 } = {}) => () => checkFitness({ ...read(update.head), manifest: { ...update.manifest, ...changes } }, "u", { now, floor });
+  const fitness =
+    (changes: object, { now = Date.now(), floor = 6 } = {}) =>
+    () =>
+      checkFitness({ ...read(update.head), manifest: { ...update.manifest, ...changes } }, "u", { now, floor });
   expect(fitness({})).not.toThrow();
-  expect(fitness({ abi: ABI_VERSION + 1 })).toThrow(`is for engine ABI ${ABI_VERSION + 1}, this edgelabel has ${ABI_VERSION}`);
+  expect(fitness({ abi: ABI_VERSION + 1 })).toThrow(
+    `is for engine ABI ${ABI_VERSION + 1}, this edgelabel has ${ABI_VERSION}`,
+  );
   expect(fitness({}, { now: Date.now() + DAY })).toThrow("expired on");
   expect(fitness({}, { now: Date.now() + 365 * DAY })).toThrow("expired on");
   // Without a clock of its own a machine may believe that it is 1970.
@@ -100,7 +154,9 @@ test("engine, clock and sequence", () => {
 test("digest and size", () => {
   const { model, manifest } = update;
   expect(() => checkDigest(model, manifest, "u")).not.toThrow();
-  expect(() => checkDigest(model.subarray(1), manifest, "u")).toThrow(`its model has ${model.length - 1} bytes, the manifest says ${model.length}`);
+  expect(() => checkDigest(model.subarray(1), manifest, "u")).toThrow(
+    `its model has ${model.length - 1} bytes, the manifest says ${model.length}`,
+  );
   const changed = Buffer.from(model);
   changed[100]! ^= 1;
   expect(() => checkDigest(changed, manifest, "u")).toThrow("is not the one that was signed");
@@ -111,16 +167,24 @@ describe("self-test", () => {
     const model = await modelOf(2, { packed });
     const { manifest } = await signed(model, key, 1);
     const classifier = await testModel(model, manifest, "u");
-    expect([classifier.version, classifier.digest, classifier.classify("x").score]).toEqual(["2", manifest.digest, Number(lineOf(2).split("\t")[1])]);
+    expect([classifier.version, classifier.digest, classifier.classify("x").score]).toEqual([
+      "2",
+      manifest.digest,
+      Number(lineOf(2).split("\t")[1]),
+    ]);
   });
 
   test("another answer, another version, no model at all", async () => {
     const model = await modelOf(2);
     const lie = async (changes: object) => testModel(model, (await signed(model, key, 1, changes)).manifest, "u");
-    await expect(lie({ golden: [{ text: "x", line: lineOf(3) }] })).rejects.toThrow(`it answers ${JSON.stringify(lineOf(2))} where it answered ${JSON.stringify(lineOf(3))} when it was signed`);
+    await expect(lie({ golden: [{ text: "x", line: lineOf(3) }] })).rejects.toThrow(
+      `it answers ${JSON.stringify(lineOf(2))} where it answered ${JSON.stringify(lineOf(3))} when it was signed`,
+    );
     await expect(lie({ version: "3" })).rejects.toThrow('its model has version "2", the manifest says "3"');
     const noise = Buffer.from("no model");
     const { digest } = update.manifest;
-    await expect(testModel(noise, { ...update.manifest, bytes: noise.length, digest }, "u")).rejects.toThrow("is not the one that was signed");
+    await expect(testModel(noise, { ...update.manifest, bytes: noise.length, digest }, "u")).rejects.toThrow(
+      "is not the one that was signed",
+    );
   });
 });

@@ -2,7 +2,17 @@
 // power may go at every step.
 import { spawnSync } from "node:child_process";
 import type { KeyObject } from "node:crypto";
-import { chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -14,7 +24,17 @@ import { keyId } from "../../../host/registry/keys.ts";
 import { Registry } from "../../../host/registry/registry.ts";
 import { Seeded } from "../../support/models.ts";
 import { edgelabel } from "../../support/program.ts";
-import { DAY, keysFile, lineOf, MemoryDisk, modelOf, newKey, PowerCut, signed, signedEndless } from "../../support/registry.ts";
+import {
+  DAY,
+  keysFile,
+  lineOf,
+  MemoryDisk,
+  modelOf,
+  newKey,
+  PowerCut,
+  signed,
+  signedEndless,
+} from "../../support/registry.ts";
 import type { Signed } from "../../support/registry.ts";
 
 const root = mkdtempSync(join(tmpdir(), "edgelabel-registry-"));
@@ -39,15 +59,22 @@ beforeEach(() => {
 });
 afterAll(() => rmSync(root, { recursive: true }));
 
-const install = (version: number, options = {}, on = registry) => on.install(updates[version]!.update, `v${version}`, options);
-const summary = async (on = registry) => (await on.versions()).map(({ version, state }) => `${version} ${state}`).sort();
-const never = (_version: unknown, reason: string) => { throw new Error(`rejected: ${reason}`); };
+const install = (version: number, options = {}, on = registry) =>
+  on.install(updates[version]!.update, `v${version}`, options);
+const summary = async (on = registry) =>
+  (await on.versions()).map(({ version, state }) => `${version} ${state}`).sort();
+const never = (_version: unknown, reason: string) => {
+  throw new Error(`rejected: ${reason}`);
+};
 
 /** Hundreds of them, so without a thread each for the self-test. */
 const inMemory = (disk: MemoryDisk) => new Registry("/registry", { keys, disk });
 
 /** The version that answers, by its answer. */
-async function answering(on = registry, rejected: (version: { version: string }, reason: string) => void = never): Promise<string | undefined> {
+async function answering(
+  on = registry,
+  rejected: (version: { version: string }, reason: string) => void = never,
+): Promise<string | undefined> {
   const found = await on.open("spam", rejected);
   if (!found) return undefined;
   const { version } = found.classifier;
@@ -57,7 +84,13 @@ async function answering(on = registry, rejected: (version: { version: string },
 
 test("install, activate, roll back, remove; the previous one is kept, older ones go", async () => {
   expect(await summary()).toEqual([]);
-  expect(await install(1)).toMatchObject({ name: "spam", version: "1", state: "active", sequence: 10, key: keyId(key) });
+  expect(await install(1)).toMatchObject({
+    name: "spam",
+    version: "1",
+    state: "active",
+    sequence: 10,
+    key: keyId(key),
+  });
   await install(2);
   expect(await summary()).toEqual(["1 previous", "2 active"]);
   expect(await answering()).toBe("2");
@@ -89,7 +122,12 @@ test("install, activate, roll back, remove; the previous one is kept, older ones
 test("a folder that is no registry is left as it is; one with all models removed is empty", async () => {
   const typo = join(folder, "typo");
   const elsewhere = new Registry(typo);
-  for (const command of [() => elsewhere.activate("spam", "1"), () => elsewhere.rollback("spam"), () => elsewhere.remove("spam")]) await expect(command()).rejects.toThrow(`there is no registry in ${typo}`);
+  for (const command of [
+    () => elsewhere.activate("spam", "1"),
+    () => elsewhere.rollback("spam"),
+    () => elsewhere.remove("spam"),
+  ])
+    await expect(command()).rejects.toThrow(`there is no registry in ${typo}`);
   expect([await elsewhere.versions(), await elsewhere.exists(), readdirSync(folder)]).toEqual([[], false, []]);
   await install(1);
   await registry.remove("spam");
@@ -99,23 +137,36 @@ test("a folder that is no registry is left as it is; one with all models removed
 
 test("files are the owner's only", async () => {
   await install(1);
-  for (const path of [join(folder, "state.json"), join(folder, "models", readdirSync(join(folder, "models"))[0]!)]) expect(statSync(path).mode & 0o077).toBe(0);
+  for (const path of [join(folder, "state.json"), join(folder, "models", readdirSync(join(folder, "models"))[0]!)])
+    expect(statSync(path).mode & 0o077).toBe(0);
 });
 
 test.skipIf(process.getuid?.() !== 0)("what root installs belongs to the owner of the folder", async () => {
   chownSync(folder, 12_345, 12_346);
   await install(1, {}, new Registry(join(folder, "new"), { keys }));
-  const owners = readdirSync(join(folder, "new"), { recursive: true, encoding: "utf8" }).map((name) => `${name.replace(/[0-9a-f]{64}/, "ID")} ${statSync(join(folder, "new", name)).uid} ${statSync(join(folder, "new", name)).gid}`);
+  const owners = readdirSync(join(folder, "new"), { recursive: true, encoding: "utf8" }).map(
+    (name) =>
+      `${name.replace(/[0-9a-f]{64}/, "ID")} ${statSync(join(folder, "new", name)).uid} ${statSync(join(folder, "new", name)).gid}`,
+  );
   expect(statSync(join(folder, "new")).uid).toBe(12_345);
-  expect(owners.sort()).toEqual(["incoming", "models", "models/ID.update", "reserve", "state.backup.json", "state.json"].map((name) => `${name} 12345 12346`));
+  expect(owners.sort()).toEqual(
+    ["incoming", "models", "models/ID.update", "reserve", "state.backup.json", "state.json"].map(
+      (name) => `${name} 12345 12346`,
+    ),
+  );
 });
 
 test("names do not disturb each other, not even odd ones", async () => {
   await install(1);
   const odd = await signed(models[2]!, key, 1, { name: "constructor" });
   await registry.install(odd.update, "odd");
-  expect((await registry.versions()).map(({ name, version }) => `${name} ${version}`)).toEqual(["spam 1", "constructor 2"]);
-  await expect(registry.install(odd.update, "odd")).rejects.toThrow("has sequence 1, but 1 of constructor was installed already");
+  expect((await registry.versions()).map(({ name, version }) => `${name} ${version}`)).toEqual([
+    "spam 1",
+    "constructor 2",
+  ]);
+  await expect(registry.install(odd.update, "odd")).rejects.toThrow(
+    "has sequence 1, but 1 of constructor was installed already",
+  );
 });
 
 describe("refused, and nothing changes", () => {
@@ -143,11 +194,21 @@ describe("refused, and nothing changes", () => {
     const [a, b] = [await signed(models[2]!, key, 50), await signed(models[3]!, key, 51)];
     await attempt(Buffer.concat([a.head, b.model]), "belongs to another manifest");
     await attempt(Buffer.concat([a.head, a.model, Buffer.from([0])]), "bytes, the manifest says");
-    await attempt((await signed(models[2]!, key, 52, { golden: [{ text: "x", line: "ham\t1.000000" }] })).update, "fails the self-test");
+    await attempt(
+      (await signed(models[2]!, key, 52, { golden: [{ text: "x", line: "ham\t1.000000" }] })).update,
+      "fails the self-test",
+    );
     await attempt((await signed(models[2]!, key, 53, { abi: 99 })).update, "engine ABI 99");
-    await attempt((await signed(models[2]!, key, 54, { expires: new Date(Date.now() - 1).toISOString() })).update, "expired on");
+    await attempt(
+      (await signed(models[2]!, key, 54, { expires: new Date(Date.now() - 1).toISOString() })).update,
+      "expired on",
+    );
     await attempt(a.update, "no keys are trusted here", new Registry(folder));
-    await attempt(a.update, "cannot read the file of trusted keys", new Registry(folder, { keys: join(root, "nowhere") }));
+    await attempt(
+      a.update,
+      "cannot read the file of trusted keys",
+      new Registry(folder, { keys: join(root, "nowhere") }),
+    );
     await attempt(Buffer.from("nothing"), "is no update");
     await attempt(Buffer.alloc(0), "is no update");
     // None of them used up a sequence.
@@ -171,13 +232,17 @@ test("keys change: an old key is revoked, and with it the sequences that it reac
   writeFileSync(keys, keysFile([second], [key]));
   await registry.install(next.update, "next");
   expect(await answering()).toBe("3");
-  await expect(registry.install((await signed(models[4]!, key, 12)).update, "thief")).rejects.toThrow("which is revoked");
+  await expect(registry.install((await signed(models[4]!, key, 12)).update, "thief")).rejects.toThrow(
+    "which is revoked",
+  );
   await expect(registry.install(next.update, "next")).rejects.toThrow("sequence 11, but 11");
 });
 
 describe("what a revoked key has signed does not come back", () => {
   let reasons: string[];
-  const note = ({ version }: { version: string }, reason: string) => { reasons.push(`${version}: ${reason}`); };
+  const note = ({ version }: { version: string }, reason: string) => {
+    reasons.push(`${version}: ${reason}`);
+  };
   /** Version 1 by the second key, which is revoked since, then version 2. */
   beforeEach(async () => {
     reasons = [];
@@ -188,7 +253,9 @@ describe("what a revoked key has signed does not come back", () => {
   });
 
   test("by a command, whatever is active stays", async () => {
-    await expect(registry.rollback("spam")).rejects.toThrow(`version 1 of spam: is signed with the key ${keyId(second)}, which is revoked`);
+    await expect(registry.rollback("spam")).rejects.toThrow(
+      `version 1 of spam: is signed with the key ${keyId(second)}, which is revoked`,
+    );
     await expect(registry.activate("spam", "1")).rejects.toThrow("which is revoked");
     expect(await answering()).toBe("2");
   });
@@ -201,16 +268,23 @@ describe("what a revoked key has signed does not come back", () => {
     damage();
     await expect(registry.rollback("spam")).rejects.toThrow(reason);
     await expect(registry.activate("spam", "1")).rejects.toThrow(reason);
-    await expect(registry.reject("spam", (await registry.versions()).find(({ state }) => state === "active")!.id, "it failed")).rejects.toThrow(`spam has no version to go back to: `);
+    await expect(
+      registry.reject("spam", (await registry.versions()).find(({ state }) => state === "active")!.id, "it failed"),
+    ).rejects.toThrow(`spam has no version to go back to: `);
     expect(await answering(registry, note)).toBe("2");
   });
 
   test("nor where no keys are given, as by a command line without --keys", async () => {
-    await expect(new Registry(folder).rollback("spam")).rejects.toThrow("no keys are trusted here, so nothing that is signed can be taken or activated: give --keys FILE");
+    await expect(new Registry(folder).rollback("spam")).rejects.toThrow(
+      "no keys are trusted here, so nothing that is signed can be taken or activated: give --keys FILE",
+    );
     for (const command of ["activate", "rollback"]) {
       const args = ["models", command, folder, "spam", ...(command === "activate" ? ["1"] : [])];
       expect(await edgelabel(args)).toMatchObject({ code: 1, stderr: expect.stringContaining("give --keys FILE") });
-      expect(await edgelabel([...args, "--keys", keys])).toMatchObject({ code: 1, stderr: expect.stringContaining("which is revoked") });
+      expect(await edgelabel([...args, "--keys", keys])).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining("which is revoked"),
+      });
     }
     expect(await answering()).toBe("2");
   }, 30_000);
@@ -221,7 +295,12 @@ describe("what a revoked key has signed does not come back", () => {
     expect((await registry.open("spam", note, true))?.classifier.version).toBeUndefined();
     rmSync(registry.store.updatePath(id));
     expect(await answering(registry, note)).toBeUndefined();
-    expect(reasons).toEqual([expect.stringMatching(/^2: the service did not get through/), expect.stringMatching(/^1: version 1 of spam: .* revoked$/), expect.stringMatching(/^2: .* is missing or damaged$/), expect.stringMatching(/^1: .* revoked$/)]);
+    expect(reasons).toEqual([
+      expect.stringMatching(/^2: the service did not get through/),
+      expect.stringMatching(/^1: version 1 of spam: .* revoked$/),
+      expect.stringMatching(/^2: .* is missing or damaged$/),
+      expect.stringMatching(/^1: .* revoked$/),
+    ]);
     const checked: string[] = [];
     expect([...(await registry.check((_, { version }) => checked.push(version))).keys()]).toEqual([]);
     expect(checked).toEqual(["2", "1"]);
@@ -253,7 +332,9 @@ describe("what never was active", () => {
     await install(1);
     await install(2, { activate: false });
     await install(3);
-    await expect(registry.activate("spam", "2")).rejects.toThrow("has sequence 20, but 30 of spam was installed already");
+    await expect(registry.activate("spam", "2")).rejects.toThrow(
+      "has sequence 20, but 30 of spam was installed already",
+    );
     await registry.rollback("spam");
     expect(await answering()).toBe("1");
     await registry.activate("spam", "3");
@@ -272,7 +353,9 @@ describe("what never was active", () => {
     await registry.store.change(() => {});
     now -= 6 * DAY;
     for (const again of [registry, new Registry(folder, { keys, now: () => now })]) {
-      await expect(again.activate("spam", "2")).rejects.toThrow(`expired on ${waiting.manifest.expires}, and here it is, or has been, ${new Date(now + 6 * DAY).toISOString()}`);
+      await expect(again.activate("spam", "2")).rejects.toThrow(
+        `expired on ${waiting.manifest.expires}, and here it is, or has been, ${new Date(now + 6 * DAY).toISOString()}`,
+      );
       await expect(again.install(late.update, "late")).rejects.toThrow("expired on");
     }
     // What is active, or was, does not expire.
@@ -305,10 +388,15 @@ describe("what fails is rolled back", () => {
     const first = (await registry.open("spam", never, true))!;
     await registry.prove("spam", first.id);
     await install(2);
-    for (let start = 1; start <= 2; start++) expect((await registry.open("spam", never, true))!.classifier.version).toBe("2");
+    for (let start = 1; start <= 2; start++)
+      expect((await registry.open("spam", never, true))!.classifier.version).toBe("2");
     const reasons: string[] = [];
     const third = (await registry.open("spam", (_version, reason) => reasons.push(reason), true))!;
-    expect([third.classifier.version, third.isOnTrial, reasons]).toEqual(["1", false, ["the service did not get through its first 2 starts with it"]]);
+    expect([third.classifier.version, third.isOnTrial, reasons]).toEqual([
+      "1",
+      false,
+      ["the service did not get through its first 2 starts with it"],
+    ]);
     expect(await summary()).toEqual(["1 active", "2 failed"]);
     // Whoever knows better may say so.
     await registry.activate("spam", "2");
@@ -324,7 +412,8 @@ describe("what fails is rolled back", () => {
     }
     await registry.open("spam", never, true);
     await registry.prove("spam", id);
-    for (let start = 1; start <= 5; start++) expect((await registry.open("spam", never, true))!.classifier.version).toBe("2");
+    for (let start = 1; start <= 5; start++)
+      expect((await registry.open("spam", never, true))!.classifier.version).toBe("2");
   });
 
   test("without one before, what there is stays active, and is told", async () => {
@@ -341,7 +430,10 @@ test("a check opens what a service would, and changes nothing", async () => {
   const { id } = await install(2);
   const state = readFileSync(join(folder, "state.json"), "utf8");
   const reasons: string[] = [];
-  const check = async () => [...await registry.check((name, { version }, reason) => reasons.push(`${name} ${version} ${reason}`))].map(([name, { version }]) => `${name} ${version}`);
+  const check = async () =>
+    [...(await registry.check((name, { version }, reason) => reasons.push(`${name} ${version} ${reason}`)))].map(
+      ([name, { version }]) => `${name} ${version}`,
+    );
   expect([await check(), reasons]).toEqual([["spam 2"], []]);
   rmSync(registry.store.updatePath(id));
   expect(await check()).toEqual(["spam 1"]);
@@ -353,11 +445,14 @@ describe("the state file", () => {
   test.each([
     ["lost", (path: string) => rmSync(path)],
     ["empty", (path: string) => writeFileSync(path, "")],
-    ["a bit flipped", (path: string) => {
-      const bytes = readFileSync(path);
-      bytes[bytes.length >> 1]! ^= 4;
-      writeFileSync(path, bytes);
-    }],
+    [
+      "a bit flipped",
+      (path: string) => {
+        const bytes = readFileSync(path);
+        bytes[bytes.length >> 1]! ^= 4;
+        writeFileSync(path, bytes);
+      },
+    ],
   ])("%s: the copy counts; both: made anew from the updates, their sequences included", async (_what, damage) => {
     await install(1);
     await install(2);
@@ -380,27 +475,48 @@ describe("the state file", () => {
   test("two processes at once: no change is lost", async () => {
     await install(1);
     const others = Array.from({ length: 4 }, () => new Registry(folder, { keys }));
-    await Promise.all(others.map(async (each, i) => each.install((await signed(models[2]!, key, 1, { name: `m${i}` })).update, "u")));
+    await Promise.all(
+      others.map(async (each, i) => each.install((await signed(models[2]!, key, 1, { name: `m${i}` })).update, "u")),
+    );
     expect((await registry.versions()).map(({ name }) => name).sort()).toEqual(["m0", "m1", "m2", "m3", "spam"]);
   });
 
-  test.each<[string, Partial<Disk>]>([["", {}], [", even where no lock reaches the other, as between machines", { lock: async () => async () => {} }]])("a disk that takes 14 s to sync: no confirmed change is lost%s", async (_, changes) => {
+  test.each<[string, Partial<Disk>]>([
+    ["", {}],
+    [", even where no lock reaches the other, as between machines", { lock: async () => async () => {} }],
+  ])("a disk that takes 14 s to sync: no confirmed change is lost%s", async (_, changes) => {
     await install(1);
     await install(2);
     let [sync, enter] = [() => {}, () => {}];
-    const [isSynced, isEntered] = [new Promise<void>((resolve) => { sync = resolve; }), new Promise<void>((resolve) => { enter = resolve; })];
-    const slow = new Registry(folder, { keys, disk: { ...realDisk, ...changes, sync: async (path) => {
-      if (path.endsWith(".tmp")) {
-        enter();
-        await isSynced;
-      }
-      await realDisk.sync(path);
-    } } });
+    const [isSynced, isEntered] = [
+      new Promise<void>((resolve) => {
+        sync = resolve;
+      }),
+      new Promise<void>((resolve) => {
+        enter = resolve;
+      }),
+    ];
+    const slow = new Registry(folder, {
+      keys,
+      disk: {
+        ...realDisk,
+        ...changes,
+        sync: async (path) => {
+          if (path.endsWith(".tmp")) {
+            enter();
+            await isSynced;
+          }
+          await realDisk.sync(path);
+        },
+      },
+    });
     const rollback = slow.rollback("spam");
     await isEntered;
     const now = Date.now() + 14_000;
     const clock = vi.spyOn(Date, "now").mockImplementation(() => now);
-    const other = new Registry(folder, { keys, disk: { ...realDisk, ...changes } }).install(updates[3]!.update, "v3", { activate: false });
+    const other = new Registry(folder, { keys, disk: { ...realDisk, ...changes } }).install(updates[3]!.update, "v3", {
+      activate: false,
+    });
     // It either waits for the slow one or is done before it.
     await Promise.race([other, pause(1_000)]);
     sync();
@@ -412,58 +528,76 @@ describe("the state file", () => {
 
   test("what crashes left is removed at the next start, whatever its age; parts that are young, and what counts, stay", async () => {
     await install(1);
-    const lost = [join(folder, "models", `${"a".repeat(64)}.update`), join(folder, "incoming", "b.part"), join(folder, ".abc.tmp"), join(folder, "models", ".def.tmp")];
+    const lost = [
+      join(folder, "models", `${"a".repeat(64)}.update`),
+      join(folder, "incoming", "b.part"),
+      join(folder, ".abc.tmp"),
+      join(folder, "models", ".def.tmp"),
+    ];
     const young = join(folder, "incoming", "c.part");
     for (const path of [...lost, young]) writeFileSync(path, "x");
     const longAgo = (Date.now() - 8 * DAY) / 1000;
-    for (const path of [lost[1]!, registry.store.updatePath((await registry.versions())[0]!.id)]) utimesSync(path, longAgo, longAgo);
+    for (const path of [lost[1]!, registry.store.updatePath((await registry.versions())[0]!.id)])
+      utimesSync(path, longAgo, longAgo);
     await registry.store.clean();
-    expect(readdirSync(folder, { recursive: true }).filter((name) => /\.(update|part|tmp)$/.test(String(name))).length).toBe(2);
+    expect(
+      readdirSync(folder, { recursive: true }).filter((name) => /\.(update|part|tmp)$/.test(String(name))).length,
+    ).toBe(2);
     expect(await answering()).toBe("1");
   });
 });
 
-describe.skipIf(process.platform !== "linux" || process.getuid?.() !== 0)("a disk that is full (needs root, to mount a small one)", () => {
-  const temporary = (on: string) => readdirSync(on, { recursive: true, encoding: "utf8" }).filter((name) => /\.(tmp|part)$/.test(name));
+describe.skipIf(process.platform !== "linux" || process.getuid?.() !== 0)(
+  "a disk that is full (needs root, to mount a small one)",
+  () => {
+    const temporary = (on: string) =>
+      readdirSync(on, { recursive: true, encoding: "utf8" }).filter((name) => /\.(tmp|part)$/.test(name));
 
-  test.each([["with the reserve", false], ["whose reserve is used up", true]])("%s: an install says so and leaves nothing; going back and removing need no room", async (_, isUsedUp) => {
-    const disk = join(folder, "disk");
-    mkdirSync(disk);
-    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", disk]).status !== 0) return expect.unreachable("a tmpfs cannot be mounted here");
-    onTestFinished(() => void spawnSync("umount", ["-l", disk]));
-    const on = new Registry(join(disk, "registry"), { keys });
-    for (const version of [1, 2]) await install(version, {}, on);
-    const fill = () => {
-      for (const bytes of [65_536, 4_096]) {
-        for (let i = 0; i < 1_000; i++) {
-          try {
-            writeFileSync(join(disk, `filler-${bytes}-${i}`), Buffer.alloc(bytes, 1));
-          } catch {
-            break;
+    test.each([
+      ["with the reserve", false],
+      ["whose reserve is used up", true],
+    ])("%s: an install says so and leaves nothing; going back and removing need no room", async (_, isUsedUp) => {
+      const disk = join(folder, "disk");
+      mkdirSync(disk);
+      if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", disk]).status !== 0)
+        return expect.unreachable("a tmpfs cannot be mounted here");
+      onTestFinished(() => void spawnSync("umount", ["-l", disk]));
+      const on = new Registry(join(disk, "registry"), { keys });
+      for (const version of [1, 2]) await install(version, {}, on);
+      const fill = () => {
+        for (const bytes of [65_536, 4_096]) {
+          for (let i = 0; i < 1_000; i++) {
+            try {
+              writeFileSync(join(disk, `filler-${bytes}-${i}`), Buffer.alloc(bytes, 1));
+            } catch {
+              break;
+            }
           }
         }
-      }
-    };
-    if (isUsedUp) rmSync(join(disk, "registry", "reserve"));
-    fill();
-    await expect(install(3, {}, on)).rejects.toThrow("ENOSPC");
-    expect([temporary(disk), await summary(on)]).toEqual([[], ["1 previous", "2 active"]]);
-    const { head } = updates[3]!;
-    await expect(Incoming.begin(on, head).then((incoming) => incoming.append(0, updates[3]!.model))).rejects.toThrow("ENOSPC");
-    expect(temporary(disk)).toEqual([]);
-    if (isUsedUp) await on.remove("spam", "1");
-    else {
-      await on.rollback("spam");
+      };
+      if (isUsedUp) rmSync(join(disk, "registry", "reserve"));
       fill();
-      await on.remove("spam", "2");
-    }
-    expect(await summary(on)).toEqual([isUsedUp ? "2 active" : "1 active"]);
-    for (const name of readdirSync(disk).filter((each) => each.startsWith("filler"))) rmSync(join(disk, name));
-    await install(4, {}, on);
-    expect(await answering(on)).toBe("4");
-    expect(readdirSync(join(disk, "registry"))).toContain("reserve");
-  });
-});
+      await expect(install(3, {}, on)).rejects.toThrow("ENOSPC");
+      expect([temporary(disk), await summary(on)]).toEqual([[], ["1 previous", "2 active"]]);
+      const { head } = updates[3]!;
+      await expect(Incoming.begin(on, head).then((incoming) => incoming.append(0, updates[3]!.model))).rejects.toThrow(
+        "ENOSPC",
+      );
+      expect(temporary(disk)).toEqual([]);
+      if (isUsedUp) await on.remove("spam", "1");
+      else {
+        await on.rollback("spam");
+        fill();
+        await on.remove("spam", "2");
+      }
+      expect(await summary(on)).toEqual([isUsedUp ? "2 active" : "1 active"]);
+      for (const name of readdirSync(disk).filter((each) => each.startsWith("filler"))) rmSync(join(disk, name));
+      await install(4, {}, on);
+      expect(await answering(on)).toBe("4");
+      expect(readdirSync(join(disk, "registry"))).toContain("reserve");
+    });
+  },
+);
 
 describe("in parts", () => {
   test("goes on where it stopped, takes only what follows, and trusts nothing until it is whole", async () => {
@@ -471,7 +605,8 @@ describe("in parts", () => {
     const { head, model } = updates[2]!;
     const first = await Incoming.begin(registry, head);
     expect(await first.append(0, model.subarray(0, 100))).toBe(true);
-    for (const offset of [0, 99, 101, -1, NaN]) expect(await first.append(offset, model.subarray(100, 200))).toBe(false);
+    for (const offset of [0, 99, 101, -1, NaN])
+      expect(await first.append(offset, model.subarray(100, 200))).toBe(false);
     const again = await Incoming.begin(new Registry(folder, { keys }), head);
     expect(again.received).toBe(100);
     await again.append(100, model.subarray(100));
@@ -490,7 +625,9 @@ describe("in parts", () => {
     await expect(incoming.install({})).rejects.toThrow("is not the one that was signed");
     const again = await Incoming.begin(registry, head);
     expect(again.received).toBe(0);
-    await expect(again.append(0, Buffer.alloc(model.length + 1))).rejects.toThrow(`the update has ${model.length} bytes, and more came in`);
+    await expect(again.append(0, Buffer.alloc(model.length + 1))).rejects.toThrow(
+      `the update has ${model.length} bytes, and more came in`,
+    );
     expect(await summary()).toEqual([]);
   });
 
@@ -500,39 +637,45 @@ describe("in parts", () => {
   });
 
   test("a manifest that may not be installed: no byte is taken", async () => {
-    await expect(Incoming.begin(registry, (await signed(models[1]!, second, 1)).head)).rejects.toThrow("not among the trusted ones");
+    await expect(Incoming.begin(registry, (await signed(models[1]!, second, 1)).head)).rejects.toThrow(
+      "not among the trusted ones",
+    );
     expect(readdirSync(folder)).toEqual([]);
   });
 });
 
 describe("what the disk refuses", () => {
-  test.each(["ENOSPC", "EIO", "EROFS", "EMFILE"])("%s at every step: said so, and the old model stays", async (code) => {
-    const fails: Disk = { ...realDisk };
-    let left = Infinity;
-    for (const step of ["write", "append", "sync", "rename", "remove"] as const) {
-      const work = realDisk[step] as (...args: unknown[]) => Promise<void>;
-      (fails as unknown as Record<string, unknown>)[step] = (...args: unknown[]) => (--left < 0 ? Promise.reject(Object.assign(new Error(`${code}: refused`), { code })) : work(...args));
-    }
-    const failing = new Registry(folder, { keys, disk: fails });
-    await install(1, {}, failing);
-    let refusals = 0;
-    for (let steps = 0; ; steps++) {
-      left = steps;
-      try {
-        await install(2, {}, failing);
-        break;
-      } catch (error) {
-        refusals++;
-        expect((error as Error).message).toBe(`the registry ${folder} cannot be used (${code}: refused)`);
-        left = Infinity;
-        const now = await answering();
-        // From the rename of the state on it is the new one, whatever fails after it.
-        if (now === "2") break;
-        expect(now).toBe("1");
+  test.each(["ENOSPC", "EIO", "EROFS", "EMFILE"])(
+    "%s at every step: said so, and the old model stays",
+    async (code) => {
+      const fails: Disk = { ...realDisk };
+      let left = Infinity;
+      for (const step of ["write", "append", "sync", "rename", "remove"] as const) {
+        const work = realDisk[step] as (...args: unknown[]) => Promise<void>;
+        (fails as unknown as Record<string, unknown>)[step] = (...args: unknown[]) =>
+          --left < 0 ? Promise.reject(Object.assign(new Error(`${code}: refused`), { code })) : work(...args);
       }
-    }
-    expect(refusals).toBeGreaterThan(5);
-  });
+      const failing = new Registry(folder, { keys, disk: fails });
+      await install(1, {}, failing);
+      let refusals = 0;
+      for (let steps = 0; ; steps++) {
+        left = steps;
+        try {
+          await install(2, {}, failing);
+          break;
+        } catch (error) {
+          refusals++;
+          expect((error as Error).message).toBe(`the registry ${folder} cannot be used (${code}: refused)`);
+          left = Infinity;
+          const now = await answering();
+          // From the rename of the state on it is the new one, whatever fails after it.
+          if (now === "2") break;
+          expect(now).toBe("1");
+        }
+      }
+      expect(refusals).toBeGreaterThan(5);
+    },
+  );
 });
 
 describe("a disk that only reads", () => {
@@ -551,15 +694,22 @@ describe("a disk that only reads", () => {
     await expect(install(3, {}, on)).rejects.toThrow("cannot be used (EROFS: read-only file system)");
   });
 
-  test.each([["EIO", "1"], ["EMFILE", undefined]])("%s while reading the active one: goes back to the one before only if the file is to blame", async (code, expected) => {
-    await install(1);
-    const { id } = await install(2);
-    const read = (path: string) => (path.includes(id) ? Promise.reject(Object.assign(new Error(code), { code })) : realDisk.read(path));
-    const on = new Registry(folder, { keys, disk: { ...realDisk, read } });
-    if (expected === undefined) await expect(answering(on, () => {})).rejects.toThrow("cannot be used (EMFILE)");
-    else expect(await answering(on, () => {})).toBe(expected);
-    expect(await summary()).toEqual(expected === undefined ? ["1 previous", "2 active"] : ["1 active", "2 failed"]);
-  });
+  test.each([
+    ["EIO", "1"],
+    ["EMFILE", undefined],
+  ])(
+    "%s while reading the active one: goes back to the one before only if the file is to blame",
+    async (code, expected) => {
+      await install(1);
+      const { id } = await install(2);
+      const read = (path: string) =>
+        path.includes(id) ? Promise.reject(Object.assign(new Error(code), { code })) : realDisk.read(path);
+      const on = new Registry(folder, { keys, disk: { ...realDisk, read } });
+      if (expected === undefined) await expect(answering(on, () => {})).rejects.toThrow("cannot be used (EMFILE)");
+      else expect(await answering(on, () => {})).toBe(expected);
+      expect(await summary()).toEqual(expected === undefined ? ["1 previous", "2 active"] : ["1 active", "2 failed"]);
+    },
+  );
 });
 
 test("the power goes at every step of an install, an activation and a rollback: the old model or the new one", async () => {
@@ -567,13 +717,21 @@ test("the power goes at every step of an install, an activation and a rollback: 
     ["install", (on) => install(3, {}, on), ["2", "3"]],
     ["rollback", (on) => on.rollback("spam"), ["2", "1"]],
     ["activate", (on) => on.activate("spam", "1"), ["2", "1"]],
-    ["automatic rollback", async (on) => on.reject("spam", (await on.versions()).find(({ state }) => state === "active")!.id, "failed"), ["2", "1"]],
-    ["in parts", async (on) => {
-      const { head, model } = updates[3]!;
-      const incoming = await Incoming.begin(on, head);
-      for (let at = 0; at < model.length; at += 200) await incoming.append(at, model.subarray(at, at + 200));
-      await incoming.install({});
-    }, ["2", "3"]],
+    [
+      "automatic rollback",
+      async (on) => on.reject("spam", (await on.versions()).find(({ state }) => state === "active")!.id, "failed"),
+      ["2", "1"],
+    ],
+    [
+      "in parts",
+      async (on) => {
+        const { head, model } = updates[3]!;
+        const incoming = await Incoming.begin(on, head);
+        for (let at = 0; at < model.length; at += 200) await incoming.append(at, model.subarray(at, at + 200));
+        await incoming.install({});
+      },
+      ["2", "3"],
+    ],
   ];
   let cuts = 0;
   for (const [what, work, allowed] of scenarios) {

@@ -5,29 +5,52 @@ import { describe, expect, test } from "vitest";
 import { niceTicks, renderChart, renderCurve } from "../../../host/report/chart.ts";
 import type { EpochReport } from "../../../host/training/recipe.ts";
 
-const reports = (train: [loss: number, accuracy: number][], validation?: [number, number][]): EpochReport[] => train.map(([loss, accuracy], i) => ({
-  epoch: i + 1, epochs: train.length, train: { loss, accuracy }, validation: validation ? { loss: validation[i]![0], accuracy: validation[i]![1] } : null,
-}));
+const reports = (train: [loss: number, accuracy: number][], validation?: [number, number][]): EpochReport[] =>
+  train.map(([loss, accuracy], i) => ({
+    epoch: i + 1,
+    epochs: train.length,
+    train: { loss, accuracy },
+    validation: validation ? { loss: validation[i]![0], accuracy: validation[i]![1] } : null,
+  }));
 
 /** Throws unless every tag is closed in order, attributes are quoted and text is escaped. */
 function checkXml(xml: string): void {
   const open: string[] = [];
-  const rest = xml.replace(/<(\/?)([a-z]+)((?: [a-zA-Z][a-zA-Z0-9:-]*="[^"<&]*")*)(\/?)>/g, (_, isEnd: string, name: string, _attributes: string, isEmpty: string) => {
-    if (isEnd) expect(open.pop()).toBe(name);
-    else if (!isEmpty) open.push(name);
-    return "";
-  });
+  const rest = xml.replace(
+    /<(\/?)([a-z]+)((?: [a-zA-Z][a-zA-Z0-9:-]*="[^"<&]*")*)(\/?)>/g,
+    (_, isEnd: string, name: string, _attributes: string, isEmpty: string) => {
+      if (isEnd) expect(open.pop()).toBe(name);
+      else if (!isEmpty) open.push(name);
+      return "";
+    },
+  );
   expect(open).toEqual([]);
   expect(rest.replace(/&#[0-9]+;/g, "")).not.toMatch(/[<>&]/);
 }
 
 function pointsOf(svg: string): [number, number][][] {
-  return [...svg.matchAll(/<polyline [^>]*points="([^"]*)"/g)].map(([, points]) => points!.split(" ").map((point) => point.split(",").map(Number) as [number, number]));
+  return [...svg.matchAll(/<polyline [^>]*points="([^"]*)"/g)].map(([, points]) =>
+    points!.split(" ").map((point) => point.split(",").map(Number) as [number, number]),
+  );
 }
 
 describe("a chart", () => {
   test("shows both figures of training and validation", () => {
-    const svg = renderChart(reports([[2, 0.5], [1, 0.75], [0, 1]], [[1.5, 0.6], [1, 0.7], [0.5, 0.8]]), "spam");
+    const svg = renderChart(
+      reports(
+        [
+          [2, 0.5],
+          [1, 0.75],
+          [0, 1],
+        ],
+        [
+          [1.5, 0.6],
+          [1, 0.7],
+          [0.5, 0.8],
+        ],
+      ),
+      "spam",
+    );
     checkXml(svg);
     const [loss, validLoss, accuracy] = pointsOf(svg) as [[number, number][], [number, number][], [number, number][]];
     expect(pointsOf(svg)).toHaveLength(4);
@@ -59,15 +82,17 @@ describe("a chart", () => {
 
   test("of any figures is well-formed and stays inside its frame", () => {
     const figure = fc.tuple(fc.double({ min: 0, max: 1e6 }), fc.double({ min: 0, max: 1, noNaN: true }));
-    fc.assert(fc.property(fc.array(figure, { maxLength: 60 }), (figures) => {
-      const svg = renderChart(reports(figures), "any");
-      checkXml(svg);
-      expect(svg).not.toMatch(/NaN|Infinity|undefined/);
-      for (const [x, y] of pointsOf(svg).flat()) {
-        expect(x >= 56 && x <= 826).toBe(true);
-        expect(y >= 76 && y <= 296).toBe(true);
-      }
-    }));
+    fc.assert(
+      fc.property(fc.array(figure, { maxLength: 60 }), (figures) => {
+        const svg = renderChart(reports(figures), "any");
+        checkXml(svg);
+        expect(svg).not.toMatch(/NaN|Infinity|undefined/);
+        for (const [x, y] of pointsOf(svg).flat()) {
+          expect(x >= 56 && x <= 826).toBe(true);
+          expect(y >= 76 && y <= 296).toBe(true);
+        }
+      }),
+    );
   });
 });
 
@@ -85,20 +110,33 @@ describe("ticks", () => {
   });
 
   test("enclose any values, evenly and few", () => {
-    fc.assert(fc.property(fc.double({ min: 0, max: 1e6, noNaN: true }), fc.double({ min: 0, max: 1e6, noNaN: true }), (a, b) => {
-      const [low, high] = [Math.min(a, b), Math.max(a, b)];
-      const ticks = niceTicks(low, high);
-      expect(ticks.length).toBeGreaterThanOrEqual(2);
-      expect(ticks.length).toBeLessThanOrEqual(9);
-      const span = ticks.at(-1)! - ticks[0]!;
-      expect(ticks[0]!).toBeLessThanOrEqual(low + span * 1e-6);
-      expect(ticks.at(-1)!).toBeGreaterThanOrEqual(high - span * 1e-6);
-    }));
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0, max: 1e6, noNaN: true }),
+        fc.double({ min: 0, max: 1e6, noNaN: true }),
+        (a, b) => {
+          const [low, high] = [Math.min(a, b), Math.max(a, b)];
+          const ticks = niceTicks(low, high);
+          expect(ticks.length).toBeGreaterThanOrEqual(2);
+          expect(ticks.length).toBeLessThanOrEqual(9);
+          const span = ticks.at(-1)! - ticks[0]!;
+          expect(ticks[0]!).toBeLessThanOrEqual(low + span * 1e-6);
+          expect(ticks.at(-1)!).toBeGreaterThanOrEqual(high - span * 1e-6);
+        },
+      ),
+    );
   });
 });
 
 test("a rejection curve lies over the coverage, from 0 to 1", () => {
-  const svg = renderCurve([{ threshold: 0.5, coverage: 1, accuracy: 0.9 }, { threshold: 0.75, coverage: 0.5, accuracy: 0.95 }, { threshold: 1, coverage: 0.25, accuracy: 1 }], "<m>");
+  const svg = renderCurve(
+    [
+      { threshold: 0.5, coverage: 1, accuracy: 0.9 },
+      { threshold: 0.75, coverage: 0.5, accuracy: 0.95 },
+      { threshold: 1, coverage: 0.25, accuracy: 1 },
+    ],
+    "<m>",
+  );
   checkXml(svg);
   const [accuracy, threshold] = pointsOf(svg) as [[number, number][], [number, number][]];
   expect(accuracy.map(([x]) => x)).toEqual([56 + 340, 56 + 170, 56 + 85]);

@@ -24,7 +24,11 @@ describe("evaluation", () => {
     expect(guide.macro_precision).toBeCloseTo(5 / 9, 12);
     expect(guide.macro_recall).toBeCloseTo(0.5, 12);
     expect(guide.weighted_f1).toBeCloseTo((0.8 * 2 + (2 / 3) * 2) / 5, 12);
-    expect(guide.confusion).toEqual([[2, 0, 0], [1, 0, 0], [0, 1, 1]]);
+    expect(guide.confusion).toEqual([
+      [2, 0, 0],
+      [1, 0, 0],
+      [0, 1, 1],
+    ]);
   });
 
   test("averages over occurring labels only, as scikit-learn does", () => {
@@ -39,20 +43,43 @@ describe("evaluation", () => {
     expect(figures.unknown_labels).toEqual(["c"]);
     expect(figures.labels).toEqual(["a", "b", "c"]);
     expect(figures.accuracy).toBeCloseTo(1 / 3, 12);
-    expect(figures.confusion).toEqual([[1, 0, 0], [0, 0, 0], [1, 1, 0]]);
+    expect(figures.confusion).toEqual([
+      [1, 0, 0],
+      [0, 0, 0],
+      [1, 1, 0],
+    ]);
     expect(figures.macro_f1).toBeCloseTo((2 / 3 + 0 + 0) / 3, 12);
   });
 
   test("a rejected text counts for its label and for the whole, and is never right nor anyone's mistake", () => {
     const figures = tally(["a", "b"], ["a", "a", "a", "b", "b", "?", "?"], ["a", null, "b", null, "b", null, "a"]);
-    expect(figures).toMatchObject({ n: 7, accuracy: 2 / 7, coverage: 4 / 7, accepted_accuracy: 0.5, labels: ["a", "b", "?"], unknown_labels: ["?"], rejected: [1, 1, 1], confusion: [[1, 1, 0], [0, 1, 0], [1, 0, 0]] });
+    expect(figures).toMatchObject({
+      n: 7,
+      accuracy: 2 / 7,
+      coverage: 4 / 7,
+      accepted_accuracy: 0.5,
+      labels: ["a", "b", "?"],
+      unknown_labels: ["?"],
+      rejected: [1, 1, 1],
+      confusion: [
+        [1, 1, 0],
+        [0, 1, 0],
+        [1, 0, 0],
+      ],
+    });
     expect(figures.per_class["a"]).toEqual({ precision: 0.5, recall: 1 / 3, f1: 0.4, support: 3 });
     expect(figures.per_class["b"]).toEqual({ precision: 0.5, recall: 0.5, f1: 0.5, support: 2 });
-    expect(renderEvaluation(figures)).toContain("accepted                               0.5000        4\n\nrejected as unknown: 3 of 7 texts\n");
+    expect(renderEvaluation(figures)).toContain(
+      "accepted                               0.5000        4\n\nrejected as unknown: 3 of 7 texts\n",
+    );
   });
 
   test("without rejected texts the accepted ones are all", () => {
-    expect(tally(["a", "b"], ["a", "b", "b"], ["a", "b", "a"])).toMatchObject({ coverage: 1, accepted_accuracy: 2 / 3, rejected: [0, 0] });
+    expect(tally(["a", "b"], ["a", "b", "b"], ["a", "b", "a"])).toMatchObject({
+      coverage: 1,
+      accepted_accuracy: 2 / 3,
+      rejected: [0, 0],
+    });
   });
 
   test("keeps labels with the names of JavaScript's own properties", () => {
@@ -63,26 +90,41 @@ describe("evaluation", () => {
 
   test("nothing counted gives zeros, never NaN", () => {
     const figures = tally(["a"], [], []);
-    expect(figures).toMatchObject({ n: 0, accuracy: 0, coverage: 0, accepted_accuracy: 0, macro_f1: 0, weighted_f1: 0 });
+    expect(figures).toMatchObject({
+      n: 0,
+      accuracy: 0,
+      coverage: 0,
+      accepted_accuracy: 0,
+      macro_f1: 0,
+      weighted_f1: 0,
+    });
   });
 
   test("equals a count by hand for any labels", () => {
     const label = fc.constantFrom("a", "b", "c", "d");
-    fc.assert(fc.property(fc.array(fc.tuple(label, label), { minLength: 1 }), (rows) => {
-      const figures = tally(["a", "b", "c"], rows.map(([truth]) => truth), rows.map(([, predicted]) => predicted));
-      expect(figures.accuracy).toBeCloseTo(rows.filter(([t, p]) => t === p).length / rows.length, 12);
-      const f1 = [...new Set(rows.flat())].map((name) => {
-        const hit = rows.filter(([t, p]) => t === name && p === name).length;
-        const missed = rows.filter(([t, p]) => t === name && p !== name).length;
-        const false_ = rows.filter(([t, p]) => t !== name && p === name).length;
-        return hit === 0 ? 0 : hit / (hit + (missed + false_) / 2);
-      });
-      expect(figures.macro_f1).toBeCloseTo(f1.reduce((a, b) => a + b, 0) / f1.length, 12);
-    }));
+    fc.assert(
+      fc.property(fc.array(fc.tuple(label, label), { minLength: 1 }), (rows) => {
+        const figures = tally(
+          ["a", "b", "c"],
+          rows.map(([truth]) => truth),
+          rows.map(([, predicted]) => predicted),
+        );
+        expect(figures.accuracy).toBeCloseTo(rows.filter(([t, p]) => t === p).length / rows.length, 12);
+        const f1 = [...new Set(rows.flat())].map((name) => {
+          const hit = rows.filter(([t, p]) => t === name && p === name).length;
+          const missed = rows.filter(([t, p]) => t === name && p !== name).length;
+          const false_ = rows.filter(([t, p]) => t !== name && p === name).length;
+          return hit === 0 ? 0 : hit / (hit + (missed + false_) / 2);
+        });
+        expect(figures.macro_f1).toBeCloseTo(f1.reduce((a, b) => a + b, 0) / f1.length, 12);
+      }),
+    );
   });
 
   test("the table names every label, the averages and the confusions", () => {
-    const table = renderEvaluation(tally(["ham", "很长的标签"], ["ham", "ham", "很长的标签"], ["ham", "很长的标签", "很长的标签"]));
+    const table = renderEvaluation(
+      tally(["ham", "很长的标签"], ["ham", "ham", "很长的标签"], ["ham", "很长的标签", "很长的标签"]),
+    );
     expect(table.split("\n")).toEqual([
       "              precision     recall         f1  support",
       "ham              1.0000     0.5000     0.6667        2",

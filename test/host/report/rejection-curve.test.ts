@@ -17,8 +17,18 @@ import { samples, trainTiny } from "../../support/models.ts";
 const main = fileURLToPath(new URL("../../../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-curve-"));
 const at = (name: string): string => join(folder, name);
-const known: Sample[] = samples.flatMap(({ label, text }) => [text.split(" ").slice(0, 2).join(" "), text.split(" ").slice(1).join(" ")].map((half) => ({ label, text: half, line: 1 })));
-const outside: Sample[] = ["order a pizza", "two plus two", "xyzzy plugh", "good morning", "is it"].map((text) => ({ label: "other", text, line: 1 }));
+const known: Sample[] = samples.flatMap(({ label, text }) =>
+  [text.split(" ").slice(0, 2).join(" "), text.split(" ").slice(1).join(" ")].map((half) => ({
+    label,
+    text: half,
+    line: 1,
+  })),
+);
+const outside: Sample[] = ["order a pizza", "two plus two", "xyzzy plugh", "good morning", "is it"].map((text) => ({
+  label: "other",
+  text,
+  line: 1,
+}));
 const texts = [...known, ...outside];
 
 let elb: Uint8Array;
@@ -26,7 +36,10 @@ let classifier: Classifier;
 let curve: RejectionCurve;
 
 beforeAll(async () => {
-  ({ elb } = await calibrate((await trainTiny({ epochs: 12 })).write("int8"), texts, { unknownShare: 0.1, source: "tiny" }));
+  ({ elb } = await calibrate((await trainTiny({ epochs: 12 })).write("int8"), texts, {
+    unknownShare: 0.1,
+    source: "tiny",
+  }));
   classifier = await Classifier.fromBytes(elb, "tiny");
   curve = await measureCurve(elb, classifier.info, texts, "tiny");
   writeFileSync(at("tiny.wasm"), await packModel(elb));
@@ -67,7 +80,13 @@ test("areas: over all texts, and over all pairs of a known and an unknown one", 
     return kept.filter(({ right }) => !right).length / kept.length;
   });
   expect(curve.aurc).toBeCloseTo(risks.reduce((sum, risk) => sum + risk, 0) / risks.length, 9);
-  const pairs = all.filter(({ known }) => known).flatMap((a) => all.filter(({ known }) => !known).map((b): number => (Math.abs(a.score - b.score) < EPSILON / 2 ? 0.5 : a.score > b.score ? 1 : 0)));
+  const pairs = all
+    .filter(({ known }) => known)
+    .flatMap((a) =>
+      all
+        .filter(({ known }) => !known)
+        .map((b): number => (Math.abs(a.score - b.score) < EPSILON / 2 ? 0.5 : a.score > b.score ? 1 : 0)),
+    );
   expect(curve.auroc).toBeCloseTo(pairs.reduce((sum, win) => sum + win, 0) / pairs.length, 9);
 });
 
@@ -77,13 +96,16 @@ test("the model's rule and temperature are those of its file, and calibration sh
   expect(curve.rejected.right + curve.rejected.wrong + curve.rejected.unknown).toBe(rejected);
   expect(curve.answers.unknown).toBe(outside.length);
   expect(curve.log_loss!.after).toBeLessThan(curve.log_loss!.before);
-  const loss = known.reduce((sum, { label, text }) => sum - Math.log(classifier.classify(text, 0).scores[label]!), 0) / known.length;
+  const loss =
+    known.reduce((sum, { label, text }) => sum - Math.log(classifier.classify(text, 0).scores[label]!), 0) /
+    known.length;
   expect(curve.log_loss!.after).toBeCloseTo(loss, 4);
   expect((await measureCurve(elb, classifier.info, known, "tiny")).auroc).toBeNull();
 });
 
 describe("edgelabel eval --curve", () => {
-  const run = (...args: string[]) => spawnSync(process.execPath, [main, "eval", at("tiny.wasm"), at("texts.tsv"), ...args], { encoding: "utf8" });
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [main, "eval", at("tiny.wasm"), at("texts.tsv"), ...args], { encoding: "utf8" });
 
   test("JSON: the evaluation as ever, with the rejected texts, and the curve", () => {
     const report = JSON.parse(run("--curve", "--json").stdout) as Evaluation & { curve: RejectionCurve };
@@ -99,8 +121,12 @@ describe("edgelabel eval --curve", () => {
   test("a table for people, and a chart", () => {
     const { stdout, status } = run("--curve", "--chart", at("curve.svg"));
     expect(status).toBe(0);
-    expect(stdout).toMatch(/\n  least score   coverage   accuracy of the answers given\n( +0\.\d{6} +[\d.]+ % +[\d.]+ %\n){9}\narea under the risk-coverage curve/);
-    expect(stdout).toMatch(/\nrule for unknown texts: .*; rejects \d+ of \d+ right answers, \d+ of \d+ wrong answers, \d+ of 5 texts of other labels\n$/);
+    expect(stdout).toMatch(
+      /\n  least score   coverage   accuracy of the answers given\n( +0\.\d{6} +[\d.]+ % +[\d.]+ %\n){9}\narea under the risk-coverage curve/,
+    );
+    expect(stdout).toMatch(
+      /\nrule for unknown texts: .*; rejects \d+ of \d+ right answers, \d+ of \d+ wrong answers, \d+ of 5 texts of other labels\n$/,
+    );
     expect(readFileSync(at("curve.svg"), "utf8")).toContain("tiny: 41 texts</text>");
   });
 

@@ -9,7 +9,11 @@ import type { ServeOptions } from "../../../host/service/config.ts";
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-config-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function settingsFrom(config: object | undefined, options: ServeOptions = {}, { models = [] as string[], env = {}, mode = 0o600 } = {}) {
+function settingsFrom(
+  config: object | undefined,
+  options: ServeOptions = {},
+  { models = [] as string[], env = {}, mode = 0o600 } = {},
+) {
   if (config === undefined) return readSettings(models, options, env);
   const path = join(folder, "edgelabel.json");
   writeFileSync(path, JSON.stringify(config));
@@ -34,12 +38,30 @@ test("defaults", () => {
 
 test("the file's paths start at its folder; options and environment win over it", () => {
   writeFileSync(join(folder, "ca.pem"), "CA");
-  const config = { models: ["m.wasm", { name: "b", path: "/abs/b.elb" }], broker: "mqtts://file:8883", node: "file", http: 1, username: "u", password: "p", tls: { ca: "ca.pem" }, limits: { queuedAnswers: 7 } };
+  const config = {
+    models: ["m.wasm", { name: "b", path: "/abs/b.elb" }],
+    broker: "mqtts://file:8883",
+    node: "file",
+    http: 1,
+    username: "u",
+    password: "p",
+    tls: { ca: "ca.pem" },
+    limits: { queuedAnswers: 7 },
+  };
   const settings = settingsFrom(config);
   expect(settings.models).toEqual([{ path: join(folder, "m.wasm") }, { name: "b", path: "/abs/b.elb" }]);
-  expect(settings.access).toMatchObject({ url: "mqtts://file:8883", username: "u", password: "p", tls: { ca: Buffer.from("CA") } });
+  expect(settings.access).toMatchObject({
+    url: "mqtts://file:8883",
+    username: "u",
+    password: "p",
+    tls: { ca: Buffer.from("CA") },
+  });
   expect(settings.limits).toMatchObject({ queuedAnswers: 7, answerSeconds: 60 });
-  const over = settingsFrom(config, { broker: "wss://option", node: "option", http: 0 }, { models: ["c.wasm"], env: { EDGELABEL_MQTT_USERNAME: "eu", EDGELABEL_MQTT_PASSWORD: "ep" } });
+  const over = settingsFrom(
+    config,
+    { broker: "wss://option", node: "option", http: 0 },
+    { models: ["c.wasm"], env: { EDGELABEL_MQTT_USERNAME: "eu", EDGELABEL_MQTT_PASSWORD: "ep" } },
+  );
   expect(over.models).toEqual([{ path: "c.wasm" }]);
   expect(over.access).toMatchObject({ url: "wss://option", username: "eu", password: "ep" });
   expect([over.topics.node, over.httpPort]).toEqual(["option", 0]);
@@ -49,12 +71,16 @@ test("several brokers of one cluster, and a group", () => {
   const settings = settingsFrom({ models: ["m"], node: "n", group: "pool", broker: ["mqtt://a:1", "mqtt://b:2"] });
   expect(settings.access).toMatchObject({ url: "mqtt://a:1,mqtt://b:2", protocol: 5 });
   expect(settings.topics.group?.classify).toBe("edgelabel/pool/classify");
-  const over = settingsFrom({ models: ["m"], node: "n", group: "pool", broker: "mqtt://a" }, { group: "other", broker: "mqtt://c,mqtt://d" });
+  const over = settingsFrom(
+    { models: ["m"], node: "n", group: "pool", broker: "mqtt://a" },
+    { group: "other", broker: "mqtt://c,mqtt://d" },
+  );
   expect([over.access.url, over.topics.group?.name]).toEqual(["mqtt://c,mqtt://d", "other"]);
 });
 
 test("with a login of its own the service answers on its own topics only, unless told otherwise", () => {
-  const allow = (config: object, env = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, {}, { env }).responses.allow;
+  const allow = (config: object, env = {}) =>
+    settingsFrom({ models: ["m"], node: "n", ...config }, {}, { env }).responses.allow;
   expect(allow({})).toEqual(["#"]);
   expect(allow({ broker: "mqtt://h" })).toEqual(["#"]);
   expect(allow({ broker: "mqtt://h", username: "u" })).toEqual([]);
@@ -65,22 +91,50 @@ test("with a login of its own the service answers on its own topics only, unless
 });
 
 test("routes get their defaults; users and TLS files are for HTTP", () => {
-  const settings = settingsFrom({ models: ["m"], node: "n", routes: [{ name: "r", filter: "a/+", text: "/t", outputs: [{ topic: "b/{1}" }] }] });
-  expect(settings.routes).toEqual([{ name: "r", filter: "a/+", text: ["/t"], model: "", threshold: 0, outputs: [{ topic: "b/{1}", payload: undefined, when: "known", onChange: false, qos: 1, retain: false }] }]);
-  for (const broker of [{}, { broker: "mqtt://h" }]) expect(() => settingsFrom({ models: ["m"], ...broker, users: {} })).toThrow('"users" are those of HTTP, which is off: give "http" too');
+  const settings = settingsFrom({
+    models: ["m"],
+    node: "n",
+    routes: [{ name: "r", filter: "a/+", text: "/t", outputs: [{ topic: "b/{1}" }] }],
+  });
+  expect(settings.routes).toEqual([
+    {
+      name: "r",
+      filter: "a/+",
+      text: ["/t"],
+      model: "",
+      threshold: 0,
+      outputs: [{ topic: "b/{1}", payload: undefined, when: "known", onChange: false, qos: 1, retain: false }],
+    },
+  ]);
+  for (const broker of [{}, { broker: "mqtt://h" }])
+    expect(() => settingsFrom({ models: ["m"], ...broker, users: {} })).toThrow(
+      '"users" are those of HTTP, which is off: give "http" too',
+    );
   writeFileSync(join(folder, "bad.pem"), "no certificate");
-  expect(() => settingsFrom({ models: ["m"], serverTls: { cert: "bad.pem", key: "bad.pem" } })).toThrow(/"serverTls": .*bad\.pem.* do not go together/);
-  expect(() => settingsFrom({ models: ["m"], routes: [{ name: "r", filter: "a", outputs: [{ topic: "a" }] }] })).toThrow("would come back in by a");
+  expect(() => settingsFrom({ models: ["m"], serverTls: { cert: "bad.pem", key: "bad.pem" } })).toThrow(
+    /"serverTls": .*bad\.pem.* do not go together/,
+  );
+  expect(() =>
+    settingsFrom({ models: ["m"], routes: [{ name: "r", filter: "a", outputs: [{ topic: "a" }] }] }),
+  ).toThrow("would come back in by a");
 });
 
 test("settings that would have no effect are told", () => {
   writeFileSync(join(folder, "authority.pem"), "CA");
-  const warnings = (config: object, options: ServeOptions = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, options).warnings;
-  expect(warnings({ username: "u" })).toEqual(['"username" has no effect: it is for a broker that is given by its URL']);
-  expect(warnings({ broker: "mqtt://h", port: 1, host: "::1" })).toEqual(['"port" has no effect: it is for the embedded broker', '"host" has no effect: it is for HTTP']);
+  const warnings = (config: object, options: ServeOptions = {}) =>
+    settingsFrom({ models: ["m"], node: "n", ...config }, options).warnings;
+  expect(warnings({ username: "u" })).toEqual([
+    '"username" has no effect: it is for a broker that is given by its URL',
+  ]);
+  expect(warnings({ broker: "mqtt://h", port: 1, host: "::1" })).toEqual([
+    '"port" has no effect: it is for the embedded broker',
+    '"host" has no effect: it is for HTTP',
+  ]);
   expect(warnings({ host: "localhost" })).toEqual(['"host" has no effect: it is for HTTP']);
   expect(warnings({ broker: "mqtt://h", http: 1, host: "::1", username: "u" })).toEqual([]);
-  expect(() => warnings({ tls: { ca: "authority.pem" } })).toThrow('"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one is reached from this machine only');
+  expect(() => warnings({ tls: { ca: "authority.pem" } })).toThrow(
+    '"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one is reached from this machine only',
+  );
   expect(() => warnings({}, { ca: join(folder, "authority.pem") })).toThrow('"tls" (--ca');
 });
 
@@ -88,11 +142,14 @@ test("further names for HTTP", () => {
   expect(settingsFrom({ models: ["m"], node: "n" }).httpHosts).toEqual([]);
   const settings = settingsFrom({ models: ["m"], node: "n", http: 1, httpHosts: ["labels.example.org", "edgelabel"] });
   expect([settings.httpHosts, settings.warnings]).toEqual([["labels.example.org", "edgelabel"], []]);
-  expect(settingsFrom({ models: ["m"], node: "n", httpHosts: ["a"] }).warnings).toEqual(['"httpHosts" has no effect: it is for HTTP']);
+  expect(settingsFrom({ models: ["m"], node: "n", httpHosts: ["a"] }).warnings).toEqual([
+    '"httpHosts" has no effect: it is for HTTP',
+  ]);
 });
 
 test("the embedded broker is for one machine: another address is refused with the way to a real broker", () => {
-  const settings = (config: object, options: ServeOptions = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, options);
+  const settings = (config: object, options: ServeOptions = {}) =>
+    settingsFrom({ models: ["m"], node: "n", ...config }, options);
   for (const host of ["0.0.0.0", "::", "192.0.2.1", "gateway.local"]) {
     const refusal = `the embedded broker serves this machine only, so it cannot listen on ${host}: set up Mosquitto with deploy/mosquitto/setup.mjs and give --broker`;
     expect(() => settings({ host })).toThrow(refusal);
@@ -108,7 +165,8 @@ test("what every program of this machine could do is told", () => {
   const password = `scrypt$32768$3$${"a".repeat(22)}$${"a".repeat(43)}`;
   const warnings = (config: object) => settingsFrom({ models: ["m"], node: "n", http: 1, ...config }).warnings;
   const users = { u: { password } };
-  const openHttp = "HTTP on 0.0.0.0 can be used by everyone who reaches this address: give \"users\" in the configuration file";
+  const openHttp =
+    'HTTP on 0.0.0.0 can be used by everyone who reaches this address: give "users" in the configuration file';
   const plain = 'passwords travel to 0.0.0.0 unencrypted: give "serverTls" in the configuration file';
   const local = '"users" are those of HTTP only: the embedded broker answers every program on this machine';
   expect(warnings({})).toEqual([]);
@@ -117,16 +175,23 @@ test("what every program of this machine could do is told", () => {
   expect(warnings({ host: "0.0.0.0", users })).toEqual([plain, local]);
   expect(warnings({ host: "0.0.0.0", users, broker: "mqtt://h" })).toEqual([plain]);
   expect(warnings({ commands: true })).toEqual(['"commands" are on, and every program on this machine may give them']);
-  expect(warnings({ commands: true, broker: "mqtt://h" })).toEqual(['"commands" are on, and whoever reaches the broker may give them: demand a login there']);
+  expect(warnings({ commands: true, broker: "mqtt://h" })).toEqual([
+    '"commands" are on, and whoever reaches the broker may give them: demand a login there',
+  ]);
 });
 
 test("a registry, from the file or the command line", () => {
-  expect(settingsFrom({ registry: "models", node: "n" }).registry).toEqual({ path: join(folder, "models"), keys: undefined });
+  expect(settingsFrom({ registry: "models", node: "n" }).registry).toEqual({
+    path: join(folder, "models"),
+    keys: undefined,
+  });
   const config = { registry: { path: "/abs", keys: "keys" } };
   expect(settingsFrom(config).registry).toEqual({ path: "/abs", keys: join(folder, "keys") });
   expect(settingsFrom(config, { registry: "r", keys: "k" }).registry).toEqual({ path: "r", keys: "k" });
   expect(settingsFrom({ models: ["m"] }).registry).toBeUndefined();
-  expect(() => settingsFrom({ registry: { keys: "k" } })).toThrow('"registry" must be a folder, or an object with path and keys');
+  expect(() => settingsFrom({ registry: { keys: "k" } })).toThrow(
+    '"registry" must be a folder, or an object with path and keys',
+  );
   expect(() => settingsFrom({ models: ["m"] }, { keys: "k" })).toThrow("--keys is for updates of a registry");
 });
 
@@ -137,18 +202,25 @@ test("commands are on only when asked for", () => {
   const env = { EDGELABEL_MQTT_USERNAME: "u" };
   expect(settings({ broker: "mqtt://h" }, env).commands).toBe(false);
   expect(settings({ broker: "mqtt://h", commands: true }, env)).toMatchObject({ commands: true, warnings: [] });
-  expect(settings({ broker: "mqtt://h", commands: true }).warnings.join()).toContain("whoever reaches the broker may give them");
+  expect(settings({ broker: "mqtt://h", commands: true }).warnings.join()).toContain(
+    "whoever reaches the broker may give them",
+  );
 });
 
 const quietHash = `scrypt$32768$3$${"A".repeat(22)}$${"A".repeat(43)}`;
 
 test("secrets that others can read are told: passwords, their hashes, private keys", () => {
-  const warnings = (config: object, mode: number, options: ServeOptions = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, options, { mode }).warnings.filter((each) => each.includes("read by others"));
+  const warnings = (config: object, mode: number, options: ServeOptions = {}) =>
+    settingsFrom({ models: ["m"], node: "n", ...config }, options, { mode }).warnings.filter((each) =>
+      each.includes("read by others"),
+    );
   const password = { broker: "mqtts://h", username: "u", password: "geheim" };
   const users = { http: 1, users: { a: { password: quietHash } } };
   const file = join(folder, "edgelabel.json");
   expect(warnings(password, 0o644)).toEqual([`${file} holds a password and can be read by others: chmod o= ${file}`]);
-  expect(warnings(users, 0o644)).toEqual([`${file} holds hashes of passwords, which can be guessed from them, and can be read by others: chmod o= ${file}`]);
+  expect(warnings(users, 0o644)).toEqual([
+    `${file} holds hashes of passwords, which can be guessed from them, and can be read by others: chmod o= ${file}`,
+  ]);
   expect(warnings({}, 0o644)).toEqual([]);
   for (const mode of [0o600, 0o640]) expect([...warnings(password, mode), ...warnings(users, mode)]).toEqual([]);
 
@@ -157,7 +229,11 @@ test("secrets that others can read are told: passwords, their hashes, private ke
   certificates.certificate("server", "authority", "localhost");
   const tls = { cert: "server.pem", key: "server.key" };
   const key = join(folder, "server.key");
-  for (const [mode, expected] of [[0o644, [`${key} holds a private key and can be read by others: chmod o= ${key}`]], [0o640, []], [0o400, []]] as const) {
+  for (const [mode, expected] of [
+    [0o644, [`${key} holds a private key and can be read by others: chmod o= ${key}`]],
+    [0o640, []],
+    [0o400, []],
+  ] as const) {
     chmodSync(key, mode);
     expect(warnings({ http: 1, serverTls: tls }, 0o600)).toEqual(expected);
     expect(warnings({ broker: "mqtts://h", tls }, 0o600)).toEqual(expected);
@@ -166,31 +242,56 @@ test("secrets that others can read are told: passwords, their hashes, private ke
 });
 
 test("what everyone can use or overhear is told", () => {
-  const warnings = (config: object, options: ServeOptions = {}, env: NodeJS.ProcessEnv = {}) => settingsFrom({ models: ["m"], node: "n", ...config }, options, { env }).warnings;
+  const warnings = (config: object, options: ServeOptions = {}, env: NodeJS.ProcessEnv = {}) =>
+    settingsFrom({ models: ["m"], node: "n", ...config }, options, { env }).warnings;
   const users = { a: { password: quietHash } };
   const broker = "mqtt://127.0.0.1";
   for (const host of ["0.0.0.0", "::", "192.168.1.5", "gate.example"]) {
-    expect(warnings({ broker, http: 1, host })).toEqual([`HTTP on ${host} can be used by everyone who reaches this address: give "users" in the configuration file`]);
+    expect(warnings({ broker, http: 1, host })).toEqual([
+      `HTTP on ${host} can be used by everyone who reaches this address: give "users" in the configuration file`,
+    ]);
     expect(warnings({ broker, http: 1 }, { host })).toHaveLength(1);
-    expect(warnings({ broker, http: 1, host, users })).toEqual([`passwords travel to ${host} unencrypted: give "serverTls" in the configuration file`]);
+    expect(warnings({ broker, http: 1, host, users })).toEqual([
+      `passwords travel to ${host} unencrypted: give "serverTls" in the configuration file`,
+    ]);
   }
-  for (const host of ["127.0.0.1", "::1", "localhost", "127.1.2.3"]) expect([...warnings({ broker, http: 1, host }), ...warnings({ broker, http: 1, host, users })]).toEqual([]);
+  for (const host of ["127.0.0.1", "::1", "localhost", "127.1.2.3"])
+    expect([...warnings({ broker, http: 1, host }), ...warnings({ broker, http: 1, host, users })]).toEqual([]);
   const login = { username: "u", password: "p" };
-  for (const url of ["mqtt://h", "ws://h:9001", "mqtts://a,mqtt://h", "MQTT://h", "mqtt://192.168.1.5"]) expect([url, warnings({ broker: url.split(","), ...login })]).toEqual([url, [expect.stringContaining("the password of the broker travels to ")]]);
-  for (const url of ["mqtts://h", "wss://h", "mqtt://127.0.0.1", "mqtt://localhost", "mqtt://[::1]:1883"]) expect([url, warnings({ broker: url, ...login })]).toEqual([url, []]);
+  for (const url of ["mqtt://h", "ws://h:9001", "mqtts://a,mqtt://h", "MQTT://h", "mqtt://192.168.1.5"])
+    expect([url, warnings({ broker: url.split(","), ...login })]).toEqual([
+      url,
+      [expect.stringContaining("the password of the broker travels to ")],
+    ]);
+  for (const url of ["mqtts://h", "wss://h", "mqtt://127.0.0.1", "mqtt://localhost", "mqtt://[::1]:1883"])
+    expect([url, warnings({ broker: url, ...login })]).toEqual([url, []]);
   expect(warnings({ broker: "mqtt://h" })).toEqual([]);
-  expect(warnings({ broker: "mqtt://h" }, {}, { EDGELABEL_MQTT_USERNAME: "u", EDGELABEL_MQTT_PASSWORD: "p" })).toEqual(["the password of the broker travels to h unencrypted: use mqtts:// or wss://"]);
-  expect(warnings({}, {}, { NODE_DEBUG: "http" })).toEqual(["NODE_DEBUG is set: Node itself may write texts and passwords to standard error"]);
+  expect(warnings({ broker: "mqtt://h" }, {}, { EDGELABEL_MQTT_USERNAME: "u", EDGELABEL_MQTT_PASSWORD: "p" })).toEqual([
+    "the password of the broker travels to h unencrypted: use mqtts:// or wss://",
+  ]);
+  expect(warnings({}, {}, { NODE_DEBUG: "http" })).toEqual([
+    "NODE_DEBUG is set: Node itself may write texts and passwords to standard error",
+  ]);
 });
 
 test("a user name of the environment is never paired with the password of the file", () => {
   const config = { models: ["m"], node: "n", broker: "mqtts://h", username: "fu", password: "fp" };
-  const access = (env: NodeJS.ProcessEnv, over: object = {}) => settingsFrom({ ...config, ...over }, {}, { env }).access;
+  const access = (env: NodeJS.ProcessEnv, over: object = {}) =>
+    settingsFrom({ ...config, ...over }, {}, { env }).access;
   expect(access({})).toMatchObject({ username: "fu", password: "fp" });
-  expect(access({ EDGELABEL_MQTT_USERNAME: "", EDGELABEL_MQTT_PASSWORD: "" })).toMatchObject({ username: "fu", password: "fp" });
-  expect(access({ EDGELABEL_MQTT_USERNAME: "eu", EDGELABEL_MQTT_PASSWORD: "ep" })).toMatchObject({ username: "eu", password: "ep" });
+  expect(access({ EDGELABEL_MQTT_USERNAME: "", EDGELABEL_MQTT_PASSWORD: "" })).toMatchObject({
+    username: "fu",
+    password: "fp",
+  });
+  expect(access({ EDGELABEL_MQTT_USERNAME: "eu", EDGELABEL_MQTT_PASSWORD: "ep" })).toMatchObject({
+    username: "eu",
+    password: "ep",
+  });
   expect(access({ EDGELABEL_MQTT_PASSWORD: "ep" })).toMatchObject({ username: "fu", password: "ep" });
-  for (const env of [{ EDGELABEL_MQTT_USERNAME: "eu" }, { EDGELABEL_MQTT_USERNAME: "eu", EDGELABEL_MQTT_PASSWORD: "" }]) {
+  for (const env of [
+    { EDGELABEL_MQTT_USERNAME: "eu" },
+    { EDGELABEL_MQTT_USERNAME: "eu", EDGELABEL_MQTT_PASSWORD: "" },
+  ]) {
     expect(() => access(env)).toThrow("EDGELABEL_MQTT_USERNAME is set without EDGELABEL_MQTT_PASSWORD");
     expect(access(env, { password: undefined })).toMatchObject({ username: "eu", password: undefined });
   }
@@ -199,7 +300,9 @@ test("a user name of the environment is never paired with the password of the fi
 test("a hash of an earlier version is told with what to do", () => {
   const hash = (work: string) => `scrypt$${work}$${"A".repeat(22)}$${"A".repeat(43)}`;
   const users = { old: { password: hash("16384") }, new: { password: hash("32768$3") } };
-  expect(settingsFrom({ models: ["m"], node: "n", http: 1, broker: "mqtt://h", users }).warnings).toEqual(["the password of user old is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password"]);
+  expect(settingsFrom({ models: ["m"], node: "n", http: 1, broker: "mqtt://h", users }).warnings).toEqual([
+    "the password of user old is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password",
+  ]);
 });
 
 test("a byte order mark before the object is no fault", () => {
@@ -228,20 +331,41 @@ test.each([
   ['{"routes":{}}', '"routes" must be an array'],
   ['{"routes":[{"name":"r","filter":"a/+","outputs":[]}]}', '"routes.0.outputs" must hold at least one output'],
   ['{"routes":[{"name":"r","filter":"a/#/b","outputs":[{"topic":"b"}]}]}', '"routes.0.filter" must be a topic filter'],
-  ['{"routes":[{"name":"r","filter":"a","text":"x","outputs":[{"topic":"b"}]}]}', '"routes.0.text" must be a JSON pointer'],
-  ['{"routes":[{"name":"r","filter":"a","outputs":[{"topic":"b","when":"never"}]}]}', '"routes.0.outputs.0.when" must be "known", "unknown", "any" or an array of labels'],
-  ['{"routes":[{"name":"r","filtr":"a","outputs":[{"topic":"b"}]}]}', 'unknown key "routes.0.filtr", did you mean "filter"?'],
-  ['{"routes":[{"name":"r","filter":"a","outputs":[{"topic":"b","retian":true}]}]}', 'unknown key "routes.0.outputs.0.retian", did you mean "retain"?'],
+  [
+    '{"routes":[{"name":"r","filter":"a","text":"x","outputs":[{"topic":"b"}]}]}',
+    '"routes.0.text" must be a JSON pointer',
+  ],
+  [
+    '{"routes":[{"name":"r","filter":"a","outputs":[{"topic":"b","when":"never"}]}]}',
+    '"routes.0.outputs.0.when" must be "known", "unknown", "any" or an array of labels',
+  ],
+  [
+    '{"routes":[{"name":"r","filtr":"a","outputs":[{"topic":"b"}]}]}',
+    'unknown key "routes.0.filtr", did you mean "filter"?',
+  ],
+  [
+    '{"routes":[{"name":"r","filter":"a","outputs":[{"topic":"b","retian":true}]}]}',
+    'unknown key "routes.0.outputs.0.retian", did you mean "retain"?',
+  ],
   ['{"users":{"a":{"password":"geheim"}}}', '"users.a.password" must be what edgelabel serve --hash-password prints'],
   ['{"users":{"a/b":{"password":"x"}}}', "must have names of 1 to 64"],
   ['{"routes":[{"name":"r","outputs":[{"topic":"b"}]}]}', '"routes.0.filter" is missing'],
-  ['{"learning":{"spam":{"traning":"a.elb","data":"d","valid":"v"}}}', 'unknown key "learning.spam.traning", did you mean "training"?'],
-  ['{"learning":{"spam":{"training":"a.wasm","data":"d","valid":"v"}}}', '"learning.spam.training" must be a training form (.elb), as edgelabel train -o NAME.elb writes it'],
+  [
+    '{"learning":{"spam":{"traning":"a.elb","data":"d","valid":"v"}}}',
+    'unknown key "learning.spam.traning", did you mean "training"?',
+  ],
+  [
+    '{"learning":{"spam":{"training":"a.wasm","data":"d","valid":"v"}}}',
+    '"learning.spam.training" must be a training form (.elb), as edgelabel train -o NAME.elb writes it',
+  ],
   ['{"learning":{"spam":{"training":"a.elb","data":[],"valid":"v"}}}', '"learning.spam.data" must'],
   ['{"learning":{"a/b":{"training":"a.elb","data":"d","valid":"v"}}}', '"learning.a/b" must have names of models'],
   ...["__proto__", "constructor", "prototype"].flatMap((name): [string, string][] => [
     [`{"users":{"${name}":{"password":"x"}}}`, `config.json: "users.${name}": nothing can have this name`],
-    [`{"learning":{"${name}":{"training":"a.elb","data":"d","valid":"v"}}}`, `config.json: "learning.${name}": nothing can have this name`],
+    [
+      `{"learning":{"${name}":{"training":"a.elb","data":"d","valid":"v"}}}`,
+      `config.json: "learning.${name}": nothing can have this name`,
+    ],
     [`{"${name}":{}}`, `config.json: "${name}": nothing can have this name`],
     [`{"models":[{"path":"m","${name}":1}]}`, `config.json: "models.0.${name}": nothing can have this name`],
   ]),

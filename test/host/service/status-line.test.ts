@@ -8,12 +8,24 @@ import { fakeModel, pause, recordingLog, until } from "../../support/fake.ts";
 function terminal(columns: number, isTTY = true) {
   const stream = Object.assign(new PassThrough(), { isTTY, columns });
   let written = "";
-  stream.on("data", (chunk: Buffer) => { written += chunk.toString(); });
+  stream.on("data", (chunk: Buffer) => {
+    written += chunk.toString();
+  });
   return { stream: stream as unknown as NodeJS.WriteStream, written: () => written };
 }
 
 function fakeService(hindrance?: string) {
-  return { metrics: new Metrics(), hindrance, predictor: { models: new Map([["spam", fakeModel()], ["mood", fakeModel("2\u001b[2J")]]), queue: { length: 7 } } as never };
+  return {
+    metrics: new Metrics(),
+    hindrance,
+    predictor: {
+      models: new Map([
+        ["spam", fakeModel()],
+        ["mood", fakeModel("2\u001b[2J")],
+      ]),
+      queue: { length: 7 },
+    } as never,
+  };
 }
 
 test("shows what happens, at most twice a second, and goes away", async () => {
@@ -66,7 +78,10 @@ test("a narrow terminal gets its beginning, without a wrap", async () => {
 });
 
 test("a pipe, or a program that reads the log, gets nothing", async () => {
-  for (const [isTTY, json] of [[false, false], [true, true]] as const) {
+  for (const [isTTY, json] of [
+    [false, false],
+    [true, true],
+  ] as const) {
     const { stream, written } = terminal(80, isTTY);
     const log = recordingLog();
     const line = createStatusLine(log, { stream, json });

@@ -25,11 +25,18 @@ afterEach(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function start(command: string, args: string[], env: NodeJS.ProcessEnv = {}): { child: ChildProcess; output: () => string } {
+function start(
+  command: string,
+  args: string[],
+  env: NodeJS.ProcessEnv = {},
+): { child: ChildProcess; output: () => string } {
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
   running.push(child);
   let output = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => { output += chunk.toString(); });
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+    });
   return { child, output: () => output };
 }
 
@@ -46,22 +53,31 @@ while True:
 `;
 
 const missing = ["python3", "systemd-notify"].filter((program) => spawnSync(program, ["--version"]).status !== 0);
-if (missing.length > 0 && process.env["CI"] === "true") test("watchdog", () => { throw new Error(`${missing.join(" and ")} cannot be had, and CI=true demands it`); });
+if (missing.length > 0 && process.env["CI"] === "true")
+  test("watchdog", () => {
+    throw new Error(`${missing.join(" and ")} cannot be had, and CI=true demands it`);
+  });
 
 describe.skipIf(missing.length > 0)(`watchdog${missing.length > 0 ? ` (needs ${missing.join(" and ")})` : ""}`, () => {
   test("hears that the service is up and lives, and nothing while it stands still", async () => {
     const receiver = start("python3", ["-c", RECEIVER, at("notify")]);
     await until(() => receiver.output().includes("bound"));
     const standStill = `data:text/javascript,${encodeURIComponent("process.on('SIGUSR2', () => { const end = Date.now() + 3000; while (Date.now() < end); console.log('stood still'); });")}`;
-    const service = start(process.execPath, ["--import", standStill, main, "serve", at("m.wasm"), "--port", "0"], { NOTIFY_SOCKET: at("notify"), WATCHDOG_USEC: "900000" });
-    const signs = (): number[] => [...receiver.output().matchAll(/^([\d.]+) WATCHDOG=1$/gm)].map(([, time]) => Number(time));
+    const service = start(process.execPath, ["--import", standStill, main, "serve", at("m.wasm"), "--port", "0"], {
+      NOTIFY_SOCKET: at("notify"),
+      WATCHDOG_USEC: "900000",
+    });
+    const signs = (): number[] =>
+      [...receiver.output().matchAll(/^([\d.]+) WATCHDOG=1$/gm)].map(([, time]) => Number(time));
     await until(() => signs().length >= 3, 20_000);
     expect(receiver.output().split("\n")[1]).toMatch(/ READY=1$/);
     service.child.kill("SIGUSR2");
     await until(() => service.output().includes("stood still"), 20_000);
     const before = signs().length;
     await until(() => signs().length >= before + 2, 20_000);
-    const gaps = signs().slice(1).map((time, i) => time - signs()[i]!);
+    const gaps = signs()
+      .slice(1)
+      .map((time, i) => time - signs()[i]!);
     expect(Math.max(...gaps)).toBeGreaterThan(2.5);
     const exit = once(service.child, "close");
     service.child.kill("SIGTERM");
@@ -70,7 +86,10 @@ describe.skipIf(missing.length > 0)(`watchdog${missing.length > 0 ? ` (needs ${m
   }, 60_000);
 
   test("the service says once that it cannot be heard, and goes on", async () => {
-    const service = start(process.execPath, [main, "serve", at("m.wasm"), "--port", "0"], { NOTIFY_SOCKET: at("nobody"), WATCHDOG_USEC: "300000" });
+    const service = start(process.execPath, [main, "serve", at("m.wasm"), "--port", "0"], {
+      NOTIFY_SOCKET: at("nobody"),
+      WATCHDOG_USEC: "300000",
+    });
     await until(() => service.output().includes("no sign of life"), 20_000);
     await until(() => service.output().includes("Stop with Ctrl-C"), 20_000);
     expect(service.output().match(/no sign of life/g)).toHaveLength(1);
@@ -86,10 +105,24 @@ test("the unit waits for the signs, and for longer than a text can take", () => 
 
 test("SIGTERM ends the service in the unit's time, while texts of the slowest model wait", async () => {
   const { write } = await makeModel(
-    { words: ["hi"], labels: ["no", "yes"], layers: [embedding(64), lstm(960), dense(2, ACTIVATION_SOFTMAX)], tokenizer: { sequenceLength: 2320 } }, (_, length) => new Float32Array(length),
+    {
+      words: ["hi"],
+      labels: ["no", "yes"],
+      layers: [embedding(64), lstm(960), dense(2, ACTIVATION_SOFTMAX)],
+      tokenizer: { sequenceLength: 2320 },
+    },
+    (_, length) => new Float32Array(length),
   );
   writeFileSync(at("slowest.elb"), write("int8"));
-  const service = start(process.execPath, [main, "serve", `m=${at("slowest.elb")}`, "--port", "0", "--node", topics.node]);
+  const service = start(process.execPath, [
+    main,
+    "serve",
+    `m=${at("slowest.elb")}`,
+    "--port",
+    "0",
+    "--node",
+    topics.node,
+  ]);
   await until(() => service.output().includes("Stop with Ctrl-C"), 30_000);
   const client = await TestClient.connect(/MQTT broker {2}(\S+)/.exec(service.output())![1]!, 4);
   const text = "hi ".repeat(2320);

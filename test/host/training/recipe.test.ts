@@ -8,14 +8,14 @@ const sentences = (texts: number): Shape => ({ texts, empty: 0, medianTokens: 8,
 
 test.each([
   [13_784, 32, 10, 2], // 431 steps an epoch
-  [4800, 32, 10, 2],   // 48,000 texts in all
+  [4800, 32, 10, 2], // 48,000 texts in all
   [4799, 32, 11, 2],
-  [2048, 32, 24, 2],   // 64 batches
-  [2047, 16, 24, 2],   // 128 batches, where of 32 there would be less than 64
+  [2048, 32, 24, 2], // 64 batches
+  [2047, 16, 24, 2], // 128 batches, where of 32 there would be less than 64
   [1024, 16, 47, 2],
   [1023, 8, 24, 1],
   [300, 8, 79, 1],
-  [70, 8, 80, 1],      // 334 epochs would be too many
+  [70, 8, 80, 1], // 334 epochs would be too many
   [1, 8, 80, 1],
 ])("%i texts: batches of %i, %i epochs, words seen %i times", (texts, batch, epochs, minCount) => {
   expect(adaptToShape(DEFAULT_RECIPE, sentences(texts))).toEqual({ ...DEFAULT_RECIPE, batch, epochs, minCount });
@@ -33,25 +33,49 @@ describe("names are read letter by letter", () => {
   ])("%s: %s", (_, charLevel, changes) => {
     const shape = { texts: 1000, empty: 0, medianTokens: 1, withOwnToken: 1000, cut: 0, ...changes };
     const { tokenizer, wordDropout } = adaptToShape(DEFAULT_RECIPE, shape);
-    expect(tokenizer).toEqual({ ...DEFAULT_RECIPE.tokenizer, charLevel, ngramBuckets: charLevel ? 0 : DEFAULT_RECIPE.tokenizer.ngramBuckets });
+    expect(tokenizer).toEqual({
+      ...DEFAULT_RECIPE.tokenizer,
+      charLevel,
+      ngramBuckets: charLevel ? 0 : DEFAULT_RECIPE.tokenizer.ngramBuckets,
+    });
     expect(wordDropout).toBe(charLevel ? 0 : DEFAULT_RECIPE.wordDropout);
-    expect(adaptToShape(DEFAULT_RECIPE, shape, new Set(["tokenizer.charLevel"])).tokenizer).toEqual(DEFAULT_RECIPE.tokenizer);
+    expect(adaptToShape(DEFAULT_RECIPE, shape, new Set(["tokenizer.charLevel"])).tokenizer).toEqual(
+      DEFAULT_RECIPE.tokenizer,
+    );
     expect(adaptToShape(TUTORIAL_RECIPE, shape)).toEqual(TUTORIAL_RECIPE);
   });
 });
 
 describe("what is given stays", () => {
   test("one by one", () => {
-    expect(adaptToShape(DEFAULT_RECIPE, sentences(300), new Set(["batch"]))).toMatchObject({ batch: 32, epochs: 80, minCount: 1 });
-    expect(adaptToShape({ ...DEFAULT_RECIPE, epochs: 3 }, sentences(300), new Set(["epochs"]))).toMatchObject({ batch: 8, epochs: 3, minCount: 1 });
-    expect(adaptToShape({ ...DEFAULT_RECIPE, minCount: 5 }, sentences(300), new Set(["minCount"]))).toMatchObject({ batch: 8, epochs: 79, minCount: 5 });
+    expect(adaptToShape(DEFAULT_RECIPE, sentences(300), new Set(["batch"]))).toMatchObject({
+      batch: 32,
+      epochs: 80,
+      minCount: 1,
+    });
+    expect(adaptToShape({ ...DEFAULT_RECIPE, epochs: 3 }, sentences(300), new Set(["epochs"]))).toMatchObject({
+      batch: 8,
+      epochs: 3,
+      minCount: 1,
+    });
+    expect(adaptToShape({ ...DEFAULT_RECIPE, minCount: 5 }, sentences(300), new Set(["minCount"]))).toMatchObject({
+      batch: 8,
+      epochs: 79,
+      minCount: 5,
+    });
   });
 
   test("n-grams of letters, and hidden words without n-grams", () => {
     const names = { texts: 1000, empty: 0, medianTokens: 1, withOwnToken: 1000, cut: 0 };
     const asked = { ...DEFAULT_RECIPE, wordDropout: 0.2, tokenizer: { ...DEFAULT_RECIPE.tokenizer, ngramBuckets: 64 } };
-    expect(adaptToShape(asked, names, new Set(["tokenizer.ngramBuckets"]))).toMatchObject({ wordDropout: 0.2, tokenizer: { charLevel: true, ngramBuckets: 64 } });
-    expect(adaptToShape(asked, names, new Set(["wordDropout"]))).toMatchObject({ wordDropout: 0.2, tokenizer: { ngramBuckets: 0 } });
+    expect(adaptToShape(asked, names, new Set(["tokenizer.ngramBuckets"]))).toMatchObject({
+      wordDropout: 0.2,
+      tokenizer: { charLevel: true, ngramBuckets: 64 },
+    });
+    expect(adaptToShape(asked, names, new Set(["wordDropout"]))).toMatchObject({
+      wordDropout: 0.2,
+      tokenizer: { ngramBuckets: 0 },
+    });
   });
 
   test("words are hidden for the unknown word, or not at all without n-grams", () => {

@@ -6,7 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { Sample } from "../../../host/data/dataset.ts";
-import { DEFAULT_RECIPE, prepareTraining, type RecipeOptions, resumeTraining, runEpochs } from "../../../host/training/recipe.ts";
+import {
+  DEFAULT_RECIPE,
+  prepareTraining,
+  type RecipeOptions,
+  resumeTraining,
+  runEpochs,
+} from "../../../host/training/recipe.ts";
 import type { EpochFigures, Trainer } from "../../../host/training/trainer.ts";
 import { startWorkers } from "../../../host/training/workers.ts";
 import { samples as texts } from "../../support/models.ts";
@@ -14,9 +20,27 @@ import { edgelabel, json, LAMPS, SMALL } from "../../support/program.ts";
 
 const SYNONYMS = { groups: [{ words: ["lamp", "light"], line: 1 }], source: "synonyms.txt" };
 /** Batches of 8 of 18 texts, so that the last one has only 2. */
-const RANDOM: RecipeOptions = { ...DEFAULT_RECIPE, minCount: 1, embedding: 10, units: 6, epochs: 4, batch: 8, seed: 5, tokenizer: { ...DEFAULT_RECIPE.tokenizer, sequenceLength: 16, ngramBuckets: 32 } };
+const RANDOM: RecipeOptions = {
+  ...DEFAULT_RECIPE,
+  minCount: 1,
+  embedding: 10,
+  units: 6,
+  epochs: 4,
+  batch: 8,
+  seed: 5,
+  tokenizer: { ...DEFAULT_RECIPE.tokenizer, sequenceLength: 16, ngramBuckets: 32 },
+};
 /** All texts in one batch, whose order does not matter. */
-const PLAIN: RecipeOptions = { ...RANDOM, batch: 32, embeddingDropout: 0, outputDropout: 0, wordDropout: 0, perturbation: 0, augment: {}, tokenizer: { ...RANDOM.tokenizer, letterPairs: false } };
+const PLAIN: RecipeOptions = {
+  ...RANDOM,
+  batch: 32,
+  embeddingDropout: 0,
+  outputDropout: 0,
+  wordDropout: 0,
+  perturbation: 0,
+  augment: {},
+  tokenizer: { ...RANDOM.tokenizer, letterPairs: false },
+};
 
 async function start(recipe: RecipeOptions, samples: readonly Sample[] = texts): Promise<Trainer> {
   const trainer = await prepareTraining(samples, [], recipe);
@@ -37,7 +61,19 @@ describe("without random numbers the result is that of one trainer, to rounding"
   test.each<[string, Partial<RecipeOptions>, number, readonly Sample[]]>([
     ["two workers", {}, 2, texts],
     ["three workers, weights and their average", { balanced: true, averageDecay: 0.5 }, 3, texts],
-    ["squared error, SGD, no mask", { loss: "mean_squared_error", labelSmoothing: 0, optimizer: "sgd", momentum: 0.9, learningRate: 0.1, mask: false }, 2, texts],
+    [
+      "squared error, SGD, no mask",
+      {
+        loss: "mean_squared_error",
+        labelSmoothing: 0,
+        optimizer: "sgd",
+        momentum: 0.9,
+        learningRate: 0.1,
+        mask: false,
+      },
+      2,
+      texts,
+    ],
     ["more workers than texts", {}, 4, [texts[0]!, texts[6]!, texts[12]!]],
   ])("%s", async (_, changes, workers, samples) => {
     // Adam divides by the size of a gradient, so it makes much of rounding where that is next to nothing.
@@ -92,7 +128,9 @@ describe("the same bits", () => {
 describe("failures", () => {
   test("of the thread's data are told before the first batch", async () => {
     const trainer = await start({ ...RANDOM, workers: 2 });
-    await expect(startWorkers(trainer, "run", { samples: texts, synonyms: SYNONYMS })).rejects.toThrow("cannot be resumed on these samples or synonyms");
+    await expect(startWorkers(trainer, "run", { samples: texts, synonyms: SYNONYMS })).rejects.toThrow(
+      "cannot be resumed on these samples or synonyms",
+    );
   });
   test("of the shares to come are no wrong steps", async () => {
     const trainer = await start({ ...RANDOM, workers: 2 });
@@ -116,14 +154,44 @@ describe("the command", () => {
     const options = ["--synonyms", at("words.txt"), "--name", "lamps"];
     const settings = ["--workers", "2", ...SMALL];
     await json("train", at("lamps.tsv"), "-o", at("whole.elb"), ...options, ...settings);
-    const part = await json("train", at("lamps.tsv"), "-o", at("part.elb"), "--stop-after", "3", ...options, ...settings);
+    const part = await json(
+      "train",
+      at("lamps.tsv"),
+      "-o",
+      at("part.elb"),
+      "--stop-after",
+      "3",
+      ...options,
+      ...settings,
+    );
     expect(part.epochs_left).toBe(5);
-    await json("train", at("lamps.tsv"), "-o", at("resumed.elb"), "--resume", at("part.elb"), "--synonyms", at("words.txt"));
+    await json(
+      "train",
+      at("lamps.tsv"),
+      "-o",
+      at("resumed.elb"),
+      "--resume",
+      at("part.elb"),
+      "--synonyms",
+      at("words.txt"),
+    );
     expect(readFileSync(at("resumed.elb")).equals(readFileSync(at("whole.elb")))).toBe(true);
   });
 
   test("refuses more workers than a batch has texts", async () => {
-    const { code, stderr } = await edgelabel(["train", at("lamps.tsv"), "-o", at("x.elb"), "--batch", "4", "--workers", "5"]);
-    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining("--workers 5 cannot share a batch of 4") });
+    const { code, stderr } = await edgelabel([
+      "train",
+      at("lamps.tsv"),
+      "-o",
+      at("x.elb"),
+      "--batch",
+      "4",
+      "--workers",
+      "5",
+    ]);
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining("--workers 5 cannot share a batch of 4"),
+    });
   });
 });

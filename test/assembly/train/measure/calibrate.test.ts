@@ -4,11 +4,31 @@ import { describe, expect, test } from "vitest";
 import * as abi from "../../../../assembly/abi.ts";
 import { Calibrator, NO_REJECTION } from "../../../../host/training/trainer.ts";
 import { headerFields, read } from "../../../support/model-file.ts";
-import { Seeded, dense, embedding, loadFile, lstm, makeModel, pool, scoresOf, trainTiny, type LayerShape, type MadeModel } from "../../../support/models.ts";
+import {
+  Seeded,
+  dense,
+  embedding,
+  loadFile,
+  lstm,
+  makeModel,
+  pool,
+  scoresOf,
+  trainTiny,
+  type LayerShape,
+  type MadeModel,
+} from "../../../support/models.ts";
 import { network, pad, softmax, sigmoid } from "../../../support/reference.ts";
 import { loadWasm } from "../../../support/wasm.ts";
 
-const { ACTIVATION_LINEAR, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, LAYER_MASK_ZERO: MASK, LAYER_POOL_MAX: MAX, LAYER_SEQUENCES: SEQUENCES } = abi;
+const {
+  ACTIVATION_LINEAR,
+  ACTIVATION_RELU,
+  ACTIVATION_SIGMOID,
+  ACTIVATION_SOFTMAX,
+  LAYER_MASK_ZERO: MASK,
+  LAYER_POOL_MAX: MAX,
+  LAYER_SEQUENCES: SEQUENCES,
+} = abi;
 const words = Array.from({ length: 15 }, (_, i) => `w${i}`);
 const N = 120;
 
@@ -23,11 +43,15 @@ interface Case {
 /** A model of large weights, and texts whose labels are often the most likely one, sometimes any. */
 async function collected(layers: LayerShape[], labelCount: number, seed: number, noise: number): Promise<Case> {
   const random = new Seeded(seed);
-  const model = await makeModel({ words, labels: ["a", "b", "c", "d"].slice(0, labelCount), layers }, (_, length) => random.floats(length, 1.5));
+  const model = await makeModel({ words, labels: ["a", "b", "c", "d"].slice(0, labelCount), layers }, (_, length) =>
+    random.floats(length, 1.5),
+  );
   const calibrator = await Calibrator.open(model.write("f32"), "case");
   expect(calibrator.startLogits()).toBe(true);
   const activation = layers.at(-1)!.activation!;
-  const linear = model.layers.map((layer, i) => (i === model.layers.length - 1 ? { ...layer, activation: ACTIVATION_LINEAR } : layer));
+  const linear = model.layers.map((layer, i) =>
+    i === model.layers.length - 1 ? { ...layer, activation: ACTIVATION_LINEAR } : layer,
+  );
   const logits: number[][] = [];
   const labels: number[] = [];
   for (let i = 0; i < N; i++) {
@@ -49,7 +73,10 @@ function lossAt({ logits, labels, activation }: Case, temperature: number, smoot
     const z = row.map((value) => value / temperature);
     if (activation === ACTIVATION_SOFTMAX) {
       const p = softmax(z);
-      return -p.reduce((sum, value, k) => sum + ((k === label ? 1 - smoothing : 0) + smoothing / p.length) * Math.log(value), 0);
+      return -p.reduce(
+        (sum, value, k) => sum + ((k === label ? 1 - smoothing : 0) + smoothing / p.length) * Math.log(value),
+        0,
+      );
     }
     const terms = z.map((value, k) => {
       const y = (row.length === 1 ? label === 1 : label === k) ? 1 - smoothing / 2 : smoothing / 2;
@@ -64,14 +91,22 @@ function errorAt({ logits, labels, activation }: Case, temperature: number): num
   const bins = Array.from({ length: 15 }, () => ({ n: 0, score: 0, hits: 0 }));
   logits.forEach((row, i) => {
     const z = row.map((value) => value / temperature);
-    const scores = activation === ACTIVATION_SOFTMAX ? softmax(z) : row.length === 1 ? [1 - sigmoid(z[0]!), sigmoid(z[0]!)] : z.map(sigmoid);
+    const scores =
+      activation === ACTIVATION_SOFTMAX
+        ? softmax(z)
+        : row.length === 1
+          ? [1 - sigmoid(z[0]!), sigmoid(z[0]!)]
+          : z.map(sigmoid);
     const best = scores.indexOf(Math.max(...scores));
     const bin = bins[Math.min(14, Math.floor(scores[best]! * 15))]!;
     bin.n++;
     bin.score += scores[best]!;
     if (best === labels[i]) bin.hits++;
   });
-  return bins.reduce((sum, { n, score, hits }) => sum + (n ? (n / logits.length) * Math.abs(score / n - hits / n) : 0), 0);
+  return bins.reduce(
+    (sum, { n, score, hits }) => sum + (n ? (n / logits.length) * Math.abs(score / n - hits / n) : 0),
+    0,
+  );
 }
 
 const layersOf = (units: number, activation: number): LayerShape[] => [embedding(4), lstm(6), dense(units, activation)];
@@ -83,21 +118,24 @@ const cases: [string, LayerShape[], number, number][] = [
 ];
 
 describe("temperature", () => {
-  test.each(cases)("%s: losses and errors as the twin has them, and none is smaller on a fine grid", async (_name, layers, labelCount, noise) => {
-    for (const seed of [1, 2, 3]) {
-      const each = await collected(layers, labelCount, seed, noise);
-      for (const temperature of [0.3, 1, 2.5, 10]) {
-        expect(each.calibrator.logLoss(temperature)).toBeCloseTo(lossAt(each, temperature), 5);
-        expect(each.calibrator.calibrationError(temperature)).toBeCloseTo(errorAt(each, temperature), 5);
+  test.each(cases)(
+    "%s: losses and errors as the twin has them, and none is smaller on a fine grid",
+    async (_name, layers, labelCount, noise) => {
+      for (const seed of [1, 2, 3]) {
+        const each = await collected(layers, labelCount, seed, noise);
+        for (const temperature of [0.3, 1, 2.5, 10]) {
+          expect(each.calibrator.logLoss(temperature)).toBeCloseTo(lossAt(each, temperature), 5);
+          expect(each.calibrator.calibrationError(temperature)).toBeCloseTo(errorAt(each, temperature), 5);
+        }
+        const fitted = each.calibrator.fitTemperature();
+        const grid = Array.from({ length: 2000 }, (_, i) => Math.exp(-Math.log(20) + (2 * Math.log(20) * i) / 1999));
+        const losses = grid.map((temperature) => lossAt(each, temperature, 1 / (N + 2)));
+        const best = grid[losses.indexOf(Math.min(...losses))]!;
+        expect(lossAt(each, fitted, 1 / (N + 2))).toBeLessThanOrEqual(Math.min(...losses) + 1e-6);
+        expect(Math.abs(Math.log(fitted / best))).toBeLessThan(0.02);
       }
-      const fitted = each.calibrator.fitTemperature();
-      const grid = Array.from({ length: 2000 }, (_, i) => Math.exp(-Math.log(20) + (2 * Math.log(20) * i) / 1999));
-      const losses = grid.map((temperature) => lossAt(each, temperature, 1 / (N + 2)));
-      const best = grid[losses.indexOf(Math.min(...losses))]!;
-      expect(lossAt(each, fitted, 1 / (N + 2))).toBeLessThanOrEqual(Math.min(...losses) + 1e-6);
-      expect(Math.abs(Math.log(fitted / best))).toBeLessThan(0.02);
-    }
-  });
+    },
+  );
 
   test("texts that are all answered right do not make it run to its end", async () => {
     const each = await collected(layersOf(4, ACTIVATION_SOFTMAX), 4, 5, 0);
@@ -107,7 +145,10 @@ describe("temperature", () => {
   });
 
   test("refuses a last layer without softmax and sigmoid, a temperature that is set, and labels that the model lacks", async () => {
-    const relu = await makeModel({ words, labels: ["a", "b", "c"], layers: layersOf(3, ACTIVATION_RELU) }, (_, length) => new Float32Array(length));
+    const relu = await makeModel(
+      { words, labels: ["a", "b", "c"], layers: layersOf(3, ACTIVATION_RELU) },
+      (_, length) => new Float32Array(length),
+    );
     expect((await Calibrator.open(relu.write("f32"), "relu")).startLogits()).toBe(false);
     const calibrator = await Calibrator.open((await trainTiny({ epochs: 1 })).write("int8"), "tiny");
     calibrator.change(2, NO_REJECTION);
@@ -130,8 +171,15 @@ describe("the changed file", () => {
       const rule = { score: 0.25, margin: 0.125, unknown_share: 0.5 };
       calibrator.change(1.75, rule);
       const after = calibrator.file();
-      const changed = headerFields.filter(({ offset, type }) => read(before, offset, type) !== read(after, offset, type)).map(({ name, offset, type }) => [name, read(after, offset, type)]);
-      expect(changed.filter(([name]) => name !== "checksum")).toEqual([["temperature", 1.75], ["rejectScore", 0.25], ["rejectMargin", 0.125], ["rejectUnknown", 0.5]]);
+      const changed = headerFields
+        .filter(({ offset, type }) => read(before, offset, type) !== read(after, offset, type))
+        .map(({ name, offset, type }) => [name, read(after, offset, type)]);
+      expect(changed.filter(([name]) => name !== "checksum")).toEqual([
+        ["temperature", 1.75],
+        ["rejectScore", 0.25],
+        ["rejectMargin", 0.125],
+        ["rejectUnknown", 0.5],
+      ]);
       expect(changed.map(([name]) => name)).toContain("checksum");
       expect(Buffer.from(after.subarray(128)).equals(before.subarray(128))).toBe(true);
       calibrator.change(1, NO_REJECTION);
@@ -142,8 +190,12 @@ describe("the changed file", () => {
   test("scores as its logits say at the temperature, with the same labels", async () => {
     const random = new Seeded(12);
     const layers = [embedding(5, MASK), lstm(6, SEQUENCES), pool(MAX), dense(4, ACTIVATION_SOFTMAX)];
-    const model = await makeModel({ words, labels: ["a", "b", "c", "d"], layers }, (_, length) => random.floats(length, 1));
-    const linear = model.layers.map((layer, i) => (i === layers.length - 1 ? { ...layer, activation: ACTIVATION_LINEAR } : layer));
+    const model = await makeModel({ words, labels: ["a", "b", "c", "d"], layers }, (_, length) =>
+      random.floats(length, 1),
+    );
+    const linear = model.layers.map((layer, i) =>
+      i === layers.length - 1 ? { ...layer, activation: ACTIVATION_LINEAR } : layer,
+    );
     const calibrator = await Calibrator.open(model.write("f32"), "model");
     for (const temperature of [0.05, 0.5, 3, 20]) {
       calibrator.change(temperature, NO_REJECTION);
@@ -153,7 +205,9 @@ describe("the changed file", () => {
         const ids = Array.from({ length: random.below(9) }, () => 1 + random.below(words.length));
         const logits = network(linear, model.tensors, pad(ids, 8));
         const scores = scoresOf(wasm, ids.map((id) => words[id - 1]).join(" "));
-        softmax(logits.map((value) => value / temperature)).forEach((score, k) => expect(Math.abs(score - scores[k]!)).toBeLessThan(2e-5));
+        softmax(logits.map((value) => value / temperature)).forEach((score, k) =>
+          expect(Math.abs(score - scores[k]!)).toBeLessThan(2e-5),
+        );
         expect(scores.indexOf(Math.max(...scores))).toBe(logits.indexOf(Math.max(...logits)));
       }
     }

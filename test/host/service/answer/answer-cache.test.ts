@@ -12,16 +12,29 @@ test("an answer is for the same topics, content type, correlation data and text 
   const remembered = new RememberedAnswers({ answers: 100, bytes: 10_000, ms: 60_000 });
   const long = "x".repeat(600);
   const others = [
-    [request, "r/2"], [{ ...request, topic: "q/m" }, "r/1"], [{ ...request, topic: "" }, "qr/1"], [{ ...request, topic: "qr" }, "/1"], [{ ...request, contentType: "text/plain" }, "r/1"],
-    [{ ...request, correlationData: Buffer.from("8") }, "r/1"], [{ ...request, correlationData: undefined }, "r/1"],
-    [{ ...request, correlationData: Buffer.from("7w"), payload: Buffer.from("in") }, "r/1"], [{ ...request, correlationData: Buffer.from([55, 0]) }, "r/1"],
-    [named("wim"), "r/1"], [named("win\0"), "r/1"], [named(""), "r/1"],
-    [named(`${long}a`), "r/1"], [named(`${long}b`), "r/1"], [{ ...request, topic: long }, "r/1"], [request, long], [{ ...request, correlationData: Buffer.from(long) }, "r/1"],
+    [request, "r/2"],
+    [{ ...request, topic: "q/m" }, "r/1"],
+    [{ ...request, topic: "" }, "qr/1"],
+    [{ ...request, topic: "qr" }, "/1"],
+    [{ ...request, contentType: "text/plain" }, "r/1"],
+    [{ ...request, correlationData: Buffer.from("8") }, "r/1"],
+    [{ ...request, correlationData: undefined }, "r/1"],
+    [{ ...request, correlationData: Buffer.from("7w"), payload: Buffer.from("in") }, "r/1"],
+    [{ ...request, correlationData: Buffer.from([55, 0]) }, "r/1"],
+    [named("wim"), "r/1"],
+    [named("win\0"), "r/1"],
+    [named(""), "r/1"],
+    [named(`${long}a`), "r/1"],
+    [named(`${long}b`), "r/1"],
+    [{ ...request, topic: long }, "r/1"],
+    [request, long],
+    [{ ...request, correlationData: Buffer.from(long) }, "r/1"],
   ] as const;
   remembered.set(request, "r/1", "first");
   for (const [each, topic] of others) expect(remembered.get(each, topic)).toBeUndefined();
   for (const [i, [each, topic]] of others.entries()) remembered.set(each, topic, `answer ${i}`);
-  for (const [i, [each, topic]] of others.entries()) expect(remembered.get({ ...each, payload: Buffer.from(each.payload) }, topic)).toBe(`answer ${i}`);
+  for (const [i, [each, topic]] of others.entries())
+    expect(remembered.get({ ...each, payload: Buffer.from(each.payload) }, topic)).toBe(`answer ${i}`);
   expect(remembered.get(request, "r/1")).toBe("first");
   remembered.set(request, "r/1", "another");
   expect([remembered.get(request, "r/1"), remembered.length]).toEqual(["first", 1 + others.length]);
@@ -30,12 +43,22 @@ test("an answer is for the same topics, content type, correlation data and text 
 test("the oldest are forgotten when there are too many, or too many bytes, and all after their time", async () => {
   const few = new RememberedAnswers({ answers: 3, bytes: 10_000, ms: 60_000 });
   for (const name of ["a", "b", "c", "d"]) few.set(named(name), "r", `${name}!`);
-  expect([few.length, ...["a", "b", "c", "d"].map((name) => few.get(named(name), "r"))]).toEqual([3, undefined, "b!", "c!", "d!"]);
+  expect([few.length, ...["a", "b", "c", "d"].map((name) => few.get(named(name), "r"))]).toEqual([
+    3,
+    undefined,
+    "b!",
+    "c!",
+    "d!",
+  ]);
 
   const small = new RememberedAnswers({ answers: 100, bytes: 1_000, ms: 60_000 });
   small.set(named("a"), "r", "a!");
   small.set(named("huge"), "r", "é".repeat(460));
-  expect([small.get(named("a"), "r"), small.get(named("huge"), "r")?.length, small.length]).toEqual([undefined, 460, 1]);
+  expect([small.get(named("a"), "r"), small.get(named("huge"), "r")?.length, small.length]).toEqual([
+    undefined,
+    460,
+    1,
+  ]);
   small.set(named("larger than all"), "r", "x".repeat(1_000));
   expect([small.get(named("larger than all"), "r"), small.get(named("huge"), "r")?.length]).toEqual([undefined, 460]);
 
@@ -51,32 +74,35 @@ test("the oldest are forgotten when there are too many, or too many bytes, and a
 
 test("never a wrong answer, and always that of the last ones, as a map of all has them", () => {
   const step = fc.tuple(fc.integer({ min: 0, max: 60 }), fc.integer({ min: 0, max: 200 }));
-  fc.assert(fc.property(fc.array(step, { maxLength: 300 }), fc.integer({ min: 1, max: 20 }), (steps, answers) => {
-    const bytes = 2_048;
-    const remembered = new RememberedAnswers({ answers, bytes, ms: 60_000 });
-    const twin = new Map<number, string>();
-    for (const [i, [name, length]] of steps.entries()) {
-      const each = named(`text ${name}`);
-      const answer = `${i} ${"x".repeat(length)}`;
-      const found = remembered.get(each, "r");
-      // The newest, up to half of the bytes with what a record has besides, are all there.
-      const kept = new Set<number>();
-      let room = bytes / 2;
-      for (const [key, text] of [...twin].reverse()) {
-        room -= text.length + 72;
-        if (room < 0 || kept.size === answers) break;
-        kept.add(key);
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 300 }), fc.integer({ min: 1, max: 20 }), (steps, answers) => {
+      const bytes = 2_048;
+      const remembered = new RememberedAnswers({ answers, bytes, ms: 60_000 });
+      const twin = new Map<number, string>();
+      for (const [i, [name, length]] of steps.entries()) {
+        const each = named(`text ${name}`);
+        const answer = `${i} ${"x".repeat(length)}`;
+        const found = remembered.get(each, "r");
+        // The newest, up to half of the bytes with what a record has besides, are all there.
+        const kept = new Set<number>();
+        let room = bytes / 2;
+        for (const [key, text] of [...twin].reverse()) {
+          room -= text.length + 72;
+          if (room < 0 || kept.size === answers) break;
+          kept.add(key);
+        }
+        if (found === undefined) {
+          expect(kept.has(name)).toBe(false);
+          twin.delete(name);
+          twin.set(name, answer);
+        } else expect(found).toBe(twin.get(name));
+        remembered.set(each, "r", answer);
+        expect(remembered.get(each, "r")).toBe(twin.get(name));
+        expect(remembered.length).toBeLessThanOrEqual(answers);
       }
-      if (found === undefined) {
-        expect(kept.has(name)).toBe(false);
-        twin.delete(name);
-        twin.set(name, answer);
-      } else expect(found).toBe(twin.get(name));
-      remembered.set(each, "r", answer);
-      expect(remembered.get(each, "r")).toBe(twin.get(name));
-      expect(remembered.length).toBeLessThanOrEqual(answers);
-    }
-  }), { numRuns: 300 });
+    }),
+    { numRuns: 300 },
+  );
 });
 
 test("who makes up keys that meet in one chain has the last ones remembered only, and harms nobody else", () => {
@@ -112,7 +138,12 @@ test("keys about as long as those that stand for themselves are told apart to th
   }
   // Digests are of all parts, and of where each one ends.
   const payload = Buffer.alloc(600);
-  const alike = [{ ...request, payload }, { ...request, payload, topic: "p" }, { ...request, payload, contentType: "text/plain" }, { ...request, payload, topic: "qr" }] as const;
+  const alike = [
+    { ...request, payload },
+    { ...request, payload, topic: "p" },
+    { ...request, payload, contentType: "text/plain" },
+    { ...request, payload, topic: "qr" },
+  ] as const;
   const remembered = new RememberedAnswers({ answers: 10, bytes: 10_000, ms: 60_000 });
   for (const [i, each] of alike.entries()) remembered.set(each, i === 3 ? "r" : "rr", String(i));
   for (const [i, each] of alike.entries()) expect(remembered.get(each, i === 3 ? "r" : "rr")).toBe(String(i));

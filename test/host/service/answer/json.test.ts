@@ -17,22 +17,48 @@ function complaint(text: string | Uint8Array): string {
 
 describe("numbers", () => {
   test.each([
-    "12345678901234567890", "-9223372036854775808", "18446744073709551615", "1700000000123456789", "8949123456789012345", "9007199254740993",
-    "0.1234567890123456789", "1e999", "-1e-999", "123456789012345678.5", "100000000000000000000000000000000000001",
+    "12345678901234567890",
+    "-9223372036854775808",
+    "18446744073709551615",
+    "1700000000123456789",
+    "8949123456789012345",
+    "9007199254740993",
+    "0.1234567890123456789",
+    "1e999",
+    "-1e-999",
+    "123456789012345678.5",
+    "100000000000000000000000000000000000001",
   ])("%s comes back with its digits, wherever it is", (number) => {
     expect(again(number)).toBe(number);
-    expect(again(`{"a":[${number},{"b":${number}}],"__proto__":${number},"7":"${number}"}`)).toBe(`{"7":"${number}","a":[${number},{"b":${number}}],"__proto__":${number}}`);
+    expect(again(`{"a":[${number},{"b":${number}}],"__proto__":${number},"7":"${number}"}`)).toBe(
+      `{"7":"${number}","a":[${number},{"b":${number}}],"__proto__":${number}}`,
+    );
     expect(`${read(number)}`).toBe(number);
     // For whoever writes it with JSON.stringify: no number, but the digits.
     expect(JSON.stringify([read(number)])).toBe(`["${number}"]`);
   });
 
-  test.each([["0", 0], ["-7", -7], ["1.50", 1.5], ["1e3", 1000], ["15e-1", 1.5], ["0.00000000000000000001", 1e-20], ["1000000000000000000000", 1e21], ["9007199254740992", 2 ** 53], ["0.1", 0.1], ["5e-324", 5e-324], ["0.000", 0], ["-0", -0]])("%s is a plain number", (text, value) => {
+  test.each([
+    ["0", 0],
+    ["-7", -7],
+    ["1.50", 1.5],
+    ["1e3", 1000],
+    ["15e-1", 1.5],
+    ["0.00000000000000000001", 1e-20],
+    ["1000000000000000000000", 1e21],
+    ["9007199254740992", 2 ** 53],
+    ["0.1", 0.1],
+    ["5e-324", 5e-324],
+    ["0.000", 0],
+    ["-0", -0],
+  ])("%s is a plain number", (text, value) => {
     expect(read(text)).toBe(value);
   });
 
   test("any decimal comes back as the same number", () => {
-    const digits = fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 1, maxLength: 40 }).map((each) => each.join(""));
+    const digits = fc
+      .array(fc.integer({ min: 0, max: 9 }), { minLength: 1, maxLength: 40 })
+      .map((each) => each.join(""));
     const whole = digits.map((each) => each.replace(/^0+(?=\d)/, ""));
     const exponent = fc.option(fc.integer({ min: -400, max: 400 }));
     /** Exact, by whole numbers. */
@@ -44,13 +70,23 @@ describe("numbers", () => {
       const least = Math.min(x[1], y[1]);
       return x[0] * 10n ** BigInt(x[1] - least) === y[0] * 10n ** BigInt(y[1] - least);
     };
-    fc.assert(fc.property(fc.boolean(), whole, fc.option(digits), exponent, (isNegative, left, right, power) => {
-      const number = `${isNegative ? "-" : ""}${left}${right === null ? "" : `.${right}`}${power === null ? "" : `e${power}`}`;
-      expect(compare(again(number), number)).toBe(true);
-    }), { numRuns: 3000 });
+    fc.assert(
+      fc.property(fc.boolean(), whole, fc.option(digits), exponent, (isNegative, left, right, power) => {
+        const number = `${isNegative ? "-" : ""}${left}${right === null ? "" : `.${right}`}${power === null ? "" : `e${power}`}`;
+        expect(compare(again(number), number)).toBe(true);
+      }),
+      { numRuns: 3000 },
+    );
   });
 
-  test.each(['{12345678901234567890:1}', '["a"12345678901234567890]', "012345678901234567890", "12345678901234567890 1", "-", "1.2345678901234567890."])("%s is no JSON", (text) => {
+  test.each([
+    "{12345678901234567890:1}",
+    '["a"12345678901234567890]',
+    "012345678901234567890",
+    "12345678901234567890 1",
+    "-",
+    "1.2345678901234567890.",
+  ])("%s is no JSON", (text) => {
     expect(complaint(text)).toMatch(/^not JSON/);
   });
 
@@ -91,16 +127,54 @@ test.each([
 test("what is no UTF-8", () => expect(complaint(Buffer.from([0x22, 0xff, 0x22]))).toBe("not UTF-8"));
 
 test("any bytes: what JSON.parse reads, or a JsonError; and what is read can be written", () => {
-  const pieces = fc.array(fc.constantFrom("{", "}", "[", "]", ",", ":", '"', "\\", '"a"', '"__proto__"', "\\ud800", "1", "-1.5e3", "12345678901234567890", "e", "true", "null", "\n", " ", "\ufeff", "\0", "ü"), { maxLength: 30 }).map((each) => each.join(""));
-  fc.assert(fc.property(fc.oneof(pieces, fc.json(), fc.json().map((json) => json.slice(0, -1))), (text) => {
-    const plain = text.replace(/\0+$/, "").replace(/^\ufeff/, "");
-    let expected: string | undefined;
-    try {
-      expected = JSON.stringify(JSON.parse(plain));
-    } catch {
-      expected = undefined;
-    }
-    if (expected === undefined) expect(complaint(text)).not.toBe("");
-    else expect(JSON.stringify(JSON.parse(again(text)))).toBe(expected);
-  }), { numRuns: 5000 });
+  const pieces = fc
+    .array(
+      fc.constantFrom(
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        '"',
+        "\\",
+        '"a"',
+        '"__proto__"',
+        "\\ud800",
+        "1",
+        "-1.5e3",
+        "12345678901234567890",
+        "e",
+        "true",
+        "null",
+        "\n",
+        " ",
+        "\ufeff",
+        "\0",
+        "ü",
+      ),
+      { maxLength: 30 },
+    )
+    .map((each) => each.join(""));
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        pieces,
+        fc.json(),
+        fc.json().map((json) => json.slice(0, -1)),
+      ),
+      (text) => {
+        const plain = text.replace(/\0+$/, "").replace(/^\ufeff/, "");
+        let expected: string | undefined;
+        try {
+          expected = JSON.stringify(JSON.parse(plain));
+        } catch {
+          expected = undefined;
+        }
+        if (expected === undefined) expect(complaint(text)).not.toBe("");
+        else expect(JSON.stringify(JSON.parse(again(text)))).toBe(expected);
+      },
+    ),
+    { numRuns: 5000 },
+  );
 });

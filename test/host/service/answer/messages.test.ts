@@ -1,7 +1,14 @@
 import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { BrokenRequest, encodeAnswer, encodeError, labelValue, RequestError, requestParser } from "../../../../host/service/answer/messages.ts";
+import {
+  BrokenRequest,
+  encodeAnswer,
+  encodeError,
+  labelValue,
+  RequestError,
+  requestParser,
+} from "../../../../host/service/answer/messages.ts";
 import { describeShared, sharedPath } from "../../../support/shared.ts";
 
 const parse = requestParser({ payloadBytes: 1000, textsPerRequest: 3 });
@@ -18,7 +25,21 @@ function failure(payload: Uint8Array, contentType?: string): RequestError {
 }
 
 describe("what is text and what is JSON", () => {
-  test.each(["hello", "{hello", "{}", '{"id":1}', '["text"]', '"text"', " {", '{"texture":', "{hello, text: a", '{"a":"b", text: x', "{\"x\": }", "[".repeat(900), '{"x":'.repeat(190)])("%j is text", (text) => {
+  test.each([
+    "hello",
+    "{hello",
+    "{}",
+    '{"id":1}',
+    '["text"]',
+    '"text"',
+    " {",
+    '{"texture":',
+    "{hello, text: a",
+    '{"a":"b", text: x',
+    '{"x": }',
+    "[".repeat(900),
+    '{"x":'.repeat(190),
+  ])("%j is text", (text) => {
     expect(parse(bytes(text))).toEqual({ texts: [bytes(text)], isBatch: false });
   });
 
@@ -28,20 +49,36 @@ describe("what is text and what is JSON", () => {
   });
 
   test.each([
-    ['{"text', "not JSON: it is cut off"], ['{"text":', "not JSON: it is cut off"], ['{"text"', "not JSON: it is cut off"], ['\ufeff {"texts":["a"', "not JSON: it is cut off"],
-    ['{"text":"a"} b', "not JSON from character 14 on"], ["{'text': 'win'}", "not JSON from character 2 on"], ["{text: 'a'}", "not JSON from character 2 on"],
-    ["{\u201ctext\u201d: \u201ca\u201d}", "not JSON from character 2 on"], ['{"id":"7", "text":"a",}', "not JSON from character 23 on"],
+    ['{"text', "not JSON: it is cut off"],
+    ['{"text":', "not JSON: it is cut off"],
+    ['{"text"', "not JSON: it is cut off"],
+    ['\ufeff {"texts":["a"', "not JSON: it is cut off"],
+    ['{"text":"a"} b', "not JSON from character 14 on"],
+    ["{'text': 'win'}", "not JSON from character 2 on"],
+    ["{text: 'a'}", "not JSON from character 2 on"],
+    ["{\u201ctext\u201d: \u201ca\u201d}", "not JSON from character 2 on"],
+    ['{"id":"7", "text":"a",}', "not JSON from character 23 on"],
     ['{"text":"a","battery":nan}', "not JSON from character 23 on, which has no NaN and no Infinity"],
     ['{"text":"a"}\0b', "not JSON from character 13 on"],
     [`{"text":"a","x":${"[".repeat(400)}${"]".repeat(400)}}`, "JSON of more than 64 levels"],
   ])("%j begins as a request and is faulty", (payload, fault) => {
     expect(failure(bytes(payload))).toBeInstanceOf(BrokenRequest);
-    expect(failure(bytes(payload))).toMatchObject({ code: "bad_request", message: `the payload begins as a request in JSON, but is ${fault}; put a text that is to begin so into {"text": "…"}` });
+    expect(failure(bytes(payload))).toMatchObject({
+      code: "bad_request",
+      message: `the payload begins as a request in JSON, but is ${fault}; put a text that is to begin so into {"text": "…"}`,
+    });
     expect(failure(bytes(payload), "application/json").message).toBe(`the payload is ${fault}`);
     expect(parse(bytes(payload), "text/plain").texts).toEqual([bytes(payload.replace("\ufeff", ""))]);
   });
 
-  test.each(['{"text":"a"}', '\ufeff{"text":"a"}', '{"text":"a"}\0', '{"text":"a"}\r\n\0\0', ' \r\n\t{"text":"a"} ', '{"text":"a","anything":[{}],"__proto__":{"id":1}}'])("%j is JSON", (text) => {
+  test.each([
+    '{"text":"a"}',
+    '\ufeff{"text":"a"}',
+    '{"text":"a"}\0',
+    '{"text":"a"}\r\n\0\0',
+    ' \r\n\t{"text":"a"} ',
+    '{"text":"a","anything":[{}],"__proto__":{"id":1}}',
+  ])("%j is JSON", (text) => {
     expect(parse(bytes(text))).toMatchObject({ texts: ["a"], isBatch: false });
     expect(parse(bytes(text)).id).toBeUndefined();
   });
@@ -49,11 +86,14 @@ describe("what is text and what is JSON", () => {
   test("the content type decides", () => {
     expect(parse(bytes('{"text":"a"}'), "text/plain").texts).toEqual([bytes('{"text":"a"}')]);
     expect(parse(bytes('{"text":"a"}'), "application/json; charset=utf-8").texts).toEqual(["a"]);
-    for (const payload of ["hello", "{}", "[]", "", '{"id":1}']) expect(failure(bytes(payload), "application/json").code).toBe("bad_request");
+    for (const payload of ["hello", "{}", "[]", "", '{"id":1}'])
+      expect(failure(bytes(payload), "application/json").code).toBe("bad_request");
   });
 
   test("bytes that are no UTF-8 are text, but not in a request in JSON", () => {
-    const [text, payload] = ['{"', '{"text":"'].map((start) => Buffer.concat([bytes(start), Buffer.from([0xff]), bytes('"}')])) as [Buffer, Buffer];
+    const [text, payload] = ['{"', '{"text":"'].map((start) =>
+      Buffer.concat([bytes(start), Buffer.from([0xff]), bytes('"}')]),
+    ) as [Buffer, Buffer];
     expect(parse(text).texts).toEqual([text]);
     expect(failure(payload).message).toContain("is not UTF-8");
     expect(failure(payload, "application/json").message).toBe("the payload is not UTF-8");
@@ -81,34 +121,60 @@ describeShared("payloads that are nearly JSON, as devices send them", () => {
   };
 
   test("all of them are here", () => {
-    expect(readdirSync(folder).filter((name) => name !== "README").sort()).toEqual(Object.keys(right).sort());
+    expect(
+      readdirSync(folder)
+        .filter((name) => name !== "README")
+        .sort(),
+    ).toEqual(Object.keys(right).sort());
   });
 
   test.each(Object.entries(right))("%s", (name, expected) => {
     const payload = readFileSync(`${folder}/${name}`);
-    if (typeof expected === "string") expect(failure(payload)).toMatchObject({ code: "bad_request", message: expect.stringContaining(expected) });
+    if (typeof expected === "string")
+      expect(failure(payload)).toMatchObject({ code: "bad_request", message: expect.stringContaining(expected) });
     else expect(parse(payload)).toMatchObject(expected);
   });
 });
 
 describe("ids are echoed digit by digit", () => {
-  test.each(["9223372036854775807", "12345678901234567890", "-1700000000123456789", "0.1234567890123456789", "7"])("%s", (id) => {
-    const model = { name: "m", version: "1" };
-    const prediction = { label: "a", score: 0.25, scores: {} };
-    const request = parse(bytes(`{"text":"a","id":${id}}`));
-    expect(encodeAnswer(request, [prediction], model)).toBe(`{"id":${id},"label":"a","score":0.25,"model":"m","version":"1"}`);
-    expect(encodeAnswer(parse(bytes(`{"texts":["a"],"id":${id}}`)), [prediction], model)).toContain(`{"id":${id},"results"`);
-    expect(encodeError({ code: "busy", message: "later" }, failure(bytes(`{"text":1,"id":${id}}`)).id)).toContain(`{"id":${id},"error"`);
-  });
+  test.each(["9223372036854775807", "12345678901234567890", "-1700000000123456789", "0.1234567890123456789", "7"])(
+    "%s",
+    (id) => {
+      const model = { name: "m", version: "1" };
+      const prediction = { label: "a", score: 0.25, scores: {} };
+      const request = parse(bytes(`{"text":"a","id":${id}}`));
+      expect(encodeAnswer(request, [prediction], model)).toBe(
+        `{"id":${id},"label":"a","score":0.25,"model":"m","version":"1"}`,
+      );
+      expect(encodeAnswer(parse(bytes(`{"texts":["a"],"id":${id}}`)), [prediction], model)).toContain(
+        `{"id":${id},"results"`,
+      );
+      expect(encodeError({ code: "busy", message: "later" }, failure(bytes(`{"text":1,"id":${id}}`)).id)).toContain(
+        `{"id":${id},"error"`,
+      );
+    },
+  );
 
   test("numbers that are only compared may have any digits", () => {
-    expect(parse(bytes('{"text":"a","threshold":0.69999999999999995559,"deadline":1700000000123.4567890123}'))).toMatchObject({ threshold: 0.7, deadline: 1700000000123.4568 });
-    expect(failure(bytes('{"text":"a","topK":12345678901234567890.5,"threshold":1.00000000000000000001e3}')).message).toContain('"threshold"');
+    expect(
+      parse(bytes('{"text":"a","threshold":0.69999999999999995559,"deadline":1700000000123.4567890123}')),
+    ).toMatchObject({ threshold: 0.7, deadline: 1700000000123.4568 });
+    expect(
+      failure(bytes('{"text":"a","topK":12345678901234567890.5,"threshold":1.00000000000000000001e3}')).message,
+    ).toContain('"threshold"');
   });
 });
 
 test("all fields", () => {
-  expect(parse(bytes('{"texts":["a","b"],"id":"7","replyTo":"r","topK":2,"threshold":0.5,"explain":true}'))).toEqual({ texts: ["a", "b"], isBatch: true, id: "7", replyTo: "r", topK: 2, threshold: 0.5, explain: true });
+  expect(parse(bytes('{"texts":["a","b"],"id":"7","replyTo":"r","topK":2,"threshold":0.5,"explain":true}'))).toEqual({
+    texts: ["a", "b"],
+    isBatch: true,
+    id: "7",
+    replyTo: "r",
+    topK: 2,
+    threshold: 0.5,
+    explain: true,
+  });
 });
 
 test.each([
@@ -133,13 +199,20 @@ test("a faulty request keeps what is sound of its id and replyTo", () => {
 
 test("any bytes give a request or a named error, soon", () => {
   const start = Date.now();
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 1100 }), fc.constantFrom(undefined, "application/json", "text/plain", "x"), (payload, contentType) => {
-    try {
-      expect(parse(payload, contentType).texts.length).toBeGreaterThan(0);
-    } catch (error) {
-      expect(error).toBeInstanceOf(RequestError);
-    }
-  }), { numRuns: 2000 });
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ maxLength: 1100 }),
+      fc.constantFrom(undefined, "application/json", "text/plain", "x"),
+      (payload, contentType) => {
+        try {
+          expect(parse(payload, contentType).texts.length).toBeGreaterThan(0);
+        } catch (error) {
+          expect(error).toBeInstanceOf(RequestError);
+        }
+      },
+    ),
+    { numRuns: 2000 },
+  );
   const deep = requestParser({ payloadBytes: 1_000_000, textsPerRequest: 3 });
   expect(() => deep(bytes(`{"text":"a","x":${"[".repeat(50_000)}${"]".repeat(50_000)}}`))).toThrow(RequestError);
   expect(Date.now() - start).toBeLessThan(10_000);
@@ -148,11 +221,29 @@ test("any bytes give a request or a named error, soon", () => {
 test("answers", () => {
   const prediction = { label: "a", score: 0.25, scores: { a: 0.25, b: 0.2 } };
   const model = { name: "m", version: "1" };
-  expect(encodeAnswer({ texts: ["x"], isBatch: false, id: 1 }, [prediction], model)).toBe('{"id":1,"label":"a","score":0.25,"model":"m","version":"1"}');
-  expect(encodeAnswer({ texts: ["x"], isBatch: true, topK: 2, threshold: 0.5 }, [prediction], model)).toBe('{"results":[{"label":null,"score":0.25,"unknown":true,"scores":{"a":0.25,"b":0.2}}],"model":"m","version":"1"}');
-  expect(encodeError({ code: "busy", message: "later" }, "i")).toBe('{"id":"i","error":{"code":"busy","message":"later"}}');
+  expect(encodeAnswer({ texts: ["x"], isBatch: false, id: 1 }, [prediction], model)).toBe(
+    '{"id":1,"label":"a","score":0.25,"model":"m","version":"1"}',
+  );
+  expect(encodeAnswer({ texts: ["x"], isBatch: true, topK: 2, threshold: 0.5 }, [prediction], model)).toBe(
+    '{"results":[{"label":null,"score":0.25,"unknown":true,"scores":{"a":0.25,"b":0.2}}],"model":"m","version":"1"}',
+  );
+  expect(encodeError({ code: "busy", message: "later" }, "i")).toBe(
+    '{"id":"i","error":{"code":"busy","message":"later"}}',
+  );
 });
 
-test.each([["0", 0], ["1", 1], ["-7", -7], ["-0", "-0"], ["01", "01"], ["1.0", "1.0"], ["", ""], ["spam", "spam"], ["1e3", "1e3"], ["999999999999999", 999999999999999], ["9999999999999999", "9999999999999999"]] as const)("label %j is %j in /predict", (label, value) => {
+test.each([
+  ["0", 0],
+  ["1", 1],
+  ["-7", -7],
+  ["-0", "-0"],
+  ["01", "01"],
+  ["1.0", "1.0"],
+  ["", ""],
+  ["spam", "spam"],
+  ["1e3", "1e3"],
+  ["999999999999999", 999999999999999],
+  ["9999999999999999", "9999999999999999"],
+] as const)("label %j is %j in /predict", (label, value) => {
   expect(labelValue(label)).toBe(value);
 });

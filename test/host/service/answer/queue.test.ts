@@ -2,7 +2,10 @@ import { expect, test, vi } from "vitest";
 import { Queue } from "../../../../host/service/answer/queue.ts";
 import type { Refusal } from "../../../../host/service/answer/queue.ts";
 
-const tick = () => new Promise((resolve) => { setImmediate(resolve); });
+const tick = () =>
+  new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 
 /** What a text costs, in milliseconds. */
 function work(ms: number): void {
@@ -15,7 +18,10 @@ function recorder(queue: Queue, ms = 0) {
   const offer = (requester: string, name: string, { texts = 1, bytes = 1, expiresAt = Infinity } = {}) => {
     let left = texts;
     queue.offer({
-      requester, texts, bytes, expiresAt,
+      requester,
+      texts,
+      bytes,
+      expiresAt,
       step() {
         work(ms);
         log.push(name);
@@ -39,13 +45,18 @@ test("nothing runs before all of a read was offered, then all in order, before t
 test("what comes one by one within a turn of the event loop is done at once for a slice, not longer", async () => {
   const queue = new Queue({ texts: 100, bytes: 100 });
   let done = 0;
-  const offer = () => queue.offer({
-    requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {},
-    step: () => {
-      work(1);
-      return ++done > 0;
-    },
-  });
+  const offer = () =>
+    queue.offer({
+      requester: "a",
+      texts: 1,
+      bytes: 1,
+      expiresAt: Infinity,
+      refuse() {},
+      step: () => {
+        work(1);
+        return ++done > 0;
+      },
+    });
   for (let turn = 1; turn <= 3; turn++) {
     for (let i = 0; i < 10; i++) {
       offer();
@@ -128,10 +139,25 @@ test("a modest job makes nobody go, and turns in which it lets others go first a
   const queue = new Queue({ texts: 4, bytes: 100 });
   const { log, offer } = recorder(queue);
   offer("flood", "f", { texts: 3 });
-  queue.offer({ requester: "modest", texts: 2, bytes: 1, isModest: true, expiresAt: Infinity, step: () => true, refuse: (why) => void log.push(`m:${why}`) });
+  queue.offer({
+    requester: "modest",
+    texts: 2,
+    bytes: 1,
+    isModest: true,
+    expiresAt: Infinity,
+    step: () => true,
+    refuse: (why) => void log.push(`m:${why}`),
+  });
   expect(log).toEqual(["m:busy"]);
   let turns = 0;
-  queue.offer({ requester: "waits", texts: 1, bytes: 1, expiresAt: Infinity, step: () => (turns++ < 10 ? undefined : true), refuse: (why) => void log.push(`w:${why}`) });
+  queue.offer({
+    requester: "waits",
+    texts: 1,
+    bytes: 1,
+    expiresAt: Infinity,
+    step: () => (turns++ < 10 ? undefined : true),
+    refuse: (why) => void log.push(`w:${why}`),
+  });
   await tick();
   expect([turns, queue.length]).toEqual([11, 0]);
   // Of these two the one that had three texts goes, not the one that had eleven turns and one text.
@@ -168,7 +194,11 @@ test("a long line is done in slices: timers come in between", async () => {
   let done = 0;
   for (let i = 0; i < 20; i++) {
     queue.offer({
-      requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {},
+      requester: "a",
+      texts: 1,
+      bytes: 1,
+      expiresAt: Infinity,
+      refuse() {},
       step() {
         work(2);
         done++;
@@ -176,7 +206,9 @@ test("a long line is done in slices: timers come in between", async () => {
       },
     });
   }
-  await new Promise((resolve) => { setTimeout(resolve, 1); });
+  await new Promise((resolve) => {
+    setTimeout(resolve, 1);
+  });
   await tick();
   expect(done).toBeGreaterThan(0);
   expect(done).toBeLessThan(20);
@@ -187,21 +219,29 @@ test("a long line is done in slices: timers come in between", async () => {
 test("more floods than places: each gets a like share, and who wants less than that gets it all", async () => {
   const queue = new Queue({ texts: 4, bytes: 1000 });
   const [done, refused] = [new Map<string, number>(), new Map<string, number>()];
-  const add = (counts: Map<string, number>, requester: string) => counts.set(requester, (counts.get(requester) ?? 0) + 1);
-  const offer = (requester: string) => queue.offer({
-    requester, texts: 1, bytes: 1, expiresAt: Infinity, refuse: () => add(refused, requester),
-    step: () => {
-      // Longer than a slice: one text, and then those who knock.
-      work(4);
-      add(done, requester);
-      return true;
-    },
-  });
+  const add = (counts: Map<string, number>, requester: string) =>
+    counts.set(requester, (counts.get(requester) ?? 0) + 1);
+  const offer = (requester: string) =>
+    queue.offer({
+      requester,
+      texts: 1,
+      bytes: 1,
+      expiresAt: Infinity,
+      refuse: () => add(refused, requester),
+      step: () => {
+        // Longer than a slice: one text, and then those who knock.
+        work(4);
+        add(done, requester);
+        return true;
+      },
+    });
   const floods = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
   for (let turn = 0; turn < 200; turn++) {
     for (const flood of floods) offer(flood);
     if (turn % 20 === 10) offer("calm");
-    await new Promise((resolve) => { setImmediate(resolve); });
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
   }
   await queue.drained(1_000);
   expect(done.get("calm")).toBe(10);
@@ -215,14 +255,19 @@ async function shares(waiting: Record<string, number>, turns: number): Promise<R
   const queue = new Queue({ texts: 1_000, bytes: 1_000 });
   const done: Record<string, number> = {};
   let left = turns;
-  const offer = (requester: string): void => queue.offer({
-    requester, texts: 1, bytes: 0, expiresAt: Infinity, refuse() {},
-    step: () => {
-      done[requester] = (done[requester] ?? 0) + 1;
-      if (--left > 0) offer(requester);
-      return true;
-    },
-  });
+  const offer = (requester: string): void =>
+    queue.offer({
+      requester,
+      texts: 1,
+      bytes: 0,
+      expiresAt: Infinity,
+      refuse() {},
+      step: () => {
+        done[requester] = (done[requester] ?? 0) + 1;
+        if (--left > 0) offer(requester);
+        return true;
+      },
+    });
   for (const [requester, count] of Object.entries(waiting)) for (let i = 0; i < count; i++) offer(requester);
   await queue.drained(10_000);
   return done;
@@ -237,7 +282,16 @@ test("a flood gets no more than about twice what each of many others gets, who a
 test("a modest job gets no turn for its age", async () => {
   const queue = new Queue({ texts: 100, bytes: 100 });
   const log: string[] = [];
-  for (const name of ["m1", "m2", "a1", "a2", "b1", "b2"]) queue.offer({ requester: name[0]!, texts: 1, bytes: 1, isModest: name[0] === "m", expiresAt: Infinity, refuse() {}, step: () => log.push(name) > 0 });
+  for (const name of ["m1", "m2", "a1", "a2", "b1", "b2"])
+    queue.offer({
+      requester: name[0]!,
+      texts: 1,
+      bytes: 1,
+      isModest: name[0] === "m",
+      expiresAt: Infinity,
+      refuse() {},
+      step: () => log.push(name) > 0,
+    });
   await queue.drained(1_000);
   expect(log).toEqual(["m1", "a1", "b1", "a2", "m2", "b2"]);
 });
@@ -276,14 +330,19 @@ test("what was done is remembered for a window or two, and who had it no longer"
 test("what a step offers waits like all else, also where it is done in the same slice", async () => {
   const queue = new Queue({ texts: 2, bytes: 100 });
   const { log, offer } = recorder(queue);
-  const offerThen = (name: string, then: () => void) => queue.offer({
-    requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {},
-    step: () => {
-      log.push(name);
-      then();
-      return true;
-    },
-  });
+  const offerThen = (name: string, then: () => void) =>
+    queue.offer({
+      requester: "a",
+      texts: 1,
+      bytes: 1,
+      expiresAt: Infinity,
+      refuse() {},
+      step: () => {
+        log.push(name);
+        then();
+        return true;
+      },
+    });
   offerThen("a1", () => {
     offerThen("a2", () => {});
     offerThen("a3", () => {
@@ -303,4 +362,3 @@ test("drained gives up in time", async () => {
   expect(Date.now() - start).toBeLessThan(500);
   expect(queue.length).toBe(1);
 });
-

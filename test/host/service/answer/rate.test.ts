@@ -45,36 +45,47 @@ test("no limit", () => {
 
 test("whatever comes, no more passes than the time pays for, and who waits as told is served", () => {
   const step = fc.record({ texts: fc.integer({ min: 1, max: 40 }), gap: fc.integer({ min: 0, max: 500 }) });
-  fc.assert(fc.property(fc.integer({ min: 1, max: 100 }), fc.array(step, { maxLength: 100 }), (textsPerSecond, steps) => {
-    const { rate, clock } = limited(textsPerSecond);
-    const start = clock.ms;
-    let passed = 0;
-    for (const { texts, gap } of steps) {
-      clock.ms += gap;
-      const waitMs = rate.take("a", texts);
-      if (waitMs > 0) {
-        clock.ms += waitMs;
-        // The sum of floats may be short by a hair.
-        clock.ms += 0.001;
-        expect(rate.take("a", texts)).toBe(0);
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 100 }), fc.array(step, { maxLength: 100 }), (textsPerSecond, steps) => {
+      const { rate, clock } = limited(textsPerSecond);
+      const start = clock.ms;
+      let passed = 0;
+      for (const { texts, gap } of steps) {
+        clock.ms += gap;
+        const waitMs = rate.take("a", texts);
+        if (waitMs > 0) {
+          clock.ms += waitMs;
+          // The sum of floats may be short by a hair.
+          clock.ms += 0.001;
+          expect(rate.take("a", texts)).toBe(0);
+        }
+        expect(passed).toBeLessThanOrEqual(textsPerSecond * ((clock.ms - start) / 1_000 + 1) + 0.01);
+        passed += texts;
       }
-      expect(passed).toBeLessThanOrEqual(textsPerSecond * ((clock.ms - start) / 1_000 + 1) + 0.01);
-      passed += texts;
-    }
-  }), { seed: 7, numRuns: 500 });
+    }),
+    { seed: 7, numRuns: 500 },
+  );
 });
 
 test("whoever invents a name for each text: all names together get no more than those that are told apart, and one", () => {
-  fc.assert(fc.property(fc.integer({ min: 1, max: 50 }), fc.integer({ min: 1, max: 10 }), fc.array(fc.integer({ min: 0, max: 200 }), { maxLength: 300 }), (textsPerSecond, requesters, gaps) => {
-    const { rate, clock } = limited(textsPerSecond, requesters);
-    const start = clock.ms;
-    let passed = 0;
-    for (const [i, gap] of gaps.entries()) {
-      clock.ms += gap;
-      for (let n = 0; n < 20; n++) if (rate.take(`invented ${i} ${n}`, 1) === 0) passed++;
-    }
-    expect(passed).toBeLessThanOrEqual((requesters + 1) * textsPerSecond * ((clock.ms - start) / 1_000 + 1));
-  }), { seed: 8, numRuns: 300 });
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 50 }),
+      fc.integer({ min: 1, max: 10 }),
+      fc.array(fc.integer({ min: 0, max: 200 }), { maxLength: 300 }),
+      (textsPerSecond, requesters, gaps) => {
+        const { rate, clock } = limited(textsPerSecond, requesters);
+        const start = clock.ms;
+        let passed = 0;
+        for (const [i, gap] of gaps.entries()) {
+          clock.ms += gap;
+          for (let n = 0; n < 20; n++) if (rate.take(`invented ${i} ${n}`, 1) === 0) passed++;
+        }
+        expect(passed).toBeLessThanOrEqual((requesters + 1) * textsPerSecond * ((clock.ms - start) / 1_000 + 1));
+      },
+    ),
+    { seed: 8, numRuns: 300 },
+  );
 });
 
 test("who was here keeps its rate and its line while others invent names; who comes then shares", () => {
@@ -85,7 +96,11 @@ test("who was here keeps its rate and its line while others invent names; who co
     clock.ms += 1_000;
   }
   expect(rate.take("new", 1)).toBe(0);
-  expect([rate.lineOf("new"), rate.lineOf("another"), rate.lineOf("old")]).toEqual([rate.lineOf("nobody"), rate.lineOf("nobody"), "old"]);
+  expect([rate.lineOf("new"), rate.lineOf("another"), rate.lineOf("old")]).toEqual([
+    rate.lineOf("nobody"),
+    rate.lineOf("nobody"),
+    "old",
+  ]);
   for (let i = 0; i < 9; i++) expect(rate.take(`invented ${i}`, 1)).toBe(0);
   expect(rate.take("new", 1)).toBe(100);
 });
@@ -99,7 +114,11 @@ test("a place is free again after a minute, but a debt is not forgotten", () => 
   expect(rate.lineOf("new")).not.toBe("new");
   clock.ms += 1;
   rate.take("new", 1);
-  expect([rate.lineOf("new"), rate.lineOf("debtor"), rate.lineOf("quiet")]).toEqual(["new", "debtor", rate.lineOf("nobody")]);
+  expect([rate.lineOf("new"), rate.lineOf("debtor"), rate.lineOf("quiet")]).toEqual([
+    "new",
+    "debtor",
+    rate.lineOf("nobody"),
+  ]);
   expect(rate.take("debtor", 1)).toBe(140_000);
 });
 

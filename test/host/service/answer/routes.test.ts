@@ -10,10 +10,34 @@ import type { Service, ServiceOptions } from "../../../../host/service/service.t
 import { fill, fillTopic, pointedAt, topicFilter } from "../../../../host/service/answer/template.ts";
 import { filterMatches, isTopicFilter, topicsOf } from "../../../../host/service/topics.ts";
 import { describeMosquitto, startMosquitto } from "../../../support/mosquitto.ts";
-import { counter, fakeModel, fakeService, limits, pause, recordingLog, TestClient, topics, until } from "../../../support/fake.ts";
+import {
+  counter,
+  fakeModel,
+  fakeService,
+  limits,
+  pause,
+  recordingLog,
+  TestClient,
+  topics,
+  until,
+} from "../../../support/fake.ts";
 
-const output = (given: Partial<RouteOutput> & { topic: string }): RouteOutput => ({ when: "known", onChange: false, qos: 1, retain: false, ...given });
-const route = (given: Partial<RouteSettings>): RouteSettings => ({ name: "r", filter: "in/+", text: [], model: "", threshold: 0, outputs: [output({ topic: "out/{1}" })], ...given });
+const output = (given: Partial<RouteOutput> & { topic: string }): RouteOutput => ({
+  when: "known",
+  onChange: false,
+  qos: 1,
+  retain: false,
+  ...given,
+});
+const route = (given: Partial<RouteSettings>): RouteSettings => ({
+  name: "r",
+  filter: "in/+",
+  text: [],
+  model: "",
+  threshold: 0,
+  outputs: [output({ topic: "out/{1}" })],
+  ...given,
+});
 
 const ends: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -43,43 +67,98 @@ async function nothing(): Promise<void> {
 test("a payload that is the text; levels of the topic go on", async () => {
   await begin([route({})]);
   await client.publish("in/7", "win a prize");
-  expect(await client.next()).toMatchObject({ topic: "out/7", json: { label: "spam", score: 0.875, model: "spam", version: "1.0.0" } });
+  expect(await client.next()).toMatchObject({
+    topic: "out/7",
+    json: { label: "spam", score: 0.875, model: "spam", version: "1.0.0" },
+  });
   expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="published"}')).toBe(1);
 });
 
 test("text by JSON pointer, several fields, template of topic and payload, another model", async () => {
-  await begin([route({
-    text: ["/subject", "/parts/0/te~1xt", "/n"],
-    model: "other",
-    outputs: [output({ topic: "out/{label}/{/from}", payload: { "who": "{/from}", "all": "{scores}", "line": "{label} {score} {/missing}", "text": "{text}", "gone": "{/missing}", "jinja": "{{ value_json.x }}", "n": 1, "list": ["{version}", null] } })],
-  })]);
+  await begin([
+    route({
+      text: ["/subject", "/parts/0/te~1xt", "/n"],
+      model: "other",
+      outputs: [
+        output({
+          topic: "out/{label}/{/from}",
+          payload: {
+            who: "{/from}",
+            all: "{scores}",
+            line: "{label} {score} {/missing}",
+            text: "{text}",
+            gone: "{/missing}",
+            jinja: "{{ value_json.x }}",
+            n: 1,
+            list: ["{version}", null],
+          },
+        }),
+      ],
+    }),
+  ]);
   await client.publish("in/7", JSON.stringify({ subject: "win", parts: [{ "te/xt": "now" }], n: 5, from: "+49/1#" }));
   expect(await client.next()).toMatchObject({
     topic: "out/spam/_49_1_",
-    json: { who: "+49/1#", all: { spam: 0.875, ham: 0.125 }, line: "spam 0.875 ", text: "win now 5", jinja: "{{ value_json.x }}", n: 1, list: ["2.0.0", null] },
+    json: {
+      who: "+49/1#",
+      all: { spam: 0.875, ham: 0.125 },
+      line: "spam 0.875 ",
+      text: "win now 5",
+      jinja: "{{ value_json.x }}",
+      n: 1,
+      list: ["2.0.0", null],
+    },
   });
 });
 
 test("messages without a text are counted and end there; the first one is told", async () => {
   const log = recordingLog();
   await begin([route({ text: ["/text"] })], { log });
-  for (const payload of ["", "[]", "null", '{"text":{}}', '{"text":""}', '{"text":[]}', '{"text":[{}]}', '{"text":[1,256]}', '{"text":[1,-1]}', '{"txt":"x"}', '{"__proto__":{"text":"x"}}']) await client.publish("in/7", payload);
-  const broken = ["no json", '{"text":"win"', '{"text":"win","t":NaN}', `{"text":"win","x":${"[".repeat(6000)}${"]".repeat(6000)}}`];
+  for (const payload of [
+    "",
+    "[]",
+    "null",
+    '{"text":{}}',
+    '{"text":""}',
+    '{"text":[]}',
+    '{"text":[{}]}',
+    '{"text":[1,256]}',
+    '{"text":[1,-1]}',
+    '{"txt":"x"}',
+    '{"__proto__":{"text":"x"}}',
+  ])
+    await client.publish("in/7", payload);
+  const broken = [
+    "no json",
+    '{"text":"win"',
+    '{"text":"win","t":NaN}',
+    `{"text":"win","x":${"[".repeat(6000)}${"]".repeat(6000)}}`,
+  ];
   for (const payload of broken) await client.publish("in/7", payload);
   await client.publish("in/end", '{"text":"win"}');
   expect((await client.next()).topic).toBe("out/end");
   expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="no_text"}')).toBe(11);
   expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="bad_json"}')).toBe(broken.length);
-  expect(log.lines.filter((line) => line.includes("route"))).toEqual(["no_text", "bad_json"].map((fault) => `route "r" drops a message (${fault}); further ones are only counted`));
+  expect(log.lines.filter((line) => line.includes("route"))).toEqual(
+    ["no_text", "bad_json"].map((fault) => `route "r" drops a message (${fault}); further ones are only counted`),
+  );
 });
 
 test("bytes in an array are UTF-8, and several texts in one are joined", async () => {
-  await begin([route({ text: ["/unit", "/MESSAGE"], outputs: [output({ topic: "out/{1}", payload: { text: "{text}", label: "{label}" } })] })]);
+  await begin([
+    route({
+      text: ["/unit", "/MESSAGE"],
+      outputs: [output({ topic: "out/{1}", payload: { text: "{text}", label: "{label}" } })],
+    }),
+  ]);
   const seen = async (MESSAGE: unknown) => {
     await client.publish("in/7", JSON.stringify({ unit: "ssh", MESSAGE }));
     return (await client.next()).json;
   };
-  expect(await seen([...Buffer.from("you win \u001b[31m\u00e4")])).toEqual({ text: "ssh you win \u001b[31m\u00e4", label: "spam" });
+  expect(await seen([...Buffer.from("you win \u001b[31m\u00e4")])).toEqual({
+    text: "ssh you win \u001b[31m\u00e4",
+    label: "spam",
+  });
   expect(await seen([...Buffer.from("win "), 0xff])).toEqual({ text: "ssh win \ufffd", label: "spam" });
   expect(await seen(["you", "win"])).toEqual({ text: "ssh you win", label: "spam" });
   expect(await seen(["you", [...Buffer.from("win")]])).toEqual({ text: "ssh you win", label: "spam" });
@@ -89,23 +168,67 @@ test("bytes in an array are UTF-8, and several texts in one are joined", async (
 test("a part of the text is not labelled as if it were all", async () => {
   const log = recordingLog();
   await begin([route({ text: ["/unit", "/MESSAGE"] })], { log });
-  for (const rest of ["", ',"MESSAGE":null', ',"MESSAGE":true', ',"MESSAGE":{"text":"win"}', ',"MESSAGE":["win",null]', ',"MESSAGE":[300]']) await client.publish("in/7", `{"unit":"ssh"${rest}}`);
+  for (const rest of [
+    "",
+    ',"MESSAGE":null',
+    ',"MESSAGE":true',
+    ',"MESSAGE":{"text":"win"}',
+    ',"MESSAGE":["win",null]',
+    ',"MESSAGE":[300]',
+  ])
+    await client.publish("in/7", `{"unit":"ssh"${rest}}`);
   await client.publish("in/end", '{"unit":"ssh","MESSAGE":"win"}');
   expect(await client.next()).toMatchObject({ topic: "out/end", json: { label: "spam" } });
   expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="part_missing"}')).toBe(6);
-  expect(log.lines.filter((line) => line.includes("route"))).toEqual(['route "r" drops a message (part_missing); further ones are only counted']);
+  expect(log.lines.filter((line) => line.includes("route"))).toEqual([
+    'route "r" drops a message (part_missing); further ones are only counted',
+  ]);
 });
 
 test("numbers go on with the digits that came, in texts, topics and payloads", async () => {
-  await begin([route({ text: ["/sim"], outputs: [output({ topic: "out/{/sim}", payload: { text: "{text}", sim: "{/sim}", all: "{/all}", line: "t={/all/time}" } })] })]);
-  await client.publish("in/7", '{"sim":8949123456789012345678,"all":{"time":1700000000123456789,"list":[18446744073709551615,1.5]}}');
+  await begin([
+    route({
+      text: ["/sim"],
+      outputs: [
+        output({
+          topic: "out/{/sim}",
+          payload: { text: "{text}", sim: "{/sim}", all: "{/all}", line: "t={/all/time}" },
+        }),
+      ],
+    }),
+  ]);
+  await client.publish(
+    "in/7",
+    '{"sim":8949123456789012345678,"all":{"time":1700000000123456789,"list":[18446744073709551615,1.5]}}',
+  );
   const { topic, text } = await client.next();
   expect(topic).toBe("out/8949123456789012345678");
-  expect(text).toBe('{"text":"8949123456789012345678","sim":8949123456789012345678,"all":{"time":1700000000123456789,"list":[18446744073709551615,1.5]},"line":"t=1700000000123456789"}');
+  expect(text).toBe(
+    '{"text":"8949123456789012345678","sim":8949123456789012345678,"all":{"time":1700000000123456789,"list":[18446744073709551615,1.5]},"line":"t=1700000000123456789"}',
+  );
 });
 
 test("an empty text is unknown, where an output wants to hear of that", async () => {
-  await begin([route({ text: ["/a", "/b"], outputs: [output({ topic: "out/known" }), output({ topic: "out/{1}", when: "unknown", payload: { id: "{/id}", text: "{text}", label: "{label}", score: "{score}", scores: "{scores}", model: "{model}" } })] })]);
+  await begin([
+    route({
+      text: ["/a", "/b"],
+      outputs: [
+        output({ topic: "out/known" }),
+        output({
+          topic: "out/{1}",
+          when: "unknown",
+          payload: {
+            id: "{/id}",
+            text: "{text}",
+            label: "{label}",
+            score: "{score}",
+            scores: "{scores}",
+            model: "{model}",
+          },
+        }),
+      ],
+    }),
+  ]);
   for (const given of ['"a":"","b":null', '"a":" ","b":"\\t"', '"a":null,"b":null']) {
     await client.publish("in/7", `{${given},"id":1}`);
     expect((await client.next()).json).toEqual({ id: 1, text: "", label: null, score: 0, scores: {}, model: "spam" });
@@ -119,8 +242,22 @@ test("an empty text is unknown, where an output wants to hear of that", async ()
 
 test("among: the best of the labels that the message allows", async () => {
   const scores = { "9": 0.2, "10": 0.1, sure: 0.7 };
-  const model = { ...fakeModel(), labels: Object.keys(scores), classify: () => ({ label: "sure", score: 0.7, scores }) };
-  await begin([route({ text: ["/text"], among: "/only", threshold: 0.15, outputs: [output({ topic: "out/7", when: "any", payload: "{label} {score} {scores}" })] })], { models: new Map([["m", model]]) });
+  const model = {
+    ...fakeModel(),
+    labels: Object.keys(scores),
+    classify: () => ({ label: "sure", score: 0.7, scores }),
+  };
+  await begin(
+    [
+      route({
+        text: ["/text"],
+        among: "/only",
+        threshold: 0.15,
+        outputs: [output({ topic: "out/7", when: "any", payload: "{label} {score} {scores}" })],
+      }),
+    ],
+    { models: new Map([["m", model]]) },
+  );
   const seen = async (only: string) => {
     await client.publish("in/7", `{"text":"x","only":${only}}`);
     return (await client.next()).text;
@@ -143,12 +280,24 @@ test("a value of any depth in a placeholder stops nothing", async () => {
 
 test("threshold and labels choose the outputs", async () => {
   await begin([
-    route({ name: "sure", filter: "in/sure", threshold: 0.9, outputs: [output({ topic: "out/known" }), output({ topic: "out/unknown", when: "unknown" }), output({ topic: "out/any", when: "any", payload: "{label}" })] }),
+    route({
+      name: "sure",
+      filter: "in/sure",
+      threshold: 0.9,
+      outputs: [
+        output({ topic: "out/known" }),
+        output({ topic: "out/unknown", when: "unknown" }),
+        output({ topic: "out/any", when: "any", payload: "{label}" }),
+      ],
+    }),
     route({ name: "some", filter: "in/some", outputs: [output({ topic: "out/spam", when: ["spam"] })] }),
   ]);
   await client.publish("in/sure", "win");
   const topicsSeen = [await client.next(), await client.next()];
-  expect(topicsSeen.map(({ topic, text }) => [topic, text])).toEqual([["out/unknown", '{"label":null,"score":0.875,"model":"spam","version":"1.0.0"}'], ["out/any", ""]]);
+  expect(topicsSeen.map(({ topic, text }) => [topic, text])).toEqual([
+    ["out/unknown", '{"label":null,"score":0.875,"model":"spam","version":"1.0.0"}'],
+    ["out/any", ""],
+  ]);
   await client.publish("in/some", "hello");
   await client.publish("in/some", "win");
   expect((await client.next()).topic).toBe("out/spam");
@@ -161,7 +310,12 @@ test("on change: once a source topic, until the label is another one", async () 
   await client.publish("in/b", "win");
   const seen = [];
   while (seen.length < 4) seen.push(await client.next());
-  expect(seen.map(({ topic, text }) => `${topic} ${text}`)).toEqual(["out/a spam", "out/a ham", "out/a spam", "out/b spam"]);
+  expect(seen.map(({ topic, text }) => `${topic} ${text}`)).toEqual([
+    "out/a spam",
+    "out/a ham",
+    "out/a spam",
+    "out/b spam",
+  ]);
   await nothing();
   const late = await TestClient.connect(broker.url, 4);
   ends.push(() => late.close());
@@ -171,7 +325,9 @@ test("on change: once a source topic, until the label is another one", async () 
 });
 
 test("a change that could not be told is told with the next message", async () => {
-  await begin([route({ outputs: [output({ topic: "out/{1}", payload: "{label} {text}", onChange: true })] })], { limits: { ...limits, answerBytes: 20 } });
+  await begin([route({ outputs: [output({ topic: "out/{1}", payload: "{label} {text}", onChange: true })] })], {
+    limits: { ...limits, answerBytes: 20 },
+  });
   for (const text of ["win a very large prize", "win 1", "win 2"]) await client.publish("in/a", text);
   expect((await client.next()).text).toBe("spam win 1");
   expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="too_large"}')).toBe(1);
@@ -179,7 +335,10 @@ test("a change that could not be told is told with the next message", async () =
 });
 
 test("a message that two routes hear goes through both", async () => {
-  await begin([route({ name: "a", filter: "in/#", outputs: [output({ topic: "out/a" })] }), route({ name: "b", filter: "in/+", model: "other", outputs: [output({ topic: "out/b" })] })]);
+  await begin([
+    route({ name: "a", filter: "in/#", outputs: [output({ topic: "out/a" })] }),
+    route({ name: "b", filter: "in/+", model: "other", outputs: [output({ topic: "out/b" })] }),
+  ]);
   await client.publish("in/7", "win");
   const seen = [await client.next(), await client.next()];
   expect(seen.map(({ topic, json }) => `${topic} ${json.model}`).sort()).toEqual(["out/a spam", "out/b other"]);
@@ -193,13 +352,25 @@ test("what a route hears or says is no response topic", async () => {
 });
 
 function slowModel(ms: number) {
-  return { ...fakeModel(), classify: (text: string | Uint8Array, top?: number) => { const end = performance.now() + ms; while (performance.now() < end); return fakeModel().classify(text, top); } };
+  return {
+    ...fakeModel(),
+    classify: (text: string | Uint8Array, top?: number) => {
+      const end = performance.now() + ms;
+      while (performance.now() < end);
+      return fakeModel().classify(text, top);
+    },
+  };
 }
 
 /** Of messages with QoS 1 that find the queue full none is lost, and requests come in meanwhile. */
 async function flood(url: string, protocol: 4 | 5, access: BrokerAccess, disturb = async () => {}): Promise<void> {
   const MESSAGES = 400;
-  service = fakeService({ access, routes: [route({})], models: new Map([["slow", slowModel(3)]]), limits: { ...limits, queuedTexts: 20 } });
+  service = fakeService({
+    access,
+    routes: [route({})],
+    models: new Map([["slow", slowModel(3)]]),
+    limits: { ...limits, queuedTexts: 20 },
+  });
   await service.start();
   ends.push(() => service.stop());
   client = await TestClient.connect(url, protocol);
@@ -220,10 +391,11 @@ async function flood(url: string, protocol: 4 | 5, access: BrokerAccess, disturb
   expect(client.received.length).toBeLessThan(MESSAGES);
   expect(Math.max(...asked)).toBeLessThan(1_500);
   await Promise.all(sent);
-  const out = () => new Set(client.received.filter(({ topic }) => topic.startsWith("out/")).map(({ topic }) => topic)).size;
+  const out = () =>
+    new Set(client.received.filter(({ topic }) => topic.startsWith("out/")).map(({ topic }) => topic)).size;
   await until(() => out() === MESSAGES);
   expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="busy"}')).toBe(0);
-  await until(async () => await counter(service, "edgelabel_routes_waiting") === 0);
+  await until(async () => (await counter(service, "edgelabel_routes_waiting")) === 0);
 }
 
 test("QoS 1 messages that find the queue full wait for their turn, on the embedded broker", async () => {
@@ -233,10 +405,13 @@ test("QoS 1 messages that find the queue full wait for their turn, on the embedd
 });
 
 test("more than the embedded broker's messages may take in bytes is dropped and counted", async () => {
-  await begin([route({})], { models: new Map([["slow", slowModel(5)]]), limits: { ...limits, queuedTexts: 5, queuedBytes: 100_000 } });
+  await begin([route({})], {
+    models: new Map([["slow", slowModel(5)]]),
+    limits: { ...limits, queuedTexts: 5, queuedBytes: 100_000 },
+  });
   for (let i = 0; i < 200; i++) void client.publish("in/1", `win ${i} ${"x".repeat(2_000)}`);
   const dropped = () => counter(service, 'edgelabel_routed_total{route="r",outcome="busy"}');
-  await until(async () => await dropped() + client.received.length === 200);
+  await until(async () => (await dropped()) + client.received.length === 200);
   expect(await dropped()).toBeGreaterThan(50);
   expect(client.received.length).toBeGreaterThan(40);
 });
@@ -251,10 +426,13 @@ test("a flood on a route does not keep requests out", async () => {
 });
 
 describeMosquitto("Mosquitto", (binaries) => {
-  test.each([4, 5] as const)("QoS 1 messages that find the queue full wait for their turn, on MQTT %i", async (protocol) => {
-    const { url } = await startMosquitto(binaries);
-    await flood(url, protocol, { url, protocol });
-  });
+  test.each([4, 5] as const)(
+    "QoS 1 messages that find the queue full wait for their turn, on MQTT %i",
+    async (protocol) => {
+      const { url } = await startMosquitto(binaries);
+      await flood(url, protocol, { url, protocol });
+    },
+  );
 
   test("what waits when the connection is lost comes again", async () => {
     const { url } = await startMosquitto(binaries);
@@ -268,9 +446,17 @@ describeMosquitto("Mosquitto", (binaries) => {
   test("two nodes that feed each other stop after one turn; retained messages are no news", async () => {
     const mosquitto = await startMosquitto(binaries);
     ends.push(() => mosquitto.kill());
-    const nodes = [["one", "a/in", "b/in"], ["two", "b/in", "a/in"]].map(([name, filter, topic]) => fakeService({
-      access: { url: mosquitto.url }, clientId: name!, topics: { ...topics, classify: `edgelabel/${name}/classify` }, routes: [route({ filter: filter!, outputs: [output({ topic: topic!, payload: "win" })] })],
-    }));
+    const nodes = [
+      ["one", "a/in", "b/in"],
+      ["two", "b/in", "a/in"],
+    ].map(([name, filter, topic]) =>
+      fakeService({
+        access: { url: mosquitto.url },
+        clientId: name!,
+        topics: { ...topics, classify: `edgelabel/${name}/classify` },
+        routes: [route({ filter: filter!, outputs: [output({ topic: topic!, payload: "win" })] })],
+      }),
+    );
     const watcher = await TestClient.connect(mosquitto.url, 5);
     ends.push(() => watcher.close());
     await watcher.publish("a/in", "old", { qos: 1, retain: true });
@@ -296,38 +482,56 @@ describeMosquitto("a group on Mosquitto", (binaries) => {
     client = await TestClient.connect(mosquitto.url, 5);
     ends.push(() => client.close());
     await client.subscribe("out/#", "born/#");
-    const workers = ["one", "two"].map((name) => fakeService({
-      access: { url: mosquitto.url }, clientId: name, topics: topicsOf("edgelabel", name, "pool"), routes: [route({})],
-      announcements: [{ topic: "born/{node}", payload: "here", again: { topic: "birth" } }],
-    }));
+    const workers = ["one", "two"].map((name) =>
+      fakeService({
+        access: { url: mosquitto.url },
+        clientId: name,
+        topics: topicsOf("edgelabel", name, "pool"),
+        routes: [route({})],
+        announcements: [{ topic: "born/{node}", payload: "here", again: { topic: "birth" } }],
+      }),
+    );
     for (const worker of workers) {
       await worker.start();
       ends.push(() => worker.stop());
     }
     for (let i = 0; i < 20; i++) await client.publish(`in/${i}`, "win");
-    const topicsHeard = await Promise.all(Array.from({ length: 20 }, async () => (await client.next(({ topic }) => topic.startsWith("out/"))).topic));
+    const topicsHeard = await Promise.all(
+      Array.from({ length: 20 }, async () => (await client.next(({ topic }) => topic.startsWith("out/"))).topic),
+    );
     expect(new Set(topicsHeard).size).toBe(20);
     await client.publish("birth", "");
     for (const name of ["one", "one", "two", "two"]) await client.next(({ topic }) => topic === `born/${name}`);
     await nothing();
-    for (const worker of workers) expect(await counter(worker, 'edgelabel_routed_total{route="r",outcome="published"}')).toBeGreaterThan(5);
+    for (const worker of workers)
+      expect(await counter(worker, 'edgelabel_routed_total{route="r",outcome="published"}')).toBeGreaterThan(5);
   });
 });
 
 describe("refused before anything runs", () => {
   test("what a worker of a group cannot do", () => {
     const pooled = topicsOf("edgelabel", "gate-1", "pool");
-    expect(() => checkService({ routes: [route({ outputs: [output({ topic: "edgelabel/pool/classify" })] })], topics: pooled })).toThrow("would come back in by edgelabel/pool/classify/#");
-    expect(() => checkService({ routes: [route({ outputs: [output({ topic: "out", onChange: true })] })], topics: pooled })).toThrow('route "r": "on": "change" needs all messages of a source');
+    expect(() =>
+      checkService({ routes: [route({ outputs: [output({ topic: "edgelabel/pool/classify" })] })], topics: pooled }),
+    ).toThrow("would come back in by edgelabel/pool/classify/#");
+    expect(() =>
+      checkService({ routes: [route({ outputs: [output({ topic: "out", onChange: true })] })], topics: pooled }),
+    ).toThrow('route "r": "on": "change" needs all messages of a source');
   });
 
   test.each([
     [route({ outputs: [output({ topic: "in/label" })] }), "its output in/label would come back in by in/+"],
     [route({ filter: "in/+/#", outputs: [output({ topic: "in/{1}/label" })] }), "would come back in by in/+/#"],
     [route({ outputs: [output({ topic: "{1}/{label}" })] }), "would come back in by in/+"],
-    [route({ outputs: [output({ topic: "edgelabel/gate-1/classify" })] }), "would come back in by edgelabel/gate-1/classify/#"],
+    [
+      route({ outputs: [output({ topic: "edgelabel/gate-1/classify" })] }),
+      "would come back in by edgelabel/gate-1/classify/#",
+    ],
     [route({ outputs: [output({ topic: "edgelabel/{1}/status" })] }), "would come back in by edgelabel/gate-1/status"],
-    [route({ outputs: [output({ topic: "edgelabel/gate-1/cmd/{1}/1" })] }), "would come back in by edgelabel/gate-1/cmd/#"],
+    [
+      route({ outputs: [output({ topic: "edgelabel/gate-1/cmd/{1}/1" })] }),
+      "would come back in by edgelabel/gate-1/cmd/#",
+    ],
     [route({ outputs: [output({ topic: "homeassistant/status" })] }), "would come back in by homeassistant/status"],
     [route({ filter: "#" }), "covers edgelabel's own topics"],
     [route({ filter: "edgelabel/gate-1/label" }), "covers edgelabel's own topics"],
@@ -336,54 +540,115 @@ describe("refused before anything runs", () => {
     [route({ outputs: [output({ topic: "a/+" })] }), "no topic that can be published to"],
     [route({ outputs: [output({ topic: "out/{lable}" })] }), "{lable} stands for nothing; known are {label}"],
     [route({ outputs: [output({ topic: "out", payload: "{sha265}" })] }), "{sha265} stands for nothing"],
-    [route({ outputs: [output({ topic: "out/{2}" })] }), 'topic: {2} stands for nothing; known are {label}'],
+    [route({ outputs: [output({ topic: "out/{2}" })] }), "topic: {2} stands for nothing; known are {label}"],
     [route({ filter: "in/a", outputs: [output({ topic: "out", payload: "{1}" })] }), "{1} stands for nothing"],
     [route({ outputs: [output({ topic: "out", payload: { a: [{ b: "{nope}" }] } })] }), "{nope} stands for nothing"],
   ])("%#: %j", (bad, message) => {
-    expect(() => checkService({ routes: [bad], announcements: [{ topic: "ha/x", payload: {}, again: { topic: "homeassistant/status" } }], topics })).toThrow(message);
+    expect(() =>
+      checkService({
+        routes: [bad],
+        announcements: [{ topic: "ha/x", payload: {}, again: { topic: "homeassistant/status" } }],
+        topics,
+      }),
+    ).toThrow(message);
   });
 
   test("two routes that would feed each other", () => {
-    const [a, b] = [route({ name: "a", filter: "a/+", outputs: [output({ topic: "b/{1}" })] }), route({ name: "b", filter: "b/+", outputs: [output({ topic: "a/{1}" })] })];
+    const [a, b] = [
+      route({ name: "a", filter: "a/+", outputs: [output({ topic: "b/{1}" })] }),
+      route({ name: "b", filter: "b/+", outputs: [output({ topic: "a/{1}" })] }),
+    ];
     expect(() => checkService({ routes: [a], topics })).not.toThrow();
-    expect(() => checkService({ routes: [a, b], topics })).toThrow('route "a": its output b/{1} would come back in by b/+');
+    expect(() => checkService({ routes: [a, b], topics })).toThrow(
+      'route "a": its output b/{1} would come back in by b/+',
+    );
   });
 
   test("two routes of one name", () => {
-    expect(() => checkService({ routes: [route({}), route({ filter: "other/+" })], topics })).toThrow('two routes are called "r"');
+    expect(() => checkService({ routes: [route({}), route({ filter: "other/+" })], topics })).toThrow(
+      'two routes are called "r"',
+    );
   });
 
   test.each([
     [{ topic: "ha/#", payload: "" }, 'announcement ha/#: "ha/#" is no topic that can be published to'],
     [{ topic: "$SYS/x", payload: "" }, "is no topic that can be published to"],
-    [{ topic: "ha/x", payload: "", again: { topic: "ha/+" } }, "announcement ha/x: its output ha/x would come back in by ha/+"],
+    [
+      { topic: "ha/x", payload: "", again: { topic: "ha/+" } },
+      "announcement ha/x: its output ha/x would come back in by ha/+",
+    ],
     [{ topic: "in/{node}", payload: "" }, "would come back in by in/+"],
     [{ topic: "edgelabel/{node}/status", payload: "" }, "would come back in by edgelabel/gate-1/status"],
     [{ topic: "ha/x", payload: "{1}" }, "announcement ha/x: {1} stands for nothing; known are {node}"],
     [{ topic: "ha/x", payload: { a: "{/a}" } }, "{/a} stands for nothing"],
   ])("announcement %#: %j", (bad, message) => {
-    expect(() => checkService({ routes: [route({})], announcements: [{ topic: "ok/{node}", payload: "{labels}" }, bad], topics })).toThrow(message);
+    expect(() =>
+      checkService({ routes: [route({})], announcements: [{ topic: "ok/{node}", payload: "{labels}" }, bad], topics }),
+    ).toThrow(message);
   });
 
   test("no values can make an output topic that its pattern does not cover", () => {
-    const level = fc.oneof(fc.constantFrom("{label}", "{1}", "{/x}", "a", "a{label}b", "{1}{2}"), fc.string({ unit: fc.constantFrom("a", "b", "-"), minLength: 1, maxLength: 3 }));
+    const level = fc.oneof(
+      fc.constantFrom("{label}", "{1}", "{/x}", "a", "a{label}b", "{1}{2}"),
+      fc.string({ unit: fc.constantFrom("a", "b", "-"), minLength: 1, maxLength: 3 }),
+    );
     const template = fc.array(level, { minLength: 1, maxLength: 4 }).map((levels) => levels.join("/"));
-    fc.assert(fc.property(template, fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("$SYS", "#", "+", "a/b", "", null, 7)), (pattern, value) => {
-      const topic = fillTopic(pattern, () => value);
-      if (topic === undefined) return;
-      expect(filterMatches(topicFilter(pattern), topic)).toBe(true);
-      expect(isTopicFilter(topic) && !/[+#]|^\$/.test(topic)).toBe(true);
-    }), { numRuns: 5_000 });
+    fc.assert(
+      fc.property(
+        template,
+        fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("$SYS", "#", "+", "a/b", "", null, 7)),
+        (pattern, value) => {
+          const topic = fillTopic(pattern, () => value);
+          if (topic === undefined) return;
+          expect(filterMatches(topicFilter(pattern), topic)).toBe(true);
+          expect(isTopicFilter(topic) && !/[+#]|^\$/.test(topic)).toBe(true);
+        },
+      ),
+      { numRuns: 5_000 },
+    );
   });
 });
 
 test("JSON pointers, by the examples of RFC 6901", () => {
-  const document = { foo: ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "e^f": 3, "g|h": 4, "i\\j": 5, 'k"l': 6, " ": 7, "m~n": 8 };
-  const cases = [["/foo", ["bar", "baz"]], ["/foo/0", "bar"], ["/", 0], ["/a~1b", 1], ["/c%d", 2], ["/e^f", 3], ["/g|h", 4], ["/i\\j", 5], ['/k"l', 6], ["/ ", 7], ["/m~0n", 8], ["/foo/2", undefined], ["/foo/bar", undefined], ["/toString", undefined], ["/foo/length", 2]] as const;
+  const document = {
+    foo: ["bar", "baz"],
+    "": 0,
+    "a/b": 1,
+    "c%d": 2,
+    "e^f": 3,
+    "g|h": 4,
+    "i\\j": 5,
+    'k"l': 6,
+    " ": 7,
+    "m~n": 8,
+  };
+  const cases = [
+    ["/foo", ["bar", "baz"]],
+    ["/foo/0", "bar"],
+    ["/", 0],
+    ["/a~1b", 1],
+    ["/c%d", 2],
+    ["/e^f", 3],
+    ["/g|h", 4],
+    ["/i\\j", 5],
+    ['/k"l', 6],
+    ["/ ", 7],
+    ["/m~0n", 8],
+    ["/foo/2", undefined],
+    ["/foo/bar", undefined],
+    ["/toString", undefined],
+    ["/foo/length", 2],
+  ] as const;
   for (const [pointer, value] of cases) expect([pointer, pointedAt(document, pointer)]).toEqual([pointer, value]);
 });
 
 test("a whole placeholder keeps its type; keys without a value go", () => {
   const values = (name: string) => ({ n: 1, o: { a: 1 }, none: undefined, nil: null })[name];
-  expect(fill({ n: "{n}", o: "{o}", s: "{n}-{o}", none: "{none}", nil: "{nil}" }, values)).toEqual({ n: 1, o: { a: 1 }, s: '1-{"a":1}', none: undefined, nil: null });
+  expect(fill({ n: "{n}", o: "{o}", s: "{n}-{o}", none: "{none}", nil: "{nil}" }, values)).toEqual({
+    n: 1,
+    o: { a: 1 },
+    s: '1-{"a":1}',
+    none: undefined,
+    nil: null,
+  });
 });

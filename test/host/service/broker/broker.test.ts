@@ -41,9 +41,16 @@ async function raw(broker: Broker): Promise<{ socket: Socket; closed: Promise<nu
   ends.push(() => socket.destroy());
   socket.on("error", () => {});
   socket.resume();
-  await new Promise((resolve) => { socket.once("connect", resolve); });
+  await new Promise((resolve) => {
+    socket.once("connect", resolve);
+  });
   const since = Date.now();
-  return { socket, closed: new Promise((resolve) => { socket.once("close", () => resolve(Date.now() - since)); }) };
+  return {
+    socket,
+    closed: new Promise((resolve) => {
+      socket.once("close", () => resolve(Date.now() - since));
+    }),
+  };
 }
 
 const CONNECT = Buffer.from([0x10, 0x0f, 0, 4, 0x4d, 0x51, 0x54, 0x54, 4, 2, 0, 60, 0, 3, 0x72, 0x61, 0x77]);
@@ -80,7 +87,11 @@ describe("packets", () => {
     const watcher = await TestClient.connect(broker.url, 4);
     ends.push(() => watcher.close());
     await watcher.subscribe("t");
-    const publish = (bytes: number) => Buffer.concat([Buffer.from([0x30, 0x80 | (bytes & 0x7f), 0x80 | ((bytes >> 7) & 0x7f), bytes >> 14, 0, 1, 0x74]), Buffer.alloc(bytes - 3, 0x61)]);
+    const publish = (bytes: number) =>
+      Buffer.concat([
+        Buffer.from([0x30, 0x80 | (bytes & 0x7f), 0x80 | ((bytes >> 7) & 0x7f), bytes >> 14, 0, 1, 0x74]),
+        Buffer.alloc(bytes - 3, 0x61),
+      ]);
     const { socket, closed } = await raw(broker);
     socket.setNoDelay(true);
     const bytes = Buffer.concat([CONNECT, publish(200_000), publish(50_000)]);
@@ -96,7 +107,13 @@ describe("packets", () => {
 
   test("a length of five bytes, and bytes that are no MQTT, end the connection", async () => {
     const broker = await start();
-    for (const bytes of [[0x10, 0xff, 0xff, 0xff, 0xff, 1], [0x30, 0x02, 0, 0], [0x00, 0x00], [0xf0, 0x00], [...Buffer.from("GET / HTTP/1.1\r\n\r\n")]]) {
+    for (const bytes of [
+      [0x10, 0xff, 0xff, 0xff, 0xff, 1],
+      [0x30, 0x02, 0, 0],
+      [0x00, 0x00],
+      [0xf0, 0x00],
+      [...Buffer.from("GET / HTTP/1.1\r\n\r\n")],
+    ]) {
       const { socket, closed } = await raw(broker);
       socket.write(Buffer.from(bytes));
       expect(await closed).toBeLessThan(2_000);
@@ -115,7 +132,13 @@ describe("packets", () => {
     }
     const deep = await raw(broker);
     const topic = Buffer.from("a/".repeat(200));
-    deep.socket.write(Buffer.concat([CONNECT, Buffer.from([0x30, 0x80 | (402 & 0x7f), 402 >> 7, topic.length >> 8, topic.length & 0xff]), topic]));
+    deep.socket.write(
+      Buffer.concat([
+        CONNECT,
+        Buffer.from([0x30, 0x80 | (402 & 0x7f), 402 >> 7, topic.length >> 8, topic.length & 0xff]),
+        topic,
+      ]),
+    );
     await deep.closed;
     const half = await raw(broker);
     half.socket.end(CONNECT.subarray(0, 9));
@@ -152,7 +175,11 @@ describe("packets", () => {
     const broker = await start();
     const session: IClientOptions = { clientId: "greedy", clean: false };
     const greedy = await connect(broker.url, session);
-    const granted = await new Promise((resolve) => { greedy.once("packetreceive", (packet) => resolve("granted" in packet && packet.granted)).subscribe(["mine", "$share/g/#", "x".repeat(1025)], { qos: 1 }); });
+    const granted = await new Promise((resolve) => {
+      greedy
+        .once("packetreceive", (packet) => resolve("granted" in packet && packet.granted))
+        .subscribe(["mine", "$share/g/#", "x".repeat(1025)], { qos: 1 });
+    });
     expect(granted).toEqual([1, 128, 128]);
     await greedy.endAsync();
     const again = await connect(broker.url, session);
@@ -179,7 +206,19 @@ describe("QoS 2", () => {
     const { socket } = await raw(broker);
     socket.write(CONNECT);
     for (let id = 1; id <= 1_300; id++) {
-      socket.write(Buffer.from([0x34, 0x80 | (length & 0x7f), 0x80 | ((length >> 7) & 0x7f), length >> 14, 0, topic.length, ...topic, id >> 8, id & 0xff]));
+      socket.write(
+        Buffer.from([
+          0x34,
+          0x80 | (length & 0x7f),
+          0x80 | ((length >> 7) & 0x7f),
+          length >> 14,
+          0,
+          topic.length,
+          ...topic,
+          id >> 8,
+          id & 0xff,
+        ]),
+      );
       if (!socket.write(Buffer.alloc(60_000, 0x61))) await new Promise((resolve) => socket.once("drain", resolve));
     }
     await new Promise<void>((resolve) => socket.write("", () => resolve()));
@@ -188,7 +227,9 @@ describe("QoS 2", () => {
     ends.push(() => client.close());
     await client.subscribe("calm");
     for (let id = 0; id < 50; id++) {
-      await client.publish(topics.classify, JSON.stringify({ text: "win", id, replyTo: "calm" }), { qos: id % 2 ? 1 : 2 });
+      await client.publish(topics.classify, JSON.stringify({ text: "win", id, replyTo: "calm" }), {
+        qos: id % 2 ? 1 : 2,
+      });
       expect((await client.next(({ json }) => json.id === id)).json.label).toBe("spam");
     }
   });
@@ -208,11 +249,20 @@ describe("QoS 2", () => {
     for (const packet of [publish(2), publish(2), Buffer.from([0x62, 2, 0, 7]), publish(1)]) socket.write(packet);
     await until(() => Buffer.concat(answers).length >= 20);
     const connack = [0x20, 2, 0, 0];
-    const [pubrec, pubcomp, puback] = [[0x50, 2, 0, 7], [0x70, 2, 0, 7], [0x40, 2, 0, 7]];
+    const [pubrec, pubcomp, puback] = [
+      [0x50, 2, 0, 7],
+      [0x70, 2, 0, 7],
+      [0x40, 2, 0, 7],
+    ];
     const said = Buffer.concat(answers).toString("hex").match(/.{8}/g)!;
-    expect(said.toSorted()).toEqual([connack, pubrec, pubrec, pubcomp, puback].map((packet) => Buffer.from(packet).toString("hex")).toSorted());
+    expect(said.toSorted()).toEqual(
+      [connack, pubrec, pubrec, pubcomp, puback].map((packet) => Buffer.from(packet).toString("hex")).toSorted(),
+    );
     await until(() => heard.length >= 2);
-    expect(heard).toEqual([["a", 1], ["a", 1]]);
+    expect(heard).toEqual([
+      ["a", 1],
+      ["a", 1],
+    ]);
   });
 });
 
@@ -264,7 +314,9 @@ describe("a program with a fault keeps nobody out", () => {
     await service.start();
     ends.push(() => service.stop());
     expect(await refusal(broker.url, { clientId: "edgelabel-gate-1" })).toBe(2);
-    expect(await refusal(broker.url, { clientId: "edgelabel-gate-1", username: broker.access.username!, password: "guess" })).toBe(2);
+    expect(
+      await refusal(broker.url, { clientId: "edgelabel-gate-1", username: broker.access.username!, password: "guess" }),
+    ).toBe(2);
     expect(await refusal(broker.url, { clientId: "other" })).toBe(0);
     expect(service.isReady).toBe(true);
   });
@@ -274,14 +326,26 @@ describe("a program with a fault keeps nobody out", () => {
     for (let i = 0; i < 500; i++) {
       const { socket } = await raw(broker);
       const filter = Buffer.from("away/#");
-      await say(socket, Buffer.concat([named(`away-${i}`, false), Buffer.from([0x82, 5 + filter.length, 0, 1, 0, filter.length, ...filter, 1])]), 9);
+      await say(
+        socket,
+        Buffer.concat([
+          named(`away-${i}`, false),
+          Buffer.from([0x82, 5 + filter.length, 0, 1, 0, filter.length, ...filter, 1]),
+        ]),
+        9,
+      );
       socket.destroy();
     }
     const before = process.memoryUsage().rss;
     const publisher = await connect(broker.url);
     for (let i = 0; i < 200; i++) await publisher.publishAsync("away/x", Buffer.alloc(100_000), { qos: 1 });
     expect(process.memoryUsage().rss - before).toBeLessThan(limitMiB(100));
-    const back = await mqtt.connectAsync(broker.url, { protocolVersion: 4, clientId: "away-0", clean: false, reconnectPeriod: 0 });
+    const back = await mqtt.connectAsync(broker.url, {
+      protocolVersion: 4,
+      clientId: "away-0",
+      clean: false,
+      reconnectPeriod: 0,
+    });
     ends.push(() => back.endAsync(true));
     const heard: string[] = [];
     back.on("message", (topic) => heard.push(topic));
@@ -298,11 +362,13 @@ describe("a program with a fault keeps nobody out", () => {
     const live = await connect(broker.url);
     live.on("message", (topic) => heard.push(topic));
     await live.subscribeAsync("large/#", { qos: 0 });
-    for (let i = 0; i < 200; i++) await publisher.publishAsync(`large/${i}`, Buffer.alloc(100_000), { qos: 1, retain: true });
+    for (let i = 0; i < 200; i++)
+      await publisher.publishAsync(`large/${i}`, Buffer.alloc(100_000), { qos: 1, retain: true });
     await until(() => heard.length === 200);
     expect(broker.dropped).toBe(117);
     // Clearing makes room, and so does replacing by something smaller.
-    for (let i = 0; i < 83; i++) await publisher.publishAsync(`large/${i}`, i % 2 ? "" : "small", { qos: 1, retain: true });
+    for (let i = 0; i < 83; i++)
+      await publisher.publishAsync(`large/${i}`, i % 2 ? "" : "small", { qos: 1, retain: true });
     for (let i = 0; i < 3_000; i++) await publisher.publishAsync(`small/${i}`, "x", { qos: 1, retain: true });
     expect(broker.dropped).toBe(117 + 3_000 - (1_000 - 42));
     const service = fakeService({ access: broker.access });
@@ -323,7 +389,10 @@ describe("a program with a fault keeps nobody out", () => {
     await calm.subscribe("calm");
     const before = process.memoryUsage().rss;
     const many = await connect(broker.url);
-    const granted = await subscribe(many, Array.from({ length: 5_000 }, (_, i) => `many/${i}`));
+    const granted = await subscribe(
+      many,
+      Array.from({ length: 5_000 }, (_, i) => `many/${i}`),
+    );
     expect(granted.filter((qos) => qos < 128).length).toBe(256);
     // What is given back may be taken again.
     await many.unsubscribeAsync("many/0");
@@ -331,8 +400,19 @@ describe("a program with a fault keeps nobody out", () => {
     let closed = 0;
     for (let client = 0; client < 20; client++) {
       const deep = await connect(broker.url);
-      const ended = new Promise<void>((resolve) => { deep.once("close", () => { closed++; resolve(); }); });
-      await Promise.race([subscribe(deep, Array.from({ length: 256 }, (_, i) => `${client}-${i}${"/x".repeat(90)}`)), ended]);
+      const ended = new Promise<void>((resolve) => {
+        deep.once("close", () => {
+          closed++;
+          resolve();
+        });
+      });
+      await Promise.race([
+        subscribe(
+          deep,
+          Array.from({ length: 256 }, (_, i) => `${client}-${i}${"/x".repeat(90)}`),
+        ),
+        ended,
+      ]);
     }
     await until(() => closed >= 18);
     await works(broker);
@@ -352,7 +432,9 @@ describe("a program with a fault keeps nobody out", () => {
       const connection = await raw(broker);
       void connection.closed.then(() => closed++);
       // A PUBLISH of 2 MB, but for its last byte.
-      connection.socket.write(Buffer.concat([named(`half-${i}`), Buffer.from([0x30, 0x80, 0x80, 0x7a]), Buffer.alloc(1_998_847)]));
+      connection.socket.write(
+        Buffer.concat([named(`half-${i}`), Buffer.from([0x30, 0x80, 0x80, 0x7a]), Buffer.alloc(1_998_847)]),
+      );
     }
     await until(() => closed >= 80);
     expect(process.memoryUsage().rss - before).toBeLessThan(limitMiB(200));
@@ -367,7 +449,8 @@ describe("a program with a fault keeps nobody out", () => {
       const { socket, closed } = await raw(broker);
       socket.write(named(`unreleased-${client}`));
       for (let id = 1; id <= 11_000 && !socket.destroyed; id++) {
-        if (!socket.write(Buffer.from([0x34, 0x85, 0x10, 0, 1, 0x74, id >> 8, id & 0xff, ...Buffer.alloc(2_048)]))) await Promise.race([closed, new Promise((resolve) => socket.once("drain", resolve))]);
+        if (!socket.write(Buffer.from([0x34, 0x85, 0x10, 0, 1, 0x74, id >> 8, id & 0xff, ...Buffer.alloc(2_048)])))
+          await Promise.race([closed, new Promise((resolve) => socket.once("drain", resolve))]);
       }
       await closed;
     }
@@ -380,7 +463,9 @@ describe("a program with a fault keeps nobody out", () => {
 async function say(socket: Socket, bytes: Buffer, answerBytes: number): Promise<void> {
   const answered = new Promise<void>((resolve) => {
     let length = 0;
-    socket.on("data", (chunk: Buffer) => { if ((length += chunk.length) >= answerBytes) resolve(); });
+    socket.on("data", (chunk: Buffer) => {
+      if ((length += chunk.length) >= answerBytes) resolve();
+    });
   });
   socket.write(bytes);
   await answered;
@@ -389,13 +474,28 @@ async function say(socket: Socket, bytes: Buffer, answerBytes: number): Promise<
 /** CONNECT with this client id. */
 function named(clientId: string, isClean = true): Buffer {
   const id = Buffer.from(clientId);
-  return Buffer.from([0x10, 12 + id.length, 0, 4, ...Buffer.from("MQTT"), 4, isClean ? 2 : 0, 0, 60, 0, id.length, ...id]);
+  return Buffer.from([
+    0x10,
+    12 + id.length,
+    0,
+    4,
+    ...Buffer.from("MQTT"),
+    4,
+    isClean ? 2 : 0,
+    0,
+    60,
+    0,
+    id.length,
+    ...id,
+  ]);
 }
 
 /** The QoS that each filter is granted; 128 means refused. */
 function subscribe(client: MqttClient, filters: string[]): Promise<number[]> {
   return new Promise((resolve) => {
-    client.on("packetreceive", (packet) => { if (packet.cmd === "suback") resolve(packet.granted as number[]); });
+    client.on("packetreceive", (packet) => {
+      if (packet.cmd === "suback") resolve(packet.granted as number[]);
+    });
     client.subscribe(filters, { qos: 1 });
   });
 }

@@ -37,8 +37,10 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
 });
 
-const statusOf = (topic: string, status: string) => client.next((message) => message.topic === `${topics.command}/${topic}` && message.json?.status === status);
-const command = (topic: string, args: object = {}) => client.publish(`${topics.command}/${topic}`, JSON.stringify({ status: "init", ...args }));
+const statusOf = (topic: string, status: string) =>
+  client.next((message) => message.topic === `${topics.command}/${topic}` && message.json?.status === status);
+const command = (topic: string, args: object = {}) =>
+  client.publish(`${topics.command}/${topic}`, JSON.stringify({ status: "init", ...args }));
 
 describe("on a broker", () => {
   beforeEach(() => start());
@@ -64,25 +66,37 @@ describe("on a broker", () => {
   test("list tells the models", async () => {
     await connect();
     await command("list/1");
-    expect((await statusOf("list/1", "successful")).json.models).toMatchObject([{ name: "spam", version: "1.0.0", default: true }, { name: "other", version: "2.0.0", default: false }]);
+    expect((await statusOf("list/1", "successful")).json.models).toMatchObject([
+      { name: "spam", version: "1.0.0", default: true },
+      { name: "other", version: "2.0.0", default: false },
+    ]);
   });
 
   test("failures name their reason; an unknown verb names the known ones", async () => {
-    service.commands!.add("refuse", async () => { throw new UserError("no room"); });
+    service.commands!.add("refuse", async () => {
+      throw new UserError("no room");
+    });
     await connect();
     await command("refuse/1");
     expect((await statusOf("refuse/1", "failed")).json).toEqual({ status: "failed", reason: "no room" });
     await command("dance/1");
-    expect((await statusOf("dance/1", "failed")).json.reason).toBe("there is no such command here; the commands are list, refuse");
+    expect((await statusOf("dance/1", "failed")).json.reason).toBe(
+      "there is no such command here; the commands are list, refuse",
+    );
   });
 
   test("the log tells how a command ended, and why where there is a reason", async () => {
-    service.commands!.add("refuse", async () => { throw new UserError("no room"); });
+    service.commands!.add("refuse", async () => {
+      throw new UserError("no room");
+    });
     service.commands!.add("learn", async () => ({ reason: "" }));
     await connect();
     for (const verb of ["refuse", "learn"]) await command(`${verb}/1`);
     await statusOf("learn/1", "successful");
-    expect(log.lines.filter((line) => line.startsWith("command"))).toEqual(["command refuse/1 failed: no room", "command learn/1 successful"]);
+    expect(log.lines.filter((line) => line.startsWith("command"))).toEqual([
+      "command refuse/1 failed: no room",
+      "command learn/1 successful",
+    ]);
   });
 
   test("the same id is taken once, until its topic is cleared", async () => {
@@ -106,7 +120,9 @@ describe("on a broker", () => {
     await connect();
     expect((await statusOf("learn/7", "failed")).json.reason).toBe("a restart of the service interrupted it");
     await pause(50);
-    expect(client.received.filter(({ topic, json }) => topic.endsWith("list/old") && json.status !== "init")).toEqual([]);
+    expect(client.received.filter(({ topic, json }) => topic.endsWith("list/old") && json.status !== "init")).toEqual(
+      [],
+    );
     expect(await counter(service, 'edgelabel_ignored_total{reason="retained"}')).toBe(1);
   });
 
@@ -120,13 +136,21 @@ describe("on a broker", () => {
     await connect();
     for (let i = 0; i < 2; i++) {
       await command("evaluate/1");
-      expect((await statusOf("evaluate/1", "failed")).json.reason).toBe('the status, which is "successful", is larger than the broker takes');
+      expect((await statusOf("evaluate/1", "failed")).json.reason).toBe(
+        'the status, which is "successful", is larger than the broker takes',
+      );
     }
   });
 
   test("a status that the broker could not be told is told on the next connection", async () => {
     let finish = () => {};
-    service.commands!.add("wait", () => new Promise((resolve) => { finish = () => resolve({ done: true }); }));
+    service.commands!.add(
+      "wait",
+      () =>
+        new Promise((resolve) => {
+          finish = () => resolve({ done: true });
+        }),
+    );
     await connect();
     await command("wait/1");
     await statusOf("wait/1", "executing");
@@ -142,29 +166,41 @@ describe("on a broker", () => {
   });
 
   test("after a failure, what is announced has a new id, or a button would get the remembered status for ever", async () => {
-    service = fakeService({ access: broker.access, commands: true, announcements: [{ topic: "ha/{node}", payload: "{command}/refuse/{id}" }] });
+    service = fakeService({
+      access: broker.access,
+      commands: true,
+      announcements: [{ topic: "ha/{node}", payload: "{command}/refuse/{id}" }],
+    });
     ends.push(() => service.stop());
     let runs = 0;
-    service.commands!.add("refuse", async () => { throw new UserError(`refused ${++runs}`); });
+    service.commands!.add("refuse", async () => {
+      throw new UserError(`refused ${++runs}`);
+    });
     await connect();
     await client.subscribe("ha/+");
     for (const reason of ["refused 1", "refused 2"]) {
       const { text: button } = await client.next(({ topic }) => topic === "ha/gate-1");
       await client.publish(button, '{"status":"init"}');
-      expect((await client.next(({ topic, json }) => topic === button && json?.status === "failed")).json.reason).toBe(reason);
+      expect((await client.next(({ topic, json }) => topic === button && json?.status === "failed")).json.reason).toBe(
+        reason,
+      );
     }
   });
 
   test("parts reach the verb that waits for them, in order, and nobody else", async () => {
     const parts: string[] = [];
     let command_: Command | undefined;
-    service.commands!.add("gather", (given) => new Promise((resolve) => {
-      command_ = given;
-      given.onPart = async (part, bytes) => {
-        parts.push(`${part}=${bytes.toString()}`);
-        if (parts.length === 3) resolve({ parts });
-      };
-    }));
+    service.commands!.add(
+      "gather",
+      (given) =>
+        new Promise((resolve) => {
+          command_ = given;
+          given.onPart = async (part, bytes) => {
+            parts.push(`${part}=${bytes.toString()}`);
+            if (parts.length === 3) resolve({ parts });
+          };
+        }),
+    );
     await connect();
     await client.publish(`${topics.command}/gather/1/0`, "early");
     await command("gather/1");
@@ -173,9 +209,14 @@ describe("on a broker", () => {
     expect((await statusOf("gather/1", "successful")).json.parts).toEqual(["0=part 0", "1=part 1", "2=part 2"]);
     expect(command_!.signal.aborted).toBe(false);
     expect(await counter(service, 'edgelabel_ignored_total{reason="unexpected_part"}')).toBe(1);
-    for (const topic of ["gather", "gather/1/2/3", "a b/1", "x/"]) await client.publish(`${topics.command}/${topic}`, '{"status":"init"}');
+    for (const topic of ["gather", "gather/1/2/3", "a b/1", "x/"])
+      await client.publish(`${topics.command}/${topic}`, '{"status":"init"}');
     await client.publish(`${topics.command}/list/5`, "not json");
-    await until(async () => await counter(service, 'edgelabel_ignored_total{reason="bad_command_topic"}') === 4 && await counter(service, 'edgelabel_ignored_total{reason="bad_command"}') === 1);
+    await until(
+      async () =>
+        (await counter(service, 'edgelabel_ignored_total{reason="bad_command_topic"}')) === 4 &&
+        (await counter(service, 'edgelabel_ignored_total{reason="bad_command"}')) === 1,
+    );
   });
 });
 
@@ -186,10 +227,26 @@ test("a last status that a lost connection took with it is told on the next one,
     outbox.attach({ window: 10, isCongested: false, send: ({ payload }) => void said.push(payload) });
     return said;
   };
-  const commands = new Commands({ topics, metrics: new Metrics(), log: recordingLog(), guard: new Guard(new Metrics(), recordingLog()), outbox, onFailed() {} });
+  const commands = new Commands({
+    topics,
+    metrics: new Metrics(),
+    log: recordingLog(),
+    guard: new Guard(new Metrics(), recordingLog()),
+    outbox,
+    onFailed() {},
+  });
   commands.add("count", async () => ({ n: 1 }));
   const hear = (status: string, isRetained = false) =>
-    commands.onMessage({ topic: `${topics.command}/count/1`, payload: Buffer.from(JSON.stringify({ status })), qos: 1, isRetained, isMarked: false, bytes: 20, expiresAt: Infinity, acknowledge() {} } satisfies Incoming);
+    commands.onMessage({
+      topic: `${topics.command}/count/1`,
+      payload: Buffer.from(JSON.stringify({ status })),
+      qos: 1,
+      isRetained,
+      isMarked: false,
+      bytes: 20,
+      expiresAt: Infinity,
+      acknowledge() {},
+    } satisfies Incoming);
   const first = connect();
   hear("init");
   const [executing, successful] = ['{"status":"executing"}', '{"status":"successful","n":1}'];

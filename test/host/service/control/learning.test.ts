@@ -12,7 +12,12 @@ import { waitForLock } from "../../../../host/files/lock.ts";
 import { LiveModels } from "../../../../host/service/control/live-models.ts";
 import { Registry } from "../../../../host/registry/registry.ts";
 import { startBroker } from "../../../../host/service/broker/broker.ts";
-import { createLearners, finishServing, finishWriting, learningVerbs } from "../../../../host/service/control/learning.ts";
+import {
+  createLearners,
+  finishServing,
+  finishWriting,
+  learningVerbs,
+} from "../../../../host/service/control/learning.ts";
 import type { LearningSettings } from "../../../../host/service/control/learning.ts";
 import { ACTIVATION_SIGMOID } from "../../../../assembly/abi.ts";
 import { packModel } from "../../../../host/model/pack.ts";
@@ -24,15 +29,25 @@ import { fakeService, limits, recordingLog, TestClient, topics, until } from "..
 const root = mkdtempSync(join(tmpdir(), "edgelabel-learning-"));
 const made = (name: string): string => join(root, name);
 const ROOMS = ["kitchen", "bedroom", "hall", "garden", "office", "cellar", "attic", "garage"];
-const SAID = [["on", "the ROOM needs everything"], ["off", "the ROOM needs nothing"]] as const;
-const fixes = SAID.flatMap(([label, phrase]) => ROOMS.slice(0, 4).map((room) => ({ label, text: phrase.replace("ROOM", room) })));
+const SAID = [
+  ["on", "the ROOM needs everything"],
+  ["off", "the ROOM needs nothing"],
+] as const;
+const fixes = SAID.flatMap(([label, phrase]) =>
+  ROOMS.slice(0, 4).map((room) => ({ label, text: phrase.replace("ROOM", room) })),
+);
 /** Of the same kind, never corrected. */
-const others = SAID.flatMap(([label, phrase]) => ROOMS.slice(4).map((room) => ({ label, text: phrase.replace("ROOM", room) })));
+const others = SAID.flatMap(([label, phrase]) =>
+  ROOMS.slice(4).map((room) => ({ label, text: phrase.replace("ROOM", room) })),
+);
 const ends: (() => Promise<unknown>)[] = [];
 
 beforeAll(async () => {
   writeFileSync(made("data.tsv"), LAMPS.join(""));
-  writeFileSync(made("valid.tsv"), [...LAMPS.filter((_, i) => i % 5 === 0), ...others.map(({ label, text }) => `${label}\t${text}\n`)].join(""));
+  writeFileSync(
+    made("valid.tsv"),
+    [...LAMPS.filter((_, i) => i % 5 === 0), ...others.map(({ label, text }) => `${label}\t${text}\n`)].join(""),
+  );
   await json("train", made("data.tsv"), "-o", made("lamps.elb"), "--ngram-buckets", "256");
   await json("quantize", made("lamps.elb"), "-o", made("lamps.wasm"));
 });
@@ -46,7 +61,10 @@ function place(): { at: (name: string) => string; settings: LearningSettings } {
   const folder = mkdtempSync(join(root, "p-"));
   const at = (name: string): string => join(folder, name);
   for (const name of ["data.tsv", "valid.tsv", "lamps.elb", "lamps.wasm"]) copyFileSync(made(name), at(name));
-  return { at, settings: { training: at("lamps.elb"), data: [at("data.tsv")], valid: [at("valid.tsv")], newLabels: false } };
+  return {
+    at,
+    settings: { training: at("lamps.elb"), data: [at("data.tsv")], valid: [at("valid.tsv")], newLabels: false },
+  };
 }
 
 /** A service, not started, whose one model comes from a registry. */
@@ -59,13 +77,28 @@ async function serveRegistry(at: (name: string) => string, settings: LearningSet
   const service = fakeService({ access: broker.access, models: await live.open(), commands: true });
   ends.push(() => Promise.all([live.stop(), service.stop()]));
   live.attach(service);
-  return { registry, original, broker, live, service, learners: createLearners(new Map([["lamps", settings]]), service, new Map(), live) };
+  return {
+    registry,
+    original,
+    broker,
+    live,
+    service,
+    learners: createLearners(new Map([["lamps", settings]]), service, new Map(), live),
+  };
 }
 
 let asked = 0;
 function speakTo(client: TestClient) {
-  const ended = async (topic: string) => (await client.next((message) => message.topic === `${topics.command}/${topic}` && /^(successful|failed)$/.test(message.json?.status), 120_000)).json;
-  const init = (topic: string, args: object) => client.publish(`${topics.command}/${topic}`, JSON.stringify({ status: "init", ...args }));
+  const ended = async (topic: string) =>
+    (
+      await client.next(
+        (message) =>
+          message.topic === `${topics.command}/${topic}` && /^(successful|failed)$/.test(message.json?.status),
+        120_000,
+      )
+    ).json;
+  const init = (topic: string, args: object) =>
+    client.publish(`${topics.command}/${topic}`, JSON.stringify({ status: "init", ...args }));
   return {
     init,
     ended,
@@ -75,7 +108,9 @@ function speakTo(client: TestClient) {
     },
     labels: async (texts: readonly string[]) => {
       await client.publish(topics.classify, JSON.stringify({ texts, id: asked++ }));
-      return (await client.next(({ topic }) => topic === topics.label)).json.results.map(({ label }: { label: string }) => label);
+      return (await client.next(({ topic }) => topic === topics.label)).json.results.map(
+        ({ label }: { label: string }) => label,
+      );
     },
   };
 }
@@ -85,13 +120,26 @@ describeMosquitto("edgelabel serve on Mosquitto", (binaries) => {
     const broker = await startMosquitto(binaries);
     const { at } = place();
     const learning = { training: "lamps.elb", data: "data.tsv", valid: ["valid.tsv"] };
-    writeFileSync(at("edgelabel.json"), JSON.stringify({ models: ["lamps.wasm"], broker: broker.url, node: topics.node, commands: true, learning: { lamps: learning } }));
+    writeFileSync(
+      at("edgelabel.json"),
+      JSON.stringify({
+        models: ["lamps.wasm"],
+        broker: broker.url,
+        node: topics.node,
+        commands: true,
+        learning: { lamps: learning },
+      }),
+    );
     const before = ["lamps.elb", "lamps.wasm"].map((name) => readFileSync(at(name)));
     const serve = async () => {
-      const child = spawn(process.execPath, [main, "serve", "--config", at("edgelabel.json")], { stdio: ["ignore", "pipe", "inherit"] });
+      const child = spawn(process.execPath, [main, "serve", "--config", at("edgelabel.json")], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
       onTestFinished(() => void child.kill("SIGKILL"));
       let output = "";
-      child.stdout.on("data", (chunk: Buffer) => { output += chunk.toString(); });
+      child.stdout.on("data", (chunk: Buffer) => {
+        output += chunk.toString();
+      });
       await until(() => output.includes("Stop with Ctrl-C"));
       return async () => {
         child.kill("SIGTERM");
@@ -111,26 +159,59 @@ describeMosquitto("edgelabel serve on Mosquitto", (binaries) => {
     expect(right(first)).toBeLessThan(12);
 
     await init("learn/one", { corrections: fixes });
-    expect((await client.next(({ topic, json }) => topic === `${topics.command}/learn/one` && json.kept)).json).toEqual({ status: "executing", kept: 8 });
-    expect((await readCorrections(at("lamps.corrections.jsonl"))).map(({ label, text }) => ({ label, text }))).toEqual(fixes);
+    expect((await client.next(({ topic, json }) => topic === `${topics.command}/learn/one` && json.kept)).json).toEqual(
+      { status: "executing", kept: 8 },
+    );
+    expect((await readCorrections(at("lamps.corrections.jsonl"))).map(({ label, text }) => ({ label, text }))).toEqual(
+      fixes,
+    );
     const report = await ended("learn/one");
-    expect(report).toMatchObject({ status: "successful", model: "lamps", accepted: true, version: "1+1", corrections: 8, after: { corrected: 8 } });
+    expect(report).toMatchObject({
+      status: "successful",
+      model: "lamps",
+      accepted: true,
+      version: "1+1",
+      corrections: 8,
+      after: { corrected: 8 },
+    });
     const learnt = await labels(texts);
     expect(right(learnt)).toBeGreaterThan(12);
-    expect((await client.next(({ topic, json }) => topic === topics.info && json.models[0].version === "1+1")).json.models[0].digest).toBe((await Classifier.open(at("lamps.wasm"))).digest);
+    expect(
+      (await client.next(({ topic, json }) => topic === topics.info && json.models[0].version === "1+1")).json.models[0]
+        .digest,
+    ).toBe((await Classifier.open(at("lamps.wasm"))).digest);
 
     const evaluation = await command("evaluate/one");
     const expected = await json("eval", at("lamps.wasm"), at("valid.tsv"));
-    expect(evaluation).toMatchObject({ status: "successful", model: "lamps", version: "1+1", n: expected.n, accuracy: expected.accuracy, macro_f1: expected.macro_f1 });
+    expect(evaluation).toMatchObject({
+      status: "successful",
+      model: "lamps",
+      version: "1+1",
+      n: expected.n,
+      accuracy: expected.accuracy,
+      macro_f1: expected.macro_f1,
+    });
 
     await stop();
     stop = await serve();
     expect(await labels(texts)).toEqual(learnt);
-    expect(await command("learn/two")).toMatchObject({ status: "successful", accepted: false, version: "1+1", reason: "it answers all 8 corrections so already" });
-    expect(await command("learn/three", { undo: true })).toEqual({ status: "successful", model: "lamps", restored: [at("lamps.elb"), at("lamps.wasm")] });
+    expect(await command("learn/two")).toMatchObject({
+      status: "successful",
+      accepted: false,
+      version: "1+1",
+      reason: "it answers all 8 corrections so already",
+    });
+    expect(await command("learn/three", { undo: true })).toEqual({
+      status: "successful",
+      model: "lamps",
+      restored: [at("lamps.elb"), at("lamps.wasm")],
+    });
     expect(await labels(texts)).toEqual(first);
     expect(["lamps.elb", "lamps.wasm"].map((name) => readFileSync(at(name)))).toEqual(before);
-    expect(await command("learn/four", { undo: true })).toMatchObject({ status: "failed", reason: expect.stringContaining("there is nothing to undo") });
+    expect(await command("learn/four", { undo: true })).toMatchObject({
+      status: "failed",
+      reason: expect.stringContaining("there is nothing to undo"),
+    });
     await stop();
     await client.close();
     await broker.kill();
@@ -142,9 +223,22 @@ describe("in a service", () => {
     const { at, settings } = place();
     const broker = await startBroker({ port: 0 });
     ends.push(() => broker.close());
-    const service = fakeService({ access: broker.access, models: new Map([["lamps", await Classifier.open(at("lamps.wasm"))], ["other", await Classifier.open(at("lamps.wasm"))]]), commands: true, limits: { ...limits, textsPerSecond } });
+    const service = fakeService({
+      access: broker.access,
+      models: new Map([
+        ["lamps", await Classifier.open(at("lamps.wasm"))],
+        ["other", await Classifier.open(at("lamps.wasm"))],
+      ]),
+      commands: true,
+      limits: { ...limits, textsPerSecond },
+    });
     ends.push(() => service.stop());
-    const learners = createLearners(new Map([["lamps", settings]]), service, new Map([["lamps", at("lamps.wasm")]]), undefined);
+    const learners = createLearners(
+      new Map([["lamps", settings]]),
+      service,
+      new Map([["lamps", at("lamps.wasm")]]),
+      undefined,
+    );
     for (const [name, verb] of Object.entries(learningVerbs(service, learners))) service.commands!.add(name, verb);
     await service.start();
     return { at, broker, service };
@@ -166,13 +260,24 @@ describe("in a service", () => {
       [{ corrections: [fixes[0], { text: " ", label: "on" }] }, "corrections 2: the text is empty"],
       [{ corrections: "on" }, '"corrections" must be an array of objects with "text" and "label"'],
       [{ model: "none", ...fixes[0] }, 'there is no model "none" here; the models are lamps, other'],
-      [{ model: "other", ...fixes[0] }, 'the model other has nothing to learn from here: give "learning" in the configuration file its training form and data'],
+      [
+        { model: "other", ...fixes[0] },
+        'the model other has nothing to learn from here: give "learning" in the configuration file its training form and data',
+      ],
       [{}, `there are no corrections for ${at("lamps.elb")}; give some with --corrections`],
     ];
-    for (const [i, [args, reason]] of reasons.entries()) expect(await command(`learn/${i}`, args)).toEqual({ status: "failed", reason });
+    for (const [i, [args, reason]] of reasons.entries())
+      expect(await command(`learn/${i}`, args)).toEqual({ status: "failed", reason });
     expect(existsSync(at("lamps.corrections.jsonl"))).toBe(false);
-    expect(await command("evaluate/a", { model: "other", samples: [{ text: "please light the hall", label: "on" }, { text: "please light the attic", label: "off" }] }))
-      .toMatchObject({ status: "successful", model: "other", n: 2, accuracy: 0.5 });
+    expect(
+      await command("evaluate/a", {
+        model: "other",
+        samples: [
+          { text: "please light the hall", label: "on" },
+          { text: "please light the attic", label: "off" },
+        ],
+      }),
+    ).toMatchObject({ status: "successful", model: "other", n: 2, accuracy: 0.5 });
   });
 
   test("an evaluation leaves out what of the hold-out is corrected, as learning does", async () => {
@@ -182,7 +287,10 @@ describe("in a service", () => {
     await appendCorrections(at("lamps.corrections.jsonl"), [others[0]!, fixes[0]!]);
     expect(await command("evaluate/b")).toMatchObject({ status: "successful", n: 17 });
     await appendCorrections(at("lamps.corrections.jsonl"), await readDataset([at("valid.tsv")]));
-    expect(await command("evaluate/c")).toEqual({ status: "failed", reason: "every held-out text is a correction too, so nothing is left to measure on" });
+    expect(await command("evaluate/c")).toEqual({
+      status: "failed",
+      reason: "every held-out text is a correction too, so nothing is left to measure on",
+    });
   });
 
   test("an evaluation keeps to the rate of a requester, and waits", async () => {
@@ -211,7 +319,10 @@ describe("in a service", () => {
     await speakTo(client).init("learn/a", { corrections: fixes });
     await client.next(({ json }) => json?.kept === 8);
     await service.stop();
-    expect((await client.next(({ json }) => json?.status === "failed")).json).toEqual({ status: "failed", reason: "the service stopped" });
+    expect((await client.next(({ json }) => json?.status === "failed")).json).toEqual({
+      status: "failed",
+      reason: "the service stopped",
+    });
     expect(readFileSync(at("lamps.wasm"))).toEqual(readFileSync(made("lamps.wasm")));
     expect(await readCorrections(at("lamps.corrections.jsonl"))).toHaveLength(8);
   });
@@ -243,7 +354,18 @@ describe("at the next start", () => {
     const versions = async () => (await registry.versions()).map(({ version, state }) => [version, state]);
     const learn = async () => {
       writeFileSync(at("fixes.tsv"), fixes.map(({ label, text }) => `${label}\t${text}\n`).join(""));
-      await json("learn", at("lamps.elb"), "--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv"), "-o", at("lamps.wasm"));
+      await json(
+        "learn",
+        at("lamps.elb"),
+        "--corrections",
+        at("fixes.tsv"),
+        "--data",
+        at("data.tsv"),
+        "--valid",
+        at("valid.tsv"),
+        "-o",
+        at("lamps.wasm"),
+      );
     };
     await finishServing(learners, log);
     expect(await versions()).toEqual([["1", "active"]]);
@@ -254,7 +376,10 @@ describe("at the next start", () => {
     await atWork.release();
     await learn();
     await finishServing(learners, log);
-    expect(await versions()).toEqual([["1+1", "active"], ["1", "previous"]]);
+    expect(await versions()).toEqual([
+      ["1+1", "active"],
+      ["1", "previous"],
+    ]);
     expect(service.predictor.model("lamps").model.version).toBe("1+1");
     expect(log.lines.join()).toContain("model lamps is now what it had learnt before the service went down");
     // Who takes it back has a reason.
@@ -268,7 +393,16 @@ describe("at the next start", () => {
     const { registry, live, service, learners } = await serveRegistry(at, settings);
     const log = recordingLog();
     const tomorrow = new Date(Date.now() + 86_400_000);
-    const other = await makeModel({ words: ["lamp"], labels: ["off", "on"], layers: [embedding(2), lstm(2), dense(1, ACTIVATION_SIGMOID)], name: "lamps", version: "learnt once" }, (_, length) => new Float32Array(length));
+    const other = await makeModel(
+      {
+        words: ["lamp"],
+        labels: ["off", "on"],
+        layers: [embedding(2), lstm(2), dense(1, ACTIVATION_SIGMOID)],
+        name: "lamps",
+        version: "learnt once",
+      },
+      (_, length) => new Float32Array(length),
+    );
     writeFileSync(at("lamps.wasm"), await packModel(other.write("int8")));
     utimesSync(at("lamps.wasm"), tomorrow, tomorrow);
     await finishServing(learners, log);
@@ -278,8 +412,14 @@ describe("at the next start", () => {
     await registry.beginLearning("lamps", "of the file before");
     await live.require(await registry.adopt(readFileSync(made("lamps.elb")), "lamps.elb", { name: "lamps" }));
     await finishServing(learners, log);
-    expect((await registry.versions()).map(({ version, state }) => `${version} ${state}`)).toEqual(["learnt once waiting", "1 active", "1 previous"]);
-    expect(log.lines.join()).toContain("what model lamps has learnt cannot be served: another version of lamps has become active meanwhile; what was learnt waits as version learnt once");
+    expect((await registry.versions()).map(({ version, state }) => `${version} ${state}`)).toEqual([
+      "learnt once waiting",
+      "1 active",
+      "1 previous",
+    ]);
+    expect(log.lines.join()).toContain(
+      "what model lamps has learnt cannot be served: another version of lamps has become active meanwhile; what was learnt waits as version learnt once",
+    );
     await finishServing(learners, log);
     expect(service.predictor.model("lamps").model.version).toBe("1");
   });
@@ -298,13 +438,22 @@ test("a model of the registry learns as a version there, which the registry can 
   const before = await labels(texts);
   expect(await command("learn/a", { corrections: fixes })).toMatchObject({ status: "successful", version: "1+1" });
   expect(await labels(texts)).toEqual(fixes.map(({ label }) => label));
-  expect((await registry.versions()).map(({ version, state }) => [version, state])).toEqual([["1+1", "active"], ["1", "previous"]]);
+  expect((await registry.versions()).map(({ version, state }) => [version, state])).toEqual([
+    ["1+1", "active"],
+    ["1", "previous"],
+  ]);
   await live.require(await registry.activate("lamps", "1"));
-  expect(await command("learn/0", { undo: true })).toMatchObject({ status: "failed", reason: "the active version of lamps is not what was learnt last; choose another one with the command activate" });
+  expect(await command("learn/0", { undo: true })).toMatchObject({
+    status: "failed",
+    reason: "the active version of lamps is not what was learnt last; choose another one with the command activate",
+  });
   await live.require(await registry.activate("lamps", "1+1"));
   expect(await command("learn/b", { undo: true })).toMatchObject({ status: "successful" });
   expect(await labels(texts)).toEqual(before);
   expect(service.predictor.models.get("lamps")!.digest).toBe(original.digest);
   expect(readFileSync(at("lamps.elb"))).toEqual(readFileSync(made("lamps.elb")));
-  expect(await command("learn/c", { undo: true })).toMatchObject({ status: "failed", reason: expect.stringContaining("there is nothing to undo") });
+  expect(await command("learn/c", { undo: true })).toMatchObject({
+    status: "failed",
+    reason: expect.stringContaining("there is nothing to undo"),
+  });
 }, 180_000);

@@ -30,43 +30,68 @@ afterEach(async () => {
 
 function open(first: string | Buffer) {
   const client = { socket: connect(http.port, "127.0.0.1"), answer: "", isClosed: false };
-  client.socket.on("data", (chunk: Buffer) => { client.answer += chunk.toString(); }).on("error", () => {}).on("close", () => { client.isClosed = true; });
+  client.socket
+    .on("data", (chunk: Buffer) => {
+      client.answer += chunk.toString();
+    })
+    .on("error", () => {})
+    .on("close", () => {
+      client.isClosed = true;
+    });
   client.socket.write(first);
   sockets.push(client);
   return client;
 }
 
 const head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
-const asks = async (data = "win") => (await fetch(`${http.url}/predict`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ data }) })).status;
+const asks = async (data = "win") =>
+  (
+    await fetch(`${http.url}/predict`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ data }),
+    })
+  ).status;
 
 test.each([
   ["announced", `${head}Content-Length: ${BODY}\r\n\r\n`, Buffer.alloc(BODY - 1, 0x20)],
-  ["in chunks", `${head}Transfer-Encoding: chunked\r\n\r\n`, Buffer.from(`${(BODY - 1).toString(16)}\r\n${" ".repeat(BODY - 1)}\r\n`)],
-] as const)("bodies that never end, %s: together they take little, the oldest give way, and others are served", async (_how, start_, body) => {
-  await start();
-  const before = process.memoryUsage().arrayBuffers;
-  let most = 0;
-  for (let i = 0; i < CLIENTS; i++) {
-    const { socket } = open(start_);
-    await new Promise((resolve) => { socket.write(body, resolve); });
-    if (i % 10 === 9) expect(await asks("x".repeat(90_000))).toBe(200);
-    most = Math.max(most, process.memoryUsage().arrayBuffers - before);
-  }
-  await until(() => sockets.filter(({ isClosed }) => isClosed).length >= CLIENTS - 10);
-  expect(await asks("x".repeat(90_000))).toBe(200);
-  // Four bodies, and what has not been collected yet of others and of what the sockets read into.
-  expect(most).toBeLessThan(CLIENTS * BODY / 2);
-  const refused = sockets.filter(({ answer }) => answer !== "");
-  for (const { answer } of refused) expect(answer).toMatch(/^HTTP\/1\.1 503 [^]*Retry-After: 1\r\n[^]*"busy"/);
-  expect(refused.length).toBeGreaterThan(CLIENTS / 2);
-});
+  [
+    "in chunks",
+    `${head}Transfer-Encoding: chunked\r\n\r\n`,
+    Buffer.from(`${(BODY - 1).toString(16)}\r\n${" ".repeat(BODY - 1)}\r\n`),
+  ],
+] as const)(
+  "bodies that never end, %s: together they take little, the oldest give way, and others are served",
+  async (_how, start_, body) => {
+    await start();
+    const before = process.memoryUsage().arrayBuffers;
+    let most = 0;
+    for (let i = 0; i < CLIENTS; i++) {
+      const { socket } = open(start_);
+      await new Promise((resolve) => {
+        socket.write(body, resolve);
+      });
+      if (i % 10 === 9) expect(await asks("x".repeat(90_000))).toBe(200);
+      most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+    }
+    await until(() => sockets.filter(({ isClosed }) => isClosed).length >= CLIENTS - 10);
+    expect(await asks("x".repeat(90_000))).toBe(200);
+    // Four bodies, and what has not been collected yet of others and of what the sockets read into.
+    expect(most).toBeLessThan((CLIENTS * BODY) / 2);
+    const refused = sockets.filter(({ answer }) => answer !== "");
+    for (const { answer } of refused) expect(answer).toMatch(/^HTTP\/1\.1 503 [^]*Retry-After: 1\r\n[^]*"busy"/);
+    expect(refused.length).toBeGreaterThan(CLIENTS / 2);
+  },
+);
 
 test("a body in chunks of one byte takes no more memory than it has bytes", async () => {
   await start();
   const chunks = Buffer.from("1\r\n \r\n".repeat(200_000));
   const before = process.memoryUsage().arrayBuffers;
   const client = open(`${head}Transfer-Encoding: chunked\r\n\r\n`);
-  await new Promise((resolve) => { client.socket.write(chunks, resolve); });
+  await new Promise((resolve) => {
+    client.socket.write(chunks, resolve);
+  });
   client.socket.write("0\r\n\r\n");
   await until(() => client.answer !== "");
   expect(client.answer).toContain("the body is not JSON");
@@ -91,12 +116,22 @@ test("with TLS, clients that never begin the handshake keep nobody out", async (
   const certificates = new Certificates(folder);
   certificates.authority("CA");
   certificates.certificate("server", "CA", "localhost");
-  const [ca, cert, key] = ["CA.pem", "server.pem", "server.key"].map((name) => readFileSync(join(folder, name))) as [Buffer, Buffer, Buffer];
+  const [ca, cert, key] = ["CA.pem", "server.pem", "server.key"].map((name) => readFileSync(join(folder, name))) as [
+    Buffer,
+    Buffer,
+    Buffer,
+  ];
   rmSync(folder, { recursive: true });
   await start({ cert, key });
-  for (let i = 0; i < 300; i++) await new Promise((resolve) => { open("").socket.once("connect", resolve).once("close", resolve); });
+  for (let i = 0; i < 300; i++)
+    await new Promise((resolve) => {
+      open("").socket.once("connect", resolve).once("close", resolve);
+    });
   const status = await new Promise((resolve) => {
-    get({ host: "127.0.0.1", port: http.port, path: "/healthz", ca, servername: "localhost", agent: false }, (response) => resolve(response.resume().statusCode)).on("error", resolve);
+    get(
+      { host: "127.0.0.1", port: http.port, path: "/healthz", ca, servername: "localhost", agent: false },
+      (response) => resolve(response.resume().statusCode),
+    ).on("error", resolve);
   });
   expect(status).toBe(200);
   // As many as may be open, and one more that has said something.

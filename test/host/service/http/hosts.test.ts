@@ -9,17 +9,28 @@ import { fakeService } from "../../../support/fake.ts";
 let http: HttpEndpoint;
 beforeAll(async () => {
   const service = fakeService({ access: { url: "mqtt://127.0.0.1:1", protocol: 4 } });
-  http = await startHttp(service, { host: "127.0.0.1", port: 0, hosts: ["Labels.example.org"], bodyBytes: 1_000, textsPerRequest: 3 });
+  http = await startHttp(service, {
+    host: "127.0.0.1",
+    port: 0,
+    hosts: ["Labels.example.org"],
+    bodyBytes: 1_000,
+    textsPerRequest: 3,
+  });
 });
 afterAll(() => http.close());
 
-interface Answer { status: number; text: string }
+interface Answer {
+  status: number;
+  text: string;
+}
 
 function send(path: string, headers: Record<string, string>, method = "GET", body = ""): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const sent = request({ host: "127.0.0.1", port: http.port, path, method, headers, agent: false }, (response) => {
       let text = "";
-      response.on("data", (chunk: Buffer) => { text += chunk.toString(); });
+      response.on("data", (chunk: Buffer) => {
+        text += chunk.toString();
+      });
       response.on("end", () => resolve({ status: response.statusCode!, text }));
     });
     sent.on("error", reject);
@@ -27,13 +38,47 @@ function send(path: string, headers: Record<string, string>, method = "GET", bod
   });
 }
 
-const predict = (headers: Record<string, string>) => send("/predict", { "Content-Type": "application/json", ...headers }, "POST", '{"data":"win"}');
+const predict = (headers: Record<string, string>) =>
+  send("/predict", { "Content-Type": "application/json", ...headers }, "POST", '{"data":"win"}');
 
 describe("DNS rebinding: a name that is not this service's", () => {
-  test.each(["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "evil.localhost", "xlocalhost", "2130706433", "0x7f.1", "[evil.example]", "labels.example.org.evil.example", "a b", "@localhost", "localhost:8080:1", ".", ":8080", "constructor", "__proto__"])("%j: 421 on every path, and nothing about models", async (host) => {
-    for (const path of ["/", "/predict", "/metrics", "/healthz", "/readyz", "/v2", "/v2/models/spam", "/v2/models/spam/infer", "/nope"]) {
+  test.each([
+    "evil.example",
+    "evil.example:8080",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "evil.localhost",
+    "xlocalhost",
+    "2130706433",
+    "0x7f.1",
+    "[evil.example]",
+    "labels.example.org.evil.example",
+    "a b",
+    "@localhost",
+    "localhost:8080:1",
+    ".",
+    ":8080",
+    "constructor",
+    "__proto__",
+  ])("%j: 421 on every path, and nothing about models", async (host) => {
+    for (const path of [
+      "/",
+      "/predict",
+      "/metrics",
+      "/healthz",
+      "/readyz",
+      "/v2",
+      "/v2/models/spam",
+      "/v2/models/spam/infer",
+      "/nope",
+    ]) {
       for (const method of ["GET", "POST", "OPTIONS"]) {
-        const { status, text } = await send(path, { Host: host, "Content-Type": "application/json" }, method, method === "POST" ? '{"data":"win"}' : "");
+        const { status, text } = await send(
+          path,
+          { Host: host, "Content-Type": "application/json" },
+          method,
+          method === "POST" ? '{"data":"win"}' : "",
+        );
         expect([path, method, status]).toEqual([path, method, 421]);
         expect(text).not.toMatch(/spam|ham|edgelabel_/);
         expect(text).toContain("httpHosts");
@@ -48,18 +93,49 @@ describe("DNS rebinding: a name that is not this service's", () => {
   });
 
   test("two names at once: 400", async () => {
-    for (const hosts of [["localhost", "evil.example"], ["evil.example", "localhost"], ["localhost", "localhost"]]) {
-      const status = await new Promise((resolve) => { request({ host: "127.0.0.1", port: http.port, path: "/metrics", headers: hosts.flatMap((host) => ["Host", host]), agent: false }, (response) => resolve(response.resume().statusCode)).end(); });
+    for (const hosts of [
+      ["localhost", "evil.example"],
+      ["evil.example", "localhost"],
+      ["localhost", "localhost"],
+    ]) {
+      const status = await new Promise((resolve) => {
+        request(
+          {
+            host: "127.0.0.1",
+            port: http.port,
+            path: "/metrics",
+            headers: hosts.flatMap((host) => ["Host", host]),
+            agent: false,
+          },
+          (response) => resolve(response.resume().statusCode),
+        ).end();
+      });
       expect([hosts, status]).toEqual([hosts, 400]);
     }
   });
 
   test("the message is a string in KServe's protocol", async () => {
-    expect(typeof (JSON.parse((await send("/v2", { Host: "evil.example" })).text) as { error: unknown }).error).toBe("string");
+    expect(typeof (JSON.parse((await send("/v2", { Host: "evil.example" })).text) as { error: unknown }).error).toBe(
+      "string",
+    );
   });
 
   const first = hostname().split(".")[0]!;
-  test.each(["127.0.0.1", "192.168.1.5:8080", "10.0.0.1", "[::1]", "[fe80::1]:8080", "localhost", "LOCALHOST:8080", "localhost.", hostname(), first, `${first}.local:1`, "labels.example.org", "LABELS.example.org.:443"])("%j: answered", async (host) => {
+  test.each([
+    "127.0.0.1",
+    "192.168.1.5:8080",
+    "10.0.0.1",
+    "[::1]",
+    "[fe80::1]:8080",
+    "localhost",
+    "LOCALHOST:8080",
+    "localhost.",
+    hostname(),
+    first,
+    `${first}.local:1`,
+    "labels.example.org",
+    "LABELS.example.org.:443",
+  ])("%j: answered", async (host) => {
     expect((await predict({ Host: host })).text).toBe('{"label":"spam"}\n');
     expect((await send("/metrics", { Host: host })).status).toBe(200);
   });
@@ -68,10 +144,22 @@ describe("DNS rebinding: a name that is not this service's", () => {
 describe("a page of another site", () => {
   const own = () => `127.0.0.1:${http.port}`;
   test.each([
-    { Origin: "https://evil.example" }, { Origin: "null" }, { Origin: "http://localhost:1" }, { Origin: "http://127.0.0.1" }, { Origin: "file://" }, { Origin: "" },
-    { "Sec-Fetch-Site": "cross-site" }, { "Sec-Fetch-Site": "same-site" }, { "Sec-Fetch-Site": "nonsense" },
+    { Origin: "https://evil.example" },
+    { Origin: "null" },
+    { Origin: "http://localhost:1" },
+    { Origin: "http://127.0.0.1" },
+    { Origin: "file://" },
+    { Origin: "" },
+    { "Sec-Fetch-Site": "cross-site" },
+    { "Sec-Fetch-Site": "same-site" },
+    { "Sec-Fetch-Site": "nonsense" },
   ] as Record<string, string>[])("%j: 403 for texts, whatever the content type", async (headers) => {
-    for (const type of ["application/json", "text/plain", "application/octet-stream", "application/x-www-form-urlencoded"]) {
+    for (const type of [
+      "application/json",
+      "text/plain",
+      "application/octet-stream",
+      "application/x-www-form-urlencoded",
+    ]) {
       for (const path of ["/predict", "/v2/models/spam/infer"]) {
         const { status, text } = await send(path, { ...headers, "Content-Type": type }, "POST", '{"data":"win"}');
         expect([path, type, status]).toEqual([path, type, 403]);
@@ -81,7 +169,13 @@ describe("a page of another site", () => {
   });
 
   test("a page of this service, or behind a proxy of its name, may; a link from anywhere works", async () => {
-    for (const headers of [{ Origin: `http://${own()}` }, { "Sec-Fetch-Site": "same-origin", Origin: `http://${own()}` }, { "Sec-Fetch-Site": "none" }, { Origin: "https://labels.example.org" }, { Origin: "https://labels.example.org:8443" }] as Record<string, string>[]) {
+    for (const headers of [
+      { Origin: `http://${own()}` },
+      { "Sec-Fetch-Site": "same-origin", Origin: `http://${own()}` },
+      { "Sec-Fetch-Site": "none" },
+      { Origin: "https://labels.example.org" },
+      { Origin: "https://labels.example.org:8443" },
+    ] as Record<string, string>[]) {
       expect([headers, (await predict({ Host: own(), ...headers })).status]).toEqual([headers, 200]);
     }
     expect((await send("/", { "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate" })).status).toBe(200);

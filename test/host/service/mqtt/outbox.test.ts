@@ -141,7 +141,14 @@ test("full by size as well, and free again afterwards", () => {
 test("acknowledged out of order, and twice: what was not goes again, in its order", () => {
   const first = new FakeChannel(10);
   let again: (() => void) | undefined;
-  outbox.attach({ window: 10, isCongested: false, send: (answer, done) => { first.send(answer, done); if (answer.payload === "b") again = done; } });
+  outbox.attach({
+    window: 10,
+    isCongested: false,
+    send: (answer, done) => {
+      first.send(answer, done);
+      if (answer.payload === "b") again = done;
+    },
+  });
   for (const payload of ["a", "b", "c"]) offer(payload);
   first.acknowledge("b");
   again!();
@@ -169,7 +176,16 @@ test("counted by whole message: topic, payload and properties, in bytes", () => 
   outbox = new Outbox({ answers: 100, bytes: 1_000, states: 3 }, () => {});
   outbox.offer({ ...kept, topic: "é".repeat(100), payload: "☂".repeat(100) });
   expect(outbox["bytes"]).toBe(200 + 300);
-  outbox.offer({ ...kept, topic: "t", payload: "", properties: { contentType: "a".repeat(50), correlationData: Buffer.alloc(100), userProperties: { n: "v".repeat(30), m: "" } } });
+  outbox.offer({
+    ...kept,
+    topic: "t",
+    payload: "",
+    properties: {
+      contentType: "a".repeat(50),
+      correlationData: Buffer.alloc(100),
+      userProperties: { n: "v".repeat(30), m: "" },
+    },
+  });
   expect(outbox["bytes"]).toBe(500 + 1 + 3 + 50 + 3 + 100 + 5 + 1 + 30 + 5 + 1);
   expect(outbox.isFull).toBe(false);
   outbox.say({ topic: "s", payload: "x".repeat(300), qos: 1 });
@@ -182,7 +198,8 @@ test("counted by whole message: topic, payload and properties, in bytes", () => 
 
 test("of the states that wait for a topic the last one is sent, first of all, and never given up", () => {
   const said: string[] = [];
-  const say = (topic: string, payload: string, qos: 0 | 1 = 1) => outbox.say({ topic, payload, qos, isKept: qos === 1, finished: (fate) => void said.push(`${payload} ${fate}`) });
+  const say = (topic: string, payload: string, qos: 0 | 1 = 1) =>
+    outbox.say({ topic, payload, qos, isKept: qos === 1, finished: (fate) => void said.push(`${payload} ${fate}`) });
   offer("answer");
   for (const i of [1, 2, 3]) say("a", `a${i}`);
   say("b", "b1");
@@ -207,7 +224,8 @@ test("of the states that wait for a topic the last one is sent, first of all, an
 
 test("no more states wait than there is room for: the oldest one goes", () => {
   const gone: string[] = [];
-  for (const topic of ["a", "b", "c", "d", "e"]) outbox.say({ topic, payload: topic, qos: 1, finished: (fate) => void gone.push(`${topic} ${fate}`) });
+  for (const topic of ["a", "b", "c", "d", "e"])
+    outbox.say({ topic, payload: topic, qos: 1, finished: (fate) => void gone.push(`${topic} ${fate}`) });
   expect([outbox.length, gone]).toEqual([3, ["a replaced", "b replaced"]]);
 });
 

@@ -21,7 +21,10 @@ class Line extends Writable {
   }
 }
 
-const hex = (...parts: (string | number)[]) => parts.map((part) => (typeof part === "number" ? part.toString(16).padStart(2, "0") : Buffer.from(part).toString("hex"))).join("");
+const hex = (...parts: (string | number)[]) =>
+  parts
+    .map((part) => (typeof part === "number" ? part.toString(16).padStart(2, "0") : Buffer.from(part).toString("hex")))
+    .join("");
 
 /** A QoS 1 message of one character to "t", over MQTT 3.1.1. */
 const message = (id: number, payload: string) => hex(0x32, 6, 0, 1, "t", 0, id, payload);
@@ -38,21 +41,66 @@ function said(sender: Sender, line: Line): string {
 test("MQTT 5: an answer and its PUBACK, as the standard has them, in one write at the end of the turn", async () => {
   const line = new Line();
   const sender = new Sender(line, 5);
-  sender.publish({ topic: "a/é", payload: '{"label":"☂"}', qos: 1, properties: { contentType: "application/json", correlationData: Buffer.from([7, 0, 255]), userProperties: { status: "503" } } }, () => {});
+  sender.publish(
+    {
+      topic: "a/é",
+      payload: '{"label":"☂"}',
+      qos: 1,
+      properties: {
+        contentType: "application/json",
+        correlationData: Buffer.from([7, 0, 255]),
+        userProperties: { status: "503" },
+      },
+    },
+    () => {},
+  );
   sender.acknowledge(0x1234);
   expect(line.writes).toEqual([]);
   await Promise.resolve();
   expect(line.writes).toHaveLength(1);
-  expect(line.bytes).toBe(hex(
-    0x32, 63, 0, 4, "a/é", 0, 2, // QoS 1, 63 bytes follow, topic, the first message id after SUBSCRIBE's
-    39, 0x03, 0, 16, "application/json", 0x09, 0, 3, 7, 0, 255, 0x26, 0, 6, "status", 0, 3, "503",
-    '{"label":"☂"}',
-    0x40, 2, 0x12, 0x34,
-  ));
+  expect(line.bytes).toBe(
+    hex(
+      0x32,
+      63,
+      0,
+      4,
+      "a/é",
+      0,
+      2, // QoS 1, 63 bytes follow, topic, the first message id after SUBSCRIBE's
+      39,
+      0x03,
+      0,
+      16,
+      "application/json",
+      0x09,
+      0,
+      3,
+      7,
+      0,
+      255,
+      0x26,
+      0,
+      6,
+      "status",
+      0,
+      3,
+      "503",
+      '{"label":"☂"}',
+      0x40,
+      2,
+      0x12,
+      0x34,
+    ),
+  );
 });
 
 test.each([
-  ["MQTT 3.1.1 has no properties", 4, { qos: 0, properties: { contentType: "text/plain" } }, hex(0x30, 4, 0, 1, "t", "x")],
+  [
+    "MQTT 3.1.1 has no properties",
+    4,
+    { qos: 0, properties: { contentType: "text/plain" } },
+    hex(0x30, 4, 0, 1, "t", "x"),
+  ],
   ["none on MQTT 5 is a length of 0", 5, { qos: 0, retain: true }, hex(0x31, 5, 0, 1, "t", 0, "x")],
 ] as const)("%s", (_what, protocol, message, bytes) => {
   const line = new Line();
@@ -63,7 +111,12 @@ test.each([
 });
 
 test.each([
-  [127, "7f"], [128, "8001"], [16_383, "ff7f"], [16_384, "808001"], [2_097_151, "ffff7f"], [2_097_152, "80808001"],
+  [127, "7f"],
+  [128, "8001"],
+  [16_383, "ff7f"],
+  [16_384, "808001"],
+  [2_097_151, "ffff7f"],
+  [2_097_152, "80808001"],
 ])("a packet of %i bytes", (length, lengthHex) => {
   const line = new Line();
   const sender = new Sender(line, 4);
@@ -97,7 +150,8 @@ test("QoS 1 is done with its PUBACK, told apart by ids that are never 0, SUBSCRI
   const line = new Line();
   const sender = new Sender(line, 4);
   const done: string[] = [];
-  const publish = (payload: string) => sender.publish({ topic: "t", payload, qos: 1 }, (error) => void done.push(`${payload} ${error?.message ?? "ok"}`));
+  const publish = (payload: string) =>
+    sender.publish({ topic: "t", payload, qos: 1 }, (error) => void done.push(`${payload} ${error?.message ?? "ok"}`));
   const saidIds = () => {
     const bytes = Buffer.from(said(sender, line), "hex");
     return Array.from({ length: bytes.length / 12 }, (_, i) => bytes.readUInt16BE(12 * i + 5));
@@ -125,7 +179,8 @@ test("never more QoS 1 messages unacknowledged than the broker takes; what is sa
   const sender = new Sender(line, 4);
   sender.receiveMaximum = 2;
   const done: string[] = [];
-  const publish = (payload: string, qos: 0 | 1 = 1) => sender.publish({ topic: "t", payload, qos }, (error) => void done.push(`${payload} ${error?.message ?? "ok"}`));
+  const publish = (payload: string, qos: 0 | 1 = 1) =>
+    sender.publish({ topic: "t", payload, qos }, (error) => void done.push(`${payload} ${error?.message ?? "ok"}`));
   publish("a");
   sender.publish({ topic: "t", payload: "b", qos: 1 }); // nobody waits for it, but it counts
   publish("c");
@@ -145,7 +200,14 @@ test("never more QoS 1 messages unacknowledged than the broker takes; what is sa
   expect(said(sender, line)).toBe(message(2, "e") + hex(0x40, 2, 0, 8) + hex(0x50, 2, 0, 9));
   publish("f");
   sender.close();
-  expect(done).toEqual(["0 ok", "a ok", "c ok", "e the connection is closed", "d the connection is closed", "f the connection is closed"]);
+  expect(done).toEqual([
+    "0 ok",
+    "a ok",
+    "c ok",
+    "e the connection is closed",
+    "d the connection is closed",
+    "f the connection is closed",
+  ]);
 });
 
 test("QoS 0 is done when the line takes more, and nothing is written to a closed one", async () => {
@@ -161,7 +223,9 @@ test("QoS 0 is done when the line takes more, and nothing is written to a closed
   // More than ten listeners are what Node warns of.
   expect(line.listenerCount("drain")).toBe(1);
   line.take();
-  await new Promise((resolve) => { setImmediate(resolve); });
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
   expect(done).toEqual([0, ...many]);
   sender.flush();
   const faults: unknown[] = [];
@@ -170,7 +234,9 @@ test("QoS 0 is done when the line takes more, and nothing is written to a closed
   expect(faults).toEqual(["the connection is closed"]);
   sender.acknowledge(5);
   const before = line.writes.length;
-  await new Promise((resolve) => { setImmediate(resolve); });
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
   expect(line.writes.length).toBe(before);
 });
 
@@ -181,7 +247,8 @@ test("a packet above the broker's limit is not sent, and its giver told after th
   const told: (string | undefined)[] = [];
   let withheld = 0;
   sender.onTooLarge = () => void withheld++;
-  for (const bytes of [125, 124]) sender.publish({ topic: "t", payload: "x".repeat(bytes), qos: 0 }, (error) => told.push(error?.message));
+  for (const bytes of [125, 124])
+    sender.publish({ topic: "t", payload: "x".repeat(bytes), qos: 0 }, (error) => told.push(error?.message));
   expect([told, withheld]).toEqual([[undefined], 1]);
   await Promise.resolve();
   expect(told).toEqual([undefined, "the message is larger than the broker takes"]);
