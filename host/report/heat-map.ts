@@ -72,7 +72,8 @@ export function renderHtml(title: string, explained: readonly ExplainedText[]): 
 <style>
 body { font: 16px/1.8 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em; color: #000; background: #fff }
 .text { white-space: pre-wrap; overflow-wrap: anywhere } .text span { border-radius: 3px; padding: 1px 0 }
-.legend i { display: inline-block; width: 12em; height: 1em; vertical-align: middle }
+h1 { font-size: 1.3em } h2 { font-size: 1em; margin: 1.4em 0 0 } .text { font-size: 1.2em } p { margin: .2em 0 }
+.legend i { display: inline-block; width: 8em; height: 1em; vertical-align: middle }
 small { color: #444 }
 </style>
 <h1>${escapeHtml(title)}</h1>
