@@ -7,7 +7,7 @@ import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "./arena";
 import { classifyText, scoreSteps } from "./network/classify";
 import { Header, Model, labelAddress, labelLength, readModel } from "./network/model";
 import { Plan, prepare } from "./network/prepare";
-import { Sequence, sequencePrepare } from "./text/sequence";
+import { Sequence, sequencePrepare } from "./network/sequence";
 
 const NEWLINE: u8 = 0x0a;
 const CARRIAGE_RETURN: u8 = 0x0d;

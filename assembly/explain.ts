@@ -20,7 +20,7 @@ import {
   sequenceShow,
   tokenEnd,
   tokenStart,
-} from "./text/sequence";
+} from "./network/sequence";
 
 /** A piece of the text and its share of the score. */
 @unmanaged

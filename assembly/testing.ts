@@ -19,7 +19,7 @@ import {
   tokenRowCount,
   tokenRows,
   tokenStart,
-} from "./text/sequence";
+} from "./network/sequence";
 import { Augmentation, createAugmentation } from "./train/augment";
 import { draft, samples } from "./train/builder";
 import { fillBatch } from "./train/dataset";
@@ -68,7 +68,7 @@ export {
 export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./network/model";
 export * from "./text/ngram";
 export { linePtr, prepareLine, renderCard, renderLine } from "./render";
-export * from "./signs";
+export * from "./text/signs";
 export { tokenizerNext, tokenizerPrepare, tokenizerStart } from "./text/tokenizer";
 export { heapSort } from "./train/measure/answers";
 export { perturb } from "./train/adversary";

@@ -39,3 +39,8 @@ export function listed(names: readonly string[]): string {
       .join(", ") + (rest > 0 ? ` and ${rest} more` : "")
   );
 }
+
+/** Replaces control characters, with which others could forge lines, move the cursor or turn text around. Joiners stay: emoji and some scripts need them. */
+export function printable(text: string): string {
+  return text.replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\ufffd");
+}

@@ -3,33 +3,83 @@
 // command lives in host/commands; here they are registered and their errors shown.
 import { realpathSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { Command, CommanderError } from "commander";
-import { askCommand } from "./commands/ask.ts";
-import { calibrateCommand } from "./commands/calibrate.ts";
-import { dataCommand } from "./commands/data.ts";
-import { demoCommand } from "./commands/demo.ts";
-import { evalCommand } from "./commands/eval.ts";
-import { explainCommand } from "./commands/explain.ts";
-import { importCommand } from "./commands/import.ts";
-import { infoCommand } from "./commands/info.ts";
-import { learnCommand } from "./commands/learn.ts";
-import { modelsCommand } from "./commands/models.ts";
-import { note } from "./commands/output.ts";
-import { packCommand } from "./commands/pack.ts";
-import { predictCommand } from "./commands/predict.ts";
-import { pruneCommand } from "./commands/prune.ts";
-import { quantizeCommand } from "./commands/quantize.ts";
-import { serveCommand } from "./commands/serve.ts";
-import { keygenCommand, signCommand } from "./commands/sign.ts";
-import { trainCommand } from "./commands/train.ts";
+import type { Command } from "commander";
 import { UserError } from "./errors.ts";
-import { asTyped } from "./program-name.ts";
 import { packageVersion } from "./version.ts";
 
 const FAILED = 1;
 const MISUSE = 2;
 
-function createProgram(): Command {
+/** What each command does, and how it is loaded: only the one that is called, since some bring a broker or HDF5. */
+const COMMANDS: Record<string, [description: string, load: () => Promise<Command>]> = {
+  data: [
+    "report duplicates, conflicts and imbalance of labelled texts",
+    async () => (await import("./commands/data.ts")).dataCommand(),
+  ],
+  train: ["train a model on labelled texts", async () => (await import("./commands/train.ts")).trainCommand()],
+  learn: [
+    "learn from corrections, if a hold-out does not get worse",
+    async () => (await import("./commands/learn.ts")).learnCommand(),
+  ],
+  calibrate: [
+    "make scores mean what they say, and find unknown texts",
+    async () => (await import("./commands/calibrate.ts")).calibrateCommand(),
+  ],
+  eval: ["measure a model on labelled texts", async () => (await import("./commands/eval.ts")).evalCommand()],
+  predict: [
+    "print the label of each text, or of each line on standard input",
+    async () => (await import("./commands/predict.ts")).predictCommand(),
+  ],
+  explain: [
+    "show which words of a text made its label",
+    async () => (await import("./commands/explain.ts")).explainCommand(),
+  ],
+  quantize: [
+    "turn an f32 model into int8, and report what that costs",
+    async () => (await import("./commands/quantize.ts")).quantizeCommand(),
+  ],
+  prune: [
+    "remove LSTM units and rare words, then fine-tune",
+    async () => (await import("./commands/prune.ts")).pruneCommand(),
+  ],
+  pack: [
+    "join engine and model into one deployable .wasm",
+    async () => (await import("./commands/pack.ts")).packCommand(),
+  ],
+  import: [
+    "turn a saved Keras model into a model file",
+    async () => (await import("./commands/import.ts")).importCommand(),
+  ],
+  serve: [
+    "answer requests over MQTT, and HTTP if asked, until stopped",
+    async () => (await import("./commands/serve.ts")).serveCommand(),
+  ],
+  ask: [
+    "publish texts to a running service and print their labels",
+    async () => (await import("./commands/ask.ts")).askCommand(),
+  ],
+  info: ["show what a model file holds", async () => (await import("./commands/info.ts")).infoCommand()],
+  demo: [
+    "train, serve and ask a small example model, then keep serving",
+    async () => (await import("./commands/demo.ts")).demoCommand(),
+  ],
+  models: [
+    "install, activate and roll back the models of a registry folder; send updates to a service",
+    async () => (await import("./commands/models.ts")).modelsCommand(),
+  ],
+  sign: [
+    "make a signed update of a model file, for registries that trust the key",
+    async () => (await import("./commands/sign.ts")).signCommand(),
+  ],
+  keygen: [
+    "make a key that signs updates, and print its line for the file of trusted keys",
+    async () => (await import("./commands/sign.ts")).keygenCommand(),
+  ],
+};
+
+async function createProgram(called: string | undefined): Promise<Command> {
+  const { Command } = await import("commander");
+  const { asTyped } = await import("./program-name.ts");
   const program = new Command("edgelabel")
     .description("Train small text classifiers, deploy them as one .wasm file, serve them over MQTT.")
     .version(packageVersion)
@@ -41,28 +91,9 @@ function createProgram(): Command {
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", "\nedgelabel COMMAND --help shows a command's arguments and examples.");
-  const commands = [
-    dataCommand(),
-    trainCommand(),
-    learnCommand(),
-    calibrateCommand(),
-    evalCommand(),
-    predictCommand(),
-    explainCommand(),
-    quantizeCommand(),
-    pruneCommand(),
-    packCommand(),
-    importCommand(),
-    serveCommand(),
-    askCommand(),
-    infoCommand(),
-    demoCommand(),
-    modelsCommand(),
-    signCommand(),
-    keygenCommand(),
-  ];
-  for (const command of commands) {
-    program.addCommand(command.copyInheritedSettings(program));
+  for (const [name, [description, load]] of Object.entries(COMMANDS)) {
+    const command = name === called ? await load() : new Command(name);
+    program.addCommand(command.description(description).copyInheritedSettings(program));
     for (const subcommand of command.commands) subcommand.copyInheritedSettings(command);
   }
   return program;
@@ -71,10 +102,18 @@ function createProgram(): Command {
 /** Runs one command line (without "node" and the script) and returns its exit code. */
 export async function run(args: readonly string[]): Promise<number> {
   try {
-    await createProgram().parseAsync(args, { from: "user" });
+    // Asked by scripts, often: it loads nothing else.
+    if (args.length === 1 && (args[0] === "--version" || args[0] === "-V")) {
+      process.stdout.write(`${packageVersion}\n`);
+      return 0;
+    }
+    const called = args[0] === "help" ? args[1] : args[0];
+    await (await createProgram(called)).parseAsync(args, { from: "user" });
     return 0;
   } catch (error) {
+    const { CommanderError } = await import("commander");
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : MISUSE;
+    const { note } = await import("./commands/output.ts");
     const text =
       error instanceof UserError
         ? error.message

@@ -39,7 +39,7 @@ import {
   isInvisible,
   isJoined,
   signOf,
-} from "../signs";
+} from "./signs";
 import { REPLACEMENT, utf8CodePoint, utf8Decode, utf8DecodeBefore, utf8Encode, utf8Length } from "./utf8";
 
 /** Results of cleanNext besides code points, and larger than any of these. */

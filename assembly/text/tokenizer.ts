@@ -52,7 +52,7 @@ import {
   lowercase,
   lowercaseSigma,
 } from "./lowercase";
-import { PUNCTUATION, isInvisible, isPlain } from "../signs";
+import { PUNCTUATION, isInvisible, isPlain } from "./signs";
 import { utf8CodePoint, utf8Decode, utf8Encode, utf8IsValid, utf8Length } from "./utf8";
 
 

@@ -13,7 +13,7 @@ import { ERR_BAD_ARGUMENT, ERR_OUT_OF_MEMORY, MAX_WORD_BYTES, OK } from "../abi"
 import { allocate } from "../arena";
 import { Model, crc32, layerAt } from "../network/model";
 import { ngramRows } from "../text/ngram";
-import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../text/sequence";
+import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../network/sequence";
 import { Tokenizer } from "../text/tokenizer";
 import { utf8IsLead } from "../text/utf8";
 import { Vocabulary, vocabularyFind } from "../text/vocabulary";

@@ -35,13 +35,14 @@ import {
 } from "../abi";
 import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "../arena";
 import { Header, Layer, Model, checkModel, layerAt, layerBytes, padded, readModel } from "../network/model";
-import { Sequence, sequencePrepare } from "../text/sequence";
+import { Sequence, sequencePrepare } from "../network/sequence";
 import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../text/tokenizer";
 import { utf8IsValid } from "../text/utf8";
 import { Dataset, addSample as keepSample, createDataset, rowsPerToken } from "./dataset";
 import { Fit, fitBegin, fitFinish as finishFit, fitText as countText } from "./fit";
 import { Growable, appendWord32, extend } from "./growable";
 import { networkInitialize } from "./initialize";
+import { planBuild } from "./batch";
 import { network, networkBuild, networkRandom } from "./network";
 import { randomSeed } from "./random";
 import { mergeNgrams, writeModel } from "./write";
@@ -386,6 +387,7 @@ export function buildNetwork(batch: u32, dropoutSamples: u32, seed: u32, embeddi
   const steps = tokens && layerAt(draft.layers, 0).flags & LAYER_MASK_ZERO ? tokens : header.sequenceLength;
   const status = networkBuild(draft.layers, header.layerCount, batch, steps, rowsPerToken(draft), dropoutSamples);
   if (status != OK) return status;
+  if (!planBuild(batch, steps, network.rows)) return ERR_OUT_OF_MEMORY;
   if (opened) {
     copyWeights(opened);
     randomSeed(networkRandom(), seed);

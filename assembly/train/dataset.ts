@@ -12,7 +12,7 @@ import { CONTEXT_ROW, ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, O
 import { allocate } from "../arena";
 import { Model, crc32, layerAt } from "../network/model";
 import { ngramRows } from "../text/ngram";
-import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../text/sequence";
+import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../network/sequence";
 import { Augmentation, augmentTokens, augmentWord } from "./augment";
 import { Growable, appendWord32, extend, word32At } from "./growable";
 import { OWN_ROW, network, networkRandom } from "./network";

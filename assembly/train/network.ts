@@ -19,7 +19,6 @@ import {
 } from "../abi";
 import { allocate } from "../arena";
 import { directions, isChain, Layer, layerAt } from "../network/model";
-import { planBuild } from "./batch";
 import { packedLength, transposedScratch } from "./matmul";
 import { Random } from "./random";
 
@@ -265,7 +264,7 @@ export function networkBuild(
     tensor.address += net.parameters;
   }
   buildStages(net, layers);
-  if (refused || !planBuild(batchCapacity, timeCapacity, net.rows)) return ERR_OUT_OF_MEMORY;
+  if (refused) return ERR_OUT_OF_MEMORY;
   network = net;
   return OK;
 }

@@ -4,14 +4,14 @@
 import { randomBytes } from "node:crypto";
 import { Command, InvalidArgumentError } from "commander";
 import type { IClientPublishOptions, IPublishPacket, MqttClient } from "mqtt";
-import { UserError } from "../errors.ts";
-import { accessOf, defaultNode } from "../service/config.ts";
-import { printable } from "../service/log.ts";
+import { UserError, printable } from "../errors.ts";
+import { accessOf, defaultNode } from "../service/mqtt/access.ts";
 import { connectOnce, shownUrl } from "../service/mqtt/connection.ts";
 import type { Protocol } from "../service/mqtt/connection.ts";
-import { checkLevel, isUserLevel, topicsOf, userTopics } from "../service/topics.ts";
+import { checkLevel } from "../names.ts";
+import { isUserLevel, topicsOf, userTopics } from "../service/topics.ts";
 import { addBrokerOptions } from "./broker-options.ts";
-import type { BrokerOptions } from "./broker-options.ts";
+import type { BrokerOptions } from "../service/mqtt/access.ts";
 import { noteFileName } from "./output.ts";
 import { linesOf } from "./predict.ts";
 
@@ -45,7 +45,6 @@ function parseSeconds(text: string): number {
 export function askCommand(): Command {
   return addBrokerOptions(
     new Command("ask")
-      .description("publish texts to a running service and print their labels")
       .argument("[texts...]", "texts; without any, one a line from standard input")
       .option(
         "--broker <urls>",

@@ -3,13 +3,6 @@ import { InvalidArgumentError, Option } from "commander";
 import type { Command } from "commander";
 import type { Protocol } from "../service/mqtt/connection.ts";
 
-export interface BrokerOptions {
-  protocol?: Protocol;
-  ca?: string;
-  cert?: string;
-  key?: string;
-}
-
 function parseProtocol(text: string): Protocol {
   if (text === "4") return 4;
   if (text === "5") return 5;

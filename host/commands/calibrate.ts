@@ -19,7 +19,6 @@ export const UNKNOWN_HELP =
 
 export function calibrateCommand(): Command {
   const command = new Command("calibrate")
-    .description("make scores mean what they say, and find unknown texts")
     .argument("<model>", "model file (.wasm or .elb)")
     .argument("<data...>", "labelled texts that the model was not trained on")
     .requiredOption("-o, --output <file>", "model to write (.wasm or .elb)", parseOutput)

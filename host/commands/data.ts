@@ -18,7 +18,6 @@ interface DataOptions extends DatasetFlags {
 export function dataCommand(): Command {
   return addDatasetOptions(
     new Command("data")
-      .description("report duplicates, conflicts and imbalance of labelled texts")
       .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
       .option("--valid <files...>", "validation texts, to see whether they occur in the data")
       .option("--clean <steps>", "compare texts as `train --clean` cleans them", cleaningSteps)

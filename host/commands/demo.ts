@@ -19,7 +19,6 @@ const EXAMPLES = relative("", artefactPath("demo"));
 
 export function demoCommand(): Command {
   return new Command("demo")
-    .description("train, serve and ask a small example model, then keep serving")
     .option("--port <port>", "port of the embedded broker (default: 1883 if it is free)")
     .option("--once", "stop after the example messages")
     .action(async ({ port, once: stops }: { port?: string; once?: boolean }) => {

@@ -26,7 +26,6 @@ const PROGRESS_EVERY = 256;
 export function evalCommand(): Command {
   return addDatasetOptions(
     new Command("eval")
-      .description("measure a model on labelled texts")
       .argument("<model>", "model file (.wasm or .elb)")
       .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
       .option("--curve", "show what rejecting answers with low scores does, and how far scores are calibrated")

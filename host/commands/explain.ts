@@ -27,7 +27,6 @@ const STEPS = 256;
 
 export function explainCommand(): Command {
   return new Command("explain")
-    .description("show which words of a text made its label")
     .argument("<model>", "model file (.wasm or .elb)")
     .argument("[texts...]", "texts; without any, one a line from standard input")
     .option("--label <name>", "explain the score of this label (default: of the best one)")

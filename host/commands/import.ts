@@ -21,7 +21,6 @@ interface ImportOptions {
 
 export function importCommand(): Command {
   return new Command("import")
-    .description("turn a saved Keras model into a model file")
     .argument("<file>", "Keras model (.keras or .h5)")
     .requiredOption("--tokenizer <file>", "what Tokenizer.to_json() gave")
     .requiredOption("--labels <file>", "JSON array of names in class order; two for one sigmoid output")

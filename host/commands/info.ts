@@ -6,7 +6,6 @@ import { isDeployable, kilobytes, print, printJson } from "./output.ts";
 
 export function infoCommand(): Command {
   return new Command("info")
-    .description("show what a model file holds")
     .argument("<model>", "model file (.wasm or .elb)")
     .option("--json", "print one JSON object")
     .addHelpText("after", "\nExamples:\n  edgelabel info spam.wasm\n  edgelabel info spam.wasm --json")

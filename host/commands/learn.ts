@@ -37,7 +37,6 @@ interface LearnFlags extends DatasetFlags, LearnOptions {
 
 export function learnCommand(): Command {
   const command = new Command("learn")
-    .description("learn from corrections, if a hold-out does not get worse")
     .argument("<model>", "training form (.elb, as train -o NAME.elb writes it); a new version takes its place")
     .option(
       "--corrections <files...>",

@@ -10,9 +10,9 @@ import { Registry } from "../registry/registry.ts";
 import type { VersionInfo } from "../registry/registry.ts";
 import { sendUpdate } from "../service/control/send-update.ts";
 import { topicsOf } from "../service/topics.ts";
-import { accessOf, defaultNode } from "../service/config.ts";
+import { accessOf, defaultNode } from "../service/mqtt/access.ts";
 import { addBrokerOptions } from "./broker-options.ts";
-import type { BrokerOptions } from "./broker-options.ts";
+import type { BrokerOptions } from "../service/mqtt/access.ts";
 import { kilobytes, print, printJson } from "./output.ts";
 
 interface JsonOption {
@@ -20,9 +20,7 @@ interface JsonOption {
 }
 
 export function modelsCommand(): Command {
-  const command = new Command("models").description(
-    "install, activate and roll back the models of a registry folder; send updates to a service",
-  );
+  const command = new Command("models");
   const subcommand = (name: string, description: string) =>
     command.command(name).description(description).option("--json", "print JSON");
 

@@ -4,10 +4,9 @@ import { basename } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { Classifier } from "../model/classifier.ts";
 import { type Sample, without } from "../data/dataset.ts";
-import { excerpt } from "../errors.ts";
+import { excerpt, printable } from "../errors.ts";
 import { isSameFile, writeWhole } from "../files/atomic.ts";
 import { packModel } from "../model/pack.ts";
-import { printable } from "../service/log.ts";
 import { asTyped } from "../program-name.ts";
 import { Trainer } from "../training/trainer.ts";
 

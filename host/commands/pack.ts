@@ -7,7 +7,6 @@ import { kilobytes, parseOutput, print, printJson, writeModel } from "./output.t
 
 export function packCommand(): Command {
   return new Command("pack")
-    .description("join engine and model into one deployable .wasm")
     .argument("<model>", "model file (.elb, or .wasm to renew its engine)")
     .requiredOption(
       "-o, --output <file>",

@@ -20,7 +20,6 @@ interface PredictOptions {
 
 export function predictCommand(): Command {
   return new Command("predict")
-    .description("print the label of each text, or of each line on standard input")
     .argument("<model>", "model file (.wasm or .elb)")
     .argument("[texts...]", "texts; without any, one a line from standard input")
     .option("--json", 'print {"label","score","scores"} a line')

@@ -57,7 +57,6 @@ interface Figures {
 
 export function pruneCommand(): Command {
   const command = new Command("prune")
-    .description("remove LSTM units and rare words, then fine-tune")
     .argument("<model>", "f32 model (.elb, or a .wasm that holds f32 weights)")
     .argument("<data...>", "labelled texts to rank the units, fine-tune and measure speed on")
     .requiredOption("-o, --output <file>", "model to write (.wasm: int8 as train writes it, or .elb: f32)", parseOutput)

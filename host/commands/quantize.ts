@@ -31,7 +31,6 @@ const COLUMNS: readonly [heading: string, width: number][] = [
 
 export function quantizeCommand(): Command {
   const command = new Command("quantize")
-    .description("turn an f32 model into int8, and report what that costs")
     .argument("<model>", "f32 model (.elb, or a .wasm that holds f32 weights)")
     .requiredOption("-o, --output <file>", "model to write (.wasm or .elb)", parseOutput)
     .option("--data <files...>", "labelled texts to compare both models on")

@@ -22,7 +22,7 @@ import { largestPacket } from "../service/answer/messages.ts";
 import { shownUrl } from "../service/mqtt/connection.ts";
 import type { BrokerAccess } from "../service/mqtt/connection.ts";
 import { Service } from "../service/service.ts";
-import { checkLevel, levelOf } from "../service/topics.ts";
+import { checkLevel, levelOf } from "../names.ts";
 import { asTyped, programName } from "../program-name.ts";
 import { createStatusLine } from "../service/status-line.ts";
 import type { StatusLine } from "../service/status-line.ts";
@@ -43,7 +43,6 @@ function parsePort(text: string): number {
 export function serveCommand(): Command {
   return addBrokerOptions(
     new Command("serve")
-      .description("answer requests over MQTT, and HTTP if asked, until stopped")
       .argument("[models...]", "model files (.wasm or .elb), or NAME=FILE; the first one is the default")
       .option(
         "--broker <urls>",

@@ -18,7 +18,6 @@ const DAY_MS = 86_400_000;
 
 export function keygenCommand(): Command {
   return new Command("keygen")
-    .description("make a key that signs updates, and print its line for the file of trusted keys")
     .argument("<file>", "private key (PEM); one that exists is left alone, and only its line printed")
     .addHelpText(
       "after",
@@ -50,7 +49,6 @@ interface SignOptions {
 
 export function signCommand(): Command {
   return new Command("sign")
-    .description("make a signed update of a model file, for registries that trust the key")
     .argument("<model>", "model file (.wasm or .elb)")
     .requiredOption("--key <file>", "private key, from edgelabel keygen")
     .requiredOption(

@@ -26,7 +26,7 @@ import {
 } from "../training/recipe.ts";
 import type { Shape } from "../training/text-statistics.ts";
 import { EngineError } from "../model/status.ts";
-import { addSynonyms, readSynonyms } from "../data/synonyms.ts";
+import { addSynonyms, readSynonyms } from "../training/synonyms.ts";
 import { type Augmentation, Trainer } from "../training/trainer.ts";
 import { startWorkers, type TrainingData } from "../training/workers.ts";
 import { UNKNOWN_HELP } from "./calibrate.ts";
@@ -239,7 +239,6 @@ const FIXED_BY_RESUME = [
 export function trainCommand(): Command {
   const command = addDatasetOptions(
     new Command("train")
-      .description("train a model on labelled texts")
       .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
       .requiredOption(
         "-o, --output <file>",

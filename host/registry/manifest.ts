@@ -14,7 +14,7 @@ import * as v from "valibot";
 import { ABI_VERSION } from "../../assembly/abi.ts";
 import { digestOf } from "../model/classifier.ts";
 import { UserError } from "../errors.ts";
-import { isLevel } from "../service/topics.ts";
+import { isLevel } from "../names.ts";
 import { keyId } from "./keys.ts";
 import type { TrustedKeys } from "./keys.ts";
 

@@ -5,7 +5,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { ABI_VERSION } from "../../assembly/abi.ts";
 import { Classifier } from "../model/classifier.ts";
 import { UserError } from "../errors.ts";
-import { checkLevel, levelOf } from "../service/topics.ts";
+import { checkLevel, levelOf } from "../names.ts";
 import { checkDigest, MAX_GOLDEN } from "./manifest.ts";
 import type { Manifest } from "./manifest.ts";
 

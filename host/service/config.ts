@@ -2,48 +2,29 @@
 // holds credentials only), and that over a JSON file. Every key of the file is checked; an
 // unknown one is an error that names the nearest known one. Relative paths in the file
 // start at its folder.
-import { accessSync, constants, readFileSync, statSync } from "node:fs";
-import { hostname } from "node:os";
+import { accessSync, constants, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import * as v from "valibot";
-import type { BrokerOptions } from "../commands/broker-options.ts";
 import { UserError } from "../errors.ts";
 import type { LearningSettings } from "./control/learning.ts";
 import { isLoopback } from "./listen.ts";
 import type { ServerTls } from "./listen.ts";
-import type { MessageLimits } from "./answer/messages.ts";
+import { defaultLimits } from "./limits.ts";
+import type { Limits } from "./limits.ts";
+import { credentials, defaultNode, readFileFor, readTls } from "./mqtt/access.ts";
+import type { BrokerOptions } from "./mqtt/access.ts";
 import { brokerUrls } from "./mqtt/connection.ts";
 import type { BrokerAccess } from "./mqtt/connection.ts";
 import type { RouteSettings } from "./answer/routes.ts";
 import { checkService } from "./service.ts";
 import type { Announcement } from "./service.ts";
 import type { Json } from "./answer/template.ts";
-import { isLevel, isTopicFilter, slug, topicsOf } from "./topics.ts";
+import { isLevel } from "../names.ts";
+import { isTopicFilter, topicsOf } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
 import { isPasswordHash, isWeakHash } from "./users.ts";
 import type { UserSettings } from "./users.ts";
-
-export interface Limits extends MessageLimits {
-  /** Answers that wait or are unacknowledged; beyond this limit requests are told `busy`. */
-  queuedAnswers: number;
-  /** The same limit by their size, in characters. */
-  queuedBytes: number;
-  /** Texts that wait for the engine; beyond this limit requests are told `busy`. */
-  queuedTexts: number;
-  /** Texts that one requester may send a second, on average; undefined: no limit. */
-  textsPerSecond?: number | undefined;
-  /** How many requesters are told apart at once; all further ones count as one. */
-  requesters: number;
-  /** Answers that are kept for requests that come twice. */
-  rememberedAnswers: number;
-  /** How long they are kept. */
-  rememberSeconds: number;
-  /** An answer that could not be sent for this time is dropped. */
-  answerSeconds: number;
-  /** Largest payload of an answer. A broker that announces a smaller packet size lowers it. */
-  answerBytes: number;
-}
 
 export interface ModelFile {
   /** Overrides the name in the file. */
@@ -93,19 +74,6 @@ export interface ServeOptions extends BrokerOptions {
   port?: number;
   host?: string;
 }
-
-export const defaultLimits: Limits = {
-  payloadBytes: 2_097_152,
-  textsPerRequest: 256,
-  queuedAnswers: 1000,
-  queuedBytes: 8_388_608,
-  queuedTexts: 1000,
-  requesters: 1000,
-  rememberedAnswers: 10_000,
-  rememberSeconds: 300,
-  answerSeconds: 60,
-  answerBytes: 1_048_576,
-};
 
 /** V8's message quotes the text from so many characters before the faulty one. */
 const EXCERPT_LEAD = 10;
@@ -369,15 +337,6 @@ function editDistance(a: string, b: string): number {
   return row[b.length]!;
 }
 
-function readFileFor(what: string, path: string): Buffer {
-  if (/[\n\0]/.test(path)) throw new UserError(`the ${what} must be the name of a file, not what is in it`);
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new UserError(`cannot read the ${what} ${path}: ${(error as Error).message}`);
-  }
-}
-
 function requireReadable(what: string, path: string): void {
   try {
     accessSync(path, constants.R_OK);
@@ -433,44 +392,6 @@ function routeOf({
       retain,
     })),
   };
-}
-
-function readTls(files: {
-  ca?: string | undefined;
-  cert?: string | undefined;
-  key?: string | undefined;
-}): NonNullable<BrokerAccess["tls"]> {
-  if ((files.cert === undefined) !== (files.key === undefined))
-    throw new UserError("a client certificate needs both --cert and --key");
-  const read = (what: string, path?: string) => (path === undefined ? undefined : readFileFor(what, path));
-  return { ca: read("CA file", files.ca), cert: read("certificate", files.cert), key: read("private key", files.key) };
-}
-
-/** The environment may give the password of the file's user, but the file not that of the environment's. */
-function credentials(
-  env: NodeJS.ProcessEnv,
-  file: Pick<ConfigFile, "username" | "password"> = {},
-): Pick<BrokerAccess, "username" | "password"> {
-  const [username, password] = [
-    env["EDGELABEL_MQTT_USERNAME"] || undefined,
-    env["EDGELABEL_MQTT_PASSWORD"] || undefined,
-  ];
-  if (username === undefined) return { username: file.username, password: password ?? file.password };
-  if (password === undefined && file.password !== undefined)
-    throw new UserError(
-      'EDGELABEL_MQTT_USERNAME is set without EDGELABEL_MQTT_PASSWORD, and the "password" of the configuration file is another user\'s: set both variables, or neither',
-    );
-  return { username, password };
-}
-
-/** How a command reaches the broker that its command line names, with the credentials of the environment. */
-export function accessOf({ broker, protocol, ...files }: BrokerOptions & { broker: string }): BrokerAccess {
-  brokerUrls(broker);
-  return { url: broker, protocol, ...credentials(process.env), tls: readTls(files) };
-}
-
-export function defaultNode(): string {
-  return slug(hostname());
 }
 
 /** The settings, checked against one another. Throws a UserError for the first that cannot be. */

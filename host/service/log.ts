@@ -1,6 +1,7 @@
 // What the service tells its operator: plain lines, or pino's JSON lines. Texts,
 // payloads and passwords are never logged.
 import { pino } from "pino";
+import { printable } from "../errors.ts";
 
 export type LogFields = Record<string, string | number | boolean | readonly string[] | undefined>;
 
@@ -9,11 +10,6 @@ export interface Log {
   info(message: string, fields?: LogFields, forPeople?: string): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
-}
-
-/** Replaces control characters, with which others could forge lines, move the cursor or turn text around. Joiners stay: emoji and some scripts need them. */
-export function printable(text: string): string {
-  return text.replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\ufffd");
 }
 
 export function plainLog(): Log {

@@ -6,7 +6,7 @@
 import { randomUUID } from "node:crypto";
 import { afterwards } from "./afterwards.ts";
 import { Commands } from "./control/commands.ts";
-import type { Limits } from "./config.ts";
+import type { Limits } from "./limits.ts";
 import { Guard } from "./answer/guard.ts";
 import type { Log } from "./log.ts";
 import { largestPacket } from "./answer/messages.ts";

@@ -2,7 +2,7 @@
 // whether the broker is connected. Redrawn twice a second, below the log; absent when stderr
 // is not a terminal, or a program reads the log.
 import { clearLine, cursorTo } from "node:readline";
-import { printable } from "./log.ts";
+import { printable } from "../errors.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Service } from "./service.ts";

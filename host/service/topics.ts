@@ -1,6 +1,7 @@
 // The topics of one node and of its group, and the rules for answer topics that a requester
 // chooses. Request topics (`classify`) and answer topics (`label`, `reply`) are disjoint
 // trees, so that no answer can come back as a request.
+import { checkLevel } from "../names.ts";
 import { UserError } from "../errors.ts";
 
 /** The topics on which a node or a group takes requests and answers them. */
@@ -64,34 +65,6 @@ export function topicsOf(root: string, node: string, group?: string): Topics {
     metrics: `${base}/metrics`,
     command: `${base}/cmd`,
   };
-}
-
-/** A host or model name as a topic level: "My Host.local" becomes "my-host-local"; `otherwise` when nothing is left of it. */
-export function slug(name: string, otherwise = "node"): string {
-  return (
-    name
-      .toLowerCase()
-      .replace(/[^a-z0-9]+/g, "-")
-      .replace(/^-+|-+$/g, "")
-      .slice(0, 64) || otherwise
-  );
-}
-
-/** The name of a model as a topic level. */
-export function levelOf(name: string): string {
-  return isLevel(name) ? name : slug(name, "model");
-}
-
-/** Returns `name` when it can stand as one level of a topic. */
-export function checkLevel(what: string, name: string): string {
-  if (isLevel(name)) return name;
-  throw new UserError(
-    `the ${what} ${JSON.stringify(name)} cannot be part of a topic: use 1 to 64 letters, digits, ".", "_" or "-", the first one a letter or digit`,
-  );
-}
-
-export function isLevel(name: string): boolean {
-  return /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name);
 }
 
 function checkRoot(root: string): string {

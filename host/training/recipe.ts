@@ -7,7 +7,7 @@ import { swapped } from "../data/report.ts";
 import { labelsOf, type Sample } from "../data/dataset.ts";
 import { excerpt, UserError } from "../errors.ts";
 import { type Shape, shapeOf } from "./text-statistics.ts";
-import { addSynonyms, type SynonymGroup } from "../data/synonyms.ts";
+import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
 import {
   CLEANING_STEPS,
   type Cleaning,

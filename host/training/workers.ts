@@ -9,7 +9,7 @@ import { artefactPath } from "../build-path.ts";
 import type { Sample } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
 import { resumeTraining } from "./recipe.ts";
-import type { SynonymGroup } from "../data/synonyms.ts";
+import type { SynonymGroup } from "./synonyms.ts";
 import type { Exchange, Trainer } from "./trainer.ts";
 
 /** The texts, and synonyms, with which a run was started. */

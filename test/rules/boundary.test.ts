@@ -134,13 +134,16 @@ describe("the file map of ARCHITECTURE.md", () => {
     const plumbing = [
       "build-path",
       "errors",
+      "names",
       "program-name",
       "progress",
       "version",
       "model/status",
       "training/worker",
+      "service/limits",
       "service/listen",
       "service/log",
+      "service/mqtt/access",
       "service/mqtt/quiet",
     ].map((name) => `host/${name}.ts`);
     const folders = ["host/commands/", "host/keras/"].filter((folder) => map.includes(`\`${folder}\``));

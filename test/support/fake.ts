@@ -4,7 +4,7 @@ import mqtt from "mqtt";
 import type { IClientPublishOptions, IPublishPacket, MqttClient } from "mqtt";
 import type { Prediction } from "../../host/model/classifier.ts";
 import type { Explanation } from "../../host/model/explanation.ts";
-import type { Limits } from "../../host/service/config.ts";
+import type { Limits } from "../../host/service/limits.ts";
 import type { Log } from "../../host/service/log.ts";
 import { Service } from "../../host/service/service.ts";
 import type { Model } from "../../host/service/answer/predictor.ts";

@@ -6,7 +6,7 @@
 //
 // Whether an answer may go to its topic is checked before anything is computed.
 import { afterwards } from "../afterwards.ts";
-import type { Limits } from "../config.ts";
+import type { Limits } from "../limits.ts";
 import type { Guard } from "./guard.ts";
 import type { Log } from "../log.ts";
 import { BrokenRequest, encodeAnswer, encodeError, RequestError, requestParser, statusOf } from "./messages.ts";

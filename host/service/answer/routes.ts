@@ -15,7 +15,7 @@ import { createHash, randomUUID } from "node:crypto";
 import type { Prediction } from "../../model/classifier.ts";
 import { UserError } from "../../errors.ts";
 import { afterwards } from "../afterwards.ts";
-import type { Limits } from "../config.ts";
+import type { Limits } from "../limits.ts";
 import type { Guard } from "./guard.ts";
 import { ExactNumber, fromJson, JsonError } from "./json.ts";
 import type { Log } from "../log.ts";

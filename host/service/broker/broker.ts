@@ -15,7 +15,7 @@ import { createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { Aedes } from "aedes";
 import type { AedesPublishPacket, Client, ConnectPacket, PublishPacket, SubscribePacket } from "aedes";
-import { defaultLimits } from "../config.ts";
+import { defaultLimits } from "../limits.ts";
 import { explainListenError, listen } from "../listen.ts";
 import { largestPacket } from "../answer/messages.ts";
 import { ROUTES_CLIENT } from "../mqtt/connection.ts";

@@ -26,7 +26,7 @@ import type { Metrics } from "../metrics.ts";
 import type { Incoming } from "../mqtt/connection.ts";
 import type { Outbox } from "../mqtt/outbox.ts";
 import { TooLarge } from "../mqtt/sender.ts";
-import { isLevel } from "../topics.ts";
+import { isLevel } from "../../names.ts";
 import type { Topics } from "../topics.ts";
 
 export interface Command {

@@ -3,7 +3,7 @@
 // 32 MiB, so right ones are remembered, as keyed digests. Others are checked one at a time, and
 // addresses take turns, so that somebody who guesses passwords does not keep the users waiting.
 import { createHmac, randomBytes } from "node:crypto";
-import { printable } from "../log.ts";
+import { printable } from "../../errors.ts";
 import type { Log } from "../log.ts";
 import { RequestError } from "../answer/messages.ts";
 import type { Topics } from "../topics.ts";

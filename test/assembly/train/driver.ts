@@ -1,6 +1,6 @@
 // Drives the training kernels of build/testing.wasm from tests: layer records and
 // plain arrays in, statuses, losses and tensors out.
-import { OK } from "../../../assembly/abi.ts";
+import { ERR_OUT_OF_MEMORY, OK } from "../../../assembly/abi.ts";
 import type { LayerRecord } from "../../support/keras-weights.ts";
 import { f32, loadWasm, put, type Exports } from "../../support/wasm.ts";
 
@@ -48,7 +48,9 @@ export function build(layers: LayerRecord[], shape: Shape): { wasm: Exports; sta
     shape.rowsPerToken ?? 1,
     shape.dropoutSamples ?? 1,
   );
-  return { wasm, status };
+  if (status !== OK) return { wasm, status };
+  const isPlanned: boolean = wasm["planBuild"](shape.batch, shape.time, layers[0]!.inputWidth);
+  return { wasm, status: isPlanned ? OK : ERR_OUT_OF_MEMORY };
 }
 
 export class Trainer {

@@ -1,18 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { checkLevel, levelOf, slug } from "../../../host/names.ts";
 import {
   answerTopicFault,
-  checkLevel,
   filterCovers,
   filterMatches,
   filtersOverlap,
   isTopicFilter,
   isUserLevel,
-  levelOf,
   requestFilters,
   requestTopicsOf,
   modelInTopic,
-  slug,
   topicsOf,
   userTopicFault,
 } from "../../../host/service/topics.ts";

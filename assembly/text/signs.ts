@@ -23,7 +23,7 @@
 //     return list.map(({ k, c, to }) => "0x" + ((c * 2048 + (k === 2 ? 1024 : 0) + to - c) >>> 0).toString(16));
 //   }
 //   console.log(ranges(sign, 1024), ranges(invisible, 2048), ranges(joined, 2048));
-import { inRanges } from "./text/lowercase";
+import { inRanges } from "./lowercase";
 
 /** Classes of signOf. */
 export const WORD: u32 = 0;

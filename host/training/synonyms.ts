@@ -2,9 +2,9 @@
 // that may stand for one another in training; empty lines and lines that begin with # are
 // skipped. Refuses a line with fewer than two words, and words that are not a single token.
 import { isUtf8 } from "node:buffer";
-import { readInput } from "./dataset.ts";
+import { readInput } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
-import type { Trainer } from "../training/trainer.ts";
+import type { Trainer } from "./trainer.ts";
 
 export interface SynonymGroup {
   words: string[];

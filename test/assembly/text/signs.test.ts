@@ -1,6 +1,6 @@
 // The tables of signs.ts against the regular expressions of this Node.
 import { describe, expect, test } from "vitest";
-import { loadWasm } from "../support/wasm.ts";
+import { loadWasm } from "../../support/wasm.ts";
 
 const wasm = loadWasm("testing");
 /** Unicode's version in the tables. An older one lacks some code points; what a newer one adds is not known to the tables. */

@@ -13,10 +13,10 @@ import {
   TOKENIZER_TRUNCATE_POST,
 } from "../abi";
 import { allocate } from "../arena";
-import { Model, layerAt } from "../network/model";
-import { letterHash, letterPairRow, ngramRows } from "./ngram";
-import { Tokenizer, tokenIsLetter, tokenizerNext, tokenizerPrepare, tokenizerStart } from "./tokenizer";
-import { Vocabulary, vocabularyBuild, vocabularyFind } from "./vocabulary";
+import { Model, layerAt } from "./model";
+import { letterHash, letterPairRow, ngramRows } from "../text/ngram";
+import { Tokenizer, tokenIsLetter, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../text/tokenizer";
+import { Vocabulary, vocabularyBuild, vocabularyFind } from "../text/vocabulary";
 
 /** The steps of one text. A step's vector is the mean of its embedding rows, plus its CONTEXT_ROW, if any. */
 @unmanaged
