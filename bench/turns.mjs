@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 export class Worker {
   constructor(command, args) {
     // Such variables can make OpenBLAS choose a slower kernel, which would be unfair to the peers.
-    const { OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE, ...env } = process.env;
+    const { OPENBLAS_CORETYPE: _type, OPENBLAS_L2_SIZE: _size, ...env } = process.env;
     this.child = spawn(command, args, {
       env,
       stdio: ["pipe", "pipe", process.env.BENCH_VERBOSE ? "inherit" : "ignore"],

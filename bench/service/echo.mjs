@@ -68,7 +68,7 @@ async function compare() {
     const client = await mqtt.connectAsync(url, { protocolVersion: 5 });
     client.stream.setNoDelay(true);
     await client.subscribeAsync(REPLY, { qos: 1 });
-    const { id, ...answer } = JSON.parse(await ask(client, "edgelabel/bench/classify"));
+    const { id: _id, ...answer } = JSON.parse(await ask(client, "edgelabel/bench/classify"));
     const self = fileURLToPath(import.meta.url);
     const contenders = {
       echo: await start([self, "--echo", url, "echo", JSON.stringify(answer)], /ready/),

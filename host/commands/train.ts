@@ -466,9 +466,7 @@ function shown(preset: unknown): string {
 /** Where a setting is in the recipe: "tokenizer.split" -> the recipe's tokenizer, "split". */
 function place(recipe: RecipeOptions, path: string): [holder: Record<string, unknown>, field: string] {
   const [first, second] = path.split(".");
-  return second === undefined
-    ? [recipe as unknown as Record<string, unknown>, first!]
-    : [recipe.tokenizer as unknown as Record<string, unknown>, second];
+  return second === undefined ? [recipe as unknown as Record<string, unknown>, first!] : [recipe.tokenizer, second];
 }
 
 async function runAll(

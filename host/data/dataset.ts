@@ -16,7 +16,7 @@ export interface Sample {
 }
 
 export const FORMATS = ["tsv", "csv", "jsonl", "fasttext"] as const;
-export type Format = (typeof FORMATS)[number];
+type Format = (typeof FORMATS)[number];
 
 export interface DatasetOptions {
   format?: Format | undefined;

@@ -10,7 +10,7 @@ export interface Source {
   samples: readonly Sample[];
 }
 
-export interface Place {
+interface Place {
   file: string;
   line: number;
 }

@@ -181,7 +181,7 @@ class GraphReader {
       this.refuse(layer, `rate=${show(rate)} is not between 0 and 1`);
     if ((layer.config["noise_shape"] ?? null) !== null)
       this.notes.push(`layer "${layer.name}": noise_shape is left out; it only matters in training`);
-    this.add(LAYER_DROPOUT, { flags: spatial ? LAYER_SPATIAL : 0, rate: rate as number });
+    this.add(LAYER_DROPOUT, { flags: spatial ? LAYER_SPATIAL : 0, rate: rate });
   }
 
   /** `layer` is named in messages; `lstm` carries the config (of a Bidirectional's inner layer). */
@@ -287,27 +287,27 @@ class GraphReader {
       this.refuse(layer, `its input length ${show(steps)} is not a positive integer`);
     if (this.sequenceLength !== null && this.sequenceLength !== steps)
       this.refuse(layer, `its input length ${show(steps)} differs from the input's ${this.sequenceLength}`);
-    this.sequenceLength = steps as number;
+    this.sequenceLength = steps;
   }
 
   private innerLayer(layer: KerasLayer, key: string): KerasLayer {
     const inner = asObject(layer.config[key]);
     if (!inner) this.refuse(layer, `has no ${key}`);
-    return { ...asLayer(inner as Json, this.source), slot: layer.slot };
+    return { ...asLayer(inner, this.source), slot: layer.slot };
   }
 
   private count(layer: KerasLayer, option: string, most: number = MAX_WIDTH): number {
     const value = layer.config[option];
     if (typeof value !== "number" || !Number.isInteger(value) || value < 1)
       this.refuse(layer, `${option}=${show(value)} is not a positive integer`);
-    if ((value as number) > most) this.refuse(layer, `${option}=${show(value)} is above the limit of ${most}`);
-    return value as number;
+    if (value > most) this.refuse(layer, `${option}=${show(value)} is above the limit of ${most}`);
+    return value;
   }
 
   private flag(layer: KerasLayer, option: string): boolean {
     const value = layer.config[option] ?? false;
     if (typeof value !== "boolean") this.refuse(layer, `${option}=${show(value)} is neither true nor false`);
-    return value as boolean;
+    return value;
   }
 
   private activation(layer: KerasLayer, option: string): number {
@@ -316,7 +316,7 @@ class GraphReader {
     const name = asObject(value)?.["config"] ?? value;
     const activation = typeof name === "string" ? ACTIVATIONS.get(name) : undefined;
     if (activation === undefined) this.refuse(layer, `${option}=${show(name)} cannot be reproduced`);
-    return activation as number;
+    return activation;
   }
 
   private allow(layer: KerasLayer, option: string, ...values: unknown[]): void {

@@ -8,7 +8,7 @@ import { type KerasModel, readKerasModel } from "./archive.ts";
 import { readLabels, readTokenizerJson } from "./tokenizer-json.ts";
 
 /** A file's content and the name that messages call it by. */
-export interface Source<Content> {
+interface Source<Content> {
   path: string;
   content: Content;
 }

@@ -9,7 +9,7 @@ import { EngineError } from "./status.ts";
 export const PREAMBLE = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
 const MAGIC_BYTES = 4;
 const MODEL_MAGIC = [0, 8, 16, 24].map((shift) => (FORMAT_MAGIC >>> shift) & 0xff);
-export const SECTION_CUSTOM = 0;
+const SECTION_CUSTOM = 0;
 export const SECTION_DATA = 11;
 export const OPCODE_I32_CONST = 0x41;
 export const OPCODE_END = 0x0b;

@@ -19,7 +19,7 @@ import { keyId } from "./keys.ts";
 import type { TrustedKeys } from "./keys.ts";
 
 /** A text, and the output line (without "\n") that the model must give for it. */
-export interface GoldenAnswer {
+interface GoldenAnswer {
   text: string;
   line: string;
 }

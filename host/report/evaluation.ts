@@ -5,7 +5,7 @@
 import { MAX_LABELS } from "../../assembly/abi.ts";
 import { excerpt, UserError } from "../errors.ts";
 
-export interface LabelFigures {
+interface LabelFigures {
   precision: number;
   recall: number;
   f1: number;

@@ -3,7 +3,7 @@
 import { pino } from "pino";
 import { printable } from "../errors.ts";
 
-export type LogFields = Record<string, string | number | boolean | readonly string[] | undefined>;
+type LogFields = Record<string, string | number | boolean | readonly string[] | undefined>;
 
 export interface Log {
   /** Plain logs show the text `forPeople` instead, where there is one. */

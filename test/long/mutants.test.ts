@@ -88,7 +88,7 @@ test.each([
         const { lines } = loader;
         for (const fill of [0x00, 0xff]) expect(linesAmid(mutant, fill)).toEqual(lines);
       } catch (error) {
-        throw new Error(`${which}: ${String(error)}`);
+        throw new Error(`${which}: ${String(error)}`, { cause: error });
       }
     }
     console.log(
@@ -140,7 +140,7 @@ test(`deployable files: ${size(20_000, 300)} mutants of the model's segment, see
       });
       counts.set(what, (counts.get(what) ?? 0) + 1);
     } catch (error) {
-      throw new Error(`mutant ${i} of seed ${SEED}: ${String(error)}`);
+      throw new Error(`mutant ${i} of seed ${SEED}: ${String(error)}`, { cause: error });
     }
   }
   console.log([...counts].map(([code, times]) => `${code} ${times}`).join(", "));
@@ -164,7 +164,7 @@ test(`the trainer: ${size(5_000, 150)} mutants opened, and resumed where they ca
       });
       counts.set(what, (counts.get(what) ?? 0) + 1);
     } catch (error) {
-      throw new Error(`mutant ${i} of seed ${SEED}: ${String(error)}`);
+      throw new Error(`mutant ${i} of seed ${SEED}: ${String(error)}`, { cause: error });
     }
   }
   console.log([...counts].map(([code, times]) => `${code} ${times}`).join(", "));

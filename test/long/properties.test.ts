@@ -1,8 +1,7 @@
 // Every property of MQTT 5, at random and at its limits, in every packet that has one: through
 // a real broker, and from a broker that is none and says what it likes. The service goes on
 // answering, and its memory stays what it was.
-import { readFileSync } from "node:fs";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { once } from "node:events";
 import { createConnection, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";

@@ -60,7 +60,7 @@ function fetched(): Mosquitto | undefined {
   };
 }
 
-export const mosquitto: Mosquitto | undefined = installed() ?? fetched();
+const mosquitto: Mosquitto | undefined = installed() ?? fetched();
 
 /** A `describe` whose tests need Mosquitto. */
 export function describeMosquitto(name: string, body: (binaries: Mosquitto) => void): void {

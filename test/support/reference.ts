@@ -30,7 +30,7 @@ export function softmax(values: Vector): Vector {
   return powers.map((power) => power / sum);
 }
 
-export function activation(kind: number, values: Vector): Vector {
+function activation(kind: number, values: Vector): Vector {
   if (kind === ACTIVATION_SOFTMAX) return softmax(values);
   return values.map((x) =>
     kind === ACTIVATION_SIGMOID
@@ -68,21 +68,16 @@ export function roundEven(x: number): number {
 }
 
 /** h in Q14, as the int8 form keeps it. */
-export const toQ14 = (h: number): number => roundEven(Math.fround(h) * 16384);
+const toQ14 = (h: number): number => roundEven(Math.fround(h) * 16384);
 
-export interface Quantized {
+interface Quantized {
   /** (rows, columns), whole numbers. */
   values: Vector;
   scales: Vector;
 }
 
 /** f32 (rows, columns), or (columns, rows) when transposed -> s8 (rows, columns) and a scale a row. */
-export function quantizeRows(
-  weights: ArrayLike<number>,
-  rows: number,
-  columns: number,
-  transposed: boolean,
-): Quantized {
+function quantizeRows(weights: ArrayLike<number>, rows: number, columns: number, transposed: boolean): Quantized {
   const at = (r: number, c: number): number => weights[transposed ? c * rows + r : r * columns + c]!;
   const scales: Vector = [];
   const values: Vector = [];

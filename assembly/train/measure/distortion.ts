@@ -11,7 +11,7 @@ import { logF32 } from "../random";
 
 /** All f64, since the host reads them as one array. */
 @unmanaged
-export class Distortion {
+class Distortion {
   rows: f64; // in Keras' layout; a bias has one
   columns: f64;
   bits: f64; // of a weight in the int8 file: 8, or 32 where it stays f32

@@ -189,7 +189,7 @@ function read(text: string, flags: number): string {
   for (let i = 0; i < text.length;) {
     const before = text[edge - 1] ?? "";
     let found: string | undefined;
-    let becomes = "";
+    let becomes: string;
     if (flags & CLEAN_NORMALIZE && (found = at(SEQUENCE, i))) becomes = SEQUENCE_MARK;
     else if (flags & CLEAN_MARKUP && (found = at(TAG, i))) becomes = " ";
     else if (flags & CLEAN_MARKUP && (found = at(REFERENCE, i))) becomes = referred(found);

@@ -57,7 +57,7 @@ export function randomBits(s: RandomState): number {
 }
 
 /** Keep mask: value i comes from stream i % 4 of four streams whose states are drawn word by word. */
-export function dropoutMask(random: RandomState, rate: number, length: number): Float32Array {
+function dropoutMask(random: RandomState, rate: number, length: number): Float32Array {
   const words = Array.from({ length: 16 }, () => randomBits(random));
   const streams = [0, 1, 2, 3].map(
     (lane) => [(words[lane]! | 1) >>> 0, words[4 + lane]!, words[8 + lane]!, words[12 + lane]!] as RandomState,
