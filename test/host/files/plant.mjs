@@ -38,7 +38,7 @@ else {
 }
 syncBuiltinESMExports();
 
-const { run } = await import("../../../../build/host/main.js");
+const { run } = await import("../../../build/host/main.js");
 const code = await run(args);
 process.stderr.write(`planted ${planted}\n`);
 process.exitCode = code;

@@ -10,7 +10,7 @@ if (what === "die early") {
   files.rename = async () => die();
   syncBuiltinESMExports();
 }
-const { takeLock } = await import("../../../../build/host/files/lock.js");
+const { takeLock } = await import("../../../build/host/files/lock.js");
 const taken = await takeLock(path);
 if (what === "die") die();
 process.stdout.write("release" in taken ? "held\n" : `${taken.pid}\n`);

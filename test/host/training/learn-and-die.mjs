@@ -30,7 +30,7 @@ for (const name of ["writeFile", "appendFile", "sync", "truncate", "chmod"]) met
 for (const name of ["open", "rename", "rm", "unlink", "chmod"]) files[name] = counted(files[name]);
 syncBuiltinESMExports();
 
-const { run } = await import("../../../../build/host/main.js");
+const { run } = await import("../../../build/host/main.js");
 process.stdout.write = (
   (write) =>
   (content, ...rest) =>
