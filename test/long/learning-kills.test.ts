@@ -104,7 +104,7 @@ test.each(["learn", "undo"])(
     const counted = place(files);
     const whole = die(0, "", command(counted));
     // Remarks come before it.
-  const steps = Number(whole.stderr.trim().split("\n").at(-1));
+    const steps = Number(whole.stderr.trim().split("\n").at(-1));
     expect([whole.status, steps > 10]).toEqual([0, true]);
     const after = digests(counted, PAIR);
     expect(after[0] !== before[0] && after[1] !== before[1]).toBe(true);
