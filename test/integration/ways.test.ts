@@ -258,9 +258,6 @@ const ask: Record<Way, (texts: string[]) => Promise<Answer[]>> = {
   },
 };
 
-/** Until the tokenizer of new models does so. */
-const WAITS = "the tokenizer does not do so yet";
-
 function reason(way: Way, { not = {} }: Kind): string | undefined {
   return not[way];
 }
@@ -278,7 +275,6 @@ describe.each(WAYS)("a text by %s", (way) => {
   for (const [name, kind] of texts) {
     const why = reason(way, kind);
     if (why !== undefined) test.skip(`${name}: ${why}`, () => {});
-    else if (name in cleaned && WAITS) test.skip(`${name}: ${WAITS}`, () => {});
     else
       test(name, () => {
         const { label, score } = classifier.classify(kind.plain);
