@@ -119,6 +119,12 @@ const CASE_IGNORABLE: StaticArray<u32> = [
 
 /** Whether one of the sorted ranges contains `codePoint`; false for numbers beyond all code points. */
 export function inRanges(ranges: StaticArray<u32>, codePoint: u32): bool {
+  const range = rangeBefore(ranges, codePoint);
+  return range != 0 && codePoint - (range >>> 11) <= (range & 0x7ff);
+}
+
+/** The last range that begins at the code point or before it; 0 = there is none. */
+export function rangeBefore(ranges: StaticArray<u32>, codePoint: u32): u32 {
   let low: i32 = 0;
   let high: i32 = ranges.length;
   while (low < high) {
@@ -126,9 +132,7 @@ export function inRanges(ranges: StaticArray<u32>, codePoint: u32): bool {
     if (unchecked(ranges[middle]) >>> 11 > codePoint) high = middle;
     else low = middle + 1;
   }
-  if (low == 0) return false;
-  const range = unchecked(ranges[low - 1]);
-  return codePoint - (range >>> 11) <= (range & 0x7ff);
+  return low == 0 ? 0 : unchecked(ranges[low - 1]);
 }
 
 /** Cased and not Case_Ignorable. */

@@ -23,7 +23,7 @@
 //     return list.map(({ k, c, to }) => "0x" + ((c * 2048 + (k === 2 ? 1024 : 0) + to - c) >>> 0).toString(16));
 //   }
 //   console.log(ranges(sign, 1024), ranges(invisible, 2048), ranges(joined, 2048));
-import { inRanges } from "./lowercase";
+import { inRanges, rangeBefore } from "./lowercase";
 
 /** Classes of signOf. */
 export const WORD: u32 = 0;
@@ -119,16 +119,8 @@ export function isPlain(codePoint: u32): bool {
 /** The class of a code point beyond ASCII; WORD for any other number. */
 export function signOf(codePoint: u32): u32 {
   if (codePoint < 0xa0 ? codePoint != 0x85 : isPlain(codePoint)) return WORD;
-  let low: i32 = 0;
-  let high: i32 = SIGNS.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (unchecked(SIGNS[middle]) >>> 11 > codePoint) high = middle;
-    else low = middle + 1;
-  }
-  if (low == 0) return WORD;
-  const row = unchecked(SIGNS[low - 1]);
-  if (codePoint - (row >>> 11) > (row & (SYMBOLS - 1))) return WORD;
+  const row = rangeBefore(SIGNS, codePoint);
+  if (row == 0 || codePoint - (row >>> 11) > (row & (SYMBOLS - 1))) return WORD;
   return row & SYMBOLS ? SYMBOL : PUNCTUATION;
 }
 
