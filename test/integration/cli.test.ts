@@ -19,7 +19,6 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 // @ts-ignore: as built, so that its workers and modules are found.
 import { run } from "../../build/host/main.js";
-import { linesOf } from "../../host/commands/predict.ts";
 import { edgelabel, json, LAMPS, main, SMALL, typed } from "../support/program.ts";
 import { describeShared, readSharedJson, readSharedJsonLines, sharedPath } from "../support/shared.ts";
 
@@ -630,31 +629,6 @@ describe("from texts to a deployable", () => {
       expect(await ended).toBe(0);
       clearInterval(feed);
     });
-  });
-});
-
-describe("lines of a byte stream", () => {
-  const collect = async (chunks: Uint8Array[]): Promise<string[]> => {
-    const lines: string[] = [];
-    for await (const some of linesOf(
-      (async function* () {
-        yield* chunks;
-      })(),
-    ))
-      lines.push(...some.map((line) => Buffer.from(line).toString("latin1")));
-    return lines;
-  };
-  test("do not depend on how the stream is cut", async () => {
-    const bytes = Buffer.from("a\r\n\nb\rc\r\r\n\xff\n\r\nlast\r", "latin1");
-    const expected = ["a\r", "", "b\rc\r\r", "\xff", "\r", "last\r"];
-    expect(await collect([bytes])).toEqual(expected);
-    expect(await collect([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(expected);
-    for (let i = 0; i <= bytes.length; i++)
-      expect(await collect([bytes.subarray(0, i), bytes.subarray(i)])).toEqual(expected);
-  });
-  test("of nothing are none", async () => {
-    expect(await collect([])).toEqual([]);
-    expect(await collect([new Uint8Array(0)])).toEqual([]);
   });
 });
 

@@ -151,6 +151,60 @@ test("engine, clock and sequence", () => {
   expect(fitness({}, { floor: 8 })).toThrow("an old update is never taken again");
 });
 
+test("clock and sequence at their bounds", () => {
+  const now = Date.parse("2027-05-06T07:08:09.000Z");
+  const iso = (time: number) => new Date(time).toISOString();
+  const fits = (changes: object, floor = 6) => {
+    const manifest = { ...update.manifest, signed: iso(now), expires: iso(now + DAY), ...changes };
+    return () => checkFitness({ ...read(update.head), manifest }, "u", { now, floor });
+  };
+  expect(fits({ expires: iso(now + 1) })).not.toThrow();
+  expect(fits({ expires: iso(now) })).toThrow("expired on 2027-05-06T07:08:09.000Z");
+  expect(fits({ signed: iso(now + DAY) })).not.toThrow();
+  expect(fits({ signed: iso(now + DAY + 1) })).toThrow("lies in the future");
+  expect(fits({ sequence: 8 }, 7)).not.toThrow();
+  expect(fits({ sequence: 7 }, 7)).toThrow("has sequence 7, but 7 of spam was installed already");
+  expect(fits({ abi: ABI_VERSION - 1 })).toThrow("is for engine ABI");
+});
+
+test("sizes at their bounds", () => {
+  const legal = (changes: object) => read(encodeManifest({ ...update.manifest, ...changes }, key)).manifest;
+  expect(legal({ bytes: 2 ** 28 }).bytes).toBe(2 ** 28);
+  expect(() => legal({ bytes: 2 ** 28 + 1 })).toThrow("not legal at bytes");
+  const texts = (count: number) => Array.from({ length: count }, (_, i) => ({ text: `${i}`, line: "" }));
+  expect(legal({ golden: texts(64) }).golden).toHaveLength(64);
+  expect(legal({ golden: [] }).golden).toEqual([]);
+  expect(() => legal({ golden: texts(65) })).toThrow("not legal at golden");
+  expect(legal({ sequence: 1 }).sequence).toBe(1);
+
+  const least = encodeManifest({ ...update.manifest, version: "" }, key).length;
+  const longest = { ...update.manifest, version: "v".repeat(65_536 - least) };
+  const head = encodeManifest(longest, key);
+  expect(head).toHaveLength(65_536);
+  expect(read(head).manifest.version).toBe(longest.version);
+  expect(splitUpdate(Buffer.concat([head, Buffer.from("x")]), "u")).toEqual({ head, model: Buffer.from("x") });
+  expect(() => encodeManifest({ ...longest, version: `${longest.version}v` }, key)).toThrow(
+    "the manifest would have 65537 bytes, at most 65536 are allowed",
+  );
+  const tooLong = Buffer.from(head.toString().replace("vv", "vvv"));
+  expect(() => read(tooLong)).toThrow("its manifest is cut off or too long");
+  expect(() => splitUpdate(tooLong, "u")).toThrow("u: is no update");
+});
+
+test("an update whose manifest is cut off, or which is something else, is told from one that is damaged", () => {
+  const { head } = update;
+  for (const bytes of ["", "{", "x\ny\nz", head.subarray(0, -1), head.subarray(0, head.indexOf("\n") + 1)])
+    expect(() => splitUpdate(Buffer.from(bytes as string), "u")).toThrow("u: is no update; make one with");
+  for (const length of [0, 1, head.indexOf("\n"), head.length - 1])
+    expect(() => read(head.subarray(0, length))).toThrow("its manifest is cut off");
+  const unsigned = encodeManifest(update.manifest);
+  expect(readManifest(unsigned, "u", undefined)).toMatchObject({ manifest: update.manifest, key: undefined });
+  expect(readManifest(head, "u", undefined)).toMatchObject({ manifest: update.manifest, key: keyId(key) });
+  const damaged = Buffer.from(unsigned.toString().replace("unsigned", "unsigmed"));
+  expect(() => readManifest(damaged, "u", undefined)).toThrow("u: its manifest is damaged");
+  expect(() => readManifest(Buffer.from("{\nunsigned\n"), "u", undefined)).toThrow("its manifest is not JSON");
+});
+
 test("digest and size", () => {
   const { model, manifest } = update;
   expect(() => checkDigest(model, manifest, "u")).not.toThrow();

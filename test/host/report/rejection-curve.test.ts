@@ -73,6 +73,27 @@ test("points: what a threshold leaves, and how much of it is right", () => {
   }
 });
 
+test("points: one for each percent of more than a hundred texts", async () => {
+  const words = [...new Set(samples.flatMap(({ text }) => text.split(" ")))];
+  const byScore = new Map<number, string>();
+  for (const first of words)
+    for (const second of words) {
+      const text = `${first} ${second}`;
+      const { score } = classifier.classify(text, 1);
+      if (byScore.size < 250 && !byScore.has(score)) byScore.set(score, text);
+    }
+  const many = [...byScore.values()].map((text) => ({ label: "light", text, line: 1 }));
+  expect(many).toHaveLength(250);
+  const { points } = await measureCurve(elb, classifier.info, many, "tiny");
+  expect(points.map(({ coverage }) => Math.round(coverage * 250))).toEqual(
+    Array.from({ length: 100 }, (_, i) => Math.ceil(2.5 * (100 - i))),
+  );
+  // The threshold is the score of the last text that keeps its answer.
+  const scores = [...byScore.keys()].sort((a, b) => b - a);
+  for (const { threshold, coverage } of points)
+    expect(threshold).toBeCloseTo(scores[Math.round(coverage * 250) - 1]!, 5);
+});
+
 test("areas: over all texts, and over all pairs of a known and an unknown one", () => {
   const all = answers();
   const risks = all.map(({ score }) => {

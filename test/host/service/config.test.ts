@@ -379,6 +379,45 @@ test.each([
   expect(() => parseConfig(json, "config.json")).toThrow(message);
 });
 
+test.each(
+  Object.entries({
+    payloadBytes: 16_777_216,
+    textsPerRequest: 10_000,
+    queuedAnswers: 30_000,
+    queuedBytes: 1_073_741_824,
+    queuedTexts: 100_000,
+    textsPerSecond: 1_000_000,
+    requesters: 100_000,
+    rememberedAnswers: 1_000_000,
+    rememberSeconds: 86_400,
+    answerSeconds: 86_400,
+    answerBytes: 16_777_216,
+  }),
+)("limits.%s is from 1 to %i", (name, largest) => {
+  const limit = (value: number) => parseConfig(JSON.stringify({ limits: { [name]: value } }), "c").limits;
+  for (const value of [1, largest]) expect(limit(value)).toEqual({ [name]: value });
+  for (const value of [0, 1.5, largest + 1])
+    expect(() => limit(value)).toThrow(`"limits.${name}" must be a whole number from 1 to ${largest}`);
+});
+
+test("other numbers at their bounds", () => {
+  const numbers = (part: object) => () => parseConfig(JSON.stringify(part), "c");
+  for (const key of ["port", "http"]) {
+    for (const value of [0, 65_535]) expect(numbers({ [key]: value })()).toEqual({ [key]: value });
+    for (const value of [-1, 0.5, 65_536]) expect(numbers({ [key]: value })).toThrow("must be a port number");
+  }
+  for (const value of [1, 86_400]) expect(numbers({ figuresSeconds: value })()).toEqual({ figuresSeconds: value });
+  for (const value of [0, 86_401]) expect(numbers({ figuresSeconds: value })).toThrow("from 1 to 86400");
+  for (const value of [4, 5]) expect(numbers({ protocol: value })()).toEqual({ protocol: value });
+  for (const value of [3, 6]) expect(numbers({ protocol: value })).toThrow("must be 4 (MQTT 3.1.1) or 5");
+  const route = (more: object, output: object = {}) =>
+    numbers({ routes: [{ name: "r", filter: "a", ...more, outputs: [{ topic: "b", ...output }] }] });
+  for (const threshold of [0, 1]) expect(route({ threshold })().routes).toMatchObject([{ threshold }]);
+  for (const threshold of [-0.01, 1.01]) expect(route({ threshold })).toThrow("must be a number from 0 to 1");
+  for (const qos of [0, 1]) expect(route({}, { qos })().routes![0]!.outputs).toEqual([{ topic: "b", qos }]);
+  expect(route({}, { qos: 2 })).toThrow("must be 0 or 1");
+});
+
 test.each([
   [{}, [], "no model given"],
   [{ broker: "http://h" }, ["m"], "the schemes are mqtt, mqtts, ws and wss"],

@@ -311,6 +311,27 @@ function serviceTests({ protocol, keepsSessions, start }: Target): void {
     expect((await client.next(({ topic }) => topic === topics.status)).text).toBe("offline");
   });
 
+  test("a model that is removed is gone from the retained info, and asked for in vain; the last one stays", async () => {
+    await client.subscribe(topics.info, `${topics.label}/#`);
+    await client.next(({ topic }) => topic === topics.info);
+    expect(service.removeModel("spam")).toBe(true);
+    const { json } = await client.next(({ topic }) => topic === topics.info);
+    expect(json.models).toMatchObject([{ name: "other", default: true }]);
+    await client.publish("edgelabel/gate-1/classify/spam", "win");
+    expect((await client.next()).json.error.code).toBe("unknown_model");
+    expect([service.removeModel("spam"), service.removeModel("other")]).toEqual([false, false]);
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "still there" }));
+    expect((await client.next()).json).toMatchObject({ id: "still there", label: "spam", model: "other" });
+    // Whoever comes later finds the same, and one series of the model that is left.
+    const late = await TestClient.connect(broker.url, protocol);
+    await late.subscribe(topics.info);
+    expect((await late.next()).json.models).toHaveLength(1);
+    await late.close();
+    expect((await service.metrics.text()).match(/^edgelabel_model_info\{.*$/gm)).toEqual([
+      expect.stringContaining('model="other"'),
+    ]);
+  });
+
   test("a status that is not true is put right", async () => {
     await client.subscribe(topics.status);
     await client.next(({ text }) => text === "online");
