@@ -159,8 +159,6 @@ export const OPTIMIZER_ADAM_UNCORRECTED = 3;
 
 /** Training flag. SGD: Nesterov momentum. */
 export const OPTIMIZER_NESTEROV = 1;
-/** Training flag. Embedding rows without a gradient in this step, and their optimizer slots, are not changed. */
-export const OPTIMIZER_LAZY = 2;
 /** Training flag. Keeps room for a moving average of the parameters. */
 export const OPTIMIZER_AVERAGE = 4;
 /** Training flag. Adam and clipping square an embedding row's gradient token by token before summing, as Keras does. */

@@ -64,11 +64,9 @@ export {
 } from "./network";
 export { sharePtr, shareBytes, shareCapacity } from "./share";
 export { pruneModel } from "./prune";
+export * from "./setting-offsets";
+export { settingsPtr, workers } from "./settings";
 export {
-  trainingSettings,
-  trainingPlan,
-  trainingAugmentation,
-  trainingPasses,
   addSynonym,
   addValidation,
   startTraining,
@@ -80,9 +78,7 @@ export {
   computeBatch,
   applyBatch,
   endEpoch,
-  trainingWorkers,
   trainingShard,
-  workers,
   meanLoss,
   accuracy,
   validate,

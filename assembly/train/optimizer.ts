@@ -1,29 +1,20 @@
 // Gradients -> new parameters: SGD with momentum, Adam, and a moving average, as in Keras 3.
 // Called by step.ts once a step. Slots are blocks with the parameters' layout: SGD with
 // momentum has one, Adam two (m, v). Refuses nothing: step.ts checks the gradients.
-import { OPTIMIZER_ADAM, OPTIMIZER_LAZY, OPTIMIZER_NESTEROV, OPTIMIZER_SGD } from "../abi";
+import { OPTIMIZER_ADAM, OPTIMIZER_NESTEROV, OPTIMIZER_SGD } from "../abi";
 import { loadU32, storeU32 } from "./batch";
 import { network, ROW_FADED, ROW_KNOWN, ROW_TOUCHED } from "./network";
+import { settings } from "./settings";
 
-/** How to train; set by networkTrainWith. */
+/** What is kept between steps, in blocks with the parameters' layout. */
 @unmanaged
-export class Recipe {
-  optimizer: u32; // OPTIMIZER_SGD ...
-  flags: u32; // OPTIMIZER_NESTEROV ...
-  loss: u32; // LOSS_*
-  labelSmoothing: f32;
-  beta1: f64; // SGD: momentum
-  beta2: f64;
-  epsilon: f32;
-  clipNorm: f32; // longest gradient of all parameters together; 0 = any
-  weightDecay: f32; // share of each parameter that is taken away, times the learning rate
-  lossValue: f32; // of the last step
-  gradientNorm: f32; // of the last step, before clipping
-  reserved: u32;
+export class Optimizer {
   slot0: usize; // momentum or m; 0 = none
   slot1: usize; // v; 0 = none
   average: usize; // moving average of the parameters; 0 = none
   fadedSince: usize; // u32[V] step after which a ROW_FADED row's slots were left alone; 0 = rows do not fade
+  lossValue: f32; // of the last step
+  gradientNorm: f32; // of the last step, before clipping
 }
 
 /**
@@ -75,54 +66,54 @@ export function sumOfSquares(values: usize, length: u32): f32 {
 }
 
 /** One step with the present gradients, shortened to clipNorm. */
-export function optimizerUpdate(recipe: Recipe, learningRate: f32): void {
+export function optimizerUpdate(self: Optimizer, learningRate: f32): void {
   const state = network.state;
   state.steps++;
-  scale = recipe.clipNorm > 0 ? recipe.clipNorm / max<f32>(recipe.gradientNorm, recipe.clipNorm) : 1;
-  decay = recipe.weightDecay * learningRate;
+  scale = settings.clipNorm > 0 ? settings.clipNorm / max<f32>(self.gradientNorm, settings.clipNorm) : 1;
+  decay = settings.weightDecay * learningRate;
   rate = learningRate;
-  if (recipe.optimizer != OPTIMIZER_SGD) {
-    state.beta1Power *= <f64>(<f32>recipe.beta1);
-    state.beta2Power *= <f64>(<f32>recipe.beta2);
+  if (settings.optimizer != OPTIMIZER_SGD) {
+    state.beta1Power *= <f64>(<f32>settings.beta1);
+    state.beta2Power *= <f64>(<f32>settings.beta2);
     // alpha = lr sqrt(1 - beta2^t) / (1 - beta1^t)
-    if (recipe.optimizer == OPTIMIZER_ADAM)
+    if (settings.optimizer == OPTIMIZER_ADAM)
       rate = (learningRate * sqrt<f32>(<f32>(1 - state.beta2Power))) / <f32>(1 - state.beta1Power);
   }
-  updateEmbedding(recipe);
-  updateSpan(recipe, network.embeddingBytes, network.parameterBytes - network.embeddingBytes, true);
+  updateEmbedding(self);
+  updateSpan(self, network.embeddingBytes, network.parameterBytes - network.embeddingBytes, true);
 }
 
 /**
  * Rows that never had a gradient have slots of 0 and would not change, so they are skipped;
  * the result has the same bits. Consecutive rows of one kind are updated as one span.
  */
-function updateEmbedding(recipe: Recipe): void {
+function updateEmbedding(self: Optimizer): void {
   const bytes = (<usize>network.width) << 2;
   const rows = network.rows;
-  const isPlain = (recipe.flags & OPTIMIZER_LAZY) != 0 || recipe.slot0 == 0;
+  const isPlain = self.slot0 == 0;
   let first: u32 = 0;
   while (first < rows) {
-    const kind = rowKind(recipe, first, isPlain);
+    const kind = rowKind(self, first, isPlain);
     let end = first + 1;
-    if (kind == ROW_KNOWN && recipe.fadedSince != 0 && rate > 0) {
-      if (adamSpan(recipe, <usize>first * bytes, bytes, false, 0)) {
-        storeU32(recipe.fadedSince, first, network.state.steps);
+    if (kind == ROW_KNOWN && self.fadedSince != 0 && rate > 0) {
+      if (adamSpan(self, <usize>first * bytes, bytes, false, 0)) {
+        storeU32(self.fadedSince, first, network.state.steps);
         store<u8>(network.rowStates + first, ROW_KNOWN | ROW_FADED);
       }
     } else {
-      while (end < rows && rowKind(recipe, end, isPlain) == kind) end++;
-      if (kind == ROW_TOUCHED && recipe.fadedSince != 0) wakeRows(recipe, first, end, network.state.steps - 1);
-      if (kind != 0) updateSpan(recipe, <usize>first * bytes, <usize>(end - first) * bytes, kind == ROW_TOUCHED);
+      while (end < rows && rowKind(self, end, isPlain) == kind) end++;
+      if (kind == ROW_TOUCHED && self.fadedSince != 0) wakeRows(self, first, end, network.state.steps - 1);
+      if (kind != 0) updateSpan(self, <usize>first * bytes, <usize>(end - first) * bytes, kind == ROW_TOUCHED);
     }
     first = end;
   }
 }
 
 /** ROW_TOUCHED: has a gradient; ROW_KNOWN: must be updated without one; 0: stays as it is. */
-function rowKind(recipe: Recipe, row: u32, isPlain: bool): u8 {
+function rowKind(self: Optimizer, row: u32, isPlain: bool): u8 {
   const state = load<u8>(network.rowStates + row);
   if (state & ROW_TOUCHED) return ROW_TOUCHED;
-  if (decay != 0 && !(recipe.flags & OPTIMIZER_LAZY)) return ROW_KNOWN;
+  if (decay != 0) return ROW_KNOWN;
   return isPlain || (state & ROW_FADED) != 0 ? 0 : state & ROW_KNOWN;
 }
 
@@ -132,14 +123,14 @@ function rowKind(recipe: Recipe, row: u32, isPlain: bool): u8 {
 // after k steps. Most words of a vocabulary are rare, so this saves most of the work on it.
 
 /** Brings the slots of the faded rows among first ... end - 1 up to date with `step`. */
-function wakeRows(recipe: Recipe, first: u32, end: u32, step: u32): void {
+function wakeRows(self: Optimizer, first: u32, end: u32, step: u32): void {
   const bytes = (<usize>network.width) << 2;
   for (let row = first; row < end; row++) {
     const state = load<u8>(network.rowStates + row);
     if (!(state & ROW_FADED)) continue;
-    const missed = step - loadU32(recipe.fadedSince, row);
-    shrinkSlots(recipe.slot0 + <usize>row * bytes, bytes, power(<f32>recipe.beta1, missed), NEGLIGIBLE);
-    shrinkSlots(recipe.slot1 + <usize>row * bytes, bytes, power(<f32>recipe.beta2, missed), NEGLIGIBLE_SQUARE);
+    const missed = step - loadU32(self.fadedSince, row);
+    shrinkSlots(self.slot0 + <usize>row * bytes, bytes, power(<f32>settings.beta1, missed), NEGLIGIBLE);
+    shrinkSlots(self.slot1 + <usize>row * bytes, bytes, power(<f32>settings.beta2, missed), NEGLIGIBLE_SQUARE);
     store<u8>(network.rowStates + row, state & ~ROW_FADED);
   }
 }
@@ -162,25 +153,25 @@ function power(base: f32, exponent: u32): f32 {
 }
 
 /** Brings all slots up to the last step, before they are read or a training is resumed from them. */
-export function optimizerSettle(recipe: Recipe): void {
-  if (recipe.fadedSince != 0) wakeRows(recipe, 0, network.rows, network.state.steps);
+export function optimizerSettle(self: Optimizer): void {
+  if (self.fadedSince != 0) wakeRows(self, 0, network.rows, network.state.steps);
 }
 
 /** Updates the parameters at [offset, offset + bytes) of the block. */
-function updateSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool): void {
+function updateSpan(self: Optimizer, offset: usize, bytes: usize, hasGradient: bool): void {
   if (decay != 0) decaySpan(network.parameters + offset, bytes);
-  if (recipe.optimizer == OPTIMIZER_SGD) {
-    if (recipe.slot0 == 0) {
+  if (settings.optimizer == OPTIMIZER_SGD) {
+    if (self.slot0 == 0) {
       if (hasGradient) sgdSpan(network.parameters + offset, network.gradients + offset, bytes);
     } else {
-      momentumSpan(recipe, offset, bytes);
+      momentumSpan(self, offset, bytes);
     }
   } else if (!hasGradient) {
-    adamSpan(recipe, offset, bytes, false, 0);
+    adamSpan(self, offset, bytes, false, 0);
   } else if (network.squares != 0 && offset < network.embeddingBytes) {
-    adamSpan(recipe, offset, bytes, true, network.squares + offset);
+    adamSpan(self, offset, bytes, true, network.squares + offset);
   } else {
-    adamSpan(recipe, offset, bytes, true, 0);
+    adamSpan(self, offset, bytes, true, 0);
   }
 }
 
@@ -201,12 +192,12 @@ function sgdSpan(w: usize, g: usize, bytes: usize): void {
 }
 
 /** m = momentum * m - rate * g;  w += m, or w += momentum * m - rate * g (Nesterov) */
-function momentumSpan(recipe: Recipe, offset: usize, bytes: usize): void {
-  const isNesterov = (recipe.flags & OPTIMIZER_NESTEROV) != 0;
-  const momentum = f32x4.splat(<f32>recipe.beta1);
+function momentumSpan(self: Optimizer, offset: usize, bytes: usize): void {
+  const isNesterov = (settings.optimizerFlags & OPTIMIZER_NESTEROV) != 0;
+  const momentum = f32x4.splat(<f32>settings.beta1);
   let w = network.parameters + offset;
   let g = network.gradients + offset;
-  let m = recipe.slot0 + offset;
+  let m = self.slot0 + offset;
   for (let rest = bytes; rest > 0;) {
     const lanes = min<usize>(rest, 16);
     const step = f32x4.mul(f32x4.mul(v128.load(g), f32x4.splat(scale)), f32x4.splat(rate));
@@ -225,16 +216,16 @@ function momentumSpan(recipe: Recipe, offset: usize, bytes: usize): void {
 /** m += (g - m) (1 - beta1);  v += (g^2 - v) (1 - beta2);  w -= rate m / (sqrt v + epsilon). g^2 is read from `squares` unless that is 0. True when no w changed. */
 // @ts-ignore: decorator
 @inline
-function adamSpan(recipe: Recipe, offset: usize, bytes: usize, hasGradient: bool, squares: usize): bool {
-  const rest1 = f32x4.splat(<f32>(1 - recipe.beta1));
-  const rest2 = f32x4.splat(<f32>(1 - recipe.beta2));
-  const epsilon = f32x4.splat(recipe.epsilon);
+function adamSpan(self: Optimizer, offset: usize, bytes: usize, hasGradient: bool, squares: usize): bool {
+  const rest1 = f32x4.splat(<f32>(1 - settings.beta1));
+  const rest2 = f32x4.splat(<f32>(1 - settings.beta2));
+  const epsilon = f32x4.splat(settings.epsilon);
   const factor = f32x4.splat(rate);
   const clip = f32x4.splat(scale);
   let w = network.parameters + offset;
   let g = network.gradients + offset;
-  let p = recipe.slot0 + offset;
-  let q = recipe.slot1 + offset;
+  let p = self.slot0 + offset;
+  let q = self.slot1 + offset;
   let moved = i32x4.splat(0);
   for (let rest = bytes; rest > 0;) {
     const lanes = min<usize>(rest, 16);
@@ -288,16 +279,16 @@ export function flush(x: v128, limit: f32): v128 {
 }
 
 /** average += (w - average) (1 - decay); the first call copies the parameters. */
-export function averageUpdate(recipe: Recipe, averageDecay: f32): void {
+export function averageUpdate(self: Optimizer, averageDecay: f32): void {
   const state = network.state;
   state.averages++;
   if (state.averages == 1) {
-    memory.copy(recipe.average, network.parameters, network.parameterBytes);
+    memory.copy(self.average, network.parameters, network.parameterBytes);
     return;
   }
   const share = f32x4.splat(<f32>1 - averageDecay);
   let w = network.parameters;
-  let a = recipe.average;
+  let a = self.average;
   for (const end = w + network.parameterBytes; w < end; w += 16, a += 16) {
     const old = v128.load(a);
     v128.store(a, f32x4.add(old, f32x4.mul(f32x4.sub(v128.load(w), old), share)));
@@ -305,9 +296,9 @@ export function averageUpdate(recipe: Recipe, averageDecay: f32): void {
 }
 
 /** Exchanges the parameters and their average. */
-export function averageSwap(recipe: Recipe): void {
+export function averageSwap(self: Optimizer): void {
   let w = network.parameters;
-  let a = recipe.average;
+  let a = self.average;
   for (const end = w + network.parameterBytes; w < end; w += 16, a += 16) {
     const value = v128.load(w);
     v128.store(w, v128.load(a));

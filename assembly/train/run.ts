@@ -19,12 +19,8 @@ import {
   ERR_TEXT_TOO_LONG,
   FORM_F32,
   LAYER_MASK_ZERO,
-  MAX_DROPOUT_SAMPLES,
-  MAX_WORKERS,
   OK,
   OPTIMIZER_AVERAGE,
-  OPTIMIZER_PER_TOKEN,
-  SCHEDULE_INVERSE_TIME,
   TEXT_CAPACITY,
 } from "../abi";
 import { allocate } from "../arena";
@@ -59,6 +55,7 @@ import {
 import { lastStage, network, networkRandom, TrainingState } from "./network";
 import { randomBits, randomSeed, shuffle } from "./random";
 import { learningRateAt } from "./schedule";
+import { Settings, settings, settingsAreLegal, workers } from "./settings";
 import { Share, sharePtr, shareWrite, sharesAdd, sharesBuild } from "./share";
 import {
   networkAverage,
@@ -76,42 +73,6 @@ import {
   networkUpdate,
 } from "./step";
 
-/** The settings of a run, and how far it is; 128 bytes of a training form. */
-@unmanaged
-export class Settings {
-  loss: u32; // LOSS_*
-  optimizer: u32; // OPTIMIZER_*
-  optimizerFlags: u32; // OPTIMIZER_NESTEROV ...
-  schedule: u32; // SCHEDULE_*
-  beta1: f64; // SGD: momentum
-  beta2: f64;
-  epsilon: f32;
-  clipNorm: f32; // 0 = gradients are not clipped
-  weightDecay: f32;
-  learningRate: f32;
-  warmup: f32; // share of all steps
-  decay: f32; // inverse time: rate a step; linear, cosine: share of the rate that is left at the end
-  labelSmoothing: f32;
-  wordDropout: f32;
-  averageDecay: f32;
-  isBalanced: u32; // classes weigh the same, however many samples they have
-  addsNgrams: u32; // a known word is its own row plus the mean of its n-grams
-  epochs: u32;
-  batch: u32;
-  seed: u32;
-  epochsDone: u32;
-  sampleCount: u32; // the run's data set, to notice another one
-  sampleChecksum: u32;
-  deletion: f32; // augmentation: shares of tokens, see augment.ts
-  swap: f32;
-  synonyms: f32;
-  typos: f32;
-  synonymChecksum: u32; // of the run's synonyms, to notice other ones
-  workers: u16; // instances that share each batch; 0 and 1: one alone
-  dropoutSamples: u16; // masks that the last dropout draws for a sample; 0 and 1: one
-  perturbation: f32; // of the token vectors, see adversary.ts; 0 = none
-}
-
 /** The samples of so many batches are sorted by length before they are divided into batches, so that little is padded. */
 const SORTED_BATCHES: u32 = 32;
 
@@ -124,7 +85,6 @@ const AVERAGED_STEPS: u32 = 8;
 /** An average of so many updates keeps at most half of itself at the next one. */
 const YOUNG_AVERAGE: f32 = 10;
 
-let settings: Settings = changetype<Settings>(0);
 let validation: Dataset = changetype<Dataset>(0);
 let augmentation: Augmentation = changetype<Augmentation>(0);
 let order: usize = 0; // u32[N], this epoch's samples
@@ -138,93 +98,6 @@ let nextBatch: u32 = 0;
 let lossSum: f64 = 0;
 let correct: u32 = 0;
 let seen: u32 = 0;
-
-/** The settings of the next run, to be written before startTraining. */
-export function trainingSettings(
-  loss: u32,
-  optimizer: u32,
-  optimizerFlags: u32,
-  beta1: f64,
-  beta2: f64,
-  epsilon: f32,
-  learningRate: f32,
-  clipNorm: f32,
-  weightDecay: f32,
-): i32 {
-  settings = changetype<Settings>(allocate(offsetof<Settings>()));
-  if (!changetype<usize>(settings)) return ERR_OUT_OF_MEMORY;
-  settings.loss = loss;
-  settings.optimizer = optimizer;
-  settings.optimizerFlags = optimizerFlags;
-  settings.beta1 = beta1;
-  settings.beta2 = beta2;
-  settings.epsilon = epsilon;
-  settings.learningRate = learningRate;
-  settings.clipNorm = clipNorm;
-  settings.weightDecay = weightDecay;
-  return OK;
-}
-
-/** Second half of the settings: schedule and regularisation. */
-export function trainingPlan(
-  schedule: u32,
-  warmup: f32,
-  decay: f32,
-  labelSmoothing: f32,
-  wordDropout: f32,
-  averageDecay: f32,
-  isBalanced: bool,
-  addsNgrams: bool,
-  epochs: u32,
-  batch: u32,
-  seed: u32,
-): i32 {
-  if (!changetype<usize>(settings)) return ERR_BAD_STATE;
-  settings.schedule = schedule;
-  settings.warmup = warmup;
-  settings.decay = decay;
-  settings.labelSmoothing = labelSmoothing;
-  settings.wordDropout = wordDropout;
-  settings.averageDecay = averageDecay;
-  settings.isBalanced = isBalanced ? 1 : 0;
-  settings.addsNgrams = addsNgrams ? 1 : 0;
-  settings.epochs = epochs;
-  settings.batch = batch;
-  settings.seed = seed;
-  return OK;
-}
-
-/** Third part of the settings, all 0 unless set: shares of tokens that augmentation changes, see augment.ts. */
-export function trainingAugmentation(deletion: f32, swap: f32, synonyms: f32, typos: f32): i32 {
-  if (!changetype<usize>(settings)) return ERR_BAD_STATE;
-  settings.deletion = deletion;
-  settings.swap = swap;
-  settings.synonyms = synonyms;
-  settings.typos = typos;
-  return OK;
-}
-
-/** Fourth part: number of masks that the last dropout draws for each sample, 1 unless set; length of the adversarial perturbation as a share of that of the token vectors, 0 unless set. */
-export function trainingPasses(dropoutSamples: u32, perturbation: f32): i32 {
-  if (!changetype<usize>(settings)) return ERR_BAD_STATE;
-  if (dropoutSamples > <u32>MAX_DROPOUT_SAMPLES) return ERR_BAD_ARGUMENT;
-  settings.dropoutSamples = <u16>dropoutSamples;
-  settings.perturbation = perturbation;
-  return OK;
-}
-
-/** Fifth part: number of instances that share each batch, 1 unless set. It changes the result, by rounding and by other random numbers. */
-export function trainingWorkers(count: u32): i32 {
-  if (!changetype<usize>(settings)) return ERR_BAD_STATE;
-  if (count > <u32>MAX_WORKERS) return ERR_BAD_ARGUMENT;
-  settings.workers = <u16>count;
-  return OK;
-}
-
-/** Instances that share each batch of the run that was started or resumed. */
-export function workers(): u32 {
-  return max<u32>(settings.workers, 1);
-}
 
 /** Sets which share of each batch this instance computes: 0 unless set, below workers(). */
 export function trainingShard(index: u32): i32 {
@@ -257,7 +130,6 @@ export function addValidation(label: u32, length: u32): i32 {
  * file if there is one; else the embedding's are drawn from +-embeddingRange.
  */
 export function startTraining(embeddingRange: f32): i32 {
-  if (!changetype<usize>(settings)) return ERR_BAD_STATE;
   if (!(embeddingRange >= 0 && embeddingRange < 1e6)) return ERR_BAD_ARGUMENT;
   settings.epochsDone = 0;
   settings.synonymChecksum = checkSynonyms();
@@ -294,7 +166,7 @@ function startFromOpened(): i32 {
 /** Continues the run of an opened training form on the same samples. The file's calibration is dropped, since the weights will change. */
 export function resumeTraining(): i32 {
   if (!openedTraining || openedTrainingBytes < <u32>offsetof<Settings>()) return ERR_BAD_STATE;
-  settings = changetype<Settings>(openedTraining);
+  memory.copy(changetype<usize>(settings), openedTraining, offsetof<Settings>());
   if (settings.sampleCount != samples.count || settings.sampleChecksum != datasetChecksum(samples))
     return ERR_BAD_TRAINING;
   if (settings.synonymChecksum != checkSynonyms()) return ERR_BAD_TRAINING;
@@ -319,7 +191,7 @@ function checkSynonyms(): u32 {
 
 function prepareRun(embeddingRange: f32): i32 {
   if (samples.count == 0) return ERR_NO_SAMPLES;
-  if (!settingsAreLegal()) return ERR_BAD_ARGUMENT;
+  if (!settingsAreLegal(layerAt(draft.layers, draft.header.layerCount - 1).activation)) return ERR_BAD_ARGUMENT;
   const tokens = max(mostTokens(samples), changetype<usize>(validation) ? mostTokens(validation) : 0);
   let status = buildNetwork(
     settings.batch,
@@ -329,17 +201,7 @@ function prepareRun(embeddingRange: f32): i32 {
     tokens,
   );
   if (status != OK) return status;
-  status = networkTrainWith(
-    settings.loss,
-    settings.labelSmoothing,
-    settings.optimizer,
-    settings.optimizerFlags,
-    settings.beta1,
-    settings.beta2,
-    settings.epsilon,
-    settings.clipNorm,
-    settings.weightDecay,
-  );
+  status = networkTrainWith();
   if (status != OK) return status;
   batchCount = (samples.count + settings.batch - 1) / settings.batch;
   order = allocate((<usize>samples.count) << 2);
@@ -368,44 +230,6 @@ function prepareAugmentation(): bool {
   augmentation.synonyms = settings.synonyms;
   augmentation.typos = settings.typos;
   return true;
-}
-
-function settingsAreLegal(): bool {
-  return (
-    settings.epochs >= 1 &&
-    settings.epochs <= 100000 &&
-    settings.epochsDone <= settings.epochs &&
-    settings.schedule <= <u32>SCHEDULE_INVERSE_TIME &&
-    settings.isBalanced <= 1 &&
-    settings.addsNgrams <= 1 &&
-    settings.learningRate > 0 &&
-    settings.learningRate < 1e6 &&
-    settings.weightDecay * settings.learningRate <= 1 &&
-    settings.warmup >= 0 &&
-    settings.warmup < 1 &&
-    settings.decay >= 0 &&
-    (settings.schedule == <u32>SCHEDULE_INVERSE_TIME ? settings.decay < 1e6 : settings.decay <= 1) &&
-    settings.wordDropout >= 0 &&
-    settings.wordDropout < 1 &&
-    settings.deletion >= 0 &&
-    settings.deletion < 1 &&
-    settings.swap >= 0 &&
-    settings.swap < 1 &&
-    settings.synonyms >= 0 &&
-    settings.synonyms < 1 &&
-    settings.typos >= 0 &&
-    settings.typos < 1 &&
-    settings.averageDecay >= 0 &&
-    settings.averageDecay < 1 &&
-    settings.workers <= settings.batch &&
-    settings.workers <= <u32>MAX_WORKERS &&
-    (settings.workers < 2 || !(settings.optimizerFlags & OPTIMIZER_PER_TOKEN)) &&
-    settings.averageDecay > 0 == ((settings.optimizerFlags & OPTIMIZER_AVERAGE) != 0) &&
-    settings.dropoutSamples <= <u16>MAX_DROPOUT_SAMPLES &&
-    settings.perturbation >= 0 &&
-    settings.perturbation < 1 &&
-    (settings.perturbation == 0 || !(settings.optimizerFlags & OPTIMIZER_PER_TOKEN))
-  );
 }
 
 /** Balanced: N / (K n_k), as scikit-learn's class_weight="balanced"; else 1. */

@@ -3,7 +3,8 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { MAX_NAME_BYTES } from "../../assembly/abi.ts";
 import { type DatasetOptions, FORMATS } from "../data/dataset.ts";
-import { type Augmentation, type Cleaning, CLEANING_STEPS } from "../training/trainer.ts";
+import type { Augmentation } from "../training/settings.ts";
+import { type Cleaning, CLEANING_STEPS } from "../training/trainer.ts";
 
 /** A whole number from `least` to `most`. */
 export function wholeNumber(least: number, most: number): (text: string) => number {

@@ -27,7 +27,8 @@ import {
 import type { Shape } from "../training/text-statistics.ts";
 import { EngineError } from "../model/status.ts";
 import { addSynonyms, readSynonyms } from "../training/synonyms.ts";
-import { type Augmentation, Trainer } from "../training/trainer.ts";
+import type { Augmentation } from "../training/settings.ts";
+import type { Trainer } from "../training/trainer.ts";
 import { startWorkers, type TrainingData } from "../training/workers.ts";
 import { UNKNOWN_HELP } from "./calibrate.ts";
 import {

@@ -5,7 +5,8 @@ import { listed, UserError } from "../errors.ts";
 import { labelsOf, type Sample } from "../data/dataset.ts";
 import { startProgress } from "../progress.ts";
 import { addSamples, DEFAULT_RECIPE, runEpochs } from "./recipe.ts";
-import { type RunOptions, Trainer } from "./trainer.ts";
+import type { RunOptions } from "./settings.ts";
+import { Trainer } from "./trainer.ts";
 
 export interface Tuning {
   epochs: number;

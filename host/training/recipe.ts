@@ -6,6 +6,7 @@ import { Classifier } from "../model/classifier.ts";
 import { swapped } from "../data/report.ts";
 import { labelsOf, type Sample } from "../data/dataset.ts";
 import { excerpt, UserError } from "../errors.ts";
+import type { RunOptions } from "./settings.ts";
 import { type Shape, shapeOf } from "./text-statistics.ts";
 import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
 import {
@@ -13,7 +14,6 @@ import {
   type Cleaning,
   Trainer,
   type EpochFigures,
-  type RunOptions,
   type TokenizerOptions,
 } from "./trainer.ts";
 
@@ -83,7 +83,6 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   beta1: 0.9,
   beta2: 0.999,
   epsilon: 1e-7,
-  lazyEmbedding: false,
   clipNorm: 1,
   weightDecay: 0,
   schedule: "cosine",

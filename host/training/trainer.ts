@@ -9,6 +9,7 @@ import type { __AdaptedExports as TrainerExports } from "../../build/trainer.js"
 import { artefactPath } from "../build-path.ts";
 import { type Explanation, readExplanation } from "../model/explanation.ts";
 import { EngineError, check, withNamedTraps } from "../model/status.ts";
+import { type RunOptions, type SettingName, settingsOf } from "./settings.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -62,82 +63,11 @@ export interface LayerRecord {
 
 export type ModelForm = "training" | "f32" | "int8" | "int8-weights";
 
-const LOSSES = {
-  binary_crossentropy: abi.LOSS_BINARY_CROSSENTROPY,
-  mean_squared_error: abi.LOSS_MEAN_SQUARED_ERROR,
-  categorical_crossentropy: abi.LOSS_CATEGORICAL_CROSSENTROPY,
-} as const;
-const OPTIMIZERS = {
-  sgd: abi.OPTIMIZER_SGD,
-  adam: abi.OPTIMIZER_ADAM,
-  "adam-uncorrected": abi.OPTIMIZER_ADAM_UNCORRECTED,
-} as const;
-const SCHEDULES = {
-  constant: abi.SCHEDULE_CONSTANT,
-  linear: abi.SCHEDULE_LINEAR,
-  cosine: abi.SCHEDULE_COSINE,
-  "inverse-time": abi.SCHEDULE_INVERSE_TIME,
-} as const;
-
-/** Shares of the tokens that each epoch changes at random: tokens that are left out, swapped with the next one, misspelt, or replaced by a synonym. */
-export interface Augmentation {
-  delete?: number;
-  swap?: number;
-  typo?: number;
-  synonym?: number;
-}
-
-/** How to train; the names are Keras' where Keras has one. */
-export interface RunOptions {
-  loss: keyof typeof LOSSES;
-  optimizer: keyof typeof OPTIMIZERS;
-  learningRate: number;
-  /** Only for sgd. */
-  momentum: number;
-  /** Only for sgd. */
-  nesterov: boolean;
-  /** This and the next two only for adam. */
-  beta1: number;
-  beta2: number;
-  epsilon: number;
-  /** Only the embedding rows that occur in the batch are updated. */
-  lazyEmbedding: boolean;
-  /** Longer gradients are shortened to this global norm; 0 = none. */
-  clipNorm: number;
-  weightDecay: number;
-  schedule: keyof typeof SCHEDULES;
-  /** Share of all steps, at the beginning, in which the rate rises to learningRate. */
-  warmup: number;
-  /** Only for inverse-time: rate / (1 + decay * step). */
-  decay: number;
-  /** Only for linear and cosine: share of learningRate that is left at the end. */
-  finalRate: number;
-  labelSmoothing: number;
-  /** Share of known words that are hidden in training, so that the network learns to read unknown ones. */
-  wordDropout: number;
-  /** Masks that the last dropout draws for each sample; the loss is their mean; absent = 1. */
-  dropoutSamples?: number;
-  /** Adversarial training, late in the run: each text is also learnt with its token vectors moved to where the loss grows, by this share of their length; absent = 0. */
-  perturbation?: number;
-  /** Decay of a moving average of the weights, which is written in their place; 0 = none. */
-  averageDecay: number;
-  /** Classes are weighted equally, however many samples they have. */
-  balanced: boolean;
-  /** The vector of a known word is its own row plus the mean of its n-grams' rows. A run on an opened file ignores this and does as that file's run did. */
-  addNgrams: boolean;
-  /** The embedding's initial weights are uniform in plus or minus this; an opened file has weights. */
-  embeddingRange: number;
-  /** Absent = none. */
-  augment?: Augmentation;
-  epochs: number;
-  batch: number;
-  seed: number;
-  /** Number of trainers that share each batch, see workers.ts; absent = 1. It changes the result. */
-  workers?: number;
-}
-
 /** Hands this trainer's share of a batch to the others, and each of theirs to `take`. */
 export type Exchange = (own: Uint8Array, take: (shard: number, share: Uint8Array) => void) => void;
+
+/** How a field of the engine's settings is written, by its type. */
+const WRITERS = { u16: "setUint16", u32: "setUint32", f32: "setFloat32", f64: "setFloat64" } as const;
 
 /** The fields of Distortion in assembly/train/measure/distortion.ts, in their order. */
 const DISTORTION = [
@@ -376,46 +306,9 @@ export class Trainer {
 
   /** Builds the network and starts a run on the samples, from the weights of the opened file if there is one. */
   start(options: RunOptions): void {
-    const adam = options.optimizer !== "sgd";
-    const flags =
-      (options.nesterov ? abi.OPTIMIZER_NESTEROV : 0) |
-      (options.lazyEmbedding ? abi.OPTIMIZER_LAZY : 0) |
-      (options.averageDecay > 0 ? abi.OPTIMIZER_AVERAGE : 0);
-    check(
-      this.#exports.trainingSettings(
-        LOSSES[options.loss],
-        OPTIMIZERS[options.optimizer],
-        flags,
-        adam ? options.beta1 : options.momentum,
-        options.beta2,
-        options.epsilon,
-        options.learningRate,
-        options.clipNorm,
-        options.weightDecay,
-      ),
-      "training settings",
-    );
-    check(
-      this.#exports.trainingPlan(
-        SCHEDULES[options.schedule],
-        options.warmup,
-        options.schedule === "inverse-time" ? options.decay : options.finalRate,
-        options.labelSmoothing,
-        options.wordDropout,
-        options.averageDecay,
-        options.balanced,
-        options.addNgrams,
-        options.epochs,
-        options.batch,
-        options.seed,
-      ),
-      "training settings",
-    );
-    const { delete: deletion = 0, swap = 0, synonym = 0, typo = 0 } = options.augment ?? {};
-    check(this.#exports.trainingAugmentation(deletion, swap, synonym, typo), "training settings");
-    check(this.#exports.trainingPasses(options.dropoutSamples ?? 1, options.perturbation ?? 0), "training settings");
-    if (options.workers !== undefined && options.workers > 1)
-      check(this.#exports.trainingWorkers(options.workers), "training settings");
+    const settings = new DataView(this.#exports.memory.buffer, this.#exports.settingsPtr());
+    for (const [name, [type, value]] of Object.entries(settingsOf(options)))
+      settings[WRITERS[type]](this.#exports[`SETTINGS_${name as SettingName}`].value, value, true);
     check(this.#exports.startTraining(options.embeddingRange), "training settings");
   }
 

@@ -164,7 +164,6 @@ test("the page's numbers are abi.ts's", () => {
     OPTIMIZER_ADAM: 2,
     OPTIMIZER_ADAM_UNCORRECTED: 3,
     OPTIMIZER_NESTEROV: 1,
-    OPTIMIZER_LAZY: 2,
     OPTIMIZER_AVERAGE: 4,
     OPTIMIZER_PER_TOKEN: 8,
     SCHEDULE_CONSTANT: 0,

@@ -63,7 +63,9 @@ export const LAYER_BYTES = 32;
 const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 export function read(bytes: Uint8Array, at: number, type: string): number {
-  return type === "f32"
+  return type === "u16"
+    ? view(bytes).getUint16(at, true)
+    : type === "f32"
     ? view(bytes).getFloat32(at, true)
     : type === "f64"
       ? view(bytes).getFloat64(at, true)
@@ -71,7 +73,8 @@ export function read(bytes: Uint8Array, at: number, type: string): number {
 }
 
 export function write(bytes: Uint8Array, at: number, type: string, value: number): void {
-  if (type === "f32") view(bytes).setFloat32(at, value, true);
+  if (type === "u16") view(bytes).setUint16(at, value, true);
+  else if (type === "f32") view(bytes).setFloat32(at, value, true);
   else if (type === "f64") view(bytes).setFloat64(at, value, true);
   else view(bytes).setUint32(at, value >>> 0, true);
 }
@@ -89,6 +92,12 @@ export function headerValue(bytes: Uint8Array, name: string): number {
 
 export function setHeader(bytes: Uint8Array, name: string, value: number): void {
   const { offset, type } = named(headerFields, name);
+  write(bytes, offset, type, value);
+}
+
+/** Sets a field of the settings at the beginning of `bytes`. */
+export function setSetting(bytes: Uint8Array, name: string, value: number): void {
+  const { offset, type } = named(settingsFields, name);
   write(bytes, offset, type, value);
 }
 

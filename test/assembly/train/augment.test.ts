@@ -4,7 +4,8 @@ import { describe, expect, test } from "vitest";
 import { ACTIVATION_SOFTMAX, ERR_BAD_ARGUMENT, LAYER_MASK_ZERO, OK } from "../../../assembly/abi.ts";
 import { DEFAULT_RECIPE, prepareTraining, type RecipeOptions, runEpochs } from "../../../host/training/recipe.ts";
 import { addSynonyms, parseSynonyms } from "../../../host/training/synonyms.ts";
-import { type Augmentation, Trainer } from "../../../host/training/trainer.ts";
+import type { Augmentation } from "../../../host/training/settings.ts";
+import { Trainer } from "../../../host/training/trainer.ts";
 import { dense, embedding, lstm, makeModel, type ModelSpec } from "../../support/models.ts";
 import { loadWasm, put, type Exports } from "../../support/wasm.ts";
 

@@ -1,7 +1,8 @@
 // Drives the training kernels of build/testing.wasm from tests: layer records and
 // plain arrays in, statuses, losses and tensors out.
-import { ERR_OUT_OF_MEMORY, OK } from "../../../assembly/abi.ts";
+import { ERR_BAD_TRAINING, ERR_OUT_OF_MEMORY, OK, OPTIMIZER_AVERAGE } from "../../../assembly/abi.ts";
 import type { LayerRecord } from "../../support/keras-weights.ts";
+import { setSetting } from "../../support/model-file.ts";
 import { f32, loadWasm, put, type Exports } from "../../support/wasm.ts";
 
 const LAYER_FIELDS = 8;
@@ -55,25 +56,30 @@ export function build(layers: LayerRecord[], shape: Shape): { wasm: Exports; sta
 
 export class Trainer {
   readonly wasm: Exports;
+  readonly activation: number;
 
   constructor(layers: LayerRecord[], shape: Shape) {
     const { wasm, status } = build(layers, shape);
     if (status !== OK) throw new Error(`networkBuild returned ${status}`);
     this.wasm = wasm;
+    this.activation = layers.at(-1)!.activation ?? 0;
   }
 
   trainWith(recipe: Recipe): number {
-    return this.wasm["networkTrainWith"](
-      recipe.loss,
-      recipe.labelSmoothing ?? 0,
-      recipe.optimizer,
-      recipe.flags ?? 0,
-      recipe.beta1 ?? 0,
-      recipe.beta2 ?? 0,
-      recipe.epsilon ?? 1e-7,
-      recipe.clipNorm ?? 0,
-      recipe.weightDecay ?? 0,
-    );
+    const { flags = 0, ...given } = recipe;
+    const settings = {
+      epsilon: 1e-7,
+      learningRate: 1e-7,
+      epochs: 1,
+      batch: 1,
+      ...given,
+      optimizerFlags: flags,
+      averageDecay: flags & OPTIMIZER_AVERAGE ? 0.5 : 0,
+    };
+    const { buffer } = this.wasm.memory;
+    const bytes = new Uint8Array(buffer, this.wasm["settingsPtr"](), this.wasm["SETTINGS_BYTES"].value).fill(0);
+    for (const [name, value] of Object.entries(settings)) setSetting(bytes, name, value);
+    return this.wasm["settingsAreLegal"](this.activation) ? this.wasm["networkTrainWith"]() : ERR_BAD_TRAINING;
   }
 
   /** Fills the batch; `targets` are rows of the output, `weights` one number a sample. */

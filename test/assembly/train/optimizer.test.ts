@@ -15,7 +15,6 @@ import {
   OPTIMIZER_ADAM,
   OPTIMIZER_ADAM_UNCORRECTED,
   OPTIMIZER_AVERAGE,
-  OPTIMIZER_LAZY,
   OPTIMIZER_NESTEROV,
   OPTIMIZER_SGD,
 } from "../../../assembly/abi.ts";
@@ -66,8 +65,7 @@ const variants: Record<string, Partial<Recipe>> = {
   clipped: { clipNorm: 0.05 },
   "not clipped, since short": { clipNorm: 50 },
   "with weight decay": { weightDecay: 0.3 },
-  lazy: { flags: OPTIMIZER_LAZY },
-  "lazy, clipped, with weight decay": { flags: OPTIMIZER_LAZY, clipNorm: 0.05, weightDecay: 0.3 },
+  "clipped, with weight decay": { clipNorm: 0.05, weightDecay: 0.3 },
   averaged: { flags: OPTIMIZER_AVERAGE },
 };
 const AVERAGE_DECAY = 0.75;
@@ -89,10 +87,6 @@ function twinStep(state: State, gradients: number[][], recipe: Recipe, rate: num
     optimizer === OPTIMIZER_ADAM ? Math.sqrt(1 - Math.fround(beta2) ** step) / (1 - Math.fround(beta1) ** step) : 1;
   gradients.forEach((tensor, i) =>
     tensor.forEach((value, j) => {
-      if (i === 0 && flags & OPTIMIZER_LAZY) {
-        const first = Math.floor(j / WIDTH) * WIDTH;
-        if (tensor.slice(first, first + WIDTH).every((other) => other === 0)) return;
-      }
       const g = value * shortened;
       const [w, m, v] = [state.weights[i]!, state.first[i]!, state.second[i]!];
       w[j]! -= weightDecay * rate * w[j]!;
@@ -181,8 +175,8 @@ describe.each(Object.entries(kinds))("%s", (_, kind) => {
       expect(trainer.wasm["networkSwapAverage"]()).toBe(OK);
       expect(trainer.tensors()).toEqual(weights);
     }
-    // Row 6 has no gradient: only weight decay moves it, and that only when it is not lazy.
-    const moves = (recipe.weightDecay ?? 0) > 0 && !(recipe.flags! & OPTIMIZER_LAZY);
+    // Row 6 has no gradient: only weight decay moves it.
+    const moves = (recipe.weightDecay ?? 0) > 0;
     expect(
       trainer
         .tensor(0)

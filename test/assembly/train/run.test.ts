@@ -51,7 +51,7 @@ const recipes: Record<string, Partial<RecipeOptions>> = {
   SGD: { ...SGD, momentum: 0, learningRate: 0.5 },
   "momentum, Nesterov": { ...SGD, nesterov: true },
   Adam: {},
-  "uncorrected Adam, lazy": { optimizer: "adam-uncorrected", lazyEmbedding: true },
+  "uncorrected Adam": { optimizer: "adam-uncorrected" },
   "Adam whose rows fade within an epoch": { beta1: 0.05, beta2: 0.5, batch: 1, learningRate: 0.002 },
   schedule: { schedule: "cosine", warmup: 0.2, finalRate: 0 },
   "schedule with a floor": { schedule: "linear", finalRate: 0.3 },
