@@ -2,7 +2,7 @@
 // stays. With --undo it goes back to the version before.
 import { Command } from "commander";
 import { renderCalibration } from "../training/calibration.ts";
-import { Classifier } from "../model/classifier.ts";
+import { Classifier, digestOf } from "../model/classifier.ts";
 import { appendCorrections, journalPath, newsTo, readCorrections } from "../data/journal.ts";
 import { readDataset, without } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
@@ -19,7 +19,10 @@ import {
 import { withModelLock } from "../files/lock.ts";
 import { packModel } from "../model/pack.ts";
 import { finishChange, previousPath, replaceFiles, restoreFiles } from "../files/versions.ts";
+import { levelOf } from "../names.ts";
 import { startProgress } from "../progress.ts";
+import { Registry } from "../registry/registry.ts";
+import type { VersionInfo } from "../registry/state.ts";
 import { requireKnownLabels } from "../training/fine-tune.ts";
 import { addDatasetOptions, type DatasetFlags, nameText, parseSeed, positive, wholeNumber } from "./options.ts";
 import { isDeployable, note, noteSeen, parseOutput, percent, print, printJson } from "./output.ts";
@@ -30,6 +33,8 @@ interface LearnFlags extends DatasetFlags, LearnOptions {
   data?: string[];
   valid?: string[];
   output?: string;
+  registry?: string;
+  name?: string;
   modelVersion?: string;
   undo?: boolean;
   json?: boolean;
@@ -45,7 +50,12 @@ export function learnCommand(): Command {
     .option("--data <files...>", "the labelled texts that it was trained on; some of them are rehearsed")
     .option("--valid <files...>", "the hold-out: labelled texts, others than the data")
     .option("-o, --output <file>", "also write the model to deploy (.wasm, or .elb for the model only)", parseOutput)
-    .option("--undo", "go back to the version before, in the file of -o too")
+    .option(
+      "--registry <folder>",
+      "also make it the active version there, unsigned, in place of the one that is active now",
+    )
+    .option("--name <name>", "with --registry: name that it is served under (default: the one in the model)")
+    .option("--undo", "go back to the version before, in the file of -o too; in a registry, models rollback does so")
     .option(
       "--new-labels",
       "let corrections and data bring new labels, for which the hold-out should have texts",
@@ -99,6 +109,9 @@ async function run(path: string, options: LearnFlags, command: Command): Promise
   const paths = [path, ...(options.output === undefined ? [] : [options.output])];
   if (options.output !== undefined && (await isSameFile(options.output, path)))
     command.error("error: -o would overwrite the training form with what is deployed; give it another name");
+  if (options.registry === undefined && options.name !== undefined) command.error("error: --name is for --registry");
+  if (options.undo && options.registry !== undefined)
+    command.error("error: --undo restores files; in a registry go back with: edgelabel models rollback FOLDER NAME");
   if (!options.undo && (options.data === undefined || options.valid === undefined))
     command.error("error: it takes the texts to rehearse, with --data, and a hold-out, with --valid");
   for (const file of paths) await requireWritable(file);
@@ -121,6 +134,8 @@ async function run(path: string, options: LearnFlags, command: Command): Promise
 
 interface FileReport extends LearnReport {
   file: string;
+  /** The new version in the registry. */
+  installed?: VersionInfo | undefined;
   seconds: number;
 }
 
@@ -130,9 +145,17 @@ async function learnFiles(
 ): Promise<FileReport> {
   const started = performance.now();
   const elb = await readElb(path);
+  const { labels, name } = await Classifier.fromBytes(elb, path);
+  const registry = options.registry === undefined ? undefined : new Registry(options.registry);
+  const active = await registry?.active(options.name ?? levelOf(name));
   // Undefined as well when there is no model there yet, or a damaged one.
-  const deployed =
-    options.output === undefined ? undefined : await Classifier.open(options.output).catch(() => undefined);
+  const deployed = await (
+    active
+      ? registry!.store.readUpdate(active.id).then((update) => Classifier.fromBytes(update!.model, active.name))
+      : options.output === undefined
+        ? undefined
+        : Classifier.open(options.output)
+  )?.catch(() => undefined);
   const [given, data, validation] = [
     options.corrections ? await readDataset(options.corrections, options) : [],
     await readDataset(options.data, options),
@@ -144,7 +167,7 @@ async function learnFiles(
   // --undo may have taken back a label that the journal goes on naming, unless its text was corrected again.
   if (!options.newLabels)
     requireKnownLabels(
-      (await Classifier.fromBytes(elb, path)).labels,
+      labels,
       without(latest(kept), given),
       path,
       `Take it out of ${journal}, allow it with --new-labels`,
@@ -157,16 +180,22 @@ async function learnFiles(
   ).finally(() => progress.stop());
   const fresh = newsTo(kept, given);
   if (fresh.length > 0) await appendCorrections(journal, fresh);
+  let installed: VersionInfo | undefined;
   if (model) {
+    const packed = await packModel(model.deployed);
+    const training = digestOf(model.training);
+    // Before the files, since a run that a crash ends in between is then made good by the next one, which learns the same.
+    if (active)
+      installed =
+        active.training === training
+          ? active
+          : await registry!.adopt(packed, path, { name: active.name, learnt: { training, active: active.id } });
     const files = [{ path, bytes: model.training }];
     if (options.output !== undefined)
-      files.push({
-        path: options.output,
-        bytes: isDeployable(options.output) ? await packModel(model.deployed) : model.deployed,
-      });
+      files.push({ path: options.output, bytes: isDeployable(options.output) ? packed : model.deployed });
     await replaceFiles(files);
   }
-  return { file: path, ...report, seconds: (performance.now() - started) / 1000 };
+  return { file: path, ...report, installed, seconds: (performance.now() - started) / 1000 };
 }
 
 function render({

@@ -15,7 +15,7 @@ import type { ServeOptions, Settings } from "../service/config.ts";
 import { curlLine, startHttp } from "../service/http/http.ts";
 import type { HttpEndpoint } from "../service/http/http.ts";
 import { HttpLogin } from "../service/http/login.ts";
-import { createLearners, finishServing, finishWriting, learningVerbs } from "../service/control/learning.ts";
+import { createLearners, finishWriting, learningVerbs } from "../service/control/learning.ts";
 import { jsonLog, plainLog } from "../service/log.ts";
 import type { Log } from "../service/log.ts";
 import { largestPacket } from "../service/answer/messages.ts";
@@ -258,7 +258,6 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
     if (signal === undefined) {
       announce(service, { settings, url, broker, http, log });
       line.follow(service);
-      await finishServing(learners, log);
       await stopSignal;
       line.stop();
     }

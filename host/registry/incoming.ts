@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { isFull } from "../files/atomic.ts";
 import type { Manifest } from "./manifest.ts";
-import type { InstallOptions, Registry, VersionInfo } from "./registry.ts";
+import type { InstallOptions, Registry } from "./registry.ts";
+import type { VersionInfo } from "./state.ts";
 
 /** Incomplete updates that are kept at once. */
 const MAX_PARTS = 4;

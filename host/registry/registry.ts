@@ -11,8 +11,10 @@ import type { TrustedKeys } from "./keys.ts";
 import { checkFitness, encodeManifest, readManifest, splitUpdate } from "./manifest.ts";
 import type { SignedManifest } from "./manifest.ts";
 import { describeModel, testModel } from "./selftest.ts";
-import { enter, entryOf, floorOf, Store } from "./store.ts";
-import type { Entry, State, StoredUpdate, Version } from "./store.ts";
+import { addVersion, entryOf, findVersion, floorOf, infoOf, makeActive, requireEntry, versionOf } from "./state.ts";
+import type { Entry, State, Version, VersionInfo } from "./state.ts";
+import { Store } from "./store.ts";
+import type { StoredUpdate } from "./store.ts";
 
 export interface RegistryOptions {
   /** File of the keys with which updates may be signed; without it no update is taken. */
@@ -27,10 +29,12 @@ export interface InstallOptions {
   activate?: boolean;
 }
 
-/** A version as people see it. */
-export interface VersionInfo extends Version {
-  name: string;
-  state: "active" | "previous" | "failed" | "waiting";
+/** Where a model comes from that was learnt here. */
+export interface Learnt {
+  /** SHA-256 of its training form. */
+  training: string;
+  /** Id of the version that was active when learning began. If another one is by now, what was learnt waits. */
+  active: string;
 }
 
 export interface OpenModel {
@@ -59,9 +63,13 @@ export class Registry {
 
   async versions(): Promise<VersionInfo[]> {
     const { models } = await this.store.read();
-    return models.flatMap((entry) =>
-      entry.versions.toReversed().map((version) => ({ name: entry.name, state: stateOf(entry, version), ...version })),
-    );
+    return models.flatMap((entry) => entry.versions.toReversed().map(({ id }) => infoOf(entry, id)));
+  }
+
+  async active(name: string): Promise<VersionInfo> {
+    const entry = requireEntry(await this.store.read(), name);
+    if (entry.active !== undefined) return infoOf(entry, entry.active);
+    throw new UserError(`no version of ${name} is active in the registry ${this.store.folder}`);
   }
 
   /** Whether anything was ever installed in the folder. */
@@ -96,85 +104,46 @@ export class Registry {
     const signed = readManifest(head, source, keys);
     const check = (state: State) => this.checkFitness(signed, source, state, keys);
     check(await this.store.read());
-    await this.tryOut({ ...signed, model }, source);
+    await testModel(model, signed.manifest, source);
     // The check is repeated, since another update may have been installed during the self-test.
-    return this.take(signed, update, activate, check);
+    return this.take(signed, update, { activate }, check);
   }
 
   /** Installs a model file without a signature: one that was given on this machine's command line, or learnt here. */
   async adopt(
     model: Uint8Array,
     source: string,
-    { name, activate = true }: InstallOptions & { name?: string | undefined } = {},
-  ): Promise<VersionInfo> {
-    return this.takeUnsigned(model, source, name, activate);
-  }
-
-  /** Notes that a run begins which may make a new version of `output`, the file with that digest (undefined: there is none). */
-  async beginLearning(name: string, output: string | undefined): Promise<void> {
-    await this.changeExisting((state) => {
-      const entry = this.entry(state, name);
-      entry.learning = { active: entry.active, output };
-    });
-  }
-
-  /** What is noted of a run whose outcome is not known yet. */
-  async learningOf(name: string): Promise<Entry["learning"]> {
-    return entryOf(await this.store.read(), name)?.learning;
-  }
-
-  /** Ends a run that has learnt nothing. */
-  async endLearning(name: string): Promise<void> {
-    await this.store.change((state) => void delete entryOf(state, name)?.learning);
-  }
-
-  /** Installs what was learnt. It becomes active unless another version has become so since the run began. */
-  async adoptLearnt(model: Uint8Array, source: string, name: string): Promise<VersionInfo> {
-    return this.takeUnsigned(
-      model,
-      source,
-      name,
-      ({ active, learning }) => learning !== undefined && learning.active === active,
-    );
-  }
-
-  private async takeUnsigned(
-    model: Uint8Array,
-    source: string,
-    name: string | undefined,
-    activate: boolean | ((entry: Entry) => boolean),
+    { name, activate = true, learnt }: InstallOptions & { name?: string | undefined; learnt?: Learnt } = {},
   ): Promise<VersionInfo> {
     const head = encodeManifest(await describeModel(model, source, { name, ...UNSIGNED }));
-    return this.take(readManifest(head, source, undefined), Buffer.concat([head, model]), activate);
+    return this.take(readManifest(head, source, undefined), Buffer.concat([head, model]), { activate, learnt });
   }
 
   private async take(
     signed: SignedManifest,
     update: Uint8Array,
-    activate: boolean | ((entry: Entry) => boolean),
+    { activate, learnt }: { activate: boolean; learnt?: Learnt | undefined },
     check?: (state: State) => void,
   ): Promise<VersionInfo> {
     const { id } = signed;
     return this.store.change(
       (state) => {
         check?.(state);
-        const entry = enter(state, signed, new Date(this.now()).toISOString());
-        if (typeof activate === "boolean" ? activate : activate(entry)) this.makeActive(entry, id);
-        if (typeof activate !== "boolean") delete entry.learning;
+        const entry = addVersion(state, signed, this.timestamp(), learnt?.training);
+        if (activate && (!learnt || entry.active === learnt.active)) makeActive(entry, id, this.timestamp());
         return infoOf(entry, id);
       },
       { id, bytes: update },
     );
   }
 
-  /** `which` is a version, or the beginning of a digest or an id. */
   activate(name: string, which: string): Promise<VersionInfo> {
-    return this.switchTo(name, (entry) => find(entry, which));
+    return this.switchTo(name, (entry) => findVersion(entry, which));
   }
 
   rollback(name: string): Promise<VersionInfo> {
     return this.switchTo(name, (entry) => {
-      const previous = entry.versions.find(({ id }) => id === entry.previous);
+      const previous = versionOf(entry, entry.previous);
       if (!previous) throw new UserError(`${name} has no previous version to go back to`);
       return previous;
     });
@@ -183,8 +152,8 @@ export class Registry {
   /** Removes all versions of the name, or one that is not active; returns them. The sequences that were reached are kept. */
   remove(name: string, which?: string): Promise<Version[]> {
     return this.changeExisting((state) => {
-      const entry = this.entry(state, name);
-      const gone = which === undefined ? entry.versions : [find(entry, which)];
+      const entry = requireEntry(state, name);
+      const gone = which === undefined ? entry.versions : [findVersion(entry, which)];
       if (which !== undefined && gone[0]!.id === entry.active)
         throw new UserError(
           `version ${which} of ${name} is active: activate another one first, or remove the whole name`,
@@ -213,11 +182,11 @@ export class Registry {
     let { active, previous, trial, isRebuilt: mustBeAdmitted = false } = entry;
     while (active !== undefined) {
       const id = active;
-      const version = entry.versions.find((each) => each.id === id)!;
+      const version = versionOf(entry, id)!;
       const isBeyondHope = isStart && previous !== undefined && (trial?.starts ?? 0) >= STARTS_UNTIL_ROLLBACK;
       let reason = `the service did not get through its first ${STARTS_UNTIL_ROLLBACK} starts with it`;
       if (!isBeyondHope) {
-        if (isStart && trial) await this.countStart(name, id).catch(() => {});
+        if (isStart && trial) await this.changeTrial(name, id, (_, running) => running.starts++).catch(() => {});
         // A fault of the machine, such as too many open files, is no fault of the version.
         const update = await this.store.readUpdate(id);
         try {
@@ -239,18 +208,17 @@ export class Registry {
   async reject(name: string, id: string, reason: string): Promise<void> {
     const state = await this.store.read();
     const before = entryOf(state, name);
-    const previous =
-      before?.active === id ? before.versions.find((version) => version.id === before.previous) : undefined;
+    const previous = before?.active === id ? versionOf(before, before.previous) : undefined;
     const objection =
       previous &&
       (await this.readmit(name, previous, state).then(
         () => undefined,
         (error: unknown) => error,
       ));
-    await this.store.change(({ models }) => {
-      const entry = models.find((each) => each.name === name);
+    await this.store.change((now) => {
+      const entry = entryOf(now, name);
       if (entry?.active !== id) return;
-      entry.versions.find((version) => version.id === id)!.failed = reason;
+      versionOf(entry, id)!.failed = reason;
       if (objection !== undefined || previous === undefined || entry.previous !== previous.id) return;
       // The previous version has had its trial. A second one could let two bad versions alternate for ever.
       entry.active = entry.previous;
@@ -264,23 +232,32 @@ export class Registry {
   }
 
   /** Ends the trial of the active version. */
-  async prove(name: string, id: string): Promise<void> {
-    await this.store.change((state) => {
-      const entry = entryOf(state, name);
-      if (entry?.active === id) delete entry.trial;
-    });
+  prove(name: string, id: string): Promise<void> {
+    return this.changeTrial(name, id, (entry) => delete entry.trial);
   }
 
   /** After an orderly stop: the starts of a version on trial do not count against it. */
-  async endStart(name: string, id: string): Promise<void> {
-    await this.store.change((state) => {
+  endStart(name: string, id: string): Promise<void> {
+    return this.changeTrial(name, id, (_, trial) => (trial.starts = 0));
+  }
+
+  /** Does nothing unless this version is active and on trial. */
+  private changeTrial(
+    name: string,
+    id: string,
+    edit: (entry: Entry, trial: { starts: number }) => unknown,
+  ): Promise<void> {
+    return this.store.change((state) => {
       const entry = entryOf(state, name);
-      if (entry?.active === id && entry.trial) entry.trial = { starts: 0 };
+      if (entry?.active === id && entry.trial) edit(entry, entry.trial);
     });
   }
 
-  private checkFitness(signed: SignedManifest, source: string, state: State, { revoked }: TrustedKeys): void {
-    checkFitness(signed, source, { now: this.time(state), floor: floorOf(state, signed.manifest, revoked) });
+  private checkFitness(signed: SignedManifest, source: string, state: State, keys: TrustedKeys, kept?: Version): void {
+    checkFitness(signed, source, {
+      now: Math.max(this.now(), state.seen ?? 0),
+      floor: floorOf(state, signed.manifest, keys.revoked, kept),
+    });
   }
 
   /** Throws a UserError unless a version that is kept may become active: its signature must still count, and what never was active must be as new as what is installed. */
@@ -291,30 +268,20 @@ export class Registry {
     const source = `version ${kept.version} of ${name}`;
     const keys = await this.trustedKeys();
     const signed = readManifest(update.head, source, keys);
-    if (kept.activated === undefined)
-      checkFitness(signed, source, {
-        now: this.time(state),
-        floor: floorOf(state, signed.manifest, keys.revoked, kept),
-      });
+    if (kept.activated === undefined) this.checkFitness(signed, source, state, keys, kept);
   }
 
-  private time({ seen = 0 }: State): number {
-    return Math.max(this.now(), seen);
-  }
-
-  private async countStart(name: string, id: string): Promise<void> {
-    await this.store.change((state) => {
-      const entry = entryOf(state, name);
-      if (entry?.active === id && entry.trial) entry.trial.starts++;
-    });
+  private timestamp(): string {
+    return new Date(this.now()).toISOString();
   }
 
   /** Opens what a service would open, without changing the registry. */
   async check(failed: (name: string, version: Version, reason: string) => void): Promise<Map<string, Classifier>> {
     const open = new Map<string, Classifier>();
     const state = await this.store.read();
-    for (const { name, active, previous, versions, isRebuilt } of state.models) {
-      for (const version of [active, previous].flatMap((id) => versions.find((each) => each.id === id) ?? [])) {
+    for (const entry of state.models) {
+      const { name, active, previous, isRebuilt } = entry;
+      for (const version of [active, previous].flatMap((id) => versionOf(entry, id) ?? [])) {
         try {
           if (isRebuilt || version.id !== active) await this.readmit(name, version, state);
           open.set(name, await this.test(version.id, await this.store.readUpdate(version.id)));
@@ -328,7 +295,8 @@ export class Registry {
   }
 
   private async test(id: string, update: StoredUpdate | undefined): Promise<Classifier> {
-    return this.tryOut(this.present(id, update), this.store.updatePath(id));
+    const { model, manifest } = this.present(id, update);
+    return testModel(model, manifest, this.store.updatePath(id));
   }
 
   private present(id: string, update: StoredUpdate | undefined): StoredUpdate {
@@ -338,13 +306,13 @@ export class Registry {
 
   private async switchTo(name: string, choose: (entry: Entry) => Version): Promise<VersionInfo> {
     const state = await this.store.read();
-    const chosen = state.made === "new" ? undefined : choose(this.entry(state, name));
+    const chosen = state.made === "new" ? undefined : choose(requireEntry(state, name));
     if (chosen) await this.readmit(name, chosen, state);
     return this.changeExisting((now) => {
-      const entry = this.entry(now, name);
+      const entry = requireEntry(now, name);
       const { id } = choose(entry);
       if (id !== chosen?.id) throw new UserError(`another process has changed the versions of ${name}; try again`);
-      this.makeActive(entry, id);
+      makeActive(entry, id, this.timestamp());
       return infoOf(entry, id);
     });
   }
@@ -355,51 +323,4 @@ export class Registry {
       throw new UserError(`there is no registry in ${this.store.folder}, or nothing was installed there yet`);
     return this.store.change(edit);
   }
-
-  private tryOut({ model, manifest }: StoredUpdate, source: string): Promise<Classifier> {
-    return testModel(model, manifest, source);
-  }
-
-  private makeActive(entry: Entry, id: string): void {
-    const chosen = entry.versions.find((version) => version.id === id)!;
-    chosen.activated ??= new Date(this.now()).toISOString();
-    delete entry.isRebuilt;
-    if (entry.active === id) return;
-    const active = entry.versions.find((version) => version.id === entry.active);
-    if (active && active.failed === undefined) entry.previous = active.id;
-    else if (entry.previous === id) delete entry.previous;
-    entry.active = id;
-    entry.trial = { starts: 0 };
-    delete chosen.failed;
-  }
-
-  private entry(state: State, name: string): Entry {
-    const entry = entryOf(state, name);
-    if (entry && entry.versions.length > 0) return entry;
-    const names = state.models.filter(({ versions }) => versions.length > 0).map((each) => each.name);
-    throw new UserError(`the registry has no model ${JSON.stringify(name)}; it has ${names.join(", ") || "none"}`);
-  }
-}
-
-function find({ name, versions }: Entry, which: string): Version {
-  const found = versions.filter(
-    ({ version, digest, id }) =>
-      version === which || (which.length >= 6 && (digest.startsWith(which) || id.startsWith(which))),
-  );
-  if (found.length === 1) return found[0]!;
-  const known = versions.map(({ version, digest }) => `${version} (${digest.slice(0, 12)})`).join(", ");
-  throw new UserError(
-    `${found.length === 0 ? "there is no" : "more than one is a"} version ${JSON.stringify(which)} of ${name}; there are ${known}: name one by its version, or by the beginning of its digest`,
-  );
-}
-
-function stateOf(entry: Entry, { id, failed }: Version): VersionInfo["state"] {
-  if (id === entry.active) return "active";
-  if (failed !== undefined) return "failed";
-  return id === entry.previous ? "previous" : "waiting";
-}
-
-function infoOf(entry: Entry, id: string): VersionInfo {
-  const version = entry.versions.find((each) => each.id === id)!;
-  return { name: entry.name, state: stateOf(entry, version), ...version };
 }

@@ -10,56 +10,16 @@
 // and synced, renamed, the folder is synced, and only then are superfluous updates removed.
 // A crash at any point leaves the old state or the new one, each with its models. Processes
 // may share a folder: a lock lets one at a time change it.
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
 import { isFull, temporaryIn } from "../files/atomic.ts";
 import { realDisk } from "./disk.ts";
 import type { Disk } from "./disk.ts";
 import { readManifest, splitUpdate } from "./manifest.ts";
-import type { Manifest, SignedManifest } from "./manifest.ts";
-
-/** One update that is kept. */
-export interface Version {
-  id: string;
-  version: string;
-  digest: string;
-  bytes: number;
-  /** Of a signed update. */
-  sequence?: number | undefined;
-  key?: string | undefined;
-  installed: string;
-  /** When it became active for the first time; undefined: never yet. */
-  activated?: string | undefined;
-  /** Why it was rolled back. Such a version becomes active again only when it is named. */
-  failed?: string | undefined;
-}
-
-/** All versions of one name. When all are removed, the entry stays for its sequences. */
-export interface Entry {
-  name: string;
-  /** Ids. `active` is undefined only while no installed version has been activated. */
-  active?: string | undefined;
-  previous?: string | undefined;
-  /** Starts of the service with a newly activated version that has not proven itself yet. */
-  trial?: { starts: number } | undefined;
-  /** A run that learns, until its outcome is known: the active version when it began, and the digest of the file that it replaces if it learns something. */
-  learning?: { active: string | undefined; output: string | undefined } | undefined;
-  /** Made from the updates alone: that `active` may be active is not known. */
-  isRebuilt?: true | undefined;
-  versions: Version[];
-  /** Highest installed sequence, by key id. */
-  sequences: Record<string, number>;
-}
-
-export interface State {
-  revision: number;
-  /** The latest time that this machine's clock has shown, in milliseconds since 1970: to set it back makes nothing valid again. Noted with each change, and daily. */
-  seen?: number | undefined;
-  models: Entry[];
-  /** Set when state.json was missing or damaged and this state was made otherwise; the next change writes it. */
-  made?: "new" | "damaged" | "missing" | undefined;
-}
+import type { SignedManifest } from "./manifest.ts";
+import { addVersion, decodeState, encodeState, idsOf, prune } from "./state.ts";
+import type { State } from "./state.ts";
 
 export interface StoredUpdate extends SignedManifest {
   model: Buffer;
@@ -108,10 +68,10 @@ export class Store {
 
   /** The state on disk; if that is damaged or missing, its backup; without a backup, a state rebuilt from the updates. */
   async read(): Promise<State> {
-    return this.stateOf(await this.guarded(() => this.disk.read(this.statePath)));
+    return this.stateFrom(await this.guarded(() => this.disk.read(this.statePath)));
   }
 
-  private async stateOf(bytes: Buffer | undefined): Promise<State> {
+  private async stateFrom(bytes: Buffer | undefined): Promise<State> {
     const state = decodeState(bytes);
     if (state) return state;
     const made = bytes ? "damaged" : "missing";
@@ -208,7 +168,7 @@ export class Store {
   private async commit<T>(edit: (state: State) => T, update?: { id: string; bytes: Uint8Array }): Promise<T> {
     for (;;) {
       const found = await this.disk.read(this.statePath);
-      const before = await this.stateOf(found);
+      const before = await this.stateFrom(found);
       const after = structuredClone(before);
       delete after.made;
       const result = edit(after);
@@ -291,7 +251,7 @@ export class Store {
     }
     found.sort((a, b) => sequenceOf(a) - sequenceOf(b) || a.manifest.signed.localeCompare(b.manifest.signed));
     for (const signed of found) {
-      const entry = enter(state, signed, new Date(0).toISOString());
+      const entry = addVersion(state, signed, new Date(0).toISOString());
       entry.isRebuilt = true;
       [entry.active, entry.previous] = [signed.id, entry.active];
     }
@@ -299,57 +259,6 @@ export class Store {
   }
 }
 
-export function entryOf(state: State, name: string): Entry | undefined {
-  return state.models.find((entry) => entry.name === name);
-}
-
-/** Adds a version to its entry, and notes its sequence. */
-export function enter(state: State, { id, key, manifest }: SignedManifest, installed: string): Entry {
-  const { name, version, digest, bytes, sequence } = manifest;
-  let entry = entryOf(state, name);
-  if (!entry) state.models.push((entry = { name, versions: [], sequences: {} }));
-  const kept = key === undefined ? {} : { sequence, key };
-  entry.versions = [
-    ...entry.versions.filter((each) => each.id !== id),
-    { id, version, digest, bytes, ...kept, installed },
-  ];
-  if (key !== undefined) entry.sequences[key] = Math.max(sequence, entry.sequences[key] ?? 0);
-  return entry;
-}
-
-/** The sequence that an update must exceed; updates that revoked keys have signed do not count, nor does `kept` itself. */
-export function floorOf(state: State, { name }: Manifest, revoked: ReadonlySet<string>, kept?: Version): number {
-  const counting = Object.entries(entryOf(state, name)?.sequences ?? {}).filter(
-    ([key, sequence]) => !revoked.has(key) && !(key === kept?.key && sequence === kept.sequence),
-  );
-  return counting.reduce((highest, [, sequence]) => Math.max(highest, sequence), 0);
-}
-
-/** Keeps three versions of each name: the active one, the previous one, and the latest other one. */
-function prune({ models }: State): void {
-  for (const entry of models) {
-    const other = entry.versions.findLast(({ id }) => id !== entry.active && id !== entry.previous)?.id;
-    entry.versions = entry.versions.filter(({ id }) => id === entry.active || id === entry.previous || id === other);
-  }
-}
-
-function idsOf({ models }: State): string[] {
-  return models.flatMap(({ versions }) => versions.map(({ id }) => id));
-}
-
 function sequenceOf({ key, manifest }: SignedManifest): number {
   return key === undefined ? 0 : manifest.sequence;
-}
-
-function encodeState(state: State): string {
-  const json = JSON.stringify(state, undefined, 1);
-  return `${createHash("sha256").update(json).digest("hex")}\n${json}\n`;
-}
-
-/** Undefined when it is damaged. */
-function decodeState(bytes: Buffer | undefined): State | undefined {
-  const [, checksum, json] = /^([0-9a-f]{64})\n(.*)\n$/s.exec(bytes?.toString() ?? "") ?? [];
-  return json !== undefined && createHash("sha256").update(json).digest("hex") === checksum
-    ? (JSON.parse(json) as State)
-    : undefined;
 }

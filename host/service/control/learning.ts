@@ -10,10 +10,9 @@
 // command line's `learn` runs as a process of its own at the lowest priority, so that no
 // answer waits for it. If it accepts a new model, that one takes the old one's place.
 // Corrections that come meanwhile are learnt together by the next run. When the service dies
-// before an accepted model has been written and served, the next start finishes the work.
+// while an accepted model is being written, the next start finishes the writing.
 // `evaluate` asks the model through the same queue as everyone else.
 import { spawn } from "node:child_process";
-import { readFile } from "node:fs/promises";
 import { constants, setPriority } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
 import { artefactPath } from "../../build-path.ts";
@@ -22,10 +21,10 @@ import { appendCorrections, type Correction, journalPath, readCorrections } from
 import { readDataset, sampleDefect, without } from "../../data/dataset.ts";
 import { UserError } from "../../errors.ts";
 import { Tally } from "../../report/evaluation.ts";
-import { ifCode } from "../../files/atomic.ts";
 import { isDone, type LearnReport } from "../../training/learn.ts";
 import { withModelLock } from "../../files/lock.ts";
 import { finishChange, restoreFiles } from "../../files/versions.ts";
+import type { VersionInfo } from "../../registry/state.ts";
 import type { LiveModels } from "./live-models.ts";
 import type { Command, Verb } from "./commands.ts";
 import type { Log } from "../log.ts";
@@ -40,83 +39,59 @@ export interface LearningSettings {
   newLabels: boolean;
 }
 
-/** How a learnt model gets into the service. */
+/** Where a learnt model goes, and how the service comes to answer with it. */
 export interface Deployment {
-  /** The file that `learn -o` writes. */
-  output: string;
-  /** To be called before a run. */
-  begin?(): Promise<void>;
-  /** Makes the service answer with the model that is in `output` now. */
-  put(): Promise<unknown>;
-  /** Whether the model in `output` was accepted by the last run and has never been put into service. */
-  isBehind(): Promise<boolean>;
+  /** Options of `learn` that say where. */
+  target: readonly string[];
+  /** Makes the service answer with the model that is there now; a run that has learnt something has `installed` it in a registry. */
+  follow(installed?: VersionInfo): Promise<unknown>;
   /** Restores the previous training form and deployed model; returns the files that it restored. */
-  undo(training: string): Promise<string[]>;
+  undo(): Promise<string[]>;
 }
 
 /** The model is the file that the service was given. */
-function deployFile(service: Service, name: string, output: string): Deployment {
-  const put = async (): Promise<void> => service.setModel(name, await Classifier.open(output));
+function deployFile(service: Service, name: string, { training }: LearningSettings, output: string): Deployment {
+  const follow = async (): Promise<void> => {
+    const model = await Classifier.open(output);
+    if (model.digest !== service.predictor.model(name).model.digest) service.setModel(name, model);
+  };
   return {
-    output,
-    put,
-    isBehind: async () => digestOf(await readModelFile(output)) !== service.predictor.model(name).model.digest,
-    undo: async (training) => {
-      const restored = await restore(training, output);
-      await put();
+    target: ["-o", output],
+    follow,
+    undo: async () => {
+      const restored = await restore([training, output]);
+      await follow();
       return restored;
     },
   };
 }
 
-/** The model is a registry's: what was learnt becomes a version there. */
+/** The model is a registry's: what is learnt becomes a version there. */
 function deployToRegistry(live: LiveModels, name: string, { training }: LearningSettings): Deployment {
   const { registry } = live;
-  const output = training.replace(/\.elb$/, ".wasm");
-  const outputDigest = (): Promise<string | undefined> => readFile(output).then(digestOf, ifCode("ENOENT", undefined));
-  const put = async (): Promise<void> => {
-    const learnt = await live.require(await registry.adoptLearnt(await readModelFile(output), output, name));
-    if (learnt.state === "waiting")
-      throw new UserError(
-        `another version of ${name} has become active meanwhile; what was learnt waits as version ${learnt.version}: choose it with the command activate`,
-      );
-  };
-  // The registry knows: the file may be a copy that somebody has put there, and its time says nothing.
-  const isBehind = async (): Promise<boolean> => {
-    const run = await registry.learningOf(name);
-    if (!run) return false;
-    if ((await outputDigest()) !== run.output) return true;
-    // Unless it is still at work: its process outlives a service that is killed.
-    await withModelLock(training, () => registry.endLearning(name)).catch((error: unknown) => {
-      if (!(error instanceof UserError)) throw error;
-    });
-    return false;
-  };
   return {
-    output,
-    put,
-    isBehind,
-    begin: async () => {
-      if (await isBehind()) await put();
-      await registry.beginLearning(name, await outputDigest());
-    },
-    undo: async (training) => {
-      const active = (await registry.versions()).find((version) => version.name === name && version.state === "active");
-      const learnt = await Classifier.open(output);
-      if (active?.digest !== learnt.digest)
+    target: ["--registry", registry.store.folder, "--name", name],
+    follow: async (installed) => {
+      const found = installed ? await live.require(installed) : await live.follow();
+      if (found?.state === "waiting")
         throw new UserError(
-          `the active version of ${name} is not what was learnt last; choose another one with the command activate`,
+          `another version of ${name} has become active meanwhile; what was learnt waits as version ${found.version}: choose it with the command activate`,
         );
-      const restored = await restore(training, output);
+    },
+    undo: async () => {
+      if ((await registry.active(name)).training !== digestOf(await readModelFile(training)))
+        throw new UserError(
+          `there is nothing to undo: the active version of ${name} was not learnt from ${training} as it is now; choose another version with the command activate, and for that file use: edgelabel learn ${training} --undo`,
+        );
+      const restored = await restore([training]);
       await live.require(await registry.rollback(name));
       return restored;
     },
   };
 }
 
-function restore(training: string, output: string): Promise<string[]> {
-  const paths = [training, output];
-  return withModelLock(training, async () => {
+function restore(paths: readonly string[]): Promise<string[]> {
+  return withModelLock(paths[0]!, async () => {
     await finishChange(paths);
     return restoreFiles(paths);
   });
@@ -147,21 +122,11 @@ export function createLearners(
   return new Map(
     [...learning].map(([name, settings]) => {
       const path = paths.get(name);
-      const deployment = path === undefined ? deployToRegistry(live!, name, settings) : deployFile(service, name, path);
+      const deployment =
+        path === undefined ? deployToRegistry(live!, name, settings) : deployFile(service, name, settings, path);
       return [name, new Learner(settings, deployment)];
     }),
   );
-}
-
-/** Makes the service answer with models that were accepted before it started. */
-export async function finishServing(learners: ReadonlyMap<string, Learner>, log: Log): Promise<void> {
-  for (const [name, learner] of learners) {
-    try {
-      if (await learner.finish()) log.info(`model ${name} is now what it had learnt before the service went down`);
-    } catch (error) {
-      log.warn(`warning: what model ${name} has learnt cannot be served: ${(error as Error).message}`);
-    }
-  }
 }
 
 /** Texts of an evaluation in one request to the predictor. */
@@ -248,17 +213,10 @@ export class Learner {
     return this.next ?? this.start(signal);
   }
 
-  /** Makes the service answer with the accepted model, if it died before it could; tells whether that was so. */
-  async finish(): Promise<boolean> {
-    const isBehind = await this.deployment.isBehind();
-    if (isBehind) await this.deployment.put();
-    return isBehind;
-  }
-
   /** Takes back the last accepted run; returns the files that it restored. */
   async undo(): Promise<string[]> {
     if (this.running || this.next) throw new UserError("it learns just now: undo when that is done");
-    return this.deployment.undo(this.settings.training);
+    return this.deployment.undo();
   }
 
   private start(signal: AbortSignal): Promise<LearnReport> {
@@ -272,7 +230,6 @@ export class Learner {
 
   private async run(signal: AbortSignal): Promise<LearnReport> {
     const { training, data, valid, newLabels } = this.settings;
-    await this.deployment.begin?.();
     const { stdout, stderr } = await runCommand(
       [
         "learn",
@@ -281,16 +238,15 @@ export class Learner {
         ...data,
         "--valid",
         ...valid,
-        "-o",
-        this.deployment.output,
+        ...this.deployment.target,
         ...(newLabels ? ["--new-labels"] : []),
         "--json",
       ],
       signal,
     );
-    let report: LearnReport;
+    let report: LearnReport & { installed?: VersionInfo };
     try {
-      report = JSON.parse(stdout) as LearnReport;
+      report = JSON.parse(stdout) as typeof report;
     } catch {
       // Remarks come before it.
       throw new UserError(
@@ -301,8 +257,7 @@ export class Learner {
       );
     }
     if (!isDone(report)) throw new UserError(`the old model stays: ${report.reason}`);
-    if (report.accepted) await this.deployment.put();
-    else await this.finish();
+    await this.deployment.follow(report.installed);
     return report;
   }
 }

@@ -7,8 +7,8 @@ import { UserError } from "../../errors.ts";
 import type { Log } from "../log.ts";
 import type { Model } from "../answer/predictor.ts";
 import type { Service } from "../service.ts";
-import type { OpenModel, Registry, VersionInfo } from "../../registry/registry.ts";
-import type { Version } from "../../registry/store.ts";
+import type { OpenModel, Registry } from "../../registry/registry.ts";
+import type { Version, VersionInfo } from "../../registry/state.ts";
 
 /** How often the service looks whether another process has changed the registry. */
 const LOOK_MS = 1_000;

@@ -6,7 +6,7 @@ import { UserError } from "../../errors.ts";
 import { connectOnce, shownUrl } from "../mqtt/connection.ts";
 import type { BrokerAccess } from "../mqtt/connection.ts";
 import type { Topics } from "../topics.ts";
-import type { VersionInfo } from "../../registry/registry.ts";
+import type { VersionInfo } from "../../registry/state.ts";
 
 export interface SendOptions {
   access: BrokerAccess;

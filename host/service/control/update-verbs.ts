@@ -12,7 +12,7 @@ import { UserError } from "../../errors.ts";
 import type { Command, Verb } from "./commands.ts";
 import { Incoming } from "../../registry/incoming.ts";
 import type { LiveModels } from "./live-models.ts";
-import type { VersionInfo } from "../../registry/registry.ts";
+import type { VersionInfo } from "../../registry/state.ts";
 
 /** Well below what brokers take in one message. */
 const CHUNK_BYTES = 65_536;

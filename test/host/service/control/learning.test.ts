@@ -1,27 +1,20 @@
 // Learning by command: corrections come in over MQTT, the answers change, and change back.
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { Classifier } from "../../../../host/model/classifier.ts";
+import { Classifier, digestOf } from "../../../../host/model/classifier.ts";
 import { appendCorrections, readCorrections } from "../../../../host/data/journal.ts";
 import { readDataset } from "../../../../host/data/dataset.ts";
 import { waitForLock } from "../../../../host/files/lock.ts";
 import { LiveModels } from "../../../../host/service/control/live-models.ts";
 import { Registry } from "../../../../host/registry/registry.ts";
 import { startBroker } from "../../../../host/service/broker/broker.ts";
-import {
-  createLearners,
-  finishServing,
-  finishWriting,
-  learningVerbs,
-} from "../../../../host/service/control/learning.ts";
+import { createLearners, finishWriting, learningVerbs } from "../../../../host/service/control/learning.ts";
 import type { LearningSettings } from "../../../../host/service/control/learning.ts";
-import { ACTIVATION_SIGMOID } from "../../../../assembly/abi.ts";
-import { packModel } from "../../../../host/model/pack.ts";
-import { dense, embedding, lstm, makeModel } from "../../../support/models.ts";
 import { describeMosquitto, startMosquitto } from "../../../support/mosquitto.ts";
 import { json, LAMPS, main } from "../../../support/program.ts";
 import { fakeService, limits, recordingLog, TestClient, topics, until } from "../../../support/fake.ts";
@@ -346,15 +339,15 @@ describe("at the next start", () => {
     expect(log.lines.join()).toContain(`it is finished now: ${at("lamps.elb")}, ${at("lamps.wasm")}`);
     expect(existsSync(at(".lamps.elb.plan"))).toBe(false);
   });
+});
 
-  test("a registry gets what was accepted and did not reach it, once", async () => {
+describe("a model of the registry", () => {
+  test("gets what a learning process accepts that outlives the service, once", async () => {
     const { at, settings } = place();
-    const { registry, original, live, service, learners } = await serveRegistry(at, settings);
-    const log = recordingLog();
-    const versions = async () => (await registry.versions()).map(({ version, state }) => [version, state]);
-    const learn = async () => {
-      writeFileSync(at("fixes.tsv"), fixes.map(({ label, text }) => `${label}\t${text}\n`).join(""));
-      await json(
+    const { registry, live, service } = await serveRegistry(at, settings);
+    writeFileSync(at("fixes.tsv"), fixes.map(({ label, text }) => `${label}\t${text}\n`).join(""));
+    const learn = () =>
+      json(
         "learn",
         at("lamps.elb"),
         "--corrections",
@@ -363,66 +356,63 @@ describe("at the next start", () => {
         at("data.tsv"),
         "--valid",
         at("valid.tsv"),
-        "-o",
-        at("lamps.wasm"),
+        "--registry",
+        at("registry"),
+        "--name",
+        "lamps",
       );
-    };
-    await finishServing(learners, log);
-    expect(await versions()).toEqual([["1", "active"]]);
-    // The service dies while its learning process lives on.
-    await registry.beginLearning("lamps", original.digest);
-    const atWork = await waitForLock(at("lamps.elb.lock"));
-    await finishServing(learners, log);
-    await atWork.release();
-    await learn();
-    await finishServing(learners, log);
-    expect(await versions()).toEqual([
-      ["1+1", "active"],
-      ["1", "previous"],
+    const states = async () => (await registry.versions()).map(({ version, state }) => `${version} ${state}`);
+    const { installed } = await learn();
+    expect(installed).toMatchObject({
+      name: "lamps",
+      version: "1+1",
+      state: "active",
+      training: digestOf(readFileSync(at("lamps.elb"))),
+    });
+    await live.follow();
+    expect([await states(), service.predictor.model("lamps").model.version]).toEqual([
+      ["1+1 active", "1 previous"],
+      "1+1",
     ]);
-    expect(service.predictor.model("lamps").model.version).toBe("1+1");
-    expect(log.lines.join()).toContain("model lamps is now what it had learnt before the service went down");
+    // As after a crash in between: the registry has the new version, the training form is the old one.
+    copyFileSync(made("lamps.elb"), at("lamps.elb"));
+    expect((await learn()).installed.id).toBe(installed.id);
+    expect(await states()).toEqual(["1+1 active", "1 previous"]);
     // Who takes it back has a reason.
-    await live.require(await registry.rollback("lamps"));
-    await finishServing(learners, log);
-    expect(service.predictor.model("lamps").model.version).toBe("1");
-  });
+    await registry.rollback("lamps");
+    expect(await learn()).toMatchObject({ accepted: false, reason: "it answers all 8 corrections so already" });
+    expect(await states()).toEqual(["1+1 previous", "1 active"]);
+  }, 60_000);
 
-  test("a file that somebody has put there, or that is newer by its time, is not taken for learnt", async () => {
+  test("keeps a version that has become active while another one was being learnt; that one waits", async () => {
     const { at, settings } = place();
-    const { registry, live, service, learners } = await serveRegistry(at, settings);
-    const log = recordingLog();
-    const tomorrow = new Date(Date.now() + 86_400_000);
-    const other = await makeModel(
-      {
-        words: ["lamp"],
-        labels: ["off", "on"],
-        layers: [embedding(2), lstm(2), dense(1, ACTIVATION_SIGMOID)],
-        name: "lamps",
-        version: "learnt once",
-      },
-      (_, length) => new Float32Array(length),
-    );
-    writeFileSync(at("lamps.wasm"), await packModel(other.write("int8")));
-    utimesSync(at("lamps.wasm"), tomorrow, tomorrow);
-    await finishServing(learners, log);
-    expect([service.predictor.model("lamps").model.version, (await registry.versions()).length]).toEqual(["1", 1]);
-
-    // Nor does it come over a version that became active while it was being learnt.
-    await registry.beginLearning("lamps", "of the file before");
-    await live.require(await registry.adopt(readFileSync(made("lamps.elb")), "lamps.elb", { name: "lamps" }));
-    await finishServing(learners, log);
-    expect((await registry.versions()).map(({ version, state }) => `${version} ${state}`)).toEqual([
-      "learnt once waiting",
-      "1 active",
-      "1 previous",
+    // Read when the run has seen which version is active; what it learns from comes after that.
+    execFileSync("mkfifo", [at("slow.tsv")]);
+    settings.data = [at("slow.tsv")];
+    const { registry, original, broker, service, learners } = await serveRegistry(at, settings);
+    for (const [name, verb] of Object.entries(learningVerbs(service, learners))) service.commands!.add(name, verb);
+    await service.start();
+    const client = await TestClient.connect(broker.url, 4);
+    ends.push(() => client.close());
+    await client.subscribe(`${topics.command}/#`);
+    const { init, ended } = speakTo(client);
+    await init("learn/a", { corrections: fixes });
+    const data = await open(at("slow.tsv"), "w");
+    const other = await registry.adopt(readFileSync(made("lamps.elb")), "lamps.elb", { name: "lamps" });
+    await data.writeFile(LAMPS.join(""));
+    await data.close();
+    expect(await ended("learn/a")).toEqual({
+      status: "failed",
+      reason:
+        "another version of lamps has become active meanwhile; what was learnt waits as version 1+1: choose it with the command activate",
+    });
+    expect((await registry.versions()).map(({ id, version, state }) => [id, version, state])).toEqual([
+      [expect.any(String), "1+1", "waiting"],
+      [other.id, "1", "active"],
+      [original.id, "1", "previous"],
     ]);
-    expect(log.lines.join()).toContain(
-      "what model lamps has learnt cannot be served: another version of lamps has become active meanwhile; what was learnt waits as version learnt once",
-    );
-    await finishServing(learners, log);
-    expect(service.predictor.model("lamps").model.version).toBe("1");
-  });
+    expect(service.predictor.model("lamps").model.digest).toBe(other.digest);
+  }, 60_000);
 });
 
 test("a model of the registry learns as a version there, which the registry can take back", async () => {
@@ -436,7 +426,13 @@ test("a model of the registry learns as a version there, which the registry can 
   const { command, labels } = speakTo(client);
   const texts = fixes.map(({ text }) => text);
   const before = await labels(texts);
+  const files = readdirSync(at("."));
   expect(await command("learn/a", { corrections: fixes })).toMatchObject({ status: "successful", version: "1+1" });
+  // What is deployed is the registry's alone.
+  expect(readdirSync(at(".")).filter((name) => !files.includes(name))).toEqual([
+    "lamps.corrections.jsonl",
+    "lamps.previous.elb",
+  ]);
   expect(await labels(texts)).toEqual(fixes.map(({ label }) => label));
   expect((await registry.versions()).map(({ version, state }) => [version, state])).toEqual([
     ["1+1", "active"],
@@ -445,7 +441,7 @@ test("a model of the registry learns as a version there, which the registry can 
   await live.require(await registry.activate("lamps", "1"));
   expect(await command("learn/0", { undo: true })).toMatchObject({
     status: "failed",
-    reason: "the active version of lamps is not what was learnt last; choose another one with the command activate",
+    reason: `there is nothing to undo: the active version of lamps was not learnt from ${at("lamps.elb")} as it is now; choose another version with the command activate, and for that file use: edgelabel learn ${at("lamps.elb")} --undo`,
   });
   await live.require(await registry.activate("lamps", "1+1"));
   expect(await command("learn/b", { undo: true })).toMatchObject({ status: "successful" });

@@ -12,7 +12,7 @@ import { keyId } from "../../../../host/registry/keys.ts";
 import { LiveModels } from "../../../../host/service/control/live-models.ts";
 import { Registry } from "../../../../host/registry/registry.ts";
 import { sendUpdate } from "../../../../host/service/control/send-update.ts";
-import { enter } from "../../../../host/registry/store.ts";
+import { addVersion } from "../../../../host/registry/state.ts";
 import { registryVerbs } from "../../../../host/service/control/update-verbs.ts";
 import { startBroker } from "../../../../host/service/broker/broker.ts";
 import type { Broker } from "../../../../host/service/broker/broker.ts";
@@ -417,7 +417,7 @@ describe("a version that fails at work", () => {
     const id = createHash("sha256").update(head).digest("hex");
     await registry.store.change(
       (state) => {
-        const entry = enter(state, { id, key: keyId(key), head, manifest }, manifest.signed);
+        const entry = addVersion(state, { id, key: keyId(key), head, manifest }, manifest.signed);
         [entry.active, entry.previous] = [id, entry.active];
       },
       { id, bytes: update },
