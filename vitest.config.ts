@@ -10,7 +10,7 @@ const SLOW = [
   "test/host/{commands,keras,registry,training}/**",
   "test/host/{cleaning,program-name}.test.ts",
   "test/host/data/report.test.ts",
-  "test/host/files/lock.test.ts",
+  "test/host/files/{lock,read}.test.ts",
   "test/host/model/{container,engine,explanation}.test.ts",
   "test/host/report/rejection-curve.test.ts",
   "test/host/service/{broker,control,http}/**",

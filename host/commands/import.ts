@@ -2,7 +2,7 @@
 // with the same f32 weights. What cannot be reproduced is refused by name.
 import { Command, Option } from "commander";
 import { MAX_SEQUENCE } from "../../assembly/abi.ts";
-import { readInput } from "../data/dataset.ts";
+import { readText, readWhole } from "../files/read.ts";
 import { importKeras } from "../keras/import.ts";
 import { nameText, wholeNumber } from "./options.ts";
 import { kilobytes, modelName, note, parseOutput, print, printJson, writeModel } from "./output.ts";
@@ -46,11 +46,10 @@ Example:
   edgelabel import model.keras --tokenizer tokenizer.json --labels labels.json -o spam.wasm`,
     )
     .action(async (file: string, options: ImportOptions) => {
-      const [model, tokenizer, labels] = await Promise.all([file, options.tokenizer, options.labels].map(readInput));
       const { elb, kerasVersion, notes } = await importKeras({
-        model: { path: file, content: model! },
-        tokenizer: { path: options.tokenizer, content: tokenizer!.toString() },
-        labels: { path: options.labels, content: labels!.toString() },
+        model: { path: file, content: await readWhole(file) },
+        tokenizer: { path: options.tokenizer, content: await readText(options.tokenizer) },
+        labels: { path: options.labels, content: await readText(options.labels) },
         name: options.name ?? modelName(options.output),
         version: options.modelVersion,
         sequenceLength: options.maxlen,

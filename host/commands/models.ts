@@ -1,13 +1,13 @@
 // `edgelabel models`: works on a registry in its folder, or sends an update to a service
 // that runs elsewhere. A service that runs on the same folder follows within a second.
-import { readFile } from "node:fs/promises";
 import { Command } from "commander";
 import { readModelFile } from "../model/classifier.ts";
 import { UserError } from "../errors.ts";
+import { readWhole } from "../files/read.ts";
 import { ownersDisk } from "../registry/disk.ts";
 import { splitUpdate } from "../registry/manifest.ts";
 import { Registry } from "../registry/registry.ts";
-import type { VersionInfo } from "../registry/registry.ts";
+import type { VersionInfo } from "../registry/state.ts";
 import { sendUpdate } from "../service/control/send-update.ts";
 import { topicsOf } from "../service/topics.ts";
 import { accessOf, defaultNode } from "../service/mqtt/access.ts";
@@ -66,7 +66,7 @@ export function modelsCommand(): Command {
         await show(
           unsigned
             ? await registry.adopt(await readModelFile(file), file, { name, activate })
-            : await registry.install(await readUpdate(file), file, { activate }),
+            : await registry.install(await readWhole(file), file, { activate }),
           json,
         );
       },
@@ -111,7 +111,7 @@ export function modelsCommand(): Command {
       options: JsonOption & BrokerOptions & { broker: string; node?: string; root: string; activate: boolean },
     ) => {
       const access = accessOf(options);
-      const update = splitUpdate(await readUpdate(file), file);
+      const update = splitUpdate(await readWhole(file), file);
       await show(
         await sendUpdate(update, {
           access,
@@ -124,12 +124,6 @@ export function modelsCommand(): Command {
   );
 
   return command;
-}
-
-async function readUpdate(path: string): Promise<Buffer> {
-  return readFile(path).catch((error: Error) => {
-    throw new UserError(`${path}: cannot be read (${error.message})`);
-  });
 }
 
 async function show(version: VersionInfo, json = false): Promise<void> {

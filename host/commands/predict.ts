@@ -4,7 +4,8 @@
 import { Command } from "commander";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { Classifier } from "../model/classifier.ts";
-import { OLD_MAC, requireText } from "../data/dataset.ts";
+import { OLD_MAC } from "../data/dataset.ts";
+import { requireText } from "../files/read.ts";
 import { UserError } from "../errors.ts";
 import { parseTop } from "./options.ts";
 import { note, noteFileName, print } from "./output.ts";

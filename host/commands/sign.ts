@@ -2,12 +2,13 @@
 // update that a registry takes.
 import { createPrivateKey } from "node:crypto";
 import { existsSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { readModelFile } from "../model/classifier.ts";
 import { UserError } from "../errors.ts";
 import { writeWhole } from "../files/atomic.ts";
+import { readText } from "../files/read.ts";
 import { keyId, newPrivateKey, readPrivateKey, trustLine } from "../registry/keys.ts";
 import { encodeManifest, MAX_GOLDEN } from "../registry/manifest.ts";
 import { describeModel } from "../registry/selftest.ts";
@@ -99,10 +100,7 @@ export function signCommand(): Command {
 }
 
 async function readTexts(path: string): Promise<string[]> {
-  const content = await readFile(path, "utf8").catch((error: Error) => {
-    throw new UserError(`${path}: cannot be read (${error.message})`);
-  });
-  const texts = content.split(/\r?\n/).filter((line) => line !== "");
+  const texts = (await readText(path)).split(/\r?\n/).filter((line) => line !== "");
   if (texts.length === 0 || texts.length > MAX_GOLDEN)
     throw new UserError(`${path}: has ${texts.length} texts, the self-test takes 1 to ${MAX_GOLDEN}`);
   return texts;

@@ -3,10 +3,10 @@
 // line number: invalid UTF-8, a missing or doubled label, an empty text, broken
 // quoting, columns without names. The texts themselves are not changed.
 import { isUtf8 } from "node:buffer";
-import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { MAX_LABEL_BYTES, TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { excerpt, listed, UserError } from "../errors.ts";
+import { readWhole, requireText } from "../files/read.ts";
 
 export interface Sample {
   label: string;
@@ -33,21 +33,6 @@ const SUFFIXES = new Map<string, Format>([
   ["fasttext", "fasttext"],
 ]);
 const LABEL_PREFIX = "__label__";
-// Neither begins a UTF-8 file.
-const UTF16_MARKS = [Buffer.of(0xff, 0xfe), Buffer.of(0xfe, 0xff)];
-/** First bytes of files that people take for text, and what to do with them. */
-const FOREIGN: readonly [bytes: Buffer, advice: string][] = [
-  ...UTF16_MARKS.map((mark): [Buffer, string] => [
-    mark,
-    "is UTF-16, as some Windows programs write it; save it as UTF-8",
-  ]),
-  [Buffer.of(0x1f, 0x8b), "is compressed; unpack it with gunzip"],
-  [
-    Buffer.from("PK\u0003\u0004"),
-    "is a zip archive, as Excel's workbooks are; unpack it, or export the sheet as CSV in UTF-8",
-  ],
-  [Buffer.of(0xd0, 0xcf, 0x11, 0xe0), "is an Excel workbook; export the sheet as CSV in UTF-8"],
-];
 export const OLD_MAC =
   "uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'";
 /** Of the beginning of a file, the share of NUL bytes above which it is taken for no text. */
@@ -74,7 +59,7 @@ const TEXT_NAMES = [
 const LABEL_NAMES = ["label", "labels", "class", "category", "intent", "target", "tag", "sentiment", "topic"];
 const SHOWN_DEFECTS = 5;
 // V8 cannot hold a longer string.
-const MAX_FILE_BYTES = 0x1fffffe8;
+const MOST = { bytes: 0x1fffffe8, otherwise: "larger than 512 MB; split it into several files" };
 const STRAY_RETURN = "a carriage return (\\r) that ends no line";
 const CONTROL_CHARACTER = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 const LONE_SURROGATE = /\p{Surrogate}/u;
@@ -83,21 +68,15 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 export async function readDataset(paths: readonly string[], options: DatasetOptions = {}): Promise<Sample[]> {
   const samples: Sample[] = [];
   for (const path of paths) {
-    const bytes = path === "-" ? await readStdin() : await readInput(path);
+    const bytes = path === "-" ? await readStdin() : await readWhole(path, { most: MOST });
     for (const sample of parseDataset(bytes, path === "-" ? "standard input" : path, options)) samples.push(sample);
   }
   return samples;
 }
 
-/** Throws a UserError when the first bytes are those of a file that is no UTF-8 text. */
-export function requireText(bytes: Uint8Array, source: string): void {
-  const foreign = FOREIGN.find(([mark]) => mark.equals(bytes.subarray(0, mark.length)));
-  if (foreign) throw new UserError(`${source}: ${foreign[1]}`);
-}
-
 export function parseDataset(bytes: Uint8Array, source: string, options: DatasetOptions = {}): Sample[] {
   const defects = new Defects(source);
-  if (bytes.length > MAX_FILE_BYTES) throw new UserError(`${source}: larger than 512 MB; split it into several files`);
+  if (bytes.length > MOST.bytes) throw new UserError(`${source}: ${MOST.otherwise}`);
   requireText(bytes, source);
   const beginning = bytes.subarray(0, BEGINNING_BYTES);
   if (beginning.filter((byte) => byte === 0).length > MOST_NULS * beginning.length)
@@ -174,25 +153,9 @@ async function readStdin(): Promise<Buffer> {
   for await (const chunk of process.stdin) {
     chunks.push(chunk as Buffer);
     length += (chunk as Buffer).length;
-    if (length > MAX_FILE_BYTES) break;
+    if (length > MOST.bytes) break;
   }
   return Buffer.concat(chunks);
-}
-
-/** A file's bytes. Throws a UserError when it is missing or cannot be read. */
-export async function readInput(path: string): Promise<Buffer> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const reasons: Record<string, string> = {
-      ENOENT: "no such file",
-      EISDIR: "is a directory, not a file",
-      EACCES: "permission denied",
-      ERR_FS_FILE_TOO_LARGE: "larger than 2 GB",
-    };
-    throw new UserError(`${path}: ${reasons[code ?? ""] ?? message}`);
-  }
 }
 
 // --- formats -----------------------------------------------------------------

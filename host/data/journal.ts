@@ -3,12 +3,12 @@
 // entries are only appended, and which `edgelabel eval` can read. An entry is on the disk
 // before it is confirmed. A last entry that a power cut has left incomplete is ignored, and
 // the next append cuts it off.
-import { constants, type FileHandle, open, readFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { parseDataset, type Sample } from "./dataset.ts";
 import { UserError } from "../errors.ts";
-import { ifCode, inFolder, isRoot, syncFolder } from "../files/atomic.ts";
+import { openToAppend, syncFolder } from "../files/atomic.ts";
 import { type Lock, waitForLock } from "../files/lock.ts";
+import { readIfAny } from "../files/read.ts";
 
 export type Correction = Pick<Sample, "label" | "text">;
 
@@ -21,13 +21,7 @@ export function journalPath(model: string): string {
 
 /** All entries, in order; none when there is no journal yet. */
 export async function readCorrections(path: string): Promise<Sample[]> {
-  let bytes: Buffer;
-  try {
-    bytes = await readFile(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw new UserError(`${path}: cannot be read (${(error as Error).message})`);
-  }
+  const bytes = (await readIfAny(path)) ?? Buffer.alloc(0);
   const whole = bytes.subarray(0, wholeLength(bytes));
   return whole.length === 0 ? [] : parseDataset(whole, path, { format: "jsonl" });
 }
@@ -44,12 +38,12 @@ export function newsTo(kept: readonly Correction[], given: readonly Correction[]
 
 /** Adds the entries; resolves when they are on the disk. */
 export async function appendCorrections(path: string, corrections: readonly Correction[]): Promise<void> {
-  let file: FileHandle | undefined;
+  let file: Awaited<ReturnType<typeof openToAppend>> | undefined;
   let lock: Lock | undefined;
   try {
     // Locked, since another process could take an entry that is being written for an incomplete one and cut it off.
     lock = await waitForLock(`${path}.lock`);
-    file = await openJournal(path);
+    file = await openToAppend(path);
     const bytes = await file.readFile();
     const length = wholeLength(bytes);
     if (length < bytes.length) await file.truncate(length);
@@ -64,28 +58,6 @@ export async function appendCorrections(path: string, corrections: readonly Corr
     await file?.close();
     await lock?.release();
   }
-}
-
-/** Root gives a new one to the owner of its folder, and appends to nothing else than a file of that owner: whoever may write in the folder could have put a link to any other there. */
-function openJournal(path: string): Promise<FileHandle> {
-  const { O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW = 0 } = constants;
-  return inFolder(dirname(path), async (at, owner) => {
-    const found = join(at, basename(path));
-    // Texts may be private: the owner alone may read them.
-    const made = await open(found, O_RDWR | O_APPEND | O_CREAT | O_EXCL, 0o600).catch(ifCode("EEXIST", undefined));
-    const file = made ?? (await open(found, O_RDWR | O_APPEND | O_NOFOLLOW));
-    try {
-      if (!isRoot()) return file;
-      if (made) await file.chown(owner.uid, owner.gid);
-      const { uid } = await file.stat();
-      if (uid !== owner.uid)
-        throw new Error(`it belongs to user ${uid}, but its folder to user ${owner.uid}; give both to one user`);
-      return file;
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
-  });
 }
 
 /** Length in bytes up to the end of the last complete entry. */

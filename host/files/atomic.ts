@@ -2,8 +2,8 @@
 // write in the folder gains nothing from links and folders that he puts in their place, even
 // when root writes: a file is created, never opened, and what is given away is what is open.
 import { randomBytes } from "node:crypto";
-import { access, constants, open, realpath, rename, rm, stat } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { access, constants, type FileHandle, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
 
 /** Throws a UserError when the file cannot be written: to be called before the work whose result it shall hold. */
@@ -101,6 +101,30 @@ export async function inFolder<T>(folder: string, work: (at: string, owner: Owne
   } finally {
     await handle.close();
   }
+}
+
+/**
+ * Opens a file to read and append; a new one is for its owner's eyes only. Root gives a new one to the owner of the folder,
+ * and opens no other than a file of that owner: whoever may write in the folder could have put a link to any file there.
+ */
+export function openToAppend(path: string): Promise<FileHandle> {
+  const { O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW = 0 } = constants;
+  return inFolder(dirname(path), async (at, owner) => {
+    const found = join(at, basename(path));
+    const made = await open(found, O_RDWR | O_APPEND | O_CREAT | O_EXCL, 0o600).catch(ifCode("EEXIST", undefined));
+    const file = made ?? (await open(found, O_RDWR | O_APPEND | O_NOFOLLOW));
+    try {
+      if (!isRoot()) return file;
+      if (made) await file.chown(owner.uid, owner.gid);
+      const { uid } = await file.stat();
+      if (uid !== owner.uid)
+        throw new Error(`it belongs to user ${uid}, but its folder to user ${owner.uid}; give both to one user`);
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  });
 }
 
 /** A handler for catch(): gives `value` when a file operation failed with this code, such as ENOENT; rethrows other errors. */

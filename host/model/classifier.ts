@@ -1,11 +1,11 @@
 // A model file at work: path or bytes of the file -> texts in, labels out. The commands and
 // the service use this class, never the engine itself.
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { isWasm, unpackModel } from "./container.ts";
 import { Engine, type ModelInfo } from "./engine.ts";
 import { excerpt, listed, UserError } from "../errors.ts";
+import { readWhole } from "../files/read.ts";
 import type { Explanation } from "./explanation.ts";
 import { isPackedHere } from "./pack.ts";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
@@ -124,14 +124,9 @@ export class Classifier {
 }
 
 /** Reads a model file. Throws a UserError that says what to do. */
-export async function readModelFile(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT")
-      throw new UserError(`${path}: no such file; make a model with: edgelabel train DATA -o ${basename(path)}`);
-    if (code === "ERR_FS_FILE_TOO_LARGE") throw new UserError(`${path}: is larger than 2 GiB, which no model is`);
-    throw new UserError(`${path}: cannot be read (${message})`);
-  }
+export function readModelFile(path: string): Promise<Uint8Array> {
+  return readWhole(path, {
+    ifMissing: `make a model with: edgelabel train DATA -o ${basename(path)}`,
+    most: { bytes: 0x7fffffff, otherwise: "is larger than 2 GiB, which no model is" },
+  });
 }

@@ -1,11 +1,10 @@
 // The inference engine in this process: the only file that touches engine.wasm and its
 // memory. It copies bytes in, calls, and reads bytes out. Each call makes a new view of the
 // memory, since memory that grows while a model is loaded detaches older views.
-import { readFile } from "node:fs/promises";
 import { instantiate } from "@assemblyscript/loader";
 import { ABI_VERSION, TEXT_CAPACITY } from "../../assembly/abi.ts";
 import type { __AdaptedExports as EngineExports } from "../../build/engine.js";
-import { artefactPath } from "../build-path.ts";
+import { readArtefact } from "../files/read.ts";
 import { type Explanation, readExplanation } from "./explanation.ts";
 import { EngineError, check, withNamedTraps } from "./status.ts";
 
@@ -28,10 +27,7 @@ let compiled: ReturnType<typeof compile> | undefined;
 
 /** engine.wasm, compiled once for all models of this process, and where pack.ts must put a model in it. */
 async function compile() {
-  const { module, exports } = await instantiate<typeof EngineExports>(
-    await readFile(artefactPath("engine.wasm")),
-    imports(),
-  );
+  const { module, exports } = await instantiate<typeof EngineExports>(await readArtefact("engine.wasm"), imports());
   const version = exports.abiVersion();
   if (version !== ABI_VERSION)
     throw new EngineError("bad_abi", `engine.wasm speaks ABI ${version}, this edgelabel ${ABI_VERSION}; build again`);

@@ -1,8 +1,7 @@
 // Engine + model -> one deployable .wasm. The model becomes one more data segment at the
 // engine's arena base, where loadEmbedded looks for it, and the minimum size of the memory
 // grows to hold it; nothing else in the module changes. container.ts takes it out again.
-import { readFile } from "node:fs/promises";
-import { artefactPath } from "../build-path.ts";
+import { readArtefact } from "../files/read.ts";
 import { OPCODE_END, OPCODE_I32_CONST, PREAMBLE, SECTION_DATA, readSections, readUnsigned } from "./container.ts";
 import { Engine } from "./engine.ts";
 
@@ -44,7 +43,7 @@ async function partsOf(model: Uint8Array): Promise<Uint8Array[]> {
 let engine: Promise<Uint8Array> | undefined;
 
 function readEngine(): Promise<Uint8Array> {
-  return (engine ??= readFile(artefactPath(ENGINE)));
+  return (engine ??= readArtefact(ENGINE));
 }
 
 /** One memory, with or without a maximum, whose minimum covers `bytes`. */

@@ -8,9 +8,8 @@
 // A revoked key stays revoked whatever else the file says. No update can change this file.
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync } from "node:crypto";
 import type { KeyObject } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { UserError } from "../errors.ts";
+import { readText, readWholeSync } from "../files/read.ts";
 
 /** The keys that updates are checked against, by key id. */
 export interface TrustedKeys {
@@ -34,9 +33,10 @@ export function newPrivateKey(): string {
 }
 
 export function readPrivateKey(path: string): KeyObject {
+  const pem = readWholeSync(path, { ifMissing: `make one with: edgelabel keygen ${path}` });
   let key: KeyObject;
   try {
-    key = createPrivateKey(readFileSync(path));
+    key = createPrivateKey(pem);
   } catch (error) {
     throw new UserError(
       `${path}: no private key in PEM can be read there (${(error as Error).message}); make one with: edgelabel keygen ${path}`,
@@ -50,13 +50,7 @@ export function readPrivateKey(path: string): KeyObject {
 }
 
 export async function readTrustedKeys(path: string): Promise<TrustedKeys> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    throw new UserError(`cannot read the file of trusted keys ${path}: ${(error as Error).message}`);
-  }
-  return parseTrustedKeys(text, path);
+  return parseTrustedKeys(await readText(path, { what: "file of trusted keys" }), path);
 }
 
 export function parseTrustedKeys(text: string, source: string): TrustedKeys {

@@ -2,11 +2,12 @@
 // holds credentials only), and that over a JSON file. Every key of the file is checked; an
 // unknown one is an error that names the nearest known one. Relative paths in the file
 // start at its folder.
-import { accessSync, constants, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import * as v from "valibot";
 import { UserError } from "../errors.ts";
+import { decodeText, requireReadable } from "../files/read.ts";
 import type { LearningSettings } from "./control/learning.ts";
 import { isLoopback } from "./listen.ts";
 import type { ServerTls } from "./listen.ts";
@@ -337,14 +338,6 @@ function editDistance(a: string, b: string): number {
   return row[b.length]!;
 }
 
-function requireReadable(what: string, path: string): void {
-  try {
-    accessSync(path, constants.R_OK);
-  } catch (error) {
-    throw new UserError(`cannot read the ${what} ${path}: ${(error as Error).message}`);
-  }
-}
-
 /** `NAME=FILE` or `FILE`. */
 export function parseModelArgument(argument: string): ModelFile {
   const match = /^([A-Za-z0-9][A-Za-z0-9._-]*)=(.+)$/.exec(argument);
@@ -402,7 +395,7 @@ export function readSettings(
 ): Settings {
   const { config } = options;
   const file =
-    config === undefined ? {} : parseConfig(readFileFor("configuration file", config).toString("utf8"), config);
+    config === undefined ? {} : parseConfig(decodeText(readFileFor("configuration file", config), config), config);
   const folder = config === undefined ? "." : dirname(config);
   const fromFile: FromFile = (path) => (path === undefined ? path : resolve(folder, path)) as typeof path;
 
@@ -555,7 +548,7 @@ function readLearning(
     ]),
   );
   for (const { training, data, valid } of found.values())
-    for (const path of [training, ...data, ...valid]) requireReadable("file to learn from", path);
+    for (const path of [training, ...data, ...valid]) requireReadable(path, { what: "file to learn from" });
   return found;
 }
 

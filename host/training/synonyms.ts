@@ -1,9 +1,8 @@
 // Synonyms from a user's file: each line is a group of words, separated by commas or tabs,
 // that may stand for one another in training; empty lines and lines that begin with # are
 // skipped. Refuses a line with fewer than two words, and words that are not a single token.
-import { isUtf8 } from "node:buffer";
-import { readInput } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
+import { readText } from "../files/read.ts";
 import type { Trainer } from "./trainer.ts";
 
 export interface SynonymGroup {
@@ -12,9 +11,7 @@ export interface SynonymGroup {
 }
 
 export async function readSynonyms(path: string): Promise<SynonymGroup[]> {
-  const bytes = await readInput(path);
-  if (!isUtf8(bytes)) throw new UserError(`${path}: not valid UTF-8`);
-  const groups = parseSynonyms(new TextDecoder().decode(bytes), path);
+  const groups = parseSynonyms(await readText(path), path);
   if (groups.length === 0)
     throw new UserError(`${path}: holds no synonyms; each line is a group of words with commas between them`);
   return groups;

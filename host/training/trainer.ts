@@ -2,11 +2,10 @@
 // Builds a model from parts (import), from texts (training) or from a file, and returns the
 // bytes of its file. All arithmetic is in the module; here bytes are copied and status codes
 // checked.
-import { readFile } from "node:fs/promises";
 import { instantiate } from "@assemblyscript/loader";
 import * as abi from "../../assembly/abi.ts";
 import type { __AdaptedExports as TrainerExports } from "../../build/trainer.js";
-import { artefactPath } from "../build-path.ts";
+import { readArtefact } from "../files/read.ts";
 import { type Explanation, readExplanation } from "../model/explanation.ts";
 import { EngineError, check, withNamedTraps } from "../model/status.ts";
 import { type RunOptions, type SettingName, settingsOf } from "./settings.ts";
@@ -104,7 +103,7 @@ export interface EpochFigures {
 }
 
 async function startModule(source: string): Promise<typeof TrainerExports> {
-  const { exports } = await instantiate<typeof TrainerExports>(await readFile(artefactPath("trainer.wasm")), {});
+  const { exports } = await instantiate<typeof TrainerExports>(await readArtefact("trainer.wasm"), {});
   const version = exports.abiVersion();
   if (version !== abi.ABI_VERSION)
     throw new EngineError(

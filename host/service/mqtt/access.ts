@@ -1,7 +1,7 @@
 // How a command or the service reaches a broker: URL, credentials and TLS files.
-import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { UserError } from "../../errors.ts";
+import { readWholeSync } from "../../files/read.ts";
 import { slug } from "../../names.ts";
 import { brokerUrls } from "./connection.ts";
 import type { BrokerAccess, Protocol } from "./connection.ts";
@@ -17,11 +17,7 @@ export interface BrokerOptions {
 /** The content of a file that the settings name; `what` names it in errors. */
 export function readFileFor(what: string, path: string): Buffer {
   if (/[\n\0]/.test(path)) throw new UserError(`the ${what} must be the name of a file, not what is in it`);
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new UserError(`cannot read the ${what} ${path}: ${(error as Error).message}`);
-  }
+  return readWholeSync(path, { what });
 }
 
 export function readTls(files: {

@@ -10,7 +10,6 @@ import { calibrate, withCalibration } from "../../../host/training/calibration.t
 import { Classifier } from "../../../host/model/classifier.ts";
 import type { Sample } from "../../../host/data/dataset.ts";
 import { learn, LEARN_DEFAULTS, type LearnInput, type LearnOptions } from "../../../host/training/learn.ts";
-import { previousPath, replaceFiles, restoreFiles } from "../../../host/files/versions.ts";
 import { NO_REJECTION } from "../../../host/training/trainer.ts";
 import { edgelabel, json, LAMPS, main, SMALL, withoutSeen } from "../../support/program.ts";
 
@@ -280,29 +279,6 @@ describe("a calibrated model", () => {
     await expect(learn(input({ elb: (await calibrated()).old, validation: wrong }), options)).rejects.toThrow(
       "lamps.elb answers none of the 8 held-out texts right, so its rule for unknown texts cannot be fitted anew; take it off with: edgelabel calibrate",
     );
-  });
-});
-
-describe("versions of files", () => {
-  test("go and come back together, byte for byte", async () => {
-    const paths = [at("a.elb"), at("a.wasm")];
-    expect(paths.map(previousPath)).toEqual([at("a.previous.elb"), at("a.previous.wasm")]);
-    const content = (): string[] => paths.map((path) => readFileSync(path, "utf8"));
-    const write = (version: string): Promise<void> =>
-      replaceFiles(paths.map((path) => ({ path, bytes: Buffer.from(version) })));
-    await write("one");
-    await expect(restoreFiles(paths)).rejects.toThrow("there is nothing to undo");
-    await write("two");
-    await write("three");
-    expect(await restoreFiles(paths)).toEqual(paths);
-    expect(content()).toEqual(["two", "two"]);
-    await expect(restoreFiles(paths)).rejects.toThrow("there is nothing to undo");
-    // A crash between the two renames: the rest is made up for.
-    await write("four");
-    await restoreFiles([paths[0]!]);
-    expect(content()).toEqual(["two", "four"]);
-    expect(await restoreFiles(paths)).toEqual([paths[1]]);
-    expect(content()).toEqual(["two", "two"]);
   });
 });
 

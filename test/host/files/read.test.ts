@@ -1,0 +1,109 @@
+// The reader of all files: what is wrong with a file is said in the same words, whoever reads it.
+import { spawnSync } from "node:child_process";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { readDataset } from "../../../host/data/dataset.ts";
+import { readCorrections } from "../../../host/data/journal.ts";
+import { readIfAny, readText, readWhole, readWholeSync, requireReadable } from "../../../host/files/read.ts";
+import { Classifier } from "../../../host/model/classifier.ts";
+import { readPrivateKey, readTrustedKeys } from "../../../host/registry/keys.ts";
+import { readSettings } from "../../../host/service/config.ts";
+import { readSynonyms } from "../../../host/training/synonyms.ts";
+import { edgelabel, main } from "../../support/program.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-read-"));
+const at = (name: string): string => join(folder, name);
+afterAll(() => rmSync(folder, { recursive: true }));
+mkdirSync(at("folder"));
+writeFileSync(at("utf16"), Buffer.from("\ufeffon\tlight\n", "utf16le"));
+writeFileSync(at("latin1"), Buffer.from("on\tK\u00fcche, licht\n", "latin1"));
+writeFileSync(at("marked"), '\ufeff{"node": "gate"}');
+
+test("a file, or undefined where there may be none", async () => {
+  expect((await readWhole(at("latin1"))).toString("latin1")).toBe("on\tK\u00fcche, licht\n");
+  expect(readWholeSync(at("latin1"))).toEqual(await readWhole(at("latin1")));
+  expect(await readIfAny(at("latin1"))).toEqual(await readWhole(at("latin1")));
+  expect([await readIfAny(at("none")), await readText(at("marked"))]).toEqual([undefined, '{"node": "gate"}']);
+  requireReadable(at("latin1"), {});
+});
+
+const readers: [string, (path: string) => unknown, { prefix?: string; missing?: string }][] = [
+  ["texts", (path) => readDataset([path]), {}],
+  ["a model", (path) => Classifier.open(path), { missing: "; make a model with: edgelabel train DATA -o none" }],
+  ["synonyms", readSynonyms, {}],
+  ["trusted keys", readTrustedKeys, { prefix: "cannot read the file of trusted keys " }],
+  ["a private key", readPrivateKey, { missing: `; make one with: edgelabel keygen ${at("none")}` }],
+  ["a configuration", (config) => readSettings([], { config }), { prefix: "cannot read the configuration file " }],
+];
+
+test.each(readers)(
+  "%s: a file that is missing, below a file, or a directory",
+  async (_, read, { prefix = "", missing = "" }) => {
+    const complaint = async (path: string) => {
+      try {
+        await read(path);
+        return "none";
+      } catch (error) {
+        return `${(error as Error).name}: ${(error as Error).message}`;
+      }
+    };
+    expect(await complaint(at("none"))).toBe(`UserError: ${prefix}${at("none")}: no such file${missing}`);
+    expect(await complaint(at("latin1/x"))).toBe(`UserError: ${prefix}${at("latin1/x")}: no such file`);
+    expect(await complaint(at("folder"))).toBe(`UserError: ${prefix}${at("folder")}: is a directory, not a file`);
+  },
+);
+
+test("a journal may be missing, but must be a file", async () => {
+  expect(await readCorrections(at("none"))).toEqual([]);
+  await expect(readCorrections(at("folder"))).rejects.toThrow(`${at("folder")}: is a directory, not a file`);
+});
+
+test.each(readers.filter(([what]) => ["synonyms", "trusted keys", "a configuration"].includes(what)))(
+  "%s: a file in another encoding",
+  async (_, read) => {
+    await expect(async () => read(at("utf16"))).rejects.toThrow(
+      `${at("utf16")}: is UTF-16, as some Windows programs write it; save it as UTF-8`,
+    );
+    await expect(async () => read(at("latin1"))).rejects.toThrow(`${at("latin1")}: not valid UTF-8`);
+  },
+);
+
+test("a file that is larger than its kind may be is not read; what is gone by then is still named", async () => {
+  const most = { bytes: 10, otherwise: "larger than 10 bytes; split it" };
+  await expect(readWhole(at("latin1"), { most })).rejects.toThrow(`${at("latin1")}: larger than 10 bytes; split it`);
+  await expect(readWhole(at("none"), { most })).rejects.toThrow(`${at("none")}: no such file`);
+  spawnSync("truncate", ["-s", "3G", at("huge.tsv")]);
+  await expect(readDataset([at("huge.tsv")])).rejects.toThrow(
+    `${at("huge.tsv")}: larger than 512 MB; split it into several files`,
+  );
+  await expect(readSynonyms(at("huge.tsv"))).rejects.toThrow(`${at("huge.tsv")}: is larger than 2 GiB`);
+  expect(() => readWholeSync(at("huge.tsv"))).toThrow(`${at("huge.tsv")}: is larger than 2 GiB`);
+});
+
+test.skipIf(process.platform === "win32")("a file that this user may not read", () => {
+  writeFileSync(at("closed.wasm"), "");
+  chmodSync(at("closed.wasm"), 0);
+  chmodSync(folder, 0o755);
+  const as = process.getuid!() === 0 ? { uid: 12_345, gid: 12_345 } : {};
+  const { status, stderr } = spawnSync(process.execPath, [main, "info", at("closed.wasm")], {
+    encoding: "utf8",
+    ...as,
+  });
+  expect([status, stderr]).toEqual([1, `edgelabel: ${at("closed.wasm")}: permission denied\n`]);
+});
+
+test("the commands say the same, in one line", async () => {
+  for (const [args, reason] of [
+    [["models", "install", at("registry"), at("none"), "--keys", at("none")], `${at("none")}: no such file`],
+    [["models", "send", at("folder")], `${at("folder")}: is a directory, not a file`],
+    [["import", at("none"), "--tokenizer", "t", "--labels", "l", "-o", "x.elb"], `${at("none")}: no such file`],
+    [
+      ["serve", "--config", at("utf16")],
+      `${at("utf16")}: is UTF-16, as some Windows programs write it; save it as UTF-8`,
+    ],
+    [["serve", "m.wasm", "--ca", at("none")], `cannot read the CA file ${at("none")}: no such file`],
+  ] as [string[], string][])
+    expect(await edgelabel(args)).toMatchObject({ code: 1, stdout: "", stderr: `edgelabel: ${reason}\n` });
+});
