@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
+import { MAX_LABEL_BYTES } from "../../../assembly/abi.ts";
 import { doubtsOf, similarLabels } from "../../../host/data/report.ts";
 import {
   type DatasetOptions,
@@ -13,6 +14,7 @@ import {
   parseDataset,
   readDataset,
   thinned,
+  without,
 } from "../../../host/data/dataset.ts";
 import { UserError } from "../../../host/errors.ts";
 import { describeShared, sharedPath } from "../../support/shared.ts";
@@ -336,6 +338,43 @@ describe("the format", () => {
       "d.txt: cannot tell its format from the first line; use --format tsv|csv|jsonl|fasttext",
     );
   });
+});
+
+test("sizes at their bounds", () => {
+  // The longest string that V8 can hold. An array of zeros takes no memory before it is written.
+  expect(complaint(new Uint8Array(0x1fffffe8), "d.tsv")).toContain("is full of NUL bytes");
+  expect(complaint(new Uint8Array(0x1fffffe9), "d.tsv")).toBe("d.tsv: larger than 512 MB; split it into several files");
+  const label = "é".repeat(MAX_LABEL_BYTES / 2);
+  expect(pairs(`${label}\tx\n`, "d.tsv")).toEqual([[label, "x"]]);
+  expect(complaint(`${label}x\tx\n`, "d.tsv")).toContain(`the label is longer than ${MAX_LABEL_BYTES} bytes`);
+  // A tenth of the beginning may be NUL.
+  const nuls = (count: number) => `a\t${"\0".repeat(count)}${"x".repeat(98 - count)}`;
+  expect(pairs(nuls(10), "d.tsv")).toHaveLength(1);
+  expect(complaint(nuls(11), "d.tsv")).toContain("is full of NUL bytes");
+  expect(pairs(`a\t${"x".repeat(5000)}${"\0".repeat(5000)}`, "d.tsv")).toHaveLength(1);
+  const exact = Number.MAX_SAFE_INTEGER;
+  expect(pairs(`{"text":"a","label":${exact}}`, "d.jsonl")).toEqual([[String(exact), "a"]]);
+  expect(complaint(`{"text":"a","label":${exact + 1}}`, "d.jsonl")).toContain("too large a number");
+});
+
+test("a sample of a file is what none of the others has", () => {
+  const sample = (text: string) => ({ label: "a", text, line: 1 });
+  expect(without(["one", "two", "one"].map(sample), ["two", "three"].map(sample))).toEqual(["one", "one"].map(sample));
+});
+
+test("a line's columns in quotes with tabs are a record only where the whole file is of such", () => {
+  // An unquoted rest makes the first field text with a quote in it.
+  expect(pairs('a\t"x\ty"\nb\tz"z\n', "d.tsv")).toEqual([
+    ["a", '"x\ty"'],
+    ["b", 'z"z'],
+  ]);
+});
+
+test("five columns without names are named with the first four letters, and more", () => {
+  expect(complaint("s\t1\t2\t3\t4\nt\t0\t1\t2\t3\n", "d.tsv")).toContain("such as label<TAB>text<TAB>c<TAB>d<TAB>…");
+  expect(complaint("s\t1\t2\nt\t0\t1\n", "d.tsv")).toMatch(/such as label<TAB>text<TAB>c$/);
+  // One line shows no columns.
+  expect(pairs("s\t1\t2\n", "d.tsv")).toEqual([["s", "1\t2"]]);
 });
 
 test("several files are one data set, and a missing one is named", async () => {

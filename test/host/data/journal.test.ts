@@ -1,5 +1,14 @@
 // The journal of corrections on a real disk: what was confirmed is there after any cut.
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -27,6 +36,51 @@ test("lies beside its model, is for its owner only, and grows in order", async (
   await appendCorrections(path, asEntries(WRITTEN));
   expect(await entries(path)).toEqual([...WRITTEN, ...WRITTEN]);
   if (process.platform !== "win32") expect(statSync(path).mode & 0o777).toBe(0o600);
+});
+
+test("is a JSON object a line and nothing else, so that other programs can read it", async () => {
+  const path = fresh();
+  await appendCorrections(path, asEntries(WRITTEN.slice(0, 1)));
+  await appendCorrections(path, asEntries(WRITTEN.slice(1)));
+  expect(readFileSync(path, "utf8")).toBe(
+    asEntries(WRITTEN)
+      .map((entry) => `${JSON.stringify(entry)}\n`)
+      .join(""),
+  );
+  expect(journalPath("a/spam.wasm")).toBe("a/spam.corrections.jsonl");
+});
+
+test.runIf(existsSync("/proc/self/fd"))("appending keeps no file open, be it done or failed", async () => {
+  const path = fresh();
+  const round = async (): Promise<void> => {
+    await appendCorrections(path, asEntries(WRITTEN));
+    await appendCorrections(join(folder, "none", "x.jsonl"), asEntries(WRITTEN)).catch(() => {});
+  };
+  const open = (): number => readdirSync("/proc/self/fd").length;
+  await round();
+  const before = open();
+  for (let i = 0; i < 30; i++) await round();
+  expect(open() - before).toBeLessThan(10);
+});
+
+test.skipIf(process.getuid?.() !== 0)(
+  "is appended to by root only if it is its folder's owner's, and made his",
+  async () => {
+    const home = mkdtempSync(join(folder, "home-"));
+    chownSync(home, 12_345, 12_346);
+    const path = join(home, "x.jsonl");
+    await appendCorrections(path, asEntries(WRITTEN));
+    expect([statSync(path).uid, statSync(path).gid]).toEqual([12_345, 12_346]);
+    chownSync(path, 0, 0);
+    await expect(appendCorrections(path, asEntries(WRITTEN))).rejects.toThrow(
+      "it belongs to user 0, but its folder to user 12345; give both to one user",
+    );
+    expect(await entries(path)).toEqual(WRITTEN);
+  },
+);
+
+test("a journal that cannot be read is no empty one", async () => {
+  await expect(readCorrections(folder)).rejects.toThrow(`${folder}: cannot be read (EISDIR`);
 });
 
 describe("cut at any byte", () => {

@@ -161,6 +161,134 @@ describe("the report", () => {
   });
 });
 
+describe("a report of texts whose tokens are their words", () => {
+  const source = (rows: [label: string, text: string][], file = "x") => ({
+    file,
+    samples: rows.map(([label, text], i) => ({ label, text, line: i + 1 })),
+  });
+  const report = (rows: [string, string][], limit = 9) =>
+    reportData([source(rows)], null, (text) => text.split(" ").filter(Boolean), limit);
+
+  test("lists labels by falling counts, then by name; imbalance is between first and last", () => {
+    const { labels, imbalance } = report([..."ccccccbbaadd"].map((label, i): [string, string] => [label, `text ${i}`]));
+    expect(Object.entries(labels)).toEqual([
+      ["c", 6],
+      ["a", 2],
+      ["b", 2],
+      ["d", 2],
+    ]);
+    expect(imbalance).toBe(3);
+    expect(reportData([], null, (text) => [text], 9)).toMatchObject({ texts: 0, imbalance: 0, tokens: { longest: 0 } });
+  });
+
+  test("tells lengths by quantiles, and which texts are cut", () => {
+    const texts = Array.from({ length: 20 }, (_, i): [string, string] => ["a", "w ".repeat(20 - i).trim()]);
+    const { tokens, single, long } = report(texts, 18);
+    expect(tokens).toEqual({ median: 11, p95: 20, longest: 20 });
+    expect(single).toBe(1);
+    expect(long.texts.map(({ tokens, place }) => [tokens, place.line])).toEqual([
+      [20, 1],
+      [19, 2],
+    ]);
+  });
+
+  test("counts two alike as one duplicate, and two with different labels as a conflict of two", () => {
+    expect(
+      report([
+        ["a", "one"],
+        ["a", "one"],
+        ["b", "two"],
+        ["c", "two"],
+        ["b", "three"],
+      ]),
+    ).toMatchObject({ duplicates: { exact: 1, alike: 0, groups: [{ text: "one" }] }, conflicts: { texts: 2 } });
+  });
+
+  test("names validation texts that are in the data, and labels that are not, with their lines", () => {
+    const validation = [
+      source([
+        ["a", "one"],
+        ["z", "new"],
+        ["a", "old"],
+        ["z", "newer"],
+      ]),
+    ];
+    const found = reportData(
+      [
+        source([
+          ["a", "one"],
+          ["b", "old"],
+        ]),
+      ],
+      validation,
+      (text) => [text],
+      9,
+    );
+    expect(found.overlap).toEqual({
+      texts: 2,
+      places: [
+        { file: "x", line: 1 },
+        { file: "x", line: 3 },
+      ],
+    });
+    expect(found.strange_labels).toEqual({
+      z: [
+        { file: "x", line: 2 },
+        { file: "x", line: 4 },
+      ],
+    });
+    const table = renderReport(found);
+    expect(table).toContain("overlap     2 validation texts that the training data has too\n  x:1\n  x:3\n");
+    expect(table).toContain("strange     labels of validation texts that the training data lacks\n  z: x:2, 4\n");
+  });
+
+  test("as a table, to the letter", () => {
+    const rows: [string, string][] = [
+      ["on", "light on"],
+      ["on", "light on"],
+      ["on", "on"],
+      ["ON", "on"],
+      ["off", ""],
+      ["off", "a b c d"],
+    ];
+    expect(renderReport(report(rows, 3))).toBe(
+      [
+        "6 texts, 3 labels",
+        "",
+        "label  texts    share",
+        "on         3   50.00 %",
+        "off        2   33.33 %",
+        "ON         1   16.67 %",
+        "",
+        "similar     labels that look alike, or differ only in letter case or as numbers are written",
+        '  "ON", "on"',
+        "balance     the most frequent label has 3 times the texts of the rarest",
+        "length      median 2 tokens, 95 % have at most 4, the longest 4",
+        "long        1 with more than 3 tokens, of which the rest is cut off",
+        "  x:6: 4 tokens",
+        "empty       1 without any token, 2 with only one",
+        '  x:5: ""',
+        "duplicates  1 the same as an earlier one, 0 more that the model reads alike",
+        '  "light on" on: x:1, 2',
+        "conflicts   2 texts that are alike but have different labels",
+        '  "on" on: x:3; ON: x:4',
+        "",
+      ].join("\n"),
+    );
+    expect(renderReport(report([["a", "one"]]))).toContain("1 texts, 1 label\n");
+  });
+
+  test("names at most ten of each kind, and at most ten places of one", () => {
+    const twice = (count: number) =>
+      Array.from({ length: 2 * count }, (_, i): [string, string] => ["a", `text ${i % count}`]);
+    expect(renderReport(report(twice(10)))).not.toContain("more (--json lists all)");
+    expect(renderReport(report(twice(11)))).toContain("  and 1 more (--json lists all)");
+    const same = (count: number) => renderReport(report(Array.from({ length: count }, () => ["a", "same"])));
+    expect(same(10)).toContain('"same" a: x:1, 2, 3, 4, 5, 6, 7, 8, 9, 10\n');
+    expect(same(11)).toContain('"same" a: x:1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\n');
+  });
+});
+
 describe("labels", () => {
   const samples = (pairs: [string, string][]) => pairs.map(([label, text], i) => ({ label, text, line: i + 1 }));
   const grouped = (...labels: string[]) => similarLabels(labels);

@@ -11,9 +11,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
-import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeEach, describe, expect, test, vi } from "vitest";
 import {
   ifCode,
   inFolder,
@@ -94,7 +95,7 @@ describe("writeNew", () => {
 });
 
 test.runIf(existsSync("/proc/self/fd"))("no write keeps a file open, be it done or failed", async () => {
-  const open = (): number => readdirSync("/proc/self/fd").length;
+  const handles = (): number => readdirSync("/proc/self/fd").length;
   mkdirSync(at("folder"));
   writeFileSync(at("there"), "");
   const round = async (i: number): Promise<void> => {
@@ -108,10 +109,25 @@ test.runIf(existsSync("/proc/self/fd"))("no write keeps a file open, be it done 
     await syncFolder(folder);
   };
   await round(0);
-  const before = open();
+  const before = handles();
   for (let i = 1; i <= 50; i++) await round(i);
   // A collection of garbage closes forgotten files too: 50 rounds come without one.
-  expect(open() - before).toBeLessThan(20);
+  expect(handles() - before).toBeLessThan(20);
+});
+
+test("what is written is synced before its name is given to it, and a folder when that is asked for", async () => {
+  const handle = await open(folder);
+  const prototype = Object.getPrototypeOf(handle) as typeof handle;
+  await handle.close();
+  const synced: string[][] = [];
+  const sync = vi.spyOn(prototype, "sync").mockImplementation(async () => {
+    synced.push(readdirSync(folder));
+  });
+  await writeWhole(at("a"), bytes);
+  await writeNew(at("b"), bytes);
+  await syncFolder(folder);
+  sync.mockRestore();
+  expect(synced).toEqual([[expect.stringMatching(/\.tmp$/)], ["a", "b"], ["a", "b"]]);
 });
 
 describe("requireWritable", () => {

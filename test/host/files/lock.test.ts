@@ -40,6 +40,27 @@ test("names who has it, and since when; gives it back", async () => {
   await ((await takeLock(path)) as Lock).release();
 });
 
+test.runIf(existsSync("/proc/self/fd"))("given back, it keeps nothing open, nor does asking for it", async () => {
+  const open = (): number => readdirSync("/proc/self/fd").length;
+  const round = async (): Promise<void> => {
+    const lock = (await takeLock(path)) as Lock;
+    expect("release" in (await takeLock(path, 0))).toBe(false);
+    await lock.release();
+  };
+  await round();
+  const before = open();
+  for (let i = 0; i < 30; i++) await round();
+  expect(open() - before).toBeLessThan(10);
+});
+
+test("dropped, as by a process that ends, it is free at once", async () => {
+  const lock = (await takeLock(path)) as Lock;
+  lock.drop();
+  expect(left()).toEqual([]);
+  await ((await takeLock(path, 0)) as Lock).release();
+  await lock.release();
+});
+
 test.each([
   ["a day ahead", 1],
   ["a day behind", -1],

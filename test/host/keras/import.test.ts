@@ -752,6 +752,9 @@ describe("HDF5 files", () => {
       `m: written by Keras ${major}.15.1; load it with Keras 2 or 3 and save it again`,
     );
   });
+  test("may list a layer's weights in parts, and the state of its dropout among them", () => {
+    expect(read("parted-names.h5")).toEqual(read("pooled-keras3.h5"));
+  });
   test("whose weights have other names than Keras gives them are refused", () => {
     const kernel = replaced("pooled-keras3.h5", "recurrent_kernel", "recurrent_kernal");
     expect(complaint(() => readKerasModel(kernel, "m"))).toMatch(

@@ -119,6 +119,22 @@ test("install, activate, roll back, remove; the previous one is kept, older ones
   await expect(install(3)).rejects.toThrow("has sequence 30, but 40 of spam was installed already");
 });
 
+test("a version is named by itself, or by six digits of its digest or id; what is meant must be clear", async () => {
+  const [one, two] = [await install(1), await install(2)];
+  const digest = ({ digest }: { digest: string }) => digest.slice(0, 12);
+  const known = `there are 1 (${digest(one)}), 2 (${digest(two)}): name one by its version, or by the beginning of its digest`;
+  for (const which of ["9", one.digest.slice(0, 5), ""])
+    await expect(registry.activate("spam", which)).rejects.toThrow(
+      `there is no version ${JSON.stringify(which)} of spam; ${known}`,
+    );
+  for (const which of [one.digest.slice(0, 6), one.id.slice(0, 6), one.id, "1"]) {
+    expect(await registry.activate("spam", which)).toMatchObject({ version: "1", state: "active" });
+    await registry.activate("spam", "2");
+  }
+  await registry.install((await signed(models[1]!, key, 30)).update, "u", { activate: false });
+  await expect(registry.activate("spam", "1")).rejects.toThrow('more than one is a version "1" of spam; there are 1 (');
+});
+
 test("a folder that is no registry is left as it is; one with all models removed is empty", async () => {
   const typo = join(folder, "typo");
   const elsewhere = new Registry(typo);
@@ -629,6 +645,33 @@ describe("in parts", () => {
       `the update has ${model.length} bytes, and more came in`,
     );
     expect(await summary()).toEqual([]);
+  });
+
+  test("goes on with a sound part only: one that is too long, or another's, is begun anew", async () => {
+    const { head, model } = updates[1]!;
+    const path = registry.store.partPath((await Incoming.begin(registry, head)).id);
+    const begunWith = async (part: Uint8Array): Promise<number> => {
+      writeFileSync(path, part);
+      const { received } = await Incoming.begin(registry, head);
+      if (received === 0) expect(readFileSync(path)).toEqual(head);
+      return received;
+    };
+    expect(await begunWith(Buffer.concat([head, model]))).toBe(model.length);
+    expect(await begunWith(Buffer.concat([head, model, Buffer.from("x")]))).toBe(0);
+    expect(await begunWith(Buffer.concat([updates[2]!.head, model.subarray(0, 9)]))).toBe(0);
+    expect(await begunWith(head.subarray(1))).toBe(0);
+  });
+
+  test.each([
+    ["ENOSPC", []],
+    ["EIO", [expect.stringMatching(/\.part$/)]],
+  ])("a part that cannot be kept is not in the way of others when the disk is full: %s", async (code, left) => {
+    const refuse = () => Promise.reject(Object.assign(new Error(`${code}: refused`), { code }));
+    const failing = new Registry(folder, { keys, disk: { ...realDisk, append: refuse } });
+    const incoming = await Incoming.begin(failing, updates[1]!.head);
+    await expect(incoming.append(0, updates[1]!.model)).rejects.toThrow(`(${code}: refused)`);
+    expect(incoming.received).toBe(0);
+    expect(readdirSync(join(folder, "incoming"))).toEqual(left);
   });
 
   test("half-received updates do not fill the disk", async () => {

@@ -1,0 +1,207 @@
+// The mutation run of the host: changes one thing in one file of host/ and runs the tests that reach that
+// file, nearest first. A change that no test notices survives: a rule that could be broken unseen.
+//
+//   npm run mutate                          all folders
+//   npm run mutate -- keras service/mqtt    these
+//   npm run mutate -- registry --most 100   100 of the folder's mutants; otherwise 40, always the same
+//   npm run mutate -- registry --seed 2     others
+//
+// It works in a copy of the checkout. Mutants whose effect nobody can observe are listed in equivalent-mutants.json
+// beside this file, with the reason.
+import { fork } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, dirname, join, posix } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import ts from "typescript";
+import { mutantsOf } from "./mutants.mjs";
+
+const self = fileURLToPath(import.meta.url);
+const root = join(dirname(self), "../..");
+/** A mutant's tests take no longer than this without it, all together, unless the nearest alone does. */
+const TESTS_MS = 30_000;
+
+/** In a process of its own, which is killed when a mutant hangs: keeps vitest loaded, and runs a test file at each message. */
+async function serveRuns() {
+  const { createVitest } = await import("vitest/node");
+  const vitest = await createVitest("test", { watch: false, bail: 1, maxWorkers: 1, reporters: [{}], silent: true });
+  process.on("message", async ({ changed, test }) => {
+    for (const path of changed) vitest.invalidateFile(path);
+    const specification = vitest.getRootProject().createSpecification(join(process.cwd(), test));
+    const { testModules, unhandledErrors } = await vitest.runTestSpecifications([specification]);
+    const failed = testModules.flatMap(({ children }) => [...children.allTests("failed")]);
+    const isFine = testModules.every((each) => each.ok()) && unhandledErrors.length === 0;
+    process.send(isFine ? "" : `${basename(test)}: ${failed[0]?.fullName ?? "an error outside of its tests"}`);
+  });
+  process.send("ready");
+}
+
+async function main() {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { most: { type: "string", default: "40" }, seed: { type: "string", default: "1" } },
+  });
+  const sources = list("host").filter((path) => /(?<!\.d)\.ts$/.test(path) && path.split("/").length > 2);
+  const folders = [...new Set(sources.map((path) => dirname(path).replace("host/", "")))].sort();
+  const equivalent = JSON.parse(readFileSync(new URL("equivalent-mutants.json", import.meta.url), "utf8"));
+  const rank = ({ file, line, change }) =>
+    createHash("sha256").update(`${values.seed} ${file} ${line} ${change}`).digest("hex");
+
+  const checkout = new Checkout();
+  process.once("exit", () => checkout.remove());
+  process.once("SIGINT", () => process.exit(130));
+  const results = [];
+  for (const folder of positionals.length > 0 ? positionals : folders) {
+    const all = sources.filter((path) => dirname(path) === `host/${folder}`).flatMap((path) => mutantsOf(root, path));
+    const chosen = new Set(all.toSorted((a, b) => (rank(a) < rank(b) ? -1 : 1)).slice(0, Number(values.most)));
+    const result = { folder, mutants: all.length, tried: 0, killed: 0, survived: 0, equivalent: 0 };
+    for (const mutant of all.filter((each) => chosen.has(each))) {
+      const { file, line, change, number } = mutant;
+      result.tried++;
+      const known = equivalent.find((other) => other.file === file && other.line === line && other.change === change);
+      const killer = known ? undefined : await checkout.killerOf(mutant);
+      const fate = known ? "equivalent" : killer ? "killed" : "survived";
+      result[fate]++;
+      console.log(`${fate.padEnd(10)} ${file}:${number}  ${change}${killer ? `  [${killer}]` : ""}`);
+    }
+    results.push(result);
+  }
+  for (const result of results) {
+    const share = result.killed / (result.tried - result.equivalent);
+    Object.assign(result, { score: `${(100 * share).toFixed(0)} %` });
+  }
+  console.table(results);
+}
+
+function list(folder) {
+  const names = readdirSync(join(root, folder), { recursive: true, encoding: "utf8" });
+  return names.map((name) => posix.join(folder, name.replaceAll("\\", "/")));
+}
+
+/** The files that a file imports, or runs: the compiled form in build/ counts as its source. */
+function namedIn(path) {
+  return [...readFileSync(join(root, path), "utf8").matchAll(/"([\w./-]+\.(?:ts|mjs|js))"/g)]
+    .map(([, name]) => posix.join(dirname(path), name).replace(/^build\/(host\/.*)\.js$/, "$1.ts"))
+    .filter((name) => /^(host|test)\//.test(name) && existsSync(join(root, name)));
+}
+
+/** The tests that reach a file, by how many imports lie between; the one at its path comes first. */
+function testsOf(path) {
+  const distance = (test) => {
+    if (test === `test/${path.replace(/ts$/, "test.ts")}`) return 0;
+    const steps = new Map([[test, 0]]);
+    for (const [from, step] of steps) for (const to of namedIn(from)) if (!steps.has(to)) steps.set(to, step + 1);
+    return steps.get(path) ?? Infinity;
+  };
+  return [...list("test/host"), ...list("test/integration")]
+    .filter((name) => name.endsWith(".test.ts"))
+    .map((test) => ({ test, far: distance(test) }))
+    .filter(({ far }) => far < Infinity)
+    .sort((a, b) => a.far - b.far)
+    .map(({ test }) => test);
+}
+
+/** A copy of the checkout, in which one file at a time is changed. */
+class Checkout {
+  #at = mkdtempSync(join(tmpdir(), "edgelabel-mutate-"));
+  #copy = join(this.#at, "checkout");
+  #tests = new Map();
+  #times = new Map();
+  #changed = new Set();
+  #compilerOptions = ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile).config.compilerOptions;
+  #child;
+
+  constructor() {
+    cpSync(root, this.#copy, { recursive: true, filter: (path) => !/[/\\](\.git|node_modules)$/.test(path) });
+    symlinkSync(join(root, "node_modules"), join(this.#copy, "node_modules"));
+    if (existsSync(join(root, "../shared"))) symlinkSync(join(root, "../shared"), join(this.#at, "shared"));
+  }
+
+  /** The first test that fails with the mutant; undefined when it survives them all. */
+  async killerOf({ file, from, to, replacement }) {
+    if (!this.#tests.has(file)) this.#tests.set(file, testsOf(file));
+    const source = readFileSync(join(root, file), "utf8");
+    let left = TESTS_MS;
+    for (const test of this.#tests.get(file)) {
+      const ms = await this.#timeOf(test);
+      if (ms > left && (left < TESTS_MS || ms === Infinity)) continue;
+      left -= ms;
+      this.#write(file, source.slice(0, from) + replacement + source.slice(to));
+      const killer = await this.#run(test, 4 * ms + 10_000);
+      this.#write(file, source);
+      if (killer) return killer;
+      if (left <= 0) break;
+    }
+    if (left === TESTS_MS) throw new Error(`no test reaches ${file}`);
+    return undefined;
+  }
+
+  /** Milliseconds that a test takes without mutants; Infinity for one that fails. */
+  async #timeOf(test) {
+    if (!this.#times.has(test)) {
+      const since = performance.now();
+      const killer = await this.#run(test, 300_000);
+      if (killer) console.log(`left out, since it fails without a mutant: ${killer}`);
+      this.#times.set(test, killer ? Infinity : performance.now() - since);
+    }
+    return this.#times.get(test);
+  }
+
+  /** Into host/ for tests that import it, and into build/ for those that run the program. */
+  #write(file, source) {
+    this.#changed.add(join(this.#copy, file));
+    writeFileSync(join(this.#copy, file), source);
+    const { outputText } = ts.transpileModule(source, { fileName: file, compilerOptions: this.#compilerOptions });
+    writeFileSync(join(this.#copy, "build", file.replace(/ts$/, "js")), outputText);
+  }
+
+  async #run(test, limitMs) {
+    const done = new AbortController();
+    const { signal } = done;
+    try {
+      if (!this.#child) {
+        this.#child = fork(self, { cwd: this.#copy, detached: true, stdio: ["ignore", "ignore", "inherit", "ipc"] });
+        await once(this.#child, "message");
+      }
+      this.#child.send({ test, changed: [...this.#changed] });
+      return await Promise.race([
+        once(this.#child, "message", { signal }).then(([killer]) => killer),
+        once(this.#child, "exit", { signal }).then(() => this.#stop("the end of vitest")),
+        pause(limitMs, undefined, { signal }).then(() => this.#stop("taking too long")),
+      ]);
+    } finally {
+      done.abort();
+    }
+  }
+
+  /** With all that the tests have started. */
+  #stop(killer) {
+    try {
+      if (this.#child) process.kill(-this.#child.pid, "SIGKILL");
+    } catch {
+      // All have ended.
+    }
+    this.#child = undefined;
+    return killer;
+  }
+
+  remove() {
+    this.#stop();
+    rmSync(this.#at, { recursive: true });
+  }
+}
+
+await (process.send ? serveRuns() : main());
