@@ -65,7 +65,8 @@ async function main() {
   process.once("SIGINT", () => process.exit(130));
   const results = [];
   for (const folder of positionals.length > 0 ? positionals : folders) {
-    const all = sources.filter((path) => dirname(path) === `host/${folder}`).flatMap((path) => mutantsOf(root, path));
+    const inFolder = sources.filter((path) => dirname(path) === `host/${folder}`);
+    const all = inFolder.flatMap((path) => mutantsOf(checkout.path, path));
     const chosen = new Set(all.toSorted((a, b) => (rank(a) < rank(b) ? -1 : 1)).slice(0, Number(values.most)));
     const result = { folder, mutants: all.length, tried: 0, killed: 0, survived: 0, equivalent: 0 };
     for (const mutant of all.filter((each) => chosen.has(each))) {
@@ -117,7 +118,7 @@ function testsOf(path) {
 /** A copy of the checkout, in which one file at a time is changed. */
 class Checkout {
   #at = mkdtempSync(join(tmpdir(), "edgelabel-mutate-"));
-  #copy = join(this.#at, "checkout");
+  path = join(this.#at, "checkout");
   #tests = new Map();
   #times = new Map();
   #changed = new Set();
@@ -125,15 +126,15 @@ class Checkout {
   #child;
 
   constructor() {
-    cpSync(root, this.#copy, { recursive: true, filter: (path) => !/[/\\](\.git|node_modules)$/.test(path) });
-    symlinkSync(join(root, "node_modules"), join(this.#copy, "node_modules"));
+    cpSync(root, this.path, { recursive: true, filter: (path) => !/[/\\](\.git|node_modules)$/.test(path) });
+    symlinkSync(join(root, "node_modules"), join(this.path, "node_modules"));
     if (existsSync(join(root, "../shared"))) symlinkSync(join(root, "../shared"), join(this.#at, "shared"));
   }
 
   /** The first test that fails with the mutant; undefined when it survives them all. */
   async killerOf({ file, from, to, replacement }) {
     if (!this.#tests.has(file)) this.#tests.set(file, testsOf(file));
-    const source = readFileSync(join(root, file), "utf8");
+    const source = readFileSync(join(this.path, file), "utf8");
     let left = TESTS_MS;
     for (const test of this.#tests.get(file)) {
       const ms = await this.#timeOf(test);
@@ -162,10 +163,10 @@ class Checkout {
 
   /** Into host/ for tests that import it, and into build/ for those that run the program. */
   #write(file, source) {
-    this.#changed.add(join(this.#copy, file));
-    writeFileSync(join(this.#copy, file), source);
+    this.#changed.add(join(this.path, file));
+    writeFileSync(join(this.path, file), source);
     const { outputText } = ts.transpileModule(source, { fileName: file, compilerOptions: this.#compilerOptions });
-    writeFileSync(join(this.#copy, "build", file.replace(/ts$/, "js")), outputText);
+    writeFileSync(join(this.path, "build", file.replace(/ts$/, "js")), outputText);
   }
 
   async #run(test, limitMs) {
@@ -173,7 +174,7 @@ class Checkout {
     const { signal } = done;
     try {
       if (!this.#child) {
-        this.#child = fork(self, { cwd: this.#copy, detached: true, stdio: ["ignore", "ignore", "inherit", "ipc"] });
+        this.#child = fork(self, { cwd: this.path, detached: true, stdio: ["ignore", "ignore", "inherit", "ipc"] });
         await once(this.#child, "message");
       }
       this.#child.send({ test, changed: [...this.#changed] });
