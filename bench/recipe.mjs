@@ -5,7 +5,7 @@
 //   node bench/recipe.mjs hwu64 '{"minSteps":0}' 1,2,3 20        # 20 training texts a label
 import { existsSync } from "node:fs";
 import { readDataset } from "../build/host/data/dataset.js";
-import { adaptToTexts, DEFAULT_RECIPE, prepareTraining, runEpochs } from "../build/host/training/recipe.js";
+import { DEFAULT_RECIPE, prepareAdapted, runEpochs } from "../build/host/training/recipe.js";
 
 const [
   sets = "snips,hwu64,sms_spam,massive_en,massive_zh",
@@ -34,12 +34,8 @@ for (const set of sets.split(",")) {
   const accuracies = [];
   for (const seed of seeds.split(",").map(Number)) {
     const given = JSON.parse(changes);
-    const { recipe } = await adaptToTexts(
-      { ...DEFAULT_RECIPE, ...given, seed },
-      training.map(({ text }) => text),
-      new Set(Object.keys(given)),
-    );
-    const trainer = await prepareTraining(training, validation, recipe);
+    const asked = { ...DEFAULT_RECIPE, ...given, seed };
+    const { trainer, recipe } = await prepareAdapted(training, validation, asked, new Set(Object.keys(given)));
     trainer.start(recipe);
     runEpochs(trainer, recipe.epochs, false, {});
     accuracies.push(100 * trainer.validate().accuracy);

@@ -91,7 +91,6 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
   const tokenizer = changetype<Tokenizer>(self.tokenizer);
   const vocabulary = changetype<Vocabulary>(self.vocabulary);
   const keepsFirst = (header.tokenizerFlags & TOKENIZER_TRUNCATE_POST) != 0;
-  const firstBucket = layerAt(model.layers, 0).inputWidth - header.bucketCount;
   const pairsLetters = (header.tokenizerFlags & TOKENIZER_LETTER_PAIRS) != 0;
   let letterBefore: u32 = 0; // hash of the token before if that is a letter
   let kept: u32 = 0;
@@ -102,35 +101,16 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
   while (tokenizerNext(tokenizer)) {
     self.total++;
     const id = vocabularyFind(vocabulary, tokenizer.tokenPtr, tokenizer.tokenLength);
-    if (id == 0) {
-      self.unknown++;
-      if (header.unknownId == 0 && header.bucketCount == 0) continue;
-    }
+    if (id == 0) self.unknown++;
     if (keepsFirst && kept == self.capacity) continue;
     const rows = self.rows + ((<usize>slot * self.rowCapacity) << 2);
-    let count: u32 = 1;
-    if (id != 0 || header.bucketCount == 0) store<u32>(rows, id != 0 ? id : header.unknownId);
-    else {
-      const bytes = min(tokenizer.tokenLength, tokenizer.tokenCapacity);
-      count = ngramRows(
-        tokenizer.tokenPtr,
-        bytes,
-        header.ngramMin,
-        header.ngramMax,
-        header.bucketCount,
-        firstBucket,
-        rows,
-      );
-      if (count == 0) continue;
-    }
+    const bytes = min(tokenizer.tokenLength, tokenizer.tokenCapacity);
+    let count = wordRows(model, id, tokenizer.tokenPtr, bytes, rows);
+    if (count == 0) continue;
     if (pairsLetters) {
       const isLetter = tokenIsLetter(tokenizer);
-      const bytes = min(tokenizer.tokenLength, tokenizer.tokenCapacity);
       if (isLetter && letterBefore) {
-        store<u32>(
-          rows + ((<usize>count) << 2),
-          CONTEXT_ROW | letterPairRow(letterBefore, tokenizer.tokenPtr, bytes, header.bucketCount, firstBucket),
-        );
+        store<u32>(rows + ((<usize>count) << 2), letterPairContext(model, letterBefore, tokenizer.tokenPtr, bytes));
         count++;
       }
       letterBefore = isLetter ? letterHash(tokenizer.tokenPtr, bytes) : 0;
@@ -145,6 +125,29 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
   self.tokens = min(kept, self.capacity);
   self.first = kept > self.capacity ? slot : 0;
   sequenceShow(self, 0, self.tokens);
+}
+
+/**
+ * Writes the embedding rows of a word with this id, 0 when the vocabulary lacks it, without a context row; `length` is
+ * at most tokenCapacity. Returns how many, 0 when the word is dropped.
+ */
+export function wordRows(model: Model, id: u32, word: usize, length: u32, rows: usize): u32 {
+  const header = model.header;
+  if (id == 0 && header.bucketCount != 0)
+    return ngramRows(word, length, header.ngramMin, header.ngramMax, header.bucketCount, firstBucket(model), rows);
+  const row = id != 0 ? id : header.unknownId;
+  if (row == 0) return 0;
+  store<u32>(rows, row);
+  return 1;
+}
+
+/** The context row of a letter behind the letter that letterHash has hashed to `before`. */
+export function letterPairContext(model: Model, before: u32, letter: usize, length: u32): u32 {
+  return CONTEXT_ROW | letterPairRow(before, letter, length, model.header.bucketCount, firstBucket(model));
+}
+
+function firstBucket(model: Model): u32 {
+  return layerAt(model.layers, 0).inputWidth - model.header.bucketCount;
 }
 
 /** Shows the network only the kept tokens from ... to - 1: a masked model skips the others, any other model reads padding in their place. */

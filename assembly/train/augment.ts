@@ -17,7 +17,7 @@ import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../network/seq
 import { Tokenizer } from "../text/tokenizer";
 import { utf8IsLead } from "../text/utf8";
 import { Vocabulary, vocabularyFind } from "../text/vocabulary";
-import { Growable, appendWord32, extend, word32At } from "./growable";
+import { Growable, appendWord32, createGrowable, extend, word32At } from "./growable";
 import { Random, randomIndex, randomUniform } from "./random";
 
 
@@ -55,10 +55,10 @@ export function createAugmentation(model: Model, sequence: Sequence): Augmentati
   self.tokens = allocate((<usize>model.header.sequenceLength) << 2);
   self.word = allocate(<usize>MAX_WORD_BYTES + MAX_CODE_POINT_BYTES);
   self.heads = allocate((<usize>model.header.wordCount + 1) << 2);
-  self.links = changetype<Growable>(allocate(offsetof<Growable>()));
-  self.memberEnds = changetype<Growable>(allocate(offsetof<Growable>()));
-  self.rowEnds = changetype<Growable>(allocate(offsetof<Growable>()));
-  self.rows = changetype<Growable>(allocate(offsetof<Growable>()));
+  self.links = createGrowable();
+  self.memberEnds = createGrowable();
+  self.rowEnds = createGrowable();
+  self.rows = createGrowable();
   const complete =
     self.tokens &&
     self.word &&

@@ -38,9 +38,23 @@ import { Header, Layer, Model, checkModel, layerAt, layerBytes, padded, readMode
 import { Sequence, sequencePrepare } from "../network/sequence";
 import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../text/tokenizer";
 import { utf8IsValid } from "../text/utf8";
-import { Dataset, addSample as keepSample, createDataset, rowsPerToken } from "./dataset";
-import { Fit, fitBegin, fitFinish as finishFit, fitText as countText } from "./fit";
-import { Growable, appendWord32, extend } from "./growable";
+import {
+  Dataset,
+  addFitted,
+  addLabel as keepLabel,
+  addSample as keepSample,
+  createDataset,
+  rowsPerToken,
+} from "./dataset";
+import {
+  Fit,
+  fitBegin,
+  fitFinish,
+  fitText,
+  textsWithOwnWord as fittedWithOwnWord,
+  textsWithin as fittedWithin,
+} from "./fit";
+import { Growable, appendWord32, createGrowable, extend } from "./growable";
 import { networkInitialize } from "./initialize";
 import { planBuild } from "./batch";
 import { network, networkBuild, networkRandom } from "./network";
@@ -84,10 +98,10 @@ export function beginModel(): i32 {
   if (status != OK) return status;
   const header = allocate(offsetof<Header>());
   draft.layers = allocate(<usize>MAX_LAYERS * offsetof<Layer>());
-  wordOffsets = changetype<Growable>(allocate(offsetof<Growable>()));
-  words = changetype<Growable>(allocate(offsetof<Growable>()));
-  labelOffsets = changetype<Growable>(allocate(offsetof<Growable>()));
-  labels = changetype<Growable>(allocate(offsetof<Growable>()));
+  wordOffsets = createGrowable();
+  words = createGrowable();
+  labelOffsets = createGrowable();
+  labels = createGrowable();
   if (!header || !draft.layers || !changetype<usize>(labels)) return ERR_OUT_OF_MEMORY;
   draft.header = changetype<Header>(header);
   draft.header.form = FORM_F32;
@@ -233,10 +247,14 @@ function extendLabels(length: u32): i32 {
   return status;
 }
 
-/** Counts the words of a text; then fitVocabulary. The tokenizer must be set. */
-export function fitText(length: u32): i32 {
+/**
+ * Splits a text for training under `label`, before the vocabulary is known; then fitVocabulary. Tokenizer and labels
+ * must be set. describeModel encodes the texts.
+ */
+export function addText(label: u32, length: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
+  if (label >= (labelOffsets.bytes >> 2) - 1) return ERR_LABEL_OUT_OF_RANGE;
   if (!changetype<usize>(fit)) {
     let status = prepareTokenizer();
     if (status != OK) return status;
@@ -245,7 +263,17 @@ export function fitText(length: u32): i32 {
     status = fitBegin(fit, tokenizer);
     if (status != OK) return status;
   }
-  return countText(fit, input, length);
+  return keepLabel(samples, label) ? fitText(fit, input, length) : ERR_OUT_OF_MEMORY;
+}
+
+/** How many of the texts added so far have at most `most` tokens. */
+export function textsWithin(most: u32): u32 {
+  return changetype<usize>(fit) ? fittedWithin(fit, most) : 0;
+}
+
+/** How many of them have a word that no other text has. */
+export function textsWithOwnWord(): u32 {
+  return changetype<usize>(fit) ? fittedWithOwnWord(fit) : 0;
 }
 
 /** Makes `tokenizer`, once. */
@@ -297,7 +325,7 @@ export function tokenBytes(): u32 {
  */
 export function fitVocabulary(minCount: u32, numWords: u32, unknownLength: u32): i32 {
   if (state != STATE_BEGUN || !changetype<usize>(fit)) return ERR_BAD_STATE;
-  const status = finishFit(fit, minCount, numWords, input, unknownLength);
+  const status = fitFinish(fit, minCount, numWords, input, unknownLength);
   if (status != OK) return status;
   const offsetBytes = (fit.vocabularySize + 1) << 2;
   wordOffsets.address = fit.vocabularyOffsets;
@@ -343,7 +371,7 @@ export function addLayer(kind: u32, flags: u32, activation: u32, units: u32, rat
   return OK;
 }
 
-/** Fixes tokenizer, vocabulary, labels and layers; from now on texts can be read. */
+/** Fixes tokenizer, vocabulary, labels and layers, and encodes the texts that were added; from now on texts can be read. */
 export function describeModel(): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   const header = draft.header;
@@ -355,9 +383,9 @@ export function describeModel(): i32 {
   draft.labels = labels.address;
   header.labelCount = (labelOffsets.bytes >> 2) - 1;
   header.labelBytes = labels.bytes;
-  const status = checkModel(draft);
-  if (status != OK) return status;
-  return describe();
+  let status = checkModel(draft);
+  if (status == OK) status = describe();
+  return status == OK && changetype<usize>(fit) ? addFitted(samples, draft, reader, fit) : status;
 }
 
 function describe(): i32 {

@@ -8,13 +8,25 @@
 // n-gram of an unknown one. Padding is row 0. In training the vector of a known word may
 // also be its own row plus the mean of its n-grams; write.ts adds these up, so that in use
 // it is one row.
-import { CONTEXT_ROW, ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_PAD_POST } from "../abi";
+import {
+  CONTEXT_ROW,
+  ERR_OUT_OF_MEMORY,
+  LAYER_MASK_ZERO,
+  MAX_NGRAMS_PER_WORD,
+  OK,
+  TOKENIZER_LETTER_PAIRS,
+  TOKENIZER_PAD_POST,
+  TOKENIZER_TRUNCATE_POST,
+} from "../abi";
 import { allocate } from "../arena";
 import { Model, crc32, layerAt } from "../network/model";
-import { ngramRows } from "../text/ngram";
-import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../network/sequence";
+import { letterHash, ngramRows } from "../text/ngram";
+import { Sequence, letterPairContext, sequenceRead, tokenRowCount, tokenRows, wordRows } from "../network/sequence";
+import { Tokenizer } from "../text/tokenizer";
+import { Vocabulary, vocabularyFind } from "../text/vocabulary";
 import { Augmentation, augmentTokens, augmentWord } from "./augment";
-import { Growable, appendWord32, extend, word32At } from "./growable";
+import { Fit, firstOfText, fittedWord, textCount } from "./fit";
+import { Growable, appendWord32, createGrowable, extend, word32At } from "./growable";
 import { OWN_ROW, network, networkRandom } from "./network";
 import { randomUniform } from "./random";
 
@@ -32,10 +44,10 @@ export class Dataset {
 export function createDataset(): Dataset {
   const self = changetype<Dataset>(allocate(offsetof<Dataset>()));
   if (!changetype<usize>(self)) return self;
-  self.labels = changetype<Growable>(allocate(offsetof<Growable>()));
-  self.tokenEnds = changetype<Growable>(allocate(offsetof<Growable>()));
-  self.rowEnds = changetype<Growable>(allocate(offsetof<Growable>()));
-  self.rows = changetype<Growable>(allocate(offsetof<Growable>()));
+  self.labels = createGrowable();
+  self.tokenEnds = createGrowable();
+  self.rowEnds = createGrowable();
+  self.rows = createGrowable();
   const complete =
     changetype<usize>(self.labels) &&
     changetype<usize>(self.tokenEnds) &&
@@ -58,6 +70,55 @@ export function addSample(self: Dataset, model: Model, sequence: Sequence, label
     return ERR_OUT_OF_MEMORY;
   self.count++;
   return OK;
+}
+
+/** Keeps the label of the next text that addFitted will encode. */
+export function addLabel(self: Dataset, label: u32): bool {
+  return appendWord32(self.labels, label);
+}
+
+/** Keeps the texts of `fit`, whose labels have been added, as addSample would keep each, but without splitting them again. Returns a status. */
+export function addFitted(self: Dataset, model: Model, sequence: Sequence, fit: Fit): i32 {
+  const capacity = changetype<Tokenizer>(sequence.tokenizer).tokenCapacity;
+  for (let i: u32 = 0; i < fit.wordCount; i++) {
+    const word = fittedWord(fit, i);
+    word.id = vocabularyFind(changetype<Vocabulary>(sequence.vocabulary), fit.bytes + word.start, word.length);
+    word.rowCount = wordRows(model, word.id, fit.bytes + word.start, min(word.length, capacity), sequence.rows);
+  }
+  for (let i: u32 = 0; i < textCount(fit); i++)
+    if (!addText(self, model, fit, firstOfText(fit, i), firstOfText(fit, i + 1), capacity)) return ERR_OUT_OF_MEMORY;
+  return OK;
+}
+
+/** Does for the tokens from ... to - 1 of `fit` what sequenceRead does for a text; a token is hashed by at most its first `capacity` bytes. */
+function addText(self: Dataset, model: Model, fit: Fit, from: u32, to: u32, capacity: u32): bool {
+  const header = model.header;
+  let left: u32 = 0; // tokens that the model reads
+  for (let t = from; t < to; t++) if (fittedWord(fit, word32At(fit.tokens, t)).rowCount) left++;
+  const first: u32 = header.tokenizerFlags & TOKENIZER_TRUNCATE_POST ? 0 : left - min(left, header.sequenceLength);
+  const last = min(left, first + header.sequenceLength);
+  const pairsLetters = (header.tokenizerFlags & TOKENIZER_LETTER_PAIRS) != 0;
+  let letterBefore: u32 = 0;
+  let index: u32 = 0; // of the token among those
+  for (let t = from; index < last; t++) {
+    const word = fittedWord(fit, word32At(fit.tokens, t));
+    if (!word.rowCount) continue;
+    const bytes = fit.bytes + word.start;
+    const length = min(word.length, capacity);
+    const isPair = word.isLetter && letterBefore;
+    if (index >= first) {
+      const rows = extend(self.rows, (word.rowCount + (isPair ? 1 : 0)) << 2);
+      if (!rows) return false;
+      wordRows(model, word.id, bytes, length, rows);
+      if (isPair)
+        store<u32>(rows + ((<usize>word.rowCount) << 2), letterPairContext(model, letterBefore, bytes, length));
+      if (!appendWord32(self.rowEnds, self.rows.bytes >> 2)) return false;
+    }
+    letterBefore = pairsLetters && word.isLetter ? letterHash(bytes, length) : 0;
+    index++;
+  }
+  self.count++;
+  return appendWord32(self.tokenEnds, self.rowEnds.bytes >> 2);
 }
 
 export function sampleLabel(self: Dataset, sample: u32): u32 {

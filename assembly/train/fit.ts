@@ -1,8 +1,9 @@
 // Keras' fit_on_texts: texts, one at a time -> a vocabulary with counts, in the layout that
 // vocabulary.ts reads: most frequent word first, equally frequent ones by first appearance.
-// Called once before a training. Tables that grow are copied to a block of twice the size in
+// The texts are kept as lists of words, so that dataset.ts can encode them once the vocabulary
+// is known. Called once before a training. Tables that grow are copied to a block of twice the size in
 // the arena; the old block stays unused, since others may lie above it. Refuses a vocabulary
-// of MAX_ROWS words or more; tokens too long for a model file are left out and counted.
+// of MAX_ROWS words or more; tokens too long for a model file stay out of it.
 import {
   ERR_BAD_TOKENIZER,
   ERR_BAD_VOCABULARY,
@@ -13,9 +14,10 @@ import {
   TOKENIZER_CHAR_LEVEL,
 } from "../abi";
 import { allocate, claim } from "../arena";
-import { Tokenizer, tokenizerNext, tokenizerStart } from "../text/tokenizer";
+import { Tokenizer, tokenIsLetter, tokenizerNext, tokenizerStart } from "../text/tokenizer";
 import { utf8IsValid } from "../text/utf8";
 import { fnv1a, scatter } from "../text/vocabulary";
+import { Growable, appendWord32, createGrowable, word32At } from "./growable";
 
 
 @unmanaged
@@ -37,6 +39,10 @@ export class Fit {
   vocabularyOffsets: usize; // u32[V + 1]
   vocabularyBytes: usize; // u8[vocabularyOffsets[V]]
   vocabularyCounts: usize; // u32[V], by id - 1: how often the word was read
+
+  // The texts, split.
+  tokens: Growable; // u32[], indices into words
+  tokenEnds: Growable; // u32[texts]
 }
 
 
@@ -44,9 +50,15 @@ export class Fit {
 export class FittedWord {
   hash: u32;
   start: u32; // in Fit.bytes
-  length: u32;
+  length: u32; // bytes; of a word that is too long for the vocabulary only the first tokenCapacity are kept
   count: u32;
+  owner: u32; // the only text that has the word, or SHARED
+  isLetter: u32; // see tokenIsLetter
+  id: u32; // written by dataset.ts: id in the model's vocabulary, or 0
+  rowCount: u32; // and how many embedding rows the word is read as
 }
+
+const SHARED: u32 = 0xffffffff;
 
 const FIRST_WORD_CAPACITY: u32 = 512;
 const FIRST_BYTE_CAPACITY: u32 = 8192;
@@ -62,65 +74,107 @@ export function fitBegin(self: Fit, tokenizer: Tokenizer): i32 {
   self.words = claim(<usize>FIRST_WORD_CAPACITY * offsetof<FittedWord>());
   self.bytes = claim(FIRST_BYTE_CAPACITY);
   self.slots = allocate((<usize>(2 * FIRST_WORD_CAPACITY)) << 2);
-  return self.words && self.bytes && self.slots ? OK : ERR_OUT_OF_MEMORY;
+  self.tokens = createGrowable();
+  self.tokenEnds = createGrowable();
+  return self.words && self.bytes && self.slots && changetype<usize>(self.tokenEnds) ? OK : ERR_OUT_OF_MEMORY;
 }
 
-/** Counts the words of one text. Returns a status. */
+/** Splits one text, and counts its words. Returns a status. */
 export function fitText(self: Fit, textPtr: usize, textLength: u32): i32 {
   const tokenizer = changetype<Tokenizer>(self.tokenizer);
-  const longest = min<u32>(tokenizer.tokenCapacity, MAX_WORD_BYTES);
+  const text = textCount(self);
   tokenizerStart(tokenizer, textPtr, textLength);
   while (tokenizerNext(tokenizer)) {
-    if (tokenizer.tokenLength > longest) {
-      self.skippedCount++;
-      continue;
-    }
-    const word = findOrAdd(self, tokenizer.tokenPtr, tokenizer.tokenLength);
-    if (!word) return ERR_OUT_OF_MEMORY;
-    changetype<FittedWord>(word).count++;
+    const index = findOrAdd(self, tokenizer, text);
+    if (index == NO_WORD) return ERR_OUT_OF_MEMORY;
+    const word = fittedWord(self, index);
+    word.count++;
+    if (word.owner != text) word.owner = SHARED;
+    if (word.length > longestWord(self)) self.skippedCount++;
+    if (!appendWord32(self.tokens, index)) return ERR_OUT_OF_MEMORY;
   }
-  return OK;
+  return appendWord32(self.tokenEnds, self.tokens.bytes >> 2) ? OK : ERR_OUT_OF_MEMORY;
 }
 
-/** The address of the token's FittedWord; 0 when memory is refused. */
-function findOrAdd(self: Fit, token: usize, length: u32): usize {
-  const hash = scatter(fnv1a(token, length));
-  let slot = freeOrEqualSlot(self, hash, token, length);
+export function textCount(self: Fit): u32 {
+  return self.tokenEnds.bytes >> 2;
+}
+
+/** The first of the tokens of text `index`; those of the next text follow. */
+export function firstOfText(self: Fit, index: u32): u32 {
+  return index ? word32At(self.tokenEnds, index - 1) : 0;
+}
+
+/** How many texts have at most `most` tokens. */
+export function textsWithin(self: Fit, most: u32): u32 {
+  let count: u32 = 0;
+  for (let i: u32 = 0; i < textCount(self); i++) if (firstOfText(self, i + 1) - firstOfText(self, i) <= most) count++;
+  return count;
+}
+
+/** How many texts have a word that no other text has. */
+export function textsWithOwnWord(self: Fit): u32 {
+  let count: u32 = 0;
+  for (let i: u32 = 0; i < textCount(self); i++) {
+    for (let t = firstOfText(self, i); t < firstOfText(self, i + 1); t++) {
+      if (fittedWord(self, word32At(self.tokens, t)).owner != i) continue;
+      count++;
+      break;
+    }
+  }
+  return count;
+}
+
+const NO_WORD: u32 = 0xffffffff;
+
+/** The index of the token's word, which `text` owns if it is new; NO_WORD when memory is refused. */
+function findOrAdd(self: Fit, tokenizer: Tokenizer, text: u32): u32 {
+  const token = tokenizer.tokenPtr;
+  const length = tokenizer.tokenLength;
+  const kept = min(length, tokenizer.tokenCapacity);
+  const hash = scatter(fnv1a(token, kept));
+  let slot = freeOrEqualSlot(self, hash, token, length, kept);
   const found = load<u32>(slot);
-  if (found) return wordAt(self, found - 1);
+  if (found) return found - 1;
 
   if (self.wordCount == self.wordCapacity) {
-    if (!growWords(self)) return 0;
-    slot = freeOrEqualSlot(self, hash, token, length);
+    if (!growWords(self)) return NO_WORD;
+    slot = freeOrEqualSlot(self, hash, token, length, kept);
   }
-  if (self.byteCapacity - self.byteCount < length && !growBytes(self)) return 0;
-  const address = wordAt(self, self.wordCount);
-  const word = changetype<FittedWord>(address);
+  if (self.byteCapacity - self.byteCount < kept && !growBytes(self)) return NO_WORD;
+  const word = fittedWord(self, self.wordCount);
   word.hash = hash;
   word.start = self.byteCount;
   word.length = length;
   word.count = 0;
-  memory.copy(self.bytes + self.byteCount, token, length);
-  self.byteCount += length;
+  word.owner = text;
+  word.isLetter = tokenIsLetter(tokenizer) ? 1 : 0;
+  memory.copy(self.bytes + self.byteCount, token, kept);
+  self.byteCount += kept;
   store<u32>(slot, ++self.wordCount);
-  return address;
+  return self.wordCount - 1;
 }
 
 // @ts-ignore: decorator
 @inline
-function wordAt(self: Fit, index: u32): usize {
-  return self.words + <usize>index * offsetof<FittedWord>();
+export function fittedWord(self: Fit, index: u32): FittedWord {
+  return changetype<FittedWord>(self.words + <usize>index * offsetof<FittedWord>());
+}
+
+/** Bytes of the longest word that the vocabulary may have. */
+function longestWord(self: Fit): u32 {
+  return min<u32>(changetype<Tokenizer>(self.tokenizer).tokenCapacity, MAX_WORD_BYTES);
 }
 
 /** Address of the slot that holds the token, or of the one where it belongs. */
-function freeOrEqualSlot(self: Fit, hash: u32, token: usize, length: u32): usize {
+function freeOrEqualSlot(self: Fit, hash: u32, token: usize, length: u32, kept: u32): usize {
   let index = hash & self.slotMask;
   while (true) {
     const slot = self.slots + ((<usize>index) << 2);
     const found = load<u32>(slot);
     if (found == 0) return slot;
-    const word = changetype<FittedWord>(wordAt(self, found - 1));
-    if (word.hash == hash && word.length == length && memory.compare(self.bytes + word.start, token, length) == 0)
+    const word = fittedWord(self, found - 1);
+    if (word.hash == hash && word.length == length && memory.compare(self.bytes + word.start, token, kept) == 0)
       return slot;
     index = (index + 1) & self.slotMask;
   }
@@ -139,7 +193,7 @@ function growWords(self: Fit): bool {
   self.slots = slots;
   self.slotMask = slotCount - 1;
   for (let i: u32 = 0; i < self.wordCount; i++) {
-    let index = changetype<FittedWord>(wordAt(self, i)).hash & self.slotMask;
+    let index = fittedWord(self, i).hash & self.slotMask;
     while (load<u32>(slots + ((<usize>index) << 2)) != 0) index = (index + 1) & self.slotMask;
     store<u32>(slots + ((<usize>index) << 2), i + 1);
   }
@@ -173,7 +227,8 @@ export function fitFinish(self: Fit, minCount: u32, numWords: u32, unknownPtr: u
   if (!order) return ERR_OUT_OF_MEMORY;
   let kept: u32 = 0;
   for (let i: u32 = 0; i < self.wordCount; i++) {
-    if (changetype<FittedWord>(wordAt(self, i)).count < minCount) continue;
+    const word = fittedWord(self, i);
+    if (word.count < minCount || word.length > longestWord(self)) continue;
     store<u32>(order + ((<usize>kept) << 2), i);
     kept++;
   }
@@ -229,15 +284,15 @@ function appendImpossibleWord(self: Fit, unknownPtr: usize, unknownLength: u32):
 // @ts-ignore: decorator
 @inline
 function rankedWord(self: Fit, order: usize, rank: u32): FittedWord {
-  return changetype<FittedWord>(wordAt(self, load<u32>(order + ((<usize>rank) << 2))));
+  return fittedWord(self, load<u32>(order + ((<usize>rank) << 2)));
 }
 
 /** Whether word `a` comes behind word `b`: a rarer one, or of equal ones the later. */
 // @ts-ignore: decorator
 @inline
 function isBehind(self: Fit, a: u32, b: u32): bool {
-  const countA = changetype<FittedWord>(wordAt(self, a)).count;
-  const countB = changetype<FittedWord>(wordAt(self, b)).count;
+  const countA = fittedWord(self, a).count;
+  const countB = fittedWord(self, b).count;
   return countA < countB || (countA == countB && a > b);
 }
 

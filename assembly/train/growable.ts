@@ -1,6 +1,6 @@
 // A block that grows while it is filled. Its address may change when it grows. Used before
 // a training, for instance by builder.ts and dataset.ts; never in a step.
-import { claim } from "../arena";
+import { allocate, claim } from "../arena";
 
 
 @unmanaged
@@ -12,6 +12,11 @@ export class Growable {
 
 const FIRST_CAPACITY: u32 = 4096;
 const MAX_CAPACITY: u32 = 0x40000000;
+
+/** An empty one in new memory; null when memory is refused. */
+export function createGrowable(): Growable {
+  return changetype<Growable>(allocate(offsetof<Growable>()));
+}
 
 /** Makes room for `count` more bytes and returns where they go; 0 when memory is refused. */
 export function extend(self: Growable, count: u32): usize {

@@ -14,17 +14,16 @@ import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { startProgress } from "../progress.ts";
 import { MIN_AGREEMENT, type Quantized, quantize, spreadTexts } from "../training/quantization.ts";
 import {
-  adaptToTexts,
   DEFAULT_RECIPE,
   type EpochReport,
-  prepareTraining,
+  prepareAdapted,
   type RecipeOptions,
   resumeTraining,
+  type Shape,
   takeSteps,
   TUTORIAL_RECIPE,
   withCleaning,
 } from "../training/recipe.ts";
-import type { Shape } from "../training/text-statistics.ts";
 import { EngineError } from "../model/status.ts";
 import { addSynonyms, readSynonyms } from "../training/synonyms.ts";
 import type { Augmentation } from "../training/settings.ts";
@@ -361,18 +360,13 @@ async function begin(
   validation: readonly Sample[],
   { recipe: asked, given }: Chosen,
 ): Promise<Trainer> {
-  const { recipe, shape } = await adaptToTexts(
-    asked,
-    samples.map(({ text }) => text),
-    given,
-  );
+  const { trainer, recipe, shape } = await prepareAdapted(samples, validation, asked, given);
   noteShape(shape, asked, recipe);
   if ((recipe.workers ?? 1) > recipe.batch)
     throw new UserError(
       `--workers ${recipe.workers} cannot share a batch of ${recipe.batch}; choose at most as many as --batch`,
     );
   if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
-  const trainer = await prepareTraining(samples, validation, recipe);
   noteDoubts(samples, validation);
   noteSeen(validation, samples);
   if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);

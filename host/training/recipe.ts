@@ -7,15 +7,8 @@ import { swapped } from "../data/report.ts";
 import { labelsOf, type Sample } from "../data/dataset.ts";
 import { excerpt, UserError } from "../errors.ts";
 import type { RunOptions } from "./settings.ts";
-import { type Shape, shapeOf } from "./text-statistics.ts";
 import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
-import {
-  CLEANING_STEPS,
-  type Cleaning,
-  Trainer,
-  type EpochFigures,
-  type TokenizerOptions,
-} from "./trainer.ts";
+import { CLEANING_STEPS, type Cleaning, Trainer, type EpochFigures, type TokenizerOptions } from "./trainer.ts";
 
 export interface RecipeOptions extends RunOptions {
   name: string;
@@ -114,12 +107,25 @@ const FEW_TEXTS = FEW_BATCHES * 2 * SMALLEST_BATCH;
 const MOST_EPOCHS = 80;
 /** Texts are taken for names only if there are at least so many: in fewer texts most words occur only once anyway. */
 const ENOUGH_NAMES = 100;
-/** Median number of tokens that names have at most. */
+/** Most names have at most so many tokens. */
 const NAME_TOKENS = 2;
 /** Share of names with a word that no other one has. Of commands of one or two words half have one; of only 100 such commands, four in five. */
 const OWN_SHARE = 0.9;
 const NGRAM_MIN = 3;
 const NGRAM_MAX = 5;
+
+/** The figures of texts to which a recipe adapts, when its tokenizer splits them. */
+export interface Shape {
+  texts: number;
+  /** Texts without any token. */
+  empty: number;
+  /** Texts with at most NAME_TOKENS tokens. */
+  short: number;
+  /** Texts with a token that no other text has. */
+  withOwnToken: number;
+  /** Texts with more tokens than the model keeps. */
+  cut: number;
+}
 
 /** The tutorial's model: Embedding(num_words, 64), LSTM(64), Dense(1, sigmoid), Adam, as Keras trains it. */
 export const TUTORIAL_RECIPE: RecipeOptions = {
@@ -192,20 +198,9 @@ export function adaptToShape(
   return { ...recipe, batch, epochs, minCount, wordDropout, tokenizer };
 }
 
-/** The recipe adapted to these texts, and their shape when the recipe's tokenizer splits them. */
-export async function adaptToTexts(
-  recipe: RecipeOptions,
-  texts: readonly string[],
-  given: ReadonlySet<string>,
-): Promise<{ recipe: RecipeOptions; shape: Shape }> {
-  const splitter = await createTrainer(recipe.tokenizer);
-  const shape = shapeOf(texts, (text) => splitter.tokens(text), recipe.tokenizer.sequenceLength);
-  return { recipe: adaptToShape(recipe, shape, given), shape };
-}
-
-/** Very short texts of which nearly each has a word of its own, such as host names or product codes. */
-function areNames({ texts, medianTokens, withOwnToken }: Shape): boolean {
-  return texts >= ENOUGH_NAMES && medianTokens <= NAME_TOKENS && withOwnToken >= OWN_SHARE * texts;
+/** Mostly very short texts of which nearly each has a word of its own, such as host names or product codes. */
+function areNames({ texts, short, withOwnToken }: Shape): boolean {
+  return texts >= ENOUGH_NAMES && 2 * short > texts && withOwnToken >= OWN_SHARE * texts;
 }
 
 /** Epochs of a run on so many texts: at least `epochs`, and up to `most` until they make `minSteps` steps or read `minTexts` texts. */
@@ -235,8 +230,13 @@ export interface RunListener {
 }
 
 /** A trainer with a tokenizer only: it can split texts, and be given vocabulary, labels and layers. */
-export async function createTrainer(tokenizer: RecipeOptions["tokenizer"], name = ""): Promise<Trainer> {
-  const trainer = await Trainer.create(name || "model");
+export async function createTrainer(tokenizer: RecipeOptions["tokenizer"]): Promise<Trainer> {
+  const trainer = await Trainer.create();
+  setTokenizer(trainer, tokenizer);
+  return trainer;
+}
+
+function setTokenizer(trainer: Trainer, tokenizer: RecipeOptions["tokenizer"]): void {
   const hashes = tokenizer.ngramBuckets > 0;
   const splitScripts = tokenizer.splitScripts && !tokenizer.charLevel;
   const letterPairs = tokenizer.letterPairs && splitScripts && hashes;
@@ -247,16 +247,53 @@ export async function createTrainer(tokenizer: RecipeOptions["tokenizer"], name 
     ngramMin: hashes ? NGRAM_MIN : 0,
     ngramMax: hashes ? NGRAM_MAX : 0,
   });
-  return trainer;
 }
 
 /** A trainer with the model described and the samples encoded, ready to start. */
 export async function prepareTraining(
   samples: readonly Sample[],
   validation: readonly Sample[],
-  options: RecipeOptions,
+  recipe: RecipeOptions,
 ): Promise<Trainer> {
   const labels = labelsOf(samples);
+  const trainer = await readSamples(samples, labels, recipe);
+  describe(trainer, labels, validation, recipe);
+  return trainer;
+}
+
+/** The same with the recipe adapted to the texts, except for the settings in `given`; and their shape as the given recipe splits them. */
+export async function prepareAdapted(
+  samples: readonly Sample[],
+  validation: readonly Sample[],
+  asked: RecipeOptions,
+  given: ReadonlySet<string>,
+): Promise<{ trainer: Trainer; recipe: RecipeOptions; shape: Shape }> {
+  const labels = labelsOf(samples);
+  const trainer = await readSamples(samples, labels, asked);
+  const { length: texts } = samples;
+  const shape = {
+    texts,
+    empty: trainer.textsWithin(0),
+    short: trainer.textsWithin(NAME_TOKENS),
+    withOwnToken: trainer.textsWithOwnToken(),
+    cut: texts - trainer.textsWithin(asked.tokenizer.sequenceLength),
+  };
+  const recipe = adaptToShape(asked, shape, given);
+  if (recipe.tokenizer !== asked.tokenizer) {
+    // Names: only once they have been split into words is it known that they are to be read letter by letter.
+    trainer.begin();
+    addTexts(trainer, samples, labels, recipe);
+  }
+  describe(trainer, labels, validation, recipe);
+  return { trainer, recipe, shape };
+}
+
+/** A trainer with the samples split, but without a vocabulary. Throws a UserError when the recipe cannot learn them. */
+async function readSamples(
+  samples: readonly Sample[],
+  labels: readonly string[],
+  options: RecipeOptions,
+): Promise<Trainer> {
   if (labels.length < 2)
     throw new UserError(
       `the data has ${labels.length === 1 ? `only the label ${excerpt(labels[0]!)}` : "no samples"}; a classifier needs at least 2 labels`,
@@ -274,15 +311,34 @@ export async function prepareTraining(
     throw new UserError(
       `the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`,
     );
-  const trainer = await createTrainer(options.tokenizer, options.name);
-  trainer.setIdentity(options.name, options.version);
+  const trainer = await Trainer.create(options.name || "model");
+  addTexts(trainer, samples, labels, options);
+  return trainer;
+}
+
+function addTexts(
+  trainer: Trainer,
+  samples: readonly Sample[],
+  labels: readonly string[],
+  { tokenizer, name, version }: RecipeOptions,
+): void {
+  setTokenizer(trainer, tokenizer);
+  trainer.setIdentity(name, version);
   for (const label of labels) trainer.addLabel(label);
-  for (const { text } of samples) trainer.fitText(text);
+  const classes = new Map(labels.map((label, index) => [label, index]));
+  for (const { label, text } of samples) trainer.addText(classes.get(label)!, text);
+}
+
+function describe(
+  trainer: Trainer,
+  labels: readonly string[],
+  validation: readonly Sample[],
+  options: RecipeOptions,
+): void {
   trainer.fitVocabulary(options.minCount, options.numWords, options.oovToken);
   addLayers(trainer, labels.length, options);
   trainer.describe();
-  addSamples(trainer, labels, samples, validation);
-  return trainer;
+  addSamples(trainer, labels, [], validation);
 }
 
 /** Continues the run of an .elb file; samples and synonyms must be those with which it was started. */

@@ -127,8 +127,13 @@ export class Trainer {
   /** A trainer with an empty model. `source` names it in errors. */
   static async create(source = "model"): Promise<Trainer> {
     const trainer = await Trainer.#start(source);
-    check(trainer.#exports.beginModel(), source);
+    trainer.begin();
     return trainer;
+  }
+
+  /** Forgets all and begins with an empty model. */
+  begin(): void {
+    check(this.#exports.beginModel(), this.#source);
   }
 
   /** A trainer with the model of an f32 .elb file; a training form brings its optimizer state. */
@@ -202,12 +207,22 @@ export class Trainer {
     return tokens;
   }
 
-  /** Counts the words of a text; afterwards fitVocabulary makes the vocabulary. */
-  fitText(text: string | Uint8Array): void {
-    check(this.#exports.fitText(this.#put(text, "text")), "text");
+  /** Splits a text for training under label number `label`, before there is a vocabulary. Tokenizer and labels must be set; describe() encodes the texts. */
+  addText(label: number, text: string | Uint8Array): void {
+    check(this.#exports.addText(label, this.#put(text, "text")), "text");
   }
 
-  /** Makes the vocabulary: words seen at least minCount times, ids below numWords (0 = all); unknownWord, if any, gets id 1. */
+  /** How many of these texts have at most `tokens` tokens. */
+  textsWithin(tokens: number): number {
+    return this.#exports.textsWithin(tokens);
+  }
+
+  /** How many of them have a token that no other one has. */
+  textsWithOwnToken(): number {
+    return this.#exports.textsWithOwnWord();
+  }
+
+  /** Makes the vocabulary of these texts: words seen at least minCount times, ids below numWords (0 = all); unknownWord, if any, gets id 1. */
   fitVocabulary(minCount: number, numWords: number, unknownWord: string | null): void {
     check(this.#exports.fitVocabulary(minCount, numWords, this.#put(unknownWord ?? "", "unknown word")), "vocabulary");
   }
@@ -220,7 +235,7 @@ export class Trainer {
     check(this.#exports.addLayer(kind, flags, activation, units, rate, rows), "layer");
   }
 
-  /** Fixes tokenizer, vocabulary, labels and layers. */
+  /** Fixes tokenizer, vocabulary, labels and layers, and encodes the texts that were added. */
   describe(): void {
     check(this.#exports.describeModel(), this.#source);
   }

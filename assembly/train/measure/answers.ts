@@ -19,7 +19,7 @@ import {
 } from "../../abi";
 import { allocate, arenaRelease, arenaTop } from "../../arena";
 import { bestLabel, classify, hasModel, labelCount, margin, scoreOf, tokenCount, unknownCount } from "../../engine";
-import { Growable, extend } from "../growable";
+import { Growable, createGrowable, extend } from "../growable";
 
 /** The answer to a text, as far as a rule needs it. */
 @unmanaged
@@ -42,7 +42,7 @@ let mostUnknown: f32 = 1;
 /** Begins to collect answers of the loaded model. Returns a status. */
 export function startAnswers(): i32 {
   if (!hasModel()) return ERR_NO_MODEL;
-  answers = changetype<Growable>(allocate(offsetof<Growable>()));
+  answers = createGrowable();
   setRule(0, 0, 1);
   return changetype<usize>(answers) ? OK : ERR_OUT_OF_MEMORY;
 }

@@ -24,7 +24,7 @@ import { classify, hasModel, labelCount, loadModel, loadedModel, loadedPlan, sco
 import { Header, Layer, crc32 } from "../../network/model";
 import { planLayer } from "../../network/prepare";
 import { forgetAnswers } from "./answers";
-import { Growable, appendWord32, extend } from "../growable";
+import { Growable, appendWord32, createGrowable, extend } from "../growable";
 import { logF32 } from "../random";
 
 /** Bins of equal width in which scores and hits are compared. */
@@ -79,8 +79,8 @@ export function startLogits(): i32 {
   activation = last.layer.activation;
   if (loadedModel().header.temperature != 1 || (activation != ACTIVATION_SOFTMAX && activation != ACTIVATION_SIGMOID))
     return ERR_BAD_STATE;
-  labels = changetype<Growable>(allocate(offsetof<Growable>()));
-  logits = changetype<Growable>(allocate(offsetof<Growable>()));
+  labels = createGrowable();
+  logits = createGrowable();
   const linear = allocate(offsetof<Layer>());
   if (!changetype<usize>(labels) || !changetype<usize>(logits) || !linear) return ERR_OUT_OF_MEMORY;
   memory.copy(linear, changetype<usize>(last.layer), offsetof<Layer>());

@@ -1,10 +1,16 @@
 // What a recipe becomes on few texts: smaller batches, more epochs, all words; large data sets get what it says.
 import { describe, expect, test } from "vitest";
-import { adaptToShape, DEFAULT_RECIPE, prepareTraining, TUTORIAL_RECIPE } from "../../../host/training/recipe.ts";
-import type { Shape } from "../../../host/training/text-statistics.ts";
+import {
+  adaptToShape,
+  DEFAULT_RECIPE,
+  prepareAdapted,
+  prepareTraining,
+  type Shape,
+  TUTORIAL_RECIPE,
+} from "../../../host/training/recipe.ts";
 import { samples } from "../../support/models.ts";
 
-const sentences = (texts: number): Shape => ({ texts, empty: 0, medianTokens: 8, withOwnToken: texts, cut: 0 });
+const sentences = (texts: number): Shape => ({ texts, empty: 0, short: 0, withOwnToken: texts, cut: 0 });
 
 test.each([
   [13_784, 32, 10, 2], // 431 steps an epoch
@@ -26,12 +32,12 @@ describe("names are read letter by letter", () => {
     ["one word each, all different", true, {}],
     ["a few that come twice", true, { withOwnToken: 900 }],
     ["many that come twice", false, { withOwnToken: 899 }],
-    ["two words each", true, { medianTokens: 2 }],
-    ["three", false, { medianTokens: 3 }],
+    ["more than half of them short", true, { short: 501 }],
+    ["half of them", false, { short: 500 }],
     ["a hundred", true, { texts: 100, withOwnToken: 100 }],
     ["fewer, which may differ by chance", false, { texts: 99, withOwnToken: 99 }],
   ])("%s: %s", (_, charLevel, changes) => {
-    const shape = { texts: 1000, empty: 0, medianTokens: 1, withOwnToken: 1000, cut: 0, ...changes };
+    const shape = { texts: 1000, empty: 0, short: 1000, withOwnToken: 1000, cut: 0, ...changes };
     const { tokenizer, wordDropout } = adaptToShape(DEFAULT_RECIPE, shape);
     expect(tokenizer).toEqual({
       ...DEFAULT_RECIPE.tokenizer,
@@ -44,6 +50,21 @@ describe("names are read letter by letter", () => {
     );
     expect(adaptToShape(TUTORIAL_RECIPE, shape)).toEqual(TUTORIAL_RECIPE);
   });
+});
+
+test("names are split again, into letters", async () => {
+  const names = Array.from({ length: 120 }, (_, i) => ({
+    label: i % 2 ? "pc" : "server",
+    text: `host${(i * 7919) % 1000}`,
+    line: i + 1,
+  }));
+  const { trainer, recipe, shape } = await prepareAdapted(names, [], DEFAULT_RECIPE, new Set());
+  expect(shape).toEqual({ texts: 120, empty: 0, short: 120, withOwnToken: 120, cut: 0 });
+  expect(recipe.tokenizer.charLevel).toBe(true);
+  const plain = await prepareTraining(names, [], recipe);
+  expect(trainer.wordCount()).toBe(14);
+  for (const one of [trainer, plain]) one.start(recipe);
+  expect(Buffer.compare(trainer.write("training"), plain.write("training"))).toBe(0);
 });
 
 describe("what is given stays", () => {
@@ -66,7 +87,7 @@ describe("what is given stays", () => {
   });
 
   test("n-grams of letters, and hidden words without n-grams", () => {
-    const names = { texts: 1000, empty: 0, medianTokens: 1, withOwnToken: 1000, cut: 0 };
+    const names = { texts: 1000, empty: 0, short: 1000, withOwnToken: 1000, cut: 0 };
     const asked = { ...DEFAULT_RECIPE, wordDropout: 0.2, tokenizer: { ...DEFAULT_RECIPE.tokenizer, ngramBuckets: 64 } };
     expect(adaptToShape(asked, names, new Set(["tokenizer.ngramBuckets"]))).toMatchObject({
       wordDropout: 0.2,
