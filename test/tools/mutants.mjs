@@ -1,4 +1,5 @@
-// The mutants of a file of host/: what can be changed in it, one thing at a time. Wording and times to wait are left alone.
+// The mutants of a file of host/: what can be changed in it, one thing at a time. Wording, the layout of texts and
+// pictures, and times to wait are left alone.
 import { readFileSync } from "node:fs";
 import ts from "typescript";
 
@@ -45,6 +46,10 @@ export function mutantsOf(root, path) {
     if (condition && text(condition).includes("process.platform")) return;
     if ((ts.isCallExpression(node) || ts.isNewExpression(node)) && WORDING.test(text(node.expression))) return;
 
+    // Numbers in a text that is put together place things in it.
+    const isLayout =
+      (ts.isNumericLiteral(node) || ts.isBinaryExpression(node)) && ts.findAncestor(node, ts.isTemplateSpan);
+    if (isLayout) return;
     if (ts.isBinaryExpression(node)) {
       const swap = SWAPS.get(text(node.operatorToken));
       const joins = swap === "-" && (isString(node.left) || isString(node.right));

@@ -2,7 +2,7 @@
 // file, nearest first. A change that no test notices survives: a rule that could be broken unseen.
 //
 //   npm run mutate                          all folders
-//   npm run mutate -- keras service/mqtt    these
+//   npm run mutate -- keras data/report.ts  these
 //   npm run mutate -- registry --most 100   100 of the folder's mutants; otherwise 40, always the same
 //   npm run mutate -- registry --seed 2     others
 //
@@ -12,6 +12,7 @@ import { fork } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdtempSync,
@@ -42,9 +43,11 @@ async function serveRuns() {
     for (const path of changed) vitest.invalidateFile(path);
     const specification = vitest.getRootProject().createSpecification(join(process.cwd(), test));
     const { testModules, unhandledErrors } = await vitest.runTestSpecifications([specification]);
-    const failed = testModules.flatMap(({ children }) => [...children.allTests("failed")]);
-    const isFine = testModules.every((each) => each.ok()) && unhandledErrors.length === 0;
-    process.send(isFine ? "" : `${basename(test)}: ${failed[0]?.fullName ?? "an error outside of its tests"}`);
+    // It remembers the modules of earlier runs.
+    const found = testModules.find(({ moduleId }) => moduleId === specification.moduleId);
+    const [failed] = found.children.allTests("failed");
+    const isFine = found.ok() && unhandledErrors.length === 0;
+    process.send(isFine ? "" : `${basename(test)}: ${failed?.fullName ?? "an error outside of its tests"}`);
   });
   process.send("ready");
 }
@@ -62,10 +65,10 @@ async function main() {
 
   const checkout = new Checkout();
   process.once("exit", () => checkout.remove());
-  process.once("SIGINT", () => process.exit(130));
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
   const results = [];
   for (const folder of positionals.length > 0 ? positionals : folders) {
-    const inFolder = sources.filter((path) => dirname(path) === `host/${folder}`);
+    const inFolder = sources.filter((path) => [path, dirname(path)].includes(`host/${folder}`));
     const all = inFolder.flatMap((path) => mutantsOf(checkout.path, path));
     const chosen = new Set(all.toSorted((a, b) => (rank(a) < rank(b) ? -1 : 1)).slice(0, Number(values.most)));
     const result = { folder, mutants: all.length, tried: 0, killed: 0, survived: 0, equivalent: 0 };
@@ -85,6 +88,7 @@ async function main() {
     Object.assign(result, { score: `${(100 * share).toFixed(0)} %` });
   }
   console.table(results);
+  process.exit();
 }
 
 function list(folder) {
@@ -126,6 +130,8 @@ class Checkout {
   #child;
 
   constructor() {
+    // Some tests run programs as another user.
+    chmodSync(this.#at, 0o755);
     cpSync(root, this.path, { recursive: true, filter: (path) => !/[/\\](\.git|node_modules)$/.test(path) });
     symlinkSync(join(root, "node_modules"), join(this.path, "node_modules"));
     if (existsSync(join(root, "../shared"))) symlinkSync(join(root, "../shared"), join(this.#at, "shared"));
