@@ -8,7 +8,7 @@ const SLOW = [
   "test/assembly/text/clean.test.ts",
   "test/assembly/train/{gradient,run}.test.ts",
   "test/host/{commands,keras,registry,training}/**",
-  "test/host/{cleaning,program-name}.test.ts",
+  "test/host/program-name.test.ts",
   "test/host/data/report.test.ts",
   "test/host/files/{lock,read}.test.ts",
   "test/host/model/{container,engine,explanation}.test.ts",

@@ -19,8 +19,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 // @ts-ignore: as built, so that its workers and modules are found.
 import { run } from "../../build/host/main.js";
-import { edgelabel, json, LAMPS, main, SMALL, typed } from "../support/program.ts";
+import { edgelabel, json, LAMPS, main, type Outcome, SMALL, typed } from "../support/program.ts";
 import { describeShared, readSharedJson, readSharedJsonLines, sharedPath } from "../support/shared.ts";
+import { until } from "../support/wait.ts";
 
 const fixtures = fileURLToPath(new URL("../host/keras/", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-cli-"));
@@ -30,44 +31,29 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 describe("the program", () => {
   test("explains itself, and each command with an example", async () => {
+    const commandsIn = ({ stdout }: Outcome) => [...stdout.matchAll(/^  ([a-z]+) .*$/gm)].map(([, name]) => name!);
     const top = await edgelabel(["--help"]);
     expect(top.code).toBe(0);
-    for (const name of [
-      "train",
-      "calibrate",
-      "eval",
-      "predict",
-      "explain",
-      "quantize",
-      "pack",
-      "import",
-      "serve",
-      "ask",
-      "info",
-    ])
-      expect(top.stdout).toMatch(new RegExp(`^  ${name} `, "m"));
+    expect(commandsIn(top)).toEqual([
+      ...["data", "train", "learn", "calibrate", "eval", "predict", "explain", "quantize", "prune", "pack", "import"],
+      ...["serve", "ask", "info", "demo", "models", "sign", "keygen", "help"],
+    ]);
     expect(top.stdout).toContain("\nnode build/host/main.js COMMAND --help shows");
-    const helps = await Promise.all(
-      [
-        "data",
-        "train",
-        "learn",
-        "calibrate",
-        "eval",
-        "predict",
-        "explain",
-        "quantize",
-        "prune",
-        "pack",
-        "import",
-        "info",
-      ].map((name) => edgelabel([name, "--help"])),
-    );
-    for (const { code, stdout } of helps) {
-      expect(code).toBe(0);
-      expect(stdout).toMatch(/Examples?:\n  node build\/host\/main\.js /);
+    const models = await edgelabel(["models", "--help"]);
+    expect(commandsIn(models)).toEqual(["list", "install", "activate", "rollback", "remove", "send", "help"]);
+    const calls = [
+      ...commandsIn(top).map((name) => [name]),
+      ...commandsIn(models).map((name) => ["models", name]),
+    ].filter((call) => !["help", "models"].includes(call.at(-1)!));
+    for (const call of calls) {
+      const { code, stdout, stderr } = await edgelabel([...call, "--help"]);
+      expect({ call, code, stderr }).toEqual({ call, code: 0, stderr: "" });
+      expect(stdout, call.join(" ")).toContain(`Usage: node build/host/main.js ${call.join(" ")} `);
+      expect(stdout, call.join(" ")).toMatch(
+        new RegExp(`\\nExamples?:\\n  node build/host/main\\.js ${call.join(" ")}\\b`),
+      );
       // Every command in a help text is one that works here.
-      expect(stdout).not.toMatch(/\bedgelabel (?!model\b)[a-z[]/);
+      expect(stdout, call.join(" ")).not.toMatch(/\bedgelabel (?!model\b)[a-z[]/);
     }
   });
   test("says which hold-out is not worse, as learn decides it", async () => {
@@ -318,10 +304,7 @@ describe("from texts to a deployable", () => {
     await json("train", at("data.tsv"), "-o", at("long.elb"), ...settings);
     const others = process.listenerCount("SIGINT");
     const running = run(["train", at("data.tsv"), "-o", at("cut.elb"), "--json", ...settings]);
-    while (process.listenerCount("SIGINT") === others)
-      await new Promise((resolve) => {
-        setTimeout(resolve, 5);
-      });
+    await until(() => process.listenerCount("SIGINT") > others);
     process.emit("SIGINT");
     expect(await running).toBe(1);
     expect(process.listenerCount("SIGINT")).toBe(others);

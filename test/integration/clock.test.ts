@@ -4,26 +4,22 @@ import { afterEach, expect, test, vi } from "vitest";
 import { startBroker } from "../../host/service/broker/broker.ts";
 import { Outbox } from "../../host/service/mqtt/outbox.ts";
 import { RememberedAnswers } from "../../host/service/answer/answer-cache.ts";
-import { counter, fakeModel, fakeService, pause, TestClient, topics, until } from "../support/fake.ts";
+import { counter, fakeService, slowModel, TestClient, topics } from "../support/fake.ts";
+import { until } from "../support/wait.ts";
 
 const DAY_MS = 86_400_000;
 const wall = Date.now.bind(Date);
 const step = (days: number) => void vi.spyOn(Date, "now").mockImplementation(() => wall() + days * DAY_MS);
+const passed = performance.now.bind(performance);
+/** As if so many milliseconds had passed. */
+const pass = (ms: number) => void vi.spyOn(performance, "now").mockImplementation(() => passed() + ms);
 afterEach(() => void vi.restoreAllMocks());
 
 test.each([1, -3])(
   "%i days: no request or answer that waits expires, and a requester's own deadline counts from its arrival",
   async (days) => {
     const broker = await startBroker({ port: 0 });
-    const slow = {
-      ...fakeModel(),
-      classify(text: string | Uint8Array, top?: number) {
-        const end = performance.now() + 2;
-        while (performance.now() < end);
-        return fakeModel().classify(text, top);
-      },
-    };
-    const service = fakeService({ access: broker.access, models: new Map([["spam", slow]]) });
+    const service = fakeService({ access: broker.access, models: new Map([["spam", slowModel(2)]]) });
     await service.start();
     const client = await TestClient.connect(broker.url, 4);
     await client.subscribe(topics.label);
@@ -60,17 +56,17 @@ test.each([1, -3])("%i days: an answer waits in the outbox for its time, no long
   offer("long", 60_000);
   offer("short", 20);
   step(days);
-  await pause(30);
+  pass(30);
   outbox.attach({ window: 10, isCongested: false, send: (_answer, done) => done() });
   expect(fates).toEqual(["sent", "expired"]);
 });
 
 test.each([1, -3])("%i days: a remembered answer lives for its time, no longer and no shorter", async (days) => {
   const request = { topic: "t", contentType: undefined, correlationData: undefined, payload: Buffer.from("win") };
-  const remembered = new RememberedAnswers({ answers: 10, bytes: 10_000, ms: 200 });
+  const remembered = new RememberedAnswers({ answers: 10, bytes: 10_000, ms: 200_000 });
   remembered.set(request, "a", "spam");
   step(days);
   expect(remembered.get(request, "a")).toBe("spam");
-  await pause(210);
+  pass(210_000);
   expect(remembered.get(request, "a")).toBeUndefined();
 });

@@ -34,19 +34,19 @@ import type { WaitingVersion } from "../../host/service/service.ts";
 import { topicsOf } from "../../host/service/topics.ts";
 import { tinyDeployable } from "../support/models.ts";
 import { describeMosquitto, freePort } from "../support/mosquitto.ts";
+import { main, serve, startProgram } from "../support/program.ts";
 import { describeShared, sharedPath } from "../support/shared.ts";
-import { fakeModel, fakeService, pause, TestClient, until } from "../support/fake.ts";
+import { fakeModel, fakeService, TestClient } from "../support/fake.ts";
+import { until } from "../support/wait.ts";
 import type { Received } from "../support/fake.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const deploy = join(root, "deploy");
-const main = join(root, "build/host/main.js");
 const examples = readdirSync(join(deploy, "examples"));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-deploy-"));
 const ends: (() => Promise<unknown> | unknown)[] = [];
 
 beforeAll(async () => {
-  if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
   mkdirSync(join(folder, "models"));
   const model = await tinyDeployable();
   writeFileSync(join(folder, "model.wasm"), model);
@@ -95,7 +95,7 @@ describe("example configurations", () => {
     );
     await service.start();
     // What is announced first is retained by then: it comes once.
-    await pause(100);
+    await until(() => service["outbox"].length === 0);
     await client.subscribe("#");
     const next = (fits: (message: Received) => boolean = () => true) =>
       client.next((message) => !/^edgelabel\/gate-1\/(?:info|status)$/.test(message.topic) && fits(message));
@@ -885,17 +885,7 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
         EDGELABEL_MQTT_USERNAME: "edgelabel",
         EDGELABEL_MQTT_PASSWORD: at.passwords["edgelabel"]!,
       };
-      const service = spawn(process.execPath, [main, "serve", "--config", join(folder, "commands.json")], {
-        env,
-        stdio: ["ignore", "pipe", "pipe"],
-      });
-      ends.push(() => void service.kill("SIGKILL"));
-      let log = "";
-      for (const stream of [service.stdout, service.stderr])
-        stream.on("data", (chunk: Buffer) => {
-          log += chunk.toString();
-        });
-      await until(() => log.includes("Stop with Ctrl-C"));
+      const service = await serve(["--config", join(folder, "commands.json")], { env });
       const send = (user: string) =>
         run(user, "models", "send", "model.update", "--broker", at.url, "--node", "gate-1");
       const refused = await send("phone");
@@ -909,8 +899,8 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
         code: 0,
         output: expect.stringMatching(/^tiny\t1\tactive\t.*\tsequence 1, key [0-9a-f]{16}\n$/),
       });
-      expect(log).toContain("model tiny is version 1 now");
-      expect(log).not.toContain("whoever reaches the broker");
+      expect(service.output()).toContain("model tiny is version 1 now");
+      expect(service.output()).not.toContain("whoever reaches the broker");
     });
 
     test("the unit's own commands run the service under these rights, and SIGTERM ends it well", async () => {
@@ -941,14 +931,8 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
       const [node, ...pre] = command("ExecStartPre");
       expect(spawnSync(node!, pre, { env }).status).toBe(0);
       const [, ...args] = command("ExecStart");
-      const service = spawn(node!, args, { env, stdio: ["ignore", "pipe", "pipe"] });
-      ends.push(() => void service.kill("SIGKILL"));
-      let log = "";
-      for (const stream of [service.stdout, service.stderr])
-        stream.on("data", (chunk: Buffer) => {
-          log += chunk.toString();
-        });
-      await until(() => log.includes('"msg":"serving"'));
+      const service = startProgram(node!, args, { env });
+      await until(() => service.output().includes('"msg":"serving"'));
       const phone = await connect("phone");
       const answers: string[] = [];
       phone.on("message", (topic, payload) => void (payload.includes('"score"') && answers.push(topic)));
@@ -975,12 +959,10 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
         },
       );
       expect(asked).toMatch(/^light\t/);
-      expect(log).not.toContain(at.passwords["edgelabel"]);
-      expect(log).not.toContain("turn on");
-      const exited = once(service, "exit");
-      service.kill("SIGTERM");
-      expect((await exited)[0]).toBe(0);
-      for (const line of log.trim().split("\n")) expect(() => JSON.parse(line)).not.toThrow();
+      expect(service.output()).not.toContain(at.passwords["edgelabel"]);
+      expect(service.output()).not.toContain("turn on");
+      expect((await service.end()).code).toBe(0);
+      for (const line of service.output().trim().split("\n")) expect(JSON.parse(line)).toHaveProperty("msg");
     });
   });
 });

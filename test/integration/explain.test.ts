@@ -7,6 +7,7 @@ import { Metrics } from "../../host/service/metrics.ts";
 import { Predictor, type Model, type Outcome, type Work } from "../../host/service/answer/predictor.ts";
 import { trainTiny } from "../support/models.ts";
 import { fakeModel } from "../support/fake.ts";
+import { until } from "../support/wait.ts";
 
 /** A model that notes what it does: "c" a classification, "p" a forward pass of an explanation. */
 function noting(log: string[]): Model {
@@ -129,18 +130,18 @@ test("an explanation that expires, is refused or fails makes room for the next o
         })();
       if (text === "endless")
         return (function* (): Generator<undefined, never> {
-          for (;;) yield;
+          for (; ; turns++) yield;
         })();
       return explaining(text);
     },
   };
   const { submit, ends } = setUp({ spam: odd }, 40);
+  let turns = 0;
   await submit("a", "fails", { explain: true });
   await submit("a", "endless", { explain: true, expiresAt: performance.now() + 30 });
   const endless = submit("a", "endless", { explain: true });
-  await new Promise((resolve) => {
-    setTimeout(resolve, 20);
-  });
+  const before = turns;
+  await until(() => turns > before);
   await Promise.all([endless, ...Array.from({ length: 30 }, (_, i) => submit(`plain ${i}`, "x", {}))]);
   await submit("a", "good", { explain: true });
   expect(ends.filter((end) => end !== "x")).toEqual(["fails: internal", "endless: expired", "endless: busy", "good"]);

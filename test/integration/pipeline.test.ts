@@ -3,9 +3,9 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connectAsync } from "mqtt";
 import { expect, test } from "vitest";
 import { Classifier } from "../../host/model/classifier.ts";
+import { TestClient } from "../support/fake.ts";
 import { samples, tinyDeployable } from "../support/models.ts";
 import { describeMosquitto, runClient, startMosquitto } from "../support/mosquitto.ts";
 import { describeWasmtime } from "../support/wasmtime.ts";
@@ -33,30 +33,29 @@ describeWasmtime("Mosquitto's clients around wasmtime", (wasmtime) => {
         ],
         { env: binaries.env, detached: true, stdio: "ignore" },
       );
-      const client = await connectAsync(broker.url);
-      const answers: string[] = [];
+      const client = await TestClient.connect(broker.url, 4);
+      const publish = (text: string) =>
+        runClient(binaries, "pub", ["-h", "127.0.0.1", "-p", String(broker.port), "-t", "in", "-m", text]);
+      const lineOf = (text: string) =>
+        Buffer.from(classifier.line(Buffer.from(text), { json: false, top: 0 }))
+          .toString()
+          .trimEnd();
       try {
-        client.on("message", (_topic, payload) => answers.push(payload.toString()));
-        await client.subscribeAsync("out", { qos: 1 });
-        for (const text of [samples[0]!.text, samples[7]!.text, "请打开灯", samples[14]!.text]) {
-          const expected = Buffer.from(classifier.line(Buffer.from(text), { json: false, top: 0 }))
-            .toString()
-            .trimEnd();
-          // Until mosquitto_sub has subscribed, nobody hears the first one.
-          for (let tries = 0; answers.length === 0 && tries < 100; tries++) {
-            await runClient(binaries, "pub", ["-h", "127.0.0.1", "-p", String(broker.port), "-t", "in", "-m", text]);
-            await new Promise((resolve) => {
-              setTimeout(resolve, 100);
-            });
-          }
-          expect(answers.shift()).toBe(expected);
-          await new Promise((resolve) => {
-            setTimeout(resolve, 150);
-          });
-          answers.length = 0;
+        await client.subscribe("out");
+        // Until mosquitto_sub has subscribed, nobody hears it.
+        const first = samples[0]!.text;
+        let published = 0;
+        for (; client.received.length === 0; published++) await publish(first);
+        const texts = [samples[7]!.text, "请打开灯", samples[14]!.text];
+        expect(texts.map(lineOf)).not.toContain(lineOf(first));
+        for (const text of texts) {
+          await publish(text);
+          expect((await client.next(({ text: line }) => line !== lineOf(first))).text).toBe(lineOf(text));
         }
+        expect(client.received.every(({ text }) => text === lineOf(first))).toBe(true);
+        expect(client.received.length).toBeLessThanOrEqual(published);
       } finally {
-        await client.endAsync(true);
+        await client.close();
         process.kill(-pipeline.pid!, "SIGKILL");
         await broker.kill();
         rmSync(folder, { recursive: true });

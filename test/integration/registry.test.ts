@@ -1,23 +1,19 @@
 // The commands as processes: keys, updates, a registry folder, a service on it, crashes.
-import { execFile, spawn } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Registry } from "../../host/registry/registry.ts";
-import { TestClient, until } from "../support/fake.ts";
+import { TestClient } from "../support/fake.ts";
+import { main, serve, type Serving } from "../support/program.ts";
+import { until } from "../support/wait.ts";
 import { lineOf, modelOf } from "../support/registry.ts";
 
-const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-models-"));
-const running = new Set<ChildProcess>();
 const file = (name: string) => join(folder, name);
 
 beforeAll(async () => {
-  if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
   for (const version of [1, 2, 3]) writeFileSync(file(`v${version}.wasm`), await modelOf(version, { packed: true }));
   const line = await ok("keygen", "release.pem");
   expect(line).toMatch(/^ed25519 [A-Za-z0-9+/]{59}= release\n$/);
@@ -32,9 +28,6 @@ beforeAll(async () => {
     expect(await ok("models", "install", "registry", `v${version}.update`, "--keys", "keys")).toMatch(
       new RegExp(`^spam\t${version}\tactive\t`),
     );
-});
-afterEach(() => {
-  for (const child of running) child.kill("SIGKILL");
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -52,37 +45,18 @@ async function ok(...args: string[]): Promise<string> {
   return stdout;
 }
 
-interface Serving {
-  child: ChildProcess;
-  output: () => string;
-  url: string;
+interface Answering extends Serving {
   /** The line that it gives for any text. */
   ask(): Promise<string>;
-  end(signal: NodeJS.Signals): Promise<void>;
 }
 
-async function serve(...args: string[]): Promise<Serving> {
-  const child = spawn(process.execPath, [main, "serve", "--port", "0", "--http", "0", "--node", "n", ...args], {
-    cwd: folder,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  running.add(child);
-  let output = "";
-  for (const stream of [child.stdout, child.stderr])
-    stream.on("data", (chunk: Buffer) => {
-      output += chunk.toString();
-    });
-  const exit = once(child, "close").then(() => void running.delete(child));
-  await until(() => output.includes("Stop with Ctrl-C") || child.exitCode !== null);
-  const url = /mqtt:\/\/127\.0\.0\.1:\d+/.exec(output)![0];
-  const http = /http:\/\/127\.0\.0\.1:\d+/.exec(output)![0];
+async function startService(...args: string[]): Promise<Answering> {
+  const serving = await serve(["--port", "0", "--http", "0", "--node", "n", ...args], { cwd: folder });
   return {
-    child,
-    url,
-    output: () => output,
+    ...serving,
     ask: async () => {
       const body = JSON.stringify({ inputs: [{ name: "text", datatype: "BYTES", shape: [1], data: ["x"] }] });
-      const response = await fetch(`${http}/v2/models/spam/infer`, {
+      const response = await fetch(`${serving.http}/v2/models/spam/infer`, {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body,
@@ -91,10 +65,6 @@ async function serve(...args: string[]): Promise<Serving> {
         outputs: [label, score],
       } = (await response.json()) as { outputs: [{ data: string[] }, { data: number[] }] };
       return `${label.data[0]}\t${score.data[0]!.toFixed(6)}`;
-    },
-    end: (signal) => {
-      child.kill(signal);
-      return exit;
     },
   };
 }
@@ -183,7 +153,7 @@ describe("misuse", () => {
 test("a service follows installs in its folder and updates that are sent to it; a restart keeps them", async () => {
   const config = file("edgelabel.json");
   writeFileSync(config, JSON.stringify({ registry: { path: "registry", keys: "keys" }, commands: true }));
-  const first = await serve("--config", config);
+  const first = await startService("--config", config);
   expect(first.output()).toContain("every program on this machine may give them");
   expect(await first.ask()).toBe(lineOf(2));
   await ok("models", "rollback", "registry", "spam", "--keys", "keys");
@@ -198,7 +168,7 @@ test("a service follows installs in its folder and updates that are sent to it; 
   expect((await run("serve", "--config", config, "--check")).stdout).toContain(
     "the configuration is sound: models spam;",
   );
-  const second = await serve("--config", config);
+  const second = await startService("--config", config);
   expect(await second.ask()).toBe(lineOf(3));
   await second.end("SIGTERM");
 });
@@ -243,7 +213,7 @@ test("a gateway that comes without a model waits for its first one", async () =>
     `warning: no update can be taken, and none that is kept can become active again: cannot read the file of trusted keys ${file("no-keys")}`,
   );
   text({});
-  const serving = await serve("--config", config);
+  const serving = await startService("--config", config);
   expect(serving.output()).toContain("edgelabel/n/classify  (no model yet)");
   expect((await run("ask", "x", "--broker", serving.url, "--node", "n")).stderr).toContain(
     "the service answers no_model",
@@ -258,7 +228,7 @@ test("a new version with which the service crashes twice is rolled back at the t
   const owner = new Registry(other, { keys: file("keys") });
   await owner.install(readFileSync(file("v1.update")), "v1");
   // The first one stays long enough to prove itself: by a hundred answers.
-  const proving = await serve("--registry", other, "--keys", "keys");
+  const proving = await startService("--registry", other, "--keys", "keys");
   const client = await TestClient.connect(proving.url, 4);
   await client.subscribe("edgelabel/n/label");
   await client.publish("edgelabel/n/classify", JSON.stringify({ texts: Array.from({ length: 100 }, () => "x") }));
@@ -268,11 +238,11 @@ test("a new version with which the service crashes twice is rolled back at the t
   await owner.install(readFileSync(file("v2.update")), "v2");
   for (let start = 1; start <= 2; start++) {
     expect((await run("serve", "--registry", other, "--keys", "keys", "--check")).code).toBe(0);
-    const serving = await serve("--registry", other, "--keys", "keys");
+    const serving = await startService("--registry", other, "--keys", "keys");
     expect(await serving.ask()).toBe(lineOf(2));
     await serving.end("SIGKILL");
   }
-  const third = await serve("--registry", other, "--keys", "keys");
+  const third = await startService("--registry", other, "--keys", "keys");
   expect(third.output()).toContain(
     "version 2 of model spam failed: the service did not get through its first 2 starts with it",
   );

@@ -16,7 +16,8 @@ import type { BrokerAccess } from "../../host/service/mqtt/connection.ts";
 import { Certificates } from "../support/certificates.ts";
 import { topicsOf } from "../../host/service/topics.ts";
 import { describeMosquitto, freePort, startMosquitto } from "../support/mosquitto.ts";
-import { fakeService, recordingLog, until } from "../support/fake.ts";
+import { fakeService, recordingLog } from "../support/fake.ts";
+import { until } from "../support/wait.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-tls-"));
 const file = (name: string) => readFileSync(join(folder, name));

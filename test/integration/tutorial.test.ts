@@ -1,15 +1,13 @@
 // The tutorial that the project starts from, typed as a user would: three texts, Tokenizer
 // (num_words=100), pad_sequences(maxlen=10), Embedding(100, 64), LSTM(64), Dense(1, sigmoid),
 // Adam, 10 epochs; saved, loaded, served, and answered by POST /predict.
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
+import { main, serve } from "../support/program.ts";
 
-const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 const TEXTS = [
   ["1", "I love machine learning"],
   ["1", "AI is amazing"],
@@ -33,29 +31,18 @@ test("train, save, serve, predict", async () => {
     expect(tokenizer).toMatchObject({ sequence_length: 10, padding: "pre", words: 9, split_scripts: false });
     edgelabel("pack", "tutorial.elb", "-o", "tutorial.wasm");
 
-    const service = spawn(
-      process.execPath,
-      [main, "serve", "tutorial.wasm", "--port", "0", "--http", "0", "--node", "tutorial"],
-      { cwd: folder },
-    );
-    try {
-      let banner = "";
-      while (!banner.includes("Stop with Ctrl-C")) banner += String((await once(service.stdout, "data"))[0]);
-      const url = /http:\/\/\S+/.exec(banner)![0];
-      for (const [, text] of TEXTS) {
-        const response = await fetch(`${url}/predict`, {
-          method: "POST",
-          headers: { "content-type": "application/json" },
-          body: JSON.stringify({ data: text }),
-        });
-        expect(response.status).toBe(200);
-        const { label } = JSON.parse(edgelabel("predict", "tutorial.elb", text, "--json"));
-        expect(await response.json()).toEqual({ label: Number(label) });
-      }
-    } finally {
-      service.kill("SIGTERM");
-      expect((await once(service, "exit"))[0]).toBe(0);
+    const service = await serve(["tutorial.wasm", "--port", "0", "--http", "0", "--node", "tutorial"], { cwd: folder });
+    for (const [, text] of TEXTS) {
+      const response = await fetch(`${service.http}/predict`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ data: text }),
+      });
+      expect(response.status).toBe(200);
+      const { label } = JSON.parse(edgelabel("predict", "tutorial.elb", text, "--json"));
+      expect(await response.json()).toEqual({ label: Number(label) });
     }
+    expect((await service.end()).code).toBe(0);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,18 +1,18 @@
 // The same bits on ARM, emulated, of 64 and of 32 bits: what Node and wasmtime print there
 // for a model is what is printed here, and what Keras computed; training gives the same
 // file; the service runs.
-import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { Classifier } from "../../host/model/classifier.ts";
 import { packModel } from "../../host/model/pack.ts";
 import { Trainer, type ModelForm } from "../../host/training/trainer.ts";
 import { GOLDEN_MODELS, importGolden, type GoldenCase } from "../support/golden.ts";
-import { TestClient, until } from "../support/fake.ts";
+import { TestClient } from "../support/fake.ts";
+import { main, serve } from "../support/program.ts";
 import { samples, trainTiny } from "../support/models.ts";
 import { readSharedJson, readSharedJsonLines, sharedIsPresent, sharedPath } from "../support/shared.ts";
 import { fetchArm } from "../tools/fetch-arm.mjs";
@@ -20,7 +20,6 @@ import { describeWith } from "./needs.ts";
 import { isLong } from "./size.ts";
 
 const FORMS: readonly ModelForm[] = ["f32", "int8", "int8-weights"];
-const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 const messages = fileURLToPath(new URL("../../host/demo/messages.tsv", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-arm-"));
 const tiny = join(folder, "tiny int8.wasm");
@@ -121,19 +120,8 @@ describeWith("ARM", "an emulator", fetchArm, ({ arm64, armv7, wasmtime }) => {
   );
 
   test("the service answers over MQTT as it does here, and stops when told", async () => {
-    const [command, ...args] = arm64;
-    const service = spawn(command!, [...args, main, "serve", tiny, "--port", "0", "--node", "gate-1"], {
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    const exited = once(service, "exit");
-    onTestFinished(() => void service.kill("SIGKILL"));
-    let log = "";
-    for (const stream of [service.stdout, service.stderr])
-      stream.on("data", (chunk: Buffer) => {
-        log += chunk.toString();
-      });
-    await until(() => log.includes("Stop with Ctrl-C"), 120_000);
-    const client = await TestClient.connect(/mqtt:\/\/127\.0\.0\.1:\d+/.exec(log)![0], 4);
+    const service = await serve([tiny, "--port", "0", "--node", "gate-1"], { node: arm64 });
+    const client = await TestClient.connect(service.url, 4);
     await client.subscribe("edgelabel/gate-1/label");
     const classifier = await Classifier.open(tiny);
     for (const [id, text] of lines.slice(0, 100).entries()) {
@@ -149,7 +137,6 @@ describeWith("ARM", "an emulator", fetchArm, ({ arm64, armv7, wasmtime }) => {
       });
     }
     await client.close();
-    service.kill("SIGTERM");
-    expect((await exited)[0]).toBe(0);
+    expect((await service.end()).code).toBe(0);
   }, 300_000);
 });

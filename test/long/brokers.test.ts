@@ -11,7 +11,7 @@ import type { MqttClient } from "mqtt";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { startBroker } from "../../host/service/broker/broker.ts";
 import { startCluster } from "../support/artemis.ts";
-import { until } from "../support/fake.ts";
+import { until } from "../support/wait.ts";
 import { tinyDeployable } from "../support/models.ts";
 import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { fetchArtemis } from "../tools/fetch-artemis.mjs";

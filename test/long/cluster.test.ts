@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCluster } from "../support/artemis.ts";
 import { Classifier } from "../../host/model/classifier.ts";
-import { pause, until } from "../support/fake.ts";
+import { until } from "../support/wait.ts";
 import { samples, tinyDeployable } from "../support/models.ts";
 import { fetchArtemis } from "../tools/fetch-artemis.mjs";
 import { Requester, startWorker } from "./fleet.ts";
@@ -56,7 +56,7 @@ describeWith("a cluster of two brokers", "Artemis", fetchArtemis, (jars) => {
     for (const share of shares) expect(share).toBeGreaterThan(0.3 * REQUESTS);
 
     const rest = requesters.map((requester) => requester.ask(texts.slice(half), half, 90_000));
-    await pause(50);
+    await until(() => requesters.every(({ answers }) => answers.size > half));
     await brokers[0]!.kill();
     const killedAt = Date.now();
     await Promise.all(rest);

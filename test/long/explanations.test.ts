@@ -10,7 +10,8 @@ import type { MqttClient } from "mqtt";
 import * as abi from "../../assembly/abi.ts";
 import { Classifier } from "../../host/model/classifier.ts";
 import { packModel } from "../../host/model/pack.ts";
-import { pause, topics } from "../support/fake.ts";
+import { topics } from "../support/fake.ts";
+import { pause, until } from "../support/wait.ts";
 import { dense, embedding, lstm, makeModel, pool, Seeded } from "../support/models.ts";
 import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { startWorker } from "./fleet.ts";
@@ -101,7 +102,7 @@ describeMosquitto("explanations", (binaries) => {
         if (!isOver) setTimeout(ask, explanation ? 0 : 50, topic);
       });
       for (let i = 0; i < FLOODERS; i++) for (let k = 0; k < WINDOW; k++) ask(`answers/flood/${i}`);
-      await pause(200);
+      await until(() => explained > 0);
       const flooded = await latencies(SECONDS, () => explained > 3 && busy > 3);
       isOver = true;
 

@@ -1,14 +1,10 @@
 // What tests of several workers share: workers as processes, and requesters that do
 // what deploy/README.md asks of them: an id, a deadline, and a second try.
-import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import mqtt from "mqtt";
 import type { MqttClient } from "mqtt";
-import { pause, until } from "../support/fake.ts";
-
-const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
+import { serve } from "../support/program.ts";
+import { pause } from "../support/wait.ts";
 
 export interface Worker {
   process: ChildProcess;
@@ -25,21 +21,7 @@ export interface Worker {
 
 /** Starts `serve` with these arguments; resolves when it takes requests. */
 export async function startWorker(...args: string[]): Promise<Worker> {
-  const child = spawn(process.execPath, [main, "serve", ...args, "--http", "0"], { stdio: ["ignore", "pipe", "pipe"] });
-  const exited = once(child, "exit");
-  let log = "";
-  for (const stream of [child.stdout, child.stderr])
-    stream.on("data", (chunk: Buffer) => {
-      log += chunk.toString();
-    });
-  await until(() => {
-    if (child.exitCode !== null || log.includes("cannot reach")) {
-      child.kill("SIGKILL");
-      throw new Error(`the worker does not start: ${log}`);
-    }
-    return log.includes("Stop with Ctrl-C");
-  }, 60_000);
-  const http = /http:\/\/127\.0\.0\.1:\d+/.exec(log)![0];
+  const { child, http, output, end } = await serve([...args, "--http", "0"]);
   const metric = async (series: string) => {
     const line = (await (await fetch(`${http}/metrics`)).text())
       .split("\n")
@@ -52,11 +34,8 @@ export async function startWorker(...args: string[]): Promise<Worker> {
     metric,
     requests: () => metric('edgelabel_requests_total{transport="mqtt"}'),
     isReady: async () => (await fetch(`${http}/readyz`)).ok,
-    log: () => log,
-    async end(signal) {
-      child.kill(signal);
-      await exited;
-    },
+    log: output,
+    end: async (signal) => void (await end(signal)),
   };
 }
 

@@ -11,11 +11,11 @@ import { createConnection, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import mqtt from "mqtt";
 import type { IClientOptions, MqttClient } from "mqtt";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { pause, until } from "../support/fake.ts";
+import { main } from "../support/program.ts";
+import { pause, until } from "../support/wait.ts";
 import { Seeded, tinyDeployable } from "../support/models.ts";
 import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { isLong, size } from "./size.ts";
@@ -37,7 +37,6 @@ const MOST_A_RECONNECT = 200;
 const MOST_OF_SHORT_RUN = 2_000_000;
 const WINDOW = 200;
 
-const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-heap-"));
 const running = new Set<ChildProcess>();
 
@@ -363,9 +362,9 @@ describeMosquitto("on Mosquitto", (binaries) => {
             pause(1_000),
           ]);
         mayCut = false;
-        // The service has noticed the last cut, is there again, and answers.
-        await pause(300);
-        await until(async () => (await fetch(`${serving.http}/readyz`)).ok, 30_000);
+        // Both connections of the service stand again, and it answers.
+        await until(() => sockets.size === 2);
+        await until(async () => (await fetch(`${serving.http}/readyz`)).ok);
         await requester.work(0, 3);
       });
       await requester.client.endAsync();

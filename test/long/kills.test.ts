@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { Classifier } from "../../host/model/classifier.ts";
-import { pause, until } from "../support/fake.ts";
+import { pause, until } from "../support/wait.ts";
 import { samples, Seeded, tinyDeployable } from "../support/models.ts";
 import { describeMosquitto, freePort, startMosquitto } from "../support/mosquitto.ts";
 import { Requester, startWorker } from "./fleet.ts";
@@ -70,8 +70,9 @@ describeMosquitto("kills", (binaries) => {
         worker = await start();
       });
       await asking;
-      // What the last one redelivered may still come.
-      await pause(500);
+      // What the broker delivers again after the last kill comes before this.
+      await requester.ask(["the last one"], REQUESTS, DEADLINE_MS, Infinity);
+      requester.answers.delete(REQUESTS);
       const twice = repeatedAnswers(requester);
       expect(requester.repeated.size).toBe(0);
       process.stdout.write(

@@ -1,12 +1,12 @@
 // Answers while the service learns: none lost, none late, none of a model that was not active.
-import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, expect, onTestFinished, test } from "vitest";
-import { TestClient, topics, until } from "../support/fake.ts";
+import { afterAll, expect, test } from "vitest";
+import { TestClient, topics } from "../support/fake.ts";
+import { pause, until } from "../support/wait.ts";
 import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
-import { json, LAMPS, main } from "../support/program.ts";
+import { json, LAMPS, serve } from "../support/program.ts";
 import { isLong, size } from "./size.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-learns-"));
@@ -56,15 +56,7 @@ describeMosquitto("on Mosquitto", (binaries) => {
         learning: { lamps: { training: "lamps.elb", data: "data.tsv", valid: "valid.tsv" } },
       }),
     );
-    const service = spawn(process.execPath, [main, "serve", "--config", at("edgelabel.json")], {
-      stdio: ["ignore", "pipe", "ignore"],
-    });
-    onTestFinished(() => void service.kill("SIGKILL"));
-    let output = "";
-    service.stdout.on("data", (chunk: Buffer) => {
-      output += chunk.toString();
-    });
-    await until(() => output.includes("Stop with Ctrl-C"));
+    const service = await serve(["--config", at("edgelabel.json")]);
 
     const admin = await TestClient.connect(broker.url, 5);
     await admin.subscribe(`${topics.command}/#`, topics.status);
@@ -92,9 +84,7 @@ describeMosquitto("on Mosquitto", (binaries) => {
         { qos: 1 },
       );
     }, EVERY_MS);
-    await new Promise((resolve) => {
-      setTimeout(resolve, IDLE_MS);
-    });
+    await pause(IDLE_MS);
 
     const command = async (topic: string, args: object) => {
       await admin.publish(`${topics.command}/${topic}`, JSON.stringify({ status: "init", ...args }));
@@ -123,7 +113,7 @@ describeMosquitto("on Mosquitto", (binaries) => {
     // The connection stood all the time: nobody ever heard that the service was gone.
     const statuses = admin.received.filter(({ topic }) => topic === topics.status).map(({ text }) => text);
     expect(new Set(statuses)).toEqual(new Set(["online"]));
-    expect(output).not.toContain("lost mqtt");
+    expect(service.output()).not.toContain("lost mqtt");
 
     for (const list of [latencies.idle, latencies.learning]) list.sort((a, b) => a - b);
     const figures = Object.entries(latencies).map(

@@ -10,7 +10,8 @@ import mqtt from "mqtt";
 import type { MqttClient } from "mqtt";
 import * as abi from "../../assembly/abi.ts";
 import { packModel } from "../../host/model/pack.ts";
-import { pause, topics } from "../support/fake.ts";
+import { topics } from "../support/fake.ts";
+import { pause, until } from "../support/wait.ts";
 import { dense, embedding, lstm, makeModel, Seeded } from "../support/models.ts";
 import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { startWorker } from "./fleet.ts";
@@ -75,22 +76,24 @@ function send(requester: number): void {
   });
 }
 
+const allAnswered = () => until(() => sent.every(({ ms }) => ms !== undefined));
+
 /** `window` requests on their way at all times; answers a second. */
 async function closedLoop(window: number, seconds: number): Promise<number> {
   let answered = 0;
-  const until = performance.now() + 1_000 * seconds;
+  const end = performance.now() + 1_000 * seconds;
   onAnswer = ({ requester, isAnswered }) => {
     if (isAnswered) answered++;
-    if (performance.now() < until) send(requester);
+    if (performance.now() < end) send(requester);
   };
   for (let i = 0; i < window; i++) send(USUAL);
   await pause(1_000 * seconds);
   onAnswer = () => {};
-  await pause(300);
+  await allAnswered();
   return answered / seconds;
 }
 
-/** Requests at random times, at these rates a second, from the requesters `firstRequester` on; returns them when their answers had time to come. */
+/** Requests at random times, at these rates a second, from the requesters `firstRequester` on; returns them when all are answered. */
 async function openLoop(firstRequester: number, rates: readonly number[], seconds: number): Promise<Sent[]> {
   const random = new Seeded(3);
   const first = sent.length;
@@ -101,9 +104,8 @@ async function openLoop(firstRequester: number, rates: readonly number[], second
     for (const [i, rate] of rates.entries()) for (; next[i]! <= now; next[i]! += gap(rate)) send(firstRequester + i);
     await pause(1);
   }
-  const made = sent.slice(first);
-  await pause(1_000);
-  return made;
+  await allAnswered();
+  return sent.slice(first);
 }
 
 function quantile(values: readonly number[], share: number): number {
@@ -148,8 +150,8 @@ describeMosquitto("overload", (binaries) => {
     );
     const offered = flood.length / OVERLOAD_SECONDS / capacity;
     const grownMb = residentMb() - mb;
-    // openLoop waited a second for the last answers; one more, and all must be as it was.
-    await pause(1_000);
+    // Two seconds, and all must be as it was.
+    await pause(2_000);
     const after = await openLoop(USUAL, [0.7 * capacity], CALM_SECONDS);
 
     const goodput = answeredOf(flood).length / OVERLOAD_SECONDS / capacity;
@@ -171,8 +173,7 @@ describeMosquitto("overload", (binaries) => {
       ].join("\n"),
     );
 
-    // None without an answer of some kind, no lost connection, no starved keepalive.
-    expect(flood.filter(({ ms }) => ms === undefined)).toEqual([]);
+    // All got an answer of some kind: no lost connection, no starved keepalive.
     expect(await worker.metric("edgelabel_broker_connects_total")).toBe(1);
     // What it asks for, unless that is more than its share; in the first moments nobody has had anything yet, and all are alike.
     const share = Math.min(calm.length, answeredOf(flood).length / (FLOODERS + 1));

@@ -4,7 +4,8 @@
 // second time, by regular expressions.
 import { expect, test } from "vitest";
 import mqtt from "mqtt";
-import { fakeService, limits, pause, TestClient, topics, until } from "../support/fake.ts";
+import { fakeService, limits, TestClient, topics } from "../support/fake.ts";
+import { pause, until } from "../support/wait.ts";
 import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { Seeded } from "../support/models.ts";
 import { size } from "./size.ts";

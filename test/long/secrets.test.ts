@@ -2,29 +2,25 @@
 // belongs. The built command as a process, on a Mosquitto with a password and TLS, and on its
 // own broker; looked for in the log (plain and JSON), /metrics, pages, error answers, status and
 // info topics, the arguments and what a crash leaves behind.
-import { spawn, spawnSync } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
-import { once } from "node:events";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import mqtt from "mqtt";
 import type { IClientOptions } from "mqtt";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { UserError } from "../../host/errors.ts";
 import { readSettings } from "../../host/service/config.ts";
 import { hashPassword } from "../../host/service/users.ts";
 import { Certificates } from "../support/certificates.ts";
-import { pause, until } from "../support/fake.ts";
+import { main, type Running, startProgram } from "../support/program.ts";
+import { pause, until } from "../support/wait.ts";
 import { tinyDeployable } from "../support/models.ts";
 import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { size } from "./size.ts";
 
 const TEXTS = size(10_000, 600);
-const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-secrets-"));
-const running = new Set<ChildProcess>();
 
 /** Each is told apart, and none is a word that could be there by chance. */
 const secrets = {
@@ -42,9 +38,6 @@ beforeAll(async () => {
   certificates.authority("ca");
   certificates.certificate("server", "ca", "localhost");
   certificates.certificate("device", "ca", "device");
-});
-afterEach(() => {
-  for (const child of running) child.kill("SIGKILL");
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -97,38 +90,22 @@ const faults = `data:text/javascript,${encodeURIComponent(`
   process.on("SIGHUP", () => { const all = []; for (;;) all.push(new Array(1e5).fill(all.length)); });
 `)}`;
 
-interface Serving {
-  child: ChildProcess;
-  output: () => string;
-  exit: Promise<unknown>;
-}
-
 async function serve(
   config: object,
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},
   sign = /https?:\/\/127\.0\.0\.1:\d+/,
-): Promise<Serving> {
+): Promise<Running> {
   const path = join(folder, "edgelabel.json");
   writeFileSync(path, JSON.stringify(config), { mode: 0o600 });
-  const child = spawn(
+  const running = startProgram(
     process.execPath,
     ["--max-old-space-size=80", "--import", faults, main, "serve", "--config", path, "--http", "0", ...args],
-    {
-      env: { ...process.env, EDGELABEL_TOKEN: secrets.token, AWS_SECRET_ACCESS_KEY: secrets.token, ...env },
-      stdio: ["ignore", "pipe", "pipe"],
-    },
+    { env: { ...process.env, EDGELABEL_TOKEN: secrets.token, AWS_SECRET_ACCESS_KEY: secrets.token, ...env } },
   );
-  running.add(child);
-  let output = "";
-  for (const stream of [child.stdout, child.stderr])
-    stream.on("data", (chunk: Buffer) => {
-      output += chunk.toString();
-    });
-  const exit = once(child, "close").finally(() => running.delete(child));
-  await until(() => sign.test(output) || child.exitCode !== null);
-  expect(child.exitCode, output).toBeNull();
-  return { child, output: () => output, exit };
+  await until(() => sign.test(running.output()) || running.child.exitCode !== null);
+  expect(running.child.exitCode, running.output()).toBeNull();
+  return running;
 }
 
 const base = {
@@ -147,7 +124,7 @@ const base = {
 };
 
 /** Sends TEXTS canaries in every way that texts come, right and wrong; returns all that anybody but the requester can see, and the error answers. */
-async function plant({ child, output }: Serving, url: string, login: IClientOptions): Promise<Record<string, string>> {
+async function plant({ child, output }: Running, url: string, login: IClientOptions): Promise<Record<string, string>> {
   const seen: string[] = [];
   const client = await mqtt.connectAsync(url, { ...login, reconnectPeriod: 0 });
   const isOver = (topic: string, text: string) => topic === "answers/end" && text.includes('"label"');
@@ -200,7 +177,6 @@ async function plant({ child, output }: Serving, url: string, login: IClientOpti
   for (let i = 0; i < TEXTS; i++) {
     ways[i % ways.length]!(canary(i), i);
     if (i % 100 === 0) {
-      await pause(10);
       const text = canary(i);
       await post("/predict", JSON.stringify({ data: text }));
       await post("/predict", `{"data": "${text}`);
@@ -262,7 +238,7 @@ function childrenOf(pid: number): string {
 
 /** What is left when the service dies in the middle of a request: an exception nobody expects, and no memory. */
 async function crash(
-  { child, output, exit }: Serving,
+  { child, output, ended }: Running,
   signal: "SIGUSR2" | "SIGHUP",
   url: string,
   login: IClientOptions,
@@ -275,7 +251,7 @@ async function crash(
     () => client.publish("edgelabel/n/classify", JSON.stringify({ text: canary(1), id: sent++ }), { qos: 0 }),
     20,
   );
-  await Promise.race([exit, pause(100_000)]);
+  await Promise.race([ended, pause(100_000)]);
   clearInterval(timer);
   expect(
     child.exitCode ?? child.signalCode,

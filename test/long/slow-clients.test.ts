@@ -9,7 +9,8 @@ import type { Broker } from "../../host/service/broker/broker.ts";
 import { startHttp } from "../../host/service/http/http.ts";
 import type { HttpEndpoint } from "../../host/service/http/http.ts";
 import type { Service } from "../../host/service/service.ts";
-import { fakeModel, fakeService, pause, until } from "../support/fake.ts";
+import { fakeModel, fakeService } from "../support/fake.ts";
+import { pause, until } from "../support/wait.ts";
 import { size } from "./size.ts";
 
 const CLIENTS = size(2_000, 500);
@@ -110,6 +111,7 @@ test.concurrent("a client that does not take its answer is cut off", async () =>
     `POST /v2/models/wordy/infer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
     false,
   );
+  // Longer than the service waits for it.
   await pause(13_000);
   // What was on its way still comes; of the rest nothing.
   let bytes = 0;

@@ -2,17 +2,17 @@
 // HTTP, models that learn and go back, connections that are lost, and one message in five that
 // is malformed. Whoever may expect an answer gets one, and memory and descriptors stay what they were.
 // EDGELABEL_SOAK_SECONDS sets another duration.
-import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, onTestFinished, test } from "vitest";
-import { pause, TestClient, topics, until } from "../support/fake.ts";
+import { TestClient, topics } from "../support/fake.ts";
+import { pause, until } from "../support/wait.ts";
 import { Seeded } from "../support/models.ts";
 import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
-import { json, LAMPS, main, SMALL } from "../support/program.ts";
+import { json, LAMPS, serve, SMALL } from "../support/program.ts";
 import { size } from "./size.ts";
 
 const SECONDS = Number(process.env["EDGELABEL_SOAK_SECONDS"] ?? size(900, 10));
@@ -127,19 +127,10 @@ describeMosquitto("soak", (binaries) => {
           announcements: [{ topic: "announced", payload: "{id}", again: { topic: "birth" } }],
         }),
       );
-      const service = spawn(
-        process.execPath,
-        ["--import", at("watch.mjs"), main, "serve", "--config", at("edgelabel.json")],
-        { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, EVENT_LOOP: at("loop.json") } },
-      );
-      onTestFinished(() => void service.kill("SIGKILL"));
-      let output = "";
-      for (const stream of [service.stdout, service.stderr])
-        stream.on("data", (chunk: Buffer) => {
-          output += chunk.toString();
-        });
-      await until(() => output.includes("Stop with Ctrl-C"), 60_000);
-      const http = /http:\/\/127\.0\.0\.1:\d+/.exec(output)![0];
+      const { child: service, http } = await serve(["--config", at("edgelabel.json")], {
+        node: [process.execPath, "--import", at("watch.mjs")],
+        env: { ...process.env, EVENT_LOOP: at("loop.json") },
+      });
       const residentMb = () =>
         Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${service.pid}/status`, "utf8"))![1]) / 1024;
       const descriptors = () => readdirSync(`/proc/${service.pid}/fd`).length;

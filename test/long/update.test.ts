@@ -1,7 +1,7 @@
 // Updates and registries at length: every bit of a manifest, ten thousand bits of a model,
 // a crash at every file operation, a hundred swaps under load. `npm run test:long` prints
 // the figures.
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import type { KeyObject } from "node:crypto";
 import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,11 +16,12 @@ import { startBroker } from "../../host/service/broker/broker.ts";
 import { startHttp } from "../../host/service/http/http.ts";
 import { DAY, keysFile, lineOf, MemoryDisk, modelOf, newKey, PowerCut, signed } from "../support/registry.ts";
 import type { Signed } from "../support/registry.ts";
-import { fakeService, recordingLog, TestClient, topics, until } from "../support/fake.ts";
+import { fakeService, recordingLog, TestClient, topics } from "../support/fake.ts";
+import { main, serve } from "../support/program.ts";
+import { until } from "../support/wait.ts";
 import { Seeded } from "../support/models.ts";
 import { isLong, size } from "./size.ts";
 
-const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 const dying = fileURLToPath(new URL("../host/registry/install-and-die.mjs", import.meta.url));
 const root = mkdtempSync(join(tmpdir(), "edgelabel-update-"));
 const keys = join(root, "keys");
@@ -180,19 +181,10 @@ describe("killed at every file operation", () => {
   /** The version that a service answers with, and how long it took from its start to that answer. */
   async function restart(folder: string): Promise<{ line: string; ms: number }> {
     const start = performance.now();
-    const serving = spawn(
-      process.execPath,
-      [main, "serve", "--registry", folder, "--keys", keys, "--port", "0", "--http", "0", "--node", "n"],
-      { stdio: ["ignore", "pipe", "inherit"] },
-    );
-    let output = "";
-    serving.stdout.on("data", (chunk: Buffer) => {
-      output += chunk.toString();
-    });
+    const args = ["--registry", folder, "--keys", keys, "--port", "0", "--http", "0", "--node", "n"];
+    const serving = await serve(args);
     try {
-      await until(() => output.includes("Stop with Ctrl-C") || serving.exitCode !== null, 30_000);
-      const url = /http:\/\/127\.0\.0\.1:\d+/.exec(output)![0];
-      const response = await fetch(`${url}/v2/models/spam/infer`, {
+      const response = await fetch(`${serving.http}/v2/models/spam/infer`, {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({ inputs: [{ name: "text", datatype: "BYTES", shape: [1], data: ["x"] }] }),
@@ -203,7 +195,7 @@ describe("killed at every file operation", () => {
         ms: performance.now() - start,
       };
     } finally {
-      serving.kill("SIGKILL");
+      await serving.end("SIGKILL");
     }
   }
 

@@ -4,10 +4,11 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Classifier } from "../../host/model/classifier.ts";
-import { pause, TestClient, until } from "../support/fake.ts";
+import { TestClient } from "../support/fake.ts";
+import { main } from "../support/program.ts";
+import { until } from "../support/wait.ts";
 import { samples, tinyDeployable } from "../support/models.ts";
 import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { Requester, startWorker } from "./fleet.ts";
@@ -15,7 +16,6 @@ import type { Worker } from "./fleet.ts";
 import { size } from "./size.ts";
 
 const REQUESTS = size(2_000, 200);
-const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-workers-"));
 const path = join(folder, "model.wasm");
 const workers = new Set<Worker>();
@@ -66,7 +66,7 @@ describeMosquitto("a group of workers", (binaries) => {
     // Stalled first, so that requests are certainly with it when it dies.
     first.process.kill("SIGSTOP");
     const rest = requester.ask(texts.slice(half), half, 60_000);
-    await pause(200);
+    await until(() => requester.answers.size >= half + 20);
     await first.end("SIGKILL");
     await watcher.next(({ topic, text }) => topic === "edgelabel/worker-1/status" && text === "offline");
     await rest;

@@ -1,5 +1,5 @@
 // The rules that keep the project's rooms apart, read off the sources.
-import { readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
@@ -107,10 +107,7 @@ test("comments name only files that exist", () => {
 describe("the file map of ARCHITECTURE.md", () => {
   test("names only what exists", () => {
     const named = [...map.matchAll(/`((?:assembly|host)\/[\w./-]+)`/g)].map(([, path]) => path!);
-    for (const path of named)
-      expect(() => readdirSync(fileURLToPath(new URL(path.includes(".") ? "./" : path, root)))).not.toThrow();
-    for (const path of named.filter((name) => name.includes(".")))
-      expect(readFileSync(new URL(path, root), "utf8").length).toBeGreaterThan(0);
+    expect(named.filter((path) => !existsSync(new URL(path, root)))).toEqual([]);
   });
 
   test("leaves out no stage of the engine", () => {

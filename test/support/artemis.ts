@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import { until } from "./fake.ts";
+import { until } from "./wait.ts";
 import { accepts, freePort } from "./mosquitto.ts";
 
 const START_MS = 100_000;

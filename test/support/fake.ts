@@ -10,6 +10,7 @@ import { Service } from "../../host/service/service.ts";
 import type { Model } from "../../host/service/answer/predictor.ts";
 import type { ServiceOptions } from "../../host/service/service.ts";
 import { topicsOf } from "../../host/service/topics.ts";
+import { pause, PATIENCE_MS } from "./wait.ts";
 
 /** "win" makes spam, "boom" an internal fault, and over 100,000 bytes is too long. */
 export function fakeModel(version = "1.0.0"): Model {
@@ -42,6 +43,18 @@ export function fakeModel(version = "1.0.0"): Model {
         error: 0,
         tokens: [{ token, start: 0, end: text.length, share: 0.375 }],
       };
+    },
+  };
+}
+
+/** Takes that time for each text. */
+export function slowModel(ms: number): Model {
+  const model = fakeModel();
+  return {
+    ...model,
+    classify(text, top) {
+      for (const end = performance.now() + ms; performance.now() < end;);
+      return model.classify(text, top);
     },
   };
 }
@@ -80,9 +93,6 @@ export function fakeService(options: Partial<ServiceOptions> & Pick<ServiceOptio
     ...options,
   });
 }
-
-/** Only a test that fails waits so long, and none fails because the machine is busy. */
-const PATIENCE_MS = 30_000;
 
 export interface Received {
   topic: string;
@@ -144,22 +154,36 @@ export class TestClient {
     }
   }
 
+  /**
+   * What has come, and was not taken, by the time that the service answers a request made now.
+   * What the service sent before, or the broker delivers before, is among it.
+   */
+  async settled(classify = topics.classify, reply = topics.reply): Promise<Received[]> {
+    const replyTo = `${reply}/sentinel-${++sentinels}`;
+    await this.subscribe(replyTo);
+    await this.publish(classify, JSON.stringify({ text: "sentinel", replyTo }));
+    await this.next(({ topic }) => topic === replyTo);
+    return this.received.filter(({ topic, text }) => topic !== replyTo && !text.includes(replyTo));
+  }
+
   async close(): Promise<void> {
     await this.client.endAsync(true);
   }
 }
 
-export function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms);
-  });
-}
+let sentinels = 0;
 
-export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = PATIENCE_MS): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`the condition did not come true within ${timeoutMs} ms`);
-    await pause(10);
+/** The retained messages that fit the filters. */
+export async function retained(url: string, ...filters: string[]): Promise<Received[]> {
+  const client = await TestClient.connect(url, 4);
+  try {
+    const last = `sentinel/${++sentinels}`;
+    await client.publish(last, "the last one", { qos: 1, retain: true });
+    for (const filter of [...filters, last]) await client.subscribe(filter);
+    await client.next(({ topic }) => topic === last);
+    return client.received;
+  } finally {
+    await client.close();
   }
 }
 

@@ -12,6 +12,7 @@ import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, onTestFinished, test } from "vitest";
+import { pause } from "./wait.ts";
 
 export interface Mosquitto {
   broker: string;
@@ -125,9 +126,7 @@ export async function startMosquitto(
         return startMosquitto(binaries, { lines, tries: tries - 1 });
       throw new Error(`mosquitto does not start: ${output}`);
     }
-    await new Promise((resolve) => {
-      setTimeout(resolve, 25);
-    });
+    await pause(25);
   }
   return {
     port: chosen,

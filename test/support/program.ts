@@ -1,9 +1,11 @@
 // Runs the built command line as a user does, and makes texts about lamps in rooms to train on.
-import { execFile } from "node:child_process";
+import { type ChildProcess, execFile, spawn, type SpawnOptions } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { expect } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import { programName } from "../../host/program-name.ts";
+import { until } from "./wait.ts";
 
 export const main = fileURLToPath(new URL("../../build/host/main.js", import.meta.url));
 if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
@@ -31,6 +33,62 @@ export function edgelabel(args: string[], input: string | Uint8Array = ""): Prom
     );
     child.stdin!.on("error", () => {}).end(input);
   });
+}
+
+/** A program that goes on beside the test. */
+export interface Running {
+  child: ChildProcess;
+  stdout(): string;
+  stderr(): string;
+  /** Both, as they came. */
+  output(): string;
+  /** The exit code, null after a signal, when it has ended and all its output has come. */
+  ended: Promise<number | null>;
+  /** Sends the signal; resolves to the exit code and the time that the end took. */
+  end(signal?: NodeJS.Signals): Promise<{ code: number | null; ms: number }>;
+}
+
+/** Starts a program, which is killed at the end of the test. */
+export function startProgram(command: string, args: readonly string[], options: SpawnOptions = {}): Running {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const said = { stdout: "", stderr: "", both: "" };
+  for (const name of ["stdout", "stderr"] as const)
+    child[name]!.on("data", (chunk: Buffer) => {
+      said[name] += chunk.toString();
+      said.both += chunk.toString();
+    });
+  const ended = once(child, "close").then(([code]) => code as number | null);
+  return {
+    child,
+    stdout: () => said.stdout,
+    stderr: () => said.stderr,
+    output: () => said.both,
+    ended,
+    async end(signal = "SIGTERM") {
+      const since = performance.now();
+      child.kill(signal);
+      return { code: await ended, ms: performance.now() - since };
+    },
+  };
+}
+
+export interface Serving extends Running {
+  /** Of its own broker. */
+  url: string;
+  http: string;
+}
+
+/** Starts `serve`, and waits until it says that it serves; `node` are the command and the options in front. */
+export async function serve(
+  args: readonly string[],
+  { node = [process.execPath], ...options }: SpawnOptions & { node?: readonly string[] } = {},
+): Promise<Serving> {
+  const running = startProgram(node[0]!, [...node.slice(1), main, "serve", ...args], options);
+  await until(() => running.stdout().includes("Stop with Ctrl-C") || running.child.exitCode !== null, 120_000);
+  expect(running.child.exitCode, running.output()).toBeNull();
+  const address = (scheme: string) => new RegExp(`${scheme}://127\\.0\\.0\\.1:\\d+`).exec(running.stdout())?.[0] ?? "";
+  return { ...running, url: address("mqtt"), http: address("http") };
 }
 
 /** Without the remark that texts to measure on were learnt: small tests do so. */

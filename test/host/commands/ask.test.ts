@@ -7,7 +7,7 @@ import { askCommand } from "../../../host/commands/ask.ts";
 import { startBroker } from "../../../host/service/broker/broker.ts";
 import type { Service } from "../../../host/service/service.ts";
 import { describeMosquitto, freePort, startMosquitto } from "../../support/mosquitto.ts";
-import { fakeService, pause, TestClient, topics } from "../../support/fake.ts";
+import { fakeService, TestClient, topics } from "../../support/fake.ts";
 
 async function ask(...args: string[]): Promise<string> {
   let output = "";
@@ -127,7 +127,6 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
     await watcher.close();
     await broker.stop();
     await answer;
-    await pause(50);
   });
 }
 

@@ -1,15 +1,13 @@
 // `edgelabel serve` as a process: the built command, a real model file, signals.
 import { execFile, spawn } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { get } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ACTIVATION_SIGMOID, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM } from "../../../assembly/abi.ts";
 import { startBroker } from "../../../host/service/broker/broker.ts";
 import { packModel } from "../../../host/model/pack.ts";
@@ -17,17 +15,16 @@ import { isPassword } from "../../../host/service/users.ts";
 import { Trainer } from "../../../host/training/trainer.ts";
 import { Certificates } from "../../support/certificates.ts";
 import { describeMosquitto, freePort, runClient, startMosquitto } from "../../support/mosquitto.ts";
-import { pause, TestClient, topics, until } from "../../support/fake.ts";
+import { TestClient, topics } from "../../support/fake.ts";
+import { main, type Running, startProgram } from "../../support/program.ts";
+import { until } from "../../support/wait.ts";
 
-const main = fileURLToPath(new URL("../../../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-serve-"));
 const elb = join(folder, "constant.elb");
 const wasm = join(folder, "constant.wasm");
-const running = new Set<ChildProcess>();
 
 /** A model whose weights are all zero but one: every text is spam, by sigmoid(2). */
 beforeAll(async () => {
-  if (!existsSync(main)) throw new Error("build/host/main.js is missing: npm run build");
   const trainer = await Trainer.create("constant");
   trainer.setTokenizer({
     lower: true,
@@ -57,48 +54,12 @@ beforeAll(async () => {
   writeFileSync(wasm, await packModel(bytes));
 });
 
-afterEach(() => {
-  for (const child of running) child.kill("SIGKILL");
-});
 afterAll(() => rmSync(folder, { recursive: true }));
 
-interface Serving {
-  child: ChildProcess;
-  stdout: () => string;
-  stderr: () => string;
-  exit: Promise<{ code: number | null; ms: number }>;
-  /** Sends the signal; resolves to the exit code and the time it took. */
-  end(signal: NodeJS.Signals): Promise<{ code: number | null; ms: number }>;
-}
+const start = (...args: string[]): Running => startProgram(process.execPath, [main, "serve", ...args]);
 
-function serve(...args: string[]): Serving {
-  const child = spawn(process.execPath, [main, "serve", ...args], { stdio: ["ignore", "pipe", "pipe"] });
-  running.add(child);
-  let [stdout, stderr, since] = ["", "", Date.now()];
-  child.stdout.on("data", (chunk: Buffer) => {
-    stdout += chunk.toString();
-  });
-  child.stderr.on("data", (chunk: Buffer) => {
-    stderr += chunk.toString();
-  });
-  const exit = once(child, "close").then(([code]) => {
-    running.delete(child);
-    return { code: code as number | null, ms: Date.now() - since };
-  });
-  return {
-    child,
-    stdout: () => stdout,
-    stderr: () => stderr,
-    exit,
-    end(signal) {
-      since = Date.now();
-      child.kill(signal);
-      return exit;
-    },
-  };
-}
-
-async function ready(serving: Serving): Promise<string> {
+/** Until it serves; nothing that it says is an error. */
+async function ready(serving: Running): Promise<string> {
   await until(() => serving.stdout().includes("Stop with Ctrl-C") || serving.child.exitCode !== null);
   expect(serving.stderr()).toBe("");
   return serving.stdout();
@@ -108,7 +69,7 @@ describe("embedded broker", () => {
   test.each(["SIGTERM", "SIGINT"] as const)(
     "says where it listens, answers on MQTT and HTTP, stops on %s",
     async (signal) => {
-      const serving = serve(wasm, `again=${elb}`, "--port", "0", "--http", "0", "--node", "gate-1");
+      const serving = start(wasm, `again=${elb}`, "--port", "0", "--http", "0", "--node", "gate-1");
       const banner = await ready(serving);
       const url = /mqtt:\/\/127\.0\.0\.1:\d+/.exec(banner)![0];
       const http = /http:\/\/127\.0\.0\.1:\d+/.exec(banner)![0];
@@ -159,7 +120,7 @@ describe("embedded broker", () => {
       config,
       JSON.stringify({ serverTls: { cert: "server.pem", key: "server.key", ca: "CA.pem" }, host: "localhost" }),
     );
-    const banner = await ready(serve(wasm, "--config", config, "--port", "0", "--http", "0", "--node", "gate-1"));
+    const banner = await ready(start(wasm, "--config", config, "--port", "0", "--http", "0", "--node", "gate-1"));
     const [, ask = ""] = /main\.js (ask .*)/.exec(banner)!;
     const { stdout } = await promisify(execFile)(
       process.execPath,
@@ -176,7 +137,7 @@ describe("embedded broker", () => {
   });
 
   test("--json logs one JSON object a line", async () => {
-    const serving = serve(wasm, "--port", "0", "--json", "--node", "n");
+    const serving = start(wasm, "--port", "0", "--json", "--node", "n");
     await until(() => serving.stdout().includes('"classify"'));
     expect((await serving.end("SIGTERM")).code).toBe(0);
     const records = serving
@@ -199,8 +160,8 @@ describe("embedded broker", () => {
 
   test("a taken port: exit 1, and which option to use", async () => {
     const other = await startBroker({ port: 0 });
-    const serving = serve(wasm, "--port", String(other.port));
-    expect((await serving.exit).code).toBe(1);
+    const serving = start(wasm, "--port", String(other.port));
+    expect(await serving.ended).toBe(1);
     expect(serving.stderr()).toBe(
       `edgelabel: port ${other.port} on 127.0.0.1 is already taken: use that broker with --broker ${other.url}, or choose another port with --port NUMBER (0 takes any free one)\n`,
     );
@@ -217,8 +178,8 @@ test.each([
   [[wasm, "--http", "70000"], 2, "a port is a number from 0 to 65535"],
   [[wasm, "--nope"], 2, "--nope"],
 ] as [string[], number, string][])("serve %j: exit %i", async (args, code, message) => {
-  const serving = serve(...args);
-  expect((await serving.exit).code).toBe(code);
+  const serving = start(...args);
+  expect(await serving.ended).toBe(code);
   expect(serving.stderr()).toContain(message);
   expect(serving.stdout()).toBe("");
 });
@@ -240,8 +201,8 @@ test("--hash-password makes what the configuration file takes, and --check opens
       users: { a: { password: line.toString().trim(), publish: ["#"] } },
     }),
   );
-  const checking = serve("--config", config, "--check");
-  expect((await checking.exit).code).toBe(0);
+  const checking = start("--config", config, "--check");
+  expect(await checking.ended).toBe(0);
   expect(checking.stdout()).toBe(
     `the configuration is sound: models constant; embedded broker; requests on edgelabel/n/classify; HTTP on port ${other.port}\n`,
   );
@@ -254,8 +215,8 @@ test("--hash-password makes what the configuration file takes, and --check opens
       routes: [{ name: "r", filter: "in", outputs: [{ topic: "out", when: ["ham", "Spam"] }] }],
     }),
   );
-  const doubting = serve("--config", config, "--check");
-  expect((await doubting.exit).code).toBe(0);
+  const doubting = start("--config", config, "--check");
+  expect(await doubting.ended).toBe(0);
   expect(doubting.stderr()).toBe(
     'warning: route "r" waits for the label "Spam", which its model does not know; it knows ham, spam\n',
   );
@@ -269,21 +230,21 @@ test("--hash-password makes what the configuration file takes, and --check opens
       http: other.port,
     }),
   );
-  const open = serve("--config", config, "--check");
-  expect((await open.exit).code).toBe(0);
+  const open = start("--config", config, "--check");
+  expect(await open.ended).toBe(0);
   expect(open.stderr()).toBe(
     'warning: HTTP on 0.0.0.0 can be used by everyone who reaches this address: give "users" in the configuration file\n',
   );
   writeFileSync(config, JSON.stringify({ models: ["missing.wasm"], node: "n" }));
-  const failing = serve("--config", config, "--check");
-  expect((await failing.exit).code).toBe(1);
+  const failing = start("--config", config, "--check");
+  expect(await failing.ended).toBe(1);
   expect(failing.stderr()).toContain("missing.wasm: no such file");
 });
 
 test("without a broker it keeps trying, finds it when it comes, and stops at once when told", async () => {
   const port = await freePort();
   const url = `mqtt://127.0.0.1:${port}`;
-  const serving = serve(wasm, "--broker", url, "--node", "gate-1");
+  const serving = start(wasm, "--broker", url, "--node", "gate-1");
   await until(() =>
     serving
       .stderr()
@@ -304,7 +265,7 @@ describeMosquitto("Mosquitto", (binaries) => {
     const watcher = await TestClient.connect(broker.url, 4);
     await watcher.subscribe(topics.status);
     const args = [wasm, "--broker", broker.url, "--node", "gate-1"];
-    const killed = serve(...args);
+    const killed = start(...args);
     await ready(killed);
     expect((await watcher.next()).text).toBe("online");
     const answer = await runClient(binaries, "rr", [
@@ -329,7 +290,7 @@ describeMosquitto("Mosquitto", (binaries) => {
     expect((await watcher.next()).json.label).toBe("spam");
     await killed.end("SIGKILL");
     expect((await watcher.next()).text).toBe("offline");
-    const stopped = serve(...args);
+    const stopped = start(...args);
     await ready(stopped);
     expect((await watcher.next()).text).toBe("online");
     const { code, ms } = await stopped.end("SIGTERM");
@@ -345,7 +306,7 @@ describeMosquitto("Mosquitto", (binaries) => {
     const client = await TestClient.connect(broker.url, protocol);
     await client.subscribe("answers");
     const args = [wasm, "--broker", broker.url, "--node", "gate-1", "--protocol", String(protocol)];
-    let serving = serve(...args);
+    let serving = start(...args);
     await ready(serving);
     const answers = new Map<number, string>();
     client.client.on("message", (_topic, payload) => {
@@ -355,11 +316,11 @@ describeMosquitto("Mosquitto", (binaries) => {
       answers.set(id, text);
     });
     for (let id = 0; id < 600; id++) {
-      void client.publish(topics.classify, JSON.stringify({ text: "win", id, replyTo: "answers" }));
-      if (id % 10 === 0) await pause(5);
+      const sent = client.publish(topics.classify, JSON.stringify({ text: "win", id, replyTo: "answers" }));
+      if (id % 10 === 0) await sent;
       if (id % 150 === 149 && id < 599) {
         void serving.end("SIGKILL");
-        serving = serve(...args);
+        serving = start(...args);
       }
     }
     await until(() => answers.size === 600);

@@ -5,10 +5,12 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate as tick } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type Lock, takeLock, waitForLock } from "../../../host/files/lock.ts";
 import { edgelabel, json, LAMPS, SMALL, withoutSeen } from "../../support/program.ts";
+import { until } from "../../support/wait.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-lock-"));
 const at = (name: string): string => join(folder, name);
@@ -138,9 +140,8 @@ test.each([
         Array.from({ length: 10 }, async () => {
           const lock = await waitForLock(path);
           most = Math.max(most, ++inside);
-          await new Promise((resolve) => {
-            setTimeout(resolve, 1);
-          });
+          // The others go on meanwhile.
+          await tick();
           inside--;
           await lock.release();
         }),
@@ -196,10 +197,7 @@ describe("edgelabel learn", () => {
     );
     const locks = (): string[] => readdirSync(folder).filter((name) => name.includes(".lock."));
     const first = edgelabel([...learn, "--epochs", "1000"]);
-    while (locks().length === 0)
-      await new Promise((resolve) => {
-        setTimeout(resolve, 5);
-      });
+    await until(() => locks().length > 0);
     const other = await edgelabel(learn);
     const { code, stderr } = await first;
     expect([code, withoutSeen(stderr)]).toEqual([0, ""]);

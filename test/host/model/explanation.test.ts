@@ -4,15 +4,14 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Classifier } from "../../../host/model/classifier.ts";
 import type { Explanation } from "../../../host/model/explanation.ts";
 import { renderHtml, renderText } from "../../../host/report/heat-map.ts";
 import { packModel } from "../../../host/model/pack.ts";
 import { trainTiny } from "../../support/models.ts";
+import { main } from "../../support/program.ts";
 
-const main = fileURLToPath(new URL("../../../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-explain-"));
 const at = (name: string): string => join(folder, name);
 const TEXT = "Turn — the MÜSLI lamp on!";

@@ -15,10 +15,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Disk } from "../../../host/registry/disk.ts";
 import { realDisk } from "../../../host/registry/disk.ts";
+import { takeLock } from "../../../host/files/lock.ts";
 import { Incoming } from "../../../host/registry/incoming.ts";
 import { keyId } from "../../../host/registry/keys.ts";
 import { Registry } from "../../../host/registry/registry.ts";
@@ -459,28 +459,30 @@ test("a check opens what a service would, and changes nothing", async () => {
 
 describe("the state file", () => {
   test.each([
-    ["lost", (path: string) => rmSync(path)],
-    ["empty", (path: string) => writeFileSync(path, "")],
+    ["lost", "missing", (path: string) => rmSync(path)],
+    ["empty", "damaged", (path: string) => writeFileSync(path, "")],
     [
       "a bit flipped",
+      "damaged",
       (path: string) => {
         const bytes = readFileSync(path);
         bytes[bytes.length >> 1]! ^= 4;
         writeFileSync(path, bytes);
       },
     ],
-  ])("%s: the copy counts; both: made anew from the updates, their sequences included", async (_what, damage) => {
+  ])("%s: the copy counts; both: made anew from the updates, their sequences included", async (_what, made, damage) => {
     await install(1);
     await install(2);
     await registry.rollback("spam");
     damage(join(folder, "state.json"));
-    expect((await registry.store.read()).made).toBeDefined();
+    expect((await registry.store.read()).made).toBe(made);
     expect(await answering()).toBe("1");
     await expect(install(2)).rejects.toThrow("sequence 20, but 20");
     await registry.rollback("spam");
     expect((await registry.store.read()).made).toBeUndefined();
     damage(join(folder, "state.json"));
     damage(join(folder, "state.backup.json"));
+    expect((await registry.store.read()).made).toBe(made);
     expect(await answering()).toBe("2");
     await expect(install(2)).rejects.toThrow("sequence 20, but 20");
     await install(3);
@@ -533,8 +535,9 @@ describe("the state file", () => {
     const other = new Registry(folder, { keys, disk: { ...realDisk, ...changes } }).install(updates[3]!.update, "v3", {
       activate: false,
     });
-    // It either waits for the slow one or is done before it.
-    await Promise.race([other, pause(1_000)]);
+    // Where there is no lock it is done before the slow one. Else it waits: whoever asks for the lock is told who has it.
+    if (changes.lock) await other;
+    else expect(await takeLock(join(folder, "lock"))).toMatchObject({ pid: process.pid });
     sync();
     await Promise.all([rollback, other]);
     clock.mockRestore();

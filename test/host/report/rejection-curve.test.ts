@@ -4,7 +4,6 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { calibrate } from "../../../host/training/calibration.ts";
 import { Classifier } from "../../../host/model/classifier.ts";
@@ -13,8 +12,8 @@ import type { Evaluation } from "../../../host/report/evaluation.ts";
 import { packModel } from "../../../host/model/pack.ts";
 import { measureCurve, type RejectionCurve } from "../../../host/report/rejection-curve.ts";
 import { samples, trainTiny } from "../../support/models.ts";
+import { main } from "../../support/program.ts";
 
-const main = fileURLToPath(new URL("../../../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-curve-"));
 const at = (name: string): string => join(folder, name);
 const known: Sample[] = samples.flatMap(({ label, text }) =>

@@ -1,11 +1,7 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { afterwards, settle } from "../../../host/service/afterwards.ts";
 import { Metrics } from "../../../host/service/metrics.ts";
-
-const turn = () =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 
 test("runs in order when this turn of the event loop has ended, and once", async () => {
   const log: number[] = [];

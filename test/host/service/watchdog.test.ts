@@ -1,44 +1,24 @@
 // systemd's watchdog, with a receiver in systemd's place: it is told when the service is up and
 // that it lives, and hears nothing while the event loop stands still. And the end: whatever texts
 // are at work, SIGTERM ends the service in the time that the unit gives it.
-import { spawn, spawnSync } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
-import { once } from "node:events";
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ACTIVATION_SOFTMAX } from "../../../assembly/abi.ts";
 import { packModel } from "../../../host/model/pack.ts";
 import { dense, embedding, lstm, makeModel, smallestModel } from "../../support/models.ts";
-import { main } from "../../support/program.ts";
-import { TestClient, topics, until } from "../../support/fake.ts";
+import { main, serve, startProgram } from "../../support/program.ts";
+import { TestClient, topics } from "../../support/fake.ts";
+import { until } from "../../support/wait.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-watchdog-"));
 const at = (name: string): string => join(folder, name);
 const unit = readFileSync(new URL("../../../deploy/edgelabel.service", import.meta.url), "utf8");
-const running: ChildProcess[] = [];
 
 beforeAll(async () => writeFileSync(at("m.wasm"), await packModel(await smallestModel())));
-afterEach(() => {
-  for (const child of running.splice(0)) child.kill("SIGKILL");
-});
 afterAll(() => rmSync(folder, { recursive: true }));
-
-function start(
-  command: string,
-  args: string[],
-  env: NodeJS.ProcessEnv = {},
-): { child: ChildProcess; output: () => string } {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
-  running.push(child);
-  let output = "";
-  for (const stream of [child.stdout, child.stderr])
-    stream.on("data", (chunk: Buffer) => {
-      output += chunk.toString();
-    });
-  return { child, output: () => output };
-}
 
 /** Prints each datagram on a line, behind the seconds since 1970. */
 const RECEIVER = `
@@ -60,13 +40,14 @@ if (missing.length > 0 && process.env["CI"] === "true")
 
 describe.skipIf(missing.length > 0)(`watchdog${missing.length > 0 ? ` (needs ${missing.join(" and ")})` : ""}`, () => {
   test("hears that the service is up and lives, and nothing while it stands still", async () => {
-    const receiver = start("python3", ["-c", RECEIVER, at("notify")]);
+    const receiver = startProgram("python3", ["-c", RECEIVER, at("notify")]);
     await until(() => receiver.output().includes("bound"));
     const standStill = `data:text/javascript,${encodeURIComponent("process.on('SIGUSR2', () => { const end = Date.now() + 3000; while (Date.now() < end); console.log('stood still'); });")}`;
-    const service = start(process.execPath, ["--import", standStill, main, "serve", at("m.wasm"), "--port", "0"], {
-      NOTIFY_SOCKET: at("notify"),
-      WATCHDOG_USEC: "900000",
-    });
+    const service = startProgram(
+      process.execPath,
+      ["--import", standStill, main, "serve", at("m.wasm"), "--port", "0"],
+      { env: { ...process.env, NOTIFY_SOCKET: at("notify"), WATCHDOG_USEC: "900000" } },
+    );
     const signs = (): number[] =>
       [...receiver.output().matchAll(/^([\d.]+) WATCHDOG=1$/gm)].map(([, time]) => Number(time));
     await until(() => signs().length >= 3, 20_000);
@@ -79,19 +60,15 @@ describe.skipIf(missing.length > 0)(`watchdog${missing.length > 0 ? ` (needs ${m
       .slice(1)
       .map((time, i) => time - signs()[i]!);
     expect(Math.max(...gaps)).toBeGreaterThan(2.5);
-    const exit = once(service.child, "close");
-    service.child.kill("SIGTERM");
-    expect((await exit)[0]).toBe(0);
+    expect((await service.end()).code).toBe(0);
     expect(service.output()).not.toContain("no sign of life");
   }, 60_000);
 
   test("the service says once that it cannot be heard, and goes on", async () => {
-    const service = start(process.execPath, [main, "serve", at("m.wasm"), "--port", "0"], {
-      NOTIFY_SOCKET: at("nobody"),
-      WATCHDOG_USEC: "300000",
+    const service = await serve([at("m.wasm"), "--port", "0"], {
+      env: { ...process.env, NOTIFY_SOCKET: at("nobody"), WATCHDOG_USEC: "300000" },
     });
-    await until(() => service.output().includes("no sign of life"), 20_000);
-    await until(() => service.output().includes("Stop with Ctrl-C"), 20_000);
+    await until(() => service.output().includes("no sign of life"));
     expect(service.output().match(/no sign of life/g)).toHaveLength(1);
   }, 60_000);
 });
@@ -114,31 +91,19 @@ test("SIGTERM ends the service in the unit's time, while texts of the slowest mo
     (_, length) => new Float32Array(length),
   );
   writeFileSync(at("slowest.elb"), write("int8"));
-  const service = start(process.execPath, [
-    main,
-    "serve",
-    `m=${at("slowest.elb")}`,
-    "--port",
-    "0",
-    "--node",
-    topics.node,
-  ]);
-  await until(() => service.output().includes("Stop with Ctrl-C"), 30_000);
-  const client = await TestClient.connect(/MQTT broker {2}(\S+)/.exec(service.output())![1]!, 4);
+  const service = await serve([`m=${at("slowest.elb")}`, "--port", "0", "--node", topics.node]);
+  const client = await TestClient.connect(service.url, 4);
   const text = "hi ".repeat(2320);
   await client.subscribe(topics.label);
   for (let i = 0; i < 50; i++) await client.publish(topics.classify, text, { qos: 0 });
   await until(() => client.received.length > 0, 30_000);
-  let since = performance.now();
+  const since = performance.now();
   await until(() => client.received.length > 2, 60_000);
   const twoTexts = (performance.now() - since) / 1000;
-  since = performance.now();
-  const exit = once(service.child, "close");
-  service.child.kill("SIGTERM");
-  expect((await exit)[0]).toBe(0);
-  const seconds = (performance.now() - since) / 1000;
+  const { code, ms } = await service.end();
+  expect(code).toBe(0);
   expect(client.received.length).toBeLessThan(50);
   await client.close();
   // Two texts took that time, and the machine may be busy with other things.
-  expect(seconds).toBeLessThan(Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)![1]) + twoTexts);
+  expect(ms / 1000).toBeLessThan(Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)![1]) + twoTexts);
 }, 120_000);

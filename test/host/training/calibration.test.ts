@@ -4,7 +4,6 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { calibrate, describeRule, type Calibration, renderCalibration } from "../../../host/training/calibration.ts";
 import { Classifier } from "../../../host/model/classifier.ts";
@@ -14,8 +13,8 @@ import { measureCurve } from "../../../host/report/rejection-curve.ts";
 import { importGolden } from "../../support/golden.ts";
 import { samples, trainTiny } from "../../support/models.ts";
 import { describeShared, sharedPath } from "../../support/shared.ts";
+import { main } from "../../support/program.ts";
 
-const main = fileURLToPath(new URL("../../../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-calibrate-"));
 const at = (name: string): string => join(folder, name);
 const halves: Sample[] = samples.flatMap(({ label, text }) =>

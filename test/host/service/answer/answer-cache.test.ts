@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
 import { RememberedAnswers } from "../../../../host/service/answer/answer-cache.ts";
-import { pause } from "../../../support/fake.ts";
 
 const request = { topic: "q", contentType: undefined, correlationData: Buffer.from("7"), payload: Buffer.from("win") };
 
@@ -62,14 +61,16 @@ test("the oldest are forgotten when there are too many, or too many bytes, and a
   small.set(named("larger than all"), "r", "x".repeat(1_000));
   expect([small.get(named("larger than all"), "r"), small.get(named("huge"), "r")?.length]).toEqual([undefined, 460]);
 
-  const brief = new RememberedAnswers({ answers: 3, bytes: 1_000, ms: 20 });
+  const brief = new RememberedAnswers({ answers: 3, bytes: 1_000, ms: 60_000 });
   brief.set(named("a"), "r", "a!");
   expect(brief.get(named("a"), "r")).toBe("a!");
-  await pause(30);
+  const now = performance.now();
+  const clock = vi.spyOn(performance, "now").mockReturnValue(now + 60_001);
   expect(brief.get(named("a"), "r")).toBeUndefined();
   brief.set(named("b"), "r", "b!");
   brief.set(named("a"), "r", "a?");
   expect([brief.length, brief.get(named("a"), "r")]).toEqual([2, "a?"]);
+  clock.mockRestore();
 });
 
 test("never a wrong answer, and always that of the last ones, as a map of all has them", () => {

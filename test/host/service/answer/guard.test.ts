@@ -10,7 +10,8 @@ import { Metrics } from "../../../../host/service/metrics.ts";
 import type { Model } from "../../../../host/service/answer/predictor.ts";
 import type { RouteSettings } from "../../../../host/service/answer/routes.ts";
 import type { Service } from "../../../../host/service/service.ts";
-import { counter, fakeModel, fakeService, recordingLog, TestClient, topics, until } from "../../../support/fake.ts";
+import { counter, fakeModel, fakeService, recordingLog, TestClient, topics } from "../../../support/fake.ts";
+import { until } from "../../../support/wait.ts";
 
 let broker: Broker;
 let service: Service;

@@ -1,11 +1,7 @@
+import { setImmediate as tick } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
 import { Queue } from "../../../../host/service/answer/queue.ts";
 import type { Refusal } from "../../../../host/service/answer/queue.ts";
-
-const tick = () =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 
 /** What a text costs, in milliseconds. */
 function work(ms: number): void {
@@ -206,6 +202,7 @@ test("a long line is done in slices: timers come in between", async () => {
       },
     });
   }
+  // A timer, the thing itself.
   await new Promise((resolve) => {
     setTimeout(resolve, 1);
   });
@@ -239,9 +236,7 @@ test("more floods than places: each gets a like share, and who wants less than t
   for (let turn = 0; turn < 200; turn++) {
     for (const flood of floods) offer(flood);
     if (turn % 20 === 10) offer("calm");
-    await new Promise((resolve) => {
-      setImmediate(resolve);
-    });
+    await tick();
   }
   await queue.drained(1_000);
   expect(done.get("calm")).toBe(10);

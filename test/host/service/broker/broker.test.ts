@@ -6,7 +6,8 @@ import type { IClientOptions, MqttClient } from "mqtt";
 import { afterEach, describe, expect, test } from "vitest";
 import { startBroker } from "../../../../host/service/broker/broker.ts";
 import type { Broker, BrokerSettings } from "../../../../host/service/broker/broker.ts";
-import { fakeService, pause, TestClient, topics, until } from "../../../support/fake.ts";
+import { fakeService, TestClient, topics } from "../../../support/fake.ts";
+import { until } from "../../../support/wait.ts";
 
 const ends: (() => Promise<unknown> | unknown)[] = [];
 afterEach(async () => {
@@ -150,7 +151,8 @@ describe("packets", () => {
     const broker = await start({ slowSubscriberSeconds: 1 });
     const frozen = await raw(broker);
     frozen.socket.write(Buffer.concat([CONNECT, Buffer.from([0x82, 10, 0, 1, 0, 5, ...Buffer.from("flood"), 0])]));
-    await pause(100);
+    // CONNACK has four bytes, SUBACK five.
+    await until(() => frozen.socket.bytesRead === 9);
     frozen.socket.pause();
     const publisher = await TestClient.connect(broker.url, 4);
     ends.push(() => publisher.close());

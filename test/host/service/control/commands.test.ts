@@ -10,7 +10,8 @@ import { Outbox } from "../../../../host/service/mqtt/outbox.ts";
 import { Metrics } from "../../../../host/service/metrics.ts";
 import type { Incoming } from "../../../../host/service/mqtt/connection.ts";
 import type { Service } from "../../../../host/service/service.ts";
-import { counter, fakeService, limits, pause, recordingLog, TestClient, topics, until } from "../../../support/fake.ts";
+import { counter, fakeService, limits, recordingLog, TestClient, topics } from "../../../support/fake.ts";
+import { until } from "../../../support/wait.ts";
 
 let broker: Broker;
 let service: Service;
@@ -119,7 +120,9 @@ describe("on a broker", () => {
     await client.close();
     await connect();
     expect((await statusOf("learn/7", "failed")).json.reason).toBe("a restart of the service interrupted it");
-    await pause(50);
+    await until(async () => (await counter(service, 'edgelabel_ignored_total{reason="retained"}')) === 1);
+    await command("list/new");
+    await statusOf("list/new", "successful");
     expect(client.received.filter(({ topic, json }) => topic.endsWith("list/old") && json.status !== "init")).toEqual(
       [],
     );
@@ -265,7 +268,6 @@ test("a service without commands hears none", async () => {
   ends.push(() => service.stop());
   await connect();
   await command("list/1");
-  await pause(100);
-  expect(client.received.map(({ json }) => json.status)).toEqual(["init"]);
+  expect((await client.settled()).map(({ json }) => json.status)).toEqual(["init"]);
   expect(service.commands).toBeUndefined();
 });

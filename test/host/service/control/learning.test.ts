@@ -1,11 +1,10 @@
 // Learning by command: corrections come in over MQTT, the answers change, and change back.
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Classifier, digestOf } from "../../../../host/model/classifier.ts";
 import { appendCorrections, readCorrections } from "../../../../host/data/journal.ts";
 import { readDataset } from "../../../../host/data/dataset.ts";
@@ -16,8 +15,8 @@ import { startBroker } from "../../../../host/service/broker/broker.ts";
 import { createLearners, finishWriting, learningVerbs } from "../../../../host/service/control/learning.ts";
 import type { LearningSettings } from "../../../../host/service/control/learning.ts";
 import { describeMosquitto, startMosquitto } from "../../../support/mosquitto.ts";
-import { json, LAMPS, main } from "../../../support/program.ts";
-import { fakeService, limits, recordingLog, TestClient, topics, until } from "../../../support/fake.ts";
+import { json, LAMPS, serve } from "../../../support/program.ts";
+import { fakeService, limits, recordingLog, TestClient, topics } from "../../../support/fake.ts";
 
 const root = mkdtempSync(join(tmpdir(), "edgelabel-learning-"));
 const made = (name: string): string => join(root, name);
@@ -124,24 +123,15 @@ describeMosquitto("edgelabel serve on Mosquitto", (binaries) => {
       }),
     );
     const before = ["lamps.elb", "lamps.wasm"].map((name) => readFileSync(at(name)));
-    const serve = async () => {
-      const child = spawn(process.execPath, [main, "serve", "--config", at("edgelabel.json")], {
-        stdio: ["ignore", "pipe", "inherit"],
-      });
-      onTestFinished(() => void child.kill("SIGKILL"));
-      let output = "";
-      child.stdout.on("data", (chunk: Buffer) => {
-        output += chunk.toString();
-      });
-      await until(() => output.includes("Stop with Ctrl-C"));
+    const startService = async () => {
+      const service = await serve(["--config", at("edgelabel.json")]);
       return async () => {
-        child.kill("SIGTERM");
-        expect((await once(child, "exit"))[0]).toBe(0);
+        expect((await service.end()).code).toBe(0);
         // The texts of people are no matter for the log.
-        for (const { text } of fixes) expect(output).not.toContain(text);
+        for (const { text } of fixes) expect(service.output()).not.toContain(text);
       };
     };
-    let stop = await serve();
+    let stop = await startService();
     const client = await TestClient.connect(broker.url, 5);
     await client.subscribe(`${topics.command}/#`, topics.label, topics.info);
     const { command, labels, init, ended } = speakTo(client);
@@ -186,7 +176,7 @@ describeMosquitto("edgelabel serve on Mosquitto", (binaries) => {
     });
 
     await stop();
-    stop = await serve();
+    stop = await startService();
     expect(await labels(texts)).toEqual(learnt);
     expect(await command("learn/two")).toMatchObject({
       status: "successful",

@@ -10,7 +10,8 @@ import { startHttp } from "../../../../host/service/http/http.ts";
 import type { HttpEndpoint } from "../../../../host/service/http/http.ts";
 import type { Service } from "../../../../host/service/service.ts";
 import { Certificates } from "../../../support/certificates.ts";
-import { fakeService, until } from "../../../support/fake.ts";
+import { fakeService } from "../../../support/fake.ts";
+import { until } from "../../../support/wait.ts";
 
 const BODY = 1_000_000;
 const CLIENTS = 150;

@@ -9,7 +9,8 @@ import type { HttpEndpoint } from "../../../../host/service/http/http.ts";
 import type { RequestError } from "../../../../host/service/answer/messages.ts";
 import type { Service } from "../../../../host/service/service.ts";
 import type { UserSettings } from "../../../../host/service/users.ts";
-import { fakeService, recordingLog, topics, until } from "../../../support/fake.ts";
+import { fakeService, recordingLog, topics } from "../../../support/fake.ts";
+import { until } from "../../../support/wait.ts";
 
 /** The tests do not wait for the work that a hash should take. */
 function quickHash(password: string): string {

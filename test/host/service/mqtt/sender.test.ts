@@ -1,4 +1,5 @@
 import { Writable } from "node:stream";
+import { setImmediate as tick } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Sender } from "../../../../host/service/mqtt/sender.ts";
 
@@ -223,9 +224,7 @@ test("QoS 0 is done when the line takes more, and nothing is written to a closed
   // More than ten listeners are what Node warns of.
   expect(line.listenerCount("drain")).toBe(1);
   line.take();
-  await new Promise((resolve) => {
-    setImmediate(resolve);
-  });
+  await tick();
   expect(done).toEqual([0, ...many]);
   sender.flush();
   const faults: unknown[] = [];
@@ -234,9 +233,7 @@ test("QoS 0 is done when the line takes more, and nothing is written to a closed
   expect(faults).toEqual(["the connection is closed"]);
   sender.acknowledge(5);
   const before = line.writes.length;
-  await new Promise((resolve) => {
-    setImmediate(resolve);
-  });
+  await tick();
   expect(line.writes.length).toBe(before);
 });
 

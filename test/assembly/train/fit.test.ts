@@ -8,9 +8,9 @@ import {
   OK,
   TOKENIZER_CHAR_LEVEL,
   TOKENIZER_LOWER,
-} from "../../assembly/abi.ts";
-import { describeShared, readSharedJson, readSharedJsonLines } from "../support/shared.ts";
-import { type Exports, loadWasm, put } from "../support/wasm.ts";
+} from "../../../assembly/abi.ts";
+import { describeShared, readSharedJson, readSharedJsonLines } from "../../support/shared.ts";
+import { type Exports, loadWasm, put } from "../../support/wasm.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
