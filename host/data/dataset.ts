@@ -1,7 +1,7 @@
-// Labelled texts from files: bytes of TSV, CSV, JSONL or fastText in, an array of
-// {label, text, line} out. Whatever it would have to guess at is refused with file and
-// line number: invalid UTF-8, a missing or doubled label, an empty text, broken
-// quoting, columns without names. The texts themselves are not changed.
+// Labelled texts from files: bytes of TSV, CSV, JSONL or fastText in, an array of {label, text,
+// line} out. Anything it would have to guess is refused, with file and line number: invalid
+// UTF-8, a missing or doubled label, an empty text, broken quoting, columns without names. The
+// texts themselves are not changed.
 import { isUtf8 } from "node:buffer";
 import { basename } from "node:path";
 import { MAX_LABEL_BYTES, TEXT_CAPACITY } from "../../assembly/abi.ts";
@@ -35,11 +35,11 @@ const SUFFIXES = new Map<string, Format>([
 const LABEL_PREFIX = "__label__";
 export const OLD_MAC =
   "uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'";
-/** Of the beginning of a file, the share of NUL bytes above which it is taken for no text. */
+/** With a larger share of NUL bytes in its beginning, a file is not text. */
 const MOST_NULS = 0.1;
 const BEGINNING_BYTES = 4096;
 const DELIMITERS = [",", ";", "\t"] as const;
-/** In the first line of a TSV, a name of each kind makes a header of it. */
+/** The first line of a TSV is a header if it has a name of each kind. */
 const TEXT_NAMES = [
   "text",
   "sentence",
@@ -226,7 +226,7 @@ function columnsOf(
   const isNamed = [textColumn, labelColumn].some((name) => columnsNamed(header, name).length > 0);
   const remedy =
     header.length < 2
-      ? "part its columns by commas, semicolons or tabs, and choose one with"
+      ? "separate its columns with commas, semicolons or tabs, and choose one with"
       : isNamed
         ? "choose one with"
         : "give it a header if that is a text, or choose one with";
@@ -234,7 +234,7 @@ function columnsOf(
     const [index, second] = columnsNamed(header, name);
     if (index === undefined)
       throw new UserError(
-        `${source}: its header has no column ${excerpt(name)} but ${listed(header)}; ${remedy} ${option}`,
+        `${source}: its header has no column ${excerpt(name)}, only ${listed(header)}; ${remedy} ${option}`,
       );
     if (second !== undefined) throw new UserError(`${source}: its header has two columns ${excerpt(name)}`);
     return index;
@@ -274,7 +274,7 @@ function readTsv(content: string, source: string, options: DatasetOptions, defec
         widths.add(fields.length);
       }
       const most = header?.length ?? 2;
-      // The last column's text may hold tabs, which part no columns then.
+      // The text of the last column may have tabs, which then separate nothing.
       if (columns.text === most - 1 && fields.length > most)
         fields = [...fields.slice(0, columns.text), fields.slice(columns.text).join("\t")];
       if (fields.length !== most) return `${fields.length} fields where the header has ${most}`;
@@ -282,7 +282,7 @@ function readTsv(content: string, source: string, options: DatasetOptions, defec
       if (/^".*"$/.test(label))
         return `the label ${excerpt(label)} is in quotes; if the file has a header, read it with --format csv`;
       if (label.startsWith(LABEL_PREFIX))
-        return `a label of fastText, ${excerpt(label)}; read the file with --format fasttext`;
+        return `a fastText label, ${excerpt(label)}; read the file with --format fasttext`;
       keep(number, label, fields[columns.text]!);
       return undefined;
     },
@@ -292,7 +292,7 @@ function readTsv(content: string, source: string, options: DatasetOptions, defec
   const [width] = widths;
   if (lines > 1 && widths.size === 1 && width! > 2)
     throw new UserError(
-      `${source}: each line has ${width} columns; without a header it takes label<TAB>text; give it one with their names, such as ${["label", "text", "c", "d"].slice(0, width).join("<TAB>")}${width! > 4 ? "<TAB>…" : ""}`,
+      `${source}: each line has ${width} columns; without a header only label<TAB>text is read; add a header that names them, such as ${["label", "text", "c", "d"].slice(0, width).join("<TAB>")}${width! > 4 ? "<TAB>…" : ""}`,
     );
 }
 
@@ -311,7 +311,7 @@ function tsvHeader(line: string, source: string, options: DatasetOptions): strin
   );
 }
 
-/** The line of the first quoted field with a tab or line break, if quoting parts the whole file into sound records: otherwise quotes are text. */
+/** The line of the first quoted field with a tab or line break, if quoting splits the whole file into valid records; otherwise quotes are text. */
 function quotedRecord(content: string): number | undefined {
   if (!/(?:^|\t)"/m.test(content)) return undefined;
   const reader = new CsvReader(content, "\t");
@@ -336,8 +336,8 @@ function readFastTextLine(line: string, number: number, keep: Keep): string | un
 
 function carries(labels: readonly string[]): string {
   return labels.length === 0
-    ? "carries no label"
-    : `carries ${labels.length} labels (${listed(labels)}); a text has exactly one`;
+    ? "has no label"
+    : `has ${labels.length} labels (${listed(labels)}); a text has exactly one`;
 }
 
 function readJsonl(
@@ -348,7 +348,7 @@ function readJsonl(
   keep: Keep,
 ): void {
   if (/^\s*\[\s*(?:\{|$)/.test(content.slice(0, BEGINNING_BYTES)))
-    throw new UserError(`${source}: is a JSON array; it takes one object a line, which jq -c '.[]' makes of it`);
+    throw new UserError(`${source}: is a JSON array; give one object per line instead, as jq -c '.[]' writes it`);
   readLines(content, (line, number) => readJsonLine(line, number, keep, textColumn, labelColumn), defects, keep);
 }
 
@@ -364,7 +364,7 @@ function readJsonLine(line: string, number: number, keep: Keep, textKey: string,
   const text = fields.get(textKey);
   let label = fields.get(labelKey);
   const missing = (key: string, option: string): string =>
-    `no ${excerpt(key)}${fields.size > 0 ? ` but ${listed([...fields.keys()])}; choose one with ${option}` : ""}`;
+    `no ${excerpt(key)}${fields.size > 0 ? `, only ${listed([...fields.keys()])}; choose one with ${option}` : ""}`;
   if (typeof text !== "string")
     return text === undefined ? missing(textKey, "--text-column") : `${excerpt(textKey)} is not a string`;
   if (label === undefined) return missing(labelKey, "--label-column");
@@ -381,7 +381,7 @@ function readJsonLine(line: string, number: number, keep: Keep, textKey: string,
   return undefined;
 }
 
-/** Columns are parted by commas or, when its header shows so, by semicolons or tabs. */
+/** Columns are separated by commas or, if the header shows it, by semicolons or tabs. */
 function readCsv(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
   const delimiter =
     delimiterOf(content, options) ??

@@ -34,9 +34,9 @@ export interface DataReport {
   long: { limit: number; texts: { tokens: number; place: Place }[] };
   /** Validation texts that are alike to a training text. */
   overlap: { texts: number; places: Place[] } | null;
-  /** What suggests that the labels are not what was meant, in sentences. */
+  /** Signs that the labels are not what was meant, in sentences. */
   doubts: string[];
-  /** Labels, those of the validation texts too, that people take for the same. */
+  /** Labels, also of validation texts, that people would take for the same. */
   similar_labels: string[][];
   /** Labels that only validation texts have; `train` refuses them. */
   strange_labels: Record<string, Place[]> | null;
@@ -49,9 +49,9 @@ interface Seen {
 }
 
 const SHOWN = 10;
-/** With fewer texts than this, labels that occur once are no wonder. */
+/** With fewer texts than this, labels that occur only once are normal. */
 const FEW_TEXTS = 8;
-const WRONG_WAY = "Do label and text stand the wrong way round?";
+const WRONG_WAY = "Are label and text the wrong way round?";
 
 /** `tokens` says how the model would split a text; `limit` is how many tokens it keeps. */
 export function reportData(
@@ -99,7 +99,7 @@ export function reportData(
   };
 }
 
-/** What suggests that these labels are not what was meant, in sentences. */
+/** Signs that these labels are not what was meant, in sentences. */
 export function doubtsOf(samples: readonly Sample[]): string[] {
   const counts = new Map<string, number>();
   for (const { label } of samples) counts.set(label, (counts.get(label) ?? 0) + 1);
@@ -245,7 +245,7 @@ export function renderReport(report: DataReport): string {
   };
   for (const doubt of doubts) say("doubt", doubt);
   if (similar.length > 0) {
-    say("similar", "labels that look alike, or differ only in letter case or as numbers are written");
+    say("similar", "labels that look alike, or differ only in letter case or in how a number is written");
     list(similar.map(listed));
   }
   say(
@@ -255,13 +255,13 @@ export function renderReport(report: DataReport): string {
       : "there is only one label",
   );
   say("length", `median ${tokens.median} tokens, 95 % have at most ${tokens.p95}, the longest ${tokens.longest}`);
-  say("long", `${long.texts.length} with more than ${long.limit} tokens, of which the rest is cut off`);
+  say("long", `${long.texts.length} with more than ${long.limit} tokens; what is beyond is cut off`);
   list(long.texts.map(({ tokens: count, place }) => `${at([place])}: ${count} tokens`));
   say("empty", `${empty.length} without any token, ${single} with only one`);
   list(empty.map(({ text, place }) => `${at([place])}: ${excerpt(text)}`));
   say(
     "duplicates",
-    `${duplicates.exact} the same as an earlier one, ${duplicates.alike} more that the model reads alike`,
+    `${duplicates.exact} identical to an earlier one, ${duplicates.alike} more that look the same to the model`,
   );
   list(duplicates.groups.map(({ text, label, places }) => `${excerpt(text)} ${label}: ${at(places)}`));
   say("conflicts", `${conflicts.texts} texts that are alike but have different labels`);

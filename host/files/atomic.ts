@@ -1,12 +1,12 @@
-// Files that are written completely or not at all, also when the power is cut. Whoever may
-// write in the folder gains nothing from links and folders that he puts in their place, even
-// when root writes: a file is created, never opened, and what is given away is what is open.
+// Files that are written completely or not at all, even if the power is cut. Somebody else who
+// can write in the folder gains nothing by planting links or folders there, even when root is
+// writing: files are created, never opened by name, and ownership is changed on the open file.
 import { randomBytes } from "node:crypto";
 import { access, constants, type FileHandle, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
 
-/** Throws a UserError when the file cannot be written: to be called before the work whose result it shall hold. */
+/** Throws a UserError if the file could not be written. Call it before the work whose result goes there. */
 export async function requireWritable(path: string): Promise<void> {
   if (await isFolder(path)) throw new UserError(`${path}: is a directory, not a file`);
   try {
@@ -24,7 +24,7 @@ function isFolder(path: string): Promise<boolean> {
   );
 }
 
-/** Whether both paths lead to one file, be it through a link. */
+/** Whether both paths lead to the same file, also through links. */
 export async function isSameFile(path: string, other: string): Promise<boolean> {
   const real = (name: string): Promise<string> => realpath(name).catch(() => resolve(name));
   return (await real(path)) === (await real(other));
@@ -53,8 +53,8 @@ export interface Owner {
 }
 
 /**
- * Creates, writes and syncs a file; one that is there is an error (EEXIST), and so is a link. A crash may leave a part of
- * it, a failure nothing; once this resolves, its bytes survive a power cut. With `owner`, root gives it to that user.
+ * Creates, writes and syncs a file. An existing file or link is an error (EEXIST). A crash may leave part of the file, a
+ * failure leaves nothing. Once this resolves, the bytes survive a power cut. With `owner`, root hands it to that user.
  */
 export async function writeNew(
   path: string,
@@ -76,7 +76,7 @@ export async function writeNew(
   }
 }
 
-/** Whether there was no room for something. */
+/** Whether the disk, or the user's quota, is full. */
 export function isFull(error: unknown): boolean {
   return ["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code!);
 }
@@ -86,8 +86,8 @@ export function isRoot(): boolean {
 }
 
 /**
- * Runs `work` with the folder's owner and a path that leads to this very folder, also when its name leads elsewhere
- * meanwhile: what root gives to the owner then certainly lies in the owner's folder. Only Linux has such paths.
+ * Runs `work` with the folder's owner and a path that stays with this folder even if its name is redirected meanwhile,
+ * so that what root hands to the owner is certain to lie in the owner's folder. Only Linux has such paths.
  */
 export async function inFolder<T>(folder: string, work: (at: string, owner: Owner) => Promise<T>): Promise<T> {
   if (process.platform !== "linux") return work(folder, await stat(folder));

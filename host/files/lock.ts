@@ -1,8 +1,8 @@
-// One process at a time, by the kernel's word: whoever wants a lock listens on a socket of his
-// own beside the locked file, and has it if nobody else listens on one. As long as the process
-// lives, others reach its socket, also from another container, while it is stopped, and
-// whatever the clocks say; as soon as it is gone, they are refused. So a lock is never taken
-// from a live owner, and never outlasts a dead one.
+// One process at a time, guaranteed by the kernel: a process that wants a lock listens on a
+// socket of its own beside the locked file, and holds the lock if nobody else is listening.
+// While it lives, others can connect to its socket, even from another container, even if it is
+// stopped, and whatever the clocks say; once it is gone, they are refused. So a lock is never
+// taken from a live owner and never outlasts a dead one.
 import { createHash, randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import { readdir, realpath, rename, rm } from "node:fs/promises";
@@ -18,25 +18,25 @@ export interface Lock {
   drop(): void;
 }
 
-/** Who has it; on Windows nobody knows. The number is the process's in its own container. */
+/** Who holds it (unknown on Windows). `pid` is the number in the holder's own container. */
 export interface Holder {
   pid?: number;
   since?: Date;
 }
 
 const LOOK_MS = 20;
-/** Two who come at the same time both step back and try again, for this long. */
+/** Two that arrive together both step back and retry, for up to this long. */
 const PATIENCE_MS = 500;
-/** Longest name of a locked file that is a part of the socket's name. */
+/** Longer names of locked files appear as a digest in the socket's name. */
 const MOST_NAME = 40;
-/** What systems take as the path of a socket, in bytes. */
+/** Longest path of a socket that all systems take, in bytes. */
 const MOST_PATH = 103;
-/** Not yet where others look. */
+/** Suffix of a socket that others must not see yet. */
 const UNBORN = ".new";
-/** What file systems without sockets say. */
+/** Errors of file systems without sockets. */
 const NO_SOCKETS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
 
-/** Takes the lock of a file, or returns who has it. */
+/** Takes the lock of a file, or returns who holds it. */
 export async function takeLock(path: string, patienceMs = PATIENCE_MS): Promise<Lock | Holder> {
   const end = performance.now() + patienceMs;
   for (;;) {
@@ -72,7 +72,7 @@ export async function withModelLock<T>(model: string, work: () => Promise<T>): P
   }
 }
 
-/** Undefined: somebody else's doing made it fail, try again. */
+/** Undefined if another process interfered: try again. */
 function takeSocket(path: string): Promise<Lock | Holder | undefined> {
   const [folder, file] = [dirname(path), basename(path)];
   const prefix = `.${file.length > MOST_NAME ? digestOf(file) : file}.`;
@@ -82,7 +82,9 @@ function takeSocket(path: string): Promise<Lock | Holder | undefined> {
     const name = `${prefix}${process.pid}.${Date.now().toString(36)}.${randomBytes(4).toString("hex")}`;
     const server = await listen(socketPath(at, name + UNBORN)).catch((error: NodeJS.ErrnoException) => {
       throw NO_SOCKETS.has(error.code!)
-        ? new UserError(`${folder}: its file system has no sockets, which locks need; use a folder on another one`)
+        ? new UserError(
+            `${folder}: its file system has no sockets, which locks need; use a folder on another file system`,
+          )
         : error;
     });
     const drop = (): void => rmSync(join(folder, name), { force: true });
@@ -91,12 +93,12 @@ function takeSocket(path: string): Promise<Lock | Holder | undefined> {
       server.close();
     };
     try {
-      // Between its birth and its first listening a socket looks like a dead one: only then may others see it.
+      // Before it listens, a socket looks like a dead one; only now may others see it.
       if (!(await rename(join(at, name + UNBORN), join(at, name)).then(() => true, ifCode("ENOENT", false)))) {
         server.close();
         return undefined;
       }
-      // Of two, one is the second to be seen, and looks after that: at most one finds nobody.
+      // Of two, the one that becomes visible second looks after that, so at most one of them finds nobody.
       const other = await findHolder(at, prefix, name);
       if (!other) return { release, drop };
       await release();
@@ -108,7 +110,7 @@ function takeSocket(path: string): Promise<Lock | Holder | undefined> {
   });
 }
 
-/** Whose socket is alive, and removes the dead ones. */
+/** The process whose socket is alive; removes dead sockets. */
 async function findHolder(at: string, prefix: string, own?: string): Promise<Holder | undefined> {
   for (const name of await readdir(at)) {
     if (!name.startsWith(prefix) || name === own) continue;
@@ -122,7 +124,7 @@ async function findHolder(at: string, prefix: string, own?: string): Promise<Hol
   return undefined;
 }
 
-/** Only who is certainly dead is taken for dead: one who has no time to answer, or may not be spoken to, lives. */
+/** Only a refused or missing socket is dead: one that is too busy to answer, or closed to this user, is alive. */
 function connects(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
@@ -148,13 +150,13 @@ function listen(path: string): Promise<Server> {
 function socketPath(at: string, name: string): string {
   const path = join(at, name);
   const short = Buffer.byteLength(path) > MOST_PATH ? relative("", path) : path;
-  // Some versions of Node would cut it off.
+  // Some versions of Node would silently cut it off.
   if (Buffer.byteLength(short) > MOST_PATH)
     throw new UserError(`${path}: is too long for a lock; use a folder with a shorter path`);
   return short;
 }
 
-/** Windows has no sockets in folders, but pipes, whose names are free when their process is gone. */
+/** Windows has named pipes instead, whose names become free when their process ends. */
 async function takePipe(path: string): Promise<Lock | Holder> {
   const folder = await realpath(dirname(path));
   const server = await listen(`\\\\.\\pipe\\edgelabel-${digestOf(join(folder, basename(path)).toLowerCase())}`).catch(

@@ -1,5 +1,6 @@
-// Files that users name, read whole: every such file goes through here, so that the same fault has the
-// same words. Parts that a library can have (model, data, training, keras) read files no other way.
+// Reads whole files that users name. All of them are read here, so that the same fault is
+// reported in the same words. The parts that a library can have (model, data, training, keras,
+// report) read files in no other way.
 import { isUtf8 } from "node:buffer";
 import { accessSync, constants, readFileSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";

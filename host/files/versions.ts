@@ -1,8 +1,8 @@
 // New versions of files, and the way back: the replaced version stays beside the new one, as
 // NAME.previous.EXT, byte for byte. Several files change together: first all new files are
-// written under temporary names, then a plan of renames is written, which decides that the
-// change takes place, and then the files are renamed. A crash before the plan has changed
-// nothing; after a crash behind it, finishChange does the remaining renames.
+// written under temporary names, then a plan of renames, which commits the change, and then the
+// files are renamed. A crash before the plan changes nothing; after a later one, finishChange
+// does the remaining renames.
 import { access, open, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { UserError } from "../errors.ts";
@@ -28,14 +28,14 @@ function nextPath(path: string): string {
   return join(dirname(path), `.${basename(path)}.next`);
 }
 
-/** A file with the rights that its next content is to have. */
+/** A file's content, and the permissions that its next content gets too. */
 interface Replaced {
   bytes: Buffer;
   mode: number;
   owner: Owner;
 }
 
-/** Undefined when there is none. Content and rights are of one file, even if its name leads to another one meanwhile. */
+/** Undefined if there is none. Content and permissions are those of one file, even if its name is redirected meanwhile. */
 async function readReplaced(path: string): Promise<Replaced | undefined> {
   const file = await open(path, "r").catch(ifMissing);
   if (!file) return undefined;
@@ -47,7 +47,7 @@ async function readReplaced(path: string): Promise<Replaced | undefined> {
   }
 }
 
-/** In place of what a crash may have left there. */
+/** Replaces what a crash may have left there. */
 async function writeNext(path: string, bytes: Uint8Array, like?: Omit<Replaced, "bytes">): Promise<void> {
   await rm(nextPath(path), { force: true });
   await writeNew(nextPath(path), bytes, like);
@@ -110,7 +110,7 @@ export async function restoreFiles(paths: readonly string[]): Promise<string[]> 
   return restored;
 }
 
-/** Finishes a change of these files that a crash has interrupted, and returns the files that it changed. To be called before anything else is done with them. */
+/** Finishes a change that a crash has interrupted, and returns the files that it changed. Call it before doing anything else with these files. */
 export async function finishChange(paths: readonly string[]): Promise<string[]> {
   const path = planPath(paths[0]!);
   const content = await readFile(path, "utf8").catch(ifMissing);
@@ -130,13 +130,13 @@ export async function finishChange(paths: readonly string[]): Promise<string[]> 
     await syncFolders([path]);
   } catch (error) {
     throw new UserError(
-      `${changed.join(", ")}: cannot be changed (${(error as Error).message}); the next edgelabel learn tries again`,
+      `${changed.join(", ")}: cannot be changed (${(error as Error).message}); the next edgelabel learn will try again`,
     );
   }
   return changed;
 }
 
-/** Writes the plan; from now on the change takes place, if need be after a crash. */
+/** Writes the plan, which commits the change: from here on it is finished even after a crash. */
 async function decide(first: string, plan: Plan): Promise<void> {
   const path = planPath(first);
   const fromFolder = (name: string): string => relative(dirname(path), name);

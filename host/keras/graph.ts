@@ -156,7 +156,7 @@ class GraphReader {
   }
 
   private readEmbedding(layer: KerasLayer): void {
-    if (this.stage !== "ids" || this.layers.length > 0) this.refuse(layer, "is not the first layer behind the input");
+    if (this.stage !== "ids" || this.layers.length > 0) this.refuse(layer, "is not the first layer after the input");
     this.refuseQuantized(layer);
     this.takeInputShape(layer);
     const inputLength = layer.config["input_length"];
@@ -246,7 +246,7 @@ class GraphReader {
     if (this.stage !== "vector")
       this.refuse(
         layer,
-        "works on a sequence; only Dense layers behind the last LSTM or a pooling layer can be reproduced",
+        "works on a sequence; only Dense layers after the last LSTM or a pooling layer can be reproduced",
       );
     this.refuseQuantized(layer);
     this.add(LAYER_DENSE, { activation: this.activation(layer, "activation"), units: this.count(layer, "units") });
@@ -405,7 +405,7 @@ function followLinks(layers: KerasLayer[], items: Json[], config: Json, source: 
         );
       }
     }
-    if (next.has(from)) refuse(`the model branches behind layer "${from}"`);
+    if (next.has(from)) refuse(`the model branches after layer "${from}"`);
     next.set(from, layer);
   });
   const first = layers.find((layer) => layer.name === inputs[0]);

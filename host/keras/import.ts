@@ -59,7 +59,7 @@ export async function importKeras(input: ImportInput): Promise<Imported> {
   trainer.build();
   if (trainer.tensorCount() !== model.tensors.length) {
     throw new UserError(
-      `${path}: its layers have ${model.tensors.length} weight tensors where ${trainer.tensorCount()} belong`,
+      `${path}: its layers have ${model.tensors.length} weight tensors where ${trainer.tensorCount()} are expected`,
     );
   }
   model.tensors.forEach(({ path: tensorPath, values }, i) => {
@@ -93,7 +93,7 @@ function requireClassifier(model: KerasModel, path: string): void {
   }
   if (outputs > 1 && activation !== ACTIVATION_SOFTMAX && activation !== ACTIVATION_SIGMOID) {
     throw new UserError(
-      `${path}: the last layer gives logits, not scores; add keras.layers.Activation("softmax") behind it and save again`,
+      `${path}: the last layer gives logits, not scores; add keras.layers.Activation("softmax") after it and save again`,
     );
   }
   if (model.layers.length > MAX_LAYERS)

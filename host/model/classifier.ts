@@ -72,10 +72,10 @@ export class Classifier {
     });
   }
 
-  /** What to tell the user of a deployable whose own engine is another one; undefined when there is nothing to tell. */
+  /** A warning if the deployable has another engine in it than this host's; undefined otherwise. */
   get warning(): string | undefined {
     if (this.isPackedHere !== false) return undefined;
-    return `${this.#source}: it was packed with another engine than this edgelabel's, which answers here, so "wasmtime run" may give other last digits; pack it again: edgelabel pack MODEL.wasm -o NEW.wasm`;
+    return `${this.#source}: it was packed with another engine than this edgelabel's, while this one answers here, so "wasmtime run" may differ in the last digits; pack it again: edgelabel pack MODEL.wasm -o NEW.wasm`;
   }
 
   /** Throws EngineError with code "text_too_long" above 1 MiB. top: how many scores; 0 = all. */

@@ -43,14 +43,15 @@ export function unpackModel(wasm: Uint8Array, source: string): Uint8Array {
 
 /** All sections in order, as views of the module; of each kind but custom ones there is at most one. */
 export function readSections(wasm: Uint8Array, source: string): Section[] {
-  if (PREAMBLE.some((byte, i) => wasm[i] !== byte)) throw damaged(source, "it is no WebAssembly module of version 1");
+  if (PREAMBLE.some((byte, i) => wasm[i] !== byte))
+    throw damaged(source, "it is not a WebAssembly module of version 1");
   const sections: Section[] = [];
   for (let at = PREAMBLE.length; at < wasm.length;) {
     if (sections.length === MOST_SECTIONS) throw damaged(source, `it has more than ${MOST_SECTIONS} sections`);
     const id = wasm[at]!;
     const body = readBytes(wasm, at + 1, source);
     if (id !== SECTION_CUSTOM && sections.some((section) => section.id === id))
-      throw damaged(source, `section ${id} is there twice`);
+      throw damaged(source, `it has section ${id} twice`);
     sections.push({ id, body: body.value });
     at = body.end;
   }

@@ -18,14 +18,14 @@ const REASONS: Record<number, readonly [code: string, reason: string]> = {
   [abi.ERR_BAD_LENGTH]: ["bad_length", "its length is not what its header says; it is cut off or has extra bytes"],
   [abi.ERR_BAD_CHECKSUM]: ["bad_checksum", "its checksum is wrong; the file is damaged, copy it again"],
   [abi.ERR_BAD_HEADER]: ["bad_header", "a header field is outside its range"],
-  [abi.ERR_BAD_TOKENIZER]: ["bad_tokenizer", "its tokenizer settings are not legal"],
+  [abi.ERR_BAD_TOKENIZER]: ["bad_tokenizer", "its tokenizer settings are invalid"],
   [abi.ERR_BAD_VOCABULARY]: [
     "bad_vocabulary",
-    "its vocabulary is not legal (empty, double, too long or too many words)",
+    "its vocabulary is invalid (empty or duplicate words, or words that are too long or too many)",
   ],
   [abi.ERR_BAD_LABELS]: [
     "bad_labels",
-    `its labels are not legal (fewer than 2, more than ${abi.MAX_LABELS}, empty, double, longer than ${abi.MAX_LABEL_BYTES} bytes, or with control characters)`,
+    `its labels are invalid (fewer than 2, more than ${abi.MAX_LABELS}, empty, duplicate, longer than ${abi.MAX_LABEL_BYTES} bytes, or with control characters)`,
   ],
   [abi.ERR_BAD_LAYERS]: [
     "bad_layers",
@@ -33,12 +33,12 @@ const REASONS: Record<number, readonly [code: string, reason: string]> = {
   ],
   [abi.ERR_BAD_SCALE]: ["bad_scale", "a quantization scale is not a positive number"],
   [abi.ERR_BAD_WEIGHT]: ["bad_weight", "a weight is not a finite number in its range"],
-  [abi.ERR_BAD_TRAINING]: ["bad_training", "its training state is not legal"],
+  [abi.ERR_BAD_TRAINING]: ["bad_training", "its training state is invalid"],
   [abi.ERR_BAD_UTF8]: ["bad_utf8", "a name in it is not valid UTF-8 text, or has control characters"],
   [abi.ERR_BAD_PADDING]: ["bad_padding", "bytes between its parts are not 0; another program wrote it, or changed it"],
   [abi.ERR_TOO_SLOW]: [
     "too_slow",
-    `a text could take more than ${abi.MAX_TEXT_WORK} million multiplications, for which a service would have to stand still; choose fewer units, a smaller embedding or a shorter sequence (--units, --embedding, --maxlen)`,
+    `a text could take more than ${abi.MAX_TEXT_WORK} million multiplications, which would block a service; choose fewer units, a smaller embedding or a shorter sequence (--units, --embedding, --maxlen)`,
   ],
   [abi.ERR_BAD_ARGUMENT]: ["bad_argument", "a setting is outside its range"],
   [abi.ERR_LABEL_OUT_OF_RANGE]: ["label_out_of_range", "a sample has a label that the model lacks"],
@@ -68,7 +68,7 @@ export function withNamedTraps<T extends object>(exports: T, source: string): T 
         if ((error as Error).name !== "RuntimeError") throw error;
         throw new EngineError(
           "trap",
-          `${source}: the engine broke down (${(error as Error).message}); no model should make it: make this one again, and report it with this file`,
+          `${source}: the engine crashed (${(error as Error).message}); no model should cause that: make this one again, and report the crash with this file`,
         );
       }
     };

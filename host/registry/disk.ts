@@ -7,7 +7,7 @@ import { ifCode, inFolder, isRoot, type Owner, writeNew } from "../files/atomic.
 import { waitForLock } from "../files/lock.ts";
 
 export interface Disk {
-  /** Called with the registry's folder before its first change; returns a path for it from then on. */
+  /** Called before the first change, with the registry's folder; returns the path to use from then on. */
   enter?(folder: string): Promise<string>;
   makeFolder(path: string): Promise<void>;
   /** Names in a folder; none when it does not exist. */
@@ -16,15 +16,15 @@ export interface Disk {
   read(path: string): Promise<Buffer | undefined>;
   /** Milliseconds since 1970. */
   modifiedAt(path: string): Promise<number>;
-  /** In place of what is there; the bytes may need a sync(). */
+  /** Replaces the file; its bytes survive a power cut only after a sync(). */
   write(path: string, bytes: Uint8Array | string): Promise<void>;
-  /** The file is there. */
+  /** The file must exist. */
   append(path: string, bytes: Uint8Array): Promise<void>;
   /** Makes writes to this file, or renames in this folder, survive a power cut. */
   sync(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   remove(path: string): Promise<void>;
-  /** Resolves when this process alone may change the folder; call the result to give the lock back. */
+  /** Resolves once only this process may change the folder; call the result to release the lock. */
   lock(folder: string): Promise<() => Promise<void>>;
 }
 
@@ -72,8 +72,8 @@ export const realDisk: Disk = {
 };
 
 /**
- * For commands that root gives in a registry which may be another user's: before the first change the process becomes
- * that user for good, so that whatever lies in the folder makes it do nothing which he could not do himself.
+ * For commands run as root on a registry that may belong to another user: before the first change the process becomes
+ * that user for good, so nothing planted in the folder can make it do what that user could not do himself.
  */
 export const ownersDisk: Disk = {
   ...realDisk,
@@ -115,7 +115,7 @@ async function ownerOf(path: string): Promise<Owner | "root" | "nobody yet"> {
       at = "/";
       continue;
     }
-    // In a folder with the sticky bit, such as /tmp, nobody exchanges what is root's.
+    // In a folder with the sticky bit, such as /tmp, nobody else can replace what is root's.
     const isOpen = (mode & 0o1000) === 0 && ((mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && gid !== 0));
     if (isOpen)
       throw new UserError(

@@ -56,11 +56,11 @@ export class Incoming {
   async append(offset: number, bytes: Uint8Array): Promise<boolean> {
     if (offset !== this.received || bytes.length === 0) return false;
     if (offset + bytes.length > this.manifest.bytes)
-      throw new UserError(`the update has ${this.manifest.bytes} bytes, and more came in`);
+      throw new UserError(`the update has ${this.manifest.bytes} bytes, but more arrived`);
     const { store } = this.registry;
     await store.guarded(() =>
       store.disk.append(store.partPath(this.id), bytes).catch(async (error: unknown) => {
-        // What does not fit does not stay in the way of others either.
+        // What does not fit must not take up room either.
         if (isFull(error)) await store.disk.remove(store.partPath(this.id));
         throw error;
       }),

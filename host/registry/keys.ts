@@ -39,12 +39,12 @@ export function readPrivateKey(path: string): KeyObject {
     key = createPrivateKey(pem);
   } catch (error) {
     throw new UserError(
-      `${path}: no private key in PEM can be read there (${(error as Error).message}); make one with: edgelabel keygen ${path}`,
+      `${path}: is not a private key in PEM (${(error as Error).message}); make one with: edgelabel keygen ${path}`,
     );
   }
   if (key.asymmetricKeyType !== "ed25519")
     throw new UserError(
-      `${path}: holds a key of type ${key.asymmetricKeyType}, updates are signed with Ed25519; make one with: edgelabel keygen FILE`,
+      `${path}: is a key of type ${key.asymmetricKeyType}, but updates are signed with Ed25519; make one with: edgelabel keygen FILE`,
     );
   return key;
 }
@@ -62,7 +62,7 @@ export function parseTrustedKeys(text: string, source: string): TrustedKeys {
     const key = base64 === undefined ? undefined : publicKey(Buffer.from(base64, "base64"));
     if (!key)
       throw new UserError(
-        `${source}, line ${i + 1}: must be "ed25519 KEY REMARK", as edgelabel keygen prints it, with "revoked " in front for a key that counts no more`,
+        `${source}, line ${i + 1}: must be "ed25519 KEY REMARK", as edgelabel keygen prints it, with "revoked " in front if the key is no longer trusted`,
       );
     if (isRevoked) revoked.add(keyId(key));
     else trusted.set(keyId(key), key);

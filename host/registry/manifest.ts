@@ -5,7 +5,7 @@
 //   …the bytes of the .wasm or .elb file…
 //
 // The signature covers the exact bytes of the first line, and the digest in that line the
-// bytes of the model, so that no part can be exchanged alone. The first line is not parsed
+// bytes of the model, so no part can be replaced on its own. The first line is not parsed
 // before its signature has been verified. The sequence rises with each update of a name and is
 // independent of the version: to go back, an old model is sent as a new update.
 import { createHash, sign, verify } from "node:crypto";
@@ -100,7 +100,7 @@ export function splitUpdate(update: Uint8Array, source: string): { head: Buffer;
   const second = bytes.subarray(0, MAX_MANIFEST_BYTES).indexOf(LINE_END, first + 1);
   if (bytes[0] !== OPENING_BRACE || first < 0 || second < 0)
     throw new UserError(
-      `${source}: is no update; make one with: edgelabel sign MODEL --key KEY --sequence N --expires DATE`,
+      `${source}: is not an update; make one with: edgelabel sign MODEL --key KEY --sequence N --expires DATE`,
     );
   return { head: bytes.subarray(0, second + 1), model: bytes.subarray(second + 1) };
 }
@@ -121,7 +121,7 @@ export function readManifest(head: Uint8Array, source: string, keys: TrustedKeys
     const trusted = keys.trusted.get(key);
     if (!trusted)
       throw new UserError(
-        `${source}: is signed with the key ${key}, which is not among the trusted ones (${[...keys.trusted.keys()].join(", ") || "none"})`,
+        `${source}: is signed with the key ${key}, which is not trusted (trusted: ${[...keys.trusted.keys()].join(", ") || "none"})`,
       );
     // Several base64 texts decode to the same bytes: only the canonical one is accepted.
     if (signature.toString("base64") !== base64 || !verify(null, line, trusted, signature))
@@ -146,7 +146,7 @@ function parse(line: string, source: string): Manifest {
   const result = v.safeParse(schema, value);
   if (!result.success)
     throw new UserError(
-      `${source}: its manifest is not legal at ${v.getDotPath(result.issues[0]) ?? "its top"}; it was made by another edgelabel`,
+      `${source}: its manifest is invalid at ${v.getDotPath(result.issues[0]) ?? "its top"}; it was made by another version of edgelabel`,
     );
   return result.output;
 }
@@ -160,17 +160,17 @@ export function checkFitness(
   const { abi, signed, expires, sequence, name } = manifest;
   if (abi !== ABI_VERSION)
     throw new UserError(
-      `${source}: is for engine ABI ${abi}, this edgelabel has ${ABI_VERSION}; pack the model again and sign it`,
+      `${source}: needs engine ABI ${abi}, but this edgelabel has ${ABI_VERSION}; pack the model again and sign it`,
     );
   if (Date.parse(expires) <= now)
     throw new UserError(
-      `${source}: expired on ${expires}, and here it is, or has been, ${new Date(now).toISOString()}; sign the model again`,
+      `${source}: expired on ${expires}, and this machine's clock shows, or has shown, ${new Date(now).toISOString()}; sign the model again`,
     );
   if (Date.parse(signed) > now + CLOCK_TOLERANCE_MS)
-    throw new UserError(`${source}: was signed on ${signed}, which lies in the future; set this machine's clock`);
+    throw new UserError(`${source}: was signed on ${signed}, which is in the future; set this machine's clock`);
   if (sequence <= floor)
     throw new UserError(
-      `${source}: has sequence ${sequence}, but ${floor} of ${name} was installed already; an old update is never taken again, sign with a higher sequence`,
+      `${source}: has sequence ${sequence}, but ${floor} of ${name} was installed already; an old update is never accepted again: sign with a higher sequence`,
     );
 }
 

@@ -44,7 +44,7 @@ export interface OpenModel {
   classifier: Classifier;
 }
 
-/** A version on trial that the service started so often without surviving is rolled back at the next start. */
+/** A version on trial is rolled back after this many starts that the service did not survive. */
 const STARTS_UNTIL_ROLLBACK = 2;
 
 /** Fields of an unsigned manifest that do not limit it: the lowest sequence and the last date. */
@@ -84,7 +84,7 @@ export class Registry {
   trustedKeys(): Promise<TrustedKeys> {
     if (this.keys === undefined)
       throw new UserError(
-        'no keys are trusted here, so nothing that is signed can be taken or activated: give --keys FILE, or "registry": {"path", "keys"} in the configuration file',
+        'no keys are trusted here, so nothing that is signed can be installed or activated: give --keys FILE, or "registry": {"path", "keys"} in the configuration file',
       );
     return readTrustedKeys(this.keys);
   }
@@ -204,7 +204,7 @@ export class Registry {
     return undefined;
   }
 
-  /** Marks the active version as failed and makes the previous one active. Throws a UserError when there is one that may not become active again; then nothing else does either. */
+  /** Marks the active version as failed and makes the previous one active. Throws a UserError if that one may not become active again; then none is. */
   async reject(name: string, id: string, reason: string): Promise<void> {
     const state = await this.store.read();
     const before = entryOf(state, name);

@@ -1,5 +1,6 @@
-// What a registry knows of its models: which versions of each name are kept, which one is active,
-// and what has been reached. Only plain data and functions on it; store.ts keeps it on the disk.
+// What a registry knows about its models: which versions of each name are kept, which one is
+// active, and which sequences have been reached. Plain data and functions on it; store.ts keeps
+// it on disk.
 import { createHash } from "node:crypto";
 import { UserError } from "../errors.ts";
 import type { Manifest, SignedManifest } from "./manifest.ts";
@@ -30,7 +31,7 @@ export interface Entry {
   previous?: string | undefined;
   /** Starts of the service with a newly activated version that has not proven itself yet. */
   trial?: { starts: number } | undefined;
-  /** Made from the updates alone: that `active` may be active is not known. */
+  /** Rebuilt from the updates alone, so it is not known whether `active` may be active. */
   isRebuilt?: true | undefined;
   versions: Version[];
   /** Highest installed sequence, by key id. */
@@ -39,7 +40,7 @@ export interface Entry {
 
 export interface State {
   revision: number;
-  /** The latest time that this machine's clock has shown, in milliseconds since 1970: to set it back makes nothing valid again. Noted with each change, and daily. */
+  /** The latest time that this machine's clock has shown, in milliseconds since 1970: setting it back makes nothing valid again. Noted with each change, and daily. */
   seen?: number | undefined;
   models: Entry[];
   /** Set when state.json was missing or damaged and this state was made otherwise; the next change writes it. */

@@ -31,7 +31,7 @@ const DAY_MS = 86_400_000;
 const PART_MS = 7 * DAY_MS;
 
 export class Store {
-  /** As people know it. */
+  /** For messages. */
   readonly folder: string;
   readonly disk: Disk;
   /** The path to the same folder. */
@@ -101,7 +101,7 @@ export class Store {
   change<T>(edit: (state: State) => T, update?: { id: string; bytes: Uint8Array }): Promise<T> {
     const done = this.queue.then(() =>
       this.guarded(async () => {
-        // Without a state read() would take the update for installed.
+        // Without a state file, read() would take the update for an installed one.
         if (update) await this.locked(() => this.commit(() => {}));
         return this.locked(() => this.commit(edit, update));
       }),
@@ -110,7 +110,7 @@ export class Store {
     return done;
   }
 
-  /** Removes what crashes left behind. Whoever is still writing has the lock; only parts come without it. */
+  /** Removes what crashes left behind. Other writers hold the lock, except those of parts. */
   clean(now = Date.now()): Promise<void> {
     const done = this.queue.then(() =>
       this.guarded(() =>
@@ -179,17 +179,17 @@ export class Store {
       after.seen = Math.max(this.now(), seen);
       const [was, isKept] = [new Set(idsOf(before)), new Set(idsOf(after))];
       const dropped = [...was].filter((id) => !isKept.has(id)).map((id) => this.updatePath(id));
-      // Where the lock does not reach everybody, such as another machine, somebody may have changed the state meanwhile.
+      // The lock does not reach other machines; one of them may have changed the state meanwhile.
       const isUnchanged = async (): Promise<boolean> =>
         (await this.disk.read(this.statePath))?.toString() === found?.toString();
-      // On a full disk a change that brings nothing makes room first.
+      // On a full disk, a change that adds nothing makes room first.
       const spare = [this.reservePath, ...(update ? [] : dropped)];
       if (update) await this.replace(this.updatePath(update.id), update.bytes);
       try {
         if (!(await this.withRoom(spare, () => this.replace(this.statePath, encodeState(after), isUnchanged))))
           continue;
       } catch (error) {
-        // The state may have been renamed all the same; then the file counts.
+        // The new state may be in place all the same; then its update must stay.
         if (update && !was.has(update.id) && (await isUnchanged().catch(() => false)))
           await this.disk.remove(this.updatePath(update.id)).catch(() => {});
         throw error;
@@ -201,7 +201,7 @@ export class Store {
     }
   }
 
-  /** Removes one spare file after the other while there is no room for the work. */
+  /** Removes spare files, one by one, while there is no room for the work. */
   private async withRoom<T>(spare: readonly string[], work: () => Promise<T>): Promise<T> {
     for (let i = 0; ; i++) {
       try {
@@ -222,7 +222,7 @@ export class Store {
     });
   }
 
-  /** Writes a file beside `path`, and puts it there if that is still right then; tells whether it was. */
+  /** Writes a file beside `path` and renames it into place, unless `isRight` says no by then; returns whether it did. */
   private async replace(path: string, bytes: Uint8Array | string, isRight?: () => Promise<boolean>): Promise<boolean> {
     const temporary = temporaryIn(dirname(path));
     try {

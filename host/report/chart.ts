@@ -86,7 +86,7 @@ export function renderCurve(curve: readonly CurvePoint[], title: string): string
       show: percent,
     },
     {
-      title: "least score",
+      title: "threshold",
       left: 486,
       lines: [line("threshold", ({ threshold }) => threshold)],
       ceiling: 1,

@@ -104,7 +104,7 @@ export class Tally {
       // The confusion matrix grows with their square.
       if (this.labels.length - this.known >= MAX_LABELS)
         throw new UserError(
-          `the data has more than ${MAX_LABELS} labels that the model does not know, such as ${excerpt(label)}. Do label and text stand the wrong way round?`,
+          `the data has more than ${MAX_LABELS} labels that the model does not know, such as ${excerpt(label)}. Are label and text the wrong way round?`,
         );
       place = this.labels.push(label) - 1;
       this.index.set(label, place);

@@ -91,7 +91,7 @@ export function renderCurveTable({
   rejected,
 }: RejectionCurve): string {
   const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
-  const lines = ["  least score   coverage   accuracy of the answers given"];
+  const lines = ["    threshold   coverage   accuracy of the answers given"];
   for (const wanted of SHOWN) {
     const point = points.findLast(({ coverage }) => coverage >= wanted - 1e-12);
     if (point)

@@ -300,7 +300,7 @@ async function readSamples(
     );
   if (labels.length > abi.MAX_LABELS)
     throw new UserError(
-      `the data has ${labels.length} labels, such as ${excerpt(labels[0]!)}; a model tells at most ${abi.MAX_LABELS} apart. Do label and text stand the wrong way round?`,
+      `the data has ${labels.length} labels, such as ${excerpt(labels[0]!)}; a model tells at most ${abi.MAX_LABELS} apart. Are label and text the wrong way round?`,
     );
   const texts = new Set(samples.map(({ text }) => text)).size;
   if (texts < labels.length) throw new UserError(swapped(labels.length, texts));

@@ -509,7 +509,7 @@ describe("from texts to a deployable", () => {
     const { code, stderr } = await edgelabel(["train", at("swapped.tsv"), "-o", at("x.wasm")]);
     expect([code, stderr]).toEqual([
       1,
-      'edgelabel: the data has 1025 labels, such as "text 0"; a model tells at most 1024 apart. Do label and text stand the wrong way round?\n',
+      'edgelabel: the data has 1025 labels, such as "text 0"; a model tells at most 1024 apart. Are label and text the wrong way round?\n',
     ]);
   });
 

@@ -99,14 +99,10 @@ describe("misuse", () => {
     [
       ["models", "install", "registry", "v3.wasm", "--keys", "keys"],
       1,
-      `v3.wasm: is no update; make one with: node ${main} sign`,
+      `v3.wasm: is not an update; make one with: node ${main} sign`,
     ],
     [["models", "install", "registry", "v3.update", "--name", "x"], 1, "--name is for --unsigned"],
-    [
-      ["sign", "v1.wasm", "--key", "v1.wasm", "--sequence", "1", "--expires", "1d"],
-      1,
-      "no private key in PEM can be read there",
-    ],
+    [["sign", "v1.wasm", "--key", "v1.wasm", "--sequence", "1", "--expires", "1d"], 1, "is not a private key in PEM"],
     [
       ["sign", "v1.wasm", "--key", "release.pem", "--sequence", "0", "--expires", "1d"],
       2,

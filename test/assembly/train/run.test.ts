@@ -258,7 +258,7 @@ describe("a run is not resumed", () => {
       run(trainer, 3);
       return trainer.write("training");
     }));
-  const refusal = "saved.elb: cannot be resumed on these samples or synonyms: its training state is not legal";
+  const refusal = "saved.elb: cannot be resumed on these samples or synonyms: its training state is invalid";
 
   const [first, second, ...rest] = samples;
   test.each<[string, readonly Sample[]]>([
@@ -343,7 +343,7 @@ describe("a run is not resumed", () => {
     damage(file);
     const trainer = await open(repair(file));
     expect(() => trainer.resume()).toThrow(
-      /saved\.elb: cannot be resumed on these samples or synonyms: (its training state is not legal|a setting is outside its range|.*memory)/,
+      /saved\.elb: cannot be resumed on these samples or synonyms: (its training state is invalid|a setting is outside its range|.*memory)/,
     );
   });
 

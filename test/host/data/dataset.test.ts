@@ -85,7 +85,7 @@ describe("TSV", () => {
       "d.tsv: 2 malformed lines\n  line 2: 3 fields where the header has 2\n  line 3: 1 fields where the header has 2",
     );
     expect(complaint("message\tsort\nsee you\tham\n", "d.tsv", options)).toBe(
-      'd.tsv: its header has no column "kind" but "message", "sort"; choose one with --label-column',
+      'd.tsv: its header has no column "kind", only "message", "sort"; choose one with --label-column',
     );
     expect(pairs("ham\tsee you\n", "d.tsv", options)).toEqual([["ham", "see you"]]);
     expect(complaint("Text\tTEXT\tlabel\n", "d.tsv")).toBe('d.tsv: its header has two columns "text"');
@@ -98,7 +98,7 @@ describe("TSV", () => {
   });
   test("does not guess at columns without names", () => {
     expect(complaint("s\t1\t\tone\nt\t0\t\ttwo\n", "d.tsv")).toBe(
-      "d.tsv: each line has 4 columns; without a header it takes label<TAB>text; give it one with their names, such as label<TAB>text<TAB>c<TAB>d",
+      "d.tsv: each line has 4 columns; without a header only label<TAB>text is read; add a header that names them, such as label<TAB>text<TAB>c<TAB>d",
     );
     expect(pairs("s\t1\t\tone\nt\t0\ttwo\n", "d.tsv")).toEqual([
       ["s", "1\t\tone"],
@@ -107,7 +107,7 @@ describe("TSV", () => {
   });
   test("does not take fastText's labels for its own", () => {
     expect(complaint("__label__a\tone\n", "d.tsv")).toBe(
-      'd.tsv: line 1: a label of fastText, "__label__a"; read the file with --format fasttext',
+      'd.tsv: line 1: a fastText label, "__label__a"; read the file with --format fasttext',
     );
     expect(pairs("__label__a\tone\n", "d.tsv", { format: "fasttext" })).toEqual([["a", "one"]]);
   });
@@ -198,17 +198,17 @@ describe("CSV", () => {
   });
   test("names the columns that it found", () => {
     expect(complaint("a;b\n1;2\n", "d.csv")).toBe(
-      'd.csv: its header has no column "text" but "a", "b"; give it a header if that is a text, or choose one with --text-column',
+      'd.csv: its header has no column "text", only "a", "b"; give it a header if that is a text, or choose one with --text-column',
     );
     expect(complaint("text|label\n1|2\n", "d.csv")).toBe(
-      'd.csv: its header has no column "text" but "text|label"; part its columns by commas, semicolons or tabs, and choose one with --text-column',
+      'd.csv: its header has no column "text", only "text|label"; separate its columns with commas, semicolons or tabs, and choose one with --text-column',
     );
     expect(complaint("\ufeffsep=;\r\ntext;label\r\na;b\r\n", "d.csv")).toBe(
       "d.csv: begins with a line for Excel, sep=; remove it, so that the header comes first",
     );
     expect(complaint("text,b\n1,2\n", "d.csv")).toContain("--label-column");
     expect(complaint(`${"x".repeat(100)},\u001b[31m${",c".repeat(100)}\n`, "d.csv")).toBe(
-      'd.csv: its header has no column "text" but "xxxxxxxxxxxxxxxxxxxx…", "\\u001b[31m", "c", "c", "c" and 97 more; give it a header if that is a text, or choose one with --text-column',
+      'd.csv: its header has no column "text", only "xxxxxxxxxxxxxxxxxxxx…", "\\u001b[31m", "c", "c", "c" and 97 more; give it a header if that is a text, or choose one with --text-column',
     );
     expect(complaint("text,text,label\n1,2,3\n", "d.csv")).toContain('two columns "text"');
   });
@@ -260,8 +260,8 @@ describe("JSONL", () => {
     expect(message).toBe(
       [
         "d.jsonl: 5 malformed lines",
-        'line 1: no "label" but "text"; choose one with --label-column',
-        'line 2: no "text" but "label"; choose one with --text-column',
+        'line 1: no "label", only "text"; choose one with --label-column',
+        'line 2: no "text", only "label"; choose one with --text-column',
         "line 3: not a JSON object",
         'line 4: "text" is not a string',
         'line 5: "label" is not a string',
@@ -278,8 +278,8 @@ describe("JSONL", () => {
     ).toBe(
       [
         "d.jsonl: 3 malformed lines",
-        'line 1: carries 2 labels ("x", "y"); a text has exactly one',
-        "line 2: carries no label",
+        'line 1: has 2 labels ("x", "y"); a text has exactly one',
+        "line 2: has no label",
         'line 3: "label" is not a string',
       ].join("\n  "),
     );
@@ -289,7 +289,7 @@ describe("JSONL", () => {
     (content) => {
       for (const name of ["d.json", "d.jsonl"])
         expect(complaint(content, name)).toBe(
-          `${name}: is a JSON array; it takes one object a line, which jq -c '.[]' makes of it`,
+          `${name}: is a JSON array; give one object per line instead, as jq -c '.[]' writes it`,
         );
     },
   );
@@ -316,7 +316,7 @@ describe("fastText", () => {
       [
         "d.fasttext: 3 malformed lines",
         "line 1: does not begin with __label__",
-        'line 2: carries 2 labels ("a", "b"); a text has exactly one',
+        'line 2: has 2 labels ("a", "b"); a text has exactly one',
         "line 3: no text after the label",
       ].join("\n  "),
     );

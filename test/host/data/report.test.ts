@@ -297,7 +297,7 @@ describe("labels", () => {
       ["make light", "on"],
       ["off now", "off"],
     ]);
-    const sentence = "there are 3 labels, but only 2 different texts. Do label and text stand the wrong way round?";
+    const sentence = "there are 3 labels, but only 2 different texts. Are label and text the wrong way round?";
     expect(doubtsOf(swappedRound)).toEqual([sentence]);
     await expect(prepareTraining(swappedRound, [], DEFAULT_RECIPE)).rejects.toThrow(new UserError(sentence));
     expect(
@@ -314,7 +314,7 @@ describe("labels", () => {
     expect(doubtsOf(faq)).toEqual([]);
     faq[1]!.label = "answer 9";
     expect(doubtsOf(faq)).toEqual([
-      'there are 5 labels for 8 texts, such as "answer 0"; a label needs several texts. Do label and text stand the wrong way round?',
+      'there are 5 labels for 8 texts, such as "answer 0"; a label needs several texts. Are label and text the wrong way round?',
     ]);
   });
   test("of the first text alone may be a header", () => {
@@ -366,7 +366,7 @@ describe("labels", () => {
       ),
     );
     expect(table).toContain(
-      'similar     labels that look alike, or differ only in letter case or as numbers are written\n  "Sto\\u0308rung", "St\u00f6rung"\n  "ok", "ok\\u200b"\n',
+      'similar     labels that look alike, or differ only in letter case or in how a number is written\n  "Sto\\u0308rung", "St\u00f6rung"\n  "ok", "ok\\u200b"\n',
     );
   });
 });
@@ -378,7 +378,7 @@ test("any number of labels is reported, and measured or refused with a sentence"
   expect(table).toContain("and 198976 more; a model tells at most 1024 labels apart");
   const tally = new Tally(["on", "off"]);
   expect(() => samples.forEach(({ label }) => tally.add(label, "on"))).toThrow(
-    'the data has more than 1024 labels that the model does not know, such as "label 1024". Do label and text stand the wrong way round?',
+    'the data has more than 1024 labels that the model does not know, such as "label 1024". Are label and text the wrong way round?',
   );
   expect(renderEvaluation(tally.evaluate())).toContain("label 1023");
 });
@@ -438,7 +438,7 @@ describeShared("cases of data files", () => {
       {
         code: 0,
         stdout: expect.stringContaining(
-          "doubt       there are 6 labels, but only 2 different texts. Do label and text stand the wrong way round?\n",
+          "doubt       there are 6 labels, but only 2 different texts. Are label and text the wrong way round?\n",
         ),
       },
     ],
@@ -455,7 +455,10 @@ describeShared("cases of data files", () => {
     [
       "cola.tsv",
       [],
-      { code: 1, stderr: expect.stringContaining("each line has 4 columns; without a header it takes label<TAB>text") },
+      {
+        code: 1,
+        stderr: expect.stringContaining("each line has 4 columns; without a header only label<TAB>text is read"),
+      },
     ],
     [
       "pandas_tab.tsv",
@@ -520,14 +523,14 @@ describeShared("cases of data files", () => {
     for (const name of ["array.json", "labelstudio_min.json"]) {
       expect(said("annotation-exports", name)).toEqual({
         code: 1,
-        stderr: `edgelabel: ${name}: is a JSON array; it takes one object a line, which jq -c '.[]' makes of it\n`,
+        stderr: `edgelabel: ${name}: is a JSON array; give one object per line instead, as jq -c '.[]' writes it\n`,
       });
     }
     // What jq makes of it.
     const objects = JSON.parse(readFileSync(file("annotation-exports", "labelstudio_min.json"), "utf8")) as object[];
     const lines = Buffer.from(objects.map((each) => `${JSON.stringify(each)}\n`).join(""));
     expect(() => parseDataset(lines, "l.jsonl")).toThrow(
-      'no "label" but "text", "id", "sentiment", "annotator"; choose one with --label-column',
+      'no "label", only "text", "id", "sentiment", "annotator"; choose one with --label-column',
     );
     expect(parseDataset(lines, "l.jsonl", { labelColumn: "sentiment" })).toHaveLength(2);
   });

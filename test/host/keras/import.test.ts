@@ -144,7 +144,7 @@ describe("refuses by layer and option", () => {
       },
     ],
     [
-      'layer "embedding" (Embedding) is not the first layer behind the input',
+      'layer "embedding" (Embedding) is not the first layer after the input',
       (root) => {
         root["config"].layers.splice(2, 0, layerOf(root, "Embedding"));
       },
@@ -363,7 +363,7 @@ describe("refuses by layer and option", () => {
       },
     ],
     [
-      'the model branches behind layer "embedding_1"',
+      'the model branches after layer "embedding_1"',
       (root) => {
         layerOf(root, "Dense")["inbound_nodes"][0].args[0].config.keras_history[0] = "embedding_1";
       },
@@ -441,7 +441,7 @@ describe("refuses by layer and option", () => {
       },
     ],
     [
-      'the model branches behind layer "input_layer_1"',
+      'the model branches after layer "input_layer_1"',
       (root) => {
         layerOf(root, "NotEqual")["inbound_nodes"][0].args[1] = 3;
       },

@@ -57,7 +57,7 @@ test.each<[string, string, string[]]>([
       .split(/[\r\n]/)
       .at(-1);
     expect(code, stderr).toBe(1);
-    expect(last).toMatch(/^edgelabel: .*: the engine broke down \(unreachable\); no model should make it: /);
+    expect(last).toMatch(/^edgelabel: .*: the engine crashed \(unreachable\); no model should cause that: /);
     if (model === "m.elb") expect(last).toContain(`${at(model)}: `);
     expect(stderr).not.toMatch(/\n {4}at |unexpected failure/);
   },

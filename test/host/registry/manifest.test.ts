@@ -85,9 +85,9 @@ describe("keys", () => {
 
   test("unknown, revoked, absent, and somebody else's name on the signature", () => {
     expect(() => read(update.head, keysFile([other]))).toThrow(
-      `signed with the key ${keyId(key)}, which is not among the trusted ones (${keyId(other)})`,
+      `signed with the key ${keyId(key)}, which is not trusted (trusted: ${keyId(other)})`,
     );
-    expect(() => read(update.head, "")).toThrow("not among the trusted ones (none)");
+    expect(() => read(update.head, "")).toThrow("not trusted (trusted: none)");
     expect(() => read(update.head, keysFile([key], [key]))).toThrow("which is revoked");
     expect(() => read(encodeManifest(update.manifest))).toThrow("spam.update: is not signed");
     const forged = update.head.toString().replace(keyId(key), keyId(other));
@@ -106,7 +106,7 @@ test("one spelling only: the unused bits of base64 are no hiding place", () => {
 
 test("a signed manifest that says what this edgelabel does not know is refused", () => {
   const extra = { ...update.manifest, trust: "ed25519 AAAA" };
-  expect(() => read(encodeManifest(extra, key))).toThrow("its manifest is not legal at trust");
+  expect(() => read(encodeManifest(extra, key))).toThrow("its manifest is invalid at trust");
   for (const [field, value] of [
     ["update", 2],
     ["name", "a/b"],
@@ -129,7 +129,7 @@ test("a signed manifest that says what this edgelabel does not know is refused",
     ["golden", [{ text: "a" }]],
   ] as const) {
     expect(() => read(encodeManifest({ ...update.manifest, [field]: value }, key))).toThrow(
-      `its manifest is not legal at ${field}`,
+      `its manifest is invalid at ${field}`,
     );
   }
 });
@@ -141,14 +141,14 @@ test("engine, clock and sequence", () => {
       checkFitness({ ...read(update.head), manifest: { ...update.manifest, ...changes } }, "u", { now, floor });
   expect(fitness({})).not.toThrow();
   expect(fitness({ abi: ABI_VERSION + 1 })).toThrow(
-    `is for engine ABI ${ABI_VERSION + 1}, this edgelabel has ${ABI_VERSION}`,
+    `needs engine ABI ${ABI_VERSION + 1}, but this edgelabel has ${ABI_VERSION}`,
   );
   expect(fitness({}, { now: Date.now() + DAY })).toThrow("expired on");
   expect(fitness({}, { now: Date.now() + 365 * DAY })).toThrow("expired on");
   // Without a clock of its own a machine may believe that it is 1970.
-  expect(fitness({}, { now: 0 })).toThrow("lies in the future; set this machine's clock");
+  expect(fitness({}, { now: 0 })).toThrow("is in the future; set this machine's clock");
   expect(fitness({}, { floor: 7 })).toThrow("has sequence 7, but 7 of spam was installed already");
-  expect(fitness({}, { floor: 8 })).toThrow("an old update is never taken again");
+  expect(fitness({}, { floor: 8 })).toThrow("an old update is never accepted again");
 });
 
 test("clock and sequence at their bounds", () => {
@@ -161,20 +161,20 @@ test("clock and sequence at their bounds", () => {
   expect(fits({ expires: iso(now + 1) })).not.toThrow();
   expect(fits({ expires: iso(now) })).toThrow("expired on 2027-05-06T07:08:09.000Z");
   expect(fits({ signed: iso(now + DAY) })).not.toThrow();
-  expect(fits({ signed: iso(now + DAY + 1) })).toThrow("lies in the future");
+  expect(fits({ signed: iso(now + DAY + 1) })).toThrow("is in the future");
   expect(fits({ sequence: 8 }, 7)).not.toThrow();
   expect(fits({ sequence: 7 }, 7)).toThrow("has sequence 7, but 7 of spam was installed already");
-  expect(fits({ abi: ABI_VERSION - 1 })).toThrow("is for engine ABI");
+  expect(fits({ abi: ABI_VERSION - 1 })).toThrow("needs engine ABI");
 });
 
 test("sizes at their bounds", () => {
   const legal = (changes: object) => read(encodeManifest({ ...update.manifest, ...changes }, key)).manifest;
   expect(legal({ bytes: 2 ** 28 }).bytes).toBe(2 ** 28);
-  expect(() => legal({ bytes: 2 ** 28 + 1 })).toThrow("not legal at bytes");
+  expect(() => legal({ bytes: 2 ** 28 + 1 })).toThrow("invalid at bytes");
   const texts = (count: number) => Array.from({ length: count }, (_, i) => ({ text: `${i}`, line: "" }));
   expect(legal({ golden: texts(64) }).golden).toHaveLength(64);
   expect(legal({ golden: [] }).golden).toEqual([]);
-  expect(() => legal({ golden: texts(65) })).toThrow("not legal at golden");
+  expect(() => legal({ golden: texts(65) })).toThrow("invalid at golden");
   expect(legal({ sequence: 1 }).sequence).toBe(1);
 
   const least = encodeManifest({ ...update.manifest, version: "" }, key).length;
@@ -188,13 +188,13 @@ test("sizes at their bounds", () => {
   );
   const tooLong = Buffer.from(head.toString().replace("vv", "vvv"));
   expect(() => read(tooLong)).toThrow("its manifest is cut off or too long");
-  expect(() => splitUpdate(tooLong, "u")).toThrow("u: is no update");
+  expect(() => splitUpdate(tooLong, "u")).toThrow("u: is not an update");
 });
 
 test("an update whose manifest is cut off, or which is something else, is told from one that is damaged", () => {
   const { head } = update;
   for (const bytes of ["", "{", "x\ny\nz", head.subarray(0, -1), head.subarray(0, head.indexOf("\n") + 1)])
-    expect(() => splitUpdate(Buffer.from(bytes as string), "u")).toThrow("u: is no update; make one with");
+    expect(() => splitUpdate(Buffer.from(bytes as string), "u")).toThrow("u: is not an update; make one with");
   for (const length of [0, 1, head.indexOf("\n"), head.length - 1])
     expect(() => read(head.subarray(0, length))).toThrow("its manifest is cut off");
   const unsigned = encodeManifest(update.manifest);

@@ -225,8 +225,8 @@ describe("refused, and nothing changes", () => {
       "cannot read the file of trusted keys",
       new Registry(folder, { keys: join(root, "nowhere") }),
     );
-    await attempt(Buffer.from("nothing"), "is no update");
-    await attempt(Buffer.alloc(0), "is no update");
+    await attempt(Buffer.from("nothing"), "is not an update");
+    await attempt(Buffer.alloc(0), "is not an update");
     // None of them used up a sequence.
     await registry.install(a.update, "a");
     expect(await answering()).toBe("2");
@@ -279,7 +279,7 @@ describe("what a revoked key has signed does not come back", () => {
   test.each<[string, () => void, string]>([
     ["damaged in another line", () => writeFileSync(keys, `${keysFile([key], [second])}oops\n`), "line 4: must be"],
     ["gone", () => rmSync(keys), "cannot read the file of trusted keys"],
-    ["without its line", () => writeFileSync(keys, keysFile([key])), "is not among the trusted ones"],
+    ["without its line", () => writeFileSync(keys, keysFile([key])), "is not trusted"],
   ])("nor when the file of keys is %s", async (_, damage, reason) => {
     damage();
     await expect(registry.rollback("spam")).rejects.toThrow(reason);
@@ -292,7 +292,7 @@ describe("what a revoked key has signed does not come back", () => {
 
   test("nor where no keys are given, as by a command line without --keys", async () => {
     await expect(new Registry(folder).rollback("spam")).rejects.toThrow(
-      "no keys are trusted here, so nothing that is signed can be taken or activated: give --keys FILE",
+      "no keys are trusted here, so nothing that is signed can be installed or activated: give --keys FILE",
     );
     for (const command of ["activate", "rollback"]) {
       const args = ["models", command, folder, "spam", ...(command === "activate" ? ["1"] : [])];
@@ -370,7 +370,7 @@ describe("what never was active", () => {
     now -= 6 * DAY;
     for (const again of [registry, new Registry(folder, { keys, now: () => now })]) {
       await expect(again.activate("spam", "2")).rejects.toThrow(
-        `expired on ${waiting.manifest.expires}, and here it is, or has been, ${new Date(now + 6 * DAY).toISOString()}`,
+        `expired on ${waiting.manifest.expires}, and this machine's clock shows, or has shown, ${new Date(now + 6 * DAY).toISOString()}`,
       );
       await expect(again.install(late.update, "late")).rejects.toThrow("expired on");
     }
@@ -645,7 +645,7 @@ describe("in parts", () => {
     const again = await Incoming.begin(registry, head);
     expect(again.received).toBe(0);
     await expect(again.append(0, Buffer.alloc(model.length + 1))).rejects.toThrow(
-      `the update has ${model.length} bytes, and more came in`,
+      `the update has ${model.length} bytes, but more arrived`,
     );
     expect(await summary()).toEqual([]);
   });
@@ -683,9 +683,7 @@ describe("in parts", () => {
   });
 
   test("a manifest that may not be installed: no byte is taken", async () => {
-    await expect(Incoming.begin(registry, (await signed(models[1]!, second, 1)).head)).rejects.toThrow(
-      "not among the trusted ones",
-    );
+    await expect(Incoming.begin(registry, (await signed(models[1]!, second, 1)).head)).rejects.toThrow("not trusted");
     expect(readdirSync(folder)).toEqual([]);
   });
 });

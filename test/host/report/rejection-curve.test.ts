@@ -142,7 +142,7 @@ describe("edgelabel eval --curve", () => {
     const { stdout, status } = run("--curve", "--chart", at("curve.svg"));
     expect(status).toBe(0);
     expect(stdout).toMatch(
-      /\n  least score   coverage   accuracy of the answers given\n( +0\.\d{6} +[\d.]+ % +[\d.]+ %\n){9}\narea under the risk-coverage curve/,
+      /\n    threshold   coverage   accuracy of the answers given\n( +0\.\d{6} +[\d.]+ % +[\d.]+ %\n){9}\narea under the risk-coverage curve/,
     );
     expect(stdout).toMatch(
       /\nrule for unknown texts: .*; rejects \d+ of \d+ right answers, \d+ of \d+ wrong answers, \d+ of 5 texts of other labels\n$/,

@@ -238,7 +238,7 @@ test("a new name is served beside the others; a name that is a file's stays the 
 
 test("refusals say why, before a byte of the model is asked for", async () => {
   for (const [update, reason] of [
-    [await signed(updates[2]!.model, newKey(), 9), "is not among the trusted ones"],
+    [await signed(updates[2]!.model, newKey(), 9), "is not trusted"],
     [updates[1]!, "has sequence 2, but 2 of spam was installed already"],
     [await signed(updates[2]!.model, key, 9, { abi: 77 }), "engine ABI 77"],
   ] as const)
