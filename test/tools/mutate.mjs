@@ -126,7 +126,14 @@ class Checkout {
   #tests = new Map();
   #times = new Map();
   #changed = new Set();
-  #compilerOptions = ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile).config.compilerOptions;
+  #compilerOptions = {
+    ...ts.parseJsonConfigFileContent(
+      ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile).config,
+      ts.sys,
+      root,
+    ).options,
+    module: ts.ModuleKind.ESNext,
+  };
   #child;
 
   constructor() {

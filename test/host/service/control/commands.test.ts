@@ -262,6 +262,90 @@ test("a last status that a lost connection took with it is told on the next one,
   expect(second).toEqual([successful, successful]);
 });
 
+describe("without a broker", () => {
+  let said: [command: string, status: any][];
+  let metrics: Metrics;
+  let commands: Commands;
+  beforeEach(() => {
+    said = [];
+    metrics = new Metrics();
+    commands = new Commands({
+      topics,
+      metrics,
+      log: recordingLog(),
+      guard: new Guard(metrics, recordingLog()),
+      outbox: {
+        say: ({ topic, payload }) => void said.push([topic.slice(topics.command.length + 1), JSON.parse(payload)]),
+      },
+      onFailed() {},
+    });
+  });
+  const hear = (command: string, status = "init") =>
+    commands.onMessage({
+      topic: `${topics.command}/${command}`,
+      payload: Buffer.from(JSON.stringify({ status })),
+      qos: 1,
+      isRetained: false,
+      isMarked: false,
+      bytes: 20,
+      expiresAt: Infinity,
+      acknowledge() {},
+    });
+  const ended = (command: string) => said.find(([of, { status }]) => of === command && status !== "executing")?.[1];
+
+  test("sixteen run at once, and the next one when one of them is done", async () => {
+    const finish: (() => void)[] = [];
+    commands.add("wait", () => new Promise((resolve) => void finish.push(() => resolve({}))));
+    for (let i = 0; i < 17; i++) hear(`wait/${i}`);
+    await until(() => ended("wait/16") !== undefined);
+    expect(ended("wait/16")).toEqual({
+      status: "failed",
+      reason: "too many commands run; try again when some are done",
+    });
+    expect(finish).toHaveLength(16);
+    finish[3]!();
+    await until(() => ended("wait/3") !== undefined);
+    hear("wait/17");
+    expect(finish).toHaveLength(17);
+    expect(said.filter(([, { status }]) => status === "failed")).toHaveLength(1);
+  });
+
+  test("a hundred last statuses are remembered, of those that ended last", async () => {
+    let runs = 0;
+    commands.add("count", async () => ({ runs: ++runs }));
+    for (let i = 0; i < 101; i++) {
+      hear(`count/${i}`);
+      await until(() => ended(`count/${i}`) !== undefined);
+    }
+    said.length = 0;
+    hear("count/1");
+    expect(said).toEqual([["count/1", { status: "successful", runs: 2 }]]);
+    hear("count/0");
+    await until(() => ended("count/0") !== undefined);
+    expect([ended("count/0").runs, runs]).toEqual([102, 102]);
+  });
+
+  test("what nobody knows is counted under one name, however many names are tried", async () => {
+    for (const verb of ["dance", "sing"]) hear(`${verb}/1`);
+    await until(() => ended("sing/1") !== undefined);
+    const counts = (await metrics.text()).match(/^edgelabel_commands_total\{.*$/gm);
+    expect(counts).toEqual(['edgelabel_commands_total{verb="unknown",status="failed"} 2']);
+  });
+
+  test("one that runs is not begun again, and what it says of itself is no command", async () => {
+    let begun = 0;
+    commands.add("wait", () => {
+      begun++;
+      return new Promise(() => {});
+    });
+    hear("wait/1");
+    hear("wait/1");
+    for (const status of ["executing", "successful", "failed"]) hear("wait/1", status);
+    expect([begun, said]).toEqual([1, [["wait/1", { status: "executing" }]]]);
+    expect(await metrics.text()).not.toMatch(/^edgelabel_ignored_total\{/m);
+  });
+});
+
 test("a service without commands hears none", async () => {
   await start();
   service = fakeService({ access: broker.access, clientId: "deaf" });
