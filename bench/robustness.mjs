@@ -1,5 +1,5 @@
 // What odd but common ways of writing the same text cost: accuracy on massive_en's test texts as
-// they are and with each way applied to all of them, of models trained with `--clean none` and by
+// they are and with each way applied to all of them, of models trained with `--set clean=none` and by
 // default (which cleans); means over the seeds. A way that shows nothing should cost nothing.
 //   node bench/robustness.mjs [--seeds 1,2,3] [--set massive_en] [--data ../shared/data]
 import { execFileSync } from "node:child_process";
@@ -64,7 +64,7 @@ const rights = Object.fromEntries(Object.keys(WAYS).map((way) => [way, [0, 0]]))
 const seeds = values.seeds.split(",");
 try {
   for (const seed of seeds) {
-    const models = [await model(seed, "--clean", "none"), await model(seed)];
+    const models = [await model(seed, "--set", "clean=none"), await model(seed)];
     for (const [way, write] of Object.entries(WAYS)) {
       for (const [label, text] of samples)
         models.forEach((each, i) => {

@@ -1,5 +1,5 @@
 // What cleaning by default costs: µs a text from its bytes to ids, on real test texts, for a model
-// trained with `--clean none` and one with the default; the least of many turns in which both are
+// trained with `--set clean=none` and one with the default; the least of many turns in which both are
 // read. Needs `npm run build && npm run build:testing`.
 //   node bench/tokenizer.mjs [set ...] [--data ../shared/data] [--turns 200] [--testing build/testing.wasm]
 import { execFileSync } from "node:child_process";
@@ -34,10 +34,10 @@ function reader(set, name, texts, module, ...options) {
       file,
       "--epochs",
       "1",
-      "--units",
-      "1",
-      "--embedding",
-      "1",
+      "--set",
+      "units=1",
+      "--set",
+      "embedding-dim=1",
       ...options,
     ],
     { stdio: "ignore" },
@@ -71,7 +71,7 @@ try {
       .trimEnd()
       .split("\n")
       .map((line) => line.slice(line.indexOf("\t") + 1));
-    const readers = [reader(set, "none", texts, module, "--clean", "none"), reader(set, "default", texts, module)];
+    const readers = [reader(set, "none", texts, module, "--set", "clean=none"), reader(set, "default", texts, module)];
     for (let turn = 0; turn < Number(values.turns); turn++) {
       for (const each of readers) {
         const started = performance.now();

@@ -8,6 +8,8 @@ export class UserError extends Error {
 const EXCERPT_CHARACTERS = 60;
 const LISTED = 5;
 const LISTED_CHARACTERS = 20;
+/** Letters by which a name may differ from the one that is suggested. */
+const MOST_EDITS = 3;
 /** Controls, invisible characters, and the parts of decomposed letters. */
 const UNSEEN = /[\p{Cc}\p{Cf}\u2028\u2029\u0300-\u036f\u1100-\u11ff\u3099\u309a\ufe00-\ufe0f]/u;
 
@@ -43,4 +45,30 @@ export function listed(names: readonly string[]): string {
 /** Replaces control characters, with which others could forge lines, move the cursor or turn text around. Joiners stay: emoji and some scripts need them. */
 export function printable(text: string): string {
   return text.replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\ufffd");
+}
+
+/** The known name that `name` is a slip of the keyboard away from; undefined when none is so close. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  const [best] = known
+    .map((other) => ({ other, distance: editDistance(name, other) }))
+    .toSorted((a, b) => a.distance - b.distance);
+  return best !== undefined && best.distance <= MOST_EDITS ? best.other : undefined;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(
+        Math.min(
+          row[j]! + 1,
+          next[j - 1]! + 1,
+          row[j - 1]! + (a[i - 1]!.toLowerCase() === b[j - 1]!.toLowerCase() ? 0 : 1),
+        ),
+      );
+    }
+    row = next;
+  }
+  return row[b.length]!;
 }

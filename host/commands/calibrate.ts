@@ -4,7 +4,8 @@ import { Command } from "commander";
 import { calibrate, renderCalibration } from "../training/calibration.ts";
 import { readDataset } from "../data/dataset.ts";
 import { requireWritable } from "../files/atomic.ts";
-import { addDatasetOptions, type DatasetFlags, shareBelow1 } from "./options.ts";
+import { shareBelow1 } from "../values.ts";
+import { addDatasetOptions, type DatasetFlags, parserOf } from "./options.ts";
 import { kilobytes, parseOutput, print, printJson, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 
@@ -22,7 +23,7 @@ export function calibrateCommand(): Command {
     .argument("<model>", "model file (.wasm or .elb)")
     .argument("<data...>", "labelled texts that the model was not trained on")
     .requiredOption("-o, --output <file>", "model to write (.wasm or .elb)", parseOutput)
-    .option("--unknown <share>", UNKNOWN_HELP, shareBelow1)
+    .option("--unknown <share>", UNKNOWN_HELP, parserOf(shareBelow1))
     .option("--json", "print one JSON object");
   return addDatasetOptions(command)
     .addHelpText(

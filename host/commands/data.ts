@@ -4,8 +4,9 @@ import { MAX_SEQUENCE } from "../../assembly/abi.ts";
 import { renderReport, reportData, type Source } from "../data/report.ts";
 import { readDataset } from "../data/dataset.ts";
 import { createTrainer, DEFAULT_RECIPE, withCleaning } from "../training/recipe.ts";
+import { cleaningSteps } from "../training/setting-table.ts";
 import type { Cleaning } from "../training/trainer.ts";
-import { addDatasetOptions, cleaningSteps, type DatasetFlags, wholeNumber } from "./options.ts";
+import { addDatasetOptions, type DatasetFlags, parserOf, wholeNumber } from "./options.ts";
 import { print, printJson } from "./output.ts";
 
 interface DataOptions extends DatasetFlags {
@@ -20,7 +21,7 @@ export function dataCommand(): Command {
     new Command("data")
       .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
       .option("--valid <files...>", "validation texts, to see whether they occur in the data")
-      .option("--clean <steps>", "compare texts as `train --clean` cleans them", cleaningSteps)
+      .option("--clean <steps>", "compare texts as `train --set clean=STEPS` cleans them", parserOf(cleaningSteps))
       .option(
         "--maxlen <n>",
         "tokens of a text that count",

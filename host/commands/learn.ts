@@ -24,7 +24,8 @@ import { startProgress } from "../progress.ts";
 import { Registry } from "../registry/registry.ts";
 import type { VersionInfo } from "../registry/state.ts";
 import { requireKnownLabels } from "../training/fine-tune.ts";
-import { addDatasetOptions, type DatasetFlags, nameText, parseSeed, positive, wholeNumber } from "./options.ts";
+import { positive } from "../values.ts";
+import { addDatasetOptions, type DatasetFlags, nameText, parserOf, parseSeed, wholeNumber } from "./options.ts";
 import { isDeployable, note, noteSeen, parseOutput, percent, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";
 
@@ -66,7 +67,7 @@ export function learnCommand(): Command {
       "passes over the texts; the best acceptable one is taken (default: 4, or more if there are few texts)",
       wholeNumber(1, 1000),
     )
-    .option("--learning-rate <x>", "highest rate", positive, LEARN_DEFAULTS.learningRate)
+    .option("--learning-rate <x>", "highest rate", parserOf(positive), LEARN_DEFAULTS.learningRate)
     .option(
       "--rehearsed <n>",
       "texts of the data in each pass, at most",

@@ -15,7 +15,8 @@ import { compareSpeed } from "../report/speed.ts";
 import { type ModelForm, Trainer } from "../training/trainer.ts";
 import { requireKnownLabels, tune } from "../training/fine-tune.ts";
 import { evaluate } from "./eval.ts";
-import { addDatasetOptions, type DatasetFlags, parseSeed, positive, wholeNumber } from "./options.ts";
+import { positive } from "../values.ts";
+import { addDatasetOptions, type DatasetFlags, parserOf, parseSeed, wholeNumber } from "./options.ts";
 import {
   isDeployable,
   kilobytes,
@@ -72,7 +73,7 @@ export function pruneCommand(): Command {
     .option("--words <n>", "words to keep: those that were the most frequent in training", wholeNumber(1, MAX_ROWS))
     .option("--min-count <n>", "keep only words that the data has n times", wholeNumber(1, MAX_ROWS))
     .option("--epochs <n>", "passes of the fine-tuning over the data; 0: none", wholeNumber(0, 1000), EPOCHS)
-    .option("--learning-rate <x>", "highest rate of the fine-tuning", positive, LEARNING_RATE)
+    .option("--learning-rate <x>", "highest rate of the fine-tuning", parserOf(positive), LEARNING_RATE)
     .option("--seed <n>", "the same seed gives the same model", parseSeed, 1)
     .option("--json", "print the report as one JSON object");
   return addDatasetOptions(command)

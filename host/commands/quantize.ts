@@ -7,7 +7,8 @@ import { Classifier } from "../model/classifier.ts";
 import { readDataset } from "../data/dataset.ts";
 import { distortions, MIN_AGREEMENT, quantize } from "../training/quantization.ts";
 import { type ModelForm, Trainer } from "../training/trainer.ts";
-import { addDatasetOptions, type DatasetFlags, share } from "./options.ts";
+import { share } from "../values.ts";
+import { addDatasetOptions, type DatasetFlags, parserOf } from "./options.ts";
 import { kilobytes, note, parseOutput, percent, print, printJson, requireOtherOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 
@@ -37,7 +38,7 @@ export function quantizeCommand(): Command {
     .option(
       "--min-agreement <share>",
       `least share of equal labels on --data (default: ${MIN_AGREEMENT}); below it weight-only int8 is written`,
-      share,
+      parserOf(share),
     )
     .option("--weight-only", "int8 weights with f32 arithmetic, whatever the agreement")
     .option("--json", "print the report as one JSON object");

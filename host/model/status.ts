@@ -38,7 +38,7 @@ const REASONS: Record<number, readonly [code: string, reason: string]> = {
   [abi.ERR_BAD_PADDING]: ["bad_padding", "bytes between its parts are not 0; another program wrote it, or changed it"],
   [abi.ERR_TOO_SLOW]: [
     "too_slow",
-    `a text could take more than ${abi.MAX_TEXT_WORK} million multiplications, which would block a service; choose fewer units, a smaller embedding or a shorter sequence (--units, --embedding, --maxlen)`,
+    `a text could take more than ${abi.MAX_TEXT_WORK} million multiplications, which would block a service; choose fewer units, a smaller embedding-dim or a shorter maxlen`,
   ],
   [abi.ERR_BAD_ARGUMENT]: ["bad_argument", "a setting is outside its range"],
   [abi.ERR_LABEL_OUT_OF_RANGE]: ["label_out_of_range", "a sample has a label that the model lacks"],

@@ -6,7 +6,7 @@ import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import * as v from "valibot";
-import { UserError } from "../errors.ts";
+import { nearest, UserError } from "../errors.ts";
 import { decodeText, requireReadable } from "../files/read.ts";
 import type { LearningSettings } from "./control/learning.ts";
 import { isLoopback } from "./listen.ts";
@@ -315,27 +315,8 @@ function suggestion(path: string): string {
     .replace(/\.\d+(?=\.|$)/g, "[]")
     .replace(/^(users|learning)\.[^.]+$/, "$1[]");
   const known = nested[shape] ?? ["name", "path"];
-  const nearest = known.toSorted((a, b) => editDistance(key, a) - editDistance(key, b))[0]!;
-  if (editDistance(key, nearest) <= 3) return `, did you mean ${JSON.stringify(nearest)}?`;
-  return `; known keys: ${known.join(", ")}`;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(
-        Math.min(
-          row[j]! + 1,
-          next[j - 1]! + 1,
-          row[j - 1]! + (a[i - 1]!.toLowerCase() === b[j - 1]!.toLowerCase() ? 0 : 1),
-        ),
-      );
-    }
-    row = next;
-  }
-  return row[b.length]!;
+  const meant = nearest(key, known);
+  return meant === undefined ? `; known keys: ${known.join(", ")}` : `, did you mean ${JSON.stringify(meant)}?`;
 }
 
 /** `NAME=FILE` or `FILE`. */

@@ -79,7 +79,7 @@ describeShared("the cases", () => {
 
   test.each<[string, string[]]>([
     ["by default", []],
-    ["with all cleaning", ["--clean", "all"]],
+    ["with all cleaning", ["--set", "clean=all"]],
   ])(
     "emoji-sequences, %s: skin tone, U+FE0F and repeats change nothing",
     async (_, options) => {

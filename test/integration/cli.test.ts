@@ -82,20 +82,6 @@ describe("the program", () => {
     [["quantize", "x.elb", "-o", "y.elb", "--min-agreement", "2"]],
     [["import", "m.keras", "-o", "m.elb"]],
     [["info", "a", "b"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--oov-token", "?"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--momentum", "0.9"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--decay", "0.1", "--schedule", "linear"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--no-split-scripts"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--add-ngrams", "--ngram-buckets", "0"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--warmup", "1"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--embedding-dropout", "1"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--optimizer", "sgd", "--momentum", "1"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--average-decay", "1"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--learning-rate", "1e9"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--schedule", "inverse-time", "--decay", "1e6"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--loss", "mean_squared_error", "--label-smoothing", "0.1"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--letter-pairs", "--ngram-buckets", "0"]],
-    [["train", "x.tsv", "-o", "x.wasm", "--split-scripts", "--char-level"]],
     [["quantize", "x.elb", "-o", "./x.elb"]],
     [["prune", "x.elb", "x.tsv", "--valid", "x.tsv", "--units", "4", "-o", "x.elb"]],
     [["train", "x.tsv", "-o", "x.wasm", "--name", "a\nb"]],
@@ -128,23 +114,31 @@ describe("the recipe goes by the texts, and says so", () => {
     { length: 120 },
     (_, i) => `${i % 2}\t${i % 2 ? "q" : "e"}${i.toString(36)}x${i * 7919}\n`,
   ).join("");
-  const few = ["--epochs", "1", "--units", "4", "--embedding", "4", "--min-agreement", "0"];
+  const few = ["--epochs", "1", "--set", "units=4", "--set", "embedding-dim=4", "--set", "min-agreement=0"];
 
   test("names are read letter by letter, unless words are asked for", async () => {
     writeFileSync(at("names.tsv"), names);
     const { stderr } = await edgelabel(["train", at("names.tsv"), "-o", at("names.wasm"), ...few]);
     expect(stderr).toContain(
-      "nearly each text has a word that no other has, so they are read letter by letter (--no-char-level: word by word)\n",
+      "nearly each text has a word that no other has, so they are read letter by letter (--set char-level=false: word by word)\n",
     );
     expect((await json("info", at("names.wasm"))).tokenizer).toMatchObject({ char_level: true, ngram_buckets: 0 });
-    const words = await edgelabel(["train", at("names.tsv"), "-o", at("words.wasm"), "--no-char-level", ...few]);
+    const words = await edgelabel([
+      "train",
+      at("names.tsv"),
+      "-o",
+      at("words.wasm"),
+      "--set",
+      "char-level=false",
+      ...few,
+    ]);
     expect(words.stderr).not.toContain("letter");
     expect((await json("info", at("words.wasm"))).tokenizer).toMatchObject({ char_level: false, ngram_buckets: 4096 });
   });
 
   test.each([
     ["last", []],
-    ["first", ["--truncate-post"]],
+    ["first", ["--set", "truncating=post"]],
   ])("the %s tokens of long texts count", async (end, options) => {
     writeFileSync(at("long.tsv"), LAMPS.join(""));
     const { stderr } = await edgelabel([
@@ -152,14 +146,14 @@ describe("the recipe goes by the texts, and says so", () => {
       at("long.tsv"),
       "-o",
       at("long.wasm"),
-      "--maxlen",
-      "2",
+      "--set",
+      "maxlen=2",
       ...options,
       ...few,
     ]);
     expect(stderr).toMatch(
       new RegExp(
-        `\\d+ of ${LAMPS.length} texts have more than 2 tokens, of which only the ${end} 2 count; a higher --maxlen reads more, and takes longer\n`,
+        `\\d+ of ${LAMPS.length} texts have more than 2 tokens, of which only the ${end} 2 count; a higher --set maxlen reads more, and takes longer\n`,
       ),
     );
     expect((await edgelabel(["train", at("long.tsv"), "-o", at("long.wasm"), ...few])).stderr).not.toContain("maxlen");
@@ -179,7 +173,7 @@ describe("the recipe goes by the texts, and says so", () => {
 
   test("a vocabulary is cut to its most frequent words", async () => {
     writeFileSync(at("lamps.tsv"), LAMPS.join(""));
-    await json("train", at("lamps.tsv"), "-o", at("cut.wasm"), "--num-words", "4", ...few);
+    await json("train", at("lamps.tsv"), "-o", at("cut.wasm"), "--set", "num-words=4", ...few);
     expect((await json("info", at("cut.wasm"))).tokenizer.words).toBe(3);
   });
 });
@@ -196,9 +190,10 @@ describe("from texts to a deployable", () => {
       "3",
       "--valid",
       at("data.tsv"),
-      "--no-calibrate",
-      "--min-agreement",
-      "0.9",
+      "--set",
+      "calibrate=false",
+      "--set",
+      "min-agreement=0.9",
       ...SMALL,
     );
     expect(trained).toMatchObject({
@@ -300,7 +295,18 @@ describe("from texts to a deployable", () => {
   });
 
   test("Ctrl-C ends a run that can be resumed after its epoch, and the rest gives the same bits", async () => {
-    const settings = ["--seed", "3", "--name", "light", "--embedding", "16", "--units", "8", "--epochs", "300"];
+    const settings = [
+      "--seed",
+      "3",
+      "--name",
+      "light",
+      "--set",
+      "embedding-dim=16",
+      "--set",
+      "units=8",
+      "--epochs",
+      "300",
+    ];
     await json("train", at("data.tsv"), "-o", at("long.elb"), ...settings);
     const others = process.listenerCount("SIGINT");
     const running = run(["train", at("data.tsv"), "-o", at("cut.elb"), "--json", ...settings]);
@@ -346,7 +352,18 @@ describe("from texts to a deployable", () => {
 
   test("validation texts that are learnt too are counted", async () => {
     writeFileSync(at("seen.tsv"), [...LAMPS.slice(0, 3), "on\tno such text\n"].join(""));
-    const small = ["-o", at("seen.elb"), "--no-calibrate", "--epochs", "1", "--units", "4", "--embedding", "4"];
+    const small = [
+      "-o",
+      at("seen.elb"),
+      "--set",
+      "calibrate=false",
+      "--epochs",
+      "1",
+      "--set",
+      "units=4",
+      "--set",
+      "embedding-dim=4",
+    ];
     const seen = await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small]);
     expect(seen).toMatchObject({
       code: 0,
@@ -475,25 +492,26 @@ describe("from texts to a deployable", () => {
       at("data.tsv"),
       "-o",
       at("squared.elb"),
-      "--loss",
-      "mean_squared_error",
+      "--set",
+      "loss=mean_squared_error",
       ...SMALL,
     );
     expect(train.loss).toBeLessThan(0.25); // that of a coin
   });
 
   test("batches that are too large say so, and only those: room is made for the longest text", async () => {
-    const large = ["--batch", "4096", "--units", "256", "--epochs", "1"];
+    const large = ["--set", "batch-size=4096", "--set", "units=256", "--epochs", "1"];
     writeFileSync(at("long-lines.tsv"), LAMPS.map((line) => `${line.trimEnd()}${" on".repeat(300)}\n`).join(""));
     const { code, stderr } = await edgelabel(["train", at("long-lines.tsv"), "-o", at("x.wasm"), ...large]);
     expect([code, stderr]).toEqual([
       1,
       expect.stringMatching(
-        /edgelabel: batches of 4096 of these texts do not fit in WebAssembly memory; choose a smaller --batch, --maxlen, --units or --embedding\n$/,
+        /edgelabel: batches of 4096 of these texts do not fit in WebAssembly memory; set a smaller batch-size, maxlen, units or embedding-dim\n$/,
       ),
     ]);
     expect(
-      (await edgelabel(["train", at("data.tsv"), "-o", at("x.wasm"), "--batch", "4096", "--epochs", "1"])).code,
+      (await edgelabel(["train", at("data.tsv"), "-o", at("x.wasm"), "--set", "batch-size=4096", "--epochs", "1"]))
+        .code,
     ).toBe(0);
   });
   test("a demo that cannot serve fails", async () => {

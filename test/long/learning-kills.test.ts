@@ -39,10 +39,10 @@ beforeAll(async () => {
     at("valid.tsv"),
     "-o",
     at("lamps.elb"),
-    "--ngram-buckets",
-    "256",
-    "--batch",
-    "32",
+    "--set",
+    "ngram-buckets=256",
+    "--set",
+    "batch-size=32",
     ...SMALL,
   );
   await json("quantize", at("lamps.elb"), "-o", at("lamps.wasm"));

@@ -43,7 +43,7 @@ describeMosquitto("on Mosquitto", (binaries) => {
         ...said(["office", "cellar", "attic", "garage"]).map(({ label, text }) => `${label}\t${text}\n`),
       ].join(""),
     );
-    await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256");
+    await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--set", "ngram-buckets=256");
     await json("quantize", at("lamps.elb"), "-o", at("lamps.wasm"));
     const broker = await startMosquitto(binaries, { lines: ["set_tcp_nodelay true"] });
     writeFileSync(

@@ -134,6 +134,7 @@ describe("the file map of ARCHITECTURE.md", () => {
       "names",
       "program-name",
       "progress",
+      "values",
       "version",
       "model/status",
       "training/worker",

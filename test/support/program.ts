@@ -120,4 +120,4 @@ export const LAMPS: readonly string[] = ROOMS.flatMap((room) =>
 );
 
 /** Settings under which a model of LAMPS is made in a second. */
-export const SMALL = ["--embedding", "16", "--units", "8", "--epochs", "8"];
+export const SMALL = ["--set", "embedding-dim=16", "--set", "units=8", "--epochs", "8"];

@@ -12,7 +12,7 @@ const lamps = [at("lamps.elb"), at("lamps.tsv"), "--valid", at("valid.tsv")];
 beforeAll(async () => {
   writeFileSync(at("lamps.tsv"), LAMPS.join(""));
   writeFileSync(at("valid.tsv"), LAMPS.filter((_, i) => i % 4 === 0).join(""));
-  await json("train", at("lamps.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256", ...SMALL);
+  await json("train", at("lamps.tsv"), "-o", at("lamps.elb"), "--set", "ngram-buckets=256", ...SMALL);
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 

@@ -501,12 +501,12 @@ describeShared("cases of data files", () => {
       at("v.wasm"),
       "--epochs",
       "1",
-      "--units",
-      "4",
-      "--embedding",
-      "4",
-      "--min-agreement",
-      "0",
+      "--set",
+      "units=4",
+      "--set",
+      "embedding-dim=4",
+      "--set",
+      "min-agreement=0",
     );
     expect(trained.stderr).toContain(
       `the labels "OK", "ok", "ok\\u200b" look alike; if they mean the same, write them alike (${typed} data shows all)\n`,
@@ -565,12 +565,12 @@ describe("a model that cleans", () => {
       at("web.tsv"),
       "-o",
       at("web.wasm"),
-      "--clean",
-      "all",
-      "--embedding",
-      "16",
-      "--units",
-      "8",
+      "--set",
+      "clean=all",
+      "--set",
+      "embedding-dim=16",
+      "--set",
+      "units=8",
       "--epochs",
       "8",
       "--chart",
@@ -607,18 +607,13 @@ describe("a model that cleans", () => {
 
   test("misused options are named", () => {
     const train = (...args: string[]) => edgelabel("train", at("web.tsv"), "-o", at("x.wasm"), ...args);
-    expect(train("--clean", "urls,html")).toMatchObject({
+    expect(train("--set", "clean=urls,html")).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining('it takes "all", "none", or some of normalize, markup'),
+      stderr: expect.stringContaining('clean takes "all", "none", or some of normalize, markup'),
     });
-    expect(train("--augment", "delete=2")).toMatchObject({ code: 2 });
-    expect(train("--augment", "drop=0.1")).toMatchObject({
+    expect(train("--set", "augment-synonym=0.1")).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining("shares of delete, swap, typo and synonym"),
-    });
-    expect(train("--augment", "synonym=0.1")).toMatchObject({
-      code: 2,
-      stderr: expect.stringContaining("needs a file of --synonyms"),
+      stderr: expect.stringContaining("augment-synonym needs a file of --synonyms"),
     });
     expect(train("--chart", "x.png")).toMatchObject({ code: 2, stderr: expect.stringContaining("must end in .svg") });
     expect(train("--chart", at("absent/x.svg"))).toMatchObject({

@@ -175,7 +175,7 @@ describe("edgelabel learn", () => {
       `${LAMPS.filter((_, i) => i % 5 === 0).join("")}off\tthe attic needs nothing\non\tthe attic needs everything\n`,
     );
     writeFileSync(at("fixes.tsv"), "on\tthe hall needs everything\noff\tthe hall needs nothing\n");
-    await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256", ...SMALL);
+    await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--set", "ngram-buckets=256", ...SMALL);
     const learn = [
       "learn",
       at("lamps.elb"),

@@ -41,7 +41,7 @@ test.each<[string, string, string[]]>([
   [
     "trainBatch",
     "o.elb",
-    ["train", at("data.tsv"), "-o", at("o.elb"), "--epochs", "1", "--units", "4", "--embedding", "4"],
+    ["train", at("data.tsv"), "-o", at("o.elb"), "--epochs", "1", "--set", "units=4", "--set", "embedding-dim=4"],
   ],
 ])(
   "a trap in %s names the model, and shows no stack",

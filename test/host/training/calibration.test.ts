@@ -136,14 +136,14 @@ describe("edgelabel calibrate", () => {
     [["calibrate", "m.elb", "x.tsv", "-o", "n.elb", "--unknown", "1"]],
     [["calibrate", "m.elb", "x.tsv", "-o", "n.txt"]],
     [["train", "x.tsv", "-o", "n.elb", "--unknown", "0.1"]],
-    [["train", "x.tsv", "-o", "n.elb", "--valid", "x.tsv", "--no-calibrate", "--unknown", "0.1"]],
+    [["train", "x.tsv", "-o", "n.elb", "--valid", "x.tsv", "--set", "calibrate=false", "--unknown", "0.1"]],
   ])("ends with 2 on misuse: %j", (args) => {
     expect(edgelabel(...args)).toMatchObject({ code: 2, stdout: "" });
   });
 });
 
 describe("edgelabel train", () => {
-  const small = ["--embedding", "12", "--units", "8", "--epochs", "6", "--seed", "3", "--name", "x"];
+  const small = ["--set", "embedding-dim=12", "--set", "units=8", "--epochs", "6", "--seed", "3", "--name", "x"];
 
   test("calibrates on its --valid texts, unless told not to", async () => {
     const report = JSON.parse(
@@ -171,7 +171,8 @@ describe("edgelabel train", () => {
         at("known.tsv"),
         "-o",
         at("b.elb"),
-        "--no-calibrate",
+        "--set",
+        "calibrate=false",
         "--json",
         ...small,
       ).stdout,

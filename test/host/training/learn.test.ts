@@ -52,7 +52,17 @@ beforeAll(async () => {
   writeFileSync(at("data.tsv"), LAMPS.join(""));
   writeFileSync(at("valid.tsv"), linesOf(holdOut));
   writeFileSync(at("fixes.tsv"), linesOf(corrections));
-  await json("train", at("data.tsv"), "-o", at("lamps.elb"), "--ngram-buckets", "256", "--batch", "32", ...SMALL);
+  await json(
+    "train",
+    at("data.tsv"),
+    "-o",
+    at("lamps.elb"),
+    "--set",
+    "ngram-buckets=256",
+    "--set",
+    "batch-size=32",
+    ...SMALL,
+  );
   elb = readFileSync(at("lamps.elb"));
 });
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -184,8 +184,8 @@ describe("the command", () => {
       at("lamps.tsv"),
       "-o",
       at("x.elb"),
-      "--batch",
-      "4",
+      "--set",
+      "batch-size=4",
       "--workers",
       "5",
     ]);

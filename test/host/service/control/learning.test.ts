@@ -40,7 +40,7 @@ beforeAll(async () => {
     made("valid.tsv"),
     [...LAMPS.filter((_, i) => i % 5 === 0), ...others.map(({ label, text }) => `${label}\t${text}\n`)].join(""),
   );
-  await json("train", made("data.tsv"), "-o", made("lamps.elb"), "--ngram-buckets", "256");
+  await json("train", made("data.tsv"), "-o", made("lamps.elb"), "--set", "ngram-buckets=256");
   await json("quantize", made("lamps.elb"), "-o", made("lamps.wasm"));
 });
 afterEach(async () => {
