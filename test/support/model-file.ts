@@ -66,10 +66,10 @@ export function read(bytes: Uint8Array, at: number, type: string): number {
   return type === "u16"
     ? view(bytes).getUint16(at, true)
     : type === "f32"
-    ? view(bytes).getFloat32(at, true)
-    : type === "f64"
-      ? view(bytes).getFloat64(at, true)
-      : view(bytes).getUint32(at, true);
+      ? view(bytes).getFloat32(at, true)
+      : type === "f64"
+        ? view(bytes).getFloat64(at, true)
+        : view(bytes).getUint32(at, true);
 }
 
 export function write(bytes: Uint8Array, at: number, type: string, value: number): void {
