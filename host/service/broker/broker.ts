@@ -136,9 +136,6 @@ export async function startBroker({
     return storeRetained(packet);
   };
   persistence.incomingStorePacket = (client, { messageId }) => storeUnreleased(client, { messageId: messageId! });
-  // Without these listeners the errors of clients would be thrown here.
-  aedes.on("clientError", () => {});
-  aedes.on("connectionError", () => {});
 
   /** Makes room for a new connection: one that has not said who it is goes first. */
   function closeIdle(): void {
