@@ -140,6 +140,32 @@ describe.skipIf(process.getuid?.() !== 0)("root at work for the service (needs r
     expect(untouched()).toEqual(before);
   });
 
+  test("a registry of another user's in a folder of root's: what the user has put there leads nowhere either", async () => {
+    const registry = mkdtempSync(join(root, "registry-"));
+    chownSync(registry, SERVICE, SERVICE);
+    symlinkSync(victim, join(registry, "models"));
+    chmodSync(victim, 0o777);
+    const before = untouched();
+    // The link would do for anybody who may write behind it: what is made there is not root's.
+    await edgelabel(["models", "install", registry, update, "--keys", keys]);
+    const made = readdirSync(victim).filter((name) => name.endsWith(".update"));
+    for (const name of made) {
+      expect(statSync(join(victim, name)).uid).toBe(SERVICE);
+      rmSync(join(victim, name));
+    }
+    expect(untouched()).toEqual(before);
+    expect(statSync(join(registry, "state.json")).uid).toBe(SERVICE);
+  });
+
+  test("a registry of root's own is made with the folders above it, for root only", async () => {
+    const registry = join(mkdtempSync(join(root, "own-")), "some", "where");
+    expect(await edgelabel(["models", "install", registry, update, "--keys", keys])).toMatchObject({
+      code: 0,
+      stderr: "",
+    });
+    expect([statSync(registry).uid, statSync(registry).mode & 0o777]).toEqual([0, 0o700]);
+  });
+
   test("a folder of root's in which others may write is refused", async () => {
     const open = join(root, "open");
     mkdirSync(open);
