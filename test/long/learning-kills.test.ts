@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { Registry } from "../../host/registry/registry.ts";
 import { json, LAMPS, main, SMALL } from "../support/program.ts";
 import { isLong, size } from "./size.ts";
 
@@ -63,7 +64,7 @@ function digests(folder: string, names: readonly string[]): (string | undefined)
 
 function place(from: readonly string[]): string {
   const folder = mkdtempSync(at("k-")).slice(root.length + 1);
-  for (const path of from) cpSync(path, at(folder, path.slice(path.lastIndexOf("/") + 1)));
+  for (const path of from) cpSync(path, at(folder, path.slice(path.lastIndexOf("/") + 1)), { recursive: true });
   return folder;
 }
 
@@ -157,3 +158,56 @@ test.each(["learn", "undo"])(
   },
   900_000,
 );
+
+test("learn, into a registry", async () => {
+  const origin = place(PAIR.map((name) => at(name)));
+  const registryIn = (folder: string) => new Registry(at(folder, "registry"));
+  await registryIn(origin).adopt(readFileSync(at(origin, "lamps.wasm")), "lamps.wasm", { name: "lamps" });
+  rmSync(at(origin, "lamps.wasm"));
+  const files = readdirSync(at(origin)).map((name) => at(origin, name));
+  const command = (folder: string): string[] => [
+    ...commands["learn"]!(folder).filter((arg, i, all) => arg !== "-o" && all[i - 1] !== "-o"),
+    "--registry",
+    at(folder, "registry"),
+    "--name",
+    "lamps",
+  ];
+  const found = async (folder: string) => {
+    const { digest, training } = await registryIn(folder).active("lamps");
+    return { digest, training, file: digests(folder, ["lamps.elb"])[0] };
+  };
+  const before = await found(origin);
+
+  const counted = place(files);
+  const whole = die(0, "", command(counted));
+  const steps = Number(whole.stderr.trim().split("\n").at(-1));
+  expect([whole.status, steps > 30]).toEqual([0, true]);
+  const after = await found(counted);
+  expect([after.training, after.file === before.file, after.digest === before.digest]).toEqual([
+    after.file,
+    false,
+    false,
+  ]);
+
+  let kills = 0;
+  for (let step = 1; step <= steps; step += size(1, 9)) {
+    for (const when of isLong ? ["before", "half", "after"] : [["before", "half", "after"][step % 3]!]) {
+      const folder = place(files);
+      expect([step, when, die(step, when, command(folder)).signal]).toEqual([step, when, "SIGKILL"]);
+      kills++;
+      // A service that starts now answers with a whole model, the old one or the new one.
+      const state = await found(folder);
+      expect([step, when, [before.digest, after.digest].includes(state.digest)]).toEqual([step, when, true]);
+      expect([step, when, [before.file, after.file].includes(state.file)]).toEqual([step, when, true]);
+      // The training form is never ahead of what is deployed, since then nothing would deploy it any more.
+      if (state.file === after.file) expect([step, when, state]).toEqual([step, when, after]);
+      expect([step, when, spawnSync(process.execPath, [main, ...command(folder)]).status]).toEqual([step, when, 0]);
+      expect([step, when, await found(folder)]).toEqual([step, when, after]);
+      rmSync(at(folder), { recursive: true });
+    }
+  }
+  if (isLong)
+    process.stdout.write(
+      `figure: SIGKILL at every file operation of learn into a registry: ${kills} kills in ${steps} operations; all finished by the same command\n`,
+    );
+}, 3_600_000);
