@@ -170,11 +170,12 @@ export class Registry {
    * Opens and tests the active version of a name. If it does not pass, or the service did not
    * survive its first starts with it, the previous version becomes active and is opened, if its
    * key still counts. Undefined when no version is left. Works also when the folder cannot be written.
+   * A start counts as one, and a check changes nothing.
    */
   async open(
     name: string,
     rejected: (version: Version, reason: string) => void,
-    isStart = false,
+    when: "start" | "running" | "check" = "running",
   ): Promise<OpenModel | undefined> {
     const state = await this.store.read();
     const entry = entryOf(state, name);
@@ -183,10 +184,11 @@ export class Registry {
     while (active !== undefined) {
       const id = active;
       const version = versionOf(entry, id)!;
-      const isBeyondHope = isStart && previous !== undefined && (trial?.starts ?? 0) >= STARTS_UNTIL_ROLLBACK;
+      const isBeyondHope = when === "start" && previous !== undefined && (trial?.starts ?? 0) >= STARTS_UNTIL_ROLLBACK;
       let reason = `the service did not get through its first ${STARTS_UNTIL_ROLLBACK} starts with it`;
       if (!isBeyondHope) {
-        if (isStart && trial) await this.changeTrial(name, id, (_, running) => running.starts++).catch(() => {});
+        if (when === "start" && trial)
+          await this.changeTrial(name, id, (_, running) => running.starts++).catch(() => {});
         // A fault of the machine, such as too many open files, is no fault of the version.
         const update = await this.store.readUpdate(id);
         try {
@@ -198,7 +200,7 @@ export class Registry {
         }
       }
       rejected(version, reason);
-      await this.reject(name, id, reason).catch(() => {});
+      if (when !== "check") await this.reject(name, id, reason).catch(() => {});
       [active, previous, trial, mustBeAdmitted] = [previous, undefined, undefined, true];
     }
     return undefined;
@@ -278,18 +280,9 @@ export class Registry {
   /** Opens what a service would open, without changing the registry. */
   async check(failed: (name: string, version: Version, reason: string) => void): Promise<Map<string, Classifier>> {
     const open = new Map<string, Classifier>();
-    const state = await this.store.read();
-    for (const entry of state.models) {
-      const { name, active, previous, isRebuilt } = entry;
-      for (const version of [active, previous].flatMap((id) => versionOf(entry, id) ?? [])) {
-        try {
-          if (isRebuilt || version.id !== active) await this.readmit(name, version, state);
-          open.set(name, await this.test(version.id, await this.store.readUpdate(version.id)));
-          break;
-        } catch (error) {
-          failed(name, version, (error as Error).message);
-        }
-      }
+    for (const { name } of (await this.store.read()).models) {
+      const found = await this.open(name, (version, reason) => failed(name, version, reason), "check");
+      if (found) open.set(name, found.classifier);
     }
     return open;
   }

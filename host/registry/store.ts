@@ -99,37 +99,27 @@ export class Store {
 
   /** Changes the state, and keeps a complete update that it then names, unless `edit` throws. Changes run one after the other. */
   change<T>(edit: (state: State) => T, update?: { id: string; bytes: Uint8Array }): Promise<T> {
-    const done = this.queue.then(() =>
-      this.guarded(async () => {
-        // Without a state file, read() would take the update for an installed one.
-        if (update) await this.locked(() => this.commit(() => {}));
-        return this.locked(() => this.commit(edit, update));
-      }),
-    );
-    this.queue = done.catch(() => {});
-    return done;
+    return this.alone(async () => {
+      // Without a state file, read() would take the update for an installed one.
+      if (update) await this.commit(() => {});
+      return this.commit(edit, update);
+    });
   }
 
   /** Removes what crashes left behind. Other writers hold the lock, except those of parts. */
   clean(now = Date.now()): Promise<void> {
-    const done = this.queue.then(() =>
-      this.guarded(() =>
-        this.locked(async () => {
-          const isKept = new Set(idsOf(await this.read()));
-          for (const folder of [this.at, join(this.at, "models"), join(this.at, "incoming")]) {
-            for (const name of await this.disk.list(folder)) {
-              const path = join(folder, name);
-              const isLost =
-                name.endsWith(".tmp") || (name.endsWith(".update") && !isKept.has(name.slice(0, -".update".length)));
-              if (isLost || (name.endsWith(".part") && now - (await this.disk.modifiedAt(path)) > PART_MS))
-                await this.disk.remove(path);
-            }
-          }
-        }),
-      ),
-    );
-    this.queue = done.catch(() => {});
-    return done;
+    return this.alone(async () => {
+      const isKept = new Set(idsOf(await this.read()));
+      for (const folder of [this.at, join(this.at, "models"), join(this.at, "incoming")]) {
+        for (const name of await this.disk.list(folder)) {
+          const path = join(folder, name);
+          const isLost =
+            name.endsWith(".tmp") || (name.endsWith(".update") && !isKept.has(name.slice(0, -".update".length)));
+          if (isLost || (name.endsWith(".part") && now - (await this.disk.modifiedAt(path)) > PART_MS))
+            await this.disk.remove(path);
+        }
+      }
+    });
   }
 
   async makeFolders(): Promise<void> {
@@ -155,14 +145,17 @@ export class Store {
     }
   }
 
-  private async locked<T>(work: () => Promise<T>): Promise<T> {
-    await this.makeFolders();
-    const unlock = await this.disk.lock(this.at);
-    try {
-      return await work();
-    } finally {
-      await unlock();
-    }
+  /** Runs `work` after what this process has begun before, and while no other process changes the folder. */
+  private alone<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.queue.then(() =>
+      this.guarded(async () => {
+        await this.makeFolders();
+        const unlock = await this.disk.lock(this.at);
+        return work().finally(unlock);
+      }),
+    );
+    this.queue = done.catch(() => {});
+    return done;
   }
 
   private async commit<T>(edit: (state: State) => T, update?: { id: string; bytes: Uint8Array }): Promise<T> {

@@ -224,7 +224,7 @@ describe("killed at every file operation", () => {
             (_version, reason) => {
               throw new Error(reason);
             },
-            true,
+            "start",
           );
           expect([step, when, allowed.map(String).includes(found!.classifier.version)]).toEqual([step, when, true]);
         }
@@ -280,7 +280,7 @@ describe("killed at every file operation", () => {
             (_version, reason) => {
               throw new Error(reason);
             },
-            true,
+            "start",
           );
           expect([what, k, seed, (allowed as readonly string[]).includes(found!.classifier.version)]).toEqual([
             what,

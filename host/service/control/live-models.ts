@@ -62,7 +62,7 @@ export class LiveModels {
     });
     const open = new Map<string, Classifier>();
     for (const { name } of models) {
-      const found = await this.registry.open(name, (version, reason) => this.onFailed(name, version, reason), true);
+      const found = await this.registry.open(name, (version, reason) => this.onFailed(name, version, reason), "start");
       if (!found) continue;
       this.served.set(name, found.id);
       if (found.isOnTrial) this.onTrial(name, found);

@@ -307,8 +307,8 @@ describe("what a revoked key has signed does not come back", () => {
 
   test("nor by itself, when the active version fails: rather none is served, and that is said", async () => {
     const { id } = (await registry.versions()).find(({ state }) => state === "active")!;
-    for (let start = 1; start <= 2; start++) await registry.open("spam", never, true);
-    expect((await registry.open("spam", note, true))?.classifier.version).toBeUndefined();
+    for (let start = 1; start <= 2; start++) await registry.open("spam", never, "start");
+    expect((await registry.open("spam", note, "start"))?.classifier.version).toBeUndefined();
     rmSync(registry.store.updatePath(id));
     expect(await answering(registry, note)).toBeUndefined();
     expect(reasons).toEqual([
@@ -401,13 +401,13 @@ describe("what fails is rolled back", () => {
 
   test("two starts that did not end: the third one is with the version before", async () => {
     await install(1);
-    const first = (await registry.open("spam", never, true))!;
+    const first = (await registry.open("spam", never, "start"))!;
     await registry.prove("spam", first.id);
     await install(2);
     for (let start = 1; start <= 2; start++)
-      expect((await registry.open("spam", never, true))!.classifier.version).toBe("2");
+      expect((await registry.open("spam", never, "start"))!.classifier.version).toBe("2");
     const reasons: string[] = [];
-    const third = (await registry.open("spam", (_version, reason) => reasons.push(reason), true))!;
+    const third = (await registry.open("spam", (_version, reason) => reasons.push(reason), "start"))!;
     expect([third.classifier.version, third.isOnTrial, reasons]).toEqual([
       "1",
       false,
@@ -423,13 +423,13 @@ describe("what fails is rolled back", () => {
     await install(1);
     const { id } = await install(2);
     for (let start = 1; start <= 5; start++) {
-      await registry.open("spam", never, true);
+      await registry.open("spam", never, "start");
       await registry.endStart("spam", id);
     }
-    await registry.open("spam", never, true);
+    await registry.open("spam", never, "start");
     await registry.prove("spam", id);
     for (let start = 1; start <= 5; start++)
-      expect((await registry.open("spam", never, true))!.classifier.version).toBe("2");
+      expect((await registry.open("spam", never, "start"))!.classifier.version).toBe("2");
   });
 
   test("without one before, what there is stays active, and is told", async () => {
@@ -732,7 +732,8 @@ describe("a disk that only reads", () => {
     await install(1);
     const { id } = await install(2);
     const on = new Registry(folder, { keys, disk: readOnly() });
-    for (let start = 0; start < 3; start++) expect((await on.open("spam", never, true))!.classifier.version).toBe("2");
+    for (let start = 0; start < 3; start++)
+      expect((await on.open("spam", never, "start"))!.classifier.version).toBe("2");
     writeFileSync(registry.store.updatePath(id), "damaged");
     expect(await answering(on, () => {})).toBe("1");
     await expect(install(3, {}, on)).rejects.toThrow("cannot be used (EROFS: read-only file system)");
