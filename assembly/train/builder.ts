@@ -34,7 +34,18 @@ import {
   TEXT_CAPACITY,
 } from "../abi";
 import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "../arena";
-import { Header, Layer, Model, checkModel, layerAt, layerBytes, padded, readModel } from "../network/model";
+import {
+  Header,
+  Layer,
+  Model,
+  checkModel,
+  layerAt,
+  labelAddress,
+  labelLength,
+  layerBytes,
+  padded,
+  readModel,
+} from "../network/model";
 import { Sequence, sequencePrepare } from "../network/sequence";
 import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../text/tokenizer";
 import { utf8IsValid } from "../text/utf8";
@@ -369,6 +380,20 @@ export function addLayer(kind: u32, flags: u32, activation: u32, units: u32, rat
   else layer.outputWidth = layer.inputWidth;
   draft.header.layerCount = index + 1;
   return OK;
+}
+
+/** Labels of the described or opened model. */
+export function labelCount(): u32 {
+  return isDescribed() ? draft.header.labelCount : 0;
+}
+
+/** UTF-8 of a label below labelCount(), labelBytes(label) long. */
+export function labelPtr(label: u32): usize {
+  return labelAddress(draft, label);
+}
+
+export function labelBytes(label: u32): u32 {
+  return labelLength(draft, label);
 }
 
 /** Fixes tokenizer, vocabulary, labels and layers, and encodes the texts that were added; from now on texts can be read. */

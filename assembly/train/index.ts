@@ -24,6 +24,9 @@ export {
   fitVocabulary,
   wordCount,
   addLayer,
+  labelCount,
+  labelPtr,
+  labelBytes,
   describeModel,
   addSample,
   buildNetwork,
@@ -33,7 +36,14 @@ export {
   fileBytes,
 } from "./builder";
 export { measureTensor } from "./measure/distortion";
-export { reserveModel, loadModel, textPtr } from "../engine";
+export {
+  reserveModel,
+  loadModel,
+  textPtr,
+  labelCount as loadedLabelCount,
+  labelPtr as loadedLabelPtr,
+  labelBytes as loadedLabelBytes,
+} from "../engine";
 export {
   startAnswers,
   addAnswer,

@@ -124,7 +124,9 @@ export function networkUpdate(learningRate: f32): i32 {
 
 /** Loss of the last networkForward against the targets, for instance of a validation batch. */
 export function networkLoss(): f32 {
-  return changetype<usize>(optimizer) == 0 || plan.batch == 0 ? NaN : loss(settings.loss, settings.labelSmoothing, false);
+  return changetype<usize>(optimizer) == 0 || plan.batch == 0
+    ? NaN
+    : loss(settings.loss, settings.labelSmoothing, false);
 }
 
 /** Mean loss of the last step's batch, before its update. */

@@ -2,11 +2,12 @@
 // with scores that mean what they say, and with --unknown a rule for texts of none of its labels.
 import { Command } from "commander";
 import { calibrate, renderCalibration } from "../training/calibration.ts";
+import { Classifier } from "../model/classifier.ts";
 import { readDataset } from "../data/dataset.ts";
 import { requireWritable } from "../files/atomic.ts";
 import { shareBelow1 } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf } from "./options.ts";
-import { kilobytes, parseOutput, print, printJson, writeModel } from "./output.ts";
+import { kilobytes, parseOutput, print, printJson, trimmed, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 
 interface CalibrateFlags extends DatasetFlags {
@@ -42,11 +43,10 @@ Examples:
     .action(async (path: string, data: string[], options: CalibrateFlags) => {
       await requireWritable(options.output);
       const samples = await readDataset(data, options);
-      const { elb, calibration } = await calibrate(await readElb(path), samples, {
-        unknownShare: options.unknown,
-        source: path,
-      });
-      const bytes = await writeModel(options.output, elb);
+      const original = await readElb(path);
+      const { info } = await Classifier.fromBytes(original, path);
+      const { elb, calibration } = await calibrate(original, samples, { unknownShare: options.unknown, source: path });
+      const bytes = await writeModel(options.output, await trimmed(options.output, elb, info));
       await (options.json
         ? printJson({ file: options.output, bytes, ...calibration })
         : print(`${options.output}: ${kilobytes(bytes)}\n${renderCalibration(calibration)}`));

@@ -2,7 +2,7 @@
 import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import { Classifier } from "../model/classifier.ts";
+import type { ModelInfo } from "../model/classifier.ts";
 import { type Sample, without } from "../data/dataset.ts";
 import { excerpt, printable } from "../errors.ts";
 import { isSameFile, writeWhole } from "../files/atomic.ts";
@@ -34,16 +34,15 @@ export function modelName(path: string): string {
 
 /** Writes the model as the ending of `path` says; returns the bytes of the file. */
 export async function writeModel(path: string, elb: Uint8Array): Promise<number> {
-  const bytes = isDeployable(path) ? await packModel(await withoutTraining(elb, path)) : elb;
+  const bytes = isDeployable(path) ? await packModel(elb) : elb;
   await writeWhole(path, bytes);
   return bytes.length;
 }
 
-/** The state to resume training is several times the weights, and of no use where a model is deployed. */
-async function withoutTraining(elb: Uint8Array, source: string): Promise<Uint8Array> {
-  const { info } = await Classifier.fromBytes(elb, source);
-  if (!info.resumable) return elb;
-  const trainer = await Trainer.open(elb, source);
+/** What writeModel is to write: for a deployable only the weights, since the state to resume training is several times as large and of no use there. */
+export async function trimmed(path: string, elb: Uint8Array, { resumable }: ModelInfo): Promise<Uint8Array> {
+  if (!resumable || !isDeployable(path)) return elb;
+  const trainer = await Trainer.open(elb, path);
   trainer.buildOpened();
   return trainer.write("f32");
 }

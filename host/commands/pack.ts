@@ -3,7 +3,7 @@
 import { Command } from "commander";
 import { Classifier, readModelFile } from "../model/classifier.ts";
 import { isWasm, unpackModel } from "../model/container.ts";
-import { kilobytes, parseOutput, print, printJson, writeModel } from "./output.ts";
+import { kilobytes, parseOutput, print, printJson, trimmed, writeModel } from "./output.ts";
 
 export function packCommand(): Command {
   return new Command("pack")
@@ -17,8 +17,8 @@ export function packCommand(): Command {
     .addHelpText("after", "\nExamples:\n  edgelabel pack spam.elb -o spam.wasm\n  edgelabel pack old.wasm -o spam.elb")
     .action(async (model: string, { output, json }: { output: string; json?: boolean }) => {
       const elb = await readElb(model);
-      await Classifier.fromBytes(elb, model);
-      const bytes = await writeModel(output, elb);
+      const { info } = await Classifier.fromBytes(elb, model);
+      const bytes = await writeModel(output, await trimmed(output, elb, info));
       await (json ? printJson({ file: output, bytes }) : print(`${output}: ${kilobytes(bytes)}\n`));
     });
 }

@@ -6,7 +6,6 @@ import { Command, Option } from "commander";
 import { MAX_WORKERS } from "../../assembly/abi.ts";
 import { calibrate, type Calibration, renderCalibration } from "../training/calibration.ts";
 import { renderChart } from "../report/chart.ts";
-import { Classifier } from "../model/classifier.ts";
 import { doubtsOf, similarLabels } from "../data/report.ts";
 import { labelsOf, readDataset, type Sample } from "../data/dataset.ts";
 import { listed, UserError } from "../errors.ts";
@@ -33,6 +32,7 @@ import {
 } from "../training/setting-table.ts";
 import { EngineError } from "../model/status.ts";
 import { addSynonyms, readSynonyms } from "../training/synonyms.ts";
+import type { TrainerModule } from "../training/module.ts";
 import type { Trainer } from "../training/trainer.ts";
 import { startWorkers, type TrainingData } from "../training/workers.ts";
 import { UNKNOWN_HELP } from "./calibrate.ts";
@@ -198,10 +198,12 @@ async function train(data: string[], options: TrainOptions, command: Command): P
     await workers.stop();
   }
   const last = reports.at(-1) ?? null;
+  const left = trainer.epochsLeft();
+  const labels = trainer.labels().length;
   const written = await finish(trainer, validation.length > 0 ? validation : samples, minAgreement, options);
   const { elb, calibration } =
     validation.length > 0 && calibrates
-      ? await calibrateOrKeep(written.elb, validation, options)
+      ? await calibrateOrKeep(written.elb, trainer.release(), validation, options)
       : { elb: written.elb, calibration: null };
   const bytes = await writeModel(options.output, elb);
   if (options.chart !== undefined)
@@ -209,19 +211,18 @@ async function train(data: string[], options: TrainOptions, command: Command): P
       options.chart,
       new TextEncoder().encode(renderChart(reports, `${modelName(options.output)}: ${samples.length} texts`)),
     );
-  const labels = (await Classifier.fromBytes(written.elb, options.output)).labels.length;
   const outcome: Outcome = {
     file: options.output,
     bytes,
     labels,
     texts: samples.length,
-    epochs_left: trainer.epochsLeft(),
+    epochs_left: left,
     seconds: (performance.now() - started) / 1000,
   };
   await (options.json
     ? printJson(summary(last, written, calibration, outcome))
     : print(renderSummary(last, written, calibration, outcome)));
-  if (trainer.epochsLeft() > 0 && reports.length !== options.stopAfter)
+  if (left > 0 && reports.length !== options.stopAfter)
     throw new UserError(`${options.output}: stopped before the run was done`);
 }
 
@@ -385,11 +386,12 @@ async function finish(
 /** A model that cannot be calibrated is written as it was trained: the work of hours stays. */
 async function calibrateOrKeep(
   elb: Uint8Array,
+  module: TrainerModule,
   validation: readonly Sample[],
   { output, unknown }: TrainOptions,
 ): Promise<{ elb: Uint8Array; calibration: Calibration }> {
   try {
-    return await calibrate(elb, validation, { unknownShare: unknown, source: output });
+    return await calibrate(elb, validation, { unknownShare: unknown, source: output, module });
   } catch (error) {
     await writeModel(output, elb);
     note(`${output} is written as it was trained, and not calibrated`);

@@ -5,7 +5,7 @@
 import { type BeforeAfter, collectAnswers, collectLogits, describeRule, reliability } from "../training/calibration.ts";
 import type { ModelInfo } from "../model/classifier.ts";
 import type { Sample } from "../data/dataset.ts";
-import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "../training/trainer.ts";
+import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "../training/calibrator.ts";
 
 /** What happens when answers with scores below a threshold are rejected. */
 export interface CurvePoint {

@@ -6,7 +6,8 @@ import { Classifier, type ModelInfo } from "../model/classifier.ts";
 import type { Sample } from "../data/dataset.ts";
 import { listed, UserError } from "../errors.ts";
 import { EngineError } from "../model/status.ts";
-import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "./trainer.ts";
+import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "./calibrator.ts";
+import type { TrainerModule } from "./module.ts";
 
 export interface BeforeAfter {
   before: number;
@@ -36,15 +37,17 @@ export interface CalibrateOptions {
   unknownShare?: number | undefined;
   /** Names the model in errors. */
   source: string;
+  /** Of a trainer that is done; absent = a fresh one. */
+  module?: TrainerModule;
 }
 
 export async function calibrate(
   elb: Uint8Array,
   samples: readonly Sample[],
-  { unknownShare, source }: CalibrateOptions,
+  { unknownShare, source, module }: CalibrateOptions,
 ): Promise<{ elb: Uint8Array; calibration: Calibration }> {
-  const { labels } = await Classifier.fromBytes(elb, source);
-  const calibrator = await Calibrator.open(elb, source);
+  const calibrator = await Calibrator.open(elb, source, module);
+  const labels = calibrator.labels();
   const { temperature, n, log_loss, calibration_error } = fitTemperature(calibrator, labels, samples);
   calibrator.change(temperature, NO_REJECTION);
   collectAnswers(calibrator, labels, samples);

@@ -2,7 +2,6 @@
 // stands here; bench/README.md has the experiments behind them. This file decides on the
 // model's layers and the settings of the run; the arithmetic is the trainer's.
 import * as abi from "../../assembly/abi.ts";
-import { Classifier } from "../model/classifier.ts";
 import { swapped } from "../data/report.ts";
 import { labelsOf, type Sample } from "../data/dataset.ts";
 import { excerpt, UserError } from "../errors.ts";
@@ -349,9 +348,8 @@ export async function resumeTraining(
   validation: readonly Sample[],
   synonyms: { groups: readonly SynonymGroup[]; source: string } | null,
 ): Promise<Trainer> {
-  const { labels } = await Classifier.fromBytes(elb, source);
   const trainer = await Trainer.open(elb, source);
-  addSamples(trainer, labels, samples, validation);
+  addSamples(trainer, trainer.labels(), samples, validation);
   if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);
   trainer.resume();
   return trainer;

@@ -1,17 +1,11 @@
-// The trainer in this process: the only file that touches trainer.wasm and its memory.
 // Builds a model from parts (import), from texts (training) or from a file, and returns the
-// bytes of its file. All arithmetic is in the module; here bytes are copied and status codes
-// checked.
-import { instantiate } from "@assemblyscript/loader";
+// bytes of its file. All arithmetic is in the module; here its functions are called and their
+// status codes checked.
 import * as abi from "../../assembly/abi.ts";
-import type { __AdaptedExports as TrainerExports } from "../../build/trainer.js";
-import { readArtefact } from "../files/read.ts";
 import { type Explanation, readExplanation } from "../model/explanation.ts";
-import { EngineError, check, withNamedTraps } from "../model/status.ts";
+import { EngineError, check } from "../model/status.ts";
+import { TrainerModule } from "./module.ts";
 import { type RunOptions, type SettingName, settingsOf } from "./settings.ts";
-
-const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 const CLEANINGS = {
   normalize: abi.CLEAN_NORMALIZE,
@@ -102,31 +96,24 @@ export interface EpochFigures {
   accuracy: number;
 }
 
-async function startModule(source: string): Promise<typeof TrainerExports> {
-  const { exports } = await instantiate<typeof TrainerExports>(await readArtefact("trainer.wasm"), {});
-  const version = exports.abiVersion();
-  if (version !== abi.ABI_VERSION)
-    throw new EngineError(
-      "bad_abi",
-      `trainer.wasm speaks ABI ${version}, this edgelabel ${abi.ABI_VERSION}; build again`,
-    );
-  return withNamedTraps(exports as unknown as typeof TrainerExports, source);
-}
-
 export class Trainer {
-  readonly #exports: typeof TrainerExports;
+  readonly #module: TrainerModule;
   readonly #source: string;
   #shard = 0;
   #exchange: Exchange | null = null;
 
-  private constructor(exports: typeof TrainerExports, source: string) {
-    this.#exports = exports;
+  private constructor(module: TrainerModule, source: string) {
+    this.#module = module;
     this.#source = source;
+  }
+
+  get #exports(): TrainerModule["exports"] {
+    return this.#module.exports;
   }
 
   /** A trainer with an empty model. `source` names it in errors. */
   static async create(source = "model"): Promise<Trainer> {
-    const trainer = await Trainer.#start(source);
+    const trainer = new Trainer(await TrainerModule.start(source), source);
     trainer.begin();
     return trainer;
   }
@@ -138,17 +125,20 @@ export class Trainer {
 
   /** A trainer with the model of an f32 .elb file; a training form brings its optimizer state. */
   static async open(bytes: Uint8Array, source: string): Promise<Trainer> {
-    const trainer = await Trainer.#start(source);
-    const address = trainer.#exports.reserveFile(bytes.length);
-    if (address === 0)
-      throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
-    new Uint8Array(trainer.#exports.memory.buffer, address, bytes.length).set(bytes);
-    check(trainer.#exports.openFile(bytes.length), source);
-    return trainer;
+    const module = await TrainerModule.start(source);
+    check(module.exports.openFile(module.putFile(bytes, module.exports.reserveFile, source)), source);
+    return new Trainer(module, source);
   }
 
-  static async #start(source: string): Promise<Trainer> {
-    return new Trainer(await startModule(source), source);
+  /** The labels of a described or opened model. */
+  labels(): string[] {
+    const { labelCount, labelPtr, labelBytes } = this.#exports;
+    return this.#module.texts(labelCount(), labelPtr, labelBytes);
+  }
+
+  /** Gives its module away, for what comes after training; this trainer must not be used afterwards. */
+  release(): TrainerModule {
+    return this.#module;
   }
 
   setTokenizer(options: TokenizerOptions): void {
@@ -199,11 +189,7 @@ export class Trainer {
     check(this.#exports.startTokens(this.#put(text, "text")), "text");
     const tokens: string[] = [];
     while (this.#exports.nextToken())
-      tokens.push(
-        decoder.decode(
-          new Uint8Array(this.#exports.memory.buffer, this.#exports.tokenPtr(), this.#exports.tokenBytes()),
-        ),
-      );
+      tokens.push(this.#module.text(this.#exports.tokenPtr(), this.#exports.tokenBytes()));
     return tokens;
   }
 
@@ -265,23 +251,19 @@ export class Trainer {
         `${this.#source}: tensor ${index} has ${values.length} weights where ${length} belong`,
       );
     }
-    new Float32Array(this.#exports.memory.buffer, this.#exports.tensorPtr(index), length).set(values);
+    this.#module.floats(this.#exports.tensorPtr(index), length).set(values);
   }
 
   /** A copy of a tensor. */
   tensor(index: number): Float32Array {
-    return new Float32Array(
-      this.#exports.memory.buffer,
-      this.#exports.tensorPtr(index),
-      this.#exports.tensorLength(index),
-    ).slice();
+    return this.#module.floats(this.#exports.tensorPtr(index), this.#exports.tensorLength(index)).slice();
   }
 
   /** Measures the loss of precision in int8 of tensor `index` of a built model. */
   measure(index: number): Distortion {
     const address = this.#exports.measureTensor(index);
     if (address === 0) throw new EngineError("bad_tensor", `${this.#source}: tensor ${index} cannot be measured`);
-    const values = new Float64Array(this.#exports.memory.buffer, address, DISTORTION.length);
+    const values = this.#module.doubles(address, DISTORTION.length);
     const figures = Object.fromEntries(DISTORTION.map((name, i) => [name, values[i]])) as Record<
       (typeof DISTORTION)[number],
       number
@@ -320,7 +302,7 @@ export class Trainer {
 
   /** Builds the network and starts a run on the samples, from the weights of the opened file if there is one. */
   start(options: RunOptions): void {
-    const settings = new DataView(this.#exports.memory.buffer, this.#exports.settingsPtr());
+    const settings = this.#module.fields(this.#exports.settingsPtr());
     for (const [name, [type, value]] of Object.entries(settingsOf(options)))
       settings[WRITERS[type]](this.#exports[`SETTINGS_${name as SettingName}`].value, value, true);
     check(this.#exports.startTraining(options.embeddingRange), "training settings");
@@ -358,19 +340,15 @@ export class Trainer {
     while (this.#exports.batchesLeft() > 0) {
       check(this.#exchange ? this.#exports.computeBatch() : this.#exports.trainBatch(), "training");
       if (this.#exchange) {
-        this.#exchange(this.#share(this.#shard), (shard, share) =>
-          new Uint8Array(this.#exports.memory.buffer).set(share, this.#exports.sharePtr(shard)),
-        );
+        const { sharePtr, shareBytes } = this.#exports;
+        const own = this.#module.bytes(sharePtr(this.#shard), shareBytes(this.#shard));
+        this.#exchange(own, (shard, share) => this.#module.write(sharePtr(shard), share));
         check(this.#exports.applyBatch(), "training");
       }
       yield this.#exports.batchesLeft();
     }
     check(this.#exports.endEpoch(), "training");
     return this.#figures();
-  }
-
-  #share(shard: number): Uint8Array {
-    return new Uint8Array(this.#exports.memory.buffer, this.#exports.sharePtr(shard), this.#exports.shareBytes(shard));
   }
 
   /** Loss and accuracy on the validation texts. */
@@ -405,7 +383,7 @@ export class Trainer {
   }
 
   #file(): Uint8Array {
-    return new Uint8Array(this.#exports.memory.buffer, this.#exports.filePtr(), this.#exports.fileBytes()).slice();
+    return this.#module.bytes(this.#exports.filePtr(), this.#exports.fileBytes()).slice();
   }
 
   /** Makes an opened model ready for integrateGradients; nothing is trained or written afterwards. */
@@ -421,151 +399,7 @@ export class Trainer {
 
   /** Writes a text where the module reads it; returns its length in bytes. */
   #put(text: string | Uint8Array, subject: string): number {
-    const bytes = typeof text === "string" ? encoder.encode(text) : text;
     const most = subject === "text" ? abi.TEXT_CAPACITY : abi.MAX_NAME_BYTES;
-    if (bytes.length > most)
-      throw new EngineError("text_too_long", `${subject}: ${bytes.length} bytes, but at most ${most} are allowed`);
-    new Uint8Array(this.#exports.memory.buffer, this.#exports.inputPtr(), bytes.length).set(bytes);
-    return bytes.length;
+    return this.#module.putText(this.#exports.inputPtr(), text, subject, most);
   }
-}
-
-/** When an answer is rejected as unknown: any of the three is enough; 0, 0, 1 = never. */
-export interface RejectionRule {
-  /** The best score is below this one. */
-  score: number;
-  /** The lead of the best score over the second one is below this. */
-  margin: number;
-  /** More than this share of the tokens are unknown. */
-  unknown_share: number;
-}
-
-export const NO_REJECTION: RejectionRule = { score: 0, margin: 0, unknown_share: 1 };
-
-const ANSWER_KINDS = { right: abi.ANSWER_RIGHT, wrong: abi.ANSWER_WRONG, unknown: abi.ANSWER_UNKNOWN } as const;
-/** Number of answers by kind; `unknown` are answers to texts whose label the model lacks. */
-export type AnswerCounts = Record<keyof typeof ANSWER_KINDS, number>;
-
-/** A finished model file of any form and labelled texts -> temperature, thresholds, figures, and the file with other settings. */
-export class Calibrator {
-  readonly #exports: typeof TrainerExports;
-  readonly #length: number;
-
-  private constructor(exports: typeof TrainerExports, length: number) {
-    this.#exports = exports;
-    this.#length = length;
-  }
-
-  /** `source` names the .elb file `bytes` in errors. */
-  static async open(bytes: Uint8Array, source: string): Promise<Calibrator> {
-    const exports = await startModule(source);
-    const address = exports.reserveModel(bytes.length);
-    if (address === 0)
-      throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
-    new Uint8Array(exports.memory.buffer, address, bytes.length).set(bytes);
-    check(exports.loadModel(bytes.length), source);
-    return new Calibrator(exports, bytes.length);
-  }
-
-  /** Changes temperature and rule in the file's header; logits and answers that were collected are forgotten. */
-  change(temperature: number, { score, margin, unknown_share }: RejectionRule): void {
-    check(this.#exports.changeSettings(temperature, score, margin, unknown_share), "calibration");
-  }
-
-  /** A copy of the file as it is now. */
-  file(): Uint8Array {
-    return new Uint8Array(this.#exports.memory.buffer, this.#exports.settledFile(), this.#length).slice();
-  }
-
-  /** Begins to collect logits; the temperature must be 1. False when the last layer has neither softmax nor sigmoid. */
-  startLogits(): boolean {
-    const status = this.#exports.startLogits();
-    if (status === abi.ERR_BAD_STATE) return false;
-    check(status, "calibration");
-    return true;
-  }
-
-  /** `label` is the number of the text's true label. */
-  addLogits(label: number, text: string): void {
-    check(this.#exports.addLogits(label, this.#put(text)), "calibration");
-  }
-
-  fitTemperature(): number {
-    return this.#exports.fitTemperature();
-  }
-
-  /** Mean negative log-likelihood of the true labels, from the collected logits. */
-  logLoss(temperature: number): number {
-    return this.#exports.logLoss(temperature);
-  }
-
-  /** Expected calibration error over 15 bins, from the collected logits. */
-  calibrationError(temperature: number): number {
-    return this.#exports.calibrationError(temperature);
-  }
-
-  startAnswers(): void {
-    check(this.#exports.startAnswers(), "calibration");
-  }
-
-  /** `label` is the number of the text's true label; the number of labels when the model lacks it. */
-  addAnswer(label: number, text: string): void {
-    check(this.#exports.addAnswer(label, this.#put(text)), "calibration");
-  }
-
-  /** The strictest rule that rejects at most `share` of the right answers. */
-  fitRejection(share: number): RejectionRule {
-    const status = this.#exports.fitRejection(share);
-    if (status === abi.ERR_NO_SAMPLES)
-      throw new EngineError(
-        "no_samples",
-        "no text was answered right, so there is nothing to fit a rule for unknown texts on",
-      );
-    check(status, "calibration");
-    return {
-      score: this.#exports.ruleScore(),
-      margin: this.#exports.ruleMargin(),
-      unknown_share: this.#exports.ruleUnknown(),
-    };
-  }
-
-  answers(): AnswerCounts {
-    return countKinds((kind) => this.#exports.answerCount(kind));
-  }
-
-  rejected({ score, margin, unknown_share }: RejectionRule): AnswerCounts {
-    this.#exports.setRule(score, margin, unknown_share);
-    return countKinds((kind) => this.#exports.rejectedCount(kind));
-  }
-
-  /** The largest score that at least `share` of the answers reach. */
-  scoreAtCoverage(share: number): number {
-    return this.#exports.scoreAtCoverage(share);
-  }
-
-  riskCoverageArea(): number {
-    return this.#exports.riskCoverageArea();
-  }
-
-  /** Area under the ROC curve: how well scores separate texts with the model's labels from others; null without texts of either kind. */
-  unknownRanking(): number | null {
-    const area = this.#exports.unknownRanking();
-    return area < 0 ? null : area;
-  }
-
-  #put(text: string): number {
-    const bytes = encoder.encode(text);
-    if (bytes.length > abi.TEXT_CAPACITY)
-      throw new EngineError(
-        "text_too_long",
-        `text: ${bytes.length} bytes, but at most ${abi.TEXT_CAPACITY} are classified`,
-      );
-    new Uint8Array(this.#exports.memory.buffer, this.#exports.textPtr(), bytes.length).set(bytes);
-    return bytes.length;
-  }
-}
-
-function countKinds(count: (kind: number) => number): AnswerCounts {
-  const { right, wrong, unknown } = ANSWER_KINDS;
-  return { right: count(right), wrong: count(wrong), unknown: count(unknown) };
 }

@@ -11,7 +11,7 @@ import { unpackModel } from "../../host/model/container.ts";
 import { packModel } from "../../host/model/pack.ts";
 import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../../host/training/recipe.ts";
 import { parseDataset } from "../../host/data/dataset.ts";
-import { Calibrator } from "../../host/training/trainer.ts";
+import { Calibrator } from "../../host/training/calibrator.ts";
 import { fetchChromium } from "../tools/fetch-chromium.mjs";
 
 const root = new URL("../../", import.meta.url);

@@ -10,7 +10,7 @@ import { calibrate, withCalibration } from "../../../host/training/calibration.t
 import { Classifier } from "../../../host/model/classifier.ts";
 import type { Sample } from "../../../host/data/dataset.ts";
 import { learn, LEARN_DEFAULTS, type LearnInput, type LearnOptions } from "../../../host/training/learn.ts";
-import { NO_REJECTION } from "../../../host/training/trainer.ts";
+import { NO_REJECTION } from "../../../host/training/calibrator.ts";
 import { edgelabel, json, LAMPS, main, SMALL, withoutSeen } from "../../support/program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-learn-"));

@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { Classifier } from "../../../../host/model/classifier.ts";
-import { Calibrator, type AnswerCounts, type RejectionRule } from "../../../../host/training/trainer.ts";
+import { Calibrator, type AnswerCounts, type RejectionRule } from "../../../../host/training/calibrator.ts";
 import { Seeded, loadFile, samples, scoresOf, trainTiny } from "../../../support/models.ts";
 import { loadWasm, put, f32 } from "../../../support/wasm.ts";
 

@@ -2,7 +2,7 @@
 // layer, and finds the least loss by trying a fine grid. Of the file only the settings change.
 import { describe, expect, test } from "vitest";
 import * as abi from "../../../../assembly/abi.ts";
-import { Calibrator, NO_REJECTION } from "../../../../host/training/trainer.ts";
+import { Calibrator, NO_REJECTION } from "../../../../host/training/calibrator.ts";
 import { headerFields, read } from "../../../support/model-file.ts";
 import {
   Seeded,
