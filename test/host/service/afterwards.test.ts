@@ -18,6 +18,18 @@ test("runs in order when this turn of the event loop has ended, and once", async
   expect(log).toEqual([1, 2, 3]);
 });
 
+test("runs what comes alone, and what comes while it runs", async () => {
+  const log: number[] = [];
+  afterwards(() => {
+    log.push(1);
+    afterwards(() => log.push(2));
+  });
+  await turn();
+  expect(log).toEqual([1]);
+  await turn();
+  expect(log).toEqual([1, 2]);
+});
+
 test("who reads the metrics finds what waits in them", async () => {
   const metrics = new Metrics();
   afterwards(() => metrics.classified("spam", 0.001));

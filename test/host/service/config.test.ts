@@ -1,4 +1,7 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, get } from "node:https";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -239,6 +242,35 @@ test("secrets that others can read are told: passwords, their hashes, private ke
     expect(warnings({ broker: "mqtts://h", tls }, 0o600)).toEqual(expected);
     expect(warnings({ broker: "mqtts://h" }, 0o600, { cert: join(folder, "server.pem"), key })).toEqual(expected);
   }
+});
+
+test("with a CA, HTTP's certificate is for those only who have one of it themselves", async () => {
+  const own = mkdtempSync(join(folder, "tls-"));
+  const certificates = new Certificates(own);
+  for (const authority of ["ours", "theirs"]) certificates.authority(authority);
+  certificates.certificate("server", "ours", "localhost");
+  for (const authority of ["ours", "theirs"]) certificates.certificate(`of-${authority}`, authority, "client");
+  const at = (name: string): string => join(own, name);
+  const files = { cert: at("server.pem"), key: at("server.key") };
+  const status = async (serverTls: object, client?: string) => {
+    const settings = settingsFrom({ models: ["m"], node: "n", http: 1, serverTls });
+    const server = createServer(settings.serverTls!, (_, response) => response.end()).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const identity = client ? { cert: readFileSync(at(`${client}.pem`)), key: readFileSync(at(`${client}.key`)) } : {};
+    const ca = readFileSync(at("ours.pem"));
+    const found = await new Promise((resolve) => {
+      get({ host: "127.0.0.1", servername: "localhost", port, ca, agent: false, ...identity }, ({ statusCode }) =>
+        resolve(statusCode),
+      ).on("error", () => resolve("refused"));
+    });
+    server.close();
+    return found;
+  };
+  expect(await status(files)).toBe(200);
+  const demanding = { ...files, ca: at("ours.pem") };
+  expect(await status(demanding, "of-ours")).toBe(200);
+  expect([await status(demanding), await status(demanding, "of-theirs")]).toEqual(["refused", "refused"]);
 });
 
 test("what everyone can use or overhear is told", () => {

@@ -240,3 +240,41 @@ test("a refusal goes at once, at QoS 0, and not at all to a broker that does not
   outbox.refuse({ topic: "t", payload: "dropped", qos: 1 });
   expect([channel.sent, outbox.length]).toEqual([["in flight", "refused"], 2]);
 });
+
+test("half of the room is for those who cannot wait elsewhere", () => {
+  const roomy = new Outbox({ answers: 10, bytes: 1_000_000, states: 3 }, () => {});
+  const add = (to: Outbox): void =>
+    to.offer({ topic: "t", payload: "x", qos: 1, expiresAt: Infinity, settled: () => {} });
+  for (let i = 0; i < 4; i++) add(roomy);
+  expect(roomy.hasRoomToSpare).toBe(true);
+  add(roomy);
+  expect([roomy.hasRoomToSpare, roomy.isFull]).toEqual([false, false]);
+  for (let i = 5; i < 10; i++) add(roomy);
+  expect(roomy.isFull).toBe(true);
+
+  const each = roomy["bytes"] / 10;
+  const narrow = new Outbox({ answers: 100, bytes: 4 * each, states: 3 }, () => {});
+  add(narrow);
+  expect(narrow.hasRoomToSpare).toBe(true);
+  add(narrow);
+  expect([narrow.hasRoomToSpare, narrow.isFull]).toEqual([false, false]);
+  add(narrow);
+  add(narrow);
+  expect(narrow.isFull).toBe(true);
+});
+
+test("the last hundred that were given up are known again, and no more", () => {
+  for (let i = 0; i <= 100; i++) {
+    offer(`bad ${i}`);
+    for (let close = 0; close < 3; close++) {
+      expect(fates).toHaveLength(i);
+      outbox.attach(new FakeChannel(10));
+      outbox.detach();
+    }
+  }
+  expect(fates).toEqual(Array(101).fill("given_up"));
+  const channel = new FakeChannel(10);
+  outbox.attach(channel);
+  for (const i of [100, 1, 0]) offer(`bad ${i}`);
+  expect(channel.sent).toEqual(["bad 0"]);
+});
