@@ -111,7 +111,7 @@ export function thinned<T>(items: readonly T[], most: number): T[] {
   return Array.from({ length: Math.min(most, items.length) }, (_, i) => items[Math.floor(i * step)]!);
 }
 
-/** The samples whose text none of the others has. */
+/** The samples whose text does not occur in `others`. */
 export function without(samples: readonly Sample[], others: readonly Sample[]): Sample[] {
   const texts = new Set(others.map(({ text }) => text));
   return samples.filter(({ text }) => !texts.has(text));
@@ -296,7 +296,7 @@ function readTsv(content: string, source: string, options: DatasetOptions, defec
     );
 }
 
-/** The columns' names when the first line holds those asked for, null when it is a label and a text. Throws a UserError when it seems to hold other names. */
+/** The column names if the first line has those asked for, null if it is a label and a text. Throws a UserError if it seems to have other names. */
 function tsvHeader(line: string, source: string, options: DatasetOptions): string[] | null {
   const fields = line.split("\t").map((field) => field.trim());
   const { textColumn = "text", labelColumn = "label" } = options;

@@ -26,7 +26,7 @@ export async function readCorrections(path: string): Promise<Sample[]> {
   return whole.length === 0 ? [] : parseDataset(whole, path, { format: "jsonl" });
 }
 
-/** Those of `given` whose label differs from the last one that was given for the same text. */
+/** Those of `given` that change the label of their text. */
 export function newsTo(kept: readonly Correction[], given: readonly Correction[]): Correction[] {
   const answers = new Map(kept.map(({ label, text }) => [text, label]));
   return given.filter(({ label, text }) => {

@@ -223,7 +223,7 @@ export function renderReport(report: DataReport): string {
     strange_labels: strange,
   } = report;
   const names = Object.keys(labels);
-  // Sorted again, since an object lists keys that are whole numbers first.
+  // Sorted again, since objects list integer keys first.
   const ranked = Object.entries(labels).sort(([, n], [, m]) => m - n);
   const width = names.reduce((most, { length }) => Math.max(most, Math.min(40, length)), 5);
   const lines = [

@@ -68,7 +68,7 @@ export function readWholeSync(path: string, options: ReadOptions = {}): Buffer {
   }
 }
 
-/** Throws the error that reading the file would throw, where it is to be read later. */
+/** Throws what reading the file would throw, for a file that is read later. */
 export function requireReadable(path: string, options: ReadOptions): void {
   try {
     accessSync(path, constants.R_OK);

@@ -57,7 +57,7 @@ function planPath(path: string): string {
   return join(dirname(path), `.${basename(path)}.plan`);
 }
 
-/** Writes all files or none, and keeps the files that they replace. Throws a UserError. The plan lies beside the first file. */
+/** Writes all files or none, and keeps the files that they replace. Throws a UserError. The plan is beside the first file. */
 export async function replaceFiles(files: readonly NewFile[]): Promise<void> {
   const paths = files.map(({ path }) => path);
   const changed: string[] = [];

@@ -67,13 +67,13 @@ function readH5(bytes: Uint8Array, source: string): KerasModel {
   return { ...graph, kerasVersion, tensors: graph.weighted.flatMap((layer) => h5Tensors(file, layer, source)) };
 }
 
-/** Weights of a .keras file lie at layers/SLOT/.../vars/0, 1, 2. */
+/** Weights of a .keras file are at layers/SLOT/.../vars/0, 1, 2. */
 function zipTensors(file: Hdf5, layer: WeightedLayer, source: string): Tensor[] {
   const base = `layers/${layer.slot}`;
   const savedName = file.string(`${base}/vars`, "name");
   if (savedName !== undefined && savedName !== layer.name) {
     throw new UserError(
-      `${source}: layer "${layer.name}" is expected at ${base}, where the weights of "${savedName}" lie`,
+      `${source}: layer "${layer.name}" is expected at ${base}, but the weights there are those of "${savedName}"`,
     );
   }
   const folders = {

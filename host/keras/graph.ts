@@ -124,7 +124,7 @@ class GraphReader {
       case "TextVectorization":
         return this.refuse(
           layer,
-          "tokenizes inside the model; export the model behind it and give its tokenizer with --tokenizer",
+          "tokenizes inside the model; save the model without it and give its tokenizer with --tokenizer",
         );
       default:
         return this.refuse(layer, `is of a class that cannot be reproduced; supported are ${SUPPORTED}`);

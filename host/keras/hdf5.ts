@@ -15,7 +15,7 @@ export interface Tensor {
 
 const SIGNATURE = Buffer.from("\x89HDF\r\n\x1a\n", "latin1");
 const MAX_FILE_BYTES = 2 ** 30;
-// Far above the some thousand reads that Keras' files need.
+// Far above the few thousand reads that Keras' files need.
 const MAX_READS = 50_000;
 const MAX_NODE_ENTRIES = 512;
 const EXTERNAL_FILES_MESSAGE = 7;

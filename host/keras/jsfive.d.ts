@@ -1,7 +1,7 @@
 // The part of jsfive 0.4 (which ships no types) that hdf5.ts uses.
 declare module "jsfive" {
   interface DataObjects {
-    /** Chunk shape; null when the data lie in one piece. */
+    /** Chunk shape; null when the data is contiguous. */
     readonly chunks: number[] | null;
     find_msg_type(type: number): unknown[];
   }

@@ -22,7 +22,7 @@ export interface Prediction {
   scores: Record<string, number>;
 }
 
-/** SHA-256 in hex, by which model files are told apart. */
+/** SHA-256 in hex, which identifies a model file. */
 export function digestOf(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }

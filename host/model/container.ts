@@ -78,7 +78,7 @@ function readSegments(data: Uint8Array, source: string): Uint8Array[] {
   return segments;
 }
 
-/** A length, and so many bytes, as a view. */
+/** A length and that many bytes, as a view. */
 function readBytes(bytes: Uint8Array, at: number, source: string): { value: Uint8Array; end: number } {
   const length = readUnsigned(bytes, at, source);
   const end = length.end + length.value;

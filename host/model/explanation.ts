@@ -20,7 +20,7 @@ export interface TokenShare {
   token: string;
   /** First byte of the token in the text, which is UTF-8. */
   start: number;
-  /** The byte behind its last one. */
+  /** The byte after its last one. */
   end: number;
   /** The token's part of the score: above 0 it speaks for the label, below 0 against it. */
   share: number;

@@ -52,7 +52,7 @@ export class Incoming {
     return this.received === this.manifest.bytes;
   }
 
-  /** Takes the bytes if `offset` is where the next ones belong; tells whether it was. */
+  /** Takes the bytes if `offset` is where the next ones belong; returns whether it was. */
   async append(offset: number, bytes: Uint8Array): Promise<boolean> {
     if (offset !== this.received || bytes.length === 0) return false;
     if (offset + bytes.length > this.manifest.bytes)

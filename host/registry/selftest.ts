@@ -1,6 +1,6 @@
 // The self-test: in a new engine, a model file must have the version of its manifest and give
 // the answers that it gave where it was signed, byte for byte. It needs no thread of its own:
-// the engine refuses models of which one text could take long.
+// the engine refuses models that could take long over one text.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { ABI_VERSION } from "../../assembly/abi.ts";
 import { Classifier } from "../model/classifier.ts";
@@ -68,7 +68,7 @@ export async function testModel(model: Uint8Array, manifest: Manifest, source: s
   return classifier;
 }
 
-/** Any failure to open a model is told as a fault of the update. */
+/** Any failure to open a model is reported as a fault of the update. */
 async function open(model: Uint8Array, source: string): Promise<Classifier> {
   try {
     return await Classifier.fromBytes(model, source);

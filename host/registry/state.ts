@@ -47,7 +47,7 @@ export interface State {
   made?: "new" | "damaged" | "missing" | undefined;
 }
 
-/** A version as people see it. */
+/** A version, with its name and state. */
 export interface VersionInfo extends Version {
   name: string;
   state: "active" | "previous" | "failed" | "waiting";

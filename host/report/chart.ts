@@ -70,7 +70,7 @@ export function renderChart(reports: readonly EpochReport[], title: string): str
   });
 }
 
-/** The rejection curve: accuracy of the answers at or above a threshold, and the threshold itself, by the coverage that it leaves. */
+/** The rejection curve: accuracy of the answers at or above a threshold, and the threshold itself, over the coverage that remains. */
 export function renderCurve(curve: readonly CurvePoint[], title: string): string {
   const line = (name: string, read: (point: CurvePoint) => number): Line => ({
     name,

@@ -17,9 +17,9 @@ export interface CurvePoint {
 }
 
 export interface RejectionCurve {
-  /** By falling coverage, at most one point for each percent. Answers to texts whose label the model lacks are never right. */
+  /** By decreasing coverage, at most one point per percent. Answers to texts with a label that the model lacks are never right. */
   points: CurvePoint[];
-  /** Area under the risk-coverage curve: the smaller, the better right answers score above all others. */
+  /** Area under the risk-coverage curve: the smaller, the more clearly right answers score above the others. */
   aurc: number;
   /** Probability that a text with a label of the model scores above one with another label; null without texts of either kind. */
   auroc: number | null;
@@ -76,7 +76,7 @@ function total({ right, wrong, unknown }: AnswerCounts): number {
   return right + wrong + unknown;
 }
 
-/** Coverages of the table for people. */
+/** Coverages shown in the table. */
 const SHOWN = [1, 0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5];
 
 export function renderCurveTable({

@@ -157,7 +157,7 @@ describe("refuses by layer and option", () => {
     ],
     ['layer "dropout" (SpatialDropout1D) has no sequence of vectors before it', rename("Dropout", "SpatialDropout1D")],
     [
-      'layer "dense" (Dense) works on a sequence; only Dense layers behind',
+      'layer "dense" (Dense) works on a sequence; only Dense layers after',
       (root) => {
         root["config"].layers = root["config"].layers.filter(
           (item: Config) => item["class_name"] !== "GlobalAveragePooling1D",
@@ -334,7 +334,7 @@ describe("refuses by layer and option", () => {
       },
     ],
     [
-      'layer "renamed" is expected at layers/dense, where the weights of "dense" lie',
+      'layer "renamed" is expected at layers/dense, but the weights there are those of "dense"',
       option("Dense", "name", "renamed"),
     ],
     [
