@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
-const documents = ["", "assembly", "bench", "deploy", "docs", "host/demo"].flatMap((folder) =>
+const documents = ["", "assembly", "bench", "deploy", "docs", "examples", "host/demo"].flatMap((folder) =>
   readdirSync(join(root, folder))
     .filter((name) => name.endsWith(".md"))
     .map((name) => join(folder, name)),

@@ -2,12 +2,16 @@
 // named loudly; its tests then skip, and under CI=true the run fails here.
 import { fetchChromium } from "./fetch-chromium.mjs";
 import { fetchMosquitto } from "./fetch-mosquitto.mjs";
+import { bun, deno, python } from "./fetch-runtimes.mjs";
 import { fetchWasmtime } from "./fetch-wasmtime.mjs";
 
 for (const [name, fetch] of Object.entries({
   wasmtime: fetchWasmtime,
   Mosquitto: fetchMosquitto,
   Chromium: fetchChromium,
+  "Python's wasmtime": () => python()[1].replace("PYTHONPATH=", ""),
+  Deno: () => deno()[0],
+  Bun: () => bun()[0],
 })) {
   try {
     process.stdout.write(`${name}: ${await fetch()}\n`);

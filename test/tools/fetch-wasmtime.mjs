@@ -40,7 +40,7 @@ function isExecutable(path) {
 }
 
 /** pip under the names that it has on different systems. */
-function pip() {
+export function pip() {
   const commands = [["pip"], ["pip3"], ["python3", "-m", "pip"], ["python", "-m", "pip"]];
   const found = commands.find(([command, ...args]) => spawnSync(command, [...args, "--version"]).status === 0);
   if (!found)
