@@ -56,11 +56,16 @@ export function askCommand(): Command {
       .option("--model <name>", "model to ask (default: the service's first one)")
       .option("--timeout <seconds>", "how long to wait for an answer", parseSeconds, 10)
       .option("--json", "print the answers as they are, one JSON object a line"),
-  ).action(async (texts: string[], options: AskOptions) => {
-    await noteFileName(texts, "ask");
-    const asked = texts.length > 0 ? texts : await readLines();
-    if (asked.length > 0) await ask(asked, options);
-  });
+  )
+    .addHelpText(
+      "after",
+      "\nExamples:\n  edgelabel ask 'you won a prize' --node gate-1\n  edgelabel ask --broker mqtt://192.168.1.5 --node gate-1 --json < texts.txt",
+    )
+    .action(async (texts: string[], options: AskOptions) => {
+      await noteFileName(texts, "ask");
+      const asked = texts.length > 0 ? texts : await readLines();
+      if (asked.length > 0) await ask(asked, options);
+    });
 }
 
 /** Of standard input, empty ones too: the lines that are printed stand beside those that were read. */

@@ -21,6 +21,7 @@ export function demoCommand(): Command {
   return new Command("demo")
     .option("--port <port>", "port of the embedded broker (default: 1883 if it is free)")
     .option("--once", "stop after the example messages")
+    .addHelpText("after", "\nExample:\n  edgelabel demo --once")
     .action(async ({ port, once: stops }: { port?: string; once?: boolean }) => {
       const model = await access(artefactPath(""), constants.W_OK).then(
         () => relative("", artefactPath("demo.wasm")),

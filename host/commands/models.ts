@@ -105,23 +105,25 @@ export function modelsCommand(): Command {
       .option("--node <name>", "node name of the service (default: the host name)")
       .option("--root <topic>", "first levels of all topics", "edgelabel")
       .option("--no-activate", "leave what is active as it is"),
-  ).action(
-    async (
-      file: string,
-      options: JsonOption & BrokerOptions & { broker: string; node?: string; root: string; activate: boolean },
-    ) => {
-      const access = accessOf(options);
-      const update = splitUpdate(await readWhole(file), file);
-      await show(
-        await sendUpdate(update, {
-          access,
-          topics: topicsOf(options.root, options.node ?? defaultNode()),
-          activate: options.activate,
-        }),
-        options.json,
-      );
-    },
-  );
+  )
+    .addHelpText("after", "\nExample:\n  edgelabel models send spam.update --broker mqtt://192.168.1.5 --node gate-1")
+    .action(
+      async (
+        file: string,
+        options: JsonOption & BrokerOptions & { broker: string; node?: string; root: string; activate: boolean },
+      ) => {
+        const access = accessOf(options);
+        const update = splitUpdate(await readWhole(file), file);
+        await show(
+          await sendUpdate(update, {
+            access,
+            topics: topicsOf(options.root, options.node ?? defaultNode()),
+            activate: options.activate,
+          }),
+          options.json,
+        );
+      },
+    );
 
   return command;
 }

@@ -63,19 +63,24 @@ export function serveCommand(): Command {
         "--hash-password",
         'read a password from standard input, print its hash for "users" in the configuration file, and stop',
       ),
-  ).action(
-    async (models: string[], options: ServeOptions & { json?: boolean; check?: boolean; hashPassword?: boolean }) => {
-      if (options.hashPassword) {
-        await print(`${await hashPassword((await readAll(process.stdin)).replace(/\r?\n$/, ""))}\n`);
-        return;
-      }
-      const line = createStatusLine(options.json ? jsonLog() : plainLog(), { json: options.json });
-      const { log } = line;
-      const settings = readSettings(models, options);
-      for (const warning of settings.warnings) log.warn(`warning: ${warning}`);
-      await (options.check ? check(settings, log) : serve(settings, line));
-    },
-  );
+  )
+    .addHelpText(
+      "after",
+      "\nExamples:\n  edgelabel serve spam.wasm --http 8080\n  edgelabel serve spam.wasm --broker mqtt://192.168.1.5 --node gate-1\n  edgelabel serve --config edgelabel.json --check",
+    )
+    .action(
+      async (models: string[], options: ServeOptions & { json?: boolean; check?: boolean; hashPassword?: boolean }) => {
+        if (options.hashPassword) {
+          await print(`${await hashPassword((await readAll(process.stdin)).replace(/\r?\n$/, ""))}\n`);
+          return;
+        }
+        const line = createStatusLine(options.json ? jsonLog() : plainLog(), { json: options.json });
+        const { log } = line;
+        const settings = readSettings(models, options);
+        for (const warning of settings.warnings) log.warn(`warning: ${warning}`);
+        await (options.check ? check(settings, log) : serve(settings, line));
+      },
+    );
 }
 
 /** Opens the model files and adds the active models of the registry, by name. There is no model while the registry waits for its first update. */
