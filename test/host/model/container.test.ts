@@ -264,9 +264,9 @@ describe("a deployable is read within limits", () => {
   });
 
   test.each<[string, () => Uint8Array, string]>([
-    ["another version", () => Uint8Array.of(0, 0x61, 0x73, 0x6d, 2, 0, 0, 0), "no WebAssembly module of version 1"],
-    ["a component", () => Uint8Array.of(0, 0x61, 0x73, 0x6d, 0x0d, 0, 1, 0), "no WebAssembly module of version 1"],
-    ["the magic only", () => Uint8Array.of(0, 0x61, 0x73, 0x6d), "no WebAssembly module of version 1"],
+    ["another version", () => Uint8Array.of(0, 0x61, 0x73, 0x6d, 2, 0, 0, 0), "not a WebAssembly module of version 1"],
+    ["a component", () => Uint8Array.of(0, 0x61, 0x73, 0x6d, 0x0d, 0, 1, 0), "not a WebAssembly module of version 1"],
+    ["the magic only", () => Uint8Array.of(0, 0x61, 0x73, 0x6d), "not a WebAssembly module of version 1"],
     ["nothing behind the preamble", () => wasm(), "holds no model"],
     ["no model among the segments", () => data(segment(8, [1, 2])), "holds no model"],
     ["a section that is longer than the file", () => wasm([11, ...leb(2 ** 31), 0]), "cut off"],
@@ -277,7 +277,7 @@ describe("a deployable is read within limits", () => {
     [
       "two data sections",
       () => wasm(section(11, list([segment(8, model)])), section(11, list([segment(8, model)]))),
-      "section 11 is there twice",
+      "it has section 11 twice",
     ],
     ["two models", () => data(segment(8, model), segment(9, model)), "more than one model"],
     ["a passive segment", () => data([1, ...leb(model.length), ...model]), "of a kind that edgelabel does not write"],
