@@ -6,7 +6,8 @@ import { ERR_NO_MODEL, ERR_OUT_OF_MEMORY, ERR_TEXT_TOO_LONG, FORMAT_MAGIC, OK, T
 import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "./arena";
 import { classifyText, scoreSteps } from "./network/classify";
 import { Header, Model, labelAddress, labelLength, readModel } from "./network/model";
-import { Plan, prepare } from "./network/prepare";
+import { Plan } from "./network/plan";
+import { prepare } from "./network/prepare";
 import { Sequence, sequencePrepare } from "./network/sequence";
 
 const NEWLINE: u8 = 0x0a;

@@ -8,7 +8,7 @@ import { allocate } from "./arena";
 import { loadedModel as engineModel, loadedPlan, textPtr } from "./engine";
 import { toQ14 } from "./network/lstm";
 import { Header, Layer } from "./network/model";
-import { planLayer } from "./network/prepare";
+import { planLayer } from "./network/plan";
 import {
   Sequence,
   leadingPads,

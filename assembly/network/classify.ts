@@ -15,7 +15,8 @@ import {
 import { activate } from "./activation";
 import { projectF32, projectS8, quantizeState } from "./lstm";
 import { Layer, Model, isFinite32 } from "./model";
-import { DirectionPlan, LayerPlan, Plan, clearState, inputProjection, loadPrefix, planLayer, step } from "./prepare";
+import { DirectionPlan, LayerPlan, Plan, planLayer } from "./plan";
+import { clearState, inputProjection, loadPrefix, step } from "./step";
 import { Sequence, firstToken, leadingPads, sequenceRead, stepCount, tokenRowCount, tokenRows } from "./sequence";
 
 /** Writes the scores of the text to `scores`, f32[labelCount] padded to 4. Returns a status. */

@@ -1,5 +1,5 @@
 // The LSTM step, forward only: one step's input projection + state -> next state.
-// Called by prepare.ts for each direction and step; the formulas are Keras':
+// Called by step.ts for each direction and step; the formulas are Keras':
 //
 //   z = x W + h U + b        (4H), gates i f c o
 //   c' = sigmoid(z_f) c + sigmoid(z_i) tanh(z_c)

@@ -418,7 +418,7 @@ function longestWork(model: Model): u64 {
   return work;
 }
 
-/** True when the projections of all `rows` of the embedding are kept for the LSTM that reads it (see prepare.ts). */
+/** True when the projections of all `rows` of the embedding are kept for the LSTM that reads it (see step.ts). */
 export function hasInputTable(layer: Layer, rows: u32): bool {
   return <u64>directions(layer) * rows * ((layer.units + 3) >> 2) * 64 <= <u64>TABLE_BUDGET;
 }

@@ -4,11 +4,6 @@
 //
 //   file, untouched          | arena, made here
 //   weights (row-major)  ->  | packed weights, scales, biases | input tables | states | scratch
-//
-// The input table. x W + b depends only on the embedding row x, so the projection of a row
-// is kept when it is first computed; from then on the word costs one look-up. The table is
-// only reserved here: a page that was never touched takes no physical memory. A model whose
-// table would exceed TABLE_BUDGET computes every projection anew, with the same bits.
 import {
   ACTIVATION_SIGMOID,
   ACTIVATION_SOFTMAX,
@@ -24,76 +19,10 @@ import {
   TOKENIZER_PAD_POST,
 } from "../abi";
 import { allocate } from "../arena";
-import {
-  Q14_SCALE,
-  exponentScale,
-  packedByte,
-  packedRow,
-  projectF32,
-  projectS8,
-  quantizeState,
-  updateState,
-  updateStateCoarsely,
-} from "./lstm";
+import { Q14_SCALE, exponentScale, packedByte, packedRow } from "./lstm";
 import { Layer, Model, directions, hasInputTable, layerAt, layerBytes, matrixBytes, padded } from "./model";
-
-/** One direction of an LSTM, packed (see lstm.ts). */
-@unmanaged
-export class DirectionPlan {
-  kernel: usize; // f32 (G, inputs, 16), or s16 (G, inputPairs, 16, 2)
-  kernelScale: usize; // f32 (G, 16), int8 only, times the scale of the input
-  recurrent: usize; // f32 (G, units, 16), or s16 (G, unitPairs, 16, 2)
-  recurrentScale: usize; // f32 (G, 16), int8 only, times Q14_SCALE
-  bias: usize; // f32 (G, 16)
-  table: usize; // f32 (V, G, 16): projections of the rows; 0 = not kept
-  known: usize; // u8 (V): 1 when the table has the row's projection
-}
-
-/** One layer, ready to run. Packed weights: of an LSTM in its directions; of a Dense f32 (ceil(out / 4), inputs, 4). */
-@unmanaged
-export class LayerPlan {
-  layer: Layer;
-  groups: u32; // LSTM: ceil(H / 4)
-  inputPairs: u32; // LSTM int8: of the inputs, padded to 4
-  unitPairs: u32; // LSTM int8: of the state, padded to 4
-  weights: usize; // Dense
-  bias: usize; // Dense, f32[out] padded to 4
-  forward: DirectionPlan;
-  backward: DirectionPlan; // null in one direction
-}
-
-/** Everything classify.ts needs beside the model and the sequence. */
-@unmanaged
-export class Plan {
-  layers: usize; // LayerPlan[layerCount]
-  layerCount: u32;
-  isInt8: bool; // integer recurrent products, else f32
-  hasTable: bool; // the input table is kept
-  embedding: usize; // first embedding row in the file
-  embeddingScale: usize; // f32[V], quantized files only
-  rows: u32; // V
-  width: u32; // E
-  row: usize; // one embedding row: f32[E] or s16[E], padded
-  projection: usize; // f32 (G, 16): x W + b of the step, when it is not in a table
-  share: usize; // f32 (G, 16): projection of one of several rows of a token
-  z: usize; // f32 (G, 16)
-  zeros: usize; // f32 (G, 16)
-  cell: usize; // f32 [4 G]
-  hidden: usize; // f32 [4 G]
-  hiddenQ14: usize; // s16 [4 G]
-  inputQ14: usize; // s16 [inputs], of a stacked LSTM
-  prefix: usize; // states after k pads: (T + 1) x prefixStride; 0 = none
-  prefixStride: u32;
-  sequenceA: usize; // f32 (T, channels): what a sequence layer yields
-  sequenceB: usize;
-  sequenceWidth: u32; // channels, the largest of all layers
-  vectorA: usize; // f32 [channels]: what a vector layer yields
-  vectorB: usize;
-}
-
-export function planLayer(plan: Plan, index: u32): LayerPlan {
-  return changetype<LayerPlan>(plan.layers + <usize>index * offsetof<LayerPlan>());
-}
+import { DirectionPlan, LayerPlan, Plan, planLayer } from "./plan";
+import { clearState, inputProjection, step } from "./step";
 
 let failed: bool = false;
 
@@ -292,57 +221,6 @@ function packDense(at: LayerPlan, form: u32, weights: usize, scale: f32): void {
 }
 
 /**
- * Address of x W + b of an embedding row, f32 (G, 16): in the table if there is one, else
- * computed into `scratch`.
- */
-export function inputProjection(plan: Plan, at: LayerPlan, direction: DirectionPlan, row: u32, scratch: usize): usize {
-  let target = scratch;
-  if (direction.table) {
-    target = direction.table + ((<usize>row * at.groups) << 6);
-    if (load<u8>(direction.known + row)) return target;
-    store<u8>(direction.known + row, 1);
-  }
-  const width = plan.width;
-  if (plan.isInt8) {
-    const source = plan.embedding + <usize>row * width;
-    for (let k: u32 = 0; k < width; k++) store<i16>(plan.row + ((<usize>k) << 1), <i16>load<i8>(source + k));
-    projectS8(direction.kernel, direction.kernelScale, plan.zeros, plan.row, at.inputPairs, at.groups, target);
-    const scale = f32x4.splat(load<f32>(plan.embeddingScale + ((<usize>row) << 2)));
-    for (let p: usize = 0, end = (<usize>at.groups) << 6; p < end; p += 16) {
-      v128.store(target + p, f32x4.add(v128.load(direction.bias + p), f32x4.mul(scale, v128.load(target + p))));
-    }
-    return target;
-  }
-  let source = plan.embedding + ((<usize>row * width) << 2);
-  if (plan.embeddingScale) {
-    const scale = load<f32>(plan.embeddingScale + ((<usize>row) << 2));
-    for (let k: u32 = 0; k < width; k++) {
-      store<f32>(plan.row + ((<usize>k) << 2), scale * <f32>load<i8>(plan.embedding + <usize>row * width + k));
-    }
-    source = plan.row;
-  }
-  projectF32(direction.kernel, direction.bias, source, width, at.groups, target);
-  return target;
-}
-
-/**
- * One step from the projection `base`: updates plan.cell, plan.hidden and plan.hiddenQ14.
- * isFirst: the state is zero, so the recurrent product is left out.
- */
-export function step(plan: Plan, at: LayerPlan, direction: DirectionPlan, base: usize, isFirst: bool): void {
-  const z = isFirst ? base : plan.z;
-  if (plan.isInt8) {
-    if (!isFirst)
-      projectS8(direction.recurrent, direction.recurrentScale, base, plan.hiddenQ14, at.unitPairs, at.groups, z);
-    updateStateCoarsely(z, plan.cell, plan.hidden, at.groups);
-    quantizeState(plan.hidden, plan.hiddenQ14, at.groups << 2);
-  } else {
-    if (!isFirst) projectF32(direction.recurrent, base, plan.hidden, at.groups << 2, at.groups, z);
-    updateState(z, plan.cell, plan.hidden, at.groups);
-  }
-}
-
-/**
  * With leading padding that is not masked, the state after k pads is the same for every
  * text: computes all of these states. Only if the first LSTM runs forward and yields its
  * last state, since otherwise the states of the padded steps themselves are needed.
@@ -370,21 +248,4 @@ function preparePrefix(plan: Plan, model: Model): i32 {
     memory.copy(saved + 2 * stateBytes, plan.hiddenQ14, stateBytes >> 1);
   }
   return OK;
-}
-
-/** State zero: before the first step. */
-export function clearState(plan: Plan, at: LayerPlan): void {
-  const stateBytes = (<usize>at.groups) << 4;
-  memory.fill(plan.cell, 0, stateBytes);
-  memory.fill(plan.hidden, 0, stateBytes);
-  memory.fill(plan.hiddenQ14, 0, stateBytes >> 1);
-}
-
-/** The state after `pads` padded steps, from preparePrefix. */
-export function loadPrefix(plan: Plan, at: LayerPlan, pads: u32): void {
-  const stateBytes = (<usize>at.groups) << 4;
-  const saved = plan.prefix + <usize>pads * plan.prefixStride;
-  memory.copy(plan.cell, saved, stateBytes);
-  memory.copy(plan.hidden, saved + stateBytes, stateBytes);
-  memory.copy(plan.hiddenQ14, saved + 2 * stateBytes, stateBytes >> 1);
 }

@@ -4,11 +4,11 @@
 // original and the moved vectors, so that words with similar vectors get the same answer.
 // Refuses nothing.
 import { LAYER_LSTM } from "../abi";
-import { loadU32, plan } from "./batch";
+import { plan } from "./batch";
 import { gradientBySlot, gradientRows } from "./backward";
-import { addScaledRow } from "./forward";
 import { network, Stage, stageAt } from "./network";
 import { sumOfSquares } from "./optimizer";
+import { addScaledRow, loadU32 } from "./rows";
 
 /** Gradients with a smaller square have no usable direction. */
 const SMALLEST_SQUARE: f32 = 1e-30;

@@ -16,22 +16,12 @@ import {
   LAYER_SEQUENCES,
 } from "../abi";
 import { directions } from "../network/model";
-import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
-import {
-  addRow,
-  addScaledRow,
-  averagedShare,
-  copyRow,
-  denseBias,
-  dropoutMaskRow,
-  multiplyRow,
-  outputRows,
-  realSteps,
-  sequenceRow,
-} from "./forward";
+import { NO_ROW, plan } from "./batch";
+import { averagedShare, denseBias, dropoutMaskRow, outputRows, realSteps, sequenceRow } from "./forward";
 import { multiply, multiplyTransposed, packColumns } from "./matmul";
 import { Direction, gradientOf, network, roundUp, ROW_KNOWN, ROW_TOUCHED, Stage, stageAt, OWN_ROW } from "./network";
 import { flush, NEGLIGIBLE, sumOfSquares } from "./optimizer";
+import { addRow, addScaledRow, copyRow, loadU32, multiplyRow, storeU32 } from "./rows";
 
 /** Sets the gradients to those of the last forward pass. `fromLogits`: the gradient at the last layer is that of z, before the activation. */
 export function backward(fromLogits: bool): void {

@@ -5,6 +5,7 @@
 import { CONTEXT_ROW, ERR_BAD_ARGUMENT, ERR_NO_SAMPLES, OK } from "../abi";
 import { allocate } from "../arena";
 import { network, OWN_ROW } from "./network";
+import { loadU32, storeU32 } from "./rows";
 
 // With a mask, a sample is computed only from its first real step to its last one.
 // Samples are ordered by the length of that span, longest first, so that the samples
@@ -48,18 +49,6 @@ export class Plan {
 }
 
 export let plan: Plan = changetype<Plan>(0);
-
-// @ts-ignore: decorator
-@inline
-export function loadU32(base: usize, index: u32): u32 {
-  return load<u32>(base + ((<usize>index) << 2));
-}
-
-// @ts-ignore: decorator
-@inline
-export function storeU32(base: usize, index: u32, value: u32): void {
-  store<u32>(base + ((<usize>index) << 2), value);
-}
 
 /** Claims the plan's arrays; false when memory is refused. */
 export function planBuild(batchCapacity: u32, timeCapacity: u32, embeddingRows: u32): bool {

@@ -33,7 +33,7 @@ import {
   OK,
   TEXT_CAPACITY,
 } from "../abi";
-import { allocate, arenaBase, arenaRelease, arenaTop, claim } from "../arena";
+import { allocate, arenaBase, arenaRelease, claim } from "../arena";
 import {
   Header,
   Layer,
@@ -70,7 +70,7 @@ import { networkInitialize } from "./initialize";
 import { planBuild } from "./batch";
 import { network, networkBuild, networkRandom } from "./network";
 import { randomSeed } from "./random";
-import { mergeNgrams, writeModel } from "./write";
+import { forgetFile } from "./write";
 
 const STATE_NONE: u32 = 0;
 const STATE_BEGUN: u32 = 1;
@@ -79,9 +79,6 @@ const STATE_BUILT: u32 = 3; // the network has its memory
 
 let state: u32 = STATE_NONE;
 let input: usize = 0; // u8[TEXT_CAPACITY]
-let file: usize = 0; // the last file written
-let filesFrom: usize = 0; // the memory [filesFrom, filesTo) that writing it took; filesTo 0 = none
-let filesTo: usize = 0;
 let fit: Fit = changetype<Fit>(0);
 let tokenizer: Tokenizer = changetype<Tokenizer>(0);
 let wordOffsets: Growable = changetype<Growable>(0);
@@ -138,8 +135,7 @@ function reserveDraft(): i32 {
   openedTraining = 0;
   openedTrainingBytes = 0;
   addedLabels = 0;
-  file = 0;
-  filesTo = 0;
+  forgetFile();
   fit = changetype<Fit>(0);
   tokenizer = changetype<Tokenizer>(0);
   return input && changetype<usize>(draft) && changetype<usize>(reader) && changetype<usize>(samples)
@@ -484,44 +480,6 @@ export function openFile(length: u32): i32 {
   openedTraining = draft.training;
   openedTrainingBytes = draft.header.trainingBytes;
   return describe();
-}
-
-/** Frees the memory of the last file, unless more was claimed since, so that memory does not grow in a run that writes a file each epoch. */
-export function beginFile(): void {
-  if (filesTo != 0 && arenaTop() == filesTo) arenaRelease(filesFrom);
-  filesFrom = arenaTop();
-  file = 0;
-}
-
-/**
- * After beginFile: writes the model as a file of `form` with `trainingBytes` of state at `training`. With
- * `mergesNgrams` the mean of its n-grams is added to each word's row. Then see filePtr() and fileBytes().
- */
-export function writeFile(form: u32, training: usize, trainingBytes: u32, mergesNgrams: bool): i32 {
-  if (state != STATE_BUILT) return ERR_BAD_STATE;
-  if (mergesNgrams) {
-    draft.weights = mergeNgrams(draft, network.parameterBytes);
-    if (!draft.weights) return ERR_OUT_OF_MEMORY;
-  }
-  file = writeModel(draft, form, training, trainingBytes);
-  draft.weights = network.parameters;
-  filesTo = arenaTop();
-  return file ? OK : ERR_OUT_OF_MEMORY;
-}
-
-/** Writes another model, derived from this one, as an f32 file without training state. */
-export function writeOther(model: Model): i32 {
-  if (state != STATE_BUILT) return ERR_BAD_STATE;
-  file = writeModel(model, FORM_F32, 0, 0);
-  return file ? OK : ERR_OUT_OF_MEMORY;
-}
-
-export function filePtr(): usize {
-  return file;
-}
-
-export function fileBytes(): u32 {
-  return file ? changetype<Header>(file).fileBytes : 0;
 }
 
 /** True once texts can be read. */

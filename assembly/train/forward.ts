@@ -18,10 +18,11 @@ import {
 } from "../abi";
 import { activate, sigmoidF32x4, tanhF32x4 } from "../network/activation";
 import { directions } from "../network/model";
-import { loadU32, NO_ROW, plan, storeU32 } from "./batch";
+import { NO_ROW, plan } from "./batch";
 import { multiply, packRows } from "./matmul";
 import { Direction, lastStage, network, networkRandom, OWN_ROW, roundUp, Stage, stageAt } from "./network";
 import { randomMask } from "./random";
+import { addRow, addScaledRow, copyRow, loadU32, multiplyRow, scaleRow, storeU32 } from "./rows";
 
 /** Runs all layers; `isTraining` switches dropout on. */
 export function forward(isTraining: bool): void {
@@ -356,41 +357,4 @@ function denseForward(stage: Stage, input: Stage): void {
 /** Bias of a Dense layer: the tensor behind its kernel. */
 export function denseBias(stage: Stage): usize {
   return stage.weights + ((<usize>stage.layer.inputWidth * stage.layer.units * 4 + 15) & ~15);
-}
-
-/** target[length] = source[length]. */
-export function copyRow(target: usize, source: usize, length: u32): void {
-  const end = target + ((<usize>length) << 2);
-  for (; target + 16 <= end; target += 16, source += 16) v128.store(target, v128.load(source));
-  for (; target < end; target += 4, source += 4) store<f32>(target, load<f32>(source));
-}
-
-/** target[length] += source[length]. */
-export function addRow(target: usize, source: usize, length: u32): void {
-  const end = target + ((<usize>length) << 2);
-  for (; target + 16 <= end; target += 16, source += 16)
-    v128.store(target, f32x4.add(v128.load(target), v128.load(source)));
-  for (; target < end; target += 4, source += 4) store<f32>(target, load<f32>(target) + load<f32>(source));
-}
-
-/** target[length] += scale * source[length]. */
-export function addScaledRow(target: usize, source: usize, scale: f32, length: u32): void {
-  const end = target + ((<usize>length) << 2);
-  const factor = f32x4.splat(scale);
-  for (; target + 16 <= end; target += 16, source += 16) {
-    v128.store(target, f32x4.add(v128.load(target), f32x4.mul(factor, v128.load(source))));
-  }
-  for (; target < end; target += 4, source += 4) store<f32>(target, load<f32>(target) + scale * load<f32>(source));
-}
-
-/** target[length] = a[length] * b[length], length a multiple of 4. */
-export function multiplyRow(target: usize, a: usize, b: usize, length: u32): void {
-  for (const end = target + ((<usize>length) << 2); target < end; target += 16, a += 16, b += 16) {
-    v128.store(target, f32x4.mul(v128.load(a), v128.load(b)));
-  }
-}
-
-function scaleRow(target: usize, scale: f32, length: u32): void {
-  for (const end = target + ((<usize>length) << 2); target < end; target += 4)
-    store<f32>(target, load<f32>(target) * scale);
 }

@@ -32,8 +32,6 @@ export {
   buildNetwork,
   reserveFile,
   openFile,
-  filePtr,
-  fileBytes,
 } from "./builder";
 export { measureTensor } from "./measure/distortion";
 export {
@@ -94,8 +92,9 @@ export {
   meanLoss,
   accuracy,
   validate,
-  writeFile,
 } from "./run";
+export { writeFile } from "./save";
+export { fileBytes, filePtr } from "./write";
 
 /** The contract that this module was built for; the host compares it with its own. */
 export function abiVersion(): i32 {

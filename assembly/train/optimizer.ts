@@ -2,8 +2,8 @@
 // Called by step.ts once a step. Slots are blocks with the parameters' layout: SGD with
 // momentum has one, Adam two (m, v). Refuses nothing: step.ts checks the gradients.
 import { OPTIMIZER_ADAM, OPTIMIZER_NESTEROV, OPTIMIZER_SGD } from "../abi";
-import { loadU32, storeU32 } from "./batch";
 import { network, ROW_FADED, ROW_KNOWN, ROW_TOUCHED } from "./network";
+import { loadU32, storeU32 } from "./rows";
 import { settings } from "./settings";
 
 /** What is kept between steps, in blocks with the parameters' layout. */

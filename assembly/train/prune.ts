@@ -28,12 +28,14 @@ import { allocate } from "../arena";
 import { Header, Layer, Model, directions, layerAt, layerBytes, padded } from "../network/model";
 import { Augmentation } from "./augment";
 import { backward } from "./backward";
-import { loadU32, networkBatch, storeU32 } from "./batch";
-import { buildNetwork, draft, samples, writeOther } from "./builder";
+import { networkBatch } from "./batch";
+import { buildNetwork, draft, samples } from "./builder";
 import { fillBatch, mostTokens, wordUses } from "./dataset";
 import { denseBias, forward, outputRows } from "./forward";
 import { loss } from "./loss";
 import { Direction, Stage, gradientOf, lastStage, network, stageAt } from "./network";
+import { loadU32, storeU32 } from "./rows";
+import { beginFile, writeModel } from "./write";
 
 /** Samples of one batch; few, since in a large batch the contributions of samples cancel out. */
 const BATCH: u32 = 4;
@@ -69,7 +71,8 @@ export function pruneModel(units: u32, words: u32, minCount: u32): i32 {
   pruned.layers = layers;
   const rows = keepWords(pruned, words, minCount);
   if (!rows || !keepLayers(pruned, units, rows)) return ERR_OUT_OF_MEMORY;
-  return writeOther(pruned);
+  beginFile();
+  return writeModel(pruned, pruned.weights, FORM_F32, 0, 0);
 }
 
 /**

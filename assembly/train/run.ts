@@ -4,20 +4,14 @@
 //
 //   describeModel -> addSample ... -> startTraining(…) or resumeTraining()
 //     -> while epochsLeft(): beginEpoch(), trainBatch() until batchesLeft() is 0, endEpoch()
-//
-// Saved state: | Settings 128 | TrainingState 64 | parameters, slot 0, slot 1, average |
-// in the order of networkStatePtr in step.ts. The weights in the file itself are those for
-// use: the averaged ones if the run keeps an average.
 import {
   ERR_BAD_ARGUMENT,
   ERR_BAD_STATE,
   ERR_BAD_TRAINING,
   ERR_LABEL_OUT_OF_RANGE,
   ERR_NO_SAMPLES,
-  ERR_NOT_FINITE,
   ERR_OUT_OF_MEMORY,
   ERR_TEXT_TOO_LONG,
-  FORM_F32,
   LAYER_MASK_ZERO,
   OK,
   OPTIMIZER_AVERAGE,
@@ -29,7 +23,6 @@ import { Augmentation, addSynonym as keepSynonym, createAugmentation, synonymChe
 import { zeroGradients } from "./backward";
 import { networkBatch, plan } from "./batch";
 import {
-  beginFile,
   buildNetwork,
   clearCalibration,
   draft,
@@ -40,7 +33,6 @@ import {
   openedTrainingBytes,
   reader,
   samples,
-  writeFile as writeForm,
 } from "./builder";
 import {
   Dataset,
@@ -54,6 +46,7 @@ import {
 } from "./dataset";
 import { lastStage, network, networkRandom, TrainingState } from "./network";
 import { randomBits, randomSeed, shuffle } from "./random";
+import { restoreState } from "./save";
 import { learningRateAt } from "./schedule";
 import { Settings, settings, settingsAreLegal, workers } from "./settings";
 import { Share, sharePtr, shareWrite, sharesAdd, sharesBuild } from "./share";
@@ -63,11 +56,7 @@ import {
   networkGradient,
   networkLoss,
   networkLossValue,
-  networkRestored,
   networkSettle,
-  networkStateBytes,
-  networkStateCount,
-  networkStatePtr,
   networkSwapAverage,
   networkTrainWith,
   networkUpdate,
@@ -172,17 +161,10 @@ export function resumeTraining(): i32 {
   if (settings.synonymChecksum != checkSynonyms()) return ERR_BAD_TRAINING;
   const status = prepareRun(0); // the file has weights
   if (status != OK) return status;
-  let bytes = <usize>offsetof<Settings>();
-  for (let i: u32 = 0; i < networkStateCount(); i++) bytes += networkStateBytes(i);
-  if (bytes != <usize>openedTrainingBytes) return ERR_BAD_TRAINING;
-  let from = openedTraining + offsetof<Settings>();
-  for (let i: u32 = 0; i < networkStateCount(); i++) {
-    if (i > 0 && !isFinite32(from, from + networkStateBytes(i))) return ERR_BAD_TRAINING;
-    memory.copy(networkStatePtr(i), from, networkStateBytes(i));
-    from += networkStateBytes(i);
-  }
+  const restored = restoreState(openedTraining, openedTrainingBytes);
+  if (restored != OK) return restored;
   clearCalibration();
-  return networkRestored() ? OK : ERR_BAD_TRAINING;
+  return OK;
 }
 
 function checkSynonyms(): u32 {
@@ -458,34 +440,5 @@ export function validate(): i32 {
     seen += count;
   }
   if (swaps && network.state.isSwapped) networkSwapAverage();
-  return status;
-}
-
-/** Writes the model's file: with `isResumable` the f32 form that resumeTraining can continue. */
-export function writeFile(form: u32, isResumable: bool): i32 {
-  const keepsState = isResumable && networkStateCount() > 0;
-  const swaps = networkStateCount() > 0 && settings.averageDecay > 0 && network.state.averages > 0;
-  let training: usize = 0;
-  let bytes: usize = 0;
-  beginFile();
-  if (keepsState) {
-    if (form != FORM_F32) return ERR_BAD_ARGUMENT;
-    networkSettle();
-    bytes = offsetof<Settings>();
-    for (let i: u32 = 0; i < networkStateCount(); i++) bytes += networkStateBytes(i);
-    training = allocate(bytes);
-    if (!training) return ERR_OUT_OF_MEMORY;
-    memory.copy(training, changetype<usize>(settings), offsetof<Settings>());
-    let to = training + offsetof<Settings>();
-    for (let i: u32 = 0; i < networkStateCount(); i++) {
-      memory.copy(to, networkStatePtr(i), networkStateBytes(i));
-      to += networkStateBytes(i);
-    }
-  }
-  if (isBuilt() && !isFinite32(network.parameters, network.parameters + network.parameterBytes)) return ERR_NOT_FINITE;
-  if (swaps) networkSwapAverage();
-  const merges = networkStateCount() > 0 && settings.addsNgrams != 0;
-  const status = writeForm(form, training, <u32>bytes, merges);
-  if (swaps) networkSwapAverage();
   return status;
 }

@@ -8,9 +8,8 @@ import { OK } from "../abi";
 import { allocate } from "../arena";
 import { padded } from "../network/model";
 import { zeroGradients } from "./backward";
-import { loadU32, storeU32 } from "./batch";
-import { addRow } from "./forward";
 import { network, ROW_KNOWN, ROW_TOUCHED } from "./network";
+import { addRow, loadU32, storeU32 } from "./rows";
 
 /** The beginning of a share; the gradients follow. */
 @unmanaged

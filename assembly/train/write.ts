@@ -1,17 +1,48 @@
 // Model in memory -> model file, in the format that model.ts reads (FORMAT.md): parts follow
-// one another, each padded with zeros to 16 bytes. Called by builder.ts.
-import { FORM_F32, FORMAT_MAGIC, FORMAT_VERSION, MAX_NGRAMS_PER_WORD } from "../abi";
-import { allocate } from "../arena";
+// one another, each padded with zeros to 16 bytes. Called by save.ts and prune.ts.
+import { ERR_OUT_OF_MEMORY, FORM_F32, FORMAT_MAGIC, FORMAT_VERSION, MAX_NGRAMS_PER_WORD, OK } from "../abi";
+import { allocate, arenaRelease, arenaTop } from "../arena";
 import { Header, Layer, Model, crc32, layerAt, layerBytes, padded } from "../network/model";
 import { wordNgrams } from "./dataset";
 import { quantizeLayer } from "./quantize";
 
+let file: usize = 0; // the last file written
+let filesFrom: usize = 0; // the memory [filesFrom, filesTo) that writing it took; filesTo 0 = none
+let filesTo: usize = 0;
+
+export function filePtr(): usize {
+  return file;
+}
+
+export function fileBytes(): u32 {
+  return file ? changetype<Header>(file).fileBytes : 0;
+}
+
+/** To be called when the arena has been released, and the last file with it. */
+export function forgetFile(): void {
+  file = 0;
+  filesTo = 0;
+}
+
+/** Frees the memory of the last file, unless more was claimed since, so that memory does not grow in a run that writes a file each epoch. */
+export function beginFile(): void {
+  if (filesTo != 0 && arenaTop() == filesTo) arenaRelease(filesFrom);
+  filesFrom = arenaTop();
+  file = 0;
+}
+
 /**
- * Writes `model`, whose weights are f32 in Keras' layout, as a file of `form` into new
- * memory. `training` bytes of state follow when the form is f32. Returns the address,
- * 0 when memory is refused; header.fileBytes tells the length.
+ * After beginFile: writes `model` with f32 `weights` in Keras' layout as a file of `form`, to be found at filePtr().
+ * With the form f32, `trainingBytes` of state at `training` follow. Returns a status.
  */
-export function writeModel(model: Model, form: u32, training: usize, trainingBytes: u32): usize {
+export function writeModel(model: Model, weights: usize, form: u32, training: usize, trainingBytes: u32): i32 {
+  file = writeParts(model, weights, form, training, trainingBytes);
+  filesTo = arenaTop();
+  return file ? OK : ERR_OUT_OF_MEMORY;
+}
+
+/** Returns the file's address, 0 when memory is refused. */
+function writeParts(model: Model, weights: usize, form: u32, training: usize, trainingBytes: u32): usize {
   const header = model.header;
   let weightBytes: u64 = 0;
   for (let i: u32 = 0; i < header.layerCount; i++) weightBytes += layerBytes(form, layerAt(model.layers, i));
@@ -29,11 +60,11 @@ export function writeModel(model: Model, form: u32, training: usize, trainingByt
     weightBytes +
     trainingBytes;
   if (bytes > 0x7fffff00) return 0;
-  const file = allocate(<usize>bytes);
-  if (!file) return 0;
+  const start = allocate(<usize>bytes);
+  if (!start) return 0;
 
-  memory.copy(file, changetype<usize>(header), offsetof<Header>());
-  const written = changetype<Header>(file);
+  memory.copy(start, changetype<usize>(header), offsetof<Header>());
+  const written = changetype<Header>(start);
   written.magic = FORMAT_MAGIC;
   written.version = FORMAT_VERSION;
   written.fileBytes = <u32>bytes;
@@ -41,7 +72,7 @@ export function writeModel(model: Model, form: u32, training: usize, trainingByt
   written.weightBytes = <u32>weightBytes;
   written.trainingBytes = trainingBytes;
 
-  let to = file + offsetof<Header>();
+  let to = start + offsetof<Header>();
   to = copyPart(model.filters, header.filterBytes, to);
   to = copyPart(model.split, header.splitBytes, to);
   to = copyPart(model.name, header.nameBytes, to);
@@ -51,9 +82,9 @@ export function writeModel(model: Model, form: u32, training: usize, trainingByt
   to = copyPart(model.labelOffsets, (header.labelCount + 1) << 2, to);
   to = copyPart(model.labels, header.labelBytes, to);
   to = copyPart(model.layers, header.layerCount * <u32>offsetof<Layer>(), to);
-  if (form == FORM_F32) to = copyPart(model.weights, <u32>weightBytes, to);
+  if (form == FORM_F32) to = copyPart(weights, <u32>weightBytes, to);
   else {
-    let from = model.weights;
+    let from = weights;
     for (let i: u32 = 0; i < header.layerCount; i++) {
       const layer = layerAt(model.layers, i);
       to = quantizeLayer(layer, from, to);
@@ -62,8 +93,8 @@ export function writeModel(model: Model, form: u32, training: usize, trainingByt
   }
   copyPart(training, trainingBytes, to);
   const covered = offsetof<Header>("form");
-  written.checksum = crc32(file + covered, <usize>bytes - covered);
-  return file;
+  written.checksum = crc32(start + covered, <usize>bytes - covered);
+  return start;
 }
 
 /**

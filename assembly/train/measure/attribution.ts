@@ -25,11 +25,12 @@ import { cutPieces, pieceAt, preparePieces, setExplained } from "../../explain";
 import { isFinite32 } from "../../network/model";
 import { Augmentation } from "../augment";
 import { backward } from "../backward";
-import { loadU32, networkBatch, plan } from "../batch";
+import { networkBatch, plan } from "../batch";
 import { buildNetwork, draft, inputPtr, isBuilt, reader } from "../builder";
 import { addSample, createDataset, fillBatch } from "../dataset";
 import { denseBias, forward, forwardFrom, sequenceRow } from "../forward";
 import { Stage, lastStage, network, stageAt } from "../network";
+import { loadU32 } from "../rows";
 
 let isPrepared = false;
 

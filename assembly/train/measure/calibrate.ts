@@ -22,7 +22,7 @@ import { expF32 } from "../../network/activation";
 import { allocate, arenaBase } from "../../arena";
 import { classify, hasModel, labelCount, loadModel, loadedModel, loadedPlan, scoresPtr } from "../../engine";
 import { Header, Layer, crc32 } from "../../network/model";
-import { planLayer } from "../../network/prepare";
+import { planLayer } from "../../network/plan";
 import { forgetAnswers } from "./answers";
 import { Growable, appendWord32, createGrowable, extend } from "../growable";
 import { logF32 } from "../random";
