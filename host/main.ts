@@ -113,7 +113,7 @@ export async function run(args: readonly string[]): Promise<number> {
   } catch (error) {
     const { CommanderError } = await import("commander");
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : MISUSE;
-    const { note } = await import("./commands/output.ts");
+    const { note } = await import("./commands/terminal.ts");
     const text =
       error instanceof UserError
         ? error.message

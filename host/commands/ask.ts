@@ -12,8 +12,8 @@ import { checkLevel } from "../names.ts";
 import { isUserLevel, topicsOf, userTopics } from "../service/topics.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import type { BrokerOptions } from "../service/mqtt/access.ts";
-import { noteFileName } from "./output.ts";
 import { linesOf } from "./predict.ts";
+import { noteFileName } from "./terminal.ts";
 
 interface AskOptions extends BrokerOptions {
   broker: string;

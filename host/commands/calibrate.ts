@@ -7,8 +7,9 @@ import { readDataset } from "../data/dataset.ts";
 import { requireWritable } from "../files/atomic.ts";
 import { shareBelow1 } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf } from "./options.ts";
-import { kilobytes, parseOutput, print, printJson, trimmed, writeModel } from "./output.ts";
+import { parseOutput, trimmed, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
+import { kilobytes, print, printJson } from "./terminal.ts";
 
 interface CalibrateFlags extends DatasetFlags {
   output: string;

@@ -7,7 +7,7 @@ import { createTrainer, DEFAULT_RECIPE, withCleaning } from "../training/recipe.
 import { cleaningSteps } from "../training/setting-table.ts";
 import type { Cleaning } from "../training/trainer.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf, wholeNumber } from "./options.ts";
-import { print, printJson } from "./output.ts";
+import { print, printJson } from "./terminal.ts";
 
 interface DataOptions extends DatasetFlags {
   valid?: string[];

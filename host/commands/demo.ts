@@ -10,7 +10,7 @@ import { Command } from "commander";
 import { artefactPath } from "../build-path.ts";
 import { UserError } from "../errors.ts";
 import { programName } from "../program-name.ts";
-import { print } from "./output.ts";
+import { print } from "./terminal.ts";
 
 const NODE_NAME = "demo";
 const USUAL_PORT = 1883;

@@ -12,8 +12,8 @@ import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { type Progress, startProgress } from "../progress.ts";
 import { measureCurve, renderCurveTable } from "../report/rejection-curve.ts";
 import { addDatasetOptions, type DatasetFlags, svgName } from "./options.ts";
-import { note, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";
+import { note, print, printJson } from "./terminal.ts";
 
 interface EvalOptions extends DatasetFlags {
   curve?: boolean;

@@ -10,9 +10,9 @@ import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { type ExplainedText, renderHtml, renderText } from "../report/heat-map.ts";
 import { Trainer } from "../training/trainer.ts";
 import { wholeNumber } from "./options.ts";
-import { noteFileName, print, printJson } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { linesOf } from "./predict.ts";
+import { noteFileName, print, printJson } from "./terminal.ts";
 
 interface ExplainOptions {
   label?: string;

@@ -5,7 +5,8 @@ import { MAX_SEQUENCE } from "../../assembly/abi.ts";
 import { readText, readWhole } from "../files/read.ts";
 import { importKeras } from "../keras/import.ts";
 import { nameText, wholeNumber } from "./options.ts";
-import { kilobytes, modelName, note, parseOutput, print, printJson, writeModel } from "./output.ts";
+import { modelName, parseOutput, writeModel } from "./output.ts";
+import { kilobytes, note, print, printJson } from "./terminal.ts";
 
 interface ImportOptions {
   tokenizer: string;

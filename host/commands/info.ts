@@ -2,7 +2,8 @@
 import { Command } from "commander";
 import { describeRule } from "../training/calibration.ts";
 import { Classifier, type ModelInfo } from "../model/classifier.ts";
-import { isDeployable, kilobytes, print, printJson } from "./output.ts";
+import { isDeployable } from "./output.ts";
+import { kilobytes, print, printJson } from "./terminal.ts";
 
 export function infoCommand(): Command {
   return new Command("info")

@@ -26,8 +26,9 @@ import type { VersionInfo } from "../registry/state.ts";
 import { requireKnownLabels } from "../training/fine-tune.ts";
 import { positive } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, nameText, parserOf, parseSeed, wholeNumber } from "./options.ts";
-import { isDeployable, note, noteSeen, parseOutput, percent, print, printJson } from "./output.ts";
+import { isDeployable, noteSeen, parseOutput } from "./output.ts";
 import { readElb } from "./pack.ts";
+import { note, percent, print, printJson } from "./terminal.ts";
 
 interface LearnFlags extends DatasetFlags, LearnOptions {
   corrections?: string[];

@@ -3,7 +3,8 @@
 import { Command } from "commander";
 import { Classifier, readModelFile } from "../model/classifier.ts";
 import { isWasm, unpackModel } from "../model/container.ts";
-import { kilobytes, parseOutput, print, printJson, trimmed, writeModel } from "./output.ts";
+import { parseOutput, trimmed, writeModel } from "./output.ts";
+import { kilobytes, print, printJson } from "./terminal.ts";
 
 export function packCommand(): Command {
   return new Command("pack")

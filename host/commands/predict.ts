@@ -8,8 +8,9 @@ import { OLD_MAC } from "../data/dataset.ts";
 import { requireText } from "../files/read.ts";
 import { UserError } from "../errors.ts";
 import { parseTop } from "./options.ts";
-import { note, noteFileName, print } from "./output.ts";
+import { note, noteFileName, print } from "./terminal.ts";
 
+const TAB = 0x09;
 const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const MARK = Buffer.of(0xef, 0xbb, 0xbf);
@@ -41,7 +42,15 @@ Examples:
         for (const text of texts) await print(answer(Buffer.from(text)));
         return;
       }
-      for await (const lines of linesOf(process.stdin)) await print(Buffer.concat(lines.map(answer)));
+      let count = 0;
+      let tabbed = 0;
+      for await (const lines of linesOf(process.stdin)) {
+        count += lines.length;
+        tabbed += lines.filter((line) => line.includes(TAB)).length;
+        await print(Buffer.concat(lines.map(answer)));
+      }
+      if (count > 1 && tabbed === count)
+        note("every line has a tab, as labelled texts have, and was read as one text; edgelabel eval reads labels");
     });
 }
 

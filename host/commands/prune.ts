@@ -17,19 +17,10 @@ import { requireKnownLabels, tune } from "../training/fine-tune.ts";
 import { evaluate } from "./eval.ts";
 import { positive } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf, parseSeed, wholeNumber } from "./options.ts";
-import {
-  isDeployable,
-  kilobytes,
-  noteSeen,
-  parseOutput,
-  percent,
-  print,
-  printJson,
-  requireOtherOutput,
-  writeModel,
-} from "./output.ts";
+import { isDeployable, noteSeen, parseOutput, requireOtherOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak } from "./quantize.ts";
+import { kilobytes, percent, print, printJson } from "./terminal.ts";
 
 const EPOCHS = 3;
 const LEARNING_RATE = 2e-3;

@@ -9,8 +9,9 @@ import { distortions, MIN_AGREEMENT, quantize } from "../training/quantization.t
 import { type ModelForm, Trainer } from "../training/trainer.ts";
 import { share } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf } from "./options.ts";
-import { kilobytes, note, parseOutput, percent, print, printJson, requireOtherOutput, writeModel } from "./output.ts";
+import { parseOutput, requireOtherOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
+import { kilobytes, note, percent, print, printJson } from "./terminal.ts";
 
 interface QuantizeFlags extends DatasetFlags {
   output: string;

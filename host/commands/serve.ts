@@ -29,7 +29,7 @@ import type { StatusLine } from "../service/status-line.ts";
 import { hashPassword } from "../service/users.ts";
 import { startWatchdog } from "../service/watchdog.ts";
 import { addBrokerOptions } from "./broker-options.ts";
-import { print } from "./output.ts";
+import { print } from "./terminal.ts";
 
 /** Longest duration of a stop, whatever broker and clients do. */
 const STOP_MS = 1_900;

@@ -45,18 +45,7 @@ import {
   svgName,
   wholeNumber,
 } from "./options.ts";
-import {
-  isDeployable,
-  kilobytes,
-  modelName,
-  note,
-  noteSeen,
-  parseOutput,
-  percent,
-  print,
-  printJson,
-  writeModel,
-} from "./output.ts";
+import { isDeployable, modelName, noteSeen, parseOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { noteWeak, sentence } from "./quantize.ts";
 import {
@@ -68,6 +57,7 @@ import {
   setOption,
 } from "./settings.ts";
 import { shareBelow1 } from "../values.ts";
+import { kilobytes, note, percent, print, printJson } from "./terminal.ts";
 
 interface TrainOptions extends DatasetFlags {
   output: string;

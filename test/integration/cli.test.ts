@@ -645,6 +645,15 @@ describe("from texts to a deployable", () => {
         expect(await edgelabel(["predict", at("light.wasm"), ...texts])).toMatchObject({ code: 0, stderr: "" });
       }
     });
+    test("says when the lines look like labelled texts", async () => {
+      const labelled = await edgelabel(["predict", at("light.wasm")], LAMPS.slice(0, 3).join(""));
+      expect([labelled.code, labelled.stdout.trim().split("\n").length]).toEqual([0, 3]);
+      expect(labelled.stderr).toBe(
+        `edgelabel: every line has a tab, as labelled texts have, and was read as one text; ${typed} eval reads labels\n`,
+      );
+      for (const lines of [`${LAMPS[0]}no tab\n`, LAMPS[0]!, ""])
+        expect((await edgelabel(["predict", at("light.wasm")], lines)).stderr).toBe("");
+    });
     test("answers each line while its input is still open", async () => {
       const child = spawn(process.execPath, [main, "predict", at("light.wasm")]);
       const answer = new Promise<string>((resolve) =>

@@ -93,6 +93,13 @@ test("of the parts that a library can have, only host/files/ reads and writes fi
   expect(found.filter((path) => !path.startsWith("files/"))).toEqual([]);
 });
 
+test("an error is printed without loading more than a command does", () => {
+  const all = imports("host");
+  const loaded = new Set(["host/commands/terminal.ts"]);
+  for (const path of loaded) for (const { from, to } of all) if (from === path) loaded.add(to);
+  expect([...loaded].filter((path) => /^host\/.+\//.test(path))).toEqual(["host/commands/terminal.ts"]);
+});
+
 describe.each(Object.entries(FLOORS))("%s", (folder, floors) => {
   const all = imports(folder).filter(({ to }) => to.startsWith(`${folder}/`));
 

@@ -1,0 +1,54 @@
+// What commands say: results on stdout, at the pace of their reader, and remarks on stderr.
+import { stat } from "node:fs/promises";
+import { excerpt, printable } from "../errors.ts";
+import { asTyped } from "../program-name.ts";
+
+/** Writes to stdout; resolves when it accepts more. Names and labels in text come from files of others, so it is made printable; bytes are written as they are. */
+export async function print(content: string | Uint8Array): Promise<void> {
+  if (!process.stdout.write(typeof content === "string" ? shown(content) : content))
+    await new Promise((resolve) => process.stdout.once("drain", resolve));
+}
+
+/** Control characters are escaped, which says the same in JSON. */
+export async function printJson(value: unknown): Promise<void> {
+  const units = (characters: string): string =>
+    Array.from(
+      { length: characters.length },
+      (_, i) => `\\u${characters.charCodeAt(i).toString(16).padStart(4, "0")}`,
+    ).join("");
+  await print(`${JSON.stringify(value).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, units)}\n`);
+}
+
+/** Text for a terminal: lines and columns stay. */
+function shown(text: string): string {
+  return text.replace(/[^\n\t]+/g, printable);
+}
+
+/** Writes a remark for people to stderr; stdout is for results. */
+export function note(text: string): void {
+  process.stderr.write(`edgelabel: ${shown(asTyped(text))}\n`);
+}
+
+/** Tells the user when the only text is a file's name; `command` is what reads lines. */
+export async function noteFileName(texts: readonly string[], command: string): Promise<void> {
+  const [name] = texts;
+  if (
+    texts.length !== 1 ||
+    !(await stat(name!).then(
+      (found) => found.isFile(),
+      () => false,
+    ))
+  )
+    return;
+  note(
+    `${excerpt(name!)} is a file here, but its name is taken for a text; its lines are read by: edgelabel ${command} < FILE`,
+  );
+}
+
+export function kilobytes(bytes: number): string {
+  return `${(bytes / 1024).toFixed(1)} KB`;
+}
+
+export function percent(part: number): string {
+  return `${(100 * part).toFixed(2)} %`;
+}
