@@ -74,6 +74,7 @@ async function main() {
   for (const folder of positionals.length > 0 ? positionals : folders) {
     const inFolder = sources.filter((path) => [path, dirname(path)].includes(`host/${folder}`));
     const all = inFolder.flatMap((path) => mutantsOf(checkout.path, path));
+    if (all.length === 0) throw new Error(`host/${folder} has no mutants`);
     const chosen = new Set(all.toSorted((a, b) => (rank(a) < rank(b) ? -1 : 1)).slice(0, Number(values.most)));
     const result = { folder, mutants: all.length, tried: 0, killed: 0, survived: 0, equivalent: 0 };
     for (const mutant of all.filter((each) => chosen.has(each))) {

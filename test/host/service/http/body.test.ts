@@ -112,6 +112,31 @@ test("the length of a body in chunks counts in the queue, too", async () => {
   expect([client.answer.slice(0, 12), bytes]).toEqual(["HTTP/1.1 200", 14]);
 });
 
+test("of requests that come before the last answer has been sent, none is worked on", async () => {
+  await start();
+  let works = 0;
+  const { predict } = service.predictor;
+  service.predictor.predict = (work) => {
+    works++;
+    return predict.call(service.predictor, work);
+  };
+  const one = `${head}Content-Length: 14\r\n\r\n{"data":"win"}`;
+  const client = open(one + one + one);
+  await until(() => client.isClosed);
+  expect(await asks()).toBe(200);
+  // Perhaps the first one, and the one that was just asked.
+  expect(works).toBeLessThanOrEqual(2);
+});
+
+test("connections that have been answered and stay open keep nobody out", async () => {
+  await start();
+  for (let i = 0; i < 300; i++) {
+    const client = open("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await until(() => client.answer !== "" || client.isClosed);
+    expect([i, client.answer.slice(0, 12)]).toEqual([i, "HTTP/1.1 200"]);
+  }
+});
+
 test("with TLS, clients that never begin the handshake keep nobody out", async () => {
   const folder = mkdtempSync(join(tmpdir(), "edgelabel-http-body-"));
   const certificates = new Certificates(folder);
