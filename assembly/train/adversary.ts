@@ -10,7 +10,7 @@ import { network, Stage, stageAt } from "./network";
 import { sumOfSquares } from "./optimizer";
 import { addScaledRow, loadU32 } from "./rows";
 
-/** Gradients with a smaller square have no usable direction. */
+/** Shorter gradients, by their square, have no usable direction. */
 const SMALLEST_SQUARE: f32 = 1e-30;
 
 /**

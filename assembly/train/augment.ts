@@ -38,7 +38,7 @@ export class Augmentation {
 }
 
 const MAX_CODE_POINT_BYTES: u32 = 4;
-/** Shorter words are left alone: one edit makes another word of most of them. */
+/** Shorter words are left alone: one edit turns most of them into another word. */
 const MIN_EDITED_CODE_POINTS: u32 = 3;
 
 const EDIT_DELETE: u32 = 0;
@@ -96,7 +96,7 @@ export function addSynonym(self: Augmentation, model: Model, text: usize, length
   return OK;
 }
 
-/** Checksum of all groups, by which a resumed run recognises them; 0 = none. */
+/** Checksum of all groups, which a resumed run compares; 0 = none. */
 export function synonymChecksum(self: Augmentation): u32 {
   if (self.rows.bytes == 0) return 0;
   return (
@@ -125,7 +125,7 @@ export function augmentTokens(self: Augmentation, random: Random, first: u32, co
     const token = load<u32>(p);
     store<u32>(p, load<u32>(p - 4));
     store<u32>(p - 4, token);
-    i++; // a token moves by one place at most
+    i++; // so that a token moves by at most one place
   }
   return kept;
 }
@@ -146,7 +146,7 @@ export function augmentWord(self: Augmentation, model: Model, random: Random, id
   return count;
 }
 
-/** Rows of one of the word's groups' other members: first one group, then one of its others; 0 = it has none. */
+/** Picks one of the word's groups, then one of its other members, and writes that member's rows; 0 = there is none. */
 function pickSynonym(self: Augmentation, random: Random, id: u32, rows: usize): u32 {
   let groups: u32 = 0;
   const first = load<u32>(self.heads + ((<usize>id) << 2));
@@ -174,7 +174,7 @@ function firstRow(self: Augmentation, member: u32): u32 {
   return member ? word32At(self.rowEnds, member - 1) : 0;
 }
 
-/** Whether a member is the known word `id`: the row of such a word is no n-gram's. */
+/** Whether a member is the known word `id`; n-grams have other rows. */
 function isMember(self: Augmentation, member: u32, id: u32): bool {
   return word32At(self.rows, firstRow(self, member)) == id;
 }
@@ -205,7 +205,7 @@ function edit(self: Augmentation, model: Model, random: Random, id: u32, rows: u
     rest = skipPoints(next, word + bytes, 1);
     to = append(append(to, next, rest), at, next);
   } else {
-    // A letter of a random word of the vocabulary, so that it belongs to this language.
+    // A letter of a random word of the vocabulary, so that it fits the language.
     const other = 1 + randomIndex(random, model.header.wordCount);
     let letter = wordAddress(model, other) + randomIndex(random, wordLength(model, other));
     while (!utf8IsLead(load<u8>(letter))) letter--;

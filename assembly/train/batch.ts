@@ -89,7 +89,7 @@ export function planBuild(batchCapacity: u32, timeCapacity: u32, embeddingRows: 
   return true;
 }
 
-/** Takes over the batch that the caller wrote: `batch` samples of `time` steps. */
+/** Plans the batch that the caller wrote: `batch` samples of `time` steps. */
 export function networkBatch(batch: u32, time: u32): i32 {
   plan.batch = 0;
   if (batch == 0) return ERR_NO_SAMPLES;
@@ -223,7 +223,7 @@ function shareSlots(): void {
       0,
     );
   }
-  // Slots cost one more pass over the gates: they are used only if they save more than that.
+  // Slots cost an extra pass over the gates, so they must save more than that.
   plan.isDirect = count * 8 > rows * 7 ? 1 : 0;
   if (plan.isDirect) {
     for (let r: u32 = 0; r < rows; r++) {

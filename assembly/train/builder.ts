@@ -1,6 +1,5 @@
-// A model while it is being built: tokenizer, words, labels and layers from the host, then
-// weights by training, import or from a file, and finally the file. Called through
-// assembly/train/index.ts. States: begun -> described -> built (weights exist); a call in the wrong
+// A model under construction: the host sets tokenizer, words, labels and layers; training, an
+// import or a file then gives it weights. Called through assembly/train/index.ts. States: begun -> described -> built (weights exist); a call in the wrong
 // state returns ERR_BAD_STATE.
 //
 // Strings are passed in the text buffer: write UTF-8 at inputPtr(), pass its length.
@@ -150,7 +149,7 @@ export function inputPtr(): usize {
 
 /** Keeps `length` input bytes as a part of the model: `part` and `bytes` are the offsets of its fields in Model and Header. */
 function keepPart(length: u32, part: usize, bytes: usize): i32 {
-  // Once texts have been read, nothing may change on which reading depends; the version may.
+  // Once the model is described, only its version may still change.
   if (state != STATE_BEGUN && !(state == STATE_DESCRIBED && part == offsetof<Model>("version"))) return ERR_BAD_STATE;
   if (length > <u32>MAX_NAME_BYTES) return ERR_TEXT_TOO_LONG;
   if (!utf8IsValid(input, length)) return ERR_BAD_UTF8;
@@ -162,7 +161,7 @@ function keepPart(length: u32, part: usize, bytes: usize): i32 {
   return OK;
 }
 
-/** Sets TOKENIZER_* flags, the number of tokens to which a text is padded or cut, and hashed n-grams, or 0, 0, 0 for none. */
+/** Sets TOKENIZER_* flags, the tokens that a text is padded or cut to, and the hashed n-grams (0, 0, 0 for none). */
 export function setTokenizer(flags: u32, sequenceLength: u32, buckets: u32, ngramMin: u32, ngramMax: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   const header = draft.header;
@@ -232,7 +231,7 @@ export function addLabel(length: u32): i32 {
 function extendLabels(length: u32): i32 {
   const header = draft.header;
   const last = layerAt(draft.layers, header.layerCount - 1);
-  // One sigmoid unit has no room for a third label.
+  // A single sigmoid unit cannot tell three labels apart.
   if (last.units != header.labelCount) return ERR_BAD_LAYERS;
   if (length < 1 || length > <u32>MAX_LABEL_BYTES || header.labelCount >= <u32>MAX_LABELS) return ERR_BAD_LABELS;
   const offsets = allocate((<usize>header.labelCount + 2) << 2);
@@ -424,15 +423,15 @@ export function addSample(label: u32, length: u32): i32 {
 }
 
 /**
- * Claims parameters, gradients and the buffers of a step of at most `batch` samples (1 where
- * nothing is trained) of at most `tokens` tokens (0: as many as the model reads). Weights are those
- * of the opened file, else drawn, the embedding's from +-embeddingRange; `seed` begins the random stream.
+ * Allocates parameters, gradients and the buffers for steps of at most `batch` samples (1 where nothing
+ * is trained) with at most `tokens` tokens (0: as many as the model reads). Weights are those of the opened
+ * file, if any; otherwise they are drawn, the embedding's from +-embeddingRange. `seed` seeds the run.
  */
 export function buildNetwork(batch: u32, dropoutSamples: u32, seed: u32, embeddingRange: f32, tokens: u32): i32 {
   if (state != STATE_DESCRIBED) return ERR_BAD_STATE;
   const header = draft.header;
   const opened = draft.weights;
-  // Where padding is not masked, every text has all steps.
+  // Without masking, every text has all steps.
   const steps = tokens && layerAt(draft.layers, 0).flags & LAYER_MASK_ZERO ? tokens : header.sequenceLength;
   const status = networkBuild(draft.layers, header.layerCount, batch, steps, rowsPerToken(draft), dropoutSamples);
   if (status != OK) return status;

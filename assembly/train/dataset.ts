@@ -72,12 +72,12 @@ export function addSample(self: Dataset, model: Model, sequence: Sequence, label
   return OK;
 }
 
-/** Keeps the label of the next text that addFitted will encode. */
+/** Adds the label of a text that addFitted will encode. */
 export function addLabel(self: Dataset, label: u32): bool {
   return appendWord32(self.labels, label);
 }
 
-/** Keeps the texts of `fit`, whose labels have been added, as addSample would keep each, but without splitting them again. Returns a status. */
+/** Encodes the texts of `fit`, whose labels have been added, just as addSample would, but without splitting them again. Returns a status. */
 export function addFitted(self: Dataset, model: Model, sequence: Sequence, fit: Fit): i32 {
   const capacity = changetype<Tokenizer>(sequence.tokenizer).tokenCapacity;
   for (let i: u32 = 0; i < fit.wordCount; i++) {
@@ -90,7 +90,7 @@ export function addFitted(self: Dataset, model: Model, sequence: Sequence, fit: 
   return OK;
 }
 
-/** Does for the tokens from ... to - 1 of `fit` what sequenceRead does for a text; a token is hashed by at most its first `capacity` bytes. */
+/** Encodes tokens from ... to - 1 of `fit` as sequenceRead encodes a text; `capacity` limits the bytes of a token that are hashed. */
 function addText(self: Dataset, model: Model, fit: Fit, from: u32, to: u32, capacity: u32): bool {
   const header = model.header;
   let left: u32 = 0; // tokens that the model reads
@@ -157,7 +157,7 @@ export function datasetChecksum(self: Dataset): u32 {
  * Writes the samples order[0 ... count - 1] as the network's batch: the rows of each step,
  * and one-hot targets (0 or 1 for a single output unit). With `wordDropout` > 0 each known
  * word is hidden with that probability, that is, read as its n-grams or as the unknown word,
- * so that the network learns to read the unknown words of later use; and context rows are
+ * so that the network learns to cope with unknown words; and context rows are
  * left out most of the time, so that it does not depend on them. With `addsNgrams` a known
  * word is its own row plus the mean of its n-grams. `augmentation` may be null; else it
  * changes the tokens. Returns the number of steps T.
@@ -189,14 +189,14 @@ export function fillBatch(
     if (augments) tokens = augmentTokens(augmentation, networkRandom(), first, tokens);
     const lead = padsBehind ? 0 : steps - tokens;
     for (let t: u32 = 0; t < steps; t++) {
-      // For t < lead the difference wraps to a huge number, so one comparison checks both ends.
+      // For t < lead the difference wraps around, so one comparison checks both ends.
       if (t - lead >= tokens) {
         store<u32>(rows, 0);
         rows += 4;
       } else {
         const index = t - lead;
         const token = augments ? load<u32>(augmentation.tokens + ((<usize>index) << 2)) : first + index;
-        // A token keeps its context row only behind the same token as in the text: rows of other pairs are not stored.
+        // A context row is only valid behind the token that precedes it in the text.
         const keepsContext =
           !augments || (index > 0 && load<u32>(augmentation.tokens + ((<usize>(index - 1)) << 2)) == token - 1);
         rows = fillToken(self, model, token, keepsContext, wordDropout, addsNgrams, augmentation, rows);
@@ -328,7 +328,7 @@ function fillTarget(index: u32, label: u32): void {
   store<f32>(target + ((<usize>label) << 2), 1);
 }
 
-/** Largest number of rows of a token, for which the network must have room. */
+/** Most rows that a token can have. */
 export function rowsPerToken(model: Model): u32 {
   return model.header.bucketCount ? MAX_NGRAMS_PER_WORD + 2 : 1;
 }

@@ -1,9 +1,9 @@
 // Keras' fit_on_texts: texts, one at a time -> a vocabulary with counts, in the layout that
 // vocabulary.ts reads: most frequent word first, equally frequent ones by first appearance.
-// The texts are kept as lists of words, so that dataset.ts can encode them once the vocabulary
-// is known. Called once before a training. Tables that grow are copied to a block of twice the size in
-// the arena; the old block stays unused, since others may lie above it. Refuses a vocabulary
-// of MAX_ROWS words or more; tokens too long for a model file stay out of it.
+// Keeps the texts as lists of words, so that dataset.ts can encode them once the vocabulary is
+// known. Growing tables are copied to a block of twice the size; the arena cannot free the old
+// one. Refuses a vocabulary of MAX_ROWS words or more, and leaves out tokens that are too long
+// for a model file.
 import {
   ERR_BAD_TOKENIZER,
   ERR_BAD_VOCABULARY,
@@ -180,7 +180,7 @@ function freeOrEqualSlot(self: Fit, hash: u32, token: usize, length: u32, kept: 
   }
 }
 
-/** Doubles the words and their slots, of which half stay free. */
+/** Doubles the word table and its slots; at most half of the slots are in use. */
 function growWords(self: Fit): bool {
   const capacity = self.wordCapacity << 1;
   const slotCount = capacity << 1;
@@ -216,10 +216,10 @@ function growBytes(self: Fit): bool {
  * those below `numWords` (0 = all). An unknown word of `unknownLength` > 0 bytes, Keras'
  * oov_token, gets id 1.
  *
- * When the texts themselves contain the unknown word, Keras gives it the id of its rank, and
- * id 1 to no word. The same is done here, with a word at id 1 that no text can contain. One
- * case differs: when that rank is not below numWords, Keras uses the id nevertheless, beyond
- * its own limit; here the unknown word then has id 1.
+ * If the texts contain the unknown word, Keras gives it the id of its rank and leaves id 1
+ * unused. So does this, with a word at id 1 that no text can contain. One case differs: if that
+ * rank is not below numWords, Keras still uses it as id, beyond its own limit; here the unknown
+ * word then keeps id 1.
  */
 export function fitFinish(self: Fit, minCount: u32, numWords: u32, unknownPtr: usize, unknownLength: u32): i32 {
   if (unknownLength > <u32>MAX_WORD_BYTES || !utf8IsValid(unknownPtr, unknownLength)) return ERR_BAD_TOKENIZER;

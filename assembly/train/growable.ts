@@ -1,5 +1,5 @@
-// A block that grows while it is filled. Its address may change when it grows. Used before
-// a training, for instance by builder.ts and dataset.ts; never in a step.
+// A growable block; its address may change when it grows. Used while a training is set up, for
+// instance by builder.ts and dataset.ts, and never in a step.
 import { allocate, claim } from "../arena";
 
 
@@ -25,7 +25,7 @@ export function extend(self: Growable, count: u32): usize {
   if (needed > self.capacity) {
     let capacity = max(self.capacity, FIRST_CAPACITY);
     while (capacity < needed) capacity <<= 1;
-    // The old block cannot be freed: others may lie above it in the arena.
+    // The arena cannot free the old block: others may lie above it.
     const moved = claim(capacity);
     if (!moved) return 0;
     memory.copy(moved, self.address, self.bytes);

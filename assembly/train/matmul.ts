@@ -11,9 +11,9 @@
 // Inside, a 4x8 tile of C stays in registers: 8 accumulators, 2 B, 1 A. Measured
 // in V8 against 5x8, 6x8, 3x12, 2x16 and unrolled loops, it is within 5 % of the best.
 
-/** So many rows of A are multiplied with all panels before the next ones, since they fit in the L1 cache. */
+/** Rows of A that are multiplied with all panels before the next ones: they fit in the L1 cache. */
 const ROW_BLOCK = 64;
-/** Depth of a block in multiplyTransposed, with which a panel of B has 8 KiB. */
+/** Depth of a block in multiplyTransposed: a panel of B then takes 8 KiB. */
 const DEPTH_BLOCK = 256;
 
 /** f32[4][8] for tiles that reach beyond the edge of C. */

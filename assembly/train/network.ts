@@ -83,7 +83,7 @@ export class Stage {
   backwards: Direction;
 }
 
-/** The part of a saved training beside the blocks of parameters, slots and average. 64 bytes. */
+/** What a saved training holds besides parameters, slots and average. 64 bytes. */
 @unmanaged
 export class TrainingState {
   beta1Power: f64; // beta1^steps
@@ -151,7 +151,7 @@ export class Network {
 
 /** The embedding row has a gradient in this step. */
 export const ROW_TOUCHED: u8 = 1;
-/** The row has had a gradient in some step, so its optimizer slots may not be zero. */
+/** The row has had a gradient before, so its optimizer slots may be non-zero. */
 export const ROW_KNOWN: u8 = 2;
 /** The row's optimizer slots are not up to date; see optimizer.ts. */
 export const ROW_FADED: u8 = 4;
@@ -201,7 +201,7 @@ function floats(length: u64): usize {
  * token. Parameters are zero until networkInitialize or the caller writes them.
  *
  * A Dropout right before the last Dense draws `dropoutSamples` masks for each sample, and the loss is the mean over
- * them: multi-sample dropout (H. Inoue, 2019). It makes gradients less noisy, and only the last layer runs more often.
+ * them: multi-sample dropout (H. Inoue, 2019). Gradients get less noisy, and only the last layer runs more often.
  */
 export function networkBuild(
   layers: usize,

@@ -18,11 +18,11 @@ export class Optimizer {
 }
 
 /**
- * Smaller gradients and slots become 0. They are too small to change a parameter, and in long
- * sequences they would become denormal (below 1.2e-38), with which x86 is a hundred times slower.
+ * Smaller gradients and slots are flushed to 0. They cannot change a parameter, but in long sequences they
+ * would become denormal (below 1.2e-38), which x86 computes a hundred times slower.
  */
 export const NEGLIGIBLE: f32 = 1e-30;
-/** The same limit for squares: its root is negligible beside epsilon. */
+/** The limit for squared gradients: its root is negligible beside epsilon. */
 const NEGLIGIBLE_SQUARE: f32 = 1e-36;
 
 // The factors of this step, for the functions on spans below.
@@ -84,8 +84,8 @@ export function optimizerUpdate(self: Optimizer, learningRate: f32): void {
 }
 
 /**
- * Rows that never had a gradient have slots of 0 and would not change, so they are skipped;
- * the result has the same bits. Consecutive rows of one kind are updated as one span.
+ * Skips rows that never had a gradient: their slots are 0, so an update would not change them.
+ * Consecutive rows of one kind are updated as one span.
  */
 function updateEmbedding(self: Optimizer): void {
   const bytes = (<usize>network.width) << 2;
@@ -117,10 +117,10 @@ function rowKind(self: Optimizer, row: u32, isPlain: bool): u8 {
   return isPlain || (state & ROW_FADED) != 0 ? 0 : state & ROW_KNOWN;
 }
 
-// With Adam, a row without gradients goes on moving, in each step about beta1 times as far,
-// until its changes are lost in rounding. From then on the row has faded: only its slots still
-// change, and they are brought up to date when they are needed, by m beta1^k and v beta2^k
-// after k steps. Most words of a vocabulary are rare, so this saves most of the work on it.
+// With Adam, a row without gradients keeps moving, by about beta1 times as much in each step,
+// until the changes are lost in rounding. Then the row has faded: only its slots still change, and
+// they are caught up when they are next needed, as m beta1^k and v beta2^k after k steps. Most
+// words of a vocabulary are rare, so this saves most of the work on the embedding.
 
 /** Brings the slots of the faded rows among first ... end - 1 up to date with `step`. */
 function wakeRows(self: Optimizer, first: u32, end: u32, step: u32): void {
@@ -152,7 +152,7 @@ function power(base: f32, exponent: u32): f32 {
   return result;
 }
 
-/** Brings all slots up to the last step, before they are read or a training is resumed from them. */
+/** Catches all slots up with the last step, before they are saved. */
 export function optimizerSettle(self: Optimizer): void {
   if (self.fadedSince != 0) wakeRows(self, 0, network.rows, network.state.steps);
 }
@@ -246,7 +246,7 @@ function adamSpan(self: Optimizer, offset: usize, bytes: usize, hasGradient: boo
     const before = v128.load(w);
     const weight = f32x4.sub(before, change);
     storeLanes(w, weight, lanes);
-    // Lanes behind the span's end were not stored, so they do not count as moved.
+    // Lanes beyond the span were not stored, so they must not count as moved.
     moved = v128.or(moved, v128.xor(before, lanes == 16 ? weight : v128.load(w)));
     rest -= lanes;
     w += 16;
@@ -257,7 +257,7 @@ function adamSpan(self: Optimizer, offset: usize, bytes: usize, hasGradient: boo
   return !v128.any_true(moved);
 }
 
-/** Stores the first `bytes` bytes: a span may end inside a vector when the width is not a multiple of 4. Loads may read beyond its end. */
+/** Stores the first `bytes` bytes of a vector, since a span may end inside one. Loads may read past the end of a span. */
 // @ts-ignore: decorator
 @inline
 function storeLanes(address: usize, value: v128, bytes: usize): void {

@@ -37,11 +37,11 @@ import { Direction, Stage, gradientOf, lastStage, network, stageAt } from "./net
 import { loadU32, storeU32 } from "./rows";
 import { beginFile, writeModel } from "./write";
 
-/** Samples of one batch; few, since in a large batch the contributions of samples cancel out. */
+/** Small, since the contributions of samples cancel out in a large batch. */
 const BATCH: u32 = 4;
 /** Largest number of samples that are used, evenly spread over all. */
 const MOST_SAMPLES: u32 = 4096;
-/** Label smoothing of the loss by which units are ranked: without it the gradients of a well-trained model are nearly 0. */
+/** Label smoothing for the ranking: without it, the gradients of a well-trained model are close to 0. */
 const SMOOTHING: f32 = 0.1;
 
 let importances: usize = 0; // f64[units of all LSTM directions, one after the other]
@@ -190,7 +190,7 @@ function keepWords(pruned: Model, words: u32, minCount: u32): usize {
 function keepLayers(pruned: Model, units: u32, inputs: usize): bool {
   const layerCount = draft.header.layerCount;
   let bytes: u64 = 0;
-  // No tensor grows, so the size of the old weights is enough.
+  // No tensor grows, so the old weights' size is enough.
   for (let i: u32 = 0; i < layerCount; i++) bytes += layerBytes(FORM_F32, layerAt(draft.layers, i));
   const weights = allocate(<usize>bytes);
   const all = listAll();

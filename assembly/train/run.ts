@@ -1,5 +1,5 @@
 // A training run: settings -> epochs of batches -> trained weights, with validation. Its
-// whole state can be saved, so that a resumed run gives the same bits as one that never
+// whole state can be saved, and a resumed run gives the same bits as one that never
 // stopped. Called through assembly/train/index.ts; the host only counts and prints.
 //
 //   describeModel -> addSample ... -> startTraining(…) or resumeTraining()
@@ -62,16 +62,16 @@ import {
   networkUpdate,
 } from "./step";
 
-/** The samples of so many batches are sorted by length before they are divided into batches, so that little is padded. */
+/** Samples are sorted by length within groups of this many batches, so that batches need little padding. */
 const SORTED_BATCHES: u32 = 32;
 
-/** Share of the steps after which texts are also perturbed: that doubles the work of a step, and earlier in a run it gains nothing. */
+/** Perturbation starts after this share of the steps: it doubles the cost of a step, and gains nothing earlier in a run. */
 const PERTURBED_FROM: f32 = 0.7;
 
-/** Steps between two updates of the average, which reads and writes as many weights as a step. */
+/** Steps between two updates of the average; each update touches as many weights as a step does. */
 const AVERAGED_STEPS: u32 = 8;
 
-/** An average of so many updates keeps at most half of itself at the next one. */
+/** After n updates the decay is at most n / (n + YOUNG_AVERAGE). */
 const YOUNG_AVERAGE: f32 = 10;
 
 let validation: Dataset = changetype<Dataset>(0);
@@ -88,14 +88,14 @@ let lossSum: f64 = 0;
 let correct: u32 = 0;
 let seen: u32 = 0;
 
-/** Sets which share of each batch this instance computes: 0 unless set, below workers(). */
+/** Sets which share of each batch this instance computes, 0 ... workers() - 1; the default is 0. */
 export function trainingShard(index: u32): i32 {
   if (!isBuilt() || index >= workers()) return ERR_BAD_ARGUMENT;
   shard = index;
   return OK;
 }
 
-/** Adds the next word of a group of synonyms, or begins a group with it. The model must be described. */
+/** Adds a word to the current group of synonyms, or starts a new group with it. The model must be described. */
 export function addSynonym(length: u32, beginsGroup: bool): i32 {
   if (!isDescribed()) return ERR_BAD_STATE;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
@@ -104,7 +104,7 @@ export function addSynonym(length: u32, beginsGroup: bool): i32 {
   return keepSynonym(augmentation, draft, inputPtr(), length, beginsGroup);
 }
 
-/** Encodes a text and keeps it for validation. A start of the run makes room for the longest text; later ones must not be longer. */
+/** Encodes a text for validation. Texts added after the run has started must not be longer than the longest one before. */
 export function addValidation(label: u32, length: u32): i32 {
   if (!changetype<usize>(reader)) return ERR_BAD_STATE;
   if (!changetype<usize>(validation)) validation = createDataset();
@@ -115,8 +115,8 @@ export function addValidation(label: u32, length: u32): i32 {
 }
 
 /**
- * Builds the network and starts the run of the settings on the samples, from the weights of the opened
- * file if there is one; else the embedding's are drawn from +-embeddingRange.
+ * Builds the network and starts a run with the present settings and samples. Weights are those of the
+ * opened file, if any; otherwise they are drawn, the embedding's from +-embeddingRange.
  */
 export function startTraining(embeddingRange: f32): i32 {
   if (!(embeddingRange >= 0 && embeddingRange < 1e6)) return ERR_BAD_ARGUMENT;
@@ -129,9 +129,9 @@ export function startTraining(embeddingRange: f32): i32 {
 }
 
 /**
- * A run on an opened file starts from its weights. When these are sums of a word's own row and
- * the mean of its n-grams, it starts from the separate parts in the file's training state, so
- * that the n-grams are not added twice. In other files a word is a single row, and stays one.
+ * A run on an opened file starts from the file's weights. If these have the n-grams added to each word's
+ * row, it takes the separate weights from the training state instead, so that the n-grams are not added
+ * twice. In any other file a word is a single row, and stays one.
  */
 function startFromOpened(): i32 {
   settings.addsNgrams = 0;
@@ -152,7 +152,7 @@ function startFromOpened(): i32 {
   return OK;
 }
 
-/** Continues the run of an opened training form on the same samples. The file's calibration is dropped, since the weights will change. */
+/** Continues the run of an opened training form on the same samples. Drops the file's calibration, since the weights will change. */
 export function resumeTraining(): i32 {
   if (!openedTraining || openedTrainingBytes < <u32>offsetof<Settings>()) return ERR_BAD_STATE;
   memory.copy(changetype<usize>(settings), openedTraining, offsetof<Settings>());
@@ -199,7 +199,7 @@ function prepareRun(embeddingRange: f32): i32 {
   return OK;
 }
 
-/** When all shares are 0, there is no augmentation, and no random number is drawn for it. */
+/** If all shares are 0 there is no augmentation, and it draws no random numbers. */
 function prepareAugmentation(): bool {
   if (settings.deletion == 0 && settings.swap == 0 && settings.synonyms == 0 && settings.typos == 0) {
     augmentation = changetype<Augmentation>(0);
@@ -237,7 +237,7 @@ export function batchesLeft(): u32 {
 export function beginEpoch(): i32 {
   if (!isBuilt() || epochsLeft() == 0) return ERR_BAD_STATE;
   const random = networkRandom();
-  // Within an epoch workers draw different random numbers, so each epoch begins with a seed that all can compute: from its number.
+  // Workers draw different random numbers within an epoch, so each epoch reseeds from its number, which all of them know.
   if (workers() > 1) randomSeed(random, settings.seed ^ (settings.epochsDone * 0x9e3779b9));
   for (let i: u32 = 0; i < samples.count; i++) store<u32>(order + ((<usize>i) << 2), i);
   shuffle(random, order, samples.count);
@@ -278,14 +278,14 @@ function sortByLength(from: usize, count: u32): void {
   memory.copy(from, sorted, (<usize>count) << 2);
 }
 
-/** Trains on the epoch's next batch. Returns a status. Workers that share a batch call the two halves below instead, and exchange their shares in between. */
+/** Trains on the epoch's next batch. Returns a status. With several workers, call the two halves below instead and exchange shares in between. */
 export function trainBatch(): i32 {
   if (workers() > 1) return ERR_BAD_STATE;
   const status = computeBatch();
   return status == OK ? applyBatch() : status;
 }
 
-/** First half of trainBatch: computes the gradients. With several workers the gradients, or the failure to compute them, become this instance's share, at sharePtr(shard). */
+/** First half of trainBatch: computes the gradients. With several workers, these (or the error) become this instance's share, at sharePtr(shard). */
 export function computeBatch(): i32 {
   if (nextBatch >= batchCount) return ERR_BAD_STATE;
   const count = batchSamples();
@@ -299,7 +299,7 @@ export function computeBatch(): i32 {
   return OK;
 }
 
-/** Second half: takes the step. With several workers all their shares must have been copied to their sharePtr. */
+/** Second half of trainBatch: takes the step. With several workers, all shares must have been copied to their sharePtr first. */
 export function applyBatch(): i32 {
   if (nextBatch >= batchCount) return ERR_BAD_STATE;
   const count = batchSamples();
@@ -331,8 +331,8 @@ export function applyBatch(): i32 {
 }
 
 /**
- * Updates the average every few steps, and at an epoch's end, where it may be written. A young
- * average forgets faster, so that the untrained weights at the start do not stay in it.
+ * Updates the average every few steps, and at the end of each epoch, when it may be saved. It
+ * starts with a smaller decay, so that it soon forgets the untrained weights.
  */
 function average(): i32 {
   const steps = ((nextBatch - 1) % AVERAGED_STEPS) + 1;
@@ -375,7 +375,7 @@ function computeSamples(from: usize, count: u32, total: u32): i32 {
   return status;
 }
 
-/** A share without samples: the last batch of an epoch may have fewer samples than there are workers. */
+/** The share of a worker without samples: an epoch's last batch may have fewer samples than there are workers. */
 function emptyShare(): i32 {
   zeroGradients();
   return OK;
@@ -402,7 +402,7 @@ function countCorrect(data: Dataset, from: usize, count: u32): void {
 export function endEpoch(): i32 {
   if (nextBatch != batchCount) return ERR_BAD_STATE;
   settings.epochsDone++;
-  // Done at the same step in every run, saved or not, since the last bits of the slots depend on it.
+  // Must happen at the same step in every run, saved or not, since the last bits of the slots depend on it.
   networkSettle();
   return OK;
 }
@@ -417,7 +417,7 @@ export function accuracy(): f64 {
   return seen ? <f64>correct / <f64>seen : 0;
 }
 
-/** Runs the validation texts; afterwards meanLoss() and accuracy() are theirs. */
+/** Classifies the validation texts; meanLoss() and accuracy() then return their figures. */
 export function validate(): i32 {
   if (!isBuilt() || !changetype<usize>(validation)) return ERR_NO_SAMPLES;
   lossSum = 0;

@@ -1,9 +1,9 @@
-// A run -> a model file, with the state from which the run can be resumed if wanted, and back.
+// A run -> a model file, on request with the state to resume it from; and back.
 //
 //   | Settings 128 | TrainingState 64 | parameters, slot 0, slot 1, average |
 //
-// in the order of networkStatePtr in step.ts. The weights in the file itself are those for use:
-// the averaged ones if the run keeps an average, and with each word's n-grams added to its row.
+// in the order of networkStatePtr in step.ts. The weights in the file proper are those to use: the
+// averaged ones, if the run keeps an average, with each word's n-grams added to its row.
 import {
   ERR_BAD_ARGUMENT,
   ERR_BAD_STATE,
@@ -72,7 +72,7 @@ function saveState(): usize {
   return state;
 }
 
-/** Sets the state of a prepared run to a saved one of `bytes` bytes, whose settings have been taken over. Returns a status. */
+/** Restores the saved state of a run that has been prepared with the saved settings. Returns a status. */
 export function restoreState(state: usize, bytes: u32): i32 {
   if (stateBytes() != <usize>bytes) return ERR_BAD_TRAINING;
   let from = state + offsetof<Settings>();

@@ -1,5 +1,5 @@
-// Where the fields of Settings are: exported to the host, which writes them by name. A file of its
-// own because the module's entries export all of it, and cannot export a class.
+// Offsets of the fields of Settings, exported so that the host can write them by name. A separate
+// file because a module's entry can re-export all of it, which fails for a file with a class.
 import { Settings } from "./settings";
 
 export const SETTINGS_loss = offsetof<Settings>("loss");

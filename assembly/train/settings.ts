@@ -27,27 +27,27 @@ export class Settings {
   beta1: f64; // SGD: momentum
   beta2: f64;
   epsilon: f32;
-  clipNorm: f32; // longest gradient of all parameters together; 0 = any
-  weightDecay: f32; // share of each parameter that is taken away, times the learning rate
+  clipNorm: f32; // largest global norm of the gradient; 0 = no clipping
+  weightDecay: f32; // each step shrinks every parameter by this share, times the learning rate
   learningRate: f32;
   warmup: f32; // share of all steps
-  decay: f32; // inverse time: rate a step; linear, cosine: share of the rate that is left at the end
+  decay: f32; // inverse time: decay per step; linear, cosine: share of the rate left at the end
   labelSmoothing: f32;
   wordDropout: f32;
   averageDecay: f32;
-  isBalanced: u32; // classes weigh the same, however many samples they have
+  isBalanced: u32; // weights classes equally, however many samples they have
   addsNgrams: u32; // a known word is its own row plus the mean of its n-grams
   epochs: u32;
   batch: u32;
   seed: u32;
   epochsDone: u32;
-  sampleCount: u32; // the run's data set, to notice another one
+  sampleCount: u32; // with the checksum: detects that a run is resumed on other data
   sampleChecksum: u32;
   deletion: f32; // augmentation: shares of tokens, see augment.ts
   swap: f32;
   synonyms: f32;
   typos: f32;
-  synonymChecksum: u32; // of the run's synonyms, to notice other ones
+  synonymChecksum: u32; // detects that a run is resumed with other synonyms
   workers: u16; // instances that share each batch; 0 and 1: one alone
   dropoutSamples: u16; // masks that the last dropout draws for a sample; 0 and 1: one
   perturbation: f32; // of the token vectors, see adversary.ts; 0 = none
@@ -66,7 +66,7 @@ export function workers(): u32 {
   return max<u32>(settings.workers, 1);
 }
 
-/** Whether all settings are in their ranges, fit one another, and fit the `activation` of the last layer. */
+/** Whether every setting is in range and compatible with the others and with the last layer's `activation`. */
 export function settingsAreLegal(activation: u32): bool {
   return lossFits(activation) && optimizerIsLegal() && runIsLegal() && textsAreLegal();
 }
@@ -118,7 +118,7 @@ function runIsLegal(): bool {
   );
 }
 
-/** What is done to the texts of a batch, and to their vectors. */
+/** The settings that change the texts of a batch, or their vectors. */
 function textsAreLegal(): bool {
   return (
     settings.addsNgrams <= 1 &&

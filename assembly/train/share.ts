@@ -1,6 +1,6 @@
-// Data-parallel training: several instances have the same network. Each computes the gradient
-// of its share of a batch, and then adds up the shares of all in the same order, so that all
-// take the same step, bit for bit. The host copies the shares between instances; called by
+// Data-parallel training: several instances hold the same network. Each computes the gradient of
+// its share of a batch; then all add up the shares in the same order, so that they take the same
+// step, bit for bit. The host copies the shares between instances; called by
 // run.ts. Of the embedding, a share only contains the rows that have a gradient.
 //
 //   | Share 32 | gradients behind the embedding | touched rows u32[rows], padded | their gradients f32[rows][E] |
@@ -59,7 +59,7 @@ function denseBytes(): usize {
   return network.parameterBytes - network.embeddingBytes;
 }
 
-/** Writes the present gradients as share `index`; with a status other than OK only the status. */
+/** Writes the gradients as share `index`; if `status` is not OK, only the status. */
 export function shareWrite(index: u32, status: i32, loss: f32, correct: u32): void {
   let to = sharePtr(index);
   const share = changetype<Share>(to);

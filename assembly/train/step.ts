@@ -23,12 +23,12 @@ import { network, ROW_KNOWN, ROW_TOUCHED, TrainingState } from "./network";
 import { averageSwap, averageUpdate, gradientNorm, optimizerSettle, optimizerUpdate, Optimizer } from "./optimizer";
 import { settings } from "./settings";
 
-/** A longer step could make weights infinite, which would only be noticed in the next step. */
+/** A longer step could make weights infinite, and only the next step would detect that. */
 const LARGEST_STEP: f32 = 1e35;
 
 let optimizer: Optimizer = changetype<Optimizer>(0);
 
-/** Claims what the optimizer of the settings, which must be legal, keeps for the network just built. */
+/** Allocates the optimizer's state for the network just built. The settings must be legal. */
 export function networkTrainWith(): i32 {
   optimizer = changetype<Optimizer>(0);
   if (changetype<usize>(network) == 0) return ERR_NO_MODEL;
@@ -94,7 +94,7 @@ export function networkGradient(perturbation: f32): i32 {
   if (plan.batch == 0) return ERR_NO_SAMPLES;
   const isAdversarial = perturbation > 0;
   if (isAdversarial && network.splitsTokens != 0) return ERR_BAD_STATE;
-  if (isAdversarial) plan.total <<= 1; // each of the two passes contributes half of the mean
+  if (isAdversarial) plan.total <<= 1; // each of the two passes counts half
   zeroGradients();
   optimizer.lossValue = 0;
   addGradients(0);
@@ -122,7 +122,7 @@ export function networkUpdate(learningRate: f32): i32 {
   return OK;
 }
 
-/** Loss of the last networkForward against the targets, for instance of a validation batch. */
+/** Loss of the last networkForward, for instance on a validation batch. */
 export function networkLoss(): f32 {
   return changetype<usize>(optimizer) == 0 || plan.batch == 0
     ? NaN
@@ -154,7 +154,7 @@ export function networkSwapAverage(): i32 {
   return OK;
 }
 
-/** Brings the optimizer slots of all rows up to date; to be called before the blocks below are read. */
+/** Brings the optimizer slots of all rows up to date. Call it before reading the blocks below. */
 export function networkSettle(): void {
   if (changetype<usize>(optimizer) != 0) optimizerSettle(optimizer);
 }
@@ -179,8 +179,8 @@ export function networkStateBytes(index: u32): usize {
 }
 
 /**
- * To be called after the caller has written saved blocks back, when any embedding row may have
- * slots that are not zero. False when no training can have this state.
+ * Call it after writing saved blocks back: from then on any embedding row may have non-zero slots.
+ * False if no training can have produced this state.
  */
 export function networkRestored(): bool {
   for (let row: u32 = 0; row < network.rows; row++)
@@ -188,7 +188,7 @@ export function networkRestored(): bool {
   const state = network.state;
   const isPower1 = state.beta1Power >= 0 && state.beta1Power <= 1;
   const isPower2 = state.beta2Power >= 0 && state.beta2Power <= 1;
-  // From a state of zeros the generator gives only zeros, with which randomIndex would never end.
+  // An all-zero generator only ever returns 0, and randomIndex would loop forever.
   const isSeeded = (state.random | state.random1 | state.random2 | state.random3) != 0;
   return (
     isPower1 &&

@@ -18,13 +18,13 @@ export function fileBytes(): u32 {
   return file ? changetype<Header>(file).fileBytes : 0;
 }
 
-/** To be called when the arena has been released, and the last file with it. */
+/** Call it after releasing the arena, which frees the last file too. */
 export function forgetFile(): void {
   file = 0;
   filesTo = 0;
 }
 
-/** Frees the memory of the last file, unless more was claimed since, so that memory does not grow in a run that writes a file each epoch. */
+/** Frees the last file, unless memory was claimed since: so a run that writes a file each epoch does not grow. */
 export function beginFile(): void {
   if (filesTo != 0 && arenaTop() == filesTo) arenaRelease(filesFrom);
   filesFrom = arenaTop();

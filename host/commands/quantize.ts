@@ -2,10 +2,9 @@
 // tensor, and of how far the answers agree with those of f32 on given data. If they do not
 // agree well enough, weight-only int8 is written.
 import { Command } from "commander";
-import type { Agreement } from "../training/agreement.ts";
 import { Classifier } from "../model/classifier.ts";
 import { readDataset } from "../data/dataset.ts";
-import { distortions, MIN_AGREEMENT, quantize } from "../training/quantization.ts";
+import { type Agreement, distortions, MIN_AGREEMENT, quantize } from "../training/quantization.ts";
 import { type ModelForm, Trainer } from "../training/trainer.ts";
 import { share } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf } from "./options.ts";

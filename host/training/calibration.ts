@@ -29,7 +29,7 @@ export interface Calibration {
   rejected: AnswerCounts;
 }
 
-/** A rule must keep back less than all right answers. */
+/** A rule must not reject every right answer. */
 const MOST_KEPT_BACK = 0.999;
 
 export interface CalibrateOptions {
@@ -37,7 +37,7 @@ export interface CalibrateOptions {
   unknownShare?: number | undefined;
   /** Names the model in errors. */
   source: string;
-  /** Of a trainer that is done; absent = a fresh one. */
+  /** The module of a trainer that is done; absent = a fresh one. */
   module?: TrainerModule;
 }
 
@@ -81,12 +81,12 @@ export async function withCalibration(
   return calibrator.file();
 }
 
-/** Calibrates a model file; its calibration is null when it was not calibrated because no answer is right, so that no rule can be fitted. */
+/** Calibrates a model file. The calibration is null if no answer is right, so that no rule can be fitted. */
 export type Recalibrate = (elb: Uint8Array) => Promise<{ elb: Uint8Array; calibration: Calibration | null }>;
 
 /**
- * How successors of the model file `elb` are to be calibrated on the samples, whose labels it must have: not at all if `elb`
- * itself is not calibrated. The new rule for unknown texts rejects the same share of the right answers as the old one.
+ * How to calibrate successors of the model file `elb`, on samples whose labels it must know: not at all if `elb` itself is
+ * not calibrated. The new rule for unknown texts rejects the same share of the right answers as the old one.
  */
 export async function recalibration(elb: Uint8Array, samples: readonly Sample[], source: string): Promise<Recalibrate> {
   const classifier = await Classifier.fromBytes(elb, source);
@@ -111,7 +111,7 @@ function shareKeptBack(classifier: Classifier, samples: readonly Sample[], sourc
     throw new UserError(
       `${source} answers none of the ${samples.length} held-out texts right, so its rule for unknown texts cannot be fitted anew; take it off with: edgelabel calibrate`,
     );
-  // With half a text added, since the fit rounds down: otherwise the share would shrink from one successor to the next.
+  // Half a text is added because the fit rounds down: otherwise the share would shrink with every successor.
   return Math.min((right.filter(({ answer }) => answer.label === null).length + 0.5) / right.length, MOST_KEPT_BACK);
 }
 

@@ -34,7 +34,7 @@ export class Calibrator {
     return this.#module.exports;
   }
 
-  /** `source` names the .elb file `bytes` in errors; `module` is one that a trainer has released, by default a fresh one. */
+  /** `source` names the .elb file `bytes` in errors; `module` is one that a trainer has released; the default is a fresh one. */
   static async open(bytes: Uint8Array, source: string, module?: TrainerModule): Promise<Calibrator> {
     module ??= await TrainerModule.start(source);
     const length = module.putFile(bytes, module.exports.reserveModel, source);
@@ -47,7 +47,7 @@ export class Calibrator {
     return this.#module.texts(loadedLabelCount(), loadedLabelPtr, loadedLabelBytes);
   }
 
-  /** Changes temperature and rule in the file's header; logits and answers that were collected are forgotten. */
+  /** Changes temperature and rule in the file's header, and forgets all logits and answers. */
   change(temperature: number, { score, margin, unknown_share }: RejectionRule): void {
     check(this.#exports.changeSettings(temperature, score, margin, unknown_share), "calibration");
   }

@@ -72,7 +72,7 @@ export function tuningOptions({ layers, tokenizer }: ModelInfo, { epochs, learni
     learningRate,
     seed,
     labelSmoothing: loss === "mean_squared_error" ? 0 : DEFAULT_RECIPE.labelSmoothing,
-    // Left out, since fine-tuning is short, and may run beside a service that answers.
+    // Left out: fine-tuning is short, and may run beside a service that answers.
     dropoutSamples: 1,
     perturbation: 0,
     averageDecay: 0,

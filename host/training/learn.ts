@@ -1,10 +1,9 @@
-// Learning from corrections: a training form, corrections (texts with the labels that it
-// should have answered) and its training data -> a model that has learnt them, or the reason
-// why the old one stays. With corrections alone the network would forget the rest, so each
-// epoch mixes them with texts of the training data. Between epochs the model is measured as
-// it would be deployed, on a hold-out that it is never trained on; only a model that is not
-// worse there is accepted. A calibrated model is calibrated on the hold-out before it is
-// measured.
+// Learning from corrections: a training form, corrections (texts with the right labels) and its
+// training data -> a model that has learnt them, or the reason why the old one stays. Trained on
+// corrections alone, the network would forget the rest, so each epoch mixes them with texts of
+// the training data. After some epochs the model is measured as it would be deployed, on a
+// hold-out that it never trains on; it is accepted only if it is not worse there. A calibrated
+// model is calibrated on the hold-out first.
 import { type Calibration, isCalibrated, recalibration, withCalibration } from "./calibration.ts";
 import { Classifier, type ModelInfo } from "../model/classifier.ts";
 import { labelsOf, type Sample, thinned, without } from "../data/dataset.ts";
@@ -40,13 +39,13 @@ export const LEARN_DEFAULTS: LearnOptions = {
 const EPOCHS = 4;
 const MIN_STEPS = 250;
 const MOST_EPOCHS = 60;
-/** A run is measured after each epoch, but at most so often, evenly spread. */
+/** A run is measured after each epoch, but at most this many times, evenly spread. */
 const MOST_MEASURED = 12;
-/** A loss that is larger by less than this share counts as equal: any further training changes it that much. */
+/** Losses within this share count as equal: any further training changes the loss that much. */
 const LOSS_TOLERANCE = 0.01;
-/** Corrections are repeated until they are this share of an epoch, ... */
+/** Corrections are repeated until they make up this share of an epoch, ... */
 const CORRECTED_SHARE = 0.25;
-/** ... but not more often than this, since augmentation cannot make more useful variants of a text. */
+/** ... but at most this many times: augmentation yields no more useful variants of a text. */
 const MOST_REPEATS = 10;
 
 export interface LearnInput {
@@ -54,13 +53,13 @@ export interface LearnInput {
   elb: Uint8Array;
   /** Names it in errors. */
   source: string;
-  /** The model that is deployed now. If only it is calibrated, and not the training form, its calibration is taken over. */
+  /** The model that is deployed now. Its calibration is used if the training form has none. */
   deployed?: Pick<ModelInfo, "temperature" | "reject"> | undefined;
-  /** In the order in which they were made: of two for the same text the later one counts. */
+  /** Oldest first: of two corrections of the same text the later one counts. */
   corrections: readonly Sample[];
   /** What the model was trained on. */
   data: readonly Sample[];
-  /** Of these, what is corrected counts as corrections only. */
+  /** Texts that are also corrected are left out. */
   validation: readonly Sample[];
 }
 
@@ -88,7 +87,7 @@ export interface LearnReport {
   validated: number;
   new_labels: string[];
   before: Standing;
-  /** Each time that the run was measured. */
+  /** One for each time the run was measured. */
   measured: Standing[];
   /** Of the accepted model; null when there is none. */
   after: Standing | null;
@@ -102,7 +101,7 @@ export interface Learnt {
   model: { training: Uint8Array; deployed: Uint8Array } | null;
 }
 
-/** Whether nothing is left to do: the run was accepted, or all corrections were answered right before it. */
+/** Whether there is nothing left to learn: the run was accepted, or the old model already answered all corrections right. */
 export function isDone({ accepted, before, corrections }: LearnReport): boolean {
   return accepted || before.corrected === corrections;
 }
@@ -216,7 +215,7 @@ function newLabelsFor(
   return newLabels;
 }
 
-/** The texts of an epoch: texts of the data that are neither corrected nor in the hold-out, and how often each correction is repeated beside them. */
+/** The texts that an epoch rehearses (neither corrected nor in the hold-out), and how often it repeats each correction. */
 function mix(
   corrections: readonly Sample[],
   data: readonly Sample[],
@@ -228,7 +227,7 @@ function mix(
   return { rehearsed, repeats: Math.min(MOST_REPEATS, Math.max(1, wanted)) };
 }
 
-/** The rule of acceptance: on the hold-out neither less accurate, nor equally accurate with a clearly larger loss. */
+/** The rule of acceptance: a model is worse if it is less accurate on the hold-out, or equally accurate with a clearly larger loss. */
 function isWorse(one: Standing, other: Standing): boolean {
   return (
     one.accuracy < other.accuracy || (one.accuracy === other.accuracy && one.loss > (1 + LOSS_TOLERANCE) * other.loss)

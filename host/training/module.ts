@@ -59,7 +59,7 @@ export class TrainerModule {
     this.bytes(address, bytes.length).set(bytes);
   }
 
-  /** A view, as all of these are, which must not be kept: memory that grows detaches it. */
+  /** A view, like the next ones. Do not keep it: growing memory detaches it. */
   bytes(address: number, length: number): Uint8Array {
     return new Uint8Array(this.exports.memory.buffer, address, length);
   }

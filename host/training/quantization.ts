@@ -1,17 +1,25 @@
 // A trained model in the trainer -> its quantized file: with int8 arithmetic, or, if its
 // answers on the given texts differ too often from those of f32, with int8 weights and f32
 // arithmetic.
-import { type Agreement, compare } from "./agreement.ts";
 import { Classifier } from "../model/classifier.ts";
 import { thinned } from "../data/dataset.ts";
 import type { ModelInfo } from "../model/engine.ts";
 import type { Distortion, ModelForm, Trainer } from "./trainer.ts";
 
-/** Default of the smallest share of equal labels with which int8 arithmetic is taken. */
+/** By default, int8 arithmetic is used if it gives at least this share of the labels of f32. */
 export const MIN_AGREEMENT = 0.99;
 
-/** Largest number of texts on which the quantized model is compared. */
+/** Most texts on which the two are compared. */
 const MOST_TEXTS = 2000;
+
+/** How far the answers of two models agree on the same texts. */
+export interface Agreement {
+  n: number;
+  /** Share of texts with the same label. */
+  top1: number;
+  /** Largest difference of any label's score on any text. */
+  largest_difference: number;
+}
 
 export interface Quantized {
   form: ModelForm;
@@ -23,9 +31,9 @@ export interface Quantized {
 export interface QuantizeOptions {
   texts: readonly string[];
   minAgreement: number;
-  /** Forms to try, best first; the last one is taken whatever its agreement. */
+  /** Forms to try, best first; the last one is used whatever its agreement. */
   forms?: readonly ModelForm[];
-  /** Called for each form that agrees too little, also for the last one. */
+  /** Called for each form that agrees too little, the last one included. */
   onWeak?(form: ModelForm, agreement: Agreement): void;
 }
 
@@ -51,6 +59,19 @@ export async function quantize(
     onWeak?.(form, agreement);
   }
   return result!;
+}
+
+function compare(one: Classifier, other: Classifier, texts: readonly string[]): Agreement {
+  let same = 0;
+  let largest = 0;
+  for (const text of texts) {
+    const a = one.classify(text, 0);
+    const b = other.classify(text, 0);
+    if (a.label === b.label) same++;
+    for (const [label, score] of Object.entries(a.scores))
+      largest = Math.max(largest, Math.abs(score - (b.scores[label] ?? 0)));
+  }
+  return { n: texts.length, top1: texts.length ? same / texts.length : 1, largest_difference: largest };
 }
 
 /** What int8 costs each tensor of the built model that `info` describes. */

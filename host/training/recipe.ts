@@ -1,6 +1,6 @@
-// The default recipe: labelled texts -> trained weights. Every default of `edgelabel train`
-// stands here; bench/README.md has the experiments behind them. This file decides on the
-// model's layers and the settings of the run; the arithmetic is the trainer's.
+// The default recipe: labelled texts -> trained weights. Holds every default of `edgelabel
+// train`; bench/README.md has the experiments behind them. Decides on the model's layers and the
+// settings of the run; the arithmetic is the trainer's.
 import * as abi from "../../assembly/abi.ts";
 import { swapped } from "../data/report.ts";
 import { labelsOf, type Sample } from "../data/dataset.ts";
@@ -13,9 +13,9 @@ export interface RecipeOptions extends RunOptions {
   name: string;
   version: string;
   tokenizer: Omit<TokenizerOptions, "ngramMin" | "ngramMax">;
-  /** Words that the texts have less often are not in the vocabulary; only their n-grams are read. */
+  /** Rarer words are not in the vocabulary; only their n-grams are read. */
   minCount: number;
-  /** Keras' num_words: the vocabulary has at most one word less; 0 = no limit. */
+  /** Keras' num_words: the vocabulary has at most numWords - 1 words; 0 = no limit. */
   numWords: number;
   /** The embedding has numWords rows, as Keras' Embedding(num_words, …), even when the texts have fewer words. */
   allRows: boolean;
@@ -98,22 +98,22 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   workers: 1,
 };
 
-/** An epoch of fewer batches than this gets smaller batches. */
+/** If an epoch would have fewer batches than this, they get smaller. */
 const FEW_BATCHES = 64;
 const SMALLEST_BATCH = 8;
-/** With fewer texts than this, words that occur only once are in the vocabulary. */
+/** With fewer texts than this, the vocabulary also has words that occur only once. */
 const FEW_TEXTS = FEW_BATCHES * 2 * SMALLEST_BATCH;
 const MOST_EPOCHS = 80;
-/** Texts are taken for names only if there are at least so many: in fewer texts most words occur only once anyway. */
+/** Fewer texts than this are not taken for names: most of their words occur only once anyway. */
 const ENOUGH_NAMES = 100;
-/** Most names have at most so many tokens. */
+/** Most names have at most this many tokens. */
 const NAME_TOKENS = 2;
-/** Share of names with a word that no other one has. Of commands of one or two words half have one; of only 100 such commands, four in five. */
+/** Share of names with a word of their own. For one- or two-word commands it is about 0.5 (0.8 with only 100). */
 const OWN_SHARE = 0.9;
 const NGRAM_MIN = 3;
 const NGRAM_MAX = 5;
 
-/** The figures of texts to which a recipe adapts, when its tokenizer splits them. */
+/** What a recipe adapts to: figures of the texts, as its tokenizer splits them. */
 export interface Shape {
   texts: number;
   /** Texts without any token. */
@@ -163,15 +163,15 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   minSteps: 0,
 };
 
-/** The steps of cleaning that a recipe does when some are asked for: these and its own; none when an empty list is asked for. */
+/** The cleaning steps of a recipe when some are asked for: those and its own; none if the list is empty. */
 export function withCleaning({ tokenizer: { cleaning = [] } }: RecipeOptions, asked: readonly Cleaning[]): Cleaning[] {
   return asked.length === 0 ? [] : CLEANING_STEPS.filter((step) => asked.includes(step) || cleaning.includes(step));
 }
 
 /**
- * The recipe, adapted to the shape of the texts: few texts get smaller batches, more epochs and all of
- * their words in the vocabulary; names, whose words do not recur, are read letter by letter; without
- * n-grams there is no word dropout. Settings in `given` are not changed.
+ * The recipe, adapted to the shape of the texts: few texts get smaller batches, more epochs and all
+ * their words in the vocabulary; names, whose words do not recur, are read letter by letter; there is
+ * no word dropout without n-grams. Settings in `given` stay.
  */
 export function adaptToShape(
   recipe: RecipeOptions,
@@ -192,7 +192,7 @@ export function adaptToShape(
       ngramBuckets: given.has("tokenizer.ngramBuckets") ? tokenizer.ngramBuckets : 0,
     };
   }
-  // Without n-grams and unknown word, a hidden word leaves nothing from which the network could learn.
+  // Without n-grams or an unknown word, a hidden word leaves nothing to learn from.
   if (!given.has("wordDropout") && tokenizer.ngramBuckets === 0 && recipe.oovToken === null) wordDropout = 0;
   return { ...recipe, batch, epochs, minCount, wordDropout, tokenizer };
 }
@@ -202,7 +202,7 @@ function areNames({ texts, short, withOwnToken }: Shape): boolean {
   return texts >= ENOUGH_NAMES && 2 * short > texts && withOwnToken >= OWN_SHARE * texts;
 }
 
-/** Epochs of a run on so many texts: at least `epochs`, and up to `most` until they make `minSteps` steps or read `minTexts` texts. */
+/** Epochs of a run on this many texts: at least `epochs`, and up to `most` to reach `minSteps` steps or `minTexts` texts. */
 export function epochsFor(
   texts: number,
   { epochs, minSteps, minTexts, batch }: Pick<RecipeOptions, "epochs" | "minSteps" | "minTexts" | "batch">,
@@ -221,14 +221,14 @@ export interface EpochReport {
 }
 
 export interface RunListener {
-  /** Called after each batch with the epochs done, of the last one a part. */
+  /** Called after each batch with the number of epochs done, fractions included. */
   onBatch?(epochs: number): void;
   onEpoch?(report: EpochReport): void;
   /** Asked before each epoch: true ends the run, which can be resumed. */
   isStopped?(): boolean;
 }
 
-/** A trainer with a tokenizer only: it can split texts, and be given vocabulary, labels and layers. */
+/** A trainer that has a tokenizer but no vocabulary, labels or layers yet: it can split texts. */
 export async function createTrainer(tokenizer: RecipeOptions["tokenizer"]): Promise<Trainer> {
   const trainer = await Trainer.create();
   setTokenizer(trainer, tokenizer);
@@ -260,7 +260,7 @@ export async function prepareTraining(
   return trainer;
 }
 
-/** The same with the recipe adapted to the texts, except for the settings in `given`; and their shape as the given recipe splits them. */
+/** The same with a recipe that is adapted to the texts, except for the settings in `given`; and the texts' shape. */
 export async function prepareAdapted(
   samples: readonly Sample[],
   validation: readonly Sample[],
@@ -279,7 +279,7 @@ export async function prepareAdapted(
   };
   const recipe = adaptToShape(asked, shape, given);
   if (recipe.tokenizer !== asked.tokenizer) {
-    // Names: only once they have been split into words is it known that they are to be read letter by letter.
+    // Names are read letter by letter, but only their words show that they are names.
     trainer.begin();
     addTexts(trainer, samples, labels, recipe);
   }
@@ -355,7 +355,7 @@ export async function resumeTraining(
   return trainer;
 }
 
-/** Gives the samples to the trainer, with the numbers of their labels. Throws a UserError for a label that is not in `labels`. */
+/** Hands the samples to the trainer. Throws a UserError for a label that is not in `labels`. */
 export function addSamples(
   trainer: Trainer,
   labels: readonly string[],
@@ -425,7 +425,7 @@ export function runEpochs(
   }
 }
 
-/** The same a batch at a time: between them the caller may do something else. */
+/** The same, a batch at a time, so that the caller can do something else in between. */
 export function* takeSteps(
   trainer: Trainer,
   epochs: number,

@@ -20,7 +20,7 @@ const SCHEDULES = {
   "inverse-time": abi.SCHEDULE_INVERSE_TIME,
 } as const;
 
-/** Shares of the tokens that each epoch changes at random: tokens that are left out, swapped with the next one, misspelt, or replaced by a synonym. */
+/** Shares of the tokens that each epoch drops, swaps with the next one, misspells, or replaces by a synonym, at random. */
 export interface Augmentation {
   delete?: number;
   swap?: number;
@@ -41,28 +41,28 @@ export interface RunOptions {
   beta1: number;
   beta2: number;
   epsilon: number;
-  /** Longer gradients are shortened to this global norm; 0 = none. */
+  /** Largest global norm of the gradient; 0 = no clipping. */
   clipNorm: number;
   weightDecay: number;
   schedule: keyof typeof SCHEDULES;
-  /** Share of all steps, at the beginning, in which the rate rises to learningRate. */
+  /** The rate rises to learningRate over this share of the steps. */
   warmup: number;
   /** Only for inverse-time: rate / (1 + decay * step). */
   decay: number;
-  /** Only for linear and cosine: share of learningRate that is left at the end. */
+  /** Only for linear and cosine: share of learningRate at the end. */
   finalRate: number;
   labelSmoothing: number;
-  /** Share of known words that are hidden in training, so that the network learns to read unknown ones. */
+  /** Share of known words that are hidden in training, so that the network learns to cope with unknown ones. */
   wordDropout: number;
   /** Masks that the last dropout draws for each sample; the loss is their mean; absent = 1. */
   dropoutSamples?: number;
-  /** Adversarial training, late in the run: each text is also learnt with its token vectors moved to where the loss grows, by this share of their length; absent = 0. */
+  /** Adversarial training, late in the run: each text is also learnt with its token vectors moved, by this share of their length, in the direction in which the loss grows; absent = 0. */
   perturbation?: number;
-  /** Decay of a moving average of the weights, which is written in their place; 0 = none. */
+  /** Decay of a moving average of the weights, which the model file then has; 0 = none. */
   averageDecay: number;
-  /** Classes are weighted equally, however many samples they have. */
+  /** Weights classes equally, however many samples they have. */
   balanced: boolean;
-  /** The vector of a known word is its own row plus the mean of its n-grams' rows. A run on an opened file ignores this and does as that file's run did. */
+  /** A known word's vector is its own row plus the mean of its n-grams' rows. Ignored for an opened file, which says itself. */
   addNgrams: boolean;
   /** The embedding's initial weights are uniform in plus or minus this; an opened file has weights. */
   embeddingRange: number;
@@ -88,7 +88,7 @@ const u32 = (value: number): Field => ["u32", value];
 const f32 = (value: number): Field => ["f32", value];
 const f64 = (value: number): Field => ["f64", value];
 
-/** All fields that a run does not set by itself. */
+/** All fields except those that the engine sets. */
 export function settingsOf(options: RunOptions): Partial<Record<SettingName, Field>> {
   const { augment = {}, workers = 1, dropoutSamples = 1, perturbation = 0 } = options;
   return {

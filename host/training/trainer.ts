@@ -136,7 +136,7 @@ export class Trainer {
     return this.#module.texts(labelCount(), labelPtr, labelBytes);
   }
 
-  /** Gives its module away, for what comes after training; this trainer must not be used afterwards. */
+  /** Hands over the module, for what comes after training. The trainer must not be used afterwards. */
   release(): TrainerModule {
     return this.#module;
   }
@@ -179,7 +179,7 @@ export class Trainer {
     check(this.#exports.setUnknownId(id), "unknown word");
   }
 
-  /** Adds the next label, in class order. An opened file gets one label more; its last layer must have an output for each label. */
+  /** Adds the next label, in class order. An opened model gets an additional label, if its last layer has an output for each label. */
   addLabel(label: string): void {
     check(this.#exports.addLabel(this.#put(label, "label")), `label ${JSON.stringify(label)}`);
   }
@@ -193,7 +193,7 @@ export class Trainer {
     return tokens;
   }
 
-  /** Splits a text for training under label number `label`, before there is a vocabulary. Tokenizer and labels must be set; describe() encodes the texts. */
+  /** Splits a text with label number `label` before there is a vocabulary; describe() will encode it. Tokenizer and labels must be set. */
   addText(label: number, text: string | Uint8Array): void {
     check(this.#exports.addText(label, this.#put(text, "text")), "text");
   }
@@ -308,7 +308,7 @@ export class Trainer {
     check(this.#exports.startTraining(options.embeddingRange), "training settings");
   }
 
-  /** Continues the run of an opened training form; the same samples, and synonyms, must have been added. */
+  /** Continues the run of an opened training form, with the same samples and synonyms. */
   resume(): void {
     check(this.#exports.resumeTraining(), `${this.#source}: cannot be resumed on these samples or synonyms`);
   }
@@ -327,14 +327,14 @@ export class Trainer {
     return this.#exports.shareCapacity();
   }
 
-  /** In a run of several workers: this trainer computes shard `shard` of each batch, counted from 0. */
+  /** In a run of several workers: sets which shard of each batch this trainer computes, from 0. */
   shareBatches(shard: number, exchange: Exchange): void {
     check(this.#exports.trainingShard(shard), "training settings");
     this.#shard = shard;
     this.#exchange = exchange;
   }
 
-  /** One epoch, a batch at a time: yields the number of batches still to do after each. */
+  /** One epoch, a batch at a time; yields the number of batches left. */
   *epoch(): Generator<number, EpochFigures> {
     check(this.#exports.beginEpoch(), "training");
     while (this.#exports.batchesLeft() > 0) {
@@ -361,7 +361,7 @@ export class Trainer {
     return { loss: this.#exports.meanLoss(), accuracy: this.#exports.accuracy() };
   }
 
-  /** A smaller copy of the opened model as an f32 .elb: with the most important `units` of each LSTM direction, and the first `words` that the samples have `minCount` times; 0 = all. Needs samples. */
+  /** A smaller copy of the opened model as an f32 .elb: the `units` most important units of each LSTM direction, and the first `words` words that occur `minCount` times in the samples; 0 = all. Needs samples. */
   prune({
     units = 0,
     words = 0,
@@ -391,7 +391,7 @@ export class Trainer {
     check(this.#exports.prepareGradients(), this.#source);
   }
 
-  /** Shares of a text's tokens in the score of label number `label`, or of the best label when there is no such number; the more `steps`, the smaller the error. */
+  /** Shares of a text's tokens in the score of label number `label`, or of the best label if there is no such number. More `steps` make it more exact. */
   integrateGradients(text: Uint8Array, labels: readonly string[], label: number, steps: number): Explanation {
     check(this.#exports.integrateGradients(label, this.#put(text, "text"), steps), "explanation");
     return readExplanation(this.#exports, text, labels, "gradients");

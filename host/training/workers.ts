@@ -1,8 +1,7 @@
-// Data-parallel training: threads that share each batch with the trainer of this one. Each
-// thread has a trainer of its own, resumed from this one's file, and computes the gradient of
-// its shard of a batch. They exchange these gradients through shared memory, and then all
-// take the same step, so nothing else needs to be exchanged. The arithmetic is the trainer's:
-// here bytes are copied and awaited.
+// Data-parallel training: worker threads that share each batch with this thread's trainer. Each
+// has a trainer of its own, resumed from this one's file, and computes the gradient of its shard
+// of a batch. They exchange the gradients through shared memory and all take the same step, so
+// nothing else is exchanged. The arithmetic is the trainer's; here bytes are copied and awaited.
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { artefactPath } from "../build-path.ts";
@@ -26,15 +25,15 @@ export interface Job extends TrainingData {
   memory: SharedArrayBuffer;
 }
 
-/** A worker that does not arrive within this time is taken for dead. */
+/** A worker that takes longer than this is considered dead. */
 const PATIENCE_MS = 120_000;
-/** While a worker sleeps it looks this often whether another one has failed. */
+/** How often a sleeping worker checks whether another one has failed. */
 const SLEEP_MS = 100;
-/** How often a worker looks before it sleeps: mostly the others arrive while it does. */
+/** Spins before a worker sleeps: the others mostly arrive in this time. */
 const LOOKS = 1000;
 
-// The shared memory: control words, the length of each share, then the shares. There are two
-// shares for each worker, so that those of one batch can be read while the next ones are written.
+// The shared memory: control words, the length of each share, then the shares. Each worker has
+// two shares, so that those of one batch can be read while the next ones are written.
 const ARRIVED = 0;
 const ROUND = 1;
 const FAILED = 2;
@@ -100,7 +99,7 @@ export interface Workers {
   stop(): Promise<void>;
 }
 
-/** Starts the other threads of the run that `trainer` has started or resumed; none for a run of one. */
+/** Starts the other workers of the run that `trainer` has started or resumed, if it has any. */
 export async function startWorkers(trainer: Trainer, source: string, data: TrainingData): Promise<Workers> {
   const count = trainer.workers();
   if (count === 1) return { stop: async () => {} };
@@ -108,7 +107,7 @@ export async function startWorkers(trainer: Trainer, source: string, data: Train
   const elb = trainer.write("training");
   const threads = Array.from({ length: count - 1 }, (_, i) => {
     const job: Job = { ...data, elb, source, shard: i + 1, memory };
-    // A failure before the thread is ready rejects once() below; a later one is noticed at the next exchange.
+    // A failure before the thread is ready rejects once() below; a later one shows at the next exchange.
     return new Worker(artefactPath("host/training/worker.js"), { workerData: job }).on("error", () => {});
   });
   const stop = async (): Promise<void> => {
@@ -124,7 +123,7 @@ export async function startWorkers(trainer: Trainer, source: string, data: Train
   return { stop };
 }
 
-/** A thread's whole life; `ready` is called when it waits for the first batch. */
+/** What a worker thread does; calls `ready` when it is about to wait for the first batch. */
 export async function work({ elb, source, samples, synonyms, shard, memory }: Job, ready: () => void): Promise<void> {
   const trainer = await resumeTraining(elb, source, samples, [], synonyms);
   const gather = new AllGather(memory, trainer, shard);

@@ -30,7 +30,7 @@ class Answer {
   unknownShare: f32; // share of the tokens that the vocabulary lacks
 }
 
-/** Added to the threshold for unknown tokens, so that rounding in the engine does not reject the answer from which the threshold was taken. */
+/** Added to the threshold for unknown tokens, so that rounding does not reject the very answer that set it. */
 const SHARE_ROUNDING: f32 = 1e-6;
 
 let answers: Growable = changetype<Growable>(0); // Answer[N]
@@ -47,7 +47,7 @@ export function startAnswers(): i32 {
   return changetype<usize>(answers) ? OK : ERR_OUT_OF_MEMORY;
 }
 
-/** Forgets the collected answers, whose memory will be used for something else. */
+/** Forgets the collected answers; their memory is about to be reused. */
 export function forgetAnswers(): void {
   answers = changetype<Growable>(0);
 }

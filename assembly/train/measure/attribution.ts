@@ -1,4 +1,4 @@
-// Which tokens made a score, by integrated gradients (M. Sundararajan et al., Axiomatic
+// Which tokens led to a score, by integrated gradients (M. Sundararajan et al., Axiomatic
 // Attribution for Deep Networks, 2017), the alternative to occlusion in explain.ts: text,
 // label -> a share of the score for each piece. Called through assembly/train/index.ts on an opened
 // f32 model.
@@ -116,7 +116,7 @@ function isPadding(token: u32): bool {
   return tokenIndex(token) >= reader.tokens;
 }
 
-/** Index of the kept token at a step. For padding it is beyond the last token (before the tokens it wraps to a huge number). */
+/** Index of the kept token at a step; for padding a number beyond the last token (before the tokens it wraps around). */
 // @ts-ignore: decorator
 @inline
 function tokenIndex(step: u32): u32 {

@@ -1,6 +1,5 @@
-// Calibrated scores: a loaded model of any form and labelled texts -> the temperature by
-// which its logits are best divided, and the file with this temperature and other settings
-// in its header. Called through assembly/train/index.ts after engine.ts has loaded the file.
+// Calibrated scores: a loaded model of any form and labelled texts -> the best temperature for
+// its logits, and the file with that temperature and other settings in its header. Called through assembly/train/index.ts after engine.ts has loaded the file.
 //
 //   changeSettings(1, 0, 0, 1) -> startLogits() -> addLogits(label, length) ...
 //     -> fitTemperature(), logLoss(t), calibrationError(t) -> changeSettings(…)
