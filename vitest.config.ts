@@ -7,7 +7,7 @@ const SLOW = [
   "test/assembly/{evil,wasi,work}.test.ts",
   "test/assembly/text/clean.test.ts",
   "test/assembly/train/{gradient,run}.test.ts",
-  "test/host/{commands,keras,registry,training}/**",
+  "test/host/{commands,keras,onnx,registry,training}/**",
   "test/host/program-name.test.ts",
   "test/host/data/report.test.ts",
   "test/host/files/{lock,read}.test.ts",

@@ -50,6 +50,10 @@ const COMMANDS: Record<string, [description: string, load: () => Promise<Command
     "turn a saved Keras model into a model file",
     async () => (await import("./commands/import.ts")).importCommand(),
   ],
+  export: [
+    "turn a model file into a Keras or ONNX model",
+    async () => (await import("./commands/export.ts")).exportCommand(),
+  ],
   serve: [
     "answer requests over MQTT, and HTTP if asked, until stopped",
     async () => (await import("./commands/serve.ts")).serveCommand(),

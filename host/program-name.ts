@@ -4,7 +4,7 @@ import { realpathSync } from "node:fs";
 import { delimiter, dirname, isAbsolute, relative } from "node:path";
 
 const COMMANDS =
-  "data|train|learn|calibrate|eval|predict|explain|quantize|prune|pack|import|serve|ask|info|demo|models|sign|keygen";
+  "data|train|learn|calibrate|eval|predict|explain|quantize|prune|pack|import|export|serve|ask|info|demo|models|sign|keygen";
 const COMMAND_LINE = new RegExp(`\\bedgelabel (?=(?:${COMMANDS}|COMMAND)\\b|\\[options\\])`, "g");
 
 /** "edgelabel", "npx edgelabel" or "node build/host/main.js"; `script` is what Node was given to run. */

@@ -67,6 +67,7 @@ import {
 import { Growable, appendWord32, createGrowable, extend } from "./growable";
 import { networkInitialize } from "./initialize";
 import { planBuild } from "./batch";
+import { expandLayer } from "./quantize";
 import { network, networkBuild, networkRandom } from "./network";
 import { randomSeed } from "./random";
 import { forgetFile } from "./write";
@@ -346,7 +347,7 @@ export function fitVocabulary(minCount: u32, numWords: u32, unknownLength: u32):
 
 /** Words in the vocabulary, V without padding and buckets. */
 export function wordCount(): u32 {
-  return (wordOffsets.bytes >> 2) - 1;
+  return state >= STATE_DESCRIBED ? draft.header.wordCount : (wordOffsets.bytes >> 2) - 1;
 }
 
 /**
@@ -467,18 +468,44 @@ export function reserveFile(length: u32): usize {
   return claim(length);
 }
 
-/** Opens the f32 file of `length` bytes at reserveFile's address to train, quantize or change it. */
-export function openFile(length: u32): i32 {
+/**
+ * Opens the f32 file of `length` bytes at reserveFile's address to train, quantize or change it. With `expands` it may be an
+ * int8 file, whose weights become the f32 numbers that they stand for.
+ */
+export function openFile(length: u32, expands: bool): i32 {
   if (state != STATE_NONE) return ERR_BAD_STATE;
   arenaRelease((arenaBase() + length + 15) & ~15);
   let status = reserveDraft();
   if (status != OK) return status;
   status = readModel(arenaBase(), length, draft);
   if (status != OK) return status;
-  if (draft.header.form != FORM_F32) return ERR_BAD_STATE;
+  if (draft.header.form != FORM_F32) {
+    if (!expands) return ERR_BAD_STATE;
+    if (!expandWeights()) return ERR_OUT_OF_MEMORY;
+  }
   openedTraining = draft.training;
   openedTrainingBytes = draft.header.trainingBytes;
   return describe();
+}
+
+/** Makes f32 weights of the draft's int8 ones; false when memory is refused. */
+function expandWeights(): bool {
+  const header = draft.header;
+  let bytes: u64 = 0;
+  for (let i: u32 = 0; i < header.layerCount; i++) bytes += layerBytes(FORM_F32, layerAt(draft.layers, i));
+  const weights = bytes < 0x7fffff00 ? allocate(<usize>bytes) : 0;
+  if (!weights) return false;
+  let from = draft.weights;
+  let to = weights;
+  for (let i: u32 = 0; i < header.layerCount; i++) {
+    const layer = layerAt(draft.layers, i);
+    to = expandLayer(layer, from, to);
+    from += <usize>layerBytes(header.form, layer);
+  }
+  draft.weights = weights;
+  header.weightBytes = <u32>bytes;
+  header.form = FORM_F32;
+  return true;
 }
 
 /** True once texts can be read. */

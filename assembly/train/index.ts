@@ -33,6 +33,24 @@ export {
   reserveFile,
   openFile,
 } from "./builder";
+export {
+  layerCount,
+  layerKind,
+  layerFlags,
+  layerActivation,
+  layerUnits,
+  layerRate,
+  wordRows,
+  wordPtr,
+  wordBytes,
+  unknownId,
+  filtersPtr,
+  filtersBytes,
+  splitPtr,
+  splitBytes,
+  foldTemperature,
+  onnxGates,
+} from "./export";
 export { measureTensor } from "./measure/distortion";
 export {
   reserveModel,

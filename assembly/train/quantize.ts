@@ -1,8 +1,8 @@
-// Post-training quantization: f32 tensors -> int8 rows, one f32 scale a row.
+// Post-training quantization: f32 tensors -> int8 rows, one f32 scale a row, and back.
 // Symmetric, per output row (an embedding row, or all weights into one unit), so a
 // single outlier costs only its own row. Called by write.ts; reads f32 in Keras' layout.
-import { LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
-import { Layer, directions, padded } from "../network/model";
+import { FORM_INT8, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
+import { Layer, directions, matrixBytes, padded } from "../network/model";
 
 /** Largest magnitude of an int8 weight: symmetric, so -128 is not used. */
 const INT8_MAX: f32 = 127.0;
@@ -70,4 +70,41 @@ export function quantizeLayer(layer: Layer, from: usize, to: usize): usize {
 function copyBias(from: usize, length: u32, to: usize): usize {
   memory.copy(to, from, (<usize>length) << 2);
   return to + <usize>padded((<u64>length) << 2);
+}
+
+/** Writes what an int8 matrix (rows, columns) at `from` stands for as f32 in Keras' layout to `to`; returns the address behind it. */
+function expandMatrix(from: usize, rows: u32, columns: u32, isTransposed: bool, to: usize): usize {
+  const rowStride = (<usize>(isTransposed ? <u32>1 : columns)) << 2;
+  const columnStride = (<usize>(isTransposed ? rows : <u32>1)) << 2;
+  const scales = from + <usize>padded(<u64>rows * columns);
+  for (let r: u32 = 0; r < rows; r++) {
+    const scale = load<f32>(scales + ((<usize>r) << 2));
+    const row = to + <usize>r * rowStride;
+    for (let c: u32 = 0; c < columns; c++)
+      store<f32>(row + <usize>c * columnStride, scale * <f32>load<i8>(from + <usize>r * columns + c));
+  }
+  return to + <usize>padded(<u64>4 * rows * columns);
+}
+
+/** The inverse of quantizeLayer, but for what rounding took: int8 tensors at `from` -> f32 at `to`; returns the address behind them. */
+export function expandLayer(layer: Layer, from: usize, to: usize): usize {
+  const inputs = layer.inputWidth;
+  const units = layer.units;
+  if (layer.kind == LAYER_EMBEDDING) return expandMatrix(from, inputs, units, false, to);
+  if (layer.kind == LAYER_LSTM) {
+    for (let d: u32 = 0, count = directions(layer); d < count; d++) {
+      to = expandMatrix(from, 4 * units, inputs, true, to);
+      from += <usize>matrixBytes(FORM_INT8, 4 * units, inputs);
+      to = expandMatrix(from, 4 * units, units, true, to);
+      from += <usize>matrixBytes(FORM_INT8, 4 * units, units);
+      to = copyBias(from, 4 * units, to);
+      from += <usize>padded(<u64>16 * units);
+    }
+    return to;
+  }
+  if (layer.kind == LAYER_DENSE) {
+    to = expandMatrix(from, units, inputs, true, to);
+    return copyBias(from + <usize>matrixBytes(FORM_INT8, units, inputs), units, to);
+  }
+  return to;
 }

@@ -3,14 +3,15 @@
 import { Command, Option } from "commander";
 import { MAX_SEQUENCE } from "../../assembly/abi.ts";
 import { readText, readWhole } from "../files/read.ts";
+import { refuseFastText } from "../keras/archive.ts";
 import { importKeras } from "../keras/import.ts";
 import { nameText, wholeNumber } from "./options.ts";
 import { modelName, parseOutput, writeModel } from "./output.ts";
 import { kilobytes, note, print, printJson } from "./terminal.ts";
 
 interface ImportOptions {
-  tokenizer: string;
-  labels: string;
+  tokenizer?: string;
+  labels?: string;
   output: string;
   maxlen?: number;
   padding: "pre" | "post";
@@ -21,10 +22,11 @@ interface ImportOptions {
 }
 
 export function importCommand(): Command {
-  return new Command("import")
+  const command = new Command("import");
+  return command
     .argument("<file>", "Keras model (.keras or .h5)")
-    .requiredOption("--tokenizer <file>", "what Tokenizer.to_json() gave")
-    .requiredOption("--labels <file>", "JSON array of names in class order; two for one sigmoid output")
+    .option("--tokenizer <file>", "what Tokenizer.to_json() gave (required)")
+    .option("--labels <file>", "JSON array of names in class order; two for one sigmoid output (required)")
     .requiredOption("-o, --output <file>", "model to write (.wasm or .elb)", parseOutput)
     .option("--maxlen <n>", "tokens a text is padded to, when the model leaves it open", wholeNumber(1, MAX_SEQUENCE))
     .addOption(new Option("--padding <side>", "as given to pad_sequences").choices(["pre", "post"]).default("pre"))
@@ -36,7 +38,8 @@ export function importCommand(): Command {
       "after",
       `
 Reads Sequential and linear Functional models of Embedding, LSTM, Bidirectional(LSTM),
-Dropout, SpatialDropout1D, GlobalMaxPooling1D, GlobalAveragePooling1D, Dense, Activation.
+Dropout, SpatialDropout1D, GlobalMaxPooling1D, GlobalAveragePooling1D, Dense, Activation,
+and what the command export writes, also after Keras has trained and saved it again.
 
 In Python, save the parts with:
   model.save("model.keras")
@@ -47,10 +50,17 @@ Example:
   edgelabel import model.keras --tokenizer tokenizer.json --labels labels.json -o spam.wasm`,
     )
     .action(async (file: string, options: ImportOptions) => {
+      const { tokenizer, labels } = options;
+      if (tokenizer === undefined || labels === undefined) {
+        // Neither is there for a fastText model.
+        refuseFastText(await readWhole(file).catch(() => new Uint8Array()), file);
+        const missing = tokenizer === undefined ? "--tokenizer <file>" : "--labels <file>";
+        return command.error(`error: required option '${missing}' not specified`);
+      }
       const { elb, kerasVersion, notes } = await importKeras({
         model: { path: file, content: await readWhole(file) },
-        tokenizer: { path: options.tokenizer, content: await readText(options.tokenizer) },
-        labels: { path: options.labels, content: await readText(options.labels) },
+        tokenizer: { path: tokenizer, content: await readText(tokenizer) },
+        labels: { path: labels, content: await readText(labels) },
         name: options.name ?? modelName(options.output),
         version: options.modelVersion,
         sequenceLength: options.maxlen,

@@ -20,6 +20,9 @@ const ENTRY_LIMITS = new Map([
   ["model.weights.h5", 2 ** 30],
 ]);
 
+/** 793712314 in the first four bytes of a .bin or .ftz. */
+const FASTTEXT_MAGIC = [0xba, 0x16, 0x4f, 0x2f];
+
 // Names of one direction's weights in Keras' order; the bias comes last.
 const WEIGHT_NAMES: Record<WeightedClass, readonly string[]> = {
   Embedding: ["embeddings"],
@@ -31,7 +34,16 @@ const WEIGHT_NAMES: Record<WeightedClass, readonly string[]> = {
 export function readKerasModel(bytes: Uint8Array, source: string): KerasModel {
   if (isHdf5(bytes)) return readH5(bytes, source);
   if (bytes[0] === 0x50 && bytes[1] === 0x4b) return readZip(bytes, source);
+  refuseFastText(bytes, source);
   throw new UserError(`${source}: neither a .keras archive nor an HDF5 file`);
+}
+
+/** Throws a UserError if the file is fastText's. */
+export function refuseFastText(bytes: Uint8Array, source: string): void {
+  if (FASTTEXT_MAGIC.some((byte, i) => bytes[i] !== byte)) return;
+  throw new UserError(
+    `${source}: a fastText model, which is linear, and edgelabel has no linear layer to hold it exactly; train a model on the same texts instead: edgelabel train DATA -o MODEL.wasm`,
+  );
 }
 
 function readZip(bytes: Uint8Array, source: string): KerasModel {

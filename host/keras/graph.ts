@@ -24,6 +24,7 @@ import {
 } from "../../assembly/abi.ts";
 import { UserError } from "../errors.ts";
 import type { LayerRecord } from "../training/trainer.ts";
+import { findPool } from "./pool.ts";
 
 export type WeightedClass = "Embedding" | "LSTM" | "Bidirectional" | "Dense";
 
@@ -58,9 +59,17 @@ interface KerasLayer {
   slot: string;
   /** Functional models: whether a call argument hands the layer a mask. */
   explicitMask: boolean;
+  /** Stands for all layers of a pool (see pool.ts). */
+  pool?: Pool;
 }
 
-const ACTIVATIONS = new Map([
+interface Pool {
+  flags: number;
+  isMasked: boolean;
+  layers: KerasLayer[];
+}
+
+export const ACTIVATIONS = new Map([
   ["linear", ACTIVATION_LINEAR],
   ["sigmoid", ACTIVATION_SIGMOID],
   ["tanh", ACTIVATION_TANH],
@@ -93,6 +102,7 @@ class GraphReader {
   read(layer: KerasLayer): void {
     if (layer.explicitMask && !this.masked) this.refuse(layer, "is called with a mask of its own");
     if (layer.className !== "InputLayer") this.requireFloat32(layer);
+    if (layer.pool) return this.readPool(layer, layer.pool);
     switch (layer.className) {
       case "InputLayer":
         return this.readInput(layer);
@@ -242,6 +252,14 @@ class GraphReader {
     this.leaveSequence();
   }
 
+  private readPool(layer: KerasLayer, { flags, isMasked, layers }: Pool): void {
+    for (const each of layers) this.requireFloat32(each);
+    if (this.stage !== "sequence" || isMasked !== this.masked)
+      this.refuse(layer, `pools over ${isMasked ? "tokens" : "all steps"}, other than the mask of the layer before it`);
+    this.add(LAYER_POOL, { flags });
+    this.leaveSequence();
+  }
+
   private readDense(layer: KerasLayer): void {
     if (this.stage !== "vector")
       this.refuse(
@@ -377,7 +395,15 @@ function followLinks(layers: KerasLayer[], items: Json[], config: Json, source: 
   if (outputs.length !== 1) refuse(`the model has ${outputs.length} outputs`);
   const masks = new Set<string>();
   const next = new Map<string, KerasLayer>();
+  const pool = poolOf(layers, items, inputs[0]!);
   layers.forEach((layer, i) => {
+    if (pool?.names.has(layer.name)) {
+      if (layer.name !== pool.output) return;
+      layer.pool = { ...pool, layers: layers.filter(({ name }) => pool.names.has(name)) };
+      if (next.has(pool.states)) refuse(`the model branches after layer "${pool.states}"`);
+      next.set(pool.states, layer);
+      return;
+    }
     const nodes = items[i]!["inbound_nodes"];
     if (!Array.isArray(nodes)) refuse(`layer "${layer.name}" has no inbound_nodes`);
     const calls = nodes as unknown[];
@@ -411,9 +437,22 @@ function followLinks(layers: KerasLayer[], items: Json[], config: Json, source: 
   const first = layers.find((layer) => layer.name === inputs[0]);
   const ordered: KerasLayer[] = [];
   for (let layer = first; layer && ordered.length <= layers.length; layer = next.get(layer.name)) ordered.push(layer);
-  if (ordered.length !== layers.length - masks.size || ordered.at(-1)?.name !== outputs[0])
+  const inPool = pool ? pool.names.size - 1 : 0;
+  if (ordered.length !== layers.length - masks.size - inPool || ordered.at(-1)?.name !== outputs[0])
     refuse("its layers do not form one path from the input to the output");
   return ordered;
+}
+
+function poolOf(layers: readonly KerasLayer[], items: readonly Json[], ids: string): ReturnType<typeof findPool> {
+  const shape = layers.find(({ name }) => name === ids)?.config["batch_shape"];
+  const steps: unknown = Array.isArray(shape) ? (shape as unknown[])[1] : undefined;
+  const candidates = layers.map(({ name, className, config }, i) => {
+    const nodes = items[i]!["inbound_nodes"];
+    const calls = Array.isArray(nodes) ? nodes.map(readCall) : [];
+    const isPlain = calls.length === 1 && calls[0]!.options.every(([, value]) => value === null);
+    return { name, className, config, inputs: isPlain ? calls[0]!.sources : [] };
+  });
+  return findPool(candidates, ids, Number(steps));
 }
 
 interface Call {

@@ -1,6 +1,6 @@
 // Stage 4 of an import: the text of Keras' Tokenizer.to_json() and of the label
 // list in, tokenizer options, words in id order and class names out. Refuses ids
-// that the model's embedding has no row for.
+// that the model's embedding has no row for. And the way back, for an export.
 import { labelDefect } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
 
@@ -45,8 +45,7 @@ export function readTokenizerJson(text: string, source: string, rows: number): K
   const unknownId = oovToken === null ? 0 : words.indexOf(oovToken) + 1;
   if (oovToken !== null && unknownId === 0)
     fail(`its oov_token ${JSON.stringify(oovToken)} is not in word_index; call fit_on_texts before to_json`);
-  // An id without a word gets a string that can never be a token.
-  words[0] ??= config["char_level"] === true ? `${oovToken}${oovToken}` : split;
+  words[0] ??= impossibleWord(config["char_level"] === true, oovToken!, split);
   // num_words = n keeps the ids below n; Keras reads 0 as no limit.
   const kept = limit === null || limit === 0 ? words : words.slice(0, Math.max(0, (limit as number) - 1));
   if (kept.length === 0) fail(`its num_words=${limit} keeps no word`);
@@ -71,6 +70,34 @@ export function readTokenizerJson(text: string, source: string, rows: number): K
     unknownId,
     words: kept,
   };
+}
+
+/** What stands for an id without a word: a string that can never be a token. */
+function impossibleWord(charLevel: boolean, oovToken: string, split: string): string {
+  return charLevel ? `${oovToken}${oovToken}` : split;
+}
+
+/** What Keras' tokenizer_from_json() reads; it has no counts, with which no text is tokenized. */
+export function writeTokenizerJson({ lower, charLevel, filters, split, unknownId, words }: KerasTokenizer): string {
+  const oovToken = unknownId === 0 ? null : words[unknownId - 1]!;
+  const entries = words.map((word, i): [string, number] => [word, i + 1]);
+  if (oovToken !== null && words[0] === impossibleWord(charLevel, oovToken, split)) entries.shift();
+  const config = {
+    num_words: null,
+    filters,
+    lower,
+    split,
+    char_level: charLevel,
+    oov_token: oovToken,
+    document_count: 0,
+    word_counts: "{}",
+    word_docs: "{}",
+    index_docs: "{}",
+    // Not JSON.stringify, which puts words such as "7" before all others; Keras needs no order, but readers of the file do.
+    index_word: `{${entries.map(([word, id]) => `"${id}": ${JSON.stringify(word)}`).join(", ")}}`,
+    word_index: `{${entries.map(([word, id]) => `${JSON.stringify(word)}: ${id}`).join(", ")}}`,
+  };
+  return JSON.stringify({ class_name: "Tokenizer", config });
 }
 
 /** Names in class order; a single sigmoid output takes two. */

@@ -54,6 +54,16 @@ export interface LayerRecord {
   rows?: number;
 }
 
+/** How a built model reads words. */
+export interface Vocabulary {
+  /** The word with id i + 1 at index i. */
+  words: string[];
+  /** The id of words outside the vocabulary; 0 = they are dropped, or read by their n-grams. */
+  unknownId: number;
+  filters: string;
+  split: string;
+}
+
 export type ModelForm = "training" | "f32" | "int8" | "int8-weights";
 
 /** Hands this trainer's share of a batch to the others, and each of theirs to `take`. */
@@ -123,10 +133,13 @@ export class Trainer {
     check(this.#exports.beginModel(), this.#source);
   }
 
-  /** A trainer with the model of an f32 .elb file; a training form brings its optimizer state. */
-  static async open(bytes: Uint8Array, source: string): Promise<Trainer> {
+  /**
+   * A trainer with the model of an f32 .elb file; a training form brings its optimizer state. With `expands` it may be an
+   * int8 file, whose weights become the f32 numbers that they stand for.
+   */
+  static async open(bytes: Uint8Array, source: string, expands = false): Promise<Trainer> {
     const module = await TrainerModule.start(source);
-    check(module.exports.openFile(module.putFile(bytes, module.exports.reserveFile, source)), source);
+    check(module.exports.openFile(module.putFile(bytes, module.exports.reserveFile, source), expands), source);
     return new Trainer(module, source);
   }
 
@@ -257,6 +270,42 @@ export class Trainer {
   /** A copy of a tensor. */
   tensor(index: number): Float32Array {
     return this.#module.floats(this.#exports.tensorPtr(index), this.#exports.tensorLength(index)).slice();
+  }
+
+  /** Divides the last layer's weights by the model's temperature, as the engine does; a built model then gives the same scores without one. */
+  foldTemperature(): void {
+    check(this.#exports.foldTemperature(), this.#source);
+  }
+
+  /** A copy of a tensor of an LSTM of `units`, as ONNX has it: (4H, rows) with the gates i o f c. */
+  onnxGates(index: number, units: number): Float32Array {
+    const address = this.#exports.onnxGates(index, units);
+    if (address === 0) throw new EngineError("out_of_memory", `${this.#source}: does not fit in WebAssembly memory`);
+    return this.#module.floats(address, this.#exports.tensorLength(index)).slice();
+  }
+
+  /** The layers as addLayer took them, but for the buckets: `rows` of the Embedding are padding and words, the first of its tensor. */
+  layers(): LayerRecord[] {
+    const { layerKind, layerFlags, layerActivation, layerUnits, layerRate, wordRows } = this.#exports;
+    return Array.from({ length: this.#exports.layerCount() }, (_, i) => ({
+      kind: layerKind(i),
+      flags: layerFlags(i),
+      activation: layerActivation(i),
+      units: layerUnits(i),
+      rate: layerRate(i),
+      ...(i === 0 && { rows: wordRows() }),
+    }));
+  }
+
+  /** What addWord, setUnknownId and setTokenizer were told. */
+  vocabulary(): Vocabulary {
+    const { wordPtr, wordBytes, unknownId, filtersPtr, filtersBytes, splitPtr, splitBytes } = this.#exports;
+    return {
+      words: this.#module.texts(this.wordCount(), wordPtr, wordBytes),
+      unknownId: unknownId(),
+      filters: this.#module.text(filtersPtr(), filtersBytes()),
+      split: this.#module.text(splitPtr(), splitBytes()),
+    };
   }
 
   /** Measures the loss of precision in int8 of tensor `index` of a built model. */

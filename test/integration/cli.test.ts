@@ -36,7 +36,7 @@ describe("the program", () => {
     expect(top.code).toBe(0);
     expect(commandsIn(top)).toEqual([
       ...["data", "train", "learn", "calibrate", "eval", "predict", "explain", "quantize", "prune", "pack", "import"],
-      ...["serve", "ask", "info", "demo", "models", "sign", "keygen", "help"],
+      ...["export", "serve", "ask", "info", "demo", "models", "sign", "keygen", "help"],
     ]);
     expect(top.stdout).toContain("\nnode build/host/main.js COMMAND --help shows");
     const models = await edgelabel(["models", "--help"]);

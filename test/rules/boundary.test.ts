@@ -144,7 +144,7 @@ describe("the file map of ARCHITECTURE.md", () => {
       "service/mqtt/access",
       "service/mqtt/quiet",
     ].map((name) => `host/${name}.ts`);
-    const folders = ["host/commands/", "host/keras/"].filter((folder) => map.includes(`\`${folder}\``));
+    const folders = ["host/commands/", "host/keras/", "host/onnx/"].filter((folder) => map.includes(`\`${folder}\``));
     const missing = host
       .map(({ path }) => path)
       .filter(
