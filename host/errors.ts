@@ -17,17 +17,18 @@ const UNSEEN = /[\p{Cc}\p{Cf}\u2028\u2029\u0300-\u036f\u1100-\u11ff\u3099\u309a\
 export function excerpt(text: string, most = EXCERPT_CHARACTERS): string {
   let shown = "";
   for (const character of text) {
-    const next = UNSEEN.test(character) ? escaped(character) : JSON.stringify(character).slice(1, -1);
+    const next = UNSEEN.test(character) ? unicodeEscapes(character) : JSON.stringify(character).slice(1, -1);
     if (shown.length + next.length > most) return `"${shown}…"`;
     shown += next;
   }
   return `"${shown}"`;
 }
 
-function escaped(character: string): string {
+/** As JSON may have them: one for each UTF-16 unit. */
+export function unicodeEscapes(characters: string): string {
   return Array.from(
-    { length: character.length },
-    (_, i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`,
+    { length: characters.length },
+    (_, i) => `\\u${characters.charCodeAt(i).toString(16).padStart(4, "0")}`,
   ).join("");
 }
 
@@ -41,12 +42,6 @@ export function listed(names: readonly string[]): string {
       .join(", ") + (rest > 0 ? ` and ${rest} more` : "")
   );
 }
-
-/** Replaces control characters, with which others could forge lines, move the cursor or turn text around. Joiners stay: emoji and some scripts need them. */
-export function printable(text: string): string {
-  return text.replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\ufffd");
-}
-
 /** The known name that `name` is a slip of the keyboard away from; undefined when none is so close. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   const [best] = known

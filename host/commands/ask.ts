@@ -4,7 +4,8 @@
 import { randomBytes } from "node:crypto";
 import { Command, InvalidArgumentError } from "commander";
 import type { IClientPublishOptions, IPublishPacket, MqttClient } from "mqtt";
-import { UserError, printable } from "../errors.ts";
+import { UserError } from "../errors.ts";
+import { printable } from "../escape.ts";
 import { accessOf, defaultNode } from "../service/mqtt/access.ts";
 import { connectOnce, shownUrl } from "../service/mqtt/connection.ts";
 import type { Protocol } from "../service/mqtt/connection.ts";

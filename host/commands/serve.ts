@@ -23,7 +23,6 @@ import { shownUrl } from "../service/mqtt/connection.ts";
 import type { BrokerAccess } from "../service/mqtt/connection.ts";
 import { Service } from "../service/service.ts";
 import { checkLevel, levelOf } from "../names.ts";
-import { asTyped, programName } from "../program-name.ts";
 import { createStatusLine } from "../service/status-line.ts";
 import type { StatusLine } from "../service/status-line.ts";
 import { hashPassword } from "../service/users.ts";
@@ -109,9 +108,7 @@ async function openModels(
   for (const { warning } of models.values()) if (warning !== undefined) log.warn(`warning: ${warning}`);
   if (models.size === 0)
     log.warn(
-      asTyped(
-        `warning: the registry ${registry!.path} has no active model; requests get the error no_model until one is there: edgelabel models install ${registry!.path} UPDATE, or models send`,
-      ),
+      `warning: the registry ${registry!.path} has no active model; requests get the error no_model until one is there: edgelabel models install ${registry!.path} UPDATE, or models send`,
     );
   const named = [
     ...routes.map(({ name, model }) => [`route "${name}"`, model] as const),
@@ -309,7 +306,7 @@ function announce(
     serverTls && http
       ? "Try it from another terminal, with your files for those in capitals:"
       : "Try it from another terminal:",
-    `  ${programName()} ask 'a text'${access}`,
+    `  edgelabel ask 'a text'${access}`,
     ...(http ? [`  ${curlLine(http.url, serverTls && ` --cacert CA.pem${clientFiles}`)}`] : []),
     "",
     "Stop with Ctrl-C.",

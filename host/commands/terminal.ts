@@ -1,32 +1,23 @@
 // What commands say: results on stdout, at the pace of their reader, and remarks on stderr.
 import { stat } from "node:fs/promises";
-import { excerpt, printable } from "../errors.ts";
+import { excerpt, unicodeEscapes } from "../errors.ts";
+import { printableLines } from "../escape.ts";
 import { asTyped } from "../program-name.ts";
 
 /** Writes to stdout; resolves when it accepts more. Names and labels in text come from files of others, so it is made printable; bytes are written as they are. */
 export async function print(content: string | Uint8Array): Promise<void> {
-  if (!process.stdout.write(typeof content === "string" ? shown(content) : content))
+  if (!process.stdout.write(typeof content === "string" ? printableLines(content) : content))
     await new Promise((resolve) => process.stdout.once("drain", resolve));
 }
 
 /** Control characters are escaped, which says the same in JSON. */
 export async function printJson(value: unknown): Promise<void> {
-  const units = (characters: string): string =>
-    Array.from(
-      { length: characters.length },
-      (_, i) => `\\u${characters.charCodeAt(i).toString(16).padStart(4, "0")}`,
-    ).join("");
-  await print(`${JSON.stringify(value).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, units)}\n`);
-}
-
-/** Text for a terminal: lines and columns stay. */
-function shown(text: string): string {
-  return text.replace(/[^\n\t]+/g, printable);
+  await print(`${JSON.stringify(value).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, unicodeEscapes)}\n`);
 }
 
 /** Writes a remark for people to stderr; stdout is for results. */
 export function note(text: string): void {
-  process.stderr.write(`edgelabel: ${shown(asTyped(text))}\n`);
+  process.stderr.write(`edgelabel: ${printableLines(asTyped(text))}\n`);
 }
 
 /** Tells the user when the only text is a file's name; `command` is what reads lines. */

@@ -11,7 +11,7 @@ import type { VersionInfo } from "./state.ts";
 /** Incomplete updates that are kept at once. */
 const MAX_PARTS = 4;
 
-export class Incoming {
+export class IncomingUpdate {
   readonly manifest: Manifest;
   readonly id: string;
   private readonly registry: Registry;
@@ -27,7 +27,7 @@ export class Incoming {
   }
 
   /** Begins to receive an update, or continues an earlier attempt with the same manifest. */
-  static async begin(registry: Registry, head: Buffer): Promise<Incoming> {
+  static async begin(registry: Registry, head: Buffer): Promise<IncomingUpdate> {
     const { id, manifest } = await registry.admit(head, "the update");
     const { store } = registry;
     const path = store.partPath(id);
@@ -40,7 +40,7 @@ export class Incoming {
       await store.disk.write(path, head);
       return head;
     });
-    return new Incoming(registry, id, manifest, { head: head.length, part: part.length });
+    return new IncomingUpdate(registry, id, manifest, { head: head.length, part: part.length });
   }
 
   /** Bytes of the model that have been received. */

@@ -1,6 +1,7 @@
 // Figures as a self-contained SVG with two panels side by side: a run's loss and accuracy over
 // its epochs, or accuracy and threshold over the coverage. Without figures the panels are
 // empty; nothing is refused.
+import { escapeMarkup } from "../escape.ts";
 import type { EpochReport } from "../training/recipe.ts";
 import type { CurvePoint } from "./rejection-curve.ts";
 
@@ -109,10 +110,10 @@ function percent(value: number): string {
 function renderPanels(title: string, panels: readonly Panel[], axis: Axis): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-labelledby="title">`,
-    `<title id="title">${escaped(title)}</title>`,
+    `<title id="title">${escapeMarkup(title)}</title>`,
     `<style>${STYLE}</style>`,
     `<rect width="100%" height="100%" fill="#fff"/>`,
-    `<text class="title" x="16" y="28">${escaped(title)}</text>`,
+    `<text class="title" x="16" y="28">${escapeMarkup(title)}</text>`,
     ...panels.flatMap((panel) => renderPanel(panel, axis)),
     "</svg>",
     "",
@@ -202,10 +203,4 @@ function epochTicks(first: number, last: number): number[] {
 
 function round(value: number): number {
   return Math.round(value * 100) / 100;
-}
-
-function escaped(text: string): string {
-  return text
-    .replace(/[<>&"']/g, (char) => `&#${char.charCodeAt(0)};`)
-    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd");
 }

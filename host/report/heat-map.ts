@@ -2,6 +2,7 @@
 // plain lines. Orange speaks for the label and blue against it, which colour-blind people can
 // tell apart too; the larger the share, the more opaque. Texts are not trusted: HTML is
 // escaped, and control characters reach neither page nor terminal.
+import { escapeMarkup, printable } from "../escape.ts";
 import type { Explanation, TokenShare } from "../model/explanation.ts";
 
 export interface ExplainedText {
@@ -46,19 +47,7 @@ function signed(value: number, decimals: number): string {
   return `${value < 0 ? "-" : "+"}${Math.abs(value).toFixed(decimals)}`;
 }
 
-const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
-
-function visible(text: string): string {
-  return text.replace(CONTROLS, "\ufffd");
-}
-
 // --- HTML ------------------------------------------------------------------------
-
-const escapes: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
-
-function escapeHtml(text: string): string {
-  return visible(text).replace(/[&<>"']/g, (character) => escapes[character]!);
-}
 
 function colour(share: number, opacity: number): string {
   return `rgba(${(share < 0 ? AGAINST : FOR).join(",")},${(opacity * MOST_OPAQUE).toFixed(3)})`;
@@ -68,7 +57,7 @@ export function renderHtml(title: string, explained: readonly ExplainedText[]): 
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${escapeHtml(title)}</title>
+<title>${escapeMarkup(title)}</title>
 <style>
 body { font: 16px/1.8 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em; color: #000; background: #fff }
 .text { white-space: pre-wrap; overflow-wrap: anywhere } .text span { border-radius: 3px; padding: 1px 0 }
@@ -76,7 +65,7 @@ h1 { font-size: 1.3em } h2 { font-size: 1em; margin: 1.4em 0 0 } .text { font-si
 .legend i { display: inline-block; width: 8em; height: 1em; vertical-align: middle }
 small { color: #444 }
 </style>
-<h1>${escapeHtml(title)}</h1>
+<h1>${escapeMarkup(title)}</h1>
 <p class="legend">against <i style="background:linear-gradient(to right,${colour(-1, 1)},#fff,${colour(1, 1)})"></i> for the label; hover over a word for its share of the score</p>
 ${explained.map(renderSection).join("\n")}
 </html>
@@ -89,11 +78,11 @@ function renderSection(explained: ExplainedText): string {
   const text = segmentsOf(explained)
     .map(({ text, token }) =>
       token
-        ? `<span style="background:${colour(token.share, strengthOf(token))}" title="${signed(token.share, 4)}">${escapeHtml(text)}</span>`
-        : escapeHtml(text),
+        ? `<span style="background:${colour(token.share, strengthOf(token))}" title="${signed(token.share, 4)}">${escapeMarkup(text)}</span>`
+        : escapeMarkup(text),
     )
     .join("");
-  return `<h2><bdi>${escapeHtml(explanation.label)}</bdi> ${explanation.score.toFixed(4)}</h2>
+  return `<h2><bdi>${escapeMarkup(explanation.label)}</bdi> ${explanation.score.toFixed(4)}</h2>
 <p class="text" dir="auto">${text}</p>
 <p><small>${summary(explanation)}</small></p>`;
 }
@@ -117,7 +106,7 @@ export function renderText(explained: ExplainedText, inColour: boolean): string 
     .map(({ text, token }) => (token ? shaded(oneLine(text), token.share, strengthOf(token)) : oneLine(text)))
     .join("");
   return [
-    `${visible(explanation.label)}\t${explanation.score.toFixed(6)}`,
+    `${printable(explanation.label)}\t${explanation.score.toFixed(6)}`,
     ...(inColour ? [text] : []),
     ...explanation.tokens.map(({ token, share }) => `${signed(share, 6)}\t${oneLine(token)}`),
     summary(explanation),
@@ -132,5 +121,5 @@ function shaded(text: string, share: number, opacity: number): string {
 }
 
 function oneLine(text: string): string {
-  return visible(text).replace(/[\t\n]/g, " ");
+  return printable(text.replace(/[\t\n]/g, " "));
 }

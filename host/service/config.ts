@@ -17,9 +17,8 @@ import { credentials, defaultNode, readFileFor, readTls } from "./mqtt/access.ts
 import type { BrokerOptions } from "./mqtt/access.ts";
 import { brokerUrls } from "./mqtt/connection.ts";
 import type { BrokerAccess } from "./mqtt/connection.ts";
-import type { RouteSettings } from "./answer/routes.ts";
-import { checkService } from "./service.ts";
-import type { Announcement } from "./service.ts";
+import { checkOutputs } from "./answer/outputs.ts";
+import type { Announcement, RouteSettings } from "./answer/outputs.ts";
 import type { Json } from "./answer/template.ts";
 import { isLevel } from "../names.ts";
 import { isTopicFilter, topicsOf } from "./topics.ts";
@@ -409,7 +408,7 @@ export function readSettings(
   const learning = readLearning(file.learning ?? {}, fromFile);
   const routes = (file.routes ?? []).map(routeOf);
   const announcements = file.announcements ?? [];
-  checkService({ routes, announcements, topics });
+  checkOutputs({ routes, announcements, topics });
   return {
     ...served,
     topics,

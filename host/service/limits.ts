@@ -1,24 +1,24 @@
-// What the service keeps and takes at most; deploy/README.md has the table for operators.
+// The limits of the service; deploy/README.md has the table for operators.
 import type { MessageLimits } from "./answer/messages.ts";
 
 export interface Limits extends MessageLimits {
-  /** Answers that wait or are unacknowledged; beyond this limit requests are told `busy`. */
+  /** Answers that wait or are unacknowledged; beyond this, requests get `busy`. */
   queuedAnswers: number;
-  /** The same limit by their size, in characters. */
+  /** The same limit in bytes of whole messages, and that of queuedTexts. */
   queuedBytes: number;
-  /** Texts that wait for the engine; beyond this limit requests are told `busy`. */
+  /** Texts that wait for the engine; beyond this, requests get `busy`. */
   queuedTexts: number;
-  /** Texts that one requester may send a second, on average; undefined: no limit. */
+  /** Texts that a requester may send per second, on average; undefined: no limit. */
   textsPerSecond?: number | undefined;
-  /** How many requesters are told apart at once; all further ones count as one. */
+  /** Requesters with a turn and a rate of their own; all others count as one. */
   requesters: number;
-  /** Answers that are kept for requests that come twice. */
+  /** Answers kept for requests that come twice. */
   rememberedAnswers: number;
   /** How long they are kept. */
   rememberSeconds: number;
-  /** An answer that could not be sent for this time is dropped. */
+  /** An answer that could not be sent in this time is dropped. */
   answerSeconds: number;
-  /** Largest payload of an answer. A broker that announces a smaller packet size lowers it. */
+  /** Largest payload of an answer. A broker may announce a smaller limit. */
   answerBytes: number;
 }
 

@@ -1,11 +1,11 @@
-// Servers that listen, and the addresses where others find them.
+// Listening servers, and the addresses under which clients reach them.
 import type { Server } from "node:net";
 import { UserError } from "../errors.ts";
 
 export interface ServerTls {
   cert: Buffer;
   key: Buffer;
-  /** Authority of client certificates; clients without one are refused. */
+  /** Authority for client certificates; clients without one are refused. */
   ca?: Buffer | undefined;
   requestCert?: boolean | undefined;
 }
@@ -20,7 +20,7 @@ export function listen(server: Server, host: string, port: number): Promise<void
   });
 }
 
-/** A listen error as something the user can act on. */
+/** Turns a listen error into one that the user can act on. */
 export function explainListenError(error: unknown, host: string, port: number, whenTaken: string): unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (code === "EADDRINUSE") return new UserError(`port ${port} on ${host} is already taken: ${whenTaken}`);
@@ -32,7 +32,7 @@ export function explainListenError(error: unknown, host: string, port: number, w
   return error;
 }
 
-/** The address for clients: one that stands for all interfaces can only be listened on. */
+/** An address that clients can use instead of one that stands for all interfaces. */
 export function reachable(host: string): string {
   if (host === "0.0.0.0") return "127.0.0.1";
   return host === "::" ? "::1" : host;

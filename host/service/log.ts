@@ -1,7 +1,8 @@
-// What the service tells its operator: plain lines, or pino's JSON lines. Texts,
-// payloads and passwords are never logged.
+// The log: plain lines, in which commands are named as one would type them here, or pino's JSON
+// lines. Texts, payloads and passwords are never logged.
 import { pino } from "pino";
-import { printable } from "../errors.ts";
+import { printableLines } from "../escape.ts";
+import { asTyped } from "../program-name.ts";
 
 type LogFields = Record<string, string | number | boolean | readonly string[] | undefined>;
 
@@ -12,11 +13,41 @@ export interface Log {
   error(message: string, fields?: LogFields): void;
 }
 
+/** For what any message may cause again: each kind of it is logged once. */
+export class OnceLog {
+  private readonly log: Log;
+  private readonly logged = new Set<string>();
+
+  constructor(log: Log) {
+    this.log = log;
+  }
+
+  /** `kind`: one of few. */
+  warn(kind: string, message: string, fields?: LogFields): void {
+    if (this.isNew(kind)) this.log.warn(message, fields);
+  }
+
+  error(kind: string, message: string, fields?: LogFields): void {
+    if (this.isNew(kind)) this.log.error(message, fields);
+  }
+
+  /** From here on everything is logged once more. */
+  reset(): void {
+    this.logged.clear();
+  }
+
+  private isNew(kind: string): boolean {
+    if (this.logged.has(kind)) return false;
+    this.logged.add(kind);
+    return true;
+  }
+}
+
 export function plainLog(): Log {
   const write =
     (stream: NodeJS.WriteStream) =>
     (message: string, _fields?: LogFields, forPeople = message) =>
-      void stream.write(`${forPeople.split("\n").map(printable).join("\n")}\n`);
+      void stream.write(`${printableLines(asTyped(forPeople))}\n`);
   return { info: write(process.stdout), warn: write(process.stderr), error: write(process.stderr) };
 }
 

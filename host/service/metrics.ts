@@ -1,7 +1,6 @@
-// Counters of one service, in Prometheus' text format. Label values come from
-// fixed sets and model names only: nothing that a requester writes becomes a series.
+// The counters of a service, in Prometheus' text format. Label values are from fixed sets and model
+// names: nothing that a requester sends becomes a series.
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import { settle } from "./afterwards.ts";
 
 export class Metrics {
   readonly registry = new Registry();
@@ -44,7 +43,7 @@ export class Metrics {
   });
   readonly answers = new Counter({
     name: "edgelabel_answers_total",
-    help: "What became of answers over MQTT.",
+    help: "Answers over MQTT, by what became of them.",
     labelNames: ["fate"],
     registers: this.registers,
   });
@@ -55,7 +54,7 @@ export class Metrics {
   });
   readonly connected = new Gauge({
     name: "edgelabel_broker_connected",
-    help: "1 while requests come in from the broker.",
+    help: "1 while connected to the broker and subscribed.",
     registers: this.registers,
   });
   readonly routed = new Counter({
@@ -104,8 +103,6 @@ export class Metrics {
     registers: this.registers,
   });
 
-  private readonly ofModel = new Map<string, { texts: Counter.Internal; duration: Histogram.Internal<"model"> }>();
-
   constructor() {
     // By the names that all of Prometheus' clients give them.
     const startSeconds = Date.now() / 1000 - process.uptime();
@@ -117,18 +114,14 @@ export class Metrics {
     this.gauge("process_resident_memory_bytes", "Memory that the process takes.", () => process.memoryUsage.rss());
   }
 
-  /** Counts a text; the label lookup is done once a model. */
+  /** Counts a text. */
   classified(model: string, seconds: number): void {
-    let series = this.ofModel.get(model);
-    if (!series)
-      this.ofModel.set(model, (series = { texts: this.texts.labels(model), duration: this.duration.labels(model) }));
-    series.texts.inc();
-    series.duration.observe(seconds);
+    this.texts.inc({ model });
+    this.duration.observe({ model }, seconds);
   }
 
-  /** Sums since the start, for a message of a few fields. */
+  /** Totals since the start, for a small message. */
   async figures(): Promise<Record<string, number>> {
-    settle();
     const sum = async (metric: Counter<string>) =>
       (await metric.get()).values.reduce((total, { value }) => total + value, 0);
     return {
@@ -140,13 +133,12 @@ export class Metrics {
     };
   }
 
-  /** All of it as /metrics has it. */
+  /** Everything, as /metrics shows it. */
   text(): Promise<string> {
-    settle();
     return this.registry.metrics();
   }
 
-  /** A value that is looked up when somebody asks for it. */
+  /** A value that is read when it is asked for. */
   gauge(name: string, help: string, value: () => number): void {
     new Gauge({
       name,
@@ -158,7 +150,7 @@ export class Metrics {
     });
   }
 
-  /** A count that is kept elsewhere. */
+  /** A counter that is kept elsewhere. */
   counter(name: string, help: string, count: () => number): void {
     new Counter({
       name,

@@ -1,10 +1,9 @@
-// What `serve` runs: models, requests, routes, outbox and the connection to the broker,
-// joined; and what the node publishes about itself (status, info, announcements, figures).
-// It is given loaded models, never paths, and opens no port.
+// What `serve` runs: connects models, requests, routes, outbox and the connection to the broker, and
+// publishes what the node says about itself (status, info, announcements, figures). It is given
+// loaded models, not paths, and opens no port.
 //
 //   connection -> requests or routes -> predictor (queue) -> outbox -> connection
 import { randomUUID } from "node:crypto";
-import { afterwards } from "./afterwards.ts";
 import { Commands } from "./control/commands.ts";
 import type { Limits } from "./limits.ts";
 import { Guard } from "./answer/guard.ts";
@@ -12,103 +11,53 @@ import type { Log } from "./log.ts";
 import { largestPacket } from "./answer/messages.ts";
 import { Metrics } from "./metrics.ts";
 import { Connection, LOOP_MARK, ROUTES_CLIENT } from "./mqtt/connection.ts";
-import type { BrokerAccess, Incoming, Session } from "./mqtt/connection.ts";
+import type { BrokerAccess, Session } from "./mqtt/connection.ts";
+import type { Incoming } from "./mqtt/message.ts";
 import { Outbox } from "./mqtt/outbox.ts";
 import { Predictor } from "./answer/predictor.ts";
 import type { Model } from "./answer/predictor.ts";
 import { Requests } from "./answer/requests.ts";
-import { checkRoutes, checkTopic, Routes } from "./answer/routes.ts";
-import type { RouteSettings } from "./answer/routes.ts";
-import { checkTemplate, fillPayload, fillTopic } from "./answer/template.ts";
-import type { Json } from "./answer/template.ts";
-import { filterMatches, ownRequestTopics, requestFilters, requestTopicsOf } from "./topics.ts";
+import { repeatTopics } from "./answer/outputs.ts";
+import type { Announcement, RouteSettings } from "./answer/outputs.ts";
+import { Routes } from "./answer/routes.ts";
+import { fillPayload, fillTopic } from "./answer/template.ts";
+import { filterMatches, requestFilters, requestTopicsOf } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
 import { packageVersion } from "../version.ts";
 
-/** A retained message about this node, by which other programs discover it. */
-export interface Announcement {
-  topic: string;
-  payload: Json;
-  /** Published again when this message comes, such as Home Assistant's birth message. */
-  again?: { topic: string; payload?: string | undefined } | undefined;
-}
-
 export interface ServiceOptions {
-  /** By name; the first one answers requests that name none. Empty while a registry has no model yet. */
+  /** By name; the first one answers requests that name no model. Empty while a registry has no model yet. */
   models: ReadonlyMap<string, Model>;
   topics: Topics;
   access: BrokerAccess;
   clientId: string;
   limits: Limits;
   responses: ResponseRules;
+  /** Routes and announcements: such as checkOutputs takes. */
   routes?: readonly RouteSettings[];
   announcements?: readonly Announcement[];
-  /** How often figures are published; 0: never. */
+  /** Interval at which figures are published; 0: never. */
   figuresSeconds?: number;
   /** Whether commands are accepted. */
   commands?: boolean;
   log: Log;
 }
 
-/** A newer version of a model that is installed but not active. */
+/** A newer version of a model that is installed but not yet active. */
 export interface WaitingVersion {
   version: string;
   digest: string;
 }
 
-/** Messages of routes that the broker may send before one of them is acknowledged. */
+/** Messages for routes that the broker may send before one of them is acknowledged. */
 const ROUTES_WINDOW = 64;
-/** Answers that may be unacknowledged at once. */
-const WINDOW = 64;
 const STATUS_DELAY_MS = 1_000;
-/** An announcement is published at most once in this time, whoever may ask for it `again`. */
+/** An announcement is published at most once in this time, however often it is asked for. */
 const ANNOUNCEMENT_MS = 1_000;
 /** Topics with a state besides the announcements: the node's own, and those of commands. */
 const STATES = 128;
-/** How long a stop waits for answers that are on their way. */
+/** How long a stop waits for pending answers. */
 const STOP_DRAIN_MS = 900;
-const ANNOUNCED = [
-  "node",
-  "root",
-  "version",
-  "model",
-  "labels",
-  "status",
-  "info",
-  "metrics",
-  "classify",
-  "label",
-  "command",
-  "waiting",
-  "id",
-];
-
-/** Throws a UserError that names the first impossible route or announcement. */
-export function checkService({
-  routes = [],
-  announcements = [],
-  topics,
-}: Pick<ServiceOptions, "routes" | "announcements" | "topics">): void {
-  const heard = [
-    ...routes.map(({ filter }) => filter),
-    ...topicsOfAgain(announcements),
-    ...ownRequestTopics(topics).flatMap(requestFilters),
-    `${topics.command}/#`,
-    topics.status,
-    topics.info,
-  ];
-  checkRoutes(routes, topics, heard);
-  for (const { topic, payload } of announcements) {
-    const who = `announcement ${topic}`;
-    checkTemplate(topic, ANNOUNCED, who);
-    checkTemplate(payload, ANNOUNCED, who);
-    checkTopic(topic, heard, who);
-  }
-}
-
-function topicsOfAgain(announcements: readonly Announcement[]): string[] {
-  return announcements.flatMap(({ again }) => (again ? [again.topic] : []));
-}
 
 export class Service {
   readonly metrics = new Metrics();
@@ -134,7 +83,6 @@ export class Service {
   private onReady: (() => void)[] = [];
 
   constructor(options: ServiceOptions) {
-    checkService(options);
     const { topics, limits, log, models, routes = [], announcements = [], responses } = options;
     const { metrics } = this;
     this.options = options;
@@ -151,12 +99,12 @@ export class Service {
     );
     this.outbox = new Outbox(
       { answers: limits.queuedAnswers, bytes: limits.queuedBytes, states: STATES + announcements.length },
-      (fate) => afterwards(() => metrics.answers.inc({ fate })),
+      (fate) => metrics.answers.inc({ fate }),
     );
     metrics.gauge("edgelabel_answers_queued", "Answers that wait for the broker.", () => this.outbox.length);
     metrics.gauge("edgelabel_texts_queued", "Texts that wait for the engine.", () => this.predictor.queue.length);
     for (const [name, model] of models) this.countModel(name, model, 1);
-    const heard = topicsOfAgain(announcements);
+    const repeats = repeatTopics(announcements);
     const routed = routes.map(({ filter }) => filter);
     const { group } = topics;
     const shared = (filters: string[]) => (group ? filters.map((filter) => `$share/${group.name}/${filter}`) : filters);
@@ -168,7 +116,7 @@ export class Service {
       limits,
       log,
       guard,
-      responses: { ...responses, deny: [...responses.deny, ...routed, ...heard] },
+      responses: { ...responses, deny: [...responses.deny, ...routed, ...repeats] },
       session: () => this.session,
     });
     this.commands = options.commands
@@ -178,7 +126,7 @@ export class Service {
           log,
           guard,
           outbox: this.outbox,
-          // A button in another program sends the {id} of its announcement: with the same one it would get the same failure for ever.
+          // A button in another program sends the {id} of its announcement, and would get the same failure again with the same id.
           onFailed: () => this.announceAll(),
         })
       : undefined;
@@ -209,7 +157,7 @@ export class Service {
         ...new Set([
           ...requestFilters(topics),
           topics.status,
-          ...heard,
+          ...repeats,
           ...(group ? shared(requestFilters(group)) : []),
         ]),
       ],
@@ -235,37 +183,36 @@ export class Service {
             onConnect: () => {},
             onSubscribed: () => {
               this.isRouting = true;
-              this.tellReady();
+              this.resolveStart();
             },
             onClose: () => {
               this.isRouting = false;
               this.routes.onClose();
             },
           });
-    this.predictor.queue.beforeSlice = () => this.connection.flush();
   }
 
-  /** Why requests get no answers at present; undefined when they do. */
-  get hindrance(): string | undefined {
+  /** Why requests are not answered at the moment; undefined if they are. */
+  get notReadyReason(): string | undefined {
     if (!this.isSubscribed || (this.routing && !this.isRouting) || this.isStopping)
       return "not connected to the broker";
     return this.predictor.models.size === 0 ? "no model is installed yet" : undefined;
   }
 
   get isReady(): boolean {
-    return this.hindrance === undefined;
+    return this.notReadyReason === undefined;
   }
 
-  /** Resolves when the broker has taken the subscription; until then it keeps trying. */
+  /** Resolves when the subscription is there; until then it keeps trying. */
   start(): Promise<void> {
     const { figuresSeconds = 0 } = this.options;
     this.connection.start();
     this.routing?.start();
-    if (figuresSeconds > 0) this.figuresTimer = setInterval(() => this.sayFigures(), figuresSeconds * 1000);
+    if (figuresSeconds > 0) this.figuresTimer = setInterval(() => this.publishFigures(), figuresSeconds * 1000);
     return new Promise((resolve) => this.onReady.push(resolve));
   }
 
-  /** Takes no further requests, sends the answers that are due, publishes `offline` and disconnects. Unacknowledged requests stay with the broker. */
+  /** Accepts no more requests, sends the pending answers, publishes `offline` and disconnects. Unacknowledged requests stay with the broker. */
   async stop(): Promise<void> {
     if (this.isStopping) return;
     this.isStopping = true;
@@ -276,11 +223,11 @@ export class Service {
     this.routes.onClose();
     const until = performance.now() + STOP_DRAIN_MS;
     await this.predictor.queue.drained(STOP_DRAIN_MS);
-    if (this.session) await this.outbox.drained(until - performance.now());
-    await Promise.all([
-      this.routing?.stop(),
-      this.connection.stop({ topic: this.options.topics.status, payload: "offline", qos: 1, retain: true }),
-    ]);
+    if (this.session) {
+      this.publishStatus("offline");
+      await this.outbox.drained(until - performance.now());
+    }
+    await Promise.all([this.routing?.stop(), this.connection.stop()]);
   }
 
   /** Replaces or adds a model without a pause, and publishes the change. */
@@ -290,25 +237,25 @@ export class Service {
     this.predictor.set(name, model);
     this.countModel(name, model, 1);
     this.metrics.modelChanges.inc({ model: name });
-    this.sayModels();
+    this.publishInfo();
   }
 
-  /** False for the last model, which stays: without one the service could answer nothing. */
+  /** Returns false for the last model, which stays: without one the service could answer nothing. */
   removeModel(name: string): boolean {
     const model = this.predictor.models.get(name);
     if (!model || this.predictor.models.size === 1) return false;
     this.countModel(name, model, 0);
     this.predictor.remove(name);
-    this.sayModels();
+    this.publishInfo();
     return true;
   }
 
-  /** Publishes that a newer version of a model waits to be activated, or that none does any more. */
+  /** Publishes that a newer version of a model waits to be activated, or that none does. */
   setWaiting(name: string, waiting: WaitingVersion | undefined): void {
     if (this.waiting.get(name)?.digest === waiting?.digest) return;
     if (waiting) this.waiting.set(name, { version: waiting.version, digest: waiting.digest });
     else this.waiting.delete(name);
-    this.sayModels();
+    this.publishInfo();
   }
 
   info(): object {
@@ -335,9 +282,14 @@ export class Service {
     else this.metrics.modelInfo.remove({ model, version, digest });
   }
 
-  private sayModels(): void {
+  private publishInfo(): void {
     if (!this.isSubscribed) return;
-    this.outbox.say({ topic: this.options.topics.info, payload: JSON.stringify(this.info()), qos: 1, retain: true });
+    this.outbox.publishState({
+      topic: this.options.topics.info,
+      payload: JSON.stringify(this.info()),
+      qos: 1,
+      retain: true,
+    });
     this.announceAll();
   }
 
@@ -345,7 +297,7 @@ export class Service {
     for (const announcement of this.options.announcements ?? []) this.announceSoon(announcement);
   }
 
-  /** At once, or when the last time is long enough ago, and then once however often it was asked for. */
+  /** At once, or as soon as the last time is long enough ago, and then only once. */
   private announceSoon(announcement: Announcement): void {
     const last = this.announced.get(announcement);
     if (last) {
@@ -375,29 +327,23 @@ export class Service {
   private onConnect(session: Session): void {
     this.session = session;
     this.metrics.connects.inc();
-    this.outbox.attach({
-      window: Math.min(WINDOW, session.receiveMaximum),
-      get isCongested() {
-        return session.isCongested;
-      },
-      send: (message, done) => session.publish(message, done),
-    });
+    this.outbox.attach(session);
   }
 
   private onSubscribed(session: Session): void {
     const { log } = this.options;
     this.isSubscribed = true;
     this.metrics.connected.set(1);
-    this.sayModels();
-    this.sayOnline();
+    this.publishInfo();
+    this.publishStatus("online");
     log.info(`connected to ${session.url} (MQTT ${session.protocol === 5 ? "5" : "3.1.1"})`, {
       broker: session.url,
       protocol: session.protocol,
     });
-    this.tellReady();
+    this.resolveStart();
   }
 
-  private tellReady(): void {
+  private resolveStart(): void {
     if (this.isSubscribed && (!this.routing || this.isRouting)) for (const ready of this.onReady.splice(0)) ready();
   }
 
@@ -409,10 +355,11 @@ export class Service {
   }
 
   private onMessage(message: Incoming): void {
-    // Left unacknowledged, so that the broker keeps a QoS 1 request for the next start.
+    // Not acknowledged, so that the broker keeps a QoS 1 request for the next start.
     if (this.isStopping) return;
     const { topics, announcements = [] } = this.options;
-    if (requestTopicsOf(topics, message.topic)) this.requests.onMessage(message);
+    const asked = requestTopicsOf(topics, message.topic);
+    if (asked) this.requests.onMessage(message, asked);
     else if (message.topic === topics.status) this.onStatus(message);
     else if (message.topic.startsWith(`${topics.command}/`)) this.onCommand(message);
     else {
@@ -426,33 +373,33 @@ export class Service {
         )
           this.announceSoon(announcement);
       }
-      // Routes of an earlier configuration may still be in the session, too.
+      // The session may still have routes of an earlier configuration.
       message.acknowledge();
     }
   }
 
-  /** Commands may come even when they are off: from a session that began when they were on. */
+  /** The session may still have commands from a time when they were on. */
   private onCommand(message: Incoming): void {
     if (this.commands) this.commands.onMessage(message);
     else message.acknowledge();
   }
 
-  /** Corrects the status when the last will of an earlier connection comes late, at most once a second. */
+  /** Corrects the status when the will of an earlier connection is late, at most once a second. */
   private onStatus(message: Incoming): void {
     message.acknowledge();
     if (message.payload.toString() === "online" || !this.isSubscribed || this.statusTimer) return;
     this.statusTimer = setTimeout(() => {
       this.statusTimer = undefined;
-      if (this.isSubscribed && !this.isStopping) this.sayOnline();
+      if (this.isSubscribed && !this.isStopping) this.publishStatus("online");
     }, STATUS_DELAY_MS);
   }
 
-  private sayOnline(): void {
-    this.outbox.say({ topic: this.options.topics.status, payload: "online", qos: 1, retain: true });
+  private publishStatus(payload: "online" | "offline"): void {
+    this.outbox.publishState({ topic: this.options.topics.status, payload, qos: 1, retain: true });
   }
 
   private announce({ topic: template, payload }: Announcement): void {
-    // An announcement is about a model: without one it waits until the first is installed.
+    // Announcements describe a model, so they wait until the first one is installed.
     if (this.predictor.models.size === 0) return;
     const { topics } = this.options;
     const { name, model } = this.predictor.model("");
@@ -473,7 +420,7 @@ export class Service {
     };
     const topic = fillTopic(template, (placeholder) => values[placeholder]);
     if (topic === undefined) return;
-    this.outbox.say({
+    this.outbox.publishState({
       topic,
       payload: fillPayload(payload, (placeholder) => values[placeholder]),
       qos: 1,
@@ -482,12 +429,12 @@ export class Service {
     });
   }
 
-  private sayFigures(): void {
+  private publishFigures(): void {
     if (!this.session || this.session.isCongested) return;
     void this.metrics
       .figures()
       .then((figures) =>
-        this.outbox.say({
+        this.outbox.publishState({
           topic: this.options.topics.metrics,
           payload: JSON.stringify({
             ...figures,

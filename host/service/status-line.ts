@@ -1,28 +1,28 @@
-// One line on the terminal of whoever runs the service: requests a second, latencies, and
-// whether the broker is connected. Redrawn twice a second, below the log; absent when stderr
-// is not a terminal, or a program reads the log.
+// A status line on the operator's terminal: requests per second, latencies, and whether the broker
+// is connected. Redrawn twice a second below the log. There is none when stderr is not a terminal,
+// or when a program reads the log.
 import { clearLine, cursorTo } from "node:readline";
-import { printable } from "../errors.ts";
+import { printable } from "../escape.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Service } from "./service.ts";
 
 export interface StatusLine {
-  /** To be used instead of the given log: takes the line away while something is logged. */
+  /** Use this instead of the given log: it hides the line while something is logged. */
   log: Log;
-  follow(service: Pick<Service, "metrics" | "predictor" | "hindrance">): void;
-  /** Takes the line away; calling it twice does no harm. */
+  follow(service: Pick<Service, "metrics" | "predictor" | "notReadyReason">): void;
+  /** Removes the line; may be called twice. */
   stop(): void;
 }
 
 const REDRAW_MS = 500;
-/** Rates and latencies are those of the last ten seconds. */
+/** Rates and latencies are for the last ten seconds. */
 const READINGS = 20;
 
 interface Reading {
   at: number;
   requests: number;
-  /** Answers that took at most so many seconds, by that number. */
+  /** Number of answers that took at most so many seconds, by that bound. */
   answers: ReadonlyMap<number, number>;
 }
 
@@ -86,14 +86,14 @@ async function read({ requests, answerSeconds }: Metrics): Promise<Reading> {
 }
 
 function describe(
-  { predictor, hindrance }: Pick<Service, "predictor" | "hindrance">,
+  { predictor, notReadyReason }: Pick<Service, "predictor" | "notReadyReason">,
   readings: readonly Reading[],
 ): string {
   const [first, last] = [readings[0]!, readings.at(-1)!];
   const seconds = (last.at - first.at) / 1000;
   const models = [...predictor.models].map(([name, { version }]) => `${name} ${version}`).join(", ");
   return [
-    hindrance?.toUpperCase() ?? "broker connected",
+    notReadyReason?.toUpperCase() ?? "broker connected",
     `${seconds > 0 ? ((last.requests - first.requests) / seconds).toFixed(1) : "0.0"} requests/s`,
     `${predictor.queue.length} waiting`,
     `p50 ${quantile(0.5, first, last)}`,

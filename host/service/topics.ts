@@ -1,27 +1,27 @@
-// The topics of one node and of its group, and the rules for answer topics that a requester
-// chooses. Request topics (`classify`) and answer topics (`label`, `reply`) are disjoint
-// trees, so that no answer can come back as a request.
+// The topics of a node and its group, and the rules for answer topics that requesters choose.
+// Request topics (`classify`) and answer topics (`label`, `reply`) are separate trees, so that no
+// answer can come back as a request.
 import { checkLevel } from "../names.ts";
 import { UserError } from "../errors.ts";
 
-/** The topics on which a node or a group takes requests and answers them. */
+/** The topics on which a node or a group receives requests and answers them. */
 export interface RequestTopics {
   /** Requests go to this topic, or one level below it, which names a model. */
   classify: string;
-  /** Requests of a user go to USER/classify below this topic, where the broker lets that user publish and no other. */
+  /** A user's requests go to USER/classify below this topic, where the broker lets only that user publish. */
   from: string;
   /** Answers to requests that name no topic. */
   label: string;
   /** Requesters may choose any topic below this one for their answers. */
   reply: string;
-  /** Who asks, where the request's topic says so: the answer goes to `reply` or below it, and nowhere else. */
+  /** Who asks, if the request's topic says so: then the answer goes to `reply` or below it, and nowhere else. */
   user?: string | undefined;
 }
 
 export interface Topics extends RequestTopics {
   root: string;
   node: string;
-  /** Each request to the group goes to one of its workers, by a shared subscription of this name. */
+  /** Each request to the group goes to one of its workers, through a shared subscription of this name. */
   group?: (RequestTopics & { name: string }) | undefined;
   status: string;
   info: string;
@@ -86,7 +86,7 @@ export function requestFilters({ classify, from }: RequestTopics): string[] {
   return [`${classify}/#`, `${from}/+/classify/#`];
 }
 
-/** The topics of the one that a request on `topic` asks, the node or its group; undefined when it is not a request topic. */
+/** The topics of whom a request on `topic` is for, the node or its group; undefined if it is not a request topic. */
 export function requestTopicsOf(topics: Topics, topic: string): RequestTopics | undefined {
   for (const asked of ownRequestTopics(topics)) {
     if (isAtOrBelow(topic, asked.classify)) return asked;
@@ -101,12 +101,12 @@ function topicsOfUser({ from, reply }: RequestTopics, user: string, topic: strin
   return user !== "" && isAtOrBelow(topic, classify) ? { classify, from, label: own, reply: own, user } : undefined;
 }
 
-/** Whether a user's name can stand as one level of a topic. */
+/** Whether a user's name can be a level of a topic. */
 export function isUserLevel(name: string): boolean {
   return name !== "" && !/[/+#]/.test(name) && !unfitForTopics.test(name);
 }
 
-/** Where a user asks, and below which topic it is answered. */
+/** Where a user sends requests, and below which topic the answers go. */
 export function userTopics(
   { from, reply }: Pick<RequestTopics, "from" | "reply">,
   user: string,
@@ -160,12 +160,12 @@ export function filterCovers(filter: string, other: string): boolean {
   return wide.length === narrow.length;
 }
 
-/** Why an answer to a user may not be published to `topic`, whatever other requesters may use; undefined when it may. */
+/** Why an answer to a user may not go to `topic`, even if other answers may; undefined if it may. */
 export function userTopicFault({ user, reply }: RequestTopics, topic: string): string | undefined {
   return user === undefined || isAtOrBelow(topic, reply) ? undefined : "not_the_users";
 }
 
-/** Why an answer may not be published to `topic`, as one word for the metrics; undefined when it may. */
+/** Why an answer may not go to `topic`, as a word for the metrics; undefined if it may. */
 export function answerTopicFault(topic: string, topics: Topics, rules: ResponseRules): string | undefined {
   if (topic === "") return "empty";
   if (Buffer.byteLength(topic) > MAX_TOPIC_BYTES) return "too_long";
@@ -179,7 +179,7 @@ export function answerTopicFault(topic: string, topics: Topics, rules: ResponseR
   );
   if (isAtOrBelow(topic, topics.root) && !isFree) return "inside_root";
   if (rules.deny.some((filter) => filterMatches(filter, topic))) return "denied";
-  // Our own answer topics are open to requesters, whatever `allow` says.
+  // Our own answer topics are always allowed.
   if (isFree) return undefined;
   if (!rules.allow.some((filter) => filterMatches(filter, topic))) return "not_allowed";
   return undefined;

@@ -1,6 +1,6 @@
-// Who may do what over HTTP: users from the configuration file, their passwords as scrypt
-// hashes, and the topics that each might publish and subscribe to over MQTT.
-// `%u` in a topic filter is the user's name.
+// Who may do what over HTTP: the users of the configuration file, their passwords as scrypt hashes,
+// and the topics that they may publish and subscribe to, as if they used MQTT. `%u` in a topic
+// filter stands for the user's name.
 import { randomBytes, scrypt, timingSafeEqual } from "node:crypto";
 import { UserError } from "../errors.ts";
 import { filterCovers, filterMatches } from "./topics.ts";
@@ -12,7 +12,7 @@ export interface UserSettings {
   subscribe: readonly string[];
 }
 
-/** The first two are OWASP's minimum for 32 MiB; what needs more memory at once would crowd a small board. */
+/** COST and REPEATS are OWASP's minimum for 32 MiB; more memory would be too much for a small board. */
 const COST = 32_768;
 const REPEATS = 3;
 const BLOCK = 8;
@@ -23,10 +23,10 @@ const SHORTEST_PASSWORD = 8;
 const LEAST_WORK = 81_920;
 const MOST_COST = 131_072;
 const MOST_WORK = 1_048_576;
-/** Hashes of earlier versions name no repeats: they had one. */
+/** Hashes of earlier versions do not say how often they repeat: once. */
 const hashForm = /^scrypt\$(\d{1,8})\$(?:(\d{1,3})\$)?([A-Za-z0-9+/]{22})\$([A-Za-z0-9+/]{43})$/;
 
-/** Memory that OpenSSL needs for one hash: a table of `cost` blocks, and a few more. */
+/** Memory that OpenSSL needs for a hash: a table of `cost` blocks, and a few more. */
 const memoryBytes = (cost: number, repeats: number) => 128 * BLOCK * (cost + repeats + 2);
 
 function derive(password: Buffer | string, salt: Buffer, cost: number, repeats: number): Promise<Buffer> {
@@ -71,7 +71,7 @@ export function isPasswordHash(text: string): boolean {
   );
 }
 
-/** Whether guessing the password of this hash is cheaper than it should be today, as for those of earlier versions. */
+/** Whether it is too cheap by today's standards to guess the password from this hash, as with those of earlier versions. */
 export function isWeakHash(hash: string): boolean {
   const { cost, repeats } = parseHash(hash)!;
   return cost * repeats < LEAST_WORK;
@@ -84,7 +84,7 @@ export async function isPassword(password: Buffer | string, hash: string): Promi
 
 export class Users {
   private readonly byName: ReadonlyMap<string, UserSettings>;
-  /** Hash that is checked for names that do not exist, so that the time tells nothing. */
+  /** Checked for names that do not exist, so that the time taken gives nothing away. */
   private readonly nobody = hashPassword(base64(randomBytes(SALT_BYTES)));
 
   constructor(users: Readonly<Record<string, UserSettings>>) {

@@ -1,21 +1,22 @@
-// Tells systemd that the service is up, and from then on that its event loop turns; when it hears
-// nothing for WatchdogSec, it starts the service anew. Node has no datagram sockets of Unix, so
-// systemd-notify, which comes with systemd, sends what is to be told.
+// Tells systemd that the service is up, and then at intervals that its event loop is running. After
+// WatchdogSec without a sign, systemd restarts the service. Node has no Unix datagram sockets, so
+// systemd-notify, which comes with systemd, sends the messages.
 import { execFile } from "node:child_process";
+import { OnceLog } from "./log.ts";
 import type { Log } from "./log.ts";
 
-/** How often in a watchdog's time it hears of the service. */
+/** Signs of life in WatchdogSec. */
 const SIGNS = 3;
 
-/** Does nothing unless systemd waits for a sign; returns what ends it. */
+/** Does nothing unless systemd expects signs; returns a function that stops it. */
 export function startWatchdog(log: Log, { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID } = process.env): () => void {
   if (NOTIFY_SOCKET === undefined) return () => {};
-  let isTold = false;
+  const once = new OnceLog(log);
   const tell = (state: string): void => {
     execFile("systemd-notify", [state], (error) => {
-      if (!error || isTold) return;
-      isTold = true;
-      log.warn(
+      if (!error) return;
+      once.warn(
+        "silent",
         `warning: systemd hears no sign of life (${error.message.trim()}); without systemd-notify, set Type=exec and no WatchdogSec in the unit`,
       );
     });

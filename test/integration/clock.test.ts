@@ -3,7 +3,7 @@
 import { afterEach, expect, test, vi } from "vitest";
 import { startBroker } from "../../host/service/broker/broker.ts";
 import { Outbox } from "../../host/service/mqtt/outbox.ts";
-import { RememberedAnswers } from "../../host/service/answer/answer-cache.ts";
+import { AnswerCache, requestKey } from "../../host/service/answer/answer-cache.ts";
 import { counter, fakeService, slowModel, TestClient, topics } from "../support/fake.ts";
 import { until } from "../support/wait.ts";
 
@@ -57,16 +57,17 @@ test.each([1, -3])("%i days: an answer waits in the outbox for its time, no long
   offer("short", 20);
   step(days);
   pass(30);
-  outbox.attach({ window: 10, isCongested: false, send: (_answer, done) => done() });
+  outbox.attach({ receiveMaximum: 10, isCongested: false, publish: (_answer, done) => done?.() });
   expect(fates).toEqual(["sent", "expired"]);
 });
 
 test.each([1, -3])("%i days: a remembered answer lives for its time, no longer and no shorter", async (days) => {
   const request = { topic: "t", contentType: undefined, correlationData: undefined, payload: Buffer.from("win") };
-  const remembered = new RememberedAnswers({ answers: 10, bytes: 10_000, ms: 200_000 });
-  remembered.set(request, "a", "spam");
+  const key = requestKey(request, "a");
+  const cache = new AnswerCache({ answers: 10, bytes: 10_000, ms: 200_000 });
+  cache.set(key, "spam");
   step(days);
-  expect(remembered.get(request, "a")).toBe("spam");
+  expect(cache.get(key)).toBe("spam");
   pass(210_000);
-  expect(remembered.get(request, "a")).toBeUndefined();
+  expect(cache.get(key)).toBeUndefined();
 });

@@ -6,7 +6,7 @@ import { startBroker } from "../../host/service/broker/broker.ts";
 import type { Broker } from "../../host/service/broker/broker.ts";
 import { startHttp } from "../../host/service/http/http.ts";
 import type { HttpEndpoint } from "../../host/service/http/http.ts";
-import type { RouteSettings } from "../../host/service/answer/routes.ts";
+import type { RouteSettings } from "../../host/service/answer/outputs.ts";
 import type { Service } from "../../host/service/service.ts";
 import { fakeModel, fakeService, recordingLog, TestClient, topics } from "../support/fake.ts";
 import { until } from "../support/wait.ts";
@@ -94,7 +94,7 @@ test("a request that cannot be read is told so where its sender may hear it, cou
   }
   expect(await service.metrics.text()).toContain('edgelabel_errors_total{code="bad_request"} 2');
   expect(log.lines.filter((line) => line.includes("request"))).toEqual([
-    expect.stringMatching(/^a request cannot be read: .* further ones are only counted$/),
+    expect.stringMatching(/^a request cannot be read: .* logged once, then only counted$/),
   ]);
   expect(log.lines.join()).not.toContain("canary");
 });

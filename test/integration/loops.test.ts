@@ -2,7 +2,7 @@
 // number of times, on MQTT 5 and where MQTT 3.1.1 carries no mark.
 import { afterEach, describe, expect, test } from "vitest";
 import { startBroker } from "../../host/service/broker/broker.ts";
-import type { RouteSettings } from "../../host/service/answer/routes.ts";
+import type { RouteSettings } from "../../host/service/answer/outputs.ts";
 import type { Service, ServiceOptions } from "../../host/service/service.ts";
 import { topicsOf } from "../../host/service/topics.ts";
 import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";

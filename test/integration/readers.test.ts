@@ -9,7 +9,8 @@ import { encodeInfer, parseInfer } from "../../host/service/http/kserve.ts";
 import { encodeAnswer, encodeError, RequestError, requestParser } from "../../host/service/answer/messages.ts";
 import { Metrics } from "../../host/service/metrics.ts";
 import type { Outcome, Work } from "../../host/service/answer/predictor.ts";
-import { Routes, type RoutesOptions, type RouteSettings } from "../../host/service/answer/routes.ts";
+import type { RouteSettings } from "../../host/service/answer/outputs.ts";
+import { Routes, type RoutesOptions } from "../../host/service/answer/routes.ts";
 import { fakeModel, limits, recordingLog, topics } from "../support/fake.ts";
 
 /** Keys that readers look for, and those of all objects. */
@@ -117,7 +118,7 @@ const payloads = fc
   .map((text) => Buffer.from(text));
 const guard = {
   run: (_message: unknown, handle: () => void) => handle(),
-  setAside: (_message: unknown, error: unknown) => {
+  drop: (_message: unknown, error: unknown) => {
     throw error;
   },
 } as unknown as RoutesOptions["guard"];
@@ -256,7 +257,7 @@ test("commands", async () => {
     metrics: new Metrics(),
     log,
     guard,
-    outbox: { say: ({ payload }) => void said.push(payload) },
+    outbox: { publishState: ({ payload }) => void said.push(payload) },
     onFailed: () => {},
   });
   commands.add("echo", async ({ args }) => ({ args }));

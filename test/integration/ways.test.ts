@@ -12,7 +12,7 @@ import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../../host/training/
 import { startBroker } from "../../host/service/broker/broker.ts";
 import { readSettings } from "../../host/service/config.ts";
 import { startHttp } from "../../host/service/http/http.ts";
-import type { RouteSettings } from "../../host/service/answer/routes.ts";
+import type { RouteSettings } from "../../host/service/answer/outputs.ts";
 import { counter, fakeService, limits, TestClient, topics } from "../support/fake.ts";
 import { edgelabel } from "../support/program.ts";
 import { describeShared, sharedIsPresent, sharedPath } from "../support/shared.ts";

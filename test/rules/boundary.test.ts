@@ -131,6 +131,7 @@ describe("the file map of ARCHITECTURE.md", () => {
     const plumbing = [
       "build-path",
       "errors",
+      "escape",
       "names",
       "program-name",
       "progress",

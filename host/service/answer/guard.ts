@@ -1,43 +1,41 @@
-// Where the faults of our own code end. Whatever a message makes a handler throw, the process
-// goes on: it must not die of a message that the broker would deliver again after each restart.
+// Where bugs of our own code end. Whatever a message makes a handler throw, the process goes on:
+// it must not crash on a message that the broker would deliver again after each restart.
 //
-// A handler that fails answers with the error `internal` if it still can. A message whose
-// error fails too is set aside: acknowledged, counted as `failed`, and never seen again. What
-// no handler can catch, such as memory that runs out, is prevented by limits; nothing is
-// written to the disk about messages that were being handled when the process died.
+// A handler that fails answers with the error `internal` if it still can. If that fails too, the
+// message is dropped: acknowledged, counted as `failed`, and never seen again. What no handler
+// can catch, such as running out of memory, is prevented by limits.
+import { OnceLog } from "../log.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
-import type { Incoming } from "../mqtt/connection.ts";
+import type { Incoming } from "../mqtt/message.ts";
 
 export class Guard {
   private readonly metrics: Metrics;
-  private readonly log: Log;
-  private readonly told = new Set<string>();
+  private readonly log: OnceLog;
 
   constructor(metrics: Metrics, log: Log) {
     this.metrics = metrics;
-    this.log = log;
+    this.log = new OnceLog(log);
   }
 
-  /** Runs a handler of the message; sets the message aside when that throws. */
+  /** Runs a handler of the message; drops the message if it throws. */
   run(message: Incoming, handle: () => void): void {
     try {
       handle();
     } catch (error) {
-      this.setAside(message, error);
+      this.drop(message, error);
     }
   }
 
-  setAside(message: Incoming, error: unknown): void {
+  drop(message: Incoming, error: unknown): void {
     this.metrics.ignored.inc({ reason: "failed" });
     // The class only: a message of the runtime may quote what came.
     const fault = error instanceof Error ? error.name : typeof error;
-    if (!this.told.has(fault))
-      this.log.error(
-        `a message is set aside, since handling it failed (${fault}); further ones are only counted. This is a fault of edgelabel`,
-        { fault },
-      );
-    this.told.add(fault);
+    this.log.error(
+      fault,
+      `a message could not be handled (${fault}) and is dropped; logged once, then only counted. This is a bug in edgelabel`,
+      { fault },
+    );
     message.acknowledge();
   }
 }

@@ -1,15 +1,15 @@
-// JSON that others send -> values, and values -> JSON. Beside JSON.parse and JSON.stringify:
+// JSON from others -> values, and values -> JSON. What it adds to JSON.parse and JSON.stringify:
 //
-//   depth     at most MAX_DEPTH levels, so that whatever walks through a value has stack enough
-//   numbers   one that a double would turn into another number is an ExactNumber, and is
-//             written with the digits that came: 64-bit ids, nanoseconds, SIM numbers
-//   faults    are named by their position, and nothing of the text is quoted
+//   depth     at most MAX_DEPTH levels, so that code that walks through a value has enough stack
+//   numbers   what a double cannot hold exactly becomes an ExactNumber, which is written with
+//             its original digits: 64-bit ids, nanoseconds, SIM numbers
+//   faults    are named by position, without quoting the text
 import { randomUUID } from "node:crypto";
 
 const MAX_DEPTH = 64;
-/** No double needs as many; beyond this a number is refused. */
+/** No double needs as many characters; longer numbers are refused. */
 const MAX_NUMBER_LENGTH = 400;
-/** Numbers that are no longer are held by a double, unless they have an exponent. */
+/** A double holds any number up to this length that has no exponent. */
 const SAFE_NUMBER_LENGTH = 15;
 /** Stands before the digits of an ExactNumber where JSON.parse and JSON.stringify need a string. Never leaves this file. */
 const MARK = randomUUID();
@@ -33,12 +33,12 @@ const LETTER_E = 0x65;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** The message says what the bytes are instead, such as "not JSON from character 7 on". */
+/** The message completes "the payload is …", such as "not JSON from character 7 on". */
 export class JsonError extends Error {
   override name = "JsonError";
 }
 
-/** A number that no double holds. */
+/** A number that no double holds exactly. */
 export class ExactNumber {
   readonly #digits: string;
   constructor(digits: string) {
@@ -56,7 +56,7 @@ export class ExactNumber {
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
-/** A byte order mark before the JSON and NULs after it are no part of it. Throws a JsonError. */
+/** Ignores a byte order mark before the JSON and NULs after it. Throws a JsonError. */
 export function fromJson(bytes: Uint8Array): unknown {
   let end = bytes.length;
   while (bytes[end - 1] === 0) end--;
@@ -70,7 +70,7 @@ export function fromJson(bytes: Uint8Array): unknown {
   try {
     return inexact.length === 0 ? JSON.parse(json) : restored(JSON.parse(marked(json, inexact)));
   } catch (error) {
-    // Numbers that are marked have moved what follows them.
+    // Marks have shifted everything after them, so the position is wrong.
     const at = inexact.length === 0 ? /at position (\d+)/.exec((error as Error).message)?.[1] : undefined;
     throw new JsonError(at === undefined ? "not JSON" : notJson(Number(at)));
   }
@@ -90,7 +90,7 @@ function notJson(at: number): string {
   return `not JSON from character ${at + 1} on`;
 }
 
-/** Looks at all that is outside of strings. Returns start and end of each number that a double does not hold; throws a JsonError for what can be no JSON. */
+/** Scans everything outside of strings. Returns start and end of each number that a double does not hold exactly; throws a JsonError for what cannot be JSON. */
 function scan(json: string): number[] {
   const inexact: number[] = [];
   let depth = 0;
@@ -139,7 +139,7 @@ function isOfNumber(code: number): boolean {
   return isDigit(code) || code === PLUS || code === MINUS || code === POINT || (code | 0x20) === LETTER_E;
 }
 
-/** Whether a double holds the number; true, too, of what is no number, since JSON.parse then says so. */
+/** Whether a double holds the number exactly; also true for what is not a number, which JSON.parse will reject. */
 function isDouble(number: string): boolean {
   if (number.length > MAX_NUMBER_LENGTH)
     throw new JsonError(`JSON with a number of more than ${MAX_NUMBER_LENGTH} characters`);
@@ -159,7 +159,7 @@ function decimal(number: string): string {
     : `${sign}${digits.slice(0, length)}e${Number(exponent) - fraction.length + digits.length - length}`;
 }
 
-/** An array, and not the string alone, since that would be a key where a number is none. */
+/** The mark is an array, since a lone string would be accepted as a key, where a number is not. */
 function marked(json: string, inexact: readonly number[]): string {
   let text = "";
   let at = 0;

@@ -18,14 +18,14 @@ export interface ClassifyRequest {
   replyTo?: string | undefined;
   topK?: number | undefined;
   threshold?: number | undefined;
-  /** Say which tokens made the label. */
+  /** Whether to explain which tokens led to the label. */
   explain?: boolean | undefined;
   /** Milliseconds since 1970, after which no answer is wanted; in addition to the message expiry of MQTT 5. */
   deadline?: number | undefined;
 }
 
-/** The answer to one text. */
-export interface Answer extends Prediction {
+/** What is answered about one text. */
+export interface ExplainedPrediction extends Prediction {
   /** Only when it was asked for. */
   explanation?: Explanation;
 }
@@ -35,12 +35,12 @@ export interface MessageLimits {
   textsPerRequest: number;
 }
 
-/** Allowance for the topic and properties of an MQTT packet, in bytes. */
-const PACKET_OVERHEAD = 65_536;
+/** Allowance for topic and properties of a request, in bytes. */
+const TOPIC_AND_PROPERTIES_BYTES = 65_536;
 
 /** Largest MQTT packet, in bytes, in which a request may come. */
 export function largestPacket({ payloadBytes }: MessageLimits): number {
-  return payloadBytes + PACKET_OVERHEAD;
+  return payloadBytes + TOPIC_AND_PROPERTIES_BYTES;
 }
 
 export type ErrorCode =
@@ -54,7 +54,7 @@ export type ErrorCode =
   | "expired"
   | "internal";
 
-/** HTTP's status numbers; MQTT 5 answers carry them as the user property `status`. */
+/** HTTP status codes; MQTT 5 answers carry them as the user property `status`. */
 export const statusOf: Record<ErrorCode, number> = {
   bad_request: 400,
   no_model: 503,
@@ -82,7 +82,7 @@ export class RequestError extends Error {
   }
 }
 
-/** The payload begins as a request and cannot be read, nor its id and replyTo: its sender may never see the answer. */
+/** The payload begins like a request but cannot be parsed, so its id and replyTo are unknown: its sender may never see the answer. */
 export class BrokenRequest extends RequestError {}
 
 function isId(id: unknown): id is RequestId {
@@ -93,7 +93,7 @@ function isId(id: unknown): id is RequestId {
 
 const idSchema = v.custom<RequestId>(isId, "must be a number or a string of at most 256 characters");
 
-/** A number that is compared, and not given back, may lose its last digits. */
+/** For numbers that are compared and not echoed, which may lose their last digits. */
 const number = (message: string) =>
   v.pipe(
     v.unknown(),
@@ -163,7 +163,14 @@ export function requestParser(limits: MessageLimits): RequestParser {
   };
 }
 
-/** Undefined when the payload is no JSON and not meant to be. */
+/** A request of a text and perhaps an id, the usual one, read without the schema, which takes as long as a small model; undefined when there is more in it. */
+function plainRequest(value: { text?: unknown; id?: unknown }): ClassifyRequest | undefined {
+  for (const name in value) if (name !== "text" && name !== "id") return undefined;
+  const { text, id } = value;
+  return typeof text === "string" && (id === undefined || isId(id)) ? { texts: [text], isBatch: false, id } : undefined;
+}
+
+/** Undefined when the payload is not JSON and not meant to be. */
 function readRequestJson(payload: Uint8Array, declared: boolean): unknown {
   try {
     return fromJson(payload);
@@ -177,13 +184,6 @@ function readRequestJson(payload: Uint8Array, declared: boolean): unknown {
       );
     return undefined;
   }
-}
-
-/** Reads the usual request, a text and perhaps an id, without the schema, which would take longer than a small model; undefined when there is more in it. */
-function plainRequest(value: { text?: unknown; id?: unknown }): ClassifyRequest | undefined {
-  for (const name in value) if (name !== "text" && name !== "id") return undefined;
-  const { text, id } = value;
-  return typeof text === "string" && (id === undefined || isId(id)) ? { texts: [text], isBatch: false, id } : undefined;
 }
 
 function readRequest(schema: ReturnType<typeof requestSchema>, value: object): ClassifyRequest {
@@ -218,7 +218,7 @@ function opensObject(payload: Uint8Array): boolean {
   return payload[i] === 0x7b;
 }
 
-/** Whether it begins as an object with the key `text` or `texts`, in whatever quotes, which may be cut off behind it. */
+/** Whether it begins like an object with the key `text` or `texts`, in any quotes, even if it is cut off after it. */
 function beginsAsRequest(payload: Uint8Array): boolean {
   const text = Buffer.from(withoutMark(payload)).toString().replaceAll("\0", "").trim();
   return (
@@ -238,7 +238,7 @@ function isRequestObject(value: unknown): value is object {
 }
 
 /** Below the request's threshold, or rejected by the model's own rule, the label is null. */
-function encodeResult(request: ClassifyRequest, prediction: Answer) {
+function encodeResult(request: ClassifyRequest, prediction: ExplainedPrediction) {
   const isUnknown =
     prediction.label === null || (request.threshold !== undefined && prediction.score < request.threshold);
   return {
@@ -252,29 +252,20 @@ function encodeResult(request: ClassifyRequest, prediction: Answer) {
 
 export function encodeAnswer(
   request: ClassifyRequest,
-  predictions: Answer[],
+  predictions: ExplainedPrediction[],
   model: { name: string; version: string },
 ): string {
-  const { id } = request;
-  const write = writerFor(id);
-  if (request.isBatch)
-    return write({
-      id,
-      results: predictions.map((prediction) => encodeResult(request, prediction)),
-      model: model.name,
-      version: model.version,
-    });
-  const { label, score, unknown, scores, explanation } = encodeResult(request, predictions[0]!);
-  return write({ id, label, score, unknown, scores, explanation, model: model.name, version: model.version });
-}
-
-/** Only an id can hold an ExactNumber, and few do. */
-function writerFor(id: RequestId | undefined): (value: object) => string {
-  return id instanceof ExactNumber ? toJson : JSON.stringify;
+  const results = predictions.map((prediction) => encodeResult(request, prediction));
+  return toJson({
+    id: request.id,
+    ...(request.isBatch ? { results } : results[0]),
+    model: model.name,
+    version: model.version,
+  });
 }
 
 export function encodeError(error: { code: ErrorCode; message: string }, id?: RequestId): string {
-  return writerFor(id)({ id, error: { code: error.code, message: error.message } });
+  return toJson({ id, error: { code: error.code, message: error.message } });
 }
 
 /** A label as JSON: a number when it is written as a whole number, such as the Flask tutorial's 0 and 1. */

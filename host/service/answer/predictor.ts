@@ -4,9 +4,8 @@
 import { MAX_PIECES } from "../../../assembly/abi.ts";
 import type { Classifier, Prediction } from "../../model/classifier.ts";
 import type { Explanation } from "../../model/explanation.ts";
-import { afterwards } from "../afterwards.ts";
 import { RequestError } from "./messages.ts";
-import type { Answer } from "./messages.ts";
+import type { ExplainedPrediction } from "./messages.ts";
 import type { Metrics } from "../metrics.ts";
 import { Queue } from "./queue.ts";
 import { RateLimit, shortName } from "./rate.ts";
@@ -20,7 +19,7 @@ export interface Work {
   texts: readonly (string | Uint8Array)[];
   bytes: number;
   topK?: number | undefined;
-  /** Say which tokens made the labels. */
+  /** Whether to explain which tokens led to the labels. */
   explain?: boolean | undefined;
   /** By performance.now(). */
   expiresAt?: number | undefined;
@@ -29,17 +28,17 @@ export interface Work {
 export interface Outcome {
   name: string;
   model: Model;
-  predictions: Answer[];
+  predictions: ExplainedPrediction[];
 }
 
-/** Made once, since refusals come in floods, and creating an Error costs as much as all the rest of one. */
+/** Created once: refusals come in floods, and creating an Error would double their cost. */
 const refusals = {
   busy: new RequestError("busy", "too many requests wait here; try again later", 1),
   expired: new RequestError("expired", "the time of the request was over before its turn came"),
   noModel: new RequestError("no_model", "no model is installed here yet; try again when one is", 10),
 };
 
-/** Called for every text that a model has answered, or failed to answer for a reason other than the text. */
+/** Called for every text that a model has answered, or failed to answer through no fault of the text. */
 export type Observer = (name: string, model: Model, failure: Error | undefined) => void;
 
 export class Predictor {
@@ -71,7 +70,7 @@ export class Predictor {
     return this.byName.keys().next().value ?? "";
   }
 
-  /** From now on requests for `name` go to `model`; requests that wait keep the old model. */
+  /** From now on, requests for `name` go to `model`; waiting requests keep the old one. */
   set(name: string, model: Model): void {
     this.byName.set(name, model);
   }
@@ -93,7 +92,7 @@ export class Predictor {
     return { name: wanted, model };
   }
 
-  /** Queues the texts and calls `done` with all predictions, or `failed`, which may happen at once; and `failed` also when `done` throws. `failed` must not throw. */
+  /** Queues the texts, then calls `done` with all predictions, or `failed`, possibly at once. Also calls `failed` if `done` throws. `failed` must not throw. */
   submit(given: Work, done: (outcome: Outcome) => void, failed: (error: RequestError) => void): void {
     try {
       const work = { ...given, requester: shortName(given.requester) };
@@ -117,13 +116,13 @@ export class Predictor {
     done: (outcome: Outcome) => void,
     failed: (error: RequestError) => void,
   ): void {
-    const predictions: Answer[] = [];
+    const predictions: ExplainedPrediction[] = [];
     let explanation: Generator<undefined, Explanation> | undefined;
     const release = (): void => {
       if (explanation) this.explaining.delete(model);
       explanation = undefined;
     };
-    /** At most one forward pass. Returns true when the text is done, undefined when it must wait for the explanation of another text. */
+    /** Does at most one forward pass. Returns true when the text is done, undefined when it must wait for another text's explanation. */
     const pass = (text: string | Uint8Array): boolean | undefined => {
       if (!explanation) {
         if (work.explain && this.explaining.has(model)) return undefined;
@@ -180,23 +179,22 @@ export class Predictor {
       if (requestErrorOf(error).code === "internal") this.observer?.(name, model, error as Error);
       throw error;
     } finally {
-      const seconds = (performance.now() - start) / 1000;
-      afterwards(() => this.metrics.classified(name, seconds));
+      this.metrics.classified(name, (performance.now() - start) / 1000);
     }
   }
 }
 
-/** Upper bound of the forward passes that explaining a text takes: its classification, and 2 for each token, of which there are at most as many as bytes. */
+/** Upper bound of the forward passes for explaining a text: 1 + 2 per token; tokens <= bytes. */
 function passesOf(text: string | Uint8Array): number {
   return 1 + 2 * Math.min(MAX_PIECES, Buffer.byteLength(text));
 }
 
-/** The error that a requester gets: texts that are too long are told so; an error of any other kind is `internal`. */
+/** The error that a requester gets: `text_too_long`, a RequestError as it is, or `internal` for everything else. */
 export function requestErrorOf(error: unknown): RequestError {
   if (error instanceof RequestError) return error;
   if ((error as { code?: unknown }).code === "text_too_long")
     return new RequestError("text_too_long", (error as Error).message);
-  // A trap names the model's file, which is the operator's business alone.
+  // The message of a trap names the model's file, which only concerns the operator.
   if ((error as { code?: unknown }).code === "trap")
     return new RequestError("internal", "the engine broke down at this text");
   return new RequestError("internal", error instanceof Error ? error.message : "the engine failed");

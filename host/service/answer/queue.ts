@@ -1,34 +1,32 @@
-// Requests that wait for the engine. Each requester has a line of its own, and a turn is one text.
-// Every second turn goes to the lines in rotation, so that neither a flood nor a large batch
-// delays anyone by more than two texts for each line. The turns in between go to requesters with
-// clearly less work than the average, so that a calm requester hardly notices a flood. When there
-// is none, they go to the job that has waited longest, so that the second job of a line need not
-// wait for two whole rotations.
+// Requests that wait for the engine: a fair queue with a line for each requester. A turn is one text.
+// Every second turn goes round the lines, so that neither a flood nor a large batch delays anyone
+// by more than two texts per line. The turns in between go to requesters with clearly less work
+// than the average, so that they hardly notice a flood. If there are none, they go to the oldest
+// job, so that a requester's second job need not wait for two whole rounds.
 //
-// A requester's work is what it has in line and what was done for it in the last seconds.
+// A requester's work is what it has in line, and what was done for it in the last seconds.
 //
-// Work is done in slices of a few milliseconds; between two slices the event loop gets its turn
-// (PINGRESP, PUBACK, HTTP). The first slice begins when all packets of a read from the socket
-// have been offered.
+// Work is done in slices of a few milliseconds, between which the event loop runs (PINGRESP, PUBACK,
+// HTTP). The first slice begins when all packets of a read from the socket have been offered.
 //
-// When the queue is full, the jobs that have just come are judged together before the next slice:
-// of the newcomers, the one with most work has its newest job refused. A job that has waited is
-// refused only when its requester has clearly more work than that newcomer, because a refusal is
-// of use only when it is prompt. So whoever floods is told `busy`, and a requester below its share
-// gets in, even where there are more requesters than places.
+// When the queue is full, all jobs that have arrived since the last slice are judged together: the
+// newcomer with the most work has its newest job refused. A job that has been waiting is refused
+// only if its requester has clearly more work than that newcomer, because refusals should be prompt.
+// So a requester that floods gets `busy`, and one below its share gets in, even when there are
+// more requesters than places.
 export type Refusal = "busy" | "expired";
 
 export interface Job {
-  /** In whose line it waits. */
+  /** Whose line it waits in. */
   requester: string;
-  /** How much work it is, at most, in texts. */
+  /** Upper bound of its work, in texts. */
   texts: number;
   bytes: number;
-  /** Refused at once when the queue is full, whoever else is there; gets no turn because it has waited longest. */
+  /** Gives way: refused at once when the queue is full, and gets no oldest-first turns. */
   isModest?: boolean;
-  /** By performance.now(), as all deadlines here: a clock that is set must not end any. After that it is refused as expired. */
+  /** By performance.now(), like all deadlines here, so that setting the clock ends none. Refused as expired after that. */
   expiresAt: number;
-  /** Given by the queue, in the order in which jobs come. */
+  /** Set by the queue, in order of arrival. */
   number?: number;
   /** Does one text, or one forward pass of its explanation. Returns true when the job is done, undefined when it could do nothing yet. Never throws. */
   step(): boolean | undefined;
@@ -50,28 +48,23 @@ interface Line {
 
 const SLICE_MS = 2;
 const CLEARLY_MORE = 1.25;
-/** With so many times the average, a requester gets no turn for the age of its jobs: a long line always has an old one. */
+/** Requesters above this multiple of the average work get no oldest-first turns: a long line always has an old job. */
 const TOO_MUCH = 2;
-/** Only the next lines in rotation are searched for the oldest job, so that a turn costs the same however many wait. */
+/** Lines that are searched for the oldest job, so that a turn costs the same however many wait. */
 const COMPARED = 16;
-/** Texts that are done count for one to two windows. */
+/** Finished texts count for one to two windows. */
 const WINDOW_MS = 5_000;
-/** A window ends early after so many new requesters, which bounds the memory for them. */
+/** New requesters after which a window ends early, which bounds the memory for them. */
 const REMEMBERED = 5_000;
 
 export class Queue {
-  /** Called before a slice, so that answers which are ready go out first. */
-  beforeSlice = () => {};
   private readonly capacity: { texts: number; bytes: number };
-  // These are arrays because V8's sets keep garbage alive: a set that gets and loses an entry with every
-  // request replaces its table again and again, each old table points to the next one, and once one of them
-  // is in the old generation, all that later tables held survives each collection of the young one.
   /** Requesters that wait, in rotation: the first one is next and then goes to the end. */
-  private readonly lines: Line[] = [];
+  private readonly lines = new Set<Line>();
   /** Those of them with clearly less work than the average. */
-  private readonly calm: Line[] = [];
+  private readonly calm = new Set<Line>();
   /** Those of them with jobs that have come since the last slice. */
-  private readonly fresh: Line[] = [];
+  private readonly fresh = new Set<Line>();
   /** All requesters that wait or had texts done in the last seconds. */
   private readonly requesters = new Map<string, Line>();
   private windowStart = 0;
@@ -98,7 +91,7 @@ export class Queue {
     return this.texts;
   }
 
-  /** For what can wait elsewhere, so that it keeps nobody out. */
+  /** Less than half full: for routes, whose messages can wait elsewhere. */
   get hasRoomToSpare(): boolean {
     return this.texts < this.capacity.texts / 2 && this.bytes < this.capacity.bytes / 2;
   }
@@ -116,14 +109,15 @@ export class Queue {
       this.countDone(line);
       this.goToEnd(line);
     }
-    if (this.fresh.length === 0) queueMicrotask(() => this.makeRoom());
-    if (line.fresh++ === 0) this.fresh.push(line);
+    if (this.fresh.size === 0) queueMicrotask(() => this.makeRoom());
+    line.fresh++;
+    this.fresh.add(line);
     this.schedule();
   }
 
   /** Resolves when nothing waits, or after `timeoutMs`. */
   drained(timeoutMs: number): Promise<void> {
-    if (this.lines.length === 0) return Promise.resolve();
+    if (this.lines.size === 0) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, timeoutMs);
       this.idle.push(() => {
@@ -135,18 +129,18 @@ export class Queue {
 
   private isFullFor({ texts, bytes }: Job): boolean {
     return (
-      this.lines.length > 0 && (this.texts + texts > this.capacity.texts || this.bytes + bytes > this.capacity.bytes)
+      this.lines.size > 0 && (this.texts + texts > this.capacity.texts || this.bytes + bytes > this.capacity.bytes)
     );
   }
 
   /** A job that is alone may have any size: the size of a single request is limited elsewhere. */
   private get isOverfull(): boolean {
     if (this.texts <= this.capacity.texts && this.bytes <= this.capacity.bytes) return false;
-    return this.lines.length > 1 || this.lines[0]!.jobs.length > 1;
+    return this.lines.size > 1 || first(this.lines).jobs.length > 1;
   }
 
   private makeRoom(): void {
-    while (this.isOverfull && this.fresh.length > 0) {
+    while (this.isOverfull && this.fresh.size > 0) {
       const newcomer = largest(this.fresh);
       const any = largest(this.lines);
       const line = CLEARLY_MORE * sizeOf(newcomer) < sizeOf(any) ? any : newcomer;
@@ -155,7 +149,7 @@ export class Queue {
       refused.refuse("busy");
     }
     for (const line of this.fresh) line.fresh = 0;
-    this.fresh.length = 0;
+    this.fresh.clear();
   }
 
   private lineOf(requester: string): Line {
@@ -204,10 +198,9 @@ export class Queue {
 
   private run(): void {
     this.isScheduled = false;
-    this.beforeSlice();
     let now = performance.now();
     this.turnWindow(now);
-    while (this.lines.length > 0) {
+    while (this.lines.size > 0) {
       this.takeTurn();
       const end = performance.now();
       this.stepMs = end - now;
@@ -215,14 +208,14 @@ export class Queue {
       now = end;
       if (this.leftMs < this.stepMs) break;
     }
-    if (this.lines.length > 0) this.schedule();
+    if (this.lines.size > 0) this.schedule();
     else if (this.idle.length > 0) for (const wake of this.idle.splice(0)) wake();
   }
 
   private takeTurn(): void {
     const line = this.next();
     const job = line.jobs[0]!;
-    if (this.lines.length > 1) {
+    if (this.lines.size > 1) {
       this.leave(line);
       this.goToEnd(line);
     }
@@ -243,31 +236,32 @@ export class Queue {
   private next(): Line {
     const { lines, calm } = this;
     this.isAround = !this.isAround;
-    if (this.isAround || lines.length === 1) return lines[0]!;
-    if (calm.length > 0) return calm[0]!;
+    if (this.isAround || lines.size === 1) return first(lines);
+    if (calm.size > 0) return first(calm);
     const most = TOO_MUCH * this.average;
     let oldest: Line | undefined;
-    for (let i = 0; i < lines.length && i < COMPARED; i++) {
-      const line = lines[i]!;
+    let compared = 0;
+    for (const line of lines) {
+      if (++compared > COMPARED) break;
       const job = line.jobs[0]!;
       if (job.isModest || sizeOf(line) > most) continue;
       if (!oldest || job.number! < oldest.jobs[0]!.number!) oldest = line;
     }
-    return oldest ?? lines[0]!;
+    return oldest ?? first(lines);
   }
 
   private get average(): number {
-    return (this.texts + this.done) / this.lines.length;
+    return (this.texts + this.done) / this.lines.size;
   }
 
   private goToEnd(line: Line): void {
-    this.lines.push(line);
-    if (CLEARLY_MORE * sizeOf(line) < this.average) this.calm.push(line);
+    this.lines.add(line);
+    if (CLEARLY_MORE * sizeOf(line) < this.average) this.calm.add(line);
   }
 
   private leave(line: Line): void {
-    drop(this.lines, line);
-    drop(this.calm, line);
+    this.lines.delete(line);
+    this.calm.delete(line);
   }
 
   private remove(line: Line, job: Job): void {
@@ -277,7 +271,7 @@ export class Queue {
     this.add(line, job, -1);
     if (line.fresh > 0) {
       line.fresh = isNewest ? line.fresh - 1 : Math.min(line.fresh, line.jobs.length);
-      if (line.fresh === 0) drop(this.fresh, line);
+      if (line.fresh === 0) this.fresh.delete(line);
     }
     if (line.jobs.length > 0) return;
     this.done -= line.done;
@@ -296,14 +290,12 @@ function sizeOf({ texts, done }: Line): number {
   return texts + done;
 }
 
-function largest(lines: readonly Line[]): Line {
-  let found = lines[0]!;
-  for (const line of lines) if (sizeOf(line) > sizeOf(found)) found = line;
-  return found;
+function first(lines: ReadonlySet<Line>): Line {
+  return lines.values().next().value!;
 }
 
-function drop(lines: Line[], line: Line): void {
-  const at = lines.indexOf(line);
-  if (at === 0) lines.shift();
-  else if (at > 0) lines.splice(at, 1);
+function largest(lines: ReadonlySet<Line>): Line {
+  let found = first(lines);
+  for (const line of lines) if (sizeOf(line) > sizeOf(found)) found = line;
+  return found;
 }

@@ -1,11 +1,10 @@
-// How many texts a second a requester may send: each has a token bucket that holds a second's
-// worth. A request that is larger than what is left may pass, and leaves a debt that must be
-// waited off: so batches are possible at any rate.
+// How many texts a second a requester may send: a token bucket for each, which holds one second's
+// worth. A request that is larger than what is left passes too, and puts the bucket into debt; the
+// requester waits until it is repaid. So batches work at any rate.
 //
-// Requesters choose the names by which they are told apart, so the number of buckets is
-// limited. All requesters beyond that number share one bucket, and one line in the queue:
-// inventing names then gains nothing, and takes nothing from requesters that were here before.
-
+// Requesters choose their own names, so the number of buckets is limited. All requesters beyond
+// it share one bucket and one line in the queue: inventing names gains nothing, and takes nothing
+// from requesters that were here before.
 import { createHash } from "node:crypto";
 
 /** Longer names, which may hold a topic of 64 KB, are replaced by their digest. */
@@ -15,9 +14,9 @@ export function shortName(name: string): string {
   return name.length <= LONGEST_NAME ? name : createHash("sha256").update(name).digest("base64");
 }
 
-/** A requester that sends nothing for so long and has no debt loses its bucket. */
+/** A requester without debt that has been silent for this long loses its bucket. */
 const FORGOTTEN_MS = 60_000;
-/** The order of the buckets is only exact to this, since moving one for every request is expensive. */
+/** How exact the order of the buckets is: moving one for every request would be expensive. */
 const MOVED_MS = 1_000;
 const CAPACITY_MS = 1_000;
 /** No topic or address has this name. */
@@ -32,7 +31,7 @@ interface Bucket {
 export interface Rates {
   /** Infinity: no limit. */
   textsPerSecond: number;
-  /** How many requesters are told apart at once. */
+  /** How many requesters have a bucket of their own. */
   requesters: number;
 }
 
@@ -40,7 +39,7 @@ export class RateLimit {
   private readonly textMs: number;
   private readonly requesters: number;
   private readonly now: () => number;
-  /** By requester, the one that has sent nothing for longest first. */
+  /** By requester, least recently seen first. */
   private readonly buckets = new Map<string, Bucket>();
   private readonly others: Bucket = { fullAt: 0, seenAt: 0 };
 
@@ -50,7 +49,7 @@ export class RateLimit {
     this.now = now;
   }
 
-  /** Takes the texts from the requester's bucket and returns 0; or takes none and returns how many milliseconds it must wait. */
+  /** Takes the texts from the requester's bucket and returns 0, or takes none and returns how many milliseconds the requester must wait. */
   take(requester: string, texts: number): number {
     const now = this.now();
     const bucket = this.bucketOf(requester, now);

@@ -4,22 +4,22 @@
 //                 |           |           |            |         |                  |
 //               count       error       count     same bytes   busy            acknowledge
 //
-// Whether an answer may go to its topic is checked before anything is computed.
-import { afterwards } from "../afterwards.ts";
+// Whether the answer may go to its topic is checked before anything is computed.
 import type { Limits } from "../limits.ts";
 import type { Guard } from "./guard.ts";
+import { OnceLog } from "../log.ts";
 import type { Log } from "../log.ts";
 import { BrokenRequest, encodeAnswer, encodeError, RequestError, requestParser, statusOf } from "./messages.ts";
 import type { ClassifyRequest, RequestParser } from "./messages.ts";
 import type { Metrics } from "../metrics.ts";
 import { LOOP_MARK, payloadRoom } from "../mqtt/connection.ts";
-import type { Incoming, Session } from "../mqtt/connection.ts";
+import type { Session } from "../mqtt/connection.ts";
+import type { Incoming, Outgoing } from "../mqtt/message.ts";
 import type { Outbox } from "../mqtt/outbox.ts";
 import { requestErrorOf } from "./predictor.ts";
 import type { Predictor } from "./predictor.ts";
-import { RememberedAnswers } from "./answer-cache.ts";
-import type { Outgoing } from "../mqtt/sender.ts";
-import { answerTopicFault, requestTopicsOf, modelInTopic, userTopicFault } from "../topics.ts";
+import { AnswerCache, requestKey } from "./answer-cache.ts";
+import { answerTopicFault, modelInTopic, userTopicFault } from "../topics.ts";
 import type { RequestTopics, ResponseRules, Topics } from "../topics.ts";
 
 export interface RequestsOptions {
@@ -31,15 +31,15 @@ export interface RequestsOptions {
   responses: ResponseRules;
   log: Log;
   guard: Guard;
-  /** The present connection. */
+  /** The current connection. */
   session: () => Session | undefined;
 }
 
-/** What is needed of a request until its answer has been handed to the outbox. */
+/** What is kept of a request until its answer is in the outbox. */
 interface Pending {
   message: Incoming;
   topic: string;
-  /** By whom it takes its turn and has its rate. */
+  /** Whose line and rate limit it counts against. */
   requester: string;
   id: ClassifyRequest["id"];
   expiresAt: number;
@@ -48,31 +48,30 @@ interface Pending {
 
 const OK = 200;
 const ANSWERS_WAIT = new RequestError("busy", "too many answers wait for the broker; try again later");
-const REMEMBERED_BYTES = 4_194_304;
-const ALLOWED_REMEMBERED = 1_000;
+const CACHE_BYTES = 4_194_304;
 
 export class Requests {
   private readonly options: RequestsOptions;
   private readonly parse: RequestParser;
-  private readonly remembered: RememberedAnswers;
-  /** Answer topics that were found to be allowed, since most requesters come again. */
-  private readonly allowed = new Set<string>();
-  private readonly warned = new Set<string>();
+  private readonly cache: AnswerCache;
+  private readonly log: OnceLog;
 
   constructor(options: RequestsOptions) {
     const { limits } = options;
     this.options = options;
+    this.log = new OnceLog(options.log);
     this.parse = requestParser(limits);
-    this.remembered = new RememberedAnswers({
+    this.cache = new AnswerCache({
       answers: limits.rememberedAnswers,
-      bytes: REMEMBERED_BYTES,
+      bytes: CACHE_BYTES,
       ms: limits.rememberSeconds * 1000,
     });
   }
 
-  onMessage(message: Incoming): void {
-    const { topics, metrics, limits } = this.options;
-    afterwards(() => metrics.requests.inc({ transport: "mqtt" }));
+  /** `asked`: the topics of the node, group or user that the message's own topic is one of. */
+  onMessage(message: Incoming, asked: RequestTopics): void {
+    const { metrics, limits } = this.options;
+    metrics.requests.inc({ transport: "mqtt" });
     if (message.isRetained) {
       this.ignore("retained", message);
       return;
@@ -84,13 +83,16 @@ export class Requests {
     } catch (error) {
       failure = requestErrorOf(error);
       if (failure instanceof BrokenRequest)
-        this.warnOnce("broken_request", `a request cannot be read: ${failure.message}; further ones are only counted`);
+        this.log.warn(
+          "broken_request",
+          `a request cannot be read: ${failure.message}; logged once, then only counted`,
+          { fault: "broken_request" },
+        );
     }
-    const asked = requestTopicsOf(topics, message.topic) ?? topics;
     const wanted = modelInTopic(asked, message.topic);
     const topic = this.answerTopic(message, asked, wanted, request?.replyTo ?? failure?.replyTo);
     if (topic === undefined) return;
-    // No topic has a NUL: nobody can take a user's turns by choosing an answer topic.
+    // No topic contains NUL, so no answer topic can pose as a user.
     const requester = asked.user === undefined ? topic : `\0from ${asked.user}`;
     const receivedAt = performance.now();
     const pending: Pending = {
@@ -99,7 +101,7 @@ export class Requests {
       requester,
       id: request?.id ?? failure?.id,
       receivedAt,
-      // Only the requester's own deadline is by the clock on the wall, which may be set while the request waits.
+      // Only the requester's own deadline is in wall-clock time; the clock may be set while the request waits.
       expiresAt: Math.min(
         message.expiresAt,
         receivedAt + 1000 * limits.answerSeconds,
@@ -114,7 +116,8 @@ export class Requests {
     const { predictor, outbox } = this.options;
     const { message, topic, requester, expiresAt } = pending;
     const canComeAgain = request.id !== undefined || message.correlationData !== undefined;
-    const known = canComeAgain ? this.remembered.get(message, topic) : undefined;
+    const key = canComeAgain ? requestKey(message, topic) : undefined;
+    const known = key === undefined ? undefined : this.cache.get(key);
     if (known !== undefined) {
       this.options.metrics.duplicates.inc();
       this.reply(pending, known, OK);
@@ -137,13 +140,13 @@ export class Requests {
       ({ name, model, predictions }) => {
         const payload = encodeAnswer(request, predictions, { name, version: model.version });
         this.reply(pending, payload, OK);
-        if (canComeAgain) afterwards(() => this.remembered.set(message, topic, payload));
+        if (key !== undefined) this.cache.set(key, payload);
       },
       (error) => this.options.guard.run(message, () => this.fail(error, pending)),
     );
   }
 
-  /** Where the answer goes; undefined, with the request ignored, when it may not go there. */
+  /** Where the answer goes; undefined if it may not go there, and then the request is ignored. */
   private answerTopic(
     message: Incoming,
     asked: RequestTopics,
@@ -157,32 +160,22 @@ export class Requests {
       replyTo ??
       (wanted !== "" && predictor.models.has(wanted) ? `${label}/${wanted}` : label);
     const foreign = userTopicFault(asked, topic);
-    if (foreign === undefined && this.allowed.has(topic)) return topic;
     const fault = foreign ?? answerTopicFault(topic, topics, responses);
-    if (fault === undefined) {
-      if (this.allowed.size >= ALLOWED_REMEMBERED) this.allowed.clear();
-      this.allowed.add(topic);
-      return topic;
-    }
-    // The topic itself is not shown: a requester can write a text there.
+    if (fault === undefined) return topic;
+    // The topic itself is not logged: a requester could put a text there.
     const hint =
       foreign !== undefined
         ? `; a user is answered below ${reply}/ only`
         : fault === "not_allowed"
           ? `; topics below ${reply}/ are free, others need "responses": {"allow": [...]} in the configuration file`
           : "";
-    this.warnOnce(
+    this.log.warn(
       fault,
-      `a request wants its answer on a topic that may not be used (${fault})${hint}; further ones are only counted`,
+      `a request wants its answer on a topic that may not be used (${fault})${hint}; logged once, then only counted`,
+      { fault },
     );
     this.ignore(`response_topic_${fault}`, message);
     return undefined;
-  }
-
-  private warnOnce(fault: string, message: string): void {
-    if (this.warned.has(fault)) return;
-    this.warned.add(fault);
-    this.options.log.warn(message, { fault });
   }
 
   private fail(error: RequestError, pending: Pending): void {
@@ -211,7 +204,7 @@ export class Requests {
       return;
     }
     const seconds = (performance.now() - receivedAt) / 1000;
-    afterwards(() => metrics.answerSeconds.observe({ transport: "mqtt" }, seconds));
+    metrics.answerSeconds.observe({ transport: "mqtt" }, seconds);
     outbox.offer({
       topic,
       payload: answer.payload,
@@ -222,7 +215,7 @@ export class Requests {
     });
   }
 
-  /** The answer, or an error in its place when it is too large for the broker; undefined when even the error is. */
+  /** The answer, or an error if it is too large for the broker; undefined if even that is too large. */
   private fitting(
     { message, topic, id }: Pending,
     payload: string,
@@ -253,7 +246,7 @@ export class Requests {
   }
 }
 
-/** The MQTT 5 properties of an answer. Only errors have a `status`, which tells them from labels without parsing the payload. */
+/** The MQTT 5 properties of an answer. Only errors have a `status`, so they can be told from labels without parsing. */
 function propertiesOf({ correlationData, isMarked }: Incoming, status: number): NonNullable<Outgoing["properties"]> {
   return {
     contentType: "application/json",

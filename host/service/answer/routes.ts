@@ -3,59 +3,34 @@
 //
 //   message -> filter -> text -> queue -> label -> which outputs -> topic, payload
 //
-// A message with QoS 1 or 2 that finds no room waits here, unacknowledged, until it does. Routes
-// have a connection of their own, so that the broker's window of unacknowledged messages
-// is theirs alone: however many wait, requests and commands come in.
+// A QoS 1 or 2 message that finds no room waits here, unacknowledged. Routes have a connection of
+// their own, so that the broker's window of unacknowledged messages is theirs alone: however many
+// wait, requests and commands still come in.
 //
-// No output can go to a topic that this node listens to: checkRoutes refuses any template
-// that could become one. A loop between two nodes is prevented by a mark that every output
+// No output can go to a topic that this node listens to: see outputs.ts. A loop between two nodes is prevented by a mark that every output
 // carries on MQTT 5: a message with the mark is not routed. MQTT 3.1.1 has no place for a
-// mark; there a loop ends because the same text comes again and again on the same topic.
+// mark; there a loop ends because the same text keeps coming on the same topic.
 import { createHash, randomUUID } from "node:crypto";
 import type { Prediction } from "../../model/classifier.ts";
-import { UserError } from "../../errors.ts";
-import { afterwards } from "../afterwards.ts";
 import type { Limits } from "../limits.ts";
 import type { Guard } from "./guard.ts";
 import { ExactNumber, fromJson, JsonError } from "./json.ts";
+import { OnceLog } from "../log.ts";
 import type { Log } from "../log.ts";
 import { withoutMark } from "./messages.ts";
 import type { Metrics } from "../metrics.ts";
 import { LOOP_MARK, payloadRoom } from "../mqtt/connection.ts";
-import type { Incoming, Session } from "../mqtt/connection.ts";
+import type { Session } from "../mqtt/connection.ts";
+import type { Incoming } from "../mqtt/message.ts";
 import type { Outbox } from "../mqtt/outbox.ts";
 import { requestErrorOf } from "./predictor.ts";
 import type { Outcome, Predictor } from "./predictor.ts";
 import { shortName } from "./rate.ts";
-import { checkTemplate, fillPayload, fillTopic, pointedAt, topicFilter } from "./template.ts";
-import type { Json, Values } from "./template.ts";
-import { filterMatches, filtersOverlap, isTopicFilter } from "../topics.ts";
+import type { RouteOutput, RouteSettings } from "./outputs.ts";
+import { fillPayload, fillTopic, pointedAt } from "./template.ts";
+import type { Values } from "./template.ts";
+import { filterMatches } from "../topics.ts";
 import type { Topics } from "../topics.ts";
-
-export interface RouteOutput {
-  topic: string;
-  /** Default: {"label", "score", "model", "version"}. */
-  payload?: Json | undefined;
-  /** For which labels: known ones, unknown ones (below the threshold), any, or those named. */
-  when: "known" | "unknown" | "any" | readonly string[];
-  /** Only when the label differs from the last one of the same source topic. */
-  onChange: boolean;
-  qos: 0 | 1;
-  retain: boolean;
-}
-
-export interface RouteSettings {
-  name: string;
-  filter: string;
-  /** JSON pointers to the parts of the text; without any, the payload is the text. */
-  text: readonly string[];
-  /** "" means the default model. */
-  model: string;
-  threshold: number;
-  /** JSON pointer to an array of labels in the message: the best one of these is the answer. */
-  among?: string | undefined;
-  outputs: readonly RouteOutput[];
-}
 
 /** A message that waits for room. */
 interface Held {
@@ -73,85 +48,29 @@ export interface RoutesOptions {
   limits: Limits;
   log: Log;
   guard: Guard;
-  /** Whether the connection may stop reading; the embedded broker would hold up everybody. */
+  /** Whether the connection may stop reading; with the embedded broker that would hold up everyone. */
   mayPause: boolean;
-  /** The present connection. */
+  /** The current connection. */
   session: () => Session | undefined;
 }
 
-/** Last labels that are remembered for `onChange`, of all routes together. */
+/** Last labels kept for `onChange`, for all routes together. */
 const SOURCES_REMEMBERED = 10_000;
-/** The same text on the same topic is routed so often in this time: more often nothing but a loop brings it. */
+/** How often the same text on the same topic is routed in this time: only a loop sends it more often. */
 const REPEATS = 100;
 const REPEATS_MS = 10_000;
-/** Texts that are told apart at once. */
+/** Texts that are counted at once. */
 const REPEATED_REMEMBERED = 10_000;
-/** How often it is tried whether there is room again. */
+/** How often waiting messages are tried again. */
 const TRY_AGAIN_MS = 20;
-/** Generous estimate of what a message that waits takes besides its bytes. */
+/** Generous estimate of the memory that a waiting message takes besides its bytes. */
 const HELD_OVERHEAD = 512;
 /** Value of topK: all scores. */
 const ALL = 0;
-/** The answer to an empty text. */
+/** The prediction for an empty text. */
 const NOTHING: Prediction = { label: null, score: 0, scores: {} };
-/** Outcomes that the operator need not be told of. */
+/** Outcomes that need no warning. */
 const ORDINARY = new Set(["classified", "published", "retained", "loop"]);
-const PLACEHOLDERS = [
-  "label",
-  "score",
-  "scores",
-  "predictions",
-  "model",
-  "version",
-  "digest",
-  "node",
-  "root",
-  "route",
-  "topic",
-  "text",
-  "id",
-  "time",
-  "bytes",
-  "sha256",
-];
-
-/** Throws a UserError when a route could not work, or could receive its own outputs. `heard`: the filters of all topics that the node listens to. */
-export function checkRoutes(routes: readonly RouteSettings[], topics: Topics, heard: readonly string[]): void {
-  const names = new Set<string>();
-  for (const { name, filter, outputs } of routes) {
-    if (names.has(name))
-      throw new UserError(
-        `two routes are called "${name}"; each needs a name of its own, by which it is counted and its last labels are kept`,
-      );
-    names.add(name);
-    if (filtersOverlap(filter, `${topics.root}/#`))
-      throw new UserError(
-        `route "${name}": its filter ${filter} covers edgelabel's own topics below ${topics.root}/; name the topics of the other program`,
-      );
-    const levels = filter.split("/").filter((level) => level === "+").length;
-    for (const { topic, payload, onChange } of outputs) {
-      if (onChange && topics.group)
-        throw new UserError(
-          `route "${name}": "on": "change" needs all messages of a source, and a worker of the group ${topics.group.name} hears but some of them; leave it away, or serve this route outside the group`,
-        );
-      checkTemplate(topic, PLACEHOLDERS, `route "${name}", topic`, levels);
-      if (payload !== undefined) checkTemplate(payload, PLACEHOLDERS, `route "${name}", payload`, levels);
-      checkTopic(topic, heard, `route "${name}"`);
-    }
-  }
-}
-
-/** Throws a UserError that names `who` when `template` cannot become a topic, or could become one that the node listens to. */
-export function checkTopic(template: string, heard: readonly string[], who: string): void {
-  const pattern = topicFilter(template);
-  if (!isTopicFilter(pattern) || /[+#]/.test(template.replace(/\{[^{}]*\}/g, "")) || template.startsWith("$"))
-    throw new UserError(`${who}: ${JSON.stringify(template)} is no topic that can be published to`);
-  const loop = heard.find((each) => filtersOverlap(pattern, each));
-  if (loop !== undefined)
-    throw new UserError(
-      `${who}: its output ${template} would come back in by ${loop}; give it a topic that nothing here listens to`,
-    );
-}
 
 interface Source {
   route: RouteSettings;
@@ -163,18 +82,19 @@ interface Source {
 export class Routes {
   private readonly options: RoutesOptions;
   private readonly last = new Map<string, string | null>();
-  private readonly warned = new Set<string>();
-  /** QoS 1 and 2 messages that found no room, in the order in which they came. */
+  private readonly log: OnceLog;
+  /** QoS 1 and 2 messages that found no room, in order of arrival. */
   private held: Held[] = [];
   private heldBytes = 0;
   private timer: NodeJS.Timeout | undefined;
   private onRoom: (() => void)[] = [];
-  /** How often each text has come on its topic since `repeatsSince`. */
+  /** How often each text was received on its topic since `repeatsSince`. */
   private readonly repeats = new Map<string, number>();
   private repeatsSince = 0;
 
   constructor(options: RoutesOptions) {
     this.options = options;
+    this.log = new OnceLog(options.log);
   }
 
   /** Messages that wait for room, unacknowledged. */
@@ -182,7 +102,7 @@ export class Routes {
     return this.held.length;
   }
 
-  /** Returns a promise while so much waits that nothing more should be read. */
+  /** Returns a promise if so much is waiting that reading should stop until it resolves. */
   onMessage(message: Incoming): Promise<void> | undefined {
     this.options.guard.run(message, () => this.begin(message));
     if (this.hasRoomToWait || !this.options.mayPause) return undefined;
@@ -212,7 +132,7 @@ export class Routes {
     if (!isAgain && this.isRepeated(route, message.topic, text)) return end("repeated");
     const mayWait = message.qos > 0;
     const wait = () => this.hold({ route, message, done }, isAgain);
-    // Behind those that wait already, so that a topic's messages stay in order.
+    // Behind those already waiting, so that a topic's messages stay in order.
     if (mayWait && ((this.held.length > 0 && !isAgain) || !this.hasRoomToSpare)) return wait();
     if (text === "") return this.publishUnknown({ route, message, json, text }, end, done);
     predictor.submit(
@@ -230,7 +150,7 @@ export class Routes {
         if (mayWait && outbox.isFull) return wait();
         this.count(route, "classified");
         this.publish({ route, message, json, text }, outcome, done);
-        if (this.held.length > 0) afterwards(() => this.tryAgain());
+        if (this.held.length > 0) setImmediate(() => this.tryAgain());
       },
       (error) =>
         guard.run(message, () => {
@@ -240,7 +160,7 @@ export class Routes {
     );
   }
 
-  /** These messages can wait and requests cannot, so half of the queue and of the outbox is left to those. */
+  /** These messages can wait and requests cannot, so half of the queue and of the outbox is left to requests. */
   private get hasRoomToSpare(): boolean {
     const { predictor, outbox } = this.options;
     return predictor.queue.hasRoomToSpare && outbox.hasRoomToSpare;
@@ -281,14 +201,14 @@ export class Routes {
     this.timer = undefined;
   }
 
-  /** The connection is gone: the broker delivers again what was not acknowledged. */
+  /** The connection is lost: the broker will deliver again what was not acknowledged. */
   onClose(): void {
     this.held = [];
     this.heldBytes = 0;
     this.goOn();
   }
 
-  /** Of an empty text nobody need ask a model, and whoever sent it may wait for an answer. */
+  /** An empty text is unknown without asking the model; its sender may be waiting for that answer. */
   private publishUnknown(source: Source, end: (outcome: string) => void, done: () => void): void {
     const { route } = source;
     if (!route.outputs.some((output) => isWanted(output, null))) return end("no_text");
@@ -330,7 +250,7 @@ export class Routes {
         finished();
         continue;
       }
-      // Not for outputs that fail: their label is still a change the next time.
+      // Not for outputs that fail: for them the label is still a change next time.
       if (onChange) this.remember(key, label);
       outbox.offer({
         topic: topic!,
@@ -340,7 +260,7 @@ export class Routes {
         properties: { userProperties: { [LOOP_MARK]: `${topics.node}/${route.name}` } },
         expiresAt: message.qos > 0 ? Infinity : performance.now() + 1000 * limits.answerSeconds,
         settled() {},
-        // Not before: the acknowledgement goes by another connection, and may overtake what waits for this one.
+        // Not earlier: the acknowledgement takes another connection, and could overtake outputs that wait for this one.
         finished,
       });
     }
@@ -359,16 +279,15 @@ export class Routes {
     return times > REPEATS;
   }
 
-  /** Counts the outcome; of messages that are dropped the operator is told once for each reason. */
+  /** Counts the outcome, and logs the first message that is dropped for each reason. */
   private count({ name }: RouteSettings, outcome: string): void {
-    const { metrics, log } = this.options;
-    metrics.routed.inc({ route: name, outcome });
-    if (ORDINARY.has(outcome) || this.warned.has(`${name} ${outcome}`)) return;
-    this.warned.add(`${name} ${outcome}`);
-    log.warn(`route "${name}" drops a message (${outcome}); further ones are only counted`, {
-      route: name,
-      fault: outcome,
-    });
+    this.options.metrics.routed.inc({ route: name, outcome });
+    if (ORDINARY.has(outcome)) return;
+    this.log.warn(
+      `${name} ${outcome}`,
+      `route "${name}" drops a message (${outcome}); logged once, then only counted`,
+      { route: name, fault: outcome },
+    );
   }
 
   private remember(key: string, label: string | null): void {
@@ -410,7 +329,7 @@ export class Routes {
   }
 }
 
-/** Calls `then` when it has been called so many times. A function of its own: the outbox keeps it, and with it must not keep the message. */
+/** Calls `then` on the nth call. A function of its own, so that the outbox, which keeps it, does not keep the message with it. */
 function countdown(times: number, then: () => void): () => void {
   return () => {
     if (--times === 0) then();
@@ -421,26 +340,26 @@ function sizeOfHeld({ message }: Held): number {
   return message.bytes + HELD_OVERHEAD;
 }
 
-/** A label of null is an unknown one: below the threshold, or rejected by the model. */
+/** A label of null means unknown: below the threshold, or rejected by the model. */
 function isWanted({ when }: RouteOutput, label: string | null): boolean {
   if (when === "any") return true;
   if (when === "unknown") return label === null;
   return label !== null && (when === "known" || when.includes(label));
 }
 
-/** The best of the labels that the message allows; without a list of them, or with an empty one, it allows all. */
+/** The best of the labels that the message allows; a message without a list, or with an empty one, allows all. */
 function bestAmong({ among }: RouteSettings, json: unknown, prediction: Prediction): Prediction {
   const allowed = (among === undefined ? undefined : pointedAt(json, among)) ?? [];
   if (Array.isArray(allowed) && allowed.length === 0) return prediction;
   const scores = Object.entries(prediction.scores).filter(
     ([label]) => Array.isArray(allowed) && allowed.includes(label),
   );
-  // A key that is a whole number has lost its place in the order.
+  // JavaScript moves keys that are whole numbers to the front.
   const [label, score] = scores.toSorted((a, b) => b[1] - a[1])[0] ?? [null, 0];
   return { label: prediction.label === null ? null : label, score, scores: Object.fromEntries(scores) };
 }
 
-/** Undefined when the payload is no JSON. */
+/** Undefined when the payload is not JSON. */
 function parseJson(payload: Buffer): unknown {
   try {
     return fromJson(payload);
@@ -450,7 +369,7 @@ function parseJson(payload: Buffer): unknown {
   }
 }
 
-/** The parts joined by a space, "" if all are empty or null; or why the message has no text. The text of all that can be read must not pass for the whole. */
+/** The parts joined by a space, "" if all are empty or null; or why the message has no text. Some of the parts must not pass for the whole text. */
 function textOf(
   { text: pointers }: RouteSettings,
   payload: Buffer,

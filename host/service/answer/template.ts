@@ -1,7 +1,6 @@
-// Templates of topics and payloads, from the configuration file: `{name}` stands
-// for a value, `{1}` for what the first + of the filter matched, `{/a/b}` for what
-// a JSON pointer finds in the received payload. Jinja's `{{ name }}`, which is
-// common in Home Assistant's payloads, is left as it is.
+// Templates for topics and payloads, from the configuration file: `{name}` stands for a value, `{1}`
+// for what the first + of the filter matched, `{/a/b}` for what a JSON pointer finds in the received
+// payload. Jinja's `{{ name }}`, which is common in Home Assistant's payloads, is left alone.
 import { UserError } from "../../errors.ts";
 import { toJson } from "./json.ts";
 import { isTopicFilter } from "../topics.ts";
@@ -15,8 +14,8 @@ const placeholder = /(?<!\{)\{([A-Za-z_]\w*|[1-9]|\/[^{}]*)\}(?!\})/g;
 const whole = /^\{([A-Za-z_]\w*|[1-9]|\/[^{}]*)\}$/;
 
 /**
- * Throws a UserError that names `where` when a template has a placeholder without a meaning. `levels` says how many of
- * `{1}`, `{2}` … there are; undefined means that there is no received message, and so no JSON pointers either.
+ * Throws a UserError that names `where` if a template has an unknown placeholder. `levels` is how many of `{1}`, `{2}` …
+ * there are; undefined means that there is no received message, and so no JSON pointers either.
  */
 export function checkTemplate(template: Json, known: readonly string[], where: string, levels?: number): void {
   if (typeof template === "string") {
@@ -36,7 +35,7 @@ export function checkTemplate(template: Json, known: readonly string[], where: s
   }
 }
 
-/** A string that is a single placeholder becomes its value, of whatever type; JSON then leaves out keys whose value is undefined. */
+/** A string that is just one placeholder becomes its value, whatever its type. JSON then leaves out keys whose value is undefined. */
 export function fill(template: Json, values: Values): unknown {
   if (typeof template === "string") {
     const name = whole.exec(template)?.[1];

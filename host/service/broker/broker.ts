@@ -1,14 +1,14 @@
-// The embedded MQTT broker (Aedes, MQTT 3.1.1), for one machine that runs no broker yet. What
-// it promises, and all of it:
+// The embedded MQTT broker (Aedes, MQTT 3.1.1), for a machine that runs no broker yet. This is all
+// that it promises:
 //
-// - It listens on loopback. Every program of the machine may do everything, but be the service.
+// - It listens on loopback. Every program on the machine may do everything, except be the service.
 // - QoS 0 and 1. Publishers may use QoS 2; subscribers get such messages at QoS 1.
 // - It keeps nothing for a client that is away: a session ends with its connection. Retained
 //   messages are kept in memory, up to a limit.
-// - A program with a fault keeps nobody else out: at the limits below, the connection goes that
-//   has been silent for longest, or holds most.
+// - A faulty program keeps nobody else out: at the limits below, the connection that has been
+//   silent for longest, or holds most, is closed.
 //
-// More is the business of a real broker: deploy/README.md tells how to set up Mosquitto.
+// For more, use a real broker: deploy/README.md says how to set up Mosquitto.
 import "../mqtt/quiet.ts";
 import { randomBytes } from "node:crypto";
 import { createServer } from "node:net";
@@ -26,7 +26,7 @@ export interface BrokerSettings {
   /** Client id that only this process may use. */
   ownClientId?: string | undefined;
   packetBytes?: number | undefined;
-  /** A subscriber that reads nothing for this time is disconnected, since it holds up the others. */
+  /** A subscriber that reads nothing for this long is disconnected, since it holds up the others. */
   slowSubscriberSeconds?: number | undefined;
 }
 
@@ -36,7 +36,7 @@ export interface Broker {
   url: string;
   /** How this process itself connects. */
   access: BrokerAccess;
-  /** How many messages it had no room to retain. */
+  /** How many messages were not retained for lack of room. */
   readonly dropped: number;
   close(): Promise<void>;
 }
@@ -46,33 +46,28 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const CONNECT_PACKET_BYTES = 65_536;
 const SLOW_SUBSCRIBER_SECONDS = 5;
 const MAX_CLIENTS = 500;
-/** Of one client. Each costs a scan of the retained messages. */
+/** Of a client. Each costs a scan of the retained messages. */
 const MAX_FILTERS = 256;
 const MAX_FILTER_BYTES = 1024;
 /** Generous estimates of what a level of a filter, and a retained message, take besides their bytes. */
 const LEVEL_BYTES = 1024;
 const MESSAGE_BYTES = 512;
-/** Unfinished packets and filters of all clients may hold as much as so many packets of the largest size. */
+/** Limit for unfinished packets and filters of all clients together, in packets of the largest size. */
 const HELD_PACKETS = 16;
 const RETAINED_MESSAGES = 1000;
 const RETAINED_BYTES = 8_388_608;
-/** QoS 2 messages of one client that it has not released; only their numbers are kept. */
+/** QoS 2 messages of a client that it has not released; only their ids are kept. */
 const UNRELEASED = 10_000;
 const ID_TAKEN = Object.assign(new Error("this client id is the service's own"), { returnCode: 2 });
 
 /** The parts of a client that Aedes' types leave out. */
 type Inner = Client & {
   subscriptions: Record<string, unknown>;
-  _parser: NodeJS.EventEmitter & {
-    packet: { length: number };
-    _list: { length: number };
-    parse(chunk: Buffer): number;
-  };
+  _parser: NodeJS.EventEmitter & { packet: { length: number }; _list: { length: number } };
 };
 
-/** The parts of Aedes' persistence that are changed here. */
+/** The part of Aedes' persistence that is changed here. */
 interface Persistence {
-  storeRetained(packet: PublishPacket): Promise<void>;
   incomingStorePacket(client: Client, packet: { messageId?: number }): Promise<void>;
 }
 
@@ -88,7 +83,7 @@ export async function startBroker({
   };
   const ours = new WeakSet<object>();
   const retained = new Retained();
-  /** When each connection was last heard of. */
+  /** When each connection last sent a packet. */
   const clients = new Map<Inner, number>();
 
   const aedes = await Aedes.createBroker({
@@ -106,7 +101,9 @@ export async function startBroker({
         done(new Error("topics that begin with $ are the broker's"));
         return;
       }
-      if (packet.retain && !(client && ours.has(client)) && !retained.hasRoom(packet)) packet.retain = false;
+      const isOurs = client !== null && ours.has(client);
+      if (packet.retain && !isOurs && !retained.hasRoom(packet)) packet.retain = false;
+      if (packet.retain) retained.count(packet);
       done(null);
     },
     authorizeSubscribe: (client, subscription, done) => {
@@ -121,23 +118,17 @@ export async function startBroker({
       if (isGranted) weigh();
     },
     authorizeForward: (_client, packet) => {
-      // Aedes itself overlooks the QoS of filters with wildcards.
+      // Aedes itself ignores the QoS of filters with wildcards.
       packet.qos = Math.min(packet.qos, 1) as AedesPublishPacket["qos"];
       return packet;
     },
   });
   const { persistence } = aedes as unknown as { persistence: Persistence };
-  const [storeRetained, storeUnreleased] = [
-    persistence.storeRetained.bind(persistence),
-    persistence.incomingStorePacket.bind(persistence),
-  ];
-  persistence.storeRetained = (packet) => {
-    retained.count(packet);
-    return storeRetained(packet);
-  };
+  // Aedes itself would keep the whole message until its PUBREL, although it only looks at the id.
+  const storeUnreleased = persistence.incomingStorePacket.bind(persistence);
   persistence.incomingStorePacket = (client, { messageId }) => storeUnreleased(client, { messageId: messageId! });
 
-  /** Makes room for a new connection: one that has not said who it is goes first. */
+  /** Makes room for a new connection. Those that have not sent CONNECT go first. */
   function closeIdle(): void {
     if (clients.size <= MAX_CLIENTS) return;
     const others = [...clients].filter(([client]) => !ours.has(client));
@@ -177,14 +168,11 @@ export async function startBroker({
     socket.once("close", () => clients.delete(client));
     const { _parser: parser } = client;
     let limit = CONNECT_PACKET_BYTES;
-    const parse = parser.parse.bind(parser);
-    // Aedes itself would collect as many bytes as a packet's header announces.
-    parser.parse = (chunk) => {
-      const rest = parse(chunk);
+    // Aedes, which has read the bytes by now, would collect as many as a packet's header announces.
+    socket.on("readable", () => {
       if (parser.packet.length > limit) drop(client);
-      else if (rest > CONNECT_PACKET_BYTES) weigh();
-      return rest;
-    };
+      else if (parser._list.length > CONNECT_PACKET_BYTES) weigh();
+    });
     parser.prependListener("packet", (packet: ConnectPacket | SubscribePacket | { cmd: "other" }) => {
       if (clients.has(client)) clients.set(client, performance.now());
       limit = packetBytes;
@@ -222,7 +210,7 @@ export async function startBroker({
   };
 }
 
-/** What a client makes us hold: a packet that has not wholly arrived, and its filters. */
+/** What we hold for a client: a packet that has not fully arrived, and its filters. */
 function heldBytes({ _parser, subscriptions }: Inner): number {
   return Object.keys(subscriptions).reduce(
     (bytes, filter) => bytes + LEVEL_BYTES * filter.split("/").length,
@@ -230,7 +218,7 @@ function heldBytes({ _parser, subscriptions }: Inner): number {
   );
 }
 
-/** Counts the retained messages; their store is Aedes' own. */
+/** Counts the retained messages, which Aedes stores. */
 class Retained {
   dropped = 0;
   private readonly sizes = new Map<string, number>();

@@ -1,12 +1,12 @@
-// Commands over MQTT. The topic `R/<node>/cmd/<verb>/<id>` carries a command and then its
-// status, retained, until the sender clears the topic with an empty message:
+// Commands over MQTT. A command is published to `ROOT/NODE/cmd/VERB/ID`. Its status then appears on the
+// same topic, retained, until the sender clears the topic with an empty message:
 //
 //   {"status":"init", …arguments}       in
 //   {"status":"executing", …progress}   out, any number of them
 //   {"status":"successful", …result}    out
 //   {"status":"failed","reason":"…"}    out
 //
-// Data that is too large for one message follows in parts, on `…/<id>/<part>`.
+// Data that is too large for one message follows in parts, on `…/ID/PART`.
 //
 // A verb is one async function, added before the service starts:
 //
@@ -15,23 +15,23 @@
 //     return { accuracy: 0.9 };        // status "successful"; a throw is "failed",
 //   });                                // with the message of a UserError for its reason
 //
-// A verb checks its own `args`, must not block (requests are answered meanwhile), and must
-// cope with several of its kind at once. A command runs once: when the same id comes again
-// its last status is repeated, and a command that a restart interrupted has "failed".
+// A verb checks its own `args`, must not block (requests are answered meanwhile), and may run several
+// times at once. A command runs once: if the same id comes again, its last status is repeated. A
+// command that was interrupted by a restart has "failed".
 import { UserError } from "../../errors.ts";
 import type { Guard } from "../answer/guard.ts";
 import { fromJson } from "../answer/json.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
-import type { Incoming } from "../mqtt/connection.ts";
+import { TooLarge } from "../mqtt/message.ts";
+import type { Incoming } from "../mqtt/message.ts";
 import type { Outbox } from "../mqtt/outbox.ts";
-import { TooLarge } from "../mqtt/sender.ts";
 import { isLevel } from "../../names.ts";
 import type { Topics } from "../topics.ts";
 
 export interface Command {
   id: string;
-  /** The command's JSON object, whatever is in it, but for `status`. */
+  /** The command's JSON object, unchecked, without `status`. */
   args: Readonly<Record<string, unknown>>;
   /** Publishes the status "executing" with these fields. */
   report(progress: object): void;
@@ -48,13 +48,13 @@ export interface CommandsOptions {
   metrics: Metrics;
   log: Log;
   guard: Guard;
-  outbox: Pick<Outbox, "say">;
-  /** Called after the status "failed" of a command. */
+  outbox: Pick<Outbox, "publishState">;
+  /** Called after a command has failed. */
   onFailed: () => void;
 }
 
 const MAX_RUNNING = 16;
-/** How many commands' last statuses are kept, in case the commands are sent again. */
+/** Commands whose last status is kept, in case they are sent again. */
 const REMEMBERED = 100;
 
 export class Commands {
@@ -91,7 +91,7 @@ export class Commands {
   }
 
   private onCommand(verb: string, id: string, message: Incoming): void {
-    // Acknowledged before it runs: a command that ends the process must not be delivered again.
+    // Acknowledged before it runs: a command that crashes the process must not be delivered again.
     message.acknowledge();
     const key = `${verb}/${id}`;
     if (message.payload.length === 0) {
@@ -100,16 +100,16 @@ export class Commands {
     }
     const { status, ...args } = parseObject(message.payload);
     const known = this.finished.get(key);
-    // We also receive our own statuses, which are published to the commands' topics.
+    // We also receive our own statuses, which are on the same topics.
     if (message.isRetained) {
       if (status === "init") this.ignore("retained", message);
       else if (status === "executing" && !this.running.has(key)) {
-        if (known !== undefined) this.say(key, known);
+        if (known !== undefined) this.publishStatus(key, known);
         else this.finish(key, { status: "failed", reason: "a restart of the service interrupted it" });
       }
     } else if (status === "init" && !this.running.has(key)) {
-      if (known !== undefined) this.say(key, known);
-      else this.run(verb, id, args).catch((error: unknown) => this.options.guard.setAside(message, error));
+      if (known !== undefined) this.publishStatus(key, known);
+      else this.run(verb, id, args).catch((error: unknown) => this.options.guard.drop(message, error));
     } else if (typeof status !== "string") this.ignore("bad_command", message);
   }
 
@@ -117,7 +117,7 @@ export class Commands {
     const { metrics, log } = this.options;
     const key = `${name}/${id}`;
     const verb = this.verbs.get(name);
-    const report = (progress: object) => this.say(key, JSON.stringify({ status: "executing", ...progress }));
+    const report = (progress: object) => this.publishStatus(key, JSON.stringify({ status: "executing", ...progress }));
     let last: { status: string; reason?: string };
     try {
       if (!verb)
@@ -149,7 +149,7 @@ export class Commands {
     else
       command
         .onPart(part, message.payload)
-        .then(message.acknowledge, (error: unknown) => this.options.guard.setAside(message, error));
+        .then(message.acknowledge, (error: unknown) => this.options.guard.drop(message, error));
   }
 
   private finish(key: string, status: object): void {
@@ -157,12 +157,12 @@ export class Commands {
     this.finished.delete(key);
     this.finished.set(key, payload);
     if (this.finished.size > REMEMBERED) this.finished.delete(this.finished.keys().next().value!);
-    this.say(key, payload);
+    this.publishStatus(key, payload);
   }
 
-  private say(key: string, payload: string): void {
+  private publishStatus(key: string, payload: string): void {
     const { topics, outbox } = this.options;
-    outbox.say({
+    outbox.publishState({
       topic: `${topics.command}/${key}`,
       payload,
       qos: 1,
@@ -174,11 +174,11 @@ export class Commands {
     });
   }
 
-  /** A final status must arrive, so a short one takes its place; one of a command that still runs may be left out. */
+  /** Replaces a final status by a short one, since it must arrive. A progress report may be lost. */
   private onTooLarge(key: string, payload: string): void {
     if (this.finished.get(key) !== payload) return;
     const { status } = parseObject(Buffer.from(payload));
-    this.say(
+    this.publishStatus(
       key,
       JSON.stringify({
         status: "failed",
@@ -193,7 +193,7 @@ export class Commands {
   }
 }
 
-/** The payload as a JSON object; an empty one when it is something else. */
+/** The payload as a JSON object; an empty one if it is something else. */
 function parseObject(payload: Buffer): Record<string, unknown> {
   try {
     const value = fromJson(payload);

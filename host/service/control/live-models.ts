@@ -1,7 +1,7 @@
-// The models of a registry at work in a service: the active versions answer, from the start
-// and after every change to the registry, also by another process. A new version is on trial
-// at first: if its first answers fail, or the service repeatedly does not survive starting
-// with it, it is rolled back to the previous version.
+// Serves the models of a registry: the active versions answer, and the service follows every change
+// to the registry, including those by other processes. A new version is on trial first: if its first
+// answers fail, or the service repeatedly crashes while starting with it, the previous version
+// comes back.
 import type { Classifier } from "../../model/classifier.ts";
 import { UserError } from "../../errors.ts";
 import type { Log } from "../log.ts";
@@ -10,11 +10,11 @@ import type { Service } from "../service.ts";
 import type { OpenModel, Registry } from "../../registry/registry.ts";
 import type { Version, VersionInfo } from "../../registry/state.ts";
 
-/** How often the service looks whether another process has changed the registry. */
+/** How often it checks whether another process has changed the registry. */
 const LOOK_MS = 1_000;
 /** How often it lets the registry note the time, which writes once a day. */
 const NOTE_MS = 3_600_000;
-/** A trial ends well after so many answers, or after this time. */
+/** A trial is passed after so many answers, or after this time. */
 const TRIAL_ANSWERS = 100;
 const TRIAL_MS = 60_000;
 /** After so many failures among its first answers a version is rolled back. */
@@ -32,7 +32,7 @@ export class LiveModels {
   private readonly log: Log;
   private readonly trialMs: number;
   private service: Service | undefined;
-  /** Names of models that failed before there was a service to count it. */
+  /** Names of models that failed before there was a service to count them. */
   private readonly uncounted: string[] = [];
   /** For each name, the id of the version that answers. */
   private readonly served = new Map<string, string>();
@@ -71,7 +71,7 @@ export class LiveModels {
     return open;
   }
 
-  /** From here on the service follows the registry. */
+  /** From here on, the service follows the registry. */
   attach(service: Service): void {
     this.service = service;
     for (const model of this.uncounted.splice(0)) service.metrics.modelFailures.inc({ model });
@@ -80,7 +80,7 @@ export class LiveModels {
     this.timers.add(setInterval(() => void this.attempt(() => this.registry.store.change(() => {})), NOTE_MS));
   }
 
-  /** An orderly stop does not count against a version on trial, as a crash would. */
+  /** An orderly stop does not count against a version on trial; a crash does. */
   async stop(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer);
     for (const [name, { id }] of this.trials) await this.attempt(() => this.registry.endStart(name, id));
@@ -93,7 +93,7 @@ export class LiveModels {
     return done;
   }
 
-  /** Resolves when the version that a command has chosen is served, or kept to be activated; throws a UserError with the reason when it is not. */
+  /** Resolves when the version that a command has chosen is served, or waits to be activated; throws a UserError with the reason if it is not. */
   async require({ name, id }: VersionInfo): Promise<VersionInfo> {
     await this.follow();
     const found = (await this.registry.versions()).find((version) => version.id === id);
@@ -101,7 +101,7 @@ export class LiveModels {
     throw new UserError(`this version of ${name} is not served: ${found?.failed ?? "another one took its place"}`);
   }
 
-  /** Throws a UserError when the service was given a model of that name as a file, which the registry cannot change. */
+  /** Throws a UserError if the service was given a model of that name as a file, which the registry cannot change. */
   requireOurs(name: string): void {
     if (this.service?.predictor.models.has(name) && !this.served.has(name))
       throw new UserError(`${name} is a model file that the service was started with; the registry cannot change it`);
@@ -134,7 +134,7 @@ export class LiveModels {
     const versions = await this.registry.versions();
     for (const name of this.served.keys()) {
       const own = versions.filter((version) => version.name === name);
-      // Versions are listed newest first: those before the active one are newer.
+      // The list is newest first, so those before the active one are newer.
       const newer = own.slice(
         0,
         own.findIndex(({ state }) => state === "active"),
@@ -172,7 +172,7 @@ export class LiveModels {
     } else if (trial.answers === TRIAL_ANSWERS) this.endTrial(name, trial);
   }
 
-  /** Ends a trial well: later failures do not count. */
+  /** Passes a trial: later failures do not count. */
   private endTrial(name: string, { id }: Trial): void {
     this.trials.delete(name);
     void this.attempt(() => this.registry.prove(name, id));
@@ -200,7 +200,7 @@ export class LiveModels {
       await work();
     } catch (error) {
       fault = (error as Error).message;
-      // The same fault again, such as a disk that stays full, is logged only once.
+      // The same fault in a row, such as a full disk, is logged once.
       if (fault !== this.lastFault) this.log.warn(fault);
     }
     this.lastFault = fault;

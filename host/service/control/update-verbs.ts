@@ -10,7 +10,7 @@
 // continues an attempt that broke off: its first report tells where.
 import { UserError } from "../../errors.ts";
 import type { Command, Verb } from "./commands.ts";
-import { Incoming } from "../../registry/incoming.ts";
+import { IncomingUpdate } from "../../registry/incoming.ts";
 import type { LiveModels } from "./live-models.ts";
 import type { VersionInfo } from "../../registry/state.ts";
 
@@ -28,7 +28,7 @@ export function registryVerbs(live: LiveModels, payloadBytes: number, stallMs = 
     const head = Buffer.from(text(args, "manifest"));
     const activate = args["activate"] ?? true;
     if (typeof activate !== "boolean") throw new UserError('"activate" must be true or false');
-    const incoming = await Incoming.begin(registry, head);
+    const incoming = await IncomingUpdate.begin(registry, head);
     live.requireOurs(incoming.manifest.name);
     if (loading.has(incoming.id)) throw new UserError("another command loads this update already");
     loading.add(incoming.id);
@@ -60,7 +60,7 @@ export function registryVerbs(live: LiveModels, payloadBytes: number, stallMs = 
 }
 
 /** Resolves when all parts have been received. */
-function receive(command: Command, incoming: Incoming, report: () => void, stallMs: number): Promise<void> {
+function receive(command: Command, incoming: IncomingUpdate, report: () => void, stallMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const { signal } = command;
     let timer: NodeJS.Timeout;

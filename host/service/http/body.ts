@@ -1,15 +1,15 @@
-// Bodies of HTTP requests. Those that are still coming in may take only so much memory together:
-// beyond that the oldest one gives way, so that slow clients, however many, neither fill the
-// memory nor keep anybody out.
+// Bodies of HTTP requests. Incomplete ones may only take so much memory together: beyond that the
+// oldest one is refused, so that slow clients, however many, neither fill the memory nor keep
+// anyone out.
 import type { IncomingMessage } from "node:http";
 import { RequestError } from "../answer/messages.ts";
 
 const FIRST_BYTES = 4_096;
-/** All bodies together may take as much as this many of the largest. */
+/** Limit for all bodies together, in bodies of the largest size. */
 const LARGEST_AT_ONCE = 4;
 
 interface Receiving {
-  /** Blocks of our own, since chunks may be of one byte each, and keep alive what they were read from. */
+  /** Copies: chunks may be single bytes, each of which would keep the buffer that it was read into. */
   blocks: Buffer[];
   /** Bytes of all blocks. */
   room: number;
@@ -22,12 +22,12 @@ export class Bodies {
   private readonly receiving = new Set<Receiving>();
   private bytes = 0;
 
-  /** `limit`: bytes of the largest body. */
+  /** `limit`: size of the largest body, in bytes. */
   constructor(limit: number) {
     this.limit = limit;
   }
 
-  /** Rejects with a RequestError `too_large`, or `busy` when it gives way to others. */
+  /** Rejects with a RequestError `too_large`, or `busy` if it has to make room for others. */
   async receive(request: IncomingMessage): Promise<Buffer> {
     const tooLarge = () => new RequestError("too_large", `the body may have at most ${this.limit} bytes`);
     if (Number(request.headers["content-length"] ?? 0) > this.limit) throw tooLarge();
@@ -35,7 +35,7 @@ export class Bodies {
     const body: Receiving = { blocks: [], room: 0, refuse() {} };
     this.receiving.add(body);
     try {
-      // Not `for await`: leaving that loop early destroys the socket before the answer is written.
+      // Not `for await`: leaving such a loop early destroys the socket before the answer is written.
       await new Promise<void>((resolve, reject) => {
         body.refuse = (error) => {
           request.pause();

@@ -1,7 +1,7 @@
-// Which names this service goes by over HTTP. A web page of another site can reach it with its
-// visitor's browser: under a name of its own that it points here (DNS rebinding), after which the
-// browser takes the answers for the page's own; or straight away, when the browser says where the
-// page comes from. A page can neither choose the Host of its requests nor hide its origin in a POST.
+// The host names of this service over HTTP. A web page of another site can reach the service through
+// its visitor's browser, in two ways: under a name of its own that it points here (DNS rebinding), so
+// that the browser takes the answers for the page's own; or directly, and then the browser says where
+// the page is from. A page can neither choose the Host of its requests nor hide its origin in a POST.
 import type { IncomingHttpHeaders } from "node:http";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
@@ -10,7 +10,7 @@ export class HttpHosts {
   private readonly configured: ReadonlySet<string>;
   private readonly names: ReadonlySet<string>;
 
-  /** `listening`: the address or name that the server listens on. `configured`: further names, such as that of a proxy in front. */
+  /** `listening`: the address or name that the server listens on. `configured`: further names, such as a proxy's. */
   constructor(listening: string, configured: readonly string[]) {
     const own = hostname().toLowerCase();
     const [first] = own.split(".");
@@ -18,18 +18,18 @@ export class HttpHosts {
     this.names = new Set(["localhost", own, first!, `${first}.local`, listening.toLowerCase(), ...this.configured]);
   }
 
-  /** Whether the authority (`HOST[:PORT]`) of a request names this service. No page can point an address elsewhere, so any address does. */
+  /** Whether the authority (`HOST[:PORT]`) of a request names this service. Any IP address does, since no page can redirect one. */
   isOwn(authority: string): boolean {
     const host = hostOf(authority);
     return host !== undefined && (isIP(host) !== 0 || this.names.has(host));
   }
 
-  /** Whether a browser says that a page of another origin sends the request. Programs send none of these headers. */
+  /** Whether a browser says that the request is from a page of another origin. Programs do not send these headers. */
   isForeign({ host, origin, "sec-fetch-site": site = "none" }: IncomingHttpHeaders): boolean {
     if (site !== "none" && site !== "same-origin") return true;
     if (origin === undefined) return false;
     const authority = /^https?:\/\/([^/]+)$/i.exec(origin)?.[1]?.toLowerCase();
-    // Behind a proxy the Host may be another one than the page's.
+    // Behind a proxy, the Host may differ from the page's.
     return (
       authority === undefined || (authority !== host?.toLowerCase() && !this.configured.has(hostOf(authority) ?? ""))
     );

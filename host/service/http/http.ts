@@ -1,11 +1,12 @@
-// HTTP beside MQTT: POST /predict as in the Flask tutorial, the KServe V2 paths, health,
-// metrics, and a page for people. Pages of other sites cannot use it: see hosts.ts.
+// The HTTP interface: POST /predict as in the Flask tutorial, the KServe V2 paths, health, metrics,
+// and a page for people. Pages of other sites cannot use it: see hosts.ts.
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
+import { escapeMarkup } from "../../escape.ts";
 import { Bodies } from "./body.ts";
 import { HttpHosts } from "./hosts.ts";
 import type { HttpLogin, HttpUser } from "./login.ts";
@@ -40,7 +41,7 @@ class HttpError extends Error {
 const style =
   "body { font: 16px/1.5 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em } td, th { text-align: left; vertical-align: top; padding: 0 1em 0 0 } pre { background: #eee; padding: 1em; overflow: auto }";
 
-/** What browsers are told with every answer: show it nowhere else, load and run nothing, keep no copy. */
+/** For browsers, with every answer: do not embed it elsewhere, load or run anything, or keep a copy. */
 const securityHeaders: readonly [name: string, value: string][] = [
   ["Cache-Control", "no-store"],
   [
@@ -89,9 +90,9 @@ const timeouts = {
   handshakeTimeout: 5_000,
 };
 const MAX_CONNECTIONS = 256;
-/** Connections without a complete request: beyond this number the oldest one is closed. */
+/** Connections without a complete request; beyond this number the oldest one is closed. */
 const MAX_WAITING = 192;
-/** A client that reads nothing of its answer for this time, or at most twice this time, is disconnected. */
+/** A client that does not read its answer for this long, at most twice this long, is disconnected. */
 const SILENCE_MS = 5_000;
 
 export async function startHttp(
@@ -104,7 +105,7 @@ export async function startHttp(
     if (waiting.onRequest(request, response)) void respond(service, request, response, gate);
   };
   const server = tls ? createTlsServer({ ...timeouts, ...tls }, listener) : createServer(timeouts, listener);
-  // Node itself would answer an Expect that it does not know, and skip all that is checked here.
+  // Node itself would answer an unknown Expect, without any of the checks here.
   server.on("checkExpectation", listener);
   server.maxConnections = MAX_CONNECTIONS;
   server.on("connection", (socket: Socket) => waiting.onConnection(socket));
@@ -122,10 +123,10 @@ export async function startHttp(
   };
 }
 
-/** Connections without a complete request. The oldest one is closed to make room for a new one, so that slow clients, however many, keep nobody out. */
+/** Connections without a complete request. The oldest one is closed to make room for a new one, so that slow clients keep nobody out. */
 class WaitingSockets {
   private readonly sockets = new Set<Socket>();
-  /** Connections whose answer has not been sent yet. */
+  /** Connections whose answer has not been sent. */
   private readonly answering = new WeakSet<Socket>();
 
   onConnection(socket: Socket): void {
@@ -133,7 +134,7 @@ class WaitingSockets {
     socket.once("close", () => this.sockets.delete(socket));
   }
 
-  /** From here on the connection is known by its TLS socket. */
+  /** From here on, the TLS socket stands for the connection. */
   onHandshake(secure: TLSSocket): void {
     for (const socket of this.sockets)
       if (socket !== secure && socket.remotePort === secure.remotePort && socket.remoteAddress === secure.remoteAddress)
@@ -141,7 +142,7 @@ class WaitingSockets {
     this.onConnection(secure);
   }
 
-  /** False, with the connection closed, for a request before the last answer has been sent: many small pipelined requests could claim any amount of memory. */
+  /** Closes the connection and returns false if the last answer has not been sent yet: many small pipelined requests could take any amount of memory. */
   onRequest(request: IncomingMessage, response: ServerResponse): boolean {
     const { socket, headers } = request;
     if (this.answering.has(socket)) {
@@ -178,7 +179,7 @@ function close(server: Server): Promise<void> {
 
 interface Context extends Pick<HttpOptions, "textsPerRequest"> {
   bodies: Bodies;
-  /** Absent when no users are configured, and on paths that need none. */
+  /** Absent if no users are configured, and on paths that need no login. */
   user?: HttpUser | undefined;
 }
 type Handler = (
@@ -191,7 +192,7 @@ type Handlers = Partial<Record<string, Handler>>;
 
 const live: Handler = (_service, _request, response) => sendJson(response, 200, { status: "ok" });
 const ready: Handler = (service, _request, response) =>
-  sendJson(response, service.isReady ? 200 : 503, { status: service.hindrance ?? "ready" });
+  sendJson(response, service.isReady ? 200 : 503, { status: service.notReadyReason ?? "ready" });
 
 const routes: Record<string, Handlers> = {
   "/": { GET: page },
@@ -204,7 +205,7 @@ const routes: Record<string, Handlers> = {
   "/v2/health/ready": { GET: ready },
 };
 
-/** Paths that need no login: health checks have no password, and these answers are no secret. */
+/** Paths without login: health checks have no password, and these answers are no secret. */
 const open = new Set(["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"]);
 
 function handlersOf(path: string): Handlers | undefined {
@@ -227,7 +228,7 @@ async function respond(
   response: ServerResponse,
   { hosts, login, ...context }: Gate,
 ): Promise<void> {
-  // The request target may be a whole URL, as in requests to a proxy; its host then counts instead of the header's.
+  // The request target may be a full URL, as in requests to a proxy. Then its host takes precedence over the header.
   const [, authority = request.headers.host, path = "/"] =
     /^(?:https?:\/\/([^/?]*))?([^?]+)?/i.exec(request.url ?? "") ?? [];
   const isKserve = path.startsWith("/v2");
@@ -235,7 +236,7 @@ async function respond(
   let user: HttpUser | undefined;
   try {
     if ((request.headersDistinct["host"]?.length ?? 0) > 1) throw new HttpError(400, "a request has one Host");
-    // Only HTTP/1.0 comes without a host, and no browser does.
+    // Only HTTP/1.0 has no host, and no browser uses that.
     if (authority !== undefined && !hosts.isOwn(authority))
       throw new HttpError(
         421,
@@ -243,7 +244,7 @@ async function respond(
       );
     if (request.method === "POST" && hosts.isForeign(request.headers))
       throw new HttpError(403, "pages of other sites may not send texts here");
-    // Rights come first: what is not there, and how it could be asked, is told to those who may know.
+    // Rights first: only users who may know learn which paths there are, and how to use them.
     user =
       login && !open.has(path)
         ? await login.userOf(request.headers.authorization, request.socket.remoteAddress?.replace(/^::ffff:/, ""))
@@ -263,7 +264,7 @@ async function respond(
   } catch (error) {
     if (response.headersSent || response.destroyed) return;
     const { status, code, message, headers } = failureOf(service, error, user);
-    // What still comes of a body that is too large, or has given way to others, is not waited for.
+    // Do not wait for the rest of a body that was refused.
     if (!request.complete && (status === 413 || status === 503)) headers["Connection"] = "close";
     // In KServe's protocol an error is a string.
     sendJson(response, status, { error: isKserve ? message : { code, message } }, headers);
@@ -279,7 +280,7 @@ function failureOf(
     return { status: error.status, code: codeOf[error.status], message: error.message, headers: error.headers };
   const { code, message, retrySeconds } = requestErrorOf(error);
   service.metrics.errors.inc({ code });
-  // The message would name the models that are here.
+  // The message would list the models.
   const isHidden = code === "unknown_model" && user?.mayRead("info") === false;
   return {
     status: statusOf[code],
@@ -370,7 +371,7 @@ async function classify(
   return outcome;
 }
 
-/** A JSON object; and, when a header tells the length of the object, the bytes of a tensor behind it. */
+/** A JSON object, and the bytes of a tensor after it if a header gives the object's length. */
 function readInfer(body: Buffer, request: IncomingMessage): { json: unknown; binary: Buffer } {
   const length = Number(request.headers["inference-header-content-length"] ?? body.length);
   if (!(length >= 0 && length <= body.length))
@@ -381,7 +382,7 @@ function readInfer(body: Buffer, request: IncomingMessage): { json: unknown; bin
 function readRequest(service: Service, request: IncomingMessage, bodies: Bodies): Promise<Buffer> {
   const { headers } = request;
   service.metrics.requests.inc({ transport: "http" });
-  // With another type, or with any if they are old, browsers would send a page's request to another site without asking there first.
+  // Browsers send requests of some other types to another site without asking there first.
   if (!/^application\/(?:json|octet-stream)\s*(?:;|$)/i.test(headers["content-type"] ?? "application/json"))
     throw new HttpError(415, "send the header Content-Type: application/json");
   if (
@@ -405,7 +406,7 @@ function sendJson(response: ServerResponse, status: number, body: object, header
   send(response, status, "application/json", `${JSON.stringify(body)}\n`, headers);
 }
 
-/** Sends the length instead of chunks: some small devices cannot read chunks, and HEAD shows it too. */
+/** Sends a length instead of chunks: some small devices cannot read chunks, and HEAD shows it too. */
 function send(
   response: ServerResponse,
   status: number,
@@ -422,12 +423,6 @@ async function metrics(service: Service, _request: IncomingMessage, response: Se
   send(response, 200, service.metrics.registry.contentType, text);
 }
 
-const escapes: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
-
-function escapeHtml(text: string): string {
-  return text.replace(/[&<>"]/g, (character) => escapes[character]!);
-}
-
 export function curlLine(url: string, options = ""): string {
   return `curl -s${options} ${url}/predict -H 'Content-Type: application/json' -d '{"data": "a text"}'`;
 }
@@ -437,7 +432,7 @@ function page(service: Service, request: IncomingMessage, response: ServerRespon
   const url = `${"encrypted" in request.socket ? "https" : "http"}://${hostInUrl(localAddress.replace(/^::ffff:/, ""))}:${localPort}`;
   const rows = [...service.predictor.models].map(
     ([name, { version, labels }]) =>
-      `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(version)}</td><td>${escapeHtml(labels.join(", "))}</td></tr>`,
+      `<tr><td>${escapeMarkup(name)}</td><td>${escapeMarkup(version)}</td><td>${escapeMarkup(labels.join(", "))}</td></tr>`,
   );
   send(
     response,
@@ -446,9 +441,9 @@ function page(service: Service, request: IncomingMessage, response: ServerRespon
     `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>edgelabel</title>
 <style>${style}</style>
-<h1>edgelabel ${escapeHtml(packageVersion)}</h1>
+<h1>edgelabel ${escapeMarkup(packageVersion)}</h1>
 <p>Send a text, receive its label:</p>
-<pre>${escapeHtml(curlLine(url))}</pre>
+<pre>${escapeMarkup(curlLine(url))}</pre>
 <table><tr><th>Model</th><th>Version</th><th>Labels</th></tr>
 ${rows.join("\n")}
 </table>

@@ -1,6 +1,6 @@
-// The Open Inference Protocol (KServe V2). Texts come in as BYTES, in JSON or, as Triton's
-// client does by default, in a binary tensor behind the JSON; labels go out as BYTES and
-// scores as FP32, in JSON. This file knows paths and bodies only; http.ts does the rest.
+// The Open Inference Protocol (KServe V2). Texts come in as BYTES, in JSON or in a binary tensor after
+// the JSON, which is what Triton's client sends by default. Labels go out as BYTES and scores as FP32,
+// in JSON. This file only knows paths and bodies; http.ts does the rest.
 //
 //   /v2  /v2/health/live  /v2/health/ready
 //   /v2/models/NAME[/versions/V]  …/ready  …/infer
@@ -18,14 +18,14 @@ export interface ModelPath {
 export interface InferRequest {
   id: string | undefined;
   texts: (string | Uint8Array)[];
-  /** Outputs that the answer is to have. */
+  /** Outputs that were asked for. */
   outputs: OutputName[];
 }
 
 const OUTPUTS = ["label", "score", "scores"] as const;
 type OutputName = (typeof OUTPUTS)[number];
 
-/** Undefined when it is not the path of a model. */
+/** Undefined if it is not the path of a model. */
 export function parseModelPath(path: string): ModelPath | undefined {
   const match = /^\/v2\/models\/([^/]+)(?:\/versions\/([^/]+))?(?:\/(ready|infer))?$/.exec(path);
   if (!match) return undefined;
@@ -58,7 +58,7 @@ export function modelMetadata(name: string, { version, labels }: Model): object 
   };
 }
 
-/** Of an object that is none, or lacks a key. */
+/** The message for something that is not an object, or an object that lacks a key. */
 const fault = ({ expected }: v.ObjectIssue): string => (expected === "Object" ? "must be an object" : "is missing");
 
 const tensor = v.object(
@@ -95,7 +95,7 @@ const body = v.object(
   fault,
 );
 
-/** `binary`: the bytes behind the JSON object. Throws a RequestError. */
+/** `binary`: the bytes after the JSON object. Throws a RequestError. */
 export function parseInfer(value: unknown, binary: Buffer, textsPerRequest: number): InferRequest {
   const result = v.safeParse(body, value);
   if (!result.success) {

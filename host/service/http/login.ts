@@ -1,9 +1,9 @@
-// Who may use HTTP: the users of the configuration file, by Basic authentication, with the
-// rights that they have over MQTT. Checking a password takes a tenth of a second and more, and
-// 32 MiB, so right ones are remembered, as keyed digests. Others are checked one at a time, and
-// addresses take turns, so that somebody who guesses passwords does not keep the users waiting.
+// Who may use HTTP: the users of the configuration file, by Basic authentication, with the rights
+// that they have over MQTT. Checking a password takes at least a tenth of a second, and 32 MiB. So
+// correct ones are remembered, as keyed digests; others are checked one at a time, and addresses
+// take turns, so that somebody who guesses passwords does not keep the users waiting.
 import { createHmac, randomBytes } from "node:crypto";
-import { printable } from "../../errors.ts";
+import { printable } from "../../escape.ts";
 import type { Log } from "../log.ts";
 import { RequestError } from "../answer/messages.ts";
 import type { Topics } from "../topics.ts";
@@ -11,7 +11,7 @@ import { Users } from "../users.ts";
 import type { UserSettings } from "../users.ts";
 
 const REMEMBERED = 100;
-/** Passwords that wait for their check, of all addresses. */
+/** Passwords that wait to be checked, of all addresses together. */
 const MAX_WAITING = 16;
 const LOG_EVERY_MS = 60_000;
 
@@ -25,7 +25,7 @@ export interface HttpUser {
 }
 
 export class HttpLogin {
-  /** Logins with a wrong name or password since the start. */
+  /** Failed logins since the start. */
   failed = 0;
   private readonly users: Users;
   private readonly topics: Topics;
@@ -34,7 +34,7 @@ export class HttpLogin {
   private readonly key = randomBytes(32);
   /** Names of users by the digest of their credentials, oldest first. */
   private readonly remembered = new Map<string, string>();
-  /** Checks that wait or run, by the same digest: a program's first requests often come together. */
+  /** Pending checks, by the same digest: a program's first requests often arrive together. */
   private readonly pending = new Map<string, Promise<string | undefined>>();
   private readonly checks = new Checks();
   private unlogged = 0;
@@ -48,7 +48,7 @@ export class HttpLogin {
     this.logEveryMs = logEveryMs;
   }
 
-  /** The user of an Authorization header; undefined when it is absent or wrong. Throws a RequestError `busy`. */
+  /** The user of an Authorization header; undefined if it is absent or wrong. Throws a RequestError `busy`. */
   async userOf(header = "", address = ""): Promise<HttpUser | undefined> {
     const credentials = /^Basic +([A-Za-z0-9+/]+=*) *$/i.exec(header)?.[1];
     if (credentials === undefined) return undefined;
@@ -73,13 +73,13 @@ export class HttpLogin {
     if (name !== undefined && (await this.users.knows(name, Buffer.from(password!)))) return name;
     this.failed++;
     this.unlogged++;
-    // A name that does not exist is not shown: somebody may have typed a password there.
+    // An unknown name is not logged: it may be a password in the wrong field.
     this.lastFailed = `${printable(address)} as ${name !== undefined && this.users.has(name) ? `user ${name}` : "a user that does not exist"}`;
     if (!this.logTimer) this.logFailures();
     return undefined;
   }
 
-  /** The first failure is logged at once, further ones together when `logEveryMs` are over. */
+  /** Logs the first failure at once, and the next ones together after `logEveryMs`. */
   private logFailures(): void {
     this.logTimer = undefined;
     if (this.unlogged === 0) return;
@@ -112,8 +112,8 @@ interface Check {
 }
 
 /**
- * Runs one check at a time. Addresses take turns; of one address the newest comes first, so that whoever comes after
- * a flood does not wait for it. When too many wait, the oldest of the address that has the most is refused.
+ * Runs one check at a time. Addresses take turns; within an address the newest goes first, so that nobody waits for an
+ * earlier flood. When too many wait, the oldest of the address with the most is refused.
  */
 class Checks {
   /** In the order of their turns. */

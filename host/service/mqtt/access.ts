@@ -1,4 +1,4 @@
-// How a command or the service reaches a broker: URL, credentials and TLS files.
+// How a command or the service connects to a broker: URL, credentials and TLS files.
 import { hostname } from "node:os";
 import { UserError } from "../../errors.ts";
 import { readWholeSync } from "../../files/read.ts";
@@ -14,7 +14,7 @@ export interface BrokerOptions {
   key?: string;
 }
 
-/** The content of a file that the settings name; `what` names it in errors. */
+/** The content of a file from the settings; `what` describes it in errors. */
 export function readFileFor(what: string, path: string): Buffer {
   if (/[\n\0]/.test(path)) throw new UserError(`the ${what} must be the name of a file, not what is in it`);
   return readWholeSync(path, { what });
@@ -31,7 +31,7 @@ export function readTls(files: {
   return { ca: read("CA file", files.ca), cert: read("certificate", files.cert), key: read("private key", files.key) };
 }
 
-/** The environment may give the password of the file's user, but the file not that of the environment's. */
+/** A user of the file may have a password of the environment, but not the other way round. */
 export function credentials(
   env: NodeJS.ProcessEnv,
   file: { username?: string | undefined; password?: string | undefined } = {},

@@ -1,7 +1,6 @@
-// One MQTT client that stays connected: with MQTT 5, or 3.1.1 where the broker does not
-// speak 5. Every connection gets a new client object, so that nothing of a failed one
-// (stores, timers, listeners) lives on. Reconnects for ever, with jittered backoff.
-// Knows nothing of requests and answers.
+// An MQTT client that stays connected: with MQTT 5, or 3.1.1 if the broker does not speak 5. Every
+// connection gets a new client object, so that nothing of a failed one (stores, timers, listeners)
+// lives on. Reconnects for ever, with jittered backoff. Knows nothing of requests and answers.
 //
 // Incoming messages are acknowledged by calling their `acknowledge`, at any time. MQTT.js
 // itself would acknowledge inside handleMessage, and until then read no further packet,
@@ -10,67 +9,52 @@
 // We subscribe with QoS 1, but some brokers (Aedes, with a filter that has wildcards) deliver
 // with QoS 2 what was published so. MQTT.js would send PUBREC at once, and a crash would lose
 // the request: the broker never delivers it again. So such a message goes through MQTT.js as
-// one of QoS 1; `acknowledge` sends its PUBREC, and MQTT.js answers the PUBREL that follows
-// with PUBCOMP, as it does for every message that it does not know.
+// one of QoS 1. `acknowledge` sends its PUBREC, and MQTT.js answers the PUBREL that follows
+// with PUBCOMP, as it does for every message id that it does not know.
 import "./quiet.ts";
-import mqtt from "mqtt";
+import mqtt, { ErrorWithReasonCode, UniqueMessageIdProvider } from "mqtt";
 import type { IClientOptions, IConnackPacket, IPublishPacket, ISubscriptionMap, MqttClient } from "mqtt";
 import { UserError } from "../../errors.ts";
+import { OnceLog } from "../log.ts";
 import type { Log } from "../log.ts";
-import { Sender, SUBSCRIPTION_ID } from "./sender.ts";
-import type { Done, Outgoing } from "./sender.ts";
+import { HEADER_BYTES, sizeOf, TooLarge } from "./message.ts";
+import type { Incoming, Outgoing } from "./message.ts";
 
 export type Protocol = 4 | 5;
 
 export interface BrokerAccess {
-  /** Several nodes of one cluster are separated by commas, and tried in turn. */
+  /** Nodes of a cluster are separated by commas, and tried in turn. */
   url: string;
   protocol?: Protocol | undefined;
   username?: string | undefined;
   password?: string | undefined;
   tls?: { ca?: Buffer | undefined; cert?: Buffer | undefined; key?: Buffer | undefined } | undefined;
-  /** Our own broker, which holds up everybody while one client does not read. */
+  /** Our own broker, which holds up everyone while one client does not read. */
   isEmbedded?: boolean | undefined;
-}
-
-export interface Incoming {
-  topic: string;
-  payload: Buffer;
-  qos: 0 | 1 | 2;
-  isRetained: boolean;
-  responseTopic?: string | undefined;
-  correlationData?: Buffer | undefined;
-  contentType?: string | undefined;
-  /** By performance.now(): after that its sender wants nothing of it any more. */
-  expiresAt: number;
-  /** The message was made by a route, an answer or an announcement of edgelabel: see LOOP_MARK. */
-  isMarked: boolean;
-  /** Of the whole packet, properties included. */
-  bytes: number;
-  acknowledge: () => void;
 }
 
 /** An established connection, from CONNACK to close. */
 export interface Session {
-  /** The broker's, as it may be shown. */
+  /** The broker's URL, without secrets. */
   url: string;
   protocol: Protocol;
-  /** How many QoS 1 messages the broker takes unacknowledged. */
+  /** How many QoS 1 messages may be unacknowledged by the broker. */
   receiveMaximum: number;
-  /** Largest packet that the broker takes, in bytes; Infinity when it does not say. */
+  /** Largest packet that the broker accepts, in bytes; Infinity if it does not say. */
   maximumPacketSize: number;
-  /** The broker reads more slowly than we write: send only what must be sent. */
+  /** The broker reads more slowly than we write, so only send what must be sent. */
   readonly isCongested: boolean;
-  publish(message: Outgoing, done?: Done): void;
+  /** `done` is called when the message is acknowledged, or at QoS 0 when the socket takes more; with an error when the broker refuses it; never when the connection is lost before. */
+  publish(message: Outgoing, done?: (error?: Error) => void): void;
 }
 
-/** Largest payload, in bytes, that the broker takes in a message to `topic`; Infinity when it does not say. */
+/** Largest payload, in bytes, that the broker accepts in a message to `topic`; Infinity if it does not say. */
 export function payloadRoom(session: Session | undefined, topic: string, correlationData?: Buffer): number {
   return (
     (session?.maximumPacketSize ?? Infinity) -
     Buffer.byteLength(topic) -
     (correlationData?.length ?? 0) -
-    PACKET_OVERHEAD
+    PUBLISH_OVERHEAD
   );
 }
 
@@ -78,24 +62,24 @@ export interface ConnectionOptions {
   access: BrokerAccess;
   clientId: string;
   filters: string[];
-  /** Filters whose retained messages are wanted too. */
+  /** Filters whose retained messages are delivered too. */
   retainedFilters: string[];
   will?: { topic: string; payload: string } | undefined;
   /** How many QoS 1 messages an MQTT 5 broker may send before we acknowledge one. */
   receiveMaximum?: number | undefined;
   /**
-   * The broker keeps requests for us while we are away. Not with shared subscriptions: it
-   * would keep a share of the group's requests for a worker that may never come back.
+   * Whether the broker keeps requests while we are away. Not with shared subscriptions: it would
+   * keep a share of the group's requests for a worker that may never come back.
    */
   isPersistent: boolean;
   /** Largest packet that we accept, in bytes; MQTT 5 brokers hold larger ones back. */
   maximumPacketSize: number;
-  /** Largest payload that is sent on MQTT 3.1.1, where a broker cannot say what it takes. */
+  /** Largest payload sent over MQTT 3.1.1, where a broker cannot announce its limit. */
   answerBytes: number;
   log: Log;
-  /** Nothing more is read before a promise that it returns resolves. */
+  /** If it returns a promise, nothing more is read until that resolves. */
   onMessage(message: Incoming): Promise<void> | undefined | void;
-  /** CONNACK: answers may go out. */
+  /** CONNACK: messages can be sent. */
   onConnect(session: Session): void;
   /** SUBACK: requests come in. */
   onSubscribed(session: Session): void;
@@ -103,19 +87,26 @@ export interface ConnectionOptions {
 }
 
 /**
- * User property of what a route or an announcement published, and of the answer to a request with it. By it
- * nodes do not feed each other for ever: a marked message starts no route and no announcement.
+ * User property of everything that a route or an announcement publishes, and of answers to requests that have it.
+ * A marked message starts no route and no announcement, so that nodes do not feed each other for ever.
  */
 export const LOOP_MARK = "edgelabel-route";
 /** The connection for routes has the service's client id with this at its end. */
 export const ROUTES_CLIENT = "-routes";
 /** Generous estimate of the fixed header, lengths and properties of a PUBLISH packet. */
-const PACKET_OVERHEAD = 256;
+const PUBLISH_OVERHEAD = 256;
 const ACKNOWLEDGED_LATER = new Error("acknowledged later");
+/** First byte of a packet. [MQTT-2.1.2] */
+const PUBACK = 0x40;
+const PUBREC = 0x50;
+/** As many unacknowledged messages as there are ids: the receive maximum of a broker that does not say. [MQTT-3.2.2.3.3] */
+const MESSAGE_IDS = 65_535;
 const FIXED_HEADER_BYTES = 5;
 const CHUNK_TOLERATED = 1024;
 const KEEPALIVE_SECONDS = 30;
 const CONNECT_TIMEOUT_MS = 10_000;
+/** How long a stop waits for the broker. */
+const STOP_MS = 300;
 const SESSION_EXPIRY_SECONDS = 3600;
 /** More than the queue holds, so that a flood is told `busy` instead of piling up in the broker. */
 const RECEIVE_MAXIMUM = 2048;
@@ -124,9 +115,9 @@ const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
 /** After a connection that lasted this long, the delays start small again. */
 const GOOD_LIFE_MS = 1_000;
-/** Two connections in a row that lasted less than this suggest a second client with the same id. */
+/** Two connections in a row shorter than this suggest a second client with the same id. */
 const SHORT_LIFE_MS = 60_000;
-/** After a subscription the delay is at most that of this attempt, 2 s, however soon the connection is lost: the broker works. */
+/** After a subscription the delay is at most that of this attempt, 2 s, however soon the connection is lost: the broker is up. */
 const ATTEMPT_ONCE_SUBSCRIBED = 2;
 
 export function checkBrokerUrl(text: string): URL {
@@ -137,7 +128,7 @@ export function checkBrokerUrl(text: string): URL {
     // Handled below, together with the foreign schemes.
   }
   if (!url || !["mqtt:", "mqtts:", "ws:", "wss:"].includes(url.protocol) || !url.hostname) {
-    // A malformed URL is shown only when it cannot contain a password.
+    // A malformed URL is only shown if it cannot contain a password.
     const shown = /^\w+:\/\/[\w.-]+(?::\d+)?$/.test(text) ? ` ${JSON.stringify(text)}` : "";
     throw new UserError(
       `the broker URL${shown} must look like mqtt://host:1883; the schemes are mqtt, mqtts, ws and wss`,
@@ -151,7 +142,7 @@ export function checkBrokerUrl(text: string): URL {
   return url;
 }
 
-/** A broker URL as it may be shown: the query of a WebSocket URL may hold a token. */
+/** A broker URL without secrets: the query of a WebSocket URL may hold a token. */
 export function shownUrl(url: string): string {
   return url.replace(/[?#][^,]*/g, "?***");
 }
@@ -177,7 +168,7 @@ export function clientOptions(access: BrokerAccess, protocol: Protocol): IClient
     resubscribe: false,
     queueQoSZero: false,
     keepalive: KEEPALIVE_SECONDS,
-    // Ping at fixed intervals: resetting the timer for every packet costs more than some needless pings.
+    // Ping at fixed intervals: resetting the timer for every packet costs more than a few needless pings.
     reschedulePings: false,
     ...(access.username === undefined ? {} : { username: access.username }),
     ...(access.password === undefined ? {} : { password: access.password }),
@@ -187,13 +178,13 @@ export function clientOptions(access: BrokerAccess, protocol: Protocol): IClient
   };
 }
 
-/** Whether the broker said that it does not speak this version of MQTT: 1 in 3.1.1, 0x84 in 5. */
+/** Whether the broker refused this version of MQTT: 1 in 3.1.1, 0x84 in 5. */
 function refusesProtocol(error: Error | undefined): boolean {
   const code = (error as { code?: unknown } | undefined)?.code;
   return code === 1 || code === 0x84;
 }
 
-/** What went wrong, in words for whoever runs the service. */
+/** What went wrong, for the operator. */
 function connectionFault(error: Error | undefined): string {
   if (!error) return "the broker closed the connection";
   const { code } = error as { code?: unknown };
@@ -214,13 +205,13 @@ export function backoffMs(attempt: number, random = Math.random()): number {
   return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16)) * (0.4 + 0.6 * random);
 }
 
-/** Connects without Nagle's algorithm, which would delay a small packet behind another by up to 40 ms. */
+/** Connects without Nagle's algorithm, which can delay a small packet by up to 40 ms. */
 function open(client: MqttClient): void {
   client.connect();
   (client.stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
 }
 
-/** One connection for a command, to the first broker that accepts it, with MQTT 5 or else 3.1.1. Throws a UserError when none does. */
+/** One connection for a command, to the first broker that accepts it, with MQTT 5 or else 3.1.1. Throws a UserError if none does. */
 export async function connectOnce(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {
   let fault: unknown;
   for (const url of brokerUrls(access.url)) {
@@ -256,20 +247,21 @@ async function connectTo(access: BrokerAccess): Promise<{ client: MqttClient; pr
 export class Connection {
   private readonly options: ConnectionOptions;
   private readonly urls: readonly string[];
-  private turn = 0;
+  private urlIndex = 0;
   private protocol: Protocol;
   private client: MqttClient | undefined;
   private session: Session | undefined;
-  private sender: Sender | undefined;
   private timer: NodeJS.Timeout | undefined;
   private attempt = 0;
   private shortLives = 0;
   private isStopping = false;
-  private readonly told = new Set<string>();
-  private isTooLargeTold = false;
+  private readonly log: OnceLog;
+  private readonly faults: OnceLog;
 
   constructor(options: ConnectionOptions) {
     this.options = options;
+    this.log = new OnceLog(options.log);
+    this.faults = new OnceLog(options.log);
     this.protocol = options.access.protocol ?? 5;
     this.urls = brokerUrls(options.access.url);
     // A wrong URL is an error now, not at a later attempt.
@@ -277,7 +269,7 @@ export class Connection {
   }
 
   private get url(): string {
-    return this.urls[this.turn % this.urls.length]!;
+    return this.urls[this.urlIndex % this.urls.length]!;
   }
 
   start(): void {
@@ -287,14 +279,8 @@ export class Connection {
       ...clientOptions({ ...access, url }, protocol),
       clientId,
       clean: !isPersistent,
-      // MQTT.js itself sends only the SUBSCRIBE; sender.ts numbers all other packets.
-      messageIdProvider: {
-        allocate: () => SUBSCRIPTION_ID,
-        getLastAllocated: () => SUBSCRIPTION_ID,
-        register: () => true,
-        deallocate() {},
-        clear() {},
-      },
+      // The default one numbers in turn, and would give the id of a message that stays unacknowledged to another.
+      messageIdProvider: new UniqueMessageIdProvider(),
       ...(will ? { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } } : {}),
       ...(protocol === 5
         ? {
@@ -311,7 +297,7 @@ export class Connection {
     let fault: Error | undefined;
     client.on("error", (error) => {
       fault ??= error;
-      // After a packet that it cannot read, MQTT.js would read nothing more, and keep all that comes.
+      // After a packet that it cannot parse, MQTT.js would stop reading but keep everything that arrives.
       client.stream.destroy();
     });
     client.on("disconnect", ({ reasonCode }) => {
@@ -324,15 +310,13 @@ export class Connection {
     let isExactlyOnce = false;
     // Emitted before MQTT.js looks at the packet, which it then does synchronously.
     client.on("packetreceive", (packet) => {
-      if (packet.cmd === "puback") this.sender?.onAcknowledged(packet.messageId!, packet.reasonCode);
-      else if (packet.cmd === "publish") {
-        isExactlyOnce = packet.qos === 2;
-        if (isExactlyOnce) packet.qos = 1;
-      }
+      if (packet.cmd !== "publish") return;
+      isExactlyOnce = packet.qos === 2;
+      if (isExactlyOnce) packet.qos = 1;
     });
     // Set before connecting: in a resumed session, messages follow the CONNACK at once.
     client.handleMessage = (packet, done) => {
-      const pause = this.client === client ? this.receive(packet, isExactlyOnce ? 2 : packet.qos) : undefined;
+      const pause = this.client === client ? this.receive(client, packet, isExactlyOnce ? 2 : packet.qos) : undefined;
       // With an error MQTT.js does not acknowledge, but goes on reading; `acknowledge` sends the PUBACK later.
       const goOn = () => done(packet.qos === 0 ? undefined : ACKNOWLEDGED_LATER);
       if (pause) void pause.then(goOn);
@@ -340,31 +324,19 @@ export class Connection {
     };
     client.once("close", () => this.onClose(client, fault, connectedAt));
     open(client);
-    this.sender = new Sender(client.stream, protocol);
   }
 
-  /** Sends now what would go at the end of this turn of the event loop. */
-  flush(): void {
-    this.sender?.flush();
-  }
-
-  /** Publishes a last message and disconnects; takes at most about a second, whatever the broker does. */
-  async stop(last?: Outgoing): Promise<void> {
+  /** Disconnects. While messages are unacknowledged the broker gets no DISCONNECT, and so publishes the will. */
+  async stop(): Promise<void> {
     this.isStopping = true;
     clearTimeout(this.timer);
     const { client, session } = this;
-    if (!client) return;
-    if (session) {
-      if (last)
-        await Promise.race([new Promise<void>((resolve) => session.publish(last, () => resolve())), pause(500)]);
-      await Promise.race([client.endAsync(), pause(300)]);
-    }
-    client.end(true);
+    if (session) await Promise.race([client!.endAsync(), pause(STOP_MS)]);
+    client?.stream.destroy();
   }
 
   private onConnack(client: MqttClient, protocol: Protocol, { properties }: IConnackPacket): void {
     const { options } = this;
-    const sender = this.sender!;
     if (
       properties?.sharedSubscriptionAvailable === false &&
       options.filters.some((filter) => filter.startsWith("$share/"))
@@ -372,21 +344,35 @@ export class Connection {
       this.drop(client, "the broker has no shared subscriptions, which a group needs");
       return;
     }
-    sender.receiveMaximum = properties?.receiveMaximum ?? sender.receiveMaximum;
-    sender.maximumPacketSize = properties?.maximumPacketSize ?? sender.maximumPacketSize;
-    if (protocol === 4) sender.maximumPayload = options.answerBytes;
-    sender.onTooLarge = () => this.tellTooLarge(sender);
+    const maximumPacketSize = properties?.maximumPacketSize ?? Infinity;
+    const maximumPayload = protocol === 4 ? options.answerBytes : Infinity;
     const session: Session = {
       url: shownUrl(this.url),
       protocol,
-      receiveMaximum: sender.receiveMaximum,
-      maximumPacketSize: sender.maximumPacketSize,
+      receiveMaximum: properties?.receiveMaximum ?? MESSAGE_IDS,
+      maximumPacketSize,
       get isCongested() {
-        return sender.waitingBytes > CONGESTED_BYTES;
+        return client.stream.writableLength > CONGESTED_BYTES;
       },
       publish: (message, done) => {
-        if (this.session !== session) done?.(new Error("the connection is closed"));
-        else sender.publish(message, done);
+        if (this.session !== session || this.isStopping) return;
+        const { topic, payload, qos, retain = false, properties = {} } = message;
+        if (sizeOf(message) + HEADER_BYTES > maximumPacketSize || Buffer.byteLength(payload) > maximumPayload) {
+          this.warnTooLarge(session);
+          // Not synchronously: a caller that publishes again on an error would recurse for ever.
+          if (done) queueMicrotask(() => done(new TooLarge()));
+          return;
+        }
+        client.publish(
+          topic,
+          payload,
+          { qos, retain, properties },
+          done &&
+            ((error) => {
+              // MQTT.js reports a lost connection here too, which is onClose's business.
+              if (!error || error instanceof ErrorWithReasonCode) done(error ?? undefined);
+            }),
+        );
       },
     };
     this.session = session;
@@ -409,22 +395,21 @@ export class Connection {
         this.drop(client, `the broker refuses the subscription to ${filters.map(([filter]) => filter).join(" or ")}`);
       else {
         this.attempt = Math.min(this.attempt, ATTEMPT_ONCE_SUBSCRIBED);
-        this.told.clear();
+        this.faults.reset();
         options.onSubscribed(session);
       }
     });
   }
 
-  /** Does not show the topic, which a route may have made of a text. */
-  private tellTooLarge({ maximumPacketSize, maximumPayload }: Sender): void {
-    if (this.isTooLargeTold) return;
-    this.isTooLargeTold = true;
+  /** Without the topic, which a route may have made from a text. */
+  private warnTooLarge({ protocol, maximumPacketSize }: Session): void {
     const limit =
-      maximumPayload === Infinity
+      protocol === 5
         ? `the ${maximumPacketSize} bytes that the broker takes`
-        : `the ${maximumPayload} bytes of "limits.answerBytes", which on MQTT 3.1.1 holds for all messages`;
-    this.options.log.warn(
-      `a message is larger than ${limit}, and is not sent (info and announcements grow with the labels); further ones are not told`,
+        : `the ${this.options.answerBytes} bytes of "limits.answerBytes", which on MQTT 3.1.1 holds for all messages`;
+    this.log.warn(
+      "too_large",
+      `a message is larger than ${limit}, and is not sent (info and announcements grow with the labels); logged once`,
     );
   }
 
@@ -433,7 +418,7 @@ export class Connection {
     client.stream.destroy();
   }
 
-  private receive(packet: IPublishPacket, qos: 0 | 1 | 2): Promise<void> | undefined | void {
+  private receive(client: MqttClient, packet: IPublishPacket, qos: 0 | 1 | 2): Promise<void> | undefined | void {
     const { properties } = packet;
     const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
     return this.options.onMessage({
@@ -445,10 +430,10 @@ export class Connection {
       correlationData: properties?.correlationData && own(properties.correlationData),
       contentType: properties?.contentType,
       expiresAt: performance.now() + 1000 * (properties?.messageExpiryInterval ?? Infinity),
-      // Other user properties are let go of: they may be as large as a packet.
+      // Other user properties are not kept: they may be as large as a packet.
       isMarked: properties?.userProperties?.[LOOP_MARK] !== undefined,
       bytes: FIXED_HEADER_BYTES + (packet.length ?? payload.length),
-      acknowledge: acknowledger(this.sender!, packet.messageId ?? 0, qos),
+      acknowledge: acknowledger(client, packet.messageId ?? 0, qos),
     });
   }
 
@@ -459,8 +444,6 @@ export class Connection {
     this.client = undefined;
     client.end(true);
     if (wasConnected) options.onClose();
-    this.sender?.close();
-    this.sender = undefined;
     if (this.isStopping) return;
     if (this.protocol === 5 && options.access.protocol === undefined && refusesProtocol(fault)) {
       this.protocol = 4;
@@ -473,34 +456,34 @@ export class Connection {
     const url = shownUrl(this.url);
     // All nodes of a cluster are tried before a longer wait.
     const delayMs = backoffMs(Math.floor(this.attempt++ / this.urls.length));
-    this.turn++;
+    this.urlIndex++;
     this.timer = setTimeout(() => this.start(), delayMs);
     // Not every broker says that another client has taken over the id.
     const guess =
       !fault && this.shortLives > 1 ? `, and not for the first time: perhaps ${anotherClient(options.clientId)}` : "";
     const why = `${connectionFault(fault)}${guess}`;
     // One line for each fault, however long the broker is away.
-    if (!this.told.has(`${url} ${why}`))
-      options.log.warn(`${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again until it works`, {
-        broker: url,
-        fault: why,
-      });
-    this.told.add(`${url} ${why}`);
+    this.faults.warn(
+      `${url} ${why}`,
+      `${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again until it works`,
+      { broker: url, fault: why },
+    );
   }
 }
 
-/** The bytes as they are, or a copy where a much larger chunk of the socket would stay alive with them. */
+/** The bytes, or a copy if they would keep a much larger chunk of the socket alive. */
 function own(bytes: Buffer): Buffer {
   return bytes.buffer.byteLength > 2 * bytes.length + CHUNK_TOLERATED ? Buffer.from(bytes) : bytes;
 }
 
-/** Acknowledges once only: the id may be another message's by then. Keeps nothing of the message alive. */
-function acknowledger(sender: Sender, messageId: number, qos: 0 | 1 | 2): () => void {
+/** Acknowledges only once: later the id may belong to another message. Keeps nothing of the message alive. */
+function acknowledger({ stream }: MqttClient, messageId: number, qos: 0 | 1 | 2): () => void {
   let isDone = qos === 0;
   return () => {
-    if (isDone) return;
+    if (isDone || !stream.writable) return;
     isDone = true;
-    sender.acknowledge(messageId, qos === 2);
+    // MQTT.js has no call for this. What it publishes in the same turn goes to the same stream first, in one write.
+    stream.write(Buffer.from([qos === 2 ? PUBREC : PUBACK, 2, messageId >> 8, messageId & 0xff]));
   };
 }
 

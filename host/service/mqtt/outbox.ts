@@ -1,27 +1,30 @@
-// All that the service publishes, on its way to the broker. Answers: a bounded queue in front of a window of
-// unacknowledged ones. A request is acknowledged ("settled") once its answer has been
-// written to the same connection, ahead of the PUBACK. QoS 1 answers that the broker has
-// not acknowledged are sent again on the next connection, QoS 0 answers are not.
+// Everything that the service publishes, on its way to the broker.
 //
-// Some brokers close the connection when they refuse an answer. After a close, the
-// answers that were in flight are therefore suspects, and sent again one by one. An
-// answer that was in flight at three closes is given up. It is also remembered, since
-// the broker delivers its request again and the same answer would come back.
+// Answers wait in a bounded queue, in front of a window of unacknowledged ones. A request is
+// acknowledged ("settled") once its answer has been written to the same connection, ahead of the
+// PUBACK. QoS 1 answers that the broker has not acknowledged are sent again on the next
+// connection, QoS 0 answers are not.
 //
-// States (status, info, announcements, figures, the statuses of commands) go first. Of those
-// that wait for the same topic only the last one is kept, whatever makes us publish them. The
-// next connection begins with new ones, except for those that are kept; none is given up.
+// Some brokers close the connection when they refuse a message. So after a close, the answers that
+// were in flight are suspects, and are sent again one at a time. An answer that was in flight at
+// three closes is given up, and remembered: the broker delivers its request again, which would
+// bring the same answer back.
+//
+// States (status, info, announcements, figures, statuses of commands) go first. Only the last one
+// for a topic waits. The next connection begins with new ones, except for those that are kept;
+// none is given up.
 import { createHash } from "node:crypto";
-import { sizeOf } from "./sender.ts";
-import type { Outgoing } from "./sender.ts";
+import type { Session } from "./connection.ts";
+import { sizeOf } from "./message.ts";
+import type { Outgoing } from "./message.ts";
 
 export interface Answer extends Outgoing {
-  /** By performance.now(); after that it is dropped. */
+  /** By performance.now(). It is dropped after that. */
   expiresAt: number;
-  /** Called once, when the request may be acknowledged. */
+  /** Called once, as soon as the request may be acknowledged. */
   settled: () => void;
-  /** Called once, when nothing more will be done about it. */
-  finished?: (fate: AnswerFate, error?: Error) => void;
+  /** Called once, when it has been delivered or dropped. */
+  finished?: (result: DeliveryResult, error?: Error) => void;
 }
 
 export interface State extends Outgoing {
@@ -30,16 +33,11 @@ export interface State extends Outgoing {
   finished?: Answer["finished"];
 }
 
-/** A state is `replaced` by a later one for its topic, or when too many wait. */
-export type AnswerFate = "sent" | "expired" | "given_up" | "connection_lost" | "refused_by_broker" | "replaced";
+/** A state is `replaced` by a newer one for its topic, or dropped as such when too many wait. */
+export type DeliveryResult = "sent" | "expired" | "given_up" | "connection_lost" | "refused_by_broker" | "replaced";
 
-/** The present connection. `done` is called when the answer is acknowledged, or at QoS 0 when the socket takes more. */
-export interface AnswerChannel {
-  window: number;
-  /** The broker reads more slowly than we write. */
-  readonly isCongested: boolean;
-  send(message: Outgoing, done: (error?: Error | null) => void): void;
-}
+/** What it needs of the connection. */
+type Channel = Pick<Session, "receiveMaximum" | "isCongested" | "publish">;
 
 interface Entry {
   answer: Answer;
@@ -50,6 +48,8 @@ interface Entry {
   isSettled: boolean;
 }
 
+/** Messages that may be unacknowledged at once, if the broker takes as many. */
+const WINDOW = 64;
 const CLOSES_UNTIL_GIVEN_UP = 3;
 const GIVEN_UP_REMEMBERED = 100;
 const NOTHING = () => {};
@@ -69,33 +69,33 @@ export interface OutboxCapacity {
 
 export class Outbox {
   private readonly capacity: OutboxCapacity;
-  private readonly report: (fate: AnswerFate) => void;
+  private readonly report: (result: DeliveryResult) => void;
   private waiting: Entry[] = [];
   private states: Entry[] = [];
   private suspects: Entry[] = [];
-  /** In the order in which they were sent. An array, not a set, for the reason in queue.ts. */
-  private inFlight: Entry[] = [];
+  /** In the order in which they were sent. */
+  private readonly inFlight = new Set<Entry>();
   private suspectsInFlight = 0;
   private bytes = 0;
-  private channel: AnswerChannel | undefined;
+  private session: Channel | undefined;
   private isPumping = false;
   private idle: (() => void)[] = [];
   private givenUp = new Set<string>();
 
-  constructor(capacity: OutboxCapacity, report: (fate: AnswerFate) => void) {
+  constructor(capacity: OutboxCapacity, report: (result: DeliveryResult) => void) {
     this.capacity = capacity;
     this.report = report;
   }
 
   get length(): number {
-    return this.waiting.length + this.states.length + this.suspects.length + this.inFlight.length;
+    return this.waiting.length + this.states.length + this.suspects.length + this.inFlight.size;
   }
 
   get isFull(): boolean {
     return this.length >= this.capacity.answers || this.bytes >= this.capacity.bytes;
   }
 
-  /** For what can wait elsewhere, so that it keeps nobody out. */
+  /** Less than half full: for routes, whose messages can wait elsewhere. */
   get hasRoomToSpare(): boolean {
     return this.length < this.capacity.answers / 2 && this.bytes < this.capacity.bytes / 2;
   }
@@ -105,8 +105,8 @@ export class Outbox {
     this.pump();
   }
 
-  /** Publishes a state; one that waits for the same topic is replaced. */
-  say(state: State): void {
+  /** Publishes a state, in place of one that is still waiting for the same topic. */
+  publishState(state: State): void {
     this.states.push(this.entry({ ...state, expiresAt: Infinity, settled: NOTHING }, true, state.isKept ?? false));
     const waits = this.states.findIndex(({ answer }) => answer.topic === state.topic);
     if (waits < this.states.length - 1) this.finish(this.states.splice(waits, 1)[0]!, "replaced");
@@ -114,23 +114,26 @@ export class Outbox {
     this.pump();
   }
 
-  /** Sends a refusal past the queue, since it must be prompt to be of use; drops it when the broker does not read. */
+  /** Sends a refusal ahead of the queue, since it is only useful if prompt; drops it if the broker is not reading. */
   refuse(message: Outgoing): void {
-    if (this.channel && !this.channel.isCongested) this.channel.send({ ...message, qos: 0 }, NOTHING);
+    if (this.session && !this.session.isCongested) this.session.publish({ ...message, qos: 0 });
   }
 
-  attach(channel: AnswerChannel): void {
-    this.channel = channel;
+  /** The connection is there. */
+  attach(session: Channel): void {
+    this.session = session;
     this.pump();
   }
 
   /** The connection is gone. */
   detach(): void {
-    if (!this.channel) return;
-    this.channel = undefined;
+    if (!this.session) return;
+    this.session = undefined;
     const again: Entry[] = [];
     const states: Entry[] = [];
-    for (const entry of this.inFlight.splice(0)) {
+    const inFlight = [...this.inFlight];
+    this.inFlight.clear();
+    for (const entry of inFlight) {
       if (!entry.isKept) this.finish(entry, "connection_lost");
       else if (entry.isState) states.unshift(entry);
       else if (++entry.closes >= CLOSES_UNTIL_GIVEN_UP) this.giveUp(entry);
@@ -138,7 +141,7 @@ export class Outbox {
     }
     this.suspectsInFlight = 0;
     this.suspects = [...again, ...this.suspects];
-    // The last one for a topic first, since an earlier one must not take its place.
+    // Newest first, so that an older one does not take its place.
     for (const entry of states) {
       if (this.states.some(({ answer }) => answer.topic === entry.answer.topic)) this.finish(entry, "replaced");
       else this.states.unshift(entry);
@@ -151,7 +154,7 @@ export class Outbox {
     this.wakeWhenIdle();
   }
 
-  /** Resolves when nothing is left to send, or after `timeoutMs`. */
+  /** Resolves when everything has been sent, or after `timeoutMs`. */
   drained(timeoutMs: number): Promise<void> {
     if (this.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
@@ -169,7 +172,7 @@ export class Outbox {
     return { answer, bytes, isState, isKept, closes: 0, isSettled: false };
   }
 
-  /** Not reentrant: `done` may be called at once, and with many answers the recursion would overflow the stack. */
+  /** Not reentrant: callbacks may come synchronously, and with many answers the recursion would overflow the stack. */
   private pump(): void {
     if (this.isPumping) return;
     this.isPumping = true;
@@ -181,28 +184,26 @@ export class Outbox {
   }
 
   private sendWaiting(): void {
-    while (this.channel) {
+    while (this.session) {
       const isProbing = this.suspects.length > 0 || this.suspectsInFlight > 0;
-      if (this.inFlight.length >= (isProbing ? 1 : this.channel.window)) return;
+      if (this.inFlight.size >= (isProbing ? 1 : Math.min(WINDOW, this.session.receiveMaximum))) return;
       const entry = this.suspects.shift() ?? this.states.shift() ?? this.waiting.shift();
       if (!entry) break;
       if (entry.answer.expiresAt <= performance.now()) this.finish(entry, "expired");
       else if (this.givenUp.size > 0 && this.givenUp.has(fingerprint(entry.answer))) this.finish(entry, "given_up");
-      else this.send(entry, this.channel);
+      else this.send(entry, this.session);
     }
     this.wakeWhenIdle();
   }
 
-  private send(entry: Entry, channel: AnswerChannel): void {
-    this.inFlight.push(entry);
+  private send(entry: Entry, session: Channel): void {
+    this.inFlight.add(entry);
     if (entry.closes > 0) this.suspectsInFlight++;
-    channel.send(entry.answer, (error) => {
-      const at = this.inFlight.indexOf(entry);
-      // The connection has closed since, and detach() has dealt with the answer.
-      if (this.channel !== channel || at < 0) return;
-      this.inFlight.splice(at, 1);
+    session.publish(entry.answer, (error) => {
+      // If the connection has closed since, detach() has dealt with the answer.
+      if (this.session !== session || !this.inFlight.delete(entry)) return;
       if (entry.closes > 0) this.suspectsInFlight--;
-      this.finish(entry, error ? "refused_by_broker" : "sent", error ?? undefined);
+      this.finish(entry, error ? "refused_by_broker" : "sent", error);
       this.pump();
     });
     this.settle(entry);
@@ -215,11 +216,11 @@ export class Outbox {
     this.finish(entry, "given_up");
   }
 
-  private finish(entry: Entry, fate: AnswerFate, error?: Error): void {
+  private finish(entry: Entry, result: DeliveryResult, error?: Error): void {
     this.bytes -= entry.bytes;
-    if (!entry.isState) this.report(fate);
+    if (!entry.isState) this.report(result);
     this.settle(entry);
-    entry.answer.finished?.(fate, error);
+    entry.answer.finished?.(result, error);
   }
 
   private settle(entry: Entry): void {

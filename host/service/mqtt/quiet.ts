@@ -1,4 +1,4 @@
-// The MQTT packages print whole packets, and so texts and passwords, when DEBUG=* asks for it. Loaded
-// before them, this takes them out of DEBUG, and leaves what it asks of other packages.
+// With DEBUG=*, the MQTT packages print whole packets, including texts and passwords. Loaded before
+// them, this excludes them from DEBUG and leaves other packages alone.
 const { DEBUG } = process.env;
 if (DEBUG) process.env["DEBUG"] = `${DEBUG},-mqttjs*,-mqtt-packet*`;

@@ -19,7 +19,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test
 import type { Disk } from "../../../host/registry/disk.ts";
 import { realDisk } from "../../../host/registry/disk.ts";
 import { takeLock } from "../../../host/files/lock.ts";
-import { Incoming } from "../../../host/registry/incoming.ts";
+import { IncomingUpdate } from "../../../host/registry/incoming.ts";
 import { keyId } from "../../../host/registry/keys.ts";
 import { Registry } from "../../../host/registry/registry.ts";
 import { Seeded } from "../../support/models.ts";
@@ -599,9 +599,9 @@ describe.skipIf(process.platform !== "linux" || process.getuid?.() !== 0)(
       await expect(install(3, {}, on)).rejects.toThrow("ENOSPC");
       expect([temporary(disk), await summary(on)]).toEqual([[], ["1 previous", "2 active"]]);
       const { head } = updates[3]!;
-      await expect(Incoming.begin(on, head).then((incoming) => incoming.append(0, updates[3]!.model))).rejects.toThrow(
-        "ENOSPC",
-      );
+      await expect(
+        IncomingUpdate.begin(on, head).then((incoming) => incoming.append(0, updates[3]!.model)),
+      ).rejects.toThrow("ENOSPC");
       expect(temporary(disk)).toEqual([]);
       if (isUsedUp) await on.remove("spam", "1");
       else {
@@ -622,27 +622,27 @@ describe("in parts", () => {
   test("goes on where it stopped, takes only what follows, and trusts nothing until it is whole", async () => {
     await install(1);
     const { head, model } = updates[2]!;
-    const first = await Incoming.begin(registry, head);
+    const first = await IncomingUpdate.begin(registry, head);
     expect(await first.append(0, model.subarray(0, 100))).toBe(true);
     for (const offset of [0, 99, 101, -1, NaN])
       expect(await first.append(offset, model.subarray(100, 200))).toBe(false);
-    const again = await Incoming.begin(new Registry(folder, { keys }), head);
+    const again = await IncomingUpdate.begin(new Registry(folder, { keys }), head);
     expect(again.received).toBe(100);
     await again.append(100, model.subarray(100));
     expect(again.isComplete).toBe(true);
     expect(await again.install({})).toMatchObject({ version: "2", state: "active" });
     expect(readdirSync(join(folder, "incoming"))).toEqual([]);
-    await expect(Incoming.begin(registry, head)).rejects.toThrow("sequence 20, but 20");
+    await expect(IncomingUpdate.begin(registry, head)).rejects.toThrow("sequence 20, but 20");
   });
 
   test("what came in wrong is thrown away whole; what is too much is refused at once", async () => {
     const { head, model } = updates[1]!;
     const wrong = Buffer.from(model);
     wrong[7]! ^= 1;
-    const incoming = await Incoming.begin(registry, head);
+    const incoming = await IncomingUpdate.begin(registry, head);
     await incoming.append(0, wrong);
     await expect(incoming.install({})).rejects.toThrow("is not the one that was signed");
-    const again = await Incoming.begin(registry, head);
+    const again = await IncomingUpdate.begin(registry, head);
     expect(again.received).toBe(0);
     await expect(again.append(0, Buffer.alloc(model.length + 1))).rejects.toThrow(
       `the update has ${model.length} bytes, but more arrived`,
@@ -652,10 +652,10 @@ describe("in parts", () => {
 
   test("goes on with a sound part only: one that is too long, or another's, is begun anew", async () => {
     const { head, model } = updates[1]!;
-    const path = registry.store.partPath((await Incoming.begin(registry, head)).id);
+    const path = registry.store.partPath((await IncomingUpdate.begin(registry, head)).id);
     const begunWith = async (part: Uint8Array): Promise<number> => {
       writeFileSync(path, part);
-      const { received } = await Incoming.begin(registry, head);
+      const { received } = await IncomingUpdate.begin(registry, head);
       if (received === 0) expect(readFileSync(path)).toEqual(head);
       return received;
     };
@@ -671,19 +671,21 @@ describe("in parts", () => {
   ])("a part that cannot be kept is not in the way of others when the disk is full: %s", async (code, left) => {
     const refuse = () => Promise.reject(Object.assign(new Error(`${code}: refused`), { code }));
     const failing = new Registry(folder, { keys, disk: { ...realDisk, append: refuse } });
-    const incoming = await Incoming.begin(failing, updates[1]!.head);
+    const incoming = await IncomingUpdate.begin(failing, updates[1]!.head);
     await expect(incoming.append(0, updates[1]!.model)).rejects.toThrow(`(${code}: refused)`);
     expect(incoming.received).toBe(0);
     expect(readdirSync(join(folder, "incoming"))).toEqual(left);
   });
 
   test("half-received updates do not fill the disk", async () => {
-    for (let i = 1; i <= 8; i++) await Incoming.begin(registry, (await signed(models[1]!, key, i)).head);
+    for (let i = 1; i <= 8; i++) await IncomingUpdate.begin(registry, (await signed(models[1]!, key, i)).head);
     expect(readdirSync(join(folder, "incoming")).length).toBe(4);
   });
 
   test("a manifest that may not be installed: no byte is taken", async () => {
-    await expect(Incoming.begin(registry, (await signed(models[1]!, second, 1)).head)).rejects.toThrow("not trusted");
+    await expect(IncomingUpdate.begin(registry, (await signed(models[1]!, second, 1)).head)).rejects.toThrow(
+      "not trusted",
+    );
     expect(readdirSync(folder)).toEqual([]);
   });
 });
@@ -771,7 +773,7 @@ test("the power goes at every step of an install, an activation and a rollback: 
       "in parts",
       async (on) => {
         const { head, model } = updates[3]!;
-        const incoming = await Incoming.begin(on, head);
+        const incoming = await IncomingUpdate.begin(on, head);
         for (let at = 0; at < model.length; at += 200) await incoming.append(at, model.subarray(at, at + 200));
         await incoming.install({});
       },

@@ -810,9 +810,9 @@ describeMosquitto("Mosquitto", (binaries) => {
       await service.start();
       await client.subscribe("answers");
       // An answer that the broker never acknowledges fills the one place there is.
-      const channel = service["outbox"]["channel"]!;
-      const send = channel.send.bind(channel);
-      channel.send = (message, done) => void (message.qos === 0 && send(message, done));
+      const session = service["session"]!;
+      const publish = session.publish.bind(session);
+      session.publish = (message, done) => void (message.qos === 0 && publish(message, done));
       await client.publish(topics.classify, JSON.stringify({ text: "win", id: 1 }), {
         qos: 1,
         properties: { responseTopic: "answers" },
@@ -919,7 +919,7 @@ describeMosquitto("Mosquitto", (binaries) => {
       await client.next(({ topic }) => topic === "answers/1");
       expect(client.received.filter(({ topic }) => topic.startsWith("zigbee2mqtt"))).toEqual([]);
       expect(log.lines.filter((line) => /zigbee2mqtt|wants its answer/.test(line))).toEqual([
-        'a request wants its answer on a topic that may not be used (not_allowed); topics below edgelabel/gate-1/reply/ are free, others need "responses": {"allow": [...]} in the configuration file; further ones are only counted',
+        'a request wants its answer on a topic that may not be used (not_allowed); topics below edgelabel/gate-1/reply/ are free, others need "responses": {"allow": [...]} in the configuration file; logged once, then only counted',
       ]);
       expect(await counter(service, 'edgelabel_ignored_total{reason="response_topic_not_allowed"}')).toBe(2);
     });

@@ -17,10 +17,10 @@ function terminal(columns: number, isTTY = true) {
   return { stream: stream as unknown as NodeJS.WriteStream, written: () => written };
 }
 
-function fakeService(hindrance?: string) {
+function fakeService(notReadyReason?: string) {
   return {
     metrics: new Metrics(),
-    hindrance,
+    notReadyReason,
     predictor: {
       models: new Map([
         ["spam", fakeModel()],

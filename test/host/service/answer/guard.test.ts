@@ -8,7 +8,7 @@ import { startHttp } from "../../../../host/service/http/http.ts";
 import type { HttpEndpoint } from "../../../../host/service/http/http.ts";
 import { Metrics } from "../../../../host/service/metrics.ts";
 import type { Model } from "../../../../host/service/answer/predictor.ts";
-import type { RouteSettings } from "../../../../host/service/answer/routes.ts";
+import type { RouteSettings } from "../../../../host/service/answer/outputs.ts";
 import type { Service } from "../../../../host/service/service.ts";
 import { counter, fakeModel, fakeService, recordingLog, TestClient, topics } from "../../../support/fake.ts";
 import { until } from "../../../support/wait.ts";

@@ -65,15 +65,21 @@ test("what comes one by one within a turn of the event loop is done at once for 
   }
 });
 
-test("what comes while a slice begins is done in it, once, and the slice after finds nothing and does no harm", async () => {
+test("what comes during a slice is done in it, once, and the slice after finds nothing and does no harm", async () => {
   const queue = new Queue({ texts: 10, bytes: 100 });
   const { log, offer } = recorder(queue);
-  let isFirst = true;
-  queue.beforeSlice = () => {
-    if (isFirst) offer("b", "2");
-    isFirst = false;
-  };
-  offer("a", "1");
+  queue.offer({
+    requester: "a",
+    texts: 1,
+    bytes: 1,
+    expiresAt: Infinity,
+    refuse() {},
+    step() {
+      offer("b", "2");
+      log.push("1");
+      return true;
+    },
+  });
   await tick();
   expect([log, queue.length]).toEqual([["1", "2"], 0]);
 });

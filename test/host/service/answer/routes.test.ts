@@ -4,8 +4,8 @@ import { afterEach, describe, expect, test } from "vitest";
 import { startBroker } from "../../../../host/service/broker/broker.ts";
 import type { Broker } from "../../../../host/service/broker/broker.ts";
 import type { BrokerAccess } from "../../../../host/service/mqtt/connection.ts";
-import type { RouteOutput, RouteSettings } from "../../../../host/service/answer/routes.ts";
-import { checkService } from "../../../../host/service/service.ts";
+import { checkOutputs } from "../../../../host/service/answer/outputs.ts";
+import type { RouteOutput, RouteSettings } from "../../../../host/service/answer/outputs.ts";
 import type { Service, ServiceOptions } from "../../../../host/service/service.ts";
 import { fill, fillTopic, pointedAt, topicFilter } from "../../../../host/service/answer/template.ts";
 import { filterMatches, isTopicFilter, topicsOf } from "../../../../host/service/topics.ts";
@@ -139,7 +139,7 @@ test("messages without a text are counted and end there; the first one is told",
   expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="no_text"}')).toBe(11);
   expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="bad_json"}')).toBe(broken.length);
   expect(log.lines.filter((line) => line.includes("route"))).toEqual(
-    ["no_text", "bad_json"].map((fault) => `route "r" drops a message (${fault}); further ones are only counted`),
+    ["no_text", "bad_json"].map((fault) => `route "r" drops a message (${fault}); logged once, then only counted`),
   );
 });
 
@@ -180,7 +180,7 @@ test("a part of the text is not labelled as if it were all", async () => {
   expect(await client.next()).toMatchObject({ topic: "out/end", json: { label: "spam" } });
   expect(await counter(service, 'edgelabel_routed_total{route="r",outcome="part_missing"}')).toBe(6);
   expect(log.lines.filter((line) => line.includes("route"))).toEqual([
-    'route "r" drops a message (part_missing); further ones are only counted',
+    'route "r" drops a message (part_missing); logged once, then only counted',
   ]);
 });
 
@@ -501,10 +501,10 @@ describe("refused before anything runs", () => {
   test("what a worker of a group cannot do", () => {
     const pooled = topicsOf("edgelabel", "gate-1", "pool");
     expect(() =>
-      checkService({ routes: [route({ outputs: [output({ topic: "edgelabel/pool/classify" })] })], topics: pooled }),
+      checkOutputs({ routes: [route({ outputs: [output({ topic: "edgelabel/pool/classify" })] })], topics: pooled }),
     ).toThrow("would come back in by edgelabel/pool/classify/#");
     expect(() =>
-      checkService({ routes: [route({ outputs: [output({ topic: "out", onChange: true })] })], topics: pooled }),
+      checkOutputs({ routes: [route({ outputs: [output({ topic: "out", onChange: true })] })], topics: pooled }),
     ).toThrow('route "r": "on": "change" needs all messages of a source');
   });
 
@@ -534,7 +534,7 @@ describe("refused before anything runs", () => {
     [route({ outputs: [output({ topic: "out", payload: { a: [{ b: "{nope}" }] } })] }), "{nope} stands for nothing"],
   ])("%#: %j", (bad, message) => {
     expect(() =>
-      checkService({
+      checkOutputs({
         routes: [bad],
         announcements: [{ topic: "ha/x", payload: {}, again: { topic: "homeassistant/status" } }],
         topics,
@@ -547,14 +547,14 @@ describe("refused before anything runs", () => {
       route({ name: "a", filter: "a/+", outputs: [output({ topic: "b/{1}" })] }),
       route({ name: "b", filter: "b/+", outputs: [output({ topic: "a/{1}" })] }),
     ];
-    expect(() => checkService({ routes: [a], topics })).not.toThrow();
-    expect(() => checkService({ routes: [a, b], topics })).toThrow(
+    expect(() => checkOutputs({ routes: [a], topics })).not.toThrow();
+    expect(() => checkOutputs({ routes: [a, b], topics })).toThrow(
       'route "a": its output b/{1} would come back in by b/+',
     );
   });
 
   test("two routes of one name", () => {
-    expect(() => checkService({ routes: [route({}), route({ filter: "other/+" })], topics })).toThrow(
+    expect(() => checkOutputs({ routes: [route({}), route({ filter: "other/+" })], topics })).toThrow(
       'two routes are called "r"',
     );
   });
@@ -572,7 +572,7 @@ describe("refused before anything runs", () => {
     [{ topic: "ha/x", payload: { a: "{/a}" } }, "{/a} stands for nothing"],
   ])("announcement %#: %j", (bad, message) => {
     expect(() =>
-      checkService({ routes: [route({})], announcements: [{ topic: "ok/{node}", payload: "{labels}" }, bad], topics }),
+      checkOutputs({ routes: [route({})], announcements: [{ topic: "ok/{node}", payload: "{labels}" }, bad], topics }),
     ).toThrow(message);
   });
 

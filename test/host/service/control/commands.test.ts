@@ -8,7 +8,7 @@ import type { Command } from "../../../../host/service/control/commands.ts";
 import { Guard } from "../../../../host/service/answer/guard.ts";
 import { Outbox } from "../../../../host/service/mqtt/outbox.ts";
 import { Metrics } from "../../../../host/service/metrics.ts";
-import type { Incoming } from "../../../../host/service/mqtt/connection.ts";
+import type { Incoming } from "../../../../host/service/mqtt/message.ts";
 import type { Service } from "../../../../host/service/service.ts";
 import { counter, fakeService, limits, recordingLog, TestClient, topics } from "../../../support/fake.ts";
 import { until } from "../../../support/wait.ts";
@@ -227,7 +227,7 @@ test("a last status that a lost connection took with it is told on the next one,
   const outbox = new Outbox({ answers: 10, bytes: 10_000, states: 10 }, () => {});
   const connect = () => {
     const said: string[] = [];
-    outbox.attach({ window: 10, isCongested: false, send: ({ payload }) => void said.push(payload) });
+    outbox.attach({ receiveMaximum: 10, isCongested: false, publish: ({ payload }) => void said.push(payload) });
     return said;
   };
   const commands = new Commands({
@@ -275,7 +275,8 @@ describe("without a broker", () => {
       log: recordingLog(),
       guard: new Guard(metrics, recordingLog()),
       outbox: {
-        say: ({ topic, payload }) => void said.push([topic.slice(topics.command.length + 1), JSON.parse(payload)]),
+        publishState: ({ topic, payload }) =>
+          void said.push([topic.slice(topics.command.length + 1), JSON.parse(payload)]),
       },
       onFailed() {},
     });
