@@ -98,9 +98,7 @@ function changes({ temperature, form }: ModelInfo): string[] {
   return [
     ...(temperature === 1 ? [] : [`temperature ${temperature}: divides the last layer's weights`]),
     ...(form === "int8"
-      ? [
-          "int8 weights: f32 numbers; LSTM states are not rounded to 16 bits, so scores differ in about the third decimal",
-        ]
+      ? ["int8 weights: f32 numbers; LSTM states are not rounded, so scores differ in about the fifth decimal"]
       : []),
     ...(form === "int8-weights" ? ["int8 weights: f32 numbers"] : []),
   ];

@@ -464,11 +464,11 @@ interface Call {
 function readCall(node: unknown): Call {
   if (Array.isArray(node)) {
     // Keras 2: one [layer, node, tensor, options] per input.
-    const inputs = node as unknown[][];
+    const inputs = node.map((input: unknown) => (Array.isArray(input) ? (input as unknown[]) : []));
     return {
-      sources: inputs.map((input) => String(input[0])),
+      sources: inputs.map(([from]) => String(from)),
       constants: [],
-      options: inputs.flatMap((input) => Object.entries(asObject(input[3]) ?? {})),
+      options: inputs.flatMap(([, , , options]) => Object.entries(asObject(options) ?? {})),
     };
   }
   const { args, kwargs } = (asObject(node) ?? {}) as { args?: unknown; kwargs?: unknown };

@@ -389,6 +389,12 @@ describe("refuses by layer and option", () => {
     [
       "its layers do not form one path",
       (root) => {
+        layerOf(root, "Dense")["inbound_nodes"] = [[null]];
+      },
+    ],
+    [
+      "its layers do not form one path",
+      (root) => {
         root["config"].output_layers = ["lstm_2", 0, 0];
       },
     ],
