@@ -1,6 +1,7 @@
 // Files that are whole or not there, on a real disk.
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -20,6 +21,7 @@ import {
   inFolder,
   isFull,
   isSameFile,
+  openToAppend,
   reasonOf,
   requireWritable,
   syncFolder,
@@ -91,6 +93,30 @@ describe("writeNew", () => {
     // No such bytes can be written.
     await expect(writeNew(at("a"), 7 as unknown as string)).rejects.toThrow();
     expect(readdirSync(folder)).toEqual([]);
+  });
+});
+
+describe("openToAppend", () => {
+  test("makes a file for its owner's eyes only, or goes on with one", async () => {
+    for (const line of ["one\n", "two\n"]) {
+      const file = await openToAppend(at("a"));
+      await file.appendFile(line);
+      await file.close();
+    }
+    expect([readFileSync(at("a"), "utf8"), statSync(at("a")).mode & 0o777]).toEqual(["one\ntwo\n", 0o600]);
+    symlinkSync(at("a"), at("link"));
+    await expect(openToAppend(at("link"))).rejects.toMatchObject({ code: "ELOOP" });
+  });
+
+  test.skipIf(process.getuid?.() !== 0)("leaves another user's file alone, and closed", async () => {
+    writeFileSync(at("a"), "root's");
+    chownSync(folder, 12_345, 12_345);
+    const handles = (): number => readdirSync("/proc/self/fd").length;
+    const before = handles();
+    for (let i = 0; i < 30; i++) await expect(openToAppend(at("a"))).rejects.toThrow("it belongs to user 0");
+    expect(handles() - before).toBeLessThan(10);
+    await (await openToAppend(at("b"))).close();
+    expect(statSync(at("b")).uid).toBe(12_345);
   });
 });
 

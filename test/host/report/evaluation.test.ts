@@ -1,6 +1,7 @@
 // The figures of eval against values that scikit-learn 1.x gives (noted where they are literal).
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { MAX_LABELS } from "../../../assembly/abi.ts";
 import { renderEvaluation, Tally } from "../../../host/report/evaluation.ts";
 
 function tally(labels: string[], truth: string[], predicted: (string | null)[]) {
@@ -86,6 +87,15 @@ describe("evaluation", () => {
     const figures = tally(["__proto__", "constructor"], ["__proto__", "constructor"], ["__proto__", "__proto__"]);
     expect(Object.keys(figures.per_class)).toEqual(["__proto__", "constructor"]);
     expect(JSON.parse(JSON.stringify(figures)).per_class.constructor.support).toBe(1);
+  });
+
+  test("takes as many labels that the model does not know as a model may have, and no more", () => {
+    const counts = new Tally(["a", "b", "c"]);
+    for (let i = 0; i < MAX_LABELS; i++) counts.add(`new ${i}`, "a");
+    expect(() => counts.add("one more", "a")).toThrow(
+      `the data has more than ${MAX_LABELS} labels that the model does not know, such as "one more"`,
+    );
+    expect(counts.evaluate()).toMatchObject({ n: MAX_LABELS, accuracy: 0 });
   });
 
   test("nothing counted gives zeros, never NaN", () => {

@@ -33,6 +33,9 @@ describe("what is text and what is JSON", () => {
     '["text"]',
     '"text"',
     " {",
+    // Control characters are no white space.
+    '\u0008{"text":"a"}',
+    '\u000e{"text":"a"}',
     '{"texture":',
     "{hello, text: a",
     '{"a":"b", text: x',

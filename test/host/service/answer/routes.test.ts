@@ -268,6 +268,20 @@ test("among: the best of the labels that the message allows", async () => {
   expect(await seen('"sure"')).toBe(" 0 {}");
 });
 
+test("among: a text that the model rejects stays unknown, whichever labels the message allows", async () => {
+  const rejecting = { ...fakeModel(), classify: () => ({ label: null, score: 0.6, scores: { spam: 0.6, ham: 0.4 } }) };
+  await begin([route({ text: ["/text"], among: "/only", outputs: [output({ topic: "out/7", when: "any" })] })], {
+    models: new Map([["m", rejecting]]),
+  });
+  for (const [only, score] of [
+    ['["ham"]', 0.4],
+    ["[]", 0.6],
+  ] as const) {
+    await client.publish("in/7", `{"text":"x","only":${only}}`);
+    expect((await client.next()).json).toMatchObject({ label: null, score });
+  }
+});
+
 test("a value of any depth in a placeholder stops nothing", async () => {
   await begin([route({ text: ["/message"], outputs: [output({ topic: "out/{1}", payload: { from: "{/from}" } })] })]);
   const nested = (levels: number) => `{"message":"hi","from":${"[".repeat(levels)}${"]".repeat(levels)}}`;
