@@ -24,14 +24,11 @@ const REASONS: Record<string, string> = {
   EPERM: "permission denied",
   ERR_FS_FILE_TOO_LARGE: "is larger than 2 GiB",
 };
-// Neither begins a UTF-8 file.
-const UTF16_MARKS = [Buffer.of(0xff, 0xfe), Buffer.of(0xfe, 0xff)];
-/** First bytes of files that people take for text, and what to do with them. */
+const UTF16 = "is UTF-16, as some Windows programs write it; save it as UTF-8";
+/** First bytes of files that people take for text, and what to do with them. None of these begins a UTF-8 file. */
 const FOREIGN: readonly [bytes: Buffer, advice: string][] = [
-  ...UTF16_MARKS.map((mark): [Buffer, string] => [
-    mark,
-    "is UTF-16, as some Windows programs write it; save it as UTF-8",
-  ]),
+  [Buffer.of(0xff, 0xfe), UTF16],
+  [Buffer.of(0xfe, 0xff), UTF16],
   [Buffer.of(0x1f, 0x8b), "is compressed; unpack it with gunzip"],
   [
     Buffer.from("PK\u0003\u0004"),
