@@ -31,7 +31,7 @@ const COMMANDS: Record<string, [description: string, load: () => Promise<Command
     async () => (await import("./commands/predict.ts")).predictCommand(),
   ],
   explain: [
-    "show which words of a text made its label",
+    "show which words led to the label of a text",
     async () => (await import("./commands/explain.ts")).explainCommand(),
   ],
   quantize: [

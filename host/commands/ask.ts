@@ -32,7 +32,7 @@ interface AnswerMessage {
   error?: { code?: string; message?: string };
 }
 
-/** Requests on their way at once; far below what any broker queues. */
+/** Requests in flight; far fewer than any broker queues. */
 const WINDOW = 16;
 const NO_SUBSCRIBER = 0x10;
 
@@ -69,7 +69,7 @@ export function askCommand(): Command {
     });
 }
 
-/** Of standard input, empty ones too: the lines that are printed stand beside those that were read. */
+/** Lines of standard input, including empty ones, so that output and input have the same line numbers. */
 async function readLines(): Promise<string[]> {
   const texts: string[] = [];
   for await (const lines of linesOf(process.stdin)) for (const line of lines) texts.push(Buffer.from(line).toString());
@@ -173,7 +173,7 @@ function exchange(
     });
     client.on("close", () => fail(`${shownUrl(options.broker)} closed the connection`));
     restartTimer();
-    // Not every user may read the status, and a group has none: it only helps to say why there is no answer.
+    // Only used to explain a missing answer: not every user may read the status, and a group has none.
     client.subscribe(statusTopic, () => {});
     client.subscribe(replyTopic, { qos: 1 }, (error) => {
       if (error) fail(`the broker refuses the subscription to ${replyTopic}: ${error.message}`);

@@ -1,5 +1,5 @@
 // `edgelabel calibrate`: a model and labelled texts that it was not trained on -> the same model
-// with scores that mean what they say, and with --unknown a rule for texts of none of its labels.
+// with scores that mean what they say and, with --unknown, a rule for texts that fit none of its labels.
 import { Command } from "commander";
 import { calibrate, renderCalibration } from "../training/calibration.ts";
 import { Classifier } from "../model/classifier.ts";
@@ -18,7 +18,7 @@ interface CalibrateFlags extends DatasetFlags {
 }
 
 export const UNKNOWN_HELP =
-  'answer "?" when a text is like none of the labels; at most this share of the right answers is lost';
+  'answer "?" to texts that fit none of the labels; at most this share of right answers is lost';
 
 export function calibrateCommand(): Command {
   const command = new Command("calibrate")
@@ -31,11 +31,12 @@ export function calibrateCommand(): Command {
     .addHelpText(
       "after",
       `
-The scores get the temperature at which the true labels are likeliest; labels stay the same.
-With --unknown, answers with a low score, a small lead over the second label or many unknown
-words become "?" (null in JSON, with "unknown": true). Which of these three count is chosen so
-that most wrong answers are rejected, together with texts whose label the model lacks, if the
-data has such. Without --unknown no answer is "?". train does the same on its --valid texts.
+Scores are scaled by the temperature that makes the true labels most likely; labels do not
+change. With --unknown, answers with a low score, a small lead over the second label or many
+unknown words become "?" (null in JSON, with "unknown": true). Which of the three are used is
+chosen so that as many wrong answers as possible are rejected, and texts whose label the model
+does not know, if the data has any. Without --unknown no answer is "?". train does the same with
+its --valid texts.
 
 Examples:
   edgelabel calibrate spam.wasm valid.tsv -o spam.wasm

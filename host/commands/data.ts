@@ -20,21 +20,25 @@ export function dataCommand(): Command {
   return addDatasetOptions(
     new Command("data")
       .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
-      .option("--valid <files...>", "validation texts, to see whether they occur in the data")
-      .option("--clean <steps>", "compare texts as `train --set clean=STEPS` cleans them", parserOf(cleaningSteps))
+      .option("--valid <files...>", "validation texts, to find those that are in the data too")
+      .option(
+        "--clean <steps>",
+        "clean texts before they are compared, as train --set clean=STEPS does",
+        parserOf(cleaningSteps),
+      )
       .option(
         "--maxlen <n>",
-        "tokens of a text that count",
+        "tokens of each text that are read",
         wholeNumber(1, MAX_SEQUENCE),
         DEFAULT_RECIPE.tokenizer.sequenceLength,
       )
-      .option("--json", "print one JSON object, with every line that the table leaves out"),
+      .option("--json", "print one JSON object, with all the lines that the table leaves out"),
   )
     .addHelpText(
       "after",
       `
-Texts are alike when the tokenizer of the default recipe makes the same tokens of them.
-Nothing that is found is an error: the exit code is 0.
+Two texts are the same if the default recipe's tokenizer gives them the same tokens.
+Findings are not errors: the exit code is 0 whatever is found.
 
 Examples:
   edgelabel data train.tsv

@@ -28,16 +28,16 @@ export function evalCommand(): Command {
     new Command("eval")
       .argument("<model>", "model file (.wasm or .elb)")
       .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
-      .option("--curve", "show what rejecting answers with low scores does, and how far scores are calibrated")
+      .option("--curve", "show the effect of rejecting low scores, and how well scores are calibrated")
       .option("--chart <file>", "with --curve: write the curve as an SVG", svgName)
       .option("--json", "print one JSON object"),
   )
     .addHelpText(
       "after",
       `
-Labels of the data that the model does not know count as wrong. Averages run over the
-labels that occur, and 0/0 is 0, as in scikit-learn. Texts that the model rejects as
-unknown have no label, and so never the right one; "accepted" leaves them out.
+Texts whose label the model does not know count as wrong. Averages are over the labels
+that occur, and 0/0 is 0, as in scikit-learn. Texts that the model rejects as unknown
+count as wrong too; "accepted" leaves them out.
 
 Examples:
   edgelabel eval spam.wasm test.tsv
@@ -45,7 +45,7 @@ Examples:
   edgelabel eval intents.wasm test.tsv others.tsv --curve --chart curve.svg`,
     )
     .action(async (model: string, data: string[], options: EvalOptions, command: Command) => {
-      if (options.chart !== undefined && !options.curve) command.error("error: --chart shows the curve; add --curve");
+      if (options.chart !== undefined && !options.curve) command.error("error: --chart draws the curve; add --curve");
       if (options.chart !== undefined) await requireWritable(options.chart);
       const classifier = await Classifier.open(model);
       const samples = await readDataset(data, options);
@@ -54,7 +54,7 @@ Examples:
       if (evaluation.unknown_labels.length > 0) {
         const alike = similarLabels(evaluation.labels);
         note(
-          `warning: the model does not know ${listed(evaluation.unknown_labels)}; their texts count as wrong${alike.length > 0 ? `. Alike are ${alike.slice(0, 3).map(listed).join("; ")}` : ""}`,
+          `warning: the model does not know ${listed(evaluation.unknown_labels)}; their texts count as wrong${alike.length > 0 ? `. Similar labels: ${alike.slice(0, 3).map(listed).join("; ")}` : ""}`,
         );
       }
       const curve = options.curve

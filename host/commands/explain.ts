@@ -1,6 +1,6 @@
-// `edgelabel explain`: texts, or lines of stdin -> which of their tokens made the label's
-// score: as lines (in a terminal also as a heat map), as one JSON object a text, or as a page
-// of HTML.
+// `edgelabel explain`: texts, or lines of stdin -> how much each of their tokens adds to the
+// label's score: as lines (in a terminal also as a heat map), as one JSON object a text, or as
+// a page of HTML.
 import { Command, Option } from "commander";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { Classifier } from "../model/classifier.ts";
@@ -22,30 +22,30 @@ interface ExplainOptions {
   json?: boolean;
 }
 
-/** Points at which gradients are taken, unless the user says otherwise. */
+/** Points at which gradients are computed by default. */
 const STEPS = 256;
 
 export function explainCommand(): Command {
   return new Command("explain")
     .argument("<model>", "model file (.wasm or .elb)")
     .argument("[texts...]", "texts; without any, one a line from standard input")
-    .option("--label <name>", "explain the score of this label (default: of the best one)")
+    .option("--label <name>", "explain the score of this label (default: the best one)")
     .addOption(
       new Option("--method <name>", "occlusion hides words; gradients are integrated gradients, and need f32 weights")
         .choices(["occlusion", "gradients"])
         .default("occlusion"),
     )
-    .option("--steps <n>", `points at which gradients are taken (default: ${STEPS})`, wholeNumber(1, 100_000))
+    .option("--steps <n>", `points at which gradients are computed (default: ${STEPS})`, wholeNumber(1, 100_000))
     .option("--html <file>", "write a heat map as a page")
     .option("--json", 'print {"label","score","base","method","sum","error","tokens"} a text')
     .addHelpText(
       "after",
       `
-A token's share above 0 speaks for the label, below 0 against it; the shares add up to
-score - base, and the error says how closely; with gradients, more --steps make it smaller.
-Base is the score with all tokens hidden, or for gradients with all their vectors 0. Long
-texts are explained by runs of tokens, and texts that predict answers with "?" by the label
-that would be best.
+A positive share speaks for the label, a negative one against it. The shares add up to
+score - base, except for the error shown; with gradients, more --steps make it smaller.
+The base is the score with all tokens hidden or, for gradients, with all their vectors 0.
+In long texts, several tokens share one figure. A text that predict answers with "?" is
+explained for its best label.
 
 Examples:
   edgelabel explain spam.wasm 'you won a prize'
@@ -53,7 +53,7 @@ Examples:
     )
     .action(async (path: string, texts: string[], options: ExplainOptions, command: Command) => {
       if (options.steps !== undefined && options.method !== "gradients")
-        command.error("error: --steps belongs to --method gradients");
+        command.error("error: --steps needs --method gradients");
       if (options.html !== undefined) await requireWritable(options.html);
       const classifier = await Classifier.open(path);
       const explain =
@@ -67,7 +67,7 @@ Examples:
         const explanation = explain(text);
         if (options.html !== undefined) explained.push({ text, explanation });
         if (options.json) await printJson(explanation);
-        // Made printable there; the colours are control characters too.
+        // It is printable already; print() would escape its colours.
         else await print(Buffer.from(renderText({ text, explanation }, inColour)));
       };
       await noteFileName(texts, "explain MODEL");
@@ -86,7 +86,7 @@ async function byGradients(
 ): Promise<(text: Uint8Array) => Explanation> {
   if (classifier.info.form !== "f32") {
     throw new UserError(
-      `${path}: gradients need f32 weights, and these are ${classifier.info.form}; take the .elb that it was made from, or --method occlusion`,
+      `${path}: gradients need f32 weights, and these are ${classifier.info.form}; use the .elb that it was made from, or --method occlusion`,
     );
   }
   const index = label === undefined ? classifier.labels.length : classifier.indexOf(label);

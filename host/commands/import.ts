@@ -25,10 +25,10 @@ export function importCommand(): Command {
   const command = new Command("import");
   return command
     .argument("<file>", "Keras model (.keras or .h5)")
-    .option("--tokenizer <file>", "what Tokenizer.to_json() gave (required)")
+    .option("--tokenizer <file>", "output of Tokenizer.to_json() (required)")
     .option("--labels <file>", "JSON array of names in class order; two for one sigmoid output (required)")
     .requiredOption("-o, --output <file>", "model to write (.wasm or .elb)", parseOutput)
-    .option("--maxlen <n>", "tokens a text is padded to, when the model leaves it open", wholeNumber(1, MAX_SEQUENCE))
+    .option("--maxlen <n>", "tokens that texts are padded to, if the model does not say", wholeNumber(1, MAX_SEQUENCE))
     .addOption(new Option("--padding <side>", "as given to pad_sequences").choices(["pre", "post"]).default("pre"))
     .addOption(new Option("--truncating <side>", "as given to pad_sequences").choices(["pre", "post"]).default("pre"))
     .option("--name <name>", "name in the model (default: that of the output file)", nameText)

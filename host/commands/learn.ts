@@ -47,31 +47,35 @@ export function learnCommand(): Command {
     .argument("<model>", "training form (.elb, as train -o NAME.elb writes it); a new version takes its place")
     .option(
       "--corrections <files...>",
-      "texts with the labels that the model should have given; kept in a journal beside it",
+      "texts with the labels that the model should have given; they are kept in a journal beside it",
     )
     .option("--data <files...>", "the labelled texts that it was trained on; some of them are rehearsed")
-    .option("--valid <files...>", "the hold-out: labelled texts, others than the data")
-    .option("-o, --output <file>", "also write the model to deploy (.wasm, or .elb for the model only)", parseOutput)
+    .option("--valid <files...>", "the hold-out: labelled texts that are not in the data")
+    .option(
+      "-o, --output <file>",
+      "also write the model for deployment (.wasm, or .elb for the model only)",
+      parseOutput,
+    )
     .option(
       "--registry <folder>",
       "also make it the active version there, unsigned, in place of the one that is active now",
     )
     .option("--name <name>", "with --registry: name that it is served under (default: the one in the model)")
-    .option("--undo", "go back to the version before, in the file of -o too; in a registry, models rollback does so")
+    .option("--undo", "go back to the previous version, in the file of -o too; in a registry, models rollback does so")
     .option(
       "--new-labels",
-      "let corrections and data bring new labels, for which the hold-out should have texts",
+      "allow new labels in corrections and data; the hold-out should have texts of them",
       LEARN_DEFAULTS.newLabels,
     )
     .option(
       "--epochs <n>",
-      "passes over the texts; the best acceptable one is taken (default: 4, or more if there are few texts)",
+      "passes over the texts, of which the best acceptable one is kept (default: 4, or more if there are few texts)",
       wholeNumber(1, 1000),
     )
     .option("--learning-rate <x>", "highest rate", parserOf(positive), LEARN_DEFAULTS.learningRate)
     .option(
       "--rehearsed <n>",
-      "texts of the data in each pass, at most",
+      "texts of the data to rehearse in each pass, at most",
       wholeNumber(0, 10_000_000),
       LEARN_DEFAULTS.rehearsed,
     )
@@ -110,7 +114,7 @@ async function run(path: string, options: LearnFlags, command: Command): Promise
     );
   const paths = [path, ...(options.output === undefined ? [] : [options.output])];
   if (options.output !== undefined && (await isSameFile(options.output, path)))
-    command.error("error: -o would overwrite the training form with what is deployed; give it another name");
+    command.error("error: -o would overwrite the training form; choose another name");
   if (options.registry === undefined && options.name !== undefined) command.error("error: --name is for --registry");
   if (options.undo && options.registry !== undefined)
     command.error("error: --undo restores files; in a registry go back with: edgelabel models rollback FOLDER NAME");
@@ -120,12 +124,14 @@ async function run(path: string, options: LearnFlags, command: Command): Promise
   await withModelLock(path, async () => {
     const finished = await finishChange(paths);
     if (finished.length > 0)
-      note(`a run before this one broke off while it wrote; it is finished now: ${finished.join(", ")}`);
+      note(`an earlier run was interrupted while it wrote; its files are complete now: ${finished.join(", ")}`);
     if (options.undo) {
       const restored = await restoreFiles(paths);
       for (const left of paths.filter((file) => !restored.includes(file)))
-        note(`${left} stays: no version before it was kept`);
-      await (options.json ? printJson({ restored }) : print(`${restored.join(" and ")}: the version before is back\n`));
+        note(`${left} stays as it is: no earlier version was kept`);
+      await (options.json
+        ? printJson({ restored })
+        : print(`${restored.join(" and ")}: the previous version is back\n`));
       return;
     }
     const report = await learnFiles(path, options as LearnFlags & { data: string[]; valid: string[] });
@@ -227,7 +233,7 @@ function render({
     row("corrections", ({ corrected }) => `${corrected}/${corrections}`, `mixed with ${rehearsed} rehearsed texts`),
     row("hold-out", ({ accuracy }) => percent(accuracy), `${validated} texts, ${form}`),
     row("loss", ({ loss }) => loss.toFixed(4)),
-    ...(accepted ? [`the version before is kept as ${previousPath(file)}`] : []),
+    ...(accepted ? [`the previous version is kept as ${previousPath(file)}`] : []),
   ];
   return `${lines.join("\n")}\n${calibration ? renderCalibration(calibration) : ""}`;
 }

@@ -38,12 +38,12 @@ export function modelsCommand(): Command {
     });
 
   subcommand("install", "verify an update, test its model and make it active")
-    .argument("<folder>", "registry; made if need be")
+    .argument("<folder>", "registry; created if missing")
     .argument("<update>", "what edgelabel sign made; with --unsigned a model file (.wasm or .elb)")
-    .option("--keys <file>", "keys that it may be signed with, as edgelabel keygen prints them")
-    .option("--unsigned", "take a model file without a signature; you vouch for it")
+    .option("--keys <file>", "trusted keys, as edgelabel keygen prints them")
+    .option("--unsigned", "accept a model file without a signature; you vouch for it")
     .option("--name <name>", "with --unsigned: name that it is served under (default: the one in the model)")
-    .option("--no-activate", "leave what is active as it is")
+    .option("--no-activate", "do not activate it")
     .addHelpText(
       "after",
       "\nExamples:\n  edgelabel models install registry spam.update --keys trusted-keys\n  edgelabel models install registry spam.wasm --unsigned",
@@ -72,11 +72,11 @@ export function modelsCommand(): Command {
       },
     );
 
-  subcommand("activate", "make a version active that is kept")
+  subcommand("activate", "activate a version that is kept")
     .argument("<folder>", "registry")
     .argument("<name>", "model")
     .argument("<version>", "its version, or the beginning of its digest")
-    .option("--keys <file>", "keys that it may be signed with; not needed for what is unsigned")
+    .option("--keys <file>", "trusted keys; not needed for unsigned versions")
     .action(async (folder: string, name: string, version: string, { keys, json }: JsonOption & { keys?: string }) =>
       show(await new Registry(folder, { keys, disk: ownersDisk }).activate(name, version), json),
     );
@@ -84,7 +84,7 @@ export function modelsCommand(): Command {
   subcommand("rollback", "make the previous version active again")
     .argument("<folder>", "registry")
     .argument("<name>", "model")
-    .option("--keys <file>", "keys that it may be signed with; not needed for what is unsigned")
+    .option("--keys <file>", "trusted keys; not needed for unsigned versions")
     .action(async (folder: string, name: string, { keys, json }: JsonOption & { keys?: string }) =>
       show(await new Registry(folder, { keys, disk: ownersDisk }).rollback(name), json),
     );
@@ -99,12 +99,12 @@ export function modelsCommand(): Command {
     });
 
   addBrokerOptions(
-    subcommand("send", "send an update to a running service over MQTT; goes on where an earlier attempt stopped")
+    subcommand("send", "send an update to a running service over MQTT; continues an interrupted attempt")
       .argument("<update>", "what edgelabel sign made")
       .option("--broker <url>", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]", "mqtt://127.0.0.1:1883")
       .option("--node <name>", "node name of the service (default: the host name)")
       .option("--root <topic>", "first levels of all topics", "edgelabel")
-      .option("--no-activate", "leave what is active as it is"),
+      .option("--no-activate", "do not activate it"),
   )
     .addHelpText("after", "\nExample:\n  edgelabel models send spam.update --broker mqtt://192.168.1.5 --node gate-1")
     .action(

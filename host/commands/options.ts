@@ -40,6 +40,6 @@ export type DatasetFlags = Pick<DatasetOptions, "format" | "textColumn" | "label
 export function addDatasetOptions(command: Command): Command {
   return command
     .addOption(new Option("--format <name>", "format of the data (default: by file name)").choices(FORMATS))
-    .option("--text-column <name>", "column or JSON key of the text, where the file has names", "text")
-    .option("--label-column <name>", "column or JSON key of the label, where the file has names", "label");
+    .option("--text-column <name>", "column or JSON key of the text, if the file has named columns", "text")
+    .option("--label-column <name>", "column or JSON key of the label, if the file has named columns", "label");
 }

@@ -15,10 +15,10 @@ export function parseOutput(path: string): string {
   return path;
 }
 
-/** Ends a command that makes less of f32 weights and would write it over them: nothing brings them back. */
+/** Ends a command that would overwrite f32 weights with something less precise: they could not be restored. */
 export async function requireOtherOutput(command: Command, output: string, model: string): Promise<void> {
   if (await isSameFile(output, model))
-    command.error("error: -o would overwrite the f32 weights that it is made of; give it another name");
+    command.error("error: -o would overwrite the model's f32 weights; choose another name");
 }
 
 export function isDeployable(path: string): boolean {

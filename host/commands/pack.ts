@@ -8,10 +8,10 @@ import { kilobytes, print, printJson } from "./terminal.ts";
 
 export function packCommand(): Command {
   return new Command("pack")
-    .argument("<model>", "model file (.elb, or .wasm to renew its engine)")
+    .argument("<model>", "model file (.elb, or .wasm to replace its engine)")
     .requiredOption(
       "-o, --output <file>",
-      "deployable to write (.wasm, without the state to resume training), or .elb to take the model out",
+      "deployable to write (.wasm, without the state to resume training), or .elb to extract the model",
       parseOutput,
     )
     .option("--json", "print one JSON object")

@@ -50,7 +50,9 @@ Examples:
         await print(Buffer.concat(lines.map(answer)));
       }
       if (count > 1 && tabbed === count)
-        note("every line has a tab, as labelled texts have, and was read as one text; edgelabel eval reads labels");
+        note(
+          "every line has a tab, as labelled texts do, but was read as one text; to measure a model on labelled texts: edgelabel eval",
+        );
     });
 }
 

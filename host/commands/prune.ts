@@ -54,15 +54,15 @@ export function pruneCommand(): Command {
     .requiredOption("-o, --output <file>", "model to write (.wasm: int8 as train writes it, or .elb: f32)", parseOutput)
     .requiredOption(
       "--valid <files...>",
-      "labelled texts, others than the data, to measure the accuracy and to calibrate on",
+      "labelled texts that are not in the data, to measure accuracy and calibrate on",
     )
     .option(
       "--units <n>",
-      "LSTM units to keep in each direction: those that matter most to the loss on the data; multiples of 4 run at full speed",
+      "LSTM units to keep in each direction: those that matter most to the loss on the data; multiples of 4 are fastest",
       wholeNumber(1, MAX_WIDTH),
     )
-    .option("--words <n>", "words to keep: those that were the most frequent in training", wholeNumber(1, MAX_ROWS))
-    .option("--min-count <n>", "keep only words that the data has n times", wholeNumber(1, MAX_ROWS))
+    .option("--words <n>", "words to keep: the most frequent ones in training", wholeNumber(1, MAX_ROWS))
+    .option("--min-count <n>", "keep only words that occur n times in the data", wholeNumber(1, MAX_ROWS))
     .option("--epochs <n>", "passes of the fine-tuning over the data; 0: none", wholeNumber(0, 1000), EPOCHS)
     .option("--learning-rate <x>", "highest rate of the fine-tuning", parserOf(positive), LEARNING_RATE)
     .option("--seed <n>", "the same seed gives the same model", parseSeed, 1)
@@ -71,10 +71,10 @@ export function pruneCommand(): Command {
     .addHelpText(
       "after",
       `
-Every edgelabel model with f32 weights can be pruned, imported Keras models too. A removed
-word is read by its n-grams, or as the word for unknown ones; if the model has neither, it
-is dropped. A calibrated model is calibrated again on --valid; its rule for unknown texts
-then rejects the same share of the right answers as before.
+Every model with f32 weights can be pruned, also one imported from Keras. A removed word is
+read by its n-grams or as the unknown word; if the model has neither, it is ignored. A
+calibrated model is calibrated again on --valid; its rule for unknown texts then rejects the
+same share of right answers as before.
 
 Examples:
   edgelabel train train.tsv -o spam.elb

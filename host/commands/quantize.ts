@@ -46,10 +46,10 @@ export function quantizeCommand(): Command {
     .addHelpText(
       "after",
       `
-The weights take a quarter of the room. Integer products run faster than f32 ones;
+The weights take a quarter of the space. Integer arithmetic is faster than f32;
 weight-only int8 keeps f32 arithmetic, so it is as small but not faster. Each row of a
-matrix (a word's vector, or the weights into one unit) has a scale of its own; biases stay
-f32. S/N is how much stronger the weights are than the errors of their rounding.
+matrix (a word's vector, or the weights into one unit) has its own scale; biases stay f32.
+S/N is the ratio of the weights to their rounding errors.
 
 Examples:
   edgelabel quantize spam.elb -o spam.wasm --data valid.tsv

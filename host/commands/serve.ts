@@ -30,7 +30,7 @@ import { startWatchdog } from "../service/watchdog.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import { print } from "./terminal.ts";
 
-/** Longest duration of a stop, whatever broker and clients do. */
+/** A stop takes at most this long, whatever broker and clients do. */
 const STOP_MS = 1_900;
 
 function parsePort(text: string): number {
@@ -48,11 +48,11 @@ export function serveCommand(): Command {
         "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]; several nodes of a cluster separated by commas (default: an embedded broker)",
       )
       .option("--node <name>", "name in the topics (default: the host name)")
-      .option("--group <name>", "share the requests to this group with its other workers (default: work alone)")
+      .option("--group <name>", "share the requests to this group with its other workers (default: no group)")
       .option("--root <topic>", "first levels of all topics (default: edgelabel)")
       .option("--config <file>", "JSON file with these and more settings")
       .option("--registry <folder>", "also serve the active models of this registry, and follow its changes")
-      .option("--keys <file>", "keys that updates of the registry may be signed with")
+      .option("--keys <file>", "trusted keys for updates of the registry")
       .option("--http <port>", "also serve HTTP there (0: any free port)", parsePort)
       .option("--port <port>", "port of the embedded broker (default: 1883; 0: any free one)", parsePort)
       .option("--host <address>", "where HTTP listens (default: 127.0.0.1)")
@@ -108,7 +108,7 @@ async function openModels(
   for (const { warning } of models.values()) if (warning !== undefined) log.warn(`warning: ${warning}`);
   if (models.size === 0)
     log.warn(
-      `warning: the registry ${registry!.path} has no active model; requests get the error no_model until one is there: edgelabel models install ${registry!.path} UPDATE, or models send`,
+      `warning: the registry ${registry!.path} has no active model; requests get the error no_model until one is installed: edgelabel models install ${registry!.path} UPDATE, or models send`,
     );
   const named = [
     ...routes.map(({ name, model }) => [`route "${name}"`, model] as const),
@@ -140,10 +140,10 @@ async function openRegistry({ registry: settings }: Settings, log: Log): Promise
   return registry;
 }
 
-/** The file of keys is read again whenever it counts; this warns at the start when nothing could be taken or go back, or an active model's key has been revoked. */
+/** Keys are read again for each update; this warns at the start if none could be installed or activated, or if an active model's key has been revoked. */
 async function warnOfKeys(registry: Registry, log: Log): Promise<void> {
   try {
-    // Whoever trusts no key and has nothing that is signed misses nothing.
+    // Without trusted keys and signed versions there is nothing to warn of.
     if (!registry.hasKeys && (await registry.versions()).every(({ key }) => key === undefined)) return;
     const { revoked } = await registry.trustedKeys();
     for (const { name, version, state, key = "" } of await registry.versions()) {
@@ -153,9 +153,7 @@ async function warnOfKeys(registry: Registry, log: Log): Promise<void> {
         );
     }
   } catch (error) {
-    log.warn(
-      `warning: no update can be taken, and none that is kept can become active again: ${(error as Error).message}`,
-    );
+    log.warn(`warning: no update can be installed, and no kept version activated: ${(error as Error).message}`);
   }
 }
 
@@ -196,7 +194,7 @@ async function check(settings: Settings, log: Log): Promise<void> {
     ...(httpPort === undefined ? [] : [`HTTP on port ${httpPort}`]),
     ...(routes.length === 0 ? [] : [`routes ${routes.map(({ name }) => name).join(", ")}`]),
   ];
-  log.info(`the configuration is sound: ${parts.join("; ")}`);
+  log.info(`the configuration is valid: ${parts.join("; ")}`);
 }
 
 async function serve(settings: Settings, line: StatusLine): Promise<void> {
@@ -304,7 +302,7 @@ function announce(
     `answers      the request's response topic, its "replyTo", or ${topics.label}`,
     "",
     serverTls && http
-      ? "Try it from another terminal, with your files for those in capitals:"
+      ? "Try it from another terminal, with your own files in place of the names in capitals:"
       : "Try it from another terminal:",
     `  edgelabel ask 'a text'${access}`,
     ...(http ? [`  ${curlLine(http.url, serverTls && ` --cacert CA.pem${clientFiles}`)}`] : []),

@@ -1,5 +1,5 @@
 // `edgelabel keygen` and `edgelabel sign`: a key pair, and with it a model file -> an
-// update that a registry takes.
+// update that a registry accepts.
 import { createPrivateKey } from "node:crypto";
 import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
@@ -19,7 +19,7 @@ const DAY_MS = 86_400_000;
 
 export function keygenCommand(): Command {
   return new Command("keygen")
-    .argument("<file>", "private key (PEM); one that exists is left alone, and only its line printed")
+    .argument("<file>", "private key (PEM) to create; if it exists, only its line is printed")
     .addHelpText(
       "after",
       "\nExample:\n  edgelabel keygen release.pem >> trusted-keys\n\nThe same with OpenSSL: openssl genpkey -algorithm ed25519 -out release.pem",
@@ -54,7 +54,7 @@ export function signCommand(): Command {
     .requiredOption("--key <file>", "private key, from edgelabel keygen")
     .requiredOption(
       "--sequence <number>",
-      "a number higher than in all earlier updates of this name; it is not the version",
+      "a number higher than in any earlier update of this name; it is not the version",
       wholeNumber(1, Number.MAX_SAFE_INTEGER),
     )
     .requiredOption("--expires <date>", "when it expires: 2027-12-31 (at 0:00 UTC), or 90d from now", parseExpiry)
@@ -106,22 +106,22 @@ async function readTexts(path: string): Promise<string[]> {
   return texts;
 }
 
-/** Under the name of a model, such as the one it is made of, nothing could be run any more. */
+/** Refuses names of models: an update cannot be run, and could overwrite the model that it is made from. */
 function updateName(path: string): string {
   if (/\.(elb|wasm)$/.test(path))
-    throw new InvalidArgumentError("an update is no model: its name must not end in .wasm or .elb.");
+    throw new InvalidArgumentError("an update is not a model, so its name must not end in .wasm or .elb.");
   return path;
 }
 
 function parseExpiry(text: string): Date {
   const [, days] = /^(\d{1,5})d$/.exec(text) ?? [];
   const date = days === undefined ? new Date(text) : new Date(Date.now() + Number(days) * DAY_MS);
-  // JavaScript takes 3000, or February 31, for a date too.
+  // JavaScript also takes 3000, or February 31, as a date.
   const [, day = ""] = /^(\d{4}-\d\d-\d\d)(?:T|$)/.exec(text) ?? [];
   const isDate =
     Number.isFinite(date.getTime()) &&
     (days !== undefined || (day !== "" && new Date(day).toISOString().startsWith(day)));
   if (!isDate) throw new InvalidArgumentError("it takes a date such as 2027-12-31, or a number of days such as 90d.");
-  if (date.getTime() <= Date.now()) throw new InvalidArgumentError("it lies in the past.");
+  if (date.getTime() <= Date.now()) throw new InvalidArgumentError("it is in the past.");
   return date;
 }

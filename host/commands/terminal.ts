@@ -32,7 +32,7 @@ export async function noteFileName(texts: readonly string[], command: string): P
   )
     return;
   note(
-    `${excerpt(name!)} is a file here, but its name is taken for a text; its lines are read by: edgelabel ${command} < FILE`,
+    `${excerpt(name!)} is the name of a file, but was read as a text; to read its lines: edgelabel ${command} < FILE`,
   );
 }
 

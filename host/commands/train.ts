@@ -82,7 +82,7 @@ interface TrainOptions extends DatasetFlags {
 const TURN_MS = 50;
 /** The user is told when more than this share of the texts is cut: a few change little. */
 const NOTED_CUT = 0.05;
-/** Of so many groups of similar labels the user is told. */
+/** The user is told of at most so many groups of similar labels. */
 const MOST_SIMILAR = 3;
 
 export function trainCommand(): Command {
@@ -95,9 +95,12 @@ export function trainCommand(): Command {
   addDatasetOptions(
     command.option(
       "--valid <files...>",
-      "labelled texts to measure each epoch on, and at the end to calibrate the scores on",
+      "labelled texts to validate each epoch on, and to calibrate the scores on at the end",
     ),
-  ).option("--synonyms <file>", "words that may replace one another: a group a line, with commas between the words");
+  ).option(
+    "--synonyms <file>",
+    "words that may replace one another: a group on each line, with commas between the words",
+  );
   command.optionsGroup("Training:");
   command
     .addOption(
@@ -136,11 +139,11 @@ export function trainCommand(): Command {
   command
     .option(
       "--stop-after <n>",
-      "end after n epochs of the run, as Ctrl-C does after the present one; needs an .elb as output",
+      "stop after n epochs and keep the rest for --resume, as Ctrl-C does after the current epoch (-o must be .elb)",
       wholeNumber(1, 100_000),
     )
     .addOption(
-      new Option("--resume <file>", "go on with the run in this .elb, on the same texts").conflicts([
+      new Option("--resume <file>", "continue the run in this .elb, on the same texts").conflicts([
         "recipe",
         "name",
         "modelVersion",
@@ -213,7 +216,7 @@ async function train(data: string[], options: TrainOptions, command: Command): P
     ? printJson(summary(last, written, calibration, outcome))
     : print(renderSummary(last, written, calibration, outcome)));
   if (left > 0 && reports.length !== options.stopAfter)
-    throw new UserError(`${options.output}: stopped before the run was done`);
+    throw new UserError(`${options.output}: stopped before the end of the run`);
 }
 
 async function begin(
@@ -225,7 +228,7 @@ async function begin(
   noteShape(shape, asked, recipe);
   if ((recipe.workers ?? 1) > recipe.batch)
     throw new UserError(
-      `--workers ${recipe.workers} cannot share a batch of ${recipe.batch}; choose at most as many, or set a batch-size`,
+      `--workers ${recipe.workers} cannot share a batch of ${recipe.batch}; use fewer, or set a larger batch-size`,
     );
   if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
   noteDoubts(samples, validation);
@@ -278,10 +281,11 @@ function noteShape(
   asked: RecipeOptions,
   { tokenizer: { charLevel, sequenceLength, truncatePost } }: RecipeOptions,
 ): void {
-  if (empty > 0) note(`${empty} of ${texts} texts have no token and teach nothing; edgelabel data lists them`);
+  if (empty > 0)
+    note(`${empty} of ${texts} texts have no tokens, so nothing is learnt from them; edgelabel data lists them`);
   if (charLevel && !asked.tokenizer.charLevel)
     note(
-      "nearly each text has a word that no other has, so they are read letter by letter (--set char-level=false: word by word)",
+      "nearly every text has a word that no other text has, so texts are read letter by letter (--set char-level=false: word by word)",
     );
   else if (cut > NOTED_CUT * texts)
     note(
@@ -307,7 +311,7 @@ async function runAll(
     ? null
     : onSignal(() => {
         isStopped = true;
-        note("stopping when this epoch is done; once more, and nothing is kept");
+        note("stopping after this epoch; another Ctrl-C stops at once and keeps nothing");
       });
   const epochs = trainer.epochsLeft();
   const progress = startProgress("training", { json });
@@ -373,7 +377,7 @@ async function finish(
   });
 }
 
-/** A model that cannot be calibrated is written as it was trained: the work of hours stays. */
+/** A model that cannot be calibrated is still written: it may be the work of hours. */
 async function calibrateOrKeep(
   elb: Uint8Array,
   module: TrainerModule,
@@ -384,7 +388,7 @@ async function calibrateOrKeep(
     return await calibrate(elb, validation, { unknownShare: unknown, source: output, module });
   } catch (error) {
     await writeModel(output, elb);
-    note(`${output} is written as it was trained, and not calibrated`);
+    note(`${output} is written without calibration`);
     throw error;
   }
 }
@@ -427,6 +431,6 @@ function renderSummary(
     );
   if (agreement) lines.push(`${form}: ${sentence(agreement)}`);
   if (left > 0)
-    lines.push(`${left} epoch${left === 1 ? " is" : "s are"} left; go on with the same data and --resume ${file}`);
+    lines.push(`${left} epoch${left === 1 ? " is" : "s are"} left; continue with the same data and --resume ${file}`);
   return `${lines.join("\n")}\n${calibration ? renderCalibration(calibration) : ""}`;
 }

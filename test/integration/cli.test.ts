@@ -69,7 +69,7 @@ describe("the program", () => {
     expect((await edgelabel(["--version"])).stdout).toBe(`${version}\n`);
   });
   const wasm = ["train", "x.tsv", "-o", "x.wasm"];
-  const overwrites = "error: -o would overwrite the f32 weights that it is made of; give it another name\n";
+  const overwrites = "error: -o would overwrite the model's f32 weights; choose another name\n";
   test.concurrent.each<[string[], string]>([
     [["trane"], "error: unknown command 'trane'\n(Did you mean one of prune, train?)\n"],
     [["predict"], "error: missing required argument 'model'\n"],
@@ -155,7 +155,7 @@ describe("the recipe goes by the texts, and says so", () => {
     writeFileSync(at("names.tsv"), names);
     const { stderr } = await edgelabel(["train", at("names.tsv"), "-o", at("names.wasm"), ...few]);
     expect(stderr).toContain(
-      "nearly each text has a word that no other has, so they are read letter by letter (--set char-level=false: word by word)\n",
+      "nearly every text has a word that no other text has, so texts are read letter by letter (--set char-level=false: word by word)\n",
     );
     expect((await json("info", at("names.wasm"))).tokenizer).toMatchObject({ char_level: true, ngram_buckets: 0 });
     const words = await edgelabel([
@@ -198,11 +198,11 @@ describe("the recipe goes by the texts, and says so", () => {
     writeFileSync(at("dots.tsv"), `${LAMPS.join("")}on\t...\noff\t?!\n`);
     const { stderr } = await edgelabel(["train", at("dots.tsv"), "-o", at("dots.wasm"), ...few]);
     expect(stderr).toContain(
-      `2 of ${LAMPS.length + 2} texts have no token and teach nothing; ${typed} data lists them\n`,
+      `2 of ${LAMPS.length + 2} texts have no tokens, so nothing is learnt from them; ${typed} data lists them\n`,
     );
     writeFileSync(at("spoken.tsv"), LAMPS.join(""));
     expect((await edgelabel(["train", at("spoken.tsv"), "-o", at("spoken.wasm"), ...few])).stderr).not.toContain(
-      "no token",
+      "no tokens",
     );
   });
 
@@ -359,7 +359,7 @@ describe("from texts to a deployable", () => {
       "--stop-after",
       "1",
     ]);
-    expect(stdout).toMatch(/\n\d+ epochs are left; go on with the same data and --resume .*cut2\.elb\n/);
+    expect(stdout).toMatch(/\n\d+ epochs are left; continue with the same data and --resume .*cut2\.elb\n/);
     await json("train", at("data.tsv"), "-o", at("rest.elb"), "--resume", at("cut2.elb"));
     expect(readFileSync(at("rest.elb")).equals(readFileSync(at("long.elb")))).toBe(true);
   });
@@ -455,10 +455,7 @@ describe("from texts to a deployable", () => {
       ["prune", at("light.elb"), at("data.tsv"), "--valid", at("data.tsv"), "--units", "4"],
     ]) {
       const { code, stderr } = await edgelabel([...command, "-o", at("linked/light.elb")]);
-      expect([code, stderr]).toEqual([
-        2,
-        "error: -o would overwrite the f32 weights that it is made of; give it another name\n",
-      ]);
+      expect([code, stderr]).toEqual([2, "error: -o would overwrite the model's f32 weights; choose another name\n"]);
     }
   });
 
@@ -638,7 +635,7 @@ describe("from texts to a deployable", () => {
       const named = await edgelabel(["predict", at("light.wasm"), at("data.tsv")]);
       expect([named.code, named.stdout]).toEqual([0, expect.stringMatching(/^o(n|ff)\t0\.\d{6}\n$/)]);
       expect(named.stderr).toMatch(
-        /^edgelabel: ".*" is a file here, but its name is taken for a text; its lines are read by: /,
+        /^edgelabel: ".*" is the name of a file, but was read as a text; to read its lines: /,
       );
       expect(named.stderr.endsWith(`: ${typed} predict MODEL < FILE\n`)).toBe(true);
       for (const texts of [[at("data.tsv"), "light"], [folder], ["x".repeat(5000)], [`${at("data.tsv")}/x`]]) {
@@ -649,7 +646,7 @@ describe("from texts to a deployable", () => {
       const labelled = await edgelabel(["predict", at("light.wasm")], LAMPS.slice(0, 3).join(""));
       expect([labelled.code, labelled.stdout.trim().split("\n").length]).toEqual([0, 3]);
       expect(labelled.stderr).toBe(
-        `edgelabel: every line has a tab, as labelled texts have, and was read as one text; ${typed} eval reads labels\n`,
+        `edgelabel: every line has a tab, as labelled texts do, but was read as one text; to measure a model on labelled texts: ${typed} eval\n`,
       );
       for (const lines of [`${LAMPS[0]}no tab\n`, LAMPS[0]!, ""])
         expect((await edgelabel(["predict", at("light.wasm")], lines)).stderr).toBe("");

@@ -70,7 +70,7 @@ describe("example configurations", () => {
     );
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     expect(stdout).toMatch(
-      /^the configuration is sound: models tiny; broker mqtt:\/\/127\.0\.0\.1:1883; requests on edgelabel\/gate-1\/classify/,
+      /^the configuration is valid: models tiny; broker mqtt:\/\/127\.0\.0\.1:1883; requests on edgelabel\/gate-1\/classify/,
     );
   });
 

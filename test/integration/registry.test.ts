@@ -108,11 +108,7 @@ describe("misuse", () => {
       2,
       "it takes a whole number from 1",
     ],
-    [
-      ["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "2020-01-01"],
-      2,
-      "it lies in the past",
-    ],
+    [["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "2020-01-01"], 2, "it is in the past"],
     [
       ["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "3000"],
       2,
@@ -131,7 +127,7 @@ describe("misuse", () => {
     [
       ["sign", "v1.wasm", "--key", "release.pem", "--sequence", "1", "--expires", "1d", "-o", "v1.wasm"],
       2,
-      "an update is no model",
+      "an update is not a model",
     ],
     [["serve", "v1.wasm", "--keys", "keys", "--port", "0"], 1, "--keys is for updates of a registry"],
     [
@@ -162,7 +158,7 @@ test("a service follows installs in its folder and updates that are sent to it; 
   );
   await first.end("SIGTERM");
   expect((await run("serve", "--config", config, "--check")).stdout).toContain(
-    "the configuration is sound: models spam;",
+    "the configuration is valid: models spam;",
   );
   const second = await startService("--config", config);
   expect(await second.ask()).toBe(lineOf(3));
@@ -198,15 +194,15 @@ test("a gateway that comes without a model waits for its first one", async () =>
   const checked = await run("serve", "--config", config, "--check");
   expect([checked.code, checked.stdout]).toEqual([
     0,
-    expect.stringContaining("the configuration is sound: models none yet;"),
+    expect.stringContaining("the configuration is valid: models none yet;"),
   ]);
   expect(checked.stderr).toContain(
-    `warning: the registry ${file("fresh")} has no active model; requests get the error no_model until one is there: node ${main} models install ${file("fresh")} UPDATE, or models send`,
+    `warning: the registry ${file("fresh")} has no active model; requests get the error no_model until one is installed: node ${main} models install ${file("fresh")} UPDATE, or models send`,
   );
   expect(checked.stderr).not.toContain("keys");
   text({ registry: { path: "fresh", keys: "no-keys" } });
   expect((await run("serve", "--config", config, "--check")).stderr).toContain(
-    `warning: no update can be taken, and none that is kept can become active again: cannot read the file of trusted keys ${file("no-keys")}`,
+    `warning: no update can be installed, and no kept version activated: cannot read the file of trusted keys ${file("no-keys")}`,
   );
   text({});
   const serving = await startService("--config", config);

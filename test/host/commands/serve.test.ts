@@ -204,7 +204,7 @@ test("--hash-password makes what the configuration file takes, and --check opens
   const checking = start("--config", config, "--check");
   expect(await checking.ended).toBe(0);
   expect(checking.stdout()).toBe(
-    `the configuration is sound: models constant; embedded broker; requests on edgelabel/n/classify; HTTP on port ${other.port}\n`,
+    `the configuration is valid: models constant; embedded broker; requests on edgelabel/n/classify; HTTP on port ${other.port}\n`,
   );
   await other.close();
   writeFileSync(

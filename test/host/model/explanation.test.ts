@@ -172,7 +172,7 @@ describe("edgelabel explain", () => {
       const { code, stderr } = edgelabel(["explain", at(file), "--method", "gradients", TEXT]);
       expect({ code, stderr: stderr.replace(folder, "") }).toEqual({
         code: 1,
-        stderr: `edgelabel: /${file}: gradients need f32 weights, and these are int8; take the .elb that it was made from, or --method occlusion\n`,
+        stderr: `edgelabel: /${file}: gradients need f32 weights, and these are int8; use the .elb that it was made from, or --method occlusion\n`,
       });
     }
   });

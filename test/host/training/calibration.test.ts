@@ -208,7 +208,7 @@ describe("edgelabel train", () => {
     expect([code, stderr]).toEqual([
       1,
       expect.stringContaining(
-        "kept.elb is written as it was trained, and not calibrated\nedgelabel: no text was answered right",
+        "kept.elb is written without calibration\nedgelabel: no text was answered right",
       ),
     ]);
     // No file has a name of that length, which shows only when it is written.

@@ -384,10 +384,7 @@ describe("the command", () => {
         "-o",
         output,
       ]);
-      expect([code, stderr]).toEqual([
-        2,
-        "error: -o would overwrite the training form with what is deployed; give it another name\n",
-      ]);
+      expect([code, stderr]).toEqual([2, "error: -o would overwrite the training form; choose another name\n"]);
     }
   });
 
