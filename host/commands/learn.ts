@@ -43,25 +43,22 @@ interface LearnFlags extends DatasetFlags, LearnOptions {
 }
 
 export function learnCommand(): Command {
-  const command = new Command("learn")
-    .argument("<model>", "training form (.elb, as train -o NAME.elb writes it); a new version takes its place")
-    .option(
-      "--corrections <files...>",
-      "texts with the labels that the model should have given; they are kept in a journal beside it",
-    )
-    .option("--data <files...>", "the labelled texts that it was trained on; some of them are rehearsed")
-    .option("--valid <files...>", "the hold-out: labelled texts that are not in the data")
-    .option(
-      "-o, --output <file>",
-      "also write the model for deployment (.wasm, or .elb for the model only)",
-      parseOutput,
-    )
-    .option(
-      "--registry <folder>",
-      "also make it the active version there, unsigned, in place of the one that is active now",
-    )
-    .option("--name <name>", "with --registry: name that it is served under (default: the one in the model)")
-    .option("--undo", "go back to the previous version, in the file of -o too; in a registry, models rollback does so")
+  const command = new Command("learn").argument(
+    "<model>",
+    "training form (.elb, as train -o NAME.elb writes it); a new version takes its place",
+  );
+  command.optionsGroup("Texts:");
+  addDatasetOptions(
+    command
+      .option(
+        "--corrections <files...>",
+        "texts with the labels that the model should have given; they are kept in a journal beside it",
+      )
+      .option("--data <files...>", "the labelled texts that it was trained on; some of them are rehearsed")
+      .option("--valid <files...>", "the hold-out: labelled texts that are not in the data"),
+  );
+  command.optionsGroup("Learning:");
+  command
     .option(
       "--new-labels",
       "allow new labels in corrections and data; the hold-out should have texts of them",
@@ -80,14 +77,26 @@ export function learnCommand(): Command {
       LEARN_DEFAULTS.rehearsed,
     )
     .option("--seed <n>", "the same seed gives the same model", parseSeed, LEARN_DEFAULTS.seed)
+    .option("--undo", "go back to the previous version, in the file of -o too; in a registry, models rollback does so");
+  command.optionsGroup("Output:");
+  return command
+    .option(
+      "-o, --output <file>",
+      "also write the model for deployment (.wasm, or .elb for the model only)",
+      parseOutput,
+    )
+    .option("--no-quantize", "keep f32 weights in what -o writes")
+    .option(
+      "--registry <folder>",
+      "also make it the active version there, unsigned, in place of the one that is active now",
+    )
+    .option("--name <name>", "with --registry: name that it is served under (default: the one in the model)")
     .option(
       "--model-version <text>",
       'version of the new model (default: "1" becomes "1+1", "1+1" becomes "1+2")',
       nameText,
     )
-    .option("--no-quantize", "keep f32 weights in what -o writes")
-    .option("--json", "print the report as one JSON object");
-  return addDatasetOptions(command)
+    .option("--json", "print the report as one JSON object")
     .addHelpText(
       "after",
       `
