@@ -207,9 +207,7 @@ describe("edgelabel train", () => {
     );
     expect([code, stderr]).toEqual([
       1,
-      expect.stringContaining(
-        "kept.elb is written without calibration\nedgelabel: no text was answered right",
-      ),
+      expect.stringContaining("kept.elb is written without calibration\nedgelabel: no text was answered right"),
     ]);
     // No file has a name of that length, which shows only when it is written.
     expect(
