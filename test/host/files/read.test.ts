@@ -27,6 +27,9 @@ test("a file, or undefined where there may be none", async () => {
   expect(await readIfAny(at("latin1"))).toEqual(await readWhole(at("latin1")));
   expect([await readIfAny(at("none")), await readText(at("marked"))]).toEqual([undefined, '{"node": "gate"}']);
   requireReadable(at("latin1"), {});
+  expect(() => requireReadable(at("none"), { what: "certificate" })).toThrow(
+    `cannot read the certificate ${at("none")}: no such file`,
+  );
 });
 
 const readers: [string, (path: string) => unknown, { prefix?: string; missing?: string }][] = [

@@ -145,4 +145,25 @@ test("a rejection curve lies over the coverage, from 0 to 1", () => {
   expect(svg).toContain("<title>accuracy, coverage 50 %: 95 %</title>");
   expect(svg.match(/>coverage<\/text>/g)).toHaveLength(2);
   checkXml(renderCurve([], "nothing"));
+  // Along the bottom of both panels all of the coverage, and up the sides no more than there can be.
+  const ticks = [...svg.matchAll(/text-anchor="(\w+)">([\d.]+(?: %)?)<\/text>/g)];
+  const along = ticks.filter(([, anchor]) => anchor === "middle").map(([, , text]) => text);
+  const shares = ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"];
+  expect(along).toEqual([...shares, ...shares]);
+  const up = ticks.filter(([, anchor]) => anchor === "end").map(([, , text]) => text!);
+  expect(up.filter((text) => text.endsWith("%")).at(-1)).toBe("100 %");
+  expect(up.at(-1)).toBe("1");
+});
+
+test("neither panel of a curve goes beyond 1, also where all are 1", () => {
+  const svg = renderCurve(
+    [1, 0.5].map((coverage) => ({ threshold: 1, coverage, accuracy: 1 })),
+    "m",
+  );
+  expect([...svg.matchAll(/text-anchor="end">([^<]+)<\/text>/g)].map(([, text]) => text)).toEqual([
+    "80 %",
+    "100 %",
+    "0.8",
+    "1",
+  ]);
 });
