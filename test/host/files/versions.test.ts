@@ -1,5 +1,5 @@
 // Versions of files: they change together, and the replaced ones come back.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -46,4 +46,31 @@ test("what a crash has left is finished if the change was decided, and removed i
   expect(await finishChange(paths)).toEqual(paths);
   expect(paths.map((path) => readFileSync(path, "utf8"))).toEqual(["new", "new"]);
   expect(readdirSync(folder).filter((name) => name.includes("b."))).toEqual(["b.elb", "b.wasm"]);
+});
+
+test("all are written or none, and the error names the one that cannot be", async () => {
+  writeFileSync(at("c.elb"), "old");
+  const [good, bad] = [at("c.elb"), at("none/c.wasm")];
+  const write = (paths: string[]): Promise<void> =>
+    replaceFiles(paths.map((path) => ({ path, bytes: Buffer.from("new") })));
+  await expect(write([good, bad])).rejects.toThrow(
+    `${bad}: cannot be written (no folder ${at("none")}); the model stays as it was`,
+  );
+  expect([readFileSync(good, "utf8"), readdirSync(folder).filter((name) => name.includes("c."))]).toEqual([
+    "old",
+    ["c.elb"],
+  ]);
+});
+
+test("a file's first version has none before it, even if another file of its name once had", async () => {
+  writeFileSync(at("d.previous.elb"), "another's");
+  await replaceFiles([{ path: at("d.elb"), bytes: Buffer.from("first") }]);
+  await expect(restoreFiles([at("d.elb")])).rejects.toThrow(`there is nothing to undo: no ${at("d.previous.elb")}`);
+});
+
+test("a new version has the rights of the old one", async () => {
+  writeFileSync(at("e.elb"), "old");
+  chmodSync(at("e.elb"), 0o640);
+  await replaceFiles([{ path: at("e.elb"), bytes: Buffer.from("new") }]);
+  expect(["e.elb", "e.previous.elb"].map((name) => statSync(at(name)).mode & 0o777)).toEqual([0o640, 0o640]);
 });
