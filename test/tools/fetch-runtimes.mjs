@@ -55,7 +55,7 @@ function named(language, ...files) {
 function program(what, packages, path) {
   const name = process.platform === "linux" ? packages[process.arch] : undefined;
   if (!name) throw new Error(`${what} is fetched for Linux on x64 and arm64 only`);
-  const folder = cached(name.replace(/^@\w+\//, "").replace("@", "-"), (work) => {
+  const folder = cached(`${what.toLowerCase()}-${name.split("@").at(-1)}`, (work) => {
     run("npm", ["pack", "--silent", "--pack-destination", work, name], { cwd: work });
     run("tar", ["-xzf", readdirSync(work)[0], `package/${path}`], { cwd: work });
   });
@@ -124,7 +124,10 @@ export function java() {
       ...["dependency:copy-dependencies", `-DoutputDirectory=${work}`],
     ]),
   );
-  return [command, `@${join(examples, "java/options")}`, "-cp", `${folder}/*`, join(examples, "java/Classify.java")];
+  return [
+    ...[command, "-XX:+UnlockExperimentalVMOptions", "-XX:+EnableJVMCI", `--upgrade-module-path=${folder}`],
+    ...["-cp", `${folder}/*`, join(examples, "java/Classify.java")],
+  ];
 }
 
 function newestJava() {
