@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { RateLimit } from "../../../../host/service/answer/rate.ts";
+import { RateLimit, shortName } from "../../../../host/service/answer/rate.ts";
 
 /** A limit whose clock is `clock.ms`. */
 function limited(textsPerSecond: number, requesters = 1_000): { rate: RateLimit; clock: { ms: number } } {
@@ -136,4 +136,11 @@ test("a place is free again also while one who was here comes alone, whose own p
     expect(rate.lineOf("old")).toBe("old");
   }
   expect(told).toBeLessThan(240);
+});
+
+test("names of any length stay short, and different", () => {
+  const longest = "x".repeat(256);
+  expect(shortName(longest)).toBe(longest);
+  const [one, other] = [shortName(`${longest}1`), shortName(`${longest}2`)];
+  expect([one.length, other.length, one === other, shortName(`${longest}1`) === one]).toEqual([44, 44, false, true]);
 });
