@@ -497,6 +497,13 @@ describe("the command", () => {
     [["--data", "none.tsv", "--valid", "none.tsv"], 1, "none.tsv: no such file"],
     [["--data", at("data.tsv"), "--valid", at("valid.tsv")], 1, "there are no corrections for"],
     [["--epochs", "0"], 2, "whole number from 1"],
+    [["--name", "lamps"], 2, "--name is for --registry"],
+    [["--undo", "--registry", "r"], 2, "--undo restores files; in a registry go back with: "],
+    [
+      ["--registry", at("none"), "--data", at("data.tsv"), "--valid", at("valid.tsv")],
+      1,
+      'the registry has no model "lamps"; it has none',
+    ],
     [["--model-version", ""], 2, "1 to 4096 bytes"],
   ])("%j: exit %i", async (args, code, message) => {
     const { code: got, stdout, stderr } = await edgelabel(["learn", at("lamps.elb"), ...args]);
