@@ -116,11 +116,7 @@ export async function learn(
   const corrections = latest(input.corrections);
   if (corrections.length === 0)
     throw new UserError(`there are no corrections for ${source}; give some with --corrections`);
-  const validation = without(input.validation, corrections);
-  if (validation.length === 0)
-    throw new UserError(
-      `every held-out text is a correction too, so nothing is left to measure ${source} on; give other texts with --valid`,
-    );
+  const validation = leftOf(input.validation, corrections);
   const old = await Classifier.fromBytes(elb, source);
   const { info, version: oldVersion } = old;
   const newLabels = newLabelsFor(old, { ...input, corrections, validation }, options);
@@ -194,6 +190,16 @@ export async function learn(
     calibration,
   };
   return { report, model };
+}
+
+/** The texts of a hold-out that are not corrected, so never trained on. Throws a UserError if there are none. */
+export function leftOf(holdOut: readonly Sample[], corrections: readonly Sample[]): Sample[] {
+  const left = without(holdOut, corrections);
+  if (left.length === 0)
+    throw new UserError(
+      "every held-out text is a correction too, so nothing is left to measure on; the hold-out needs other texts",
+    );
+  return left;
 }
 
 /** Labels of the input that the model lacks and may learn. Throws a UserError for a label that it may not learn. */

@@ -18,10 +18,10 @@ import { setTimeout as pause } from "node:timers/promises";
 import { artefactPath } from "../../build-path.ts";
 import { Classifier, digestOf, readModelFile } from "../../model/classifier.ts";
 import { appendCorrections, type Correction, journalPath, readCorrections } from "../../data/journal.ts";
-import { readDataset, sampleDefect, without } from "../../data/dataset.ts";
+import { readDataset, sampleDefect } from "../../data/dataset.ts";
 import { UserError } from "../../errors.ts";
 import { Tally } from "../../report/evaluation.ts";
-import { isDone, type LearnReport } from "../../training/learn.ts";
+import { isDone, leftOf, type LearnReport } from "../../training/learn.ts";
 import { withModelLock } from "../../files/lock.ts";
 import { finishChange, restoreFiles } from "../../files/versions.ts";
 import type { VersionInfo } from "../../registry/state.ts";
@@ -185,13 +185,10 @@ export class Learner {
 
   /** Without what the model is, or will be, trained on. */
   async holdOut(): Promise<Correction[]> {
-    const left = without(
+    return leftOf(
       await readDataset(this.settings.valid),
       await readCorrections(journalPath(this.settings.training)),
     );
-    if (left.length === 0)
-      throw new UserError("every held-out text is a correction too, so nothing is left to measure on");
-    return left;
   }
 
   /** Resolves when the corrections are on the disk. */

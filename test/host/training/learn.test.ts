@@ -159,7 +159,7 @@ describe("learn", () => {
     const leaking = await learn(input({ validation: [...holdOut, ...corrections] }), options);
     expect(leaking).toEqual(apart);
     await expect(learn(input({ validation: corrections }), options)).rejects.toThrow(
-      "every held-out text is a correction too, so nothing is left to measure lamps.elb on; give other texts with --valid",
+      "every held-out text is a correction too, so nothing is left to measure on; the hold-out needs other texts",
     );
   });
 
