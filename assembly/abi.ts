@@ -154,8 +154,6 @@ export const LOSS_CATEGORICAL_CROSSENTROPY = 3;
 
 export const OPTIMIZER_SGD = 1;
 export const OPTIMIZER_ADAM = 2;
-/** Adam without the bias correction of its first and second moment. */
-export const OPTIMIZER_ADAM_UNCORRECTED = 3;
 
 /** Training flag. SGD: Nesterov momentum. */
 export const OPTIMIZER_NESTEROV = 1;
@@ -167,7 +165,6 @@ export const OPTIMIZER_PER_TOKEN = 8;
 export const SCHEDULE_CONSTANT = 0;
 export const SCHEDULE_LINEAR = 1;
 export const SCHEDULE_COSINE = 2;
-export const SCHEDULE_INVERSE_TIME = 3;
 
 // --- answers to labelled texts: assembly/train/measure/answers.ts ------------------------------
 

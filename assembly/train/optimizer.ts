@@ -1,7 +1,7 @@
 // Gradients -> new parameters: SGD with momentum, Adam, and a moving average, as in Keras 3.
 // Called by step.ts once a step. Slots are blocks with the parameters' layout: SGD with
 // momentum has one, Adam two (m, v). Refuses nothing: step.ts checks the gradients.
-import { OPTIMIZER_ADAM, OPTIMIZER_NESTEROV, OPTIMIZER_SGD } from "../abi";
+import { OPTIMIZER_NESTEROV, OPTIMIZER_SGD } from "../abi";
 import { network, ROW_FADED, ROW_KNOWN, ROW_TOUCHED } from "./network";
 import { loadU32, storeU32 } from "./rows";
 import { settings } from "./settings";
@@ -76,8 +76,7 @@ export function optimizerUpdate(self: Optimizer, learningRate: f32): void {
     state.beta1Power *= <f64>(<f32>settings.beta1);
     state.beta2Power *= <f64>(<f32>settings.beta2);
     // alpha = lr sqrt(1 - beta2^t) / (1 - beta1^t)
-    if (settings.optimizer == OPTIMIZER_ADAM)
-      rate = (learningRate * sqrt<f32>(<f32>(1 - state.beta2Power))) / <f32>(1 - state.beta1Power);
+    rate = (learningRate * sqrt<f32>(<f32>(1 - state.beta2Power))) / <f32>(1 - state.beta1Power);
   }
   updateEmbedding(self);
   updateSpan(self, network.embeddingBytes, network.parameterBytes - network.embeddingBytes, true);

@@ -1,19 +1,17 @@
 // Learning rate of a step: base rate, schedule, step -> f32. Called by run.ts.
-import { SCHEDULE_COSINE, SCHEDULE_INVERSE_TIME, SCHEDULE_LINEAR } from "../abi";
+import { SCHEDULE_COSINE, SCHEDULE_LINEAR } from "../abi";
 
 /**
  * Rate of step `step` of `steps`, counted from 0. The first `warmup` share of the steps
  * climbs linearly to `base`; with p in [0, 1) the share of the rest that is done, then
- *   constant      base
- *   linear        base left(1 - p)
- *   cosine        base left((1 + cos(pi p)) / 2), Keras' CosineDecay with `decay` for alpha
- *   inverse time  base / (1 + decay step), Keras' InverseTimeDecay of rate `decay` a step
+ *   constant  base
+ *   linear    base left(1 - p)
+ *   cosine    base left((1 + cos(pi p)) / 2), Keras' CosineDecay with `decay` for alpha
  * where left(x) = decay + (1 - decay) x: linear and cosine end at `decay` of the base rate.
  */
 export function learningRateAt(schedule: u32, base: f32, warmup: f32, decay: f32, step: u32, steps: u32): f32 {
   const climb = <u32>(warmup * <f32>steps);
   if (step < climb) return (base * <f32>(step + 1)) / <f32>climb;
-  if (schedule == SCHEDULE_INVERSE_TIME) return base / (<f32>1 + decay * <f32>step);
   const p = <f32>(step - climb) / <f32>(steps - climb);
   if (schedule == SCHEDULE_LINEAR) return base * left(<f32>1 - p, decay);
   if (schedule == SCHEDULE_COSINE) {

@@ -9,12 +9,12 @@ import {
   LOSS_MEAN_SQUARED_ERROR,
   MAX_DROPOUT_SAMPLES,
   MAX_WORKERS,
-  OPTIMIZER_ADAM_UNCORRECTED,
+  OPTIMIZER_ADAM,
   OPTIMIZER_AVERAGE,
   OPTIMIZER_NESTEROV,
   OPTIMIZER_PER_TOKEN,
   OPTIMIZER_SGD,
-  SCHEDULE_INVERSE_TIME,
+  SCHEDULE_COSINE,
 } from "../abi";
 
 /** The settings of a run, and how far it is; 128 bytes of a training form. */
@@ -31,7 +31,7 @@ export class Settings {
   weightDecay: f32; // each step shrinks every parameter by this share, times the learning rate
   learningRate: f32;
   warmup: f32; // share of all steps
-  decay: f32; // inverse time: decay per step; linear, cosine: share of the rate left at the end
+  decay: f32; // linear, cosine: share of the rate left at the end
   labelSmoothing: f32;
   wordDropout: f32;
   averageDecay: f32;
@@ -85,7 +85,7 @@ function lossFits(activation: u32): bool {
 
 function optimizerIsLegal(): bool {
   const flags = settings.optimizerFlags;
-  if (settings.optimizer < <u32>OPTIMIZER_SGD || settings.optimizer > <u32>OPTIMIZER_ADAM_UNCORRECTED) return false;
+  if (settings.optimizer < <u32>OPTIMIZER_SGD || settings.optimizer > <u32>OPTIMIZER_ADAM) return false;
   if ((flags & ~(OPTIMIZER_NESTEROV | OPTIMIZER_AVERAGE | OPTIMIZER_PER_TOKEN)) != 0) return false;
   if (settings.averageDecay > 0 != ((flags & OPTIMIZER_AVERAGE) != 0) || !isShare(settings.averageDecay)) return false;
   if (!(settings.beta1 >= 0 && settings.beta1 < 1)) return false;
@@ -107,10 +107,10 @@ function runIsLegal(): bool {
     settings.epochs >= 1 &&
     settings.epochs <= 100000 &&
     settings.epochsDone <= settings.epochs &&
-    settings.schedule <= <u32>SCHEDULE_INVERSE_TIME &&
+    settings.schedule <= <u32>SCHEDULE_COSINE &&
     isShare(settings.warmup) &&
     settings.decay >= 0 &&
-    (settings.schedule == <u32>SCHEDULE_INVERSE_TIME ? settings.decay < 1e6 : settings.decay <= 1) &&
+    settings.decay <= 1 &&
     settings.isBalanced <= 1 &&
     settings.workers <= settings.batch &&
     settings.workers <= <u32>MAX_WORKERS &&

@@ -79,7 +79,6 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   weightDecay: 0,
   schedule: "cosine",
   warmup: 0.1,
-  decay: 0,
   finalRate: 0.3,
   labelSmoothing: 0.1,
   wordDropout: 0.3,

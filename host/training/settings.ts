@@ -8,16 +8,11 @@ const LOSSES = {
   mean_squared_error: abi.LOSS_MEAN_SQUARED_ERROR,
   categorical_crossentropy: abi.LOSS_CATEGORICAL_CROSSENTROPY,
 } as const;
-const OPTIMIZERS = {
-  sgd: abi.OPTIMIZER_SGD,
-  adam: abi.OPTIMIZER_ADAM,
-  "adam-uncorrected": abi.OPTIMIZER_ADAM_UNCORRECTED,
-} as const;
+const OPTIMIZERS = { sgd: abi.OPTIMIZER_SGD, adam: abi.OPTIMIZER_ADAM } as const;
 const SCHEDULES = {
   constant: abi.SCHEDULE_CONSTANT,
   linear: abi.SCHEDULE_LINEAR,
   cosine: abi.SCHEDULE_COSINE,
-  "inverse-time": abi.SCHEDULE_INVERSE_TIME,
 } as const;
 
 /** Shares of the tokens that each epoch drops, swaps with the next one, misspells, or replaces by a synonym, at random. */
@@ -47,8 +42,6 @@ export interface RunOptions {
   schedule: keyof typeof SCHEDULES;
   /** The rate rises to learningRate over this share of the steps. */
   warmup: number;
-  /** Only for inverse-time: rate / (1 + decay * step). */
-  decay: number;
   /** Only for linear and cosine: share of learningRate at the end. */
   finalRate: number;
   labelSmoothing: number;
@@ -105,7 +98,7 @@ export function settingsOf(options: RunOptions): Partial<Record<SettingName, Fie
     weightDecay: f32(options.weightDecay),
     learningRate: f32(options.learningRate),
     warmup: f32(options.warmup),
-    decay: f32(options.schedule === "inverse-time" ? options.decay : options.finalRate),
+    decay: f32(options.finalRate),
     labelSmoothing: f32(options.labelSmoothing),
     wordDropout: f32(options.wordDropout),
     averageDecay: f32(options.averageDecay),

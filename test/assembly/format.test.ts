@@ -162,14 +162,12 @@ test("the page's numbers are abi.ts's", () => {
     LOSS_CATEGORICAL_CROSSENTROPY: 3,
     OPTIMIZER_SGD: 1,
     OPTIMIZER_ADAM: 2,
-    OPTIMIZER_ADAM_UNCORRECTED: 3,
     OPTIMIZER_NESTEROV: 1,
     OPTIMIZER_AVERAGE: 4,
     OPTIMIZER_PER_TOKEN: 8,
     SCHEDULE_CONSTANT: 0,
     SCHEDULE_LINEAR: 1,
     SCHEDULE_COSINE: 2,
-    SCHEDULE_INVERSE_TIME: 3,
     FORMAT_MAGIC: 0x4d424c45,
   };
   // These numbers are in files that exist; a change here is a change of the format.

@@ -13,7 +13,6 @@ import {
   LOSS_MEAN_SQUARED_ERROR,
   OK,
   OPTIMIZER_ADAM,
-  OPTIMIZER_ADAM_UNCORRECTED,
   OPTIMIZER_AVERAGE,
   OPTIMIZER_NESTEROV,
   OPTIMIZER_SGD,
@@ -58,7 +57,6 @@ const kinds: Record<string, Omit<Recipe, "loss">> = {
   Nesterov: { optimizer: OPTIMIZER_SGD, beta1: 0.9, flags: OPTIMIZER_NESTEROV },
   Adam: { optimizer: OPTIMIZER_ADAM, beta1: 0.9, beta2: 0.999 },
   "Adam with other constants": { optimizer: OPTIMIZER_ADAM, beta1: 0.5, beta2: 0.75, epsilon: 0.1 },
-  "uncorrected Adam": { optimizer: OPTIMIZER_ADAM_UNCORRECTED, beta1: 0.9, beta2: 0.999 },
 };
 const variants: Record<string, Partial<Recipe>> = {
   plain: {},

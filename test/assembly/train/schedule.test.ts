@@ -1,6 +1,6 @@
 // The learning rate of every step against its formula.
 import { expect, test } from "vitest";
-import { SCHEDULE_CONSTANT, SCHEDULE_COSINE, SCHEDULE_INVERSE_TIME, SCHEDULE_LINEAR } from "../../../assembly/abi.ts";
+import { SCHEDULE_CONSTANT, SCHEDULE_COSINE, SCHEDULE_LINEAR } from "../../../assembly/abi.ts";
 import { loadWasm } from "../../support/wasm.ts";
 
 const { learningRateAt } = loadWasm("testing") as unknown as {
@@ -24,7 +24,6 @@ const formulas: [string, number, (p: number, step: number) => number][] = [
   ["constant", SCHEDULE_CONSTANT, () => 1],
   ["linear", SCHEDULE_LINEAR, (p) => left(1 - p)],
   ["cosine", SCHEDULE_COSINE, (p) => left((1 + Math.cos(Math.PI * p)) / 2)],
-  ["inverse time", SCHEDULE_INVERSE_TIME, (_, step) => 1 / (1 + DECAY * step)],
 ];
 
 for (const [name, schedule, formula] of formulas) {
