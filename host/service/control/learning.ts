@@ -185,10 +185,7 @@ export class Learner {
 
   /** Without what the model is, or will be, trained on. */
   async holdOut(): Promise<Correction[]> {
-    return leftOf(
-      await readDataset(this.settings.valid),
-      await readCorrections(journalPath(this.settings.training)),
-    );
+    return leftOf(await readDataset(this.settings.valid), await readCorrections(journalPath(this.settings.training)));
   }
 
   /** Resolves when the corrections are on the disk. */

@@ -274,7 +274,8 @@ describe("in a service", () => {
     await appendCorrections(at("lamps.corrections.jsonl"), await readDataset([at("valid.tsv")]));
     expect(await command("evaluate/c")).toEqual({
       status: "failed",
-      reason: "every held-out text is a correction too, so nothing is left to measure on; the hold-out needs other texts",
+      reason:
+        "every held-out text is a correction too, so nothing is left to measure on; the hold-out needs other texts",
     });
   });
 
