@@ -444,7 +444,7 @@ describe("settings that are wrong are told without what they hold", () => {
     expect(found({ message }, [...piecesOf(secret), ...keyLines("device")])).toEqual([]);
   });
 
-  test("the line where JSON goes wrong is told", () => {
+  test("the line where JSON goes wrong is named", () => {
     const path = join(folder, "wrong.json");
     for (const [line, content] of [
       [3, `{\n  "models": ["m.wasm"],\n  "username": "u"\n  "password": "p"\n}`],

@@ -85,7 +85,7 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
     await expect(ask("boom", ...common)).rejects.toThrow("the service answers internal");
   });
 
-  test("nobody there: told, and where it looked", async () => {
+  test("nobody there: the error says so, and where it looked", async () => {
     const start = Date.now();
     await expect(ask("win", ...common, "--node", "gate-9", "--timeout", "0.5")).rejects.toThrow(
       /edgelabel\/gate-9\/classify.*no service has reported on edgelabel\/gate-9\/status/,
@@ -93,7 +93,7 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
     expect(Date.now() - start).toBeLessThan(3_000);
   });
 
-  test("a service that is gone: told that it is offline", async () => {
+  test("a service that is gone: the error says that it is offline", async () => {
     await service.stop();
     await expect(ask("win", ...common, "--timeout", "0.5")).rejects.toThrow(
       "no answer on edgelabel/gate-1/classify within 0.5 s: the service is offline",
@@ -118,7 +118,7 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
     await impostor.close();
   });
 
-  test("the broker dies: told", async () => {
+  test("the broker dies: the error says so", async () => {
     await service.stop();
     const watcher = await TestClient.connect(broker.url, 4);
     await watcher.subscribe(topics.classify);
@@ -146,7 +146,7 @@ describeMosquitto("Mosquitto", (binaries) => {
   describe("MQTT 3.1.1", () => askTests(start, "--protocol", "4"));
 });
 
-test("a refused connection is told in words", async () => {
+test("a refused connection is explained in words", async () => {
   const port = await freePort();
   await expect(ask("hi", "--broker", `mqtt://127.0.0.1:${port}`)).rejects.toThrow(
     `cannot reach mqtt://127.0.0.1:${port}: connection refused: no broker listens there`,

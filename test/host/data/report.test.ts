@@ -14,18 +14,13 @@ import { renderEvaluation, Tally } from "../../../host/report/evaluation.ts";
 import type { Explanation } from "../../../host/model/explanation.ts";
 import { renderText } from "../../../host/report/heat-map.ts";
 import { createTrainer, DEFAULT_RECIPE, prepareTraining } from "../../../host/training/recipe.ts";
-import { main, typed } from "../../support/program.ts";
+import { edgelabel, main, typed } from "../../support/program.ts";
 import { describeShared, sharedPath } from "../../support/shared.ts";
 import { fetchWasmtime } from "../../tools/fetch-wasmtime.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-data-"));
 const at = (name: string): string => join(folder, name);
 afterAll(() => rmSync(folder, { recursive: true }));
-
-function edgelabel(...args: string[]): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8" });
-  return { code: status, stdout, stderr };
-}
 
 const A = [
   "on\tLights on",
@@ -405,13 +400,13 @@ test("figures of any number of epochs and tokens are drawn", () => {
 });
 
 describe("the command", () => {
-  test("prints the table or one JSON object, and ends with 0 whatever it finds", () => {
+  test("prints the table or one JSON object, and ends with 0 whatever it finds", async () => {
     writeFileSync(at("a.tsv"), A);
     writeFileSync(at("v.tsv"), B);
-    const table = edgelabel("data", at("a.tsv"), "--maxlen", "5");
+    const table = await edgelabel(["data", at("a.tsv"), "--maxlen", "5"]);
     expect(table).toMatchObject({ code: 0, stderr: "" });
     expect(table.stdout).toContain(`${at("a.tsv")}:1, 2, 3; off: ${at("a.tsv")}:4`);
-    const json = edgelabel("data", at("a.tsv"), "--valid", at("v.tsv"), "--clean", "urls", "--json");
+    const json = await edgelabel(["data", at("a.tsv"), "--valid", at("v.tsv"), "--clean", "urls", "--json"]);
     expect(json.code).toBe(0);
     expect(JSON.parse(json.stdout)).toMatchObject({
       texts: 10,
@@ -419,15 +414,15 @@ describe("the command", () => {
       overlap: { texts: 1 },
       long: { limit: 256 },
     });
-    expect(edgelabel("data", at("absent.tsv"))).toMatchObject({ code: 1, stdout: "" });
-    expect(edgelabel("data", at("a.tsv"), "--clean", "html").code).toBe(2);
+    expect(await edgelabel(["data", at("absent.tsv")])).toMatchObject({ code: 1, stdout: "" });
+    expect((await edgelabel(["data", at("a.tsv"), "--clean", "html"])).code).toBe(2);
   });
 });
 
 describeShared("cases of data files", () => {
   const file = (folder: string, name: string) => sharedPath("cases", folder, name);
-  const said = (folder: string, name: string, ...options: string[]) => {
-    const { code, stdout, stderr } = edgelabel("data", file(folder, name), ...options);
+  const said = async (folder: string, name: string, ...options: string[]) => {
+    const { code, stdout, stderr } = await edgelabel(["data", file(folder, name), ...options]);
     return code === 0 ? { code, stdout } : { code, stderr: stderr.replace(file(folder, name), name) };
   };
 
@@ -465,11 +460,18 @@ describeShared("cases of data files", () => {
       [],
       { code: 1, stderr: expect.stringContaining("line 5: a quoted field with a tab or line break") },
     ],
-  ])("tsv-columns/%s %j", (name, options, expected) => expect(said("tsv-columns", name, ...options)).toEqual(expected));
+  ])("tsv-columns/%s %j", async (name, options, expected) =>
+    expect(await said("tsv-columns", name, ...options)).toEqual(expected),
+  );
 
-  test("tsv-columns: train refuses each file, unless told its columns", () => {
+  test("tsv-columns: train refuses each file, unless told its columns", async () => {
     for (const name of ["swapped", "sst", "cola", "pandas_tab"]) {
-      const { code, stdout, stderr } = edgelabel("train", file("tsv-columns", `${name}.tsv`), "-o", at("x.wasm"));
+      const { code, stdout, stderr } = await edgelabel([
+        "train",
+        file("tsv-columns", `${name}.tsv`),
+        "-o",
+        at("x.wasm"),
+      ]);
       expect({ code, stdout, lines: stderr.trimEnd().split("\n").length }).toEqual({ code: 1, stdout: "", lines: 1 });
     }
     expect(existsSync(at("x.wasm"))).toBe(false);
@@ -481,20 +483,21 @@ describeShared("cases of data files", () => {
     });
   });
 
-  test.each(["cr.tsv", "crs.tsv", "cr.csv", "cr.ft"])("cr-line-ends/%s", (name) => {
-    expect(said("cr-line-ends", name)).toEqual({
+  test.each(["cr.tsv", "crs.tsv", "cr.csv", "cr.ft"])("cr-line-ends/%s", async (name) => {
+    expect(await said("cr-line-ends", name)).toEqual({
       code: 1,
       stderr: `edgelabel: ${name}: uses \\r as line ends, as old Mac programs do; save it with \\n, or convert it with tr '\\r' '\\n'\n`,
     });
   });
 
-  test("label-variants: they are named, also across files", () => {
-    const { stdout } = said("label-variants", "labels.tsv");
+  test("label-variants: they are named, also across files", async () => {
+    const { stdout } = await said("label-variants", "labels.tsv");
     expect(stdout).toContain('\n  "OK", "ok", "ok\\u200b"\n  "Sto\\u0308rung", "St\u00f6rung", "st\u00f6rung"\n');
-    const across = (a: string, b: string) => said("label-variants", a, "--valid", file("label-variants", b)).stdout;
-    expect(across("ints.csv", "floats.csv")).toContain('\n  "0", "0.0"\n  "1", "1.0"\n');
-    expect(across("bools.csv", "bools.jsonl")).toContain('\n  "False", "false"\n  "True", "true"\n');
-    const trained = edgelabel(
+    const across = async (a: string, b: string) =>
+      (await said("label-variants", a, "--valid", file("label-variants", b))).stdout;
+    expect(await across("ints.csv", "floats.csv")).toContain('\n  "0", "0.0"\n  "1", "1.0"\n');
+    expect(await across("bools.csv", "bools.jsonl")).toContain('\n  "False", "false"\n  "True", "true"\n');
+    const trained = await edgelabel([
       "train",
       file("label-variants", "labels.tsv"),
       "-o",
@@ -507,7 +510,7 @@ describeShared("cases of data files", () => {
       "embedding-dim=4",
       "--set",
       "min-agreement=0",
-    );
+    ]);
     expect(trained.stderr).toContain(
       `the labels "OK", "ok", "ok\\u200b" look alike; if they mean the same, write them alike (${typed} data shows all)\n`,
     );
@@ -521,7 +524,7 @@ describeShared("cases of data files", () => {
       { label: "spam", text: "win now", line: 3 },
     ]);
     for (const name of ["array.json", "labelstudio_min.json"]) {
-      expect(said("annotation-exports", name)).toEqual({
+      expect(await said("annotation-exports", name)).toEqual({
         code: 1,
         stderr: `edgelabel: ${name}: is a JSON array; give one object per line instead, as jq -c '.[]' writes it\n`,
       });
@@ -560,7 +563,7 @@ describe("a model that cleans", () => {
   test("says so, reads alike what cleaning makes alike, and answers with the same bytes under wasmtime", async () => {
     writeFileSync(at("web.tsv"), `${lines.join("\n")}\n`);
     writeFileSync(at("texts.txt"), `${texts.join("\n")}\n`);
-    const trained = edgelabel(
+    const trained = await edgelabel([
       "train",
       at("web.tsv"),
       "-o",
@@ -576,7 +579,7 @@ describe("a model that cleans", () => {
       "--chart",
       at("web.svg"),
       "--json",
-    );
+    ]);
     expect(trained).toMatchObject({ code: 0, stderr: "" });
     expect(readFileSync(at("web.svg"), "utf8")).toMatch(/^<svg [^]*<\/svg>\n$/);
     const classifier = await Classifier.open(at("web.wasm"));
@@ -605,23 +608,26 @@ describe("a model that cleans", () => {
     expect(there.equals(here.stdout)).toBe(true);
   });
 
-  test("misused options are named", () => {
-    const train = (...args: string[]) => edgelabel("train", at("web.tsv"), "-o", at("x.wasm"), ...args);
-    expect(train("--set", "clean=urls,html")).toMatchObject({
+  test("misused options are named", async () => {
+    const train = (...args: string[]) => edgelabel(["train", at("web.tsv"), "-o", at("x.wasm"), ...args]);
+    expect(await train("--set", "clean=urls,html")).toMatchObject({
       code: 2,
       stderr: expect.stringContaining('clean takes "all", "none", or some of normalize, markup'),
     });
-    expect(train("--set", "augment-synonym=0.1")).toMatchObject({
+    expect(await train("--set", "augment-synonym=0.1")).toMatchObject({
       code: 2,
       stderr: expect.stringContaining("augment-synonym needs a file of --synonyms"),
     });
-    expect(train("--chart", "x.png")).toMatchObject({ code: 2, stderr: expect.stringContaining("must end in .svg") });
-    expect(train("--chart", at("absent/x.svg"))).toMatchObject({
+    expect(await train("--chart", "x.png")).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("must end in .svg"),
+    });
+    expect(await train("--chart", at("absent/x.svg"))).toMatchObject({
       code: 1,
       stderr: expect.stringContaining("cannot be written"),
     });
     writeFileSync(at("s.txt"), "good,very good\n");
-    expect(train("--synonyms", at("s.txt"))).toMatchObject({
+    expect(await train("--synonyms", at("s.txt"))).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('line 1: "very good" is not one word'),
     });

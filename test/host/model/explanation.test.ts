@@ -1,6 +1,6 @@
 // Explanations as the host shows them: the bytes of tokens, JSON, heat maps of hostile texts,
 // and the command's options.
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import type { Explanation } from "../../../host/model/explanation.ts";
 import { renderHtml, renderText } from "../../../host/report/heat-map.ts";
 import { packModel } from "../../../host/model/pack.ts";
 import { trainTiny } from "../../support/models.ts";
-import { main } from "../../support/program.ts";
+import { edgelabel, main } from "../../support/program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-explain-"));
 const at = (name: string): string => join(folder, name);
@@ -23,11 +23,6 @@ beforeAll(async () => {
   writeFileSync(at("tiny.wasm"), await packModel(trainer.write("int8")));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
-
-function edgelabel(args: string[], input = ""): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { input, encoding: "utf8" });
-  return { code: status, stdout, stderr };
-}
 
 describe("a classifier explains", () => {
   test("the same from .elb and .wasm, tokens as they are written, and scores as it classifies", async () => {
@@ -136,15 +131,15 @@ describe("heat maps", () => {
 
 describe("edgelabel explain", () => {
   test("prints a line a token, and the same as JSON; no colours into a pipe", async () => {
-    const { code, stdout, stderr } = edgelabel(["explain", at("tiny.wasm"), TEXT]);
+    const { code, stdout, stderr } = await edgelabel(["explain", at("tiny.wasm"), TEXT]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(/^light\t0\.\d{6}\n(?:[+-]\d\.\d{6}\t\S+\n){5}occlusion: the shares add up to /);
-    const json = JSON.parse(edgelabel(["explain", at("tiny.wasm"), "--json", TEXT]).stdout) as Explanation;
+    const json = JSON.parse((await edgelabel(["explain", at("tiny.wasm"), "--json", TEXT])).stdout) as Explanation;
     expect(json).toEqual((await Classifier.open(at("tiny.wasm"))).explain(TEXT));
   });
 
-  test("explains each line of standard input", () => {
-    const { stdout } = edgelabel(
+  test("explains each line of standard input", async () => {
+    const { stdout } = await edgelabel(
       ["explain", at("int8.elb"), "--json", "--label", "weather"],
       "play jazz\nwill it rain\n\n",
     );
@@ -159,17 +154,17 @@ describe("edgelabel explain", () => {
     ]);
   });
 
-  test("integrates gradients where there are f32 weights, and says so where there are none", () => {
+  test("integrates gradients where there are f32 weights, and says so where there are none", async () => {
     const explained = JSON.parse(
-      edgelabel(["explain", at("tiny.elb"), "--json", "--method", "gradients", "--steps", "1000", TEXT]).stdout,
+      (await edgelabel(["explain", at("tiny.elb"), "--json", "--method", "gradients", "--steps", "1000", TEXT])).stdout,
     ) as Explanation;
-    const occluded = JSON.parse(edgelabel(["explain", at("tiny.elb"), "--json", TEXT]).stdout) as Explanation;
+    const occluded = JSON.parse((await edgelabel(["explain", at("tiny.elb"), "--json", TEXT])).stdout) as Explanation;
     expect(explained).toMatchObject({ label: occluded.label, method: "gradients" });
     expect(explained.tokens.map(({ token }) => token)).toEqual(occluded.tokens.map(({ token }) => token));
     expect(explained.score).toBeCloseTo(occluded.score, 5);
     expect(Math.abs(explained.error)).toBeLessThan(2e-3);
     for (const file of ["int8.elb", "tiny.wasm"]) {
-      const { code, stderr } = edgelabel(["explain", at(file), "--method", "gradients", TEXT]);
+      const { code, stderr } = await edgelabel(["explain", at(file), "--method", "gradients", TEXT]);
       expect({ code, stderr: stderr.replace(folder, "") }).toEqual({
         code: 1,
         stderr: `edgelabel: /${file}: gradients need f32 weights, and these are int8; use the .elb that it was made from, or --method occlusion\n`,
@@ -177,8 +172,8 @@ describe("edgelabel explain", () => {
     }
   });
 
-  test("writes a page", () => {
-    edgelabel(["explain", at("tiny.wasm"), "--html", at("page.html"), TEXT, "<script>alert(1)</script>"]);
+  test("writes a page", async () => {
+    await edgelabel(["explain", at("tiny.wasm"), "--html", at("page.html"), TEXT, "<script>alert(1)</script>"]);
     const html = readFileSync(at("page.html"), "utf8");
     expect(html.match(/<h2>/g)).toHaveLength(2);
     expect(html).not.toContain("<script");
@@ -186,8 +181,8 @@ describe("edgelabel explain", () => {
 
   test.each([[["explain"]], [["explain", "m.elb", "--method", "shap"]], [["explain", "m.elb", "--steps", "10", "x"]]])(
     "ends with 2 on misuse: %j",
-    (args) => {
-      expect(edgelabel(args)).toMatchObject({ code: 2, stdout: "" });
+    async (args) => {
+      expect(await edgelabel(args)).toMatchObject({ code: 2, stdout: "" });
     },
   );
 

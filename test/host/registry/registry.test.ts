@@ -432,7 +432,7 @@ describe("what fails is rolled back", () => {
       expect((await registry.open("spam", never, "start"))!.classifier.version).toBe("2");
   });
 
-  test("without one before, what there is stays active, and is told", async () => {
+  test("without a previous version the one that fails stays active, and the fault is reported", async () => {
     const { id } = await install(1);
     rmSync(registry.store.updatePath(id));
     const reasons: string[] = [];

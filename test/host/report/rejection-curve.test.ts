@@ -1,6 +1,5 @@
 // `eval --curve`: every point against a count by hand over what the model answers, the areas over
 // all texts and pairs, before and after calibration; and the command's table, JSON and chart.
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +11,7 @@ import type { Evaluation } from "../../../host/report/evaluation.ts";
 import { packModel } from "../../../host/model/pack.ts";
 import { measureCurve, type RejectionCurve } from "../../../host/report/rejection-curve.ts";
 import { samples, trainTiny } from "../../support/models.ts";
-import { main } from "../../support/program.ts";
+import { edgelabel } from "../../support/program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-curve-"));
 const at = (name: string): string => join(folder, name);
@@ -124,23 +123,22 @@ test("the model's rule and temperature are those of its file, and calibration sh
 });
 
 describe("edgelabel eval --curve", () => {
-  const run = (...args: string[]) =>
-    spawnSync(process.execPath, [main, "eval", at("tiny.wasm"), at("texts.tsv"), ...args], { encoding: "utf8" });
+  const run = (...args: string[]) => edgelabel(["eval", at("tiny.wasm"), at("texts.tsv"), ...args]);
 
-  test("JSON: the evaluation as ever, with the rejected texts, and the curve", () => {
-    const report = JSON.parse(run("--curve", "--json").stdout) as Evaluation & { curve: RejectionCurve };
+  test("JSON: the evaluation as ever, with the rejected texts, and the curve", async () => {
+    const report = JSON.parse((await run("--curve", "--json")).stdout) as Evaluation & { curve: RejectionCurve };
     expect(report.curve).toEqual(curve);
     const { right, wrong, unknown } = curve.rejected;
     expect(report.rejected.reduce((sum, n) => sum + n, 0)).toBe(right + wrong + unknown);
     expect(report.accuracy).toBeCloseTo((curve.answers.right - right) / texts.length, 12);
     expect(report.coverage).toBeCloseTo(1 - (right + wrong + unknown) / texts.length, 12);
     expect(report.labels).toEqual(["light", "music", "weather", "other"]);
-    expect(JSON.parse(run("--json").stdout)).not.toHaveProperty("curve");
+    expect(JSON.parse((await run("--json")).stdout)).not.toHaveProperty("curve");
   });
 
-  test("a table for people, and a chart", () => {
-    const { stdout, status } = run("--curve", "--chart", at("curve.svg"));
-    expect(status).toBe(0);
+  test("a table for people, and a chart", async () => {
+    const { stdout, code } = await run("--curve", "--chart", at("curve.svg"));
+    expect(code).toBe(0);
     expect(stdout).toMatch(
       /\n    threshold   coverage   accuracy of the answers given\n( +0\.\d{6} +[\d.]+ % +[\d.]+ %\n){9}\narea under the risk-coverage curve/,
     );
@@ -150,7 +148,7 @@ describe("edgelabel eval --curve", () => {
     expect(readFileSync(at("curve.svg"), "utf8")).toContain("tiny: 41 texts</text>");
   });
 
-  test("a chart needs the curve", () => {
-    expect(run("--chart", at("x.svg"))).toMatchObject({ status: 2, stdout: "" });
+  test("a chart needs the curve", async () => {
+    expect(await run("--chart", at("x.svg"))).toMatchObject({ code: 2, stdout: "" });
   });
 });

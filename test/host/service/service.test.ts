@@ -987,7 +987,7 @@ describeMosquitto("Mosquitto", (binaries) => {
       expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
     });
 
-    test("a refused subscription is told and tried again", async () => {
+    test("a refused subscription is logged and tried again", async () => {
       const log = recordingLog();
       broker = await startMosquitto(binaries, { lines: ["max_connections -1"] });
       client = await TestClient.connect(broker.url, 5);
@@ -998,7 +998,7 @@ describeMosquitto("Mosquitto", (binaries) => {
     });
   });
 
-  test("two models under one name space, wrong credentials told in words", async () => {
+  test("wrong credentials are logged in plain words, without the password", async () => {
     const broker = await startMosquitto(binaries, { lines: ["allow_anonymous false"] });
     const log = recordingLog();
     const service = fakeService({

@@ -5,7 +5,7 @@ import { Metrics } from "../../../host/service/metrics.ts";
 import { createStatusLine } from "../../../host/service/status-line.ts";
 import { fakeModel, recordingLog } from "../../support/fake.ts";
 
-beforeEach(() => void vi.useFakeTimers());
+beforeEach(() => void vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "Date"] }));
 afterEach(() => void vi.useRealTimers());
 
 function terminal(columns: number, isTTY = true) {

@@ -1,6 +1,5 @@
 // `calibrate`, and `train --valid`: the same labels, scores that fit them better, a rule that loses
 // no more right answers than asked, on files of every form; and what is refused.
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,7 +12,7 @@ import { measureCurve } from "../../../host/report/rejection-curve.ts";
 import { importGolden } from "../../support/golden.ts";
 import { samples, trainTiny } from "../../support/models.ts";
 import { describeShared, sharedPath } from "../../support/shared.ts";
-import { main } from "../../support/program.ts";
+import { edgelabel } from "../../support/program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-calibrate-"));
 const at = (name: string): string => join(folder, name);
@@ -41,11 +40,6 @@ beforeAll(async () => {
   writeFileSync(at("outside.tsv"), tsv(outside));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
-
-function edgelabel(...args: string[]): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8" });
-  return { code: status, stdout, stderr };
-}
 
 describe("a model is calibrated", () => {
   test("its labels stay, its loss on the texts falls, and the scores are those of the temperature", async () => {
@@ -89,7 +83,7 @@ describe("a model is calibrated", () => {
 
 describe("edgelabel calibrate", () => {
   test('from and to a deployable; rejected texts are "?" and the rule loses no more right answers than asked', async () => {
-    const { code, stdout, stderr } = edgelabel(
+    const { code, stdout, stderr } = await edgelabel([
       "calibrate",
       at("tiny.wasm"),
       at("valid.tsv"),
@@ -98,7 +92,7 @@ describe("edgelabel calibrate", () => {
       "-o",
       at("known.wasm"),
       "--json",
-    );
+    ]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     const report = JSON.parse(stdout) as Calibration & { file: string; bytes: number };
     expect(report).toMatchObject({ file: at("known.wasm"), bytes: readFileSync(at("known.wasm")).length });
@@ -107,23 +101,23 @@ describe("edgelabel calibrate", () => {
     const classifier = await Classifier.open(at("known.wasm"));
     const rejected = [...halves, ...outside].filter(({ text }) => classifier.classify(text).label === null);
     expect(rejected).toHaveLength(report.rejected.right + report.rejected.wrong + report.rejected.unknown);
-    const lines = edgelabel("predict", at("known.wasm"), ...rejected.map(({ text }) => text))
-      .stdout.trimEnd()
+    const lines = (await edgelabel(["predict", at("known.wasm"), ...rejected.map(({ text }) => text)])).stdout
+      .trimEnd()
       .split("\n");
     expect(lines.every((line) => line.startsWith("?\t"))).toBe(true);
-    expect(edgelabel("info", at("known.wasm")).stdout).toContain(
+    expect((await edgelabel(["info", at("known.wasm")])).stdout).toContain(
       `temperature ${classifier.info.temperature}; unknown: ${describeRule(classifier.info.reject)}`,
     );
   });
 
   test("without --unknown no answer is unknown any more", async () => {
-    edgelabel("calibrate", at("tiny.elb"), at("known.tsv"), "--unknown", "0.3", "-o", at("strict.elb"));
+    await edgelabel(["calibrate", at("tiny.elb"), at("known.tsv"), "--unknown", "0.3", "-o", at("strict.elb")]);
     expect((await Classifier.open(at("strict.elb"))).info.reject).not.toEqual({
       score: 0,
       margin: 0,
       unknown_share: 1,
     });
-    const { stdout } = edgelabel("calibrate", at("strict.elb"), at("known.tsv"), "-o", at("open.elb"));
+    const { stdout } = await edgelabel(["calibrate", at("strict.elb"), at("known.tsv"), "-o", at("open.elb")]);
     expect(stdout).toMatch(
       /^.*open\.elb: [\d.]+ KB\ntemperature \d\.\d{3}, from 36 texts: log loss [\d.]+ -> [\d.]+, calibration error [\d.]+ % -> [\d.]+ %\n$/,
     );
@@ -137,8 +131,8 @@ describe("edgelabel calibrate", () => {
     [["calibrate", "m.elb", "x.tsv", "-o", "n.txt"]],
     [["train", "x.tsv", "-o", "n.elb", "--unknown", "0.1"]],
     [["train", "x.tsv", "-o", "n.elb", "--valid", "x.tsv", "--set", "calibrate=false", "--unknown", "0.1"]],
-  ])("ends with 2 on misuse: %j", (args) => {
-    expect(edgelabel(...args)).toMatchObject({ code: 2, stdout: "" });
+  ])("ends with 2 on misuse: %j", async (args) => {
+    expect(await edgelabel([...args])).toMatchObject({ code: 2, stdout: "" });
   });
 });
 
@@ -147,34 +141,38 @@ describe("edgelabel train", () => {
 
   test("calibrates on its --valid texts, unless told not to", async () => {
     const report = JSON.parse(
-      edgelabel(
-        "train",
-        at("train.tsv"),
-        "--valid",
-        at("known.tsv"),
-        "-o",
-        at("a.elb"),
-        "--unknown",
-        "0.2",
-        "--json",
-        ...small,
+      (
+        await edgelabel([
+          "train",
+          at("train.tsv"),
+          "--valid",
+          at("known.tsv"),
+          "-o",
+          at("a.elb"),
+          "--unknown",
+          "0.2",
+          "--json",
+          ...small,
+        ])
       ).stdout,
     );
     expect(report.calibration).toMatchObject({ n: halves.length });
     expect(report.calibration.rejected.right).toBeLessThanOrEqual(0.2 * report.calibration.answers.right);
     expect((await Classifier.open(at("a.elb"))).info.temperature).toBeCloseTo(report.calibration.temperature, 5);
     const plain = JSON.parse(
-      edgelabel(
-        "train",
-        at("train.tsv"),
-        "--valid",
-        at("known.tsv"),
-        "-o",
-        at("b.elb"),
-        "--set",
-        "calibrate=false",
-        "--json",
-        ...small,
+      (
+        await edgelabel([
+          "train",
+          at("train.tsv"),
+          "--valid",
+          at("known.tsv"),
+          "-o",
+          at("b.elb"),
+          "--set",
+          "calibrate=false",
+          "--json",
+          ...small,
+        ])
       ).stdout,
     );
     expect(plain.calibration).toBeNull();
@@ -188,13 +186,13 @@ describe("edgelabel train", () => {
   });
 
   test("keeps the model when it cannot be calibrated, or its chart cannot be written", async () => {
-    edgelabel("train", at("train.tsv"), "-o", at("plain.elb"), ...small);
+    await edgelabel(["train", at("train.tsv"), "-o", at("plain.elb"), ...small]);
     const { label } = (await Classifier.open(at("plain.elb"))).classify(samples[0]!.text);
     writeFileSync(
       at("wrong.tsv"),
       tsv([{ ...samples[0]!, label: samples.find((sample) => sample.label !== label)!.label }]),
     );
-    const { code, stderr } = edgelabel(
+    const { code, stderr } = await edgelabel([
       "train",
       at("train.tsv"),
       "--valid",
@@ -204,27 +202,35 @@ describe("edgelabel train", () => {
       "-o",
       at("kept.elb"),
       ...small,
-    );
+    ]);
     expect([code, stderr]).toEqual([
       1,
       expect.stringContaining("kept.elb is written without calibration\nedgelabel: no text was answered right"),
     ]);
     // No file has a name of that length, which shows only when it is written.
     expect(
-      edgelabel("train", at("train.tsv"), "-o", at("charted.elb"), "--chart", at(`${"x".repeat(252)}.svg`), ...small),
+      await edgelabel([
+        "train",
+        at("train.tsv"),
+        "-o",
+        at("charted.elb"),
+        "--chart",
+        at(`${"x".repeat(252)}.svg`),
+        ...small,
+      ]),
     ).toMatchObject({ code: 1, stderr: expect.stringContaining(".svg: cannot be written") });
     for (const name of ["kept.elb", "charted.elb"])
       expect(readFileSync(at(name)).equals(readFileSync(at("plain.elb")))).toBe(true);
   });
 
-  test("a run that was stopped and goes on is calibrated as one that never stopped", () => {
+  test("a run that was stopped and goes on is calibrated as one that never stopped", async () => {
     const valid = ["--valid", at("known.tsv"), "--unknown", "0.2"];
-    edgelabel("train", at("train.tsv"), ...valid, "-o", at("whole.elb"), ...small);
-    edgelabel("train", at("train.tsv"), ...valid, "-o", at("part.elb"), "--stop-after", "2", ...small);
-    edgelabel("train", at("train.tsv"), ...valid, "-o", at("rest.elb"), "--resume", at("part.elb"));
+    await edgelabel(["train", at("train.tsv"), ...valid, "-o", at("whole.elb"), ...small]);
+    await edgelabel(["train", at("train.tsv"), ...valid, "-o", at("part.elb"), "--stop-after", "2", ...small]);
+    await edgelabel(["train", at("train.tsv"), ...valid, "-o", at("rest.elb"), "--resume", at("part.elb")]);
     expect(readFileSync(at("rest.elb")).equals(readFileSync(at("whole.elb")))).toBe(true);
-    edgelabel("train", at("train.tsv"), "-o", at("bare.elb"), ...small);
-    edgelabel("train", at("train.tsv"), "-o", at("rest.elb"), "--resume", at("part.elb"));
+    await edgelabel(["train", at("train.tsv"), "-o", at("bare.elb"), ...small]);
+    await edgelabel(["train", at("train.tsv"), "-o", at("rest.elb"), "--resume", at("part.elb")]);
     expect(readFileSync(at("rest.elb")).equals(readFileSync(at("bare.elb")))).toBe(true);
   });
 });

@@ -126,7 +126,7 @@ describe("the same bits", () => {
 });
 
 describe("failures", () => {
-  test("of the thread's data are told before the first batch", async () => {
+  test("of the thread's data are reported before the first batch", async () => {
     const trainer = await start({ ...RANDOM, workers: 2 });
     await expect(startWorkers(trainer, "run", { samples: texts, synonyms: SYNONYMS })).rejects.toThrow(
       "cannot be resumed on these samples or synonyms",

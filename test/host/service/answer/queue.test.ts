@@ -357,9 +357,13 @@ test("what a step offers waits like all else, also where it is done in the same 
 
 test("drained gives up in time", async () => {
   const queue = new Queue({ texts: 1000, bytes: 1000 });
-  queue.offer({ requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {}, step: () => false });
+  let isOver = false;
+  queue.offer({ requester: "a", texts: 1, bytes: 1, expiresAt: Infinity, refuse() {}, step: () => isOver });
   const start = Date.now();
   await queue.drained(50);
   expect(Date.now() - start).toBeLessThan(500);
   expect(queue.length).toBe(1);
+  isOver = true;
+  await queue.drained(1_000);
+  expect(queue.length).toBe(0);
 });

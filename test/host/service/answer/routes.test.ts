@@ -110,7 +110,7 @@ test("text by JSON pointer, several fields, template of topic and payload, anoth
   });
 });
 
-test("messages without a text are counted and end there; the first one is told", async () => {
+test("messages without a text are counted and dropped; the first one is logged", async () => {
   const log = recordingLog();
   await begin([route({ text: ["/text"] })], { log });
   for (const payload of [
@@ -337,7 +337,7 @@ test("on change: once a source topic, until the label is another one", async () 
   expect([kept.text, kept.packet.retain]).toEqual(["spam", true]);
 });
 
-test("a change that could not be told is told with the next message", async () => {
+test("a change that could not be published is published with the next message", async () => {
   await begin([route({ outputs: [output({ topic: "out/{1}", payload: "{label} {text}", onChange: true })] })], {
     limits: { ...limits, answerBytes: 20 },
   });

@@ -113,7 +113,7 @@ describe("on a broker", () => {
     expect((await statusOf("count/1", "successful")).json.runs).toBe(2);
   });
 
-  test("a retained command is not executed; one that a restart interrupted is told so", async () => {
+  test("a retained command is not executed; one that a restart interrupted ends as failed, and says so", async () => {
     client = await TestClient.connect(broker.url, 4);
     await client.publish(`${topics.command}/list/old`, '{"status":"init"}', { qos: 1, retain: true });
     await client.publish(`${topics.command}/learn/7`, '{"status":"executing","epoch":3}', { qos: 1, retain: true });
@@ -129,7 +129,7 @@ describe("on a broker", () => {
     expect(await counter(service, 'edgelabel_ignored_total{reason="retained"}')).toBe(1);
   });
 
-  test("of a last status that is too large, at least so much is told", async () => {
+  test("of a last status that is too large, at least that is said", async () => {
     service = fakeService({ access: broker.access, commands: true, limits: { ...limits, answerBytes: 200 } });
     ends.push(() => service.stop());
     service.commands!.add("evaluate", async ({ report }) => {
@@ -145,7 +145,7 @@ describe("on a broker", () => {
     }
   });
 
-  test("a status that the broker could not be told is told on the next connection", async () => {
+  test("a status that did not reach the broker is sent on the next connection", async () => {
     let finish = () => {};
     service.commands!.add(
       "wait",

@@ -264,7 +264,7 @@ test("refusals say why, before a byte of the model is asked for", async () => {
   expect(await answeredBy()).toBe("1");
 });
 
-test("a token in a broker's URL is not told", async () => {
+test("a token in a broker's URL is not shown", async () => {
   const failure = await send(updates[2]!, { access: { url: "ws://127.0.0.1:1/?token=secret" } }).catch(
     (error: Error) => error.message,
   );

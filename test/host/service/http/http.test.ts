@@ -346,7 +346,7 @@ test("a client that dribbles its headers is cut off", async () => {
   expect(Date.now() - start).toBeLessThan(8_000);
 });
 
-test("a taken port is told with the way out", async () => {
+test("a taken port is an error that names the way out", async () => {
   await expect(
     startHttp(service, { host: "127.0.0.1", port: http.port, bodyBytes: 1, textsPerRequest: 1 }),
   ).rejects.toThrow(`port ${http.port} on 127.0.0.1 is already taken: choose another one with --http`);
