@@ -227,7 +227,7 @@ export class Service {
       this.publishStatus("offline");
       await this.outbox.drained(until - performance.now());
     }
-    await Promise.all([this.routing?.stop(), this.connection.stop()]);
+    await Promise.all([this.routing?.stop(true), this.connection.stop(this.outbox.length === 0)]);
   }
 
   /** Replaces or adds a model without a pause, and publishes the change. */

@@ -32,10 +32,12 @@ export function requestKey(
   }: Pick<Incoming, "topic" | "contentType" | "correlationData" | "payload">,
   answerTopic: string,
 ): string {
-  const hash = createHash("sha256");
-  for (const part of [topic, answerTopic, contentType, correlationData, payload])
-    hash.update(`${Buffer.byteLength(part)} `).update(part);
-  return hash.digest("base64");
+  const lengths = [topic, answerTopic, contentType, correlationData].map(({ length }) => length).join(" ");
+  return createHash("sha256")
+    .update(`${lengths} ${topic}${answerTopic}${contentType}`)
+    .update(correlationData)
+    .update(payload)
+    .digest("base64");
 }
 
 export class AnswerCache {

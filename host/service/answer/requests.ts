@@ -54,6 +54,8 @@ export class Requests {
   private readonly options: RequestsOptions;
   private readonly parse: RequestParser;
   private readonly cache: AnswerCache;
+  private readonly received: { inc(): void };
+  private readonly answerSeconds: { observe(seconds: number): void };
   private readonly log: OnceLog;
 
   constructor(options: RequestsOptions) {
@@ -61,6 +63,8 @@ export class Requests {
     this.options = options;
     this.log = new OnceLog(options.log);
     this.parse = requestParser(limits);
+    this.received = options.metrics.requests.labels("mqtt");
+    this.answerSeconds = options.metrics.answerSeconds.labels("mqtt");
     this.cache = new AnswerCache({
       answers: limits.rememberedAnswers,
       bytes: CACHE_BYTES,
@@ -70,8 +74,8 @@ export class Requests {
 
   /** `asked`: the topics of the node, group or user that the message's own topic is one of. */
   onMessage(message: Incoming, asked: RequestTopics): void {
-    const { metrics, limits } = this.options;
-    metrics.requests.inc({ transport: "mqtt" });
+    const { limits } = this.options;
+    this.received.inc();
     if (message.isRetained) {
       this.ignore("retained", message);
       return;
@@ -204,7 +208,7 @@ export class Requests {
       return;
     }
     const seconds = (performance.now() - receivedAt) / 1000;
-    metrics.answerSeconds.observe({ transport: "mqtt" }, seconds);
+    this.answerSeconds.observe(seconds);
     outbox.offer({
       topic,
       payload: answer.payload,

@@ -12,13 +12,14 @@
 // one of QoS 1. `acknowledge` sends its PUBREC, and MQTT.js answers the PUBREL that follows
 // with PUBCOMP, as it does for every message id that it does not know.
 import "./quiet.ts";
-import mqtt, { ErrorWithReasonCode, UniqueMessageIdProvider } from "mqtt";
+import mqtt from "mqtt";
 import type { IClientOptions, IConnackPacket, IPublishPacket, ISubscriptionMap, MqttClient } from "mqtt";
 import { UserError } from "../../errors.ts";
 import { OnceLog } from "../log.ts";
 import type { Log } from "../log.ts";
-import { HEADER_BYTES, sizeOf, TooLarge } from "./message.ts";
 import type { Incoming, Outgoing } from "./message.ts";
+import { Sender, SUBSCRIPTION_ID } from "./sender.ts";
+import type { Done } from "./sender.ts";
 
 export type Protocol = 4 | 5;
 
@@ -44,8 +45,8 @@ export interface Session {
   maximumPacketSize: number;
   /** The broker reads more slowly than we write, so only send what must be sent. */
   readonly isCongested: boolean;
-  /** `done` is called when the message is acknowledged, or at QoS 0 when the socket takes more; with an error when the broker refuses it; never when the connection is lost before. */
-  publish(message: Outgoing, done?: (error?: Error) => void): void;
+  /** No callback comes once the connection is lost. */
+  publish(message: Outgoing, done?: Done): void;
 }
 
 /** Largest payload, in bytes, that the broker accepts in a message to `topic`; Infinity if it does not say. */
@@ -96,9 +97,6 @@ export const ROUTES_CLIENT = "-routes";
 /** Generous estimate of the fixed header, lengths and properties of a PUBLISH packet. */
 const PUBLISH_OVERHEAD = 256;
 const ACKNOWLEDGED_LATER = new Error("acknowledged later");
-/** First byte of a packet. [MQTT-2.1.2] */
-const PUBACK = 0x40;
-const PUBREC = 0x50;
 /** As many unacknowledged messages as there are ids: the receive maximum of a broker that does not say. [MQTT-3.2.2.3.3] */
 const MESSAGE_IDS = 65_535;
 const FIXED_HEADER_BYTES = 5;
@@ -251,6 +249,7 @@ export class Connection {
   private protocol: Protocol;
   private client: MqttClient | undefined;
   private session: Session | undefined;
+  private sender: Sender | undefined;
   private timer: NodeJS.Timeout | undefined;
   private attempt = 0;
   private shortLives = 0;
@@ -279,8 +278,14 @@ export class Connection {
       ...clientOptions({ ...access, url }, protocol),
       clientId,
       clean: !isPersistent,
-      // The default one numbers in turn, and would give the id of a message that stays unacknowledged to another.
-      messageIdProvider: new UniqueMessageIdProvider(),
+      // MQTT.js itself only sends the SUBSCRIBE; sender.ts numbers all other packets.
+      messageIdProvider: {
+        allocate: () => SUBSCRIPTION_ID,
+        getLastAllocated: () => SUBSCRIPTION_ID,
+        register: () => true,
+        deallocate() {},
+        clear() {},
+      },
       ...(will ? { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } } : {}),
       ...(protocol === 5
         ? {
@@ -310,13 +315,15 @@ export class Connection {
     let isExactlyOnce = false;
     // Emitted before MQTT.js looks at the packet, which it then does synchronously.
     client.on("packetreceive", (packet) => {
-      if (packet.cmd !== "publish") return;
-      isExactlyOnce = packet.qos === 2;
-      if (isExactlyOnce) packet.qos = 1;
+      if (packet.cmd === "puback") this.sender?.onAcknowledged(packet.messageId!, packet.reasonCode);
+      else if (packet.cmd === "publish") {
+        isExactlyOnce = packet.qos === 2;
+        if (isExactlyOnce) packet.qos = 1;
+      }
     });
     // Set before connecting: in a resumed session, messages follow the CONNACK at once.
     client.handleMessage = (packet, done) => {
-      const pause = this.client === client ? this.receive(client, packet, isExactlyOnce ? 2 : packet.qos) : undefined;
+      const pause = this.client === client ? this.receive(packet, isExactlyOnce ? 2 : packet.qos) : undefined;
       // With an error MQTT.js does not acknowledge, but goes on reading; `acknowledge` sends the PUBACK later.
       const goOn = () => done(packet.qos === 0 ? undefined : ACKNOWLEDGED_LATER);
       if (pause) void pause.then(goOn);
@@ -324,19 +331,21 @@ export class Connection {
     };
     client.once("close", () => this.onClose(client, fault, connectedAt));
     open(client);
+    this.sender = new Sender(client.stream, protocol);
   }
 
-  /** Disconnects. While messages are unacknowledged the broker gets no DISCONNECT, and so publishes the will. */
-  async stop(): Promise<void> {
+  /** Disconnects; without a DISCONNECT, so that the broker publishes the will, unless `isClean`. */
+  async stop(isClean: boolean): Promise<void> {
     this.isStopping = true;
     clearTimeout(this.timer);
     const { client, session } = this;
-    if (session) await Promise.race([client!.endAsync(), pause(STOP_MS)]);
+    if (session && isClean) await Promise.race([client!.endAsync(), pause(STOP_MS)]);
     client?.stream.destroy();
   }
 
   private onConnack(client: MqttClient, protocol: Protocol, { properties }: IConnackPacket): void {
     const { options } = this;
+    const sender = this.sender!;
     if (
       properties?.sharedSubscriptionAvailable === false &&
       options.filters.some((filter) => filter.startsWith("$share/"))
@@ -344,37 +353,21 @@ export class Connection {
       this.drop(client, "the broker has no shared subscriptions, which a group needs");
       return;
     }
-    const maximumPacketSize = properties?.maximumPacketSize ?? Infinity;
-    const maximumPayload = protocol === 4 ? options.answerBytes : Infinity;
+    sender.maximumPacketSize = properties?.maximumPacketSize ?? Infinity;
+    if (protocol === 4) sender.maximumPayload = options.answerBytes;
     const session: Session = {
       url: shownUrl(this.url),
       protocol,
       receiveMaximum: properties?.receiveMaximum ?? MESSAGE_IDS,
-      maximumPacketSize,
+      maximumPacketSize: sender.maximumPacketSize,
       get isCongested() {
-        return client.stream.writableLength > CONGESTED_BYTES;
+        return sender.waitingBytes > CONGESTED_BYTES;
       },
       publish: (message, done) => {
-        if (this.session !== session || this.isStopping) return;
-        const { topic, payload, qos, retain = false, properties = {} } = message;
-        if (sizeOf(message) + HEADER_BYTES > maximumPacketSize || Buffer.byteLength(payload) > maximumPayload) {
-          this.warnTooLarge(session);
-          // Not synchronously: a caller that publishes again on an error would recurse for ever.
-          if (done) queueMicrotask(() => done(new TooLarge()));
-          return;
-        }
-        client.publish(
-          topic,
-          payload,
-          { qos, retain, properties },
-          done &&
-            ((error) => {
-              // MQTT.js reports a lost connection here too, which is onClose's business.
-              if (!error || error instanceof ErrorWithReasonCode) done(error ?? undefined);
-            }),
-        );
+        if (this.session === session && !this.isStopping) sender.publish(message, done);
       },
     };
+    sender.onTooLarge = () => this.warnTooLarge(session);
     this.session = session;
     options.onConnect(session);
     const watchdog = setTimeout(
@@ -418,7 +411,7 @@ export class Connection {
     client.stream.destroy();
   }
 
-  private receive(client: MqttClient, packet: IPublishPacket, qos: 0 | 1 | 2): Promise<void> | undefined | void {
+  private receive(packet: IPublishPacket, qos: 0 | 1 | 2): Promise<void> | undefined | void {
     const { properties } = packet;
     const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
     return this.options.onMessage({
@@ -433,7 +426,7 @@ export class Connection {
       // Other user properties are not kept: they may be as large as a packet.
       isMarked: properties?.userProperties?.[LOOP_MARK] !== undefined,
       bytes: FIXED_HEADER_BYTES + (packet.length ?? payload.length),
-      acknowledge: acknowledger(client, packet.messageId ?? 0, qos),
+      acknowledge: acknowledger(this.sender!, packet.messageId ?? 0, qos),
     });
   }
 
@@ -444,6 +437,8 @@ export class Connection {
     this.client = undefined;
     client.end(true);
     if (wasConnected) options.onClose();
+    this.sender?.close();
+    this.sender = undefined;
     if (this.isStopping) return;
     if (this.protocol === 5 && options.access.protocol === undefined && refusesProtocol(fault)) {
       this.protocol = 4;
@@ -477,13 +472,12 @@ function own(bytes: Buffer): Buffer {
 }
 
 /** Acknowledges only once: later the id may belong to another message. Keeps nothing of the message alive. */
-function acknowledger({ stream }: MqttClient, messageId: number, qos: 0 | 1 | 2): () => void {
+function acknowledger(sender: Sender, messageId: number, qos: 0 | 1 | 2): () => void {
   let isDone = qos === 0;
   return () => {
-    if (isDone || !stream.writable) return;
+    if (isDone) return;
     isDone = true;
-    // MQTT.js has no call for this. What it publishes in the same turn goes to the same stream first, in one write.
-    stream.write(Buffer.from([qos === 2 ? PUBREC : PUBACK, 2, messageId >> 8, messageId & 0xff]));
+    sender.acknowledge(messageId, qos === 2);
   };
 }
 

@@ -37,16 +37,18 @@ export class TooLarge extends Error {
   }
 }
 
-/** Upper bound of what a packet has besides the bytes that `sizeOf` counts: fixed header, message id, lengths. */
-export const HEADER_BYTES = 16;
-
 /** Bytes of topic, properties and payload. */
-export function sizeOf({ topic, payload, properties = {} }: Outgoing): number {
-  const { contentType, correlationData, userProperties = {} } = properties;
-  let bytes = Buffer.byteLength(topic) + Buffer.byteLength(payload);
-  if (contentType !== undefined) bytes += 3 + Buffer.byteLength(contentType);
-  if (correlationData) bytes += 3 + correlationData.length;
-  for (const [name, value] of Object.entries(userProperties))
-    bytes += 5 + Buffer.byteLength(name) + Buffer.byteLength(value);
+export function sizeOf({ topic, payload, properties }: Outgoing): number {
+  return Buffer.byteLength(topic) + Buffer.byteLength(payload) + propertiesLength(properties);
+}
+
+/** Bytes of the properties in an MQTT 5 packet. */
+export function propertiesLength(properties: Outgoing["properties"]): number {
+  if (!properties) return 0;
+  const { contentType, correlationData, userProperties } = properties;
+  let bytes =
+    (contentType === undefined ? 0 : 3 + Buffer.byteLength(contentType)) +
+    (correlationData ? 3 + correlationData.length : 0);
+  for (const name in userProperties) bytes += 5 + Buffer.byteLength(name) + Buffer.byteLength(userProperties[name]!);
   return bytes;
 }
