@@ -79,14 +79,15 @@ export interface Serving extends Running {
   http: string;
 }
 
-/** Starts `serve`, and waits until it says that it serves; `node` are the command and the options in front. */
+/** Starts `serve`, and waits until it says that it serves; fails if it ends, or finds no broker. `node` are the command and the options in front. */
 export async function serve(
   args: readonly string[],
   { node = [process.execPath], ...options }: SpawnOptions & { node?: readonly string[] } = {},
 ): Promise<Serving> {
   const running = startProgram(node[0]!, [...node.slice(1), main, "serve", ...args], options);
-  await until(() => running.stdout().includes("Stop with Ctrl-C") || running.child.exitCode !== null, 120_000);
-  expect(running.child.exitCode, running.output()).toBeNull();
+  const hasFailed = () => running.child.exitCode !== null || running.output().includes("cannot reach");
+  await until(() => running.stdout().includes("Stop with Ctrl-C") || hasFailed(), 120_000);
+  expect(hasFailed(), running.output()).toBe(false);
   const address = (scheme: string) => new RegExp(`${scheme}://127\\.0\\.0\\.1:\\d+`).exec(running.stdout())?.[0] ?? "";
   return { ...running, url: address("mqtt"), http: address("http") };
 }
