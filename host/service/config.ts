@@ -240,7 +240,7 @@ export function parseConfig(json: string, source: string): ConfigFile {
     value = JSON.parse(json.replace(/^\ufeff/, ""));
   } catch (error) {
     throw new UserError(
-      `${source} is not JSON from line ${lineOfFault(json, error as Error)} on: look for a comma, quote or bracket that is missing or too many`,
+      `${source} is not JSON from line ${lineOfFault(json, error as Error)} on: look for a missing or extra comma, quote or bracket`,
     );
   }
   // The schema takes an array for an object without keys.
@@ -251,7 +251,7 @@ export function parseConfig(json: string, source: string): ConfigFile {
   const reserved = reservedName(value);
   if (reserved !== undefined)
     throw new UserError(
-      `${source}: ${JSON.stringify(reserved)}: nothing can have this name, since every object in JavaScript has something of that name already`,
+      `${source}: ${JSON.stringify(reserved)}: this name cannot be used, since every JavaScript object has a property called that`,
     );
   const result = v.safeParse(fileSchema, value);
   if (result.success) return result.output;
@@ -454,11 +454,11 @@ export function readSettings(
         .filter(([, { password }]) => isWeakHash(password))
         .map(
           ([name]) =>
-            `the password of user ${name} is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password`,
+            `the password of user ${name} has a weak hash: make a new one with edgelabel serve --hash-password`,
         ),
       ...(commands && !hasRights
         ? [
-            `"commands" are on, and ${url === undefined ? "every program on this machine may give them" : "whoever reaches the broker may give them: demand a login there"}`,
+            `"commands" are on, and ${url === undefined ? "every program on this machine may send them" : "whoever reaches the broker may send them: require a login there"}`,
           ]
         : []),
       ...(file.learning && !commands ? ['"learning" does nothing without commands: set "commands" to true'] : []),
@@ -509,10 +509,10 @@ function chooseBroker(
   const protocol = options.protocol ?? file.protocol ?? (group === undefined ? undefined : 5);
   if (group !== undefined && protocol === 4)
     throw new UserError(
-      "a group needs MQTT 5, by which a broker tells whether it has shared subscriptions: leave --protocol away",
+      "a group needs MQTT 5, by which a broker tells whether it has shared subscriptions: omit --protocol",
     );
   if (url === undefined && protocol === 5)
-    throw new UserError("the embedded broker speaks MQTT 3.1.1 only: leave --protocol away, or give --broker");
+    throw new UserError("the embedded broker speaks MQTT 3.1.1 only: omit --protocol, or give --broker");
   return { url, protocol, group };
 }
 

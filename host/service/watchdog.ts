@@ -17,7 +17,7 @@ export function startWatchdog(log: Log, { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG
       if (!error) return;
       once.warn(
         "silent",
-        `warning: systemd hears no sign of life (${error.message.trim()}); without systemd-notify, set Type=exec and no WatchdogSec in the unit`,
+        `warning: systemd gets no watchdog signal (${error.message.trim()}); without systemd-notify, set Type=exec and no WatchdogSec in the unit`,
       );
     });
   };

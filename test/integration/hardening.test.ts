@@ -77,7 +77,7 @@ test.each(hostile)("MQTT: %s is answered, and the next request works", async (_n
   expect(
     log.lines.filter(
       (line) =>
-        !/^(?:connected|a request cannot be read: the payload begins as a request in JSON, but is (?:not|JSON of))/.test(
+        !/^(?:connected|a request cannot be read: the payload starts like a JSON request, but is (?:not|JSON of))/.test(
           line,
         ),
     ),
@@ -89,7 +89,7 @@ test("a request that cannot be read is told so where its sender may hear it, cou
   for (const payload of ['{"text":"win","id":"canary","replyTo":"reply/1"', "{'text': 'canary'}"]) {
     await client.publish(topics.classify, payload);
     expect((await client.next()).json).toEqual({
-      error: { code: "bad_request", message: expect.stringContaining("begins as a request in JSON, but is not JSON") },
+      error: { code: "bad_request", message: expect.stringContaining("starts like a JSON request, but is not JSON") },
     });
   }
   expect(await service.metrics.text()).toContain('edgelabel_errors_total{code="bad_request"} 2');

@@ -146,7 +146,7 @@ test("a service follows installs in its folder and updates that are sent to it; 
   const config = file("edgelabel.json");
   writeFileSync(config, JSON.stringify({ registry: { path: "registry", keys: "keys" }, commands: true }));
   const first = await startService("--config", config);
-  expect(first.output()).toContain("every program on this machine may give them");
+  expect(first.output()).toContain("every program on this machine may send them");
   expect(await first.ask()).toBe(lineOf(2));
   await ok("models", "rollback", "registry", "spam", "--keys", "keys");
   await until(() => first.output().includes("model spam is version 1 now"));

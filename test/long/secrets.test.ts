@@ -453,7 +453,7 @@ describe("settings that are wrong are told without what they hold", () => {
     ] as const) {
       writeFileSync(path, content, { mode: 0o600 });
       expect(() => readSettings([], { config: path })).toThrow(
-        `${path} is not JSON from line ${line} on: look for a comma, quote or bracket that is missing or too many`,
+        `${path} is not JSON from line ${line} on: look for a missing or extra comma, quote or bracket`,
       );
     }
     expect(spawnSync(process.execPath, [main, "serve", "--config", path], { encoding: "utf8" })).toMatchObject({

@@ -180,7 +180,7 @@ function readRequestJson(payload: Uint8Array, declared: boolean): unknown {
     if (beginsAsRequest(payload))
       throw new BrokenRequest(
         "bad_request",
-        `the payload begins as a request in JSON, but is ${error.message}; put a text that is to begin so into {"text": "…"}`,
+        `the payload starts like a JSON request, but is ${error.message}; send a text that starts like this as {"text": "…"}`,
       );
     return undefined;
   }

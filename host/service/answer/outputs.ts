@@ -123,7 +123,7 @@ function checkRoutes(routes: readonly RouteSettings[], topics: Topics, subscribe
     for (const { topic, payload, onChange } of outputs) {
       if (onChange && topics.group)
         throw new UserError(
-          `route "${name}": "on": "change" needs all messages of a source, and a worker of the group ${topics.group.name} hears but some of them; leave it away, or serve this route outside the group`,
+          `route "${name}": "on": "change" needs all messages of a source, and a worker of the group ${topics.group.name} receives only some of them; remove it, or serve this route outside the group`,
         );
       checkTemplate(topic, ROUTE_PLACEHOLDERS, `route "${name}", topic`, levels);
       if (payload !== undefined) checkTemplate(payload, ROUTE_PLACEHOLDERS, `route "${name}", payload`, levels);
@@ -135,10 +135,10 @@ function checkRoutes(routes: readonly RouteSettings[], topics: Topics, subscribe
 function checkTopic(template: string, subscribed: readonly string[], who: string): void {
   const pattern = topicFilter(template);
   if (!isTopicFilter(pattern) || /[+#]/.test(template.replace(/\{[^{}]*\}/g, "")) || template.startsWith("$"))
-    throw new UserError(`${who}: ${JSON.stringify(template)} is no topic that can be published to`);
+    throw new UserError(`${who}: ${JSON.stringify(template)} is not a topic that can be published to`);
   const loop = subscribed.find((each) => filtersOverlap(pattern, each));
   if (loop !== undefined)
     throw new UserError(
-      `${who}: its output ${template} would come back in by ${loop}; give it a topic that nothing here listens to`,
+      `${who}: its output ${template} would be received again through ${loop}; give it a topic that nothing here subscribes to`,
     );
 }

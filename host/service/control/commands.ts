@@ -122,7 +122,8 @@ export class Commands {
     try {
       if (!verb)
         throw new UserError(`there is no such command here; the commands are ${[...this.verbs.keys()].join(", ")}`);
-      if (this.running.size >= MAX_RUNNING) throw new UserError("too many commands run; try again when some are done");
+      if (this.running.size >= MAX_RUNNING)
+        throw new UserError("too many commands are running; try again when some have finished");
       const command: Command = { id, args, report, signal: this.stopping.signal };
       this.running.set(key, command);
       report({});

@@ -103,7 +103,7 @@ export async function finishWriting(learning: ReadonlyMap<string, LearningSettin
     try {
       const finished = await withModelLock(training, () => finishChange([training]));
       if (finished.length > 0)
-        log.info(`learning had broken off while it wrote; it is finished now: ${finished.join(", ")}`);
+        log.info(`learning was interrupted while it wrote; it has been completed now: ${finished.join(", ")}`);
     } catch (error) {
       // Either another process is learning and will finish itself, or the files cannot be written, and then no run had begun to.
       if (!(error instanceof UserError)) throw error;
@@ -209,7 +209,7 @@ export class Learner {
 
   /** Takes back the last accepted run; returns the files that it restored. */
   async undo(): Promise<string[]> {
-    if (this.running || this.next) throw new UserError("it learns just now: undo when that is done");
+    if (this.running || this.next) throw new UserError("it is learning: undo when it has finished");
     return this.deployment.undo();
   }
 

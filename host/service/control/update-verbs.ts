@@ -78,7 +78,7 @@ function receive(command: Command, incoming: IncomingUpdate, report: () => void,
         () =>
           end(
             new UserError(
-              `nothing came in for ${stallMs / 1000} s; load the same update again to go on at byte ${incoming.received}`,
+              `nothing arrived for ${stallMs / 1000} s; load the same update again to resume at byte ${incoming.received}`,
             ),
           ),
         stallMs,

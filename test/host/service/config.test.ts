@@ -119,7 +119,7 @@ test("routes get their defaults; users and TLS files are for HTTP", () => {
   );
   expect(() =>
     settingsFrom({ models: ["m"], routes: [{ name: "r", filter: "a", outputs: [{ topic: "a" }] }] }),
-  ).toThrow("would come back in by a");
+  ).toThrow("would be received again through a");
 });
 
 test("settings that would have no effect are told", () => {
@@ -177,9 +177,9 @@ test("what every program of this machine could do is told", () => {
   expect(warnings({ users })).toEqual([local]);
   expect(warnings({ host: "0.0.0.0", users })).toEqual([plain, local]);
   expect(warnings({ host: "0.0.0.0", users, broker: "mqtt://h" })).toEqual([plain]);
-  expect(warnings({ commands: true })).toEqual(['"commands" are on, and every program on this machine may give them']);
+  expect(warnings({ commands: true })).toEqual(['"commands" are on, and every program on this machine may send them']);
   expect(warnings({ commands: true, broker: "mqtt://h" })).toEqual([
-    '"commands" are on, and whoever reaches the broker may give them: demand a login there',
+    '"commands" are on, and whoever reaches the broker may send them: require a login there',
   ]);
 });
 
@@ -206,7 +206,7 @@ test("commands are on only when asked for", () => {
   expect(settings({ broker: "mqtt://h" }, env).commands).toBe(false);
   expect(settings({ broker: "mqtt://h", commands: true }, env)).toMatchObject({ commands: true, warnings: [] });
   expect(settings({ broker: "mqtt://h", commands: true }).warnings.join()).toContain(
-    "whoever reaches the broker may give them",
+    "whoever reaches the broker may send them",
   );
 });
 
@@ -333,7 +333,7 @@ test("a hash of an earlier version is told with what to do", () => {
   const hash = (work: string) => `scrypt$${work}$${"A".repeat(22)}$${"A".repeat(43)}`;
   const users = { old: { password: hash("16384") }, new: { password: hash("32768$3") } };
   expect(settingsFrom({ models: ["m"], node: "n", http: 1, broker: "mqtt://h", users }).warnings).toEqual([
-    "the password of user old is easier to guess from its hash than it should be: hash it anew with edgelabel serve --hash-password",
+    "the password of user old has a weak hash: make a new one with edgelabel serve --hash-password",
   ]);
 });
 
@@ -393,13 +393,13 @@ test.each([
   ['{"learning":{"spam":{"training":"a.elb","data":[],"valid":"v"}}}', '"learning.spam.data" must'],
   ['{"learning":{"a/b":{"training":"a.elb","data":"d","valid":"v"}}}', '"learning.a/b" must have names of models'],
   ...["__proto__", "constructor", "prototype"].flatMap((name): [string, string][] => [
-    [`{"users":{"${name}":{"password":"x"}}}`, `config.json: "users.${name}": nothing can have this name`],
+    [`{"users":{"${name}":{"password":"x"}}}`, `config.json: "users.${name}": this name cannot be used`],
     [
       `{"learning":{"${name}":{"training":"a.elb","data":"d","valid":"v"}}}`,
-      `config.json: "learning.${name}": nothing can have this name`,
+      `config.json: "learning.${name}": this name cannot be used`,
     ],
-    [`{"${name}":{}}`, `config.json: "${name}": nothing can have this name`],
-    [`{"models":[{"path":"m","${name}":1}]}`, `config.json: "models.0.${name}": nothing can have this name`],
+    [`{"${name}":{}}`, `config.json: "${name}": this name cannot be used`],
+    [`{"models":[{"path":"m","${name}":1}]}`, `config.json: "models.0.${name}": this name cannot be used`],
   ]),
   ['{"toString":1}', 'unknown key "toString"'],
   ['{"limits":{"valueOf":1}}', 'unknown key "limits.valueOf"'],

@@ -68,7 +68,7 @@ describe("what is text and what is JSON", () => {
     expect(failure(bytes(payload))).toBeInstanceOf(BrokenRequest);
     expect(failure(bytes(payload))).toMatchObject({
       code: "bad_request",
-      message: `the payload begins as a request in JSON, but is ${fault}; put a text that is to begin so into {"text": "…"}`,
+      message: `the payload starts like a JSON request, but is ${fault}; send a text that starts like this as {"text": "…"}`,
     });
     expect(failure(bytes(payload), "application/json").message).toBe(`the payload is ${fault}`);
     expect(parse(bytes(payload), "text/plain").texts).toEqual([bytes(payload.replace("\ufeff", ""))]);

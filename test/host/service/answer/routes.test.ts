@@ -516,31 +516,40 @@ describe("refused before anything runs", () => {
     const pooled = topicsOf("edgelabel", "gate-1", "pool");
     expect(() =>
       checkOutputs({ routes: [route({ outputs: [output({ topic: "edgelabel/pool/classify" })] })], topics: pooled }),
-    ).toThrow("would come back in by edgelabel/pool/classify/#");
+    ).toThrow("would be received again through edgelabel/pool/classify/#");
     expect(() =>
       checkOutputs({ routes: [route({ outputs: [output({ topic: "out", onChange: true })] })], topics: pooled }),
     ).toThrow('route "r": "on": "change" needs all messages of a source');
   });
 
   test.each([
-    [route({ outputs: [output({ topic: "in/label" })] }), "its output in/label would come back in by in/+"],
-    [route({ filter: "in/+/#", outputs: [output({ topic: "in/{1}/label" })] }), "would come back in by in/+/#"],
-    [route({ outputs: [output({ topic: "{1}/{label}" })] }), "would come back in by in/+"],
+    [route({ outputs: [output({ topic: "in/label" })] }), "its output in/label would be received again through in/+"],
+    [
+      route({ filter: "in/+/#", outputs: [output({ topic: "in/{1}/label" })] }),
+      "would be received again through in/+/#",
+    ],
+    [route({ outputs: [output({ topic: "{1}/{label}" })] }), "would be received again through in/+"],
     [
       route({ outputs: [output({ topic: "edgelabel/gate-1/classify" })] }),
-      "would come back in by edgelabel/gate-1/classify/#",
+      "would be received again through edgelabel/gate-1/classify/#",
     ],
-    [route({ outputs: [output({ topic: "edgelabel/{1}/status" })] }), "would come back in by edgelabel/gate-1/status"],
+    [
+      route({ outputs: [output({ topic: "edgelabel/{1}/status" })] }),
+      "would be received again through edgelabel/gate-1/status",
+    ],
     [
       route({ outputs: [output({ topic: "edgelabel/gate-1/cmd/{1}/1" })] }),
-      "would come back in by edgelabel/gate-1/cmd/#",
+      "would be received again through edgelabel/gate-1/cmd/#",
     ],
-    [route({ outputs: [output({ topic: "homeassistant/status" })] }), "would come back in by homeassistant/status"],
+    [
+      route({ outputs: [output({ topic: "homeassistant/status" })] }),
+      "would be received again through homeassistant/status",
+    ],
     [route({ filter: "#" }), "covers edgelabel's own topics"],
     [route({ filter: "edgelabel/gate-1/label" }), "covers edgelabel's own topics"],
-    [route({ outputs: [output({ topic: "$SYS/x" })] }), "no topic that can be published to"],
-    [route({ outputs: [output({ topic: "a/#" })] }), "no topic that can be published to"],
-    [route({ outputs: [output({ topic: "a/+" })] }), "no topic that can be published to"],
+    [route({ outputs: [output({ topic: "$SYS/x" })] }), "not a topic that can be published to"],
+    [route({ outputs: [output({ topic: "a/#" })] }), "not a topic that can be published to"],
+    [route({ outputs: [output({ topic: "a/+" })] }), "not a topic that can be published to"],
     [route({ outputs: [output({ topic: "out/{lable}" })] }), "{lable} stands for nothing; known are {label}"],
     [route({ outputs: [output({ topic: "out", payload: "{sha265}" })] }), "{sha265} stands for nothing"],
     [route({ outputs: [output({ topic: "out/{2}" })] }), "topic: {2} stands for nothing; known are {label}"],
@@ -563,7 +572,7 @@ describe("refused before anything runs", () => {
     ];
     expect(() => checkOutputs({ routes: [a], topics })).not.toThrow();
     expect(() => checkOutputs({ routes: [a, b], topics })).toThrow(
-      'route "a": its output b/{1} would come back in by b/+',
+      'route "a": its output b/{1} would be received again through b/+',
     );
   });
 
@@ -574,14 +583,14 @@ describe("refused before anything runs", () => {
   });
 
   test.each([
-    [{ topic: "ha/#", payload: "" }, 'announcement ha/#: "ha/#" is no topic that can be published to'],
-    [{ topic: "$SYS/x", payload: "" }, "is no topic that can be published to"],
+    [{ topic: "ha/#", payload: "" }, 'announcement ha/#: "ha/#" is not a topic that can be published to'],
+    [{ topic: "$SYS/x", payload: "" }, "is not a topic that can be published to"],
     [
       { topic: "ha/x", payload: "", again: { topic: "ha/+" } },
-      "announcement ha/x: its output ha/x would come back in by ha/+",
+      "announcement ha/x: its output ha/x would be received again through ha/+",
     ],
-    [{ topic: "in/{node}", payload: "" }, "would come back in by in/+"],
-    [{ topic: "edgelabel/{node}/status", payload: "" }, "would come back in by edgelabel/gate-1/status"],
+    [{ topic: "in/{node}", payload: "" }, "would be received again through in/+"],
+    [{ topic: "edgelabel/{node}/status", payload: "" }, "would be received again through edgelabel/gate-1/status"],
     [{ topic: "ha/x", payload: "{1}" }, "announcement ha/x: {1} stands for nothing; known are {node}"],
     [{ topic: "ha/x", payload: { a: "{/a}" } }, "{/a} stands for nothing"],
   ])("announcement %#: %j", (bad, message) => {

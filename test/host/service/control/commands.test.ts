@@ -301,7 +301,7 @@ describe("without a broker", () => {
     await until(() => ended("wait/16") !== undefined);
     expect(ended("wait/16")).toEqual({
       status: "failed",
-      reason: "too many commands run; try again when some are done",
+      reason: "too many commands are running; try again when some have finished",
     });
     expect(finish).toHaveLength(16);
     finish[3]!();

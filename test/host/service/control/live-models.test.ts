@@ -335,7 +335,7 @@ test("a load that gets nothing is given up, and says where to go on", async () =
   await client.next(({ json }) => json?.received === 0);
   await client.publish(`${topics.command}/load/1/0`, Buffer.from(model.subarray(0, 200)));
   expect((await ended("load/1")).reason).toBe(
-    "nothing came in for 1 s; load the same update again to go on at byte 200",
+    "nothing arrived for 1 s; load the same update again to resume at byte 200",
   );
 });
 
