@@ -103,7 +103,7 @@ export async function finishWriting(learning: ReadonlyMap<string, LearningSettin
     try {
       const finished = await withModelLock(training, () => finishChange([training]));
       if (finished.length > 0)
-        log.info(`learning was interrupted while it wrote; it has been completed now: ${finished.join(", ")}`);
+        log.info(`learning was interrupted while it wrote; it is finished now: ${finished.join(", ")}`);
     } catch (error) {
       // Either another process is learning and will finish itself, or the files cannot be written, and then no run had begun to.
       if (!(error instanceof UserError)) throw error;
