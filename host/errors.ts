@@ -1,8 +1,15 @@
-// Errors that the user can correct: the message says what is wrong and what to do.
-// Any other error that is thrown is a defect of edgelabel, and is shown with its stack.
+// The one error of edgelabel that users can correct: the message says what is wrong and what to do.
+// Any other error that is thrown is a defect of edgelabel, and the command line shows it with its stack.
 
-export class UserError extends Error {
-  override name = "UserError";
+export class EdgelabelError extends Error {
+  override name = "EdgelabelError";
+  /** For programs, stable: the engine's status, such as "bad_checksum" or "text_too_long", or one of "unreadable" and "invalid". */
+  readonly code: string;
+
+  constructor(message: string, code = "invalid") {
+    super(message);
+    this.code = code;
+  }
 }
 
 const EXCERPT_CHARACTERS = 60;

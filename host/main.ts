@@ -4,7 +4,7 @@
 import { realpathSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
-import { UserError } from "./errors.ts";
+import { EdgelabelError } from "./errors.ts";
 import { packageVersion } from "./version.ts";
 
 const FAILED = 1;
@@ -119,7 +119,7 @@ export async function run(args: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : MISUSE;
     const { note } = await import("./commands/terminal.ts");
     const text =
-      error instanceof UserError
+      error instanceof EdgelabelError
         ? error.message
         : `unexpected failure, please report it\n${(error as Error).stack ?? String(error)}`;
     note(text);

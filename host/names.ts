@@ -1,5 +1,5 @@
 // Names that become a level of a topic or the name of a folder: of nodes, models and users.
-import { UserError } from "./errors.ts";
+import { EdgelabelError } from "./errors.ts";
 
 /** A host or model name as a topic level: "My Host.local" becomes "my-host-local"; `otherwise` when nothing is left of it. */
 export function slug(name: string, otherwise = "node"): string {
@@ -20,7 +20,7 @@ export function levelOf(name: string): string {
 /** Returns `name` when it can stand as one level of a topic. */
 export function checkLevel(what: string, name: string): string {
   if (isLevel(name)) return name;
-  throw new UserError(
+  throw new EdgelabelError(
     `the ${what} ${JSON.stringify(name)} cannot be part of a topic: use 1 to 64 letters, digits, ".", "_" or "-", the first one a letter or digit`,
   );
 }

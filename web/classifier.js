@@ -2,9 +2,10 @@
 // label. Of a deployable only the model is taken, and run in the page's own engine, engine.wasm,
 // which is the one of Node and wasmtime, so the scores are the same to the last digit. The engine
 // imports only the WASI functions of its command line, which a page never calls.
+import { EdgelabelError } from "./host/errors.js";
 import { TEXT_CAPACITY } from "./assembly/abi.js";
 import { isWasm, unpackModel } from "./host/model/container.js";
-import { check, EngineError } from "./host/model/status.js";
+import { check } from "./host/model/status.js";
 
 const ERRNO_NOSYS = 52;
 const refuse = () => ERRNO_NOSYS;
@@ -31,7 +32,7 @@ export async function openClassifier(bytes, source = "the file") {
   const { exports: engine } = await WebAssembly.instantiate(await compiled, { wasi_snapshot_preview1: wasi });
   const address = engine.reserveModel(model.length);
   if (address === 0)
-    throw new EngineError("out_of_memory", `${source}: ${model.length} bytes do not fit in WebAssembly memory`);
+    throw new EdgelabelError(`${source}: ${model.length} bytes do not fit in WebAssembly memory`, "out_of_memory");
   new Uint8Array(engine.memory.buffer, address, model.length).set(model);
   check(engine.loadModel(model.length), source);
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -39,9 +40,9 @@ export async function openClassifier(bytes, source = "the file") {
   const run = (text) => {
     const bytes = new TextEncoder().encode(text);
     if (bytes.length > TEXT_CAPACITY)
-      throw new EngineError(
-        "text_too_long",
+      throw new EdgelabelError(
         `the text has ${bytes.length} bytes, but at most ${TEXT_CAPACITY} are classified; shorten it`,
+        "text_too_long",
       );
     new Uint8Array(engine.memory.buffer, engine.textPtr(), bytes.length).set(bytes);
     check(engine.classify(bytes.length), "text");

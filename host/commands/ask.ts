@@ -4,7 +4,7 @@
 import { randomBytes } from "node:crypto";
 import { Command, InvalidArgumentError } from "commander";
 import type { IClientPublishOptions, IPublishPacket, MqttClient } from "mqtt";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { printable } from "../escape.ts";
 import { accessOf, defaultNode } from "../service/mqtt/access.ts";
 import { connectOnce, shownUrl } from "../service/mqtt/connection.ts";
@@ -120,7 +120,7 @@ function exchange(
 
     const fail = (message: string) => {
       clearTimeout(timer);
-      reject(new UserError(message));
+      reject(new EdgelabelError(message));
     };
     const failUnanswered = (problem: string) => fail(`${problem}: ${serviceState(status, statusTopic)}`);
     const restartTimer = () => {

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { Command } from "commander";
 import { artefactPath } from "../build-path.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { programName } from "../program-name.ts";
 import { print } from "./terminal.ts";
 
@@ -59,7 +59,7 @@ async function finish(child: ChildProcess): Promise<void> {
 }
 
 function requireDone([code]: unknown[]): void {
-  if (code !== 0) throw new UserError(`that command ended with exit code ${code}`);
+  if (code !== 0) throw new EdgelabelError(`that command ended with exit code ${code}`);
 }
 
 /** Resolves with the broker's URL once the service answers. */

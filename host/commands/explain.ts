@@ -4,7 +4,7 @@
 import { Command, Option } from "commander";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { Classifier } from "../model/classifier.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import type { Explanation, Method } from "../model/explanation.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { type ExplainedText, renderHtml, renderText } from "../report/heat-map.ts";
@@ -85,7 +85,7 @@ async function byGradients(
   { label, steps = STEPS }: ExplainOptions,
 ): Promise<(text: Uint8Array) => Explanation> {
   if (classifier.info.form !== "f32") {
-    throw new UserError(
+    throw new EdgelabelError(
       `${path}: gradients need f32 weights, and these are ${classifier.info.form}; use the .elb that it was made from, or --method occlusion`,
     );
   }

@@ -2,7 +2,7 @@
 // in files beside it. What the other format cannot hold is named.
 import { dirname, join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { writeWhole } from "../files/atomic.ts";
 import { readIfAny } from "../files/read.ts";
 import { exportKeras } from "../keras/export.ts";
@@ -91,7 +91,7 @@ function parseExport(path: string): string {
 async function requireNoOther(path: string, bytes: Uint8Array): Promise<void> {
   const there = await readIfAny(path);
   if (there !== undefined && Buffer.compare(there, bytes) !== 0)
-    throw new UserError(`${path}: is there already, of another model; export into another folder, or remove it`);
+    throw new EdgelabelError(`${path}: is there already, of another model; export into another folder, or remove it`);
 }
 
 function changes({ temperature, form }: ModelInfo): string[] {

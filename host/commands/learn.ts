@@ -5,7 +5,7 @@ import { renderCalibration } from "../training/calibration.ts";
 import { Classifier, digestOf } from "../model/classifier.ts";
 import { appendCorrections, journalPath, newsTo, readCorrections } from "../data/journal.ts";
 import { readDataset, without } from "../data/dataset.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { isSameFile, requireWritable } from "../files/atomic.ts";
 import {
   isDone,
@@ -145,7 +145,7 @@ async function run(path: string, options: LearnFlags, command: Command): Promise
     }
     const report = await learnFiles(path, options as LearnFlags & { data: string[]; valid: string[] });
     await (options.json ? printJson(report) : print(render(report)));
-    if (!isDone(report)) throw new UserError(`${path} stays as it is: ${report.reason}`);
+    if (!isDone(report)) throw new EdgelabelError(`${path} stays as it is: ${report.reason}`);
   });
 }
 

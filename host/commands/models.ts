@@ -2,7 +2,7 @@
 // that runs elsewhere. A service that runs on the same folder follows within a second.
 import { Command } from "commander";
 import { readModelFile } from "../model/classifier.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { readWhole } from "../files/read.ts";
 import { ownersDisk } from "../registry/disk.ts";
 import { splitUpdate } from "../registry/manifest.ts";
@@ -61,7 +61,7 @@ export function modelsCommand(): Command {
         }: JsonOption & { keys?: string; unsigned?: boolean; name?: string; activate: boolean },
       ) => {
         if (name !== undefined && !unsigned)
-          throw new UserError("--name is for --unsigned: a signed update has its name in the manifest");
+          throw new EdgelabelError("--name is for --unsigned: a signed update has its name in the manifest");
         const registry = new Registry(folder, { keys, disk: ownersDisk });
         await show(
           unsigned

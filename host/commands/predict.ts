@@ -6,7 +6,7 @@ import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { Classifier } from "../model/classifier.ts";
 import { OLD_MAC } from "../data/dataset.ts";
 import { requireText } from "../files/read.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { parseTop } from "./options.ts";
 import { note, noteFileName, print } from "./terminal.ts";
 
@@ -60,7 +60,7 @@ Examples:
  * The lines of a byte stream by the rules of assembly/wasi.ts: "\n" ends a line, a last line
  * needs no end, of a line above TEXT_CAPACITY bytes the beginning is kept, and a byte order
  * mark at the start is dropped. (A "\r" at the end is dropped by the engine.) Yields the lines
- * that each chunk completes. Throws a UserError for UTF-16, and for "\r" alone as line ends.
+ * that each chunk completes. Throws an EdgelabelError for UTF-16, and for "\r" alone as line ends.
  */
 export async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array[]> {
   let parts: Uint8Array[] = [];
@@ -101,6 +101,6 @@ export async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator
   if (!isOpen) return;
   const isOnly = isFirst;
   const line = close();
-  if (isOnly && line.subarray(0, -1).includes(CARRIAGE_RETURN)) throw new UserError(`standard input: ${OLD_MAC}`);
+  if (isOnly && line.subarray(0, -1).includes(CARRIAGE_RETURN)) throw new EdgelabelError(`standard input: ${OLD_MAC}`);
   yield [line];
 }

@@ -6,7 +6,7 @@ import { MAX_ROWS, MAX_WIDTH } from "../../assembly/abi.ts";
 import { type Calibration, recalibration, renderCalibration } from "../training/calibration.ts";
 import { Classifier, type ModelInfo } from "../model/classifier.ts";
 import { readDataset, type Sample } from "../data/dataset.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { requireWritable } from "../files/atomic.ts";
 import { packModel } from "../model/pack.ts";
 import { MIN_AGREEMENT, quantize, spreadTexts } from "../training/quantization.ts";
@@ -101,7 +101,7 @@ async function prune(path: string, data: string[], options: PruneFlags, command:
   const pruned = original.prune(options);
   const { info: left } = await Classifier.fromBytes(pruned, path);
   if (left.weight_bytes >= info.weight_bytes) {
-    throw new UserError(`${path}: nothing to remove; it has ${counts(info)}`);
+    throw new EdgelabelError(`${path}: nothing to remove; it has ${counts(info)}`);
   }
   const tuned = await tune(pruned, left, path, samples, options);
   const { form, elb: uncalibrated } = isDeployable(options.output)

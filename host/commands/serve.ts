@@ -4,7 +4,7 @@
 import { text as readAll } from "node:stream/consumers";
 import { Command, InvalidArgumentError } from "commander";
 import { Classifier } from "../model/classifier.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { LiveModels } from "../service/control/live-models.ts";
 import { Registry } from "../registry/registry.ts";
 import { registryVerbs } from "../service/control/update-verbs.ts";
@@ -94,13 +94,13 @@ async function openModels(
     const classifier = await Classifier.open(path);
     const name = given === undefined ? levelOf(classifier.name) : checkLevel("model name", given);
     if (models.has(name))
-      throw new UserError(`two models are called ${name}: give ${path} another name with NAME=${path}`);
+      throw new EdgelabelError(`two models are called ${name}: give ${path} another name with NAME=${path}`);
     models.set(name, classifier);
     paths.set(name, path);
   }
   for (const [name, classifier] of active ?? []) {
     if (models.has(name))
-      throw new UserError(
+      throw new EdgelabelError(
         `two models are called ${name}, one of them in the registry: give the file another name with NAME=FILE`,
       );
     models.set(name, classifier);
@@ -117,7 +117,7 @@ async function openModels(
   for (const [who, model] of named) {
     if (model === "" || models.has(model)) continue;
     const problem = `${who} names the model ${model}, which is not served; the models are ${[...models.keys()].join(", ") || "none"}`;
-    if (!registry) throw new UserError(problem);
+    if (!registry) throw new EdgelabelError(problem);
     log.warn(`warning: ${problem}; it works as soon as the registry has that model`);
   }
   for (const { name, model, outputs } of routes) {

@@ -1,7 +1,7 @@
 // `train --set name=value` and `train --settings` on the command line, and the errors of the
 // options that these have replaced. The settings themselves are in host/training/setting-table.ts.
 import { type Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import {
   ALL_SETTINGS,
   isSwitch,
@@ -30,7 +30,7 @@ export function setOption(): Option {
       try {
         return given.set(...parseSetting(text));
       } catch (error) {
-        if (error instanceof UserError) throw new InvalidArgumentError(error.message);
+        if (error instanceof EdgelabelError) throw new InvalidArgumentError(error.message);
         throw error;
       }
     },

@@ -6,7 +6,7 @@ import { writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { readModelFile } from "../model/classifier.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { writeWhole } from "../files/atomic.ts";
 import { readText } from "../files/read.ts";
 import { keyId, newPrivateKey, readPrivateKey, trustLine } from "../registry/keys.ts";
@@ -28,7 +28,7 @@ export function keygenCommand(): Command {
       if (!existsSync(file)) {
         const pem = newPrivateKey();
         await writeFile(file, pem, { flag: "wx", mode: 0o600 }).catch((error: Error) => {
-          throw new UserError(`${file}: cannot be written (${error.message})`);
+          throw new EdgelabelError(`${file}: cannot be written (${error.message})`);
         });
         note(
           `${file} is a new private key, ${keyId(createPrivateKey(pem))}: keep it where updates are made, not where they are used`,
@@ -102,7 +102,7 @@ export function signCommand(): Command {
 async function readTexts(path: string): Promise<string[]> {
   const texts = (await readText(path)).split(/\r?\n/).filter((line) => line !== "");
   if (texts.length === 0 || texts.length > MAX_GOLDEN)
-    throw new UserError(`${path}: has ${texts.length} texts, the self-test takes 1 to ${MAX_GOLDEN}`);
+    throw new EdgelabelError(`${path}: has ${texts.length} texts, the self-test takes 1 to ${MAX_GOLDEN}`);
   return texts;
 }
 

@@ -8,7 +8,7 @@ import { calibrate, type Calibration, renderCalibration } from "../training/cali
 import { renderChart } from "../report/chart.ts";
 import { doubtsOf, similarLabels } from "../data/report.ts";
 import { labelsOf, readDataset, type Sample } from "../data/dataset.ts";
-import { listed, UserError } from "../errors.ts";
+import { listed, EdgelabelError } from "../errors.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { startProgress } from "../progress.ts";
 import { type Quantized, quantize, spreadTexts } from "../training/quantization.ts";
@@ -30,7 +30,6 @@ import {
   withoutEffect,
   withSettings,
 } from "../training/setting-table.ts";
-import { EngineError } from "../model/status.ts";
 import { addSynonyms, readSynonyms } from "../training/synonyms.ts";
 import type { TrainerModule } from "../training/module.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -216,7 +215,7 @@ async function train(data: string[], options: TrainOptions, command: Command): P
     ? printJson(summary(last, written, calibration, outcome))
     : print(renderSummary(last, written, calibration, outcome)));
   if (left > 0 && reports.length !== options.stopAfter)
-    throw new UserError(`${options.output}: stopped before the end of the run`);
+    throw new EdgelabelError(`${options.output}: stopped before the end of the run`);
 }
 
 async function begin(
@@ -227,7 +226,7 @@ async function begin(
   const { trainer, recipe, shape } = await prepareAdapted(samples, validation, asked, given);
   noteShape(shape, asked, recipe);
   if ((recipe.workers ?? 1) > recipe.batch)
-    throw new UserError(
+    throw new EdgelabelError(
       `--workers ${recipe.workers} cannot share a batch of ${recipe.batch}; use fewer, or set a larger batch-size`,
     );
   if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
@@ -237,8 +236,8 @@ async function begin(
   try {
     trainer.start(recipe);
   } catch (error) {
-    if (!(error instanceof EngineError) || error.code !== "out_of_memory") throw error;
-    throw new UserError(
+    if (!(error instanceof EdgelabelError) || error.code !== "out_of_memory") throw error;
+    throw new EdgelabelError(
       `batches of ${recipe.batch} of these texts do not fit in WebAssembly memory; set a smaller batch-size, maxlen, units or embedding-dim`,
     );
   }

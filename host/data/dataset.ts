@@ -5,7 +5,7 @@
 import { isUtf8 } from "node:buffer";
 import { basename } from "node:path";
 import { MAX_LABEL_BYTES, TEXT_CAPACITY } from "../../assembly/abi.ts";
-import { excerpt, listed, UserError } from "../errors.ts";
+import { excerpt, listed, EdgelabelError } from "../errors.ts";
 import { readWhole, requireText } from "../files/read.ts";
 
 export interface Sample {
@@ -76,11 +76,11 @@ export async function readDataset(paths: readonly string[], options: DatasetOpti
 
 export function parseDataset(bytes: Uint8Array, source: string, options: DatasetOptions = {}): Sample[] {
   const defects = new Defects(source);
-  if (bytes.length > MOST.bytes) throw new UserError(`${source}: ${MOST.otherwise}`);
+  if (bytes.length > MOST.bytes) throw new EdgelabelError(`${source}: ${MOST.otherwise}`);
   requireText(bytes, source);
   const beginning = bytes.subarray(0, BEGINNING_BYTES);
   if (beginning.filter((byte) => byte === 0).length > MOST_NULS * beginning.length)
-    throw new UserError(`${source}: is full of NUL bytes, as UTF-16 and binary files are; save it as UTF-8 text`);
+    throw new EdgelabelError(`${source}: is full of NUL bytes, as UTF-16 and binary files are; save it as UTF-8 text`);
   if (!isUtf8(bytes)) {
     nameInvalidLines(bytes, defects);
     defects.raise(
@@ -88,7 +88,7 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
     );
   }
   const content = new TextDecoder().decode(bytes);
-  if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new UserError(`${source}: ${OLD_MAC}`);
+  if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new EdgelabelError(`${source}: ${OLD_MAC}`);
   const format = options.format ?? formatByName(source) ?? formatByContent(content, source, options);
   const samples: Sample[] = [];
   const keep = (line: number, label: string, text: string): void => {
@@ -101,7 +101,7 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
   else if (format === "fasttext") readLines(content, readFastTextLine, defects, keep);
   else readJsonl(content, source, options, defects, keep);
   defects.raise();
-  if (samples.length === 0) throw new UserError(`${source}: holds no labelled texts`);
+  if (samples.length === 0) throw new EdgelabelError(`${source}: holds no labelled texts`);
   return samples;
 }
 
@@ -171,12 +171,12 @@ function formatByName(source: string): Format | undefined {
 
 function formatByContent(content: string, source: string, options: DatasetOptions): Format {
   const first = content.split(/\r?\n/, 1000).find((line) => line.trim() !== "") ?? "";
-  if (first === "") throw new UserError(`${source}: holds no labelled texts`);
+  if (first === "") throw new EdgelabelError(`${source}: holds no labelled texts`);
   if (first.startsWith(LABEL_PREFIX)) return "fasttext";
   if (/^\s*[{[]/.test(first)) return "jsonl";
   if (first.includes("\t")) return "tsv";
   if (delimiterOf(first, options) !== undefined) return "csv";
-  throw new UserError(`${source}: cannot tell its format from the first line; use --format ${FORMATS.join("|")}`);
+  throw new EdgelabelError(`${source}: cannot tell its format from the first line; use --format ${FORMATS.join("|")}`);
 }
 
 function readLines(content: string, read: LineReader, defects: Defects, keep: Keep): void {
@@ -217,7 +217,7 @@ function columnsNamed(header: readonly string[], name: string): number[] {
   return exact.length > 0 ? exact : matching((field) => field.toLowerCase() === name.toLowerCase());
 }
 
-/** Which columns hold text and label. Throws a UserError when the header does not say so. */
+/** Which columns hold text and label. Throws an EdgelabelError when the header does not say so. */
 function columnsOf(
   header: readonly string[],
   source: string,
@@ -233,10 +233,10 @@ function columnsOf(
   const column = (name: string, option: string): number => {
     const [index, second] = columnsNamed(header, name);
     if (index === undefined)
-      throw new UserError(
+      throw new EdgelabelError(
         `${source}: its header has no column ${excerpt(name)}, only ${listed(header)}; ${remedy} ${option}`,
       );
-    if (second !== undefined) throw new UserError(`${source}: its header has two columns ${excerpt(name)}`);
+    if (second !== undefined) throw new EdgelabelError(`${source}: its header has two columns ${excerpt(name)}`);
     return index;
   };
   return { text: column(textColumn, "--text-column"), label: column(labelColumn, "--label-column") };
@@ -291,12 +291,12 @@ function readTsv(content: string, source: string, options: DatasetOptions, defec
   );
   const [width] = widths;
   if (lines > 1 && widths.size === 1 && width! > 2)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: each line has ${width} columns; without a header only label<TAB>text is read; add a header that names them, such as ${["label", "text", "c", "d"].slice(0, width).join("<TAB>")}${width! > 4 ? "<TAB>…" : ""}`,
     );
 }
 
-/** The column names if the first line has those asked for, null if it is a label and a text. Throws a UserError if it seems to have other names. */
+/** The column names if the first line has those asked for, null if it is a label and a text. Throws an EdgelabelError if it seems to have other names. */
 function tsvHeader(line: string, source: string, options: DatasetOptions): string[] | null {
   const fields = line.split("\t").map((field) => field.trim());
   const { textColumn = "text", labelColumn = "label" } = options;
@@ -306,7 +306,7 @@ function tsvHeader(line: string, source: string, options: DatasetOptions): strin
     fields.find((field) => names.includes(field.toLowerCase()));
   const [text, label] = [named(TEXT_NAMES), named(LABEL_NAMES)];
   if (text === undefined || label === undefined) return null;
-  throw new UserError(
+  throw new EdgelabelError(
     `${source}: line 1: looks like a header; name its columns with --text-column ${text} --label-column ${label}, or remove it`,
   );
 }
@@ -348,7 +348,7 @@ function readJsonl(
   keep: Keep,
 ): void {
   if (/^\s*\[\s*(?:\{|$)/.test(content.slice(0, BEGINNING_BYTES)))
-    throw new UserError(`${source}: is a JSON array; give one object per line instead, as jq -c '.[]' writes it`);
+    throw new EdgelabelError(`${source}: is a JSON array; give one object per line instead, as jq -c '.[]' writes it`);
   readLines(content, (line, number) => readJsonLine(line, number, keep, textColumn, labelColumn), defects, keep);
 }
 
@@ -388,13 +388,15 @@ function readCsv(content: string, source: string, options: DatasetOptions, defec
     DELIMITERS.find((each) => (new CsvReader(content, each).next()?.fields.length ?? 0) > 1);
   const reader = new CsvReader(content, delimiter);
   const header = reader.next();
-  if (!header) throw new UserError(`${source}: holds no labelled texts`);
+  if (!header) throw new EdgelabelError(`${source}: holds no labelled texts`);
   if (header.defect !== undefined) {
     defects.add(header.line, header.defect);
     return;
   }
   if (header.fields[0]!.startsWith("sep="))
-    throw new UserError(`${source}: begins with a line for Excel, sep=; remove it, so that the header comes first`);
+    throw new EdgelabelError(
+      `${source}: begins with a line for Excel, sep=; remove it, so that the header comes first`,
+    );
   const { text, label } = columnsOf(header.fields, source, options);
   for (let record = reader.next(); record; record = reader.next()) {
     if (record.defect !== undefined) defects.add(record.line, record.defect);
@@ -521,13 +523,13 @@ class Defects {
     if (this.count++ < SHOWN_DEFECTS) this.shown.push(`line ${line}: ${defect}`);
   }
 
-  /** Throws a UserError with what was gathered, and with a remedy for all of it. */
+  /** Throws an EdgelabelError with what was gathered, and with a remedy for all of it. */
   raise(remedy?: string): void {
     if (this.count === 0) return;
     if (remedy !== undefined) this.shown[this.shown.length - 1] += `; ${remedy}`;
-    if (this.count === 1) throw new UserError(`${this.source}: ${this.shown[0]}`);
+    if (this.count === 1) throw new EdgelabelError(`${this.source}: ${this.shown[0]}`);
     const rest = this.count - this.shown.length;
-    throw new UserError(
+    throw new EdgelabelError(
       [`${this.source}: ${this.count} malformed lines`, ...this.shown, ...(rest > 0 ? [`and ${rest} more`] : [])].join(
         "\n  ",
       ),

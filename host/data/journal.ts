@@ -5,7 +5,7 @@
 // the next append cuts it off.
 import { dirname } from "node:path";
 import { parseDataset, type Sample } from "./dataset.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { openToAppend, syncFolder } from "../files/atomic.ts";
 import { type Lock, waitForLock } from "../files/lock.ts";
 import { readIfAny } from "../files/read.ts";
@@ -53,7 +53,7 @@ export async function appendCorrections(path: string, corrections: readonly Corr
     await file.sync();
     if (bytes.length === 0) await syncFolder(dirname(path));
   } catch (error) {
-    throw new UserError(`${path}: the corrections cannot be kept (${(error as Error).message})`);
+    throw new EdgelabelError(`${path}: the corrections cannot be kept (${(error as Error).message})`);
   } finally {
     await file?.close();
     await lock?.release();

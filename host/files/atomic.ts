@@ -4,16 +4,16 @@
 import { randomBytes } from "node:crypto";
 import { access, constants, type FileHandle, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 
-/** Throws a UserError if the file could not be written. Call it before the work whose result goes there. */
+/** Throws an EdgelabelError if the file could not be written. Call it before the work whose result goes there. */
 export async function requireWritable(path: string): Promise<void> {
-  if (await isFolder(path)) throw new UserError(`${path}: is a directory, not a file`);
+  if (await isFolder(path)) throw new EdgelabelError(`${path}: is a directory, not a file`);
   try {
     await access(dirname(path), constants.W_OK);
     if (!(await isFolder(dirname(path)))) throw Object.assign(new Error(), { code: "ENOENT" });
   } catch (error) {
-    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
+    throw new EdgelabelError(`${path}: cannot be written (${reasonOf(error, path)})`);
   }
 }
 
@@ -30,7 +30,7 @@ export async function isSameFile(path: string, other: string): Promise<boolean> 
   return (await real(path)) === (await real(other));
 }
 
-/** Writes a file beside the target, then renames it: a reader sees the old file or the new one, never a part. Throws a UserError. */
+/** Writes a file beside the target, then renames it: a reader sees the old file or the new one, never a part. Throws an EdgelabelError. */
 export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
   const temporary = temporaryIn(dirname(path));
   try {
@@ -38,7 +38,7 @@ export async function writeWhole(path: string, bytes: Uint8Array): Promise<void>
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {});
-    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)})`);
+    throw new EdgelabelError(`${path}: cannot be written (${reasonOf(error, path)})`);
   }
 }
 

@@ -9,7 +9,7 @@ import { readdir, realpath, rename, rm } from "node:fs/promises";
 import { connect, createServer, type Server } from "node:net";
 import { basename, dirname, join, relative } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { ifCode, inFolder, reasonOf } from "./atomic.ts";
 
 export interface Lock {
@@ -51,15 +51,17 @@ export async function waitForLock(path: string): Promise<Lock> {
   return (await takeLock(path, Infinity)) as Lock;
 }
 
-/** Runs `work` as the only process that changes a training form (the journal has a lock of its own). Throws a UserError that names the process that is already doing so. */
+/** Runs `work` as the only process that changes a training form (the journal has a lock of its own). Throws an EdgelabelError that names the process that is already doing so. */
 export async function withModelLock<T>(model: string, work: () => Promise<T>): Promise<T> {
   const path = `${model}.lock`;
   const taken = await takeLock(path).catch((error: unknown) => {
-    throw error instanceof UserError ? error : new UserError(`${model}: cannot be locked (${reasonOf(error, path)})`);
+    throw error instanceof EdgelabelError
+      ? error
+      : new EdgelabelError(`${model}: cannot be locked (${reasonOf(error, path)})`);
   });
   if (!("release" in taken)) {
     const { pid, since } = taken;
-    throw new UserError(
+    throw new EdgelabelError(
       `${model}: ${pid === undefined ? "another process is" : `process ${pid} has been`} learning, or undoing${since ? `, for ${Math.round((Date.now() - since.getTime()) / 1000)} s` : ""}; try again when it is done`,
     );
   }
@@ -82,7 +84,7 @@ function takeSocket(path: string): Promise<Lock | Holder | undefined> {
     const name = `${prefix}${process.pid}.${Date.now().toString(36)}.${randomBytes(4).toString("hex")}`;
     const server = await listen(socketPath(at, name + UNBORN)).catch((error: NodeJS.ErrnoException) => {
       throw NO_SOCKETS.has(error.code!)
-        ? new UserError(
+        ? new EdgelabelError(
             `${folder}: its file system has no sockets, which locks need; use a folder on another file system`,
           )
         : error;
@@ -152,7 +154,7 @@ function socketPath(at: string, name: string): string {
   const short = Buffer.byteLength(path) > MOST_PATH ? relative("", path) : path;
   // Some versions of Node would silently cut it off.
   if (Buffer.byteLength(short) > MOST_PATH)
-    throw new UserError(`${path}: is too long for a lock; use a folder with a shorter path`);
+    throw new EdgelabelError(`${path}: is too long for a lock; use a folder with a shorter path`);
   return short;
 }
 

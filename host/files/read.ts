@@ -5,7 +5,7 @@ import { isUtf8 } from "node:buffer";
 import { accessSync, constants, readFileSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { artefactPath } from "../build-path.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 
 export interface ReadOptions {
   /** What the file is, where its name alone would not tell: "certificate". */
@@ -37,11 +37,11 @@ const FOREIGN: readonly [bytes: Buffer, advice: string][] = [
   [Buffer.of(0xd0, 0xcf, 0x11, 0xe0), "is an Excel workbook; export the sheet as CSV in UTF-8"],
 ];
 
-/** A file's bytes. Throws a UserError that says what is wrong with it, and what to do. */
+/** A file's bytes. Throws an EdgelabelError that says what is wrong with it, and what to do. */
 export async function readWhole(path: string, options: ReadOptions = {}): Promise<Buffer> {
   const { most } = options;
   try {
-    if (most && (await stat(path)).size > most.bytes) throw new UserError(`${path}: ${most.otherwise}`);
+    if (most && (await stat(path)).size > most.bytes) throw new EdgelabelError(`${path}: ${most.otherwise}`);
     return await readFile(path);
   } catch (error) {
     throw unreadable(error, path, options);
@@ -74,21 +74,21 @@ export function requireReadable(path: string, options: ReadOptions): void {
   }
 }
 
-/** A text file's content, without a byte order mark. Throws a UserError unless it is UTF-8. */
+/** A text file's content, without a byte order mark. Throws an EdgelabelError unless it is UTF-8. */
 export async function readText(path: string, options: ReadOptions = {}): Promise<string> {
   return decodeText(await readWhole(path, options), path);
 }
 
 export function decodeText(bytes: Uint8Array, source: string): string {
   requireText(bytes, source);
-  if (!isUtf8(bytes)) throw new UserError(`${source}: not valid UTF-8`);
+  if (!isUtf8(bytes)) throw new EdgelabelError(`${source}: not valid UTF-8`);
   return new TextDecoder().decode(bytes);
 }
 
-/** Throws a UserError when the first bytes are those of a file that is no UTF-8 text. */
+/** Throws an EdgelabelError when the first bytes are those of a file that is no UTF-8 text. */
 export function requireText(bytes: Uint8Array, source: string): void {
   const foreign = FOREIGN.find(([mark]) => mark.equals(bytes.subarray(0, mark.length)));
-  if (foreign) throw new UserError(`${source}: ${foreign[1]}`);
+  if (foreign) throw new EdgelabelError(`${source}: ${foreign[1]}`);
 }
 
 /** A compiled module of this build. */
@@ -98,9 +98,10 @@ export function readArtefact(name: string): Promise<Buffer> {
 
 function unreadable(error: unknown, path: string, { what, ifMissing }: ReadOptions): Error {
   const { code = "", message } = error as NodeJS.ErrnoException;
-  if (error instanceof UserError) return error;
+  if (error instanceof EdgelabelError) return error;
   const advice = code === "ENOENT" && ifMissing !== undefined ? `; ${ifMissing}` : "";
-  return new UserError(
+  return new EdgelabelError(
     `${what === undefined ? path : `cannot read the ${what} ${path}`}: ${REASONS[code] ?? message}${advice}`,
+    "unreadable",
   );
 }

@@ -5,7 +5,7 @@
 // does the remaining renames.
 import { access, open, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { ifCode, type Owner, reasonOf, syncFolder, writeNew } from "./atomic.ts";
 
 export interface NewFile {
@@ -57,7 +57,7 @@ function planPath(path: string): string {
   return join(dirname(path), `.${basename(path)}.plan`);
 }
 
-/** Writes all files or none, and keeps the files that they replace. Throws a UserError. The plan is beside the first file. */
+/** Writes all files or none, and keeps the files that they replace. Throws an EdgelabelError. The plan is beside the first file. */
 export async function replaceFiles(files: readonly NewFile[]): Promise<void> {
   const paths = files.map(({ path }) => path);
   const changed: string[] = [];
@@ -80,12 +80,12 @@ export async function replaceFiles(files: readonly NewFile[]): Promise<void> {
   } catch (error) {
     await dropStaged(paths);
     const path = changed.at(-1) ?? paths[0]!;
-    throw new UserError(`${path}: cannot be written (${reasonOf(error, path)}); the model stays as it was`);
+    throw new EdgelabelError(`${path}: cannot be written (${reasonOf(error, path)}); the model stays as it was`);
   }
   await finishChange(paths);
 }
 
-/** Puts the previous versions back; returns the paths that had one. Throws a UserError when none had. */
+/** Puts the previous versions back; returns the paths that had one. Throws an EdgelabelError when none had. */
 export async function restoreFiles(paths: readonly string[]): Promise<string[]> {
   const restored: string[] = [];
   for (const path of paths)
@@ -97,14 +97,14 @@ export async function restoreFiles(paths: readonly string[]): Promise<string[]> 
     )
       restored.push(path);
   if (restored.length === 0)
-    throw new UserError(`there is nothing to undo: no ${paths.map(previousPath).join(", no ")}`);
+    throw new EdgelabelError(`there is nothing to undo: no ${paths.map(previousPath).join(", no ")}`);
   try {
     await decide(
       paths[0]!,
       restored.map((path) => [previousPath(path), path]),
     );
   } catch (error) {
-    throw new UserError(`${paths[0]}: cannot be changed (${reasonOf(error, paths[0]!)}); nothing has changed`);
+    throw new EdgelabelError(`${paths[0]}: cannot be changed (${reasonOf(error, paths[0]!)}); nothing has changed`);
   }
   await finishChange(paths);
   return restored;
@@ -129,7 +129,7 @@ export async function finishChange(paths: readonly string[]): Promise<string[]> 
     await rm(path);
     await syncFolders([path]);
   } catch (error) {
-    throw new UserError(
+    throw new EdgelabelError(
       `${changed.join(", ")}: cannot be changed (${(error as Error).message}); the next edgelabel learn will try again`,
     );
   }

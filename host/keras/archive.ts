@@ -3,7 +3,7 @@
 // archives that are larger than Keras' own, and weights that are not where the
 // config says.
 import { unzipSync } from "fflate";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { type Graph, readGraph, type WeightedClass, type WeightedLayer } from "./graph.ts";
 import { Hdf5, isHdf5, type Tensor } from "./hdf5.ts";
 
@@ -35,13 +35,13 @@ export function readKerasModel(bytes: Uint8Array, source: string): KerasModel {
   if (isHdf5(bytes)) return readH5(bytes, source);
   if (bytes[0] === 0x50 && bytes[1] === 0x4b) return readZip(bytes, source);
   refuseFastText(bytes, source);
-  throw new UserError(`${source}: neither a .keras archive nor an HDF5 file`);
+  throw new EdgelabelError(`${source}: neither a .keras archive nor an HDF5 file`);
 }
 
-/** Throws a UserError if the file is fastText's. */
+/** Throws an EdgelabelError if the file is fastText's. */
 export function refuseFastText(bytes: Uint8Array, source: string): void {
   if (FASTTEXT_MAGIC.some((byte, i) => bytes[i] !== byte)) return;
-  throw new UserError(
+  throw new EdgelabelError(
     `${source}: a fastText model, which is linear, and edgelabel has no linear layer to hold it exactly; train a model on the same texts instead: edgelabel train DATA -o MODEL.wasm`,
   );
 }
@@ -50,7 +50,7 @@ function readZip(bytes: Uint8Array, source: string): KerasModel {
   const entries = unzip(bytes, source);
   const entry = (name: string): Uint8Array => {
     const content = entries.get(name);
-    if (!content) throw new UserError(`${source}: the archive has no ${name}; it was not written by model.save()`);
+    if (!content) throw new EdgelabelError(`${source}: the archive has no ${name}; it was not written by model.save()`);
     return content;
   };
   const graph = readGraph(parseJson(new TextDecoder().decode(entry("config.json")), source, "config.json"), source);
@@ -69,12 +69,14 @@ function readH5(bytes: Uint8Array, source: string): KerasModel {
   const file = new Hdf5(bytes, source);
   const config = file.string("/", "model_config");
   if (config === undefined)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: holds no model_config; save the whole model with model.save(), not only its weights`,
     );
   const kerasVersion = file.string("/", "keras_version") ?? "unknown";
   if (/^[01]\./.test(kerasVersion))
-    throw new UserError(`${source}: written by Keras ${kerasVersion}; load it with Keras 2 or 3 and save it again`);
+    throw new EdgelabelError(
+      `${source}: written by Keras ${kerasVersion}; load it with Keras 2 or 3 and save it again`,
+    );
   const graph = readGraph(parseJson(config, source, "model_config"), source);
   return { ...graph, kerasVersion, tensors: graph.weighted.flatMap((layer) => h5Tensors(file, layer, source)) };
 }
@@ -84,7 +86,7 @@ function zipTensors(file: Hdf5, layer: WeightedLayer, source: string): Tensor[] 
   const base = `layers/${layer.slot}`;
   const savedName = file.string(`${base}/vars`, "name");
   if (savedName !== undefined && savedName !== layer.name) {
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: layer "${layer.name}" is expected at ${base}, but the weights there are those of "${savedName}"`,
     );
   }
@@ -98,7 +100,7 @@ function zipTensors(file: Hdf5, layer: WeightedLayer, source: string): Tensor[] 
     const names = weightNames(layer);
     const found = file.keys(`${folder}/vars`).length;
     if (found !== names.length) {
-      throw new UserError(
+      throw new EdgelabelError(
         `${source}: layer "${layer.name}" has ${found} weights at ${folder}/vars where ${names.length} are expected (${names.join(", ")})`,
       );
     }
@@ -113,7 +115,7 @@ function zipTensors(file: Hdf5, layer: WeightedLayer, source: string): Tensor[] 
 function h5Tensors(file: Hdf5, layer: WeightedLayer, source: string): Tensor[] {
   const base = `model_weights/${layer.name}`;
   const listed = file.strings(base, "weight_names");
-  if (!listed) throw new UserError(`${source}: has no weights for layer "${layer.name}"`);
+  if (!listed) throw new EdgelabelError(`${source}: has no weights for layer "${layer.name}"`);
   const paths = listed.filter((path) => !path.includes("seed_generator"));
   const names = weightNames(layer);
   const directions = layer.className === "Bidirectional" ? ["forward", "backward"] : [undefined];
@@ -129,7 +131,7 @@ function h5Tensors(file: Hdf5, layer: WeightedLayer, source: string): Tensor[] {
     });
   if (!fits) {
     const expected = `${directions.length} × ${names.join(", ")}`;
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: layer "${layer.name}" lists the weights ${paths.join(", ") || "(none)"} where ${expected} are expected`,
     );
   }
@@ -153,11 +155,13 @@ function unzip(bytes: Uint8Array, source: string): Map<string, Uint8Array> {
   let entries = 0;
   const seen = new Map<string, number>();
   const filter = ({ name, originalSize }: { name: string; originalSize: number }): boolean => {
-    if (++entries > MAX_ENTRIES) throw new UserError(`${source}: the archive lists more than ${MAX_ENTRIES} files`);
+    if (++entries > MAX_ENTRIES)
+      throw new EdgelabelError(`${source}: the archive lists more than ${MAX_ENTRIES} files`);
     const limit = ENTRY_LIMITS.get(name);
     if (limit === undefined) return false;
-    if (originalSize > limit) throw new UserError(`${source}: ${name} in the archive is larger than ${limit} bytes`);
-    if (seen.has(name)) throw new UserError(`${source}: the archive holds ${name} twice`);
+    if (originalSize > limit)
+      throw new EdgelabelError(`${source}: ${name} in the archive is larger than ${limit} bytes`);
+    if (seen.has(name)) throw new EdgelabelError(`${source}: the archive holds ${name} twice`);
     seen.set(name, originalSize);
     return true;
   };
@@ -165,13 +169,13 @@ function unzip(bytes: Uint8Array, source: string): Map<string, Uint8Array> {
   try {
     contents = unzipSync(bytes, { filter });
   } catch (error) {
-    if (error instanceof UserError) throw error;
-    throw new UserError(`${source}: the archive is damaged (${(error as Error).message})`);
+    if (error instanceof EdgelabelError) throw error;
+    throw new EdgelabelError(`${source}: the archive is damaged (${(error as Error).message})`);
   }
   const result = new Map(Object.entries(contents));
   for (const [name, size] of seen) {
     if (result.get(name)?.length !== size)
-      throw new UserError(`${source}: the archive is damaged (${name} is cut short)`);
+      throw new EdgelabelError(`${source}: the archive is damaged (${name} is cut short)`);
   }
   return result;
 }
@@ -180,6 +184,6 @@ function parseJson(text: string, source: string, what: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch (error) {
-    throw new UserError(`${source}: its ${what} is not valid JSON (${(error as Error).message})`);
+    throw new EdgelabelError(`${source}: its ${what} is not valid JSON (${(error as Error).message})`);
   }
 }

@@ -22,7 +22,7 @@ import {
   MAX_ROWS,
   MAX_WIDTH,
 } from "../../assembly/abi.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import type { LayerRecord } from "../training/trainer.ts";
 import { findPool } from "./pool.ts";
 
@@ -143,9 +143,9 @@ class GraphReader {
 
   finish(): Graph {
     const last = this.layers.at(-1);
-    if (last?.kind !== LAYER_DENSE) throw new UserError(`${this.source}: the model does not end in a Dense layer`);
+    if (last?.kind !== LAYER_DENSE) throw new EdgelabelError(`${this.source}: the model does not end in a Dense layer`);
     if (!this.layers.some((layer) => layer.kind === LAYER_LSTM))
-      throw new UserError(`${this.source}: the model has no LSTM layer`);
+      throw new EdgelabelError(`${this.source}: the model has no LSTM layer`);
     return {
       layers: this.layers,
       weighted: this.weighted,
@@ -354,7 +354,7 @@ class GraphReader {
   }
 
   private refuse(layer: KerasLayer, reason: string): never {
-    throw new UserError(`${this.source}: layer "${layer.name}" (${layer.className}) ${reason}`);
+    throw new EdgelabelError(`${this.source}: layer "${layer.name}" (${layer.className}) ${reason}`);
   }
 }
 
@@ -366,7 +366,7 @@ function orderedLayers(model: unknown, source: string): KerasLayer[] {
   const config = root?.["config"];
   // Early Keras 2 wrote a Sequential's config as the bare list of layers.
   const list: unknown = Array.isArray(config) ? config : asObject(config)?.["layers"];
-  if (!root || !Array.isArray(list)) throw new UserError(`${source}: its model config has no list of layers`);
+  if (!root || !Array.isArray(list)) throw new EdgelabelError(`${source}: its model config has no list of layers`);
   const slots = new Map<string, number>();
   const layers = list.map((item: unknown) => {
     const layer = asLayer(asObject(item) ?? {}, source);
@@ -377,7 +377,7 @@ function orderedLayers(model: unknown, source: string): KerasLayer[] {
   });
   if (className === "Sequential") return layers;
   if (className !== "Functional" && className !== "Model") {
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: the model is a ${show(className)}; only Sequential and linear Functional models can be reproduced`,
     );
   }
@@ -387,7 +387,7 @@ function orderedLayers(model: unknown, source: string): KerasLayer[] {
 /** Puts a Functional model's layers into the order of its one path from input to output. */
 function followLinks(layers: KerasLayer[], items: Json[], config: Json, source: string): KerasLayer[] {
   const refuse = (message: string): never => {
-    throw new UserError(`${source}: ${message}; only linear models can be reproduced`);
+    throw new EdgelabelError(`${source}: ${message}; only linear models can be reproduced`);
   };
   const inputs = endpoints(config["input_layers"]);
   const outputs = endpoints(config["output_layers"]);
@@ -426,7 +426,7 @@ function followLinks(layers: KerasLayer[], items: Json[], config: Json, source: 
     for (const [name, value] of call.options) {
       if (name === "mask" && masks.has(historyOf(value) ?? "")) layer.explicitMask = true;
       else if (value !== null && !(name === "training" && value === false)) {
-        throw new UserError(
+        throw new EdgelabelError(
           `${source}: layer "${layer.name}" (${layer.className}) is called with ${name}=${show(value)}, which cannot be reproduced`,
         );
       }
@@ -500,7 +500,7 @@ function asLayer(item: Json, source: string): KerasLayer {
   const className = item["class_name"];
   const config = asObject(item["config"]);
   if (typeof className !== "string" || !config)
-    throw new UserError(`${source}: its model config holds a layer without class_name or config`);
+    throw new EdgelabelError(`${source}: its model config holds a layer without class_name or config`);
   return {
     name: String(config["name"] ?? item["name"] ?? className),
     className,

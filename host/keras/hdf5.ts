@@ -3,7 +3,7 @@
 // chunked storage, other element types), tensors larger than the file, and files
 // whose structure has loops or is far too large.
 import { Dataset, File, Group } from "jsfive";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 
 export interface Tensor {
   /** Its path in the file, for messages. */
@@ -30,8 +30,8 @@ export class Hdf5 {
   private readonly root: File;
 
   constructor(bytes: Uint8Array, source: string) {
-    if (!isHdf5(bytes)) throw new UserError(`${source}: not an HDF5 file`);
-    if (bytes.length > MAX_FILE_BYTES) throw new UserError(`${source}: larger than 1 GB`);
+    if (!isHdf5(bytes)) throw new EdgelabelError(`${source}: not an HDF5 file`);
+    if (bytes.length > MAX_FILE_BYTES) throw new EdgelabelError(`${source}: larger than 1 GB`);
     refuseWideIndexes(bytes, source);
     this.source = source;
     this.size = bytes.length;
@@ -65,9 +65,9 @@ export class Hdf5 {
 
   tensor(path: string): Tensor {
     const node = this.find(path);
-    if (!(node instanceof Dataset)) throw new UserError(`${this.source}: has no tensor ${JSON.stringify(path)}`);
+    if (!(node instanceof Dataset)) throw new EdgelabelError(`${this.source}: has no tensor ${JSON.stringify(path)}`);
     const refuse = (reason: string): never => {
-      throw new UserError(`${this.source}: tensor ${JSON.stringify(path)} ${reason}`);
+      throw new EdgelabelError(`${this.source}: tensor ${JSON.stringify(path)} ${reason}`);
     };
     return this.guard(path, () => {
       if (node.dtype !== "<f4")
@@ -116,11 +116,11 @@ export class Hdf5 {
     try {
       return read();
     } catch (error) {
-      if (error instanceof UserError) throw error;
+      if (error instanceof EdgelabelError) throw error;
       // jsfive throws strings for faults that it detects, and TypeErrors and RangeErrors where it fails on damaged data.
       const reason =
         typeof error === "string" ? error : "it is damaged, or uses what Keras does not write, such as external links";
-      throw new UserError(`${this.source}: cannot read ${JSON.stringify(path)}: ${reason}`);
+      throw new EdgelabelError(`${this.source}: cannot read ${JSON.stringify(path)}: ${reason}`);
     }
   }
 }
@@ -144,7 +144,7 @@ function refuseWideIndexes(bytes: Uint8Array, source: string): void {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = view.indexOf("TREE"); at >= 0 && at + 8 <= view.length; at = view.indexOf("TREE", at + 1)) {
     if (view[at + 4] === 0 && view.readUInt16LE(at + 6) > MAX_NODE_ENTRIES) {
-      throw new UserError(
+      throw new EdgelabelError(
         `${source}: an HDF5 index node claims ${view.readUInt16LE(at + 6)} entries, more than any Keras model needs`,
       );
     }

@@ -2,7 +2,7 @@
 // of an f32 .elb file out. Joins the parts and checks whether they fit one another;
 // the arithmetic stays in the trainer module.
 import { ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, MAX_LAYERS, MAX_SEQUENCE } from "../../assembly/abi.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { Trainer } from "../training/trainer.ts";
 import { type KerasModel, readKerasModel } from "./archive.ts";
 import { readLabels, readTokenizerJson } from "./tokenizer-json.ts";
@@ -58,7 +58,7 @@ export async function importKeras(input: ImportInput): Promise<Imported> {
   for (const layer of model.layers) trainer.addLayer(layer);
   trainer.build();
   if (trainer.tensorCount() !== model.tensors.length) {
-    throw new UserError(
+    throw new EdgelabelError(
       `${path}: its layers have ${model.tensors.length} weight tensors where ${trainer.tensorCount()} are expected`,
     );
   }
@@ -66,7 +66,7 @@ export async function importKeras(input: ImportInput): Promise<Imported> {
     try {
       trainer.setTensor(i, values);
     } catch (error) {
-      throw error instanceof UserError ? new UserError(`${error.message} (${tensorPath})`) : error;
+      throw error instanceof EdgelabelError ? new EdgelabelError(`${error.message} (${tensorPath})`) : error;
     }
   });
   return { elb: trainer.write("f32"), kerasVersion: model.kerasVersion, notes: model.notes };
@@ -75,13 +75,13 @@ export async function importKeras(input: ImportInput): Promise<Imported> {
 function agreeOnLength(model: KerasModel, asked: number | undefined, path: string): number {
   const length = model.sequenceLength ?? asked;
   if (length === undefined)
-    throw new UserError(
+    throw new EdgelabelError(
       `${path}: the model leaves the length of its input open; give the maxlen of pad_sequences with --maxlen N`,
     );
   if (asked !== undefined && asked !== length)
-    throw new UserError(`${path}: the model takes ${length} tokens, but --maxlen says ${asked}`);
+    throw new EdgelabelError(`${path}: the model takes ${length} tokens, but --maxlen says ${asked}`);
   if (length > MAX_SEQUENCE)
-    throw new UserError(`${path}: the model takes ${length} tokens; at most ${MAX_SEQUENCE} are possible`);
+    throw new EdgelabelError(`${path}: the model takes ${length} tokens; at most ${MAX_SEQUENCE} are possible`);
   return length;
 }
 
@@ -89,13 +89,15 @@ function agreeOnLength(model: KerasModel, asked: number | undefined, path: strin
 function requireClassifier(model: KerasModel, path: string): void {
   const { outputs, outputActivation: activation } = model;
   if (outputs === 1 && activation !== ACTIVATION_SIGMOID) {
-    throw new UserError(`${path}: the last layer has one output without sigmoid, which is not a classifier`);
+    throw new EdgelabelError(`${path}: the last layer has one output without sigmoid, which is not a classifier`);
   }
   if (outputs > 1 && activation !== ACTIVATION_SOFTMAX && activation !== ACTIVATION_SIGMOID) {
-    throw new UserError(
+    throw new EdgelabelError(
       `${path}: the last layer gives logits, not scores; add keras.layers.Activation("softmax") after it and save again`,
     );
   }
   if (model.layers.length > MAX_LAYERS)
-    throw new UserError(`${path}: the model has ${model.layers.length} layers; at most ${MAX_LAYERS} are possible`);
+    throw new EdgelabelError(
+      `${path}: the model has ${model.layers.length} layers; at most ${MAX_LAYERS} are possible`,
+    );
 }

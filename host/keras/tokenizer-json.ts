@@ -2,7 +2,7 @@
 // list in, tokenizer options, words in id order and class names out. Refuses ids
 // that the model's embedding has no row for. And the way back, for an export.
 import { labelDefect } from "../data/dataset.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 
 export interface KerasTokenizer {
   lower: boolean;
@@ -20,7 +20,7 @@ const SHOWN_WORDS = 5;
 /** `rows` is the height of the model's embedding: ids above rows - 1 cannot occur. */
 export function readTokenizerJson(text: string, source: string, rows: number): KerasTokenizer {
   const fail = (reason: string): never => {
-    throw new UserError(`${source}: ${reason}`);
+    throw new EdgelabelError(`${source}: ${reason}`);
   };
   let root = parse(text, fail);
   // json.dump(tokenizer.to_json()) instead of write() makes it a string of JSON.
@@ -103,7 +103,7 @@ export function writeTokenizerJson({ lower, charLevel, filters, split, unknownId
 /** Names in class order; a single sigmoid output takes two. */
 export function readLabels(text: string, source: string, outputs: number): string[] {
   const fail = (reason: string): never => {
-    throw new UserError(`${source}: ${reason}`);
+    throw new EdgelabelError(`${source}: ${reason}`);
   };
   const list = parse(text, fail);
   if (!Array.isArray(list)) return fail('is not a JSON array of names, such as ["ham", "spam"]');

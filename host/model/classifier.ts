@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { isWasm, unpackModel } from "./container.ts";
 import { Engine, type ModelInfo } from "./engine.ts";
-import { excerpt, listed, UserError } from "../errors.ts";
+import { excerpt, listed, EdgelabelError } from "../errors.ts";
 import { readWhole } from "../files/read.ts";
 import type { Explanation } from "./explanation.ts";
 import { isPackedHere } from "./pack.ts";
@@ -57,7 +57,7 @@ export class Classifier {
     this.fileBytes = bytes.length;
   }
 
-  /** Opens an .elb or .wasm file. Throws a UserError that names the file and its defect. */
+  /** Opens an .elb or .wasm file. Throws an EdgelabelError that names the file and its defect. */
   static async open(path: string): Promise<Classifier> {
     return Classifier.fromBytes(await readModelFile(path), path);
   }
@@ -78,7 +78,7 @@ export class Classifier {
     return `${this.#source}: it was packed with another engine than this edgelabel's, while this one answers here, so "wasmtime run" may differ in the last digits; pack it again: edgelabel pack MODEL.wasm -o NEW.wasm`;
   }
 
-  /** Throws EngineError with code "text_too_long" above 1 MiB. top: how many scores; 0 = all. */
+  /** Throws EdgelabelError with code "text_too_long" above 1 MiB. top: how many scores; 0 = all. */
   classify(text: string | Uint8Array, top = 1): Prediction {
     this.#engine.classify(text);
     return JSON.parse(this.#engine.json(top)) as Prediction;
@@ -109,11 +109,11 @@ export class Classifier {
     );
   }
 
-  /** The number of a label; throws a UserError when the model lacks it. */
+  /** The number of a label; throws an EdgelabelError when the model lacks it. */
   indexOf(label: string): number {
     const index = this.labels.indexOf(label);
     if (index < 0)
-      throw new UserError(`${this.name} has no label ${excerpt(label)}; its labels are ${listed(this.labels)}`);
+      throw new EdgelabelError(`${this.name} has no label ${excerpt(label)}; its labels are ${listed(this.labels)}`);
     return index;
   }
 
@@ -123,7 +123,7 @@ export class Classifier {
   }
 }
 
-/** Reads a model file. Throws a UserError that says what to do. */
+/** Reads a model file. Throws an EdgelabelError that says what to do. */
 export function readModelFile(path: string): Promise<Uint8Array> {
   return readWhole(path, {
     ifMissing: `make a model with: edgelabel train DATA -o ${basename(path)}`,

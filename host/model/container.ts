@@ -2,8 +2,8 @@
 // its code too, so none of it is compiled or run here: the model goes into an engine of our own.
 // This file knows the WebAssembly binary format (sections, LEB128), but not that of a model.
 // The page in web/ uses it too, so it imports nothing of Node.
+import { EdgelabelError } from "../errors.ts";
 import { FORMAT_MAGIC } from "../../assembly/abi.ts";
-import { EngineError } from "./status.ts";
 
 /** "\0asm" and version 1. */
 export const PREAMBLE = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
@@ -26,7 +26,7 @@ export function isWasm(bytes: Uint8Array): boolean {
   return PREAMBLE.slice(0, MAGIC_BYTES).every((byte, i) => bytes[i] === byte);
 }
 
-/** The .elb file in the deployable `wasm`, as a view of it. Throws an EngineError; `source` names the file in it. */
+/** The .elb file in the deployable `wasm`, as a view of it. Throws an EdgelabelError; `source` names the file in it. */
 export function unpackModel(wasm: Uint8Array, source: string): Uint8Array {
   const data = readSections(wasm, source).find(({ id }) => id === SECTION_DATA)?.body;
   const models = data
@@ -34,9 +34,9 @@ export function unpackModel(wasm: Uint8Array, source: string): Uint8Array {
     : [];
   if (models.length > 1) throw damaged(source, "it holds more than one model");
   if (!models[0])
-    throw new EngineError(
-      "no_model",
+    throw new EdgelabelError(
       `${source}: holds no model; pack one with: edgelabel pack MODEL.elb -o MODEL.wasm`,
+      "no_model",
     );
   return models[0];
 }
@@ -98,6 +98,6 @@ export function readUnsigned(bytes: Uint8Array, at: number, source: string): { v
   throw damaged(source, "a number in it is too large");
 }
 
-function damaged(source: string, defect: string): EngineError {
-  return new EngineError("bad_wasm", `${source}: not a deployable of edgelabel (${defect})`);
+function damaged(source: string, defect: string): EdgelabelError {
+  return new EdgelabelError(`${source}: not a deployable of edgelabel (${defect})`, "bad_wasm");
 }

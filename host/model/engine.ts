@@ -1,12 +1,13 @@
 // The inference engine in this process: the only file that touches engine.wasm and its
 // memory. It copies bytes in, calls, and reads bytes out. Each call makes a new view of the
 // memory, since memory that grows while a model is loaded detaches older views.
+import { EdgelabelError } from "../errors.ts";
 import { instantiate } from "@assemblyscript/loader";
 import { ABI_VERSION, TEXT_CAPACITY } from "../../assembly/abi.ts";
 import type { __AdaptedExports as EngineExports } from "../../build/engine.js";
 import { readArtefact } from "../files/read.ts";
 import { type Explanation, readExplanation } from "./explanation.ts";
-import { EngineError, check, withNamedTraps } from "./status.ts";
+import { check, withNamedTraps } from "./status.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -30,7 +31,10 @@ async function compile() {
   const { module, exports } = await instantiate<typeof EngineExports>(await readArtefact("engine.wasm"), imports());
   const version = exports.abiVersion();
   if (version !== ABI_VERSION)
-    throw new EngineError("bad_abi", `engine.wasm speaks ABI ${version}, this edgelabel ${ABI_VERSION}; build again`);
+    throw new EdgelabelError(
+      `engine.wasm speaks ABI ${version}, this edgelabel ${ABI_VERSION}; build again`,
+      "bad_abi",
+    );
   return { module, modelAddress: exports.modelAddress() };
 }
 
@@ -88,7 +92,7 @@ export class Engine {
     const engine = new Engine(withNamedTraps(exports as unknown as typeof EngineExports, source));
     const address = engine.#exports.reserveModel(bytes.length);
     if (address === 0)
-      throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
+      throw new EdgelabelError(`${source}: ${bytes.length} bytes do not fit in WebAssembly memory`, "out_of_memory");
     new Uint8Array(engine.#exports.memory.buffer, address, bytes.length).set(bytes);
     check(engine.#exports.loadModel(bytes.length), source);
     return engine;
@@ -110,9 +114,9 @@ export class Engine {
     }
     const bytes = typeof text === "string" ? encoder.encode(text) : text;
     if (bytes.length > TEXT_CAPACITY)
-      throw new EngineError(
-        "text_too_long",
+      throw new EdgelabelError(
         `text: ${bytes.length} bytes, but at most ${TEXT_CAPACITY} are classified`,
+        "text_too_long",
       );
     new Uint8Array(memory.buffer, textPtr(), TEXT_CAPACITY).set(bytes);
     check(classify(bytes.length), "text");

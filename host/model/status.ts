@@ -1,6 +1,6 @@
 // Status codes of the engine -> errors that a person can read.
 import * as abi from "../../assembly/abi.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 
 const REASONS: Record<number, readonly [code: string, reason: string]> = {
   [abi.ERR_OUT_OF_MEMORY]: ["out_of_memory", "it does not fit in WebAssembly memory"],
@@ -46,18 +46,7 @@ const REASONS: Record<number, readonly [code: string, reason: string]> = {
   [abi.ERR_NOT_FINITE]: ["not_finite", "the numbers overflowed; lower the learning rate or clip the gradient"],
 };
 
-/** A status other than OK; `code` is stable, for programs. */
-export class EngineError extends UserError {
-  override name = "EngineError";
-  readonly code: string;
-
-  constructor(code: string, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
-
-/** The exports of a module at work on `source`; a trap in one of its functions becomes an EngineError that names it. */
+/** The exports of a module at work on `source`; a trap in one of its functions becomes an EdgelabelError that names it. */
 export function withNamedTraps<T extends object>(exports: T, source: string): T {
   const named =
     (call: (...args: unknown[]) => unknown) =>
@@ -66,9 +55,9 @@ export function withNamedTraps<T extends object>(exports: T, source: string): T 
         return call(...args);
       } catch (error) {
         if ((error as Error).name !== "RuntimeError") throw error;
-        throw new EngineError(
-          "trap",
+        throw new EdgelabelError(
           `${source}: the engine crashed (${(error as Error).message}); no model should cause that: make this one again, and report the crash with this file`,
+          "trap",
         );
       }
     };
@@ -84,5 +73,5 @@ export function withNamedTraps<T extends object>(exports: T, source: string): T 
 export function check(status: number, subject: string): void {
   if (status === abi.OK) return;
   const [code, reason] = REASONS[status] ?? ["unknown", `the engine reports the unknown status ${status}`];
-  throw new EngineError(code, `${subject}: ${reason}`);
+  throw new EdgelabelError(`${subject}: ${reason}`, code);
 }

@@ -2,7 +2,7 @@
 // another Disk, which fails at each of them in turn.
 import { constants, lstat, mkdir, open, readdir, readFile, readlink, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { ifCode, inFolder, isRoot, type Owner, writeNew } from "../files/atomic.ts";
 import { waitForLock } from "../files/lock.ts";
 
@@ -110,7 +110,7 @@ async function ownerOf(path: string): Promise<Owner | "root" | "nobody yet"> {
     const { uid, gid, mode } = found;
     if (uid !== 0) return { uid, gid };
     if (found.isSymbolicLink()) {
-      if (++links > MOST_LINKS) throw new UserError(`${path}: too many links on the way`);
+      if (++links > MOST_LINKS) throw new EdgelabelError(`${path}: too many links on the way`);
       rest = [...levelsOf(resolve(at, await readlink(next))), ...rest];
       at = "/";
       continue;
@@ -118,7 +118,7 @@ async function ownerOf(path: string): Promise<Owner | "root" | "nobody yet"> {
     // In a folder with the sticky bit, such as /tmp, nobody else can replace what is root's.
     const isOpen = (mode & 0o1000) === 0 && ((mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && gid !== 0));
     if (isOpen)
-      throw new UserError(
+      throw new EdgelabelError(
         `${next} belongs to root, but others may write there: give it to the user who does (chown), or take that right away (chmod go-w)`,
       );
     at = next;

@@ -2,7 +2,7 @@
 // the model is taken. The parts survive a restart; the complete update has to pass the same
 // checks as an update from a file.
 import { join } from "node:path";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { isFull } from "../files/atomic.ts";
 import type { Manifest } from "./manifest.ts";
 import type { InstallOptions, Registry } from "./registry.ts";
@@ -56,7 +56,7 @@ export class IncomingUpdate {
   async append(offset: number, bytes: Uint8Array): Promise<boolean> {
     if (offset !== this.received || bytes.length === 0) return false;
     if (offset + bytes.length > this.manifest.bytes)
-      throw new UserError(`the update has ${this.manifest.bytes} bytes, but more arrived`);
+      throw new EdgelabelError(`the update has ${this.manifest.bytes} bytes, but more arrived`);
     const { store } = this.registry;
     await store.guarded(() =>
       store.disk.append(store.partPath(this.id), bytes).catch(async (error: unknown) => {

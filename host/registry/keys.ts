@@ -8,7 +8,7 @@
 // A revoked key stays revoked whatever else the file says. No update can change this file.
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync } from "node:crypto";
 import type { KeyObject } from "node:crypto";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { readText, readWholeSync } from "../files/read.ts";
 
 /** The keys that updates are checked against, by key id. */
@@ -38,12 +38,12 @@ export function readPrivateKey(path: string): KeyObject {
   try {
     key = createPrivateKey(pem);
   } catch (error) {
-    throw new UserError(
+    throw new EdgelabelError(
       `${path}: is not a private key in PEM (${(error as Error).message}); make one with: edgelabel keygen ${path}`,
     );
   }
   if (key.asymmetricKeyType !== "ed25519")
-    throw new UserError(
+    throw new EdgelabelError(
       `${path}: is a key of type ${key.asymmetricKeyType}, but updates are signed with Ed25519; make one with: edgelabel keygen FILE`,
     );
   return key;
@@ -61,7 +61,7 @@ export function parseTrustedKeys(text: string, source: string): TrustedKeys {
     const [, isRevoked, base64] = /^\s*(revoked\s+)?ed25519\s+([A-Za-z0-9+/]+=*)(?:\s|$)/.exec(line) ?? [];
     const key = base64 === undefined ? undefined : publicKey(Buffer.from(base64, "base64"));
     if (!key)
-      throw new UserError(
+      throw new EdgelabelError(
         `${source}, line ${i + 1}: must be "ed25519 KEY REMARK", as edgelabel keygen prints it, with "revoked " in front if the key is no longer trusted`,
       );
     if (isRevoked) revoked.add(keyId(key));

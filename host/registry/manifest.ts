@@ -13,7 +13,7 @@ import type { KeyObject } from "node:crypto";
 import * as v from "valibot";
 import { ABI_VERSION } from "../../assembly/abi.ts";
 import { digestOf } from "../model/classifier.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { isLevel } from "../names.ts";
 import { keyId } from "./keys.ts";
 import type { TrustedKeys } from "./keys.ts";
@@ -87,47 +87,49 @@ export function encodeManifest(manifest: Manifest, key?: KeyObject): Buffer {
   const signature = key ? `ed25519 ${keyId(key)} ${sign(null, line, key).toString("base64")}` : UNSIGNED;
   const head = Buffer.concat([line, Buffer.from(`${signature}\n`)]);
   if (head.length > MAX_MANIFEST_BYTES)
-    throw new UserError(
+    throw new EdgelabelError(
       `the manifest would have ${head.length} bytes, at most ${MAX_MANIFEST_BYTES} are allowed: give fewer or shorter texts for the self-test`,
     );
   return head;
 }
 
-/** Splits an update into manifest and model; throws a UserError when it does not begin with a manifest. */
+/** Splits an update into manifest and model; throws an EdgelabelError when it does not begin with a manifest. */
 export function splitUpdate(update: Uint8Array, source: string): { head: Buffer; model: Buffer } {
   const bytes = Buffer.from(update.buffer, update.byteOffset, update.length);
   const first = bytes.subarray(0, MAX_MANIFEST_BYTES).indexOf(LINE_END);
   const second = bytes.subarray(0, MAX_MANIFEST_BYTES).indexOf(LINE_END, first + 1);
   if (bytes[0] !== OPENING_BRACE || first < 0 || second < 0)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: is not an update; make one with: edgelabel sign MODEL --key KEY --sequence N --expires DATE`,
     );
   return { head: bytes.subarray(0, second + 1), model: bytes.subarray(second + 1) };
 }
 
-/** Reads the two lines; with `keys`, only if one of them has signed them. Throws a UserError that says what is wrong. */
+/** Reads the two lines; with `keys`, only if one of them has signed them. Throws an EdgelabelError that says what is wrong. */
 export function readManifest(head: Uint8Array, source: string, keys: TrustedKeys | undefined): SignedManifest {
   const bytes = Buffer.from(head);
   const end = bytes.indexOf(LINE_END);
   if (bytes.length > MAX_MANIFEST_BYTES || end < 0 || bytes.at(-1) !== LINE_END)
-    throw new UserError(`${source}: its manifest is cut off or too long`);
+    throw new EdgelabelError(`${source}: its manifest is cut off or too long`);
   const line = bytes.subarray(0, end + 1);
   const [, key, base64] =
     /^ed25519 ([0-9a-f]{16}) ([A-Za-z0-9+/]{86}==)\n$/.exec(bytes.toString("latin1", end + 1)) ?? [];
   if (keys) {
-    if (key === undefined) throw new UserError(`${source}: is not signed`);
+    if (key === undefined) throw new EdgelabelError(`${source}: is not signed`);
     const signature = Buffer.from(base64!, "base64");
-    if (keys.revoked.has(key)) throw new UserError(`${source}: is signed with the key ${key}, which is revoked`);
+    if (keys.revoked.has(key)) throw new EdgelabelError(`${source}: is signed with the key ${key}, which is revoked`);
     const trusted = keys.trusted.get(key);
     if (!trusted)
-      throw new UserError(
+      throw new EdgelabelError(
         `${source}: is signed with the key ${key}, which is not trusted (trusted: ${[...keys.trusted.keys()].join(", ") || "none"})`,
       );
     // Several base64 texts decode to the same bytes: only the canonical one is accepted.
     if (signature.toString("base64") !== base64 || !verify(null, line, trusted, signature))
-      throw new UserError(`${source}: its signature is wrong; the file was changed or damaged after it was signed`);
+      throw new EdgelabelError(
+        `${source}: its signature is wrong; the file was changed or damaged after it was signed`,
+      );
   } else if (key === undefined && bytes.toString("latin1", end + 1) !== `${UNSIGNED}\n`)
-    throw new UserError(`${source}: its manifest is damaged`);
+    throw new EdgelabelError(`${source}: its manifest is damaged`);
   return {
     manifest: parse(line.toString(), source),
     key,
@@ -141,17 +143,17 @@ function parse(line: string, source: string): Manifest {
   try {
     value = JSON.parse(line);
   } catch {
-    throw new UserError(`${source}: its manifest is not JSON`);
+    throw new EdgelabelError(`${source}: its manifest is not JSON`);
   }
   const result = v.safeParse(schema, value);
   if (!result.success)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: its manifest is invalid at ${v.getDotPath(result.issues[0]) ?? "its top"}; it was made by another version of edgelabel`,
     );
   return result.output;
 }
 
-/** Checks what depends on the receiving machine: its engine, its clock, and the highest sequence installed before (`floor`). Throws a UserError. */
+/** Checks what depends on the receiving machine: its engine, its clock, and the highest sequence installed before (`floor`). Throws an EdgelabelError. */
 export function checkFitness(
   { manifest }: SignedManifest,
   source: string,
@@ -159,28 +161,28 @@ export function checkFitness(
 ): void {
   const { abi, signed, expires, sequence, name } = manifest;
   if (abi !== ABI_VERSION)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: needs engine ABI ${abi}, but this edgelabel has ${ABI_VERSION}; pack the model again and sign it`,
     );
   if (Date.parse(expires) <= now)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: expired on ${expires}, and this machine's clock shows, or has shown, ${new Date(now).toISOString()}; sign the model again`,
     );
   if (Date.parse(signed) > now + CLOCK_TOLERANCE_MS)
-    throw new UserError(`${source}: was signed on ${signed}, which is in the future; set this machine's clock`);
+    throw new EdgelabelError(`${source}: was signed on ${signed}, which is in the future; set this machine's clock`);
   if (sequence <= floor)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: has sequence ${sequence}, but ${floor} of ${name} was installed already; an old update is never accepted again: sign with a higher sequence`,
     );
 }
 
 export function checkDigest(model: Uint8Array, { bytes, digest }: Manifest, source: string): void {
   if (model.length !== bytes)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: its model has ${model.length} bytes, the manifest says ${bytes}; it is cut off, or belongs to another manifest`,
     );
   if (digestOf(model) !== digest)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: its model is not the one that was signed; it is damaged, or belongs to another manifest`,
     );
 }

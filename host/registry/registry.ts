@@ -2,7 +2,7 @@
 // open the active ones. An update passes these steps, any of which may refuse it:
 //
 //   signature -> engine ABI, expiry, sequence -> digest -> self-test -> file -> state
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import type { Classifier } from "../model/classifier.ts";
 import { realDisk } from "./disk.ts";
 import type { Disk } from "./disk.ts";
@@ -69,7 +69,7 @@ export class Registry {
   async active(name: string): Promise<VersionInfo> {
     const entry = requireEntry(await this.store.read(), name);
     if (entry.active !== undefined) return infoOf(entry, entry.active);
-    throw new UserError(`no version of ${name} is active in the registry ${this.store.folder}`);
+    throw new EdgelabelError(`no version of ${name} is active in the registry ${this.store.folder}`);
   }
 
   /** Whether anything was ever installed in the folder. */
@@ -83,13 +83,13 @@ export class Registry {
 
   trustedKeys(): Promise<TrustedKeys> {
     if (this.keys === undefined)
-      throw new UserError(
+      throw new EdgelabelError(
         'no keys are trusted here, so nothing that is signed can be installed or activated: give --keys FILE, or "registry": {"path", "keys"} in the configuration file',
       );
     return readTrustedKeys(this.keys);
   }
 
-  /** Reads a manifest that may be installed now; throws a UserError that says why it may not. */
+  /** Reads a manifest that may be installed now; throws an EdgelabelError that says why it may not. */
   async admit(head: Uint8Array, source: string): Promise<SignedManifest> {
     const keys = await this.trustedKeys();
     const signed = readManifest(head, source, keys);
@@ -144,7 +144,7 @@ export class Registry {
   rollback(name: string): Promise<VersionInfo> {
     return this.switchTo(name, (entry) => {
       const previous = versionOf(entry, entry.previous);
-      if (!previous) throw new UserError(`${name} has no previous version to go back to`);
+      if (!previous) throw new EdgelabelError(`${name} has no previous version to go back to`);
       return previous;
     });
   }
@@ -155,7 +155,7 @@ export class Registry {
       const entry = requireEntry(state, name);
       const gone = which === undefined ? entry.versions : [findVersion(entry, which)];
       if (which !== undefined && gone[0]!.id === entry.active)
-        throw new UserError(
+        throw new EdgelabelError(
           `version ${which} of ${name} is active: activate another one first, or remove the whole name`,
         );
       entry.versions = entry.versions.filter((version) => !gone.includes(version));
@@ -195,7 +195,7 @@ export class Registry {
           if (mustBeAdmitted) await this.readmit(name, version, state);
           return { id, isOnTrial: trial !== undefined, classifier: await this.test(id, update) };
         } catch (error) {
-          if (!(error instanceof UserError)) throw error;
+          if (!(error instanceof EdgelabelError)) throw error;
           reason = error.message;
         }
       }
@@ -206,7 +206,7 @@ export class Registry {
     return undefined;
   }
 
-  /** Marks the active version as failed and makes the previous one active. Throws a UserError if that one may not become active again; then none is. */
+  /** Marks the active version as failed and makes the previous one active. Throws an EdgelabelError if that one may not become active again; then none is. */
   async reject(name: string, id: string, reason: string): Promise<void> {
     const state = await this.store.read();
     const before = entryOf(state, name);
@@ -228,8 +228,8 @@ export class Registry {
       delete entry.trial;
     });
     if (objection !== undefined)
-      throw objection instanceof UserError
-        ? new UserError(`${name} has no version to go back to: ${objection.message}`)
+      throw objection instanceof EdgelabelError
+        ? new EdgelabelError(`${name} has no version to go back to: ${objection.message}`)
         : objection;
   }
 
@@ -262,7 +262,7 @@ export class Registry {
     });
   }
 
-  /** Throws a UserError unless a version that is kept may become active: its signature must still count, and what never was active must be as new as what is installed. */
+  /** Throws an EdgelabelError unless a version that is kept may become active: its signature must still count, and what never was active must be as new as what is installed. */
   private async readmit(name: string, kept: Version, state: State): Promise<void> {
     const update = this.present(kept.id, await this.store.readUpdate(kept.id));
     // Whoever can write in the folder vouches for what is not signed.
@@ -293,7 +293,7 @@ export class Registry {
   }
 
   private present(id: string, update: StoredUpdate | undefined): StoredUpdate {
-    if (!update) throw new UserError(`${this.store.updatePath(id)} is missing or damaged`);
+    if (!update) throw new EdgelabelError(`${this.store.updatePath(id)} is missing or damaged`);
     return update;
   }
 
@@ -304,16 +304,16 @@ export class Registry {
     return this.changeExisting((now) => {
       const entry = requireEntry(now, name);
       const { id } = choose(entry);
-      if (id !== chosen?.id) throw new UserError(`another process has changed the versions of ${name}; try again`);
+      if (id !== chosen?.id) throw new EdgelabelError(`another process has changed the versions of ${name}; try again`);
       makeActive(entry, id, this.timestamp());
       return infoOf(entry, id);
     });
   }
 
-  /** Throws a UserError when there is no registry yet, so that a mistyped folder does not become one. */
+  /** Throws an EdgelabelError when there is no registry yet, so that a mistyped folder does not become one. */
   private async changeExisting<T>(edit: (state: State) => T): Promise<T> {
     if (!(await this.exists()))
-      throw new UserError(`there is no registry in ${this.store.folder}, or nothing was installed there yet`);
+      throw new EdgelabelError(`there is no registry in ${this.store.folder}, or nothing was installed there yet`);
     return this.store.change(edit);
   }
 }

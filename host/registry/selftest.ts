@@ -4,7 +4,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { ABI_VERSION } from "../../assembly/abi.ts";
 import { Classifier } from "../model/classifier.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { checkLevel, levelOf } from "../names.ts";
 import { checkDigest, MAX_GOLDEN } from "./manifest.ts";
 import type { Manifest } from "./manifest.ts";
@@ -43,12 +43,12 @@ export async function describeModel(
   };
 }
 
-/** The tested model, ready to serve, from the same bytes as were compared with the digest. Throws a UserError that says what is wrong with it. */
+/** The tested model, ready to serve, from the same bytes as were compared with the digest. Throws an EdgelabelError that says what is wrong with it. */
 export async function testModel(model: Uint8Array, manifest: Manifest, source: string): Promise<Classifier> {
   checkDigest(model, manifest, source);
   const classifier = await open(model, source);
   if (classifier.version !== manifest.version)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: its model has version ${JSON.stringify(classifier.version)}, the manifest says ${JSON.stringify(manifest.version)}`,
     );
   for (const { text, line } of manifest.golden) {
@@ -58,10 +58,10 @@ export async function testModel(model: Uint8Array, manifest: Manifest, source: s
     try {
       given = answer(classifier, text);
     } catch (error) {
-      throw new UserError(`${source}: its model fails the self-test (${(error as Error).message})`);
+      throw new EdgelabelError(`${source}: its model fails the self-test (${(error as Error).message})`);
     }
     if (given !== line)
-      throw new UserError(
+      throw new EdgelabelError(
         `${source}: its model fails the self-test: it answers ${JSON.stringify(given)} where it answered ${JSON.stringify(line)} when it was signed`,
       );
   }
@@ -73,9 +73,9 @@ async function open(model: Uint8Array, source: string): Promise<Classifier> {
   try {
     return await Classifier.fromBytes(model, source);
   } catch (error) {
-    throw error instanceof UserError
+    throw error instanceof EdgelabelError
       ? error
-      : new UserError(`${source}: its model cannot be opened (${(error as Error).message})`);
+      : new EdgelabelError(`${source}: its model cannot be opened (${(error as Error).message})`);
   }
 }
 

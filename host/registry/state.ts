@@ -2,7 +2,7 @@
 // active, and which sequences have been reached. Plain data and functions on it; store.ts keeps
 // it on disk.
 import { createHash } from "node:crypto";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import type { Manifest, SignedManifest } from "./manifest.ts";
 
 /** One update that is kept. */
@@ -57,12 +57,12 @@ export function entryOf(state: State, name: string): Entry | undefined {
   return state.models.find((entry) => entry.name === name);
 }
 
-/** The entry of a name that has versions; throws a UserError when there is none. */
+/** The entry of a name that has versions; throws an EdgelabelError when there is none. */
 export function requireEntry(state: State, name: string): Entry {
   const entry = entryOf(state, name);
   if (entry && entry.versions.length > 0) return entry;
   const names = state.models.filter(({ versions }) => versions.length > 0).map((each) => each.name);
-  throw new UserError(`the registry has no model ${JSON.stringify(name)}; it has ${names.join(", ") || "none"}`);
+  throw new EdgelabelError(`the registry has no model ${JSON.stringify(name)}; it has ${names.join(", ") || "none"}`);
 }
 
 export function versionOf({ versions }: Entry, id: string | undefined): Version | undefined {
@@ -143,7 +143,7 @@ export function findVersion({ name, versions }: Entry, which: string): Version {
   );
   if (found.length === 1) return found[0]!;
   const known = versions.map(({ version, digest }) => `${version} (${digest.slice(0, 12)})`).join(", ");
-  throw new UserError(
+  throw new EdgelabelError(
     `${found.length === 0 ? "there is no" : "more than one is a"} version ${JSON.stringify(which)} of ${name}; there are ${known}: name one by its version, or by the beginning of its digest`,
   );
 }

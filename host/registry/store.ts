@@ -12,7 +12,7 @@
 // may share a folder: a lock lets one at a time change it.
 import { randomBytes } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { isFull, temporaryIn } from "../files/atomic.ts";
 import { realDisk } from "./disk.ts";
 import type { Disk } from "./disk.ts";
@@ -134,14 +134,14 @@ export class Store {
     this.hasFolders = true;
   }
 
-  /** Runs file operations, and turns their errors into UserErrors that name the registry. */
+  /** Runs file operations, and turns their errors into EdgelabelErrors that name the registry. */
   async guarded<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
-      if (error instanceof UserError || code === undefined) throw error;
-      throw new UserError(`the registry ${this.folder} cannot be used (${message})`);
+      if (error instanceof EdgelabelError || code === undefined) throw error;
+      throw new EdgelabelError(`the registry ${this.folder} cannot be used (${message})`);
     }
   }
 

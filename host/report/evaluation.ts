@@ -3,7 +3,7 @@
 // run over the labels that occur among the true or the predicted ones. A text that the
 // model rejects as unknown has no predicted label: it is never right.
 import { MAX_LABELS } from "../../assembly/abi.ts";
-import { excerpt, UserError } from "../errors.ts";
+import { excerpt, EdgelabelError } from "../errors.ts";
 
 interface LabelFigures {
   precision: number;
@@ -50,7 +50,7 @@ export class Tally {
     this.counts = this.labels.map(() => []);
   }
 
-  /** `predicted` is null when the text was rejected as unknown. Throws a UserError when too many labels are unknown. */
+  /** `predicted` is null when the text was rejected as unknown. Throws an EdgelabelError when too many labels are unknown. */
   add(truth: string, predicted: string | null): void {
     const place = this.place(truth);
     if (predicted === null) {
@@ -103,7 +103,7 @@ export class Tally {
     if (place === undefined) {
       // The confusion matrix grows with their square.
       if (this.labels.length - this.known >= MAX_LABELS)
-        throw new UserError(
+        throw new EdgelabelError(
           `the data has more than ${MAX_LABELS} labels that the model does not know, such as ${excerpt(label)}. Are label and text the wrong way round?`,
         );
       place = this.labels.push(label) - 1;

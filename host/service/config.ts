@@ -6,7 +6,7 @@ import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import * as v from "valibot";
-import { nearest, UserError } from "../errors.ts";
+import { nearest, EdgelabelError } from "../errors.ts";
 import { decodeText, requireReadable } from "../files/read.ts";
 import type { LearningSettings } from "./control/learning.ts";
 import { isLoopback } from "./listen.ts";
@@ -239,18 +239,18 @@ export function parseConfig(json: string, source: string): ConfigFile {
   try {
     value = JSON.parse(json.replace(/^\ufeff/, ""));
   } catch (error) {
-    throw new UserError(
+    throw new EdgelabelError(
       `${source} is not JSON from line ${lineOfFault(json, error as Error)} on: look for a missing or extra comma, quote or bracket`,
     );
   }
   // The schema takes an array for an object without keys.
   for (const [path, part] of [["", value], ...Object.entries(value ?? {})] as [string, unknown][]) {
     if (Array.isArray(part) && !["models", "broker", "routes", "announcements", "httpHosts"].includes(path))
-      throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
+      throw new EdgelabelError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
   }
   const reserved = reservedName(value);
   if (reserved !== undefined)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source}: ${JSON.stringify(reserved)}: this name cannot be used, since every JavaScript object has a property called that`,
     );
   const result = v.safeParse(fileSchema, value);
@@ -260,12 +260,12 @@ export function parseConfig(json: string, source: string): ConfigFile {
     result.issues.find(({ type, expected }) => type === "strict_object" && expected === "never") ?? result.issues[0];
   const path = v.getDotPath(issue);
   if (issue.type === "strict_object" && issue.expected === "never")
-    throw new UserError(`${source}: unknown key ${JSON.stringify(path)}${suggestion(path ?? "")}`);
+    throw new EdgelabelError(`${source}: unknown key ${JSON.stringify(path)}${suggestion(path ?? "")}`);
   if (issue.type === "strict_object" && issue.expected?.startsWith('"'))
-    throw new UserError(`${source}: ${JSON.stringify(path)} is missing`);
+    throw new EdgelabelError(`${source}: ${JSON.stringify(path)} is missing`);
   if (issue.type === "strict_object")
-    throw new UserError(`${source}: ${path ? JSON.stringify(path) : "the file"} must be a JSON object`);
-  throw new UserError(`${source}: ${JSON.stringify(path)} ${issue.message}`);
+    throw new EdgelabelError(`${source}: ${path ? JSON.stringify(path) : "the file"} must be a JSON object`);
+  throw new EdgelabelError(`${source}: ${JSON.stringify(path)} ${issue.message}`);
 }
 
 /** The path of the first key that the schema would skip without a word. Payloads may have any keys. */
@@ -333,7 +333,7 @@ function readServerTls({ cert, key, ca }: { cert: string; key: string; ca?: stri
   try {
     createSecureContext(tls);
   } catch (error) {
-    throw new UserError(
+    throw new EdgelabelError(
       `"serverTls": ${[cert, key, ca].filter(Boolean).join(", ")} do not go together: ${(error as Error).message}`,
     );
   }
@@ -367,7 +367,7 @@ function routeOf({
   };
 }
 
-/** The settings, checked against one another. Throws a UserError for the first that cannot be. */
+/** The settings, checked against one another. Throws an EdgelabelError for the first that cannot be. */
 export function readSettings(
   models: readonly string[],
   options: ServeOptions,
@@ -384,11 +384,11 @@ export function readSettings(
   const httpPort = options.http ?? file.http;
   const host = options.host ?? file.host ?? "127.0.0.1";
   if (url === undefined && httpPort === undefined && !isLoopback(host))
-    throw new UserError(
+    throw new EdgelabelError(
       `the embedded broker serves this machine only, so it cannot listen on ${host}: set up Mosquitto with deploy/mosquitto/setup.mjs and give --broker`,
     );
   if (file.users && httpPort === undefined)
-    throw new UserError(
+    throw new EdgelabelError(
       '"users" are those of HTTP, which is off: give "http" too; users of MQTT are a real broker\'s affair, such as the Mosquitto that deploy/mosquitto/setup.mjs sets up',
     );
   const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode(), group);
@@ -399,7 +399,7 @@ export function readSettings(
     key: options.key ?? fromFile(file.tls?.key),
   });
   if (url === undefined && (tls.ca ?? tls.cert) !== undefined)
-    throw new UserError(
+    throw new EdgelabelError(
       '"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one is reached from this machine only',
     );
   const hasRights = url !== undefined && (login.username !== undefined || tls.cert !== undefined);
@@ -486,9 +486,9 @@ function chooseModels(
   const path = options.registry ?? fromFile(configured?.path);
   const keys = options.keys ?? fromFile(configured?.keys);
   if (keys !== undefined && path === undefined)
-    throw new UserError("--keys is for updates of a registry: give --registry DIR too");
+    throw new EdgelabelError("--keys is for updates of a registry: give --registry DIR too");
   if (named.length === 0 && path === undefined)
-    throw new UserError('no model given: edgelabel serve MODEL.wasm, or "models" in the configuration file');
+    throw new EdgelabelError('no model given: edgelabel serve MODEL.wasm, or "models" in the configuration file');
   return { models: named, registry: path === undefined ? undefined : { path, keys } };
 }
 
@@ -500,19 +500,19 @@ function chooseBroker(
   const url = options.broker ?? (Array.isArray(file.broker) ? file.broker.join() : file.broker);
   if (url !== undefined) brokerUrls(url);
   if (url !== undefined && options.port !== undefined)
-    throw new UserError("--port is for the embedded broker; with --broker the port is part of the URL");
+    throw new EdgelabelError("--port is for the embedded broker; with --broker the port is part of the URL");
   const group = options.group ?? file.group;
   if (group !== undefined && url === undefined)
-    throw new UserError(
+    throw new EdgelabelError(
       "a group needs a broker that all its workers reach, and the embedded one has no shared subscriptions: give --broker",
     );
   const protocol = options.protocol ?? file.protocol ?? (group === undefined ? undefined : 5);
   if (group !== undefined && protocol === 4)
-    throw new UserError(
+    throw new EdgelabelError(
       "a group needs MQTT 5, by which a broker tells whether it has shared subscriptions: omit --protocol",
     );
   if (url === undefined && protocol === 5)
-    throw new UserError("the embedded broker speaks MQTT 3.1.1 only: omit --protocol, or give --broker");
+    throw new EdgelabelError("the embedded broker speaks MQTT 3.1.1 only: omit --protocol, or give --broker");
   return { url, protocol, group };
 }
 

@@ -1,6 +1,6 @@
 // Listening servers, and the addresses under which clients reach them.
 import type { Server } from "node:net";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 
 export interface ServerTls {
   cert: Buffer;
@@ -23,10 +23,11 @@ export function listen(server: Server, host: string, port: number): Promise<void
 /** Turns a listen error into one that the user can act on. */
 export function explainListenError(error: unknown, host: string, port: number, whenTaken: string): unknown {
   const { code } = error as NodeJS.ErrnoException;
-  if (code === "EADDRINUSE") return new UserError(`port ${port} on ${host} is already taken: ${whenTaken}`);
-  if (code === "EACCES") return new UserError(`port ${port} may not be opened by this user: choose one above 1023`);
+  if (code === "EADDRINUSE") return new EdgelabelError(`port ${port} on ${host} is already taken: ${whenTaken}`);
+  if (code === "EACCES")
+    return new EdgelabelError(`port ${port} may not be opened by this user: choose one above 1023`);
   if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND")
-    return new UserError(
+    return new EdgelabelError(
       `${host} is not an address of this machine: give --host 127.0.0.1 or one of its own addresses`,
     );
   return error;

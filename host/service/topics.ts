@@ -2,7 +2,7 @@
 // Request topics (`classify`) and answer topics (`label`, `reply`) are separate trees, so that no
 // answer can come back as a request.
 import { checkLevel } from "../names.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 
 /** The topics on which a node or a group receives requests and answers them. */
 export interface RequestTopics {
@@ -49,7 +49,7 @@ function requestTopicsBelow(base: string): RequestTopics {
 export function topicsOf(root: string, node: string, group?: string): Topics {
   const base = `${checkRoot(root)}/${checkLevel("node name", node)}`;
   if (group === node)
-    throw new UserError(
+    throw new EdgelabelError(
       `the group and the node are both called ${node}; all of a group share its name, and each node needs one of its own`,
     );
   return {

@@ -2,7 +2,7 @@
 // and the topics that they may publish and subscribe to, as if they used MQTT. `%u` in a topic
 // filter stands for the user's name.
 import { randomBytes, scrypt, timingSafeEqual } from "node:crypto";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { filterCovers, filterMatches } from "./topics.ts";
 
 export interface UserSettings {
@@ -43,11 +43,11 @@ function derive(password: Buffer | string, salt: Buffer, cost: number, repeats: 
 
 const base64 = (bytes: Buffer) => bytes.toString("base64").replace(/=+$/, "");
 
-/** Throws a UserError for a password that is too short. */
+/** Throws an EdgelabelError for a password that is too short. */
 export async function hashPassword(password: string): Promise<string> {
   const length = [...password].length;
   if (length < SHORTEST_PASSWORD)
-    throw new UserError(`a password must have at least ${SHORTEST_PASSWORD} characters, this one has ${length}`);
+    throw new EdgelabelError(`a password must have at least ${SHORTEST_PASSWORD} characters, this one has ${length}`);
   const salt = randomBytes(SALT_BYTES);
   return `scrypt$${COST}$${REPEATS}$${base64(salt)}$${base64(await derive(password, salt, COST, REPEATS))}`;
 }

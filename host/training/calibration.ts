@@ -4,8 +4,7 @@
 // A calibrated model that gets new weights (by `learn` or `prune`) is calibrated again.
 import { Classifier, type ModelInfo } from "../model/classifier.ts";
 import type { Sample } from "../data/dataset.ts";
-import { listed, UserError } from "../errors.ts";
-import { EngineError } from "../model/status.ts";
+import { listed, EdgelabelError } from "../errors.ts";
 import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "./calibrator.ts";
 import type { TrainerModule } from "./module.ts";
 
@@ -96,7 +95,7 @@ export async function recalibration(elb: Uint8Array, samples: readonly Sample[],
     try {
       return await calibrate(successor, samples, { unknownShare, source });
     } catch (error) {
-      if (error instanceof EngineError && error.code === "no_samples") return { elb: successor, calibration: null };
+      if (error instanceof EdgelabelError && error.code === "no_samples") return { elb: successor, calibration: null };
       throw error;
     }
   };
@@ -108,7 +107,7 @@ function shareKeptBack(classifier: Classifier, samples: readonly Sample[], sourc
     .map(({ label, text }) => ({ label, answer: classifier.classify(text) }))
     .filter(({ label, answer }) => Object.hasOwn(answer.scores, label));
   if (right.length === 0)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source} answers none of the ${samples.length} held-out texts right, so its rule for unknown texts cannot be fitted anew; take it off with: edgelabel calibrate`,
     );
   // Half a text is added because the fit rounds down: otherwise the share would shrink with every successor.
@@ -139,7 +138,7 @@ export function reliability(
 
 /**
  * Collects the logits of the texts whose label the model has, and returns how many they are; null when the model's scores come from
- * neither softmax nor sigmoid. Sets the temperature to 1. Throws a UserError when no text has a label of the model.
+ * neither softmax nor sigmoid. Sets the temperature to 1. Throws an EdgelabelError when no text has a label of the model.
  */
 export function collectLogits(
   calibrator: Calibrator,
@@ -147,7 +146,8 @@ export function collectLogits(
   samples: readonly Sample[],
 ): number | null {
   const known = numbered(labels, samples).filter(({ number }) => number < labels.length);
-  if (known.length === 0) throw new UserError(`no text has a label of the model; its labels are ${listed(labels)}`);
+  if (known.length === 0)
+    throw new EdgelabelError(`no text has a label of the model; its labels are ${listed(labels)}`);
   calibrator.change(1, NO_REJECTION);
   if (!calibrator.startLogits()) return null;
   for (const { number, text } of known) calibrator.addLogits(number, text);

@@ -1,8 +1,9 @@
 // A finished model file of any form and labelled texts -> temperature, thresholds, figures, and
 // the file with other settings. The arithmetic is in assembly/train/measure/calibrate.ts and
 // answers.ts.
+import { EdgelabelError } from "../errors.ts";
 import * as abi from "../../assembly/abi.ts";
-import { EngineError, check } from "../model/status.ts";
+import { check } from "../model/status.ts";
 import { TrainerModule } from "./module.ts";
 
 /** When an answer is rejected as unknown: any of the three is enough; 0, 0, 1 = never. */
@@ -97,9 +98,9 @@ export class Calibrator {
   fitRejection(share: number): RejectionRule {
     const status = this.#exports.fitRejection(share);
     if (status === abi.ERR_NO_SAMPLES)
-      throw new EngineError(
-        "no_samples",
+      throw new EdgelabelError(
         "no text was answered right, so there is nothing to fit a rule for unknown texts on",
+        "no_samples",
       );
     check(status, "calibration");
     return {

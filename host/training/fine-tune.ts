@@ -1,7 +1,7 @@
 // A trained model and labelled texts -> the same model, trained for a few more epochs at a
 // low rate, as `prune` and `learn` do. The other settings are the default recipe's.
 import type { ModelInfo } from "../model/engine.ts";
-import { listed, UserError } from "../errors.ts";
+import { listed, EdgelabelError } from "../errors.ts";
 import { labelsOf, type Sample } from "../data/dataset.ts";
 import { startProgress } from "../progress.ts";
 import { addSamples, DEFAULT_RECIPE, runEpochs } from "./recipe.ts";
@@ -15,7 +15,7 @@ export interface Tuning {
   json?: boolean | undefined;
 }
 
-/** Throws a UserError when samples have labels for which the model has no output. */
+/** Throws an EdgelabelError when samples have labels for which the model has no output. */
 export function requireKnownLabels(
   labels: readonly string[],
   samples: readonly Sample[],
@@ -24,7 +24,7 @@ export function requireKnownLabels(
 ): void {
   const unknown = labelsOf(samples).filter((label) => !labels.includes(label));
   if (unknown.length === 0) return;
-  throw new UserError(
+  throw new EdgelabelError(
     `${source} does not know the label${unknown.length > 1 ? "s" : ""} ${listed(unknown)}; it knows ${listed(labels)}. ${remedy}, or train anew with it`,
   );
 }

@@ -7,7 +7,7 @@
 import { type Calibration, isCalibrated, recalibration, withCalibration } from "./calibration.ts";
 import { Classifier, type ModelInfo } from "../model/classifier.ts";
 import { labelsOf, type Sample, thinned, without } from "../data/dataset.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { MIN_AGREEMENT, quantize, spreadTexts } from "./quantization.ts";
 import { addSamples, DEFAULT_RECIPE, epochsFor, runEpochs } from "./recipe.ts";
 import { type ModelForm, Trainer } from "./trainer.ts";
@@ -115,7 +115,7 @@ export async function learn(
   const { elb, source, deployed: replaced, data } = input;
   const corrections = latest(input.corrections);
   if (corrections.length === 0)
-    throw new UserError(`there are no corrections for ${source}; give some with --corrections`);
+    throw new EdgelabelError(`there are no corrections for ${source}; give some with --corrections`);
   const validation = leftOf(input.validation, corrections);
   const old = await Classifier.fromBytes(elb, source);
   const { info, version: oldVersion } = old;
@@ -192,17 +192,17 @@ export async function learn(
   return { report, model };
 }
 
-/** The texts of a hold-out that are not corrected, so never trained on. Throws a UserError if there are none. */
+/** The texts of a hold-out that are not corrected, so never trained on. Throws an EdgelabelError if there are none. */
 export function leftOf(holdOut: readonly Sample[], corrections: readonly Sample[]): Sample[] {
   const left = without(holdOut, corrections);
   if (left.length === 0)
-    throw new UserError(
+    throw new EdgelabelError(
       "every held-out text is a correction too, so nothing is left to measure on; the hold-out needs other texts",
     );
   return left;
 }
 
-/** Labels of the input that the model lacks and may learn. Throws a UserError for a label that it may not learn. */
+/** Labels of the input that the model lacks and may learn. Throws an EdgelabelError for a label that it may not learn. */
 function newLabelsFor(
   { labels: known, info }: Classifier,
   { source, corrections, data, validation }: LearnInput,
@@ -215,7 +215,7 @@ function newLabelsFor(
   requireKnownLabels(labels, [...corrections, ...data], source, "Correct the data, allow it with --new-labels");
   requireKnownLabels(labels, validation, source, "Correct the hold-out");
   if (newLabels.length > 0 && info.layers.at(-1)?.output === 1)
-    throw new UserError(
+    throw new EdgelabelError(
       `${source} has one sigmoid unit, which tells 2 labels apart; train anew with the label ${JSON.stringify(newLabels[0])}`,
     );
   return newLabels;

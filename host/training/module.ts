@@ -1,10 +1,11 @@
 // trainer.wasm in this process: the only file that touches the module and its memory. Copies
 // bytes in and out for trainer.ts and calibrator.ts, which call its functions.
+import { EdgelabelError } from "../errors.ts";
 import { instantiate } from "@assemblyscript/loader";
 import { ABI_VERSION, TEXT_CAPACITY } from "../../assembly/abi.ts";
 import type { __AdaptedExports as TrainerExports } from "../../build/trainer.js";
 import { readArtefact } from "../files/read.ts";
-import { EngineError, withNamedTraps } from "../model/status.ts";
+import { withNamedTraps } from "../model/status.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -21,9 +22,9 @@ export class TrainerModule {
     const { exports } = await instantiate<typeof TrainerExports>(await readArtefact("trainer.wasm"), {});
     const version = exports.abiVersion();
     if (version !== ABI_VERSION)
-      throw new EngineError(
-        "bad_abi",
+      throw new EdgelabelError(
         `trainer.wasm speaks ABI ${version}, this edgelabel ${ABI_VERSION}; build again`,
+        "bad_abi",
       );
     return new TrainerModule(withNamedTraps(exports as unknown as typeof TrainerExports, source));
   }
@@ -32,7 +33,7 @@ export class TrainerModule {
   putFile(bytes: Uint8Array, reserve: (length: number) => number, source: string): number {
     const address = reserve(bytes.length);
     if (address === 0)
-      throw new EngineError("out_of_memory", `${source}: ${bytes.length} bytes do not fit in WebAssembly memory`);
+      throw new EdgelabelError(`${source}: ${bytes.length} bytes do not fit in WebAssembly memory`, "out_of_memory");
     this.write(address, bytes);
     return bytes.length;
   }
@@ -41,7 +42,7 @@ export class TrainerModule {
   putText(address: number, text: string | Uint8Array, subject: string, most = TEXT_CAPACITY): number {
     const bytes = typeof text === "string" ? encoder.encode(text) : text;
     if (bytes.length > most)
-      throw new EngineError("text_too_long", `${subject}: ${bytes.length} bytes, but at most ${most} are allowed`);
+      throw new EdgelabelError(`${subject}: ${bytes.length} bytes, but at most ${most} are allowed`, "text_too_long");
     this.write(address, bytes);
     return bytes.length;
   }

@@ -4,7 +4,7 @@
 import * as abi from "../../assembly/abi.ts";
 import { swapped } from "../data/report.ts";
 import { labelsOf, type Sample } from "../data/dataset.ts";
-import { excerpt, UserError } from "../errors.ts";
+import { excerpt, EdgelabelError } from "../errors.ts";
 import type { RunOptions } from "./settings.ts";
 import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
 import { CLEANING_STEPS, type Cleaning, Trainer, type EpochFigures, type TokenizerOptions } from "./trainer.ts";
@@ -286,27 +286,27 @@ export async function prepareAdapted(
   return { trainer, recipe, shape };
 }
 
-/** A trainer with the samples split, but without a vocabulary. Throws a UserError when the recipe cannot learn them. */
+/** A trainer with the samples split, but without a vocabulary. Throws an EdgelabelError when the recipe cannot learn them. */
 async function readSamples(
   samples: readonly Sample[],
   labels: readonly string[],
   options: RecipeOptions,
 ): Promise<Trainer> {
   if (labels.length < 2)
-    throw new UserError(
+    throw new EdgelabelError(
       `the data has ${labels.length === 1 ? `only the label ${excerpt(labels[0]!)}` : "no samples"}; a classifier needs at least 2 labels`,
     );
   if (labels.length > abi.MAX_LABELS)
-    throw new UserError(
+    throw new EdgelabelError(
       `the data has ${labels.length} labels, such as ${excerpt(labels[0]!)}; a model tells at most ${abi.MAX_LABELS} apart. Are label and text the wrong way round?`,
     );
   const texts = new Set(samples.map(({ text }) => text)).size;
-  if (texts < labels.length) throw new UserError(swapped(labels.length, texts));
+  if (texts < labels.length) throw new EdgelabelError(swapped(labels.length, texts));
   if (options.binaryOutput && labels.length !== 2)
-    throw new UserError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
+    throw new EdgelabelError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
   const unfit = options.binaryOutput ? "categorical_crossentropy" : "binary_crossentropy";
   if (options.loss === unfit)
-    throw new UserError(
+    throw new EdgelabelError(
       `the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`,
     );
   const trainer = await Trainer.create(options.name || "model");
@@ -354,7 +354,7 @@ export async function resumeTraining(
   return trainer;
 }
 
-/** Hands the samples to the trainer. Throws a UserError for a label that is not in `labels`. */
+/** Hands the samples to the trainer. Throws an EdgelabelError for a label that is not in `labels`. */
 export function addSamples(
   trainer: Trainer,
   labels: readonly string[],
@@ -365,7 +365,7 @@ export function addSamples(
   const classOf = (label: string): number => {
     const index = classes.get(label);
     if (index === undefined)
-      throw new UserError(
+      throw new EdgelabelError(
         `the label ${excerpt(label)} does not occur in the training data; remove its lines or train with it`,
       );
     return index;
@@ -373,7 +373,7 @@ export function addSamples(
   for (const { label, text } of samples) trainer.addSample(classOf(label), text);
   const strange = validation.find(({ label }) => !classes.has(label));
   if (strange)
-    throw new UserError(
+    throw new EdgelabelError(
       `the validation texts have the label ${excerpt(strange.label)} (first in line ${strange.line}), which does not occur in the training data; remove its lines or train with it`,
     );
   for (const { label, text } of validation) trainer.addValidation(classOf(label), text);

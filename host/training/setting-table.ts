@@ -3,7 +3,7 @@
 // options that have become settings, and bench/recipe.mjs all read it. Names are those of
 // Keras, or of the papers and programs that everybody knows.
 import { MAX_DROPOUT_SAMPLES, MAX_ROWS, MAX_SEQUENCE, MAX_WIDTH } from "../../assembly/abi.ts";
-import { nearest, UserError } from "../errors.ts";
+import { nearest, EdgelabelError } from "../errors.ts";
 import {
   notNegative,
   onOff,
@@ -268,20 +268,20 @@ function asSettings(recipe: RecipeOptions): Settings {
   return { ...recipe, augment, calibrate: true, minAgreement: MIN_AGREEMENT };
 }
 
-/** "units=32" -> the setting and its value. Throws a UserError that says what is allowed. */
+/** "units=32" -> the setting and its value. Throws an EdgelabelError that says what is allowed. */
 export function parseSetting(text: string): [Setting, value: unknown] {
   const [, name, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
-  if (name === undefined) throw new UserError("a setting is written name=value, such as units=32 or mask=false.");
+  if (name === undefined) throw new EdgelabelError("a setting is written name=value, such as units=32 or mask=false.");
   const setting = ALL_SETTINGS.find((one) => one.name === name);
   if (setting === undefined) {
     const known = ALL_SETTINGS.map((one) => one.name);
     const meant = ALL_SETTINGS.find(({ old }) => old === name)?.name ?? nearest(name, known);
-    throw new UserError(
+    throw new EdgelabelError(
       `there is no setting ${JSON.stringify(name)}${meant === undefined ? "" : `, did you mean ${meant}?`}${meant === undefined ? ";" : ""} edgelabel train --settings lists all.`,
     );
   }
   const read = setting.values.read(value!);
-  if (read === undefined) throw new UserError(`${name} takes ${setting.values.takes}.`);
+  if (read === undefined) throw new EdgelabelError(`${name} takes ${setting.values.takes}.`);
   return [setting, read];
 }
 

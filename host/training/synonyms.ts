@@ -1,7 +1,7 @@
 // Synonyms from a user's file: each line is a group of words, separated by commas or tabs,
 // that may stand for one another in training; empty lines and lines that begin with # are
 // skipped. Refuses a line with fewer than two words, and words that are not a single token.
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { readText } from "../files/read.ts";
 import type { Trainer } from "./trainer.ts";
 
@@ -13,7 +13,7 @@ export interface SynonymGroup {
 export async function readSynonyms(path: string): Promise<SynonymGroup[]> {
   const groups = parseSynonyms(await readText(path), path);
   if (groups.length === 0)
-    throw new UserError(`${path}: holds no synonyms; each line is a group of words with commas between them`);
+    throw new EdgelabelError(`${path}: holds no synonyms; each line is a group of words with commas between them`);
   return groups;
 }
 
@@ -30,7 +30,9 @@ export function parseSynonyms(content: string, source: string): SynonymGroup[] {
       ),
     ];
     if (words.length < 2)
-      throw new UserError(`${source}: line ${index + 1}: a group needs two words or more, with commas between them`);
+      throw new EdgelabelError(
+        `${source}: line ${index + 1}: a group needs two words or more, with commas between them`,
+      );
     groups.push({ words, line: index + 1 });
   });
   return groups;
@@ -41,7 +43,7 @@ export function addSynonyms(trainer: Trainer, groups: readonly SynonymGroup[], s
   for (const { words, line } of groups) {
     words.forEach((word, i) => {
       if (!trainer.addSynonym(word, i === 0))
-        throw new UserError(
+        throw new EdgelabelError(
           `${source}: line ${line}: ${JSON.stringify(word)} is not one word to this model's tokenizer`,
         );
     });

@@ -1,9 +1,10 @@
 // Builds a model from parts (import), from texts (training) or from a file, and returns the
 // bytes of its file. All arithmetic is in the module; here its functions are called and their
 // status codes checked.
+import { EdgelabelError } from "../errors.ts";
 import * as abi from "../../assembly/abi.ts";
 import { type Explanation, readExplanation } from "../model/explanation.ts";
-import { EngineError, check } from "../model/status.ts";
+import { check } from "../model/status.ts";
 import { TrainerModule } from "./module.ts";
 import { type RunOptions, type SettingName, settingsOf } from "./settings.ts";
 
@@ -259,9 +260,9 @@ export class Trainer {
   setTensor(index: number, values: Float32Array): void {
     const length = this.#exports.tensorLength(index);
     if (index >= this.tensorCount() || values.length !== length) {
-      throw new EngineError(
-        "bad_tensor",
+      throw new EdgelabelError(
         `${this.#source}: tensor ${index} has ${values.length} weights where ${length} belong`,
+        "bad_tensor",
       );
     }
     this.#module.floats(this.#exports.tensorPtr(index), length).set(values);
@@ -280,7 +281,7 @@ export class Trainer {
   /** A copy of a tensor of an LSTM of `units`, as ONNX has it: (4H, rows) with the gates i o f c. */
   onnxGates(index: number, units: number): Float32Array {
     const address = this.#exports.onnxGates(index, units);
-    if (address === 0) throw new EngineError("out_of_memory", `${this.#source}: does not fit in WebAssembly memory`);
+    if (address === 0) throw new EdgelabelError(`${this.#source}: does not fit in WebAssembly memory`, "out_of_memory");
     return this.#module.floats(address, this.#exports.tensorLength(index)).slice();
   }
 
@@ -311,7 +312,7 @@ export class Trainer {
   /** Measures the loss of precision in int8 of tensor `index` of a built model. */
   measure(index: number): Distortion {
     const address = this.#exports.measureTensor(index);
-    if (address === 0) throw new EngineError("bad_tensor", `${this.#source}: tensor ${index} cannot be measured`);
+    if (address === 0) throw new EdgelabelError(`${this.#source}: tensor ${index} cannot be measured`, "bad_tensor");
     const values = this.#module.doubles(address, DISTORTION.length);
     const figures = Object.fromEntries(DISTORTION.map((name, i) => [name, values[i]])) as Record<
       (typeof DISTORTION)[number],

@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { artefactPath } from "../build-path.ts";
 import type { Sample } from "../data/dataset.ts";
-import { UserError } from "../errors.ts";
+import { EdgelabelError } from "../errors.ts";
 import { resumeTraining } from "./recipe.ts";
 import type { SynonymGroup } from "./synonyms.ts";
 import type { Exchange, Trainer } from "./trainer.ts";
@@ -80,7 +80,7 @@ class AllGather {
     for (let look = 0; look < LOOKS && Atomics.load(this.#words, ROUND) === round; look++);
     for (let slept = 0; Atomics.load(this.#words, ROUND) === round; slept += SLEEP_MS) {
       if (Atomics.load(this.#words, FAILED) || slept > PATIENCE_MS)
-        throw new UserError("a training worker has ended; train with fewer --workers");
+        throw new EdgelabelError("a training worker has ended; train with fewer --workers");
       Atomics.wait(this.#words, ROUND, round, SLEEP_MS);
     }
   }

@@ -3,9 +3,8 @@
 // file is loaded again into memories full of zeros and full of ones.
 import { beforeAll, expect, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
-import { UserError } from "../../host/errors.ts";
+import { EdgelabelError } from "../../host/errors.ts";
 import { Classifier } from "../../host/model/classifier.ts";
-import { EngineError } from "../../host/model/status.ts";
 import { unpackModel } from "../../host/model/container.ts";
 import { packModel } from "../../host/model/pack.ts";
 import { Trainer } from "../../host/training/trainer.ts";
@@ -108,7 +107,7 @@ async function outcome(attempt: () => Promise<void>): Promise<string> {
     await attempt();
     return "OK";
   } catch (error) {
-    if (error instanceof UserError) return error instanceof EngineError ? error.code : "UserError";
+    if (error instanceof EdgelabelError) return error.code;
     throw error;
   }
 }

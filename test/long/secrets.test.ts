@@ -9,7 +9,7 @@ import { delimiter, dirname, join } from "node:path";
 import mqtt from "mqtt";
 import type { IClientOptions } from "mqtt";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { UserError } from "../../host/errors.ts";
+import { EdgelabelError } from "../../host/errors.ts";
 import { readSettings } from "../../host/service/config.ts";
 import { hashPassword } from "../../host/service/users.ts";
 import { Certificates } from "../support/certificates.ts";
@@ -437,8 +437,8 @@ describe("settings that are wrong are told without what they hold", () => {
     try {
       readSettings([], { config: path, node: "n" }, {});
     } catch (error) {
-      expect(error).toBeInstanceOf(UserError);
-      ({ message } = error as UserError);
+      expect(error).toBeInstanceOf(EdgelabelError);
+      ({ message } = error as EdgelabelError);
     }
     expect(message).not.toBe("");
     expect(found({ message }, [...piecesOf(secret), ...keyLines("device")])).toEqual([]);

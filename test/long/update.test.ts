@@ -65,7 +65,7 @@ describe("what nobody has signed is never accepted", () => {
         () => undefined,
         (error: Error) => error,
       );
-      if (refusal?.name !== "UserError" && refusal?.name !== "EngineError") result.accepted++;
+      if (refusal?.name !== "EdgelabelError") result.accepted++;
     }
     if (JSON.stringify(await registry.store.read()) !== state) result.accepted++;
     return result;

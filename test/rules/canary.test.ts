@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { Classifier } from "../../host/model/classifier.ts";
-import { UserError } from "../../host/errors.ts";
+import { EdgelabelError } from "../../host/errors.ts";
 import { compareGolden, importGolden, openFile, type GoldenCase } from "../support/golden.ts";
 import { partAt, read, repair, write } from "../support/model-file.ts";
 import { smallestModel } from "../support/models.ts";
@@ -19,7 +19,7 @@ test("one changed weight is refused, or changes the scores", async () => {
   const good = (await Classifier.fromBytes(bytes, "good")).classify("hi", 0);
   const changed = bytes.slice();
   changed[changed.length - 29]! ^= 0x01;
-  await expect(Classifier.fromBytes(changed, "changed")).rejects.toThrow(UserError);
+  await expect(Classifier.fromBytes(changed, "changed")).rejects.toThrow(EdgelabelError);
   expect((await Classifier.fromBytes(repair(changed), "changed")).classify("hi", 0)).not.toEqual(good);
   expect((await Classifier.fromBytes(bytes, "again")).classify("hi", 0)).toEqual(good);
 });

@@ -1,7 +1,7 @@
 // Routes and announcements as the configuration file has them, and whether they can work.
 //
 // Nothing may be published to a topic that this node is subscribed to: any template that could become one is refused.
-import { UserError } from "../../errors.ts";
+import { EdgelabelError } from "../../errors.ts";
 import { filtersOverlap, isTopicFilter, ownRequestTopics, requestFilters } from "../topics.ts";
 import type { Topics } from "../topics.ts";
 import { checkTemplate, topicFilter } from "./template.ts";
@@ -75,7 +75,7 @@ const ANNOUNCEMENT_PLACEHOLDERS = [
   "id",
 ];
 
-/** Throws a UserError for the first route or announcement that cannot work, or whose output the node would receive itself. */
+/** Throws an EdgelabelError for the first route or announcement that cannot work, or whose output the node would receive itself. */
 export function checkOutputs({
   routes = [],
   announcements = [],
@@ -111,18 +111,18 @@ function checkRoutes(routes: readonly RouteSettings[], topics: Topics, subscribe
   const names = new Set<string>();
   for (const { name, filter, outputs } of routes) {
     if (names.has(name))
-      throw new UserError(
+      throw new EdgelabelError(
         `two routes are called "${name}"; each needs a name of its own, by which it is counted and its last labels are kept`,
       );
     names.add(name);
     if (filtersOverlap(filter, `${topics.root}/#`))
-      throw new UserError(
+      throw new EdgelabelError(
         `route "${name}": its filter ${filter} covers edgelabel's own topics below ${topics.root}/; name the topics of the other program`,
       );
     const levels = filter.split("/").filter((level) => level === "+").length;
     for (const { topic, payload, onChange } of outputs) {
       if (onChange && topics.group)
-        throw new UserError(
+        throw new EdgelabelError(
           `route "${name}": "on": "change" needs all messages of a source, and a worker of the group ${topics.group.name} receives only some of them; remove it, or serve this route outside the group`,
         );
       checkTemplate(topic, ROUTE_PLACEHOLDERS, `route "${name}", topic`, levels);
@@ -135,10 +135,10 @@ function checkRoutes(routes: readonly RouteSettings[], topics: Topics, subscribe
 function checkTopic(template: string, subscribed: readonly string[], who: string): void {
   const pattern = topicFilter(template);
   if (!isTopicFilter(pattern) || /[+#]/.test(template.replace(/\{[^{}]*\}/g, "")) || template.startsWith("$"))
-    throw new UserError(`${who}: ${JSON.stringify(template)} is not a topic that can be published to`);
+    throw new EdgelabelError(`${who}: ${JSON.stringify(template)} is not a topic that can be published to`);
   const loop = subscribed.find((each) => filtersOverlap(pattern, each));
   if (loop !== undefined)
-    throw new UserError(
+    throw new EdgelabelError(
       `${who}: its output ${template} would be received again through ${loop}; give it a topic that nothing here subscribes to`,
     );
 }

@@ -1,7 +1,7 @@
 // Templates for topics and payloads, from the configuration file: `{name}` stands for a value, `{1}`
 // for what the first + of the filter matched, `{/a/b}` for what a JSON pointer finds in the received
 // payload. Jinja's `{{ name }}`, which is common in Home Assistant's payloads, is left alone.
-import { UserError } from "../../errors.ts";
+import { EdgelabelError } from "../../errors.ts";
 import { toJson } from "./json.ts";
 import { isTopicFilter } from "../topics.ts";
 
@@ -14,7 +14,7 @@ const placeholder = /(?<!\{)\{([A-Za-z_]\w*|[1-9]|\/[^{}]*)\}(?!\})/g;
 const whole = /^\{([A-Za-z_]\w*|[1-9]|\/[^{}]*)\}$/;
 
 /**
- * Throws a UserError that names `where` if a template has an unknown placeholder. `levels` is how many of `{1}`, `{2}` …
+ * Throws an EdgelabelError that names `where` if a template has an unknown placeholder. `levels` is how many of `{1}`, `{2}` …
  * there are; undefined means that there is no received message, and so no JSON pointers either.
  */
 export function checkTemplate(template: Json, known: readonly string[], where: string, levels?: number): void {
@@ -26,7 +26,7 @@ export function checkTemplate(template: Json, known: readonly string[], where: s
         ...known,
         ...(levels === undefined ? [] : [...Array.from({ length: levels }, (_, i) => i + 1), "/json/pointer"]),
       ];
-      throw new UserError(
+      throw new EdgelabelError(
         `${where}: {${name}} stands for nothing; known are ${names.map((each) => `{${each}}`).join(", ")}`,
       );
     }

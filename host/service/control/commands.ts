@@ -13,12 +13,12 @@
 //   service.commands?.add("learn", async ({ args, report, signal }) => {
 //     report({ epoch: 1 });            // status "executing"; the same fields as a result
 //     return { accuracy: 0.9 };        // status "successful"; a throw is "failed",
-//   });                                // with the message of a UserError for its reason
+//   });                                // with the message of an EdgelabelError for its reason
 //
 // A verb checks its own `args`, must not block (requests are answered meanwhile), and may run several
 // times at once. A command runs once: if the same id comes again, its last status is repeated. A
 // command that was interrupted by a restart has "failed".
-import { UserError } from "../../errors.ts";
+import { EdgelabelError } from "../../errors.ts";
 import type { Guard } from "../answer/guard.ts";
 import { fromJson } from "../answer/json.ts";
 import type { Log } from "../log.ts";
@@ -87,7 +87,7 @@ export class Commands {
   }
 
   stop(): void {
-    this.stopping.abort(new UserError("the service stopped"));
+    this.stopping.abort(new EdgelabelError("the service stopped"));
   }
 
   private onCommand(verb: string, id: string, message: Incoming): void {
@@ -121,16 +121,18 @@ export class Commands {
     let last: { status: string; reason?: string };
     try {
       if (!verb)
-        throw new UserError(`there is no such command here; the commands are ${[...this.verbs.keys()].join(", ")}`);
+        throw new EdgelabelError(
+          `there is no such command here; the commands are ${[...this.verbs.keys()].join(", ")}`,
+        );
       if (this.running.size >= MAX_RUNNING)
-        throw new UserError("too many commands are running; try again when some have finished");
+        throw new EdgelabelError("too many commands are running; try again when some have finished");
       const command: Command = { id, args, report, signal: this.stopping.signal };
       this.running.set(key, command);
       report({});
       last = { status: "successful", ...(await verb(command)) };
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      if (!(error instanceof UserError)) log.error(`command ${name} failed unexpectedly: ${reason}`);
+      if (!(error instanceof EdgelabelError)) log.error(`command ${name} failed unexpectedly: ${reason}`);
       last = { status: "failed", reason };
     }
     this.running.delete(key);

@@ -19,7 +19,7 @@ import { artefactPath } from "../../build-path.ts";
 import { Classifier, digestOf, readModelFile } from "../../model/classifier.ts";
 import { appendCorrections, type Correction, journalPath, readCorrections } from "../../data/journal.ts";
 import { readDataset, sampleDefect } from "../../data/dataset.ts";
-import { UserError } from "../../errors.ts";
+import { EdgelabelError } from "../../errors.ts";
 import { Tally } from "../../report/evaluation.ts";
 import { isDone, leftOf, type LearnReport } from "../../training/learn.ts";
 import { withModelLock } from "../../files/lock.ts";
@@ -74,13 +74,13 @@ function deployToRegistry(live: LiveModels, name: string, { training }: Learning
     follow: async (installed) => {
       const found = installed ? await live.require(installed) : await live.follow();
       if (found?.state === "waiting")
-        throw new UserError(
+        throw new EdgelabelError(
           `another version of ${name} has become active meanwhile; what was learnt waits as version ${found.version}: choose it with the command activate`,
         );
     },
     undo: async () => {
       if ((await registry.active(name)).training !== digestOf(await readModelFile(training)))
-        throw new UserError(
+        throw new EdgelabelError(
           `there is nothing to undo: the active version of ${name} was not learnt from ${training} as it is now; choose another version with the command activate, and for that file use: edgelabel learn ${training} --undo`,
         );
       const restored = await restore([training]);
@@ -106,7 +106,7 @@ export async function finishWriting(learning: ReadonlyMap<string, LearningSettin
         log.info(`learning was interrupted while it wrote; it is finished now: ${finished.join(", ")}`);
     } catch (error) {
       // Either another process is learning and will finish itself, or the files cannot be written, and then no run had begun to.
-      if (!(error instanceof UserError)) throw error;
+      if (!(error instanceof EdgelabelError)) throw error;
       log.warn(`warning: ${error.message}`);
     }
   }
@@ -138,14 +138,14 @@ export function learningVerbs(service: Service, learners: ReadonlyMap<string, Le
     const { models, defaultModel } = service.predictor;
     const { model = defaultModel } = args;
     if (typeof model === "string" && models.has(model)) return model;
-    throw new UserError(
+    throw new EdgelabelError(
       `there is no model ${JSON.stringify(model)} here; the models are ${[...models.keys()].join(", ")}`,
     );
   };
   const learnerOf = (name: string): Learner => {
     const learner = learners.get(name);
     if (!learner)
-      throw new UserError(
+      throw new EdgelabelError(
         `the model ${name} has nothing to learn from here: give "learning" in the configuration file its training form and data`,
       );
     return learner;
@@ -192,7 +192,7 @@ export class Learner {
   keep(corrections: readonly Correction[], labels: readonly string[]): Promise<void> {
     const unknown = corrections.find(({ label }) => !labels.includes(label));
     if (unknown && !this.settings.newLabels)
-      throw new UserError(
+      throw new EdgelabelError(
         `the model does not know the label ${JSON.stringify(unknown.label)}; it knows ${labels.join(", ")}`,
       );
     const done = this.appending.then(() => appendCorrections(journalPath(this.settings.training), corrections));
@@ -200,7 +200,7 @@ export class Learner {
     return done;
   }
 
-  /** Resolves when a run that began after this call has been accepted or found nothing to learn; throws a UserError with the reason otherwise. */
+  /** Resolves when a run that began after this call has been accepted or found nothing to learn; throws an EdgelabelError with the reason otherwise. */
   learn(signal: AbortSignal): Promise<LearnReport> {
     if (this.running) this.next ??= this.running.catch(() => {}).then(() => this.start(signal));
     // Between two runs `running` is undefined while `next` is about to start.
@@ -209,7 +209,7 @@ export class Learner {
 
   /** Takes back the last accepted run; returns the files that it restored. */
   async undo(): Promise<string[]> {
-    if (this.running || this.next) throw new UserError("it is learning: undo when it has finished");
+    if (this.running || this.next) throw new EdgelabelError("it is learning: undo when it has finished");
     return this.deployment.undo();
   }
 
@@ -243,14 +243,14 @@ export class Learner {
       report = JSON.parse(stdout) as typeof report;
     } catch {
       // Remarks come before it.
-      throw new UserError(
+      throw new EdgelabelError(
         stderr
           .trim()
           .split(/^edgelabel: /m)
           .at(-1)! || "learning broke off",
       );
     }
-    if (!isDone(report)) throw new UserError(`the old model stays: ${report.reason}`);
+    if (!isDone(report)) throw new EdgelabelError(`the old model stays: ${report.reason}`);
     await this.deployment.follow(report.installed);
     return report;
   }
@@ -273,7 +273,7 @@ function runCommand(args: string[], signal: AbortSignal): Promise<{ stdout: stri
     child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
     child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
     child.on("error", () =>
-      reject(signal.reason instanceof Error ? signal.reason : new UserError("learning could not be started")),
+      reject(signal.reason instanceof Error ? signal.reason : new EdgelabelError("learning could not be started")),
     );
     child.on("close", () =>
       resolve({ stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() }),
@@ -340,13 +340,13 @@ function correctionsOf(args: Command["args"]): Correction[] {
 }
 
 function samplesOf(value: unknown, what: string): Correction[] {
-  if (!Array.isArray(value)) throw new UserError(`"${what}" must be an array of objects with "text" and "label"`);
+  if (!Array.isArray(value)) throw new EdgelabelError(`"${what}" must be an array of objects with "text" and "label"`);
   return value.map((item: unknown, i) => {
     const { text, label } = (item ?? {}) as Record<string, unknown>;
     if (typeof text !== "string" || typeof label !== "string")
-      throw new UserError(`${what} ${i + 1}: "text" and "label" must be strings`);
+      throw new EdgelabelError(`${what} ${i + 1}: "text" and "label" must be strings`);
     const defect = sampleDefect(label, text);
-    if (defect !== undefined) throw new UserError(`${what} ${i + 1}: ${defect}`);
+    if (defect !== undefined) throw new EdgelabelError(`${what} ${i + 1}: ${defect}`);
     return { text, label };
   });
 }

@@ -3,7 +3,7 @@
 // answers fail, or the service repeatedly crashes while starting with it, the previous version
 // comes back.
 import type { Classifier } from "../../model/classifier.ts";
-import { UserError } from "../../errors.ts";
+import { EdgelabelError } from "../../errors.ts";
 import type { Log } from "../log.ts";
 import type { Model } from "../answer/predictor.ts";
 import type { Service } from "../service.ts";
@@ -93,18 +93,20 @@ export class LiveModels {
     return done;
   }
 
-  /** Resolves when the version that a command has chosen is served, or waits to be activated; throws a UserError with the reason if it is not. */
+  /** Resolves when the version that a command has chosen is served, or waits to be activated; throws an EdgelabelError with the reason if it is not. */
   async require({ name, id }: VersionInfo): Promise<VersionInfo> {
     await this.follow();
     const found = (await this.registry.versions()).find((version) => version.id === id);
     if (found && (found.state === "waiting" || this.served.get(name) === id)) return found;
-    throw new UserError(`this version of ${name} is not served: ${found?.failed ?? "another one took its place"}`);
+    throw new EdgelabelError(`this version of ${name} is not served: ${found?.failed ?? "another one took its place"}`);
   }
 
-  /** Throws a UserError if the service was given a model of that name as a file, which the registry cannot change. */
+  /** Throws an EdgelabelError if the service was given a model of that name as a file, which the registry cannot change. */
   requireOurs(name: string): void {
     if (this.service?.predictor.models.has(name) && !this.served.has(name))
-      throw new UserError(`${name} is a model file that the service was started with; the registry cannot change it`);
+      throw new EdgelabelError(
+        `${name} is a model file that the service was started with; the registry cannot change it`,
+      );
   }
 
   private async followOnce(): Promise<void> {

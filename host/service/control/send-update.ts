@@ -2,7 +2,7 @@
 // as the service takes them. Parts that came over in an earlier attempt are not sent again.
 import { randomBytes } from "node:crypto";
 import type { MqttClient } from "mqtt";
-import { UserError } from "../../errors.ts";
+import { EdgelabelError } from "../../errors.ts";
 import { connectOnce, shownUrl } from "../mqtt/connection.ts";
 import type { BrokerAccess } from "../mqtt/connection.ts";
 import type { Topics } from "../topics.ts";
@@ -42,7 +42,7 @@ function exchange(
     let gap = -1;
     const fail = (message: string) => {
       clearTimeout(timer);
-      reject(new UserError(message));
+      reject(new EdgelabelError(message));
     };
     const restartTimer = () => {
       clearTimeout(timer);

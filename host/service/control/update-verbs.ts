@@ -8,7 +8,7 @@
 // `load` reports {"received", "bytes", "chunkBytes"} when it begins and after each part; a
 // part that does not begin at `received` is not taken. A new `load` of the same manifest
 // continues an attempt that broke off: its first report tells where.
-import { UserError } from "../../errors.ts";
+import { EdgelabelError } from "../../errors.ts";
 import type { Command, Verb } from "./commands.ts";
 import { IncomingUpdate } from "../../registry/incoming.ts";
 import type { LiveModels } from "./live-models.ts";
@@ -27,10 +27,10 @@ export function registryVerbs(live: LiveModels, payloadBytes: number, stallMs = 
     const { args, report } = command;
     const head = Buffer.from(text(args, "manifest"));
     const activate = args["activate"] ?? true;
-    if (typeof activate !== "boolean") throw new UserError('"activate" must be true or false');
+    if (typeof activate !== "boolean") throw new EdgelabelError('"activate" must be true or false');
     const incoming = await IncomingUpdate.begin(registry, head);
     live.requireOurs(incoming.manifest.name);
-    if (loading.has(incoming.id)) throw new UserError("another command loads this update already");
+    if (loading.has(incoming.id)) throw new EdgelabelError("another command loads this update already");
     loading.add(incoming.id);
     try {
       await receive(
@@ -77,7 +77,7 @@ function receive(command: Command, incoming: IncomingUpdate, report: () => void,
       timer = setTimeout(
         () =>
           end(
-            new UserError(
+            new EdgelabelError(
               `nothing arrived for ${stallMs / 1000} s; load the same update again to resume at byte ${incoming.received}`,
             ),
           ),
@@ -104,7 +104,7 @@ function receive(command: Command, incoming: IncomingUpdate, report: () => void,
 
 function text(args: Command["args"], key: string): string {
   const value = args[key];
-  if (typeof value !== "string" || value === "") throw new UserError(`"${key}" must be given, as a string`);
+  if (typeof value !== "string" || value === "") throw new EdgelabelError(`"${key}" must be given, as a string`);
   return value;
 }
 

@@ -1,6 +1,6 @@
 // How a command or the service connects to a broker: URL, credentials and TLS files.
 import { hostname } from "node:os";
-import { UserError } from "../../errors.ts";
+import { EdgelabelError } from "../../errors.ts";
 import { readWholeSync } from "../../files/read.ts";
 import { slug } from "../../names.ts";
 import { brokerUrls } from "./connection.ts";
@@ -16,7 +16,7 @@ export interface BrokerOptions {
 
 /** The content of a file from the settings; `what` describes it in errors. */
 export function readFileFor(what: string, path: string): Buffer {
-  if (/[\n\0]/.test(path)) throw new UserError(`the ${what} must be the name of a file, not what is in it`);
+  if (/[\n\0]/.test(path)) throw new EdgelabelError(`the ${what} must be the name of a file, not what is in it`);
   return readWholeSync(path, { what });
 }
 
@@ -26,7 +26,7 @@ export function readTls(files: {
   key?: string | undefined;
 }): NonNullable<BrokerAccess["tls"]> {
   if ((files.cert === undefined) !== (files.key === undefined))
-    throw new UserError("a client certificate needs both --cert and --key");
+    throw new EdgelabelError("a client certificate needs both --cert and --key");
   const read = (what: string, path?: string) => (path === undefined ? undefined : readFileFor(what, path));
   return { ca: read("CA file", files.ca), cert: read("certificate", files.cert), key: read("private key", files.key) };
 }
@@ -42,7 +42,7 @@ export function credentials(
   ];
   if (username === undefined) return { username: file.username, password: password ?? file.password };
   if (password === undefined && file.password !== undefined)
-    throw new UserError(
+    throw new EdgelabelError(
       'EDGELABEL_MQTT_USERNAME is set without EDGELABEL_MQTT_PASSWORD, and the "password" of the configuration file is another user\'s: set both variables, or neither',
     );
   return { username, password };

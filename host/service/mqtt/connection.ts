@@ -14,7 +14,7 @@
 import "./quiet.ts";
 import mqtt from "mqtt";
 import type { IClientOptions, IConnackPacket, IPublishPacket, ISubscriptionMap, MqttClient } from "mqtt";
-import { UserError } from "../../errors.ts";
+import { EdgelabelError } from "../../errors.ts";
 import { OnceLog } from "../log.ts";
 import type { Log } from "../log.ts";
 import type { Incoming, Outgoing } from "./message.ts";
@@ -128,12 +128,12 @@ export function checkBrokerUrl(text: string): URL {
   if (!url || !["mqtt:", "mqtts:", "ws:", "wss:"].includes(url.protocol) || !url.hostname) {
     // A malformed URL is only shown if it cannot contain a password.
     const shown = /^\w+:\/\/[\w.-]+(?::\d+)?$/.test(text) ? ` ${JSON.stringify(text)}` : "";
-    throw new UserError(
+    throw new EdgelabelError(
       `the broker URL${shown} must look like mqtt://host:1883; the schemes are mqtt, mqtts, ws and wss`,
     );
   }
   if (url.username || url.password) {
-    throw new UserError(
+    throw new EdgelabelError(
       "the broker URL must not hold a user name or password, since others can read it: set EDGELABEL_MQTT_USERNAME and EDGELABEL_MQTT_PASSWORD instead",
     );
   }
@@ -155,9 +155,9 @@ export function clientOptions(access: BrokerAccess, protocol: Protocol): IClient
   const url = checkBrokerUrl(access.url);
   const { ca, cert, key } = access.tls ?? {};
   if ((ca || cert || key) && !/^(?:mqtts|wss):$/.test(url.protocol))
-    throw new UserError(`TLS files need a broker URL that begins with mqtts:// or wss://, not ${url.protocol}//`);
+    throw new EdgelabelError(`TLS files need a broker URL that begins with mqtts:// or wss://, not ${url.protocol}//`);
   if (access.password !== undefined && access.username === undefined)
-    throw new UserError("a password for the broker needs a user name: set EDGELABEL_MQTT_USERNAME too");
+    throw new EdgelabelError("a password for the broker needs a user name: set EDGELABEL_MQTT_USERNAME too");
   return {
     protocolVersion: protocol,
     reconnectPeriod: 0,
@@ -209,18 +209,18 @@ function open(client: MqttClient): void {
   (client.stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
 }
 
-/** One connection for a command, to the first broker that accepts it, with MQTT 5 or else 3.1.1. Throws a UserError if none does. */
+/** One connection for a command, to the first broker that accepts it, with MQTT 5 or else 3.1.1. Throws an EdgelabelError if none does. */
 export async function connectOnce(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {
   let fault: unknown;
   for (const url of brokerUrls(access.url)) {
     try {
       return await connectTo({ ...access, url });
     } catch (error) {
-      if (error instanceof UserError) throw error;
+      if (error instanceof EdgelabelError) throw error;
       fault = error;
     }
   }
-  throw new UserError(`cannot reach ${shownUrl(access.url)}: ${connectionFault(fault as Error)}`);
+  throw new EdgelabelError(`cannot reach ${shownUrl(access.url)}: ${connectionFault(fault as Error)}`);
 }
 
 async function connectTo(access: BrokerAccess): Promise<{ client: MqttClient; protocol: Protocol }> {

@@ -3,7 +3,7 @@
 import { CommanderError } from "commander";
 import { describe, expect, test } from "vitest";
 import { trainCommand } from "../../../host/commands/train.ts";
-import { UserError } from "../../../host/errors.ts";
+import { EdgelabelError } from "../../../host/errors.ts";
 import {
   ALL_SETTINGS,
   parseSetting,
@@ -24,7 +24,7 @@ async function train(...args: string[]): Promise<{ code: number | "accepted"; st
     throw new Error("it trained");
   } catch (error) {
     if (error instanceof CommanderError) return { code: error.exitCode, stdout, stderr };
-    expect(error).toBeInstanceOf(UserError);
+    expect(error).toBeInstanceOf(EdgelabelError);
     expect((error as Error).message).toBe("no-such.tsv: no such file");
     return { code: "accepted", stdout, stderr };
   }

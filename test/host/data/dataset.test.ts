@@ -16,7 +16,7 @@ import {
   thinned,
   without,
 } from "../../../host/data/dataset.ts";
-import { UserError } from "../../../host/errors.ts";
+import { EdgelabelError } from "../../../host/errors.ts";
 import { describeShared, sharedPath } from "../../support/shared.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-dataset-"));
@@ -34,7 +34,7 @@ function complaint(content: string | Uint8Array, source: string, options?: Datas
   try {
     parse(content, source, options);
   } catch (error) {
-    if (error instanceof UserError) return error.message;
+    if (error instanceof EdgelabelError) return error.message;
     throw error;
   }
   throw new Error("no complaint");
@@ -453,7 +453,7 @@ describe("any bytes", () => {
             for (const { label, text } of parse(content, "d", { format, ...columns }))
               expect([label.trim(), text.trim()]).not.toContain("");
           } catch (error) {
-            if (!(error instanceof UserError)) throw error;
+            if (!(error instanceof EdgelabelError)) throw error;
             expect(error.message.length).toBeLessThan(1024);
             expect(error.message).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}\u2028\u2029]/u);
           }

@@ -117,7 +117,7 @@ test("a broken line in the middle is no cut: it is named", async () => {
   await expect(readCorrections(path)).rejects.toThrow(`${path}: line 2: not valid JSON`);
 });
 
-test("a folder that is not there is a UserError", async () => {
+test("a folder that is not there is an EdgelabelError", async () => {
   await expect(appendCorrections(join(folder, "none", "x.jsonl"), asEntries(WRITTEN))).rejects.toThrow(
     "x.jsonl: the corrections cannot be kept (ENOENT",
   );

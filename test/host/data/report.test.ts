@@ -9,7 +9,7 @@ import { Classifier } from "../../../host/model/classifier.ts";
 import { renderChart } from "../../../host/report/chart.ts";
 import { doubtsOf, renderReport, reportData, similarLabels } from "../../../host/data/report.ts";
 import { parseDataset, readDataset } from "../../../host/data/dataset.ts";
-import { UserError } from "../../../host/errors.ts";
+import { EdgelabelError } from "../../../host/errors.ts";
 import { renderEvaluation, Tally } from "../../../host/report/evaluation.ts";
 import type { Explanation } from "../../../host/model/explanation.ts";
 import { renderText } from "../../../host/report/heat-map.ts";
@@ -294,7 +294,7 @@ describe("labels", () => {
     ]);
     const sentence = "there are 3 labels, but only 2 different texts. Are label and text the wrong way round?";
     expect(doubtsOf(swappedRound)).toEqual([sentence]);
-    await expect(prepareTraining(swappedRound, [], DEFAULT_RECIPE)).rejects.toThrow(new UserError(sentence));
+    await expect(prepareTraining(swappedRound, [], DEFAULT_RECIPE)).rejects.toThrow(new EdgelabelError(sentence));
     expect(
       doubtsOf(
         samples([

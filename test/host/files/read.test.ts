@@ -52,9 +52,9 @@ test.each(readers)(
         return `${(error as Error).name}: ${(error as Error).message}`;
       }
     };
-    expect(await complaint(at("none"))).toBe(`UserError: ${prefix}${at("none")}: no such file${missing}`);
-    expect(await complaint(at("latin1/x"))).toBe(`UserError: ${prefix}${at("latin1/x")}: no such file`);
-    expect(await complaint(at("folder"))).toBe(`UserError: ${prefix}${at("folder")}: is a directory, not a file`);
+    expect(await complaint(at("none"))).toBe(`EdgelabelError: ${prefix}${at("none")}: no such file${missing}`);
+    expect(await complaint(at("latin1/x"))).toBe(`EdgelabelError: ${prefix}${at("latin1/x")}: no such file`);
+    expect(await complaint(at("folder"))).toBe(`EdgelabelError: ${prefix}${at("folder")}: is a directory, not a file`);
   },
 );
 

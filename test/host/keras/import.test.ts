@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { strToU8, unzipSync, type Zippable, zipSync } from "fflate";
 import { describe, expect, test } from "vitest";
 import * as abi from "../../../assembly/abi.ts";
-import { UserError } from "../../../host/errors.ts";
+import { EdgelabelError } from "../../../host/errors.ts";
 import { readKerasModel } from "../../../host/keras/archive.ts";
 import { Hdf5 } from "../../../host/keras/hdf5.ts";
 import { importKeras, type ImportInput } from "../../../host/keras/import.ts";
@@ -31,7 +31,7 @@ function complaint(action: () => unknown): string {
   try {
     action();
   } catch (error) {
-    if (error instanceof UserError) return error.message;
+    if (error instanceof EdgelabelError) return error.message;
     throw error;
   }
   throw new Error("no complaint");
@@ -798,7 +798,7 @@ describe("HDF5 files", () => {
       try {
         readKerasModel(whole.slice(0, length), "m");
       } catch (error) {
-        expect(error, `cut at ${length}`).toBeInstanceOf(UserError);
+        expect(error, `cut at ${length}`).toBeInstanceOf(EdgelabelError);
       }
     }
   });
@@ -814,7 +814,7 @@ describe("HDF5 files", () => {
         readKerasModel(bytes, "m");
       } catch (error) {
         refused++;
-        if (!(error instanceof UserError)) throw new Error(`round ${round}`, { cause: error });
+        if (!(error instanceof EdgelabelError)) throw new Error(`round ${round}`, { cause: error });
       }
     }
     expect(refused).toBeGreaterThan(20);

@@ -1,6 +1,6 @@
 // Commands over MQTT: statuses, rights, repetition, interruption, parts.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { UserError } from "../../../../host/errors.ts";
+import { EdgelabelError } from "../../../../host/errors.ts";
 import { startBroker } from "../../../../host/service/broker/broker.ts";
 import type { Broker, BrokerSettings } from "../../../../host/service/broker/broker.ts";
 import { Commands } from "../../../../host/service/control/commands.ts";
@@ -75,7 +75,7 @@ describe("on a broker", () => {
 
   test("failures name their reason; an unknown verb names the known ones", async () => {
     service.commands!.add("refuse", async () => {
-      throw new UserError("no room");
+      throw new EdgelabelError("no room");
     });
     await connect();
     await command("refuse/1");
@@ -88,7 +88,7 @@ describe("on a broker", () => {
 
   test("the log tells how a command ended, and why where there is a reason", async () => {
     service.commands!.add("refuse", async () => {
-      throw new UserError("no room");
+      throw new EdgelabelError("no room");
     });
     service.commands!.add("learn", async () => ({ reason: "" }));
     await connect();
@@ -177,7 +177,7 @@ describe("on a broker", () => {
     ends.push(() => service.stop());
     let runs = 0;
     service.commands!.add("refuse", async () => {
-      throw new UserError(`refused ${++runs}`);
+      throw new EdgelabelError(`refused ${++runs}`);
     });
     await connect();
     await client.subscribe("ha/+");
