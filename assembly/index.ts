@@ -31,7 +31,7 @@ export {
   explainedScore,
   baseScore,
 } from "./explain";
-export { linePtr, renderLine, renderCard } from "./render";
+export { linePtr, renderLine, renderCard, bestScore } from "./render";
 export { _start } from "./wasi";
 
 /** The contract that this module was built for; the host compares it with its own. */

@@ -33,7 +33,17 @@ import {
   TOKENIZER_TRUNCATE_POST,
 } from "./abi";
 import { allocate } from "./arena";
-import { hasModel, isRejected, labelBytes, labelCount, labelPtr, loadedModel, loadedPlan, scoreOf } from "./engine";
+import {
+  bestLabel,
+  hasModel,
+  isRejected,
+  labelBytes,
+  labelCount,
+  labelPtr,
+  loadedModel,
+  loadedPlan,
+  scoreOf,
+} from "./engine";
 import { Header, Layer, layerAt } from "./network/model";
 
 let buffer: usize = 0; // the line
@@ -125,6 +135,12 @@ function rank(top: u32): u32 {
     store<u32>(order + ((<usize>i) << 2), chosen);
   }
   return count;
+}
+
+/** Score of the best label of the last text, as lines show it. */
+export function bestScore(): f64 {
+  // Adding 0 makes 0 of -0.
+  return inMillionths(scoreOf(bestLabel())) / 1e6 + 0;
 }
 
 /** Renders what `edgelabel info` shows: one JSON object without a line end. Returns its length. */
@@ -295,11 +311,15 @@ function putInteger(value: u64): void {
   for (; divisor > 0; divisor /= 10) putByte(<u8>(0x30 + ((value / divisor) % 10)));
 }
 
+function inMillionths(value: f32): f64 {
+  return nearest<f64>(max<f64>(-1e12, min<f64>(1e12, <f64>value)) * 1e6);
+}
+
 /** Fixed point, 6 decimals, ties to even; magnitudes above 10^12 are clipped to it. */
 function putScore(value: f32): void {
-  const clipped = max<f64>(-1e12, min<f64>(1e12, <f64>value));
-  const millionths = <u64>nearest<f64>(abs<f64>(clipped) * 1e6);
-  if (clipped < 0 && millionths > 0) putByte(0x2d);
+  const rounded = inMillionths(value);
+  const millionths = <u64>abs<f64>(rounded);
+  if (rounded < 0) putByte(0x2d);
   putInteger(millionths / 1000000);
   putByte(0x2e);
   for (let divisor: u64 = 100000; divisor > 0; divisor /= 10) putByte(<u8>(0x30 + ((millionths / divisor) % 10)));

@@ -5,7 +5,7 @@
 //   node bench/recipe.mjs hwu64 --texts-per-label 20 --min-steps 0     # 0: the recipe is not adapted to few texts
 import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { readDataset } from "../build/host/data/dataset.js";
+import { readDataset } from "../build/host/data/read.js";
 import { prepareAdapted, runEpochs } from "../build/host/training/recipe.js";
 import { parseSetting, RECIPES, withSettings } from "../build/host/training/setting-table.js";
 

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { Classifier } from "../build/host/model/classifier.js";
+import { openModel } from "../build/host/model/file.js";
 
 const { values } = parseArgs({
   options: {
@@ -57,7 +57,7 @@ async function model(seed, ...options) {
     [main, "train", `${values.data}/${values.set}/train.tsv`, "-o", file, "--seed", seed, ...options],
     { stdio: "ignore" },
   );
-  return Classifier.open(file);
+  return openModel(file);
 }
 
 const rights = Object.fromEntries(Object.keys(WAYS).map((way) => [way, [0, 0]]));

@@ -1,5 +1,6 @@
 // Values that people type for an option or a setting: what is allowed, and how it is read.
 import { MAX_NAME_BYTES } from "../assembly/abi.ts";
+import { byteLength } from "./text.ts";
 
 export interface Values<T> {
   /** What is allowed, as in "it takes a number from 0 to 1". */
@@ -40,7 +41,7 @@ export const shareBelow1 = numbers("a number from 0 to below 1", "0 to <1", (val
 export const shortText: Values<string> = {
   takes: `1 to ${MAX_NAME_BYTES} bytes of text`,
   range: "text",
-  read: (text) => (text !== "" && Buffer.byteLength(text) <= MAX_NAME_BYTES ? text : undefined),
+  read: (text) => (text !== "" && byteLength(text) <= MAX_NAME_BYTES ? text : undefined),
 };
 
 /** Each word with the value that it stands for. */

@@ -36,7 +36,7 @@ else if (!model || !existsSync(model)) {
  */
 async function echo(broker, topic, answer, path) {
   const fields = JSON.parse(answer);
-  const classifier = path && (await (await import("../../build/host/model/classifier.js")).Classifier.open(path));
+  const classifier = path && (await (await import("../../build/host/model/file.js")).openModel(path));
   const client = await mqtt.connectAsync(broker, { protocolVersion: 5 });
   client.stream.setNoDelay(true);
   client.handleMessage = ({ payload, qos, properties: { responseTopic, correlationData } }, done) => {

@@ -1,9 +1,10 @@
 // `edgelabel calibrate`: a model and labelled texts that it was not trained on -> the same model
 // with scores that mean what they say and, with --unknown, a rule for texts that fit none of its labels.
 import { Command } from "commander";
-import { calibrate, renderCalibration } from "../training/calibration.ts";
+import { calibrate } from "../library/update.ts";
+import { renderCalibration } from "../training/calibration.ts";
 import { Classifier } from "../model/classifier.ts";
-import { readDataset } from "../data/dataset.ts";
+import { readDataset } from "../data/read.ts";
 import { requireWritable } from "../files/atomic.ts";
 import { shareBelow1 } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf } from "./options.ts";
@@ -47,10 +48,10 @@ Examples:
       const samples = await readDataset(data, options);
       const original = await readElb(path);
       const { info } = await Classifier.fromBytes(original, path);
-      const { elb, calibration } = await calibrate(original, samples, { unknownShare: options.unknown, source: path });
-      const bytes = await writeModel(options.output, await trimmed(options.output, elb, info));
+      const { model, report } = await calibrate(original, samples, { unknown: options.unknown, source: path });
+      const bytes = await writeModel(options.output, await trimmed(options.output, model, info));
       await (options.json
-        ? printJson({ file: options.output, bytes, ...calibration })
-        : print(`${options.output}: ${kilobytes(bytes)}\n${renderCalibration(calibration)}`));
+        ? printJson({ file: options.output, bytes, ...report })
+        : print(`${options.output}: ${kilobytes(bytes)}\n${renderCalibration(report)}`));
     });
 }

@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import { MAX_SEQUENCE } from "../../assembly/abi.ts";
 import { renderReport, reportData, type Source } from "../data/report.ts";
-import { readDataset } from "../data/dataset.ts";
+import { readDataset } from "../data/read.ts";
 import { createTrainer, DEFAULT_RECIPE, withCleaning } from "../training/recipe.ts";
 import { cleaningSteps } from "../training/setting-table.ts";
 import type { Cleaning } from "../training/trainer.ts";

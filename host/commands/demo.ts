@@ -7,7 +7,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { Command } from "commander";
-import { artefactPath } from "../build-path.ts";
+import { artefactPath } from "../artefact.ts";
 import { EdgelabelError } from "../errors.ts";
 import { programName } from "../program-name.ts";
 import { print } from "./terminal.ts";

@@ -3,13 +3,13 @@
 // scores separate right answers from others.
 import { Command } from "commander";
 import { renderCurve } from "../report/chart.ts";
-import { Classifier } from "../model/classifier.ts";
+import { openModel } from "../model/file.ts";
 import { similarLabels } from "../data/report.ts";
-import { readDataset, type Sample } from "../data/dataset.ts";
+import { readDataset } from "../data/read.ts";
 import { listed } from "../errors.ts";
-import { type Evaluation, renderEvaluation, Tally } from "../report/evaluation.ts";
+import { evaluate, renderEvaluation } from "../report/evaluation.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
-import { type Progress, startProgress } from "../progress.ts";
+import { startProgress } from "../progress.ts";
 import { measureCurve, renderCurveTable } from "../report/rejection-curve.ts";
 import { addDatasetOptions, type DatasetFlags, svgName } from "./options.ts";
 import { readElb } from "./pack.ts";
@@ -20,8 +20,6 @@ interface EvalOptions extends DatasetFlags {
   chart?: string;
   json?: boolean;
 }
-
-const PROGRESS_EVERY = 256;
 
 export function evalCommand(): Command {
   return addDatasetOptions(
@@ -47,10 +45,11 @@ Examples:
     .action(async (model: string, data: string[], options: EvalOptions, command: Command) => {
       if (options.chart !== undefined && !options.curve) command.error("error: --chart draws the curve; add --curve");
       if (options.chart !== undefined) await requireWritable(options.chart);
-      const classifier = await Classifier.open(model);
+      const classifier = await openModel(model);
       const samples = await readDataset(data, options);
       const progress = startProgress("evaluating", { json: options.json });
-      const evaluation = evaluate(classifier, samples, progress);
+      const evaluation = evaluate(classifier, samples, (done) => progress.update(done, samples.length));
+      progress.stop();
       if (evaluation.unknown_labels.length > 0) {
         const alike = similarLabels(evaluation.labels);
         note(
@@ -69,15 +68,4 @@ Examples:
         ? printJson({ ...evaluation, curve })
         : print(renderEvaluation(evaluation) + (curve ? `\n${renderCurveTable(curve)}` : "")));
     });
-}
-
-export function evaluate(classifier: Classifier, samples: readonly Sample[], progress?: Progress): Evaluation {
-  const tally = new Tally(classifier.labels);
-  samples.forEach(({ label, text }, i) => {
-    tally.add(label, classifier.classify(text).label);
-    if (i % PROGRESS_EVERY === 0) progress?.update(i, samples.length);
-  });
-  progress?.update(samples.length, samples.length);
-  progress?.stop();
-  return tally.evaluate();
 }

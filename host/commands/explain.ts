@@ -3,7 +3,8 @@
 // a page of HTML.
 import { Command, Option } from "commander";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
-import { Classifier } from "../model/classifier.ts";
+import type { Classifier } from "../model/classifier.ts";
+import { openModel } from "../model/file.ts";
 import { EdgelabelError } from "../errors.ts";
 import type { Explanation, Method } from "../model/explanation.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
@@ -55,7 +56,7 @@ Examples:
       if (options.steps !== undefined && options.method !== "gradients")
         command.error("error: --steps needs --method gradients");
       if (options.html !== undefined) await requireWritable(options.html);
-      const classifier = await Classifier.open(path);
+      const classifier = await openModel(path);
       const explain =
         options.method === "gradients"
           ? await byGradients(path, classifier, options)

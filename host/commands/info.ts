@@ -1,7 +1,8 @@
 // `edgelabel info`: a model file -> what is in it, as text or as one JSON object.
 import { Command } from "commander";
 import { describeRule } from "../training/calibration.ts";
-import { Classifier, type ModelInfo } from "../model/classifier.ts";
+import type { ModelInfo } from "../model/classifier.ts";
+import { openModel } from "../model/file.ts";
 import { isDeployable } from "./output.ts";
 import { kilobytes, print, printJson } from "./terminal.ts";
 
@@ -11,7 +12,7 @@ export function infoCommand(): Command {
     .option("--json", "print one JSON object")
     .addHelpText("after", "\nExamples:\n  edgelabel info spam.wasm\n  edgelabel info spam.wasm --json")
     .action(async (model: string, options: { json?: boolean }) => {
-      const classifier = await Classifier.open(model);
+      const classifier = await openModel(model);
       const engine = classifier.isPackedHere === undefined ? null : classifier.isPackedHere ? "own" : "other";
       const { info } = classifier;
       const card: Card = {

@@ -2,9 +2,11 @@
 // stays. With --undo it goes back to the version before.
 import { Command } from "commander";
 import { renderCalibration } from "../training/calibration.ts";
-import { Classifier, digestOf } from "../model/classifier.ts";
+import { Classifier } from "../model/classifier.ts";
+import { digestOf, openModel } from "../model/file.ts";
 import { appendCorrections, journalPath, newsTo, readCorrections } from "../data/journal.ts";
-import { readDataset, without } from "../data/dataset.ts";
+import { without } from "../data/dataset.ts";
+import { readDataset } from "../data/read.ts";
 import { EdgelabelError } from "../errors.ts";
 import { isSameFile, requireWritable } from "../files/atomic.ts";
 import {
@@ -26,7 +28,8 @@ import type { VersionInfo } from "../registry/state.ts";
 import { requireKnownLabels } from "../training/fine-tune.ts";
 import { positive } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, nameText, parserOf, parseSeed, wholeNumber } from "./options.ts";
-import { isDeployable, noteSeen, parseOutput } from "./output.ts";
+import { isDeployable, parseOutput } from "./output.ts";
+import { noteSeen } from "../library/train.ts";
 import { readElb } from "./pack.ts";
 import { note, percent, print, printJson } from "./terminal.ts";
 
@@ -171,14 +174,14 @@ async function learnFiles(
       ? registry!.store.readUpdate(active.id).then((update) => Classifier.fromBytes(update!.model, active.name))
       : options.output === undefined
         ? undefined
-        : Classifier.open(options.output)
+        : openModel(options.output)
   )?.catch(() => undefined);
   const [given, data, validation] = [
     options.corrections ? await readDataset(options.corrections, options) : [],
     await readDataset(options.data, options),
     await readDataset(options.valid, options),
   ];
-  noteSeen(validation, data);
+  noteSeen(validation, data, note);
   const journal = journalPath(path);
   const kept = await readCorrections(journal);
   // --undo may have taken back a label that the journal goes on naming, unless its text was corrected again.

@@ -1,7 +1,7 @@
 // `edgelabel models`: works on a registry in its folder, or sends an update to a service
 // that runs elsewhere. A service that runs on the same folder follows within a second.
 import { Command } from "commander";
-import { readModelFile } from "../model/classifier.ts";
+import { readModelFile } from "../model/file.ts";
 import { EdgelabelError } from "../errors.ts";
 import { readWhole } from "../files/read.ts";
 import { ownersDisk } from "../registry/disk.ts";

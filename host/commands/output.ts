@@ -2,11 +2,9 @@
 import { basename } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { ModelInfo } from "../model/classifier.ts";
-import { type Sample, without } from "../data/dataset.ts";
 import { isSameFile, writeWhole } from "../files/atomic.ts";
 import { packModel } from "../model/pack.ts";
-import { Trainer } from "../training/trainer.ts";
-import { note } from "./terminal.ts";
+import { withoutState } from "../library/update.ts";
 
 /** The value of -o: the ending of the name decides what is written. */
 export function parseOutput(path: string): string {
@@ -40,16 +38,5 @@ export async function writeModel(path: string, elb: Uint8Array): Promise<number>
 /** What writeModel is to write: for a deployable only the weights, since the state to resume training is several times as large and of no use there. */
 export async function trimmed(path: string, elb: Uint8Array, { resumable }: ModelInfo): Promise<Uint8Array> {
   if (!resumable || !isDeployable(path)) return elb;
-  const trainer = await Trainer.open(elb, path);
-  trainer.buildOpened();
-  return trainer.write("f32");
-}
-
-/** Tells the user when texts to measure on are among those that the model learns from. */
-export function noteSeen(validation: readonly Sample[], samples: readonly Sample[]): void {
-  const seen = validation.length - without(validation, samples).length;
-  if (seen > 0)
-    note(
-      `${seen} of ${validation.length} texts of --valid are in the data too, so the figures are better than for new texts; keep them apart (edgelabel data DATA --valid FILE lists them)`,
-    );
+  return withoutState(elb, path);
 }

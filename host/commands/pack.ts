@@ -1,7 +1,8 @@
 // `edgelabel pack`: an .elb model -> the deployable .wasm (engine + model); from a
 // deployable, the same with this build's engine, or with -o NAME.elb the model alone.
 import { Command } from "commander";
-import { Classifier, readModelFile } from "../model/classifier.ts";
+import { Classifier } from "../model/classifier.ts";
+import { readModelFile } from "../model/file.ts";
 import { isWasm, unpackModel } from "../model/container.ts";
 import { parseOutput, trimmed, writeModel } from "./output.ts";
 import { kilobytes, print, printJson } from "./terminal.ts";

@@ -3,9 +3,9 @@
 // so that invalid UTF-8 reaches the engine as it is.
 import { Command } from "commander";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
-import { Classifier } from "../model/classifier.ts";
+import { openModel } from "../model/file.ts";
 import { OLD_MAC } from "../data/dataset.ts";
-import { requireText } from "../files/read.ts";
+import { requireText } from "../text.ts";
 import { EdgelabelError } from "../errors.ts";
 import { parseTop } from "./options.ts";
 import { note, noteFileName, print } from "./terminal.ts";
@@ -34,7 +34,7 @@ Examples:
   mosquitto_sub -t in | edgelabel predict spam.wasm --json`,
     )
     .action(async (model: string, texts: string[], { json = false, top = 0 }: PredictOptions) => {
-      const classifier = await Classifier.open(model);
+      const classifier = await openModel(model);
       if (classifier.warning !== undefined) note(`warning: ${classifier.warning}`);
       const answer = (line: Uint8Array): Uint8Array => classifier.line(line, { json, top });
       if (texts.length > 0) {

@@ -5,7 +5,8 @@ import { Command } from "commander";
 import { MAX_ROWS, MAX_WIDTH } from "../../assembly/abi.ts";
 import { type Calibration, recalibration, renderCalibration } from "../training/calibration.ts";
 import { Classifier, type ModelInfo } from "../model/classifier.ts";
-import { readDataset, type Sample } from "../data/dataset.ts";
+import { type Sample } from "../data/dataset.ts";
+import { readDataset } from "../data/read.ts";
 import { EdgelabelError } from "../errors.ts";
 import { requireWritable } from "../files/atomic.ts";
 import { packModel } from "../model/pack.ts";
@@ -14,13 +15,14 @@ import { addSamples } from "../training/recipe.ts";
 import { compareSpeed } from "../report/speed.ts";
 import { type ModelForm, Trainer } from "../training/trainer.ts";
 import { requireKnownLabels, tune } from "../training/fine-tune.ts";
-import { evaluate } from "./eval.ts";
+import { evaluate } from "../report/evaluation.ts";
 import { positive } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf, parseSeed, wholeNumber } from "./options.ts";
-import { isDeployable, noteSeen, parseOutput, requireOtherOutput, writeModel } from "./output.ts";
+import { startProgress } from "../progress.ts";
+import { isDeployable, parseOutput, requireOtherOutput, writeModel } from "./output.ts";
+import { noteSeen, weak } from "../library/train.ts";
 import { readElb } from "./pack.ts";
-import { noteWeak } from "./quantize.ts";
-import { kilobytes, percent, print, printJson } from "./terminal.ts";
+import { kilobytes, note, percent, print, printJson } from "./terminal.ts";
 
 const EPOCHS = 3;
 const LEARNING_RATE = 2e-3;
@@ -94,7 +96,7 @@ async function prune(path: string, data: string[], options: PruneFlags, command:
   const samples = await readDataset(data, options);
   const valid = await readDataset(options.valid, options);
   requireKnownLabels(labels, [...samples, ...valid], path);
-  noteSeen(valid, samples);
+  noteSeen(valid, samples, note);
 
   const original = await Trainer.open(elb, path);
   addSamples(original, labels, samples, []);
@@ -103,12 +105,15 @@ async function prune(path: string, data: string[], options: PruneFlags, command:
   if (left.weight_bytes >= info.weight_bytes) {
     throw new EdgelabelError(`${path}: nothing to remove; it has ${counts(info)}`);
   }
-  const tuned = await tune(pruned, left, path, samples, options);
+  const progress = startProgress("fine-tuning", options);
+  const tuned = await tune(pruned, left, path, samples, options, {
+    onBatch: (done) => progress.update(done, options.epochs, `epoch ${Math.ceil(done)}/${options.epochs}`),
+  }).finally(() => progress.stop());
   const { form, elb: uncalibrated } = isDeployable(options.output)
     ? await quantize(tuned, options.output, {
         texts: spreadTexts(valid),
         minAgreement: MIN_AGREEMENT,
-        onWeak: noteWeak(MIN_AGREEMENT),
+        onWeak: (form, { top1 }) => note(weak(form, top1, MIN_AGREEMENT)),
       })
     : { form: "f32" as ModelForm, elb: tuned.write("f32") };
   const before = original.write(form);

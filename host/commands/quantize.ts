@@ -2,10 +2,9 @@
 // tensor, and of how far the answers agree with those of f32 on given data. If they do not
 // agree well enough, weight-only int8 is written.
 import { Command } from "commander";
-import { Classifier } from "../model/classifier.ts";
-import { readDataset } from "../data/dataset.ts";
-import { type Agreement, distortions, MIN_AGREEMENT, quantize } from "../training/quantization.ts";
-import { type ModelForm, Trainer } from "../training/trainer.ts";
+import { readDataset } from "../data/read.ts";
+import { quantize, type QuantizeReport } from "../library/update.ts";
+import { type Agreement, MIN_AGREEMENT } from "../training/quantization.ts";
 import { share } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf } from "./options.ts";
 import { parseOutput, requireOtherOutput, writeModel } from "./output.ts";
@@ -61,29 +60,22 @@ Examples:
       await requireOtherOutput(command, options.output, path);
       const samples = options.data === undefined ? [] : await readDataset(options.data, options);
       const original = await readElb(path);
-      const trainer = await Trainer.open(original, path);
-      trainer.buildOpened();
-      const minAgreement = options.minAgreement ?? MIN_AGREEMENT;
-      const { form, elb, agreement } = await quantize(trainer, path, {
+      const { model, report: figures } = await quantize(original, {
         texts: samples.map(({ text }) => text),
-        minAgreement,
-        forms: options.weightOnly ? ["int8-weights"] : ["int8", "int8-weights"],
-        onWeak: noteWeak(minAgreement),
+        minAgreement: options.minAgreement,
+        weightOnly: options.weightOnly,
+        source: path,
+        onNote: note,
       });
-      const bytes = await writeModel(options.output, elb);
-      const { info } = await Classifier.fromBytes(original, path);
-      const report: Report = { file: options.output, bytes, form, tensors: distortions(trainer, info), agreement };
+      const bytes = await writeModel(options.output, model);
+      const report: Report = { file: options.output, bytes, ...figures };
       await (options.json ? printJson(report) : print(render(report)));
     });
 }
 
-interface Report {
+interface Report extends QuantizeReport {
   file: string;
   bytes: number;
-  form: ModelForm;
-  tensors: ReturnType<typeof distortions>;
-  /** null when there were no texts to compare on. */
-  agreement: Agreement | null;
 }
 
 function render({ file, bytes, form, tensors, agreement }: Report): string {
@@ -111,11 +103,6 @@ function render({ file, bytes, form, tensors, agreement }: Report): string {
   ];
   if (agreement) lines.push(sentence(agreement));
   return `${lines.join("\n")}\n`;
-}
-
-export function noteWeak(minAgreement: number): (form: ModelForm, agreement: Agreement) => void {
-  return (form, { top1 }) =>
-    note(`${form} agrees on ${percent(top1)} of the labels, less than ${percent(minAgreement)}`);
 }
 
 /** The agreement as people read it. */

@@ -3,7 +3,7 @@
 // before any port is opened.
 import { text as readAll } from "node:stream/consumers";
 import { Command, InvalidArgumentError } from "commander";
-import { Classifier } from "../model/classifier.ts";
+import { type ModelFile, openModel } from "../model/file.ts";
 import { EdgelabelError } from "../errors.ts";
 import { LiveModels } from "../service/control/live-models.ts";
 import { Registry } from "../registry/registry.ts";
@@ -85,13 +85,13 @@ export function serveCommand(): Command {
 /** Opens the model files and adds the active models of the registry, by name. There is no model while the registry waits for its first update. */
 async function openModels(
   { models: files, registry, routes, learning }: Settings,
-  active: ReadonlyMap<string, Classifier> | undefined,
+  active: ReadonlyMap<string, ModelFile> | undefined,
   log: Log,
-): Promise<{ models: Map<string, Classifier>; paths: Map<string, string> }> {
-  const models = new Map<string, Classifier>();
+): Promise<{ models: Map<string, ModelFile>; paths: Map<string, string> }> {
+  const models = new Map<string, ModelFile>();
   const paths = new Map<string, string>();
   for (const { name: given, path } of files) {
-    const classifier = await Classifier.open(path);
+    const classifier = await openModel(path);
     const name = given === undefined ? levelOf(classifier.name) : checkLevel("model name", given);
     if (models.has(name))
       throw new EdgelabelError(`two models are called ${name}: give ${path} another name with NAME=${path}`);
@@ -157,7 +157,7 @@ async function warnOfKeys(registry: Registry, log: Log): Promise<void> {
   }
 }
 
-function createService(settings: Settings, models: Map<string, Classifier>, access: BrokerAccess, log: Log): Service {
+function createService(settings: Settings, models: Map<string, ModelFile>, access: BrokerAccess, log: Log): Service {
   const { topics, clientId, limits, responses, routes, announcements, figuresSeconds, commands } = settings;
   return new Service({
     models,

@@ -2,6 +2,7 @@
 // options that these have replaced. The settings themselves are in host/training/setting-table.ts.
 import { type Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { EdgelabelError } from "../errors.ts";
+import { camelCase, type TrainSettings } from "../library/settings.ts";
 import {
   ALL_SETTINGS,
   isSwitch,
@@ -19,16 +20,18 @@ const COLUMNS = [26, 9, 14];
 /** What changes the recipe, but is asked for so often that it is an option. */
 export const OWN_OPTIONS = ["seed", "epochs", "workers"] as const;
 
-export type GivenSettings = Map<Setting, unknown>;
+/** As the library takes them, but typed. */
+export type GivenSettings = TrainSettings;
 
 export function setOption(): Option {
   return new Option("--set <name=value>", "change a setting, as in --set units=32; may be repeated").argParser(
-    (text: string, given: GivenSettings = new Map()) => {
+    (text: string, given: GivenSettings = {}): GivenSettings => {
       const [name, value] = text.split("=", 2);
       if (OWN_OPTIONS.some((own) => own === name))
         throw new InvalidArgumentError(`${name} is an option of its own: --${name} ${value}.`);
       try {
-        return given.set(...parseSetting(text));
+        const [setting] = parseSetting(text);
+        return { ...given, [camelCase(setting.name)]: text.slice(setting.name.length + 1) };
       } catch (error) {
         if (error instanceof EdgelabelError) throw new InvalidArgumentError(error.message);
         throw error;

@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
-import { readModelFile } from "../model/classifier.ts";
+import { readModelFile } from "../model/file.ts";
 import { EdgelabelError } from "../errors.ts";
 import { writeWhole } from "../files/atomic.ts";
 import { readText } from "../files/read.ts";

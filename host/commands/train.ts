@@ -1,39 +1,22 @@
 // `edgelabel train`: labelled texts -> a model, by a recipe of host/training/recipe.ts and the
 // settings that change it. NAME.wasm is quantized and packed; NAME.elb keeps the f32
 // weights and what is needed to resume.
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command, Option } from "commander";
 import { MAX_WORKERS } from "../../assembly/abi.ts";
-import { calibrate, type Calibration, renderCalibration } from "../training/calibration.ts";
-import { renderChart } from "../report/chart.ts";
-import { doubtsOf, similarLabels } from "../data/report.ts";
-import { labelsOf, readDataset, type Sample } from "../data/dataset.ts";
-import { listed, EdgelabelError } from "../errors.ts";
+import { readDataset } from "../data/read.ts";
+import { EdgelabelError } from "../errors.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
+import { readText } from "../files/read.ts";
+import type { Chosen } from "../library/settings.ts";
+import { chooseTraining, type Finished, runTraining, type Trained, type Training } from "../library/train.ts";
 import { startProgress } from "../progress.ts";
-import { type Quantized, quantize, spreadTexts } from "../training/quantization.ts";
-import {
-  DEFAULT_RECIPE,
-  type EpochReport,
-  prepareAdapted,
-  type RecipeOptions,
-  resumeTraining,
-  type Shape,
-  takeSteps,
-} from "../training/recipe.ts";
-import {
-  AFTER_TRAINING,
-  DEFAULT_SYNONYMS,
-  type Path,
-  RECIPES,
-  type Settings,
-  withoutEffect,
-  withSettings,
-} from "../training/setting-table.ts";
-import { addSynonyms, readSynonyms } from "../training/synonyms.ts";
-import type { TrainerModule } from "../training/module.ts";
-import type { Trainer } from "../training/trainer.ts";
-import { startWorkers, type TrainingData } from "../training/workers.ts";
+import { renderChart } from "../report/chart.ts";
+import { renderCalibration } from "../training/calibration.ts";
+import { DEFAULT_RECIPE, type EpochReport } from "../training/recipe.ts";
+import { RECIPES } from "../training/setting-table.ts";
+import { parseSynonyms } from "../training/synonyms.ts";
+import { startWorkers } from "../training/workers.ts";
+import { shareBelow1 } from "../values.ts";
 import { UNKNOWN_HELP } from "./calibrate.ts";
 import {
   addDatasetOptions,
@@ -44,9 +27,9 @@ import {
   svgName,
   wholeNumber,
 } from "./options.ts";
-import { isDeployable, modelName, noteSeen, parseOutput, writeModel } from "./output.ts";
+import { isDeployable, modelName, parseOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
-import { noteWeak, sentence } from "./quantize.ts";
+import { sentence } from "./quantize.ts";
 import {
   addOldOptions,
   addSettingsList,
@@ -55,10 +38,9 @@ import {
   refuseOldOptions,
   setOption,
 } from "./settings.ts";
-import { shareBelow1 } from "../values.ts";
 import { kilobytes, note, percent, print, printJson } from "./terminal.ts";
 
-interface TrainOptions extends DatasetFlags {
+interface TrainFlags extends DatasetFlags {
   output: string;
   valid?: string[];
   recipe?: keyof typeof RECIPES;
@@ -76,13 +58,6 @@ interface TrainOptions extends DatasetFlags {
   unknown?: number;
   json?: boolean;
 }
-
-/** How often training lets the event loop handle signals. */
-const TURN_MS = 50;
-/** The user is told when more than this share of the texts is cut: a few change little. */
-const NOTED_CUT = 0.05;
-/** The user is told of at most so many groups of similar labels. */
-const MOST_SIMILAR = 3;
 
 export function trainCommand(): Command {
   const { seed, epochs } = DEFAULT_RECIPE;
@@ -163,147 +138,85 @@ Examples:
     .action(train);
 }
 
-async function train(data: string[], options: TrainOptions, command: Command): Promise<void> {
+async function train(data: string[], options: TrainFlags, command: Command): Promise<void> {
   refuseOldOptions(command);
-  if (options.stopAfter !== undefined && isDeployable(options.output))
+  const { output, chart, stopAfter, json } = options;
+  if (stopAfter !== undefined && isDeployable(output))
     command.error("error: --stop-after needs an .elb to keep the rest of the run in; change -o");
   const chosen = choose(options, command);
-  const { calibrate: calibrates, minAgreement } = chosen.settings;
-  if (options.unknown !== undefined && (options.valid === undefined || !calibrates))
-    command.error("error: --unknown is calibrated on the texts of --valid; give them, without --set calibrate=false");
-  await requireWritable(options.output);
-  if (options.chart !== undefined) await requireWritable(options.chart);
+  await requireWritable(output);
+  if (chart !== undefined) await requireWritable(chart);
   const started = performance.now();
-  const samples = await readDataset(data, options);
-  const validation = options.valid === undefined ? [] : await readDataset(options.valid, options);
-  const synonyms =
-    options.synonyms === undefined ? null : { groups: await readSynonyms(options.synonyms), source: options.synonyms };
-  const trainer =
-    options.resume === undefined
-      ? await begin({ samples, synonyms }, validation, chosen)
-      : await resumeTraining(await readElb(options.resume), options.resume, samples, validation, synonyms);
-  const workers = await startWorkers(trainer, options.output, { samples, synonyms });
-  let reports: EpochReport[];
-  try {
-    reports = await runAll(trainer, validation.length > 0, options);
-  } finally {
-    await workers.stop();
+  const training: Training = {
+    chosen,
+    samples: await readDataset(data, options),
+    validation: options.valid === undefined ? [] : await readDataset(options.valid, options),
+    synonyms:
+      options.synonyms === undefined
+        ? null
+        : { groups: parseSynonyms(await readText(options.synonyms), options.synonyms), source: options.synonyms },
+  };
+  const { samples } = training;
+  const trained = await runShown(training, options);
+  const file = isDeployable(output) ? await trained.deployed() : await trained.resumable();
+  const bytes = await writeModel(output, file.elb);
+  if (file.failure) {
+    // It may be the work of hours.
+    note(`${output} is written without calibration`);
+    throw file.failure;
   }
-  const last = reports.at(-1) ?? null;
-  const left = trainer.epochsLeft();
-  const labels = trainer.labels().length;
-  const written = await finish(trainer, validation.length > 0 ? validation : samples, minAgreement, options);
-  const { elb, calibration } =
-    validation.length > 0 && calibrates
-      ? await calibrateOrKeep(written.elb, trainer.release(), validation, options)
-      : { elb: written.elb, calibration: null };
-  const bytes = await writeModel(options.output, elb);
-  if (options.chart !== undefined)
+  const { reports, epochsLeft: left } = trained;
+  if (chart !== undefined)
     await writeWhole(
-      options.chart,
-      new TextEncoder().encode(renderChart(reports, `${modelName(options.output)}: ${samples.length} texts`)),
+      chart,
+      new TextEncoder().encode(renderChart(reports, `${modelName(output)}: ${samples.length} texts`)),
     );
   const outcome: Outcome = {
-    file: options.output,
+    file: output,
     bytes,
-    labels,
+    labels: trained.labels.length,
     texts: samples.length,
     epochs_left: left,
     seconds: (performance.now() - started) / 1000,
   };
-  await (options.json
-    ? printJson(summary(last, written, calibration, outcome))
-    : print(renderSummary(last, written, calibration, outcome)));
-  if (left > 0 && reports.length !== options.stopAfter)
-    throw new EdgelabelError(`${options.output}: stopped before the end of the run`);
+  const last = reports.at(-1) ?? null;
+  await (json ? printJson(summary(last, file, outcome)) : print(renderSummary(last, file, outcome)));
+  if (left > 0 && reports.length !== stopAfter)
+    throw new EdgelabelError(`${output}: stopped before the end of the run`);
 }
 
-async function begin(
-  { samples, synonyms }: TrainingData,
-  validation: readonly Sample[],
-  { settings: asked, given }: Chosen,
-): Promise<Trainer> {
-  const { trainer, recipe, shape } = await prepareAdapted(samples, validation, asked, given);
-  noteShape(shape, asked, recipe);
-  if ((recipe.workers ?? 1) > recipe.batch)
-    throw new EdgelabelError(
-      `--workers ${recipe.workers} cannot share a batch of ${recipe.batch}; use fewer, or set a larger batch-size`,
-    );
-  if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
-  noteDoubts(samples, validation);
-  noteSeen(validation, samples);
-  if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);
+/** The settings of the command line; ends the command when one of them makes no sense. */
+function choose(
+  { output, name, modelVersion, valid, unknown, resume, synonyms, ...flags }: TrainFlags,
+  command: Command,
+): Chosen {
+  const { set, recipe, seed, epochs, workers } = flags;
   try {
-    trainer.start(recipe);
+    return chooseTraining({
+      ...set,
+      recipe,
+      seed,
+      epochs,
+      workers,
+      unknown,
+      name: name ?? (resume === undefined ? modelName(output) : undefined),
+      version: modelVersion,
+      // What they hold is read later.
+      valid: valid && [],
+      synonyms: synonyms === undefined ? undefined : [],
+      resume: resume === undefined ? undefined : new Uint8Array(),
+    });
   } catch (error) {
-    if (!(error instanceof EdgelabelError) || error.code !== "out_of_memory") throw error;
-    throw new EdgelabelError(
-      `batches of ${recipe.batch} of these texts do not fit in WebAssembly memory; set a smaller batch-size, maxlen, units or embedding-dim`,
-    );
+    if (error instanceof EdgelabelError) command.error(`error: ${error.message}`);
+    throw error;
   }
-  return trainer;
 }
 
-interface Chosen {
-  settings: Settings;
-  /** Those that the user gave. */
-  given: ReadonlySet<Path>;
-}
-
-/** The settings of the command line; ends the command when one of them would have no effect. */
-function choose(options: TrainOptions, command: Command): Chosen {
-  const { set = new Map(), resume, synonyms } = options;
-  const ofTheRun = [...set.keys()].find(({ path }) => !AFTER_TRAINING.has(path));
-  if (resume !== undefined && ofTheRun !== undefined)
-    command.error(
-      `error: option '--resume <file>' cannot be used with '--set ${ofTheRun.name}': a run keeps the settings that it was started with`,
-    );
-  const preset = RECIPES[options.recipe ?? "default"];
-  const { settings, given } = withSettings(preset, set);
-  const idle = withoutEffect(settings, given);
-  if (idle !== undefined) command.error(`error: ${idle}`);
-  if (given.has("augment.synonym") && synonyms === undefined)
-    command.error("error: augment-synonym needs a file of --synonyms");
-  settings.name = options.name ?? modelName(options.output);
-  settings.version = options.modelVersion ?? preset.version;
-  for (const name of OWN_OPTIONS) {
-    const value = options[name];
-    if (value === undefined) continue;
-    settings[name] = value;
-    given.add(name);
-  }
-  return { settings, given };
-}
-
-function noteShape(
-  { texts, empty, cut }: Shape,
-  asked: RecipeOptions,
-  { tokenizer: { charLevel, sequenceLength, truncatePost } }: RecipeOptions,
-): void {
-  if (empty > 0)
-    note(`${empty} of ${texts} texts have no tokens, so nothing is learnt from them; edgelabel data lists them`);
-  if (charLevel && !asked.tokenizer.charLevel)
-    note(
-      "nearly every text has a word that no other text has, so texts are read letter by letter (--set char-level=false: word by word)",
-    );
-  else if (cut > NOTED_CUT * texts)
-    note(
-      `${cut} of ${texts} texts have more than ${sequenceLength} tokens, of which only the ${truncatePost ? "first" : "last"} ${sequenceLength} count; a higher --set maxlen reads more, and takes longer`,
-    );
-}
-
-function noteDoubts(samples: readonly Sample[], validation: readonly Sample[]): void {
-  for (const doubt of doubtsOf(samples)) note(doubt);
-  for (const labels of similarLabels(labelsOf([...samples, ...validation])).slice(0, MOST_SIMILAR))
-    note(`the labels ${listed(labels)} look alike; if they mean the same, write them alike (edgelabel data shows all)`);
-}
-
-async function runAll(
-  trainer: Trainer,
-  validates: boolean,
-  { json, stopAfter, output }: TrainOptions,
-): Promise<EpochReport[]> {
-  const reports: EpochReport[] = [];
+/** Trains with a progress bar, until the run ends or a signal ends it. */
+async function runShown(
+  training: Training,
+  { output, json, stopAfter, resume, unknown, quantize }: TrainFlags,
+): Promise<Trained> {
   let isStopped = false;
   // Training for a .wasm cannot be resumed, so there a signal ends the process at once.
   const stopping = isDeployable(output)
@@ -312,35 +225,25 @@ async function runAll(
         isStopped = true;
         note("stopping after this epoch; another Ctrl-C stops at once and keeps nothing");
       });
-  const epochs = trainer.epochsLeft();
   const progress = startProgress("training", { json });
   let figures = "";
-  const show = (done: number): void =>
-    progress.update(done, Math.min(epochs, stopAfter ?? epochs), `epoch ${Math.ceil(done)}/${epochs}${figures}`);
   try {
-    const steps = takeSteps(
-      trainer,
-      epochs,
-      validates,
+    return await runTraining(
+      training,
       {
-        onBatch: show,
-        isStopped: () => isStopped,
-        onEpoch(report) {
-          const { epoch, train, validation } = report;
-          reports.push(report);
+        resume: resume === undefined ? undefined : await readElb(resume),
+        unknown,
+        quantize,
+        onNote: note,
+        onProgress: (done, total) =>
+          progress.update(done, Math.min(total, stopAfter ?? total), `epoch ${Math.ceil(done)}/${total}${figures}`),
+        onEpoch({ epoch, train, validation }) {
           figures = ` loss ${train.loss.toFixed(4)} ${validation ? "valid" : "accuracy"} ${percent((validation ?? train).accuracy)}`;
-          show(epoch);
+          return epoch !== stopAfter && !isStopped;
         },
       },
-      stopAfter,
+      startWorkers,
     );
-    let turn = performance.now();
-    while (!steps.next().done) {
-      if (performance.now() - turn < TURN_MS) continue;
-      await nextTurn();
-      turn = performance.now();
-    }
-    return reports;
   } finally {
     progress.stop();
     stopping?.();
@@ -361,37 +264,6 @@ function onSignal(listener: () => void): () => void {
   return ignore;
 }
 
-async function finish(
-  trainer: Trainer,
-  samples: readonly Sample[],
-  minAgreement: number,
-  options: TrainOptions,
-): Promise<Quantized> {
-  if (!isDeployable(options.output)) return { elb: trainer.write("training"), form: "f32", agreement: null };
-  if (!options.quantize) return { elb: trainer.write("f32"), form: "f32", agreement: null };
-  return quantize(trainer, options.output, {
-    texts: spreadTexts(samples),
-    minAgreement,
-    onWeak: noteWeak(minAgreement),
-  });
-}
-
-/** A model that cannot be calibrated is still written: it may be the work of hours. */
-async function calibrateOrKeep(
-  elb: Uint8Array,
-  module: TrainerModule,
-  validation: readonly Sample[],
-  { output, unknown }: TrainOptions,
-): Promise<{ elb: Uint8Array; calibration: Calibration }> {
-  try {
-    return await calibrate(elb, validation, { unknownShare: unknown, source: output, module });
-  } catch (error) {
-    await writeModel(output, elb);
-    note(`${output} is written without calibration`);
-    throw error;
-  }
-}
-
 interface Outcome {
   file: string;
   bytes: number;
@@ -402,19 +274,13 @@ interface Outcome {
   seconds: number;
 }
 
-function summary(
-  last: EpochReport | null,
-  { form, agreement }: Quantized,
-  calibration: Calibration | null,
-  outcome: Outcome,
-): object {
+function summary(last: EpochReport | null, { form, agreement, calibration }: Finished, outcome: Outcome): object {
   return { ...outcome, form, train: last?.train ?? null, validation: last?.validation ?? null, agreement, calibration };
 }
 
 function renderSummary(
   last: EpochReport | null,
-  { form, agreement }: Quantized,
-  calibration: Calibration | null,
+  { form, agreement, calibration }: Finished,
   { file, bytes, labels, texts, epochs_left: left, seconds }: Outcome,
 ): string {
   const lines = [

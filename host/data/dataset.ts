@@ -1,12 +1,10 @@
-// Labelled texts from files: bytes of TSV, CSV, JSONL or fastText in, an array of {label, text,
+// Labelled texts: bytes of TSV, CSV, JSONL or fastText in, an array of {label, text,
 // line} out. Anything it would have to guess is refused, with file and line number: invalid
 // UTF-8, a missing or doubled label, an empty text, broken quoting, columns without names. The
 // texts themselves are not changed.
-import { isUtf8 } from "node:buffer";
-import { basename } from "node:path";
 import { MAX_LABEL_BYTES, TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { excerpt, listed, EdgelabelError } from "../errors.ts";
-import { readWhole, requireText } from "../files/read.ts";
+import { byteLength, decodeUtf8, requireText } from "../text.ts";
 
 export interface Sample {
   label: string;
@@ -59,20 +57,10 @@ const TEXT_NAMES = [
 const LABEL_NAMES = ["label", "labels", "class", "category", "intent", "target", "tag", "sentiment", "topic"];
 const SHOWN_DEFECTS = 5;
 // V8 cannot hold a longer string.
-const MOST = { bytes: 0x1fffffe8, otherwise: "larger than 512 MB; split it into several files" };
+export const MOST = { bytes: 0x1fffffe8, otherwise: "larger than 512 MB; split it into several files" };
 const STRAY_RETURN = "a carriage return (\\r) that ends no line";
 const CONTROL_CHARACTER = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 const LONE_SURROGATE = /\p{Surrogate}/u;
-
-/** Reads the files in order, as one data set; "-" is standard input. */
-export async function readDataset(paths: readonly string[], options: DatasetOptions = {}): Promise<Sample[]> {
-  const samples: Sample[] = [];
-  for (const path of paths) {
-    const bytes = path === "-" ? await readStdin() : await readWhole(path, { most: MOST });
-    for (const sample of parseDataset(bytes, path === "-" ? "standard input" : path, options)) samples.push(sample);
-  }
-  return samples;
-}
 
 export function parseDataset(bytes: Uint8Array, source: string, options: DatasetOptions = {}): Sample[] {
   const defects = new Defects(source);
@@ -81,13 +69,13 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
   const beginning = bytes.subarray(0, BEGINNING_BYTES);
   if (beginning.filter((byte) => byte === 0).length > MOST_NULS * beginning.length)
     throw new EdgelabelError(`${source}: is full of NUL bytes, as UTF-16 and binary files are; save it as UTF-8 text`);
-  if (!isUtf8(bytes)) {
+  const content = decodeUtf8(bytes);
+  if (content === undefined) {
     nameInvalidLines(bytes, defects);
-    defects.raise(
+    return defects.raise(
       'if it is Windows-1252, as Excel\'s plain CSV is, save it as "CSV UTF-8" or convert it with iconv -f WINDOWS-1252 -t UTF-8',
-    );
+    ) as never;
   }
-  const content = new TextDecoder().decode(bytes);
   if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new EdgelabelError(`${source}: ${OLD_MAC}`);
   const format = options.format ?? formatByName(source) ?? formatByContent(content, source, options);
   const samples: Sample[] = [];
@@ -129,7 +117,7 @@ export function labelDefect(label: string): string | undefined {
   if (label.trim() === "") return "the label is empty";
   if (CONTROL_CHARACTER.test(label)) return `the label ${excerpt(label)} contains a control character`;
   if (LONE_SURROGATE.test(label)) return `the label ${excerpt(label)} contains half a surrogate pair`;
-  if (Buffer.byteLength(label) > MAX_LABEL_BYTES) return `the label is longer than ${MAX_LABEL_BYTES} bytes`;
+  if (byteLength(label) > MAX_LABEL_BYTES) return `the label is longer than ${MAX_LABEL_BYTES} bytes`;
   return undefined;
 }
 
@@ -141,21 +129,10 @@ export function sampleDefect(label: string, text: string): string | undefined {
 function textDefect(text: string): string | undefined {
   if (text.trim() === "") return "the text is empty";
   if (LONE_SURROGATE.test(text)) return "the text contains half a surrogate pair";
-  if (text.length > TEXT_CAPACITY / 3 && Buffer.byteLength(text) > TEXT_CAPACITY) {
+  if (text.length > TEXT_CAPACITY / 3 && byteLength(text) > TEXT_CAPACITY) {
     return `the text is longer than ${TEXT_CAPACITY} bytes`;
   }
   return undefined;
-}
-
-async function readStdin(): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of process.stdin) {
-    chunks.push(chunk as Buffer);
-    length += (chunk as Buffer).length;
-    if (length > MOST.bytes) break;
-  }
-  return Buffer.concat(chunks);
 }
 
 // --- formats -----------------------------------------------------------------
@@ -165,7 +142,7 @@ type Keep = (line: number, label: string, text: string) => void;
 type LineReader = (line: string, number: number, keep: Keep) => string | undefined;
 
 function formatByName(source: string): Format | undefined {
-  const name = basename(source).toLowerCase();
+  const name = source.toLowerCase();
   return SUFFIXES.get(name.slice(name.lastIndexOf(".") + 1));
 }
 
@@ -543,7 +520,7 @@ function nameInvalidLines(bytes: Uint8Array, defects: Defects): void {
     let end = bytes.indexOf(10, start);
     if (end < 0) end = bytes.length;
     number++;
-    if (!isUtf8(bytes.subarray(start, end))) defects.add(number, "not valid UTF-8");
+    if (decodeUtf8(bytes.subarray(start, end)) === undefined) defects.add(number, "not valid UTF-8");
     start = end + 1;
   }
 }

@@ -1,11 +1,8 @@
-// A model file at work: path or bytes of the file -> texts in, labels out. The commands and
+// A model file at work: bytes of the file -> texts in, labels out. The commands and
 // the service use this class, never the engine itself.
-import { createHash } from "node:crypto";
-import { basename } from "node:path";
 import { isWasm, unpackModel } from "./container.ts";
 import { Engine, type ModelInfo } from "./engine.ts";
 import { excerpt, listed, EdgelabelError } from "../errors.ts";
-import { readWhole } from "../files/read.ts";
 import type { Explanation } from "./explanation.ts";
 import { isPackedHere } from "./pack.ts";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
@@ -22,17 +19,12 @@ export interface Prediction {
   scores: Record<string, number>;
 }
 
-/** SHA-256 in hex, which identifies a model file. */
-export function digestOf(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
-}
+const encoder = new TextEncoder();
 
 export class Classifier {
   readonly name: string;
   readonly version: string;
   readonly labels: readonly string[];
-  /** digestOf() the file. */
-  readonly digest: string;
   /** Length of the file; info.file_bytes is that of the model in it. */
   readonly fileBytes: number;
   readonly info: ModelInfo;
@@ -50,16 +42,10 @@ export class Classifier {
     this.#source = source;
     this.isPackedHere = isPackedHere;
     this.info = engine.info();
-    this.name = this.info.name || basename(source).replace(/\.(elb|wasm)$/, "");
+    this.name = this.info.name || source.replace(/^.*[/\\]/, "").replace(/\.(elb|wasm)$/, "");
     this.version = this.info.version;
     this.labels = this.info.labels;
-    this.digest = digestOf(bytes);
     this.fileBytes = bytes.length;
-  }
-
-  /** Opens an .elb or .wasm file. Throws an EdgelabelError that names the file and its defect. */
-  static async open(path: string): Promise<Classifier> {
-    return Classifier.fromBytes(await readModelFile(path), path);
   }
 
   /** Of a .wasm only the model is used, in this host's own engine: code of a model file is never run. */
@@ -78,10 +64,16 @@ export class Classifier {
     return `${this.#source}: it was packed with another engine than this edgelabel's, while this one answers here, so "wasmtime run" may differ in the last digits; pack it again: edgelabel pack MODEL.wasm -o NEW.wasm`;
   }
 
-  /** Throws EdgelabelError with code "text_too_long" above 1 MiB. top: how many scores; 0 = all. */
-  classify(text: string | Uint8Array, top = 1): Prediction {
+  /** Throws EdgelabelError with code "text_too_long" above 1 MiB. top: how many scores; 0 = all; absent = that of the best label. */
+  classify(text: string | Uint8Array, top?: number): Prediction {
     this.#engine.classify(text);
-    return JSON.parse(this.#engine.json(top)) as Prediction;
+    // Most often asked for, and by far the shorter way.
+    if (top !== undefined) return JSON.parse(this.#engine.json(top)) as Prediction;
+    const { label, score, isRejected } = this.#engine.best();
+    const name = this.labels[label]!;
+    return isRejected
+      ? { label: null, score, unknown: true, scores: { [name]: score } }
+      : { label: name, score, scores: { [name]: score } };
   }
 
   /** One output line with its "\n": the bytes that `wasmtime run` prints for the same line. */
@@ -103,7 +95,7 @@ export class Classifier {
   /** The same in steps of one forward pass each; between them other texts may be classified, but not explained. */
   explaining(text: string | Uint8Array, label?: string): Generator<undefined, Explanation> {
     return this.#engine.explain(
-      typeof text === "string" ? Buffer.from(text) : text,
+      typeof text === "string" ? encoder.encode(text) : text,
       this.labels,
       label === undefined ? this.labels.length : this.indexOf(label),
     );
@@ -121,12 +113,4 @@ export class Classifier {
   memoryBytes(): number {
     return this.#engine.memoryBytes();
   }
-}
-
-/** Reads a model file. Throws an EdgelabelError that says what to do. */
-export function readModelFile(path: string): Promise<Uint8Array> {
-  return readWhole(path, {
-    ifMissing: `make a model with: edgelabel train DATA -o ${basename(path)}`,
-    most: { bytes: 0x7fffffff, otherwise: "is larger than 2 GiB, which no model is" },
-  });
 }

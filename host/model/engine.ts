@@ -4,8 +4,8 @@
 import { EdgelabelError } from "../errors.ts";
 import { instantiate } from "@assemblyscript/loader";
 import { ABI_VERSION, TEXT_CAPACITY } from "../../assembly/abi.ts";
-import type { __AdaptedExports as EngineExports } from "../../build/engine.js";
-import { readArtefact } from "../files/read.ts";
+import type { __AdaptedExports as EngineExports } from "#build/engine.js";
+import { readArtefact } from "../artefact.ts";
 import { type Explanation, readExplanation } from "./explanation.ts";
 import { check, withNamedTraps } from "./status.ts";
 
@@ -135,6 +135,12 @@ export class Engine {
       check(explainNext(), "explanation");
     }
     return readExplanation(this.#exports, text, labels, "occlusion");
+  }
+
+  /** The best label of the last result, by its number; its score as lines show it; whether the model's own rule rejects it. */
+  best(): { label: number; score: number; isRejected: boolean } {
+    const { bestLabel, bestScore, isRejected } = this.#exports;
+    return { label: bestLabel(), score: bestScore(), isRejected: isRejected() };
   }
 
   /** The last result as an output line, "\n" included: a copy. */

@@ -1,7 +1,7 @@
 // Engine + model -> one deployable .wasm. The model becomes one more data segment at the
 // engine's arena base, where loadEmbedded looks for it, and the minimum size of the memory
 // grows to hold it; nothing else in the module changes. container.ts takes it out again.
-import { readArtefact } from "../files/read.ts";
+import { readArtefact } from "../artefact.ts";
 import { OPCODE_END, OPCODE_I32_CONST, PREAMBLE, SECTION_DATA, readSections, readUnsigned } from "./container.ts";
 import { Engine } from "./engine.ts";
 
@@ -19,7 +19,7 @@ export async function packModel(model: Uint8Array): Promise<Uint8Array> {
 export async function isPackedHere(wasm: Uint8Array, model: Uint8Array): Promise<boolean> {
   let at = 0;
   for (const part of await partsOf(model)) {
-    if (Buffer.compare(wasm.subarray(at, at + part.length), part) !== 0) return false;
+    for (let i = 0; i < part.length; i++) if (wasm[at + i] !== part[i]) return false;
     at += part.length;
   }
   return at === wasm.length;

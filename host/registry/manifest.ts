@@ -12,7 +12,7 @@ import { createHash, sign, verify } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import * as v from "valibot";
 import { ABI_VERSION } from "../../assembly/abi.ts";
-import { digestOf } from "../model/classifier.ts";
+import { digestOf } from "../model/file.ts";
 import { EdgelabelError } from "../errors.ts";
 import { isLevel } from "../names.ts";
 import { keyId } from "./keys.ts";

@@ -3,7 +3,7 @@
 //
 //   signature -> engine ABI, expiry, sequence -> digest -> self-test -> file -> state
 import { EdgelabelError } from "../errors.ts";
-import type { Classifier } from "../model/classifier.ts";
+import type { ModelFile } from "../model/file.ts";
 import { realDisk } from "./disk.ts";
 import type { Disk } from "./disk.ts";
 import { readTrustedKeys } from "./keys.ts";
@@ -41,7 +41,7 @@ export interface OpenModel {
   id: string;
   /** Its trial has not ended yet; see live-models.ts. */
   isOnTrial: boolean;
-  classifier: Classifier;
+  classifier: ModelFile;
 }
 
 /** A version on trial is rolled back after this many starts that the service did not survive. */
@@ -278,8 +278,8 @@ export class Registry {
   }
 
   /** Opens what a service would open, without changing the registry. */
-  async check(failed: (name: string, version: Version, reason: string) => void): Promise<Map<string, Classifier>> {
-    const open = new Map<string, Classifier>();
+  async check(failed: (name: string, version: Version, reason: string) => void): Promise<Map<string, ModelFile>> {
+    const open = new Map<string, ModelFile>();
     for (const { name } of (await this.store.read()).models) {
       const found = await this.open(name, (version, reason) => failed(name, version, reason), "check");
       if (found) open.set(name, found.classifier);
@@ -287,7 +287,7 @@ export class Registry {
     return open;
   }
 
-  private async test(id: string, update: StoredUpdate | undefined): Promise<Classifier> {
+  private async test(id: string, update: StoredUpdate | undefined): Promise<ModelFile> {
     const { model, manifest } = this.present(id, update);
     return testModel(model, manifest, this.store.updatePath(id));
   }

@@ -3,7 +3,8 @@
 // the engine refuses models that could take long over one text.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { ABI_VERSION } from "../../assembly/abi.ts";
-import { Classifier } from "../model/classifier.ts";
+import type { Classifier } from "../model/classifier.ts";
+import { type ModelFile, openModelBytes } from "../model/file.ts";
 import { EdgelabelError } from "../errors.ts";
 import { checkLevel, levelOf } from "../names.ts";
 import { checkDigest, MAX_GOLDEN } from "./manifest.ts";
@@ -27,7 +28,7 @@ export async function describeModel(
   source: string,
   { name, sequence, expires, texts }: Description,
 ): Promise<Manifest> {
-  const classifier = await Classifier.fromBytes(model, source);
+  const classifier = await openModelBytes(model, source);
   const { version, digest, labels } = classifier;
   return {
     update: 1,
@@ -44,7 +45,7 @@ export async function describeModel(
 }
 
 /** The tested model, ready to serve, from the same bytes as were compared with the digest. Throws an EdgelabelError that says what is wrong with it. */
-export async function testModel(model: Uint8Array, manifest: Manifest, source: string): Promise<Classifier> {
+export async function testModel(model: Uint8Array, manifest: Manifest, source: string): Promise<ModelFile> {
   checkDigest(model, manifest, source);
   const classifier = await open(model, source);
   if (classifier.version !== manifest.version)
@@ -69,9 +70,9 @@ export async function testModel(model: Uint8Array, manifest: Manifest, source: s
 }
 
 /** Any failure to open a model is reported as a fault of the update. */
-async function open(model: Uint8Array, source: string): Promise<Classifier> {
+async function open(model: Uint8Array, source: string): Promise<ModelFile> {
   try {
-    return await Classifier.fromBytes(model, source);
+    return await openModelBytes(model, source);
   } catch (error) {
     throw error instanceof EdgelabelError
       ? error

@@ -3,7 +3,11 @@
 // run over the labels that occur among the true or the predicted ones. A text that the
 // model rejects as unknown has no predicted label: it is never right.
 import { MAX_LABELS } from "../../assembly/abi.ts";
+import type { Sample } from "../data/dataset.ts";
 import { excerpt, EdgelabelError } from "../errors.ts";
+import type { Classifier } from "../model/classifier.ts";
+
+const PROGRESS_EVERY = 256;
 
 interface LabelFigures {
   precision: number;
@@ -112,6 +116,20 @@ export class Tally {
     }
     return place;
   }
+}
+
+/** Classifies labelled texts; `onProgress` is called now and then with the number of texts done. */
+export function evaluate(
+  classifier: Pick<Classifier, "labels" | "classify">,
+  samples: readonly Pick<Sample, "label" | "text">[],
+  onProgress?: (done: number) => void,
+): Evaluation {
+  const tally = new Tally(classifier.labels);
+  samples.forEach(({ label, text }, i) => {
+    tally.add(label, classifier.classify(text).label);
+    if ((i + 1) % PROGRESS_EVERY === 0 || i + 1 === samples.length) onProgress?.(i + 1);
+  });
+  return tally.evaluate();
 }
 
 /** A table for people: the figures per label, the averages, and what is confused most. */

@@ -3,8 +3,7 @@
 import type { ModelInfo } from "../model/engine.ts";
 import { listed, EdgelabelError } from "../errors.ts";
 import { labelsOf, type Sample } from "../data/dataset.ts";
-import { startProgress } from "../progress.ts";
-import { addSamples, DEFAULT_RECIPE, runEpochs } from "./recipe.ts";
+import { addSamples, DEFAULT_RECIPE, runEpochs, type RunListener } from "./recipe.ts";
 import type { RunOptions } from "./settings.ts";
 import { Trainer } from "./trainer.ts";
 
@@ -12,7 +11,6 @@ export interface Tuning {
   epochs: number;
   learningRate: number;
   seed: number;
-  json?: boolean | undefined;
 }
 
 /** Throws an EdgelabelError when samples have labels for which the model has no output. */
@@ -36,6 +34,7 @@ export async function tune(
   source: string,
   samples: readonly Sample[],
   tuning: Tuning,
+  listener: RunListener = {},
 ): Promise<Trainer> {
   const trainer = await Trainer.open(elb, source);
   if (tuning.epochs === 0) {
@@ -44,14 +43,7 @@ export async function tune(
   }
   addSamples(trainer, info.labels, samples, []);
   trainer.start(tuningOptions(info, tuning));
-  const progress = startProgress("fine-tuning", tuning);
-  try {
-    runEpochs(trainer, tuning.epochs, false, {
-      onBatch: (done) => progress.update(done, tuning.epochs, `epoch ${Math.ceil(done)}/${tuning.epochs}`),
-    });
-  } finally {
-    progress.stop();
-  }
+  runEpochs(trainer, tuning.epochs, false, listener);
   return trainer;
 }
 

@@ -3,8 +3,8 @@
 import { EdgelabelError } from "../errors.ts";
 import { instantiate } from "@assemblyscript/loader";
 import { ABI_VERSION, TEXT_CAPACITY } from "../../assembly/abi.ts";
-import type { __AdaptedExports as TrainerExports } from "../../build/trainer.js";
-import { readArtefact } from "../files/read.ts";
+import type { __AdaptedExports as TrainerExports } from "#build/trainer.js";
+import { readArtefact } from "../artefact.ts";
 import { withNamedTraps } from "../model/status.ts";
 
 const encoder = new TextEncoder();

@@ -71,9 +71,17 @@ const sgdOnly: Setting["needs"] = ["optimizer=sgd", ({ optimizer }) => optimizer
 /** Choices that are kept as they are typed. */
 const oneOf = (...names: string[]): Values<string> => words(Object.fromEntries(names.map((name) => [name, name])));
 
-type Row = [name: string, values: Values<unknown>, path: Path, help: string, more?: Pick<Setting, "old" | "needs">];
+type Row = readonly [
+  name: string,
+  // Each row reads values of its own type.
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  values: Values<any>,
+  path: Path,
+  help: string,
+  more?: Pick<Setting, "old" | "needs">,
+];
 
-const TABLE: readonly [group: string, rows: readonly Row[]][] = [
+const TABLE = [
   [
     "Network",
     [
@@ -249,12 +257,15 @@ const TABLE: readonly [group: string, rows: readonly Row[]][] = [
       ["min-agreement", share, "minAgreement", "least share of equal labels of int8 and f32"],
     ],
   ],
-];
+] as const satisfies readonly (readonly [group: string, rows: readonly Row[]])[];
 
 export const SETTINGS: readonly [group: string, settings: readonly Setting[]][] = TABLE.map(([group, rows]) => [
   group,
-  rows.map(([name, values, path, help, more]) => ({ name, values, path, help, ...more })),
+  rows.map(([name, values, path, help, more]: Row) => ({ name, values, path, help, ...more })),
 ]);
+
+/** "embedding-dim" and so on. */
+export type SettingName = (typeof TABLE)[number][1][number][0];
 
 export const ALL_SETTINGS: readonly Setting[] = SETTINGS.flatMap(([, settings]) => settings);
 

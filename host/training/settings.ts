@@ -1,7 +1,7 @@
 // How to train: the settings of a run as the host has them, and as fields of Settings in
 // assembly/train/settings.ts, which checks them and says what they mean.
 import * as abi from "../../assembly/abi.ts";
-import type { __AdaptedExports as TrainerExports } from "../../build/trainer.js";
+import type { __AdaptedExports as TrainerExports } from "#build/trainer.js";
 
 const LOSSES = {
   binary_crossentropy: abi.LOSS_BINARY_CROSSENTROPY,

@@ -2,19 +2,11 @@
 // that may stand for one another in training; empty lines and lines that begin with # are
 // skipped. Refuses a line with fewer than two words, and words that are not a single token.
 import { EdgelabelError } from "../errors.ts";
-import { readText } from "../files/read.ts";
 import type { Trainer } from "./trainer.ts";
 
 export interface SynonymGroup {
   words: string[];
   line: number;
-}
-
-export async function readSynonyms(path: string): Promise<SynonymGroup[]> {
-  const groups = parseSynonyms(await readText(path), path);
-  if (groups.length === 0)
-    throw new EdgelabelError(`${path}: holds no synonyms; each line is a group of words with commas between them`);
-  return groups;
 }
 
 export function parseSynonyms(content: string, source: string): SynonymGroup[] {
@@ -35,6 +27,8 @@ export function parseSynonyms(content: string, source: string): SynonymGroup[] {
       );
     groups.push({ words, line: index + 1 });
   });
+  if (groups.length === 0)
+    throw new EdgelabelError(`${source}: holds no synonyms; each line is a group of words with commas between them`);
   return groups;
 }
 

@@ -4,7 +4,7 @@
 // nothing else is exchanged. The arithmetic is the trainer's; here bytes are copied and awaited.
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
-import { artefactPath } from "../build-path.ts";
+import { artefactPath } from "../artefact.ts";
 import type { Sample } from "../data/dataset.ts";
 import { EdgelabelError } from "../errors.ts";
 import { resumeTraining } from "./recipe.ts";

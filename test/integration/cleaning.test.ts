@@ -4,7 +4,8 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { Classifier } from "../../host/model/classifier.ts";
+import type { Classifier } from "../../host/model/classifier.ts";
+import { openModel } from "../../host/model/file.ts";
 import { createTrainer, DEFAULT_RECIPE, TUTORIAL_RECIPE, withCleaning } from "../../host/training/recipe.ts";
 import { edgelabel } from "../support/program.ts";
 import { describeShared, sharedPath } from "../support/shared.ts";
@@ -55,7 +56,7 @@ describeShared("the cases", () => {
   const train = async (data: string, name: string, ...options: string[]): Promise<Classifier> => {
     const file = join(folder, name);
     expect(await edgelabel(["train", data, "-o", file, "--seed", "1", ...options])).toMatchObject({ code: 0 });
-    return Classifier.open(file);
+    return openModel(file);
   };
 
   test("curly-apostrophe: the same tokens, so the same answers", () => {

@@ -155,7 +155,7 @@ describe("the recipe goes by the texts, and says so", () => {
     writeFileSync(at("names.tsv"), names);
     const { stderr } = await edgelabel(["train", at("names.tsv"), "-o", at("names.wasm"), ...few]);
     expect(stderr).toContain(
-      "nearly every text has a word that no other text has, so texts are read letter by letter (--set char-level=false: word by word)\n",
+      "nearly every text has a word that no other text has, so texts are read letter by letter (char-level=false: word by word)\n",
     );
     expect((await json("info", at("names.wasm"))).tokenizer).toMatchObject({ char_level: true, ngram_buckets: 0 });
     const words = await edgelabel([
@@ -188,7 +188,7 @@ describe("the recipe goes by the texts, and says so", () => {
     ]);
     expect(stderr).toMatch(
       new RegExp(
-        `\\d+ of ${LAMPS.length} texts have more than 2 tokens, of which only the ${end} 2 count; a higher --set maxlen reads more, and takes longer\n`,
+        `\\d+ of ${LAMPS.length} texts have more than 2 tokens, of which only the ${end} 2 count; a higher maxlen reads more, and takes longer\n`,
       ),
     );
     expect((await edgelabel(["train", at("long.tsv"), "-o", at("long.wasm"), ...few])).stderr).not.toContain("maxlen");
@@ -402,7 +402,7 @@ describe("from texts to a deployable", () => {
     const seen = await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small]);
     expect(seen).toMatchObject({
       code: 0,
-      stderr: `edgelabel: 3 of 4 texts of --valid are in the data too, so the figures are better than for new texts; keep them apart (${typed} data DATA --valid FILE lists them)\n`,
+      stderr: `edgelabel: 3 of 4 texts of the validation data are in the training data too, so the figures are better than for new texts; keep them apart (${typed} data DATA --valid FILE lists them)\n`,
     });
     writeFileSync(at("seen.tsv"), "on\tno such text\n");
     expect(await edgelabel(["train", at("data.tsv"), "--valid", at("seen.tsv"), ...small])).toMatchObject({

@@ -2,7 +2,7 @@
 // a time, and a flood of them holds nobody up. Turns are counted, not timed.
 import { beforeAll, describe, expect, test } from "vitest";
 import { MAX_PIECES } from "../../assembly/abi.ts";
-import { Classifier } from "../../host/model/classifier.ts";
+import { type ModelFile, openModelBytes } from "../../host/model/file.ts";
 import { Metrics } from "../../host/service/metrics.ts";
 import { Predictor, type Model, type Outcome, type Work } from "../../host/service/answer/predictor.ts";
 import { trainTiny } from "../support/models.ts";
@@ -148,9 +148,9 @@ test("an explanation that expires, is refused or fails makes room for the next o
 });
 
 describe("a real model", () => {
-  let classifier: Classifier;
+  let classifier: ModelFile;
   beforeAll(async () => {
-    classifier = await Classifier.fromBytes((await trainTiny()).write("int8"), "tiny");
+    classifier = await openModelBytes((await trainTiny()).write("int8"), "tiny");
   });
 
   test("whatever is classified between the passes, the explanation is the one that explain() gives", async () => {

@@ -5,8 +5,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { Classifier } from "../../host/model/classifier.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type * as Library from "../../host/index.ts";
+import { type ModelFile, openModelBytes } from "../../host/model/file.ts";
 import { packModel } from "../../host/model/pack.ts";
 import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../../host/training/recipe.ts";
 import { startBroker } from "../../host/service/broker/broker.ts";
@@ -115,7 +116,7 @@ const samples = (
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-ways-"));
 const model = join(folder, "model.wasm");
 const ends: (() => unknown)[] = [];
-let classifier: Classifier;
+let classifier: ModelFile;
 let service: ReturnType<typeof fakeService>;
 let url: string;
 let client: TestClient;
@@ -137,7 +138,7 @@ beforeAll(async () => {
   runEpochs(trainer, recipe.epochs, false, {});
   const bytes = await packModel(trainer.write("int8"));
   writeFileSync(model, bytes);
-  classifier = await Classifier.fromBytes(bytes, model);
+  classifier = await openModelBytes(bytes, model);
   const broker = await startBroker({ port: 0 });
   ends.push(() => broker.close());
   const output = { topic: "out/{1}", when: "any", onChange: false, qos: 1, retain: false } as const;
@@ -247,13 +248,10 @@ const ask: Record<Way, (texts: string[]) => Promise<Answer[]>> = {
     const { intent } = await mqtt("hermes/nlu/query", { input: text, siteId: "s" });
     return { label: intent?.intentName ?? null, score: intent?.confidenceScore };
   }),
-  // The page's own code; test/web/web.test.ts runs it in a browser.
+  // The library's bundle; test/web/web.test.ts runs it in a browser.
   browser: async (texts) => {
-    const { openClassifier } = (await import(new URL("../../build/web/classifier.js", import.meta.url).href)) as {
-      openClassifier(bytes: Uint8Array): Promise<{ classify(text: string): Answer }>;
-    };
-    vi.stubGlobal("fetch", async (file: URL) => new Response(readFileSync(file)));
-    const page = await openClassifier(readFileSync(model)).finally(() => vi.unstubAllGlobals());
+    const { open } = (await import(new URL("../../build/web/edgelabel.js", import.meta.url).href)) as typeof Library;
+    const page = await open(readFileSync(model));
     return texts.map((text) => page.classify(text));
   },
 };

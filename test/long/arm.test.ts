@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Classifier } from "../../host/model/classifier.ts";
+import { openModel } from "../../host/model/file.ts";
 import { packModel } from "../../host/model/pack.ts";
 import { Trainer, type ModelForm } from "../../host/training/trainer.ts";
 import { GOLDEN_MODELS, importGolden, type GoldenCase } from "../support/golden.ts";
@@ -68,7 +68,7 @@ describeWith("ARM", "an emulator", fetchArm, ({ arm64, armv7, wasmtime }) => {
   test("Node and wasmtime print the bytes of this machine for every model", async () => {
     const input = `${lines.join("\n")}\n`;
     for (const path of models) {
-      const classifier = await Classifier.open(path);
+      const classifier = await openModel(path);
       const expected = Buffer.concat(lines.map((line) => classifier.line(Buffer.from(line), { json: true, top: 0 })));
       expect(run(wasmtime, ["run", path, "--json"], input).equals(expected), `wasmtime: ${path}`).toBe(true);
       // Node takes seconds to start there.
@@ -123,7 +123,7 @@ describeWith("ARM", "an emulator", fetchArm, ({ arm64, armv7, wasmtime }) => {
     const service = await serve([tiny, "--port", "0", "--node", "gate-1"], { node: arm64 });
     const client = await TestClient.connect(service.url, 4);
     await client.subscribe("edgelabel/gate-1/label");
-    const classifier = await Classifier.open(tiny);
+    const classifier = await openModel(tiny);
     for (const [id, text] of lines.slice(0, 100).entries()) {
       await client.publish("edgelabel/gate-1/classify", JSON.stringify({ text, id }));
       const { label, score, unknown } = classifier.classify(text);

@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import mqtt from "mqtt";
 import type { MqttClient } from "mqtt";
 import * as abi from "../../assembly/abi.ts";
-import { Classifier } from "../../host/model/classifier.ts";
+import { openModel } from "../../host/model/file.ts";
 import { packModel } from "../../host/model/pack.ts";
 import { topics } from "../support/fake.ts";
 import { pause, until } from "../support/wait.ts";
@@ -113,7 +113,7 @@ describeMosquitto("explanations", (binaries) => {
       process.stdout.write(
         `explanations: a calm client alone ${figures(alone)}; in the flood ${figures(flooded)}; the flood got ${explained} explanations and was ${busy} times told busy\n`,
       );
-      expect(lastExplanation).toEqual((await Classifier.open(path)).explain(text));
+      expect(lastExplanation).toEqual((await openModel(path)).explain(text));
       if (isLong) expect(quantile(flooded, 0.99)).toBeLessThan(25);
     },
     1000 * SECONDS + 60_000,

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { exportModel } from "../../host/commands/export.ts";
-import { readDataset } from "../../host/data/dataset.ts";
+import { readDataset } from "../../host/data/read.ts";
 import {
   DEFAULT_RECIPE,
   prepareTraining,

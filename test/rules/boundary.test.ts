@@ -91,7 +91,7 @@ test("what both sides know stands in assembly/abi.ts only", () => {
 });
 
 test("comments name only files that exist", () => {
-  const files = ["assembly", "host", "test"].flatMap((folder) =>
+  const files = ["assembly", "host", "test", "web"].flatMap((folder) =>
     readdirSync(fileURLToPath(new URL(folder, root)), { recursive: true, encoding: "utf8" }).map(
       (path) => `/${folder}/${path.replaceAll("\\", "/")}`,
     ),
@@ -129,12 +129,14 @@ describe("the file map of ARCHITECTURE.md", () => {
 
   test("leaves out no stage of the host", () => {
     const plumbing = [
-      "build-path",
+      "artefact",
       "errors",
       "escape",
+      "index",
       "names",
       "program-name",
       "progress",
+      "text",
       "values",
       "version",
       "model/status",

@@ -15,10 +15,11 @@ const FLOORS = {
     ["host/data/"],
     ["host/training/"],
     ["host/keras/", "host/onnx/", "host/report/"],
+    ["host/library/"],
     ["host/registry/"],
     ["host/service/"],
     ["host/commands/"],
-    ["host/main.ts"],
+    ["host/main.ts", "host/index.ts"],
   ],
   assembly: [
     ["assembly/abi.ts", "assembly/arena.ts"],

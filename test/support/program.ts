@@ -94,7 +94,7 @@ export async function serve(
 
 /** Without the remark that texts to measure on were learnt: small tests do so. */
 export function withoutSeen(stderr: string): string {
-  return stderr.replace(/^edgelabel: \d+ of \d+ texts of --valid are in the data too.*\n/m, "");
+  return stderr.replace(/^edgelabel: \d+ of \d+ texts of the validation data are in the training data too.*\n/m, "");
 }
 
 /** Runs a command that must work and print one JSON object. */

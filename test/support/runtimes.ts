@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ERR_BAD_CHECKSUM, ERR_NO_MODEL, TEXT_CAPACITY } from "../../assembly/abi.ts";
-import { Classifier } from "../../host/model/classifier.ts";
+import { openModel } from "../../host/model/file.ts";
 import { packModel } from "../../host/model/pack.ts";
 import { Trainer } from "../../host/training/trainer.ts";
 import { importGolden } from "./golden.ts";
@@ -83,7 +83,7 @@ async function makeSubjects(): Promise<Subject[]> {
     files.map(async (file, i) => {
       const path = join(folder, `model-${i}.wasm`);
       writeFileSync(path, await packModel(file));
-      const classifier = await Classifier.open(path);
+      const classifier = await openModel(path);
       return { path, answers: Buffer.concat(texts.map((text) => classifier.line(text, { json: true, top: 0 }))) };
     }),
   );

@@ -6,7 +6,8 @@ import { fileURLToPath } from "node:url";
 import { chromium, type Browser, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
-import { Classifier, type Prediction } from "../../host/model/classifier.ts";
+import type { Answer } from "../../host/model/answer.ts";
+import { Classifier } from "../../host/model/classifier.ts";
 import { unpackModel } from "../../host/model/container.ts";
 import { packModel } from "../../host/model/pack.ts";
 import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../../host/training/recipe.ts";
@@ -34,7 +35,6 @@ describe.skipIf(!executablePath)("page", () => {
   let browser: Browser;
   let page: Page;
   let deployable: Uint8Array;
-  let isEngineAway = false;
   const problems: string[] = [];
 
   beforeAll(async () => {
@@ -45,7 +45,7 @@ describe.skipIf(!executablePath)("page", () => {
     deployable = await packModel(trainer.write("int8"));
     server = createServer((request, response) => {
       const path = request.url === "/" ? "index.html" : request.url!.slice(1);
-      if (/favicon|\.\./.test(path) || (isEngineAway && path === "engine.wasm")) response.writeHead(404).end();
+      if (/favicon|\.\./.test(path)) response.writeHead(404).end();
       else
         response
           .writeHead(200, { "content-type": path.endsWith("js") ? "text/javascript" : "text/html" })
@@ -87,15 +87,6 @@ describe.skipIf(!executablePath)("page", () => {
     await opened.goto(new URL("build/web/index.html", root).href);
     expect(await opened.textContent("#note")).toContain("needs a web server");
     await opened.close();
-  });
-
-  test("names the engine when it is not on the server, and finds it when it is there", async () => {
-    isEngineAway = true;
-    await choose("demo.wasm", deployable);
-    await page.waitForFunction(
-      "document.getElementById('note').textContent.includes('put all of build/web on the server')",
-    );
-    isEngineAway = false;
   });
 
   test("runs no code of a file: an engine whose start function never ends is left alone", async () => {
@@ -185,7 +176,7 @@ describe.skipIf(!executablePath)("page", () => {
       );
     await fill(TEXT_CAPACITY + 1);
     expect(await page.textContent("#note")).toContain(
-      `the text has ${TEXT_CAPACITY + 1} bytes, but at most ${TEXT_CAPACITY} are classified; shorten it`,
+      `text: ${TEXT_CAPACITY + 1} bytes, but at most ${TEXT_CAPACITY} are classified`,
     );
     expect(await page.locator("#scores *, #words *").count()).toBe(0);
     await fill(TEXT_CAPACITY);
@@ -208,17 +199,11 @@ describe.skipIf(!executablePath)("page", () => {
     const texts = [...messages.map(({ text }) => text), "", "\u{1f600} ünknown wörds 你好", "<b>&amp;</b>"];
     // As text, since the test runner rewrites import() in a function.
     const inPage = (await page.evaluate(`(async () => {
-      const { openClassifier } = await import("/classifier.js");
-      const classifier = await openClassifier(Uint8Array.from(atob("${Buffer.from(deployable).toString("base64")}"), (c) => c.charCodeAt(0)));
-      return ${JSON.stringify(texts)}.map((text) => [classifier.classify(text), classifier.explain(text)]);
-    })()`)) as [Prediction, { text: string; share: number }[]][];
-    expect(inPage.map(([prediction]) => prediction)).toEqual(texts.map((text) => node.classify(text, 0)));
-    inPage.forEach(([, parts], i) => {
-      expect(parts.map(({ text }) => text).join("")).toBe(texts[i]);
-      expect(
-        parts.filter((_, at) => at % 2 === 1).map(({ text, share }) => [text, Number(share.toFixed(9)) + 0]),
-      ).toEqual(node.explain(texts[i]!).tokens.map(({ token, share }) => [token, share]));
-    });
+      const { open } = await import("/edgelabel.js");
+      const model = await open(Uint8Array.from(atob("${Buffer.from(deployable).toString("base64")}"), (c) => c.charCodeAt(0)));
+      return ${JSON.stringify(texts)}.map((text) => model.classify(text, { topK: 99, explain: true }));
+    })()`)) as Answer[];
+    expect(inPage).toEqual(texts.map((text) => ({ ...node.classify(text, 99), explanation: node.explain(text) })));
   });
 
   test("shows the best label first, as text", async () => {

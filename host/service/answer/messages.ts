@@ -4,6 +4,7 @@
 // begins as an object that has `text` or `texts`: if that does not parse, it is a faulty
 // request. Any other payload, and any that is sent as text/*, is the text itself.
 import * as v from "valibot";
+import { answerOf } from "../../model/answer.ts";
 import type { Prediction } from "../../model/classifier.ts";
 import type { Explanation } from "../../model/explanation.ts";
 import { ExactNumber, fromJson, JsonError, toJson } from "./json.ts";
@@ -237,25 +238,12 @@ function isRequestObject(value: unknown): value is object {
   );
 }
 
-/** Below the request's threshold, or rejected by the model's own rule, the label is null. */
-function encodeResult(request: ClassifyRequest, prediction: ExplainedPrediction) {
-  const isUnknown =
-    prediction.label === null || (request.threshold !== undefined && prediction.score < request.threshold);
-  return {
-    label: isUnknown ? null : prediction.label,
-    score: prediction.score,
-    unknown: isUnknown || undefined,
-    scores: request.topK === undefined ? undefined : prediction.scores,
-    explanation: prediction.explanation,
-  };
-}
-
 export function encodeAnswer(
   request: ClassifyRequest,
   predictions: ExplainedPrediction[],
   model: { name: string; version: string },
 ): string {
-  const results = predictions.map((prediction) => encodeResult(request, prediction));
+  const results = predictions.map((prediction) => answerOf(prediction, request, prediction.explanation));
   return writerFor(request.id)({
     id: request.id,
     ...(request.isBatch ? { results } : results[0]),

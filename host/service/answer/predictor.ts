@@ -2,7 +2,8 @@
 // models, one queue in front of them, and the counters behind them. An explanation takes
 // dozens of forward passes, each of which is a turn of its own in the queue.
 import { MAX_PIECES } from "../../../assembly/abi.ts";
-import type { Classifier, Prediction } from "../../model/classifier.ts";
+import type { Prediction } from "../../model/classifier.ts";
+import type { ModelFile } from "../../model/file.ts";
 import type { Explanation } from "../../model/explanation.ts";
 import { RequestError } from "./messages.ts";
 import type { ExplainedPrediction } from "./messages.ts";
@@ -10,7 +11,7 @@ import type { Metrics } from "../metrics.ts";
 import { Queue } from "./queue.ts";
 import { RateLimit, shortName } from "./rate.ts";
 
-export type Model = Pick<Classifier, "version" | "labels" | "digest" | "classify" | "explaining">;
+export type Model = Pick<ModelFile, "version" | "labels" | "digest" | "classify" | "explaining">;
 
 export interface Work {
   requester: string;

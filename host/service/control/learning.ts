@@ -15,10 +15,11 @@
 import { spawn } from "node:child_process";
 import { constants, setPriority } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
-import { artefactPath } from "../../build-path.ts";
-import { Classifier, digestOf, readModelFile } from "../../model/classifier.ts";
+import { artefactPath } from "../../artefact.ts";
+import { digestOf, openModel, readModelFile } from "../../model/file.ts";
 import { appendCorrections, type Correction, journalPath, readCorrections } from "../../data/journal.ts";
-import { readDataset, sampleDefect } from "../../data/dataset.ts";
+import { sampleDefect } from "../../data/dataset.ts";
+import { readDataset } from "../../data/read.ts";
 import { EdgelabelError } from "../../errors.ts";
 import { Tally } from "../../report/evaluation.ts";
 import { isDone, leftOf, type LearnReport } from "../../training/learn.ts";
@@ -52,7 +53,7 @@ export interface Deployment {
 /** The model is the file that the service was given. */
 function deployFile(service: Service, name: string, { training }: LearningSettings, output: string): Deployment {
   const follow = async (): Promise<void> => {
-    const model = await Classifier.open(output);
+    const model = await openModel(output);
     if (model.digest !== service.predictor.model(name).model.digest) service.setModel(name, model);
   };
   return {

@@ -2,7 +2,7 @@
 // to the registry, including those by other processes. A new version is on trial first: if its first
 // answers fail, or the service repeatedly crashes while starting with it, the previous version
 // comes back.
-import type { Classifier } from "../../model/classifier.ts";
+import type { ModelFile } from "../../model/file.ts";
 import { EdgelabelError } from "../../errors.ts";
 import type { Log } from "../log.ts";
 import type { Model } from "../answer/predictor.ts";
@@ -49,7 +49,7 @@ export class LiveModels {
   }
 
   /** Opens and tests the active version of every name. */
-  async open(): Promise<Map<string, Classifier>> {
+  async open(): Promise<Map<string, ModelFile>> {
     const { store } = this.registry;
     const { models, made = "new" } = await store.read();
     if (made !== "new")
@@ -60,7 +60,7 @@ export class LiveModels {
       await store.change(() => {});
       await store.clean();
     });
-    const open = new Map<string, Classifier>();
+    const open = new Map<string, ModelFile>();
     for (const { name } of models) {
       const found = await this.registry.open(name, (version, reason) => this.onFailed(name, version, reason), "start");
       if (!found) continue;

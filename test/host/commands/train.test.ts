@@ -95,7 +95,7 @@ describe("--set", () => {
     [["split-scripts=true", "char-level=true"], "split-scripts needs char-level=false"],
     [["letter-pairs=true", "split-scripts=false"], "letter-pairs needs split-scripts=true"],
     [["letter-pairs=true", "ngram-buckets=0"], "letter-pairs needs split-scripts=true, ngram-buckets above 0"],
-    [["augment-synonym=0.1"], "augment-synonym needs a file of --synonyms"],
+    [["augment-synonym=0.1"], "augment-synonym needs synonyms"],
   ])("%j would have no effect", async (settings, message) => {
     const given = settings.flatMap((setting) => ["--set", setting]);
     const { code, stderr } = await train(...files, ...given);
@@ -117,7 +117,7 @@ describe("--set", () => {
   test("a resumed run keeps its settings, and may be quantized and calibrated otherwise", async () => {
     const resumed = [...files, "--resume", "no-such.elb"];
     expect((await train(...resumed, "--set", "min-agreement=0", "--set", "units=3")).stderr).toBe(
-      "error: option '--resume <file>' cannot be used with '--set units': a run keeps the settings that it was started with\n",
+      "error: units cannot be changed in a resumed run, which keeps the settings that it was started with\n",
     );
     for (const [option, value] of [
       ["--seed", "1"],

@@ -7,15 +7,8 @@ import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import { MAX_LABEL_BYTES } from "../../../assembly/abi.ts";
 import { doubtsOf, similarLabels } from "../../../host/data/report.ts";
-import {
-  type DatasetOptions,
-  FORMATS,
-  labelsOf,
-  parseDataset,
-  readDataset,
-  thinned,
-  without,
-} from "../../../host/data/dataset.ts";
+import { type DatasetOptions, FORMATS, labelsOf, parseDataset, thinned, without } from "../../../host/data/dataset.ts";
+import { readDataset } from "../../../host/data/read.ts";
 import { EdgelabelError } from "../../../host/errors.ts";
 import { describeShared, sharedPath } from "../../support/shared.ts";
 

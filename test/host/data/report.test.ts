@@ -5,10 +5,11 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { Classifier } from "../../../host/model/classifier.ts";
+import { openModel } from "../../../host/model/file.ts";
 import { renderChart } from "../../../host/report/chart.ts";
 import { doubtsOf, renderReport, reportData, similarLabels } from "../../../host/data/report.ts";
-import { parseDataset, readDataset } from "../../../host/data/dataset.ts";
+import { parseDataset } from "../../../host/data/dataset.ts";
+import { readDataset } from "../../../host/data/read.ts";
 import { EdgelabelError } from "../../../host/errors.ts";
 import { renderEvaluation, Tally } from "../../../host/report/evaluation.ts";
 import type { Explanation } from "../../../host/model/explanation.ts";
@@ -582,7 +583,7 @@ describe("a model that cleans", () => {
     ]);
     expect(trained).toMatchObject({ code: 0, stderr: "" });
     expect(readFileSync(at("web.svg"), "utf8")).toMatch(/^<svg [^]*<\/svg>\n$/);
-    const classifier = await Classifier.open(at("web.wasm"));
+    const classifier = await openModel(at("web.wasm"));
     expect(classifier.info.tokenizer.cleaning).toEqual([
       "normalize",
       "markup",
@@ -616,7 +617,7 @@ describe("a model that cleans", () => {
     });
     expect(await train("--set", "augment-synonym=0.1")).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining("augment-synonym needs a file of --synonyms"),
+      stderr: expect.stringContaining("augment-synonym needs synonyms"),
     });
     expect(await train("--chart", "x.png")).toMatchObject({
       code: 2,

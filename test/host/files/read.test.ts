@@ -4,13 +4,12 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { readDataset } from "../../../host/data/dataset.ts";
+import { readDataset } from "../../../host/data/read.ts";
 import { readCorrections } from "../../../host/data/journal.ts";
 import { readIfAny, readText, readWhole, readWholeSync, requireReadable } from "../../../host/files/read.ts";
-import { Classifier } from "../../../host/model/classifier.ts";
+import { openModel } from "../../../host/model/file.ts";
 import { readPrivateKey, readTrustedKeys } from "../../../host/registry/keys.ts";
 import { readSettings } from "../../../host/service/config.ts";
-import { readSynonyms } from "../../../host/training/synonyms.ts";
 import { edgelabel, main } from "../../support/program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-read-"));
@@ -34,8 +33,7 @@ test("a file, or undefined where there may be none", async () => {
 
 const readers: [string, (path: string) => unknown, { prefix?: string; missing?: string }][] = [
   ["texts", (path) => readDataset([path]), {}],
-  ["a model", (path) => Classifier.open(path), { missing: "; make a model with: edgelabel train DATA -o none" }],
-  ["synonyms", readSynonyms, {}],
+  ["a model", (path) => openModel(path), { missing: "; make a model with: edgelabel train DATA -o none" }],
   ["trusted keys", readTrustedKeys, { prefix: "cannot read the file of trusted keys " }],
   ["a private key", readPrivateKey, { missing: `; make one with: edgelabel keygen ${at("none")}` }],
   ["a configuration", (config) => readSettings([], { config }), { prefix: "cannot read the configuration file " }],
@@ -81,7 +79,7 @@ test("a file that is larger than its kind may be is not read; what is gone by th
   await expect(readDataset([at("huge.tsv")])).rejects.toThrow(
     `${at("huge.tsv")}: larger than 512 MB; split it into several files`,
   );
-  await expect(readSynonyms(at("huge.tsv"))).rejects.toThrow(`${at("huge.tsv")}: is larger than 2 GiB`);
+  await expect(readText(at("huge.tsv"))).rejects.toThrow(`${at("huge.tsv")}: is larger than 2 GiB`);
   expect(() => readWholeSync(at("huge.tsv"))).toThrow(`${at("huge.tsv")}: is larger than 2 GiB`);
 });
 

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Classifier } from "../../../host/model/classifier.ts";
+import { openModel } from "../../../host/model/file.ts";
 import type { Explanation } from "../../../host/model/explanation.ts";
 import { renderHtml, renderText } from "../../../host/report/heat-map.ts";
 import { packModel } from "../../../host/model/pack.ts";
@@ -26,7 +27,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 describe("a classifier explains", () => {
   test("the same from .elb and .wasm, tokens as they are written, and scores as it classifies", async () => {
-    const [elb, wasm] = await Promise.all([Classifier.open(at("int8.elb")), Classifier.open(at("tiny.wasm"))]);
+    const [elb, wasm] = await Promise.all([openModel(at("int8.elb")), openModel(at("tiny.wasm"))]);
     const explanation = elb.explain(TEXT);
     expect(wasm.explain(TEXT)).toEqual(explanation);
     expect(explanation.tokens.map(({ token }) => token)).toEqual(["Turn", "the", "MÜSLI", "lamp", "on"]);
@@ -41,7 +42,7 @@ describe("a classifier explains", () => {
   });
 
   test("the label that is asked for, and no other than the model's", async () => {
-    const classifier = await Classifier.open(at("tiny.wasm"));
+    const classifier = await openModel(at("tiny.wasm"));
     expect(classifier.explain(TEXT, "music")).toMatchObject({ label: "music" });
     expect(() => classifier.explain(TEXT, "news")).toThrow(
       'tiny has no label "news"; its labels are "light", "music", "weather"',
@@ -52,12 +53,12 @@ describe("a classifier explains", () => {
     const old = readFileSync(at("tiny.wasm"));
     old.write("explainPast", old.indexOf("explainLast"));
     expect((await Classifier.fromBytes(old, "old.wasm")).explain(TEXT)).toEqual(
-      (await Classifier.open(at("tiny.wasm"))).explain(TEXT),
+      (await openModel(at("tiny.wasm"))).explain(TEXT),
     );
   });
 
   test("step by step, with other texts between", async () => {
-    const classifier = await Classifier.open(at("tiny.wasm"));
+    const classifier = await openModel(at("tiny.wasm"));
     const whole = classifier.explain(TEXT);
     const steps = classifier.explaining(TEXT);
     let passes = 0;
@@ -135,7 +136,7 @@ describe("edgelabel explain", () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(/^light\t0\.\d{6}\n(?:[+-]\d\.\d{6}\t\S+\n){5}occlusion: the shares add up to /);
     const json = JSON.parse((await edgelabel(["explain", at("tiny.wasm"), "--json", TEXT])).stdout) as Explanation;
-    expect(json).toEqual((await Classifier.open(at("tiny.wasm"))).explain(TEXT));
+    expect(json).toEqual((await openModel(at("tiny.wasm"))).explain(TEXT));
   });
 
   test("explains each line of standard input", async () => {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { calibrate, describeRule, type Calibration, renderCalibration } from "../../../host/training/calibration.ts";
 import { Classifier } from "../../../host/model/classifier.ts";
+import { openModel } from "../../../host/model/file.ts";
 import type { Sample } from "../../../host/data/dataset.ts";
 import { packModel } from "../../../host/model/pack.ts";
 import { measureCurve } from "../../../host/report/rejection-curve.ts";
@@ -98,7 +99,7 @@ describe("edgelabel calibrate", () => {
     expect(report).toMatchObject({ file: at("known.wasm"), bytes: readFileSync(at("known.wasm")).length });
     expect(report.rejected.right).toBeLessThanOrEqual(0.1 * report.answers.right);
     expect(report.rejected.wrong + report.rejected.unknown).toBeGreaterThan(0);
-    const classifier = await Classifier.open(at("known.wasm"));
+    const classifier = await openModel(at("known.wasm"));
     const rejected = [...halves, ...outside].filter(({ text }) => classifier.classify(text).label === null);
     expect(rejected).toHaveLength(report.rejected.right + report.rejected.wrong + report.rejected.unknown);
     const lines = (await edgelabel(["predict", at("known.wasm"), ...rejected.map(({ text }) => text)])).stdout
@@ -112,16 +113,12 @@ describe("edgelabel calibrate", () => {
 
   test("without --unknown no answer is unknown any more", async () => {
     await edgelabel(["calibrate", at("tiny.elb"), at("known.tsv"), "--unknown", "0.3", "-o", at("strict.elb")]);
-    expect((await Classifier.open(at("strict.elb"))).info.reject).not.toEqual({
-      score: 0,
-      margin: 0,
-      unknown_share: 1,
-    });
+    expect((await openModel(at("strict.elb"))).info.reject).not.toEqual({ score: 0, margin: 0, unknown_share: 1 });
     const { stdout } = await edgelabel(["calibrate", at("strict.elb"), at("known.tsv"), "-o", at("open.elb")]);
     expect(stdout).toMatch(
       /^.*open\.elb: [\d.]+ KB\ntemperature \d\.\d{3}, from 36 texts: log loss [\d.]+ -> [\d.]+, calibration error [\d.]+ % -> [\d.]+ %\n$/,
     );
-    expect((await Classifier.open(at("open.elb"))).info.reject).toEqual({ score: 0, margin: 0, unknown_share: 1 });
+    expect((await openModel(at("open.elb"))).info.reject).toEqual({ score: 0, margin: 0, unknown_share: 1 });
   });
 
   test.each([
@@ -158,7 +155,7 @@ describe("edgelabel train", () => {
     );
     expect(report.calibration).toMatchObject({ n: halves.length });
     expect(report.calibration.rejected.right).toBeLessThanOrEqual(0.2 * report.calibration.answers.right);
-    expect((await Classifier.open(at("a.elb"))).info.temperature).toBeCloseTo(report.calibration.temperature, 5);
+    expect((await openModel(at("a.elb"))).info.temperature).toBeCloseTo(report.calibration.temperature, 5);
     const plain = JSON.parse(
       (
         await edgelabel([
@@ -179,7 +176,7 @@ describe("edgelabel train", () => {
     const [calibrated, asTrained] = [readFileSync(at("a.elb")), readFileSync(at("b.elb"))];
     // The header's settings apart it is the same file.
     expect(calibrated.subarray(128).equals(asTrained.subarray(128))).toBe(true);
-    expect((await Classifier.open(at("b.elb"))).info).toMatchObject({
+    expect((await openModel(at("b.elb"))).info).toMatchObject({
       temperature: 1,
       reject: { score: 0, margin: 0, unknown_share: 1 },
     });
@@ -187,7 +184,7 @@ describe("edgelabel train", () => {
 
   test("keeps the model when it cannot be calibrated, or its chart cannot be written", async () => {
     await edgelabel(["train", at("train.tsv"), "-o", at("plain.elb"), ...small]);
-    const { label } = (await Classifier.open(at("plain.elb"))).classify(samples[0]!.text);
+    const { label } = (await openModel(at("plain.elb"))).classify(samples[0]!.text);
     writeFileSync(
       at("wrong.tsv"),
       tsv([{ ...samples[0]!, label: samples.find((sample) => sample.label !== label)!.label }]),

@@ -191,7 +191,7 @@ describe("the command", () => {
     ]);
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: expect.stringContaining("--workers 5 cannot share a batch of 4"),
+      stderr: expect.stringContaining("5 workers cannot share a batch of 4"),
     });
   });
 });

@@ -5,9 +5,9 @@ import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { Classifier, digestOf } from "../../../../host/model/classifier.ts";
+import { digestOf, openModel } from "../../../../host/model/file.ts";
 import { appendCorrections, readCorrections } from "../../../../host/data/journal.ts";
-import { readDataset } from "../../../../host/data/dataset.ts";
+import { readDataset } from "../../../../host/data/read.ts";
 import { waitForLock } from "../../../../host/files/lock.ts";
 import { LiveModels } from "../../../../host/service/control/live-models.ts";
 import { Registry } from "../../../../host/registry/registry.ts";
@@ -164,7 +164,7 @@ describeMosquitto("edgelabel serve on Mosquitto", (binaries) => {
     expect(
       (await client.next(({ topic, json }) => topic === topics.info && json.models[0].version === "1+1")).json.models[0]
         .digest,
-    ).toBe((await Classifier.open(at("lamps.wasm"))).digest);
+    ).toBe((await openModel(at("lamps.wasm"))).digest);
 
     const evaluation = await command("evaluate/one");
     const expected = await json("eval", at("lamps.wasm"), at("valid.tsv"));
@@ -211,8 +211,8 @@ describe("in a service", () => {
     const service = fakeService({
       access: broker.access,
       models: new Map([
-        ["lamps", await Classifier.open(at("lamps.wasm"))],
-        ["other", await Classifier.open(at("lamps.wasm"))],
+        ["lamps", await openModel(at("lamps.wasm"))],
+        ["other", await openModel(at("lamps.wasm"))],
       ]),
       commands: true,
       limits: { ...limits, textsPerSecond },
@@ -296,7 +296,7 @@ describe("in a service", () => {
     for (const report of reports.slice(1)) expect(report).toMatchObject({ status: "successful", corrections: 8 });
     expect(reports.slice(2).map(({ seconds }) => seconds)).toEqual(Array(6).fill(reports[1].seconds));
     expect(await readCorrections(at("lamps.corrections.jsonl"))).toHaveLength(8);
-    expect((await Classifier.open(at("lamps.wasm"))).version).toBe(reports[1].version);
+    expect((await openModel(at("lamps.wasm"))).version).toBe(reports[1].version);
   }, 180_000);
 
   test("a stop ends the run and leaves the files as they were", async () => {

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { Classifier } from "../../../../host/model/classifier.ts";
+import type { ModelFile } from "../../../../host/model/file.ts";
 import { keyId } from "../../../../host/registry/keys.ts";
 import { LiveModels } from "../../../../host/service/control/live-models.ts";
 import { Registry } from "../../../../host/registry/registry.ts";
@@ -350,7 +350,7 @@ test("a version has proven itself after a time of quiet, too", async () => {
 
 describe("a version that fails at work", () => {
   const breakModel = () => {
-    const model = service.predictor.models.get("spam") as Classifier;
+    const model = service.predictor.models.get("spam") as ModelFile;
     model.classify = () => {
       throw new WebAssembly.RuntimeError("unreachable");
     };

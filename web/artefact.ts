@@ -1,0 +1,8 @@
+// The twin of host/artefact.ts in the bundle for browsers, which has the compiled modules in it:
+// the engine at once, the trainer in a file beside it that is loaded when something trains.
+import engine from "../build/engine.wasm";
+
+export async function readArtefact(name: "engine.wasm" | "trainer.wasm"): Promise<Uint8Array<ArrayBuffer>> {
+  const base64 = name === "engine.wasm" ? engine : (await import("../build/trainer.wasm")).default;
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}

@@ -1,0 +1,5 @@
+/** The bundler puts the bytes of such a file, in base64, in place of the import. */
+declare module "*.wasm" {
+  const base64: string;
+  export default base64;
+}
