@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 import { describe, expect, onTestFinished, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
 import { describeClient, madeSubjects, texts } from "../support/runtimes.ts";
-import { fetchChromium } from "../tools/fetch-chromium.mjs";
+import { findChromium } from "../support/chromium.ts";
 import { bun, deno, examples, node, pool, python } from "../tools/fetch-runtimes.mjs";
 
 describeClient("Node", node);
@@ -16,16 +16,6 @@ describeClient("a pool of Node's workers", pool);
 describeClient("Python", python);
 describeClient("Deno", deno);
 describeClient("Bun", bun);
-
-function findChromium(): string | undefined {
-  try {
-    return fetchChromium();
-  } catch (error) {
-    if (process.env["CI"] === "true") throw error;
-    process.stderr.write(`\n*** The page of examples/ is not tried: ${(error as Error).message}\n`);
-    return undefined;
-  }
-}
 
 const executablePath = findChromium();
 

@@ -13,20 +13,10 @@ import { packModel } from "../../host/model/pack.ts";
 import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../../host/training/recipe.ts";
 import { parseDataset } from "../../host/data/dataset.ts";
 import { Calibrator } from "../../host/training/calibrator.ts";
-import { fetchChromium } from "../tools/fetch-chromium.mjs";
+import { findChromium } from "../support/chromium.ts";
 
 const root = new URL("../../", import.meta.url);
 const messages = parseDataset(readFileSync(new URL("host/demo/messages.tsv", root)), "messages.tsv").slice(0, 120);
-
-function findChromium(): string | undefined {
-  try {
-    return fetchChromium();
-  } catch (error) {
-    if (process.env["CI"] === "true") throw error;
-    process.stderr.write(`\nThe browser tests are skipped: ${(error as Error).message}\n`);
-    return undefined;
-  }
-}
 
 const executablePath = findChromium();
 

@@ -1,0 +1,186 @@
+// train() and what can be done with its result: the command line's bytes, from objects instead of files.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { calibrate, type EpochReport, learn, open, pack, parse, quantize, train } from "../../../host/index.ts";
+import { edgelabel, json, LAMPS } from "../../support/program.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-library-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+const at = (name: string): string => join(folder, name);
+const texts = LAMPS.map((line) => {
+  const [label, text] = line.trim().split("\t");
+  return { label: label!, text: text! };
+});
+const valid = texts.slice(0, 12).map(({ label, text }) => ({ label, text: `${text} now` }));
+const lines = (samples: { label: string; text: string }[]) =>
+  samples.map(({ label, text }) => `${label}\t${text}\n`).join("");
+const SMALL = { epochs: 2, embeddingDim: 8, units: 4 };
+const SMALL_FLAGS = ["--epochs", "2", "--set", "embedding-dim=8", "--set", "units=4"];
+
+beforeAll(() => {
+  writeFileSync(at("data.tsv"), lines(texts));
+  writeFileSync(at("valid.tsv"), lines(valid));
+});
+
+async function run(...args: string[]): Promise<void> {
+  const { code, stderr } = await edgelabel(args);
+  expect(code, stderr).toBe(0);
+}
+
+describe("gives the bytes of the command line", () => {
+  test.each<[string, object, string[]]>([
+    ["as it is", {}, []],
+    [
+      "with settings",
+      { seed: 7, clean: ["urls", "numbers"], maxlen: 9 },
+      ["--seed", "7", "--set", "clean=urls,numbers", "--set", "maxlen=9"],
+    ],
+    ["with f32 weights", { quantize: false, padding: "post" }, ["--no-quantize", "--set", "padding=post"]],
+    ["as in the tutorial", { recipe: "tutorial" }, ["--recipe", "tutorial"]],
+    ["by two workers", { workers: 2 }, ["--workers", "2"]],
+  ])("%s", async (_, options, flags) => {
+    await run("train", at("data.tsv"), "-o", at("x.wasm"), "--name", "lamps", ...SMALL_FLAGS, ...flags);
+    const trained = await train(texts, { name: "lamps", ...SMALL, ...options });
+    expect(await trained.wasm()).toEqual(new Uint8Array(readFileSync(at("x.wasm"))));
+  });
+
+  test("calibrated, both files, whichever is asked for first", async () => {
+    const flags = ["--valid", at("valid.tsv"), "--unknown", "0.1", "--name", "lamps", ...SMALL_FLAGS];
+    for (const file of ["x.wasm", "x.elb"]) await run("train", at("data.tsv"), "-o", at(file), ...flags);
+    const files = [new Uint8Array(readFileSync(at("x.wasm"))), new Uint8Array(readFileSync(at("x.elb")))];
+    const options = { name: "lamps", valid, unknown: 0.1, ...SMALL };
+    const one = await train(texts, options);
+    expect([await one.wasm(), await one.elb()]).toEqual(files);
+    const other = await train(texts, options);
+    expect([await other.elb(), await other.wasm()].reverse()).toEqual(files);
+  });
+
+  test("pack(), quantize(), calibrate() and learn() do, too", async () => {
+    const elb = await (await train(texts, { ...SMALL, epochs: 25 })).elb();
+    writeFileSync(at("lamps.elb"), elb);
+    await run("pack", at("lamps.elb"), "-o", at("packed.wasm"));
+    expect(await pack(elb)).toEqual(new Uint8Array(readFileSync(at("packed.wasm"))));
+
+    await run("quantize", at("lamps.elb"), "-o", at("small.elb"), "--data", at("data.tsv"));
+    const { model, report } = await quantize(elb, { texts: texts.map(({ text }) => text) });
+    expect(model).toEqual(new Uint8Array(readFileSync(at("small.elb"))));
+    expect(report).toMatchObject({ form: "int8", agreement: { n: texts.length }, tensors: { length: 9 } });
+
+    await run("calibrate", at("packed.wasm"), at("valid.tsv"), "-o", at("sure.wasm"), "--unknown", "0.2");
+    const sure = await calibrate(await pack(elb), valid, { unknown: 0.2 });
+    expect(sure.model).toEqual(new Uint8Array(readFileSync(at("sure.wasm"))));
+    expect(sure.report.n).toBe(valid.length);
+
+    const corrections = [{ text: "darkness please", label: texts[0]!.label }];
+    writeFileSync(at("fixes.tsv"), lines(corrections));
+    const learnt = await learn(elb, { corrections, data: texts, valid });
+    const args = ["--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv")];
+    await run("learn", at("lamps.elb"), ...args, "-o", at("learnt.wasm"));
+    expect(learnt.report.accepted).toBe(true);
+    expect([learnt.elb, learnt.wasm]).toEqual(
+      ["lamps.elb", "learnt.wasm"].map((name) => new Uint8Array(readFileSync(at(name)))),
+    );
+  });
+});
+
+test("what train() gives can be used at once", async () => {
+  const trained = await train(texts, { ...SMALL, epochs: 30 });
+  const model = await trained.model();
+  expect(model.labels).toEqual(trained.labels);
+  const figures = await trained.evaluate(texts);
+  const right = texts.filter(({ label, text }) => model.classify(text).label === label).length;
+  expect(figures).toMatchObject({ n: texts.length, accuracy: right / texts.length });
+  writeFileSync(at("used.wasm"), await trained.wasm());
+  expect(await json("eval", at("used.wasm"), at("data.tsv"))).toMatchObject({ accuracy: figures.accuracy });
+});
+
+test("takes texts as they come, and those that parse() reads from a file's bytes", async () => {
+  const stream = async function* () {
+    yield* texts;
+  };
+  const wasm = await (await train(texts, SMALL)).wasm();
+  expect(await (await train(stream(), SMALL)).wasm()).toEqual(wasm);
+  expect(await (await train(parse(readFileSync(at("data.tsv")), "data.tsv"), SMALL)).wasm()).toEqual(wasm);
+});
+
+describe("a run", () => {
+  test("reports its epochs, can be ended after one, and resumed to the same bytes", async () => {
+    const reports: EpochReport[] = [];
+    const begun = await train(texts, { ...SMALL, epochs: 3, onEpoch: (report) => (reports.push(report), false) });
+    expect([begun.epochsLeft, begun.reports, reports.map(({ epoch, epochs }) => [epoch, epochs])]).toEqual([
+      2,
+      reports,
+      [[1, 3]],
+    ]);
+    const done: number[] = [];
+    const resumed = await train(texts, { resume: await begun.elb(), onProgress: (part, all) => done.push(part / all) });
+    expect(resumed.epochsLeft).toBe(0);
+    expect(done).toEqual([...done].sort((a, b) => a - b));
+    expect(done.at(-1)).toBe(1);
+    expect(await resumed.elb()).toEqual(await (await train(texts, { ...SMALL, epochs: 3 })).elb());
+  });
+
+  test("is ended by a signal", async () => {
+    const controller = new AbortController();
+    const endless = train(texts, { ...SMALL, epochs: 100_000, signal: controller.signal });
+    setTimeout(() => controller.abort(new Error("enough")), 100);
+    await expect(endless).rejects.toThrow("enough");
+    await expect(train(texts, { signal: AbortSignal.abort(new Error("never")) })).rejects.toThrow("never");
+  });
+
+  test("notes what is doubtful", async () => {
+    const notes: string[] = [];
+    await train([...texts, { text: " ... ", label: texts[0]!.label }], {
+      ...SMALL,
+      valid: texts,
+      onNote: (note) => notes.push(note),
+    });
+    expect(notes).toEqual([
+      expect.stringContaining("1 of "),
+      expect.stringContaining(`${texts.length} of ${texts.length} texts of the validation data`),
+    ]);
+  });
+
+  test("learns from synonyms", async () => {
+    const synonyms = [["lamp", "light"]];
+    const one = await (await train(texts, { ...SMALL, synonyms })).wasm();
+    expect(one).toEqual(await (await train(texts, { ...SMALL, synonyms, augmentSynonym: 0.1 })).wasm());
+    expect(one).not.toEqual(await (await train(texts, SMALL)).wasm());
+    await expect(train(texts, { synonyms: [["two words", "lamp"]] })).rejects.toThrow(
+      'synonyms: line 1: "two words" is not one word',
+    );
+  });
+});
+
+test.each<[string, unknown, object, string, string]>([
+  ["no texts", [], {}, "invalid", "the data has no samples"],
+  ["one label", [texts[0]], {}, "invalid", "only the label"],
+  ["an empty text", [texts[0], { text: " ", label: "on" }], {}, "invalid", "texts: number 2: the text is empty"],
+  ["a text that is none", [{ text: 3, label: "on" }], {}, "invalid", "texts: number 1 is not { text, label }"],
+  ["a validation text that is none", texts, { valid: [{ label: "on" }] }, "invalid", "valid: number 1 is not"],
+  ["a setting that there is not", texts, { unit: 3 }, "bad_setting", 'no setting "unit", did you mean units?'],
+  ["a value out of range", texts, { units: 0 }, "bad_setting", "units takes a whole number from 1 to"],
+  ["a name that is none", texts, { name: "" }, "bad_setting", "name takes 1 to"],
+  ["a seed out of range", texts, { seed: -1 }, "bad_setting", "seed takes a whole number from 0"],
+  ["a recipe that there is not", texts, { recipe: "best" }, "bad_setting", "there are default and tutorial"],
+  ["a setting without effect", texts, { momentum: 0.9 }, "bad_setting", "momentum needs optimizer=sgd"],
+  ["unknown without valid", texts, { unknown: 0.1 }, "bad_setting", "unknown is calibrated on the texts of valid"],
+  ["a resumed run with another seed", texts, { resume: new Uint8Array(), seed: 2 }, "bad_setting", "seed cannot be"],
+  ["a resumed run that is none", texts, { resume: new Uint8Array(64) }, "bad_length", "model: its length is not"],
+])("refuses %s", async (_, given, options, code, message) => {
+  await expect(train(given as typeof texts, options)).rejects.toThrow(
+    expect.objectContaining({ name: "EdgelabelError", code, message: expect.stringContaining(message) }),
+  );
+});
+
+test("a model that cannot be calibrated is not given as if it were", async () => {
+  const strange = texts
+    .slice(0, 2)
+    .map(({ label }, i) => ({ text: `zzz ${i}`, label: texts.find((each) => each.label !== label)!.label }));
+  const trained = await train(texts, { ...SMALL, valid: strange, unknown: 0.1 });
+  const { failure } = await trained.deployed();
+  if (failure) await expect(trained.wasm()).rejects.toThrow(failure.message);
+  else expect((await open(await trained.wasm())).info.temperature).toBeGreaterThan(0);
+});

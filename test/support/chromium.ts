@@ -1,0 +1,12 @@
+// The Chromium of the browser tests; without one they are skipped, except where CI says that all must run.
+import { fetchChromium } from "../tools/fetch-chromium.mjs";
+
+export function findChromium(): string | undefined {
+  try {
+    return fetchChromium();
+  } catch (error) {
+    if (process.env["CI"] === "true") throw error;
+    process.stderr.write(`\nThe browser tests are skipped: ${(error as Error).message}\n`);
+    return undefined;
+  }
+}
