@@ -35,7 +35,7 @@ export interface RunSettings extends TrainSettings {
   seed?: number | undefined;
   /** Passes over the texts. Default: 10, or more if there are few texts. */
   epochs?: number | undefined;
-  /** Threads that share each batch, in Node only; their number changes the model, as a seed does. Default: 1. */
+  /** Threads that share each batch, in Node, Deno and Bun; their number changes the model, as a seed does. Default: 1. */
   workers?: number | undefined;
 }
 
