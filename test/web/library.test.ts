@@ -1,10 +1,14 @@
 // The library's bundle for browsers: the names and the bytes of Node, in a page and in a worker, and no larger than it must be.
-import { readFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
 import { type Browser, chromium } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { parseDataset } from "../../host/data/dataset.ts";
 import * as library from "../../host/index.ts";
 import { findChromium } from "../support/chromium.ts";
@@ -34,6 +38,7 @@ const executablePath = findChromium();
 describe.skipIf(!executablePath)("in Chromium", () => {
   let server: Server;
   let browser: Browser;
+  let bundle: Uint8Array;
   const worker = `
     import { train } from "/edgelabel.js";
     onmessage = async ({ data: { texts, options } }) => {
@@ -55,7 +60,7 @@ describe.skipIf(!executablePath)("in Chromium", () => {
       const [type, body] =
         url === "/"
           ? ["text/html", "<!doctype html><title>t</title>"]
-          : ["text/javascript", url === "/worker.js" ? worker : read(url!.slice(1))];
+          : ["text/javascript", url === "/worker.js" ? worker : url === "/app.js" ? bundle : read(url!.slice(1))];
       response.writeHead(200, { "content-type": type, "content-security-policy": policy }).end(body);
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -105,6 +110,29 @@ describe.skipIf(!executablePath)("in Chromium", () => {
     expect(result.answers).toEqual(
       JSON.parse(JSON.stringify(texts.map(({ text }) => model.classify(text, { topK: 3, explain: true })))),
     );
+  });
+
+  test("a bundler finds the library by its name", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "edgelabel-bundle-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    mkdirSync(join(folder, "node_modules"));
+    symlinkSync(fileURLToPath(new URL("../../", import.meta.url)), join(folder, "node_modules/edgelabel"));
+    writeFileSync(
+      join(folder, "app.js"),
+      'import { open, train } from "edgelabel";\nexport const app = async (texts, options) => open(await (await train(texts, options)).wasm());',
+    );
+    const { outputFiles, warnings } = await build({
+      entryPoints: [join(folder, "app.js")],
+      ...{ bundle: true, format: "esm", write: false, platform: "browser", logLevel: "silent" },
+    });
+    expect([warnings, outputFiles.length]).toEqual([[], 1]);
+    bundle = outputFiles[0]!.contents;
+    const few = { ...options, epochs: 1, unknown: undefined };
+    const answer = await inPage(`
+      const { app } = await import("/app.js");
+      return (await app(${JSON.stringify(texts)}, ${JSON.stringify(few)})).classify("the lamp is too bright");`);
+    const trained = await library.train(texts, few);
+    expect(answer).toEqual(JSON.parse(JSON.stringify((await trained.model()).classify("the lamp is too bright"))));
   });
 
   test("errors have code and message in a page, too", async () => {
