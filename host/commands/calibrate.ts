@@ -4,10 +4,9 @@ import { Command } from "commander";
 import { calibrate } from "../library/update.ts";
 import { renderCalibration } from "../training/calibration.ts";
 import { Classifier } from "../model/classifier.ts";
-import { readDataset } from "../data/read.ts";
 import { requireWritable } from "../files/atomic.ts";
 import { shareBelow1 } from "../values.ts";
-import { addDatasetOptions, type DatasetFlags, parserOf } from "./options.ts";
+import { addDatasetOptions, type DatasetFlags, parserOf, readSamples } from "./options.ts";
 import { parseOutput, trimmed, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { kilobytes, print, printJson } from "./terminal.ts";
@@ -45,7 +44,7 @@ Examples:
     )
     .action(async (path: string, data: string[], options: CalibrateFlags) => {
       await requireWritable(options.output);
-      const samples = await readDataset(data, options);
+      const samples = await readSamples(data, options);
       const original = await readElb(path);
       const { info } = await Classifier.fromBytes(original, path);
       const { model, report } = await calibrate(original, samples, { unknown: options.unknown, source: path });

@@ -2,11 +2,10 @@
 import { Command } from "commander";
 import { MAX_SEQUENCE } from "../../assembly/abi.ts";
 import { renderReport, reportData, type Source } from "../data/report.ts";
-import { readDataset } from "../data/read.ts";
 import { createTrainer, DEFAULT_RECIPE, withCleaning } from "../training/recipe.ts";
 import { cleaningSteps } from "../training/setting-table.ts";
 import type { Cleaning } from "../training/trainer.ts";
-import { addDatasetOptions, type DatasetFlags, parserOf, wholeNumber } from "./options.ts";
+import { addDatasetOptions, type DatasetFlags, parserOf, readSamples, wholeNumber } from "./options.ts";
 import { print, printJson } from "./terminal.ts";
 
 interface DataOptions extends DatasetFlags {
@@ -59,6 +58,6 @@ Examples:
 async function readAll(paths: readonly string[], options: DatasetFlags): Promise<Source[]> {
   const sources: Source[] = [];
   for (const path of paths)
-    sources.push({ file: path === "-" ? "standard input" : path, samples: await readDataset([path], options) });
+    sources.push({ file: path === "-" ? "standard input" : path, samples: await readSamples([path], options) });
   return sources;
 }

@@ -5,13 +5,12 @@ import { Command } from "commander";
 import { renderCurve } from "../report/chart.ts";
 import { openModel } from "../model/file.ts";
 import { similarLabels } from "../data/report.ts";
-import { readDataset } from "../data/read.ts";
 import { listed } from "../errors.ts";
 import { evaluate, renderEvaluation } from "../report/evaluation.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { startProgress } from "../progress.ts";
 import { measureCurve, renderCurveTable } from "../report/rejection-curve.ts";
-import { addDatasetOptions, type DatasetFlags, svgName } from "./options.ts";
+import { addDatasetOptions, type DatasetFlags, readSamples, svgName } from "./options.ts";
 import { readElb } from "./pack.ts";
 import { note, print, printJson } from "./terminal.ts";
 
@@ -46,7 +45,7 @@ Examples:
       if (options.chart !== undefined && !options.curve) command.error("error: --chart draws the curve; add --curve");
       if (options.chart !== undefined) await requireWritable(options.chart);
       const classifier = await openModel(model);
-      const samples = await readDataset(data, options);
+      const samples = await readSamples(data, options);
       const progress = startProgress("evaluating", { json: options.json });
       const evaluation = evaluate(classifier, samples, (done) => progress.update(done, samples.length));
       progress.stop();

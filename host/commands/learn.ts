@@ -6,7 +6,6 @@ import { Classifier } from "../model/classifier.ts";
 import { digestOf, openModel } from "../model/file.ts";
 import { appendCorrections, journalPath, newsTo, readCorrections } from "../data/journal.ts";
 import { without } from "../data/dataset.ts";
-import { readDataset } from "../data/read.ts";
 import { EdgelabelError } from "../errors.ts";
 import { isSameFile, requireWritable } from "../files/atomic.ts";
 import {
@@ -27,7 +26,15 @@ import { Registry } from "../registry/registry.ts";
 import type { VersionInfo } from "../registry/state.ts";
 import { requireKnownLabels } from "../training/fine-tune.ts";
 import { positive } from "../values.ts";
-import { addDatasetOptions, type DatasetFlags, nameText, parserOf, parseSeed, wholeNumber } from "./options.ts";
+import {
+  addDatasetOptions,
+  type DatasetFlags,
+  nameText,
+  parserOf,
+  parseSeed,
+  readSamples,
+  wholeNumber,
+} from "./options.ts";
 import { isDeployable, parseOutput } from "./output.ts";
 import { noteSeen } from "../library/train.ts";
 import { readElb } from "./pack.ts";
@@ -177,9 +184,9 @@ async function learnFiles(
         : openModel(options.output)
   )?.catch(() => undefined);
   const [given, data, validation] = [
-    options.corrections ? await readDataset(options.corrections, options) : [],
-    await readDataset(options.data, options),
-    await readDataset(options.valid, options),
+    options.corrections ? await readSamples(options.corrections, options) : [],
+    await readSamples(options.data, options),
+    await readSamples(options.valid, options),
   ];
   noteSeen(validation, data, note);
   const journal = journalPath(path);

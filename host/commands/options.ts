@@ -1,7 +1,9 @@
 // Options that several commands share, and the parsers of their values. A value that they
 // refuse is misuse (exit code 2).
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { type DatasetOptions, FORMATS } from "../data/dataset.ts";
+import { type DatasetOptions, FORMATS, type Sample } from "../data/dataset.ts";
+import { readDataset } from "../data/read.ts";
+import { note } from "./terminal.ts";
 import { shortText, type Values, wholeNumbers } from "../values.ts";
 
 /** The parser of an option that takes these values. */
@@ -35,11 +37,22 @@ export function svgName(text: string): string {
 /** As many labels as `wasmtime run MODEL --top N` takes. */
 export const parseTop = wholeNumber(1, 9999);
 
-export type DatasetFlags = Pick<DatasetOptions, "format" | "textColumn" | "labelColumn">;
+export type DatasetFlags = Omit<DatasetOptions, "onSkipped">;
 
 export function addDatasetOptions(command: Command): Command {
   return command
     .addOption(new Option("--format <name>", "format of the data (default: by file name)").choices(FORMATS))
-    .option("--text-column <name>", "column or JSON key of the text, if the file has named columns", "text")
-    .option("--label-column <name>", "column or JSON key of the label, if the file has named columns", "label");
+    .option(
+      "--text-column <name>",
+      'column or JSON key of the text (default: "text", or else the usual name that is there)',
+    )
+    .option("--label-column <name>", "the same for the label")
+    .option("--skip-empty", "leave out texts without a label, and labels without a text");
+}
+
+/** Reads labelled texts as the options say, and tells the user how many were left out. */
+export function readSamples(paths: readonly string[], flags: DatasetFlags): Promise<Sample[]> {
+  const onSkipped = (count: number, source: string): void =>
+    note(`${source}: ${count} without a label or a text left out`);
+  return readDataset(paths, { ...flags, onSkipped });
 }

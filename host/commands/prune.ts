@@ -6,7 +6,6 @@ import { MAX_ROWS, MAX_WIDTH } from "../../assembly/abi.ts";
 import { type Calibration, recalibration, renderCalibration } from "../training/calibration.ts";
 import { Classifier, type ModelInfo } from "../model/classifier.ts";
 import { type Sample } from "../data/dataset.ts";
-import { readDataset } from "../data/read.ts";
 import { EdgelabelError } from "../errors.ts";
 import { requireWritable } from "../files/atomic.ts";
 import { packModel } from "../model/pack.ts";
@@ -17,7 +16,7 @@ import { type ModelForm, Trainer } from "../training/trainer.ts";
 import { requireKnownLabels, tune } from "../training/fine-tune.ts";
 import { evaluate } from "../report/evaluation.ts";
 import { positive } from "../values.ts";
-import { addDatasetOptions, type DatasetFlags, parserOf, parseSeed, wholeNumber } from "./options.ts";
+import { addDatasetOptions, type DatasetFlags, parserOf, parseSeed, readSamples, wholeNumber } from "./options.ts";
 import { startProgress } from "../progress.ts";
 import { isDeployable, parseOutput, requireOtherOutput, writeModel } from "./output.ts";
 import { noteSeen, weak } from "../library/train.ts";
@@ -93,8 +92,8 @@ async function prune(path: string, data: string[], options: PruneFlags, command:
   await requireWritable(options.output);
   const elb = await readElb(path);
   const { info, labels } = await Classifier.fromBytes(elb, path);
-  const samples = await readDataset(data, options);
-  const valid = await readDataset(options.valid, options);
+  const samples = await readSamples(data, options);
+  const valid = await readSamples(options.valid, options);
   requireKnownLabels(labels, [...samples, ...valid], path);
   noteSeen(valid, samples, note);
 

@@ -2,11 +2,10 @@
 // tensor, and of how far the answers agree with those of f32 on given data. If they do not
 // agree well enough, weight-only int8 is written.
 import { Command } from "commander";
-import { readDataset } from "../data/read.ts";
 import { quantize, type QuantizeReport } from "../library/update.ts";
 import { type Agreement, MIN_AGREEMENT } from "../training/quantization.ts";
 import { share } from "../values.ts";
-import { addDatasetOptions, type DatasetFlags, parserOf } from "./options.ts";
+import { addDatasetOptions, type DatasetFlags, parserOf, readSamples } from "./options.ts";
 import { parseOutput, requireOtherOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
 import { kilobytes, note, percent, print, printJson } from "./terminal.ts";
@@ -58,7 +57,7 @@ Examples:
       if (options.minAgreement !== undefined && options.data === undefined)
         command.error("error: --min-agreement needs texts to compare on; give them with --data");
       await requireOtherOutput(command, options.output, path);
-      const samples = options.data === undefined ? [] : await readDataset(options.data, options);
+      const samples = options.data === undefined ? [] : await readSamples(options.data, options);
       const original = await readElb(path);
       const { model, report: figures } = await quantize(original, {
         texts: samples.map(({ text }) => text),

@@ -3,7 +3,6 @@
 // weights and what is needed to resume.
 import { Command, Option } from "commander";
 import { MAX_WORKERS } from "../../assembly/abi.ts";
-import { readDataset } from "../data/read.ts";
 import { EdgelabelError } from "../errors.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { readText } from "../files/read.ts";
@@ -22,8 +21,9 @@ import {
   addDatasetOptions,
   type DatasetFlags,
   nameText,
-  parseSeed,
   parserOf,
+  parseSeed,
+  readSamples,
   svgName,
   wholeNumber,
 } from "./options.ts";
@@ -149,8 +149,8 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   const started = performance.now();
   const training: Training = {
     chosen,
-    samples: await readDataset(data, options),
-    validation: options.valid === undefined ? [] : await readDataset(options.valid, options),
+    samples: await readSamples(data, options),
+    validation: options.valid === undefined ? [] : await readSamples(options.valid, options),
     synonyms:
       options.synonyms === undefined
         ? null

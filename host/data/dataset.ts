@@ -1,9 +1,12 @@
-// Labelled texts: bytes of TSV, CSV, JSONL or fastText in, an array of {label, text,
+// Labelled texts: bytes of TSV, CSV, JSON or fastText in, an array of {label, text,
 // line} out. Anything it would have to guess is refused, with file and line number: invalid
 // UTF-8, a missing or doubled label, an empty text, broken quoting, columns without names. The
 // texts themselves are not changed.
 import { MAX_LABEL_BYTES, TEXT_CAPACITY } from "../../assembly/abi.ts";
+import { ambiguous, candidatesIn, columnIn, type ColumnOptions } from "./columns.ts";
+import { CsvReader, DELIMITERS, isBlank, startOf, STRAY_RETURN } from "./csv.ts";
 import { excerpt, listed, EdgelabelError } from "../errors.ts";
+import { elementsOf } from "./json-array.ts";
 import { byteLength, decodeUtf8, requireText } from "../text.ts";
 
 export interface Sample {
@@ -16,10 +19,13 @@ export interface Sample {
 export const FORMATS = ["tsv", "csv", "jsonl", "fasttext"] as const;
 type Format = (typeof FORMATS)[number];
 
-export interface DatasetOptions {
+export interface DatasetOptions extends ColumnOptions {
+  /** Default: by the file's name or first line. "jsonl" also takes a JSON array of objects. */
   format?: Format | undefined;
-  textColumn?: string | undefined;
-  labelColumn?: string | undefined;
+  /** Leave out texts without a label, and labels without a text; otherwise they are errors. */
+  skipEmpty?: boolean | undefined;
+  /** Told of each file how many were left out, if any were. */
+  onSkipped?: ((count: number, source: string) => void) | undefined;
 }
 
 const SUFFIXES = new Map<string, Format>([
@@ -27,6 +33,7 @@ const SUFFIXES = new Map<string, Format>([
   ["csv", "csv"],
   ["jsonl", "jsonl"],
   ["ndjson", "jsonl"],
+  ["json", "jsonl"],
   ["ft", "fasttext"],
   ["fasttext", "fasttext"],
 ]);
@@ -36,29 +43,10 @@ export const OLD_MAC =
 /** With a larger share of NUL bytes in its beginning, a file is not text. */
 const MOST_NULS = 0.1;
 const BEGINNING_BYTES = 4096;
-const DELIMITERS = [",", ";", "\t"] as const;
-/** The first line of a TSV is a header if it has a name of each kind. */
-const TEXT_NAMES = [
-  "text",
-  "sentence",
-  "message",
-  "utterance",
-  "content",
-  "body",
-  "comment",
-  "review",
-  "tweet",
-  "query",
-  "question",
-  "title",
-  "document",
-  "description",
-];
-const LABEL_NAMES = ["label", "labels", "class", "category", "intent", "target", "tag", "sentiment", "topic"];
 const SHOWN_DEFECTS = 5;
 // V8 cannot hold a longer string.
 export const MOST = { bytes: 0x1fffffe8, otherwise: "larger than 512 MB; split it into several files" };
-const STRAY_RETURN = "a carriage return (\\r) that ends no line";
+const SKIP_ADVICE = "--skip-empty leaves out what has no label or no text";
 const CONTROL_CHARACTER = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
@@ -79,17 +67,23 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
   if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new EdgelabelError(`${source}: ${OLD_MAC}`);
   const format = options.format ?? formatByName(source) ?? formatByContent(content, source, options);
   const samples: Sample[] = [];
+  let empty = 0;
   const keep = (line: number, label: string, text: string): void => {
+    if (label.trim() === "" || text.trim() === "") {
+      empty++;
+      if (options.skipEmpty) return;
+    }
     const defect = sampleDefect(label, text);
     if (defect !== undefined) defects.add(line, defect);
     else samples.push({ label, text, line });
   };
   if (format === "csv") readCsv(content, source, options, defects, keep);
   else if (format === "tsv") readTsv(content, source, options, defects, keep);
-  else if (format === "fasttext") readLines(content, readFastTextLine, defects, keep);
+  else if (format === "fasttext") readLines(content, (line, number) => readFastTextLine(line, number, keep), defects);
   else readJsonl(content, source, options, defects, keep);
-  defects.raise();
+  defects.raise(empty > 0 && !options.skipEmpty ? SKIP_ADVICE : undefined);
   if (samples.length === 0) throw new EdgelabelError(`${source}: holds no labelled texts`);
+  if (empty > 0) options.onSkipped?.(empty, source);
   return samples;
 }
 
@@ -138,8 +132,8 @@ function textDefect(text: string): string | undefined {
 // --- formats -----------------------------------------------------------------
 
 type Keep = (line: number, label: string, text: string) => void;
-/** Hands label and text to `keep`, or returns what is wrong with the line. */
-type LineReader = (line: string, number: number, keep: Keep) => string | undefined;
+/** Takes a line, or returns what is wrong with it. */
+type LineReader = (line: string, number: number) => string | undefined;
 
 function formatByName(source: string): Format | undefined {
   const name = source.toLowerCase();
@@ -150,13 +144,14 @@ function formatByContent(content: string, source: string, options: DatasetOption
   const first = content.split(/\r?\n/, 1000).find((line) => line.trim() !== "") ?? "";
   if (first === "") throw new EdgelabelError(`${source}: holds no labelled texts`);
   if (first.startsWith(LABEL_PREFIX)) return "fasttext";
+  if (startOf(content).delimiter !== undefined) return "csv";
   if (/^\s*[{[]/.test(first)) return "jsonl";
   if (first.includes("\t")) return "tsv";
-  if (delimiterOf(first, options) !== undefined) return "csv";
+  if (delimiterIn(first, options) !== undefined) return "csv";
   throw new EdgelabelError(`${source}: cannot tell its format from the first line; use --format ${FORMATS.join("|")}`);
 }
 
-function readLines(content: string, read: LineReader, defects: Defects, keep: Keep): void {
+function readLines(content: string, read: LineReader, defects: Defects): void {
   let number = 0;
   for (let start = 0; start < content.length;) {
     let end = content.indexOf("\n", start);
@@ -164,59 +159,24 @@ function readLines(content: string, read: LineReader, defects: Defects, keep: Ke
     const line = content.slice(start, content[end - 1] === "\r" && end > start ? end - 1 : end);
     number++;
     if (!isBlank(line)) {
-      const defect = read(line, number, keep);
+      const defect = read(line, number);
       if (defect !== undefined) defects.add(number, defect);
     }
     start = end + 1;
   }
 }
 
-function isBlank(line: string): boolean {
-  return /^ *$/.test(line);
-}
-
-/** Whichever of the delimiters makes columns with both names of a file's first line. */
-function delimiterOf(
-  content: string,
-  { textColumn = "text", labelColumn = "label" }: DatasetOptions,
-): string | undefined {
+/** Whichever of the delimiters makes columns for text and label of a file's first line. */
+function delimiterIn(content: string, options: ColumnOptions): string | undefined {
   return DELIMITERS.find((delimiter) => {
-    const header = new CsvReader(content, delimiter).next()?.fields ?? [];
-    return [textColumn, labelColumn].every((name) => columnsNamed(header, name).length > 0);
+    const { text, label } = candidatesIn(new CsvReader(content, delimiter).next()?.fields ?? [], options);
+    return text.length > 0 && label.length > 0;
   });
 }
 
-/** The columns of that name or, when there is none, of that name in other letter case. */
-function columnsNamed(header: readonly string[], name: string): number[] {
-  const matching = (matches: (field: string) => boolean): number[] =>
-    header.flatMap((field, i) => (matches(field) ? [i] : []));
-  const exact = matching((field) => field === name);
-  return exact.length > 0 ? exact : matching((field) => field.toLowerCase() === name.toLowerCase());
-}
-
 /** Which columns hold text and label. Throws an EdgelabelError when the header does not say so. */
-function columnsOf(
-  header: readonly string[],
-  source: string,
-  { textColumn = "text", labelColumn = "label" }: DatasetOptions,
-): { text: number; label: number } {
-  const isNamed = [textColumn, labelColumn].some((name) => columnsNamed(header, name).length > 0);
-  const remedy =
-    header.length < 2
-      ? "separate its columns with commas, semicolons or tabs, and choose one with"
-      : isNamed
-        ? "choose one with"
-        : "give it a header if that is a text, or choose one with";
-  const column = (name: string, option: string): number => {
-    const [index, second] = columnsNamed(header, name);
-    if (index === undefined)
-      throw new EdgelabelError(
-        `${source}: its header has no column ${excerpt(name)}, only ${listed(header)}; ${remedy} ${option}`,
-      );
-    if (second !== undefined) throw new EdgelabelError(`${source}: its header has two columns ${excerpt(name)}`);
-    return index;
-  };
-  return { text: column(textColumn, "--text-column"), label: column(labelColumn, "--label-column") };
+function columnsOf(header: readonly string[], source: string, options: ColumnOptions): { text: number; label: number } {
+  return { text: columnIn(header, source, "text", options), label: columnIn(header, source, "label", options) };
 }
 
 /** Without a header, a line is a label, a tab and a text, which may hold more tabs. */
@@ -238,7 +198,7 @@ function readTsv(content: string, source: string, options: DatasetOptions, defec
     (line, number) => {
       if (line.includes("\r")) return STRAY_RETURN;
       if (header === undefined) {
-        header = tsvHeader(line, source, options);
+        header = tsvHeader(line, options);
         if (header) {
           columns = columnsOf(header, source, options);
           return undefined;
@@ -264,7 +224,6 @@ function readTsv(content: string, source: string, options: DatasetOptions, defec
       return undefined;
     },
     defects,
-    keep,
   );
   const [width] = widths;
   if (lines > 1 && widths.size === 1 && width! > 2)
@@ -273,19 +232,15 @@ function readTsv(content: string, source: string, options: DatasetOptions, defec
     );
 }
 
-/** The column names if the first line has those asked for, null if it is a label and a text. Throws an EdgelabelError if it seems to have other names. */
-function tsvHeader(line: string, source: string, options: DatasetOptions): string[] | null {
+/** The column names if the first line has some for text and label, or one that is asked for; null if it is a label and a text. */
+function tsvHeader(line: string, options: ColumnOptions): string[] | null {
   const fields = line.split("\t").map((field) => field.trim());
-  const { textColumn = "text", labelColumn = "label" } = options;
-  const found = [textColumn, labelColumn].filter((name) => columnsNamed(fields, name).length > 0);
-  if (found.length === 2 || (found.length === 1 && !["text", "label"].includes(found[0]!))) return fields;
-  const named = (names: readonly string[]): string | undefined =>
-    fields.find((field) => names.includes(field.toLowerCase()));
-  const [text, label] = [named(TEXT_NAMES), named(LABEL_NAMES)];
-  if (text === undefined || label === undefined) return null;
-  throw new EdgelabelError(
-    `${source}: line 1: looks like a header; name its columns with --text-column ${text} --label-column ${label}, or remove it`,
-  );
+  const { text, label } = candidatesIn(fields, options);
+  const isHeader =
+    (text.length > 0 && label.length > 0) ||
+    (options.textColumn !== undefined && text.length > 0) ||
+    (options.labelColumn !== undefined && label.length > 0);
+  return isHeader ? fields : null;
 }
 
 /** The line of the first quoted field with a tab or line break, if quoting splits the whole file into valid records; otherwise quotes are text. */
@@ -312,175 +267,156 @@ function readFastTextLine(line: string, number: number, keep: Keep): string | un
 }
 
 function carries(labels: readonly string[]): string {
-  return labels.length === 0
-    ? "has no label"
-    : `has ${labels.length} labels (${listed(labels)}); a text has exactly one`;
+  return `has ${labels.length} labels (${listed(labels)}); a text has exactly one`;
 }
 
-function readJsonl(
-  content: string,
-  source: string,
-  { textColumn = "text", labelColumn = "label" }: DatasetOptions,
-  defects: Defects,
-  keep: Keep,
-): void {
-  if (/^\s*\[\s*(?:\{|$)/.test(content.slice(0, BEGINNING_BYTES)))
-    throw new EdgelabelError(`${source}: is a JSON array; give one object per line instead, as jq -c '.[]' writes it`);
-  readLines(content, (line, number) => readJsonLine(line, number, keep, textColumn, labelColumn), defects, keep);
+/** One object a line, or an array of objects. */
+function readJsonl(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
+  const records: { line: number; fields: Map<string, unknown> | string }[] = [];
+  const keys = new Set<string>();
+  const add = (json: string, line: number): undefined => {
+    const fields = fieldsOf(json);
+    records.push({ line, fields });
+    if (typeof fields !== "string") for (const key of fields.keys()) keys.add(key);
+  };
+  if (/^\s*\[/.test(content)) {
+    for (const { line, json, defect } of elementsOf(content)) {
+      if (defect === undefined) add(json, line);
+      else records.push({ line, fields: defect });
+    }
+  } else {
+    requireLines(content, source);
+    readLines(content, add, defects);
+  }
+  if (keys.has("annotations") && keys.has("data"))
+    throw new EdgelabelError(`${source}: is Label Studio's JSON with all annotations; export it as JSON-MIN or CSV`);
+  const names = [...keys];
+  const candidates = candidatesIn(names, options);
+  const keyOf = (kind: "text" | "label"): string => {
+    const [first, second] = candidates[kind];
+    if (second !== undefined) throw ambiguous(source, kind, names[first!]!, names[second]!);
+    return first === undefined ? (options[`${kind}Column`] ?? kind) : names[first]!;
+  };
+  const [text, label] = [keyOf("text"), keyOf("label")];
+  for (const { line, fields } of records) {
+    const defect =
+      typeof fields === "string"
+        ? fields
+        : readRecord(fields, text, label, keys, options, (...sample) => keep(line, ...sample));
+    if (defect !== undefined) defects.add(line, defect);
+  }
 }
 
-function readJsonLine(line: string, number: number, keep: Keep, textKey: string, labelKey: string): string | undefined {
+/** What is in the object, or what is wrong with it. */
+function fieldsOf(json: string): Map<string, unknown> | string {
   let record: unknown;
   try {
-    record = JSON.parse(line);
+    record = JSON.parse(json);
   } catch {
     return "not valid JSON";
   }
   if (typeof record !== "object" || record === null || Array.isArray(record)) return "not a JSON object";
-  const fields = new Map<string, unknown>(Object.entries(record));
-  const text = fields.get(textKey);
-  let label = fields.get(labelKey);
-  const missing = (key: string, option: string): string =>
-    `no ${excerpt(key)}${fields.size > 0 ? `, only ${listed([...fields.keys()])}; choose one with ${option}` : ""}`;
-  if (typeof text !== "string")
-    return text === undefined ? missing(textKey, "--text-column") : `${excerpt(textKey)} is not a string`;
+  return new Map<string, unknown>(Object.entries(record));
+}
+
+/** Throws an EdgelabelError when the file is one JSON object over several lines. */
+function requireLines(content: string, source: string): void {
+  const first = /^\s*\{[^\n]*/.exec(content)?.[0] ?? "{}";
+  const parsed = (json: string): unknown => {
+    try {
+      return JSON.parse(json);
+    } catch {
+      return undefined;
+    }
+  };
+  if (parsed(first) !== undefined) return;
+  const whole = parsed(content);
+  if (whole !== undefined)
+    throw new EdgelabelError(
+      `${source}: is one JSON object, with ${listed(Object.keys(whole as object))}; give an array of objects, or one object a line`,
+    );
+}
+
+/** Hands label and text to `keep`, or returns what is wrong with the object. `keys` are those of all objects. */
+function readRecord(
+  fields: ReadonlyMap<string, unknown>,
+  textKey: string,
+  labelKey: string,
+  keys: ReadonlySet<string>,
+  { skipEmpty }: DatasetOptions,
+  keep: (label: string, text: string) => void,
+): string | undefined {
+  const missing = (key: string, option: string): string => {
+    const others = fields.size > 0 ? `, only ${listed([...fields.keys()])}` : "";
+    if (keys.has(key)) return `no ${excerpt(key)}${others}; --skip-empty leaves it out`;
+    return `no ${excerpt(key)}${others}${fields.size > 0 ? `; choose one with ${option}` : ""}`;
+  };
+  const value = (key: string): unknown => {
+    const found = fields.get(key);
+    return found === null || (skipEmpty && found === undefined && keys.has(key)) ? "" : found;
+  };
+  const text = value(textKey);
+  if (text === undefined) return missing(textKey, "--text-column");
+  if (typeof text === "object" && text !== null && !Array.isArray(text))
+    return `${excerpt(textKey)} is an object; pandas writes one text a line with to_json(orient="records", lines=True)`;
+  if (typeof text !== "string") return `${excerpt(textKey)} is not a string`;
+  const label = value(labelKey);
   if (label === undefined) return missing(labelKey, "--label-column");
-  if (Array.isArray(label) && label.every((each) => typeof each === "string")) {
-    if (label.length !== 1) return carries(label);
-    label = label[0];
+  const found = soleLabel(label);
+  if (typeof found === "string") {
+    keep(found.trim(), text);
+    return undefined;
   }
+  return found.defect ?? `${excerpt(labelKey)} is not a string`;
+}
+
+/** The label, from a list or from Label Studio's {"choices"} if it is the only one, or what is wrong with it. */
+function soleLabel(value: unknown): string | { defect?: string } {
+  if (typeof value === "string") return value;
   // JSON.parse has rounded it, perhaps to what another label is rounded to.
-  if (typeof label === "number" && Math.abs(label) > Number.MAX_SAFE_INTEGER)
-    return `${excerpt(labelKey)} is too large a number to be read exactly; put quotes around it`;
-  if (typeof label !== "number" && typeof label !== "boolean" && typeof label !== "string")
-    return `${excerpt(labelKey)} is not a string`;
-  keep(number, String(label).trim(), text);
-  return undefined;
+  if (typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER)
+    return { defect: "the label is too large a number to be read exactly; put quotes around it" };
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  const list: unknown = typeof value === "object" && value !== null && "choices" in value ? value.choices : value;
+  if (!Array.isArray(list) || !list.every((each) => typeof each === "string")) return {};
+  return list.length > 1 ? { defect: carries(list) } : (list[0] ?? "");
+}
+
+/** The same for a cell, in which a list is JSON, as Label Studio writes it. */
+function labelInCell(cell: string): string | { defect?: string } {
+  const label = cell.trim();
+  if (!/^(?:\[.*\]|\{.*\})$/s.test(label)) return label;
+  try {
+    const found = soleLabel(JSON.parse(label));
+    return typeof found === "string" || found.defect !== undefined ? found : label;
+  } catch {
+    return label;
+  }
 }
 
 /** Columns are separated by commas or, if the header shows it, by semicolons or tabs. */
 function readCsv(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
+  const start = startOf(content);
   const delimiter =
-    delimiterOf(content, options) ??
+    start.delimiter ??
+    delimiterIn(content, options) ??
     DELIMITERS.find((each) => (new CsvReader(content, each).next()?.fields.length ?? 0) > 1);
-  const reader = new CsvReader(content, delimiter);
+  const reader = new CsvReader(content, delimiter, start);
   const header = reader.next();
   if (!header) throw new EdgelabelError(`${source}: holds no labelled texts`);
   if (header.defect !== undefined) {
     defects.add(header.line, header.defect);
     return;
   }
-  if (header.fields[0]!.startsWith("sep="))
-    throw new EdgelabelError(
-      `${source}: begins with a line for Excel, sep=; remove it, so that the header comes first`,
-    );
-  const { text, label } = columnsOf(header.fields, source, options);
+  const columns = columnsOf(header.fields, source, options);
   for (let record = reader.next(); record; record = reader.next()) {
-    if (record.defect !== undefined) defects.add(record.line, record.defect);
-    else if (record.fields.length !== header.fields.length) {
-      defects.add(record.line, `${record.fields.length} fields where the header has ${header.fields.length}`);
-    } else keep(record.line, record.fields[label]!.trim(), record.fields[text]!);
-  }
-}
-
-interface CsvRecord {
-  line: number;
-  fields: string[];
-  defect?: string;
-}
-
-/** RFC 4180 with either line end: records one by one, blank lines left out. */
-class CsvReader {
-  private position = 0;
-  private line = 1;
-  private readonly content: string;
-  private readonly delimiter: string;
-  private readonly run: RegExp;
-
-  constructor(content: string, delimiter = ",") {
-    this.content = content;
-    this.delimiter = delimiter;
-    this.run = new RegExp(`[^${delimiter}\n]*`, "y");
-  }
-
-  next(): CsvRecord | undefined {
-    const { content } = this;
-    while (this.position < content.length) {
-      const end = this.lineEnd(this.position);
-      if (!isBlank(content.slice(this.position, end).replace(/\r$/, ""))) return this.record();
-      this.position = end + 1;
-      this.line++;
-    }
-    return undefined;
-  }
-
-  private record(): CsvRecord {
-    const { content } = this;
-    const record: CsvRecord = { line: this.line, fields: [] };
-    for (;;) {
-      if (content[this.position] === '"') {
-        const field = this.quoted();
-        if (field === undefined) {
-          this.position = content.length;
-          return { ...record, defect: "a quoted field is never closed" };
-        }
-        record.fields.push(field);
-      } else {
-        const field = this.plain();
-        if (field.includes('"')) record.defect ??= "a quote inside a field that does not begin with one";
-        if (field.includes("\r")) record.defect ??= STRAY_RETURN;
-        record.fields.push(field);
-      }
-      if (this.atLineEnd()) break;
-      if (content[this.position] !== this.delimiter) {
-        record.defect ??= "characters after the closing quote of a field";
-        this.position = this.lineEnd(this.position);
-        break;
-      }
-      this.position++;
-    }
-    this.position = this.lineEnd(this.position) + 1;
-    this.line++;
-    return record;
-  }
-
-  /** The field that the quote at the position opens; undefined when nothing closes it. */
-  private quoted(): string | undefined {
-    const { content } = this;
-    let start = this.position + 1;
-    let field = "";
-    for (;;) {
-      const quote = content.indexOf('"', start);
-      if (quote < 0) return undefined;
-      field += content.slice(start, quote);
-      if (content[quote + 1] !== '"') {
-        this.line += content.slice(this.position, quote).split("\n").length - 1;
-        this.position = quote + 1;
-        return field;
-      }
-      field += '"';
-      start = quote + 2;
-    }
-  }
-
-  private plain(): string {
-    const { content, run } = this;
-    run.lastIndex = this.position;
-    let field = run.exec(content)![0];
-    if (field.endsWith("\r") && content[run.lastIndex] !== this.delimiter) field = field.slice(0, -1);
-    this.position += field.length;
-    return field;
-  }
-
-  private atLineEnd(): boolean {
-    const { content, position } = this;
-    const next = content[position] === "\r" ? position + 1 : position;
-    return next >= content.length || content[next] === "\n";
-  }
-
-  private lineEnd(from: number): number {
-    const end = this.content.indexOf("\n", from);
-    return end < 0 ? this.content.length : end;
+    const { line, fields } = record;
+    const label = labelInCell(fields[columns.label] ?? "");
+    if (record.defect !== undefined) defects.add(line, record.defect);
+    else if (fields.length !== header.fields.length)
+      defects.add(line, `${fields.length} fields where the header has ${header.fields.length}`);
+    else if (typeof label !== "string") defects.add(line, label.defect!);
+    else keep(line, label, fields[columns.text]!);
   }
 }
 

@@ -438,16 +438,7 @@ describeShared("cases of data files", () => {
         ),
       },
     ],
-    [
-      "sst.tsv",
-      [],
-      {
-        code: 1,
-        stderr:
-          "edgelabel: sst.tsv: line 1: looks like a header; name its columns with --text-column sentence --label-column label, or remove it\n",
-      },
-    ],
-    ["sst.tsv", ["--text-column", "sentence"], { code: 0, stdout: expect.stringContaining("6 texts, 2 labels") }],
+    ["sst.tsv", [], { code: 0, stdout: expect.stringContaining("6 texts, 2 labels") }],
     [
       "cola.tsv",
       [],
@@ -466,7 +457,7 @@ describeShared("cases of data files", () => {
   );
 
   test("tsv-columns: train refuses each file, unless told its columns", async () => {
-    for (const name of ["swapped", "sst", "cola", "pandas_tab"]) {
+    for (const name of ["swapped", "cola", "pandas_tab"]) {
       const { code, stdout, stderr } = await edgelabel([
         "train",
         file("tsv-columns", `${name}.tsv`),
@@ -524,19 +515,9 @@ describeShared("cases of data files", () => {
       { label: "ham", text: "hello; you", line: 2 },
       { label: "spam", text: "win now", line: 3 },
     ]);
-    for (const name of ["array.json", "labelstudio_min.json"]) {
-      expect(await said("annotation-exports", name)).toEqual({
-        code: 1,
-        stderr: `edgelabel: ${name}: is a JSON array; give one object per line instead, as jq -c '.[]' writes it\n`,
-      });
-    }
-    // What jq makes of it.
-    const objects = JSON.parse(readFileSync(file("annotation-exports", "labelstudio_min.json"), "utf8")) as object[];
-    const lines = Buffer.from(objects.map((each) => `${JSON.stringify(each)}\n`).join(""));
-    expect(() => parseDataset(lines, "l.jsonl")).toThrow(
-      'no "label", only "text", "id", "sentiment", "annotator"; choose one with --label-column',
-    );
-    expect(parseDataset(lines, "l.jsonl", { labelColumn: "sentiment" })).toHaveLength(2);
+    for (const name of ["array.json", "labelstudio_min.json"])
+      expect(await said("annotation-exports", name)).toMatchObject({ code: 0 });
+    expect((await readDataset([file("annotation-exports", "labelstudio_min.json")])).length).toBe(2);
   });
 });
 
