@@ -222,7 +222,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
       });
     }
     const url = access.url ?? broker!.url;
-    service = createService(settings, models, broker?.access ?? { ...access, url }, log);
+    service = createService(settings, models, { ...access, url, ...broker?.access }, log);
     if (broker)
       service.metrics.counter(
         "edgelabel_broker_dropped_total",
@@ -293,7 +293,7 @@ function announce(
   ].join("");
   const banner = [
     "",
-    broker ? `MQTT broker  ${url} (embedded, for this machine only, MQTT 3.1.1)` : `MQTT broker  ${url}`,
+    broker ? `MQTT broker  ${url} (embedded, for this machine only)` : `MQTT broker  ${url}`,
     ...(http ? [`HTTP         ${http.url}`] : []),
     `requests     ${topics.classify}  (${first ? `model ${names[0]}: ${first.labels.length} labels` : "no model yet"})`,
     ...names.map((name) => `             ${topics.classify}/${name}`),

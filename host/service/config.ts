@@ -493,7 +493,7 @@ function chooseModels(
   return { models: named, registry: path === undefined ? undefined : { path, keys } };
 }
 
-/** Without a URL the embedded broker is used, which speaks MQTT 3.1.1 and has no shared subscriptions. */
+/** Without a URL the embedded broker is used, which has no shared subscriptions. */
 function chooseBroker(
   options: ServeOptions,
   file: ConfigFile,
@@ -512,8 +512,6 @@ function chooseBroker(
     throw new EdgelabelError(
       "a group needs MQTT 5, by which a broker tells whether it has shared subscriptions: omit --protocol",
     );
-  if (url === undefined && protocol === 5)
-    throw new EdgelabelError("the embedded broker speaks MQTT 3.1.1 only: omit --protocol, or give --broker");
   return { url, protocol, group };
 }
 

@@ -107,12 +107,15 @@ function loops(start: () => Promise<string>, protocol: 4 | 5): void {
   });
 }
 
-describe("embedded broker, MQTT 3.1.1", () =>
-  loops(async () => {
+describe("embedded broker", () => {
+  const start = async () => {
     const broker = await startBroker({ port: 0 });
     ends.push(() => broker.close());
     return broker.url;
-  }, 4));
+  };
+  describe("MQTT 3.1.1", () => loops(start, 4));
+  describe("MQTT 5", () => loops(start, 5));
+});
 
 describeMosquitto("Mosquitto", (binaries) => {
   describe("MQTT 3.1.1", () => loops(async () => (await startMosquitto(binaries)).url, 4));

@@ -16,7 +16,7 @@ import type { BrokerAccess } from "../../host/service/mqtt/connection.ts";
 import { Certificates } from "../support/certificates.ts";
 import { topicsOf } from "../../host/service/topics.ts";
 import { describeMosquitto, freePort, startMosquitto } from "../support/mosquitto.ts";
-import { fakeService, recordingLog } from "../support/fake.ts";
+import { fakeService, recordingLog, startOld } from "../support/fake.ts";
 import { until } from "../support/wait.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-tls-"));
@@ -131,7 +131,7 @@ test("of several brokers the next one is tried when one is away, round and round
     const next = await start(i);
     await broker.close();
     broker = next;
-    await until(() => log.lines.at(-1) === `connected to mqtt://127.0.0.1:${ports[i]} (MQTT 3.1.1)`);
+    await until(() => log.lines.at(-1) === `connected to mqtt://127.0.0.1:${ports[i]} (MQTT 5)`);
   }
   ends.push(() => broker.close());
 });
@@ -156,7 +156,7 @@ test("a group says so when its broker has no shared subscriptions, or no MQTT 5"
   );
   const old = await startBroker({ port: 0 });
   ends.push(() => old.close());
-  expect(await group({ url: old.url, protocol: 5 })).toContain(
+  expect(await group({ url: await startOld(old.port), protocol: 5 })).toContain(
     "the broker does not speak this version of MQTT (--protocol; a group needs MQTT 5)",
   );
 });

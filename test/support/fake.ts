@@ -1,7 +1,9 @@
-// A stand-in for a loaded model, a service around it, and MQTT clients to talk to it.
-import type { Socket } from "node:net";
+// A stand-in for a loaded model, a service around it, MQTT clients to talk to it, and an old broker.
+import { createConnection, createServer } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import mqtt from "mqtt";
 import type { IClientPublishOptions, IPublishPacket, MqttClient } from "mqtt";
+import { onTestFinished } from "vitest";
 import type { Prediction } from "../../host/model/classifier.ts";
 import type { Explanation } from "../../host/model/explanation.ts";
 import type { Limits } from "../../host/service/limits.ts";
@@ -169,6 +171,34 @@ export class TestClient {
   async close(): Promise<void> {
     await this.client.endAsync(true);
   }
+}
+
+/** The URL of a broker that speaks MQTT 3.1.1 only, for this test: the one on that port, behind a door that refuses MQTT 5. */
+export async function startOld(port: number): Promise<string> {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", (connect: Buffer) => {
+      if (connect[connect.indexOf("MQTT") + 4] === 5) {
+        // CONNACK of MQTT 3.1.1: unacceptable protocol version.
+        socket.end(Buffer.from([0x20, 2, 0, 1]));
+        return;
+      }
+      const broker = createConnection(port, "127.0.0.1");
+      broker.on("error", () => {});
+      for (const [one, other] of [
+        [socket, broker],
+        [broker, socket],
+      ] as const)
+        one.on("close", () => other.destroy());
+      broker.write(connect);
+      socket.pipe(broker).pipe(socket);
+    });
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", resolve);
+  });
+  onTestFinished(() => void server.close());
+  return `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 let sentinels = 0;

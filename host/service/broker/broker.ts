@@ -1,8 +1,7 @@
-// The embedded MQTT broker (Aedes, MQTT 3.1.1), for a machine that runs no broker yet. This is all
-// that it promises:
+// The embedded MQTT broker (Aedes, MQTT 5 and 3.1.1), for a machine that runs no broker yet. This is
+// all that it promises:
 //
 // - It listens on loopback. Every program on the machine may do everything, except be the service.
-// - QoS 0 and 1. Publishers may use QoS 2; subscribers get such messages at QoS 1.
 // - It keeps nothing for a client that is away: a session ends with its connection. Retained
 //   messages are kept in memory, up to a limit.
 // - A faulty program keeps nobody else out: at the limits below, the connection that has been
@@ -14,12 +13,15 @@ import { randomBytes } from "node:crypto";
 import { createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { Aedes } from "aedes";
-import type { AedesPublishPacket, Client, ConnectPacket, PublishPacket, SubscribePacket } from "aedes";
+import type { AedesPublishPacket, Client, ConnectPacket, SubscribePacket } from "aedes";
+import { generate } from "mqtt-packet";
 import { defaultLimits } from "../limits.ts";
 import { explainListenError, listen } from "../listen.ts";
 import { largestPacket } from "../answer/messages.ts";
 import { ROUTES_CLIENT } from "../mqtt/connection.ts";
 import type { BrokerAccess } from "../mqtt/connection.ts";
+import { filterMatches } from "../topics.ts";
+import { Store } from "./store.ts";
 
 export interface BrokerSettings {
   port: number;
@@ -49,27 +51,29 @@ const MAX_CLIENTS = 500;
 /** Of a client. Each costs a scan of the retained messages. */
 const MAX_FILTERS = 256;
 const MAX_FILTER_BYTES = 1024;
-/** Generous estimates of what a level of a filter, and a retained message, take besides their bytes. */
+/** Generous estimate of what a level of a filter takes. */
 const LEVEL_BYTES = 1024;
-const MESSAGE_BYTES = 512;
 /** Limit for unfinished packets and filters of all clients together, in packets of the largest size. */
 const HELD_PACKETS = 16;
-const RETAINED_MESSAGES = 1000;
-const RETAINED_BYTES = 8_388_608;
 /** QoS 2 messages of a client that it has not released; only their ids are kept. */
 const UNRELEASED = 10_000;
+/** Not authorized. The message of an error would go along as a reason string, which not every client can read. */
+const REFUSED = new Error();
 const ID_TAKEN = Object.assign(new Error("this client id is the service's own"), { returnCode: 2 });
 
-/** The parts of a client that Aedes' types leave out. */
+/** Where a message goes that nobody may have. */
+const NOWHERE = "$nowhere";
+
+/** The parts of Aedes that its types leave out. */
 type Inner = Client & {
-  subscriptions: Record<string, unknown>;
-  _parser: NodeJS.EventEmitter & { packet: { length: number }; _list: { length: number } };
+  /** By filter. `si` is the identifier that MQTT 5 has for it. */
+  subscriptions: Record<string, { qos: number; si?: number }>;
+  /** Whether CONNACK tells how long the session is kept. */
+  _sessionExpiryClamped: boolean;
+  _parser: NodeJS.EventEmitter & { _list: { length: number } };
 };
 
-/** The part of Aedes' persistence that is changed here. */
-interface Persistence {
-  incomingStorePacket(client: Client, packet: { messageId?: number }): Promise<void>;
-}
+type Forwarded = AedesPublishPacket & { messageExpiry?: number };
 
 export async function startBroker({
   port,
@@ -82,15 +86,24 @@ export async function startBroker({
     password: randomBytes(24).toString("base64url"),
   };
   const ours = new WeakSet<object>();
-  const retained = new Retained();
+  const store = new Store(UNRELEASED);
   /** When each connection last sent a packet. */
   const clients = new Map<Inner, number>();
 
   const aedes = await Aedes.createBroker({
     connectTimeout: CONNECT_TIMEOUT_MS,
     drainTimeout: 1000 * slowSubscriberSeconds,
-    maxInflightInbound: UNRELEASED,
+    maximumPacketSize: packetBytes,
+    receiveMaximum: UNRELEASED,
+    persistence: store,
+    preConnect: (_client, packet, done) => {
+      // Without an id there is no session to end: Aedes refuses to keep one, as it must. [MQTT-3.1.3-8]
+      if (packet.clientId !== "") packet.clean = true;
+      delete packet.properties?.sessionExpiryInterval;
+      done(null, true);
+    },
     authenticate: (client, username, password, done) => {
+      (client as Inner)._sessionExpiryClamped = true;
       const isOurs = username === own.username && password?.toString() === own.password;
       if (isOurs) ours.add(client);
       if (isOurs || (client.id !== ownClientId && client.id !== `${ownClientId}${ROUTES_CLIENT}`)) done(null, true);
@@ -98,18 +111,26 @@ export async function startBroker({
     },
     authorizePublish: (client, packet, done) => {
       if (packet.topic.startsWith("$")) {
-        done(new Error("topics that begin with $ are the broker's"));
-        return;
+        if (client?.version === 5) {
+          done(REFUSED);
+          return;
+        }
+        // MQTT 3.1.1 could only end the connection.
+        packet.topic = NOWHERE;
+        packet.retain = false;
       }
+      // What is not for subscribers: the one is for us, in a will, the other would be a fault of the publisher.
+      const properties: Record<string, unknown> = packet.properties ?? {};
+      delete properties["willDelayInterval"];
+      delete properties["subscriptionIdentifier"];
       const isOurs = client !== null && ours.has(client);
-      if (packet.retain && !isOurs && !retained.hasRoom(packet)) packet.retain = false;
-      if (packet.retain) retained.count(packet);
+      if (packet.retain && !isOurs && !store.hasRoom(packet)) packet.retain = false;
       done(null);
     },
     authorizeSubscribe: (client, subscription, done) => {
       const { subscriptions } = client as Inner;
       const { topic } = subscription;
-      // Aedes would grant a shared subscription and then deliver nothing.
+      // Aedes refuses shared subscriptions on MQTT 5 only; on 3.1.1 it would grant them and then deliver nothing.
       const isGranted =
         !topic.startsWith("$share/") &&
         Buffer.byteLength(topic) <= MAX_FILTER_BYTES &&
@@ -117,16 +138,9 @@ export async function startBroker({
       done(null, isGranted ? subscription : null);
       if (isGranted) weigh();
     },
-    authorizeForward: (_client, packet) => {
-      // Aedes itself ignores the QoS of filters with wildcards.
-      packet.qos = Math.min(packet.qos, 1) as AedesPublishPacket["qos"];
-      return packet;
-    },
+    authorizeForward: (client, packet) => forward(client as Inner, packet, packetBytes),
   });
-  const { persistence } = aedes as unknown as { persistence: Persistence };
-  // Aedes itself would keep the whole message until its PUBREL, although it only looks at the id.
-  const storeUnreleased = persistence.incomingStorePacket.bind(persistence);
-  persistence.incomingStorePacket = (client, { messageId }) => storeUnreleased(client, { messageId: messageId! });
+  mend(aedes as unknown as { clients: object }, "clients");
 
   /** Makes room for a new connection. Those that have not sent CONNECT go first. */
   function closeIdle(): void {
@@ -166,19 +180,20 @@ export async function startBroker({
     const client = aedes.handle(socket) as Inner;
     clients.set(client, performance.now());
     socket.once("close", () => clients.delete(client));
+    mend(client, "subscriptions");
     const { _parser: parser } = client;
-    let limit = CONNECT_PACKET_BYTES;
-    // Aedes, which has read the bytes by now, would collect as many as a packet's header announces.
+    // Aedes has read the bytes by now.
     socket.on("readable", () => {
-      if (parser.packet.length > limit) drop(client);
+      if (!client.connecting && !client.connected && socket.bytesRead > CONNECT_PACKET_BYTES) drop(client);
       else if (parser._list.length > CONNECT_PACKET_BYTES) weigh();
     });
-    parser.prependListener("packet", (packet: ConnectPacket | SubscribePacket | { cmd: "other" }) => {
+    parser.prependListener("packet", (packet: ConnectPacket | SubscribePacket) => {
       if (clients.has(client)) clients.set(client, performance.now());
-      limit = packetBytes;
-      if (packet.cmd === "connect") packet.clean = true;
-      else if (packet.cmd === "subscribe")
-        for (const subscription of packet.subscriptions) subscription.qos = Math.min(subscription.qos, 1) as 0 | 1;
+      if (packet.cmd !== "subscribe" || packet.subscriptions.length === 1) return;
+      if (packet.subscriptions.every(({ topic }) => topic !== "__proto__")) return;
+      // Aedes would take the fields of this subscription for further ones, and fall over them.
+      packet.subscriptions = [];
+      drop(client);
     });
     closeIdle();
   });
@@ -198,9 +213,9 @@ export async function startBroker({
   return {
     port: bound,
     url,
-    access: { url, protocol: 4, isEmbedded: true, ...own },
+    access: { url, isEmbedded: true, ...own },
     get dropped() {
-      return retained.dropped;
+      return store.dropped;
     },
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve));
@@ -218,32 +233,33 @@ function heldBytes({ _parser, subscriptions }: Inner): number {
   );
 }
 
-/** Counts the retained messages, which Aedes stores. */
-class Retained {
-  dropped = 0;
-  private readonly sizes = new Map<string, number>();
-  private bytes = 0;
-
-  hasRoom(packet: PublishPacket): boolean {
-    const { topic, payload } = packet;
-    if (payload.length === 0) return true;
-    const old = this.sizes.get(topic);
-    const hasRoom =
-      this.bytes - (old ?? 0) + sizeOf(packet) <= RETAINED_BYTES &&
-      (old !== undefined || this.sizes.size < RETAINED_MESSAGES);
-    if (!hasRoom) this.dropped++;
-    return hasRoom;
-  }
-
-  count(packet: PublishPacket): void {
-    this.bytes -= this.sizes.get(packet.topic) ?? 0;
-    this.sizes.delete(packet.topic);
-    if (packet.payload.length === 0) return;
-    this.sizes.set(packet.topic, sizeOf(packet));
-    this.bytes += sizeOf(packet);
-  }
+/**
+ * Names from outside are keys of this object, and "constructor" would be found in it. Version 1 of Aedes
+ * has mended this since 2.0.0-beta.1 was made.
+ */
+function mend<Key extends string>(owner: Record<Key, object>, key: Key): void {
+  Object.setPrototypeOf(owner[key], null);
 }
 
-function sizeOf({ topic, payload }: PublishPacket): number {
-  return MESSAGE_BYTES + topic.length + payload.length;
+/** What Aedes does not see to when it delivers a message to a client; nothing if it must not have it. */
+function forward(client: Inner, packet: Forwarded, packetBytes: number): AedesPublishPacket | null {
+  if (packet.topic === NOWHERE) return null;
+  const matching = Object.entries(client.subscriptions).filter(([filter]) => filterMatches(filter, packet.topic));
+  // Aedes looks at the QoS of filters without wildcards only.
+  const granted = matching.reduce((most, [, { qos }]) => Math.max(most, qos), 0);
+  packet.qos = Math.min(packet.qos, granted) as AedesPublishPacket["qos"];
+  const properties = { ...packet.properties };
+  // Aedes names one of several that match. A retained message, which has no brokerId, has the one that it is sent for.
+  const identifiers = matching.flatMap(([, { si = [] }]) => si);
+  if (packet.brokerId && identifiers.length > 1) properties.subscriptionIdentifier = identifiers;
+  if (packet.messageExpiry !== undefined) {
+    properties.messageExpiryInterval = Math.ceil((packet.messageExpiry - Date.now()) / 1000);
+    if (properties.messageExpiryInterval <= 0) return null;
+  }
+  packet.properties = properties;
+  const { maximumPacketSize = Infinity } = client;
+  const isTooLarge =
+    maximumPacketSize < packetBytes &&
+    generate({ ...packet, messageId: 1 }, { protocolVersion: 5 }).length > maximumPacketSize;
+  return isTooLarge ? null : packet;
 }

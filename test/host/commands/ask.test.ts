@@ -131,10 +131,12 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
 }
 
 describe("embedded broker", () => {
-  askTests(async () => {
+  const start = async () => {
     const broker = await startBroker({ port: 0 });
     return { url: broker.url, stop: () => broker.close() };
-  });
+  };
+  describe("MQTT 5", () => askTests(start));
+  describe("MQTT 3.1.1", () => askTests(start, "--protocol", "4"));
 });
 
 describeMosquitto("Mosquitto", (binaries) => {

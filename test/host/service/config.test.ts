@@ -459,7 +459,6 @@ test.each([
   [{ group: "g" }, ["m"], "a group needs a broker that all its workers reach"],
   [{ group: "g", broker: "mqtt://h", protocol: 4 }, ["m"], "a group needs MQTT 5"],
   [{ broker: "mqtt://h", port: 1 }, ["m"], "--port is for the embedded broker"],
-  [{ protocol: 5 }, ["m"], "the embedded broker speaks MQTT 3.1.1 only"],
   [{ cert: "a" }, ["m"], "needs both --cert and --key"],
   [{ ca: "/nonexistent" }, ["m"], "cannot read the CA file /nonexistent"],
   [{ config: "/nonexistent" }, ["m"], "cannot read the configuration file /nonexistent"],

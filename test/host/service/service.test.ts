@@ -12,6 +12,7 @@ import {
   limits,
   recordingLog,
   slowModel,
+  startOld,
   TestClient,
   topics,
 } from "../../support/fake.ts";
@@ -29,14 +30,16 @@ interface Target {
   start(port: number): Promise<RunningBroker>;
 }
 
-const embedded: Target = {
-  protocol: 4,
-  keepsSessions: false,
-  async start(port) {
-    const broker = await startBroker({ port });
-    return { url: broker.url, stop: () => broker.close() };
-  },
-};
+function embedded(protocol: 4 | 5): Target {
+  return {
+    protocol,
+    keepsSessions: false,
+    async start(port) {
+      const broker = await startBroker({ port });
+      return { url: broker.url, stop: () => broker.close() };
+    },
+  };
+}
 
 function real(binaries: Mosquitto, protocol: 4 | 5): Target {
   return {
@@ -598,15 +601,280 @@ function serviceTests({ protocol, keepsSessions, start }: Target): void {
   });
 }
 
-describe("service, embedded broker, MQTT 3.1.1", () => serviceTests(embedded));
+/** What only MQTT 5 has. */
+function requestTests({ start }: Target): void {
+  let broker: RunningBroker;
+  let service: Service;
+  let client: TestClient;
+
+  beforeEach(async () => {
+    broker = await start(await freePort());
+    service = fakeService({ access: { url: broker.url } });
+    await service.start();
+    client = await TestClient.connect(broker.url, 5);
+  });
+
+  afterEach(async () => {
+    await client.close();
+    await service.stop();
+    await broker.stop();
+  });
+
+  test("a 3.1.1 client with replyTo gets its label from the same service", async () => {
+    const old = await TestClient.connect(broker.url, 4);
+    await old.subscribe("old/answers");
+    await old.publish(topics.classify, '{"text":"win","replyTo":"old/answers"}');
+    expect((await old.next()).json.label).toBe("spam");
+    await old.close();
+  });
+
+  test("correlation data comes back byte for byte, with status of an error and content type", async () => {
+    await client.subscribe("answers/#");
+    const correlationData = Buffer.from([0, 255, 128, 10, 0, 7]);
+    await client.publish(topics.classify, "win", {
+      qos: 1,
+      properties: { responseTopic: "answers/1", correlationData },
+    });
+    const { packet } = await client.next();
+    expect(packet.properties?.correlationData).toEqual(correlationData);
+    expect(packet.properties?.contentType).toBe("application/json");
+    expect(packet.properties?.userProperties).toBeUndefined();
+    await client.publish(`${topics.classify}/nope`, "win", {
+      qos: 1,
+      properties: { responseTopic: "answers/2", correlationData },
+    });
+    const failed = await client.next();
+    expect(failed.topic).toBe("answers/2");
+    expect(failed.packet.properties?.correlationData).toEqual(correlationData);
+    expect(failed.packet.properties?.userProperties).toEqual({ status: "404" });
+    expect(failed.json.error.code).toBe("unknown_model");
+  });
+
+  test("the response topic wins over replyTo, and the content type decides what JSON is", async () => {
+    await client.subscribe("answers/#");
+    const properties = { responseTopic: "answers/1" };
+    await client.publish(topics.classify, '{"text":"win","replyTo":"answers/2"}', { properties });
+    expect((await client.next()).topic).toBe("answers/1");
+    await client.publish(topics.classify, '{"text":"hi"} win', {
+      properties: { ...properties, contentType: "application/json" },
+    });
+    expect((await client.next()).json.error.code).toBe("bad_request");
+    await client.publish(topics.classify, '{"text":"hi","w":"win"}', {
+      properties: { ...properties, contentType: "text/plain" },
+    });
+    expect((await client.next()).json.label).toBe("spam");
+  });
+
+  test("hostile response topics as properties", async () => {
+    await client.subscribe("#");
+    for (const responseTopic of [
+      "$SYS/x",
+      "$share/g/x",
+      topics.classify,
+      "edgelabel/other/classify",
+      "x".repeat(2000),
+    ]) {
+      await client.publish(topics.classify, "win", { qos: 1, properties: { responseTopic } });
+    }
+    await client.publish(topics.classify, "win", { qos: 1, properties: { responseTopic: "good" } });
+    expect((await client.next(({ json }) => json?.label !== undefined)).topic).toBe("good");
+    expect(client.received.filter(({ json }) => json?.label !== undefined)).toEqual([]);
+    expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
+  });
+
+  test("a full outbox answers busy at once", async () => {
+    await service.stop();
+    service = fakeService({ access: { url: broker.url }, limits: { ...limits, queuedAnswers: 1 } });
+    await service.start();
+    await client.subscribe("answers");
+    // An answer that the broker never acknowledges fills the one place there is.
+    const session = service["session"]!;
+    const publish = session.publish.bind(session);
+    session.publish = (message, done) => void (message.qos === 0 && publish(message, done));
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: 1 }), {
+      qos: 1,
+      properties: { responseTopic: "answers" },
+    });
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: 2 }), {
+      qos: 1,
+      properties: { responseTopic: "answers" },
+    });
+    const { json, packet } = await client.next();
+    expect(json).toMatchObject({ id: 2, error: { code: "busy" } });
+    expect(packet.properties?.userProperties).toEqual({ status: "503" });
+  });
+
+  test("a message counts with its topics and properties, whatever is kept of them", async () => {
+    const counted: number[] = [];
+    service["requests"].onMessage = ({ bytes, acknowledge }) => {
+      counted.push(bytes);
+      acknowledge();
+    };
+    const publish = (payload: string, properties: object) =>
+      client.publish(topics.classify, payload, { qos: 1, properties });
+    await publish("", {});
+    await publish("é".repeat(1_000), {});
+    await publish("", {
+      responseTopic: "a".repeat(1_000),
+      correlationData: Buffer.alloc(30_000),
+      contentType: "t".repeat(500),
+    });
+    await publish("", { userProperties: { n: "v".repeat(50_000), m: ["w".repeat(7), ""] } });
+    await until(() => counted.length === 4);
+    const base = 5 + 2 + topics.classify.length + 2 + 1;
+    expect(counted).toEqual([
+      base,
+      base + 2_000,
+      base + 2 + 3 + 1_000 + 3 + 30_000 + 3 + 500,
+      base + 2 + 6 + 50_000 + 6 + 6 + 7,
+    ]);
+  });
+
+  test("large properties fill the queue as large texts do", async () => {
+    await service.stop();
+    service = fakeService({
+      access: { url: broker.url },
+      models: new Map([["slow", slowModel(20)]]),
+      limits: { ...limits, queuedBytes: 500_000 },
+    });
+    await service.start();
+    await client.subscribe("answers/+");
+    const answers = async () => {
+      const seen = { label: 0, busy: 0 };
+      while (seen.label + seen.busy < 20) {
+        const { json } = await client.next();
+        if (json.label) seen.label++;
+        else if (json.error.code === "busy") seen.busy++;
+      }
+      return seen;
+    };
+    for (const properties of [
+      { userProperties: { n: "x".repeat(60_000) } },
+      { correlationData: Buffer.alloc(60_000) },
+    ]) {
+      for (let i = 0; i < 20; i++)
+        void client.publish(topics.classify, `win ${i}`, {
+          qos: 1,
+          properties: { responseTopic: "answers/1", ...properties },
+        });
+      expect((await answers()).busy).toBeGreaterThan(2);
+    }
+  });
+
+  test("a message expiry that ran out in the queue: nobody is answered, and it is counted", async () => {
+    await service.stop();
+    await client.subscribe("answers");
+    service = fakeService({ access: { url: broker.url }, models: new Map([["slow", slowModel(30)]]) });
+    await service.start();
+    // 3 s of work: whenever in the first two the second request is read, between two texts of the first, it waits too long.
+    const properties = { responseTopic: "answers" };
+    await client.publish(topics.classify, JSON.stringify({ texts: Array(100).fill("win"), id: "first" }), {
+      qos: 1,
+      properties,
+    });
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "second" }), {
+      qos: 1,
+      properties: { ...properties, messageExpiryInterval: 1 },
+    });
+    expect((await client.next()).json.id).toBe("first");
+    await until(async () => (await counter(service, 'edgelabel_ignored_total{reason="expired"}')) === 1);
+    expect(client.received).toEqual([]);
+  });
+
+  test("a response topic outside the allow-list is told in the log once, and not shown, since it may hold a text", async () => {
+    await service.stop();
+    const log = recordingLog();
+    service = fakeService({ access: { url: broker.url }, responses: { allow: ["answers/#"], deny: [] }, log });
+    await service.start();
+    await client.subscribe("#");
+    for (const responseTopic of ["zigbee2mqtt/lamp/set", "zigbee2mqtt/door/set"])
+      await client.publish(topics.classify, "win", { properties: { responseTopic } });
+    await client.publish(topics.classify, "win", { properties: { responseTopic: "answers/1" } });
+    await client.next(({ topic }) => topic === "answers/1");
+    expect(client.received.filter(({ topic }) => topic.startsWith("zigbee2mqtt"))).toEqual([]);
+    expect(log.lines.filter((line) => /zigbee2mqtt|wants its answer/.test(line))).toEqual([
+      'a request wants its answer on a topic that may not be used (not_allowed); topics below edgelabel/gate-1/reply/ are free, others need "responses": {"allow": [...]} in the configuration file; logged once, then only counted',
+    ]);
+    expect(await counter(service, 'edgelabel_ignored_total{reason="response_topic_not_allowed"}')).toBe(2);
+  });
+
+  test("10,000 generated response topics: nothing is published outside the allow-list", async () => {
+    await service.stop();
+    service = fakeService({
+      access: { url: broker.url },
+      responses: { allow: ["answers/+/out"], deny: ["answers/secret/out"] },
+      limits: { ...limits, queuedAnswers: 20_000 },
+    });
+    await service.start();
+    await client.subscribe("#");
+    const level = fc.oneof(
+      fc.constantFrom(
+        "answers",
+        "out",
+        "secret",
+        "edgelabel",
+        "gate-1",
+        "gate-2",
+        "classify",
+        "cmd",
+        "reply",
+        "label",
+        "status",
+        "$SYS",
+        "$share",
+        "#",
+        "+",
+        "",
+        "аnswers",
+      ),
+      fc.string({ unit: "grapheme", maxLength: 3 }),
+      fc.string({ unit: "binary", maxLength: 2 }),
+    );
+    const chosen = fc.array(level, { minLength: 1, maxLength: 5 }).map((levels) => levels.join("/"));
+    const generated = fc.sample(
+      fc.oneof(
+        { weight: 9, arbitrary: chosen },
+        { weight: 1, arbitrary: level.map((middle) => `answers/${middle}/out`) },
+      ),
+      { numRuns: 10_000, seed: 5 },
+    );
+    // The broker drops what a subscriber is too slow for, so the sender waits for it now and then.
+    for (const [id, replyTo] of generated.entries())
+      await client.publish(topics.classify, JSON.stringify({ text: "win", id, replyTo }), {
+        qos: id % 100 === 99 ? 1 : 0,
+      });
+    await until(() => service.predictor.queue.length + service["outbox"].length === 0);
+    await client.publish(topics.classify, JSON.stringify({ text: "win", id: "end", replyTo: "answers/end/out" }));
+    await client.next(({ topic }) => topic === "answers/end/out");
+    const published = client.received
+      .filter(({ json }) => json?.label !== undefined || json?.error !== undefined)
+      .map(({ topic }) => topic);
+    expect(published.length).toBeGreaterThan(50);
+    const outside = published.filter(
+      (topic) =>
+        !/^answers\/(?!secret\/)[^/+#]*\/out$/s.test(topic) &&
+        !topic.startsWith("edgelabel/gate-1/label") &&
+        !topic.startsWith("edgelabel/gate-1/reply/"),
+    );
+    expect(outside).toEqual([]);
+    expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
+  });
+}
+
+describe("embedded broker", () => {
+  describe("service, MQTT 3.1.1", () => serviceTests(embedded(4)));
+  describe("service, MQTT 5", () => serviceTests(embedded(5)));
+  describe("MQTT 5 request and response", () => requestTests(embedded(5)));
+});
 
 describe("service that prefers MQTT 5, on a broker that speaks 3.1.1 only", () => {
   test("falls back once and stays there", async () => {
     const broker = await startBroker({ port: 0 });
+    const url = await startOld(broker.port);
     const log = recordingLog();
-    const service = fakeService({ access: { url: broker.url }, log });
+    const service = fakeService({ access: { url }, log });
     await service.start();
-    expect(log.lines).toEqual([`connected to ${broker.url} (MQTT 3.1.1)`]);
+    expect(log.lines).toEqual([`connected to ${url} (MQTT 3.1.1)`]);
     service["connection"]["client"]!.stream.destroy();
     await until(() => log.lines.length === 3);
     expect(log.lines[2]).toBe(log.lines[0]);
@@ -620,12 +888,16 @@ describeMosquitto("Mosquitto", (binaries) => {
   describe("service, MQTT 5", () => serviceTests(real(binaries, 5)));
 
   describe("MQTT 5 request and response", () => {
+    requestTests(real(binaries, 5));
+  });
+
+  describe("programs and limits of its own", () => {
     let broker: Awaited<ReturnType<typeof startMosquitto>>;
     let service: Service;
     let client: TestClient;
 
-    async function begin(lines: string[] = [], protocol?: 4 | 5, port?: number): Promise<void> {
-      broker = await startMosquitto(binaries, { lines, ...(port ? { port } : {}) });
+    async function begin(lines: string[] = [], protocol?: 4 | 5): Promise<void> {
+      broker = await startMosquitto(binaries, { lines });
       service = fakeService({ access: { url: broker.url, protocol } });
       await service.start();
       client = await TestClient.connect(broker.url, 5);
@@ -661,72 +933,6 @@ describeMosquitto("Mosquitto", (binaries) => {
         JSON.parse(await runClient(binaries, "rr", [...args, "-q", "1", "-m", '{"text":"hi","id":"q"}'])),
       ).toMatchObject({ id: "q", label: "ham" });
       expect(service["session"]!.protocol).toBe(5);
-    });
-
-    test("a 3.1.1 client with replyTo gets its label from the same service", async () => {
-      await begin();
-      const old = await TestClient.connect(broker.url, 4);
-      await old.subscribe("old/answers");
-      await old.publish(topics.classify, '{"text":"win","replyTo":"old/answers"}');
-      expect((await old.next()).json.label).toBe("spam");
-      await old.close();
-    });
-
-    test("correlation data comes back byte for byte, with status of an error and content type", async () => {
-      await begin();
-      await client.subscribe("answers/#");
-      const correlationData = Buffer.from([0, 255, 128, 10, 0, 7]);
-      await client.publish(topics.classify, "win", {
-        qos: 1,
-        properties: { responseTopic: "answers/1", correlationData },
-      });
-      const { packet } = await client.next();
-      expect(packet.properties?.correlationData).toEqual(correlationData);
-      expect(packet.properties?.contentType).toBe("application/json");
-      expect(packet.properties?.userProperties).toBeUndefined();
-      await client.publish(`${topics.classify}/nope`, "win", {
-        qos: 1,
-        properties: { responseTopic: "answers/2", correlationData },
-      });
-      const failed = await client.next();
-      expect(failed.topic).toBe("answers/2");
-      expect(failed.packet.properties?.correlationData).toEqual(correlationData);
-      expect(failed.packet.properties?.userProperties).toEqual({ status: "404" });
-      expect(failed.json.error.code).toBe("unknown_model");
-    });
-
-    test("the response topic wins over replyTo, and the content type decides what JSON is", async () => {
-      await begin();
-      await client.subscribe("answers/#");
-      const properties = { responseTopic: "answers/1" };
-      await client.publish(topics.classify, '{"text":"win","replyTo":"answers/2"}', { properties });
-      expect((await client.next()).topic).toBe("answers/1");
-      await client.publish(topics.classify, '{"text":"hi"} win', {
-        properties: { ...properties, contentType: "application/json" },
-      });
-      expect((await client.next()).json.error.code).toBe("bad_request");
-      await client.publish(topics.classify, '{"text":"hi","w":"win"}', {
-        properties: { ...properties, contentType: "text/plain" },
-      });
-      expect((await client.next()).json.label).toBe("spam");
-    });
-
-    test("hostile response topics as properties", async () => {
-      await begin();
-      await client.subscribe("#");
-      for (const responseTopic of [
-        "$SYS/x",
-        "$share/g/x",
-        topics.classify,
-        "edgelabel/other/classify",
-        "x".repeat(2000),
-      ]) {
-        await client.publish(topics.classify, "win", { qos: 1, properties: { responseTopic } });
-      }
-      await client.publish(topics.classify, "win", { qos: 1, properties: { responseTopic: "good" } });
-      expect((await client.next(({ json }) => json?.label !== undefined)).topic).toBe("good");
-      expect(client.received.filter(({ json }) => json?.label !== undefined)).toEqual([]);
-      expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
     });
 
     test("an answer above the broker's packet limit becomes a small error, without a disconnect", async () => {
@@ -801,190 +1007,6 @@ describeMosquitto("Mosquitto", (binaries) => {
       await until(() => service["outbox"].length === 0);
       await client.settled();
       expect(await counter(service, "edgelabel_broker_connects_total")).toBe(connects);
-    });
-
-    test("a full outbox answers busy at once", async () => {
-      await begin();
-      await service.stop();
-      service = fakeService({ access: { url: broker.url }, limits: { ...limits, queuedAnswers: 1 } });
-      await service.start();
-      await client.subscribe("answers");
-      // An answer that the broker never acknowledges fills the one place there is.
-      const session = service["session"]!;
-      const publish = session.publish.bind(session);
-      session.publish = (message, done) => void (message.qos === 0 && publish(message, done));
-      await client.publish(topics.classify, JSON.stringify({ text: "win", id: 1 }), {
-        qos: 1,
-        properties: { responseTopic: "answers" },
-      });
-      await client.publish(topics.classify, JSON.stringify({ text: "win", id: 2 }), {
-        qos: 1,
-        properties: { responseTopic: "answers" },
-      });
-      const { json, packet } = await client.next();
-      expect(json).toMatchObject({ id: 2, error: { code: "busy" } });
-      expect(packet.properties?.userProperties).toEqual({ status: "503" });
-    });
-
-    test("a message counts with its topics and properties, whatever is kept of them", async () => {
-      await begin();
-      const counted: number[] = [];
-      service["requests"].onMessage = ({ bytes, acknowledge }) => {
-        counted.push(bytes);
-        acknowledge();
-      };
-      const publish = (payload: string, properties: object) =>
-        client.publish(topics.classify, payload, { qos: 1, properties });
-      await publish("", {});
-      await publish("é".repeat(1_000), {});
-      await publish("", {
-        responseTopic: "a".repeat(1_000),
-        correlationData: Buffer.alloc(30_000),
-        contentType: "t".repeat(500),
-      });
-      await publish("", { userProperties: { n: "v".repeat(50_000), m: ["", "w".repeat(7)] } });
-      await until(() => counted.length === 4);
-      const base = 5 + 2 + topics.classify.length + 2 + 1;
-      expect(counted).toEqual([
-        base,
-        base + 2_000,
-        base + 2 + 3 + 1_000 + 3 + 30_000 + 3 + 500,
-        base + 2 + 6 + 50_000 + 6 + 6 + 7,
-      ]);
-    });
-
-    test("large properties fill the queue as large texts do", async () => {
-      await begin();
-      await service.stop();
-      service = fakeService({
-        access: { url: broker.url },
-        models: new Map([["slow", slowModel(20)]]),
-        limits: { ...limits, queuedBytes: 500_000 },
-      });
-      await service.start();
-      await client.subscribe("answers/+");
-      const answers = async () => {
-        const seen = { label: 0, busy: 0 };
-        while (seen.label + seen.busy < 20) {
-          const { json } = await client.next();
-          if (json.label) seen.label++;
-          else if (json.error.code === "busy") seen.busy++;
-        }
-        return seen;
-      };
-      for (const properties of [
-        { userProperties: { n: "x".repeat(60_000) } },
-        { correlationData: Buffer.alloc(60_000) },
-      ]) {
-        for (let i = 0; i < 20; i++)
-          void client.publish(topics.classify, `win ${i}`, {
-            qos: 1,
-            properties: { responseTopic: "answers/1", ...properties },
-          });
-        expect((await answers()).busy).toBeGreaterThan(2);
-      }
-    });
-
-    test("a message expiry that ran out in the queue: nobody is answered, and it is counted", async () => {
-      await begin();
-      await service.stop();
-      await client.subscribe("answers");
-      service = fakeService({ access: { url: broker.url }, models: new Map([["slow", slowModel(30)]]) });
-      await service.start();
-      // 3 s of work: whenever in the first two the second request is read, between two texts of the first, it waits too long.
-      const properties = { responseTopic: "answers" };
-      await client.publish(topics.classify, JSON.stringify({ texts: Array(100).fill("win"), id: "first" }), {
-        qos: 1,
-        properties,
-      });
-      await client.publish(topics.classify, JSON.stringify({ text: "win", id: "second" }), {
-        qos: 1,
-        properties: { ...properties, messageExpiryInterval: 1 },
-      });
-      expect((await client.next()).json.id).toBe("first");
-      await until(async () => (await counter(service, 'edgelabel_ignored_total{reason="expired"}')) === 1);
-      expect(client.received).toEqual([]);
-    });
-
-    test("a response topic outside the allow-list is told in the log once, and not shown, since it may hold a text", async () => {
-      await begin();
-      await service.stop();
-      const log = recordingLog();
-      service = fakeService({ access: { url: broker.url }, responses: { allow: ["answers/#"], deny: [] }, log });
-      await service.start();
-      await client.subscribe("#");
-      for (const responseTopic of ["zigbee2mqtt/lamp/set", "zigbee2mqtt/door/set"])
-        await client.publish(topics.classify, "win", { properties: { responseTopic } });
-      await client.publish(topics.classify, "win", { properties: { responseTopic: "answers/1" } });
-      await client.next(({ topic }) => topic === "answers/1");
-      expect(client.received.filter(({ topic }) => topic.startsWith("zigbee2mqtt"))).toEqual([]);
-      expect(log.lines.filter((line) => /zigbee2mqtt|wants its answer/.test(line))).toEqual([
-        'a request wants its answer on a topic that may not be used (not_allowed); topics below edgelabel/gate-1/reply/ are free, others need "responses": {"allow": [...]} in the configuration file; logged once, then only counted',
-      ]);
-      expect(await counter(service, 'edgelabel_ignored_total{reason="response_topic_not_allowed"}')).toBe(2);
-    });
-
-    test("10,000 generated response topics: nothing is published outside the allow-list", async () => {
-      await begin();
-      await service.stop();
-      service = fakeService({
-        access: { url: broker.url },
-        responses: { allow: ["answers/+/out"], deny: ["answers/secret/out"] },
-        limits: { ...limits, queuedAnswers: 20_000 },
-      });
-      await service.start();
-      await client.subscribe("#");
-      const level = fc.oneof(
-        fc.constantFrom(
-          "answers",
-          "out",
-          "secret",
-          "edgelabel",
-          "gate-1",
-          "gate-2",
-          "classify",
-          "cmd",
-          "reply",
-          "label",
-          "status",
-          "$SYS",
-          "$share",
-          "#",
-          "+",
-          "",
-          "аnswers",
-        ),
-        fc.string({ unit: "grapheme", maxLength: 3 }),
-        fc.string({ unit: "binary", maxLength: 2 }),
-      );
-      const chosen = fc.array(level, { minLength: 1, maxLength: 5 }).map((levels) => levels.join("/"));
-      const generated = fc.sample(
-        fc.oneof(
-          { weight: 9, arbitrary: chosen },
-          { weight: 1, arbitrary: level.map((middle) => `answers/${middle}/out`) },
-        ),
-        { numRuns: 10_000, seed: 5 },
-      );
-      // The broker drops what a subscriber is too slow for, so the sender waits for it now and then.
-      for (const [id, replyTo] of generated.entries())
-        await client.publish(topics.classify, JSON.stringify({ text: "win", id, replyTo }), {
-          qos: id % 100 === 99 ? 1 : 0,
-        });
-      await until(() => service.predictor.queue.length + service["outbox"].length === 0);
-      await client.publish(topics.classify, JSON.stringify({ text: "win", id: "end", replyTo: "answers/end/out" }));
-      await client.next(({ topic }) => topic === "answers/end/out");
-      const published = client.received
-        .filter(({ json }) => json?.label !== undefined || json?.error !== undefined)
-        .map(({ topic }) => topic);
-      expect(published.length).toBeGreaterThan(50);
-      const outside = published.filter(
-        (topic) =>
-          !/^answers\/(?!secret\/)[^/+#]*\/out$/s.test(topic) &&
-          !topic.startsWith("edgelabel/gate-1/label") &&
-          !topic.startsWith("edgelabel/gate-1/reply/"),
-      );
-      expect(outside).toEqual([]);
-      expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
     });
 
     test("a refused subscription is logged and tried again", async () => {

@@ -401,11 +401,14 @@ async function flood(url: string, protocol: 4 | 5, access: BrokerAccess, disturb
   await until(async () => (await counter(service, "edgelabel_routes_waiting")) === 0);
 }
 
-test("QoS 1 messages that find the queue full wait for their turn, on the embedded broker", async () => {
-  broker = await startBroker({ port: 0 });
-  ends.push(() => broker.close());
-  await flood(broker.url, 4, broker.access);
-});
+test.each([4, 5] as const)(
+  "QoS 1 messages that find the queue full wait for their turn, on the embedded broker, on MQTT %i",
+  async (protocol) => {
+    broker = await startBroker({ port: 0 });
+    ends.push(() => broker.close());
+    await flood(broker.url, protocol, { ...broker.access, protocol });
+  },
+);
 
 test("more than the embedded broker's messages may take in bytes is dropped and counted", async () => {
   await begin([route({})], {
