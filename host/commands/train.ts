@@ -1,13 +1,21 @@
 // `edgelabel train`: labelled texts -> a model, by a recipe of host/training/recipe.ts and the
 // settings that change it. NAME.wasm is quantized and packed; NAME.elb keeps the f32
 // weights and what is needed to resume.
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { MAX_WORKERS } from "../../assembly/abi.ts";
 import { EdgelabelError } from "../errors.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { readText } from "../files/read.ts";
 import type { Chosen } from "../library/settings.ts";
-import { chooseTraining, type Finished, runTraining, type Trained, type Training } from "../library/train.ts";
+import { type CrossValidation, runFolds } from "../library/folds.ts";
+import {
+  chooseTraining,
+  type Finished,
+  keptAside,
+  runTraining,
+  type Trained,
+  type Training,
+} from "../library/train.ts";
 import { startProgress } from "../progress.ts";
 import { renderChart } from "../report/chart.ts";
 import { renderCalibration } from "../training/calibration.ts";
@@ -42,7 +50,8 @@ import { kilobytes, note, percent, print, printJson } from "./terminal.ts";
 
 interface TrainFlags extends DatasetFlags {
   output: string;
-  valid?: string[];
+  valid?: string[] | number;
+  folds?: number;
   recipe?: keyof typeof RECIPES;
   seed?: number;
   epochs?: number;
@@ -67,10 +76,17 @@ export function trainCommand(): Command {
   );
   command.optionsGroup("Texts:");
   addDatasetOptions(
-    command.option(
-      "--valid <files...>",
-      "labelled texts to validate each epoch on, and to calibrate the scores on at the end",
-    ),
+    command
+      .option(
+        "--valid <files...>",
+        "labelled texts to validate each epoch on, and to calibrate the scores on at the end; or a share such as 10% of the data",
+        parseValid,
+      )
+      .option(
+        "--folds <n>",
+        "first train n models, each without an nth of the texts, and measure it on these",
+        wholeNumber(2, 100),
+      ),
   ).option(
     "--synonyms <file>",
     "words that may replace one another: a group on each line, with commas between the words",
@@ -147,16 +163,21 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   await requireWritable(output);
   if (chart !== undefined) await requireWritable(chart);
   const started = performance.now();
+  const given = await readSamples(data, options);
+  const [samples, validation] =
+    typeof options.valid === "number"
+      ? keptAside(given, options.valid)
+      : [given, options.valid === undefined ? [] : await readSamples(options.valid, options)];
   const training: Training = {
     chosen,
-    samples: await readSamples(data, options),
-    validation: options.valid === undefined ? [] : await readSamples(options.valid, options),
+    samples,
+    validation,
     synonyms:
       options.synonyms === undefined
         ? null
         : { groups: parseSynonyms(await readText(options.synonyms), options.synonyms), source: options.synonyms },
   };
-  const { samples } = training;
+  const folds = options.folds === undefined ? null : await crossValidate(training, options.folds, options);
   const trained = await runShown(training, options);
   const file = isDeployable(output) ? await trained.deployed() : await trained.resumable();
   const bytes = await writeModel(output, file.elb);
@@ -180,7 +201,7 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
     seconds: (performance.now() - started) / 1000,
   };
   const last = reports.at(-1) ?? null;
-  await (json ? printJson(summary(last, file, outcome)) : print(renderSummary(last, file, outcome)));
+  await (json ? printJson(summary(last, file, folds, outcome)) : print(renderSummary(last, file, folds, outcome)));
   if (left > 0 && reports.length !== stopAfter)
     throw new EdgelabelError(`${output}: stopped before the end of the run`);
 }
@@ -202,7 +223,7 @@ function choose(
       name: name ?? (resume === undefined ? modelName(output) : undefined),
       version: modelVersion,
       // What they hold is read later.
-      valid: valid && [],
+      valid: typeof valid === "number" ? valid : valid && [],
       synonyms: synonyms === undefined ? undefined : [],
       resume: resume === undefined ? undefined : new Uint8Array(),
     });
@@ -210,6 +231,21 @@ function choose(
     if (error instanceof EdgelabelError) command.error(`error: ${error.message}`);
     throw error;
   }
+}
+
+/** "10%" is a share, everything else a file. */
+function parseValid(value: string, given: string[] | number = []): string[] | number {
+  const [, percents] = /^(\d+(?:\.\d+)?)\s*%$/.exec(value) ?? [];
+  if (percents === undefined && typeof given !== "number") return [...given, value];
+  if (percents === undefined || typeof given === "number" || given.length > 0)
+    throw new InvalidArgumentError("it takes files, or one share of the data such as 10%.");
+  return Number(percents) / 100;
+}
+
+function crossValidate(training: Training, folds: number, { json, quantize }: TrainFlags): Promise<CrossValidation> {
+  const progress = startProgress("folds", { json });
+  const onProgress = (done: number, total: number): void => progress.update(done, total);
+  return runFolds(training, folds, { quantize, onProgress }, startWorkers).finally(() => progress.stop());
 }
 
 /** Trains with a progress bar, until the run ends or a signal ends it. */
@@ -274,13 +310,20 @@ interface Outcome {
   seconds: number;
 }
 
-function summary(last: EpochReport | null, { form, agreement, calibration }: Finished, outcome: Outcome): object {
-  return { ...outcome, form, train: last?.train ?? null, validation: last?.validation ?? null, agreement, calibration };
+function summary(
+  last: EpochReport | null,
+  { form, agreement, calibration }: Finished,
+  folds: CrossValidation | null,
+  outcome: Outcome,
+): object {
+  const [train, validation] = [last?.train ?? null, last?.validation ?? null];
+  return { ...outcome, form, train, validation, agreement, calibration, folds };
 }
 
 function renderSummary(
   last: EpochReport | null,
   { form, agreement, calibration }: Finished,
+  folds: CrossValidation | null,
   { file, bytes, labels, texts, epochs_left: left, seconds }: Outcome,
 ): string {
   const lines = [
@@ -294,8 +337,16 @@ function renderSummary(
     lines.push(
       `validation: loss ${last.validation.loss.toFixed(4)}, accuracy ${percent(last.validation.accuracy)} (f32)`,
     );
+  if (folds)
+    lines.push(
+      `${folds.folds.length} folds: accuracy ${percent(folds.accuracy)} on ${folds.n} texts that were left out in turn (fold by fold ${folds.folds.map(percent).join(", ")})`,
+    );
   if (agreement) lines.push(`${form}: ${sentence(agreement)}`);
   if (left > 0)
     lines.push(`${left} epoch${left === 1 ? " is" : "s are"} left; continue with the same data and --resume ${file}`);
+  else if (last && !last.validation && !folds)
+    lines.push(
+      "accuracy while training says little about new texts; for a figure that does, add --valid 10% or --folds 5",
+    );
   return `${lines.join("\n")}\n${calibration ? renderCalibration(calibration) : ""}`;
 }

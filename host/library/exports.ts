@@ -9,6 +9,7 @@ export type { Calibration } from "../training/calibration.ts";
 export type { LearnReport } from "../training/learn.ts";
 export type { Agreement } from "../training/quantization.ts";
 export type { EpochReport } from "../training/recipe.ts";
+export type { CrossValidation, FoldOptions } from "./folds.ts";
 export type { ClassifyOptions, Model, ModelSource } from "./model.ts";
 export type { LabelledText, LabelledTexts } from "./samples.ts";
 export type { RunSettings, TrainSettings } from "./settings.ts";

@@ -2,6 +2,7 @@
 // change it: what `edgelabel train` does, without files.
 import { doubtsOf, similarLabels } from "../data/report.ts";
 import { labelsOf, type Sample, without } from "../data/dataset.ts";
+import { split } from "../data/split.ts";
 import { EdgelabelError, listed } from "../errors.ts";
 import { Classifier } from "../model/classifier.ts";
 import { packModel } from "../model/pack.ts";
@@ -25,8 +26,8 @@ import { type LabelledTexts, samplesOf } from "./samples.ts";
 import { BAD_SETTING, type Chosen, chooseSettings, type RunSettings } from "./settings.ts";
 
 export interface TrainOptions extends RunSettings {
-  /** Labelled texts to validate each epoch on, and to calibrate the scores on at the end. */
-  valid?: LabelledTexts | undefined;
+  /** Labelled texts to validate each epoch on, and to calibrate the scores on at the end; or the share of the texts, above 0 and below 1, that is taken out of them for this. */
+  valid?: LabelledTexts | number | undefined;
   /** Answer "unknown" to texts that fit none of the labels; at most this share of right answers is lost, 0 to below 1. Needs `valid`. */
   unknown?: number | undefined;
   /** False keeps f32 weights in the deployable. Default: true. */
@@ -48,6 +49,8 @@ export interface TrainOptions extends RunSettings {
 /** Starts the threads that share batches with the trainer; where there are none, a run of several workers is refused. */
 export type StartWorkers = (trainer: Trainer, source: string, data: TrainingData) => Promise<Workers>;
 
+/** Of the texts that are kept aside, and of folds. */
+export const SPLIT_SEED = 1;
 /** How often training lets the event loop handle signals, messages and clicks. */
 const TURN_MS = 50;
 /** The user is told when more than this share of the texts is cut: a few change little. */
@@ -76,11 +79,16 @@ export interface Training extends TrainingData {
 export async function train(texts: LabelledTexts, options: TrainOptions, startWorkers: StartWorkers): Promise<Trained> {
   const { valid, synonyms } = options;
   const chosen = chooseTraining(options);
+  const given = await samplesOf(texts, "texts");
+  const [samples, validation] =
+    typeof valid === "number"
+      ? keptAside(given, valid)
+      : [given, valid === undefined ? [] : await samplesOf(valid, "valid")];
   const groups = synonyms?.map((words, i): SynonymGroup => ({ words: [...words], line: i + 1 }));
   const training: Training = {
     chosen,
-    samples: await samplesOf(texts, "texts"),
-    validation: valid === undefined ? [] : await samplesOf(valid, "valid"),
+    samples,
+    validation,
     synonyms: groups === undefined ? null : { groups, source: "synonyms" },
   };
   return runTraining(training, options, startWorkers);
@@ -109,6 +117,16 @@ export async function runTraining(
   }
 }
 
+/** The texts to train on, and a share of them to validate on; always the same ones, so that runs with other seeds or settings can be compared. */
+export function keptAside(samples: readonly Sample[], share: number): [Sample[], Sample[]] {
+  const [training, validation] = split(samples, [1 - share, share], SPLIT_SEED);
+  if (validation!.length === 0 || training!.length === 0)
+    throw new EdgelabelError(
+      `${samples.length} texts are too few to keep ${100 * share} % of them for validation; take another share`,
+    );
+  return [training!, validation!];
+}
+
 /** The settings of a training; throws an EdgelabelError with code BAD_SETTING for what train() refuses before it looks at texts. */
 export function chooseTraining(options: TrainOptions): Chosen {
   const {
@@ -124,6 +142,8 @@ export function chooseTraining(options: TrainOptions): Chosen {
     ...settings
   } = options;
   const chosen = chooseSettings(settings, { isResumed: resume !== undefined, hasSynonyms: synonyms !== undefined });
+  if (typeof valid === "number" && !(valid > 0 && valid < 1))
+    throw new EdgelabelError("valid takes labelled texts, or a share of the texts above 0 and below 1", BAD_SETTING);
   if (unknown !== undefined && (valid === undefined || !chosen.settings.calibrate))
     throw new EdgelabelError(
       "unknown is calibrated on the texts of valid; give them, without calibrate=false",

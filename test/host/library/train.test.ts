@@ -3,7 +3,18 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { calibrate, type EpochReport, learn, open, pack, parse, quantize, train } from "../../../host/index.ts";
+import { split } from "../../../host/data/split.ts";
+import {
+  calibrate,
+  crossValidate,
+  type EpochReport,
+  learn,
+  open,
+  pack,
+  parse,
+  quantize,
+  train,
+} from "../../../host/index.ts";
 import { edgelabel, json, LAMPS } from "../../support/program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-library-"));
@@ -14,6 +25,7 @@ const texts = LAMPS.map((line) => {
   return { label: label!, text: text! };
 });
 const valid = texts.slice(0, 12).map(({ label, text }) => ({ label, text: `${text} now` }));
+const samples = texts.map((each, i) => ({ ...each, line: i + 1 }));
 const lines = (samples: { label: string; text: string }[]) =>
   samples.map(({ label, text }) => `${label}\t${text}\n`).join("");
 const SMALL = { epochs: 2, embeddingDim: 8, units: 4 };
@@ -73,7 +85,9 @@ describe("gives the bytes of the command line", () => {
     expect(sure.model).toEqual(new Uint8Array(readFileSync(at("sure.wasm"))));
     expect(sure.report.n).toBe(valid.length);
 
-    const corrections = [{ text: "darkness please", label: texts[0]!.label }];
+    const text = "darkness please";
+    const { label: given } = (await open(elb)).classify(text);
+    const corrections = [{ text, label: ["off", "on"].find((label) => label !== given)! }];
     writeFileSync(at("fixes.tsv"), lines(corrections));
     const learnt = await learn(elb, { corrections, data: texts, valid });
     const args = ["--corrections", at("fixes.tsv"), "--data", at("data.tsv"), "--valid", at("valid.tsv")];
@@ -103,6 +117,83 @@ test("takes texts as they come, and those that parse() reads from a file's bytes
   const wasm = await (await train(texts, SMALL)).wasm();
   expect(await (await train(stream(), SMALL)).wasm()).toEqual(wasm);
   expect(await (await train(parse(readFileSync(at("data.tsv")), "data.tsv"), SMALL)).wasm()).toEqual(wasm);
+});
+
+describe("figures of texts that a model was not trained on", () => {
+  test("a share that is kept aside gives the bytes of the command line, and of the same texts in two sets", async () => {
+    const { stdout } = await edgelabel([
+      ...["train", at("data.tsv"), "--valid", "25%", "-o", at("aside.wasm"), "--name", "lamps", "--json"],
+      ...SMALL_FLAGS,
+    ]);
+    const trained = await train(texts, { name: "lamps", valid: 0.25, ...SMALL });
+    expect(await trained.wasm()).toEqual(new Uint8Array(readFileSync(at("aside.wasm"))));
+    expect(JSON.parse(stdout)).toMatchObject({
+      texts: texts.length - Math.round(texts.length / 4),
+      validation: trained.reports.at(-1)!.validation,
+    });
+    const [training, valid] = split(samples, [0.75, 0.25], 1);
+    expect(await (await train(training!, { name: "lamps", valid: valid!, ...SMALL })).wasm()).toEqual(
+      await trained.wasm(),
+    );
+  });
+
+  test("folds are measured on the texts that their models did not see", async () => {
+    const options = { ...SMALL, epochs: 20, seed: 3 };
+    const result = await crossValidate(texts, { folds: 3, ...options });
+    const parts = split(samples, [1 / 3, 1 / 3, 1 / 3], 1);
+    const accuracies = await Promise.all(
+      parts.map(async (part, i) => {
+        const others = samples.filter((one) => !part.includes(one));
+        expect(others.length).toBe(texts.length - parts[i]!.length);
+        return (await (await train(others, options)).evaluate(part)).accuracy;
+      }),
+    );
+    expect(result.folds).toEqual(accuracies);
+    expect(result.n).toBe(texts.length);
+    const right = accuracies.reduce((sum, accuracy, i) => sum + accuracy * parts[i]!.length, 0);
+    expect(result.accuracy).toBeCloseTo(right / texts.length, 9);
+
+    const flags = ["--folds", "3", "--epochs", "20", "--seed", "3", ...SMALL_FLAGS.slice(2)];
+    const report = await json("train", at("data.tsv"), "-o", at("folds.wasm"), ...flags);
+    expect(report.folds).toEqual(result);
+    // The model itself has all texts.
+    expect(await (await train(texts, { name: "folds", ...options })).wasm()).toEqual(
+      new Uint8Array(readFileSync(at("folds.wasm"))),
+    );
+  });
+
+  test("without either, the command says how to get them", async () => {
+    const last = async (...flags: string[]) =>
+      (await edgelabel(["train", at("data.tsv"), "-o", at("x.elb"), ...SMALL_FLAGS, ...flags])).stdout;
+    const advice =
+      "accuracy while training says little about new texts; for a figure that does, add --valid 10% or --folds 5";
+    expect(await last()).toContain(advice);
+    for (const flags of [
+      ["--valid", "20%"],
+      ["--folds", "2"],
+    ])
+      expect(await last(...flags)).not.toContain(advice);
+    expect(await last("--folds", "2")).toMatch(/^2 folds: accuracy [\d.]+ % on \d+ texts that were left out in turn/m);
+  });
+
+  test.each([
+    [["--valid", "10%", "a.tsv"], "it takes files, or one share of the data such as 10%"],
+    [["--valid", "a.tsv", "10%"], "it takes files, or one share of the data such as 10%"],
+    [["--valid", "100%"], "above 0 and below 1"],
+    [["--valid", "0%"], "above 0 and below 1"],
+    [["--valid", "0.1%"], "too few to keep 0.1 % of them"],
+    [["--folds", "1"], "a whole number from 2"],
+  ])("%j is refused", async (flags, message) => {
+    const { code, stderr } = await edgelabel(["train", at("data.tsv"), "-o", at("x.wasm"), ...flags]);
+    expect(code).toBeGreaterThan(0);
+    expect(stderr).toContain(message);
+  });
+
+  test("more folds than texts are refused", async () => {
+    await expect(crossValidate(texts.slice(0, 3), { folds: 5 })).rejects.toThrow(
+      "from 2 to the number of texts, which is 3",
+    );
+  });
 });
 
 describe("a run", () => {

@@ -21,7 +21,9 @@ import { realDisk } from "../../../host/registry/disk.ts";
 import { takeLock } from "../../../host/files/lock.ts";
 import { IncomingUpdate } from "../../../host/registry/incoming.ts";
 import { keyId } from "../../../host/registry/keys.ts";
+import { encodeManifest, readManifest } from "../../../host/registry/manifest.ts";
 import { Registry } from "../../../host/registry/registry.ts";
+import { describeModel } from "../../../host/registry/selftest.ts";
 import { Seeded } from "../../support/models.ts";
 import { edgelabel } from "../../support/program.ts";
 import {
@@ -564,6 +566,37 @@ describe("the state file", () => {
     ).toBe(2);
     expect(await answering()).toBe("1");
   });
+});
+
+test("made anew, an update that nobody signed comes before those that are, whatever its sequence", async () => {
+  await install(1);
+  await install(2);
+  const model = models[3]!;
+  const manifest = await describeModel(model, "m", { sequence: 999, expires: new Date(Date.now() + DAY) });
+  const head = encodeManifest(manifest);
+  const { id } = readManifest(head, "m", undefined);
+  writeFileSync(join(folder, "models", `${id}.update`), Buffer.concat([head, model]));
+  for (const name of ["state.json", "state.backup.json"]) rmSync(join(folder, name));
+  expect(await answering()).toBe("2");
+});
+
+test("an install for which there is no room leaves the versions that it would have put out", async () => {
+  for (const version of [1, 2, 3]) await install(version);
+  const before = readdirSync(join(folder, "models"));
+  const full = new Registry(folder, {
+    keys,
+    disk: {
+      ...realDisk,
+      write: async (path, bytes) => {
+        // The update fits in, the state does not.
+        if (!path.includes("/models/")) throw Object.assign(new Error("ENOSPC: no space left"), { code: "ENOSPC" });
+        await realDisk.write(path, bytes);
+      },
+    },
+  });
+  await expect(install(4, {}, full)).rejects.toThrow("ENOSPC");
+  expect(readdirSync(join(folder, "models")).sort()).toEqual(before.sort());
+  expect(await answering()).toBe("3");
 });
 
 describe.skipIf(process.platform !== "linux" || process.getuid?.() !== 0)(

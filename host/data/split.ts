@@ -1,0 +1,49 @@
+// Labelled texts -> parts of given shares, such as training and validation texts: each label has about its share in each
+// part, a text that occurs several times is in one part only, and the same seed gives the same parts.
+import type { Sample } from "./dataset.ts";
+
+/** `shares` add up to 1 or less; what is left over is in no part. The samples of a part keep their order. */
+export function split(samples: readonly Sample[], shares: readonly number[], seed: number): Sample[][] {
+  const partOf = new Map<string, number>();
+  for (const texts of textsByLabel(samples).values()) {
+    shuffle(texts, seed);
+    let start = 0;
+    let sum = 0;
+    shares.forEach((share, part) => {
+      sum += share;
+      const end = Math.min(texts.length, Math.round(sum * texts.length));
+      for (; start < end; start++) partOf.set(texts[start]!, part);
+    });
+  }
+  const parts: Sample[][] = shares.map(() => []);
+  for (const sample of samples) parts[partOf.get(sample.text) ?? -1]?.push(sample);
+  return parts;
+}
+
+/** The distinct texts, under the label that each has first. */
+function textsByLabel(samples: readonly Sample[]): Map<string, string[]> {
+  const seen = new Set<string>();
+  const texts = new Map<string, string[]>();
+  for (const { label, text } of samples) {
+    if (seen.has(text)) continue;
+    seen.add(text);
+    if (!texts.has(label)) texts.set(label, []);
+    texts.get(label)!.push(text);
+  }
+  return texts;
+}
+
+/** Fisher and Yates' shuffle, by numbers of Steele's SplitMix32. */
+function shuffle(items: unknown[], seed: number): void {
+  let state = seed >>> 0;
+  const below = (limit: number): number => {
+    state = (state + 0x9e3779b9) >>> 0;
+    let bits = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
+    bits = Math.imul(bits ^ (bits >>> 15), 0x735a2d97);
+    return ((bits ^ (bits >>> 15)) >>> 0) % limit;
+  };
+  for (let i = items.length - 1; i > 0; i--) {
+    const j = below(i + 1);
+    [items[i], items[j]] = [items[j], items[i]];
+  }
+}

@@ -1,0 +1,66 @@
+// Cross-validation: how well models of these texts and settings answer texts that they were not trained on.
+import type { Sample } from "../data/dataset.ts";
+import { split } from "../data/split.ts";
+import { EdgelabelError } from "../errors.ts";
+import { type LabelledTexts, samplesOf } from "./samples.ts";
+import {
+  chooseTraining,
+  runTraining,
+  SPLIT_SEED,
+  type StartWorkers,
+  type Training,
+  type TrainOptions,
+} from "./train.ts";
+
+export interface FoldOptions extends Omit<TrainOptions, "valid" | "unknown" | "resume" | "onEpoch"> {
+  /** Number of parts; each is left out of one training, and measured on it. From 2. Default: 5. */
+  folds?: number | undefined;
+}
+
+export interface CrossValidation {
+  /** Texts measured on: all that were given. */
+  n: number;
+  /** Share of them that got their label from the model that was trained without them, as deployed. */
+  accuracy: number;
+  /** The same for each part. */
+  folds: number[];
+}
+
+export async function crossValidate(
+  texts: LabelledTexts,
+  { folds = 5, ...options }: FoldOptions,
+  startWorkers: StartWorkers,
+): Promise<CrossValidation> {
+  const chosen = chooseTraining(options);
+  const samples = await samplesOf(texts, "texts");
+  const groups = options.synonyms?.map((words, i) => ({ words: [...words], line: i + 1 }));
+  const synonyms = groups === undefined ? null : { groups, source: "synonyms" };
+  return runFolds({ chosen, samples, validation: [], synonyms }, folds, options, startWorkers);
+}
+
+/** The same, when texts and settings are at hand. */
+export async function runFolds(
+  training: Training,
+  folds: number,
+  options: Omit<FoldOptions, "folds">,
+  startWorkers: StartWorkers,
+): Promise<CrossValidation> {
+  const { samples } = training;
+  if (!(Number.isInteger(folds) && folds >= 2 && folds <= samples.length))
+    throw new EdgelabelError(`folds takes a whole number from 2 to the number of texts, which is ${samples.length}`);
+  const parts = split(samples, Array<number>(folds).fill(1 / folds), SPLIT_SEED);
+  const accuracies: number[] = [];
+  let right = 0;
+  for (const [i, part] of parts.entries()) {
+    const left = new Set<Sample>(part);
+    const trained = await runTraining(
+      { ...training, samples: samples.filter((sample) => !left.has(sample)) },
+      { ...options, onProgress: (done, total) => options.onProgress?.(i * total + done, folds * total) },
+      startWorkers,
+    );
+    const { accuracy } = await trained.evaluate(part);
+    accuracies.push(accuracy);
+    right += accuracy * part.length;
+  }
+  return { n: samples.length, accuracy: right / samples.length, folds: accuracies };
+}
