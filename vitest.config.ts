@@ -9,7 +9,6 @@ const SLOW = [
   "test/host/commands/{ask,export,prune,serve,train}.test.ts",
   "test/host/keras/export.test.ts",
   "test/host/onnx/**",
-  "test/host/program-name.test.ts",
   "test/host/data/report.test.ts",
   "test/host/files/{lock,read}.test.ts",
   "test/host/model/{container,engine,explanation}.test.ts",

@@ -53,7 +53,7 @@ export function listed(names: readonly string[]): string {
 export function nearest(name: string, known: readonly string[]): string | undefined {
   const [best] = known
     .map((other) => ({ other, distance: editDistance(name, other) }))
-    .toSorted((a, b) => a.distance - b.distance);
+    .sort((a, b) => a.distance - b.distance);
   return best !== undefined && best.distance <= MOST_EDITS ? best.other : undefined;
 }
 

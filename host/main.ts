@@ -127,12 +127,8 @@ export async function run(args: readonly string[]): Promise<number> {
   }
 }
 
-function isMain(): boolean {
-  const script = process.argv[1];
-  return script !== undefined && realpathSync(script) === fileURLToPath(import.meta.url);
-}
-
-if (isMain()) {
+/** Runs the command line that this process was started with. */
+export async function start(): Promise<void> {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     // A reader that has seen enough (head, a closed pipe) is no failure.
     if (error.code === "EPIPE") process.exit(0);
@@ -141,3 +137,10 @@ if (isMain()) {
   });
   process.exitCode = await run(process.argv.slice(2));
 }
+
+function isMain(): boolean {
+  const script = process.argv[1];
+  return script !== undefined && realpathSync(script) === fileURLToPath(import.meta.url);
+}
+
+if (isMain()) await start();

@@ -63,7 +63,7 @@ export class Registry {
 
   async versions(): Promise<VersionInfo[]> {
     const { models } = await this.store.read();
-    return models.flatMap((entry) => entry.versions.toReversed().map(({ id }) => infoOf(entry, id)));
+    return models.flatMap((entry) => [...entry.versions].reverse().map(({ id }) => infoOf(entry, id)));
   }
 
   async active(name: string): Promise<VersionInfo> {

@@ -113,7 +113,7 @@ export function floorOf(state: State, { name }: Manifest, revoked: ReadonlySet<s
 /** Keeps three versions of each name: the active one, the previous one, and the latest other one. */
 export function prune({ models }: State): void {
   for (const entry of models) {
-    const other = entry.versions.findLast(({ id }) => id !== entry.active && id !== entry.previous)?.id;
+    const other = entry.versions.filter(({ id }) => id !== entry.active && id !== entry.previous).at(-1)?.id;
     entry.versions = entry.versions.filter(({ id }) => id === entry.active || id === entry.previous || id === other);
   }
 }

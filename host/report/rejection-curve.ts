@@ -93,7 +93,7 @@ export function renderCurveTable({
   const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
   const lines = ["    threshold   coverage   accuracy of the answers given"];
   for (const wanted of SHOWN) {
-    const point = points.findLast(({ coverage }) => coverage >= wanted - 1e-12);
+    const point = points.filter(({ coverage }) => coverage >= wanted - 1e-12).at(-1);
     if (point)
       lines.push(
         `${point.threshold.toFixed(6).padStart(13)}${percent(point.coverage).padStart(11)}${percent(point.accuracy).padStart(11)}`,

@@ -3,9 +3,10 @@
 // unknown one is an error that names the nearest known one. Relative paths in the file
 // start at its folder.
 import { statSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { dirname, relative, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import * as v from "valibot";
+import { artefactPath } from "../artefact.ts";
 import { nearest, EdgelabelError } from "../errors.ts";
 import { requireReadable } from "../files/read.ts";
 import { decodeText } from "../text.ts";
@@ -26,6 +27,9 @@ import { isTopicFilter, topicsOf } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
 import { isPasswordHash, isWeakHash } from "./users.ts";
 import type { UserSettings } from "./users.ts";
+
+/** In the checkout and in the package. */
+const SETUP = relative("", artefactPath("../deploy/mosquitto/setup.mjs"));
 
 export interface ModelFile {
   /** Overrides the name in the file. */
@@ -386,11 +390,11 @@ export function readSettings(
   const host = options.host ?? file.host ?? "127.0.0.1";
   if (url === undefined && httpPort === undefined && !isLoopback(host))
     throw new EdgelabelError(
-      `the embedded broker serves this machine only, so it cannot listen on ${host}: set up Mosquitto with deploy/mosquitto/setup.mjs and give --broker`,
+      `the embedded broker serves this machine only, so it cannot listen on ${host}: set up Mosquitto (node ${SETUP}) and give --broker`,
     );
   if (file.users && httpPort === undefined)
     throw new EdgelabelError(
-      '"users" are those of HTTP, which is off: give "http" too; users of MQTT are a real broker\'s affair, such as the Mosquitto that deploy/mosquitto/setup.mjs sets up',
+      `"users" are those of HTTP, which is off: give "http" too; users of MQTT are a real broker's affair, such as the Mosquitto that node ${SETUP} sets up`,
     );
   const topics = topicsOf(options.root ?? file.root ?? "edgelabel", options.node ?? file.node ?? defaultNode(), group);
   const login = credentials(env, file);

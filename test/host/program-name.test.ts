@@ -1,7 +1,6 @@
-// The commands that help and messages name work where they are read: from a checkout, from an
-// installed package, and from the PATH.
-import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+// The commands that help and messages name work where they are read: in a checkout, in a folder with the
+// package, and from the PATH. test/integration/package.test.ts tries them there.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -17,10 +16,33 @@ test("it is what starts the program again", () => {
   const path = ["/usr/bin", "/usr/local/bin"].join(delimiter);
   expect(programName("/usr/local/bin/edgelabel", path)).toBe("edgelabel");
   expect(programName("/opt/tools/edgelabel", path)).toBe("node /opt/tools/edgelabel");
-  expect(programName("/home/me/app/node_modules/.bin/edgelabel", path)).toBe("npx edgelabel");
-  expect(programName(join(process.cwd(), "build/host/main.js"), path)).toBe(`node ${join("build", "host", "main.js")}`);
+  expect(programName(join(process.cwd(), "bin/edgelabel.js"), path)).toBe(`node ${join("bin", "edgelabel.js")}`);
   expect(programName("/opt/edgelabel/build/host/main.js", path)).toBe("node /opt/edgelabel/build/host/main.js");
   expect(programName("/opt/my tools/main.js", path)).toBe('node "/opt/my tools/main.js"');
+});
+
+test("of a package in a folder it is npx, in that folder and below", () => {
+  const script = "/home/me/app/node_modules/.bin/edgelabel";
+  expect(programName(script, "", "/home/me/app")).toBe("npx edgelabel");
+  // As npm run and npx do it.
+  expect(programName(script, "/home/me/app/node_modules/.bin", "/home/me/app/data")).toBe("npx edgelabel");
+  expect(programName(script, "", "/home/me")).toBe("node app/node_modules/.bin/edgelabel");
+  expect(programName(script, "", "/srv")).toBe(`node ${script}`);
+});
+
+test("of what npx has fetched it is npx with what it was told to fetch", () => {
+  const cache = join(folder, "_npx/0123");
+  mkdirSync(cache, { recursive: true });
+  const named = (asked: string, cwd: string) => {
+    writeFileSync(join(cache, "package.json"), JSON.stringify({ _npx: { packages: [asked] } }));
+    return programName(join(cache, "node_modules/.bin/edgelabel"), join(cache, "node_modules/.bin"), cwd);
+  };
+  expect(named("edgelabel", "/srv")).toBe("npx edgelabel");
+  expect(named("./edgelabel-0.1.0.tgz", "/srv")).toBe("npx -p ./edgelabel-0.1.0.tgz edgelabel");
+  expect(named("/home/me/my tools", "/srv")).toBe('npx -p "/home/me/my tools" edgelabel');
+  // In a checkout.
+  expect(named(root, root)).toBe("npx edgelabel");
+  expect(named(root, join(root, "docs"))).toBe("npx edgelabel");
 });
 
 test("every command is named so, and nothing else", async () => {
@@ -37,32 +59,3 @@ test("every command is named so, and nothing else", async () => {
   ])
     expect(asTyped(text)).toBe(text);
 });
-
-test("a packed and installed package runs the demo, and says how to go on", () => {
-  execFileSync("npm", ["pack", "--silent", "--ignore-scripts", "--pack-destination", folder], { cwd: root });
-  const modules = join(folder, "node_modules");
-  mkdirSync(join(modules, "edgelabel"), { recursive: true });
-  const archive = readdirSync(folder).find((name) => name.endsWith(".tgz"))!;
-  execFileSync("tar", ["-xzf", join(folder, archive), "-C", join(modules, "edgelabel"), "--strip-components=1"]);
-  // As npm installs it, with the checkout's dependencies instead of a registry's.
-  for (const name of readdirSync(join(root, "node_modules")))
-    if (!name.startsWith(".")) symlinkSync(join(root, "node_modules", name), join(modules, name));
-  mkdirSync(join(modules, ".bin"));
-  const { bin } = JSON.parse(readFileSync(join(modules, "edgelabel", "package.json"), "utf8")) as {
-    bin: { edgelabel: string };
-  };
-  symlinkSync(join("..", "edgelabel", bin.edgelabel), join(modules, ".bin", "edgelabel"));
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    [join(modules, ".bin", "edgelabel"), "demo", "--once", "--port", "0"],
-    { cwd: folder, encoding: "utf8" },
-  );
-  expect({ status, stderr }).toEqual({ status: 0, stderr: expect.not.stringContaining("edgelabel:") });
-  expect(stdout).toContain(
-    "\n$ npx edgelabel train node_modules/edgelabel/build/demo/messages.tsv -o node_modules/edgelabel/build/demo.wasm\n",
-  );
-  expect(stdout).toContain("\n  npx edgelabel ask 'a text' --broker mqtt://127.0.0.1:");
-  expect(
-    stdout.match(/^\$ npx edgelabel ask .*\n(?:lights|climate|music|alarm|fault|weather)\t0\.\d{6}$/gm),
-  ).toHaveLength(8);
-}, 300_000);

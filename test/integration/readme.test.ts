@@ -11,17 +11,17 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 const main = join(root, "build/host/main.js");
 
 test("train and predict", { timeout: 120_000 }, () => {
-  const session = /```console\n(\$ npm run build\n[\s\S]*?)```/.exec(
+  const session = /```console\n(\$ edgelabel train [\s\S]*?)```/.exec(
     readFileSync(join(root, "README.md"), "utf8"),
   )![1]!;
-  const [, ...steps] = session.split(/^\$ /m).slice(1);
+  const steps = session.split(/^\$ /m).slice(1);
   expect(steps.length).toBeGreaterThan(1);
   const folder = mkdtempSync(join(tmpdir(), "edgelabel-readme-"));
   try {
     cpSync(join(root, "host/demo"), join(folder, "host/demo"), { recursive: true });
     for (const step of steps) {
       const [command] = step.split("\n", 1);
-      const printed = execFileSync("sh", ["-c", command!.replace("npx edgelabel", `"${process.execPath}" "${main}"`)], {
+      const printed = execFileSync("sh", ["-c", command!.replace("edgelabel", `"${process.execPath}" "${main}"`)], {
         cwd: folder,
         encoding: "utf8",
       });

@@ -2,6 +2,7 @@
 // named loudly; its tests then skip, and under CI=true the run fails here.
 import { fetchChromium } from "./fetch-chromium.mjs";
 import { fetchMosquitto } from "./fetch-mosquitto.mjs";
+import { fetchNode, NODE_VERSIONS } from "./fetch-node.mjs";
 import { bun, deno, python } from "./fetch-runtimes.mjs";
 import { fetchWasmtime } from "./fetch-wasmtime.mjs";
 
@@ -9,6 +10,7 @@ for (const [name, fetch] of Object.entries({
   wasmtime: fetchWasmtime,
   Mosquitto: fetchMosquitto,
   Chromium: fetchChromium,
+  "the versions of Node": () => NODE_VERSIONS.map(fetchNode).join(" "),
   "Python's wasmtime": () => python()[1].replace("PYTHONPATH=", ""),
   Deno: () => deno()[0],
   Bun: () => bun()[0],

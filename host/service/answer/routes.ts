@@ -355,7 +355,7 @@ function bestAmong({ among }: RouteSettings, json: unknown, prediction: Predicti
     ([label]) => Array.isArray(allowed) && allowed.includes(label),
   );
   // JavaScript moves keys that are whole numbers to the front.
-  const [label, score] = scores.toSorted((a, b) => b[1] - a[1])[0] ?? [null, 0];
+  const [label, score] = scores.sort((a, b) => b[1] - a[1])[0] ?? [null, 0];
   return { label: prediction.label === null ? null : label, score, scores: Object.fromEntries(scores) };
 }
 

@@ -147,7 +147,7 @@ export async function startBroker({
     if (clients.size <= MAX_CLIENTS) return;
     const others = [...clients].filter(([client]) => !ours.has(client));
     const strangers = others.filter(([client]) => !client.connected);
-    const [[idle]] = (strangers.length > 1 ? strangers : others).toSorted(([, a], [, b]) => a - b) as [[Inner, number]];
+    const [[idle]] = (strangers.length > 1 ? strangers : others).sort(([, a], [, b]) => a - b) as [[Inner, number]];
     drop(idle);
   }
 
@@ -160,7 +160,7 @@ export async function startBroker({
     weighing = undefined;
     const held = [...clients.keys()]
       .map((client) => [client, heldBytes(client)] as const)
-      .toSorted(([, a], [, b]) => b - a);
+      .sort(([, a], [, b]) => b - a);
     let sum = held.reduce((bytes, [, more]) => bytes + more, 0);
     for (const [client, bytes] of held) {
       if (sum <= HELD_PACKETS * packetBytes) return;

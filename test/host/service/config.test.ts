@@ -154,7 +154,7 @@ test("the embedded broker is for one machine: another address is refused with th
   const settings = (config: object, options: ServeOptions = {}) =>
     settingsFrom({ models: ["m"], node: "n", ...config }, options);
   for (const host of ["0.0.0.0", "::", "192.0.2.1", "gateway.local"]) {
-    const refusal = `the embedded broker serves this machine only, so it cannot listen on ${host}: set up Mosquitto with deploy/mosquitto/setup.mjs and give --broker`;
+    const refusal = `the embedded broker serves this machine only, so it cannot listen on ${host}: set up Mosquitto (node deploy/mosquitto/setup.mjs) and give --broker`;
     expect(() => settings({ host })).toThrow(refusal);
     expect(() => settings({}, { host })).toThrow(refusal);
     // The address is HTTP's then.
