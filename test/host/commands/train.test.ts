@@ -107,6 +107,7 @@ describe("--set", () => {
     [["momentum=0.9", "optimizer=sgd"]],
     [["final-rate=0", "schedule=constant"]],
     [["oov-token=?", "ngram-buckets=0"]],
+    [["add-ngrams=true", "ngram-buckets=1"]],
     [["filters="]],
     [["clean=none"]],
   ])("%j has", async (settings) => {

@@ -28,6 +28,17 @@ describeShared("an imported model", () => {
     expect(Buffer.compare(back, elb)).toBe(0);
   });
 
+  test("has its numbers described as Keras describes them", async () => {
+    const [name] = GOLDEN_MODELS;
+    const weightsIn = (network: Uint8Array) => Buffer.from(unzipSync(network)["model.weights.h5"]!);
+    const theirs = weightsIn(readFileSync(sharedPath("golden", name!, "model.keras")));
+    const ours = weightsIn((await exportModel(await importGolden(name!), name!, "model.keras")).network);
+    // Version 1 of a floating-point type, little-endian, its sign in bit 31.
+    const start = theirs.indexOf(Uint8Array.of(0x11, 0x20, 0x1f, 0));
+    expect(start).toBeGreaterThan(0);
+    expect(ours.includes(theirs.subarray(start, start + 20))).toBe(true);
+  });
+
   test.each(["char", "filters", "keepcase", "oov", "seed"])(
     "tokenizer-%s: export and import give the same words",
     (name) => {
@@ -102,6 +113,7 @@ test("a model of the default recipe gives the same scores for words that it know
   expect(scoresIn(await importBack(exported), texts)).toEqual(scoresIn(elb, texts));
   // Without the rows of n-grams, which Keras could not look up.
   expect(readKerasModel(exported.network, "m").rows).toBe(exported.info.tokenizer.words + 1);
+  expect(unzipSync(exported.network)["model.weights.h5"]!.length).toBeLessThan(elb.length);
 });
 
 describe("a pool in a Keras file", () => {
@@ -114,6 +126,13 @@ describe("a pool in a Keras file", () => {
     return zipSync({ ...entries, "config.json": strToU8(JSON.stringify(root)) });
   }
   const layer = (layers: Layers, name: string) => layers.find((each) => each["name"] === name)!;
+
+  test("is over the steps, Keras' axis 1", async () => {
+    await changed("masked max and mean", (layers) => {
+      expect(layer(layers, "pool_shares")).toMatchObject({ class_name: "Softmax", config: { axis: 1 } });
+      expect(layer(layers, "pool_sum")).toMatchObject({ class_name: "Dot", config: { axes: 1 } });
+    });
+  });
 
   test("may have what Keras adds when it saves it again", async () => {
     const bytes = await changed("masked max and mean", (layers) => {

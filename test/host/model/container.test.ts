@@ -258,7 +258,7 @@ describe("a deployable is read within limits", () => {
     const file = wasm(
       section(0, [...text("name"), 1, 2]),
       section(0, text("name")),
-      section(11, list([segment(8, [1, 2, 3]), segment(1_000_000, model)])),
+      section(11, list([segment(8, [model[0]!, 2, 3]), segment(1_000_000, model)])),
     );
     expect(Buffer.compare(unpackModel(file, "m.wasm"), model)).toBe(0);
   });

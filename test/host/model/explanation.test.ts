@@ -128,6 +128,15 @@ describe("heat maps", () => {
     expect(lines[1]).toContain("\u001b[38;5;16;48;5;208ma\u001b[0m");
     expect(lines[1]).toContain("\u001b[38;5;16;48;5;117m<b>");
   });
+
+  test.each([
+    ["for the label", 1, ["230", "223", "216", "215", "208"]],
+    ["against it", -1, ["195", "153", "117", "75", "39"]],
+  ])("shares %s have five shades in a terminal, orange or blue, from light to strong", (_, sign, shades) => {
+    const tokens = [0.1, 0.3, 0.5, 0.7, 1].map((share, i) => token(i, i + 1, sign * share));
+    const [, coloured] = renderText({ text, explanation: { ...explanation, tokens } }, true).split("\n");
+    expect(Array.from(coloured!.matchAll(/48;5;(\d+)m/g), ([, shade]) => shade)).toEqual(shades);
+  });
 });
 
 describe("edgelabel explain", () => {

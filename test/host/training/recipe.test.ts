@@ -1,5 +1,6 @@
 // What a recipe becomes on few texts: smaller batches, more epochs, all words; large data sets get what it says.
 import { describe, expect, test } from "vitest";
+import { LAYER_DROPOUT } from "../../../assembly/abi.ts";
 import {
   adaptToShape,
   DEFAULT_RECIPE,
@@ -113,6 +114,19 @@ describe("what is given stays", () => {
   test("the tutorial trains as Keras does, however few the texts", () => {
     expect(adaptToShape(TUTORIAL_RECIPE, sentences(10))).toEqual(TUTORIAL_RECIPE);
   });
+});
+
+test("no dropout is no layer", async () => {
+  const kindsOf = async (rate: number) => {
+    const recipe = { ...DEFAULT_RECIPE, embeddingDropout: rate, outputDropout: rate };
+    const trainer = await prepareTraining(samples, [], recipe);
+    trainer.start(recipe);
+    return trainer.layers().map(({ kind }) => kind);
+  };
+  const without = await kindsOf(0);
+  expect(without).not.toContain(LAYER_DROPOUT);
+  expect((await kindsOf(0.5)).filter((kind) => kind !== LAYER_DROPOUT)).toEqual(without);
+  expect(await kindsOf(0.5)).toHaveLength(without.length + 2);
 });
 
 test.each([Number.NaN, -0.1, 1e6])("the embedding cannot be drawn from +-%d", async (embeddingRange) => {

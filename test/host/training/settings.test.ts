@@ -15,3 +15,8 @@ test("every field is written, in its type", () => {
 test("a number beyond 16 bits does not wrap to a legal one", () => {
   expect(settingsOf({ ...DEFAULT_RECIPE, dropoutSamples: 0x10001 }).dropoutSamples).toEqual(["u16", 0xffff]);
 });
+
+test("one worker is what the engine calls none, whether it is said or not", () => {
+  const { workers, ...unsaid } = DEFAULT_RECIPE;
+  expect([workers, settingsOf(unsaid)]).toEqual([1, settingsOf(DEFAULT_RECIPE)]);
+});

@@ -1,4 +1,4 @@
-// Texts that are split once: the figures about them, and that they are encoded as they would be anew.
+// Texts that are split once: the figures about them, and that they are encoded as they would be anew. What a trainer refuses.
 import { describe, expect, test } from "vitest";
 import {
   addSamples,
@@ -8,6 +8,7 @@ import {
   type RecipeOptions,
 } from "../../../host/training/recipe.ts";
 import { Trainer } from "../../../host/training/trainer.ts";
+import { samples } from "../../support/models.ts";
 
 const tokenizer = DEFAULT_RECIPE.tokenizer;
 
@@ -31,6 +32,20 @@ test("a text without a label of the model is refused", async () => {
   const trainer = await createTrainer(tokenizer);
   trainer.addLabel("on");
   expect(() => trainer.addText(1, "a")).toThrow(expect.objectContaining({ code: "label_out_of_range" }));
+});
+
+test("weights that do not fill a tensor, or belong to none, are refused", async () => {
+  const trainer = await prepareTraining(samples, [], DEFAULT_RECIPE);
+  trainer.start(DEFAULT_RECIPE);
+  const { length } = trainer.tensor(0);
+  for (const [index, count] of [
+    [0, length - 1],
+    [0, length + 1],
+    [trainer.tensorCount(), 0],
+  ] as const)
+    expect(() => trainer.setTensor(index, new Float32Array(count))).toThrow(
+      expect.objectContaining({ code: "bad_tensor" }),
+    );
 });
 
 describe("a text is encoded once as it is when it is read again", () => {

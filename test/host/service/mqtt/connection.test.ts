@@ -4,7 +4,8 @@ import { createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { generate, parser } from "mqtt-packet";
 import type { IConnackPacket, IPublishPacket, Packet } from "mqtt-packet";
-import { expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { connectOnce } from "../../../../host/service/mqtt/connection.ts";
 import type { Service } from "../../../../host/service/service.ts";
 import { fakeService, recordingLog, topics } from "../../../support/fake.ts";
 import { until } from "../../../support/wait.ts";
@@ -141,10 +142,58 @@ test("what was unacknowledged when the connection was lost is sent again on the 
   expect(publishes(broker).find(({ topic }) => topic === topics.label)!.payload).toEqual(payload);
 });
 
+describe("a command's connection", () => {
+  /** A broker that speaks MQTT 3.1.1 only, and answers its CONNECT with `returnCode`; `versions` are those that it was asked for. */
+  async function oldBroker(returnCode: number) {
+    const versions: number[] = [];
+    const server = createServer((socket) => {
+      const reader = parser();
+      socket.on("data", (chunk: Buffer) => reader.parse(chunk));
+      reader.on("packet", (packet: Packet) => {
+        if (packet.cmd !== "connect") return;
+        versions.push(packet.protocolVersion!);
+        const answer: Packet = {
+          cmd: "connack",
+          returnCode: packet.protocolVersion === 4 ? returnCode : 1,
+          sessionPresent: false,
+        };
+        socket.write(generate(answer));
+      });
+    }).listen(0, "127.0.0.1");
+    onTestFinished(() => void server.close());
+    await once(server, "listening");
+    return { versions, url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}` };
+  }
+
+  test("goes on with MQTT 3.1.1, unless another version was asked for", async () => {
+    const { url, versions } = await oldBroker(0);
+    const { client, protocol } = await connectOnce({ url });
+    client.end(true);
+    expect([protocol, versions.splice(0)]).toEqual([4, [5, 4]]);
+    await expect(connectOnce({ url, protocol: 5 })).rejects.toThrow("does not speak this version of MQTT");
+    expect(versions).toEqual([5]);
+  });
+
+  test("tries no other version for a refusal of another kind", async () => {
+    const { url, versions } = await oldBroker(5);
+    await expect(connectOnce({ url, protocol: 4 })).rejects.toThrow("refuses the user name or password");
+    expect(versions).toEqual([4]);
+  });
+
+  test("names a host that nobody has", async () => {
+    await expect(connectOnce({ url: "mqtt://nobody.invalid" })).rejects.toThrow(
+      "cannot reach mqtt://nobody.invalid: the host name is unknown",
+    );
+  });
+});
+
 test("a stop publishes `offline` in the broker's window, and disconnects", async () => {
   const broker = await connect({ receiveMaximum: 1 });
   await broker.service.stop();
+  await until(() => broker.packets.length === 2);
   expect(broker.packets.map(({ cmd }) => cmd)).toEqual(["publish", "disconnect"]);
   expect(publishes(broker)[0]).toMatchObject({ topic: topics.status, retain: true });
   expect(publishes(broker)[0]!.payload.toString()).toBe("offline");
+  await until(() => broker.service["connection"]["client"] === undefined);
+  expect(broker.log.filter((line) => line.includes("trying again"))).toEqual([]);
 });
