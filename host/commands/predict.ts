@@ -1,10 +1,14 @@
 // `edgelabel predict`: texts, or lines of stdin -> one line of output each, with the
 // bytes that `wasmtime run MODEL` prints for them. Lines are bytes here, never strings,
-// so that invalid UTF-8 reaches the engine as it is.
-import { Command } from "commander";
+// so that invalid UTF-8 reaches the engine as it is. With --in, a table -> the same table with labels.
+import { Command, Option } from "commander";
 import { TEXT_CAPACITY } from "../../assembly/abi.ts";
+import type { Classifier } from "../model/classifier.ts";
 import { openModel } from "../model/file.ts";
 import { OLD_MAC } from "../data/dataset.ts";
+import { labelTable, type TableOptions, TABLES } from "../data/table.ts";
+import { isSameFile, requireWritable, writeWhole } from "../files/atomic.ts";
+import { readParts } from "../files/read.ts";
 import { requireText } from "../text.ts";
 import { EdgelabelError } from "../errors.ts";
 import { parseTop } from "./options.ts";
@@ -15,9 +19,11 @@ const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const MARK = Buffer.of(0xef, 0xbb, 0xbf);
 
-interface PredictOptions {
+interface PredictOptions extends TableOptions {
   json?: boolean;
   top?: number;
+  in?: string;
+  out?: string;
 }
 
 export function predictCommand(): Command {
@@ -26,19 +32,42 @@ export function predictCommand(): Command {
     .argument("[texts...]", "texts; without any, one a line from standard input")
     .option("--json", 'print {"label","score","scores"} a line')
     .option("--top <n>", "print the N best labels, best first", parseTop)
+    .option("--in <file>", "add label and score to each record of a table (.csv .tsv .jsonl, or - for standard input)")
+    .option("--out <file>", "with --in: write the table there (default: print it)")
+    .addOption(new Option("--format <name>", "with --in: format of the table (default: by file name)").choices(TABLES))
+    .option(
+      "--text-column <name>",
+      'with --in: column or JSON key of the text (default: "text", or else the usual name that is there)',
+    )
     .addHelpText(
       "after",
       `
 Examples:
   edgelabel predict spam.wasm 'you won a prize' 'see you at noon'
-  mosquitto_sub -t in | edgelabel predict spam.wasm --json`,
+  mosquitto_sub -t in | edgelabel predict spam.wasm --json
+  edgelabel predict spam.wasm --in calls.csv --text-column body --out labelled.csv`,
     )
-    .action(async (model: string, texts: string[], { json = false, top = 0 }: PredictOptions) => {
+    .action(async (model: string, texts: string[], options: PredictOptions, command: Command) => {
+      const { json = false, top = 0 } = options;
+      if (options.in === undefined) {
+        for (const name of ["out", "format", "textColumn"] as const)
+          if (options[name] !== undefined)
+            command.error(`error: --${name === "textColumn" ? "text-column" : name} needs a table; give it with --in`);
+      } else {
+        if (texts.length > 0 || json || top > 0)
+          command.error("error: --in adds label and score to a table; it takes no texts, no --json and no --top");
+        if (options.out !== undefined && (await isSameFile(options.in, options.out)))
+          command.error("error: --out would overwrite the table; choose another name");
+      }
       const classifier = await openModel(model);
       if (classifier.warning !== undefined) note(`warning: ${classifier.warning}`);
+      if (options.in !== undefined) {
+        await labelFile(classifier, options.in, options);
+        return;
+      }
       const answer = (line: Uint8Array): Uint8Array => classifier.line(line, { json, top });
       if (texts.length > 0) {
-        await noteFileName(texts, "predict MODEL");
+        await noteFileName(texts, "predict MODEL", "; to label the rows of a table: --in FILE");
         for (const text of texts) await print(answer(Buffer.from(text)));
         return;
       }
@@ -54,6 +83,30 @@ Examples:
           "every line has a tab, as labelled texts do, but was read as one text; to measure a model on labelled texts: edgelabel eval",
         );
     });
+}
+
+async function labelFile(classifier: Classifier, path: string, options: PredictOptions): Promise<void> {
+  const { out } = options;
+  if (out !== undefined) await requireWritable(out);
+  let count = 0;
+  const parts = labelTable(
+    path === "-" ? process.stdin : readParts(path),
+    path === "-" ? "standard input" : path,
+    options,
+    (text) => {
+      count++;
+      const { label, score } = classifier.classify(text);
+      // As everywhere else.
+      return { label, score: Number(score.toFixed(6)) };
+    },
+  );
+  if (out === undefined) {
+    // What was in the file is the user's own, and stays as it is.
+    for await (const part of parts) await print(Buffer.from(part));
+    return;
+  }
+  await writeWhole(out, parts);
+  await print(`${out}: ${count} text${count === 1 ? "" : "s"}\n`);
 }
 
 /**

@@ -20,8 +20,8 @@ export function note(text: string): void {
   process.stderr.write(`edgelabel: ${printableLines(asTyped(text))}\n`);
 }
 
-/** Tells the user when the only text is a file's name; `command` is what reads lines. */
-export async function noteFileName(texts: readonly string[], command: string): Promise<void> {
+/** Tells the user when the only text is a file's name; `command` is what reads lines, `more` what else reads files. */
+export async function noteFileName(texts: readonly string[], command: string, more = ""): Promise<void> {
   const [name] = texts;
   if (
     texts.length !== 1 ||
@@ -32,7 +32,7 @@ export async function noteFileName(texts: readonly string[], command: string): P
   )
     return;
   note(
-    `${excerpt(name!)} is the name of a file, but was read as a text; to read its lines: edgelabel ${command} < FILE`,
+    `${excerpt(name!)} is the name of a file, but was read as a text; to read its lines: edgelabel ${command} < FILE${more}`,
   );
 }
 

@@ -2,7 +2,8 @@
 // may be in quotes.
 
 export const STRAY_RETURN = "a carriage return (\\r) that ends no line";
-export const DELIMITERS = [",", ";", "\t"] as const;
+export const UNCLOSED = "a quoted field is never closed";
+const DELIMITERS = [",", ";", "\t"] as const;
 /** The first line by which files tell Excel how their columns are separated. */
 const SEPARATOR_LINE = /^"?sep=([\t!#-/:-@[-`{-~])"?(?:\r?\n|$)/i;
 
@@ -19,6 +20,16 @@ export function startOf(content: string): CsvStart {
   return line === undefined ? { position: 0, line: 1 } : { position: line.length, line: 2, delimiter: delimiter! };
 }
 
+/** Whichever delimiter makes a header of which this holds. */
+export function delimiterOf(content: string, isHeader: (fields: readonly string[]) => boolean): string | undefined {
+  return DELIMITERS.find((each) => isHeader(new CsvReader(content, each).next()?.fields ?? []));
+}
+
+/** Whichever makes more than one column, to name these to the user. */
+export function widestDelimiter(content: string): string | undefined {
+  return delimiterOf(content, ({ length }) => length > 1);
+}
+
 export function isBlank(line: string): boolean {
   return /^ *$/.test(line);
 }
@@ -26,6 +37,8 @@ export function isBlank(line: string): boolean {
 export interface CsvRecord {
   line: number;
   fields: string[];
+  /** All fields are in quotes. */
+  isQuoted: boolean;
   defect?: string;
 }
 
@@ -46,6 +59,11 @@ export class CsvReader {
     this.run = new RegExp(`[^\\u${delimiter.charCodeAt(0).toString(16).padStart(4, "0")}\n]*`, "y");
   }
 
+  /** Where the next record, or a blank line before it, begins. */
+  get at(): { position: number; line: number } {
+    return { position: this.position, line: this.line };
+  }
+
   next(): CsvRecord | undefined {
     const { content } = this;
     while (this.position < content.length) {
@@ -59,17 +77,18 @@ export class CsvReader {
 
   private record(): CsvRecord {
     const { content } = this;
-    const record: CsvRecord = { line: this.line, fields: [] };
+    const record: CsvRecord = { line: this.line, fields: [], isQuoted: true };
     for (;;) {
       if (content[this.position] === '"') {
         const field = this.quoted();
         if (field === undefined) {
           this.position = content.length;
-          return { ...record, defect: "a quoted field is never closed" };
+          return { ...record, defect: UNCLOSED };
         }
         record.fields.push(field);
       } else {
         const field = this.plain();
+        record.isQuoted = false;
         if (field.includes('"')) record.defect ??= "a quote inside a field that does not begin with one";
         if (field.includes("\r")) record.defect ??= STRAY_RETURN;
         record.fields.push(field);

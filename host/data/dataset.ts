@@ -4,7 +4,7 @@
 // texts themselves are not changed.
 import { MAX_LABEL_BYTES, TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { ambiguous, candidatesIn, columnIn, type ColumnOptions } from "./columns.ts";
-import { CsvReader, DELIMITERS, isBlank, startOf, STRAY_RETURN } from "./csv.ts";
+import { CsvReader, delimiterOf, isBlank, startOf, STRAY_RETURN, widestDelimiter } from "./csv.ts";
 import { excerpt, listed, EdgelabelError } from "../errors.ts";
 import { elementsOf } from "./json-array.ts";
 import { byteLength, decodeUtf8, requireText } from "../text.ts";
@@ -46,6 +46,8 @@ const BEGINNING_BYTES = 4096;
 const SHOWN_DEFECTS = 5;
 // V8 cannot hold a longer string.
 export const MOST = { bytes: 0x1fffffe8, otherwise: "larger than 512 MB; split it into several files" };
+const NOT_UTF8_ADVICE =
+  'if it is Windows-1252, as Excel\'s plain CSV is, save it as "CSV UTF-8" or convert it with iconv -f WINDOWS-1252 -t UTF-8';
 const SKIP_ADVICE = "--skip-empty leaves out what has no label or no text";
 const CONTROL_CHARACTER = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 const LONE_SURROGATE = /\p{Surrogate}/u;
@@ -60,28 +62,27 @@ export function parseDataset(bytes: Uint8Array, source: string, options: Dataset
   const content = decodeUtf8(bytes);
   if (content === undefined) {
     nameInvalidLines(bytes, defects);
-    return defects.raise(
-      'if it is Windows-1252, as Excel\'s plain CSV is, save it as "CSV UTF-8" or convert it with iconv -f WINDOWS-1252 -t UTF-8',
-    ) as never;
+    return defects.raise() as never;
   }
   if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new EdgelabelError(`${source}: ${OLD_MAC}`);
   const format = options.format ?? formatByName(source) ?? formatByContent(content, source, options);
   const samples: Sample[] = [];
   let empty = 0;
   const keep = (line: number, label: string, text: string): void => {
-    if (label.trim() === "" || text.trim() === "") {
+    const isEmpty = label.trim() === "" || text.trim() === "";
+    if (isEmpty && options.skipEmpty) {
       empty++;
-      if (options.skipEmpty) return;
+      return;
     }
     const defect = sampleDefect(label, text);
-    if (defect !== undefined) defects.add(line, defect);
+    if (defect !== undefined) defects.add(line, defect, isEmpty ? SKIP_ADVICE : undefined);
     else samples.push({ label, text, line });
   };
   if (format === "csv") readCsv(content, source, options, defects, keep);
   else if (format === "tsv") readTsv(content, source, options, defects, keep);
   else if (format === "fasttext") readLines(content, (line, number) => readFastTextLine(line, number, keep), defects);
   else readJsonl(content, source, options, defects, keep);
-  defects.raise(empty > 0 && !options.skipEmpty ? SKIP_ADVICE : undefined);
+  defects.raise();
   if (samples.length === 0) throw new EdgelabelError(`${source}: holds no labelled texts`);
   if (empty > 0) options.onSkipped?.(empty, source);
   return samples;
@@ -120,7 +121,8 @@ export function sampleDefect(label: string, text: string): string | undefined {
   return labelDefect(label) ?? textDefect(text);
 }
 
-function textDefect(text: string): string | undefined {
+/** What makes a text unfit; undefined when nothing does. */
+export function textDefect(text: string): string | undefined {
   if (text.trim() === "") return "the text is empty";
   if (LONE_SURROGATE.test(text)) return "the text contains half a surrogate pair";
   if (text.length > TEXT_CAPACITY / 3 && byteLength(text) > TEXT_CAPACITY) {
@@ -135,7 +137,7 @@ type Keep = (line: number, label: string, text: string) => void;
 /** Takes a line, or returns what is wrong with it. */
 type LineReader = (line: string, number: number) => string | undefined;
 
-function formatByName(source: string): Format | undefined {
+export function formatByName(source: string): Format | undefined {
   const name = source.toLowerCase();
   return SUFFIXES.get(name.slice(name.lastIndexOf(".") + 1));
 }
@@ -147,7 +149,7 @@ function formatByContent(content: string, source: string, options: DatasetOption
   if (startOf(content).delimiter !== undefined) return "csv";
   if (/^\s*[{[]/.test(first)) return "jsonl";
   if (first.includes("\t")) return "tsv";
-  if (delimiterIn(first, options) !== undefined) return "csv";
+  if (delimiterOf(first, hasColumns(options)) !== undefined) return "csv";
   throw new EdgelabelError(`${source}: cannot tell its format from the first line; use --format ${FORMATS.join("|")}`);
 }
 
@@ -166,12 +168,11 @@ function readLines(content: string, read: LineReader, defects: Defects): void {
   }
 }
 
-/** Whichever of the delimiters makes columns for text and label of a file's first line. */
-function delimiterIn(content: string, options: ColumnOptions): string | undefined {
-  return DELIMITERS.find((delimiter) => {
-    const { text, label } = candidatesIn(new CsvReader(content, delimiter).next()?.fields ?? [], options);
+function hasColumns(options: ColumnOptions): (header: readonly string[]) => boolean {
+  return (header) => {
+    const { text, label } = candidatesIn(header, options);
     return text.length > 0 && label.length > 0;
-  });
+  };
 }
 
 /** Which columns hold text and label. Throws an EdgelabelError when the header does not say so. */
@@ -308,7 +309,7 @@ function readJsonl(content: string, source: string, options: DatasetOptions, def
 }
 
 /** What is in the object, or what is wrong with it. */
-function fieldsOf(json: string): Map<string, unknown> | string {
+export function fieldsOf(json: string): Map<string, unknown> | string {
   let record: unknown;
   try {
     record = JSON.parse(json);
@@ -397,10 +398,7 @@ function labelInCell(cell: string): string | { defect?: string } {
 /** Columns are separated by commas or, if the header shows it, by semicolons or tabs. */
 function readCsv(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
   const start = startOf(content);
-  const delimiter =
-    start.delimiter ??
-    delimiterIn(content, options) ??
-    DELIMITERS.find((each) => (new CsvReader(content, each).next()?.fields.length ?? 0) > 1);
+  const delimiter = start.delimiter ?? delimiterOf(content, hasColumns(options)) ?? widestDelimiter(content);
   const reader = new CsvReader(content, delimiter, start);
   const header = reader.next();
   if (!header) throw new EdgelabelError(`${source}: holds no labelled texts`);
@@ -423,23 +421,26 @@ function readCsv(content: string, source: string, options: DatasetOptions, defec
 // --- defects -------------------------------------------------------------------
 
 /** Gathers what is wrong with a file, so that one run names more than one line. */
-class Defects {
+export class Defects {
   private readonly source: string;
   private readonly shown: string[] = [];
-  private count = 0;
+  private readonly remedies = new Set<string>();
+  count = 0;
 
   constructor(source: string) {
     this.source = source;
   }
 
-  add(line: number, defect: string): void {
+  /** `remedy` is said once, however many defects have it. */
+  add(line: number, defect: string, remedy?: string): void {
     if (this.count++ < SHOWN_DEFECTS) this.shown.push(`line ${line}: ${defect}`);
+    if (remedy !== undefined) this.remedies.add(remedy);
   }
 
-  /** Throws an EdgelabelError with what was gathered, and with a remedy for all of it. */
-  raise(remedy?: string): void {
+  /** Throws an EdgelabelError with what was gathered, and with the remedies. */
+  raise(): void {
     if (this.count === 0) return;
-    if (remedy !== undefined) this.shown[this.shown.length - 1] += `; ${remedy}`;
+    for (const remedy of this.remedies) this.shown[this.shown.length - 1] += `; ${remedy}`;
     if (this.count === 1) throw new EdgelabelError(`${this.source}: ${this.shown[0]}`);
     const rest = this.count - this.shown.length;
     throw new EdgelabelError(
@@ -450,13 +451,12 @@ class Defects {
   }
 }
 
-function nameInvalidLines(bytes: Uint8Array, defects: Defects): void {
-  let number = 0;
-  for (let start = 0; start < bytes.length;) {
+/** `line` is the number of the first line. */
+export function nameInvalidLines(bytes: Uint8Array, defects: Defects, line = 1): void {
+  for (let start = 0; start < bytes.length; line++) {
     let end = bytes.indexOf(10, start);
     if (end < 0) end = bytes.length;
-    number++;
-    if (decodeUtf8(bytes.subarray(start, end)) === undefined) defects.add(number, "not valid UTF-8");
+    if (decodeUtf8(bytes.subarray(start, end)) === undefined) defects.add(line, "not valid UTF-8", NOT_UTF8_ADVICE);
     start = end + 1;
   }
 }

@@ -2,7 +2,7 @@
 // can write in the folder gains nothing by planting links or folders there, even when root is
 // writing: files are created, never opened by name, and ownership is changed on the open file.
 import { randomBytes } from "node:crypto";
-import { access, constants, type FileHandle, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { access, constants, type FileHandle, open, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { EdgelabelError } from "../errors.ts";
 
@@ -30,14 +30,18 @@ export async function isSameFile(path: string, other: string): Promise<boolean> 
   return (await real(path)) === (await real(other));
 }
 
-/** Writes a file beside the target, then renames it: a reader sees the old file or the new one, never a part. Throws an EdgelabelError. */
-export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+/**
+ * Writes a file beside the target, then renames it: a reader sees the old file or the new one, never a part. Throws an EdgelabelError,
+ * also one that the content's parts throw.
+ */
+export async function writeWhole(path: string, content: Uint8Array | AsyncIterable<string>): Promise<void> {
   const temporary = temporaryIn(dirname(path));
   try {
-    await writeNew(temporary, bytes);
+    await writeNew(temporary, content);
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {});
+    if (error instanceof EdgelabelError) throw error;
     throw new EdgelabelError(`${path}: cannot be written (${reasonOf(error, path)})`);
   }
 }
@@ -58,7 +62,7 @@ export interface Owner {
  */
 export async function writeNew(
   path: string,
-  bytes: Uint8Array | string,
+  content: Uint8Array | string | AsyncIterable<string>,
   { mode, owner }: { mode?: number; owner?: Owner | undefined } = {},
 ): Promise<void> {
   const file = await open(path, "wx", mode);
@@ -66,7 +70,7 @@ export async function writeNew(
     // Exactly this mode, whatever the umask.
     if (mode !== undefined) await file.chmod(mode);
     if (owner && isRoot()) await file.chown(owner.uid, owner.gid);
-    await file.writeFile(bytes);
+    await writeFile(file, content);
     await file.sync();
   } catch (error) {
     await rm(path, { force: true }).catch(() => {});

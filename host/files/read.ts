@@ -1,7 +1,7 @@
 // Reads whole files that users name. All of them are read here, so that the same fault is
 // reported in the same words. The parts that a library can have (model, data, training, keras,
 // report) read files in no other way.
-import { accessSync, constants, readFileSync } from "node:fs";
+import { accessSync, constants, createReadStream, readFileSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { EdgelabelError } from "../errors.ts";
 import { decodeText } from "../text.ts";
@@ -31,6 +31,15 @@ export async function readWhole(path: string, options: ReadOptions = {}): Promis
     return await readFile(path);
   } catch (error) {
     throw unreadable(error, path, options);
+  }
+}
+
+/** The same, part by part. */
+export async function* readParts(path: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* createReadStream(path) as AsyncIterable<Uint8Array>;
+  } catch (error) {
+    throw unreadable(error, path, {});
   }
 }
 

@@ -1,0 +1,283 @@
+// A file with a text in each record -> the same file with a label and a score in each: all that
+// was there stays as it was written, byte by byte. Records are taken one after the other, so that
+// a file of any size fits in memory.
+import { excerpt, listed, EdgelabelError } from "../errors.ts";
+import { requireText } from "../text.ts";
+import { ambiguous, candidatesIn, columnIn, type ColumnOptions } from "./columns.ts";
+import { CsvReader, delimiterOf, isBlank, startOf, STRAY_RETURN, UNCLOSED, widestDelimiter } from "./csv.ts";
+import { type DatasetOptions, Defects, fieldsOf, formatByName, nameInvalidLines, textDefect } from "./dataset.ts";
+
+/** Files of these formats have names for what is in a record. */
+export const TABLES = ["csv", "tsv", "jsonl"] as const;
+type Table = (typeof TABLES)[number];
+
+export type TableOptions = Pick<ColumnOptions, "textColumn"> & Pick<DatasetOptions, "format">;
+
+/** Label and score of a text; the label is null when it is unknown. */
+export type AnswerText = (text: string) => { label: string | null; score: number };
+
+/** An unclosed quote must not fill the memory. */
+const MOST_RECORD = 2 ** 24;
+const NEWLINE = 0x0a;
+const MARK = "\ufeff";
+const UNKNOWN = "?";
+const lossless = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Whole lines of a file. */
+interface Block {
+  content: string;
+  /** 1-based number of the first one. */
+  line: number;
+}
+
+/** Label and score of a record; "" for both if it has no text. */
+type Added = readonly [label: string | null, score: number] | "";
+
+/** Yields the new file part by part. Throws an EdgelabelError that names the lines, after all of them have been read. */
+export async function* labelTable(
+  input: AsyncIterable<Uint8Array>,
+  source: string,
+  options: TableOptions,
+  answer: AnswerText,
+): AsyncGenerator<string> {
+  const format = options.format ?? formatByName(source);
+  if (!TABLES.some((table) => table === format))
+    throw new EdgelabelError(
+      format === undefined
+        ? `${source}: its name does not tell its format; use --format ${TABLES.join("|")}`
+        : `${source}: ${format} has no columns; use one of ${TABLES.join(", ")}`,
+    );
+  const defects = new Defects(source);
+  const add = (line: number, text: string): Added => {
+    if (text.trim() === "") return "";
+    const defect = textDefect(text);
+    if (defect !== undefined) defects.add(line, defect);
+    // Nothing is written once something is wrong.
+    if (defects.count > 0) return "";
+    const { label, score } = answer(text);
+    return [label, score];
+  };
+  const writer = { csv: csvWriter, tsv: tsvWriter, jsonl: jsonWriter }[format as Table](source, options, defects, add);
+  for await (const { content, line } of blocksOf(input, source)) {
+    const mark = line === 1 && content.startsWith(MARK) ? MARK : "";
+    const written = writer.write({ content: content.slice(mark.length), line });
+    if (defects.count === 0) yield mark + written;
+  }
+  writer.close();
+  defects.raise();
+}
+
+interface Writer {
+  /** What becomes of the lines. */
+  write(block: Block): string;
+  /** After the last lines. */
+  close(): void;
+}
+type StartWriter = (
+  source: string,
+  options: TableOptions,
+  defects: Defects,
+  add: (line: number, text: string) => Added,
+) => Writer;
+
+/** Names of the new columns that the file does not have yet. */
+function newNames(names: readonly string[], source: string): [label: string, score: string] {
+  const taken = new Set(names.map((name) => name.trim().toLowerCase()));
+  for (const pair of [
+    ["label", "score"],
+    ["predicted_label", "predicted_score"],
+  ] as const)
+    if (!pair.some((name) => taken.has(name))) return [...pair];
+  throw new EdgelabelError(
+    `${source}: has the columns "label" or "score" and "predicted_label" or "predicted_score" already; rename or remove one pair`,
+  );
+}
+
+const csvWriter: StartWriter = (source, options, defects, add) => {
+  let delimiter: string | undefined;
+  let width = 0;
+  let column = 0;
+  let quotesAll = false;
+  let rest: Block | undefined;
+  const cell = (text: string): string =>
+    quotesAll || /["\r\n]/.test(text) || text.includes(delimiter!) ? `"${text.replaceAll('"', '""')}"` : text;
+  const extended = (raw: string, cells: readonly [string, string]): string => {
+    const end = /\r?\n?$/.exec(raw)![0];
+    return raw.slice(0, raw.length - end.length) + cells.map((each) => delimiter! + cell(each)).join("") + end;
+  };
+  return {
+    write(block) {
+      const content = (rest?.content ?? "") + block.content;
+      const start = startOf(rest === undefined && block.line === 1 ? content : "");
+      if (delimiter === undefined) {
+        delimiter =
+          start.delimiter ??
+          delimiterOf(content, (header) => candidatesIn(header, options).text.length > 0) ??
+          widestDelimiter(content);
+      }
+      const reader = new CsvReader(content, delimiter, {
+        position: start.position,
+        line: (rest ?? block).line + start.line - 1,
+      });
+      rest = undefined;
+      let written = content.slice(0, start.position);
+      for (;;) {
+        const at = reader.at;
+        const record = reader.next();
+        const raw = content.slice(at.position, reader.at.position);
+        if (record === undefined) return written + raw;
+        if (record.defect === UNCLOSED) {
+          rest = { content: raw, line: at.line };
+          if (raw.length > MOST_RECORD) throw new EdgelabelError(`${source}: line ${record.line}: ${UNCLOSED}`);
+          return written;
+        }
+        if (record.defect !== undefined) {
+          defects.add(record.line, record.defect);
+          // Without a header nothing else can be said.
+          if (width === 0) defects.raise();
+        } else if (width === 0) {
+          column = columnIn(record.fields, source, "text", options);
+          const names = newNames(record.fields, source);
+          width = record.fields.length;
+          quotesAll = record.isQuoted;
+          delimiter ??= ",";
+          written += extended(raw, names);
+        } else if (record.fields.length !== width)
+          defects.add(record.line, `${record.fields.length} fields where the header has ${width}`);
+        else {
+          const added = add(record.line, record.fields[column]!);
+          written += extended(raw, added === "" ? ["", ""] : [added[0] ?? UNKNOWN, added[1].toFixed(6)]);
+        }
+      }
+    },
+    close() {
+      if (rest) defects.add(rest.line, UNCLOSED);
+      else if (width === 0) throw new EdgelabelError(`${source}: is empty`);
+    },
+  };
+};
+
+/** Writes line by line; `extend` gets and returns lines without their ends. */
+function lineWriter(extend: (line: string, number: number) => string, close = (): void => {}): Writer {
+  return {
+    write({ content, line }) {
+      let written = "";
+      for (const part of content.match(/[^\n]*\n|[^\n]+$/g) ?? []) {
+        const text = part.replace(/\r?\n$/, "");
+        written += (isBlank(text) ? text : extend(text, line)) + part.slice(text.length);
+        line++;
+      }
+      return written;
+    },
+    close,
+  };
+}
+
+const tsvWriter: StartWriter = (source, options, defects, add) => {
+  let width = 0;
+  let column = 0;
+  const extend = (line: string, number: number): string => {
+    const fields = line.split("\t");
+    if (width === 0) {
+      column = columnIn(fields, source, "text", options);
+      width = fields.length;
+      return [line, ...newNames(fields, source)].join("\t");
+    }
+    if (line.includes("\r")) defects.add(number, STRAY_RETURN);
+    else if (fields.length !== width)
+      defects.add(
+        number,
+        `${fields.length} fields where the header has ${width}; if fields are in quotes, use --format csv`,
+      );
+    else {
+      const added = add(number, fields[column]!);
+      return [line, ...(added === "" ? ["", ""] : [added[0] ?? UNKNOWN, added[1].toFixed(6)])].join("\t");
+    }
+    return line;
+  };
+  return lineWriter(extend, () => {
+    if (width === 0) throw new EdgelabelError(`${source}: is empty`);
+  });
+};
+
+const jsonWriter: StartWriter = (source, options, defects, add) => {
+  let key = "";
+  let names: [string, string] | undefined;
+  return lineWriter((line, number) => {
+    if (names === undefined && /^\s*\[/.test(line))
+      throw new EdgelabelError(`${source}: is a JSON array; give one object a line instead, as jq -c '.[]' writes it`);
+    const fields = fieldsOf(line);
+    if (typeof fields === "string") {
+      defects.add(number, fields);
+      return line;
+    }
+    const keys = [...fields.keys()];
+    if (names === undefined) {
+      const [first, second] = candidatesIn(keys, options).text;
+      if (second !== undefined) throw ambiguous(source, "text", keys[first!]!, keys[second]!);
+      key = first === undefined ? (options.textColumn ?? "text") : keys[first]!;
+      names = newNames(keys, source);
+    }
+    const text = fields.get(key);
+    const taken = names.find((name) => fields.has(name));
+    if (taken !== undefined) defects.add(number, `has ${excerpt(taken)} already, which the first object has not`);
+    else if (typeof text !== "string" && text !== null)
+      defects.add(
+        number,
+        text === undefined
+          ? `no ${excerpt(key)}, only ${listed(keys)}; choose one with --text-column`
+          : `${excerpt(key)} is not a string`,
+      );
+    else {
+      const added = add(number, text ?? "");
+      const [label, score] = added === "" ? [null, null] : added;
+      const end = line.lastIndexOf("}");
+      return `${line.slice(0, end)},${JSON.stringify(names[0])}:${JSON.stringify(label)},${JSON.stringify(names[1])}:${score}${line.slice(end)}`;
+    }
+    return line;
+  });
+};
+
+/** Whole lines of a file in UTF-8, with its byte order mark. Throws an EdgelabelError for other files. */
+async function* blocksOf(input: AsyncIterable<Uint8Array>, source: string): AsyncGenerator<Block> {
+  let parts: Uint8Array[] = [];
+  let length = 0;
+  let line = 1;
+  const take = (part: Uint8Array): Block => {
+    const bytes = parts.length === 0 ? part : concat([...parts, part], length + part.length);
+    [parts, length] = [[], 0];
+    if (line === 1) requireText(bytes, source);
+    const block = { content: decode(bytes, source, line), line };
+    line += block.content.split("\n").length - 1;
+    return block;
+  };
+  for await (const chunk of input) {
+    const end = chunk.lastIndexOf(NEWLINE) + 1;
+    if (end > 0) yield take(chunk.subarray(0, end));
+    if (end === chunk.length) continue;
+    parts.push(chunk.subarray(end));
+    length += chunk.length - end;
+    if (length > MOST_RECORD) throw new EdgelabelError(`${source}: line ${line}: longer than ${MOST_RECORD} bytes`);
+  }
+  if (length > 0) yield take(new Uint8Array(0));
+}
+
+function decode(bytes: Uint8Array, source: string, line: number): string {
+  try {
+    return lossless.decode(bytes);
+  } catch {
+    const defects = new Defects(source);
+    nameInvalidLines(bytes, defects, line);
+    return defects.raise() as never;
+  }
+}
+
+function concat(parts: readonly Uint8Array[], length: number): Uint8Array {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}

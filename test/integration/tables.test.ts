@@ -1,0 +1,89 @@
+// `predict --in … --out …` as a user runs it.
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { tinyDeployable } from "../support/models.ts";
+import { edgelabel, main, startProgram } from "../support/program.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-tables-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+const at = (name: string): string => join(folder, name);
+const model = at("tiny.wasm");
+
+beforeAll(async () => writeFileSync(model, await tinyDeployable()));
+
+test("100,000 rows: they and their order are the same, in a heap that the table would not fit in", async () => {
+  const texts = ["turn the lamp on", "stop, the music", "打 rain \ntoday", 'say ""song""'];
+  const rows = Array.from({ length: 100_000 }, (_, i) => `${i};"${texts[i % 4]}";${"x".repeat(i % 400)}\r\n`);
+  writeFileSync(at("calls.csv"), `\ufeffid;body;note\r\n${rows.join("")}`);
+  const args = ["predict", model, "--in", at("calls.csv"), "--text-column", "body", "--out", at("labelled.csv")];
+  const running = startProgram(process.execPath, ["--max-old-space-size=24", main, ...args]);
+  expect({ code: await running.ended, output: running.output() }).toEqual({
+    code: 0,
+    output: `${at("labelled.csv")}: 100000 texts\n`,
+  });
+  const added = await Promise.all(
+    texts.map(async (text) => {
+      // As a message of several lines it is one text.
+      const { stdout } = await edgelabel(["predict", model, text.replaceAll('""', '"')]);
+      return stdout.trimEnd().replace("\t", ";");
+    }),
+  );
+  expect(new Set(added.map((each) => each.split(";")[0])).size).toBeGreaterThan(1);
+  const expected = rows.map((row, i) => row.replace(/\r\n$/, `;${added[i % 4]}\r\n`));
+  // Not as an expectation of two long strings, whose difference would take minutes to show.
+  const written = readFileSync(at("labelled.csv"), "utf8");
+  expect(written === `\ufeffid;body;note;label;score\r\n${expected.join("")}`).toBe(true);
+});
+
+test("standard input to standard output", async () => {
+  const { code, stdout } = await edgelabel(
+    ["predict", model, "--in", "-", "--format", "jsonl"],
+    '{"text":"turn the \\u001b lamp on"}\n',
+  );
+  expect({ code, stdout }).toEqual({
+    code: 0,
+    stdout: expect.stringMatching(/^\{"text":"turn the \\u001b lamp on","label":"light","score":0\.\d{1,6}\}\n$/),
+  });
+});
+
+test("a malformed table leaves nothing behind, and no older file is touched", async () => {
+  writeFileSync(at("bad.csv"), "text,n\na,1\nb\n");
+  writeFileSync(at("old.csv"), "old");
+  const { code, stdout, stderr } = await edgelabel(["predict", model, "--in", at("bad.csv"), "--out", at("old.csv")]);
+  expect({ code, stdout, stderr }).toEqual({
+    code: 1,
+    stdout: "",
+    stderr: `edgelabel: ${at("bad.csv")}: line 3: 1 fields where the header has 2\n`,
+  });
+  expect(readFileSync(at("old.csv"), "utf8")).toBe("old");
+  expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+});
+
+test.each([
+  [["--out", "x.csv"], "error: --out needs a table; give it with --in\n"],
+  [["--text-column", "a"], "error: --text-column needs a table; give it with --in\n"],
+  [
+    ["--in", "x.csv", "--json"],
+    "error: --in adds label and score to a table; it takes no texts, no --json and no --top\n",
+  ],
+  [
+    ["--in", "x.csv", "text"],
+    "error: --in adds label and score to a table; it takes no texts, no --json and no --top\n",
+  ],
+  [["--in", "x.csv", "--out", "./x.csv"], "error: --out would overwrite the table; choose another name\n"],
+])("%j is misuse", async (args, stderr) => {
+  expect(await edgelabel(["predict", model, ...args])).toMatchObject({ code: 2, stdout: "", stderr });
+});
+
+test("a file that is not there, or that cannot be written, is named before anything is done", async () => {
+  expect(await edgelabel(["predict", model, "--in", at("none.csv"), "--out", at("x.csv")])).toMatchObject({
+    code: 1,
+    stderr: `edgelabel: ${at("none.csv")}: no such file\n`,
+  });
+  expect(await edgelabel(["predict", model, "--in", at("none.csv"), "--out", at("no/x.csv")])).toMatchObject({
+    code: 1,
+    stderr: `edgelabel: ${at("no/x.csv")}: cannot be written (no folder ${at("no")})\n`,
+  });
+});
