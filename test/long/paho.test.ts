@@ -52,6 +52,7 @@ const FAILURES: Record<"embedded" | "Mosquitto", Record<Protocol, object>> = {
       test_flow_control2: "it waits, instead of ending the connection",
       test_subscribe_identifiers: "a message for each filter that matches, where the test wants one",
       test_server_topic_alias: "optional: the broker gives topics no aliases",
+      test_will_delay: "waits the whole delay, although the session has ended",
       ...NOBODYS,
     },
   },
