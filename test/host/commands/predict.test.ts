@@ -85,6 +85,7 @@ test("a byte order mark counts as bytes of the first line, and is dropped there 
 test("what is no text, and carriage returns for line ends, are named", async () => {
   await expect(collect([Buffer.from("\ufeffa\n", "utf16le")])).rejects.toThrow("standard input: is UTF-16");
   await expect(collect([Buffer.from("a\rb")])).rejects.toThrow("uses \\r as line ends");
+  await expect(collect([Buffer.from("\rb")])).rejects.toThrow("uses \\r as line ends");
   await expect(collect([Buffer.from("a\rb\r")])).rejects.toThrow("uses \\r as line ends");
   expect(await collect([Buffer.from("a\r")])).toEqual(["a\r"]);
   expect(await collect([Buffer.from("a\nb\rc")])).toEqual(["a", "b\rc"]);

@@ -201,6 +201,11 @@ describe("CSV", () => {
     );
     expect(complaint("text,text,label\n1,2,3\n", "d.csv")).toContain('two columns "text"');
   });
+  test("takes a list of one label in a cell, and other JSON as it is", () => {
+    const cells = ['["x"]', '{"choices":["x"]}', "[1]", '{"a":1}', "[x]"];
+    const rows = cells.map((cell) => `a,"${cell.replaceAll('"', '""')}"\n`).join("");
+    expect(pairs(`text,label\n${rows}`, "d.csv").map(([label]) => label)).toEqual(["x", "x", ...cells.slice(2)]);
+  });
   test.each([";", "\t"])("takes columns parted by %j where the header shows it", (delimiter) => {
     const content = `\ufeffText${delimiter}label\r\n"hello${delimiter} you"${delimiter}ham\r\nwin, now${delimiter}spam\r\n`;
     expect(pairs(content, "d.csv")).toEqual([

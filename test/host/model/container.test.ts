@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ACTIVATION_SOFTMAX } from "../../../assembly/abi.ts";
 import { Classifier } from "../../../host/model/classifier.ts";
 import { unpackModel } from "../../../host/model/container.ts";
+import { Engine } from "../../../host/model/engine.ts";
 import { packModel } from "../../../host/model/pack.ts";
 import { newPrivateKey } from "../../../host/registry/keys.ts";
 import { dense, embedding, lstm, makeModel, Seeded, smallestModel } from "../../support/models.ts";
@@ -184,11 +185,12 @@ test("105 bytes that claim 1.1 GB are refused by name", () => {
 
 test("info and predict say nothing against a file with the host's own engine", async () => {
   writeFileSync(at("good.elb"), model);
-  const [info, card, predict, plain] = await Promise.all([
+  const [info, card, predict, plain, plainInfo] = await Promise.all([
     run("info", at("good.wasm")),
     run("info", at("good.wasm"), "--json"),
     run("predict", at("good.wasm"), "hi"),
     run("info", at("good.elb"), "--json"),
+    run("info", at("good.elb")),
   ]);
   expect(info.stdout).toMatch(/^engine  this edgelabel's$/m);
   const bytes = readFileSync(at("good.wasm")).length;
@@ -200,7 +202,8 @@ test("info and predict say nothing against a file with the host's own engine", a
   );
   expect(JSON.parse(card.stdout)).toMatchObject({ engine: "own", file_bytes: bytes, model_bytes: model.length });
   expect(predict).toEqual({ status: 0, stdout: "yes\t0.684844\n", stderr: "" });
-  expect(JSON.parse(plain.stdout).engine).toBeNull();
+  expect(JSON.parse(plain.stdout)).toMatchObject({ engine: null, resumable: false });
+  expect(plainInfo.stdout).not.toContain("the state to resume");
 }, 60_000);
 
 describe("names and labels that would turn text around or move the cursor", () => {
@@ -241,6 +244,11 @@ describe("names and labels that would turn text around or move the cursor", () =
     for (const { stdout, stderr } of [info, card, figures, table, explained, unknown])
       expect(stdout + stderr).not.toMatch(/[\u0080-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/);
   }, 60_000);
+});
+
+test("the model lies in a deployable where its engine looks for it", async () => {
+  const address = await Engine.modelAddress();
+  expect(Buffer.from(await packModel(model)).includes(Buffer.from(segment(address, model)))).toBe(true);
 });
 
 describe("a deployable is read within limits", () => {

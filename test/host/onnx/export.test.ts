@@ -1,6 +1,7 @@
 // ONNX files, read by a decoder of the wire format: their operators, and the weights in ONNX' layout.
 // Whether onnxruntime computes our scores with them is in test/long/export.test.ts.
 import { describe, expect, test } from "vitest";
+import { LAYER_MASK_ZERO } from "../../../assembly/abi.ts";
 import { exportModel } from "../../../host/commands/export.ts";
 import { readKerasModel } from "../../../host/keras/archive.ts";
 import { encode } from "../../../host/onnx/protobuf.ts";
@@ -108,6 +109,38 @@ describe.each(Object.keys(SPECS) as (keyof typeof SPECS)[])("a model with %s", (
       }
     }
     expect(left).toEqual([]);
+  });
+
+  test("says of itself what onnx.proto has a place for", async () => {
+    const { model, graph, nodes, tensors } = await exported(name);
+    const isMasked = (SPECS[name].layers[0]!.flags! & LAYER_MASK_ZERO) !== 0;
+    expect(messages(model, 14).map((each) => [...strings(each, 1), ...strings(each, 2)])).toEqual([
+      ["name", expect.any(String)],
+      ["version", expect.any(String)],
+    ]);
+    const dimensions = (value: Message) =>
+      messages(value, 2)
+        .flatMap((type) => messages(type, 1))
+        .flatMap((tensor) => messages(tensor, 2))
+        .flatMap((shape) => messages(shape, 1))
+        .map((dimension) => dimension.get(1)?.[0] ?? strings(dimension, 2)[0]);
+    const [input, output] = [11, 12].map((field) => dimensions(messages(graph, field)[0]!));
+    expect(input).toEqual(["batch", isMasked ? "steps" : expect.any(Number)]);
+    expect(output).toEqual(["batch", expect.any(Number)]);
+    expect(nodes.some(({ type }) => type === "GatherElements")).toBe(isMasked);
+    // Scalars, where ONNX takes nothing else.
+    for (const { inputs } of nodes.filter(({ type }) => type === "Range"))
+      expect([tensors.get(inputs[0]!)!.shape, tensors.get(inputs[2]!)!.shape]).toEqual([[], []]);
+    const lstm = messages(graph, 1).find((node) => strings(node, 4)[0] === "LSTM")!;
+    const attributes = messages(lstm, 5).map((each) => [
+      strings(each, 1)[0],
+      each.get(20)![0],
+      each.get(3)?.[0] ?? strings(each, 4)[0],
+    ]);
+    expect(attributes).toEqual([
+      ["hidden_size", 2, expect.any(Number)],
+      ["direction", 3, expect.stringMatching(/^(forward|bidirectional)$/)],
+    ]);
   });
 
   test("reads only what was made before, and ends in the scores", async () => {

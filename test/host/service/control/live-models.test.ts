@@ -6,7 +6,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { ModelFile } from "../../../../host/model/file.ts";
 import { keyId } from "../../../../host/registry/keys.ts";
 import { LiveModels } from "../../../../host/service/control/live-models.ts";
@@ -234,6 +234,18 @@ test("a new name is served beside the others; a name that is a file's stays the 
   );
   await registry.remove("new");
   await until(() => !service.predictor.models.has("new"));
+  // Another process knows nothing of the service's files.
+  const file = service.predictor.models.get("file");
+  await registry.install((await signed(await modelOf(2, { name: "file" }), key, 1)).update, "v");
+  await live.follow();
+  expect(service.predictor.models.get("file")).toBe(file);
+});
+
+test("a version is loaded once, however many ask for it at a time", async () => {
+  const opening = vi.spyOn(registry, "open");
+  await install(2);
+  await Promise.all([live.follow(), live.follow()]);
+  expect(opening).toHaveBeenCalledTimes(1);
 });
 
 test("refusals say why, before a byte of the model is asked for", async () => {
@@ -357,6 +369,10 @@ describe("a version that fails at work", () => {
   };
 
   test("is rolled back after three failures among its first answers, and told", async () => {
+    // No look at the registry now and then helps it.
+    await Promise.all([live.stop(), service.stop()]);
+    vi.useFakeTimers({ toFake: ["setInterval"] });
+    await start().finally(() => vi.useRealTimers());
     await send(updates[2]!);
     breakModel();
     for (let i = 0; i < 3; i++) await client.publish(topics.classify, "x");
