@@ -11,9 +11,14 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { build } from "esbuild";
+import { chromium } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { findChromium } from "../support/chromium.ts";
 import { checkout, installGlobally, makeRelease, run, userEnv } from "../support/package.ts";
 import { LAMPS, main, SMALL, startProgram } from "../support/program.ts";
 import { until } from "../support/wait.ts";
@@ -78,7 +83,10 @@ describe("the files of a release", () => {
       "build/trainer.wasm",
       "build/demo/messages.tsv",
       "build/web/index.html",
-      "build/web/classifier.js",
+      "build/web/edgelabel.js",
+      "build/web/edgelabel-trainer.js",
+      "build/host/index.d.ts",
+      "docs/api.md",
       "deploy/README.md",
       "deploy/edgelabel.service",
       "docs/commands.md",
@@ -247,6 +255,80 @@ describe("the command that its messages name", () => {
 
   test("in the checkout it is npx edgelabel, too", () => {
     expect(help(["npx", "edgelabel", "serve", "--help"], { cwd: join(checkout, "docs") })).toBe("npx edgelabel");
+  });
+});
+
+describe("the library in an empty folder", { timeout: 300_000 }, () => {
+  const cwd = join(folder, "library");
+  const at = (name: string): string => join(cwd, name);
+  const options = { name: "lamps", epochs: 8, embeddingDim: 16, units: 8 };
+  beforeAll(() => {
+    mkdirSync(cwd);
+    expect(run(["npm", "install", "--ignore-scripts", tarball], { cwd }).status).toBe(0);
+    writeFileSync(at("lamps.tsv"), LAMPS.join(""));
+    const train = ["npx", "edgelabel", "train", "lamps.tsv", "-o", "lamps.wasm", ...SMALL];
+    expect(run(train, { cwd })).toMatchObject({ status: 0, stderr: "" });
+  });
+
+  test("imported in Node, trains the model of the command line and opens it", () => {
+    writeFileSync(
+      at("node.mjs"),
+      `import { readFile, writeFile } from "node:fs/promises";
+      import { open, parse, train } from "edgelabel";
+      const texts = parse(await readFile("lamps.tsv"), "lamps.tsv");
+      await writeFile("node.wasm", await (await train(texts, ${JSON.stringify(options)})).wasm());
+      console.log((await open("node.wasm")).classify("light the hall").label);`,
+    );
+    const { status, stdout, stderr } = run([process.execPath, "node.mjs"], { cwd });
+    expect([status, stderr]).toEqual([0, ""]);
+    expect(stdout).toBe(
+      `${run(["npx", "edgelabel", "predict", "lamps.wasm", "light the hall"], { cwd }).stdout.split("\t")[0]}\n`,
+    );
+    expect(digest(at("node.wasm"))).toBe(digest(at("lamps.wasm")));
+  });
+
+  const executablePath = findChromium();
+  test.skipIf(!executablePath)("bundled by esbuild, trains the same bytes in a worker of Chromium", async () => {
+    writeFileSync(
+      at("worker.js"),
+      `import { open, parse, train } from "edgelabel";
+      onmessage = async ({ data }) => {
+        const trained = await train(parse(data, "lamps.tsv"), ${JSON.stringify(options)});
+        const wasm = await trained.wasm();
+        postMessage({ wasm, label: (await open(wasm)).classify("light the hall").label });
+      };`,
+    );
+    await build({
+      entryPoints: [at("worker.js")],
+      outfile: at("bundle.js"),
+      bundle: true,
+      format: "esm",
+      logLevel: "silent",
+    });
+    const server = createServer(({ url }, response) => {
+      const file = { "/bundle.js": "bundle.js", "/lamps.tsv": "lamps.tsv" }[url!];
+      response.setHeader("content-type", url === "/bundle.js" ? "text/javascript" : "text/html");
+      response.end(file === undefined ? "<!doctype html>" : readFileSync(at(file)));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => void server.close());
+    const browser = await chromium.launch({
+      executablePath: executablePath!,
+      args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
+    });
+    onTestFinished(() => browser.close());
+    const page = await browser.newPage();
+    await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+    // As text, since the test runner rewrites what a function imports.
+    const { wasm, label } = (await page.evaluate(`(async () => {
+      const worker = new Worker("/bundle.js", { type: "module" });
+      const answer = new Promise((resolve, reject) => Object.assign(worker, { onmessage: resolve, onerror: reject }));
+      worker.postMessage(new Uint8Array(await (await fetch("/lamps.tsv")).arrayBuffer()));
+      const { data } = await answer;
+      return { wasm: Array.from(data.wasm), label: data.label };
+    })()`)) as { wasm: number[]; label: string };
+    expect(Buffer.from(wasm).equals(readFileSync(at("lamps.wasm")))).toBe(true);
+    expect(label).toBe("on");
   });
 });
 
