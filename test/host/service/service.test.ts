@@ -354,7 +354,9 @@ function serviceTests({ protocol, keepsSessions, start }: Target): void {
       client.publish(topics.classify, JSON.stringify({ text: "win", id })),
     );
     await client.next();
-    await service.stop();
+    const stopped = service.stop();
+    expect(service.notReadyReason).toBe("not connected to the broker");
+    await stopped;
     await Promise.all(sending);
     service = fakeService({ access: { url: broker.url, protocol } });
     await service.start();

@@ -105,6 +105,13 @@ describe.each([
     await client.close();
   }
 
+  test("a close ends every connection", async () => {
+    const broker = await startBroker({ port: 0 });
+    const client = await connect(broker.url);
+    await Promise.all([new Promise<void>((resolve) => client.once("close", () => resolve())), broker.close()]);
+    expect(client.connected).toBe(false);
+  });
+
   describe("packets", () => {
     test("a client that announces 250 MB is cut off before it has sent them, known or not", async () => {
       const broker = await start({ packetBytes: 100_000 });
