@@ -4,21 +4,30 @@
 import { Command } from "commander";
 import { renderCurve } from "../report/chart.ts";
 import { openModel } from "../model/file.ts";
+import type { Sample } from "../data/dataset.ts";
 import { similarLabels } from "../data/report.ts";
 import { listed } from "../errors.ts";
 import { evaluate, renderEvaluation } from "../report/evaluation.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { startProgress } from "../progress.ts";
 import { measureCurve, renderCurveTable } from "../report/rejection-curve.ts";
-import { addDatasetOptions, type DatasetFlags, readSamples, svgName } from "./options.ts";
+import { type Mistake, ranked, renderMistakes } from "../report/mistakes.ts";
+import { renderPage, type ScoreBin } from "../report/page.ts";
+import { addDatasetOptions, type DatasetFlags, htmlName, readSamples, svgName } from "./options.ts";
 import { readElb } from "./pack.ts";
 import { note, print, printJson } from "./terminal.ts";
 
 interface EvalOptions extends DatasetFlags {
   curve?: boolean;
   chart?: string;
+  errors?: string;
+  report?: string;
   json?: boolean;
 }
+
+/** Explaining takes 2 forward passes a token. */
+const MOST_EXPLAINED = 100;
+const SCORE_BINS = 10;
 
 export function evalCommand(): Command {
   return addDatasetOptions(
@@ -27,6 +36,8 @@ export function evalCommand(): Command {
       .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
       .option("--curve", "show the effect of rejecting low scores, and how well scores are calibrated")
       .option("--chart <file>", "with --curve: write the curve as an SVG", svgName)
+      .option("--errors <file>", "write the texts that are labelled wrong as TSV, the most confident answers first")
+      .option("--report <file>", "write all of this as one page of HTML, with heat maps of the wrong answers", htmlName)
       .option("--json", "print one JSON object"),
   )
     .addHelpText(
@@ -39,15 +50,34 @@ count as wrong too; "accepted" leaves them out.
 Examples:
   edgelabel eval spam.wasm test.tsv
   edgelabel eval spam.wasm test.csv --text-column message --json
-  edgelabel eval intents.wasm test.tsv others.tsv --curve --chart curve.svg`,
+  edgelabel eval intents.wasm test.tsv others.tsv --curve --chart curve.svg
+  edgelabel eval intents.wasm test.tsv --errors wrong.tsv --report report.html`,
     )
     .action(async (model: string, data: string[], options: EvalOptions, command: Command) => {
       if (options.chart !== undefined && !options.curve) command.error("error: --chart draws the curve; add --curve");
-      if (options.chart !== undefined) await requireWritable(options.chart);
+      for (const file of [options.chart, options.errors, options.report])
+        if (file !== undefined) await requireWritable(file);
       const classifier = await openModel(model);
-      const samples = await readSamples(data, options);
+      const samples: (Sample & { file: string })[] = [];
+      for (const path of data) {
+        const file = path === "-" ? "standard input" : path;
+        for (const sample of await readSamples([path], options)) samples.push({ ...sample, file });
+      }
       const progress = startProgress("evaluating", { json: options.json });
-      const evaluation = evaluate(classifier, samples, (done) => progress.update(done, samples.length));
+      const mistakes: Mistake[] = [];
+      const bins = Array.from({ length: SCORE_BINS }, (): ScoreBin => ({ texts: 0, right: 0, scores: 0 }));
+      const evaluation = evaluate(
+        classifier,
+        samples,
+        (done) => progress.update(done, samples.length),
+        ({ file, line, text, label: truth }, { label: answer, score }) => {
+          const bin = bins[Math.min(SCORE_BINS - 1, Math.floor(SCORE_BINS * score))]!;
+          bin.texts++;
+          bin.scores += score;
+          if (answer === truth) bin.right++;
+          else mistakes.push({ file, line, text, truth, answer, score });
+        },
+      );
       progress.stop();
       if (evaluation.unknown_labels.length > 0) {
         const alike = similarLabels(evaluation.labels);
@@ -55,16 +85,27 @@ Examples:
           `warning: the model does not know ${listed(evaluation.unknown_labels)}; their texts count as wrong${alike.length > 0 ? `. Similar labels: ${alike.slice(0, 3).map(listed).join("; ")}` : ""}`,
         );
       }
-      const curve = options.curve
-        ? await measureCurve(await readElb(model), classifier.info, samples, model)
-        : undefined;
+      const wrong = ranked(mistakes);
+      if (options.errors !== undefined) await writeWhole(options.errors, Buffer.from(renderMistakes(wrong)));
+      const curve =
+        options.curve || options.report !== undefined
+          ? await measureCurve(await readElb(model), classifier.info, samples, model)
+          : undefined;
       if (curve && options.chart !== undefined)
         await writeWhole(
           options.chart,
           Buffer.from(renderCurve(curve.points, `${classifier.name}: ${samples.length} texts`)),
         );
+      if (curve && options.report !== undefined) {
+        const shown = wrong
+          .slice(0, MOST_EXPLAINED)
+          .map((mistake) => ({ mistake, explanation: classifier.explain(mistake.text, mistake.answer ?? undefined) }));
+        const title = `${classifier.name}: ${samples.length} texts`;
+        const page = renderPage({ title, evaluation, curve, bins, wrong: wrong.length, shown });
+        await writeWhole(options.report, Buffer.from(page));
+      }
       await (options.json
-        ? printJson({ ...evaluation, curve })
-        : print(renderEvaluation(evaluation) + (curve ? `\n${renderCurveTable(curve)}` : "")));
+        ? printJson({ ...evaluation, curve: options.curve ? curve : undefined })
+        : print(renderEvaluation(evaluation) + (curve && options.curve ? `\n${renderCurveTable(curve)}` : "")));
     });
 }

@@ -34,6 +34,12 @@ export function svgName(text: string): string {
   return text;
 }
 
+/** The name of a page. */
+export function htmlName(text: string): string {
+  if (!/\.html?$/.test(text)) throw new InvalidArgumentError("its name must end in .html.");
+  return text;
+}
+
 /** As many labels as `wasmtime run MODEL --top N` takes. */
 export const parseTop = wholeNumber(1, 9999);
 

@@ -56,7 +56,7 @@ export function renderChart(reports: readonly EpochReport[], title: string): str
     ].filter(({ points }) => points.length > 0);
   const panels: Panel[] = [
     { title: "loss", left: 56, lines: both("loss"), floor: 0, show: (value) => String(Number(value.toPrecision(4))) },
-    { title: "accuracy", left: 486, lines: both("accuracy"), ceiling: 1, show: percent },
+    { title: "accuracy", left: 486, lines: both("accuracy"), ceiling: 1, show: percentTicks },
   ];
   const epochs = reports.map(({ epoch }) => epoch);
   // In order; a spread of them into a call would not fit on the stack.
@@ -84,7 +84,7 @@ export function renderCurve(curve: readonly CurvePoint[], title: string): string
       left: 56,
       lines: [line("accuracy", ({ accuracy }) => accuracy)],
       ceiling: 1,
-      show: percent,
+      show: percentTicks,
     },
     {
       title: "threshold",
@@ -99,11 +99,11 @@ export function renderCurve(curve: readonly CurvePoint[], title: string): string
     first: 0,
     last: 1,
     ticks: [0, 0.2, 0.4, 0.6, 0.8, 1],
-    show: percent,
+    show: percentTicks,
   });
 }
 
-function percent(value: number): string {
+export function percentTicks(value: number): string {
   return `${Number((100 * value).toPrecision(5))} %`;
 }
 
@@ -120,7 +120,8 @@ function renderPanels(title: string, panels: readonly Panel[], axis: Axis): stri
   ].join("\n");
 }
 
-function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, axis: Axis): string[] {
+/** In the coordinates of a picture that is 412 wide from x 0, if `left` is 56, and 300 high from y 52. */
+export function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, axis: Axis): string[] {
   const { first, last } = axis;
   const { width, height, top } = PANEL;
   const bottom = top + height;
@@ -141,7 +142,7 @@ function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, axis: 
   lines.forEach(({ name, colour }, i) => {
     const at = left + width - (lines.length - i) * 92;
     out.push(
-      `<line x1="${at}" y1="${top - 18}" x2="${at + 18}" y2="${top - 18}" stroke="${colour}" stroke-width="3"/><text x="${at + 24}" y="${top - 14}">${name}</text>`,
+      `<line class="key ${name}" x1="${at}" y1="${top - 18}" x2="${at + 18}" y2="${top - 18}" stroke="${colour}" stroke-width="3"/><text x="${at + 24}" y="${top - 14}">${name}</text>`,
     );
   });
   for (const tick of ticks) {
@@ -161,13 +162,13 @@ function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, axis: 
   );
   for (const { name, colour, points } of lines) {
     out.push(
-      `<polyline class="line" stroke="${colour}" points="${points.map(({ at, value }) => `${x(at)},${y(value)}`).join(" ")}"/>`,
+      `<polyline class="line ${name}" stroke="${colour}" points="${points.map(({ at, value }) => `${x(at)},${y(value)}`).join(" ")}"/>`,
     );
     // Few points are also drawn as circles: a single one would be invisible as a line.
     if (points.length > 40) continue;
     for (const { at, value } of points) {
       out.push(
-        `<circle cx="${x(at)}" cy="${y(value)}" r="3" fill="${colour}"><title>${name}, ${axis.name} ${axis.show(at)}: ${show(value)}</title></circle>`,
+        `<circle class="${name}" cx="${x(at)}" cy="${y(value)}" r="3" fill="${colour}"><title>${name}, ${axis.name} ${axis.show(at)}: ${show(value)}</title></circle>`,
       );
     }
   }

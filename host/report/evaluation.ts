@@ -5,7 +5,7 @@
 import { MAX_LABELS } from "../../assembly/abi.ts";
 import type { Sample } from "../data/dataset.ts";
 import { excerpt, EdgelabelError } from "../errors.ts";
-import type { Classifier } from "../model/classifier.ts";
+import type { Classifier, Prediction } from "../model/classifier.ts";
 
 const PROGRESS_EVERY = 256;
 
@@ -119,14 +119,17 @@ export class Tally {
 }
 
 /** Classifies labelled texts; `onProgress` is called now and then with the number of texts done. */
-export function evaluate(
+export function evaluate<S extends Pick<Sample, "label" | "text">>(
   classifier: Pick<Classifier, "labels" | "classify">,
-  samples: readonly Pick<Sample, "label" | "text">[],
+  samples: readonly S[],
   onProgress?: (done: number) => void,
+  onAnswer?: (sample: S, answer: Prediction) => void,
 ): Evaluation {
   const tally = new Tally(classifier.labels);
-  samples.forEach(({ label, text }, i) => {
-    tally.add(label, classifier.classify(text).label);
+  samples.forEach((sample, i) => {
+    const answer = classifier.classify(sample.text);
+    tally.add(sample.label, answer.label);
+    onAnswer?.(sample, answer);
     if ((i + 1) % PROGRESS_EVERY === 0 || i + 1 === samples.length) onProgress?.(i + 1);
   });
   return tally.evaluate();
@@ -158,6 +161,7 @@ export function renderEvaluation(evaluation: Evaluation): string {
       `rejected as unknown: ${evaluation.n - accepted} of ${evaluation.n} texts`,
     );
   }
+  for (const each of matrixLines(evaluation)) lines.push(each);
   const mistakes = labels
     .flatMap((truth, i) => labels.map((predicted, j) => ({ truth, predicted, count: i === j ? 0 : confusion[i]![j]! })))
     .filter(({ count }) => count > 0)
@@ -166,6 +170,33 @@ export function renderEvaluation(evaluation: Evaluation): string {
   for (const { truth, predicted, count } of mistakes.slice(0, 10))
     lines.push(`${String(count).padStart(6)}  ${truth} → ${predicted}`);
   return `${lines.join("\n")}\n`;
+}
+
+/** More labels than this make a matrix that a terminal cannot show. */
+const MATRIX_LABELS = 12;
+
+/** The confusion matrix of few labels; columns have the numbers of the rows, so that long labels fit. */
+function matrixLines({ labels, confusion, rejected }: Evaluation): string[] {
+  const occurring = labels
+    .map((_, i) => i)
+    .filter((i) => sum(confusion[i]!) + rejected[i]! + sum(confusion.map((row) => row[i]!)) > 0);
+  if (occurring.length < 2 || occurring.length > MATRIX_LABELS) return [];
+  const hasRejected = sum(rejected) > 0;
+  const rows = occurring.map((i) => [
+    ...occurring.map((j) => confusion[i]![j]!),
+    ...(hasRejected ? [rejected[i]!] : []),
+  ]);
+  const heads = [...occurring.map((_, column) => String(column + 1)), ...(hasRejected ? ["?"] : [])];
+  const width = rows.flat().reduce((most, count) => Math.max(most, String(count).length), 3) + 1;
+  const cells = (texts: readonly string[]): string => texts.map((text) => text.padStart(width)).join("");
+  const names = occurring.map((i, row) => `${String(row + 1).padStart(2)} ${labels[i]!}`);
+  const margin = names.reduce((most, each) => Math.max(most, displayWidth(each)), 0);
+  return [
+    "",
+    `true labels (rows) and answers (columns)${hasRejected ? "; ? is rejected as unknown" : ""}:`,
+    " ".repeat(margin) + cells(heads),
+    ...rows.map((row, i) => pad(names[i]!, margin) + cells(row.map((count) => (count === 0 ? "·" : String(count))))),
+  ];
 }
 
 /** Columns that the text takes in a terminal: characters of wide scripts take two. */

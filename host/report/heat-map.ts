@@ -60,31 +60,41 @@ export function renderHtml(title: string, explained: readonly ExplainedText[]): 
 <title>${escapeMarkup(title)}</title>
 <style>
 body { font: 16px/1.8 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em; color: #000; background: #fff }
-.text { white-space: pre-wrap; overflow-wrap: anywhere } .text span { border-radius: 3px; padding: 1px 0 }
 h1 { font-size: 1.3em } h2 { font-size: 1em; margin: 1.4em 0 0 } .text { font-size: 1.2em } p { margin: .2em 0 }
-.legend i { display: inline-block; width: 8em; height: 1em; vertical-align: middle }
 small { color: #444 }
-</style>
+${HEAT_STYLE}</style>
 <h1>${escapeMarkup(title)}</h1>
-<p class="legend">against <i style="background:linear-gradient(to right,${colour(-1, 1)},#fff,${colour(1, 1)})"></i> for the label; hover over a word for its share of the score</p>
+${heatLegend()}
 ${explained.map(renderSection).join("\n")}
 </html>
 `;
 }
 
+export const HEAT_STYLE = `.text { white-space: pre-wrap; overflow-wrap: anywhere } .text span { border-radius: 3px; padding: 1px 0 }
+.legend i { display: inline-block; width: 8em; height: 1em; vertical-align: middle }
+`;
+
+export function heatLegend(): string {
+  return `<p class="legend">against <i style="background:linear-gradient(to right,${colour(-1, 1)},transparent,${colour(1, 1)})"></i> for the label; hover over a word for its share of the score</p>`;
+}
+
 function renderSection(explained: ExplainedText): string {
   const { explanation } = explained;
-  const strengthOf = strength(explanation);
-  const text = segmentsOf(explained)
+  return `<h2><bdi>${escapeMarkup(explanation.label)}</bdi> ${explanation.score.toFixed(4)}</h2>
+<p class="text" dir="auto">${heatMap(explained)}</p>
+<p><small>${summary(explanation)}</small></p>`;
+}
+
+/** The text as HTML, its tokens coloured by their shares. */
+export function heatMap(explained: ExplainedText): string {
+  const strengthOf = strength(explained.explanation);
+  return segmentsOf(explained)
     .map(({ text, token }) =>
       token
         ? `<span style="background:${colour(token.share, strengthOf(token))}" title="${signed(token.share, 4)}">${escapeMarkup(text)}</span>`
         : escapeMarkup(text),
     )
     .join("");
-  return `<h2><bdi>${escapeMarkup(explanation.label)}</bdi> ${explanation.score.toFixed(4)}</h2>
-<p class="text" dir="auto">${text}</p>
-<p><small>${summary(explanation)}</small></p>`;
 }
 
 /** Sum of the shares, score, base and error, in one line. */

@@ -2,7 +2,8 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readDataset } from "../../host/data/read.ts";
 import { tinyDeployable } from "../support/models.ts";
 import { edgelabel, main, startProgram } from "../support/program.ts";
 
@@ -85,5 +86,53 @@ test("a file that is not there, or that cannot be written, is named before anyth
   expect(await edgelabel(["predict", model, "--in", at("none.csv"), "--out", at("no/x.csv")])).toMatchObject({
     code: 1,
     stderr: `edgelabel: ${at("no/x.csv")}: cannot be written (no folder ${at("no")})\n`,
+  });
+});
+
+describe("data --split", () => {
+  const texts = Array.from({ length: 100 }, (_, i) => ({
+    label: i % 4 === 0 ? "rare, or so" : "often",
+    text: `text "${i}",\nof ${i}`,
+  }));
+  const lines = [...texts, texts[0]!].map((each) => JSON.stringify(each)).join("\n");
+  const split = (name: string, ...options: string[]) =>
+    edgelabel(["data", at("all.jsonl"), "--split", "80/10/10", "-o", at(name), ...options]);
+  const read = async (name: string) =>
+    Promise.all(["train", "valid", "test"].map((part) => readDataset([at(`${name}/${part}.csv`)])));
+
+  test("parts each label, keeps every text once and as it was, and equal ones together", async () => {
+    writeFileSync(at("all.jsonl"), lines);
+    const { code, stdout } = await split("parts");
+    const parts = await read("parts");
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: ["train", "valid", "test"]
+        .map((part, i) => `${at("parts")}/${part}.csv: ${parts[i]!.length} texts, 2 labels\n`)
+        .join(""),
+    });
+    const pairs = parts.flat().map(({ label, text }) => JSON.stringify({ label, text }));
+    expect(pairs.sort()).toEqual(lines.split("\n").sort());
+    const sizes = parts.map((part) => part.filter(({ label }) => label === "often").length);
+    expect(sizes.map((size) => Math.abs(size - [60, 7.5, 7.5][sizes.indexOf(size)]!) <= 1)).toEqual([true, true, true]);
+    const twice = parts.map((part) => part.filter(({ text }) => text === texts[0]!.text).length);
+    expect([...twice].sort()).toEqual([0, 0, 2]);
+  });
+  test("is the same with the same seed, another with another, and overwrites nothing", async () => {
+    await split("again");
+    await split("other", "--seed", "1");
+    expect(await read("again")).toEqual(await read("parts"));
+    expect(await read("other")).not.toEqual(await read("parts"));
+    expect(await split("parts")).toMatchObject({
+      code: 1,
+      stderr: `edgelabel: ${at("parts")}/train.csv: is there already; choose another folder with -o\n`,
+    });
+  });
+  test("writes no file for a part of 0 %, and takes percentages only", async () => {
+    const { stdout } = await edgelabel(["data", at("all.jsonl"), "--split", "80/0/20", "-o", at("two")]);
+    expect(stdout.trimEnd().split("\n")).toHaveLength(2);
+    expect(readdirSync(at("two")).sort()).toEqual(["test.csv", "train.csv"]);
+    for (const shares of ["80/10", "80/10/11", "0/50/50", "a/b/c", "80/10/-10"])
+      expect(await edgelabel(["data", at("all.jsonl"), "--split", shares])).toMatchObject({ code: 2, stdout: "" });
+    expect(await edgelabel(["data", at("all.jsonl"), "-o", at("x")])).toMatchObject({ code: 2 });
   });
 });

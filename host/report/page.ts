@@ -1,0 +1,243 @@
+// An evaluation as one page of HTML that needs nothing else: figures, confusion matrix,
+// calibration, rejection curve, and the texts that were labelled wrong with heat maps. Texts and
+// labels are not trusted. The colours follow the reader's light or dark scheme.
+import { escapeMarkup } from "../escape.ts";
+import type { Explanation } from "../model/explanation.ts";
+import { percentTicks, renderPanel } from "./chart.ts";
+import type { Evaluation } from "./evaluation.ts";
+import { HEAT_STYLE, heatLegend, heatMap } from "./heat-map.ts";
+import type { Mistake } from "./mistakes.ts";
+import type { RejectionCurve } from "./rejection-curve.ts";
+
+/** Answers whose scores lie in one tenth of the range. */
+export interface ScoreBin {
+  texts: number;
+  right: number;
+  /** Sum of the scores. */
+  scores: number;
+}
+
+export interface ReportContent {
+  title: string;
+  evaluation: Evaluation;
+  curve: RejectionCurve;
+  /** From low scores to high ones. */
+  bins: readonly ScoreBin[];
+  /** How many texts are labelled wrong. */
+  wrong: number;
+  /** Those that are shown. */
+  shown: readonly { mistake: Mistake; explanation: Explanation }[];
+}
+
+/** A larger matrix is cut down to the labels that are confused most. */
+const MOST_LABELS = 24;
+
+export function renderPage({ title, evaluation, curve, bins, wrong, shown }: ReportContent): string {
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>${escapeMarkup(title)}</title>
+<style>${STYLE}${HEAT_STYLE}</style></head>
+<body><main>
+<h1>${escapeMarkup(title)}</h1>
+${renderFigures(evaluation)}
+<h2>Labels</h2>
+${renderLabels(evaluation)}
+<h2>Confusion matrix</h2>
+${renderMatrix(evaluation)}
+<h2>Calibration</h2>
+${renderCalibration(curve, bins)}
+<h2>Rejecting doubtful answers</h2>
+${renderRejection(curve)}
+<h2>Wrong answers</h2>
+${renderWrong(wrong, shown)}
+</main></body></html>
+`;
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+function renderFigures({ n, accuracy, macro_f1, weighted_f1, coverage, accepted_accuracy }: Evaluation): string {
+  const figures: [string, string][] = [
+    ["texts", String(n)],
+    ["accuracy", percent(accuracy)],
+    ["macro F1", macro_f1.toFixed(3)],
+    ["weighted F1", weighted_f1.toFixed(3)],
+    ...(coverage < 1
+      ? ([
+          ["not rejected", percent(coverage)],
+          ["right, of these", percent(accepted_accuracy)],
+        ] as [string, string][])
+      : []),
+  ];
+  return `<dl class="figures">${figures.map(([name, value]) => `<div><dt>${name}</dt><dd>${value}</dd></div>`).join("")}</dl>`;
+}
+
+/** A table that scrolls by itself on a narrow screen, also by keyboard. */
+function scrolling(name: string, table: string): string {
+  return `<div class="wide" role="region" aria-label="${name}" tabindex="0">${table}</div>`;
+}
+
+function name(label: string): string {
+  return `<bdi>${escapeMarkup(label)}</bdi>`;
+}
+
+function renderLabels({ labels, per_class }: Evaluation): string {
+  const rows = labels.map((label) => {
+    const { precision, recall, f1, support } = per_class[label]!;
+    return `<tr><th scope="row">${name(label)}</th>${[precision, recall, f1].map((value) => `<td>${value.toFixed(3)}</td>`).join("")}<td>${support}</td></tr>`;
+  });
+  return scrolling(
+    "Figures of each label",
+    `<table><thead><tr><th scope="col">label</th><th scope="col">precision</th><th scope="col">recall</th><th scope="col">F1</th><th scope="col">texts</th></tr></thead><tbody>${rows.join("")}</tbody></table>`,
+  );
+}
+
+function renderMatrix({ labels, confusion, rejected }: Evaluation): string {
+  const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+  const errors = labels.map(
+    (_, i) => sum(confusion[i]!) + rejected[i]! + sum(confusion.map((row) => row[i]!)) - 2 * confusion[i]![i]!,
+  );
+  const chosen = labels
+    .map((_, i) => i)
+    .filter((i) => sum(confusion[i]!) + rejected[i]! + sum(confusion.map((row) => row[i]!)) > 0)
+    .sort((a, b) => errors[b]! - errors[a]! || a - b)
+    .slice(0, MOST_LABELS)
+    .sort((a, b) => a - b);
+  const hasRejected = rejected.some((count) => count > 0);
+  const cell = (count: number, total: number, isRight: boolean): string =>
+    count === 0
+      ? "<td>·</td>"
+      : `<td class="${isRight ? "right" : "wrong"}" style="--share:${(total > 0 ? count / total : 0).toFixed(3)}">${count}</td>`;
+  const rows = chosen.map((i) => {
+    const total = sum(confusion[i]!) + rejected[i]!;
+    const cells = chosen.map((j) => cell(confusion[i]![j]!, total, i === j));
+    if (hasRejected) cells.push(cell(rejected[i]!, total, false));
+    return `<tr><th scope="row">${name(labels[i]!)}</th>${cells.join("")}</tr>`;
+  });
+  const heads = [...chosen.map((i) => name(labels[i]!)), ...(hasRejected ? ["rejected"] : [])];
+  const note =
+    chosen.length === MOST_LABELS && labels.length > MOST_LABELS
+      ? ` The ${MOST_LABELS} labels that are confused most are shown, of ${labels.length}.`
+      : "";
+  return `<p>Rows are true labels, columns the answers.${note}</p>
+${scrolling("Confusion matrix", `<table class="matrix"><thead><tr><th scope="col">true</th>${heads.map((head) => `<th scope="col"><span>${head}</span></th>`).join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`)}`;
+}
+
+function chart(label: string, content: readonly string[]): string {
+  return `<svg viewBox="0 52 416 300" role="img" aria-label="${label}">${content.join("")}</svg>`;
+}
+
+function renderCalibration({ calibration_error, temperature }: RejectionCurve, bins: readonly ScoreBin[]): string {
+  const filled = bins.map((bin, i) => ({ ...bin, from: i / bins.length })).filter(({ texts }) => texts > 0);
+  const points = filled.map(({ texts, right, scores }) => ({ at: scores / texts, value: right / texts }));
+  const rows = filled.map(
+    ({ from, texts, right, scores }) =>
+      `<tr><th scope="row">${from.toFixed(1)} to ${(from + 1 / bins.length).toFixed(1)}</th><td>${texts}</td><td>${(scores / texts).toFixed(3)}</td><td>${(right / texts).toFixed(3)}</td></tr>`,
+  );
+  const error = calibration_error
+    ? ` On average they differ by ${percent(calibration_error.after)} (temperature ${temperature.toFixed(3)}).`
+    : "";
+  return `<p>Of the answers with a score of 0.9, nine in ten should be right: the line should lie on the diagonal.${error}</p>
+<div class="pair">${chart("Share of right answers by score", [
+    ...renderPanel(
+      {
+        title: "right answers",
+        left: 56,
+        lines: [
+          {
+            name: "ideal",
+            colour: "",
+            points: [
+              { at: 0, value: 0 },
+              { at: 1, value: 1 },
+            ],
+          },
+          { name: "model", colour: "", points },
+        ],
+        floor: 0,
+        ceiling: 1,
+        show: percentTicks,
+      },
+      { name: "score", first: 0, last: 1, ticks: [0, 0.2, 0.4, 0.6, 0.8, 1], show: String },
+    ),
+  ])}
+${scrolling("Answers by score", `<table><thead><tr><th scope="col">scores</th><th scope="col">texts</th><th scope="col">mean score</th><th scope="col">right</th></tr></thead><tbody>${rows.join("")}</tbody></table>`)}</div>`;
+}
+
+/** Coverages in the table. */
+const COVERAGES = [1, 0.98, 0.95, 0.9, 0.8, 0.6];
+
+function renderRejection({ points, aurc }: RejectionCurve): string {
+  const rows = COVERAGES.flatMap((wanted) => {
+    const point = points.filter(({ coverage }) => coverage >= wanted - 1e-12).at(-1);
+    return point
+      ? [
+          `<tr><th scope="row">${point.threshold.toFixed(4)}</th><td>${percent(point.coverage)}</td><td>${percent(point.accuracy)}</td></tr>`,
+        ]
+      : [];
+  });
+  return `<p>If answers below a threshold are rejected, more of the others are right. Area under the risk-coverage curve: ${aurc.toFixed(4)} (0 is best).</p>
+<div class="pair">${chart("Accuracy of the answers given by coverage", [
+    ...renderPanel(
+      {
+        title: "accuracy of the answers given",
+        left: 56,
+        lines: [
+          {
+            name: "model",
+            colour: "",
+            points: points.map(({ coverage, accuracy }) => ({ at: coverage, value: accuracy })),
+          },
+        ],
+        ceiling: 1,
+        show: percentTicks,
+      },
+      { name: "texts that get an answer", first: 0, last: 1, ticks: [0, 0.2, 0.4, 0.6, 0.8, 1], show: percentTicks },
+    ),
+  ])}
+${scrolling("Thresholds", `<table><thead><tr><th scope="col">threshold</th><th scope="col">answered</th><th scope="col">right</th></tr></thead><tbody>${rows.join("")}</tbody></table>`)}</div>`;
+}
+
+function renderWrong(wrong: number, shown: ReportContent["shown"]): string {
+  if (wrong === 0) return "<p>There are none.</p>";
+  const rest = shown.length < wrong ? `The ${shown.length} with the highest scores are shown, of ${wrong}.` : "";
+  const items = shown.map(
+    ({ mistake: { file, line, truth, answer, score, text }, explanation }) =>
+      `<li><p class="text" dir="auto">${heatMap({ text: new TextEncoder().encode(text), explanation })}</p>
+<p class="verdict"><span>${answer === null ? "rejected" : name(answer)} ${score.toFixed(3)}</span> instead of <strong>${name(truth)}</strong> <span class="place">${escapeMarkup(file)}:${line}</span></p></li>`,
+  );
+  return `<p>The most confident ones come first; look there for faults in the data. ${rest}</p>
+${heatLegend()}
+<ol>${items.join("\n")}</ol>`;
+}
+
+const STYLE = `
+:root { color-scheme: light dark; --ink: #16202c; --soft: #4a5766; --page: #fff; --panel: #f4f6f8; --rule: #d5dbe2; --accent: #1d5fc4; --other: #7a8796; --right: 29 95 196; --wrong: 213 94 0 }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8edf3; --soft: #aab5c2; --page: #12171d; --panel: #1b222b; --rule: #34404d; --accent: #7db1ff; --other: #8b98a8; --right: 70 130 230; --wrong: 213 94 0 } }
+* { box-sizing: border-box }
+body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif }
+main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 1rem; overflow-wrap: anywhere }
+h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem }
+p { margin: .5rem 0; max-width: 44rem }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem; margin: 0 }
+.figures div { background: var(--panel); border-radius: 8px; padding: .75rem 1rem }
+dt { color: var(--soft); font-size: .875rem } dd { margin: 0; font-size: 1.6rem; font-weight: 600; font-variant-numeric: tabular-nums }
+.wide { overflow-x: auto } .wide:focus-visible { outline: 2px solid var(--accent) }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9375rem }
+th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--rule); font-weight: 400; white-space: nowrap }
+th:first-child { text-align: left } thead th { color: var(--soft); font-size: .875rem; vertical-align: bottom }
+.matrix th, .matrix td { padding: .25rem .45rem; text-align: center; min-width: 2.4rem } .matrix th:first-child { text-align: left; position: sticky; left: 0; background: var(--page) }
+.matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 9rem; overflow: hidden; text-overflow: ellipsis }
+.matrix td { color: var(--soft) } .matrix .right, .matrix .wrong { color: var(--ink) }
+.matrix .right { background: rgb(var(--right) / calc(.08 + .3 * var(--share))) } .matrix .wrong { background: rgb(var(--wrong) / calc(.1 + .4 * var(--share))) }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem 2rem; align-items: start }
+svg { width: 100%; height: auto; max-width: 32rem } svg text { font: 13px system-ui, sans-serif; fill: var(--soft) } svg .panel { fill: var(--ink); font-weight: 600 }
+svg .grid { stroke: var(--rule) } svg .axis { stroke: var(--other) } svg .line { fill: none; stroke-width: 2.5; stroke-linejoin: round; stroke: var(--accent) } svg circle { fill: var(--accent) }
+svg .key { stroke: var(--accent) } svg .ideal { stroke: var(--other); fill: var(--other); stroke-dasharray: 5 4 } svg circle.ideal { display: none }
+ol { list-style: none; margin: 1rem 0 0; padding: 0 } li { border-top: 1px solid var(--rule); padding: .6rem 0 } li p { max-width: none }
+.verdict { color: var(--soft); font-size: .9375rem; margin: .25rem 0 0; display: flex; flex-wrap: wrap; gap: 0 .4rem; overflow-wrap: anywhere } .verdict span:first-child { color: var(--ink) } .place { margin-inline-start: .6rem }
+`;
