@@ -75,6 +75,7 @@ describe("gives the bytes of the command line", () => {
     writeFileSync(at("lamps.elb"), elb);
     await run("pack", at("lamps.elb"), "-o", at("packed.wasm"));
     expect(await pack(elb)).toEqual(new Uint8Array(readFileSync(at("packed.wasm"))));
+    expect((await open(await pack(elb))).info.resumable).toBe(false);
 
     await run("quantize", at("lamps.elb"), "-o", at("small.elb"), "--data", at("data.tsv"));
     const { model, report } = await quantize(elb, { texts: texts.map(({ text }) => text) });
