@@ -637,7 +637,9 @@ describe("from texts to a deployable", () => {
       expect(named.stderr).toMatch(
         /^edgelabel: ".*" is the name of a file, but was read as a text; to read its lines: /,
       );
-      expect(named.stderr.endsWith(`: ${typed} predict MODEL < FILE; to label the rows of a table: --in FILE\n`)).toBe(true);
+      expect(named.stderr.endsWith(`: ${typed} predict MODEL < FILE; to label the rows of a table: --in FILE\n`)).toBe(
+        true,
+      );
       for (const texts of [[at("data.tsv"), "light"], [folder], ["x".repeat(5000)], [`${at("data.tsv")}/x`]]) {
         expect(await edgelabel(["predict", at("light.wasm"), ...texts])).toMatchObject({ code: 0, stderr: "" });
       }
