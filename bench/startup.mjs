@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 const runs = Number(process.argv[2] ?? 15);
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const main = here("../build/host/main.js");
+const main = here("../bin/edgelabel.js");
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-startup-"));
 const model = join(folder, "model.wasm");
 
