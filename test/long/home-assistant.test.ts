@@ -11,9 +11,8 @@ import { samples, tinyDeployable } from "../support/models.ts";
 import { freePort } from "../support/mosquitto.ts";
 import { serve, startProgram } from "../support/program.ts";
 import { until } from "../support/wait.ts";
-import { cachedHomeAssistant, fetchHomeAssistant } from "../tools/fetch-home-assistant.mjs";
-import { describeWith } from "./needs.ts";
-import { isLong } from "./size.ts";
+import { fetchHomeAssistant } from "../tools/fetch-home-assistant.mjs";
+import { describeWith, onlyLong } from "./needs.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-home-assistant-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 10 }));
@@ -49,7 +48,7 @@ async function startNode(): Promise<string> {
   return (await serve(["--config", join(folder, "node.json")])).url;
 }
 
-describeWith("Home Assistant", "Home Assistant", isLong ? fetchHomeAssistant : cachedHomeAssistant, (python) => {
+describeWith("Home Assistant", "Home Assistant", onlyLong(fetchHomeAssistant), (python) => {
   test("finds the node on MQTT 5, and shows the label of a message", { timeout: 2 * PATIENCE_MS }, async () => {
     const url = await startNode();
     const { port, versions } = await tap(Number(new URL(url).port));

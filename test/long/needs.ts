@@ -3,6 +3,14 @@
 import { describe, test } from "vitest";
 import { isLong } from "./size.ts";
 
+/** For what takes minutes: at its short size it is left out. */
+export function onlyLong<T>(fetch: () => T): () => T {
+  if (isLong) return fetch;
+  return () => {
+    throw new Error("it runs with EDGELABEL_LONG=1");
+  };
+}
+
 /** A `describe` whose body gets what `fetch` returns. */
 export function describeWith<T>(name: string, what: string, fetch: () => T, body: (fetched: T) => void): void {
   let fetched: T;

