@@ -33,6 +33,11 @@ interface Block {
 /** Label and score of a record; "" for both if it has no text. */
 type Added = readonly [label: string | null, score: number] | "";
 
+/** As they stand in a table. */
+function cellsOf(added: Added): [label: string, score: string] {
+  return added === "" ? ["", ""] : [added[0] ?? UNKNOWN, added[1].toFixed(6)];
+}
+
 /** Yields the new file part by part. Throws an EdgelabelError that names the lines, after all of them have been read. */
 export async function* labelTable(
   input: AsyncIterable<Uint8Array>,
@@ -146,7 +151,7 @@ const csvWriter: StartWriter = (source, options, defects, add) => {
           defects.add(record.line, `${record.fields.length} fields where the header has ${width}`);
         else {
           const added = add(record.line, record.fields[column]!);
-          written += extended(raw, added === "" ? ["", ""] : [added[0] ?? UNKNOWN, added[1].toFixed(6)]);
+          written += extended(raw, cellsOf(added));
         }
       }
     },
@@ -191,7 +196,7 @@ const tsvWriter: StartWriter = (source, options, defects, add) => {
       );
     else {
       const added = add(number, fields[column]!);
-      return [line, ...(added === "" ? ["", ""] : [added[0] ?? UNKNOWN, added[1].toFixed(6)])].join("\t");
+      return [line, ...cellsOf(added)].join("\t");
     }
     return line;
   };

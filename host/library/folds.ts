@@ -8,6 +8,7 @@ import {
   runTraining,
   SPLIT_SEED,
   type StartWorkers,
+  synonymsOf,
   type Training,
   type TrainOptions,
 } from "./train.ts";
@@ -33,8 +34,7 @@ export async function crossValidate(
 ): Promise<CrossValidation> {
   const chosen = chooseTraining(options);
   const samples = await samplesOf(texts, "texts");
-  const groups = options.synonyms?.map((words, i) => ({ words: [...words], line: i + 1 }));
-  const synonyms = groups === undefined ? null : { groups, source: "synonyms" };
+  const synonyms = synonymsOf(options.synonyms);
   return runFolds({ chosen, samples, validation: [], synonyms }, folds, options, startWorkers);
 }
 

@@ -84,14 +84,15 @@ export async function train(texts: LabelledTexts, options: TrainOptions, startWo
     typeof valid === "number"
       ? keptAside(given, valid)
       : [given, valid === undefined ? [] : await samplesOf(valid, "valid")];
-  const groups = synonyms?.map((words, i): SynonymGroup => ({ words: [...words], line: i + 1 }));
-  const training: Training = {
-    chosen,
-    samples,
-    validation,
-    synonyms: groups === undefined ? null : { groups, source: "synonyms" },
-  };
+  const training: Training = { chosen, samples, validation, synonyms: synonymsOf(synonyms) };
   return runTraining(training, options, startWorkers);
+}
+
+/** Their numbers, from 1, stand for the lines of a file. */
+export function synonymsOf(synonyms: TrainOptions["synonyms"]): TrainingData["synonyms"] {
+  if (synonyms === undefined) return null;
+  const groups = synonyms.map((words, i): SynonymGroup => ({ words: [...words], line: i + 1 }));
+  return { groups, source: "synonyms" };
 }
 
 /** The same, when texts and settings are at hand. */

@@ -16,9 +16,8 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
-import { chromium } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { findChromium } from "../support/chromium.ts";
+import { findChromium, launchChromium } from "../support/chromium.ts";
 import { checkout, installGlobally, makeRelease, run, userEnv } from "../support/package.ts";
 import { LAMPS, main, SMALL, startProgram } from "../support/program.ts";
 import { until } from "../support/wait.ts";
@@ -312,10 +311,7 @@ describe("the library in an empty folder", { timeout: 300_000 }, () => {
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     onTestFinished(() => void server.close());
-    const browser = await chromium.launch({
-      executablePath: executablePath!,
-      args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
-    });
+    const browser = await launchChromium(executablePath!);
     onTestFinished(() => browser.close());
     const page = await browser.newPage();
     await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);

@@ -4,11 +4,10 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { describe, expect, onTestFinished, test } from "vitest";
 import * as abi from "../../assembly/abi.ts";
 import { describeClient, madeSubjects, texts } from "../support/runtimes.ts";
-import { findChromium } from "../support/chromium.ts";
+import { findChromium, launchChromium } from "../support/chromium.ts";
 import { bun, deno, examples, node, pool, python } from "../tools/fetch-runtimes.mjs";
 
 describeClient("Node", node);
@@ -36,10 +35,7 @@ test.skipIf(!executablePath)(
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     onTestFinished(() => void server.close());
-    const browser = await chromium.launch({
-      executablePath: executablePath!,
-      args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
-    });
+    const browser = await launchChromium(executablePath!);
     onTestFinished(() => browser.close());
     for (const { path, answers } of subjects) {
       model = path;

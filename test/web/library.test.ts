@@ -7,11 +7,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
-import { type Browser, chromium } from "playwright-core";
+import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { parseDataset } from "../../host/data/dataset.ts";
 import * as library from "../../host/index.ts";
-import { findChromium } from "../support/chromium.ts";
+import { findChromium, launchChromium } from "../support/chromium.ts";
 
 const web = new URL("../../build/web/", import.meta.url);
 const read = (name: string): Buffer => readFileSync(new URL(name, web));
@@ -64,10 +64,7 @@ describe.skipIf(!executablePath)("in Chromium", () => {
       response.writeHead(200, { "content-type": type, "content-security-policy": policy }).end(body);
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    browser = await chromium.launch({
-      executablePath: executablePath!,
-      args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
-    });
+    browser = await launchChromium(executablePath!);
   });
   afterAll(async () => {
     await browser?.close();
