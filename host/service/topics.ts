@@ -160,9 +160,11 @@ export function filterCovers(filter: string, other: string): boolean {
   return wide.length === narrow.length;
 }
 
+export const NOT_THE_USERS = "not_the_users";
+
 /** Why an answer to a user may not go to `topic`, even if other answers may; undefined if it may. */
 export function userTopicFault({ user, reply }: RequestTopics, topic: string): string | undefined {
-  return user === undefined || isAtOrBelow(topic, reply) ? undefined : "not_the_users";
+  return user === undefined || isAtOrBelow(topic, reply) ? undefined : NOT_THE_USERS;
 }
 
 /** Why an answer may not go to `topic`, as a word for the metrics; undefined if it may. */

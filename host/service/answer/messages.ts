@@ -4,6 +4,7 @@
 // begins as an object that has `text` or `texts`: if that does not parse, it is a faulty
 // request. Any other payload, and any that is sent as text/*, is the text itself.
 import * as v from "valibot";
+import { nearest } from "../../errors.ts";
 import { answerOf } from "../../model/answer.ts";
 import type { Prediction } from "../../model/classifier.ts";
 import type { Explanation } from "../../model/explanation.ts";
@@ -23,6 +24,8 @@ export interface ClassifyRequest {
   explain?: boolean | undefined;
   /** Milliseconds since 1970, after which no answer is wanted; in addition to the message expiry of MQTT 5. */
   deadline?: number | undefined;
+  /** The payload is a JSON object without the fields of a request, so it is the text; this is the field that was probably meant. */
+  missing?: "text" | "texts" | undefined;
 }
 
 /** What is answered about one text. */
@@ -38,6 +41,10 @@ export interface MessageLimits {
 
 /** Allowance for topic and properties of a request, in bytes. */
 const TOPIC_AND_PROPERTIES_BYTES = 65_536;
+
+/** Names of an object that are compared with those of a request, and how long they may be. */
+const COMPARED_NAMES = 10;
+const LONGEST_SLIP = 8;
 
 /** Largest MQTT packet, in bytes, in which a request may come. */
 export function largestPacket({ payloadBytes }: MessageLimits): number {
@@ -158,7 +165,7 @@ export function requestParser(limits: MessageLimits): RequestParser {
       if (declared) throw new RequestError("bad_request", 'the payload is not a JSON object with "text" or "texts"');
       const text = withoutMark(payload);
       if (text.length === 0) throw new RequestError("bad_request", "the payload is empty");
-      return { texts: [text], isBatch: false };
+      return { texts: [text], isBatch: false, missing: missingField(value) };
     }
     return plainRequest(value) ?? readRequest(schema, value);
   };
@@ -236,6 +243,13 @@ function isRequestObject(value: unknown): value is object {
     !Array.isArray(value) &&
     (Object.hasOwn(value, "text") || Object.hasOwn(value, "texts"))
   );
+}
+
+/** Which field of a request an object without any was probably meant to have; undefined for what is no object. */
+function missingField(value: unknown): "text" | "texts" | undefined {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  const likely = (name: string) => name.length <= LONGEST_SLIP && nearest(name, ["text", "texts"]) === "texts";
+  return Object.keys(value).slice(0, COMPARED_NAMES).some(likely) ? "texts" : "text";
 }
 
 export function encodeAnswer(

@@ -2,9 +2,10 @@
 //
 //   message -> retained? -> parse -> answer topic -> known? -> queue -> encode -> outbox
 //                 |           |           |            |         |                  |
-//               count       error       count     same bytes   busy            acknowledge
+//               count       error       error     same bytes   busy            acknowledge
 //
-// Whether the answer may go to its topic is checked before anything is computed.
+// Whether the answer may go to its topic is checked before anything is computed. If it may not, the error goes to
+// the node's own topic.
 import type { Limits } from "../limits.ts";
 import type { Guard } from "./guard.ts";
 import { OnceLog } from "../log.ts";
@@ -19,7 +20,7 @@ import type { Outbox } from "../mqtt/outbox.ts";
 import { requestErrorOf } from "./predictor.ts";
 import type { Predictor } from "./predictor.ts";
 import { AnswerCache, requestKey } from "./answer-cache.ts";
-import { answerTopicFault, modelInTopic, userTopicFault } from "../topics.ts";
+import { answerTopicFault, modelInTopic, NOT_THE_USERS, userTopicFault } from "../topics.ts";
 import type { RequestTopics, ResponseRules, Topics } from "../topics.ts";
 
 export interface RequestsOptions {
@@ -93,9 +94,26 @@ export class Requests {
           { fault: "broken_request" },
         );
     }
+    if (request?.missing)
+      this.log.warn(
+        "no_text",
+        `a request is a JSON object without "text" or "texts", so all of it was labelled as a text; did its sender mean "${request.missing}"? Names are in lower case; logged once`,
+        { fault: "no_text" },
+      );
     const wanted = modelInTopic(asked, message.topic);
-    const topic = this.answerTopic(message, asked, wanted, request?.replyTo ?? failure?.replyTo);
-    if (topic === undefined) return;
+    const own = wanted !== "" && this.options.predictor.models.has(wanted) ? `${asked.label}/${wanted}` : asked.label;
+    let topic = message.responseTopic ?? request?.replyTo ?? failure?.replyTo ?? own;
+    const refusal = this.topicRefusal(topic, asked);
+    if (refusal) {
+      const fault = this.topicFault(own, asked);
+      if (fault !== undefined) {
+        this.ignore(`response_topic_${fault}`, message);
+        return;
+      }
+      failure = Object.assign(refusal, { id: request?.id ?? failure?.id });
+      request = undefined;
+      topic = own;
+    }
     // No topic contains NUL, so no answer topic can pose as a user.
     const requester = asked.user === undefined ? topic : `\0from ${asked.user}`;
     const receivedAt = performance.now();
@@ -150,36 +168,27 @@ export class Requests {
     );
   }
 
-  /** Where the answer goes; undefined if it may not go there, and then the request is ignored. */
-  private answerTopic(
-    message: Incoming,
-    asked: RequestTopics,
-    wanted: string,
-    replyTo: string | undefined,
-  ): string | undefined {
-    const { topics, responses, predictor } = this.options;
-    const { label, reply } = asked;
-    const topic =
-      message.responseTopic ??
-      replyTo ??
-      (wanted !== "" && predictor.models.has(wanted) ? `${label}/${wanted}` : label);
-    const foreign = userTopicFault(asked, topic);
-    const fault = foreign ?? answerTopicFault(topic, topics, responses);
-    if (fault === undefined) return topic;
-    // The topic itself is not logged: a requester could put a text there.
-    const hint =
-      foreign !== undefined
-        ? `; a user is answered below ${reply}/ only`
+  /** Why an answer may not go to that topic, as a word; undefined if it may. */
+  private topicFault(topic: string, asked: RequestTopics): string | undefined {
+    const { topics, responses } = this.options;
+    return userTopicFault(asked, topic) ?? answerTopicFault(topic, topics, responses);
+  }
+
+  /** The error for a request that wants its answer where it may not go. The topic itself is not named: a requester could put a text there. */
+  private topicRefusal(topic: string, asked: RequestTopics): RequestError | undefined {
+    const fault = this.topicFault(topic, asked);
+    if (fault === undefined) return undefined;
+    const what = `wants its answer on a topic that may not be used (${fault})`;
+    const free =
+      fault === NOT_THE_USERS
+        ? `; a user is answered below ${asked.reply}/ only`
         : fault === "not_allowed"
-          ? `; topics below ${reply}/ are free, others need "responses": {"allow": [...]} in the configuration file`
+          ? `; topics below ${asked.reply}/ are free`
           : "";
-    this.log.warn(
-      fault,
-      `a request wants its answer on a topic that may not be used (${fault})${hint}; logged once, then only counted`,
-      { fault },
-    );
-    this.ignore(`response_topic_${fault}`, message);
-    return undefined;
+    const others =
+      fault === "not_allowed" ? ', others need "responses": {"allow": [...]} in the configuration file' : "";
+    this.log.warn(fault, `a request ${what}${free}${others}; logged once, then only counted`, { fault });
+    return new RequestError("bad_request", `the request ${what}${free}`);
   }
 
   private fail(error: RequestError, pending: Pending): void {

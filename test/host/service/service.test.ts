@@ -254,12 +254,12 @@ function serviceTests({ protocol, keepsSessions, start }: Target): void {
     );
     await watcher.next(({ json }) => json?.id === "good" && json.label === "spam");
     expect(watcher.received.filter(({ json }) => json?.label !== undefined)).toEqual([]);
-    const metrics = await service.metrics.text();
-    const ignored = [...metrics.matchAll(/edgelabel_ignored_total\{reason="response_topic_\w+"\} (\d+)/g)].reduce(
-      (sum, [, n]) => sum + Number(n),
-      0,
+    // Each is told so where everyone who uses the node may hear it.
+    const told = watcher.received.filter(({ json }) => json?.id === "hostile" && json.error);
+    expect(told.map(({ topic, json }) => [topic, json.error.code])).toEqual(
+      hostile.map(() => [topics.label, "bad_request"]),
     );
-    expect(ignored).toBe(hostile.length);
+    expect(await counter(service, 'edgelabel_errors_total{code="bad_request"}')).toBe(hostile.length);
     expect(await counter(service, "edgelabel_broker_connects_total")).toBe(1);
     await watcher.close();
   });
@@ -458,14 +458,26 @@ function serviceTests({ protocol, keepsSessions, start }: Target): void {
     await client.publish(`${from}/other`, JSON.stringify({ text: "win", id: "model" }));
     await client.publish(from, JSON.stringify({ text: "win", id: "own", replyTo: `${topics.reply}/phone/1` }));
     const heard = [];
-    while (heard.length < 3) heard.push(await client.next());
-    expect(heard.map(({ topic, json }) => [topic, json.id]).toSorted()).toEqual([
+    while (heard.length < 9) heard.push(await client.next());
+    const refused = heard.filter(({ json }) => json.error);
+    expect(refused.map(({ topic, json }) => [topic, json.id])).toEqual(
+      [0, 1, 2, 3, 4, "broken"].map((id) => [`${topics.reply}/phone`, id]),
+    );
+    expect(refused[0]!.json.error).toEqual({
+      code: "bad_request",
+      message: `the request wants its answer on a topic that may not be used (not_the_users); a user is answered below ${topics.reply}/phone/ only`,
+    });
+    expect(
+      heard
+        .filter(({ json }) => json.label)
+        .map(({ topic, json }) => [topic, json.id])
+        .toSorted(),
+    ).toEqual([
       [`${topics.reply}/phone`, "none"],
       [`${topics.reply}/phone/1`, "own"],
       [`${topics.reply}/phone/other`, "model"],
     ]);
     expect(client.received).toEqual([]);
-    expect(await counter(service, 'edgelabel_ignored_total{reason="response_topic_not_the_users"}')).toBe(6);
   });
 
   test("a user has its turns and its rate by name: inventing topics gains nothing, and nobody can use them up", async () => {
@@ -789,15 +801,57 @@ function requestTests({ start }: Target): void {
     service = fakeService({ access: { url: broker.url }, responses: { allow: ["answers/#"], deny: [] }, log });
     await service.start();
     await client.subscribe("#");
+    const correlationData = Buffer.from("c-7");
     for (const responseTopic of ["zigbee2mqtt/lamp/set", "zigbee2mqtt/door/set"])
-      await client.publish(topics.classify, "win", { properties: { responseTopic } });
+      await client.publish(topics.classify, "win", { properties: { responseTopic, correlationData } });
     await client.publish(topics.classify, "win", { properties: { responseTopic: "answers/1" } });
     await client.next(({ topic }) => topic === "answers/1");
     expect(client.received.filter(({ topic }) => topic.startsWith("zigbee2mqtt"))).toEqual([]);
+    const told = client.received.filter(({ topic }) => topic === topics.label);
+    expect(told.map(({ json }) => json)).toEqual(
+      Array(2).fill({
+        error: {
+          code: "bad_request",
+          message:
+            "the request wants its answer on a topic that may not be used (not_allowed); topics below edgelabel/gate-1/reply/ are free",
+        },
+      }),
+    );
+    expect({ ...told[0]!.packet.properties!.userProperties }).toEqual({ status: "400" });
+    expect(told[0]!.packet.properties!.correlationData).toEqual(correlationData);
     expect(log.lines.filter((line) => /zigbee2mqtt|wants its answer/.test(line))).toEqual([
       'a request wants its answer on a topic that may not be used (not_allowed); topics below edgelabel/gate-1/reply/ are free, others need "responses": {"allow": [...]} in the configuration file; logged once, then only counted',
     ]);
-    expect(await counter(service, 'edgelabel_ignored_total{reason="response_topic_not_allowed"}')).toBe(2);
+    expect(await counter(service, 'edgelabel_errors_total{code="bad_request"}')).toBe(2);
+  });
+
+  test("where the node's own topic may not be used either, nothing is said, and the request is counted", async () => {
+    await service.stop();
+    service = fakeService({ access: { url: broker.url }, responses: { allow: [], deny: [`${topics.label}/#`] } });
+    await service.start();
+    await client.subscribe("#");
+    client.received.length = 0;
+    for (const properties of [{ responseTopic: "elsewhere" }, {}])
+      await client.publish(topics.classify, "win", { properties });
+    await until(async () => (await counter(service, 'edgelabel_ignored_total{reason="response_topic_denied"}')) === 2);
+    expect((await client.settled()).filter(({ json }) => json?.error || json?.label)).toEqual([]);
+  });
+
+  test("JSON without text is labelled as a text, and the log says once what was probably meant", async () => {
+    await service.stop();
+    const log = recordingLog();
+    service = fakeService({ access: { url: broker.url }, log });
+    await service.start();
+    await client.subscribe(topics.label);
+    for (const payload of ['{"Text":"secret win"}', '{"Text":"win"}', '{"tests":["win"]}'])
+      expect(
+        (await client.publish(topics.classify, payload).then(() => client.next(({ topic }) => topic === topics.label)))
+          .json.label,
+      ).toBe(payload.includes("win") ? "spam" : "ham");
+    expect(log.lines.filter((line) => line.includes("without"))).toEqual([
+      'a request is a JSON object without "text" or "texts", so all of it was labelled as a text; did its sender mean "text"? Names are in lower case; logged once',
+    ]);
+    expect(log.lines.join()).not.toContain("secret");
   });
 
   test("10,000 generated response topics: nothing is published outside the allow-list", async () => {

@@ -28,8 +28,6 @@ describe("what is text and what is JSON", () => {
   test.each([
     "hello",
     "{hello",
-    "{}",
-    '{"id":1}',
     '["text"]',
     '"text"',
     " {",
@@ -44,6 +42,18 @@ describe("what is text and what is JSON", () => {
     '{"x":'.repeat(190),
   ])("%j is text", (text) => {
     expect(parse(bytes(text))).toEqual({ texts: [bytes(text)], isBatch: false });
+  });
+
+  test.each([
+    ["{}", "text"],
+    ['{"id":1}', "text"],
+    ['{"Text":"a"}', "text"],
+    ['{"TEXTS":["a"]}', "texts"],
+    ['{"id":7,"textes":["a"]}', "texts"],
+    [`{"${"x".repeat(500)}":1}`, "text"],
+  ])("%j is text, though %s is missing", (payload, missing) => {
+    expect(parse(bytes(payload))).toEqual({ texts: [bytes(payload)], isBatch: false, missing });
+    expect(parse(bytes(payload), "text/plain").missing).toBeUndefined();
   });
 
   test("a byte order mark is no part of the text", () => {

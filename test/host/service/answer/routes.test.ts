@@ -361,7 +361,7 @@ test("a message that two routes hear goes through both", async () => {
 test("what a route hears or says is no response topic", async () => {
   await begin([route({})]);
   await client.publish(topics.classify, JSON.stringify({ text: "win", replyTo: "in/7" }));
-  await until(async () => (await counter(service, 'edgelabel_ignored_total{reason="response_topic_denied"}')) === 1);
+  await until(async () => (await counter(service, 'edgelabel_errors_total{code="bad_request"}')) === 1);
   await nothing();
 });
 
