@@ -100,6 +100,7 @@ export {
   startTraining,
   resumeTraining,
   epochsLeft,
+  isPerturbed,
   batchesLeft,
   beginEpoch,
   trainBatch,

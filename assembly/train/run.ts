@@ -229,6 +229,17 @@ export function epochsLeft(): u32 {
   return isBuilt() ? settings.epochs - settings.epochsDone : 0;
 }
 
+/** Whether a step is early in the run, and leaves its texts as they are. */
+function isEarly(step: u32): bool {
+  return <f32>step < PERTURBED_FROM * <f32>(settings.epochs * batchCount);
+}
+
+/** Whether texts were perturbed at the end of the last epoch that is done. */
+export function isPerturbed(): bool {
+  const steps = settings.epochsDone * batchCount;
+  return settings.perturbation > 0 && steps > 0 && !isEarly(steps - 1);
+}
+
 export function batchesLeft(): u32 {
   return batchCount - nextBatch;
 }
@@ -369,8 +380,7 @@ function computeSamples(from: usize, count: u32, total: u32): i32 {
       store<f32>(network.sampleWeights + ((<usize>b) << 2), load<f32>(classWeights + ((<usize>label) << 2)));
     }
   }
-  const isEarly = <f32>stepsDone() < PERTURBED_FROM * <f32>(settings.epochs * batchCount);
-  status = networkGradient(isEarly ? 0 : settings.perturbation);
+  status = networkGradient(isEarly(stepsDone()) ? 0 : settings.perturbation);
   if (status == OK) countCorrect(samples, from, count);
   return status;
 }

@@ -2,7 +2,6 @@
 // the confusion matrix, as a table or as one JSON object; with --curve also how well the
 // scores separate right answers from others.
 import { Command } from "commander";
-import { renderCurve } from "../report/chart.ts";
 import { openModel } from "../model/file.ts";
 import type { Sample } from "../data/dataset.ts";
 import { similarLabels } from "../data/report.ts";
@@ -10,7 +9,7 @@ import { listed } from "../errors.ts";
 import { evaluate, renderEvaluation } from "../report/evaluation.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { startProgress } from "../progress.ts";
-import { measureCurve, renderCurveTable } from "../report/rejection-curve.ts";
+import { measureCurve, renderCurve, renderCurveTable } from "../report/rejection-curve.ts";
 import { type Mistake, ranked, renderMistakes } from "../report/mistakes.ts";
 import { renderPage, type ScoreBin } from "../report/page.ts";
 import { addDatasetOptions, type DatasetFlags, htmlName, readSamples, svgName } from "./options.ts";
@@ -92,10 +91,7 @@ Examples:
           ? await measureCurve(await readElb(model), classifier.info, samples, model)
           : undefined;
       if (curve && options.chart !== undefined)
-        await writeWhole(
-          options.chart,
-          Buffer.from(renderCurve(curve.points, `${classifier.name}: ${samples.length} texts`)),
-        );
+        await writeWhole(options.chart, Buffer.from(renderCurve(curve, `${classifier.name}: ${samples.length} texts`)));
       if (curve && options.report !== undefined) {
         const shown = wrong
           .slice(0, MOST_EXPLAINED)

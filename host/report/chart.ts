@@ -1,28 +1,37 @@
-// Figures as a self-contained SVG with two panels side by side: a run's loss and accuracy over
-// its epochs, or accuracy and threshold over the coverage. Without figures the panels are
-// empty; nothing is refused.
+// Figures as SVG: panels with lines over an axis, for a picture of its own or inside a page. Here
+// are also the two panels of a run, loss and accuracy over its epochs. Without figures the panels
+// are empty; nothing is refused.
 import { escapeMarkup } from "../escape.ts";
 import type { EpochReport } from "../training/recipe.ts";
-import type { CurvePoint } from "./rejection-curve.ts";
+import { pictureStyle } from "./theme.ts";
 
 interface Line {
   name: string;
-  colour: string;
+  /** CHART_STYLE has a colour for each kind. */
+  kind: "first" | "second" | "ideal";
   points: readonly { at: number; value: number }[];
+  /** Shown of the best point, which is marked. */
+  best?: { at: number; value: number; is: string } | undefined;
 }
 
-interface Panel {
+export interface Panel {
   title: string;
-  left: number;
+  width?: number;
   lines: readonly Line[];
   /** Value at the bottom; undefined: the largest tick below all lines. */
   floor?: number;
   ceiling?: number;
   show(value: number): string;
+  /** Of the axis at the side; default: as show() has it. */
+  showTick?(value: number): string;
+  /** The part of the axis from `from` on is shaded, and explained by a few words a line. */
+  phase?: { from: number; words: readonly string[]; side: "top" | "bottom" } | undefined;
+  /** A line across, with words at its top, and points on it. */
+  mark?: { at: number; words: string; values: readonly number[] } | undefined;
 }
 
-/** The horizontal axis, the same for both panels. */
-interface Axis {
+/** The horizontal axis, the same for all panels of a picture. */
+export interface Axis {
   name: string;
   first: number;
   last: number;
@@ -30,102 +39,129 @@ interface Axis {
   show(at: number): string;
 }
 
-const WIDTH = 860;
-const HEIGHT = 360;
-const PANEL = { width: 340, height: 220, top: 76 };
-const TRAINING = "#2563eb";
-const VALIDATION = "#ea580c";
-const STYLE =
-  "text{font:12px system-ui,sans-serif;fill:#334155}.title{font-size:16px;font-weight:600;fill:#0f172a}.panel{font-weight:600}" +
-  ".grid{stroke:#e2e8f0}.axis{stroke:#94a3b8}.line{fill:none;stroke-width:2;stroke-linejoin:round}";
+/** Of a panel, whose corner is at 0, 0: room for titles, ticks, and the last values beside the lines. */
+const LEFT = 52;
+const RIGHT = 60;
+const TOP = 52;
+const PLOT = { width: 304, height: 208 };
+/** A panel's whole size, with a plot of the usual width. */
+const PANEL = { width: LEFT + PLOT.width + RIGHT, height: TOP + PLOT.height + 48 };
+/** Between the last values of two lines, so that they stay readable. */
+const LINE_HEIGHT = 14;
+/** More points than this are drawn without a circle for each. */
+const FEW_POINTS = 40;
 
-/** Loss and accuracy of a run; `reports` are in order of their epochs. */
+export const CHART_STYLE =
+  "svg text{font:12px system-ui,-apple-system,'Segoe UI',sans-serif;fill:var(--soft)}svg .title{font-size:16px;font-weight:600;fill:var(--ink)}svg .panel{font-size:13px;font-weight:600;fill:var(--ink)}" +
+  "svg .grid{stroke:var(--rule)}svg .axis{stroke:var(--other);fill:none}svg .line{fill:none;stroke-width:2.25;stroke-linejoin:round;stroke-linecap:round}" +
+  "svg .line.first,svg .key.first,svg .best.first{stroke:var(--accent)}svg .line.second,svg .key.second,svg .best.second{stroke:var(--second)}svg .ideal{stroke:var(--other);stroke-dasharray:5 4}" +
+  "svg circle.first,svg .last.first{fill:var(--accent)}svg circle.second,svg .last.second{fill:var(--second)}svg .last{font-weight:600}" +
+  "svg circle.best{fill:var(--page);stroke-width:2}svg .phase{fill:var(--other);fill-opacity:.12}svg .mark{stroke:var(--ink);stroke-dasharray:3 3}svg circle.mark{fill:var(--page);stroke-dasharray:none;stroke-width:2}";
+
+/** Loss and accuracy of a run, as a picture; `reports` are in order of their epochs. */
 export function renderChart(reports: readonly EpochReport[], title: string): string {
-  const line = (name: string, colour: string, read: (report: EpochReport) => number | undefined): Line => ({
-    name,
-    colour,
-    points: reports.flatMap((report) => {
+  const { panels, axis } = runPanels(reports);
+  return renderPicture(title, panels, axis);
+}
+
+/** The panels of a run: which epochs there are, where perturbed texts begin, and which epoch was the best on validation texts. */
+function runPanels(reports: readonly EpochReport[], epochs?: number): { panels: Panel[]; axis: Axis } {
+  const line = (
+    name: string,
+    kind: Line["kind"],
+    read: (report: EpochReport) => number | undefined,
+    isBetter?: (a: number, b: number) => boolean,
+  ): Line => {
+    const points = reports.flatMap((report) => {
       const value = read(report);
       return value === undefined || !Number.isFinite(value) ? [] : [{ at: report.epoch, value }];
-    }),
-  });
-  const both = (figure: "loss" | "accuracy"): Line[] =>
+    });
+    const [start] = points;
+    if (start === undefined || points.length < 2 || isBetter === undefined) return { name, kind, points };
+    const best = points.reduce((a, b) => (isBetter(b.value, a.value) ? b : a), start);
+    return { name, kind, points, best: { ...best, is: `best: epoch ${best.at}` } };
+  };
+  const both = (figure: "loss" | "accuracy", isBetter: (a: number, b: number) => boolean): Line[] =>
     [
-      line("training", TRAINING, ({ train }) => train[figure]),
-      line("validation", VALIDATION, ({ validation }) => validation?.[figure]),
+      line("training", "second", ({ train }) => train[figure]),
+      line("validation", "first", ({ validation }) => validation?.[figure], isBetter),
     ].filter(({ points }) => points.length > 0);
-  const panels: Panel[] = [
-    { title: "loss", left: 56, lines: both("loss"), floor: 0, show: (value) => String(Number(value.toPrecision(4))) },
-    { title: "accuracy", left: 486, lines: both("accuracy"), ceiling: 1, show: percentTicks },
-  ];
-  const epochs = reports.map(({ epoch }) => epoch);
   // In order; a spread of them into a call would not fit on the stack.
-  const first = epochs[0] ?? 0;
-  const last = epochs.at(-1) ?? 0;
-  return renderPanels(title, panels, {
-    name: "epoch",
-    first,
-    last,
-    ticks: epochs.length > 0 ? epochTicks(first, last) : [],
-    show: String,
-  });
-}
-
-/** The rejection curve: accuracy of the answers at or above a threshold, and the threshold itself, over the coverage that remains. */
-export function renderCurve(curve: readonly CurvePoint[], title: string): string {
-  const line = (name: string, read: (point: CurvePoint) => number): Line => ({
-    name,
-    colour: TRAINING,
-    points: curve.map((point) => ({ at: point.coverage, value: read(point) })),
-  });
+  const first = reports[0]?.epoch ?? 0;
+  const last = Math.max(epochs ?? 0, reports.at(-1)?.epoch ?? 0);
+  const hard = reports.find(({ perturbed }) => perturbed)?.epoch;
+  const phase = (side: "top" | "bottom"): Panel["phase"] =>
+    hard === undefined
+      ? undefined
+      : { from: Math.max(first, hard - 1), words: [`from epoch ${hard} on, texts`, "are also made harder"], side };
   const panels: Panel[] = [
+    { title: "loss", lines: both("loss", (a, b) => a < b), floor: 0, show: fourDigits, phase: phase("top") },
     {
-      title: "accuracy of the answers given",
-      left: 56,
-      lines: [line("accuracy", ({ accuracy }) => accuracy)],
+      title: "accuracy",
+      lines: both("accuracy", (a, b) => a > b),
       ceiling: 1,
-      show: percentTicks,
-    },
-    {
-      title: "threshold",
-      left: 486,
-      lines: [line("threshold", ({ threshold }) => threshold)],
-      ceiling: 1,
-      show: (value) => String(Number(value.toPrecision(4))),
+      show: percents,
+      showTick: percentTicks,
+      phase: phase("bottom"),
     },
   ];
-  return renderPanels(title, panels, {
-    name: "coverage",
-    first: 0,
-    last: 1,
-    ticks: [0, 0.2, 0.4, 0.6, 0.8, 1],
-    show: percentTicks,
-  });
+  return {
+    panels,
+    axis: { name: "epoch", first, last, ticks: reports.length > 0 ? epochTicks(first, last) : [], show: String },
+  };
 }
 
-export function percentTicks(value: number): string {
+export function fourDigits(value: number): string {
+  return String(Number(value.toPrecision(4)));
+}
+
+export function percents(value: number): string {
+  return `${Number((100 * value).toFixed(2))} %`;
+}
+
+/** Ticks of accuracies near 100 % need more digits. */
+function percentTicks(value: number): string {
   return `${Number((100 * value).toPrecision(5))} %`;
 }
 
-function renderPanels(title: string, panels: readonly Panel[], axis: Axis): string {
+/** Panels side by side as a picture of its own, with a caption if there is one. */
+export function renderPicture(title: string, panels: readonly Panel[], axis: Axis, caption = ""): string {
+  const gap = 16;
+  const top = 44;
+  const widths = panels.map(widthOf);
+  const width = widths.reduce((sum, each) => sum + each + gap, gap);
+  const height = top + PANEL.height + (caption === "" ? 12 : 36);
+  const lefts = widths.map((_, i) => widths.slice(0, i).reduce((sum, each) => sum + each + gap, gap));
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-labelledby="title">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-labelledby="title">`,
     `<title id="title">${escapeMarkup(title)}</title>`,
-    `<style>${STYLE}</style>`,
-    `<rect width="100%" height="100%" fill="#fff"/>`,
+    `<style>${pictureStyle(`.paper{fill:var(--page)}${CHART_STYLE}`)}</style>`,
+    `<rect class="paper" width="100%" height="100%"/>`,
     `<text class="title" x="16" y="28">${escapeMarkup(title)}</text>`,
-    ...panels.flatMap((panel) => renderPanel(panel, axis)),
+    ...panels.map(
+      (panel, i) => `<g transform="translate(${lefts[i]} ${top})">${renderPanel(panel, axis).join("\n")}</g>`,
+    ),
+    ...(caption === "" ? [] : [`<text x="${gap + LEFT}" y="${height - 14}">${escapeMarkup(caption)}</text>`]),
     "</svg>",
     "",
   ].join("\n");
 }
 
-/** In the coordinates of a picture that is 412 wide from x 0, if `left` is 56, and 300 high from y 52. */
-export function renderPanel({ title, left, lines, floor, ceiling, show }: Panel, axis: Axis): string[] {
+/** A panel as a picture in a page that has CHART_STYLE; `label` says to those who cannot see it what it shows. */
+export function renderInline(label: string, panel: Panel, axis: Axis): string {
+  return `<svg viewBox="0 0 ${widthOf(panel)} ${PANEL.height}" role="img" aria-label="${escapeMarkup(label)}">${renderPanel(panel, axis).join("")}</svg>`;
+}
+
+function widthOf({ width = PLOT.width }: Panel): number {
+  return LEFT + width + RIGHT;
+}
+
+function renderPanel(panel: Panel, axis: Axis): string[] {
+  const { title, lines, floor, ceiling, show, showTick = show, phase, mark, width = PLOT.width } = panel;
   const { first, last } = axis;
-  const { width, height, top } = PANEL;
-  const bottom = top + height;
-  const values = lines.flatMap(({ points }) => points.map(({ value }) => value));
+  const bottom = TOP + PLOT.height;
+  const right = LEFT + width;
+  const values = [...lines.flatMap(({ points }) => points.map(({ value }) => value)), ...(mark?.values ?? [])];
   const ticks =
     values.length > 0
       ? niceTicks(
@@ -136,45 +172,91 @@ export function renderPanel({ title, left, lines, floor, ceiling, show }: Panel,
       : [0, 1];
   const low = ticks[0]!;
   const high = ticks.at(-1)!;
-  const x = (at: number): number => round(left + (last > first ? (at - first) / (last - first) : 0.5) * width);
-  const y = (value: number): number => round(bottom - ((value - low) / (high - low)) * height);
-  const out = [`<text class="panel" x="${left}" y="${top - 14}">${title}</text>`];
-  lines.forEach(({ name, colour }, i) => {
-    const at = left + width - (lines.length - i) * 92;
+  const x = (at: number): number => round(LEFT + (last > first ? (at - first) / (last - first) : 0.5) * width);
+  const y = (value: number): number => round(bottom - ((value - low) / (high - low)) * PLOT.height);
+  const out = [`<text class="panel" x="${LEFT}" y="14">${escapeMarkup(title)}</text>`];
+  let keyAt = LEFT;
+  for (const { name, kind, best } of lines) {
     out.push(
-      `<line class="key ${name}" x1="${at}" y1="${top - 18}" x2="${at + 18}" y2="${top - 18}" stroke="${colour}" stroke-width="3"/><text x="${at + 24}" y="${top - 14}">${name}</text>`,
+      `<line class="key ${kind}" x1="${keyAt}" y1="32" x2="${keyAt + 16}" y2="32" stroke-width="3"/><text x="${keyAt + 22}" y="36">${escapeMarkup(name)}</text>`,
     );
-  });
-  for (const tick of ticks) {
+    keyAt += 22 + textWidth(name) + 16;
+    if (best === undefined) continue;
     out.push(
-      `<line class="grid" x1="${left}" y1="${y(tick)}" x2="${left + width}" y2="${y(tick)}"/>` +
-        `<text x="${left - 8}" y="${y(tick) + 4}" text-anchor="end">${show(tick)}</text>`,
+      `<circle class="best ${kind}" cx="${keyAt + 5}" cy="32" r="5"/><text x="${keyAt + 16}" y="36">${best.is}</text>`,
     );
+    keyAt += 16 + textWidth(best.is) + 16;
   }
-  for (const tick of lines.length > 0 ? axis.ticks : []) {
+  for (const tick of ticks)
+    out.push(
+      `<line class="grid" x1="${LEFT}" y1="${y(tick)}" x2="${right}" y2="${y(tick)}"/>` +
+        `<text x="${LEFT - 8}" y="${y(tick) + 4}" text-anchor="end">${showTick(tick)}</text>`,
+    );
+  for (const tick of lines.length > 0 ? axis.ticks : [])
     out.push(
       `<line class="axis" x1="${x(tick)}" y1="${bottom}" x2="${x(tick)}" y2="${bottom + 5}"/><text x="${x(tick)}" y="${bottom + 20}" text-anchor="middle">${axis.show(tick)}</text>`,
     );
+  if (phase) {
+    out.push(
+      `<rect class="phase" x="${x(phase.from)}" y="${TOP}" width="${round(right - x(phase.from))}" height="${PLOT.height}"/>`,
+    );
+    const start = phase.side === "top" ? TOP + 18 : bottom - 10 - (phase.words.length - 1) * 15;
+    phase.words.forEach((words, i) =>
+      out.push(`<text x="${right - 8}" y="${start + 15 * i}" text-anchor="end">${escapeMarkup(words)}</text>`),
+    );
   }
   out.push(
-    `<path class="axis" fill="none" d="M${left} ${top}V${bottom}H${left + width}"/>`,
-    `<text x="${left + width / 2}" y="${bottom + 42}" text-anchor="middle">${axis.name}</text>`,
+    `<path class="axis" d="M${LEFT} ${TOP}V${bottom}H${right}"/>`,
+    `<text x="${LEFT + width / 2}" y="${bottom + 40}" text-anchor="middle">${escapeMarkup(axis.name)}</text>`,
   );
-  for (const { name, colour, points } of lines) {
+  if (mark) {
+    const isLeft = x(mark.at) < LEFT + width / 2;
     out.push(
-      `<polyline class="line ${name}" stroke="${colour}" points="${points.map(({ at, value }) => `${x(at)},${y(value)}`).join(" ")}"/>`,
+      `<line class="mark" x1="${x(mark.at)}" y1="${TOP}" x2="${x(mark.at)}" y2="${bottom}"/>`,
+      `<text x="${x(mark.at) + (isLeft ? 6 : -6)}" y="${bottom - 10}" text-anchor="${isLeft ? "start" : "end"}">${escapeMarkup(mark.words)}</text>`,
     );
-    // Few points are also drawn as circles: a single one would be invisible as a line.
-    if (points.length > 40) continue;
-    for (const { at, value } of points) {
-      out.push(
-        `<circle class="${name}" cx="${x(at)}" cy="${y(value)}" r="3" fill="${colour}"><title>${name}, ${axis.name} ${axis.show(at)}: ${show(value)}</title></circle>`,
-      );
-    }
   }
-  return out;
+  for (const { name, kind, points, best } of lines) {
+    out.push(
+      `<polyline class="line ${kind}" points="${points.map(({ at, value }) => `${x(at)},${y(value)}`).join(" ")}"/>`,
+    );
+    // A single point would be invisible as a line.
+    for (const { at, value } of kind === "ideal" || points.length > FEW_POINTS ? [] : points)
+      out.push(
+        `<circle class="${kind}" cx="${x(at)}" cy="${y(value)}" r="2.5"><title>${escapeMarkup(`${name}, ${axis.name} ${axis.show(at)}: ${show(value)}`)}</title></circle>`,
+      );
+    if (best)
+      out.push(
+        `<circle class="best ${kind}" cx="${x(best.at)}" cy="${y(best.value)}" r="6"><title>${escapeMarkup(`${best.is}: ${show(best.value)}`)}</title></circle>`,
+      );
+  }
+  for (const value of mark?.values ?? []) out.push(`<circle class="mark" cx="${x(mark!.at)}" cy="${y(value)}" r="4"/>`);
+  return [...out, ...lastValues(lines, x, y, show)];
 }
 
+/** The last value of each line beside its end, none over another. */
+function lastValues(
+  lines: readonly Line[],
+  x: (at: number) => number,
+  y: (value: number) => number,
+  show: (value: number) => string,
+): string[] {
+  const ends = lines
+    .filter(({ kind, points }) => kind !== "ideal" && points.length > 0)
+    .map(({ kind, points }) => ({ kind, end: points.at(-1)! }))
+    .sort((a, b) => b.end.value - a.end.value);
+  let lowest = -Infinity;
+  return ends.map(({ kind, end }) => {
+    const at = Math.max(y(end.value) + 4, lowest + LINE_HEIGHT);
+    lowest = at;
+    return `<text class="last ${kind}" x="${x(end.at) + 8}" y="${round(at)}">${show(end.value)}</text>`;
+  });
+}
+
+/** About; fonts differ. */
+function textWidth(text: string): number {
+  return round(6.4 * text.length);
+}
 /** Round numbers that enclose low ... high, in steps of 1, 2 or 5 times a power of ten; none above `ceiling`. */
 export function niceTicks(low: number, high: number, ceiling = Infinity): number[] {
   // A span that is lost when ticks are rounded is replaced by a larger one.

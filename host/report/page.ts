@@ -3,11 +3,12 @@
 // labels are not trusted. The colours follow the reader's light or dark scheme.
 import { escapeMarkup } from "../escape.ts";
 import type { Explanation } from "../model/explanation.ts";
-import { percentTicks, renderPanel } from "./chart.ts";
+import { CHART_STYLE, fourDigits, percents, renderInline } from "./chart.ts";
 import type { Evaluation } from "./evaluation.ts";
 import { HEAT_STYLE, heatLegend, heatMap } from "./heat-map.ts";
 import type { Mistake } from "./mistakes.ts";
-import type { RejectionCurve } from "./rejection-curve.ts";
+import { curvePanel, describePresent, type RejectionCurve } from "./rejection-curve.ts";
+import { THEME } from "./theme.ts";
 
 /** Answers whose scores lie in one tenth of the range. */
 export interface ScoreBin {
@@ -37,7 +38,7 @@ export function renderPage({ title, evaluation, curve, bins, wrong, shown }: Rep
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>${escapeMarkup(title)}</title>
-<style>${STYLE}${HEAT_STYLE}</style></head>
+<style>${THEME}${STYLE}${CHART_STYLE}${HEAT_STYLE}</style></head>
 <body><main>
 <h1>${escapeMarkup(title)}</h1>
 ${renderFigures(evaluation)}
@@ -126,10 +127,6 @@ function renderMatrix({ labels, confusion, rejected }: Evaluation): string {
 ${scrolling("Confusion matrix", `<table class="matrix"><thead><tr><th scope="col">true</th>${heads.map((head) => `<th scope="col"><span>${head}</span></th>`).join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`)}`;
 }
 
-function chart(label: string, content: readonly string[]): string {
-  return `<svg viewBox="0 52 416 300" role="img" aria-label="${label}">${content.join("")}</svg>`;
-}
-
 function renderCalibration({ calibration_error, temperature }: RejectionCurve, bins: readonly ScoreBin[]): string {
   const filled = bins.map((bin, i) => ({ ...bin, from: i / bins.length })).filter(({ texts }) => texts > 0);
   const points = filled.map(({ texts, right, scores }) => ({ at: scores / texts, value: right / texts }));
@@ -141,36 +138,35 @@ function renderCalibration({ calibration_error, temperature }: RejectionCurve, b
     ? ` On average they differ by ${percent(calibration_error.after)} (temperature ${temperature.toFixed(3)}).`
     : "";
   return `<p>Of the answers with a score of 0.9, nine in ten should be right: the line should lie on the diagonal.${error}</p>
-<div class="pair">${chart("Share of right answers by score", [
-    ...renderPanel(
-      {
-        title: "right answers",
-        left: 56,
-        lines: [
-          {
-            name: "ideal",
-            colour: "",
-            points: [
-              { at: 0, value: 0 },
-              { at: 1, value: 1 },
-            ],
-          },
-          { name: "model", colour: "", points },
-        ],
-        floor: 0,
-        ceiling: 1,
-        show: percentTicks,
-      },
-      { name: "score", first: 0, last: 1, ticks: [0, 0.2, 0.4, 0.6, 0.8, 1], show: String },
-    ),
-  ])}
+<div class="pair">${renderInline(
+    "Share of right answers by score",
+    {
+      title: "right answers",
+      lines: [
+        {
+          name: "ideal",
+          kind: "ideal",
+          points: [
+            { at: 0, value: 0 },
+            { at: 1, value: 1 },
+          ],
+        },
+        { name: "model", kind: "first", points },
+      ],
+      floor: 0,
+      ceiling: 1,
+      show: percents,
+    },
+    { name: "score", first: 0, last: 1, ticks: [0, 0.2, 0.4, 0.6, 0.8, 1], show: fourDigits },
+  )}
 ${scrolling("Answers by score", `<table><thead><tr><th scope="col">scores</th><th scope="col">texts</th><th scope="col">mean score</th><th scope="col">right</th></tr></thead><tbody>${rows.join("")}</tbody></table>`)}</div>`;
 }
 
 /** Coverages in the table. */
 const COVERAGES = [1, 0.98, 0.95, 0.9, 0.8, 0.6];
 
-function renderRejection({ points, aurc }: RejectionCurve): string {
+function renderRejection(curve: RejectionCurve): string {
+  const { points, aurc } = curve;
   const rows = COVERAGES.flatMap((wanted) => {
     const point = points.filter(({ coverage }) => coverage >= wanted - 1e-12).at(-1);
     return point
@@ -179,25 +175,9 @@ function renderRejection({ points, aurc }: RejectionCurve): string {
         ]
       : [];
   });
-  return `<p>If answers below a threshold are rejected, more of the others are right. Area under the risk-coverage curve: ${aurc.toFixed(4)} (0 is best).</p>
-<div class="pair">${chart("Accuracy of the answers given by coverage", [
-    ...renderPanel(
-      {
-        title: "accuracy of the answers given",
-        left: 56,
-        lines: [
-          {
-            name: "model",
-            colour: "",
-            points: points.map(({ coverage, accuracy }) => ({ at: coverage, value: accuracy })),
-          },
-        ],
-        ceiling: 1,
-        show: percentTicks,
-      },
-      { name: "texts that get an answer", first: 0, last: 1, ticks: [0, 0.2, 0.4, 0.6, 0.8, 1], show: percentTicks },
-    ),
-  ])}
+  const { panel, axis } = curvePanel(curve);
+  return `<p>If answers below a threshold are rejected, more of the others are right. ${escapeMarkup(describePresent(curve))} Area under the risk-coverage curve: ${aurc.toFixed(4)} (0 is best).</p>
+<div class="pair">${renderInline("Coverage and accuracy by threshold", panel, axis)}
 ${scrolling("Thresholds", `<table><thead><tr><th scope="col">threshold</th><th scope="col">answered</th><th scope="col">right</th></tr></thead><tbody>${rows.join("")}</tbody></table>`)}</div>`;
 }
 
@@ -206,7 +186,7 @@ function renderWrong(wrong: number, shown: ReportContent["shown"]): string {
   const rest = shown.length < wrong ? `The ${shown.length} with the highest scores are shown, of ${wrong}.` : "";
   const items = shown.map(
     ({ mistake: { file, line, truth, answer, score, text }, explanation }) =>
-      `<li><p class="text" dir="auto">${heatMap({ text: new TextEncoder().encode(text), explanation })}</p>
+      `<li><p class="heat" dir="auto">${heatMap({ text: new TextEncoder().encode(text), explanation })}</p>
 <p class="verdict"><span>${answer === null ? "rejected" : name(answer)} ${score.toFixed(3)}</span> instead of <strong>${name(truth)}</strong> <span class="place">${escapeMarkup(file)}:${line}</span></p></li>`,
   );
   return `<p>The most confident ones come first; look there for faults in the data. ${rest}</p>
@@ -215,29 +195,7 @@ ${heatLegend()}
 }
 
 const STYLE = `
-:root { color-scheme: light dark; --ink: #16202c; --soft: #4a5766; --page: #fff; --panel: #f4f6f8; --rule: #d5dbe2; --accent: #1d5fc4; --other: #7a8796; --right: 29 95 196; --wrong: 213 94 0 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8edf3; --soft: #aab5c2; --page: #12171d; --panel: #1b222b; --rule: #34404d; --accent: #7db1ff; --other: #8b98a8; --right: 70 130 230; --wrong: 213 94 0 } }
-* { box-sizing: border-box }
-body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif }
-main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 1rem; overflow-wrap: anywhere }
-h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem }
-p { margin: .5rem 0; max-width: 44rem }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem; margin: 0 }
-.figures div { background: var(--panel); border-radius: 8px; padding: .75rem 1rem }
-dt { color: var(--soft); font-size: .875rem } dd { margin: 0; font-size: 1.6rem; font-weight: 600; font-variant-numeric: tabular-nums }
-.wide { overflow-x: auto } .wide:focus-visible { outline: 2px solid var(--accent) }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9375rem }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--rule); font-weight: 400; white-space: nowrap }
-th:first-child { text-align: left } thead th { color: var(--soft); font-size: .875rem; vertical-align: bottom }
-.matrix th, .matrix td { padding: .25rem .45rem; text-align: center; min-width: 2.4rem } .matrix th:first-child { text-align: left; position: sticky; left: 0; background: var(--page) }
-.matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 9rem; overflow: hidden; text-overflow: ellipsis }
-.matrix td { color: var(--soft) } .matrix .right, .matrix .wrong { color: var(--ink) }
-.matrix .right { background: rgb(var(--right) / calc(.08 + .3 * var(--share))) } .matrix .wrong { background: rgb(var(--wrong) / calc(.1 + .4 * var(--share))) }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem 2rem; align-items: start }
-svg { width: 100%; height: auto; max-width: 32rem } svg text { font: 13px system-ui, sans-serif; fill: var(--soft) } svg .panel { fill: var(--ink); font-weight: 600 }
-svg .grid { stroke: var(--rule) } svg .axis { stroke: var(--other) } svg .line { fill: none; stroke-width: 2.5; stroke-linejoin: round; stroke: var(--accent) } svg circle { fill: var(--accent) }
-svg .key { stroke: var(--accent) } svg .ideal { stroke: var(--other); fill: var(--other); stroke-dasharray: 5 4 } svg circle.ideal { display: none }
+svg { width: 100%; height: auto; max-width: 32rem }
 ol { list-style: none; margin: 1rem 0 0; padding: 0 } li { border-top: 1px solid var(--rule); padding: .6rem 0 } li p { max-width: none }
 .verdict { color: var(--soft); font-size: .9375rem; margin: .25rem 0 0; display: flex; flex-wrap: wrap; gap: 0 .4rem; overflow-wrap: anywhere } .verdict span:first-child { color: var(--ink) } .place { margin-inline-start: .6rem }
 `;

@@ -1,14 +1,15 @@
 // A model and labelled texts -> how well its scores separate right answers from others: the
 // rejection curve, areas under curves, calibration, and the effect of the model's own rule.
-// assembly/train/measure/answers.ts and calibrate.ts compute the figures; here they are collected and
-// shown.
+// assembly/train/measure/answers.ts and calibrate.ts compute the figures; here they are collected,
+// and shown as a picture and as a table.
 import { type BeforeAfter, collectAnswers, collectLogits, describeRule, reliability } from "../training/calibration.ts";
 import type { ModelInfo } from "../model/classifier.ts";
 import type { Sample } from "../data/dataset.ts";
+import { type Axis, fourDigits, type Panel, percents, renderPicture } from "./chart.ts";
 import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "../training/calibrator.ts";
 
 /** What happens when answers with scores below a threshold are rejected. */
-export interface CurvePoint {
+interface CurvePoint {
   threshold: number;
   /** Share of all texts that keep their answer. */
   coverage: number;
@@ -74,6 +75,49 @@ export async function measureCurve(
 
 function total({ right, wrong, unknown }: AnswerCounts): number {
   return right + wrong + unknown;
+}
+
+/** The curve as a picture. */
+export function renderCurve(curve: RejectionCurve, title: string): string {
+  const { panel, axis } = curvePanel(curve);
+  return renderPicture(title, [{ ...panel, width: 640 }], axis, describePresent(curve));
+}
+
+/** Coverage and accuracy over the threshold; where the model's own rule has a threshold, it is marked. */
+export function curvePanel(curve: RejectionCurve): { panel: Panel; axis: Axis } {
+  const { points, reject } = curve;
+  const { coverage, accuracy } = presentRule(curve);
+  const over = (figure: "coverage" | "accuracy"): Panel["lines"][number]["points"] =>
+    points.map((point) => ({ at: point.threshold, value: point[figure] }));
+  return {
+    panel: {
+      title: "answers at or above the threshold",
+      lines: [
+        { name: "of all texts (coverage)", kind: "second", points: over("coverage") },
+        { name: "right, of these (accuracy)", kind: "first", points: over("accuracy") },
+      ],
+      floor: 0,
+      ceiling: 1,
+      show: percents,
+      mark:
+        reject.score > 0 ? { at: reject.score, words: "the model's rule", values: [coverage, accuracy] } : undefined,
+    },
+    axis: { name: "threshold of the score", first: 0, last: 1, ticks: [0, 0.2, 0.4, 0.6, 0.8, 1], show: fourDigits },
+  };
+}
+
+/** What the model's own rule does, in a sentence. */
+export function describePresent(curve: RejectionCurve): string {
+  const rule = describeRule(curve.reject);
+  const { coverage, accuracy } = presentRule(curve);
+  return rule === "never"
+    ? `The model rejects no text; of its answers, ${percents(accuracy)} are right.`
+    : `The model rejects: ${rule}. It answers ${percents(coverage)} of the texts, and ${percents(accuracy)} of these answers are right.`;
+}
+
+function presentRule({ answers, rejected }: RejectionCurve): { coverage: number; accuracy: number } {
+  const kept = total(answers) - total(rejected);
+  return { coverage: kept / total(answers), accuracy: kept > 0 ? (answers.right - rejected.right) / kept : 0 };
 }
 
 /** Coverages shown in the table. */

@@ -217,6 +217,8 @@ export interface EpochReport {
   epochs: number;
   train: EpochFigures;
   validation: EpochFigures | null;
+  /** Late in a run, texts are also learnt perturbed, which lowers the accuracy in training: so they were at the end of this epoch. */
+  perturbed: boolean;
 }
 
 export interface RunListener {
@@ -442,7 +444,13 @@ export function* takeSteps(
       listener.onBatch?.(epoch - step.value / count);
       yield;
     }
-    report = { epoch, epochs, train: step.value, validation: validates ? trainer.validate() : null };
+    report = {
+      epoch,
+      epochs,
+      train: step.value,
+      validation: validates ? trainer.validate() : null,
+      perturbed: trainer.isPerturbed(),
+    };
     listener.onEpoch?.(report);
   }
   return report;

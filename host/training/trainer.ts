@@ -367,6 +367,11 @@ export class Trainer {
     return this.#exports.epochsLeft();
   }
 
+  /** Whether texts were perturbed at the end of the last epoch that is done. */
+  isPerturbed(): boolean {
+    return Boolean(this.#exports.isPerturbed());
+  }
+
   /** Number of trainers that share each batch of the run. */
   workers(): number {
     return this.#exports.workers();

@@ -385,6 +385,7 @@ test("figures of any number of epochs and tokens are drawn", () => {
     epochs: 200_000,
     train: { loss: 1, accuracy: 0.5 },
     validation: null,
+    perturbed: false,
   }));
   expect(renderChart(reports, "long")).toContain("200000");
   const tokens = Array.from({ length: 200_000 }, (_, i) => ({ token: "a", start: 2 * i, end: 2 * i + 1, share: 0.1 }));

@@ -8,6 +8,7 @@ import {
   calibrate,
   crossValidate,
   type EpochReport,
+  type TrainOptions,
   learn,
   open,
   pack,
@@ -199,6 +200,17 @@ describe("figures of texts that a model was not trained on", () => {
 });
 
 describe("a run", () => {
+  test("says from which epoch on texts are perturbed, also when it is resumed", async () => {
+    const perturbed = async (options: TrainOptions): Promise<boolean[]> =>
+      (await train(texts, options)).reports.map((report) => report.perturbed);
+    const run = { ...SMALL, epochs: 10 };
+    const late = Array.from({ length: 10 }, (_, i) => i >= 7);
+    expect(await perturbed(run)).toEqual(late);
+    expect(await perturbed({ ...run, perturbation: 0 })).toEqual(late.map(() => false));
+    const begun = await train(texts, { ...run, onEpoch: ({ epoch }) => epoch < 8 });
+    expect(await perturbed({ resume: await begun.elb() })).toEqual([true, true]);
+  });
+
   test("reports its epochs, can be ended after one, and resumed to the same bytes", async () => {
     const reports: EpochReport[] = [];
     const begun = await train(texts, { ...SMALL, epochs: 3, onEpoch: (report) => (reports.push(report), false) });

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Classifier } from "../../../host/model/classifier.ts";
 import { openModel } from "../../../host/model/file.ts";
 import type { Explanation } from "../../../host/model/explanation.ts";
-import { renderHtml, renderText } from "../../../host/report/heat-map.ts";
+import { renderHtml, renderText, segmentsOf } from "../../../host/report/heat-map.ts";
 import { packModel } from "../../../host/model/pack.ts";
 import { trainTiny } from "../../support/models.ts";
 import { edgelabel, main } from "../../support/program.ts";
@@ -94,19 +94,44 @@ describe("heat maps", () => {
     const html = renderHtml("<model>", [{ text, explanation }]);
     expect(html).not.toMatch(/<b>|<model>|<eggs>|[\u0007\u001b\u202e]/);
     expect(html).toContain("&lt;b&gt;&quot;x&quot;&amp;\ufffd[31m");
-    expect(html).toContain("<bdi>spam &amp; &lt;eggs&gt;\ufffd</bdi> 0.9000");
+    expect(html).toContain("<bdi>spam &amp; &lt;eggs&gt;\ufffd</bdi> <span>0.9000</span>");
     // The strongest token has the full colour, the others their share of it; the other direction another colour.
     expect(
-      [...html.matchAll(/<span style="background:rgba\(([\d.,]+)\)" title="([^"]+)"/g)].map(([, colour, share]) => [
-        colour,
-        share,
-      ]),
+      Array.from(
+        html.matchAll(
+          /<span class="([^"]+)" style="--strength:([\d.]+)" title="([^"]+)">[^<]*<\/span>(?:<rt>([^<]+)<)?/g,
+        ),
+        ([, ...found]) => found,
+      ),
     ).toEqual([
-      ["213,94,0,0.750", "+0.8000"],
-      ["0,114,178,0.375", "-0.4000"],
-      ["213,94,0,0.234", "+0.2500"],
+      ["word", "1.000", "+0.8000", "+0.80"],
+      ["word against", "0.500", "-0.4000", "-0.40"],
+      ["word", "0.313", "+0.2500", "+0.25"],
     ]);
+    expect(html).toMatch(/prefers-color-scheme: dark/);
+    expect(html).toContain("The strongest word of each text has the full colour");
     expect(html).toContain("the shares add up to +0.650000; score 0.900000 - base 0.250000, error 0.0e+0");
+  });
+
+  test("a share that counts little, rounds to nothing or belongs to a very long word is not printed", () => {
+    const words = `strong weak tiny ${"x".repeat(25)}`;
+    const tokens = [
+      [0, 6, 0.5],
+      [7, 11, 0.049],
+      [12, 16, 0.05],
+      [17, 42, 0.4],
+    ].map(([start, end, share]) => ({ ...token(0, 1, share!), start: start!, end: end! }));
+    const printed = segmentsOf({ text: Buffer.from(words), explanation: { ...explanation, tokens } })
+      .filter(({ token }) => token)
+      .map(({ text, token }) => [text, token!.printed]);
+    expect(printed).toEqual([
+      ["strong", "+0.50"],
+      ["weak", undefined],
+      ["tiny", "+0.05"],
+      ["x".repeat(25), undefined],
+    ]);
+    const faint = { ...explanation, tokens: [token(0, 1, 0.004)] };
+    expect(segmentsOf({ text, explanation: faint })[0]).toMatchObject({ token: { strength: 1, printed: undefined } });
   });
 
   test("plain text has the lines only", () => {

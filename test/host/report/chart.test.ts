@@ -1,16 +1,21 @@
 // The chart of a run: well-formed XML with nothing of the title let through, ticks that
-// enclose the values, and lines whose points lie where the values say.
+// enclose the values, lines whose points lie where the values say, and what explains them.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { niceTicks, renderChart, renderCurve } from "../../../host/report/chart.ts";
+import { niceTicks, renderChart } from "../../../host/report/chart.ts";
 import type { EpochReport } from "../../../host/training/recipe.ts";
 
-const reports = (train: [loss: number, accuracy: number][], validation?: [number, number][]): EpochReport[] =>
+const reports = (
+  train: [loss: number, accuracy: number][],
+  validation?: [number, number][],
+  perturbedFrom = Infinity,
+): EpochReport[] =>
   train.map(([loss, accuracy], i) => ({
     epoch: i + 1,
     epochs: train.length,
     train: { loss, accuracy },
     validation: validation ? { loss: validation[i]![0], accuracy: validation[i]![1] } : null,
+    perturbed: i + 1 >= perturbedFrom,
   }));
 
 /** Throws unless every tag is closed in order, attributes are quoted and text is escaped. */
@@ -55,12 +60,23 @@ describe("a chart", () => {
     const [loss, validLoss, accuracy] = pointsOf(svg) as [[number, number][], [number, number][], [number, number][]];
     expect(pointsOf(svg)).toHaveLength(4);
     // Evenly apart, and twice the loss is twice as high above the axis.
-    expect(loss.map(([x]) => x)).toEqual([56, 226, 396]);
+    expect(loss.map(([x]) => x)).toEqual([52, 204, 356]);
     expect(loss[2]![1] - loss[0]![1]).toBeCloseTo(2 * (loss[2]![1] - loss[1]![1]), 1);
     expect(validLoss[1]).toEqual(loss[1]);
     expect(accuracy[2]![1]).toBeLessThan(accuracy[0]![1]);
     expect(svg).toContain(">validation</text>");
     expect(svg).toContain("<title>validation, epoch 3: 80 %</title>");
+    // The last values, and the best of the validation, in each panel.
+    expect([...svg.matchAll(/class="last (\w+)"[^>]*>([^<]+)</g)].map(([, kind, value]) => [kind, value])).toEqual([
+      ["first", "0.5"],
+      ["second", "0"],
+      ["second", "100 %"],
+      ["first", "80 %"],
+    ]);
+    expect(svg.match(/<title>best: epoch 3: [^<]+</g)).toEqual([
+      "<title>best: epoch 3: 0.5<",
+      "<title>best: epoch 3: 80 %<",
+    ]);
     expect(svg).not.toMatch(/NaN|Infinity|undefined/);
     expect(svg).not.toMatch(/href|url\(|<script/);
   });
@@ -70,7 +86,50 @@ describe("a chart", () => {
     checkXml(svg);
     expect(pointsOf(svg)).toHaveLength(2);
     expect(svg.match(/<circle/g)).toHaveLength(2);
-    expect(svg).not.toContain("validation");
+    expect(svg).not.toMatch(/validation|best:|class="phase"/);
+  });
+
+  test("says where perturbed texts begin, from the epoch before on, and marks the first of equally good epochs", () => {
+    const train: [number, number][] = [
+      [2, 0.5],
+      [1, 0.9],
+      [1.5, 0.7],
+      [1.2, 0.8],
+      [1, 0.8],
+    ];
+    const svg = renderChart(reports(train, train, 3), "m");
+    checkXml(svg);
+    // Epoch 2 of 5 is at a quarter of 304.
+    expect([...svg.matchAll(/class="phase" x="([\d.]+)" y="52" width="([\d.]+)"/g)].map(([, ...at]) => at)).toEqual([
+      ["128", "228"],
+      ["128", "228"],
+    ]);
+    expect(svg.match(/from epoch 3 on, texts/g)).toHaveLength(2);
+    expect(svg.match(/>best: epoch \d/g)).toEqual([
+      ">best: epoch 2",
+      ">best: epoch 2",
+      ">best: epoch 2",
+      ">best: epoch 2",
+    ]);
+    expect(renderChart(reports(train, train, 1), "m")).toContain('class="phase" x="52" y="52" width="304"');
+  });
+
+  test("last values that are close keep apart", () => {
+    const svg = renderChart(
+      reports(
+        [
+          [1, 0.5],
+          [0.5, 0.9],
+        ],
+        [
+          [1, 0.5],
+          [0.501, 0.901],
+        ],
+      ),
+      "m",
+    );
+    const at = [...svg.matchAll(/class="last \w+" x="[^"]+" y="([\d.]+)"/g)].map(([, y]) => Number(y));
+    expect([at[1]! - at[0]!, at[3]! - at[2]!]).toEqual([14, 14]);
   });
 
   test("escapes its title", () => {
@@ -88,8 +147,8 @@ describe("a chart", () => {
         checkXml(svg);
         expect(svg).not.toMatch(/NaN|Infinity|undefined/);
         for (const [x, y] of pointsOf(svg).flat()) {
-          expect(x >= 56 && x <= 826).toBe(true);
-          expect(y >= 76 && y <= 296).toBe(true);
+          expect(x >= 52 && x <= 356).toBe(true);
+          expect(y >= 52 && y <= 260).toBe(true);
         }
       }),
     );
@@ -126,44 +185,4 @@ describe("ticks", () => {
       ),
     );
   });
-});
-
-test("a rejection curve lies over the coverage, from 0 to 1", () => {
-  const svg = renderCurve(
-    [
-      { threshold: 0.5, coverage: 1, accuracy: 0.9 },
-      { threshold: 0.75, coverage: 0.5, accuracy: 0.95 },
-      { threshold: 1, coverage: 0.25, accuracy: 1 },
-    ],
-    "<m>",
-  );
-  checkXml(svg);
-  const [accuracy, threshold] = pointsOf(svg) as [[number, number][], [number, number][]];
-  expect(accuracy.map(([x]) => x)).toEqual([56 + 340, 56 + 170, 56 + 85]);
-  expect(threshold.map(([x]) => x)).toEqual([486 + 340, 486 + 170, 486 + 85]);
-  expect(threshold[0]![1] - threshold[2]![1]).toBeCloseTo(2 * (threshold[1]![1] - threshold[2]![1]), 1);
-  expect(svg).toContain("<title>accuracy, coverage 50 %: 95 %</title>");
-  expect(svg.match(/>coverage<\/text>/g)).toHaveLength(2);
-  checkXml(renderCurve([], "nothing"));
-  // Along the bottom of both panels all of the coverage, and up the sides no more than there can be.
-  const ticks = [...svg.matchAll(/text-anchor="(\w+)">([\d.]+(?: %)?)<\/text>/g)];
-  const along = ticks.filter(([, anchor]) => anchor === "middle").map(([, , text]) => text);
-  const shares = ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"];
-  expect(along).toEqual([...shares, ...shares]);
-  const up = ticks.filter(([, anchor]) => anchor === "end").map(([, , text]) => text!);
-  expect(up.filter((text) => text.endsWith("%")).at(-1)).toBe("100 %");
-  expect(up.at(-1)).toBe("1");
-});
-
-test("neither panel of a curve goes beyond 1, also where all are 1", () => {
-  const svg = renderCurve(
-    [1, 0.5].map((coverage) => ({ threshold: 1, coverage, accuracy: 1 })),
-    "m",
-  );
-  expect([...svg.matchAll(/text-anchor="end">([^<]+)<\/text>/g)].map(([, text]) => text)).toEqual([
-    "80 %",
-    "100 %",
-    "0.8",
-    "1",
-  ]);
 });

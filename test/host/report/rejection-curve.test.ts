@@ -9,7 +9,7 @@ import { Classifier } from "../../../host/model/classifier.ts";
 import type { Sample } from "../../../host/data/dataset.ts";
 import type { Evaluation } from "../../../host/report/evaluation.ts";
 import { packModel } from "../../../host/model/pack.ts";
-import { measureCurve, type RejectionCurve } from "../../../host/report/rejection-curve.ts";
+import { measureCurve, type RejectionCurve, renderCurve } from "../../../host/report/rejection-curve.ts";
 import { samples, trainTiny } from "../../support/models.ts";
 import { edgelabel } from "../../support/program.ts";
 
@@ -150,5 +150,65 @@ describe("edgelabel eval --curve", () => {
 
   test("a chart needs the curve", async () => {
     expect(await run("--chart", at("x.svg"))).toMatchObject({ code: 2, stdout: "" });
+  });
+});
+
+describe("the picture", () => {
+  const picture = (reject: RejectionCurve["reject"], rejected: RejectionCurve["rejected"]): string =>
+    renderCurve(
+      {
+        ...curve,
+        points: [
+          { threshold: 0.5, coverage: 1, accuracy: 0.9 },
+          { threshold: 0.75, coverage: 0.5, accuracy: 0.95 },
+          { threshold: 1, coverage: 0.25, accuracy: 1 },
+        ],
+        answers: { right: 90, wrong: 6, unknown: 4 },
+        reject,
+        rejected,
+      },
+      "<m>",
+    );
+  const score = { score: 0.6, margin: 0, unknown_share: 1 };
+  const ten = { right: 2, wrong: 4, unknown: 4 };
+
+  test("has coverage and accuracy over the threshold, from 0 to 1", () => {
+    const svg = picture(score, ten);
+    const [coverage, accuracy] = Array.from(svg.matchAll(/<polyline [^>]*points="([^"]*)"/g), ([, points]) =>
+      points!.split(" ").map((point) => point.split(",").map(Number)),
+    );
+    // 640 wide from 52, and 208 high from 260 upwards.
+    expect(coverage).toEqual([
+      [372, 52],
+      [532, 156],
+      [692, 208],
+    ]);
+    expect(accuracy!.map(([x]) => x)).toEqual([372, 532, 692]);
+    expect(accuracy!.map(([, y]) => y)).toEqual([72.8, 62.4, 52]);
+    expect(svg).toContain("&lt;m&gt;");
+  });
+
+  test("marks the threshold of the model's rule, and says what the rule does", () => {
+    const svg = picture(score, ten);
+    expect(svg).toContain('<line class="mark" x1="436" y1="52" x2="436" y2="260"/>');
+    // It leaves 90 of 100 texts, of which 88 are right.
+    const at = Array.from(svg.matchAll(/<circle class="mark" cx="436" cy="([\d.]+)"/g), ([, y]) => Number(y));
+    expect(at).toEqual([72.8, 56.62]);
+    expect(svg).toContain(
+      "The model rejects: score below 0.600. It answers 90 % of the texts, and 97.78 % of these answers are right.",
+    );
+  });
+
+  test("a rule without a threshold has no place on it, and no rule neither", () => {
+    const margin = picture({ score: 0, margin: 0.1, unknown_share: 1 }, ten);
+    expect(margin).not.toContain('class="mark"');
+    expect(margin).toContain("The model rejects: lead below 0.100. It answers 90 %");
+    const none = picture({ score: 0, margin: 0, unknown_share: 1 }, { right: 0, wrong: 0, unknown: 0 });
+    expect(none).not.toContain('class="mark"');
+    expect(none).toContain("The model rejects no text; of its answers, 90 % are right.");
+  });
+
+  test("a rule that leaves nothing has figures, too", () => {
+    expect(picture(score, { right: 90, wrong: 6, unknown: 4 })).toContain("It answers 0 % of the texts, and 0 %");
   });
 });
