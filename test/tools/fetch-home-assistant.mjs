@@ -16,11 +16,14 @@ const PLATFORMS = { x64: "linux-x86_64", arm64: "linux-arm64" };
 const name = `home-assistant-${HOME_ASSISTANT}`;
 const pythonIn = (folder) => join(folder, "bin/python3.14");
 
-/** What the parts that start by themselves, and MQTT, need besides. Home Assistant would install it anew for each configuration. */
+/**
+ * What the parts that start by themselves, MQTT and what MQTT imports (hassio) need besides. Home Assistant would install it anew
+ * for each configuration.
+ */
 const REQUIREMENTS = `
 import json, pathlib, homeassistant, homeassistant.bootstrap as bootstrap
 components = pathlib.Path(homeassistant.__file__).parent / "components"
-todo, done, needed = ["mqtt", "api", "config", *bootstrap.CORE_INTEGRATIONS, *bootstrap.DEFAULT_INTEGRATIONS], set(), set()
+todo, done, needed = ["mqtt", "hassio", "api", "config", *bootstrap.CORE_INTEGRATIONS, *bootstrap.DEFAULT_INTEGRATIONS], set(), set()
 while todo:
     name = todo.pop()
     path = components / name / "manifest.json"
