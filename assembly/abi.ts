@@ -61,6 +61,7 @@ export const ERR_BAD_TRAINING = 21;
 export const ERR_BAD_UTF8 = 22;
 export const ERR_BAD_PADDING = 23;
 export const ERR_TOO_SLOW = 24;
+export const ERR_BAD_LINEAR = 25;
 export const ERR_BAD_ARGUMENT = 30;
 export const ERR_LABEL_OUT_OF_RANGE = 31;
 export const ERR_NO_SAMPLES = 32;

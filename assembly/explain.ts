@@ -16,6 +16,7 @@ import {
   Sequence,
   dropContext,
   sequenceCopy,
+  sequenceLinear,
   sequenceReserve,
   sequenceShow,
   tokenEnd,
@@ -45,7 +46,13 @@ let before: f64 = 0; // score before the next piece is hidden
 export function prepareExplaining(): bool {
   sequence = changetype<Sequence>(allocate(offsetof<Sequence>()));
   scores = allocate(((<usize>labelCount() + 3) & ~3) << 2);
-  return changetype<usize>(sequence) && scores && sequenceReserve(sequence, loadedModel()) && preparePieces();
+  return changetype<usize>(sequence) && scores && reserveSequence() && preparePieces();
+}
+
+function reserveSequence(): bool {
+  if (!sequenceReserve(sequence, loadedModel())) return false;
+  const linear = loadedSequence().linear;
+  return !changetype<usize>(linear) || sequenceLinear(sequence, linear.linear);
 }
 
 /** Makes room for the pieces alone. */

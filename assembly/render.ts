@@ -44,7 +44,7 @@ import {
   loadedPlan,
   scoreOf,
 } from "./engine";
-import { Header, Layer, layerAt } from "./network/model";
+import { Header, Layer, LinearHeader, Model, layerAt } from "./network/model";
 
 let buffer: usize = 0; // the line
 let end: usize = 0; // where the next byte goes
@@ -176,7 +176,9 @@ export function renderCard(): u32 {
     if (i) putByte(0x2c);
     putLayer(layerAt(model.layers, i));
   }
-  put('],"temperature":');
+  put("]");
+  if (model.linear) putLinear(model);
+  put(',"temperature":');
   putScore(header.temperature);
   put(',"reject":{"score":');
   putScore(header.rejectScore);
@@ -211,6 +213,19 @@ function putTokenizer(header: Header): void {
   put(',"cleaning":[');
   putCleaning(header.cleaning);
   put("]}");
+}
+
+function putLinear(model: Model): void {
+  const linear = changetype<LinearHeader>(model.linear);
+  put(',"linear":{"words":');
+  putInteger(model.header.wordCount);
+  put(',"ngram_buckets":');
+  putInteger(linear.bucketCount);
+  put(',"pairs":');
+  putInteger(linear.pairCount);
+  put(',"bytes":');
+  putInteger(model.header.linearBytes);
+  put("}");
 }
 
 function putLayer(layer: Layer): void {

@@ -6,6 +6,7 @@ import { runNetwork } from "./network/classify";
 import { exp2Within, expF32x4, sigmoidF32x4, tanhF32x4 } from "./network/activation";
 import { allocate } from "./arena";
 import { loadedModel as engineModel, loadedPlan, textPtr } from "./engine";
+import { linearScores } from "./network/linear";
 import { toQ14 } from "./network/lstm";
 import { Header, Layer } from "./network/model";
 import { planLayer } from "./network/plan";
@@ -266,6 +267,11 @@ export function loopTexts(bytes: usize, offsets: usize, count: u32, runs: bool):
   }
 }
 
+/** Writes the linear part's scores of the text that readIds has read to `scores`, f32[labelCount]. */
+export function readLinear(scores: usize): void {
+  linearScores(reading.linear, scores);
+}
+
 // --- offsets, compared with FORMAT.md ------------------------------------------
 
 export const HEADER_magic = offsetof<Header>("magic");
@@ -295,7 +301,8 @@ export const HEADER_rejectScore = offsetof<Header>("rejectScore");
 export const HEADER_rejectMargin = offsetof<Header>("rejectMargin");
 export const HEADER_rejectUnknown = offsetof<Header>("rejectUnknown");
 export const HEADER_cleaning = offsetof<Header>("cleaning");
-export const HEADER_reserved = offsetof<Header>("reserved0");
+export const HEADER_linearBytes = offsetof<Header>("linearBytes");
+export const HEADER_reserved = offsetof<Header>("reserved1");
 export const HEADER_BYTES = offsetof<Header>();
 
 export const LAYER_kind = offsetof<Layer>("kind");

@@ -17,7 +17,16 @@ import { projectF32, projectS8, quantizeState } from "./lstm";
 import { Layer, Model, isFinite32 } from "./model";
 import { DirectionPlan, LayerPlan, Plan, planLayer } from "./plan";
 import { clearState, inputProjection, loadPrefix, step } from "./step";
-import { Sequence, firstToken, leadingPads, sequenceRead, stepCount, tokenRowCount, tokenRows } from "./sequence";
+import {
+  Sequence,
+  addLinear,
+  firstToken,
+  leadingPads,
+  sequenceRead,
+  stepCount,
+  tokenRowCount,
+  tokenRows,
+} from "./sequence";
 
 /** Writes the scores of the text to `scores`, f32[labelCount] padded to 4. Returns a status. */
 export function classifyText(
@@ -85,6 +94,7 @@ export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize 
       vectorIn = vectorOut;
     } else {
       dense(at, vectorIn, vectorOut);
+      if (i + 1 == plan.layerCount) addLinear(sequence, model, vectorOut, <f32>1 / model.header.temperature);
       // Checked before the activation, which would turn NaN into a number.
       if (!isFinite32(vectorOut, vectorOut + (((<usize>layer.units + 3) & ~3) << 2))) return 0;
       activate(layer.activation, vectorOut, layer.units);

@@ -9,6 +9,7 @@ import {
   ERR_BAD_LABELS,
   ERR_BAD_LAYERS,
   ERR_BAD_LENGTH,
+  ERR_BAD_LINEAR,
   ERR_BAD_MAGIC,
   ERR_BAD_PADDING,
   ERR_BAD_SCALE,
@@ -85,7 +86,7 @@ export class Header {
   rejectMargin: f32; // with less than this between the two best scores,
   rejectUnknown: f32; // or when more than this share of the tokens is not in the vocabulary
   cleaning: u32; // CLEAN_*: steps of cleaning before a text is split; 0 = none
-  reserved0: u32;
+  linearBytes: u32; // the linear part, see linear.ts; 0 = none
   reserved1: u32;
   reserved2: u32;
   reserved3: u32;
@@ -105,6 +106,22 @@ export class Layer {
   reserved: u32;
 }
 
+/**
+ * The linear part, 32 bytes, of R = wordCount + bucketCount + pairCount rows; behind it
+ *   | pairs u32[pairCount][2] | squares f32[R] | rows (R, labelCount) | bias f32[labelCount] |
+ */
+@unmanaged
+export class LinearHeader {
+  bucketCount: u32; // rows of hashed n-grams, at most those of the embedding
+  pairCount: u32; // rows of pairs of words
+  strangeSquare: f32; // square of a word or pair without a row
+  reserved0: u32;
+  reserved1: u32;
+  reserved2: u32;
+  reserved3: u32;
+  reserved4: u32;
+}
+
 /** Where the parts of a validated model lie. */
 @unmanaged
 export class Model {
@@ -119,7 +136,49 @@ export class Model {
   labels: usize; // UTF-8, in class order, unseparated
   layers: usize; // Layer[layerCount]
   weights: usize; // tensors, see FORMAT.md
+  linear: usize; // LinearHeader and what follows it; 0 = none
   training: usize;
+}
+
+/** Rows of the linear part. */
+export function linearRows(model: Model): u32 {
+  const linear = changetype<LinearHeader>(model.linear);
+  return model.header.wordCount + linear.bucketCount + linear.pairCount;
+}
+
+/** Bytes of the rows of a linear part: f32, or 4 bits a weight and one f32 scale a row. */
+function linearRowBytes(form: u32, rows: u64, labels: u64): u64 {
+  return form == FORM_F32 ? padded(rows * labels * 4) : padded(rows * ((labels + 1) >> 1)) + padded(rows * 4);
+}
+
+/** Bytes of a linear part. */
+export function linearBytes(form: u32, words: u64, buckets: u64, pairs: u64, labels: u64): u64 {
+  const rows = words + buckets + pairs;
+  return (
+    offsetof<LinearHeader>() +
+    padded(pairs * 8) +
+    padded(rows * 4) +
+    linearRowBytes(form, rows, labels) +
+    padded(labels * 4)
+  );
+}
+
+// The four arrays of the linear part at `linear`.
+
+export function linearPairs(linear: usize): usize {
+  return linear + offsetof<LinearHeader>();
+}
+
+export function linearSquares(linear: usize): usize {
+  return linearPairs(linear) + <usize>padded(<u64>changetype<LinearHeader>(linear).pairCount * 8);
+}
+
+export function linearWeights(linear: usize, rows: u32): usize {
+  return linearSquares(linear) + <usize>padded((<u64>rows) << 2);
+}
+
+export function linearBias(linear: usize, form: u32, rows: u32, labels: u32): usize {
+  return linearWeights(linear, rows) + <usize>linearRowBytes(form, rows, labels);
 }
 
 /** `length` rounded up to a multiple of 16. */
@@ -216,6 +275,8 @@ export function readModel(address: usize, length: usize, model: Model): i32 {
   offset += <u64>header.layerCount * offsetof<Layer>();
   model.weights = address + <usize>offset;
   offset += header.weightBytes;
+  model.linear = header.linearBytes ? address + <usize>offset : 0;
+  offset += header.linearBytes;
   model.training = address + <usize>offset;
   offset += header.trainingBytes;
   if (offset != <u64>length) return ERR_BAD_LENGTH;
@@ -231,8 +292,9 @@ export function readModel(address: usize, length: usize, model: Model): i32 {
   )
     return ERR_BAD_PADDING;
 
-  const status = checkParts(model);
-  return status == OK ? checkWeights(model) : status;
+  let status = checkParts(model);
+  if (status == OK) status = checkWeights(model);
+  return status == OK && model.linear ? checkLinear(model) : status;
 }
 
 /** True when `bytes` bytes are followed by zeros up to the next part. Required, so that equal models are equal files with the same digest. */
@@ -273,7 +335,7 @@ function checkParts(model: Model): i32 {
 function checkHeader(header: Header): i32 {
   if (header.form != FORM_F32 && header.form != FORM_INT8 && header.form != FORM_INT8_WEIGHTS) return ERR_BAD_HEADER;
   for (
-    let p = changetype<usize>(header) + offsetof<Header>("reserved0"),
+    let p = changetype<usize>(header) + offsetof<Header>("reserved1"),
       end = changetype<usize>(header) + offsetof<Header>();
     p < end;
     p += 4
@@ -283,6 +345,11 @@ function checkHeader(header: Header): i32 {
   if (header.trainingBytes != 0 && header.form != FORM_F32) return ERR_BAD_TRAINING;
   if ((header.trainingBytes & 15) != 0 || header.trainingBytes > 0x7fffffff) return ERR_BAD_TRAINING;
   if (header.weightBytes > 0x7fffffff) return ERR_BAD_HEADER;
+  if (
+    header.linearBytes != 0 &&
+    (header.linearBytes < <u32>offsetof<LinearHeader>() || header.linearBytes > 0x7fffffff)
+  )
+    return ERR_BAD_HEADER;
   if (!(header.temperature >= 0.01 && header.temperature <= 100)) return ERR_BAD_HEADER;
   if (!isShare(header.rejectScore) || !isShare(header.rejectMargin) || !isShare(header.rejectUnknown))
     return ERR_BAD_HEADER;
@@ -399,7 +466,7 @@ function longestWork(model: Model): u64 {
   const steps = <u64>model.header.sequenceLength;
   const rows: u64 = model.header.bucketCount ? steps * (1 + MAX_NGRAMS_PER_WORD) : steps;
   const embedding = layerAt(model.layers, 0);
-  let work: u64 = 0;
+  let work: u64 = model.linear ? <u64>MAX_SEQUENCE * (MAX_NGRAMS_PER_WORD + 2) * model.header.labelCount : 0;
   let isFirst = true;
   for (let i: u32 = 1; i < model.header.layerCount; i++) {
     const layer = layerAt(model.layers, i);
@@ -520,6 +587,77 @@ function checkWeights(model: Model): i32 {
     }
   }
   return OK;
+}
+
+/** Its parts add up, each pair is two words and comes behind the one before, squares are not negative, and all numbers are finite. */
+function checkLinear(model: Model): i32 {
+  const header = model.header;
+  const linear = model.linear;
+  const part = changetype<LinearHeader>(linear);
+  const labels = header.labelCount;
+  const last = layerAt(model.layers, header.layerCount - 1);
+  if (last.activation != ACTIVATION_SOFTMAX || last.units != labels) return ERR_BAD_LINEAR;
+  const buckets = part.bucketCount;
+  if (buckets > header.bucketCount) return ERR_BAD_LINEAR;
+  if (part.pairCount > <u32>MAX_ROWS || !isSquare(part.strangeSquare)) return ERR_BAD_LINEAR;
+  for (let p = linear + offsetof<LinearHeader>("reserved0"), end = linear + offsetof<LinearHeader>(); p < end; p += 4) {
+    if (load<u32>(p) != 0) return ERR_BAD_LINEAR;
+  }
+  if (linearBytes(header.form, header.wordCount, buckets, part.pairCount, labels) != <u64>header.linearBytes)
+    return ERR_BAD_LENGTH;
+
+  const rows = linearRows(model);
+  const pairs = linearPairs(linear);
+  let before: u64 = 0;
+  for (let i: u32 = 0; i < part.pairCount; i++) {
+    const p = pairs + ((<usize>i) << 3);
+    const first = load<u32>(p);
+    const second = load<u32>(p, 4);
+    const pair = ((<u64>first) << 32) | second;
+    if (first < 1 || second < 1 || first > header.wordCount || second > header.wordCount || pair <= before)
+      return ERR_BAD_LINEAR;
+    before = pair;
+  }
+  const squares = linearSquares(linear);
+  for (let i: u32 = 0; i < rows; i++) if (!isSquare(load<f32>(squares + ((<usize>i) << 2)))) return ERR_BAD_LINEAR;
+  const weights = linearWeights(linear, rows);
+  const bias = linearBias(linear, header.form, rows, labels);
+  if (
+    !isPadded(pairs, <u64>part.pairCount * 8) ||
+    !isPadded(squares, <u64>rows * 4) ||
+    !isPadded(bias, <u64>labels * 4)
+  )
+    return ERR_BAD_PADDING;
+  if (!isFinite32(bias, bias + <usize>padded(<u64>labels * 4))) return ERR_BAD_WEIGHT;
+  if (header.form == FORM_F32) {
+    if (!isPadded(weights, <u64>rows * labels * 4)) return ERR_BAD_PADDING;
+    return isFinite32(weights, bias) ? OK : ERR_BAD_WEIGHT;
+  }
+  return checkNibbles(weights, rows, labels);
+}
+
+/** 4-bit weights are -7 ... 7, and a scale is finite and positive. */
+function checkNibbles(address: usize, rows: u32, labels: u32): i32 {
+  const stride = (labels + 1) >> 1;
+  const bytes = <usize>rows * stride;
+  for (let p = address, end = address + bytes; p < end; p++) {
+    const byte = load<u8>(p);
+    if ((byte & 15) == 8 || byte >> 4 == 8) return ERR_BAD_WEIGHT;
+  }
+  if (labels & 1)
+    for (let r: u32 = 0; r < rows; r++)
+      if (load<u8>(address + <usize>(r + 1) * stride - 1) >> 4 != 0) return ERR_BAD_PADDING;
+  const scales = address + <usize>padded(bytes);
+  for (let r: u32 = 0; r < rows; r++) {
+    const scale = load<f32>(scales + ((<usize>r) << 2));
+    if (!(scale > 0 && scale < f32.MAX_VALUE)) return ERR_BAD_SCALE;
+  }
+  return isPadded(address, bytes) && isPadded(scales, <u64>rows * 4) ? OK : ERR_BAD_PADDING;
+}
+
+/** A number from 0 to 10^6; false for NaN. */
+function isSquare(value: f32): bool {
+  return value >= 0 && value <= 1e6;
 }
 
 /** An int8 matrix holds -127 ... 127, and each row's scale is finite and positive. */

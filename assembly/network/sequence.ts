@@ -13,6 +13,17 @@ import {
   TOKENIZER_TRUNCATE_POST,
 } from "../abi";
 import { allocate } from "../arena";
+import {
+  Linear,
+  LinearSum,
+  linearAdd,
+  linearClear,
+  linearCopy,
+  linearPrepare,
+  linearScore,
+  linearSumCreate,
+  linearToken,
+} from "./linear";
 import { Model, layerAt } from "./model";
 import { letterHash, letterPairRow, ngramRows } from "../text/ngram";
 import { Tokenizer, tokenIsLetter, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../text/tokenizer";
@@ -34,6 +45,9 @@ export class Sequence {
   spans: usize; // u32[T][2], by slot: bytes of the text where the token begins and ends
   tokenizer: usize; // Tokenizer
   vocabulary: usize; // Vocabulary
+  linear: LinearSum; // of all tokens, kept or not; null when the model has no linear part
+  visible: LinearSum; // scratch: of the tokens that are shown, and of those that were not kept
+  part: LinearSum; // scratch: of some tokens
 }
 
 /** Allocates a Sequence for `model`. Returns a status. */
@@ -48,7 +62,7 @@ export function sequencePrepare(self: Sequence, model: Model): i32 {
     const p = model.wordOffsets + ((<usize>i) << 2);
     longest = max(longest, load<u32>(p, 4) - load<u32>(p));
   }
-  const status = tokenizerPrepare(
+  let status = tokenizerPrepare(
     changetype<Tokenizer>(self.tokenizer),
     header.tokenizerFlags,
     model.filters,
@@ -59,7 +73,9 @@ export function sequencePrepare(self: Sequence, model: Model): i32 {
     header.cleaning,
   );
   if (status != OK) return status;
-  return vocabularyBuild(changetype<Vocabulary>(self.vocabulary), model.wordOffsets, model.words, header.wordCount);
+  status = vocabularyBuild(changetype<Vocabulary>(self.vocabulary), model.wordOffsets, model.words, header.wordCount);
+  if (status != OK || !model.linear) return status;
+  return sequenceLinear(self, linearPrepare(model)) ? OK : ERR_OUT_OF_MEMORY;
 }
 
 /** Allocates room for the steps alone: such a Sequence can be a copy of another one, but read no text. False when memory is refused. */
@@ -72,6 +88,15 @@ export function sequenceReserve(self: Sequence, model: Model): bool {
   return self.rowCounts && self.rows && self.spans;
 }
 
+/** Lets the Sequence read texts for a linear part, which may be null if memory was refused; false then. */
+export function sequenceLinear(self: Sequence, linear: Linear): bool {
+  if (!changetype<usize>(linear)) return false;
+  self.linear = linearSumCreate(linear);
+  self.visible = linearSumCreate(linear);
+  self.part = linearSumCreate(linear);
+  return changetype<usize>(self.linear) && changetype<usize>(self.visible) && changetype<usize>(self.part);
+}
+
 /** Copies the steps of another Sequence of the same model. */
 export function sequenceCopy(self: Sequence, from: Sequence): void {
   self.tokens = from.tokens;
@@ -80,6 +105,8 @@ export function sequenceCopy(self: Sequence, from: Sequence): void {
   memory.copy(self.rowCounts, from.rowCounts, (<usize>from.capacity) << 2);
   memory.copy(self.rows, from.rows, (<usize>from.capacity * from.rowCapacity) << 2);
   memory.copy(self.spans, from.spans, (<usize>from.capacity) << 3);
+  self.total = from.total;
+  if (changetype<usize>(self.linear)) linearCopy(self.linear, from.linear);
 }
 
 /** The token buffer holds at least so many bytes, since an unknown word is hashed by its first bytes. */
@@ -97,15 +124,21 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
   let slot: u32 = 0;
   self.total = 0;
   self.unknown = 0;
+  const linear = self.linear;
+  const hasLinear = changetype<usize>(linear) != 0;
+  if (hasLinear) linearClear(linear);
   tokenizerStart(tokenizer, text, length);
   while (tokenizerNext(tokenizer)) {
     self.total++;
     const id = vocabularyFind(vocabulary, tokenizer.tokenPtr, tokenizer.tokenLength);
     if (id == 0) self.unknown++;
-    if (keepsFirst && kept == self.capacity) continue;
-    const rows = self.rows + ((<usize>slot * self.rowCapacity) << 2);
+    const isKept = !keepsFirst || kept < self.capacity;
+    if (!isKept && !hasLinear) continue;
+    const rows = isKept ? self.rows + ((<usize>slot * self.rowCapacity) << 2) : linear.rows;
     const bytes = min(tokenizer.tokenLength, tokenizer.tokenCapacity);
     let count = wordRows(model, id, tokenizer.tokenPtr, bytes, rows);
+    if (hasLinear) linearToken(linear, id, rows, count, firstBucket(model));
+    if (!isKept) continue;
     if (count == 0) continue;
     if (pairsLetters) {
       const isLetter = tokenIsLetter(tokenizer);
@@ -154,6 +187,35 @@ function firstBucket(model: Model): u32 {
 export function sequenceShow(self: Sequence, from: u32, to: u32): void {
   self.shownFrom = from;
   self.shownTo = to;
+}
+
+/** Adds the scores of the linear part, if there is one, to `target`, f32[labelCount] padded to 4, times `scale`: of the tokens that are shown, and of those that were not kept. */
+export function addLinear(self: Sequence, model: Model, target: usize, scale: f32): void {
+  if (!changetype<usize>(self.linear)) return;
+  if (self.shownFrom == 0 && self.shownTo == self.tokens) return linearScore(self.linear, target, scale);
+  const sum = self.visible;
+  linearClear(sum);
+  if (self.total > self.tokens) {
+    linearAdd(sum, self.linear, 1);
+    linearAdd(sum, linearOf(self, model, 0, self.tokens), -1);
+  }
+  linearAdd(sum, linearOf(self, model, self.shownFrom, self.shownTo), 1);
+  linearScore(sum, target, scale);
+}
+
+/** What the linear part reads in the kept tokens from ... to - 1, until the next call. */
+export function linearOf(self: Sequence, model: Model, from: u32, to: u32): LinearSum {
+  const sum = self.part;
+  linearClear(sum);
+  for (let t = from; t < to; t++) {
+    const rows = tokenRows(self, t);
+    let count = tokenRowCount(self, t);
+    if (load<u32>(rows + ((<usize>(count - 1)) << 2)) & CONTEXT_ROW) count--;
+    const row = load<u32>(rows);
+    const isWord = count == 1 && row <= model.header.wordCount && row != model.header.unknownId;
+    linearToken(sum, isWord ? row : 0, rows, count, firstBucket(model));
+  }
+  return sum;
 }
 
 /** Number of rows of token `index` (0 = oldest kept). */

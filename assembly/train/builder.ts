@@ -33,19 +33,25 @@ import {
   TEXT_CAPACITY,
 } from "../abi";
 import { allocate, arenaBase, arenaRelease, claim } from "../arena";
+import { linearPrepare } from "../network/linear";
 import {
   Header,
   Layer,
+  LinearHeader,
   Model,
   checkModel,
   layerAt,
   labelAddress,
   labelLength,
   layerBytes,
+  linearBias,
+  linearBytes,
+  linearRows,
+  linearWeights,
   padded,
   readModel,
 } from "../network/model";
-import { Sequence, sequencePrepare } from "../network/sequence";
+import { Sequence, sequenceLinear, sequencePrepare } from "../network/sequence";
 import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../text/tokenizer";
 import { utf8IsValid } from "../text/utf8";
 import {
@@ -67,7 +73,7 @@ import {
 import { Growable, appendWord32, createGrowable, extend } from "./growable";
 import { networkInitialize } from "./initialize";
 import { planBuild } from "./batch";
-import { expandLayer } from "./quantize";
+import { expandLayer, expandLinear } from "./quantize";
 import { network, networkBuild, networkRandom } from "./network";
 import { randomSeed } from "./random";
 import { forgetFile } from "./write";
@@ -249,9 +255,41 @@ function extendLabels(length: u32): i32 {
   last.units++;
   last.outputWidth++;
   addedLabels++;
+  if (draft.linear && !extendLinear()) return ERR_OUT_OF_MEMORY;
   const status = checkModel(draft);
   if (status != OK) state = STATE_NONE;
   return status;
+}
+
+/**
+ * Gives the linear part a score for the last label, of which it knows nothing: as low as that of the label with the lowest
+ * bias, since its scores say which labels a text does not have. False when memory is refused.
+ */
+function extendLinear(): bool {
+  const labels = draft.header.labelCount;
+  const from = draft.linear;
+  const part = changetype<LinearHeader>(from);
+  const rows = linearRows(draft);
+  const bytes = linearBytes(FORM_F32, draft.header.wordCount, part.bucketCount, part.pairCount, labels);
+  const linear = bytes < 0x7fffff00 ? allocate(<usize>bytes) : 0;
+  if (!linear) return false;
+  const weights = linearWeights(from, rows);
+  memory.copy(linear, from, weights - from);
+  const target = linearWeights(linear, rows);
+  for (let r: u32 = 0; r < rows; r++)
+    memory.copy(
+      target + ((<usize>r * labels) << 2),
+      weights + ((<usize>r * (labels - 1)) << 2),
+      (<usize>(labels - 1)) << 2,
+    );
+  const bias = linearBias(linear, FORM_F32, rows, labels);
+  memory.copy(bias, linearBias(from, FORM_F32, rows, labels - 1), (<usize>(labels - 1)) << 2);
+  let lowest = load<f32>(bias);
+  for (let k: u32 = 1; k < labels - 1; k++) lowest = min<f32>(lowest, load<f32>(bias + ((<usize>k) << 2)));
+  store<f32>(bias + ((<usize>(labels - 1)) << 2), lowest);
+  draft.linear = linear;
+  draft.header.linearBytes = <u32>bytes;
+  return sequenceLinear(reader, linearPrepare(draft));
 }
 
 /**
@@ -324,6 +362,11 @@ export function tokenPtr(): usize {
 /** Bytes at tokenPtr(): of a token longer than MAX_WORD_BYTES only the beginning. */
 export function tokenBytes(): u32 {
   return min(tokenizer.tokenLength, tokenizer.tokenCapacity);
+}
+
+/** The texts that were added before the model was described; null when there are none. */
+export function fittedTexts(): Fit {
+  return state == STATE_DESCRIBED ? fit : changetype<Fit>(0);
 }
 
 /**
@@ -437,6 +480,10 @@ export function buildNetwork(batch: u32, dropoutSamples: u32, seed: u32, embeddi
   const status = networkBuild(draft.layers, header.layerCount, batch, steps, rowsPerToken(draft), dropoutSamples);
   if (status != OK) return status;
   if (!planBuild(batch, steps, network.rows)) return ERR_OUT_OF_MEMORY;
+  if (draft.linear) {
+    network.offsets = allocate((<usize>batch * network.outputs) << 2);
+    if (!network.offsets) return ERR_OUT_OF_MEMORY;
+  }
   if (opened) {
     copyWeights(opened);
     randomSeed(networkRandom(), seed);
@@ -501,6 +548,15 @@ function expandWeights(): bool {
     const layer = layerAt(draft.layers, i);
     to = expandLayer(layer, from, to);
     from += <usize>layerBytes(header.form, layer);
+  }
+  if (draft.linear) {
+    const part = changetype<LinearHeader>(draft.linear);
+    const partBytes = linearBytes(FORM_F32, header.wordCount, part.bucketCount, part.pairCount, header.labelCount);
+    const linear = partBytes < 0x7fffff00 ? allocate(<usize>partBytes) : 0;
+    if (!linear) return false;
+    expandLinear(draft.linear, linearRows(draft), header.labelCount, linear);
+    draft.linear = linear;
+    header.linearBytes = <u32>partBytes;
   }
   draft.weights = weights;
   header.weightBytes = <u32>bytes;

@@ -19,6 +19,7 @@ import {
   TOKENIZER_TRUNCATE_POST,
 } from "../abi";
 import { allocate } from "../arena";
+import { linearScores } from "../network/linear";
 import { Model, crc32, layerAt } from "../network/model";
 import { letterHash, ngramRows } from "../text/ngram";
 import { Sequence, letterPairContext, sequenceRead, tokenRowCount, tokenRows, wordRows } from "../network/sequence";
@@ -38,6 +39,7 @@ export class Dataset {
   tokenEnds: Growable;
   rowEnds: Growable;
   rows: Growable;
+  scores: Growable; // f32[N][K]: what the linear part adds; nothing when the loss leaves it out
 }
 
 /** An empty data set in new memory; null when memory is refused. */
@@ -48,15 +50,17 @@ export function createDataset(): Dataset {
   self.tokenEnds = createGrowable();
   self.rowEnds = createGrowable();
   self.rows = createGrowable();
+  self.scores = createGrowable();
   const complete =
     changetype<usize>(self.labels) &&
     changetype<usize>(self.tokenEnds) &&
     changetype<usize>(self.rowEnds) &&
-    changetype<usize>(self.rows);
+    changetype<usize>(self.rows) &&
+    changetype<usize>(self.scores);
   return complete ? self : changetype<Dataset>(0);
 }
 
-/** Encodes a text and keeps it under `label`. Returns a status. */
+/** Encodes a text and keeps it under `label`, with its scores by the linear part, if there is one. Returns a status. */
 export function addSample(self: Dataset, model: Model, sequence: Sequence, label: u32, text: usize, length: u32): i32 {
   sequenceRead(sequence, model, text, length);
   for (let t: u32 = 0; t < sequence.tokens; t++) {
@@ -68,6 +72,11 @@ export function addSample(self: Dataset, model: Model, sequence: Sequence, label
   }
   if (!appendWord32(self.labels, label) || !appendWord32(self.tokenEnds, self.rowEnds.bytes >> 2))
     return ERR_OUT_OF_MEMORY;
+  if (changetype<usize>(sequence.linear)) {
+    const scores = extend(self.scores, model.header.labelCount << 2);
+    if (!scores) return ERR_OUT_OF_MEMORY;
+    linearScores(sequence.linear, scores);
+  }
   self.count++;
   return OK;
 }
@@ -205,6 +214,7 @@ export function fillBatch(
       store<u32>(offset, (<u32>(rows - network.rowIds)) >> 2);
     }
     fillTarget(b, sampleLabel(self, sample));
+    if (network.offsets) fillOffsets(self, b, sample);
   }
   return steps;
 }
@@ -315,6 +325,14 @@ export function wordNgrams(model: Model, id: u32, rows: usize): u32 {
     firstBucket,
     rows,
   );
+}
+
+/** What the linear part adds to the scores of the sample; 0 when the loss leaves it out. */
+function fillOffsets(self: Dataset, index: u32, sample: u32): void {
+  const bytes = (<usize>network.outputs) << 2;
+  const target = network.offsets + <usize>index * bytes;
+  if (self.scores.bytes) memory.copy(target, self.scores.address + <usize>sample * bytes, bytes);
+  else memory.fill(target, 0, bytes);
 }
 
 function fillTarget(index: u32, label: u32): void {

@@ -345,8 +345,16 @@ function denseForward(stage: Stage, input: Stage): void {
   for (let b: u32 = 0; b < rows; b++) copyRow(stage.output + ((<usize>b * stride) << 2), bias, units);
   packRows(inputs, units, stage.weights, units, stage.packed);
   multiply(rows, units, inputs, input.output, input.stride, stage.packed, stage.output, stride, true);
-  if (changetype<usize>(stage) == changetype<usize>(lastStage()))
-    memory.copy(stage.mask, stage.output, (<usize>rows * stride) << 2);
+  const isLast = changetype<usize>(stage) == changetype<usize>(lastStage());
+  if (isLast && network.offsets) {
+    for (let b: u32 = 0; b < rows; b++)
+      addRow(
+        stage.output + ((<usize>b * stride) << 2),
+        network.offsets + ((<usize>(b % plan.batch) * units) << 2),
+        units,
+      );
+  }
+  if (isLast) memory.copy(stage.mask, stage.output, (<usize>rows * stride) << 2);
   if (stage.layer.activation == ACTIVATION_LINEAR) return;
   // Softmax needs its row's length; the others take all rows in one go.
   if (stage.layer.activation != ACTIVATION_SOFTMAX)

@@ -51,6 +51,7 @@ export {
   foldTemperature,
   onnxGates,
 } from "./export";
+export { fitLinear } from "./linear";
 export { measureTensor } from "./measure/distortion";
 export {
   reserveModel,

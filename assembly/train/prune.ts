@@ -25,7 +25,22 @@ import {
   OK,
 } from "../abi";
 import { allocate } from "../arena";
-import { Header, Layer, Model, directions, layerAt, layerBytes, padded } from "../network/model";
+import {
+  Header,
+  Layer,
+  LinearHeader,
+  Model,
+  directions,
+  layerAt,
+  layerBytes,
+  linearBias,
+  linearBytes,
+  linearPairs,
+  linearRows,
+  linearSquares,
+  linearWeights,
+  padded,
+} from "../network/model";
 import { Augmentation } from "./augment";
 import { backward } from "./backward";
 import { networkBatch } from "./batch";
@@ -71,6 +86,7 @@ export function pruneModel(units: u32, words: u32, minCount: u32): i32 {
   pruned.layers = layers;
   const rows = keepWords(pruned, words, minCount);
   if (!rows || !keepLayers(pruned, units, rows)) return ERR_OUT_OF_MEMORY;
+  if (draft.linear && !keepLinear(pruned, rows)) return ERR_OUT_OF_MEMORY;
   beginFile();
   return writeModel(pruned, pruned.weights, FORM_F32, 0, 0);
 }
@@ -184,6 +200,66 @@ function keepWords(pruned: Model, words: u32, minCount: u32): usize {
   pruned.header.wordBytes = bytes;
   layerAt(pruned.layers, 0).inputWidth = 1 + count + header.bucketCount;
   return rows;
+}
+
+/** Keeps the linear part's rows of the words in the list `words`, of its n-grams, and of the pairs of these words. False when memory is refused. */
+function keepLinear(pruned: Model, words: usize): bool {
+  const header = pruned.header;
+  const labels = header.labelCount;
+  const old = draft.linear;
+  const part = changetype<LinearHeader>(old);
+  const ids = allocate((<usize>(draft.header.wordCount + 1)) << 2); // new id of each word, 0 = none
+  if (!ids) return false;
+  for (let id: u32 = 1; id <= header.wordCount; id++) storeU32(ids, loadU32(words, id), id);
+  let pairCount: u32 = 0;
+  for (let i: u32 = 0; i < part.pairCount; i++) if (keptPair(old, i, ids)) pairCount++;
+  const bytes = linearBytes(FORM_F32, header.wordCount, part.bucketCount, pairCount, labels);
+  const linear = allocate(<usize>bytes);
+  if (!linear) return false;
+  memory.copy(linear, old, offsetof<LinearHeader>());
+  changetype<LinearHeader>(linear).pairCount = pairCount;
+  pruned.linear = linear;
+  header.linearBytes = <u32>bytes;
+  const rows = linearRows(pruned);
+  const oldRows = linearRows(draft);
+  let row: u32 = 0;
+  for (let id: u32 = 1; id <= header.wordCount; id++)
+    copyLinearRow(linear, rows, row++, oldRows, loadU32(words, id) - 1);
+  for (let b: u32 = 0; b < part.bucketCount; b++)
+    copyLinearRow(linear, rows, row++, oldRows, draft.header.wordCount + b);
+  let pair = linearPairs(linear);
+  for (let i: u32 = 0; i < part.pairCount; i++) {
+    const kept = keptPair(old, i, ids);
+    if (!kept) continue;
+    // The order of the words is the same, and so is that of the pairs.
+    store<u32>(pair, <u32>(kept >> 32));
+    store<u32>(pair, <u32>kept, 4);
+    pair += 8;
+    copyLinearRow(linear, rows, row++, oldRows, draft.header.wordCount + part.bucketCount + i);
+  }
+  memory.copy(
+    linearBias(linear, FORM_F32, rows, labels),
+    linearBias(old, FORM_F32, oldRows, labels),
+    (<usize>labels) << 2,
+  );
+  return true;
+}
+
+/** The new ids of the words of pair `index`, the first in the high half; 0 when one of the words is dropped. */
+function keptPair(linear: usize, index: u32, ids: usize): u64 {
+  const first = loadU32(ids, loadU32(linearPairs(linear), 2 * index));
+  const second = loadU32(ids, loadU32(linearPairs(linear), 2 * index + 1));
+  return first && second ? ((<u64>first) << 32) | second : 0;
+}
+
+function copyLinearRow(linear: usize, rows: u32, row: u32, oldRows: u32, oldRow: u32): void {
+  const bytes = (<usize>draft.header.labelCount) << 2;
+  storeU32(linearSquares(linear), row, loadU32(linearSquares(draft.linear), oldRow));
+  memory.copy(
+    linearWeights(linear, rows) + <usize>row * bytes,
+    linearWeights(draft.linear, oldRows) + <usize>oldRow * bytes,
+    bytes,
+  );
 }
 
 /** Narrows the layers and copies the weights that stay; `inputs` are the embedding's rows. False when memory is refused. */

@@ -1,8 +1,9 @@
 // Post-training quantization: f32 tensors -> int8 rows, one f32 scale a row, and back.
 // Symmetric, per output row (an embedding row, or all weights into one unit), so a
 // single outlier costs only its own row. Called by write.ts; reads f32 in Keras' layout.
-import { FORM_INT8, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
-import { Layer, directions, matrixBytes, padded } from "../network/model";
+import { FORM_F32, FORM_INT8, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
+import { expandNibbles } from "../network/linear";
+import { Layer, directions, linearBias, linearWeights, matrixBytes, padded } from "../network/model";
 
 /** Largest magnitude of an int8 weight: symmetric, so -128 is not used. */
 const INT8_MAX: f32 = 127.0;
@@ -107,4 +108,42 @@ export function expandLayer(layer: Layer, from: usize, to: usize): usize {
     return copyBias(from + <usize>matrixBytes(FORM_INT8, units, inputs), units, to);
   }
   return to;
+}
+
+/** Largest magnitude of a weight of the linear part: 4 bits, of which -8 is not used. */
+const NIBBLE_MAX: f32 = 7.0;
+
+/**
+ * Writes the linear part at `from`, in its f32 form, with 4 bits a weight and a scale a row, to `to`; returns the address behind it.
+ * Its scores are sums of a dozen rows and more, so that a single weight matters little.
+ */
+export function quantizeLinear(from: usize, rows: u32, labels: u32, to: usize): usize {
+  const weights = linearWeights(from, rows);
+  memory.copy(to, from, weights - from);
+  to += weights - from;
+  const bytes = (labels + 1) >> 1;
+  const scales = to + <usize>padded(<u64>rows * bytes);
+  for (let r: u32 = 0; r < rows; r++) {
+    const row = weights + ((<usize>r * labels) << 2);
+    let largest: f32 = 0;
+    for (let k: u32 = 0; k < labels; k++) largest = max<f32>(largest, abs<f32>(load<f32>(row + ((<usize>k) << 2))));
+    const scale: f32 = largest > 1e-30 ? largest / NIBBLE_MAX : 1;
+    for (let k: u32 = 0; k < labels; k++) {
+      const weight = nearest<f32>(load<f32>(row + ((<usize>k) << 2)) / scale);
+      const nibble = (<i32>min<f32>(NIBBLE_MAX, max<f32>(-NIBBLE_MAX, weight))) & 15;
+      const at = to + <usize>r * bytes + (k >> 1);
+      store<u8>(at, k & 1 ? load<u8>(at) | (nibble << 4) : nibble);
+    }
+    store<f32>(scales + ((<usize>r) << 2), scale);
+  }
+  to = scales + <usize>padded((<u64>rows) << 2);
+  return copyBias(linearBias(from, FORM_F32, rows, labels), labels, to);
+}
+
+/** The inverse, but for what rounding took: a linear part of form 2 or 3 at `from` -> its f32 form at `to`. */
+export function expandLinear(from: usize, rows: u32, labels: u32, to: usize): void {
+  const weights = linearWeights(from, rows);
+  memory.copy(to, from, weights - from);
+  expandNibbles(weights, rows, labels, linearWeights(to, rows), labels);
+  copyBias(linearBias(from, FORM_INT8, rows, labels), labels, linearBias(to, FORM_F32, rows, labels));
 }

@@ -124,8 +124,12 @@ export function startTraining(embeddingRange: f32): i32 {
   settings.synonymChecksum = checkSynonyms();
   settings.sampleCount = samples.count;
   settings.sampleChecksum = datasetChecksum(samples);
-  const status = isDescribed() && draft.weights ? startFromOpened() : OK;
-  return status == OK ? prepareRun(embeddingRange) : status;
+  const isOpened = isDescribed() && draft.weights;
+  let status = isOpened ? startFromOpened() : OK;
+  if (status == OK) status = prepareRun(embeddingRange);
+  // The linear part of an opened file has been trained, so that the network learns beside it.
+  if (status == OK) network.state.addsLinear = isOpened && draft.linear ? 1 : 0;
+  return status;
 }
 
 /**
@@ -163,6 +167,8 @@ export function resumeTraining(): i32 {
   if (status != OK) return status;
   const restored = restoreState(openedTraining, openedTrainingBytes);
   if (restored != OK) return restored;
+  if (network.state.addsLinear > 1 || (network.state.addsLinear && !draft.linear)) return ERR_BAD_TRAINING;
+  if (!network.state.addsLinear) samples.scores.bytes = 0;
   clearCalibration();
   return OK;
 }

@@ -2,9 +2,20 @@
 // one another, each padded with zeros to 16 bytes. Called by save.ts and prune.ts.
 import { ERR_OUT_OF_MEMORY, FORM_F32, FORMAT_MAGIC, FORMAT_VERSION, MAX_NGRAMS_PER_WORD, OK } from "../abi";
 import { allocate, arenaRelease, arenaTop } from "../arena";
-import { Header, Layer, Model, crc32, layerAt, layerBytes, padded } from "../network/model";
+import {
+  Header,
+  Layer,
+  LinearHeader,
+  Model,
+  crc32,
+  layerAt,
+  layerBytes,
+  linearBytes,
+  linearRows,
+  padded,
+} from "../network/model";
 import { wordNgrams } from "./dataset";
-import { quantizeLayer } from "./quantize";
+import { quantizeLayer, quantizeLinear } from "./quantize";
 
 let file: usize = 0; // the last file written
 let filesFrom: usize = 0; // the memory [filesFrom, filesTo) that writing it took; filesTo 0 = none
@@ -41,12 +52,10 @@ export function writeModel(model: Model, weights: usize, form: u32, training: us
   return file ? OK : ERR_OUT_OF_MEMORY;
 }
 
-/** Returns the file's address, 0 when memory is refused. */
-function writeParts(model: Model, weights: usize, form: u32, training: usize, trainingBytes: u32): usize {
+/** Bytes of a file of this model without weights, linear part and training state. */
+export function partsBytes(model: Model): u64 {
   const header = model.header;
-  let weightBytes: u64 = 0;
-  for (let i: u32 = 0; i < header.layerCount; i++) weightBytes += layerBytes(form, layerAt(model.layers, i));
-  const bytes =
+  return (
     <u64>offsetof<Header>() +
     padded(header.filterBytes) +
     padded(header.splitBytes) +
@@ -56,9 +65,21 @@ function writeParts(model: Model, weights: usize, form: u32, training: usize, tr
     padded(header.wordBytes) +
     padded((<u64>header.labelCount + 1) * 4) +
     padded(header.labelBytes) +
-    <u64>header.layerCount * offsetof<Layer>() +
-    weightBytes +
-    trainingBytes;
+    <u64>header.layerCount * offsetof<Layer>()
+  );
+}
+
+/** Returns the file's address, 0 when memory is refused. */
+function writeParts(model: Model, weights: usize, form: u32, training: usize, trainingBytes: u32): usize {
+  const header = model.header;
+  let weightBytes: u64 = 0;
+  for (let i: u32 = 0; i < header.layerCount; i++) weightBytes += layerBytes(form, layerAt(model.layers, i));
+  let linear: u64 = 0;
+  if (model.linear) {
+    const part = changetype<LinearHeader>(model.linear);
+    linear = linearBytes(form, header.wordCount, part.bucketCount, part.pairCount, header.labelCount);
+  }
+  const bytes = partsBytes(model) + weightBytes + linear + trainingBytes;
   if (bytes > 0x7fffff00) return 0;
   const start = allocate(<usize>bytes);
   if (!start) return 0;
@@ -70,6 +91,7 @@ function writeParts(model: Model, weights: usize, form: u32, training: usize, tr
   written.fileBytes = <u32>bytes;
   written.form = form;
   written.weightBytes = <u32>weightBytes;
+  written.linearBytes = <u32>linear;
   written.trainingBytes = trainingBytes;
 
   let to = start + offsetof<Header>();
@@ -90,6 +112,10 @@ function writeParts(model: Model, weights: usize, form: u32, training: usize, tr
       to = quantizeLayer(layer, from, to);
       from += <usize>layerBytes(FORM_F32, layer);
     }
+  }
+  if (model.linear) {
+    if (form == FORM_F32) to = copyPart(model.linear, <u32>linear, to);
+    else to = quantizeLinear(model.linear, linearRows(model), header.labelCount, to);
   }
   copyPart(training, trainingBytes, to);
   const covered = offsetof<Header>("form");

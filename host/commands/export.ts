@@ -104,9 +104,10 @@ function changes({ temperature, form }: ModelInfo): string[] {
   ];
 }
 
-function losses({ tokenizer, reject, resumable }: ModelInfo): string[] {
+function losses({ tokenizer, reject, resumable, linear }: ModelInfo): string[] {
   const rule = describeRule(reject);
   return [
+    ...(linear === undefined ? [] : ["the linear part: scores are those of the network alone"]),
     ...(tokenizer.ngram_buckets > 0
       ? [`${tokenizer.ngram_buckets} n-gram rows: words outside the vocabulary are dropped, not read by their parts`]
       : []),

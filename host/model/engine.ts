@@ -71,6 +71,8 @@ export interface ModelInfo {
     rate?: number;
     [flag: string]: unknown;
   }[];
+  /** Beside the layers; absent = none. */
+  linear?: { words: number; ngram_buckets: number; pairs: number; bytes: number };
   temperature: number;
   /** Answers are unknown below this score or margin, or above this share of unknown words; 0, 0, 1 = never. */
   reject: { score: number; margin: number; unknown_share: number };

@@ -31,6 +31,10 @@ const REASONS: Record<number, readonly [code: string, reason: string]> = {
     "bad_layers",
     "its layers do not form a chain from Embedding over LSTM to Dense, or do not fit the labels or vocabulary",
   ],
+  [abi.ERR_BAD_LINEAR]: [
+    "bad_linear",
+    "its linear part names words that it does not have, has a number out of range, or stands beside a last layer without a softmax over the labels",
+  ],
   [abi.ERR_BAD_SCALE]: ["bad_scale", "a quantization scale is not a positive number"],
   [abi.ERR_BAD_WEIGHT]: ["bad_weight", "a weight is not a finite number in its range"],
   [abi.ERR_BAD_TRAINING]: ["bad_training", "its training state is invalid"],

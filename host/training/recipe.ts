@@ -31,6 +31,8 @@ export interface RecipeOptions extends RunOptions {
   outputDropout: number;
   /** One unit with a sigmoid for two labels, as the Keras tutorial has it. */
   binaryOutput: boolean;
+  /** A linear part over words, pairs of words and n-grams beside the network: "wide and deep". Not with binaryOutput. */
+  linear: boolean;
   /** With few texts the run gets more epochs until it has this many steps, or has read minTexts texts; see adaptToShape. 0 = the recipe is not adapted to the texts. */
   minSteps: number;
   minTexts: number;
@@ -67,6 +69,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   embeddingDropout: 0.3,
   outputDropout: 0.5,
   binaryOutput: false,
+  linear: false,
   loss: "categorical_crossentropy",
   optimizer: "adam",
   learningRate: 8e-3,
@@ -112,8 +115,16 @@ const OWN_SHARE = 0.9;
 const NGRAM_MIN = 3;
 const NGRAM_MAX = 5;
 
+/** An int8 .elb of at most this size makes, with the engine, a deployable of less than 1 MB. The linear part's pairs of words fill it. */
+const LARGEST_INT8 = 930_000;
+/** With a linear part, the vocabulary may take about so much of that, ... */
+const VOCABULARY_BYTES = 480_000;
+/** ... and a word takes so much, and half a byte for each label. */
+const WORD_BYTES = 90;
+
 /** What a recipe adapts to: figures of the texts, as its tokenizer splits them. */
 export interface Shape {
+  labels: number;
   texts: number;
   /** Texts without any token. */
   empty: number;
@@ -151,6 +162,7 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   schedule: "constant",
   warmup: 0,
   finalRate: 0,
+  linear: false,
   labelSmoothing: 0,
   wordDropout: 0,
   dropoutSamples: 1,
@@ -169,8 +181,8 @@ export function withCleaning({ tokenizer: { cleaning = [] } }: RecipeOptions, as
 
 /**
  * The recipe, adapted to the shape of the texts: few texts get smaller batches, more epochs and all
- * their words in the vocabulary; names, whose words do not recur, are read letter by letter; there is
- * no word dropout without n-grams. Settings in `given` stay.
+ * their words in the vocabulary; names, whose words do not recur, are read letter by letter, without a linear part; there is
+ * no word dropout without n-grams; a linear part gets its room from the vocabulary. Settings in `given` stay.
  */
 export function adaptToShape(
   recipe: RecipeOptions,
@@ -179,7 +191,7 @@ export function adaptToShape(
 ): RecipeOptions {
   if (recipe.minSteps === 0) return recipe;
   const { texts } = shape;
-  let { batch, epochs, minCount, wordDropout, tokenizer } = recipe;
+  let { batch, epochs, minCount, numWords, linear, wordDropout, tokenizer } = recipe;
   const smallest = Math.max(SMALLEST_BATCH, recipe.workers ?? 1);
   if (!given.has("batch")) while (batch >= 2 * smallest && texts < FEW_BATCHES * batch) batch /= 2;
   if (!given.has("minCount") && texts < FEW_TEXTS) minCount = 1;
@@ -191,9 +203,12 @@ export function adaptToShape(
       ngramBuckets: given.has("tokenizer.ngramBuckets") ? tokenizer.ngramBuckets : 0,
     };
   }
+  if (!given.has("linear") && (tokenizer.charLevel || recipe.binaryOutput)) linear = false;
+  if (!given.has("numWords") && linear)
+    numWords = Math.min(numWords, Math.floor(VOCABULARY_BYTES / (WORD_BYTES + shape.labels / 2)));
   // Without n-grams or an unknown word, a hidden word leaves nothing to learn from.
   if (!given.has("wordDropout") && tokenizer.ngramBuckets === 0 && recipe.oovToken === null) wordDropout = 0;
-  return { ...recipe, batch, epochs, minCount, wordDropout, tokenizer };
+  return { ...recipe, batch, epochs, minCount, numWords, linear, wordDropout, tokenizer };
 }
 
 /** Mostly very short texts of which nearly each has a word of its own, such as host names or product codes. */
@@ -272,6 +287,7 @@ export async function prepareAdapted(
   const trainer = await readSamples(samples, labels, asked);
   const { length: texts } = samples;
   const shape = {
+    labels: labels.length,
     texts,
     empty: trainer.textsWithin(0),
     short: trainer.textsWithin(NAME_TOKENS),
@@ -338,6 +354,7 @@ function describe(
   trainer.fitVocabulary(options.minCount, options.numWords, options.oovToken);
   addLayers(trainer, labels.length, options);
   trainer.describe();
+  if (options.linear && !options.binaryOutput) trainer.fitLinear(LARGEST_INT8);
   addSamples(trainer, labels, [], validation);
 }
 

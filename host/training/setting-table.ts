@@ -97,6 +97,13 @@ const TABLE = [
       ["mask", onOff, "mask", "skip padding, as mask_zero does"],
       ["pooling", oneOf("last", "max", "mean", "max+mean"), "pooling", "how the states of all steps become one"],
       ["binary-output", onOff, "binaryOutput", "one sigmoid unit for two labels"],
+      [
+        "linear",
+        onOff,
+        "linear",
+        "a linear part over words, pairs and n-grams beside the network",
+        { needs: ["binary-output=false", ({ binaryOutput }) => !binaryOutput] },
+      ],
     ],
   ],
   [

@@ -240,6 +240,11 @@ export class Trainer {
     check(this.#exports.describeModel(), this.#source);
   }
 
+  /** Trains a linear part on the texts that were added, so large that the int8 file has at most `bytes` bytes if there is room for it at all. */
+  fitLinear(bytes: number): void {
+    check(this.#exports.fitLinear(bytes), "linear part");
+  }
+
   /** Describes the model and makes its weights, for an import: without buffers for training. */
   build(): void {
     this.describe();

@@ -9,6 +9,7 @@ import {
   defects,
   documentedFile,
   headerFields,
+  headerValue,
   partAt,
   read,
   repair,
@@ -57,6 +58,8 @@ let f32: Uint8Array;
 let int8: Uint8Array;
 let int8Weights: Uint8Array;
 let training: Uint8Array;
+let linear: Uint8Array; // with a linear part, f32
+let linear4: Uint8Array; // the same, 4 bits a weight
 
 beforeAll(async () => {
   const model = await makeModel(spec, weights);
@@ -64,6 +67,9 @@ beforeAll(async () => {
   int8 = model.write("int8");
   int8Weights = model.write("int8-weights");
   training = (await trainTiny({ embedding: 2, units: 2, epochs: 1 })).write("training");
+  const tiny = await trainTiny({ embedding: 2, units: 2, epochs: 1, linear: true });
+  linear = tiny.write("f32");
+  linear4 = tiny.write("int8");
 });
 
 type Harm = (file: Uint8Array) => Uint8Array | void;
@@ -79,6 +85,23 @@ const header = (name: string, ...values: number[]): Harm[] =>
 const layer = (index: number, name: string, ...values: number[]): Harm[] =>
   values.map((value) => (file) => setLayer(file, index, name, value));
 const bad = Uint8Array.of(0x61, 0xff);
+
+/** Where the arrays of a linear part lie, by FORMAT.md. */
+function linearAt(
+  file: Uint8Array,
+): Record<"pairs" | "squares" | "rows" | "scales" | "bias", number> & { count: number } {
+  const { offset } = partAt(file, "linear");
+  const labels = headerValue(file, "labelCount");
+  const padded = (bytes: number): number => Math.ceil(bytes / 16) * 16;
+  const pairCount = read(file, offset + 4, "u32");
+  const count = headerValue(file, "wordCount") + read(file, offset, "u32") + pairCount;
+  const pairs = offset + 32;
+  const squares = pairs + padded(8 * pairCount);
+  const rows = squares + padded(4 * count);
+  const isF32 = headerValue(file, "form") === 1;
+  const scales = rows + padded(isF32 ? 4 * labels * count : Math.ceil(labels / 2) * count);
+  return { pairs, squares, rows, scales, bias: isF32 ? scales : scales + padded(4 * count), count };
+}
 
 // --- the table of defects -------------------------------------------------------------
 
@@ -141,7 +164,7 @@ const cases: Record<string, Case[]> = {
     },
   ],
   "unknown form": [{ harms: header("form", 0, 4, 0xffffffff) }],
-  "a reserved word is not 0": [{ harms: [108, 112, 116, 120, 124].map((at) => (file) => write(file, at, "u32", 1)) }],
+  "a reserved word is not 0": [{ harms: [112, 116, 120, 124].map((at) => (file) => write(file, at, "u32", 1)) }],
   "training state in a quantized form": [
     { file: () => int8, harms: [(file) => withParts(file, { training: new Uint8Array(TRAINING_HEAD) })] },
     { file: () => int8Weights, harms: header("trainingBytes", 16) },
@@ -522,6 +545,102 @@ const cases: Record<string, Case[]> = {
       harms: [1, 4].map((fromEnd): Harm => (file) => {
         file[file.length - fromEnd] = 1;
       }),
+    },
+  ],
+  "linearBytes is 1 ... 31, or 2^31 and more": [{ harms: header("linearBytes", 1, 16, 31, 0x80000000, 0xffffffff) }],
+  "a linear part, but no softmax over the labels at the end": [
+    { harms: [(file) => withParts(file, { linear: new Uint8Array(32) })] },
+    { file: () => linear, harms: layer(5, "activation", 0, 1) },
+  ],
+  "more buckets in the linear part than in the header, too many pairs, a square outside its range, or a reserved word that is not 0":
+    [
+      {
+        file: () => linear,
+        harms: [
+          ...[65, 0xffffffff].map(
+            (value) => (file: Uint8Array) => write(file, partAt(file, "linear").offset, "u32", value),
+          ),
+          ...[1048577, 0xffffffff].map(
+            (value) => (file: Uint8Array) => write(file, partAt(file, "linear").offset + 4, "u32", value),
+          ),
+          ...[-1, 1.1e6, NaN, Infinity].map(
+            (value) => (file: Uint8Array) => write(file, partAt(file, "linear").offset + 8, "f32", value),
+          ),
+          ...[12, 16, 20, 24, 28].map(
+            (at) => (file: Uint8Array) => write(file, partAt(file, "linear").offset + at, "u32", 1),
+          ),
+        ],
+      },
+    ],
+  "linearBytes is not what the linear part needs": [
+    {
+      file: () => linear,
+      harms: [
+        ...[0, 1048576].map(
+          (value) => (file: Uint8Array) => write(file, partAt(file, "linear").offset + 4, "u32", value),
+        ),
+        (file) => write(file, partAt(file, "linear").offset, "u32", 63),
+        (file) => {
+          const { offset, length } = partAt(file, "linear");
+          return withParts(file, { linear: file.slice(offset, offset + length - 16) });
+        },
+      ],
+    },
+  ],
+  "a pair with a word that does not exist, or not behind the pair before": [
+    {
+      file: () => linear,
+      harms: [
+        ...[0, 4].flatMap((at) =>
+          [0, 0xffffffff].map((value) => (file: Uint8Array) => write(file, linearAt(file).pairs + at, "u32", value)),
+        ),
+        (file) => write(file, linearAt(file).pairs, "u32", headerValue(file, "wordCount") + 1),
+        (file) => void file.copyWithin(linearAt(file).pairs + 8, linearAt(file).pairs, linearAt(file).pairs + 8),
+      ],
+    },
+  ],
+  "a square of a row outside its range, or not a number": [
+    {
+      file: () => linear4,
+      harms: [-1e-6, NaN, Infinity, 1.1e6].flatMap((value) => [
+        (file: Uint8Array) => write(file, linearAt(file).squares, "f32", value),
+        (file: Uint8Array) => write(file, linearAt(file).squares + 4 * (linearAt(file).count - 1), "f32", value),
+      ]),
+    },
+  ],
+  "padding in the linear part is not 0": [
+    { file: () => linear, harms: [(file) => write(file, linearAt(file).bias + 12, "f32", 1)] },
+    // Three labels have a byte and a half.
+    {
+      file: () => linear4,
+      harms: [
+        (file) => {
+          file[linearAt(file).rows + 1]! |= 0x10;
+        },
+      ],
+    },
+  ],
+  "a weight or bias of the linear part that is not finite, or a 4-bit weight of -8": [
+    {
+      file: () => linear,
+      harms: [NaN, Infinity].flatMap((value) => [
+        (file: Uint8Array) => write(file, linearAt(file).rows, "f32", value),
+        (file: Uint8Array) => write(file, linearAt(file).bias + 8, "f32", value),
+      ]),
+    },
+    {
+      file: () => linear4,
+      harms: [0x08, 0x80].map((value) => (file: Uint8Array) => {
+        file[linearAt(file).rows] = value;
+      }),
+    },
+  ],
+  "a scale of the linear part that is 0, negative, infinite or not a number": [
+    {
+      file: () => linear4,
+      harms: [0, -1, NaN, Infinity].map(
+        (value) => (file: Uint8Array) => write(file, linearAt(file).scales, "f32", value),
+      ),
     },
   ],
   "CHAR_LEVEL together with SPLIT_SCRIPTS": [{ harms: header("tokenizerFlags", 6) }],

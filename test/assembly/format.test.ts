@@ -82,7 +82,7 @@ describe("the file in hex", () => {
     expect(shortest.length).toBe(368);
     expect((await Classifier.fromBytes(shortest, "shortest")).classify("x").label).toBe("no");
     // Every part of it has its least length: no text, two labels, three layers, one channel.
-    expect(parts(shortest).map(({ length }) => length)).toEqual([0, 0, 0, 0, 4, 0, 12, 5, 96, 96, 0]);
+    expect(parts(shortest).map(({ length }) => length)).toEqual([0, 0, 0, 0, 4, 0, 12, 5, 96, 96, 0, 0]);
     expect(partAt(shortest, "weights").offset).toBe(272);
   });
 });

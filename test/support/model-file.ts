@@ -146,6 +146,7 @@ export function parts(bytes: Uint8Array): Part[] {
     ["labels", of("labelBytes")],
     ["layers", LAYER_BYTES * of("layerCount")],
     ["weights", of("weightBytes")],
+    ["linear", of("linearBytes")],
     ["training", of("trainingBytes")],
   ];
   let offset = HEADER_BYTES;
@@ -168,6 +169,7 @@ const PART_LENGTHS: Record<string, string> = {
   words: "wordBytes",
   labels: "labelBytes",
   weights: "weightBytes",
+  linear: "linearBytes",
   training: "trainingBytes",
 };
 

@@ -7,7 +7,8 @@
 //   share(t) = x_t . mean over `steps` midpoints a of  d score(a x) / d x_t
 //
 // The shares sum up to score(x) - score(0), apart from the error of the midpoint rule, which
-// the host reports and more steps make smaller. Padding that the model reads is not scaled.
+// the host reports and more steps make smaller. Padding that the model reads is not scaled. What a
+// token adds to the linear part's scores, half of its pairs included, is scaled as its vector is.
 import {
   ACTIVATION_SIGMOID,
   ACTIVATION_SOFTMAX,
@@ -21,8 +22,10 @@ import {
   TOKENIZER_PAD_POST,
 } from "../../abi";
 import { allocate, arenaRelease, arenaTop } from "../../arena";
-import { cutPieces, pieceAt, preparePieces, setExplained } from "../../explain";
+import { cutPieces, pieceAt, pieceCount, preparePieces, setExplained } from "../../explain";
+import { linearScale } from "../../network/linear";
 import { isFinite32 } from "../../network/model";
+import { linearOf } from "../../network/sequence";
 import { Augmentation } from "../augment";
 import { backward } from "../backward";
 import { networkBatch, plan } from "../batch";
@@ -30,7 +33,7 @@ import { buildNetwork, draft, inputPtr, isBuilt, reader } from "../builder";
 import { addSample, createDataset, fillBatch } from "../dataset";
 import { denseBias, forward, forwardFrom, sequenceRow } from "../forward";
 import { Stage, lastStage, network, stageAt } from "../network";
-import { loadU32 } from "../rows";
+import { addScaledRow, copyRow, loadU32, scaleRow } from "../rows";
 
 let isPrepared = false;
 
@@ -72,6 +75,7 @@ function integrate(label: u32, length: u32, steps: u32): i32 {
   const size = cutPieces(reader);
   status = networkBatch(1, fillBatch(data, draft, one, 1, 0, false, changetype<Augmentation>(0)));
   if (status != OK) return status;
+  if (network.offsets) scaleRow(network.offsets, <f32>1 / draft.header.temperature, draft.header.labelCount);
 
   forward(false);
   const embedding = stageAt(0);
@@ -85,18 +89,72 @@ function integrate(label: u32, length: u32, steps: u32): i32 {
   const whole = <f64>scoreOf(explained);
   if (!isFinite32(lastStage().output, lastStage().output + ((<usize>lastStage().stride) << 2))) return ERR_NOT_FINITE;
 
+  // At least one float each, since models without a linear part have none.
+  const offsets = allocate((<usize>labels) << 2);
+  const added = allocate((<usize>(pieceCount() * labels)) << 2);
+  if (!offsets || !added) return ERR_OUT_OF_MEMORY;
+  if (network.offsets) readLinear(offsets, added, size);
+
   scaleTokens(embedding, vectors, 0);
+  scaleOffsets(offsets, added, 0);
   forwardFrom(1, false);
   const base = <f64>scoreOf(explained);
   for (let i: u32 = 0; i < steps; i++) {
-    scaleTokens(embedding, vectors, (<f32>i + <f32>0.5) / <f32>steps);
+    const scale: f32 = (<f32>i + <f32>0.5) / <f32>steps;
+    scaleTokens(embedding, vectors, scale);
+    scaleOffsets(offsets, added, scale);
     forwardFrom(1, false);
     startGradient(explained);
     backward(false);
     addShares(embedding, vectors, size, 1 / <f64>steps);
+    if (network.offsets) addLinearShares(added, 1 / <f64>steps);
   }
   setExplained(explained, whole, base);
   return OK;
+}
+
+/**
+ * Splits what the linear part adds to the logits: `added`, f32 (pieces, labels), is what each piece adds, and `offsets`,
+ * f32[labels], the rest. Half of a pair counts for each of its tokens.
+ */
+function readLinear(offsets: usize, added: usize, size: u32): void {
+  const labels = draft.header.labelCount;
+  const tokens = reader.tokens;
+  const bytes = (<usize>labels) << 2;
+  const linear = reader.linear;
+  const scale = linearScale(linear) / draft.header.temperature;
+  memory.copy(offsets, network.offsets, bytes);
+  for (let i: u32 = 0; i < pieceCount(); i++) {
+    const from = i * size;
+    const to = min(from + size, tokens);
+    const row = added + <usize>i * bytes;
+    addScaledRow(row, linearOf(reader, draft, 0, to).sum, <f32>0.5 * scale, labels);
+    addScaledRow(row, linearOf(reader, draft, 0, from).sum, <f32>-0.5 * scale, labels);
+    addScaledRow(row, linearOf(reader, draft, from, tokens).sum, <f32>0.5 * scale, labels);
+    addScaledRow(row, linearOf(reader, draft, to, tokens).sum, <f32>-0.5 * scale, labels);
+    addScaledRow(offsets, row, -1, labels);
+  }
+}
+
+/** Sets what is added to the logits to `offsets` plus scale * `added`. */
+function scaleOffsets(offsets: usize, added: usize, scale: f32): void {
+  if (!network.offsets) return;
+  const labels = draft.header.labelCount;
+  copyRow(network.offsets, offsets, labels);
+  for (let i: u32 = 0; i < pieceCount(); i++)
+    addScaledRow(network.offsets, added + ((<usize>(i * labels)) << 2), scale, labels);
+}
+
+/** share += weight * what the piece adds . gradient of the logits. */
+function addLinearShares(added: usize, weight: f64): void {
+  const gradient = lastStage().gradient;
+  for (let i: u32 = 0; i < pieceCount(); i++) {
+    const row = added + ((<usize>(i * draft.header.labelCount)) << 2);
+    let product: f64 = 0;
+    for (let k: usize = 0; k < (<usize>draft.header.labelCount) << 2; k += 4)
+      product += <f64>load<f32>(row + k) * <f64>load<f32>(gradient + k);
+    pieceAt(i).share += weight * product;
+  }
 }
 
 /** Sets the embedding's output to scale * vectors, except for padding. */

@@ -11,7 +11,7 @@ import {
 } from "../../../host/training/recipe.ts";
 import { samples } from "../../support/models.ts";
 
-const sentences = (texts: number): Shape => ({ texts, empty: 0, short: 0, withOwnToken: texts, cut: 0 });
+const sentences = (texts: number): Shape => ({ labels: 7, texts, empty: 0, short: 0, withOwnToken: texts, cut: 0 });
 
 test.each([
   [13_784, 32, 10, 2], // 431 steps an epoch
@@ -38,7 +38,7 @@ describe("names are read letter by letter", () => {
     ["a hundred", true, { texts: 100, withOwnToken: 100 }],
     ["fewer, which may differ by chance", false, { texts: 99, withOwnToken: 99 }],
   ])("%s: %s", (_, charLevel, changes) => {
-    const shape = { texts: 1000, empty: 0, short: 1000, withOwnToken: 1000, cut: 0, ...changes };
+    const shape = { labels: 7, texts: 1000, empty: 0, short: 1000, withOwnToken: 1000, cut: 0, ...changes };
     const { tokenizer, wordDropout } = adaptToShape(DEFAULT_RECIPE, shape);
     expect(tokenizer).toEqual({
       ...DEFAULT_RECIPE.tokenizer,
@@ -60,7 +60,7 @@ test("names are split again, into letters", async () => {
     line: i + 1,
   }));
   const { trainer, recipe, shape } = await prepareAdapted(names, [], DEFAULT_RECIPE, new Set());
-  expect(shape).toEqual({ texts: 120, empty: 0, short: 120, withOwnToken: 120, cut: 0 });
+  expect(shape).toEqual({ labels: 2, texts: 120, empty: 0, short: 120, withOwnToken: 120, cut: 0 });
   expect(recipe.tokenizer.charLevel).toBe(true);
   const plain = await prepareTraining(names, [], recipe);
   expect(trainer.wordCount()).toBe(14);
@@ -88,7 +88,7 @@ describe("what is given stays", () => {
   });
 
   test("n-grams of letters, and hidden words without n-grams", () => {
-    const names = { texts: 1000, empty: 0, short: 1000, withOwnToken: 1000, cut: 0 };
+    const names = { labels: 7, texts: 1000, empty: 0, short: 1000, withOwnToken: 1000, cut: 0 };
     const asked = { ...DEFAULT_RECIPE, wordDropout: 0.2, tokenizer: { ...DEFAULT_RECIPE.tokenizer, ngramBuckets: 64 } };
     expect(adaptToShape(asked, names, new Set(["tokenizer.ngramBuckets"]))).toMatchObject({
       wordDropout: 0.2,

@@ -1,0 +1,631 @@
+// Trains the linear part (linear.ts) on the texts of fit.ts: one support vector machine a label, with squared
+// hinge loss, by dual coordinate descent (C.-J. Hsieh et al., A Dual Coordinate Descent Method
+// for Large-scale Linear SVM, 2008), for all labels at once. Features are words, pairs of
+// words, and the hashed n-grams of every word; their values are inverse document frequencies, and each
+// text has the length 1. Afterwards the n-grams of a known word are added to its row, so that in use it is one row.
+//
+//   fitLinear(bytes) after describeModel: texts -> draft.linear, in its f32 form
+//
+// The scores are brought to the scale at which their softmax fits texts best that were held out, so the share of the linear part
+// shrinks to nothing if it predicts nothing. Only IEEE operations in a fixed order: the same bits everywhere.
+import {
+  ACTIVATION_SOFTMAX,
+  ERR_BAD_STATE,
+  ERR_OUT_OF_MEMORY,
+  FORM_F32,
+  FORM_INT8,
+  MAX_NGRAMS_PER_WORD,
+  MAX_ROWS,
+  MAX_SEQUENCE,
+  OK,
+} from "../abi";
+import { allocate, arenaRelease, arenaTop, claim } from "../arena";
+import { expF32 } from "../network/activation";
+import { Linear, indexPairs, linearPrepare, pairSlot } from "../network/linear";
+import {
+  LinearHeader,
+  layerAt,
+  layerBytes,
+  linearBias,
+  linearBytes,
+  linearPairs,
+  linearSquares,
+  linearWeights,
+} from "../network/model";
+import { sequenceLinear } from "../network/sequence";
+import { ngramRows } from "../text/ngram";
+import { Tokenizer } from "../text/tokenizer";
+import { draft, fittedTexts, reader, samples } from "./builder";
+import { sampleLabel } from "./dataset";
+import { Fit, firstOfText, fittedWord, textCount } from "./fit";
+import { Growable, appendWord32, createGrowable, word32At } from "./growable";
+import { Random, logF32, randomSeed, shuffle } from "./random";
+import { addScaledRow } from "./rows";
+import { partsBytes } from "./write";
+
+/** Value of an n-gram beside that of a word that is as rare. */
+const NGRAM_WEIGHT: f32 = 0.7;
+/** Of more texts, so many are used: their tables fit in memory, and more gain little. */
+const MOST_TEXTS: u32 = 200_000;
+/** With fewer texts than this, pairs that occur once have a row too. */
+const FEW_TEXTS: u32 = 1024;
+/** Bytes of the two ids of a pair in a file. */
+const PAIR_BYTES: u64 = 8;
+/** At most so much padding do rows of n-grams and pairs add to a file: of pairs, squares, weights and scales. */
+const PADDING_BYTES: u64 = 4 * 16;
+/** Weight of the loss beside that of the squared weights, as liblinear and scikit-learn have it. */
+const C: f32 = 1;
+const EPOCHS: u32 = 12;
+/** Up to MOST_FOLDED texts, each is held out once; of more texts a fifth, but not more than MOST_FOLDED. */
+const FOLDS: u32 = 5;
+const MOST_FOLDED: u32 = 2000;
+/** Scales that are tried: 2^(i / 4) from 2^-3 to 2^5. */
+const SCALES: u32 = 33;
+
+/** What is trained: features are numbered as the rows of the linear part are. */
+@unmanaged
+class Problem {
+  fit: Fit;
+  labels: u32; // K
+  width: u32; // K rounded up to 4, floats of a row
+  words: u32; // V
+  buckets: u32;
+  pairCount: u32;
+  features: u32;
+  texts: u32;
+  strange: f32; // value of what no text has
+  pairs: usize; // u32[pairCount][2]
+  values: usize; // f32[features]
+  ngramEnds: usize; // u32[fit.wordCount]
+  ngrams: Growable; // u32: buckets of each word of `fit`, end to end
+  pairOf: usize; // u32[tokens]: number of the pair of a token and the one before + 1, or 0
+  scales: usize; // f32[texts]: 1 / length of the text's features
+  squares: usize; // f32[texts]: squared length after that; above 1 when features repeat
+  folds: usize; // u8[texts]
+  weights: usize; // f32 (features, width)
+  bias: usize; // f32[width]
+  alphas: usize; // f32 (texts, width)
+  scores: usize; // f32[width]
+  change: usize; // f32[width]
+  order: usize; // u32[texts]
+  random: Random;
+}
+
+let problem: Problem = changetype<Problem>(0);
+let refused = false;
+
+function reserve(bytes: u64): usize {
+  const address = bytes < 0x7ffffff0 ? allocate(<usize>bytes) : 0;
+  if (!address) refused = true;
+  return address;
+}
+
+/**
+ * Gives the described model a linear part, trained on the texts that were added, with as many pairs as leave its int8 file below
+ * `bytes`; none if not even its words have room, or its scores are of no use. The last layer must be a softmax over the labels. Returns a status.
+ */
+export function fitLinear(bytes: u32): i32 {
+  const fit = fittedTexts();
+  if (!changetype<usize>(fit) || draft.linear) return ERR_BAD_STATE;
+  const header = draft.header;
+  const last = layerAt(draft.layers, header.layerCount - 1);
+  if (last.activation != ACTIVATION_SOFTMAX || last.units != header.labelCount) return ERR_BAD_STATE;
+  refused = false;
+  const mark = arenaTop();
+  const status = fitPart(fit, bytes);
+  if (status != OK || !header.linearBytes) {
+    arenaRelease(mark);
+    return status;
+  }
+  // Of all that was allocated only the part stays.
+  const from = draft.linear;
+  arenaRelease(mark);
+  draft.linear = claim(header.linearBytes);
+  memory.copy(draft.linear, from, header.linearBytes);
+  return sequenceLinear(reader, linearPrepare(draft)) ? OK : ERR_OUT_OF_MEMORY;
+}
+
+function fitPart(fit: Fit, bytes: u32): i32 {
+  problem = changetype<Problem>(reserve(offsetof<Problem>()));
+  if (refused) return ERR_OUT_OF_MEMORY;
+  problem.fit = fit;
+  problem.labels = draft.header.labelCount;
+  problem.words = draft.header.wordCount;
+  const room = roomBesideWords(bytes);
+  if (room == 0) return OK;
+  return describe(room) && solveAll() && (factor == 0 || writePart()) ? OK : ERR_OUT_OF_MEMORY;
+}
+
+/** Number in the data set of text `index` of the problem: of too many texts, evenly spread ones are used. */
+// @ts-ignore: decorator
+@inline
+function sampleOf(index: u32): u32 {
+  return <u32>((<u64>index * textCount(problem.fit)) / problem.texts);
+}
+
+function labelOf(text: u32): u32 {
+  return sampleLabel(samples, sampleOf(text));
+}
+
+/** The first token of a text. */
+function firstOf(text: u32): u32 {
+  return firstOfText(problem.fit, sampleOf(text));
+}
+
+/** The token behind the last one that is read. */
+function endOf(text: u32): u32 {
+  return min(firstOfText(problem.fit, sampleOf(text) + 1), firstOf(text) + MAX_SEQUENCE);
+}
+
+/** Numbers the features and gives them their values; false when memory is refused. */
+function describe(room: u64): bool {
+  const self = problem;
+  const header = draft.header;
+  const fit = self.fit;
+  self.width = (self.labels + 3) & ~3;
+  self.texts = min(textCount(fit), MOST_TEXTS);
+  self.strange = inverseFrequency(0);
+  self.buckets = header.bucketCount;
+  // N-grams get at most half of the room, pairs the rest.
+  while (self.buckets != 0 && 2 * <u64>self.buckets * rowBytes() > room) self.buckets >>= 1;
+  if (!listNgrams() || !choosePairs(room)) return false;
+  self.features = self.words + self.buckets + self.pairCount;
+  self.values = reserve(<u64>self.features * 4);
+  self.scales = reserve(<u64>self.texts * 4);
+  self.squares = reserve(<u64>self.texts * 4);
+  self.folds = reserve(self.texts);
+  self.weights = reserve(<u64>self.features * self.width * 4);
+  self.bias = reserve(<u64>self.width * 4);
+  self.alphas = reserve(<u64>self.texts * self.width * 4);
+  self.scores = reserve(<u64>self.width * 4);
+  self.change = reserve(<u64>self.width * 4);
+  self.order = reserve(<u64>self.texts * 4);
+  self.random = changetype<Random>(reserve(offsetof<Random>()));
+  return !refused && weighFeatures() && measureTexts();
+}
+
+/** log((1 + N) / (1 + n)) + 1 of a feature that n of N texts have, as in scikit-learn. */
+function inverseFrequency(texts: u32): f32 {
+  return logF32(<f32>(problem.texts + 1) / <f32>(texts + 1)) + 1;
+}
+
+/** Lists the buckets of each word that the texts have. */
+function listNgrams(): bool {
+  const self = problem;
+  const fit = self.fit;
+  const header = draft.header;
+  const capacity = changetype<Tokenizer>(reader.tokenizer).tokenCapacity;
+  const rows = reserve(MAX_NGRAMS_PER_WORD << 2);
+  self.ngramEnds = reserve(<u64>fit.wordCount * 4);
+  self.ngrams = createGrowable();
+  if (refused || !changetype<usize>(self.ngrams)) return false;
+  for (let w: u32 = 0; w < fit.wordCount; w++) {
+    const word = fittedWord(fit, w);
+    if (self.buckets != 0) {
+      const bytes = min(word.length, capacity);
+      const count = ngramRows(
+        fit.bytes + word.start,
+        bytes,
+        header.ngramMin,
+        header.ngramMax,
+        header.bucketCount,
+        0,
+        rows,
+      );
+      for (let i: u32 = 0; i < count; i++)
+        if (!appendWord32(self.ngrams, load<u32>(rows + ((<usize>i) << 2)) % self.buckets)) return false;
+    }
+    store<u32>(self.ngramEnds + ((<usize>w) << 2), self.ngrams.bytes >> 2);
+  }
+  return true;
+}
+
+/** The first of the n-grams of word `w` of the texts. */
+// @ts-ignore: decorator
+@inline
+function firstNgram(w: u32): u32 {
+  return w ? load<u32>(problem.ngramEnds + ((<usize>(w - 1)) << 2)) : 0;
+}
+
+// A pair in one text: | first id, 20 bits | second id, 20 bits | text, 24 bits |
+
+/** Chooses the pairs that get a row: those of the most texts, of equals those of the more frequent words. */
+function choosePairs(room: u64): bool {
+  const self = problem;
+  const fit = self.fit;
+  const tokens = fit.tokens.bytes >> 2;
+  self.pairOf = reserve(<u64>tokens * 4);
+  const found = reserve(<u64>tokens * 8);
+  const scratch = reserve(<u64>tokens * 8);
+  if (refused) return false;
+  let count: u32 = 0;
+  for (let i: u32 = 0; i < self.texts; i++) {
+    for (let t = firstOf(i) + 1; t < endOf(i); t++) {
+      const first = fittedWord(fit, word32At(fit.tokens, t - 1)).id;
+      const second = fittedWord(fit, word32At(fit.tokens, t)).id;
+      if (!first || !second) continue;
+      store<u64>(found + ((<usize>count) << 3), ((<u64>first) << 44) | ((<u64>second) << 24) | (i & 0xffffff));
+      count++;
+    }
+  }
+  sortPairs(found, scratch, count);
+  // Of each pair: its ids and the number of its texts, at most 2^24 - 1, in the place of the text.
+  let distinct: u32 = 0;
+  for (let i: u32 = 0; i < count;) {
+    const key = load<u64>(found + ((<usize>i) << 3)) >> 24;
+    let texts: u64 = 0;
+    let uses: u32 = 0;
+    let before: u64 = u64.MAX_VALUE;
+    for (; i < count; i++) {
+      const one = load<u64>(found + ((<usize>i) << 3));
+      if (one >> 24 != key) break;
+      if (one != before) texts++;
+      before = one;
+      uses++;
+    }
+    if (uses < 2 && self.texts >= FEW_TEXTS) continue;
+    store<u64>(found + ((<usize>distinct) << 3), (key << 24) | min<u64>(texts, 0xffffff));
+    distinct++;
+  }
+  const most = <u32>min<u64>((room - <u64>self.buckets * rowBytes()) / (rowBytes() + PAIR_BYTES), MAX_ROWS);
+  // Pairs of more than `rarest` texts have room, and `spare` of those of just so many.
+  let rarest: u32 = 0;
+  let spare = most;
+  if (distinct > most) {
+    const counts = memory.data(256 << 2, 4); // u32[256]: pairs by their texts, of which 255 stand for more, too
+    memory.fill(counts, 0, 256 << 2);
+    for (let i: u32 = 0; i < distinct; i++) {
+      const slot = counts + ((<usize>textsOf(found, i)) << 2);
+      store<u32>(slot, load<u32>(slot) + 1);
+    }
+    for (rarest = 255; rarest > 0 && load<u32>(counts + ((<usize>rarest) << 2)) <= spare; rarest--)
+      spare -= load<u32>(counts + ((<usize>rarest) << 2));
+  }
+  self.pairs = reserve(<u64>min(distinct, most) * PAIR_BYTES);
+  if (refused) return false;
+  self.pairCount = 0;
+  for (let i: u32 = 0; i < distinct; i++) {
+    const texts = textsOf(found, i);
+    if (texts < rarest || (texts == rarest && spare == 0)) continue;
+    if (texts == rarest) spare--;
+    const key = load<u64>(found + ((<usize>i) << 3)) >> 24;
+    const to = self.pairs + ((<usize>self.pairCount) << 3);
+    store<u32>(to, <u32>(key >> 20));
+    store<u32>(to, <u32>(key & 0xfffff), 4);
+    self.pairCount++;
+  }
+  const index = changetype<Linear>(reserve(offsetof<Linear>()));
+  if (refused) return false;
+  index.pairs = self.pairs;
+  if (!indexPairs(index, self.pairCount)) return false;
+  for (let i: u32 = 0; i < self.texts; i++) {
+    for (let t = firstOf(i) + 1; t < endOf(i); t++) {
+      const first = fittedWord(fit, word32At(fit.tokens, t - 1)).id;
+      const second = fittedWord(fit, word32At(fit.tokens, t)).id;
+      if (first && second) store<u32>(self.pairOf + ((<usize>t) << 2), load<u32>(pairSlot(index, first, second)));
+    }
+  }
+  return true;
+}
+
+/** How many texts have a pair, at most 255. */
+// @ts-ignore: decorator
+@inline
+function textsOf(found: usize, index: u32): u32 {
+  return <u32>min<u64>(load<u64>(found + ((<usize>index) << 3)) & 0xffffff, 255);
+}
+
+/** Bytes that rows of n-grams and pairs may take in an int8 file of at most `bytes`. */
+function roomBesideWords(bytes: u32): u64 {
+  const header = draft.header;
+  let taken: u64 = partsBytes(draft) + linearBytes(FORM_INT8, problem.words, 0, 0, problem.labels) + PADDING_BYTES;
+  for (let i: u32 = 0; i < header.layerCount; i++) taken += layerBytes(FORM_INT8, layerAt(draft.layers, i));
+  return taken < <u64>bytes ? <u64>bytes - taken : 0;
+}
+
+/** Bytes of a row in an int8 file: 4 bits a weight, its scale and its square. */
+function rowBytes(): u64 {
+  return <u64>((problem.labels + 1) >> 1) + 8;
+}
+
+/** Radix sort of u64[count], byte by byte; `scratch` is as large. */
+function sortPairs(values: usize, scratch: usize, count: u32): void {
+  const counts = memory.data(257 << 2, 4);
+  let from = values;
+  let to = scratch;
+  for (let shift: u64 = 0; shift < 64; shift += 8) {
+    memory.fill(counts, 0, 257 << 2);
+    for (let i: u32 = 0; i < count; i++) {
+      const slot = counts + ((<usize>(((load<u64>(from + ((<usize>i) << 3)) >> shift) & 255) + 1)) << 2);
+      store<u32>(slot, load<u32>(slot) + 1);
+    }
+    for (let b: usize = 0; b < 256; b++)
+      store<u32>(counts + ((b + 1) << 2), load<u32>(counts + ((b + 1) << 2)) + load<u32>(counts + (b << 2)));
+    for (let i: u32 = 0; i < count; i++) {
+      const value = load<u64>(from + ((<usize>i) << 3));
+      const slot = counts + ((<usize>((value >> shift) & 255)) << 2);
+      const place = load<u32>(slot);
+      store<u32>(slot, place + 1);
+      store<u64>(to + ((<usize>place) << 3), value);
+    }
+    const other = from;
+    from = to;
+    to = other;
+  }
+}
+
+/** Sets the features' values by the number of texts that have them. */
+function weighFeatures(): bool {
+  const self = problem;
+  const fit = self.fit;
+  const seen = reserve(<u64>self.features * 4); // the last text that had the feature + 1
+  const counts = reserve(<u64>self.features * 4);
+  if (refused) return false;
+  for (let i: u32 = 0; i < self.texts; i++) {
+    for (let t = firstOf(i); t < endOf(i); t++) {
+      const w = word32At(fit.tokens, t);
+      const id = fittedWord(fit, w).id;
+      if (id) countText(seen, counts, id - 1, i);
+      for (let g = firstNgram(w); g < firstNgram(w + 1); g++)
+        countText(seen, counts, self.words + word32At(self.ngrams, g), i);
+      const pair = load<u32>(self.pairOf + ((<usize>t) << 2));
+      if (pair) countText(seen, counts, self.words + self.buckets + pair - 1, i);
+    }
+  }
+  for (let f: u32 = 0; f < self.features; f++) {
+    const value = inverseFrequency(load<u32>(counts + ((<usize>f) << 2)));
+    const isNgram = f >= self.words && f < self.words + self.buckets;
+    store<f32>(self.values + ((<usize>f) << 2), isNgram ? NGRAM_WEIGHT * value : value);
+  }
+  return true;
+}
+
+function countText(seen: usize, counts: usize, feature: u32, text: u32): void {
+  const at = (<usize>feature) << 2;
+  if (load<u32>(seen + at) == text + 1) return;
+  store<u32>(seen + at, text + 1);
+  store<u32>(counts + at, load<u32>(counts + at) + 1);
+}
+
+// @ts-ignore: decorator
+@inline
+function valueOf(feature: u32): f32 {
+  return load<f32>(problem.values + ((<usize>feature) << 2));
+}
+
+/** Measures the length of each text, and deals the texts of each label out to the folds. */
+function measureTexts(): bool {
+  const self = problem;
+  const fit = self.fit;
+  const sums = reserve(<u64>self.features * 4);
+  const dealt = reserve(<u64>self.labels * 4);
+  if (refused) return false;
+  for (let i: u32 = 0; i < self.texts; i++) {
+    const first = firstOf(i);
+    const end = endOf(i);
+    let square: f32 = 0;
+    for (let t = first; t < end; t++) {
+      const w = word32At(fit.tokens, t);
+      const id = fittedWord(fit, w).id;
+      square += id ? addValue(sums, id - 1) : self.strange * self.strange;
+      for (let g = firstNgram(w); g < firstNgram(w + 1); g++)
+        square += addValue(sums, self.words + word32At(self.ngrams, g));
+      if (t == first) continue;
+      const pair = load<u32>(self.pairOf + ((<usize>t) << 2));
+      square += pair ? addValue(sums, self.words + self.buckets + pair - 1) : self.strange * self.strange;
+    }
+    const scale: f32 = square > 0 ? <f32>1 / sqrt<f32>(square) : 0;
+    let exact: f32 = 0;
+    for (let t = first; t < end; t++) {
+      const w = word32At(fit.tokens, t);
+      const id = fittedWord(fit, w).id;
+      if (id) exact += takeSquare(sums, id - 1);
+      for (let g = firstNgram(w); g < firstNgram(w + 1); g++)
+        exact += takeSquare(sums, self.words + word32At(self.ngrams, g));
+      const pair = load<u32>(self.pairOf + ((<usize>t) << 2));
+      if (pair) exact += takeSquare(sums, self.words + self.buckets + pair - 1);
+    }
+    store<f32>(self.scales + ((<usize>i) << 2), scale);
+    store<f32>(self.squares + ((<usize>i) << 2), exact * scale * scale);
+    const label = dealt + ((<usize>labelOf(i)) << 2);
+    store<u8>(self.folds + i, (load<u32>(label) + labelOf(i)) % FOLDS);
+    store<u32>(label, load<u32>(label) + 1);
+  }
+  return true;
+}
+
+/** Adds the feature's value to its sum; returns the value's square. */
+function addValue(sums: usize, feature: u32): f32 {
+  const value = valueOf(feature);
+  const at = sums + ((<usize>feature) << 2);
+  store<f32>(at, load<f32>(at) + value);
+  return value * value;
+}
+
+/** The square of the feature's sum, which becomes 0. */
+function takeSquare(sums: usize, feature: u32): f32 {
+  const at = sums + ((<usize>feature) << 2);
+  const sum = load<f32>(at);
+  store<f32>(at, 0);
+  return sum * sum;
+}
+
+/** Trains on all texts but those of fold `heldOut`; FOLDS = none. */
+function solve(heldOut: u32): void {
+  const self = problem;
+  const rowBytes = (<usize>self.width) << 2;
+  memory.fill(self.weights, 0, <usize>self.features * rowBytes);
+  memory.fill(self.bias, 0, rowBytes);
+  memory.fill(self.alphas, 0, <usize>self.texts * rowBytes);
+  let count: u32 = 0;
+  for (let i: u32 = 0; i < self.texts; i++) {
+    if (<u32>load<u8>(self.folds + i) == heldOut) continue;
+    store<u32>(self.order + ((<usize>count) << 2), i);
+    count++;
+  }
+  randomSeed(self.random, 1);
+  for (let epoch: u32 = 0; epoch < EPOCHS; epoch++) {
+    shuffle(self.random, self.order, count);
+    for (let o: u32 = 0; o < count; o++) learnText(load<u32>(self.order + ((<usize>o) << 2)));
+  }
+}
+
+/** Moves the dual variables of one text, one a label, to their optimum with all others fixed. */
+function learnText(text: u32): void {
+  const self = problem;
+  const rowBytes = (<usize>self.width) << 2;
+  scoreText(text);
+  const rate: f32 = <f32>1 / (<f32>2 * C);
+  const step: f32 = <f32>1 / (load<f32>(self.squares + ((<usize>text) << 2)) + 1 + rate);
+  const alphas = self.alphas + <usize>text * rowBytes;
+  const label = (<usize>labelOf(text)) << 2;
+  // Signed by the target, which is 1 for the text's own label and -1 for the others; so alpha never has the other sign.
+  const old = load<f32>(alphas + label);
+  const own = max<f32>(0, old + (<f32>1 - load<f32>(self.scores + label) - rate * old) * step);
+  for (let p: usize = 0; p < rowBytes; p += 16) {
+    const before = v128.load(alphas + p);
+    const gradient = f32x4.sub(
+      f32x4.sub(f32x4.splat(-1), v128.load(self.scores + p)),
+      f32x4.mul(f32x4.splat(rate), before),
+    );
+    const after = f32x4.pmin(f32x4.splat(0), f32x4.add(before, f32x4.mul(gradient, f32x4.splat(step))));
+    v128.store(self.change + p, f32x4.sub(after, before));
+    v128.store(alphas + p, after);
+  }
+  store<f32>(self.change + label, own - old);
+  store<f32>(alphas + label, own);
+  addScaledRow(self.bias, self.change, 1, self.width);
+  eachFeature(text, true);
+}
+
+/** Writes the scores of a text to `scores`. */
+function scoreText(text: u32): void {
+  memory.copy(problem.scores, problem.bias, (<usize>problem.width) << 2);
+  eachFeature(text, false);
+}
+
+/** Adds `change` to the weights of all features of the text, or their weights to `scores`. */
+function eachFeature(text: u32, learns: bool): void {
+  const self = problem;
+  const fit = self.fit;
+  const scale = load<f32>(self.scales + ((<usize>text) << 2));
+  for (let t = firstOf(text), end = endOf(text); t < end; t++) {
+    const w = word32At(fit.tokens, t);
+    const id = fittedWord(fit, w).id;
+    if (id) oneFeature(id - 1, scale, learns);
+    for (let g = firstNgram(w), last = firstNgram(w + 1); g < last; g++)
+      oneFeature(self.words + word32At(self.ngrams, g), scale, learns);
+    const pair = load<u32>(self.pairOf + ((<usize>t) << 2));
+    if (pair) oneFeature(self.words + self.buckets + pair - 1, scale, learns);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function oneFeature(feature: u32, scale: f32, learns: bool): void {
+  const width = problem.width;
+  const row = problem.weights + ((<usize>feature * width) << 2);
+  const value: f32 = scale * valueOf(feature);
+  if (learns) addScaledRow(row, problem.change, value, width);
+  else addScaledRow(problem.scores, row, value, width);
+}
+
+/** Scale of the scores times the share of the linear part. */
+let factor: f32 = 0;
+
+/** Finds the scale on held-out texts, then trains on all. */
+function solveAll(): bool {
+  const self = problem;
+  const folds: u32 = self.texts <= MOST_FOLDED ? FOLDS : 1;
+  const held = reserve(<u64>min(self.texts, MOST_FOLDED) * self.width * 4);
+  const heldLabels = reserve(<u64>min(self.texts, MOST_FOLDED) * 4);
+  if (refused) return false;
+  let count: u32 = 0;
+  for (let fold: u32 = 0; fold < folds; fold++) {
+    solve(fold);
+    for (let i: u32 = 0; i < self.texts && count < MOST_FOLDED; i++) {
+      if (<u32>load<u8>(self.folds + i) != fold) continue;
+      scoreText(i);
+      memory.copy(held + ((<usize>count * self.width) << 2), self.scores, (<usize>self.width) << 2);
+      store<u32>(heldLabels + ((<usize>count) << 2), labelOf(i));
+      count++;
+    }
+  }
+  // The fewer texts, the less the network's own scores say (bench/README.md).
+  const share: f32 = <f32>0.5 + <f32>10 / sqrt<f32>(<f32>self.texts);
+  factor = share * bestScale(held, heldLabels, count);
+  solve(FOLDS);
+  return true;
+}
+
+/** The scale of the scores, f32 (count, width), with the smallest log loss; 0 if no scale beats equal scores for all labels. */
+function bestScale(scores: usize, labels: usize, count: u32): f32 {
+  let best: f32 = 0;
+  let least: f64 = <f64>count * <f64>logF32(<f32>problem.labels);
+  let power: f32 = 0.125;
+  for (let i: u32 = 0; i < SCALES; i++) {
+    let loss: f64 = 0;
+    for (let t: u32 = 0; t < count; t++)
+      loss += <f64>logLoss(scores + ((<usize>t * problem.width) << 2), load<u32>(labels + ((<usize>t) << 2)), power);
+    if (loss < least) {
+      least = loss;
+      best = power;
+    }
+    power *= 1.1892071;
+  }
+  return best;
+}
+
+/** log sum e^(scale s) - scale s_label. */
+function logLoss(scores: usize, label: u32, scale: f32): f32 {
+  let largest = load<f32>(scores);
+  for (let k: u32 = 1; k < problem.labels; k++) largest = max<f32>(largest, load<f32>(scores + ((<usize>k) << 2)));
+  let sum: f32 = 0;
+  for (let k: u32 = 0; k < problem.labels; k++)
+    sum += expF32(scale * (load<f32>(scores + ((<usize>k) << 2)) - largest));
+  return logF32(sum) + scale * (largest - load<f32>(scores + ((<usize>label) << 2)));
+}
+
+/** Writes the part in its f32 form: rows are weights times values times `factor`, those of a word with its n-grams added. */
+function writePart(): bool {
+  const self = problem;
+  const fit = self.fit;
+  const header = draft.header;
+  const labels = self.labels;
+  const bytes = linearBytes(FORM_F32, self.words, self.buckets, self.pairCount, labels);
+  const linear = reserve(bytes);
+  if (refused) return false;
+  const part = changetype<LinearHeader>(linear);
+  part.bucketCount = self.buckets;
+  part.pairCount = self.pairCount;
+  part.strangeSquare = self.strange * self.strange;
+  const squares = linearSquares(linear);
+  const rows = linearWeights(linear, self.features);
+  memory.copy(linearPairs(linear), self.pairs, (<usize>self.pairCount) << 3);
+  for (let f: u32 = 0; f < self.features; f++) addFeature(rows, squares, f, f);
+  for (let w: u32 = 0; w < fit.wordCount; w++) {
+    const id = fittedWord(fit, w).id;
+    if (!id) continue;
+    for (let g = firstNgram(w); g < firstNgram(w + 1); g++)
+      addFeature(rows, squares, id - 1, self.words + word32At(self.ngrams, g));
+  }
+  const bias = linearBias(linear, FORM_F32, self.features, labels);
+  for (let k: usize = 0; k < (<usize>labels) << 2; k += 4) store<f32>(bias + k, factor * load<f32>(self.bias + k));
+  header.linearBytes = <u32>bytes;
+  draft.linear = linear;
+  return true;
+}
+
+/** Adds a feature to a row of the part. */
+function addFeature(rows: usize, squares: usize, row: u32, feature: u32): void {
+  const self = problem;
+  const value = valueOf(feature);
+  const square = squares + ((<usize>row) << 2);
+  store<f32>(square, load<f32>(square) + value * value);
+  addScaledRow(
+    rows + ((<usize>row * self.labels) << 2),
+    self.weights + ((<usize>feature * self.width) << 2),
+    factor * value,
+    self.labels,
+  );
+}
