@@ -15,7 +15,7 @@ const SLOW = [
   "test/host/registry/{disk,registry}.test.ts",
   "test/host/report/rejection-curve.test.ts",
   "test/host/service/{broker,control}/**",
-  "test/host/service/http/{body,fuzz,http,login}.test.ts",
+  "test/host/service/http/{body,fuzz,hosts,http,login,predict}.test.ts",
   "test/host/service/answer/{guard,routes}.test.ts",
   "test/host/service/{service,users,watchdog}.test.ts",
   "test/host/service/mqtt/quiet.test.ts",

@@ -248,6 +248,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
         host,
         port: settings.httpPort,
         hosts: settings.httpHosts,
+        origins: settings.httpOrigins,
         tls,
         login,
         bodyBytes: limits.payloadBytes,

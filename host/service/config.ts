@@ -51,6 +51,8 @@ export interface Settings {
   httpPort?: number | undefined;
   /** Names, besides this machine's, by which clients of HTTP may ask for it. */
   httpHosts: string[];
+  /** Origins of the pages of other sites that may use HTTP. */
+  httpOrigins: string[];
   limits: Limits;
   responses: ResponseRules;
   routes: RouteSettings[];
@@ -102,6 +104,15 @@ const filters = v.optional(
     "must be an array of topic filters",
   ),
 );
+
+/** Scheme, host and perhaps port, in the form that browsers send. */
+function isOrigin(origin: string): boolean {
+  try {
+    return /^https?:/.test(origin) && new URL(origin).origin === origin;
+  } catch {
+    return false;
+  }
+}
 
 const pointer = v.pipe(
   v.string("must be a string"),
@@ -207,6 +218,15 @@ const fileSchema = v.strictObject({
       "must be an array of host names",
     ),
   ),
+  httpOrigins: v.optional(
+    v.array(
+      v.pipe(
+        text,
+        v.check(isOrigin, "must be what browsers send as the origin of a page, such as https://app.example.org"),
+      ),
+      "must be an array of origins",
+    ),
+  ),
   limits: v.optional(
     v.strictObject({
       payloadBytes: count(16_777_216),
@@ -250,7 +270,10 @@ export function parseConfig(json: string, source: string): ConfigFile {
   }
   // The schema takes an array for an object without keys.
   for (const [path, part] of [["", value], ...Object.entries(value ?? {})] as [string, unknown][]) {
-    if (Array.isArray(part) && !["models", "broker", "routes", "announcements", "httpHosts"].includes(path))
+    if (
+      Array.isArray(part) &&
+      !["models", "broker", "routes", "announcements", "httpHosts", "httpOrigins"].includes(path)
+    )
       throw new EdgelabelError(`${source}: ${path ? JSON.stringify(path) : "the file"} must not be an array`);
   }
   const reserved = reservedName(value);
@@ -423,6 +446,7 @@ export function readSettings(
     embeddedPort: options.port ?? file.port ?? 1883,
     httpPort,
     httpHosts: file.httpHosts ?? [],
+    httpOrigins: file.httpOrigins ?? [],
     limits: { ...defaultLimits, ...file.limits },
     // A requester must not publish with the service's rights: where it has any, answers go to its own topics only, unless the file allows more.
     responses: { allow: file.responses?.allow ?? (hasRights ? [] : ["#"]), deny: file.responses?.deny ?? [] },
@@ -597,6 +621,6 @@ function inertSettings(file: ConfigFile, url: string | undefined, httpPort: numb
       ? [["username", "it is for a broker that is given by its URL"]]
       : [["port", "it is for the embedded broker"]];
   if (httpPort === undefined)
-    for (const key of ["host", "serverTls", "httpHosts"] as const) inert.push([key, "it is for HTTP"]);
+    for (const key of ["host", "serverTls", "httpHosts", "httpOrigins"] as const) inert.push([key, "it is for HTTP"]);
   return inert.filter(([key]) => file[key] !== undefined).map(([key, why]) => `"${key}" has no effect: ${why}`);
 }

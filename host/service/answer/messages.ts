@@ -109,7 +109,7 @@ const number = (message: string) =>
     v.number(message),
   );
 
-function requestSchema(limits: MessageLimits) {
+function requestSchema(limits: Pick<MessageLimits, "textsPerRequest">) {
   return v.object({
     text: v.optional(v.string("must be a string")),
     texts: v.optional(
@@ -145,10 +145,18 @@ function requestSchema(limits: MessageLimits) {
   });
 }
 
+/** Reads the fields of a request. Throws a RequestError, which has the id if that is valid. */
+export type RequestReader = (value: object) => ClassifyRequest;
+
+export function requestReader(limits: Pick<MessageLimits, "textsPerRequest">): RequestReader {
+  const schema = requestSchema(limits);
+  return (value) => plainRequest(value) ?? readRequest(schema, value);
+}
+
 export type RequestParser = (payload: Uint8Array, contentType?: string) => ClassifyRequest;
 
 export function requestParser(limits: MessageLimits): RequestParser {
-  const schema = requestSchema(limits);
+  const read = requestReader(limits);
 
   return (payload, contentType = "") => {
     if (payload.length > limits.payloadBytes)
@@ -167,7 +175,7 @@ export function requestParser(limits: MessageLimits): RequestParser {
       if (text.length === 0) throw new RequestError("bad_request", "the payload is empty");
       return { texts: [text], isBatch: false, missing: missingField(value) };
     }
-    return plainRequest(value) ?? readRequest(schema, value);
+    return read(value);
   };
 }
 
@@ -271,7 +279,7 @@ function writerFor(id: RequestId | undefined): (value: object) => string {
   return id instanceof ExactNumber ? toJson : JSON.stringify;
 }
 
-export function encodeError(error: { code: ErrorCode; message: string }, id?: RequestId): string {
+export function encodeError(error: { code: string; message: string }, id?: RequestId): string {
   return writerFor(id)({ id, error: { code: error.code, message: error.message } });
 }
 

@@ -2,6 +2,7 @@
 // its visitor's browser, in two ways: under a name of its own that it points here (DNS rebinding), so
 // that the browser takes the answers for the page's own; or directly, and then the browser says where
 // the page is from. A page can neither choose the Host of its requests nor hide its origin in a POST.
+// Pages of the configured origins may use it directly (CORS).
 import type { IncomingHttpHeaders } from "node:http";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
@@ -9,9 +10,11 @@ import { hostname } from "node:os";
 export class HttpHosts {
   private readonly configured: ReadonlySet<string>;
   private readonly names: ReadonlySet<string>;
+  private readonly origins: ReadonlySet<string>;
 
-  /** `listening`: the address or name that the server listens on. `configured`: further names, such as a proxy's. */
-  constructor(listening: string, configured: readonly string[]) {
+  /** `listening`: the address or name that the server listens on. `configured`: further names, such as a proxy's. `origins`: of pages that may use this service. */
+  constructor(listening: string, configured: readonly string[], origins: readonly string[] = []) {
+    this.origins = new Set(origins);
     const own = hostname().toLowerCase();
     const [first] = own.split(".");
     this.configured = new Set(configured.map((name) => name.toLowerCase()));
@@ -24,8 +27,14 @@ export class HttpHosts {
     return host !== undefined && (isIP(host) !== 0 || this.names.has(host));
   }
 
+  /** The origin of the page that asks, if it is one that may. */
+  allowed({ origin = "" }: IncomingHttpHeaders): string | undefined {
+    return this.origins.has(origin) ? origin : undefined;
+  }
+
   /** Whether a browser says that the request is from a page of another origin. Programs do not send these headers. */
   isForeign({ host, origin, "sec-fetch-site": site = "none" }: IncomingHttpHeaders): boolean {
+    if (origin !== undefined && this.origins.has(origin)) return false;
     if (site !== "none" && site !== "same-origin") return true;
     if (origin === undefined) return false;
     const authority = /^https?:\/\/([^/]+)$/i.exec(origin)?.[1]?.toLowerCase();

@@ -1,5 +1,5 @@
-// The HTTP interface: POST /predict as in the Flask tutorial, the KServe V2 paths, health, metrics,
-// and a page for people. Pages of other sites cannot use it: see hosts.ts.
+// The HTTP interface: POST /predict, the KServe V2 paths, health, metrics, and a page for people.
+// docs/openapi.json describes it. Pages of other sites cannot use it unless they are configured: see hosts.ts.
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
@@ -8,16 +8,16 @@ import type { AddressInfo, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { escapeMarkup } from "../../escape.ts";
 import { Bodies } from "./body.ts";
+import { failureOf, HttpError } from "./error.ts";
 import { HttpHosts } from "./hosts.ts";
 import type { HttpLogin, HttpUser } from "./login.ts";
-import { fromJson, JsonError } from "../answer/json.ts";
 import { encodeInfer, modelMetadata, parseInfer, parseModelPath, serverMetadata } from "./kserve.ts";
 import type { ModelPath } from "./kserve.ts";
 import { explainListenError, hostInUrl, listen, reachable } from "../listen.ts";
 import type { ServerTls } from "../listen.ts";
-import { labelValue, RequestError, statusOf } from "../answer/messages.ts";
-import { requestErrorOf } from "../answer/predictor.ts";
-import type { Outcome } from "../answer/predictor.ts";
+import { RequestError, requestReader } from "../answer/messages.ts";
+import type { RequestReader } from "../answer/messages.ts";
+import { answer, answerStream, classify, parseJson, parsePredict, requireRight } from "./predict.ts";
 import type { Service } from "../service.ts";
 import { packageVersion } from "../../version.ts";
 
@@ -25,17 +25,6 @@ export interface HttpEndpoint {
   url: string;
   port: number;
   close(): Promise<void>;
-}
-
-/** An error that exists only in HTTP, such as a wrong path or method. */
-class HttpError extends Error {
-  readonly status: number;
-  readonly headers: Record<string, string>;
-  constructor(status: number, message: string, headers: Record<string, string> = {}) {
-    super(message);
-    this.status = status;
-    this.headers = headers;
-  }
 }
 
 const style =
@@ -58,22 +47,22 @@ const securityHeaders: readonly [name: string, value: string][] = [
 /** Value of topK: all scores. */
 const ALL = 0;
 
-const codeOf: Record<number, string> = {
-  400: "bad_request",
-  401: "unauthorized",
-  403: "forbidden",
-  404: "not_found",
-  405: "method_not_allowed",
-  413: "too_large",
-  415: "unsupported_media_type",
-  421: "misdirected",
-};
+/** For pages of the configured origins. They log in by a header that they send themselves, so no credentials of the browser are allowed. */
+const corsHeaders: readonly [name: string, value: string][] = [
+  ["Access-Control-Allow-Headers", "Authorization, Content-Type, Inference-Header-Content-Length"],
+  ["Access-Control-Allow-Methods", "GET, HEAD, POST"],
+  ["Access-Control-Expose-Headers", "Retry-After"],
+  ["Access-Control-Max-Age", "600"],
+  ["Vary", "Origin"],
+];
 
 export interface HttpOptions {
   host: string;
   port: number;
   /** Names, besides this machine's, by which clients may ask for it. */
   hosts?: readonly string[] | undefined;
+  /** Origins of the pages of other sites that may use this service. */
+  origins?: readonly string[] | undefined;
   bodyBytes: number;
   textsPerRequest: number;
   tls?: ServerTls | undefined;
@@ -83,13 +72,16 @@ export interface HttpOptions {
 
 const timeouts = {
   headersTimeout: 5_000,
-  requestTimeout: 10_000,
+  // Streams may take any time, and Node has no limit for some requests only: see WaitingSockets.
+  requestTimeout: 0,
   keepAliveTimeout: 5_000,
   maxHeaderSize: 8_192,
   connectionsCheckingInterval: 1_000,
   handshakeTimeout: 5_000,
 };
 const MAX_CONNECTIONS = 256;
+/** How long the rest of a request may take to arrive after its headers. */
+const BODY_MS = 10_000;
 /** Connections without a complete request; beyond this number the oldest one is closed. */
 const MAX_WAITING = 192;
 /** A client that does not read its answer for this long, at most twice this long, is disconnected. */
@@ -97,10 +89,16 @@ const SILENCE_MS = 5_000;
 
 export async function startHttp(
   service: Service,
-  { host, port, tls, hosts = [], bodyBytes, ...rest }: HttpOptions,
+  { host, port, tls, hosts = [], origins = [], bodyBytes, ...rest }: HttpOptions,
 ): Promise<HttpEndpoint> {
   const waiting = new WaitingSockets();
-  const gate = { ...rest, hosts: new HttpHosts(host, hosts), bodies: new Bodies(bodyBytes) };
+  const gate = {
+    ...rest,
+    hosts: new HttpHosts(host, hosts, origins),
+    bodies: new Bodies(bodyBytes),
+    read: requestReader(rest),
+    waiting,
+  };
   const listener: RequestListener = (request, response) => {
     if (waiting.onRequest(request, response)) void respond(service, request, response, gate);
   };
@@ -123,11 +121,14 @@ export async function startHttp(
   };
 }
 
+const TOO_SLOW = { code: "too_slow", message: `a request must arrive within ${BODY_MS / 1000} s` };
+
 /** Connections without a complete request. The oldest one is closed to make room for a new one, so that slow clients keep nobody out. */
 class WaitingSockets {
   private readonly sockets = new Set<Socket>();
   /** Connections whose answer has not been sent. */
   private readonly answering = new WeakSet<Socket>();
+  private readonly late = new WeakMap<Socket, NodeJS.Timeout>();
 
   onConnection(socket: Socket): void {
     this.add(socket);
@@ -156,9 +157,27 @@ class WaitingSockets {
       if (!socket.destroyed) this.add(socket);
     });
     const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
-    if (hasBody) request.once("end", () => this.sockets.delete(socket));
-    else this.sockets.delete(socket);
+    if (!hasBody) {
+      this.sockets.delete(socket);
+      return true;
+    }
+    const late = setTimeout(() => {
+      if (response.headersSent) socket.destroy();
+      else sendJson(response, 408, { error: TOO_SLOW }, { Connection: "close" });
+    }, BODY_MS);
+    this.late.set(socket, late);
+    const onEnd = () => clearTimeout(late);
+    request
+      .once("end", () => this.sockets.delete(socket))
+      .once("end", onEnd)
+      .once("close", onEnd);
     return true;
+  }
+
+  /** A stream begins, or a line of it has come. As a whole it may take any time. */
+  onLine(socket: Socket): void {
+    clearTimeout(this.late.get(socket));
+    if (this.sockets.has(socket)) this.add(socket);
   }
 
   private add(socket: Socket): void {
@@ -179,6 +198,8 @@ function close(server: Server): Promise<void> {
 
 interface Context extends Pick<HttpOptions, "textsPerRequest"> {
   bodies: Bodies;
+  read: RequestReader;
+  waiting: WaitingSockets;
   /** Absent if no users are configured, and on paths that need no login. */
   user?: HttpUser | undefined;
 }
@@ -220,6 +241,8 @@ function handlersOf(path: string): Handlers | undefined {
 interface Gate extends Pick<HttpOptions, "textsPerRequest" | "login"> {
   hosts: HttpHosts;
   bodies: Bodies;
+  read: RequestReader;
+  waiting: WaitingSockets;
 }
 
 async function respond(
@@ -242,6 +265,16 @@ async function respond(
         421,
         'this service does not go by that name: ask for it by an address, or list the name in "httpHosts" of the configuration file',
       );
+    const origin = hosts.allowed(request.headers);
+    if (origin !== undefined) {
+      for (const [name, value] of corsHeaders) response.setHeader(name, value);
+      response.setHeader("Access-Control-Allow-Origin", origin);
+      // Browsers ask before they send what forms cannot send; that request has no credentials.
+      if (request.method === "OPTIONS") {
+        response.writeHead(204).end();
+        return;
+      }
+    }
     if (request.method === "POST" && hosts.isForeign(request.headers))
       throw new HttpError(403, "pages of other sites may not send texts here");
     // Rights first: only users who may know learn which paths there are, and how to use them.
@@ -262,7 +295,8 @@ async function respond(
       throw new HttpError(403, "this user may not read that");
     await handler(service, request, response, { ...context, user });
   } catch (error) {
-    if (response.headersSent || response.destroyed) return;
+    if (response.headersSent) response.destroy();
+    if (response.destroyed) return;
     const { status, code, message, headers } = failureOf(service, error, user);
     // Do not wait for the rest of a body that was refused.
     if (!request.complete && (status === 413 || status === 503)) headers["Connection"] = "close";
@@ -271,51 +305,21 @@ async function respond(
   }
 }
 
-function failureOf(
-  service: Service,
-  error: unknown,
-  user: HttpUser | undefined,
-): { status: number; code: string | undefined; message: string; headers: Record<string, string> } {
-  if (error instanceof HttpError)
-    return { status: error.status, code: codeOf[error.status], message: error.message, headers: error.headers };
-  const { code, message, retrySeconds } = requestErrorOf(error);
-  service.metrics.errors.inc({ code });
-  // The message would list the models.
-  const isHidden = code === "unknown_model" && user?.mayRead("info") === false;
-  return {
-    status: statusOf[code],
-    code,
-    message: isHidden ? "there is no such model here" : message,
-    headers: retrySeconds === undefined ? {} : { "Retry-After": String(retrySeconds) },
-  };
-}
-
 async function predict(
   service: Service,
   request: IncomingMessage,
   response: ServerResponse,
-  { bodies, user }: Context,
+  { bodies, read, waiting, user }: Context,
 ): Promise<void> {
+  const asker = { service, request, user };
+  if (isOfType(request, /^application\/x-ndjson$/)) {
+    requireUncoded(request);
+    waiting.onLine(request.socket);
+    await answerStream(asker, response, { bodies, read, onLine: () => waiting.onLine(request.socket) });
+    return;
+  }
   const body = await readRequest(service, request, bodies);
-  const value = parseJson(body);
-  const {
-    data,
-    model = "",
-    explain = false,
-  } = (typeof value === "object" && value !== null ? value : {}) as {
-    data?: unknown;
-    model?: unknown;
-    explain?: unknown;
-  };
-  if (typeof data !== "string")
-    throw new RequestError("bad_request", 'the body must be an object such as {"data": "the text"}');
-  if (typeof model !== "string") throw new RequestError("bad_request", '"model" must be a string');
-  if (typeof explain !== "boolean") throw new RequestError("bad_request", '"explain" must be true or false');
-  requireRight(user, model);
-  const {
-    predictions: [prediction],
-  } = await classify(service, request, { model, bytes: body.length, texts: [data], explain }, user);
-  sendJson(response, 200, { label: labelValue(prediction!.label), explanation: prediction!.explanation });
+  send(response, 200, "application/json", `${await answer(asker, parsePredict(body, read), body.length)}\n`);
 }
 
 async function infer(
@@ -331,10 +335,8 @@ async function infer(
   const { json, binary } = readInfer(body, request);
   const wanted = parseInfer(json, binary, textsPerRequest);
   const outcome = await classify(
-    service,
-    request,
+    { service, request, user },
     { model, bytes: body.length, texts: wanted.texts, topK: wanted.outputs.includes("scores") ? ALL : 1 },
-    user,
   );
   sendJson(response, 200, encodeInfer(wanted, outcome));
 }
@@ -345,30 +347,11 @@ function describe(path: ModelPath, service: Service, response: ServerResponse): 
   else sendJson(response, 200, modelMetadata(name, service.predictor.model(name).model));
 }
 
-function requireRight(user: HttpUser | undefined, model: string): void {
-  if (user && !user.mayAsk(model)) throw new HttpError(403, "this user may not send texts to this model");
-}
-
 function modelOf(service: Service, { name, version }: ModelPath): string {
   const { model } = service.predictor.model(name);
   if (version !== undefined && version !== model.version)
     throw new RequestError("unknown_model", `version ${model.version} of this model is here, and no other`);
   return name;
-}
-
-async function classify(
-  service: Service,
-  request: IncomingMessage,
-  work: { model: string; bytes: number; texts: (string | Uint8Array)[]; topK?: number; explain?: boolean },
-  user: HttpUser | undefined,
-): Promise<Outcome> {
-  const start = performance.now();
-  const outcome = await service.predictor.predict({
-    ...work,
-    requester: `http ${user?.name ?? request.socket.remoteAddress}`,
-  });
-  service.metrics.answerSeconds.observe({ transport: "http" }, (performance.now() - start) / 1000);
-  return outcome;
 }
 
 /** A JSON object, and the bytes of a tensor after it if a header gives the object's length. */
@@ -380,26 +363,26 @@ function readInfer(body: Buffer, request: IncomingMessage): { json: unknown; bin
 }
 
 function readRequest(service: Service, request: IncomingMessage, bodies: Bodies): Promise<Buffer> {
-  const { headers } = request;
   service.metrics.requests.inc({ transport: "http" });
   // Browsers send requests of some other types to another site without asking there first.
-  if (!/^application\/(?:json|octet-stream)\s*(?:;|$)/i.test(headers["content-type"] ?? "application/json"))
+  if (!isOfType(request, /^application\/(?:json|octet-stream)$/))
     throw new HttpError(415, "send the header Content-Type: application/json");
+  requireUncoded(request);
+  return bodies.receive(request);
+}
+
+/** JSON, if the request does not say what it is. */
+function isOfType({ headers }: IncomingMessage, types: RegExp): boolean {
+  const [type] = (headers["content-type"] ?? "application/json").split(";", 1);
+  return types.test(type!.trim().toLowerCase());
+}
+
+function requireUncoded({ headers }: IncomingMessage): void {
   if (
     (headers["content-encoding"] ?? "identity") !== "identity" ||
     !/^chunked$/i.test(headers["transfer-encoding"] ?? "chunked")
   )
     throw new HttpError(415, "send the body as it is, without a coding");
-  return bodies.receive(request);
-}
-
-function parseJson(body: Buffer): unknown {
-  try {
-    return fromJson(body);
-  } catch (error) {
-    if (error instanceof JsonError) throw new RequestError("bad_request", `the body is ${error.message}`);
-    throw error;
-  }
 }
 
 function sendJson(response: ServerResponse, status: number, body: object, headers: Record<string, string> = {}): void {

@@ -150,6 +150,15 @@ test("further names for HTTP", () => {
   ]);
 });
 
+test("origins of pages that may use HTTP", () => {
+  expect(settingsFrom({ models: ["m"], node: "n" }).httpOrigins).toEqual([]);
+  const httpOrigins = ["https://app.example.org", "http://10.0.0.7:3000"];
+  expect(settingsFrom({ models: ["m"], node: "n", http: 1, httpOrigins })).toMatchObject({ httpOrigins, warnings: [] });
+  expect(settingsFrom({ models: ["m"], node: "n", httpOrigins }).warnings).toEqual([
+    '"httpOrigins" has no effect: it is for HTTP',
+  ]);
+});
+
 test("the embedded broker is for one machine: another address is refused with the way to a real broker", () => {
   const settings = (config: object, options: ServeOptions = {}) =>
     settingsFrom({ models: ["m"], node: "n", ...config }, options);
@@ -406,6 +415,21 @@ test.each([
   ['{"httpHosts":"a"}', '"httpHosts" must be an array of host names'],
   ['{"httpHosts":["https://a"]}', '"httpHosts.0" must be the name of a host, without scheme and port'],
   ['{"httpHosts":["a:80"]}', '"httpHosts.0" must be the name of a host'],
+  ['{"httpOrigins":"https://a"}', '"httpOrigins" must be an array of origins'],
+  ...[
+    "*",
+    "null",
+    "a.example",
+    "https://a/",
+    "https://a/b",
+    "HTTPS://a",
+    "https://a:443",
+    "https://u@a",
+    "ftp://a",
+  ].map((origin): [string, string] => [
+    JSON.stringify({ httpOrigins: [origin] }),
+    '"httpOrigins.0" must be what browsers send as the origin of a page, such as https://app.example.org',
+  ]),
   ['{"limits":{"queuedText":1}}', 'unknown key "limits.queuedText", did you mean "queuedTexts"?'],
 ])("%s: %s", (json, message) => {
   expect(() => parseConfig(json, "config.json")).toThrow(message);

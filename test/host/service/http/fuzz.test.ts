@@ -9,7 +9,7 @@ import type { HttpEndpoint } from "../../../../host/service/http/http.ts";
 import { fakeService } from "../../../support/fake.ts";
 
 /** Those of deploy/README.md, and 408 and 431 of Node, for headers that come too slowly or are too large. */
-const STATUSES = [200, 400, 401, 403, 404, 405, 408, 413, 415, 421, 429, 431, 500, 503];
+const STATUSES = [200, 400, 401, 403, 404, 405, 408, 413, 415, 421, 429, 431, 500, 503, 504];
 const RUNS = 400;
 const prototype = Object.getOwnPropertyNames(Object.prototype);
 
@@ -62,6 +62,11 @@ const name = fc.oneof(
     "prototype",
     "toString",
     "data",
+    "text",
+    "texts",
+    "topK",
+    "threshold",
+    "deadline",
     "model",
     "explain",
     "inputs",
@@ -94,6 +99,19 @@ const deep = fc
   .filter((text) => text.length < 60_000);
 const body = fc.oneof(
   tree.map((value) => Buffer.from(JSON.stringify(value))),
+  fc
+    .record(
+      {
+        text: fc.oneof(fc.string(), tree),
+        texts: fc.oneof(fc.array(fc.string(), { maxLength: 4 }), tree),
+        topK: fc.oneof(fc.integer(), tree),
+        threshold: fc.oneof(fc.double(), tree),
+        explain: fc.boolean(),
+        id: tree,
+      },
+      { requiredKeys: [] },
+    )
+    .map((value) => Buffer.from(JSON.stringify(value))),
   fc
     .record(
       {
@@ -211,6 +229,7 @@ const header = fc.oneof(
     "Content-Type: application/json",
     "Content-Type: text/plain",
     "Content-Type: application/octet-stream",
+    "Content-Type: application/x-ndjson",
     "Content-Encoding: gzip",
     "Expect: 100-continue",
     "Expect: nonsense",

@@ -1,10 +1,13 @@
 // Web pages of other sites: neither a name that they point here nor a request straight from them gets in.
-import { request } from "node:http";
+import { once } from "node:events";
+import { createServer, type IncomingHttpHeaders, request } from "node:http";
+import type { AddressInfo } from "node:net";
 import { hostname } from "node:os";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startHttp } from "../../../../host/service/http/http.ts";
 import type { HttpEndpoint } from "../../../../host/service/http/http.ts";
-import { fakeService } from "../../../support/fake.ts";
+import { findChromium, launchChromium } from "../../../support/chromium.ts";
+import { counter, fakeService } from "../../../support/fake.ts";
 
 let http: HttpEndpoint;
 beforeAll(async () => {
@@ -13,6 +16,7 @@ beforeAll(async () => {
     host: "127.0.0.1",
     port: 0,
     hosts: ["Labels.example.org"],
+    origins: ["https://app.example.org", "http://10.0.0.7:3000"],
     bodyBytes: 1_000,
     textsPerRequest: 3,
   });
@@ -22,6 +26,7 @@ afterAll(() => http.close());
 interface Answer {
   status: number;
   text: string;
+  headers: IncomingHttpHeaders;
 }
 
 function send(path: string, headers: Record<string, string>, method = "GET", body = ""): Promise<Answer> {
@@ -31,7 +36,7 @@ function send(path: string, headers: Record<string, string>, method = "GET", bod
       response.on("data", (chunk: Buffer) => {
         text += chunk.toString();
       });
-      response.on("end", () => resolve({ status: response.statusCode!, text }));
+      response.on("end", () => resolve({ status: response.statusCode!, text, headers: response.headers }));
     });
     sent.on("error", reject);
     sent.end(body);
@@ -180,4 +185,122 @@ describe("a page of another site", () => {
     }
     expect((await send("/", { "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate" })).status).toBe(200);
   });
+});
+
+describe("CORS", () => {
+  const asks = (headers: Record<string, string>) => ({
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type",
+    ...headers,
+  });
+
+  test.each(["https://app.example.org", "http://10.0.0.7:3000"])(
+    "a page of %s, which is configured, may ask and read, and its browser is told so before",
+    async (origin) => {
+      for (const path of ["/predict", "/v2/models/spam/infer", "/nope"]) {
+        const { status, headers, text } = await send(path, asks({ Origin: origin }), "OPTIONS");
+        expect([path, status, text]).toEqual([path, 204, ""]);
+        expect(headers).toMatchObject({
+          "access-control-allow-origin": origin,
+          "access-control-allow-methods": "GET, HEAD, POST",
+          "access-control-allow-headers": "Authorization, Content-Type, Inference-Header-Content-Length",
+          vary: "Origin",
+        });
+        expect(headers["access-control-allow-credentials"]).toBeUndefined();
+      }
+      const answers = [
+        await predict({ Origin: origin, "Sec-Fetch-Site": "cross-site" }),
+        await predict({ Origin: origin, "Content-Type": "text/plain" }),
+        await send("/metrics", { Origin: origin }),
+        await send("/nope", { Origin: origin }),
+      ];
+      expect(answers.map(({ status }) => status)).toEqual([200, 415, 200, 404]);
+      for (const { headers } of answers) expect(headers["access-control-allow-origin"]).toBe(origin);
+    },
+  );
+
+  test.each([
+    "https://app.example.org:8443",
+    "http://app.example.org",
+    "https://app.example.org.evil.example",
+    "https://evil.example",
+    "HTTPS://APP.EXAMPLE.ORG",
+    "https://app.example.org, https://evil.example",
+    "null",
+    "*",
+    "",
+  ])("a page of %j, which is not, may not, and nothing says that it may", async (origin) => {
+    const answers = [
+      await send("/predict", asks({ Origin: origin }), "OPTIONS"),
+      await predict({ Origin: origin }),
+      await send("/metrics", { Origin: origin }),
+    ];
+    expect(answers.map(({ status }) => status)).toEqual([405, 403, 200]);
+    for (const { headers } of answers)
+      expect(Object.keys(headers).filter((name) => name.startsWith("access-control"))).toEqual([]);
+  });
+
+  test("a configured page gains nothing by a name that is not this service's", async () => {
+    const { status, headers } = await predict({ Host: "evil.example", Origin: "https://app.example.org" });
+    expect([status, headers["access-control-allow-origin"]]).toEqual([421, undefined]);
+  });
+
+  const executablePath = findChromium();
+  test.skipIf(!executablePath)(
+    "a real browser lets the one page read answers and streams, and the other not",
+    async () => {
+      const pages = await Promise.all(
+        [0, 1].map(async () => {
+          const server = createServer((_request, response) => {
+            response.setHeader("Content-Type", "text/html");
+            response.end("<!doctype html><title>another site</title>");
+          });
+          server.listen(0, "127.0.0.1");
+          await once(server, "listening");
+          return { server, origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+        }),
+      );
+      const service = fakeService({ access: { url: "mqtt://127.0.0.1:1", protocol: 4 } });
+      const own = await startHttp(service, {
+        host: "127.0.0.1",
+        port: 0,
+        origins: [pages[0]!.origin],
+        bodyBytes: 1_000,
+        textsPerRequest: 3,
+      });
+      const browser = await launchChromium(executablePath!);
+      const ask = async (origin: string, type: string) => {
+        const page = await browser.newPage();
+        await page.goto(origin);
+        return page.evaluate(
+          async ([url, contentType]) => {
+            try {
+              const answer = await fetch(`${url}/predict`, {
+                method: "POST",
+                headers: { "Content-Type": contentType!, Authorization: "Basic eDp5" },
+                body: '{"text":"win"}',
+              });
+              return await answer.text();
+            } catch (error) {
+              return String(error);
+            }
+          },
+          [own.url, type],
+        );
+      };
+      try {
+        for (const type of ["application/json", "application/x-ndjson"])
+          expect([await ask(pages[0]!.origin, type), await ask(pages[1]!.origin, type)]).toEqual([
+            expect.stringContaining('"label":"spam"'),
+            "TypeError: Failed to fetch",
+          ]);
+        // The other one's preflights were refused, so its texts never came.
+        expect(await counter(service, 'edgelabel_requests_total{transport="http"}')).toBe(2);
+      } finally {
+        await browser.close();
+        await own.close();
+        for (const { server } of pages) server.close();
+      }
+    },
+  );
 });

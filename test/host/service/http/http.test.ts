@@ -71,7 +71,7 @@ test.each([
   "7",
   "{}",
   '{"data":7}',
-  '{"text":"a"}',
+  '{"text":["a"]}',
   '{"data":"x","model":7}',
   '{"data":"x","explain":1}',
   '{"__proto__":{"data":"x"}}',
