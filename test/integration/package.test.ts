@@ -89,6 +89,7 @@ describe("the files of a release", () => {
       "deploy/README.md",
       "deploy/edgelabel.service",
       "docs/commands.md",
+      "docs/openapi.json",
     ])
       expect(files).toContain(`package/${file}`);
     expect(

@@ -3,6 +3,7 @@
 import { fetchChromium } from "./fetch-chromium.mjs";
 import { fetchMosquitto } from "./fetch-mosquitto.mjs";
 import { fetchNode, NODE_VERSIONS } from "./fetch-node.mjs";
+import { fetchOpenapi } from "./fetch-openapi.mjs";
 import { bun, deno, python } from "./fetch-runtimes.mjs";
 import { fetchWasmtime } from "./fetch-wasmtime.mjs";
 
@@ -12,6 +13,7 @@ for (const [name, fetch] of Object.entries({
   Chromium: fetchChromium,
   "the versions of Node": () => NODE_VERSIONS.map(fetchNode).join(" "),
   "Python's wasmtime": () => python()[1].replace("PYTHONPATH=", ""),
+  "OpenAPI's linter and client": fetchOpenapi,
   Deno: () => deno()[0],
   Bun: () => bun()[0],
 })) {

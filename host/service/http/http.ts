@@ -6,7 +6,9 @@ import type { IncomingMessage, RequestListener, Server, ServerResponse } from "n
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
+import { artefactPath } from "../../artefact.ts";
 import { escapeMarkup } from "../../escape.ts";
+import { readText } from "../../files/read.ts";
 import { Bodies } from "./body.ts";
 import { failureOf, HttpError } from "./error.ts";
 import { HttpHosts } from "./hosts.ts";
@@ -221,6 +223,7 @@ const routes: Record<string, Handlers> = {
   "/healthz": { GET: live },
   "/readyz": { GET: ready },
   "/metrics": { GET: metrics },
+  "/openapi.json": { GET: description },
   "/v2": { GET: (_service, _request, response) => sendJson(response, 200, serverMetadata()) },
   "/v2/health/live": { GET: live },
   "/v2/health/ready": { GET: ready },
@@ -406,6 +409,10 @@ async function metrics(service: Service, _request: IncomingMessage, response: Se
   send(response, 200, service.metrics.registry.contentType, text);
 }
 
+async function description(_service: Service, _request: IncomingMessage, response: ServerResponse): Promise<void> {
+  send(response, 200, "application/json", await readText(artefactPath("../docs/openapi.json")));
+}
+
 export function curlLine(url: string, options = ""): string {
   return `curl -s${options} ${url}/predict -H 'Content-Type: application/json' -d '{"data": "a text"}'`;
 }
@@ -430,7 +437,7 @@ function page(service: Service, request: IncomingMessage, response: ServerRespon
 <table><tr><th>Model</th><th>Version</th><th>Labels</th></tr>
 ${rows.join("\n")}
 </table>
-<p><a href="/healthz">/healthz</a> <a href="/readyz">/readyz</a> <a href="/metrics">/metrics</a></p>
+<p><a href="/healthz">/healthz</a> <a href="/readyz">/readyz</a> <a href="/metrics">/metrics</a> <a href="/openapi.json">/openapi.json</a></p>
 </html>
 `,
   );

@@ -152,7 +152,7 @@ test("unknown paths and methods", async () => {
 });
 
 test("each answer tells its length, and HEAD the length that GET has", async () => {
-  for (const path of ["/", "/healthz", "/metrics", "/v2", "/v2/models/spam", "/nope"]) {
+  for (const path of ["/", "/healthz", "/metrics", "/openapi.json", "/v2", "/v2/models/spam", "/nope"]) {
     const [get, head] = [await fetch(http.url + path), await fetch(http.url + path, { method: "HEAD" })];
     const length = (await get.arrayBuffer()).byteLength;
     expect([path, Number(get.headers.get("content-length"))]).toEqual([path, length]);
