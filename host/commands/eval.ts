@@ -6,6 +6,7 @@ import { openModel } from "../model/file.ts";
 import type { Sample } from "../data/dataset.ts";
 import { similarLabels } from "../data/report.ts";
 import { listed } from "../errors.ts";
+import { compare, renderComparison } from "../report/comparison.ts";
 import { evaluate, renderEvaluation } from "../report/evaluation.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { startProgress } from "../progress.ts";
@@ -28,10 +29,12 @@ interface EvalOptions extends DatasetFlags {
 const MOST_EXPLAINED = 100;
 const SCORE_BINS = 10;
 
+const isModelName = (path: string): boolean => /\.(wasm|elb)$/.test(path);
+
 export function evalCommand(): Command {
   return addDatasetOptions(
     new Command("eval")
-      .argument("<model>", "model file (.wasm or .elb)")
+      .argument("<model>", "model file (.wasm or .elb); two of them are compared")
       .argument("<data...>", "labelled texts (.tsv .csv .jsonl .ft, or - for standard input)")
       .option("--curve", "show the effect of rejecting low scores, and how well scores are calibrated")
       .option("--chart <file>", "with --curve: write the curve as an SVG", svgName)
@@ -44,11 +47,13 @@ export function evalCommand(): Command {
       `
 Texts whose label the model does not know count as wrong. Averages are over the labels
 that occur, and 0/0 is 0, as in scikit-learn. Texts that the model rejects as unknown
-count as wrong too; "accepted" leaves them out.
+count as wrong too; "accepted" leaves them out. Of two models it says on how many texts
+each is right where the other is not, and whether that may be chance (McNemar's test).
 
 Examples:
   edgelabel eval spam.wasm test.tsv
   edgelabel eval spam.wasm test.csv --text-column message --json
+  edgelabel eval old.wasm new.wasm test.tsv
   edgelabel eval intents.wasm test.tsv others.tsv --curve --chart curve.svg
   edgelabel eval intents.wasm test.tsv --errors wrong.tsv --report report.html`,
     )
@@ -56,11 +61,25 @@ Examples:
       if (options.chart !== undefined && !options.curve) command.error("error: --chart draws the curve; add --curve");
       for (const file of [options.chart, options.errors, options.report])
         if (file !== undefined) await requireWritable(file);
+      const other = isModelName(data[0]!) ? data.shift() : undefined;
+      if (other !== undefined && data.length === 0)
+        command.error("error: missing argument 'data'; eval A B compares two models on labelled texts");
+      const only = (["curve", "errors", "report"] as const).find((name) => options[name] !== undefined);
+      if (other !== undefined && only) command.error(`error: --${only} is for one model`);
       const classifier = await openModel(model);
       const samples: (Sample & { file: string })[] = [];
       for (const path of data) {
         const file = path === "-" ? "standard input" : path;
         for (const sample of await readSamples([path], options)) samples.push({ ...sample, file });
+      }
+      if (other !== undefined) {
+        const rival = await openModel(other);
+        const progress = startProgress("comparing", { json: options.json });
+        const onProgress = (done: number): void => progress.update(done, samples.length);
+        const comparison = compare([[model, classifier], [other, rival]], samples, onProgress); // prettier-ignore
+        progress.stop();
+        await (options.json ? printJson(comparison) : print(renderComparison(comparison)));
+        return;
       }
       const progress = startProgress("evaluating", { json: options.json });
       const mistakes: Mistake[] = [];

@@ -38,7 +38,8 @@ import {
 import { isDeployable, parseOutput } from "./output.ts";
 import { noteSeen } from "../library/train.ts";
 import { readElb } from "./pack.ts";
-import { note, percent, print, printJson } from "./terminal.ts";
+import { note, print, printJson } from "./terminal.ts";
+import { percent } from "../percent.ts";
 
 interface LearnFlags extends DatasetFlags, LearnOptions {
   corrections?: string[];

@@ -8,7 +8,8 @@ import { share } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf, readSamples } from "./options.ts";
 import { parseOutput, requireOtherOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
-import { kilobytes, note, percent, print, printJson } from "./terminal.ts";
+import { kilobytes, note, print, printJson } from "./terminal.ts";
+import { percent } from "../percent.ts";
 
 interface QuantizeFlags extends DatasetFlags {
   output: string;

@@ -39,7 +39,3 @@ export async function noteFileName(texts: readonly string[], command: string, mo
 export function kilobytes(bytes: number): string {
   return `${(bytes / 1024).toFixed(1)} KB`;
 }
-
-export function percent(part: number): string {
-  return `${(100 * part).toFixed(2)} %`;
-}

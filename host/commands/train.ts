@@ -46,7 +46,9 @@ import {
   refuseOldOptions,
   setOption,
 } from "./settings.ts";
-import { kilobytes, note, percent, print, printJson } from "./terminal.ts";
+import { kilobytes, note, print, printJson } from "./terminal.ts";
+import { renderInterval, scoreInterval } from "../report/certainty.ts";
+import { percent } from "../percent.ts";
 
 interface TrainFlags extends DatasetFlags {
   output: string;
@@ -201,7 +203,9 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
     seconds: (performance.now() - started) / 1000,
   };
   const last = reports.at(-1) ?? null;
-  await (json ? printJson(summary(last, file, folds, outcome)) : print(renderSummary(last, file, folds, outcome)));
+  await (json
+    ? printJson(summary(last, file, folds, outcome))
+    : print(renderSummary(last, validation.length, file, folds, outcome)));
   if (left > 0 && reports.length !== stopAfter)
     throw new EdgelabelError(`${output}: stopped before the end of the run`);
 }
@@ -320,8 +324,14 @@ function summary(
   return { ...outcome, form, train, validation, agreement, calibration, folds };
 }
 
+/** What the share of right ones among `n` texts says of other texts. */
+function sure(accuracy: number, n: number): string {
+  return `95 % interval ${renderInterval(scoreInterval(Math.round(accuracy * n), n))}`;
+}
+
 function renderSummary(
   last: EpochReport | null,
+  validated: number,
   { form, agreement, calibration }: Finished,
   folds: CrossValidation | null,
   { file, bytes, labels, texts, epochs_left: left, seconds }: Outcome,
@@ -335,11 +345,11 @@ function renderSummary(
     );
   if (last?.validation)
     lines.push(
-      `validation: loss ${last.validation.loss.toFixed(4)}, accuracy ${percent(last.validation.accuracy)} (f32)`,
+      `validation: loss ${last.validation.loss.toFixed(4)}, accuracy ${percent(last.validation.accuracy)} (f32), ${sure(last.validation.accuracy, validated)}`,
     );
   if (folds)
     lines.push(
-      `${folds.folds.length} folds: accuracy ${percent(folds.accuracy)} on ${folds.n} texts that were left out in turn (fold by fold ${folds.folds.map(percent).join(", ")})`,
+      `${folds.folds.length} folds: accuracy ${percent(folds.accuracy)} on ${folds.n} texts that were left out in turn, ${sure(folds.accuracy, folds.n)} (fold by fold ${folds.folds.map(percent).join(", ")})`,
     );
   if (agreement) lines.push(`${form}: ${sentence(agreement)}`);
   if (left > 0)

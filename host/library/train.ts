@@ -24,6 +24,7 @@ import type { TrainingData, Workers } from "../training/workers.ts";
 import { Model } from "./model.ts";
 import { type LabelledTexts, samplesOf } from "./samples.ts";
 import { BAD_SETTING, type Chosen, chooseSettings, type RunSettings } from "./settings.ts";
+import { percent } from "../percent.ts";
 
 export interface TrainOptions extends RunSettings {
   /** Labelled texts to validate each epoch on, and to calibrate the scores on at the end; or the share of the texts, above 0 and below 1, that is taken out of them for this. */
@@ -360,6 +361,5 @@ function unlessFailed({ elb, failure }: Finished): Uint8Array {
 
 /** Says that a form agrees too little with f32. */
 export function weak(form: ModelForm, top1: number, minAgreement: number): string {
-  const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
   return `${form} agrees on ${percent(top1)} of the labels, less than ${percent(minAgreement)}`;
 }

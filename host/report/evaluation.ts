@@ -6,6 +6,7 @@ import { MAX_LABELS } from "../../assembly/abi.ts";
 import type { Sample } from "../data/dataset.ts";
 import { excerpt, EdgelabelError } from "../errors.ts";
 import type { Classifier, Prediction } from "../model/classifier.ts";
+import { renderInterval, scoreInterval } from "./certainty.ts";
 
 const PROGRESS_EVERY = 256;
 
@@ -22,6 +23,8 @@ export interface Evaluation {
   n: number;
   /** Share of all texts that got their label. */
   accuracy: number;
+  /** Where the accuracy on all such texts lies with 95 % confidence: [least, most]. */
+  accuracy_interval: [number, number];
   /** Share of the texts that got a label at all. */
   coverage: number;
   /** Of the texts that got a label, the share that got the right one. */
@@ -88,6 +91,7 @@ export class Tally {
     return {
       n,
       accuracy: ratio(sum(hits), n),
+      accuracy_interval: scoreInterval(sum(hits), n),
       coverage: ratio(accepted, n),
       accepted_accuracy: ratio(sum(hits), accepted),
       macro_precision: mean((figure) => figure.precision),
@@ -161,6 +165,11 @@ export function renderEvaluation(evaluation: Evaluation): string {
       `rejected as unknown: ${evaluation.n - accepted} of ${evaluation.n} texts`,
     );
   }
+  if (evaluation.n > 0)
+    lines.push(
+      "",
+      `with 95 % confidence, ${renderInterval(evaluation.accuracy_interval)} of all such texts are labelled right`,
+    );
   for (const each of matrixLines(evaluation)) lines.push(each);
   const mistakes = labels
     .flatMap((truth, i) => labels.map((predicted, j) => ({ truth, predicted, count: i === j ? 0 : confusion[i]![j]! })))

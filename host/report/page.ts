@@ -4,11 +4,13 @@
 import { escapeMarkup } from "../escape.ts";
 import type { Explanation } from "../model/explanation.ts";
 import { CHART_STYLE, fourDigits, percents, renderInline } from "./chart.ts";
+import { renderInterval } from "./certainty.ts";
 import type { Evaluation } from "./evaluation.ts";
 import { HEAT_STYLE, heatLegend, heatMap } from "./heat-map.ts";
 import type { Mistake } from "./mistakes.ts";
 import { curvePanel, describePresent, type RejectionCurve } from "./rejection-curve.ts";
 import { THEME } from "./theme.ts";
+import { percent } from "../percent.ts";
 
 /** Answers whose scores lie in one tenth of the range. */
 export interface ScoreBin {
@@ -56,20 +58,25 @@ ${renderWrong(wrong, shown)}
 `;
 }
 
-function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
-}
-
-function renderFigures({ n, accuracy, macro_f1, weighted_f1, coverage, accepted_accuracy }: Evaluation): string {
+function renderFigures({
+  n,
+  accuracy,
+  accuracy_interval: interval,
+  macro_f1,
+  weighted_f1,
+  coverage,
+  accepted_accuracy,
+}: Evaluation): string {
   const figures: [string, string][] = [
     ["texts", String(n)],
-    ["accuracy", percent(accuracy)],
+    ["accuracy", percent(accuracy, 1)],
+    ["95 % interval", renderInterval(interval)],
     ["macro F1", macro_f1.toFixed(3)],
     ["weighted F1", weighted_f1.toFixed(3)],
     ...(coverage < 1
       ? ([
-          ["not rejected", percent(coverage)],
-          ["right, of these", percent(accepted_accuracy)],
+          ["not rejected", percent(coverage, 1)],
+          ["right, of these", percent(accepted_accuracy, 1)],
         ] as [string, string][])
       : []),
   ];
@@ -135,7 +142,7 @@ function renderCalibration({ calibration_error, temperature }: RejectionCurve, b
       `<tr><th scope="row">${from.toFixed(1)} to ${(from + 1 / bins.length).toFixed(1)}</th><td>${texts}</td><td>${(scores / texts).toFixed(3)}</td><td>${(right / texts).toFixed(3)}</td></tr>`,
   );
   const error = calibration_error
-    ? ` On average they differ by ${percent(calibration_error.after)} (temperature ${temperature.toFixed(3)}).`
+    ? ` On average they differ by ${percent(calibration_error.after, 1)} (temperature ${temperature.toFixed(3)}).`
     : "";
   return `<p>Of the answers with a score of 0.9, nine in ten should be right: the line should lie on the diagonal.${error}</p>
 <div class="pair">${renderInline(
@@ -171,7 +178,7 @@ function renderRejection(curve: RejectionCurve): string {
     const point = points.filter(({ coverage }) => coverage >= wanted - 1e-12).at(-1);
     return point
       ? [
-          `<tr><th scope="row">${point.threshold.toFixed(4)}</th><td>${percent(point.coverage)}</td><td>${percent(point.accuracy)}</td></tr>`,
+          `<tr><th scope="row">${point.threshold.toFixed(4)}</th><td>${percent(point.coverage, 1)}</td><td>${percent(point.accuracy, 1)}</td></tr>`,
         ]
       : [];
   });

@@ -7,6 +7,7 @@ import type { ModelInfo } from "../model/classifier.ts";
 import type { Sample } from "../data/dataset.ts";
 import { type Axis, fourDigits, type Panel, percents, renderPicture } from "./chart.ts";
 import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "../training/calibrator.ts";
+import { percent } from "../percent.ts";
 
 /** What happens when answers with scores below a threshold are rejected. */
 interface CurvePoint {
@@ -134,7 +135,6 @@ export function renderCurveTable({
   answers,
   rejected,
 }: RejectionCurve): string {
-  const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
   const lines = ["    threshold   coverage   accuracy of the answers given"];
   for (const wanted of SHOWN) {
     const point = points.filter(({ coverage }) => coverage >= wanted - 1e-12).at(-1);

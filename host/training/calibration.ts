@@ -7,6 +7,7 @@ import type { Sample } from "../data/dataset.ts";
 import { listed, EdgelabelError } from "../errors.ts";
 import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "./calibrator.ts";
 import type { TrainerModule } from "./module.ts";
+import { percent } from "../percent.ts";
 
 export interface BeforeAfter {
   before: number;
@@ -176,12 +177,11 @@ export function renderCalibration({
   answers,
   rejected,
 }: Calibration): string {
-  const percent = (part: number, whole = 1): string => `${((100 * part) / whole).toFixed(1)} %`;
   const lines: string[] = [];
   if (log_loss && calibration_error) {
     lines.push(
       `temperature ${temperature.toFixed(3)}, from ${n} texts: log loss ${log_loss.before.toFixed(4)} -> ${log_loss.after.toFixed(4)}, ` +
-        `calibration error ${percent(calibration_error.before)} -> ${percent(calibration_error.after)}`,
+        `calibration error ${percent(calibration_error.before, 1)} -> ${percent(calibration_error.after, 1)}`,
     );
   } else lines.push("temperature 1: the scores come from no softmax and no sigmoid");
   if (rejected.right + rejected.wrong + rejected.unknown > 0 || keepsBack(reject)) {
@@ -189,7 +189,7 @@ export function renderCalibration({
       .filter((kind) => answers[kind] > 0)
       .map(
         (kind) =>
-          `${percent(rejected[kind], answers[kind])} of ${answers[kind]} ${kind === "unknown" ? "texts with other labels" : `${kind} answers`}`,
+          `${percent(rejected[kind] / answers[kind], 1)} of ${answers[kind]} ${kind === "unknown" ? "texts with other labels" : `${kind} answers`}`,
       );
     lines.push(`unknown: ${describeRule(reject)}; rejects ${parts.join(", ")}`);
   }
@@ -202,7 +202,7 @@ export function describeRule({ score, margin, unknown_share }: RejectionRule): s
     [
       ...(score > 0 ? [`score below ${score.toFixed(3)}`] : []),
       ...(margin > 0 ? [`lead below ${margin.toFixed(3)}`] : []),
-      ...(unknown_share < 1 ? [`more than ${(100 * unknown_share).toFixed(0)} % of the words unknown`] : []),
+      ...(unknown_share < 1 ? [`more than ${percent(unknown_share, 0)} of the words unknown`] : []),
     ].join(", ") || "never"
   );
 }

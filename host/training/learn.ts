@@ -12,6 +12,7 @@ import { MIN_AGREEMENT, quantize, spreadTexts } from "./quantization.ts";
 import { addSamples, DEFAULT_RECIPE, epochsFor, runEpochs } from "./recipe.ts";
 import { type ModelForm, Trainer } from "./trainer.ts";
 import { requireKnownLabels, tuningOptions } from "./fine-tune.ts";
+import { percent } from "../percent.ts";
 
 export interface LearnOptions {
   /** Absent = EPOCHS, or more when there are few texts. */
@@ -249,8 +250,7 @@ function reasonOf(before: Standing, measured: readonly Standing[], corrections: 
   if (before.corrected === corrections)
     return `it answers ${corrections === 1 ? "the correction" : `all ${corrections} corrections`} so already`;
   if (measured.every(({ corrected }) => corrected <= before.corrected)) return "none of the corrections was learnt";
-  const sum = ({ accuracy, loss }: Standing): string =>
-    `accuracy ${(100 * accuracy).toFixed(2)} %, loss ${loss.toFixed(4)}`;
+  const sum = ({ accuracy, loss }: Standing): string => `accuracy ${percent(accuracy)}, loss ${loss.toFixed(4)}`;
   return `the hold-out got worse: ${sum(before)} before, ${sum(measured.at(-1)!)} after`;
 }
 

@@ -253,6 +253,10 @@ describe("from texts to a deployable", () => {
     expect(figures.confusion.flat().reduce((a: number, b: number) => a + b)).toBe(LAMPS.length);
     const table = await edgelabel(["eval", at("light.wasm"), at("data.tsv")]);
     expect(table.stdout).toContain(figures.accuracy.toFixed(4));
+    const [least, most] = figures.accuracy_interval.map((share: number) => (100 * share).toFixed(1));
+    expect(table.stdout).toContain(
+      `with 95 % confidence, ${least} % to ${most} % of all such texts are labelled right`,
+    );
   });
 
   test("the same data in CSV, JSONL, fastText and on stdin gives the same figures", async () => {

@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findChromium } from "../support/chromium.ts";
 import { samples, tinyDeployable } from "../support/models.ts";
-import { edgelabel } from "../support/program.ts";
+import { edgelabel, SMALL } from "../support/program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-report-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -65,6 +65,36 @@ test("the page needs nothing else, and is refused under another name", async () 
   expect(page).toContain("stop");
   const { code, stderr } = await edgelabel(["eval", at("tiny.wasm"), at("right.tsv"), "--report", at("page.txt")]);
   expect([code, stderr]).toEqual([2, expect.stringContaining("its name must end in .html.")]);
+});
+
+test("two models are compared on the same texts", async () => {
+  const labels = { light: "a", music: "b", weather: "c" };
+  writeFileSync(
+    at("other.tsv"),
+    samples.map(({ label, text }) => `${labels[label as keyof typeof labels]}\t${text}\n`).join(""),
+  );
+  const trained = await edgelabel(["train", at("other.tsv"), "-o", at("other.wasm"), ...SMALL]);
+  expect(trained.code).toBe(0);
+  const { code, stdout } = await edgelabel(["eval", at("other.wasm"), at("tiny.wasm"), at("right.tsv")]);
+  expect(code).toBe(0);
+  expect(stdout).toContain(
+    `${at("tiny.wasm")} is right on ${samples.length} more texts (100.00 points). That is more than chance`,
+  );
+  const json = await edgelabel(["eval", at("tiny.wasm"), at("tiny.wasm"), at("right.tsv"), "--json"]);
+  expect(JSON.parse(json.stdout)).toMatchObject({
+    n: samples.length,
+    both: samples.length,
+    neither: 0,
+    difference: 0,
+    p: 1,
+  });
+  for (const [args, problem] of [
+    [["eval", "a.wasm", "b.wasm"], "missing argument 'data'; eval A B compares two models on labelled texts"],
+    [["eval", "a.wasm", "b.wasm", at("right.tsv"), "--curve"], "--curve is for one model"],
+  ] as const) {
+    const { code: refused, stderr } = await edgelabel([...args]);
+    expect([refused, stderr]).toEqual([2, expect.stringContaining(problem)]);
+  }
 });
 
 test("all answers right: the page says that there are no others", async () => {

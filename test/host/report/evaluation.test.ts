@@ -144,6 +144,8 @@ describe("evaluation", () => {
       "macro            0.7500     0.7500     0.6667        3",
       "weighted                               0.6667        3",
       "",
+      "with 95 % confidence, 20.8 % to 93.9 % of all such texts are labelled right",
+      "",
       "true labels (rows) and answers (columns):",
       "                1   2",
       " 1 ham          1   1",

@@ -1,0 +1,80 @@
+// Two models on the same labelled texts: which is right where, and whether the difference may be chance.
+import type { Sample } from "../data/dataset.ts";
+import type { Classifier } from "../model/classifier.ts";
+import { renderInterval, mcnemar, scoreInterval } from "./certainty.ts";
+import { percent } from "../percent.ts";
+
+/** A difference that chance makes less often than this is taken for real. */
+const SIGNIFICANT = 0.05;
+
+/** What `eval A B --json` prints. Accuracies are of all texts; a text that a model rejects as unknown is not right. */
+export interface Comparison {
+  n: number;
+  models: [ComparedModel, ComparedModel];
+  both: number;
+  neither: number;
+  /** Accuracy of the second minus that of the first. */
+  difference: number;
+  /** Of McNemar's exact test: how often chance alone would make at least this difference. */
+  p: number;
+}
+
+interface ComparedModel {
+  name: string;
+  accuracy: number;
+  accuracy_interval: [number, number];
+  /** Texts that only this one has right. */
+  alone: number;
+}
+
+export function compare(
+  models: readonly [name: string, Pick<Classifier, "classify">][],
+  samples: readonly Pick<Sample, "label" | "text">[],
+  onProgress?: (done: number) => void,
+): Comparison {
+  let [both, onlyFirst, onlySecond] = [0, 0, 0];
+  const [[firstName, first], [secondName, second]] = models as [(typeof models)[0], (typeof models)[0]];
+  samples.forEach(({ text, label }, i) => {
+    const [a, b] = [first.classify(text).label === label, second.classify(text).label === label];
+    if (a && b) both++;
+    else if (a) onlyFirst++;
+    else if (b) onlySecond++;
+    onProgress?.(i + 1);
+  });
+  const n = samples.length;
+  const figures = (name: string, alone: number): ComparedModel => ({
+    name,
+    accuracy: n === 0 ? 0 : (both + alone) / n,
+    accuracy_interval: scoreInterval(both + alone, n),
+    alone,
+  });
+  return {
+    n,
+    models: [figures(firstName, onlyFirst), figures(secondName, onlySecond)],
+    both,
+    neither: n - both - onlyFirst - onlySecond,
+    difference: n === 0 ? 0 : (onlySecond - onlyFirst) / n,
+    p: mcnemar(onlyFirst, onlySecond),
+  };
+}
+
+export function renderComparison({ n, models, both, neither, difference, p }: Comparison): string {
+  const width = models.reduce((most, { name }) => Math.max(most, name.length), 0);
+  const better = difference >= 0 ? models[1] : models[0];
+  const chance = p < 0.0001 ? "less than 0.0001" : p.toFixed(4);
+  const verdict =
+    difference === 0
+      ? "They are right equally often."
+      : `${better.name} is right on ${Math.abs(models[1].alone - models[0].alone)} more texts (${(100 * Math.abs(difference)).toFixed(2)} points). ` +
+        (p < SIGNIFICANT
+          ? `That is more than chance: McNemar's p is ${chance}.`
+          : `That may well be chance: McNemar's p is ${chance}, and below ${SIGNIFICANT} is asked for. More texts would tell.`);
+  return `${[
+    ...models.map(
+      ({ name, accuracy, accuracy_interval: interval, alone }) =>
+        `${name.padEnd(width)}  ${percent(accuracy).padStart(8)} right (95 % interval ${renderInterval(interval)}), alone on ${alone}`,
+    ),
+    `${"both".padEnd(width)}  on ${both} of ${n} texts; neither on ${neither}`,
+    verdict,
+  ].join("\n")}\n`;
+}
