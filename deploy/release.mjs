@@ -3,9 +3,10 @@
 //
 //   edgelabel-VERSION.tgz            the package for `npm install`, with the packages that it needs, as package-lock.json
 //                                    has them: nothing else is downloaded, and one digest stands for all
+//   node-red-contrib-edgelabel-VERSION.tgz   the nodes for Node-RED, which need the package
 //   edgelabel-VERSION.cdx.json       bill of materials, CycloneDX
 //   edgelabel-VERSION.licences.txt   licences of what is in it
-//   SHA256SUMS                       of these three
+//   SHA256SUMS                       of these four
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -44,6 +45,7 @@ try {
     cpSync(join(root, path), join(unpacked, path), { recursive: true, filter: (from) => from !== nested });
   }
   npm(unpacked, "pack", "--silent", "--ignore-scripts", "--pack-destination", folder);
+  npm(join(root, "integrations/node-red"), "pack", "--silent", "--ignore-scripts", "--pack-destination", folder);
   writeFileSync(
     join(folder, `${start}.cdx.json`),
     npm(unpacked, "sbom", "--package-lock-only", "--sbom-format", "cyclonedx", "--sbom-type", "application"),

@@ -1,22 +1,26 @@
 // Makes the pictures of the README from the program itself and from the tables of bench/README.md:
 //   npm run docs:pictures
 //   node docs/pictures.mjs numbers [-]     only the plot; with -, to standard output
+//   node docs/pictures.mjs node-red        only that
 // terminal.svg is a session in a pseudo-terminal (`script` of util-linux), heat-map.png is the page of
-// `explain --html` in Chromium, and numbers.svg shows the tables. The model is trained anew, so its
-// scores are those of today's recipe.
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+// `explain --html` in Chromium, node-red.png is Node-RED's editor there with the first of the examples of
+// integrations/node-red, and numbers.svg shows the tables. The models are trained anew, so their scores are
+// those of today's recipe.
+import { execFileSync, spawn } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import xterm from "@xterm/headless";
 import { chromium } from "playwright-core";
 import { fetchChromium } from "../test/tools/fetch-chromium.mjs";
+import { fetchNodeRed } from "../test/tools/fetch-node-red.mjs";
 import { fetchWasmtime } from "../test/tools/fetch-wasmtime.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const main = here("../build/host/main.js");
 const COLUMNS = 88;
+const NODE_RED_PORT = 18801;
 const ASKED = "dim the lamp over the sofa";
 const EXPLAINED = [ASKED, "pressure sensor 5 timeout, motor stopped", "卧室太热了，把空调打开"];
 
@@ -117,14 +121,73 @@ async function heatMap(folder) {
   execFileSync(process.execPath, [main, "explain", join(folder, "house.wasm"), ...EXPLAINED, "--html", page], {
     stdio: "ignore",
   });
+  await photograph(`file://${page}`, { width: 680, height: 300 }, (tab) =>
+    tab.screenshot({ path: here("heat-map.png"), fullPage: true }),
+  );
+}
+
+async function photograph(url, viewport, take) {
   const browser = await chromium.launch({ executablePath: fetchChromium(), args: ["--no-sandbox", "--disable-gpu"] });
   try {
-    const tab = await browser.newPage({ viewport: { width: 680, height: 300 }, deviceScaleFactor: 1.5 });
-    await tab.goto(`file://${page}`);
-    await tab.screenshot({ path: here("heat-map.png"), fullPage: true });
+    const tab = await browser.newPage({ viewport, deviceScaleFactor: 1.5 });
+    await tab.goto(url);
+    await take(tab);
   } finally {
     await browser.close();
   }
+}
+
+// --- Node-RED -------------------------------------------------------------------------
+
+async function nodeRed(folder) {
+  const modules = join(folder, "node_modules");
+  mkdirSync(modules);
+  symlinkSync(here(".."), join(modules, "edgelabel"));
+  cpSync(here("../integrations/node-red"), join(modules, "node-red-contrib-edgelabel"), { recursive: true });
+  const settings = {
+    uiPort: NODE_RED_PORT,
+    uiHost: "127.0.0.1",
+    flowFile: "flows.json",
+    credentialSecret: false,
+    editorTheme: { tours: false },
+    telemetry: { enabled: false, updateNotification: false },
+  };
+  writeFileSync(join(folder, "settings.js"), `module.exports = ${JSON.stringify(settings)};`);
+  const examples = here("../integrations/node-red/examples/");
+  const flow = JSON.parse(readFileSync(join(examples, readdirSync(examples)[0]), "utf8"));
+  writeFileSync(join(folder, "flows.json"), JSON.stringify(flow));
+  const program = spawn(process.execPath, [fetchNodeRed(), "--userDir", folder], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  try {
+    let said = "";
+    program.stdout.on("data", (chunk) => (said += chunk));
+    await until(() => said.includes("Started flows") && said.includes("Server now running"));
+    await photograph(`http://127.0.0.1:${NODE_RED_PORT}/`, { width: 1340, height: 560 }, async (tab) => {
+      await tab.locator(`[id="${flow.at(-1).id}"]`).waitFor();
+      await tab.locator("#red-ui-palette-search input").pressSequentially("edgelabel", { delay: 50 });
+      await tab.locator("#red-ui-tab-debug-link-button").click();
+      // As a visitor would, from top to bottom; the first one trains.
+      const [first, ...others] = flow.filter(({ type }) => type === "inject");
+      const press = ({ id }) => tab.locator(`[id="${id}"] .red-ui-flow-node-button-button`).click();
+      await press(first);
+      await tab.getByText("trained", { exact: true }).waitFor({ timeout: 120_000 });
+      for (const inject of others) {
+        await press(inject);
+        await tab.waitForTimeout(500);
+      }
+      // Notifications and the last click go before.
+      await tab.mouse.click(700, 500);
+      await tab.waitForTimeout(6_000);
+      await tab.screenshot({ path: here("node-red.png") });
+    });
+  } finally {
+    program.kill();
+  }
+}
+
+async function until(condition) {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
 // --- the numbers -----------------------------------------------------------------------
@@ -225,16 +288,20 @@ function escape(text) {
 
 // --- all of them -----------------------------------------------------------------------
 
-const plot = numbers(readFileSync(here("../bench/README.md"), "utf8"));
-if (process.argv[3] === "-") process.stdout.write(plot);
-else writeFileSync(here("numbers.svg"), plot);
-if (process.argv[2] !== "numbers") {
-  const folder = mkdtempSync(join(tmpdir(), "edgelabel-pictures-"));
-  try {
+const [, , only, out] = process.argv;
+const folder = mkdtempSync(join(tmpdir(), "edgelabel-pictures-"));
+try {
+  if (only === undefined || only === "numbers") {
+    const plot = numbers(readFileSync(here("../bench/README.md"), "utf8"));
+    if (out === "-") process.stdout.write(plot);
+    else writeFileSync(here("numbers.svg"), plot);
+  }
+  if (only === undefined) {
     symlinkSync(here("../host"), join(folder, "host"));
     writeFileSync(here("terminal.svg"), await terminal(folder));
     await heatMap(folder);
-  } finally {
-    rmSync(folder, { recursive: true });
   }
+  if (only === undefined || only === "node-red") await nodeRed(folder);
+} finally {
+  rmSync(folder, { recursive: true });
 }

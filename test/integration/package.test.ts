@@ -59,7 +59,8 @@ describe("the files of a release", () => {
     .toSorted();
 
   test("are these, and have the digests of SHA256SUMS", () => {
-    const files = [`${start}.cdx.json`, `${start}.licences.txt`, `${start}.tgz`];
+    const nodes = `node-red-contrib-edgelabel-${version}.tgz`;
+    const files = [`${start}.cdx.json`, `${start}.licences.txt`, `${start}.tgz`, nodes];
     expect(readdirSync(release).toSorted()).toEqual(["SHA256SUMS", ...files]);
     expect(read(join(release, "SHA256SUMS"))).toBe(
       files.map((file) => `${digest(join(release, file))}  ${file}\n`).join(""),

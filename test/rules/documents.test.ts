@@ -7,10 +7,11 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
-const documents = ["", "assembly", "bench", "deploy", "docs", "examples", "host/demo"].flatMap((folder) =>
-  readdirSync(join(root, folder))
-    .filter((name) => name.endsWith(".md"))
-    .map((name) => join(folder, name)),
+const documents = ["", "assembly", "bench", "deploy", "docs", "examples", "host/demo", "integrations/node-red"].flatMap(
+  (folder) =>
+    readdirSync(join(root, folder))
+      .filter((name) => name.endsWith(".md"))
+      .map((name) => join(folder, name)),
 );
 const read = (path: string) => readFileSync(join(root, path), "utf8");
 /** GitHub's anchor of a heading. */

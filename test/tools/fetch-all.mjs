@@ -2,6 +2,7 @@
 // named loudly; its tests then skip, and under CI=true the run fails here.
 import { fetchChromium } from "./fetch-chromium.mjs";
 import { fetchMosquitto } from "./fetch-mosquitto.mjs";
+import { fetchNodeRed } from "./fetch-node-red.mjs";
 import { fetchNode, NODE_VERSIONS } from "./fetch-node.mjs";
 import { fetchOpenapi } from "./fetch-openapi.mjs";
 import { bun, deno, python } from "./fetch-runtimes.mjs";
@@ -12,6 +13,7 @@ for (const [name, fetch] of Object.entries({
   Mosquitto: fetchMosquitto,
   Chromium: fetchChromium,
   "the versions of Node": () => NODE_VERSIONS.map(fetchNode).join(" "),
+  "Node-RED": fetchNodeRed,
   "Python's wasmtime": () => python()[1].replace("PYTHONPATH=", ""),
   "OpenAPI's linter and client": fetchOpenapi,
   Deno: () => deno()[0],

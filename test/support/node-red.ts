@@ -1,0 +1,118 @@
+// The real Node-RED with the package of integrations/node-red, both as a user installs them. Without Node-RED its tests skip, visibly;
+// under CI=true they fail.
+import { once } from "node:events";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { fetchNodeRed } from "../tools/fetch-node-red.mjs";
+import { freePort } from "./mosquitto.ts";
+import { checkout, makeRelease, run } from "./package.ts";
+import { type Running, startProgram } from "./program.ts";
+import { until } from "./wait.ts";
+
+export const nodeRedPackage = join(checkout, "integrations/node-red");
+const COUNTER = fileURLToPath(new URL("count-engines.cjs", import.meta.url));
+
+export function describeNodeRed(name: string, body: (program: string) => void): void {
+  let program: string;
+  try {
+    program = fetchNodeRed();
+  } catch (error) {
+    const reason = `Node-RED cannot be had: ${(error as Error).message}`;
+    if (process.env["CI"] === "true")
+      test(name, () => {
+        throw new Error(reason);
+      });
+    else
+      describe.skip(`${name} (${reason})`, () => {
+        test("skipped", () => {});
+      });
+    return;
+  }
+  describe(name, () => body(program));
+}
+
+/** Makes a release, and installs edgelabel and the nodes from it in a new user directory, without a network. */
+export function installNodes(folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  const packed = join(folder, "..", "release");
+  makeRelease(packed);
+  const tarballs = readdirSync(packed).filter((name) => name.endsWith(".tgz"));
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "node-red-project", private: true }));
+  const { status, stderr } = run(
+    ["npm", "install", "--ignore-scripts", ...tarballs.map((name) => join(packed, name))],
+    { cwd: folder },
+  );
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+}
+
+interface Memory {
+  engines: number;
+  heapUsed: number;
+  external: number;
+  arrayBuffers: number;
+  rss: number;
+}
+
+export interface NodeRed extends Running {
+  url: string;
+  /** Deploys these nodes in place of all others, as the editor's button does. */
+  deploy(nodes: readonly object[]): Promise<void>;
+  /** Presses the button of an inject node. */
+  press(id: string): Promise<void>;
+  /** After a collection of garbage. */
+  memory(): Promise<Memory>;
+}
+
+/** Starts Node-RED without its flows of an earlier start. */
+export async function startNodeRed(program: string, folder: string): Promise<NodeRed> {
+  const port = await freePort();
+  writeFileSync(
+    join(folder, "settings.js"),
+    `module.exports = ${JSON.stringify({
+      uiPort: port,
+      uiHost: "127.0.0.1",
+      flowFile: "flows.json",
+      credentialSecret: false,
+      editorTheme: { tours: false },
+      telemetry: { enabled: false, updateNotification: false },
+    })};`,
+  );
+  writeFileSync(join(folder, "flows.json"), "[]");
+  const settings = ["--userDir", folder, "--settings", join(folder, "settings.js")];
+  const running = startProgram(process.execPath, ["--expose-gc", "--require", COUNTER, program, ...settings], {
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+    cwd: folder,
+  });
+  const isUp = () => ["Server now running", "Started flows"].every((each) => running.output().includes(each));
+  await until(() => isUp() || running.child.exitCode !== null, 120_000);
+  expect(isUp(), running.output()).toBe(true);
+  const url = `http://127.0.0.1:${port}`;
+  const post = async (path: string, body?: object) => {
+    const response = await fetch(url + path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body ?? {}),
+    });
+    expect({ status: response.status, text: await response.text() }).toMatchObject({
+      status: expect.toSatisfy((status: number) => status < 300),
+    });
+  };
+  return {
+    ...running,
+    url,
+    async deploy(nodes) {
+      const starts = () => running.output().split("Started flows").length;
+      const before = starts();
+      await post("/flows", nodes);
+      await until(() => starts() > before);
+    },
+    press: (id) => post(`/inject/${id}`),
+    async memory() {
+      running.child.send("count");
+      const [memory] = await once(running.child, "message");
+      return memory as Memory;
+    },
+  };
+}
