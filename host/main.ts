@@ -68,7 +68,7 @@ const COMMANDS: Record<string, [description: string, load: () => Promise<Command
     async () => (await import("./commands/demo.ts")).demoCommand(),
   ],
   models: [
-    "install, activate and roll back the models of a registry folder; send updates to a service",
+    "install, activate and roll back the models of a registry, here or that of a running service",
     async () => (await import("./commands/models.ts")).modelsCommand(),
   ],
   sign: [

@@ -9,6 +9,7 @@ import { printable } from "../escape.ts";
 import { accessOf, defaultNode } from "../service/mqtt/access.ts";
 import { connectOnce, shownUrl } from "../service/mqtt/connection.ts";
 import type { Protocol } from "../service/mqtt/connection.ts";
+import { whoIsOnline } from "../service/mqtt/online.ts";
 import { checkLevel } from "../names.ts";
 import { isUserLevel, topicsOf, userTopics } from "../service/topics.ts";
 import { addBrokerOptions } from "./broker-options.ts";
@@ -122,11 +123,15 @@ function exchange(
       clearTimeout(timer);
       reject(new EdgelabelError(message));
     };
-    const failUnanswered = (problem: string) => fail(`${problem}: ${serviceState(status, statusTopic)}`);
+    const failUnanswered = async (problem: string) => {
+      clearTimeout(timer);
+      const others = status === "online" ? "" : await whoIsOnline(client, options.root);
+      fail(`${problem}: ${serviceState(status, statusTopic)}${others && `; ${others}`}`);
+    };
     const restartTimer = () => {
       clearTimeout(timer);
       timer = setTimeout(
-        () => failUnanswered(`no answer on ${requestTopic} within ${options.timeout} s`),
+        () => void failUnanswered(`no answer on ${requestTopic} within ${options.timeout} s`),
         options.timeout * 1000,
       );
     };
@@ -144,7 +149,7 @@ function exchange(
         client.publish(requestTopic, payload, publishOptions, (error, packet) => {
           if (error) fail(`the broker refuses the request on ${requestTopic}: ${error.message}`);
           else if ((packet as { reasonCode?: number } | undefined)?.reasonCode === NO_SUBSCRIBER)
-            failUnanswered(`nobody answers on ${requestTopic}`);
+            void failUnanswered(`nobody answers on ${requestTopic}`);
         });
       }
     };
@@ -169,7 +174,7 @@ function exchange(
 
     client.on("message", (topic, payload, packet) => {
       if (topic === statusTopic) status = payload.toString();
-      else onAnswer(packet);
+      else if (topic === replyTopic) onAnswer(packet);
     });
     client.on("close", () => fail(`${shownUrl(options.broker)} closed the connection`));
     restartTimer();

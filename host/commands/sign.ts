@@ -54,8 +54,8 @@ export function signCommand(): Command {
     .requiredOption("--key <file>", "private key, from edgelabel keygen")
     .requiredOption(
       "--sequence <number>",
-      "a number higher than in any earlier update of this name; it is not the version",
-      wholeNumber(1, Number.MAX_SAFE_INTEGER),
+      "a number higher than in any earlier update of this name, which is not the version; auto: the milliseconds since 1970",
+      (text) => (text === "auto" ? Date.now() : wholeNumber(1, Number.MAX_SAFE_INTEGER)(text)),
     )
     .requiredOption("--expires <date>", "when it expires: 2027-12-31 (at 0:00 UTC), or 90d from now", parseExpiry)
     .option("--name <name>", "name that it is served under (default: the one in the model)")
@@ -67,7 +67,7 @@ export function signCommand(): Command {
     .option("--json", "print one JSON object")
     .addHelpText(
       "after",
-      "\nExample:\n  edgelabel sign spam.wasm --key release.pem --sequence 7 --expires 90d -o spam.update",
+      "\nExample:\n  edgelabel sign spam.wasm --key release.pem --sequence auto --expires 90d -o spam.update",
     )
     .action(async (model: string, options: SignOptions) => {
       const key = readPrivateKey(options.key);

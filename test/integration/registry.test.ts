@@ -75,6 +75,21 @@ test("a private key is for its owner, and not made anew", async () => {
   expect(await ok("keygen", "release.pem")).toBe(readFileSync(file("keys"), "utf8"));
 });
 
+test("--sequence auto is the time, so it is higher than that of any update before", async () => {
+  const before = Date.now();
+  const signed = async () =>
+    JSON.parse(
+      await ok(
+        ...["sign", "v1.wasm", "--key", "release.pem", "--sequence", "auto", "--expires", "1d"],
+        ...["-o", "auto.update", "--json"],
+      ),
+    ).sequence as number;
+  const first = await signed();
+  expect(first).toBeGreaterThanOrEqual(before);
+  expect(await signed()).toBeGreaterThan(first);
+  expect(await ok("models", "install", "auto", "auto.update", "--keys", "keys")).toMatch(/^spam\t1\tactive\t/);
+});
+
 test("list, rollback, activate, remove, and a model without a signature", async () => {
   expect(JSON.parse(await ok("models", "list", "registry", "--json"))).toMatchObject([
     { version: "2", state: "active", sequence: 2 },
@@ -163,6 +178,62 @@ test("a service follows installs in its folder and updates that are sent to it; 
   const second = await startService("--config", config);
   expect(await second.ask()).toBe(lineOf(3));
   await second.end("SIGTERM");
+});
+
+test("an operator elsewhere lists, activates, rolls back and removes by the broker", async () => {
+  const owner = new Registry(file("far"), { keys: file("keys") });
+  for (const version of [1, 2, 3])
+    await owner.install(readFileSync(file(`v${version}.update`)), "u", { activate: version < 3 });
+  const config = file("far.json");
+  writeFileSync(config, JSON.stringify({ registry: { path: "far", keys: "keys" }, commands: true }));
+  const serving = await startService("--config", config);
+  const there = ["--broker", serving.url, "--node", "n"];
+  const states = async () =>
+    (JSON.parse(await ok("models", "list", ...there, "--json")) as { version: string; state: string }[]).map(
+      ({ version, state }) => `${version} ${state}`,
+    );
+  expect(await ok("models", "list", ...there)).toBe(await ok("models", "list", "far"));
+  expect(await states()).toEqual(["3 waiting", "2 active", "1 previous"]);
+  expect(await ok("models", "activate", "spam", "3", ...there)).toMatch(/^spam\t3\tactive\t/);
+  expect(await serving.ask()).toBe(lineOf(3));
+  expect(JSON.parse(await ok("models", "rollback", "spam", ...there, "--json"))).toMatchObject({
+    version: "2",
+    state: "active",
+  });
+  expect(await serving.ask()).toBe(lineOf(2));
+  expect(await ok("models", "remove", "spam", "3", ...there)).toBe("spam: 3 removed\n");
+  expect(await states()).toEqual(["2 active", "1 waiting"]);
+  for (const [args, code, message] of [
+    [["rollback", "spam", ...there], 1, "the service refuses: spam has no previous version to go back to"],
+    [["activate", "spam", "9", ...there], 1, "the service refuses: "],
+    [["remove", "spam", ...there], 1, "spam is the only model that is served; install another one first"],
+    [["remove", "spam", "2", ...there], 1, "the service refuses: version 2 of spam is active"],
+    [["remove", "nope", ...there], 1, 'the service refuses: the registry has no model "nope"'],
+    [
+      ["activate", "far", "spam", "2", ...there],
+      2,
+      "too many arguments for 'activate', which takes no folder with --broker",
+    ],
+    [["activate", "far", "spam"], 2, "missing required argument 'version'"],
+    [["rollback", ...there], 2, "missing required argument 'name'"],
+    [["list"], 2, "missing required argument 'folder'"],
+    [["rollback", "spam", ...there, "--keys", "keys"], 2, "cannot be used with option '--broker"],
+    [["list", "--broker", "mqtt://127.0.0.1:1"], 1, "cannot reach mqtt://127.0.0.1:1"],
+    [["list", "--broker", serving.url, "--node", "other"], 1, "other does not answer on edgelabel/other/cmd/list/"],
+  ] as [string[], number, string][]) {
+    const result = await run("models", ...args);
+    expect([args, result.code, result.stderr]).toEqual([args, code, expect.stringContaining(message)]);
+    if (args.includes("other")) expect(result.stderr).toContain('may this user publish there? (online: "n")');
+  }
+  await serving.end("SIGTERM");
+  const plain = file("plain.json");
+  writeFileSync(plain, JSON.stringify({ models: ["v1.wasm"], commands: true }));
+  const files = await startService("--config", plain);
+  expect(await ok("models", "list", "--broker", files.url, "--node", "n")).toMatch(/^spam\t1\tserved\t[0-9a-f]{12}\n$/);
+  expect((await run("models", "rollback", "spam", "--broker", files.url, "--node", "n")).stderr).toContain(
+    "the service refuses: there is no such command here; the commands are list",
+  );
+  await files.end("SIGTERM");
 });
 
 test("a gateway that comes without a model waits for its first one", async () => {

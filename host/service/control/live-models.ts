@@ -109,6 +109,13 @@ export class LiveModels {
       );
   }
 
+  /** Throws an EdgelabelError if no other model is served: who is far away should not leave the service without one. */
+  requireAnother(name: string): void {
+    const { models } = this.service!.predictor;
+    if (models.has(name) && models.size === 1)
+      throw new EdgelabelError(`${name} is the only model that is served; install another one first`);
+  }
+
   private async followOnce(): Promise<void> {
     const service = this.service!;
     const { models, revision } = await this.registry.store.read();

@@ -4,6 +4,7 @@
 //   load      {"manifest": TEXT, "activate"?}     then the model in parts …/<id>/<offset>
 //   activate  {"name", "version"}                 a version, or the beginning of a digest
 //   rollback  {"name"}                            the version before
+//   remove    {"name", "version"?}                one that is not active, or all of the name
 //
 // `load` reports {"received", "bytes", "chunkBytes"} when it begins and after each part; a
 // part that does not begin at `received` is not taken. A new `load` of the same manifest
@@ -56,6 +57,14 @@ export function registryVerbs(live: LiveModels, payloadBytes: number, stallMs = 
     activate: async ({ args }) =>
       shown(await live.require(await registry.activate(text(args, "name"), text(args, "version")))),
     rollback: async ({ args }) => shown(await live.require(await registry.rollback(text(args, "name")))),
+    remove: async ({ args }) => {
+      const name = text(args, "name");
+      const version = args["version"] === undefined ? undefined : text(args, "version");
+      if (version === undefined) live.requireAnother(name);
+      const gone = await registry.remove(name, version);
+      await live.follow();
+      return { removed: gone.map((each) => ({ version: each.version, digest: each.digest })) };
+    },
   };
 }
 

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { askCommand } from "../../../host/commands/ask.ts";
 import { startBroker } from "../../../host/service/broker/broker.ts";
 import type { Service } from "../../../host/service/service.ts";
+import { topicsOf } from "../../../host/service/topics.ts";
 import { describeMosquitto, freePort, startMosquitto } from "../../support/mosquitto.ts";
 import { fakeService, TestClient, topics } from "../../support/fake.ts";
 
@@ -88,9 +89,12 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
   test("nobody there: the error says so, and where it looked", async () => {
     const start = Date.now();
     await expect(ask("win", ...common, "--node", "gate-9", "--timeout", "0.5")).rejects.toThrow(
-      /edgelabel\/gate-9\/classify.*no service has reported on edgelabel\/gate-9\/status/,
+      /edgelabel\/gate-9\/classify.*no service has reported on edgelabel\/gate-9\/status.*; online: "gate-1"$/,
     );
-    expect(Date.now() - start).toBeLessThan(3_000);
+    expect(Date.now() - start).toBeLessThan(5_000);
+    await expect(ask("win", ...common, "--root", "other/root", "--timeout", "0.5")).rejects.toThrow(
+      "; no node is seen online below other/root/",
+    );
   });
 
   test("a service that is gone: the error says that it is offline", async () => {
@@ -98,6 +102,17 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
     await expect(ask("win", ...common, "--timeout", "0.5")).rejects.toThrow(
       "no answer on edgelabel/gate-1/classify within 0.5 s: the service is offline",
     );
+    const others = await Promise.all(
+      ["north", "south"].map(async (node) => {
+        const other = fakeService({ access: { url: broker.url }, topics: topicsOf("edgelabel", node), clientId: node });
+        await other.start();
+        return other;
+      }),
+    );
+    await expect(ask("win", ...common, "--timeout", "0.5")).rejects.toThrow(
+      'the service is offline (edgelabel/gate-1/status); online: "north", "south"',
+    );
+    for (const other of others) await other.stop();
   });
 
   test("answers of others and nonsense on the reply topic do not count", async () => {
