@@ -183,21 +183,37 @@ test("a broker's word that another client has taken the session over is passed o
     socket.once("data", () => socket.end(Buffer.from([0x20, 3, 0, 0, 0, 0xe0, 1, 0x8e])));
   });
   const url = `mqtt://localhost:${await listen(broker)}`;
-  expect(await outcome({ url, protocol: 5 })).toBe(`lost ${url}: ${another}; trying again until it works`);
+  const log = recordingLog();
+  const service = fakeService({ access: { url, protocol: 5 }, log });
+  ends.push(() => service.stop());
+  void service.start();
+  const connection = service["connection"];
+  // In a fight, a service leaves the id to the other one for longer and longer.
+  for (const seconds of [8, 16, 32, 64, 128, 256, 300, 300]) {
+    await until(() => connection["client"] === undefined);
+    const { _idleTimeout: delayMs } = connection["timer"] as unknown as { _idleTimeout: number };
+    expect(delayMs).toBeGreaterThanOrEqual(400 * seconds);
+    expect(delayMs).toBeLessThanOrEqual(1_000 * seconds);
+    clearTimeout(connection["timer"]);
+    connection.start();
+  }
+  expect(log.lines).toEqual([`lost ${url}: ${another}; trying again less and less often`]);
 });
 
 describeMosquitto("Mosquitto", (binaries) => {
   test.each([4, 5] as const)(
-    "two services with one name are told what may be the matter, though the broker does not say (MQTT %s)",
+    "two services with one name are told what may be the matter, though the broker does not say, and back off (MQTT %s)",
     async (protocol) => {
       const { url } = await startMosquitto(binaries);
       const log = recordingLog();
-      for (let i = 0; i < 2; i++) {
-        const service = fakeService({ access: { url, protocol }, log });
+      const services = [0, 1].map(() => fakeService({ access: { url, protocol }, log }));
+      for (const service of services) {
         ends.push(() => service.stop());
         await service.start();
       }
       await until(() => log.lines.some((line) => line.includes("has connected")));
+      // They wait longer each time, though both are subscribed at once whenever they try.
+      await until(() => services.some((service) => service["connection"]["attempt"] > 4));
       // A restart of the broker is not taken for that.
       const lost = log.lines.filter((line) => line.startsWith("lost"));
       expect(lost[0]).toBe(`lost ${url}: the broker closed the connection; trying again until it works`);

@@ -113,10 +113,16 @@ const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
 /** After a connection that lasted this long, the delays start small again. */
 const GOOD_LIFE_MS = 1_000;
-/** Two connections in a row shorter than this suggest a second client with the same id. */
+/** Two connections in a row shorter than this, each at the first attempt, suggest a second client with the same id. */
 const SHORT_LIFE_MS = 60_000;
 /** After a subscription the delay is at most that of this attempt, 2 s, however soon the connection is lost: the broker is up. */
 const ATTEMPT_ONCE_SUBSCRIBED = 2;
+/** When another client has taken over our id, the first delay is that of this attempt, 8 s, and the longest 5 min: two services with one name would else take it from each other for ever. */
+const ATTEMPT_ONCE_TAKEN = 4;
+const LONGEST_TAKEN_MS = 300_000;
+/** After a connection that lasted this long, nobody else has the id any more. */
+const UNCONTESTED_MS = 2 * LONGEST_TAKEN_MS;
+const TAKEN_OVER = 0x8e;
 
 export function checkBrokerUrl(text: string): URL {
   let url: URL | undefined;
@@ -199,8 +205,8 @@ function connectionFault(error: Error | undefined): string {
   return error.message || String(code ?? error);
 }
 
-export function backoffMs(attempt: number, random = Math.random()): number {
-  return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16)) * (0.4 + 0.6 * random);
+export function backoffMs(attempt: number, random = Math.random(), longest = LONGEST_DELAY_MS): number {
+  return Math.min(longest, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16)) * (0.4 + 0.6 * random);
 }
 
 /** Connects without Nagle's algorithm, which can delay a small packet by up to 40 ms. */
@@ -253,6 +259,9 @@ export class Connection {
   private timer: NodeJS.Timeout | undefined;
   private attempt = 0;
   private shortLives = 0;
+  /** How often another client has taken over our id. */
+  private taken = 0;
+  private isSubscribed = false;
   private isStopping = false;
   private readonly log: OnceLog;
   private readonly faults: OnceLog;
@@ -265,6 +274,11 @@ export class Connection {
     this.urls = brokerUrls(options.access.url);
     // A wrong URL is an error now, not at a later attempt.
     for (const url of this.urls) clientOptions({ ...options.access, url }, this.protocol);
+  }
+
+  /** Whether another client seems to have our id too. */
+  private get isContested(): boolean {
+    return this.taken > 0 || this.shortLives > 1;
   }
 
   private get url(): string {
@@ -387,8 +401,8 @@ export class Connection {
       if (error || !isGranted)
         this.drop(client, `the broker refuses the subscription to ${filters.map(([filter]) => filter).join(" or ")}`);
       else {
-        this.attempt = Math.min(this.attempt, ATTEMPT_ONCE_SUBSCRIBED);
-        this.faults.reset();
+        this.isSubscribed = true;
+        if (!this.isContested) this.faults.reset();
         options.onSubscribed(session);
       }
     });
@@ -446,21 +460,30 @@ export class Connection {
       return;
     }
     const lifeMs = connectedAt > 0 ? performance.now() - connectedAt : 0;
-    if (lifeMs >= GOOD_LIFE_MS) this.attempt = 0;
-    if (connectedAt > 0) this.shortLives = lifeMs < SHORT_LIFE_MS ? this.shortLives + 1 : 0;
+    // A broker that was restarted is away for a while.
+    this.shortLives = connectedAt > 0 && lifeMs < SHORT_LIFE_MS ? this.shortLives + 1 : 0;
+    if (lifeMs >= UNCONTESTED_MS) this.taken = 0;
+    const isTaken = fault instanceof TakenOver;
+    // Not every broker says that another client has taken over the id.
+    const isGuess = !fault && this.shortLives > 1;
+    if (!isTaken && !isGuess) {
+      if (lifeMs >= GOOD_LIFE_MS) this.attempt = 0;
+      else if (this.isSubscribed) this.attempt = Math.min(this.attempt, ATTEMPT_ONCE_SUBSCRIBED);
+    }
+    this.isSubscribed = false;
     const url = shownUrl(this.url);
     // All nodes of a cluster are tried before a longer wait.
-    const delayMs = backoffMs(Math.floor(this.attempt++ / this.urls.length));
+    const delayMs = isTaken
+      ? backoffMs(ATTEMPT_ONCE_TAKEN + this.taken++, undefined, LONGEST_TAKEN_MS)
+      : backoffMs(Math.floor(this.attempt++ / this.urls.length));
     this.urlIndex++;
     this.timer = setTimeout(() => this.start(), delayMs);
-    // Not every broker says that another client has taken over the id.
-    const guess =
-      !fault && this.shortLives > 1 ? `, and not for the first time: perhaps ${anotherClient(options.clientId)}` : "";
+    const guess = isGuess ? `, and not for the first time: perhaps ${anotherClient(options.clientId)}` : "";
     const why = `${connectionFault(fault)}${guess}`;
     // One line for each fault, however long the broker is away.
     this.faults.warn(
       `${url} ${why}`,
-      `${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again until it works`,
+      `${wasConnected ? "lost" : "cannot reach"} ${url}: ${why}; trying again ${isTaken || isGuess ? "less and less often" : "until it works"}`,
       { broker: url, fault: why },
     );
   }
@@ -485,8 +508,10 @@ function anotherClient(clientId: string): string {
   return `another client with the id ${clientId} has connected; give each service a --node of its own`;
 }
 
+class TakenOver extends Error {}
+
 function disconnectFault(reasonCode = 0, clientId: string): Error {
-  if (reasonCode === 0x8e) return new Error(anotherClient(clientId));
+  if (reasonCode === TAKEN_OVER) return new TakenOver(anotherClient(clientId));
   return new Error(`the broker closed the connection, reason 0x${reasonCode.toString(16)}`);
 }
 
