@@ -26,6 +26,8 @@ import { checkLevel, levelOf } from "../names.ts";
 import { createStatusLine } from "../service/status-line.ts";
 import type { StatusLine } from "../service/status-line.ts";
 import { hashPassword } from "../service/users.ts";
+import { startWyoming } from "../service/wyoming/wyoming.ts";
+import type { WyomingEndpoint } from "../service/wyoming/wyoming.ts";
 import { startWatchdog } from "../service/watchdog.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import { print } from "./terminal.ts";
@@ -54,8 +56,13 @@ export function serveCommand(): Command {
       .option("--registry <folder>", "also serve the active models of this registry, and follow its changes")
       .option("--keys <file>", "trusted keys for updates of the registry")
       .option("--http <port>", "also serve HTTP there (0: any free port)", parsePort)
+      .option(
+        "--wyoming <port>",
+        "also answer voice assistants there, such as Home Assistant (0: any free port)",
+        parsePort,
+      )
       .option("--port <port>", "port of the embedded broker (default: 1883; 0: any free one)", parsePort)
-      .option("--host <address>", "where HTTP listens (default: 127.0.0.1)")
+      .option("--host <address>", "where HTTP and Wyoming listen (default: 127.0.0.1)")
       .option("--json", "log JSON lines")
       .option("--check", "check the settings, the configuration file and the models, and stop")
       .option(
@@ -176,7 +183,7 @@ function createService(settings: Settings, models: Map<string, ModelFile>, acces
 
 /** Checks everything that can be checked without a connection. */
 async function check(settings: Settings, log: Log): Promise<void> {
-  const { access, topics, routes, httpPort } = settings;
+  const { access, topics, routes, httpPort, wyoming } = settings;
   const registry = await openRegistry(settings, log);
   const { models } = await openModels(
     settings,
@@ -192,6 +199,7 @@ async function check(settings: Settings, log: Log): Promise<void> {
     `requests on ${topics.classify}`,
     ...(topics.group ? [`group ${topics.group.name} on ${topics.group.classify}`] : []),
     ...(httpPort === undefined ? [] : [`HTTP on port ${httpPort}`]),
+    ...(wyoming === undefined ? [] : [`Wyoming on port ${wyoming.port}`]),
     ...(routes.length === 0 ? [] : [`routes ${routes.map(({ name }) => name).join(", ")}`]),
   ];
   log.info(`the configuration is valid: ${parts.join("; ")}`);
@@ -211,6 +219,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
   });
   let broker: Broker | undefined;
   let http: HttpEndpoint | undefined;
+  let wyoming: WyomingEndpoint | undefined;
   let service: Service | undefined;
   let stopWatchdog: (() => void) | undefined;
   try {
@@ -254,10 +263,11 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
         bodyBytes: limits.payloadBytes,
         textsPerRequest: limits.textsPerRequest,
       });
+    if (settings.wyoming) wyoming = await startWyoming(service, { host, ...settings.wyoming });
     stopWatchdog = startWatchdog(log);
     const signal = await Promise.race([stopSignal, service.start()]);
     if (signal === undefined) {
-      announce(service, { settings, url, broker, http, log });
+      announce(service, { settings, url, broker, http, wyoming, log });
       line.follow(service);
       await stopSignal;
       line.stop();
@@ -266,7 +276,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
   } finally {
     // After this time the process ends even if something still keeps the event loop alive.
     setTimeout(() => process.exit(), STOP_MS).unref();
-    await Promise.all([service?.stop(), http?.close(), live?.stop()]);
+    await Promise.all([service?.stop(), http?.close(), wyoming?.close(), live?.stop()]);
     await broker?.close();
     stopWatchdog?.();
   }
@@ -279,8 +289,16 @@ function announce(
     url: fullUrl,
     broker,
     http,
+    wyoming,
     log,
-  }: { settings: Settings; url: string; broker: Broker | undefined; http: HttpEndpoint | undefined; log: Log },
+  }: {
+    settings: Settings;
+    url: string;
+    broker: Broker | undefined;
+    http: HttpEndpoint | undefined;
+    wyoming: WyomingEndpoint | undefined;
+    log: Log;
+  },
 ): void {
   const { topics, serverTls } = settings;
   const clientFiles = serverTls?.ca ? " --cert CLIENT.pem --key CLIENT.key" : "";
@@ -296,6 +314,7 @@ function announce(
     "",
     broker ? `MQTT broker  ${url} (embedded, for this machine only)` : `MQTT broker  ${url}`,
     ...(http ? [`HTTP         ${http.url}`] : []),
+    ...(wyoming ? [`Wyoming      ${wyoming.url}`] : []),
     `requests     ${topics.classify}  (${first ? `model ${names[0]}: ${first.labels.length} labels` : "no model yet"})`,
     ...names.map((name) => `             ${topics.classify}/${name}`),
     ...(topics.group ? [`group        ${topics.group.classify}  (one worker each)`] : []),
@@ -316,6 +335,7 @@ function announce(
       broker: url,
       embedded: broker !== undefined,
       http: http?.url,
+      wyoming: wyoming?.url,
       node: topics.node,
       models: names,
       group: topics.group?.name,

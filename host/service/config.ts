@@ -25,6 +25,7 @@ import type { Json } from "./answer/template.ts";
 import { isLevel } from "../names.ts";
 import { isTopicFilter, topicsOf } from "./topics.ts";
 import type { ResponseRules, Topics } from "./topics.ts";
+import type { WyomingSettings } from "./wyoming/wyoming.ts";
 import { isPasswordHash, isWeakHash } from "./users.ts";
 import type { UserSettings } from "./users.ts";
 
@@ -45,10 +46,11 @@ export interface Settings {
   clientId: string;
   /** Without a URL the embedded broker is used. */
   access: Omit<BrokerAccess, "url"> & { url?: string | undefined };
-  /** Where HTTP listens; the embedded broker is on loopback. */
+  /** Where HTTP and Wyoming listen; the embedded broker is on loopback. */
   host: string;
   embeddedPort: number;
   httpPort?: number | undefined;
+  wyoming?: WyomingSettings | undefined;
   /** Names, besides this machine's, by which clients of HTTP may ask for it. */
   httpHosts: string[];
   /** Origins of the pages of other sites that may use HTTP. */
@@ -78,6 +80,7 @@ export interface ServeOptions extends BrokerOptions {
   registry?: string;
   keys?: string;
   http?: number;
+  wyoming?: number;
   port?: number;
   host?: string;
 }
@@ -98,6 +101,11 @@ const count = (largest: number) => {
     v.pipe(v.number(message), v.integer(message), v.minValue(1, message), v.maxValue(largest, message)),
   );
 };
+const share = v.pipe(
+  v.number("must be a number from 0 to 1"),
+  v.minValue(0, "must be a number from 0 to 1"),
+  v.maxValue(1, "must be a number from 0 to 1"),
+);
 const filters = v.optional(
   v.array(
     v.pipe(text, v.check(isTopicFilter, "must hold topic filters such as answers/#")),
@@ -146,13 +154,7 @@ const routeSchema = v.strictObject({
     v.union([pointer, v.array(pointer)], "must be a JSON pointer such as /message/text, or an array of them"),
   ),
   model: v.optional(text),
-  threshold: v.optional(
-    v.pipe(
-      v.number("must be a number from 0 to 1"),
-      v.minValue(0, "must be a number from 0 to 1"),
-      v.maxValue(1, "must be a number from 0 to 1"),
-    ),
-  ),
+  threshold: v.optional(share),
   among: v.optional(pointer),
   outputs: v.pipe(v.array(outputSchema, "must be an array"), v.minLength(1, "must hold at least one output")),
 });
@@ -212,6 +214,12 @@ const fileSchema = v.strictObject({
   host: v.optional(text),
   port: v.optional(port),
   http: v.optional(port),
+  wyoming: v.optional(
+    v.union(
+      [port, v.strictObject({ port, threshold: v.optional(share) })],
+      "must be a port number, or an object with port and threshold",
+    ),
+  ),
   httpHosts: v.optional(
     v.array(
       v.pipe(text, v.regex(/^[\w.-]+$/, "must be the name of a host, without scheme and port")),
@@ -410,8 +418,9 @@ export function readSettings(
   const served = chooseModels(models, options, file, fromFile);
   const { url, protocol, group } = chooseBroker(options, file);
   const httpPort = options.http ?? file.http;
+  const wyoming = chooseWyoming(options, file);
   const host = options.host ?? file.host ?? "127.0.0.1";
-  if (url === undefined && httpPort === undefined && !isLoopback(host))
+  if (url === undefined && httpPort === undefined && wyoming === undefined && !isLoopback(host))
     throw new EdgelabelError(
       `the embedded broker serves this machine only, so it cannot listen on ${host}: set up Mosquitto (node ${SETUP}) and give --broker`,
     );
@@ -445,6 +454,7 @@ export function readSettings(
     host,
     embeddedPort: options.port ?? file.port ?? 1883,
     httpPort,
+    wyoming,
     httpHosts: file.httpHosts ?? [],
     httpOrigins: file.httpOrigins ?? [],
     limits: { ...defaultLimits, ...file.limits },
@@ -476,9 +486,17 @@ export function readSettings(
         [fromFile(file.serverTls?.key), "a private key"],
         [options.key ?? fromFile(file.tls?.key), "a private key"],
       ]),
-      ...exposures({ host, httpPort, users: file.users, serverTls: file.serverTls, url, password: login.password }),
+      ...exposures({
+        host,
+        httpPort,
+        wyoming,
+        users: file.users,
+        serverTls: file.serverTls,
+        url,
+        password: login.password,
+      }),
       ...(env["NODE_DEBUG"] ? ["NODE_DEBUG is set: Node itself may write texts and passwords to standard error"] : []),
-      ...inertSettings(file, url, httpPort),
+      ...inertSettings(file, { url, httpPort, wyoming }),
       ...Object.entries(file.users ?? {})
         .filter(([, { password }]) => isWeakHash(password))
         .map(
@@ -519,6 +537,14 @@ function chooseModels(
   if (named.length === 0 && path === undefined)
     throw new EdgelabelError('no model given: edgelabel serve MODEL.wasm, or "models" in the configuration file');
   return { models: named, registry: path === undefined ? undefined : { path, keys } };
+}
+
+/** The port of the command line, and the threshold of the file. */
+function chooseWyoming(options: ServeOptions, file: ConfigFile): WyomingSettings | undefined {
+  const { port = undefined, threshold = 0 } =
+    typeof file.wyoming === "number" ? { port: file.wyoming } : (file.wyoming ?? {});
+  const chosen = options.wyoming ?? port;
+  return chosen === undefined ? undefined : { port: chosen, threshold };
 }
 
 /** Without a URL the embedded broker is used, which has no shared subscriptions. */
@@ -576,6 +602,7 @@ function heldBy({ password, users = {} }: ConfigFile): string | undefined {
 function exposures({
   host,
   httpPort,
+  wyoming,
   users,
   serverTls,
   url,
@@ -583,6 +610,7 @@ function exposures({
 }: {
   host: string;
   httpPort: number | undefined;
+  wyoming: WyomingSettings | undefined;
   users: ConfigFile["users"];
   serverTls: ConfigFile["serverTls"];
   url: string | undefined;
@@ -597,6 +625,12 @@ function exposures({
         `HTTP on ${host} can be used by everyone who reaches this address: give "users" in the configuration file`,
       );
   }
+  if (!isLoopback(host) && wyoming !== undefined)
+    warnings.push(
+      `Wyoming on ${host} can be used and overheard by everyone who reaches this address, since it has no logins and no TLS: keep others out with a firewall`,
+    );
+  if (users && wyoming !== undefined)
+    warnings.push('"users" are those of HTTP only: Wyoming answers everyone who reaches it');
   if (users && url === undefined)
     warnings.push('"users" are those of HTTP only: the embedded broker answers every program on this machine');
   const overheard =
@@ -615,12 +649,16 @@ function exposures({
 }
 
 /** A warning for each setting of the file that has no effect beside the others. */
-function inertSettings(file: ConfigFile, url: string | undefined, httpPort: number | undefined): string[] {
+function inertSettings(
+  file: ConfigFile,
+  { url, httpPort, wyoming }: { url: string | undefined } & Pick<Settings, "httpPort" | "wyoming">,
+): string[] {
   const inert: [key: keyof ConfigFile, why: string][] =
     url === undefined
       ? [["username", "it is for a broker that is given by its URL"]]
       : [["port", "it is for the embedded broker"]];
   if (httpPort === undefined)
-    for (const key of ["host", "serverTls", "httpHosts", "httpOrigins"] as const) inert.push([key, "it is for HTTP"]);
+    for (const key of ["serverTls", "httpHosts", "httpOrigins"] as const) inert.push([key, "it is for HTTP"]);
+  if (httpPort === undefined && wyoming === undefined) inert.push(["host", "it is for HTTP and Wyoming"]);
   return inert.filter(([key]) => file[key] !== undefined).map(([key, why]) => `"${key}" has no effect: ${why}`);
 }

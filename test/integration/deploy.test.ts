@@ -136,13 +136,14 @@ describe("example configurations", () => {
   test("hermes-nlu.json: Rhasspy's query gets its intent, or that there is none", async () => {
     const { next, send } = await run("hermes-nlu.json");
     const query = { input: "turn on the light", siteId: "kitchen", id: "q-1", sessionId: "s-1" };
-    await send("hermes/nlu/query", query);
+    const heard = { customData: { a: 1 }, asrConfidence: 0.75, wakewordId: "porcupine", lang: "en" };
+    await send("hermes/nlu/query", { ...query, ...heard });
     const intent = { intentName: "spam", confidenceScore: 0.9 };
     expect(await next(({ topic }) => topic === "hermes/nlu/intentParsed")).toMatchObject({
       json: { ...query, intent, slots: [] },
     });
     const { json } = await next(({ topic }) => topic === "hermes/intent/spam");
-    expect(json).toEqual({ ...query, rawInput: query.input, intent, slots: [] });
+    expect(json).toEqual({ ...query, ...heard, rawInput: query.input, intent, slots: [] });
     await send("hermes/nlu/query", { ...query, input: "odd", customData: { a: 1 } });
     expect((await next()).json).toEqual({ ...query, input: "odd", customData: { a: 1 } });
   });

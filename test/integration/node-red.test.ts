@@ -4,9 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { tinyDeployable } from "../support/models.ts";
-import { describeNodeRed, installNodes, type NodeRed, nodeRedPackage, startNodeRed } from "../support/node-red.ts";
+import { describeFetched } from "../support/fetched.ts";
+import { installNodes, type NodeRed, nodeRedPackage, startNodeRed } from "../support/node-red.ts";
 import { edgelabel, LAMPS, serve, SMALL } from "../support/program.ts";
 import { until } from "../support/wait.ts";
+import { fetchNodeRed } from "../tools/fetch-node-red.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-node-red-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 10 }));
@@ -63,7 +65,7 @@ const classify = (id: string, model: string, settings: object = {}) =>
   asked(id, { type: "edgelabel-classify", model, ...settings });
 const tab = { id: "tab", type: "tab", label: "test" };
 
-describeNodeRed("Node-RED", (program) => {
+describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
   let red: NodeRed;
 
   async function ask(id: string, body: string | Uint8Array<ArrayBuffer> | object, type?: string): Promise<Told> {

@@ -1,11 +1,9 @@
-// The real Node-RED with the package of integrations/node-red, both as a user installs them. Without Node-RED its tests skip, visibly;
-// under CI=true they fail.
+// The real Node-RED with the package of integrations/node-red, both as a user installs them.
 import { once } from "node:events";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
-import { fetchNodeRed } from "../tools/fetch-node-red.mjs";
+import { expect } from "vitest";
 import { freePort } from "./mosquitto.ts";
 import { checkout, makeRelease, run } from "./package.ts";
 import { type Running, startProgram } from "./program.ts";
@@ -13,25 +11,6 @@ import { until } from "./wait.ts";
 
 export const nodeRedPackage = join(checkout, "integrations/node-red");
 const COUNTER = fileURLToPath(new URL("count-engines.cjs", import.meta.url));
-
-export function describeNodeRed(name: string, body: (program: string) => void): void {
-  let program: string;
-  try {
-    program = fetchNodeRed();
-  } catch (error) {
-    const reason = `Node-RED cannot be had: ${(error as Error).message}`;
-    if (process.env["CI"] === "true")
-      test(name, () => {
-        throw new Error(reason);
-      });
-    else
-      describe.skip(`${name} (${reason})`, () => {
-        test("skipped", () => {});
-      });
-    return;
-  }
-  describe(name, () => body(program));
-}
 
 /** Makes a release, and installs edgelabel and the nodes from it in a new user directory, without a network. */
 export function installNodes(folder: string): void {

@@ -6,6 +6,7 @@ import { fetchNodeRed } from "./fetch-node-red.mjs";
 import { fetchNode, NODE_VERSIONS } from "./fetch-node.mjs";
 import { fetchOpenapi } from "./fetch-openapi.mjs";
 import { bun, deno, python } from "./fetch-runtimes.mjs";
+import { fetchWyoming } from "./fetch-wyoming.mjs";
 import { fetchWasmtime } from "./fetch-wasmtime.mjs";
 
 for (const [name, fetch] of Object.entries({
@@ -16,6 +17,7 @@ for (const [name, fetch] of Object.entries({
   "Node-RED": fetchNodeRed,
   "Python's wasmtime": () => python()[1].replace("PYTHONPATH=", ""),
   "OpenAPI's linter and client": fetchOpenapi,
+  "Python's wyoming": fetchWyoming,
   Deno: () => deno()[0],
   Bun: () => bun()[0],
 })) {

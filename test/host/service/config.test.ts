@@ -131,9 +131,10 @@ test("settings that would have no effect are told", () => {
   ]);
   expect(warnings({ broker: "mqtt://h", port: 1, host: "::1" })).toEqual([
     '"port" has no effect: it is for the embedded broker',
-    '"host" has no effect: it is for HTTP',
+    '"host" has no effect: it is for HTTP and Wyoming',
   ]);
-  expect(warnings({ host: "localhost" })).toEqual(['"host" has no effect: it is for HTTP']);
+  expect(warnings({ host: "localhost" })).toEqual(['"host" has no effect: it is for HTTP and Wyoming']);
+  expect(warnings({ host: "localhost", wyoming: 1 })).toEqual([]);
   expect(warnings({ broker: "mqtt://h", http: 1, host: "::1", username: "u" })).toEqual([]);
   expect(() => warnings({ tls: { ca: "authority.pem" } })).toThrow(
     '"tls" (--ca, --cert, --key) is for a broker that is given by its URL; the embedded one is reached from this machine only',
@@ -148,6 +149,27 @@ test("further names for HTTP", () => {
   expect(settingsFrom({ models: ["m"], node: "n", httpHosts: ["a"] }).warnings).toEqual([
     '"httpHosts" has no effect: it is for HTTP',
   ]);
+});
+
+test("Wyoming: a port, or more; open to others only with a warning", () => {
+  const settings = (config: object, options: ServeOptions = {}) =>
+    settingsFrom({ models: ["m"], node: "n", broker: "mqtt://h", ...config }, options);
+  expect(settings({}).wyoming).toBeUndefined();
+  expect(settings({ wyoming: 1 }).wyoming).toEqual({ port: 1, threshold: 0 });
+  expect(settings({ wyoming: { port: 1, threshold: 0.5 } }, { wyoming: 0 }).wyoming).toEqual({
+    port: 0,
+    threshold: 0.5,
+  });
+  expect(settings({ wyoming: 1 }).warnings).toEqual([]);
+  expect(settings({ wyoming: 1, host: "0.0.0.0" }).warnings).toEqual([
+    expect.stringMatching(/^Wyoming on 0\.0\.0\.0 can be used and overheard by everyone/),
+  ]);
+  const users = { a: { password: quietHash } };
+  expect(settings({ wyoming: 1, http: 1, users }).warnings).toEqual([
+    '"users" are those of HTTP only: Wyoming answers everyone who reaches it',
+  ]);
+  // The embedded broker does not listen there, so the address is Wyoming's.
+  expect(settingsFrom({ models: ["m"], node: "n", wyoming: 1, host: "::" }).host).toBe("::");
 });
 
 test("origins of pages that may use HTTP", () => {
@@ -359,6 +381,9 @@ test.each([
   ['{"limits":{"payloadbyte":1}}', 'unknown key "limits.payloadbyte", did you mean "payloadBytes"?'],
   ['{"tls":{"zzzzzzzzz":1}}', 'unknown key "tls.zzzzzzzzz"; known keys: ca, cert, key'],
   ['{"http":"80"}', '"http" must be a port number'],
+  ['{"wyoming":"80"}', '"wyoming" must be a port number, or an object with port and threshold'],
+  ['{"wyoming":{"port":1,"treshold":1}}', '"wyoming" must be a port number, or an object with port and threshold'],
+  ['{"wyoming":{"port":1,"threshold":2}}', '"wyoming.threshold" must be a number from 0 to 1'],
   ['{"port":65536}', '"port" must be a port number'],
   ['{"protocol":3}', '"protocol" must be 4 (MQTT 3.1.1) or 5'],
   ['{"broker":[]}', '"broker" must name a broker'],
