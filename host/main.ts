@@ -67,6 +67,10 @@ const COMMANDS: Record<string, [description: string, load: () => Promise<Command
     "train, serve and ask a small example model, then keep serving",
     async () => (await import("./commands/demo.ts")).demoCommand(),
   ],
+  playground: [
+    "open a page that tries and trains models in a browser",
+    async () => (await import("./commands/playground.ts")).playgroundCommand(),
+  ],
   models: [
     "install, activate and roll back the models of a registry, here or that of a running service",
     async () => (await import("./commands/models.ts")).modelsCommand(),

@@ -1,26 +1,54 @@
-// Bundles the library for browsers: build/web/edgelabel.js, and beside it the trainer, which is loaded when something trains.
-import { copyFile } from "node:fs/promises";
+// Bundles what runs in browsers, into build/web: the library, edgelabel.js, and beside it the trainer, which is loaded when
+// something trains; and the playground, a page that uses the library, with an example model.
+import { copyFile, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
+import { parse, train } from "../build/host/index.js";
+import { CHART_STYLE } from "../build/host/report/chart.js";
+import { HEAT_STYLE } from "../build/host/report/heat-map.js";
+import { THEME } from "../build/host/report/theme.js";
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
-
-await build({
-  entryPoints: { edgelabel: at("index.ts") },
+const shared = {
   outdir: at("../build/web"),
   bundle: true,
   splitting: true,
-  chunkNames: "edgelabel-[name]",
   format: "esm",
   platform: "browser",
   target: "es2022",
   minify: true,
+};
+const resolving = (filter, to) => ({ name: "resolving", setup: ({ onResolve }) => onResolve({ filter }, () => to) });
+
+await build({
+  ...shared,
+  entryPoints: { edgelabel: at("index.ts") },
+  chunkNames: "edgelabel-[name]",
   loader: { ".wasm": "base64" },
-  plugins: [
-    {
-      name: "artefact",
-      setup: ({ onResolve }) => onResolve({ filter: /\/artefact\.ts$/ }, () => ({ path: at("artefact.ts") })),
-    },
-  ],
+  plugins: [resolving(/\/artefact\.ts$/, { path: at("artefact.ts") })],
 });
+await build({
+  ...shared,
+  entryPoints: { playground: at("playground/main.ts"), "playground-worker": at("playground/worker.ts") },
+  chunkNames: "playground-[name]",
+  loader: { ".tsv": "text" },
+  // The library is the file beside it.
+  plugins: [resolving(/^\.\.\/index\.ts$/, { path: "./edgelabel.js", external: true })],
+});
+const style = THEME + HEAT_STYLE + CHART_STYLE + (await readFile(at("playground/playground.css"), "utf8"));
+await writeFile(at("../build/web/playground.css"), (await transform(style, { loader: "css", minify: true })).code);
 await copyFile(at("index.html"), at("../build/web/index.html"));
+await makeExample();
+
+/** A small model of the example messages, for the playground to begin with; made anew if what it is made of has changed. */
+async function makeExample() {
+  const [messages, model] = [at("../host/demo/messages.tsv"), at("../build/web/example.elb")];
+  const changed = async (path) => (await stat(path)).mtimeMs;
+  const sources = await Promise.all([messages, at("build.mjs"), at("../build/trainer.wasm")].map(changed));
+  if ((await changed(model).catch(() => 0)) > Math.max(...sources)) return;
+  const trained = await train(parse(await readFile(messages), "messages.tsv"), {
+    ...{ name: "house", units: 16, embeddingDim: 24, ngramBuckets: 1024, valid: 0.15, unknown: 0.1 },
+  });
+  await mkdir(at("../build/web"), { recursive: true });
+  await writeFile(model, (await trained.deployed()).elb);
+}

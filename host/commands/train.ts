@@ -4,18 +4,12 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { MAX_WORKERS } from "../../assembly/abi.ts";
 import { EdgelabelError } from "../errors.ts";
+import { keptAside } from "../data/split.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { readText } from "../files/read.ts";
 import type { Chosen } from "../library/settings.ts";
 import { type CrossValidation, runFolds } from "../library/folds.ts";
-import {
-  chooseTraining,
-  type Finished,
-  keptAside,
-  runTraining,
-  type Trained,
-  type Training,
-} from "../library/train.ts";
+import { chooseTraining, type Finished, runTraining, type Trained, type Training } from "../library/train.ts";
 import { startProgress } from "../progress.ts";
 import { renderChart } from "../report/chart.ts";
 import { renderCalibration } from "../training/calibration.ts";

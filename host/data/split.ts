@@ -1,6 +1,10 @@
 // Labelled texts -> parts of given shares, such as training and validation texts: each label has about its share in each
 // part, a text that occurs several times is in one part only, and the same seed gives the same parts.
+import { EdgelabelError } from "../errors.ts";
 import type { Sample } from "./dataset.ts";
+
+/** Of the texts that are kept aside, and of folds. */
+export const SPLIT_SEED = 1;
 
 /** `shares` add up to 1 or less; what is left over is in no part. The samples of a part keep their order. */
 export function split(samples: readonly Sample[], shares: readonly number[], seed: number): Sample[][] {
@@ -18,6 +22,16 @@ export function split(samples: readonly Sample[], shares: readonly number[], see
   const parts: Sample[][] = shares.map(() => []);
   for (const sample of samples) parts[partOf.get(sample.text) ?? -1]?.push(sample);
   return parts;
+}
+
+/** The texts to train on, and a share of them to validate on; always the same ones, so that runs with other seeds or settings can be compared. */
+export function keptAside(samples: readonly Sample[], share: number): [Sample[], Sample[]] {
+  const [training, validation] = split(samples, [1 - share, share], SPLIT_SEED);
+  if (validation!.length === 0 || training!.length === 0)
+    throw new EdgelabelError(
+      `${samples.length} texts are too few to keep ${100 * share} % of them for validation; take another share`,
+    );
+  return [training!, validation!];
 }
 
 /** The distinct texts, under the label that each has first. */

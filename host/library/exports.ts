@@ -1,5 +1,6 @@
 // The names of the library that are the same code everywhere; open() and train() depend on where it runs.
 export { type DatasetOptions, parseDataset as parse } from "../data/dataset.ts";
+export type { DataReport } from "../data/report.ts";
 export { EdgelabelError } from "../errors.ts";
 export type { Answer } from "../model/answer.ts";
 export type { ModelInfo } from "../model/classifier.ts";
@@ -10,6 +11,7 @@ export type { LearnReport } from "../training/learn.ts";
 export type { Agreement } from "../training/quantization.ts";
 export type { EpochReport } from "../training/recipe.ts";
 export type { CrossValidation, FoldOptions } from "./folds.ts";
+export { inspect } from "./inspect.ts";
 export type { ClassifyOptions, Model, ModelSource } from "./model.ts";
 export type { LabelledText, LabelledTexts } from "./samples.ts";
 export type { RunSettings, TrainSettings } from "./settings.ts";

@@ -1,12 +1,11 @@
 // Cross-validation: how well models of these texts and settings answer texts that they were not trained on.
 import type { Sample } from "../data/dataset.ts";
-import { split } from "../data/split.ts";
+import { split, SPLIT_SEED } from "../data/split.ts";
 import { EdgelabelError } from "../errors.ts";
 import { type LabelledTexts, samplesOf } from "./samples.ts";
 import {
   chooseTraining,
   runTraining,
-  SPLIT_SEED,
   type StartWorkers,
   synonymsOf,
   type Training,

@@ -2,7 +2,7 @@
 // change it: what `edgelabel train` does, without files.
 import { doubtsOf, similarLabels } from "../data/report.ts";
 import { labelsOf, type Sample, without } from "../data/dataset.ts";
-import { split } from "../data/split.ts";
+import { keptAside } from "../data/split.ts";
 import { EdgelabelError, listed } from "../errors.ts";
 import { Classifier } from "../model/classifier.ts";
 import { packModel } from "../model/pack.ts";
@@ -50,8 +50,6 @@ export interface TrainOptions extends RunSettings {
 /** Starts the threads that share batches with the trainer; where there are none, a run of several workers is refused. */
 export type StartWorkers = (trainer: Trainer, source: string, data: TrainingData) => Promise<Workers>;
 
-/** Of the texts that are kept aside, and of folds. */
-export const SPLIT_SEED = 1;
 /** How often training lets the event loop handle signals, messages and clicks. */
 const TURN_MS = 50;
 /** The user is told when more than this share of the texts is cut: a few change little. */
@@ -117,16 +115,6 @@ export async function runTraining(
   } finally {
     await workers.stop();
   }
-}
-
-/** The texts to train on, and a share of them to validate on; always the same ones, so that runs with other seeds or settings can be compared. */
-export function keptAside(samples: readonly Sample[], share: number): [Sample[], Sample[]] {
-  const [training, validation] = split(samples, [1 - share, share], SPLIT_SEED);
-  if (validation!.length === 0 || training!.length === 0)
-    throw new EdgelabelError(
-      `${samples.length} texts are too few to keep ${100 * share} % of them for validation; take another share`,
-    );
-  return [training!, validation!];
 }
 
 /** The settings of a training; throws an EdgelabelError with code BAD_SETTING for what train() refuses before it looks at texts. */

@@ -65,7 +65,7 @@ export function renderChart(reports: readonly EpochReport[], title: string): str
 }
 
 /** The panels of a run: which epochs there are, where perturbed texts begin, and which epoch was the best on validation texts. */
-function runPanels(reports: readonly EpochReport[], epochs?: number): { panels: Panel[]; axis: Axis } {
+export function runPanels(reports: readonly EpochReport[], epochs?: number): { panels: Panel[]; axis: Axis } {
   const line = (
     name: string,
     kind: Line["kind"],

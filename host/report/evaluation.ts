@@ -122,6 +122,19 @@ export class Tally {
   }
 }
 
+/** The numbers of the labels that occur among the true or the predicted ones, at most `most` of them: those that are confused most. */
+export function mostConfused({ labels, confusion, rejected }: Evaluation, most: number): number[] {
+  const row = (i: number): number => sum(confusion[i]!) + rejected[i]!;
+  const column = (i: number): number => sum(confusion.map((each) => each[i]!));
+  const errors = labels.map((_, i) => row(i) + column(i) - 2 * confusion[i]![i]!);
+  return labels
+    .map((_, i) => i)
+    .filter((i) => row(i) + column(i) > 0)
+    .sort((a, b) => errors[b]! - errors[a]! || a - b)
+    .slice(0, most)
+    .sort((a, b) => a - b);
+}
+
 /** Classifies labelled texts; `onProgress` is called now and then with the number of texts done. */
 export function evaluate<S extends Pick<Sample, "label" | "text">>(
   classifier: Pick<Classifier, "labels" | "classify">,

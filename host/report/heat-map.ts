@@ -92,7 +92,7 @@ export const HEAT_STYLE = `.heat { white-space: pre-wrap; overflow-wrap: anywher
 .legend i { width: 7rem; height: .75rem; border-radius: 4px; background: linear-gradient(to right, rgb(var(--blue) / .75), transparent, rgb(var(--orange) / .75)); print-color-adjust: exact; -webkit-print-color-adjust: exact }
 `;
 
-const HEAT_NOTE =
+export const HEAT_NOTE =
   "The strongest word of each text has the full colour; the figures are the words' shares in the score.";
 
 export function heatLegend(): string {

@@ -5,7 +5,7 @@ import { escapeMarkup } from "../escape.ts";
 import type { Explanation } from "../model/explanation.ts";
 import { CHART_STYLE, fourDigits, percents, renderInline } from "./chart.ts";
 import { renderInterval } from "./certainty.ts";
-import type { Evaluation } from "./evaluation.ts";
+import { type Evaluation, mostConfused } from "./evaluation.ts";
 import { HEAT_STYLE, heatLegend, heatMap } from "./heat-map.ts";
 import type { Mistake } from "./mistakes.ts";
 import { curvePanel, describePresent, type RejectionCurve } from "./rejection-curve.ts";
@@ -103,17 +103,10 @@ function renderLabels({ labels, per_class }: Evaluation): string {
   );
 }
 
-function renderMatrix({ labels, confusion, rejected }: Evaluation): string {
+function renderMatrix(evaluation: Evaluation): string {
+  const { labels, confusion, rejected } = evaluation;
   const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
-  const errors = labels.map(
-    (_, i) => sum(confusion[i]!) + rejected[i]! + sum(confusion.map((row) => row[i]!)) - 2 * confusion[i]![i]!,
-  );
-  const chosen = labels
-    .map((_, i) => i)
-    .filter((i) => sum(confusion[i]!) + rejected[i]! + sum(confusion.map((row) => row[i]!)) > 0)
-    .sort((a, b) => errors[b]! - errors[a]! || a - b)
-    .slice(0, MOST_LABELS)
-    .sort((a, b) => a - b);
+  const chosen = mostConfused(evaluation, MOST_LABELS);
   const hasRejected = rejected.some((count) => count > 0);
   const cell = (count: number, total: number, isRight: boolean): string =>
     count === 0

@@ -3,3 +3,9 @@ declare module "*.wasm" {
   const base64: string;
   export default base64;
 }
+
+/** The same with the text of a file. */
+declare module "*.tsv" {
+  const text: string;
+  export default text;
+}

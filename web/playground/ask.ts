@@ -1,0 +1,167 @@
+// The box in which a model is tried: a text in, its label, the words that led to it, and the other labels out.
+import { HEAT_NOTE, segmentsOf } from "../../host/report/heat-map.ts";
+import type { Answer, Explanation, Model } from "../index.ts";
+import { bar, button, element, foreign, scrolling } from "./dom.ts";
+import { counted, kilobytes, percent } from "./figures.ts";
+
+/** Labels that are shown below the best one; the others on request. */
+const SHOWN = 6;
+/** More characters than this between two words are not there by chance. */
+const LONG_GAP = 100;
+
+export interface AskBox {
+  root: HTMLElement;
+  /** Changes the model, and answers the text again; `examples` are offered as texts. */
+  use(model: Model, examples: readonly string[]): void;
+  focus(): void;
+}
+
+export function createAskBox(id: string): AskBox {
+  const text = element("textarea", {
+    id,
+    rows: 3,
+    placeholder: "Type or paste a text",
+    spellcheck: "false",
+    disabled: true,
+    dir: "auto",
+  });
+  const chips = element("div", { class: "chips", role: "group", "aria-label": "Example texts" });
+  const answer = element("div", { class: "answer" });
+  let model: Model | undefined;
+  let showsAll = false;
+
+  function show(): void {
+    if (model === undefined || text.value.trim() === "") {
+      answer.replaceChildren(element("p", { class: "empty" }, "The label appears here as you type."));
+      return;
+    }
+    try {
+      answer.replaceChildren(...answered(model.classify(text.value, { topK: model.labels.length, explain: true })));
+      showWords();
+    } catch (error) {
+      answer.replaceChildren(
+        element("p", { class: "alert" }, `This text cannot be classified. ${(error as Error).message}`),
+      );
+    }
+  }
+
+  /** Scrolls a long text to the words that count. */
+  function showWords(): void {
+    const words = answer.querySelector(".words");
+    const first = words?.querySelector(".word");
+    if (words && first)
+      words.scrollTop = first.getBoundingClientRect().top - words.getBoundingClientRect().top - words.clientHeight / 3;
+  }
+
+  function answered({ label, score, scores = {}, explanation }: Answer): HTMLElement[] {
+    const ranked = Object.entries(scores);
+    const best = label === null ? undefined : ranked[0];
+    const others = best === undefined ? ranked : ranked.slice(1);
+    const { heat, isCut } = heatOf(text.value, explanation!);
+    const explained = element("span", {}, "for ", foreign(explanation!.label));
+    const shown = showsAll ? others : others.slice(0, SHOWN);
+    const more = button(showsAll ? "Show fewer" : `Show all ${others.length}`, () => {
+      showsAll = !showsAll;
+      show();
+    });
+    return [
+      element(
+        "p",
+        { class: "best", role: "status" },
+        best === undefined
+          ? element("strong", {}, "None of its labels")
+          : element("strong", { class: "label" }, foreign(best[0])),
+        element("span", { class: "share" }, best === undefined ? "" : percent(score)),
+      ),
+      best === undefined
+        ? element("p", { class: "hint" }, "The model knows no such texts, and says so instead of guessing.")
+        : bar(score),
+      element("h2", {}, "Why"),
+      scrolling("Words and their shares in the score", heat, "words"),
+      element(
+        "p",
+        { class: "legend" },
+        element("span", {}, "against"),
+        element("i"),
+        explained,
+        element("span", {}, HEAT_NOTE),
+        isCut
+          ? element(
+              "span",
+              {},
+              `What is grey is not read: ${model!.info.tokenizer.sequence_length} words are the most that count.`,
+            )
+          : undefined,
+      ),
+      ...(others.length === 0
+        ? []
+        : [
+            element("h2", {}, best === undefined ? "Closest labels" : "Other labels"),
+            element(
+              "ol",
+              { class: "others" },
+              ...shown.map(([name, share]) =>
+                element("li", {}, foreign(name), bar(share), element("span", { class: "share" }, percent(share))),
+              ),
+            ),
+            ...(others.length > SHOWN ? [more] : []),
+          ]),
+    ];
+  }
+
+  text.addEventListener("input", show);
+  show();
+  return {
+    root: element(
+      "div",
+      { class: "ask" },
+      element("div", {}, element("label", { for: id }, "Text"), text, chips),
+      answer,
+    ),
+    use(used, examples) {
+      model = used;
+      text.disabled = false;
+      chips.replaceChildren(
+        ...examples.map((example) => {
+          const chip = button(example, () => {
+            text.value = example;
+            show();
+          });
+          chip.dir = "auto";
+          return chip;
+        }),
+      );
+      show();
+    },
+    focus: () => text.focus(),
+  };
+}
+
+/** The text, its words coloured by their shares; `isCut` if it has a long part that the model does not read. */
+function heatOf(text: string, explanation: Explanation): { heat: HTMLElement; isCut: boolean } {
+  const heat = element("p", { class: "heat", dir: "auto" });
+  let isCut = false;
+  for (const { text: part, token } of segmentsOf({ text: new TextEncoder().encode(text), explanation })) {
+    if (!token) {
+      const isUnread = part.length > LONG_GAP;
+      isCut ||= isUnread;
+      heat.append(isUnread ? element("span", { class: "unread" }, part) : part);
+      continue;
+    }
+    const word = element(
+      "span",
+      { class: token.share < 0 ? "word against" : "word", title: token.share.toFixed(4) },
+      part,
+    );
+    word.style.setProperty("--strength", token.strength.toFixed(3));
+    heat.append(token.printed === undefined ? word : element("ruby", {}, word, element("rt", {}, token.printed)));
+  }
+  return { heat, isCut };
+}
+
+/** What a model is, in a line. */
+export function describeModel(model: Model, fileBytes: number): string {
+  const { labels, version, info } = model;
+  const engine = info.file_bytes < fileBytes ? `, of it the model ${kilobytes(info.file_bytes)}` : "";
+  return `${counted(labels.length, "label")}, ${info.form}, ${kilobytes(fileBytes)}${engine}${version === "" ? "" : `, version ${version}`}`;
+}
