@@ -3,6 +3,6 @@
 import engine from "../build/engine.wasm";
 
 export async function readArtefact(name: "engine.wasm" | "trainer.wasm"): Promise<Uint8Array<ArrayBuffer>> {
-  const base64 = name === "engine.wasm" ? engine : (await import("../build/trainer.wasm")).default;
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const characters = name === "engine.wasm" ? engine : (await import("../build/trainer.wasm")).default;
+  return Uint8Array.from(characters, (character) => character.charCodeAt(0));
 }

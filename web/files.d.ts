@@ -1,7 +1,7 @@
-/** The bundler puts the bytes of such a file, in base64, in place of the import. */
+/** The bundler puts the bytes of such a file in place of the import, each as a character. */
 declare module "*.wasm" {
-  const base64: string;
-  export default base64;
+  const characters: string;
+  export default characters;
 }
 
 /** The same with the text of a file. */

@@ -1,6 +1,6 @@
 // Figures and messages of the page.
 import { expect, test } from "vitest";
-import { counted, inPage, kilobytes, modelNameOf, percent, timeLeft } from "../../web/playground/figures.ts";
+import { counted, inPage, kilobytes, modelNameOf, timeLeft } from "../../web/playground/figures.ts";
 
 test.each<[number, number, number, string]>([
   [1000, 1, 10, ""],
@@ -16,13 +16,8 @@ test.each<[number, number, number, string]>([
   expect(timeLeft(elapsed, done, total)).toBe(left);
 });
 
-test("shares, sizes and counts", () => {
-  expect([percent(0.98765), kilobytes(1536), counted(1, "text"), counted(0, "text")]).toEqual([
-    "98.8 %",
-    "1.5 KB",
-    "1 text",
-    "0 texts",
-  ]);
+test("sizes and counts", () => {
+  expect([kilobytes(1536), counted(1, "text"), counted(0, "text")]).toEqual(["1.5 KB", "1 text", "0 texts"]);
 });
 
 test.each([

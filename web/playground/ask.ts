@@ -1,8 +1,9 @@
 // The box in which a model is tried: a text in, its label, the words that led to it, and the other labels out.
+import { percent } from "../../host/percent.ts";
 import { HEAT_NOTE, segmentsOf } from "../../host/report/heat-map.ts";
 import type { Answer, Explanation, Model } from "../index.ts";
 import { bar, button, element, foreign, scrolling } from "./dom.ts";
-import { counted, kilobytes, percent } from "./figures.ts";
+import { counted, kilobytes } from "./figures.ts";
 
 /** Labels that are shown below the best one; the others on request. */
 const SHOWN = 6;
@@ -71,7 +72,7 @@ export function createAskBox(id: string): AskBox {
         best === undefined
           ? element("strong", {}, "None of its labels")
           : element("strong", { class: "label" }, foreign(best[0])),
-        element("span", { class: "share" }, best === undefined ? "" : percent(score)),
+        element("span", { class: "share" }, best === undefined ? "" : percent(score, 1)),
       ),
       best === undefined
         ? element("p", { class: "hint" }, "The model knows no such texts, and says so instead of guessing.")
@@ -101,7 +102,7 @@ export function createAskBox(id: string): AskBox {
               "ol",
               { class: "others" },
               ...shown.map(([name, share]) =>
-                element("li", {}, foreign(name), bar(share), element("span", { class: "share" }, percent(share))),
+                element("li", {}, foreign(name), bar(share), element("span", { class: "share" }, percent(share, 1))),
               ),
             ),
             ...(others.length > SHOWN ? [more] : []),

@@ -1,9 +1,5 @@
 // Figures and messages as people read them in a page.
 
-export function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
-}
-
 export function kilobytes(bytes: number): string {
   return `${(bytes / 1024).toFixed(1)} KB`;
 }

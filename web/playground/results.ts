@@ -1,10 +1,11 @@
 // What came of the texts and of a run, as elements: faults of the data; figures, files, the confusion
 // matrix with the texts behind each cell, and the wrong answers with what may have caused them.
+import { percent } from "../../host/percent.ts";
 import { mostConfused } from "../../host/report/evaluation.ts";
 import type { DataReport, Evaluation, Model } from "../index.ts";
 import { createAskBox } from "./ask.ts";
 import { button, download, element, foreign, scrolling } from "./dom.ts";
-import { counted, kilobytes, percent } from "./figures.ts";
+import { counted, kilobytes } from "./figures.ts";
 import type { Answered, Choices, Done } from "./jobs.ts";
 import { reasonFinder } from "./reasons.ts";
 
@@ -105,12 +106,12 @@ export function renderResults({ model, choices, done, report, examples, onTry }:
   const figures: [string, string][] = [
     ...(evaluation
       ? ([
-          ["right, of new texts", percent(evaluation.accuracy)],
+          ["right, of new texts", percent(evaluation.accuracy, 1)],
           ["new texts", String(evaluation.n)],
           ...(evaluation.coverage < 1
             ? ([
-                ["get an answer", percent(evaluation.coverage)],
-                ["right, of these", percent(evaluation.accepted_accuracy)],
+                ["get an answer", percent(evaluation.coverage, 1)],
+                ["right, of these", percent(evaluation.accepted_accuracy, 1)],
               ] as [string, string][])
             : []),
         ] as [string, string][])
@@ -266,10 +267,10 @@ function answersOf(name: string, answers: readonly Answered[], reasons: (answer:
     const { text, truth, answer, score, line } = each;
     const verdict =
       answer === truth
-        ? [foreign(truth), ` ${percent(score)}`]
+        ? [foreign(truth), ` ${percent(score, 1)}`]
         : [
             answer === null ? "rejected" : foreign(answer),
-            ` ${percent(score)} instead of `,
+            ` ${percent(score, 1)} instead of `,
             element("strong", {}, foreign(truth)),
           ];
     const why = answer === truth ? [] : reasons(each);
