@@ -1,5 +1,6 @@
 // Home Assistant itself, set up as a person does it, finds the node of examples/home-assistant.json through the embedded
-// broker, over MQTT 5, and shows the label of a message.
+// broker, over MQTT 5, and shows the label of a message. What deploy/README.md has for its configuration works: a label starts an
+// automation, and a sentence is understood over Wyoming.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
 import type { AddressInfo } from "node:net";
@@ -40,24 +41,41 @@ async function tap(port: number): Promise<{ port: number; versions: number[] }> 
   return { port: (server.address() as AddressInfo).port, versions };
 }
 
-async function startNode(): Promise<string> {
+const page = readFileSync(new URL("../../deploy/README.md", import.meta.url), "utf8");
+const [AUTOMATION, INTENT_SCRIPT] = ["automation", "intent_script"].map(
+  (key) => new RegExp(`\n\`\`\`yaml\n(${key}:\n[^\`]*)\`\`\``).exec(page)![1]!,
+);
+
+async function startNode(): Promise<{ url: string; wyoming: number }> {
   const example = readFileSync(new URL("../../deploy/examples/home-assistant.json", import.meta.url), "utf8");
   const { broker: _, ...settings } = JSON.parse(example);
   writeFileSync(join(folder, "model.wasm"), await tinyDeployable());
-  writeFileSync(join(folder, "node.json"), JSON.stringify({ ...settings, port: 0, figuresSeconds: 1 }));
-  return (await serve(["--config", join(folder, "node.json")])).url;
+  writeFileSync(join(folder, "node.json"), JSON.stringify({ ...settings, port: 0, figuresSeconds: 1, wyoming: 0 }));
+  const { url, stdout } = await serve(["--config", join(folder, "node.json")]);
+  return { url, wyoming: Number(/tcp:\/\/127\.0\.0\.1:(\d+)/.exec(stdout())![1]) };
 }
 
 describeWith("Home Assistant", "Home Assistant", onlyLong(fetchHomeAssistant), (python) => {
-  test("finds the node on MQTT 5, and shows the label of a message", { timeout: 2 * PATIENCE_MS }, async () => {
-    const url = await startNode();
+  test("finds the node on MQTT 5, and understands a sentence over Wyoming", { timeout: 2 * PATIENCE_MS }, async () => {
+    const { url, wyoming } = await startNode();
+    const { text, label: expected } = samples[0]!;
     const { port, versions } = await tap(Number(new URL(url).port));
     const [home, http] = [join(folder, "home"), await freePort()];
     writeFileSync(
       join(folder, "configuration.yaml"),
       [
         ...["api:", "config:", "http:", "  server_host: 127.0.0.1", `  server_port: ${http}`],
-        ...["logger:", "  default: warning", "  logs:", "    homeassistant.components.mqtt: debug", ""],
+        ...["logger:", "  default: warning", "  logs:", "    homeassistant.components.mqtt: debug"],
+        // In place of lamps; and the labels are the model's.
+        ...["input_boolean:", "  porch:", "  room:"],
+        AUTOMATION!
+          .replace("payload: delivery", `payload: ${expected}`)
+          .replace("light.turn_on", "input_boolean.turn_on")
+          .replace("light.porch", "input_boolean.porch"),
+        INTENT_SCRIPT!
+          .replace("lights_off", expected)
+          .replace("light.turn_off", "input_boolean.turn_on")
+          .replace("area_id: living_room", "entity_id: input_boolean.room"),
       ].join("\n"),
     );
     const program = startProgram(python, ["-m", "homeassistant", "--config", folder], {
@@ -108,7 +126,6 @@ describeWith("Home Assistant", "Home Assistant", onlyLong(fetchHomeAssistant), (
     };
     const label = "sensor.edgelabel_gate_1_label";
     await until(async () => (await states()).has(label), PATIENCE_MS);
-    const { text, label: expected } = samples[0]!;
     const client = await TestClient.connect(url, 5);
     onTestFinished(() => client.close());
     // It subscribes to the states of an entity a moment after it has made the entity.
@@ -117,6 +134,23 @@ describeWith("Home Assistant", "Home Assistant", onlyLong(fetchHomeAssistant), (
       return (await states()).get(label) === expected;
     }, PATIENCE_MS);
     await until(async () => Number((await states()).get("sensor.edgelabel_gate_1_texts")) > 0, PATIENCE_MS);
+    await until(async () => (await states()).get("input_boolean.porch") === "on", PATIENCE_MS);
+
+    const { flow_id: added } = await ask<Form>(flows, { handler: "wyoming" });
+    const { title } = await ask<{ title: string }>(`${flows}/${added}`, { host: "127.0.0.1", port: wyoming });
+    expect(title).toBe("tiny");
+    await until(async () => (await states()).has("conversation.tiny"), PATIENCE_MS);
+    const say = async (sentence: string) => {
+      const said = { text: sentence, language: "en", agent_id: "conversation.tiny" };
+      const answer = await ask<{ response: Record<string, any> }>("/api/conversation/process", said);
+      return answer.response;
+    };
+    expect((await states()).get("input_boolean.room")).toBe("off");
+    const understood = await say(text);
+    expect([understood["response_type"], understood["speech"].plain.speech]).toEqual(["action_done", "It is dark now"]);
+    expect((await states()).get("input_boolean.room")).toBe("on");
+    expect((await say(" "))["data"].code).toBe("no_intent_match");
+
     const now = await states();
     expect(now.get("event.edgelabel_gate_1_heard")).toMatch(/^\d{4}-/);
     expect(now.get("update.edgelabel_gate_1_model")).toBe("off");

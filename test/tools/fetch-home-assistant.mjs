@@ -13,17 +13,17 @@ const CPYTHON = "3.14.3-1.5.13";
 const INSTALL_MS = 1_800_000;
 const PLATFORMS = { x64: "linux-x86_64", arm64: "linux-arm64" };
 
-const name = `home-assistant-${HOME_ASSISTANT}`;
+/** Besides those that start by themselves; hassio is what MQTT imports. */
+const INTEGRATIONS = ["mqtt", "hassio", "wyoming", "api", "config"];
+
+const name = `home-assistant-${HOME_ASSISTANT}-wyoming`;
 const pythonIn = (folder) => join(folder, "bin/python3.14");
 
-/**
- * What the parts that start by themselves, MQTT and what MQTT imports (hassio) need besides. Home Assistant would install it anew
- * for each configuration.
- */
+/** What the integrations need besides. Home Assistant would install it anew for each configuration. */
 const REQUIREMENTS = `
 import json, pathlib, homeassistant, homeassistant.bootstrap as bootstrap
 components = pathlib.Path(homeassistant.__file__).parent / "components"
-todo, done, needed = ["mqtt", "hassio", "api", "config", *bootstrap.CORE_INTEGRATIONS, *bootstrap.DEFAULT_INTEGRATIONS], set(), set()
+todo, done, needed = [*${JSON.stringify(INTEGRATIONS)}, *bootstrap.CORE_INTEGRATIONS, *bootstrap.DEFAULT_INTEGRATIONS], set(), set()
 while todo:
     name = todo.pop()
     path = components / name / "manifest.json"
