@@ -16,6 +16,7 @@ import { curlLine, startHttp } from "../service/http/http.ts";
 import type { HttpEndpoint } from "../service/http/http.ts";
 import { HttpLogin } from "../service/http/login.ts";
 import { createLearners, finishWriting, learningVerbs } from "../service/control/learning.ts";
+import { Review } from "../service/control/review.ts";
 import { jsonLog, plainLog } from "../service/log.ts";
 import type { Log } from "../service/log.ts";
 import { largestPacket } from "../service/answer/messages.ts";
@@ -221,6 +222,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
   let http: HttpEndpoint | undefined;
   let wyoming: WyomingEndpoint | undefined;
   let service: Service | undefined;
+  let review: Review | undefined;
   let stopWatchdog: (() => void) | undefined;
   try {
     if (access.url === undefined) {
@@ -252,6 +254,11 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
         "Logins over HTTP with a wrong name or password.",
         () => login.failed,
       );
+    if (settings.review) {
+      const kept = (review = new Review(settings.review));
+      service.predictor.reviewer = (name, text, prediction) => kept.offer(name, text, prediction);
+      service.metrics.gauge("edgelabel_review_waiting", "Texts that wait for a label.", () => kept.waiting);
+    }
     if (settings.httpPort !== undefined)
       http = await startHttp(service, {
         host,
@@ -262,6 +269,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
         login,
         bodyBytes: limits.payloadBytes,
         textsPerRequest: limits.textsPerRequest,
+        console: { learners, review, isOpen: settings.isConsoleOpen },
       });
     if (settings.wyoming) wyoming = await startWyoming(service, { host, ...settings.wyoming });
     stopWatchdog = startWatchdog(log);
@@ -279,6 +287,7 @@ async function serve(settings: Settings, line: StatusLine): Promise<void> {
     await Promise.all([service?.stop(), http?.close(), wyoming?.close(), live?.stop()]);
     await broker?.close();
     stopWatchdog?.();
+    review?.close();
   }
 }
 

@@ -11,6 +11,8 @@ import { nearest, EdgelabelError } from "../errors.ts";
 import { requireReadable } from "../files/read.ts";
 import { decodeText } from "../text.ts";
 import type { LearningSettings } from "./control/learning.ts";
+import { REVIEW_DEFAULTS } from "./control/review.ts";
+import type { ReviewSettings } from "./control/review.ts";
 import { isLoopback } from "./listen.ts";
 import type { ServerTls } from "./listen.ts";
 import { defaultLimits } from "./limits.ts";
@@ -63,6 +65,10 @@ export interface Settings {
   commands: boolean;
   /** What models learn from when told to by a command, by model name. */
   learning: ReadonlyMap<string, LearningSettings>;
+  /** Whether and how doubtful texts are kept for people to label. */
+  review?: ReviewSettings | undefined;
+  /** Whether everyone who reaches HTTP may give commands: where no users are configured, and the embedded broker takes commands from this machine too. */
+  isConsoleOpen: boolean;
   /** Certificate of HTTP. */
   serverTls?: ServerTls | undefined;
   /** Users of HTTP, by name. */
@@ -256,6 +262,7 @@ const fileSchema = v.strictObject({
   figuresSeconds: count(86_400),
   commands: v.optional(boolean),
   learning: v.optional(v.record(v.pipe(v.string(), v.check(isLevel, "must have names of models")), learningSchema)),
+  review: v.optional(v.strictObject({ texts: count(10_000), hours: count(720) })),
   serverTls: v.optional(v.strictObject({ cert: text, key: text, ca: v.optional(text) })),
   users: v.optional(
     v.record(
@@ -342,6 +349,7 @@ function suggestion(path: string): string {
     "announcements[]": Object.keys(announcementSchema.entries),
     "announcements[].again": Object.keys(announcementSchema.entries.again.wrapped.entries),
     "learning[]": Object.keys(learningSchema.entries),
+    review: ["texts", "hours"],
     "users[]": Object.keys(userSchema.entries),
   };
   // In the path, items of arrays and records have their position or name.
@@ -443,6 +451,7 @@ export function readSettings(
   // Whoever may publish a command may change models, so somebody has to think of who may publish.
   const commands = file.commands ?? false;
   const learning = readLearning(file.learning ?? {}, fromFile);
+  const isOpen = file.users === undefined && url === undefined && isLoopback(host);
   const routes = (file.routes ?? []).map(routeOf);
   const announcements = file.announcements ?? [];
   checkOutputs({ routes, announcements, topics });
@@ -465,6 +474,8 @@ export function readSettings(
     figuresSeconds: file.figuresSeconds ?? 0,
     commands,
     learning,
+    review: readReview(file.review, httpPort, isOpen || file.users !== undefined),
+    isConsoleOpen: isOpen,
     serverTls:
       file.serverTls &&
       readServerTls({
@@ -506,6 +517,11 @@ export function readSettings(
       ...(commands && !hasRights
         ? [
             `"commands" are on, and ${url === undefined ? "every program on this machine may send them" : "whoever reaches the broker may send them: require a login there"}`,
+          ]
+        : []),
+      ...(file.review
+        ? [
+            '"review" is on: doubtful texts of all requesters are kept in memory, and shown to users who may have a model learn',
           ]
         : []),
       ...(file.learning && !commands ? ['"learning" does nothing without commands: set "commands" to true'] : []),
@@ -583,6 +599,23 @@ function readLearning(
   for (const { training, data, valid } of found.values())
     for (const path of [training, ...data, ...valid]) requireReadable(path, { what: "file to learn from" });
   return found;
+}
+
+/** Texts are private: only users see them, or whoever is on this machine anyway. */
+function readReview(
+  review: ConfigFile["review"],
+  httpPort: number | undefined,
+  isPrivate: boolean,
+): ReviewSettings | undefined {
+  if (review === undefined) return undefined;
+  if (httpPort === undefined)
+    throw new EdgelabelError('"review" is for the page at "http", which is off: give "http" too');
+  if (!isPrivate)
+    throw new EdgelabelError(
+      '"review" keeps texts of others and shows them over HTTP, so it needs a login: give "users" in the configuration file',
+    );
+  const { texts = REVIEW_DEFAULTS.texts, hours = REVIEW_DEFAULTS.hours } = review;
+  return { texts, hours };
 }
 
 /** Warnings of secrets that every user of this machine can read. A group may: that is how a service reads what root owns. */

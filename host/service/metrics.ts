@@ -18,6 +18,12 @@ export class Metrics {
     labelNames: ["model"],
     registers: this.registers,
   });
+  readonly unknown = new Counter({
+    name: "edgelabel_unknown_total",
+    help: "Texts that fit none of the model's labels.",
+    labelNames: ["model"],
+    registers: this.registers,
+  });
   readonly explanations = new Counter({
     name: "edgelabel_explanations_total",
     help: "Texts explained.",

@@ -49,8 +49,9 @@ test("it has all paths that there are, and no others", async () => {
   for (const each of paths) {
     const url = http.url + each.replace("{name}", "spam").replace("{version}", "1.0.0");
     const methods = Object.keys(description.paths[each]).filter((key) => key !== "parameters");
+    const allowed = methods.map((method) => (method === "post" ? "POST" : "GET, HEAD")).join(", ");
     const { status, headers } = await fetch(url, { method: "DELETE" });
-    expect([each, status, headers.get("allow")]).toEqual([each, 405, methods[0] === "post" ? "POST" : "GET, HEAD"]);
+    expect([each, status, headers.get("allow")]).toEqual([each, 405, allowed]);
   }
 });
 

@@ -24,6 +24,8 @@ export interface Work {
   explain?: boolean | undefined;
   /** By performance.now(). */
   expiresAt?: number | undefined;
+  /** The service's own work, whose texts are nobody's to review. */
+  isOwn?: boolean | undefined;
 }
 
 export interface Outcome {
@@ -42,9 +44,13 @@ const refusals = {
 /** Called for every text that a model has answered, or failed to answer through no fault of the text. */
 export type Observer = (name: string, model: Model, failure: Error | undefined) => void;
 
+/** Called for every text of a requester that a model has answered, if somebody is to review such texts. */
+export type Reviewer = (name: string, text: string | Uint8Array, prediction: Prediction) => void;
+
 export class Predictor {
   readonly queue: Queue;
   observer: Observer | undefined;
+  reviewer: Reviewer | undefined;
   private readonly byName: Map<string, Model>;
   private readonly metrics: Metrics;
   private readonly rate: RateLimit;
@@ -127,7 +133,9 @@ export class Predictor {
     const pass = (text: string | Uint8Array): boolean | undefined => {
       if (!explanation) {
         if (work.explain && this.explaining.has(model)) return undefined;
-        predictions.push(this.classify(name, model, text, work.topK));
+        const prediction = this.classify(name, model, text, work.topK);
+        predictions.push(prediction);
+        if (this.reviewer && !work.isOwn) this.reviewer(name, text, prediction);
         if (!work.explain) return true;
         explanation = model.explaining(text);
         this.explaining.add(model);
@@ -175,6 +183,7 @@ export class Predictor {
     try {
       const prediction = top === undefined ? model.classify(text) : model.classify(text, top);
       this.observer?.(name, model, undefined);
+      if (prediction.label === null) this.metrics.unknown.inc({ model: name });
       return prediction;
     } catch (error) {
       if (requestErrorOf(error).code === "internal") this.observer?.(name, model, error as Error);

@@ -18,6 +18,7 @@
 // A verb checks its own `args`, must not block (requests are answered meanwhile), and may run several
 // times at once. A command runs once: if the same id comes again, its last status is repeated. A
 // command that was interrupted by a restart has "failed".
+import { randomUUID } from "node:crypto";
 import { EdgelabelError } from "../../errors.ts";
 import type { Guard } from "../answer/guard.ts";
 import { fromJson } from "../answer/json.ts";
@@ -62,6 +63,8 @@ export class Commands {
   private readonly verbs = new Map<string, Verb>();
   private readonly running = new Map<string, Command>();
   private readonly finished = new Map<string, string>();
+  /** Last statuses of those that are running. */
+  private readonly executing = new Map<string, string>();
   private readonly stopping = new AbortController();
 
   constructor(options: CommandsOptions) {
@@ -88,6 +91,21 @@ export class Commands {
 
   stop(): void {
     this.stopping.abort(new EdgelabelError("the service stopped"));
+  }
+
+  /** Runs a command that did not come over MQTT, where its statuses appear nevertheless. Returns its id. */
+  start(verb: string, args: Command["args"]): string {
+    const id = randomUUID();
+    void this.run(verb, id, args);
+    return id;
+  }
+
+  /** The last statuses, the newest command last. */
+  statuses(): { verb: string; id: string; [field: string]: unknown }[] {
+    return [...this.finished, ...this.executing].map(([key, payload]) => {
+      const [verb, id] = key.split("/") as [string, string];
+      return { verb, id, ...parseObject(Buffer.from(payload)) };
+    });
   }
 
   private onCommand(verb: string, id: string, message: Incoming): void {
@@ -117,7 +135,11 @@ export class Commands {
     const { metrics, log } = this.options;
     const key = `${name}/${id}`;
     const verb = this.verbs.get(name);
-    const report = (progress: object) => this.publishStatus(key, JSON.stringify({ status: "executing", ...progress }));
+    const report = (progress: object) => {
+      const payload = JSON.stringify({ status: "executing", ...progress });
+      this.executing.set(key, payload);
+      this.publishStatus(key, payload);
+    };
     let last: { status: string; reason?: string };
     try {
       if (!verb)
@@ -136,6 +158,7 @@ export class Commands {
       last = { status: "failed", reason };
     }
     this.running.delete(key);
+    this.executing.delete(key);
     metrics.commands.inc({ verb: verb ? name : "unknown", status: last.status });
     log.info(`command ${key} ${last.status}${last.reason ? `: ${last.reason}` : ""}`, {
       verb: name,

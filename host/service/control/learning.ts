@@ -184,6 +184,11 @@ export class Learner {
     this.deployment = deployment;
   }
 
+  /** Whether corrections may have labels that the model does not know. */
+  get takesNewLabels(): boolean {
+    return this.settings.newLabels;
+  }
+
   /** Without what the model is, or will be, trained on. */
   async holdOut(): Promise<Correction[]> {
     return leftOf(await readDataset(this.settings.valid), await readCorrections(journalPath(this.settings.training)));
@@ -326,7 +331,7 @@ async function predict(
   const bytes = texts.reduce((sum, text) => sum + text.length, 0);
   for (;;) {
     try {
-      return await service.predictor.predict({ requester: "evaluate", model, texts, bytes });
+      return await service.predictor.predict({ requester: "evaluate", model, texts, bytes, isOwn: true });
     } catch (error) {
       if (!(error instanceof RequestError && (error.code === "busy" || error.code === "rate"))) throw error;
     }

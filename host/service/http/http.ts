@@ -10,6 +10,8 @@ import { artefactPath } from "../../artefact.ts";
 import { escapeMarkup } from "../../escape.ts";
 import { readText } from "../../files/read.ts";
 import { Bodies } from "./body.ts";
+import { Console } from "./console.ts";
+import type { ConsoleOptions } from "./console.ts";
 import { failureOf, HttpError } from "./error.ts";
 import { HttpHosts } from "./hosts.ts";
 import type { HttpLogin, HttpUser } from "./login.ts";
@@ -68,8 +70,9 @@ export interface HttpOptions {
   bodyBytes: number;
   textsPerRequest: number;
   tls?: ServerTls | undefined;
-  /** Without it, everyone may do everything. */
+  /** Without it, everyone may ask and read. */
   login?: HttpLogin | undefined;
+  console?: ConsoleOptions | undefined;
 }
 
 const timeouts = {
@@ -91,7 +94,16 @@ const SILENCE_MS = 5_000;
 
 export async function startHttp(
   service: Service,
-  { host, port, tls, hosts = [], origins = [], bodyBytes, ...rest }: HttpOptions,
+  {
+    host,
+    port,
+    tls,
+    hosts = [],
+    origins = [],
+    bodyBytes,
+    console = { learners: new Map(), isOpen: false },
+    ...rest
+  }: HttpOptions,
 ): Promise<HttpEndpoint> {
   const waiting = new WaitingSockets();
   const gate = {
@@ -100,6 +112,7 @@ export async function startHttp(
     bodies: new Bodies(bodyBytes),
     read: requestReader(rest),
     waiting,
+    console: new Console(service, console),
   };
   const listener: RequestListener = (request, response) => {
     if (waiting.onRequest(request, response)) void respond(service, request, response, gate);
@@ -202,6 +215,7 @@ interface Context extends Pick<HttpOptions, "textsPerRequest"> {
   bodies: Bodies;
   read: RequestReader;
   waiting: WaitingSockets;
+  console: Console;
   /** Absent if no users are configured, and on paths that need no login. */
   user?: HttpUser | undefined;
 }
@@ -223,6 +237,11 @@ const routes: Record<string, Handlers> = {
   "/healthz": { GET: live },
   "/readyz": { GET: ready },
   "/metrics": { GET: metrics },
+  "/info": { GET: (_service, _request, response, { console, user }) => sendJson(response, 200, console.info(user)) },
+  "/commands": {
+    GET: (_service, _request, response, { console, user }) =>
+      sendJson(response, 200, { commands: console.statuses(user) }),
+  },
   "/openapi.json": { GET: description },
   "/v2": { GET: (_service, _request, response) => sendJson(response, 200, serverMetadata()) },
   "/v2/health/live": { GET: live },
@@ -234,6 +253,9 @@ const open = new Set(["/healthz", "/readyz", "/v2/health/live", "/v2/health/read
 
 function handlersOf(path: string): Handlers | undefined {
   if (Object.hasOwn(routes, path)) return routes[path];
+  const [, of, name = "", labels] = /^\/(commands|review)\/([A-Za-z0-9._-]+)(\/labels\.jsonl)?$/.exec(path) ?? [];
+  if (of === "commands" && labels === undefined) return { POST: (...args) => command(name, ...args) };
+  if (of === "review") return labels === undefined ? reviewOf(name) : { GET: (...args) => exported(name, ...args) };
   const found = parseModelPath(path);
   if (!found) return undefined;
   return found.verb === "infer"
@@ -246,6 +268,7 @@ interface Gate extends Pick<HttpOptions, "textsPerRequest" | "login"> {
   bodies: Bodies;
   read: RequestReader;
   waiting: WaitingSockets;
+  console: Console;
 }
 
 async function respond(
@@ -342,6 +365,38 @@ async function infer(
     { model, bytes: body.length, texts: wanted.texts, topK: wanted.outputs.includes("scores") ? ALL : 1 },
   );
   sendJson(response, 200, encodeInfer(wanted, outcome));
+}
+
+async function command(
+  verb: string,
+  service: Service,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { bodies, console, user }: Context,
+): Promise<void> {
+  sendJson(response, 202, console.command(verb, parseJson(await readRequest(service, request, bodies)), user));
+}
+
+/** Names of models are levels of topics, so they need no decoding. */
+function reviewOf(name: string): Handlers {
+  return {
+    GET: (_service, _request, response, { console, user }) => sendJson(response, 200, console.review(name, user)),
+    POST: async (service, request, response, { bodies, console, user }) => {
+      const body = parseJson(await readRequest(service, request, bodies));
+      sendJson(response, 200, await console.judge(name, body, user));
+    },
+  };
+}
+
+function exported(
+  name: string,
+  _service: Service,
+  _request: IncomingMessage,
+  response: ServerResponse,
+  { console, user }: Context,
+): void {
+  const headers = { "Content-Disposition": `attachment; filename="${name}.corrections.jsonl"` };
+  send(response, 200, "application/x-ndjson", console.corrections(name, user), headers);
 }
 
 function describe(path: ModelPath, service: Service, response: ServerResponse): void {

@@ -22,6 +22,8 @@ export interface HttpUser {
   mayAsk(model: string): boolean;
   /** Whether the user may read what the node publishes to this topic. */
   mayRead(topic: "info" | "metrics"): boolean;
+  /** Whether the user may give this command. */
+  mayCommand(verb: string): boolean;
 }
 
 export class HttpLogin {
@@ -101,6 +103,7 @@ export class HttpLogin {
     return {
       name,
       mayAsk: (model) => users.mayPublish(name, model === "" ? topics.classify : `${topics.classify}/${model}`),
+      mayCommand: (verb) => users.mayPublish(name, `${topics.command}/${verb}/+`),
       mayRead: (topic) => users.maySubscribe(name, topics[topic]),
     };
   }

@@ -4,7 +4,7 @@ import { createServer, get } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { parseConfig, parseModelArgument, readSettings } from "../../../host/service/config.ts";
 import { Certificates } from "../../support/certificates.ts";
 import type { ServeOptions } from "../../../host/service/config.ts";
@@ -23,6 +23,28 @@ function settingsFrom(
   chmodSync(path, mode);
   return readSettings(models, { config: path, ...options }, env);
 }
+
+describe("review", () => {
+  const base = { models: ["m"], node: "n" };
+  const users = { ann: { password: `scrypt$32768$3$${"A".repeat(22)}$${"A".repeat(43)}` } };
+
+  test("is off, or has its defaults, or what is given", () => {
+    expect(settingsFrom({ ...base, http: 1 }).review).toBeUndefined();
+    const { review, warnings } = settingsFrom({ ...base, http: 1, review: {} });
+    expect(review).toEqual({ texts: 200, hours: 24 });
+    expect(warnings.join()).toContain("kept in memory");
+    expect(settingsFrom({ ...base, http: 1, review: { hours: 2 } }).review).toEqual({ texts: 200, hours: 2 });
+  });
+
+  test("needs HTTP, and users where others than this machine's programs could see the texts", () => {
+    const refusal = "needs a login";
+    expect(() => settingsFrom({ ...base, review: {} })).toThrow('give "http" too');
+    expect(() => settingsFrom({ ...base, http: 1, host: "0.0.0.0", broker: "mqtt://b", review: {} })).toThrow(refusal);
+    expect(() => settingsFrom({ ...base, http: 1, broker: "mqtt://b", review: {} })).toThrow(refusal);
+    const open = settingsFrom({ ...base, http: 1, host: "0.0.0.0", broker: "mqtt://b", users, review: {} });
+    expect([open.review, open.isConsoleOpen]).toEqual([{ texts: 200, hours: 24 }, false]);
+  });
+});
 
 test("defaults", () => {
   const settings = settingsFrom(undefined, { node: "n" }, { models: ["a.wasm", "x=dir/b.wasm"] });
@@ -425,6 +447,9 @@ test.each([
     '"learning.spam.training" must be a training form (.elb), as edgelabel train -o NAME.elb writes it',
   ],
   ['{"learning":{"spam":{"training":"a.elb","data":[],"valid":"v"}}}', '"learning.spam.data" must'],
+  ['{"review":{"text":1}}', 'unknown key "review.text", did you mean "texts"?'],
+  ['{"review":{"texts":0}}', '"review.texts" must be a whole number from 1 to 10000'],
+  ['{"review":true}', '"review" must be a JSON object'],
   ['{"learning":{"a/b":{"training":"a.elb","data":"d","valid":"v"}}}', '"learning.a/b" must have names of models'],
   ...["__proto__", "constructor", "prototype"].flatMap((name): [string, string][] => [
     [`{"users":{"${name}":{"password":"x"}}}`, `config.json: "users.${name}": this name cannot be used`],

@@ -1,0 +1,227 @@
+// Texts for people to label: a bounded queue of those that the models are least sure of, and of a few others by chance,
+// since a model can be sure and wrong. Texts are private: they are kept in memory only, for some hours, and neither
+// logged nor written anywhere. Labels that people give are corrections; they wait here, where they can be taken back,
+// until they are learnt.
+import { createHash } from "node:crypto";
+import { sampleDefect } from "../../data/dataset.ts";
+import type { Correction } from "../../data/journal.ts";
+import { EdgelabelError } from "../../errors.ts";
+import type { Prediction } from "../../model/classifier.ts";
+
+export interface ReviewSettings {
+  /** How many texts wait at most. */
+  texts: number;
+  /** How long a text waits at most, labelled or not. */
+  hours: number;
+}
+
+export const REVIEW_DEFAULTS: ReviewSettings = { texts: 200, hours: 24 };
+
+/** A text that waits for a label. */
+export interface Doubtful {
+  id: number;
+  text: string;
+  model: string;
+  /** What the model answered; null when it rejected the text. */
+  label: string | null;
+  score: number;
+  /** Why it is asked for. */
+  why: "unknown" | "uncertain" | "chance";
+  /** Milliseconds since 1970. */
+  at: number;
+}
+
+/** A text with the label that somebody gave it; without one it was skipped. */
+interface Judged {
+  from: Doubtful;
+  label?: string | undefined;
+}
+
+/** Scores from here on are certain. */
+const CERTAIN = 0.9;
+/** Share of the queue for texts that are taken by chance. */
+const CHANCE_SHARE = 0.1;
+/** Longer texts are for no one to label by a key, and would take too much memory. */
+const MOST_BYTES = 4_096;
+/** Labels that wait to be learnt. */
+const MOST_JUDGED = 1_000;
+/** Texts that are not asked for again. */
+const REMEMBERED = 10_000;
+const HOUR_MS = 3_600_000;
+const SWEEP_MS = 60_000;
+
+export class Review {
+  private readonly settings: ReviewSettings;
+  private readonly now: () => number;
+  private readonly random: () => number;
+  private doubtful: Doubtful[] = [];
+  private byChance: Doubtful[] = [];
+  /** Oldest first. */
+  private judged: Judged[] = [];
+  /** Digests of texts that wait or were judged: alike ones are asked for once. */
+  private readonly known = new Set<string>();
+  private lastId = 0;
+  /** Certain texts since `certainSince`. */
+  private certain = 0;
+  private certainSince: number;
+  private readonly timer: NodeJS.Timeout;
+
+  constructor(settings: ReviewSettings, now: () => number = Date.now, random: () => number = Math.random) {
+    this.settings = settings;
+    this.now = now;
+    this.random = random;
+    this.certainSince = now();
+    this.timer = setInterval(() => this.sweep(), SWEEP_MS).unref();
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+  }
+
+  /** Texts that wait for a label. */
+  get waiting(): number {
+    this.sweep();
+    return this.doubtful.length + this.byChance.length;
+  }
+
+  /** Considers a text that a model has answered. */
+  offer(model: string, given: string | Uint8Array, { label, score }: Prediction): void {
+    const room = Math.ceil(this.settings.texts * CHANCE_SHARE);
+    const why = label === null ? "unknown" : score < CERTAIN ? "uncertain" : "chance";
+    // Any certain text has the same chance, however many come.
+    if (why === "chance" && this.random() * ++this.certain >= room) return;
+    if (Buffer.byteLength(given) > MOST_BYTES) return;
+    const text = typeof given === "string" ? given : Buffer.from(given).toString();
+    const key = alikeKey(model, text);
+    if (this.known.has(key) || sampleDefect(label ?? "?", text) !== undefined) return;
+    this.sweep();
+    const item: Doubtful = { id: ++this.lastId, text, model, label, score, why, at: this.now() };
+    if (why === "chance") {
+      this.byChance.push(item);
+      if (this.byChance.length > room) this.byChance.shift();
+    } else {
+      this.doubtful.push(item);
+      if (this.doubtful.length > this.settings.texts - room) {
+        const surest = this.doubtful.reduce((one, other) => (doubtOf(other) < doubtOf(one) ? other : one));
+        this.doubtful = this.doubtful.filter((each) => each !== surest);
+        if (surest === item) return;
+      }
+    }
+    this.remember(key);
+  }
+
+  /** The texts to label next, at most `count`: doubtful ones that are unlike each other and unlike those that were labelled. */
+  next(model: string, count: number): Doubtful[] {
+    this.sweep();
+    const done = this.judged.filter(({ from }) => from.model === model).map(({ from }) => from.text);
+    const waiting = [...this.doubtful, ...this.byChance].filter((each) => each.model === model);
+    return mostTelling(waiting, done, count);
+  }
+
+  /** Gives a text its label, or none to skip it. Throws an EdgelabelError when the text has gone, or too many labels wait. */
+  judge(id: number, label?: string): void {
+    this.sweep();
+    const from = [...this.doubtful, ...this.byChance].find((each) => each.id === id);
+    if (!from)
+      throw new EdgelabelError("this text no longer waits: somebody else has labelled it, or its time is over");
+    if (label !== undefined) {
+      const defect = sampleDefect(label, from.text);
+      if (defect !== undefined) throw new EdgelabelError(defect);
+      if (this.judged.length >= MOST_JUDGED)
+        throw new EdgelabelError(`${MOST_JUDGED} labels wait to be learnt: learn or export them first`);
+    }
+    this.doubtful = this.doubtful.filter((each) => each !== from);
+    this.byChance = this.byChance.filter((each) => each !== from);
+    this.judged.push({ from, label });
+  }
+
+  /** Takes the last label back, or the last skip; its text waits again. */
+  undo(): void {
+    const last = this.judged.pop();
+    if (!last) throw new EdgelabelError("there is nothing to undo");
+    (last.from.why === "chance" ? this.byChance : this.doubtful).push(last.from);
+  }
+
+  /** Labels that wait to be learnt, oldest first. */
+  corrections(model: string): Correction[] {
+    this.sweep();
+    return this.judged.flatMap(({ from, label }) =>
+      from.model === model && label !== undefined ? [{ text: from.text, label }] : [],
+    );
+  }
+
+  /** They are learnt. Labels that came meanwhile still wait. */
+  learnt(model: string, corrections: number): void {
+    let left = corrections;
+    this.judged = this.judged.filter(({ from, label }) => from.model !== model || label === undefined || left-- <= 0);
+  }
+
+  private sweep(): void {
+    const oldest = this.now() - this.settings.hours * HOUR_MS;
+    const isKept = ({ at }: Doubtful): boolean => at > oldest;
+    if (this.certainSince <= oldest) [this.certain, this.certainSince] = [0, this.now()];
+    if (this.doubtful.every(isKept) && this.byChance.every(isKept) && this.judged.every(({ from }) => isKept(from)))
+      return;
+    this.doubtful = this.doubtful.filter(isKept);
+    this.byChance = this.byChance.filter(isKept);
+    this.judged = this.judged.filter(({ from }) => isKept(from));
+  }
+
+  private remember(key: string): void {
+    this.known.add(key);
+    if (this.known.size > REMEMBERED) this.known.delete(this.known.values().next().value!);
+  }
+}
+
+/** From 0, certain, to 2: rejected texts are more doubtful than all others. */
+function doubtOf({ label, score }: Pick<Doubtful, "label" | "score">): number {
+  return (label === null ? 2 : 1) - score;
+}
+
+/** Texts that differ in case, numbers, punctuation and spaces only are alike. */
+function alikeKey(model: string, text: string): string {
+  return createHash("sha256")
+    .update(`${model}\0${wordsOf(text).join(" ")}`)
+    .digest("base64");
+}
+
+function wordsOf(text: string): string[] {
+  const words = text
+    .toLowerCase()
+    .replace(/\p{N}+/gu, "0")
+    .match(/[\p{L}\p{M}0]+/gu);
+  // Of emoji or punctuation only.
+  return words ?? [text];
+}
+
+/**
+ * Those of the texts whose labels would teach a model most, at most `count`, the best first: each time the one with the
+ * largest doubt x (1 - likeness), where likeness is the largest Jaccard index of its words with those of a text that was
+ * chosen before or is in `done`. bench/labelling.mjs measures it.
+ */
+export function mostTelling<T extends Pick<Doubtful, "text" | "label" | "score">>(
+  texts: readonly T[],
+  done: readonly string[],
+  count: number,
+): T[] {
+  const left = texts.map((item) => ({ item, words: new Set(wordsOf(item.text)), likeness: 0 }));
+  const compare = (words: ReadonlySet<string>): void => {
+    for (const each of left) each.likeness = Math.max(each.likeness, jaccard(each.words, words));
+  };
+  for (const text of done) compare(new Set(wordsOf(text)));
+  const chosen: T[] = [];
+  const value = ({ item, likeness }: (typeof left)[0]): number => doubtOf(item) * (1 - likeness);
+  while (chosen.length < count && left.length > 0) {
+    const best = left.reduce((one, other) => (value(other) > value(one) ? other : one));
+    left.splice(left.indexOf(best), 1);
+    chosen.push(best.item);
+    compare(best.words);
+  }
+  return chosen;
+}
+
+function jaccard(one: ReadonlySet<string>, other: ReadonlySet<string>): number {
+  let common = 0;
+  for (const word of one) if (other.has(word)) common++;
+  return common / (one.size + other.size - common);
+}
