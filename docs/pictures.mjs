@@ -2,10 +2,9 @@
 //   npm run docs:pictures
 //   node docs/pictures.mjs numbers [-]     only the plot; with -, to standard output
 //   node docs/pictures.mjs node-red        only that
-// terminal.svg is a session in a pseudo-terminal (`script` of util-linux), heat-map.png is the page of
-// `explain --html` in Chromium, node-red.png is Node-RED's editor there with the first of the examples of
-// integrations/node-red, and numbers.svg shows the tables. The models are trained anew, so their scores are
-// those of today's recipe.
+// terminal.svg is a session in a pseudo-terminal (`script` of util-linux), node-red.png is Node-RED's editor in
+// Chromium with the first of the examples of integrations/node-red, and numbers.svg shows the tables. The models
+// are trained anew, so their scores are those of today's recipe. screens.mjs makes the others.
 import { execFileSync, spawn } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,7 +21,6 @@ const main = here("../build/host/main.js");
 const COLUMNS = 88;
 const NODE_RED_PORT = 18801;
 const ASKED = "dim the lamp over the sofa";
-const EXPLAINED = [ASKED, "pressure sensor 5 timeout, motor stopped", "卧室太热了，把空调打开"];
 
 // --- the terminal --------------------------------------------------------------------
 
@@ -112,18 +110,6 @@ ${["#ff5f57", "#febc2e", "#28c840"].map((dot, i) => `<circle cx="${22 + 20 * i}"
 ${drawn.join("\n")}
 </svg>
 `;
-}
-
-// --- the heat map ---------------------------------------------------------------------
-
-async function heatMap(folder) {
-  const page = join(folder, "heat-map.html");
-  execFileSync(process.execPath, [main, "explain", join(folder, "house.wasm"), ...EXPLAINED, "--html", page], {
-    stdio: "ignore",
-  });
-  await photograph(`file://${page}`, { width: 680, height: 300 }, (tab) =>
-    tab.screenshot({ path: here("heat-map.png"), fullPage: true }),
-  );
 }
 
 async function photograph(url, viewport, take) {
@@ -299,7 +285,6 @@ try {
   if (only === undefined) {
     symlinkSync(here("../host"), join(folder, "host"));
     writeFileSync(here("terminal.svg"), await terminal(folder));
-    await heatMap(folder);
   }
   if (only === undefined || only === "node-red") await nodeRed(folder);
 } finally {

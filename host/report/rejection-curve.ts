@@ -86,8 +86,7 @@ export function renderCurve(curve: RejectionCurve, title: string): string {
 
 /** Coverage and accuracy over the threshold; where the model's own rule has a threshold, it is marked. */
 export function curvePanel(curve: RejectionCurve): { panel: Panel; axis: Axis } {
-  const { points, reject } = curve;
-  const { coverage, accuracy } = presentRule(curve);
+  const { points } = curve;
   const over = (figure: "coverage" | "accuracy"): Panel["lines"][number]["points"] =>
     points.map((point) => ({ at: point.threshold, value: point[figure] }));
   return {
@@ -100,10 +99,23 @@ export function curvePanel(curve: RejectionCurve): { panel: Panel; axis: Axis } 
       floor: 0,
       ceiling: 1,
       show: percents,
-      mark:
-        reject.score > 0 ? { at: reject.score, words: "the model's rule", values: [coverage, accuracy] } : undefined,
+      mark: markOf(curve),
     },
     axis: { name: "threshold of the score", first: 0, last: 1, ticks: [0, 0.2, 0.4, 0.6, 0.8, 1], show: fourDigits },
+  };
+}
+
+/** Where the model's own rule is on the axis: at its threshold or, if it has more than one, at the threshold that answers as many texts. */
+function markOf(curve: RejectionCurve): Panel["mark"] {
+  const { points, reject } = curve;
+  const { coverage, accuracy } = presentRule(curve);
+  if (describeRule(reject) === "never") return undefined;
+  const isThreshold = describeRule({ ...NO_REJECTION, score: reject.score }) === describeRule(reject);
+  const alike = points.filter((point) => point.coverage >= coverage).at(-1);
+  return {
+    at: isThreshold ? reject.score : (alike?.threshold ?? 1),
+    words: isThreshold ? "the model's rule" : "the model's rule answers as many",
+    values: [coverage, accuracy],
   };
 }
 

@@ -12,6 +12,7 @@ const LIGHT = {
   second: "#b84a00",
   other: "#7a8796",
   bad: "#b3261e",
+  good: "#1a7f37",
   // Red, green, blue, for what is more or less opaque.
   blue: "29 95 196",
   orange: "213 94 0",
@@ -28,6 +29,7 @@ const DARK: typeof LIGHT = {
   second: "#f59a4c",
   other: "#8b98a8",
   bad: "#ff9a90",
+  good: "#3fb950",
   blue: "64 124 224",
   orange: "213 94 0",
 };

@@ -87,7 +87,7 @@ describe.skipIf(!executablePath)("in Chromium", () => {
     expect(found).toContain("162 texts, 7 labels");
     expect(found).toContain("1 text without a label, or labels without a text, left out.");
     expect(found).toContain("2 texts with the same words but different labels");
-    expect(found).toMatch(/in line 2\b.* in line 152/);
+    expect(found).toMatch(/ as \w+ in line 2, as \w+ in line 152/);
     expect(found).toContain("in lines 3, 153");
 
     await page.evaluate("turns = 0; setInterval(() => turns++, 10)");

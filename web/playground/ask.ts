@@ -10,10 +10,20 @@ const SHOWN = 6;
 /** More characters than this between two words are not there by chance. */
 const LONG_GAP = 100;
 
+/** What is asked: a model in the page, or a service. */
+export interface Asked {
+  /** With the scores of all labels, and an explanation. */
+  answer(text: string): Answer | Promise<Answer>;
+  /** How long typing must pause before it is asked. */
+  delayMs?: number;
+  /** The most tokens of a text that it reads, if that is known. */
+  mostTokens?: number;
+}
+
 export interface AskBox {
   root: HTMLElement;
-  /** Changes the model, and answers the text again; `examples` are offered as texts. */
-  use(model: Model, examples: readonly string[]): void;
+  /** Changes what is asked, and asks it about the text; `examples` are offered as texts. */
+  use(asked: Asked, examples: readonly string[]): void;
   focus(): void;
 }
 
@@ -28,18 +38,27 @@ export function createAskBox(id: string): AskBox {
   });
   const chips = element("div", { class: "chips", role: "group", "aria-label": "Example texts" });
   const answer = element("div", { class: "answer" });
-  let model: Model | undefined;
+  let asked: Asked | undefined;
   let showsAll = false;
+  /** Of questions: an answer that comes after a later question is not shown. */
+  let turn = 0;
 
-  function show(): void {
-    if (model === undefined || text.value.trim() === "") {
+  async function show(): Promise<void> {
+    const own = ++turn;
+    if (asked === undefined || text.value.trim() === "") {
       answer.replaceChildren(element("p", { class: "empty" }, "The label appears here as you type."));
       return;
     }
     try {
-      answer.replaceChildren(...answered(model.classify(text.value, { topK: model.labels.length, explain: true })));
+      const { delayMs } = asked;
+      if (delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, delayMs));
+      if (own !== turn) return;
+      const found = await asked.answer(text.value);
+      if (own !== turn) return;
+      answer.replaceChildren(...answered(found, asked.mostTokens));
       showWords();
     } catch (error) {
+      if (own !== turn) return;
       answer.replaceChildren(
         element("p", { class: "alert" }, `This text cannot be classified. ${(error as Error).message}`),
       );
@@ -54,8 +73,9 @@ export function createAskBox(id: string): AskBox {
       words.scrollTop = first.getBoundingClientRect().top - words.getBoundingClientRect().top - words.clientHeight / 3;
   }
 
-  function answered({ label, score, scores = {}, explanation }: Answer): HTMLElement[] {
-    const ranked = Object.entries(scores);
+  function answered({ label, score, scores = {}, explanation }: Answer, mostTokens?: number): HTMLElement[] {
+    // Objects have labels that are whole numbers first.
+    const ranked = Object.entries(scores).sort(([, a], [, b]) => b - a);
     const best = label === null ? undefined : ranked[0];
     const others = best === undefined ? ranked : ranked.slice(1);
     const { heat, isCut } = heatOf(text.value, explanation!);
@@ -63,7 +83,7 @@ export function createAskBox(id: string): AskBox {
     const shown = showsAll ? others : others.slice(0, SHOWN);
     const more = button(showsAll ? "Show fewer" : `Show all ${others.length}`, () => {
       showsAll = !showsAll;
-      show();
+      void show();
     });
     return [
       element(
@@ -86,12 +106,8 @@ export function createAskBox(id: string): AskBox {
         element("i"),
         explained,
         element("span", {}, HEAT_NOTE),
-        isCut
-          ? element(
-              "span",
-              {},
-              `What is grey is not read: ${model!.info.tokenizer.sequence_length} words are the most that count.`,
-            )
+        isCut && mostTokens !== undefined
+          ? element("span", {}, `What is grey is not read: ${mostTokens} words are the most that count.`)
           : undefined,
       ),
       ...(others.length === 0
@@ -110,8 +126,8 @@ export function createAskBox(id: string): AskBox {
     ];
   }
 
-  text.addEventListener("input", show);
-  show();
+  text.addEventListener("input", () => void show());
+  void show();
   return {
     root: element(
       "div",
@@ -120,19 +136,19 @@ export function createAskBox(id: string): AskBox {
       answer,
     ),
     use(used, examples) {
-      model = used;
+      asked = used;
       text.disabled = false;
       chips.replaceChildren(
         ...examples.map((example) => {
           const chip = button(example, () => {
             text.value = example;
-            show();
+            void show();
           });
           chip.dir = "auto";
           return chip;
         }),
       );
-      show();
+      void show();
     },
     focus: () => text.focus(),
   };
@@ -158,6 +174,14 @@ function heatOf(text: string, explanation: Explanation): { heat: HTMLElement; is
     heat.append(token.printed === undefined ? word : element("ruby", {}, word, element("rt", {}, token.printed)));
   }
   return { heat, isCut };
+}
+
+/** A model in the page, as what is asked. */
+export function asAsked(model: Model): Asked {
+  return {
+    answer: (text) => model.classify(text, { topK: model.labels.length, explain: true }),
+    mostTokens: model.info.tokenizer.sequence_length,
+  };
 }
 
 /** What a model is, in a line. */

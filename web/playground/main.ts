@@ -1,7 +1,7 @@
 // The playground: a page that tries models and trains them, in the browser alone. Here are its two
 // sides, the files that are opened or dropped, and the lock that keeps everything inside.
 import { open, type Model } from "../index.ts";
-import { createAskBox, describeModel } from "./ask.ts";
+import { asAsked, createAskBox, describeModel } from "./ask.ts";
 import { element, find, foreign } from "./dom.ts";
 import { createTraining } from "./train.ts";
 
@@ -40,7 +40,7 @@ function use(model: Model, fileBytes: number, examples: readonly string[]): void
     " ",
     element("span", {}, describeModel(model, fileBytes)),
   );
-  ask.use(model, examples);
+  ask.use(asAsked(model), examples);
 }
 
 async function openFile(file: File): Promise<void> {

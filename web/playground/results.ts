@@ -3,7 +3,7 @@
 import { percent } from "../../host/percent.ts";
 import { mostConfused } from "../../host/report/evaluation.ts";
 import type { DataReport, Evaluation, Model } from "../index.ts";
-import { createAskBox } from "./ask.ts";
+import { asAsked, createAskBox } from "./ask.ts";
 import { button, download, element, foreign, scrolling } from "./dom.ts";
 import { counted, kilobytes } from "./figures.ts";
 import type { Answered, Choices, Done } from "./jobs.ts";
@@ -59,7 +59,11 @@ export function findingsOf(report: DataReport, skipped: number): HTMLElement[] {
                 element(
                   "small",
                   {},
-                  ...Object.entries(places).flatMap(([label, at]) => [" ", foreign(label), ` in line ${lines(at)}`]),
+                  ...Object.entries(places).flatMap(([label, at], i) => [
+                    i === 0 ? " as " : ", as ",
+                    foreign(label),
+                    ` in line ${lines(at)}`,
+                  ]),
                 ),
               ),
             ),
@@ -119,7 +123,7 @@ export function renderResults({ model, choices, done, report, examples, onTry }:
     ["model", kilobytes(wasm.length)],
   ];
   const box = createAskBox("trained-text");
-  box.use(model, examples);
+  box.use(asAsked(model), examples);
   return [
     element("h2", {}, "The model “", foreign(choices.name), epochsLeft > 0 ? "”, stopped early" : "”"),
     element(

@@ -199,10 +199,12 @@ describe("the picture", () => {
     );
   });
 
-  test("a rule without a threshold has no place on it, and no rule neither", () => {
-    const margin = picture({ score: 0, margin: 0.1, unknown_share: 1 }, ten);
-    expect(margin).not.toContain('class="mark"');
-    expect(margin).toContain("The model rejects: lead below 0.100. It answers 90 %");
+  test("a rule of another kind is where a threshold answers as many texts, and no rule is nowhere", () => {
+    const margin = picture({ score: 0, margin: 0.1, unknown_share: 1 }, { right: 32, wrong: 4, unknown: 4 });
+    // 60 of 100 are answered, more than from 0.75 on.
+    expect(margin).toContain('<line class="mark" x1="372" y1="52" x2="372" y2="260"/>');
+    expect(margin).toContain("the model&#39;s rule answers as many");
+    expect(margin).toContain("The model rejects: lead below 0.100. It answers 60 % of the texts, and 96.67 %");
     const none = picture({ score: 0, margin: 0, unknown_share: 1 }, { right: 0, wrong: 0, unknown: 0 });
     expect(none).not.toContain('class="mark"');
     expect(none).toContain("The model rejects no text; of its answers, 90 % are right.");
