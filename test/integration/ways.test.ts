@@ -29,6 +29,7 @@ const WAYS = [
   "route raw",
   "route JSON",
   "HTTP /predict",
+  "HTTP stream",
   "KServe JSON",
   "KServe binary",
   "Hermes",
@@ -38,7 +39,7 @@ type Way = (typeof WAYS)[number];
 
 interface Answer {
   label: string | null;
-  /** HTTP's /predict has none. */
+  /** HTTP's /predict has none, as in the tutorial. */
   score?: number | undefined;
 }
 
@@ -58,6 +59,7 @@ const inJson = {
   "MQTT JSON": JSON_STRING,
   "route JSON": JSON_STRING,
   "HTTP /predict": JSON_STRING,
+  "HTTP stream": JSON_STRING,
   "KServe JSON": JSON_STRING,
   "KServe binary": JSON_STRING,
   Hermes: JSON_STRING,
@@ -200,6 +202,15 @@ async function post(
   return { status: response.status, json: await response.json() };
 }
 
+async function stream(requests: string | Buffer): Promise<any[]> {
+  const headers = { "Content-Type": "application/x-ndjson" };
+  const response = await fetch(`${url}/predict`, { method: "POST", headers, body: Buffer.from(requests) });
+  return (await response.text())
+    .trimEnd()
+    .split("\n")
+    .map((line) => ({ ...JSON.parse(line), line }));
+}
+
 const lines = (output: string): Answer[] =>
   output
     .trimEnd()
@@ -229,6 +240,7 @@ const ask: Record<Way, (texts: string[]) => Promise<Answer[]>> = {
   "route raw": each((text) => mqtt("raw/1", text)),
   "route JSON": each((text) => mqtt("json/1", { part: [text] })),
   "HTTP /predict": each(async (text) => (await post("/predict", JSON.stringify({ data: text }))).json),
+  "HTTP stream": async (texts) => stream(texts.map((text) => `${JSON.stringify({ text })}\n`).join("")),
   "KServe JSON": each(async (text) =>
     tensors(await post("/v2/models/m/infer", JSON.stringify(tensor([text], { data: [text] })))),
   ),
@@ -315,6 +327,7 @@ const request: Record<JsonWay, (text: string, fields: string) => string> = {
   "MQTT JSON": (text, fields) => `{${fields}"text":${text}}`,
   "route JSON": (text, fields) => `{${fields}"part":[${text}]}`,
   "HTTP /predict": (text, fields) => `{${fields}"data":${text}}`,
+  "HTTP stream": (text, fields) => `{${fields}"text":${text}}`,
   "KServe JSON": (text, fields) =>
     `{${fields}"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":[${text}]}]}`,
   Hermes: (text, fields) => `{${fields}"input":${text},"siteId":"s"}`,
@@ -326,6 +339,10 @@ const send: Record<JsonWay, (json: string | Buffer) => Promise<{ outcome: string
   "MQTT JSON": (json) => sendMqtt(json),
   "route JSON": (json) => sendRoute("json", "json/1", json),
   "HTTP /predict": (json) => sendHttp("/predict", json),
+  "HTTP stream": async (json) => {
+    const [{ error, line }] = await stream(json);
+    return { outcome: error?.code ?? "ok", answer: line };
+  },
   "KServe JSON": (json) => sendHttp("/v2/models/m/infer", json),
   Hermes: (json) => sendRoute("hermes", "hermes/nlu/query", json),
 };
@@ -366,6 +383,7 @@ const broken = {
   "MQTT JSON": "bad_request",
   "route JSON": "bad_json",
   "HTTP /predict": "400",
+  "HTTP stream": "bad_request",
   "KServe JSON": "400",
   Hermes: "bad_json",
 };

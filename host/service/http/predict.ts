@@ -166,8 +166,9 @@ async function* linesOf(request: IncomingMessage, bodies: Bodies): AsyncGenerato
   }
 }
 
+/** Of white space, and of NULs, which fromJson drops too. */
 function isBlank(line: Uint8Array): boolean {
-  return line.every((byte) => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
+  return line.every((byte) => byte === 0 || byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
 }
 
 /** Resolves when the client has taken enough of the answer, or is gone. */
