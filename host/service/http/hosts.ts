@@ -34,7 +34,6 @@ export class HttpHosts {
 
   /** Whether a browser says that the request is from a page of another origin. Programs do not send these headers. */
   isForeign({ host, origin, "sec-fetch-site": site = "none" }: IncomingHttpHeaders): boolean {
-    if (origin !== undefined && this.origins.has(origin)) return false;
     if (site !== "none" && site !== "same-origin") return true;
     if (origin === undefined) return false;
     const authority = /^https?:\/\/([^/]+)$/i.exec(origin)?.[1]?.toLowerCase();

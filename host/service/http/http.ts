@@ -251,6 +251,11 @@ const routes: Record<string, Handlers> = {
 /** Paths without login: health checks have no password, and these answers are no secret. */
 const open = new Set(["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"]);
 
+/** Whether pages of the configured origins may use it: they may send texts, and neither read those of others nor give commands. */
+function isForPages(path: string): boolean {
+  return path === "/predict" || path === "/v2" || path.startsWith("/v2/");
+}
+
 function handlersOf(path: string): Handlers | undefined {
   if (Object.hasOwn(routes, path)) return routes[path];
   const [, of, name = "", labels] = /^\/(commands|review)\/([A-Za-z0-9._-]+)(\/labels\.jsonl)?$/.exec(path) ?? [];
@@ -291,7 +296,7 @@ async function respond(
         421,
         'this service does not go by that name: ask for it by an address, or list the name in "httpHosts" of the configuration file',
       );
-    const origin = hosts.allowed(request.headers);
+    const origin = isForPages(path) ? hosts.allowed(request.headers) : undefined;
     if (origin !== undefined) {
       for (const [name, value] of corsHeaders) response.setHeader(name, value);
       response.setHeader("Access-Control-Allow-Origin", origin);
@@ -301,7 +306,7 @@ async function respond(
         return;
       }
     }
-    if (request.method === "POST" && hosts.isForeign(request.headers))
+    if (request.method === "POST" && origin === undefined && hosts.isForeign(request.headers))
       throw new HttpError(403, "pages of other sites may not send texts here");
     // Rights first: only users who may know learn which paths there are, and how to use them.
     user =

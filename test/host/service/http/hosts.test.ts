@@ -197,7 +197,7 @@ describe("CORS", () => {
   test.each(["https://app.example.org", "http://10.0.0.7:3000"])(
     "a page of %s, which is configured, may ask and read, and its browser is told so before",
     async (origin) => {
-      for (const path of ["/predict", "/v2/models/spam/infer", "/nope"]) {
+      for (const path of ["/predict", "/v2/models/spam/infer", "/v2/nope"]) {
         const { status, headers, text } = await send(path, asks({ Origin: origin }), "OPTIONS");
         expect([path, status, text]).toEqual([path, 204, ""]);
         expect(headers).toMatchObject({
@@ -211,8 +211,8 @@ describe("CORS", () => {
       const answers = [
         await predict({ Origin: origin, "Sec-Fetch-Site": "cross-site" }),
         await predict({ Origin: origin, "Content-Type": "text/plain" }),
-        await send("/metrics", { Origin: origin }),
-        await send("/nope", { Origin: origin }),
+        await send("/v2/models/spam", { Origin: origin }),
+        await send("/v2/nope", { Origin: origin }),
       ];
       expect(answers.map(({ status }) => status)).toEqual([200, 415, 200, 404]);
       for (const { headers } of answers) expect(headers["access-control-allow-origin"]).toBe(origin);
@@ -238,6 +238,29 @@ describe("CORS", () => {
     expect(answers.map(({ status }) => status)).toEqual([405, 403, 200]);
     for (const { headers } of answers)
       expect(Object.keys(headers).filter((name) => name.startsWith("access-control"))).toEqual([]);
+  });
+
+  test.each([
+    "/",
+    "/metrics",
+    "/info",
+    "/commands",
+    "/commands/list",
+    "/review/spam",
+    "/healthz",
+    "/predict/",
+    "/nope",
+  ])("even a configured page may do nothing but send texts: not %s", async (path) => {
+    const headers = { Origin: "https://app.example.org", "Content-Type": "application/json" };
+    const answers = [
+      await send(path, asks(headers), "OPTIONS"),
+      await send(path, headers, "POST", "{}"),
+      await send(path, headers),
+    ];
+    expect(answers[0]!.status).not.toBe(204);
+    expect(answers[1]!.status).toBe(403);
+    for (const answer of answers)
+      expect(Object.keys(answer.headers).filter((name) => name.startsWith("access-control"))).toEqual([]);
   });
 
   test("a configured page gains nothing by a name that is not this service's", async () => {
