@@ -81,16 +81,14 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
     return { status: response.status, ...((await response.json()) as object) };
   }
 
+  afterAll(() => red.kill());
   beforeAll(async () => {
     installNodes(user);
     writeFileSync(join(user, "tiny.wasm"), await tinyDeployable());
-  });
-
-  async function start(...nodes: object[]): Promise<void> {
     red = await startNodeRed(program, user);
-    onTestFinished(async () => void (await red.end("SIGKILL")));
-    await red.deploy([tab, ...nodes]);
-  }
+  }, 300_000);
+
+  const deploy = (...nodes: object[]) => red.deploy([tab, ...nodes]);
 
   test("classifies: two outputs, one engine for all nodes of a model, and none left after 50 deployments", async () => {
     const flow = [
@@ -98,7 +96,7 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
       ...classify("plain", "tiny"),
       ...classify("strict", "tiny", { threshold: "0.999", scores: "2", explain: true }),
     ];
-    await start(...flow);
+    await deploy(...flow);
     const known = await ask("plain", "turn on the light");
     expect(known).toMatchObject({ status: 200, output: "known", label: "light", payload: "turn on the light" });
     expect(known.score).toBeGreaterThan(0.5);
@@ -122,7 +120,7 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
     expect((await red.memory()).engines).toBe(1);
 
     const deployed = async () => {
-      await red.deploy([tab, ...flow]);
+      await deploy(...flow);
       expect((await ask("plain", "play some jazz")).label).toBe("music");
     };
     for (let i = 0; i < 10; i++) await deployed();
@@ -134,14 +132,14 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
     expect(after.external - before.external).toBeLessThan(2 ** 20);
     expect(after.heapUsed - before.heapUsed).toBeLessThan(2 ** 22);
 
-    await red.deploy([tab]);
+    await deploy();
     expect((await red.memory()).engines).toBe(0);
     // No text is logged, not even of a message that failed.
-    expect(red.output()).not.toMatch(/light|jazz/);
+    expect(red.logged()).not.toMatch(/light|jazz/);
   });
 
   test("says what is wrong with a model, or that there is none", async () => {
-    await start(
+    await deploy(
       modelFile("missing", "missing.wasm"),
       modelFile("nameless", ""),
       modelFile("odd", "settings.js"),
@@ -159,7 +157,7 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
 
   test("trains on the texts of a message, and learns from corrections", async () => {
     const learning = { type: "edgelabel-learn", model: "lamp", data: "lamp.tsv", valid: "valid.tsv" };
-    await start(
+    await deploy(
       modelFile("lamp", "lamp.wasm"),
       ...classify("ask", "lamp"),
       ...asked("train", { type: "edgelabel-train", model: "lamp" }, ["done"]),
@@ -204,19 +202,20 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
   });
 
   test("a deployment ends a training", async () => {
-    await start(
+    await deploy(
       modelFile("new", "new.wasm"),
       ...asked("train", { type: "edgelabel-train", model: "new", data: "many.tsv" }, ["done"]),
     );
     writeFileSync(join(user, "many.tsv"), Array<string>(400).fill(LAMPS.join("")).join(""));
-    const training = ask("train", "go").catch(() => ({ error: "cut off" }));
-    await until(() => childrenOf(red.child.pid!).length > 0);
-    const [child] = childrenOf(red.child.pid!);
-    await red.deploy([tab]);
-    await until(() => !childrenOf(red.child.pid!).includes(child!));
+    const stop = new AbortController();
+    // The message is lost with its flow.
+    onTestFinished(() => stop.abort());
+    void fetch(`${red.url}/train`, { method: "POST", signal: stop.signal }).catch(() => {});
+    await until(() => childrenOf(red.pid).length > 0);
+    const [child] = childrenOf(red.pid);
+    await deploy();
+    await until(() => !childrenOf(red.pid).includes(child!));
     expect(readdirSync(user)).not.toContain("new.wasm");
-    await red.end("SIGKILL");
-    await training;
   });
 
   describe("a service on MQTT", () => {
@@ -247,7 +246,7 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
       ["5, in a user's name", { protocolVersion: "5", credentials: { user: "phone", password: "secret" } }],
     ])("is asked over MQTT %s", async (_version, settings) => {
       const port = await startService();
-      await start(
+      await deploy(
         broker(port, settings),
         service,
         { ...service, id: "absent", node: "nobody", timeout: "1" },
@@ -291,7 +290,7 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
         }),
       );
       const { url } = await serve(["--config", config]);
-      await start(
+      await deploy(
         broker(Number(new URL(url).port)),
         service,
         ...classify("ask", "e4"),
@@ -315,24 +314,22 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
       flow.map((node) => (node["type"] === "debug" ? { ...node, console: true } : node));
 
     test("are offered by the editor", async () => {
-      await start();
       const names = await fetch(`${red.url}/library/examples/flows/node-red-contrib-edgelabel`);
       expect(names.status).toBe(200);
       expect(JSON.stringify(await names.json())).toContain(examples[0]!.replace(".json", ""));
     });
 
     test("train and classify", async () => {
-      await start();
       const flow = read(examples.find((name) => name.startsWith("1"))!);
       await red.deploy(logged(flow));
       const button = (payload: string) =>
         flow.find((node) => node["type"] === "inject" && String(node["payload"]).startsWith(payload))!["id"] as string;
       await red.press(button("[{"));
-      await until(() => red.output().includes("[debug:report]"), 120_000);
+      await until(() => red.logged("deployment").includes("[debug:report]"), 120_000);
       await red.press(button("play a song"));
-      await until(() => red.output().includes("[debug:music]"));
+      await until(() => red.logged("deployment").includes("[debug:music]"));
       await red.press(button("where are my keys"));
-      await until(() => red.output().includes("[debug:unknown]"));
+      await until(() => red.logged("deployment").includes("[debug:unknown]"));
     });
 
     test.each(["3", "4"])("%s: a service", async (number) => {
@@ -340,15 +337,14 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
       const flow = read(examples.find((name) => name.startsWith(number))!);
       if (number === "4")
         expect(flow.map(({ type }) => type).filter((type) => String(type).startsWith("edgelabel"))).toEqual([]);
-      await start();
       const { port } = new URL(url);
       await red.deploy(logged(flow.map((node) => (node["type"] === "mqtt-broker" ? { ...node, port } : node))));
       const { id } = flow.find(({ type }) => type === "inject")!;
       await until(async () => {
         await red.press(id as string);
-        return red.output().includes("[debug:known]");
+        return red.logged("deployment").includes("[debug:known]");
       });
-      expect(red.output()).toMatch(/label: '(?:light|music|weather)'/);
+      expect(red.logged("deployment")).toMatch(/label: '(?:light|music|weather)'/);
     });
   });
 

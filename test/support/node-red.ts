@@ -1,4 +1,5 @@
 // The real Node-RED with the package of integrations/node-red, both as a user installs them.
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -6,7 +7,6 @@ import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
 import { freePort } from "./mosquitto.ts";
 import { checkout, makeRelease, run } from "./package.ts";
-import { type Running, startProgram } from "./program.ts";
 import { until } from "./wait.ts";
 
 export const nodeRedPackage = join(checkout, "integrations/node-red");
@@ -34,8 +34,12 @@ interface Memory {
   rss: number;
 }
 
-export interface NodeRed extends Running {
+export interface NodeRed {
   url: string;
+  pid: number;
+  /** All that it has logged, or what it has since the last deployment began. */
+  logged(since?: "deployment"): string;
+  kill(): void;
   /** Deploys these nodes in place of all others, as the editor's button does. */
   deploy(nodes: readonly object[]): Promise<void>;
   /** Presses the button of an inject node. */
@@ -44,7 +48,7 @@ export interface NodeRed extends Running {
   memory(): Promise<Memory>;
 }
 
-/** Starts Node-RED without its flows of an earlier start. */
+/** Starts Node-RED without flows. */
 export async function startNodeRed(program: string, folder: string): Promise<NodeRed> {
   const port = await freePort();
   writeFileSync(
@@ -58,15 +62,17 @@ export async function startNodeRed(program: string, folder: string): Promise<Nod
       telemetry: { enabled: false, updateNotification: false },
     })};`,
   );
-  writeFileSync(join(folder, "flows.json"), "[]");
   const settings = ["--userDir", folder, "--settings", join(folder, "settings.js")];
-  const running = startProgram(process.execPath, ["--expose-gc", "--require", COUNTER, program, ...settings], {
+  const child = spawn(process.execPath, ["--expose-gc", "--require", COUNTER, program, ...settings], {
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     cwd: folder,
   });
-  const isUp = () => ["Server now running", "Started flows"].every((each) => running.output().includes(each));
-  await until(() => isUp() || running.child.exitCode !== null, 120_000);
-  expect(isUp(), running.output()).toBe(true);
+  let log = "";
+  let deployedAt = 0;
+  for (const stream of [child.stdout, child.stderr]) stream!.on("data", (chunk: Buffer) => (log += chunk.toString()));
+  const isUp = () => ["Server now running", "Started flows"].every((each) => log.includes(each));
+  await until(() => isUp() || child.exitCode !== null, 120_000);
+  expect(isUp(), log).toBe(true);
   const url = `http://127.0.0.1:${port}`;
   const post = async (path: string, body?: object) => {
     const response = await fetch(url + path, {
@@ -79,18 +85,19 @@ export async function startNodeRed(program: string, folder: string): Promise<Nod
     });
   };
   return {
-    ...running,
     url,
+    pid: child.pid!,
+    logged: (since) => log.slice(since === undefined ? 0 : deployedAt),
+    kill: () => void child.kill("SIGKILL"),
     async deploy(nodes) {
-      const starts = () => running.output().split("Started flows").length;
-      const before = starts();
+      deployedAt = log.length;
       await post("/flows", nodes);
-      await until(() => starts() > before);
+      await until(() => log.includes("Started flows", deployedAt));
     },
     press: (id) => post(`/inject/${id}`),
     async memory() {
-      running.child.send("count");
-      const [memory] = await once(running.child, "message");
+      child.send("count");
+      const [memory] = await once(child, "message");
       return memory as Memory;
     },
   };
