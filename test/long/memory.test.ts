@@ -1,6 +1,7 @@
 // Each kind of thing that a peer can make the service keep, far beyond its limit: the process
 // stays below what deploy/edgelabel.service allows it.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
@@ -38,6 +39,7 @@ beforeAll(async () => {
     at("edgelabel.json"),
     JSON.stringify({
       commands: true,
+      wyoming: 0,
       routes: [{ name: "r", filter: "in/+", outputs: [{ topic: "out", when: "any", on: "change" }] }],
       announcements: [
         { topic: "said", payload: { id: "{id}", filler: "x".repeat(20_000) }, again: { topic: "birth" } },
@@ -77,6 +79,13 @@ describeMosquitto("memory", (binaries) => {
           { qos, properties: { responseTopic: `answers/${i % 50}`, ...properties } },
           () => {},
         );
+      const port = Number(/tcp:\/\/127\.0\.0\.1:(\d+)/.exec(worker.log())![1]);
+      /** A voice assistant that says this, and reads nothing. */
+      const say = (events: string) => {
+        const socket = connect(port, "127.0.0.1").on("error", () => {});
+        onTestFinished(() => void socket.destroy());
+        socket.write(events);
+      };
       const kinds: [string, number, (i: number) => unknown][] = [
         [
           "user properties of 360 KB",
@@ -137,6 +146,16 @@ describeMosquitto("memory", (binaries) => {
             client.client.publish(`${topics.command}/${large(60)}/${i}`, `{"status":"init","x":"${large(300_000)}"}`, {
               qos: 0,
             }),
+        ],
+        [
+          "unfinished events over Wyoming",
+          size(5_000, 300),
+          () => say(`{"type":"recognize","data_length":65000}\n${large(64_999)}`),
+        ],
+        [
+          "answers over Wyoming that nobody reads",
+          size(1_000, 150),
+          () => say(`{"type":"recognize","data":{"text":" ","context":"${large(60_000)}"}}\n`.repeat(20)),
         ],
       ];
       const figures: string[] = [];
