@@ -2,6 +2,7 @@
 // makes no sense says why. What a kind does in all its forms is tested where it is done;
 // here it is that no way forgets it.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,6 +14,9 @@ import { DEFAULT_RECIPE, prepareTraining, runEpochs } from "../../host/training/
 import { startBroker } from "../../host/service/broker/broker.ts";
 import { readSettings } from "../../host/service/config.ts";
 import { startHttp } from "../../host/service/http/http.ts";
+import { EventReader, type WyomingEvent } from "../../host/service/wyoming/events.ts";
+import { startWyoming } from "../../host/service/wyoming/wyoming.ts";
+import { toJson } from "../../host/service/answer/json.ts";
 import type { RouteSettings } from "../../host/service/answer/outputs.ts";
 import { counter, fakeService, limits, TestClient, topics } from "../support/fake.ts";
 import { edgelabel } from "../support/program.ts";
@@ -33,13 +37,14 @@ const WAYS = [
   "KServe JSON",
   "KServe binary",
   "Hermes",
+  "Wyoming",
   "browser",
 ] as const;
 type Way = (typeof WAYS)[number];
 
 interface Answer {
   label: string | null;
-  /** HTTP's /predict has none, as in the tutorial. */
+  /** HTTP's /predict has none, as in the tutorial, nor has Wyoming. */
   score?: number | undefined;
 }
 
@@ -63,6 +68,7 @@ const inJson = {
   "KServe JSON": JSON_STRING,
   "KServe binary": JSON_STRING,
   Hermes: JSON_STRING,
+  Wyoming: JSON_STRING,
 };
 const LINE = { stdin: "ends the line", wasmtime: "ends the line" };
 
@@ -121,6 +127,7 @@ const ends: (() => unknown)[] = [];
 let classifier: ModelFile;
 let service: ReturnType<typeof fakeService>;
 let url: string;
+let wyomingPort: number;
 let client: TestClient;
 
 beforeAll(async () => {
@@ -171,6 +178,9 @@ beforeAll(async () => {
   const http = await startHttp(service, { host: "127.0.0.1", port: 0, bodyBytes: 1_000_000, textsPerRequest: 100 });
   ends.push(() => http.close());
   ({ url } = http);
+  const wyoming = await startWyoming(service, { host: "127.0.0.1", port: 0, threshold: 0 });
+  ends.push(() => wyoming.close());
+  wyomingPort = wyoming.port;
   client = await TestClient.connect(broker.url, 4);
   ends.push(() => client.close());
   await client.subscribe(topics.label, "out/#", "hermes/nlu/intentParsed", "hermes/nlu/intentNotRecognized");
@@ -209,6 +219,15 @@ async function stream(requests: string | Buffer): Promise<any[]> {
     .trimEnd()
     .split("\n")
     .map((line) => ({ ...JSON.parse(line), line }));
+}
+
+/** Asks to recognize what is in `data`, which is JSON. */
+async function wyoming(data: string | Buffer): Promise<WyomingEvent> {
+  const socket = connect(wyomingPort, "127.0.0.1");
+  const bytes = Buffer.from(data);
+  socket.end(Buffer.concat([Buffer.from(`{"type":"recognize","data_length":${bytes.length}}\n`), bytes]));
+  const [answer] = new EventReader(1_000_000).read(Buffer.concat(await socket.toArray()));
+  return answer!;
 }
 
 const lines = (output: string): Answer[] =>
@@ -260,6 +279,10 @@ const ask: Record<Way, (texts: string[]) => Promise<Answer[]>> = {
     const { intent } = await mqtt("hermes/nlu/query", { input: text, siteId: "s" });
     return { label: intent?.intentName ?? null, score: intent?.confidenceScore };
   }),
+  Wyoming: each(async (text) => {
+    const { type, data } = await wyoming(JSON.stringify({ text }));
+    return { label: type === "intent" ? (data["name"] as string) : null };
+  }),
   // The library's bundle; test/web/web.test.ts runs it in a browser.
   browser: async (texts) => {
     const { open } = (await import(new URL("../../build/web/edgelabel.js", import.meta.url).href)) as typeof Library;
@@ -290,7 +313,7 @@ describe.each(WAYS)("a text by %s", (way) => {
         const { label, score } = classifier.classify(kind.plain);
         expect(label).toBe(kind.plain === GOOD ? "good" : "time");
         expect(answers.get(name)!.label).toBe(label);
-        if (way !== "HTTP /predict") expect(answers.get(name)!.score).toBe(score);
+        if (way !== "HTTP /predict" && way !== "Wyoming") expect(answers.get(name)!.score).toBe(score);
       });
   }
 });
@@ -331,6 +354,8 @@ const request: Record<JsonWay, (text: string, fields: string) => string> = {
   "KServe JSON": (text, fields) =>
     `{${fields}"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":[${text}]}]}`,
   Hermes: (text, fields) => `{${fields}"input":${text},"siteId":"s"}`,
+  // What comes back is the context.
+  Wyoming: (text, fields) => `{"context":{${fields}"x":0},"text":${text}}`,
 };
 
 /** "ok", or the error; and the JSON of the answer, of routes that drop the message the outcome. */
@@ -345,6 +370,10 @@ const send: Record<JsonWay, (json: string | Buffer) => Promise<{ outcome: string
   },
   "KServe JSON": (json) => sendHttp("/v2/models/m/infer", json),
   Hermes: (json) => sendRoute("hermes", "hermes/nlu/query", json),
+  Wyoming: async (json) => {
+    const { type, data } = await wyoming(json);
+    return { outcome: type === "error" ? (data["code"] as string) : "ok", answer: toJson(data) };
+  },
 };
 
 async function sendMqtt(json: string | Buffer) {
@@ -386,6 +415,7 @@ const broken = {
   "HTTP stream": "bad_request",
   "KServe JSON": "400",
   Hermes: "bad_json",
+  Wyoming: "bad_request",
 };
 const all = (outcome: string) =>
   Object.fromEntries(Object.keys(request).map((way) => [way, outcome])) as Record<JsonWay, string>;
