@@ -4,7 +4,7 @@ import { readFileSync, realpathSync } from "node:fs";
 import { delimiter, dirname, isAbsolute, join, relative, resolve } from "node:path";
 
 const COMMANDS =
-  "data|train|learn|calibrate|eval|predict|explain|quantize|prune|pack|import|export|serve|ask|info|demo|models|sign|keygen";
+  "data|train|learn|calibrate|eval|predict|explain|quantize|prune|pack|import|export|serve|ask|info|demo|playground|models|sign|keygen";
 const COMMAND_LINE = new RegExp(`\\bedgelabel (?=(?:${COMMANDS}|COMMAND)\\b|\\[options\\])`, "g");
 
 /**

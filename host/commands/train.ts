@@ -7,17 +7,20 @@ import { EdgelabelError } from "../errors.ts";
 import { keptAside } from "../data/split.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { readText } from "../files/read.ts";
-import type { Chosen } from "../library/settings.ts";
+import type { Chosen, RunSettings } from "../library/settings.ts";
 import { type CrossValidation, runFolds } from "../library/folds.ts";
 import { chooseTraining, type Finished, runTraining, type Trained, type Training } from "../library/train.ts";
+import { tune } from "../library/tune.ts";
+import { asTyped } from "../program-name.ts";
 import { startProgress } from "../progress.ts";
 import { renderChart } from "../report/chart.ts";
+import { renderTrials, renderTrialsChart, type Trial, type Tuned } from "../report/tuning.ts";
 import { renderCalibration } from "../training/calibration.ts";
 import { DEFAULT_RECIPE, type EpochReport } from "../training/recipe.ts";
 import { RECIPES } from "../training/setting-table.ts";
 import { parseSynonyms } from "../training/synonyms.ts";
 import { startWorkers } from "../training/workers.ts";
-import { shareBelow1 } from "../values.ts";
+import { positive, shareBelow1 } from "../values.ts";
 import { UNKNOWN_HELP } from "./calibrate.ts";
 import {
   addDatasetOptions,
@@ -54,6 +57,9 @@ interface TrainFlags extends DatasetFlags {
   workers?: number;
   set?: GivenSettings;
   synonyms?: string;
+  tune?: Tuning;
+  maxSize?: number;
+  maxUs?: number;
   name?: string;
   modelVersion?: string;
   resume?: string;
@@ -107,7 +113,14 @@ export function trainCommand(): Command {
       wholeNumber(1, MAX_WORKERS),
     )
     .option("--unknown <share>", `${UNKNOWN_HELP} (needs --valid)`, parserOf(shareBelow1))
-    .addOption(setOption());
+    .addOption(setOption())
+    .option(
+      "--tune <time>",
+      "first try other settings for a time such as 5m, or a number of trials, and take the best ones",
+      parseTuning,
+    )
+    .option("--max-size <size>", "with --tune: of the file that is written, such as 500K", parseSize)
+    .option("--max-us <n>", "with --tune: microseconds a text, on this machine", parserOf(positive));
   addSettingsList(command);
   command.optionsGroup("Output:");
   command
@@ -131,6 +144,7 @@ export function trainCommand(): Command {
     .addOption(
       new Option("--resume <file>", "continue the run in this .elb, on the same texts").conflicts([
         "recipe",
+        "tune",
         "name",
         "modelVersion",
         ...OWN_OPTIONS,
@@ -144,6 +158,7 @@ Examples:
   edgelabel train train.tsv -o spam.wasm
   edgelabel train train.csv --text-column message --valid test.csv -o spam.wasm --seed 1
   edgelabel train train.tsv -o spam.wasm --set units=32 --set clean=urls,numbers
+  edgelabel train train.tsv -o spam.wasm --tune 5m --max-size 500K
   edgelabel train train.tsv -o spam.elb --stop-after 5
   edgelabel train train.tsv -o spam.wasm --resume spam.elb`,
     )
@@ -155,6 +170,9 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   const { output, chart, stopAfter, json } = options;
   if (stopAfter !== undefined && isDeployable(output))
     command.error("error: --stop-after needs an .elb to keep the rest of the run in; change -o");
+  const { tune: tuning, maxSize, maxUs } = options;
+  if (!tuning && (maxSize ?? maxUs) !== undefined)
+    command.error("error: --max-size and --max-us choose among the trials of --tune; add --tune 5m");
   const chosen = choose(options, command);
   await requireWritable(output);
   if (chart !== undefined) await requireWritable(chart);
@@ -174,7 +192,11 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
         : { groups: parseSynonyms(await readText(options.synonyms), options.synonyms), source: options.synonyms },
   };
   const folds = options.folds === undefined ? null : await crossValidate(training, options.folds, options);
-  const trained = await runShown(training, options);
+  const chosenWith = (changes: RunSettings): Chosen => choose(options, command, changes);
+  const tuned = tuning ? await tuneShown(training, chosenWith, tuning, options) : null;
+  const { trained, trial } = tuned
+    ? await runBest(training, tuned, chosenWith, options)
+    : { trained: await runShown(training, options), trial: null };
   const file = isDeployable(output) ? await trained.deployed() : await trained.resumable();
   const bytes = await writeModel(output, file.elb);
   if (file.failure) {
@@ -186,7 +208,11 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   if (chart !== undefined)
     await writeWhole(
       chart,
-      new TextEncoder().encode(renderChart(reports, `${modelName(output)}: ${samples.length} texts`)),
+      new TextEncoder().encode(
+        tuned
+          ? renderTrialsChart(`${modelName(output)}: ${tuned.trials.length} trials`, tuned)
+          : renderChart(reports, `${modelName(output)}: ${samples.length} texts`),
+      ),
     );
   const outcome: Outcome = {
     file: output,
@@ -198,8 +224,11 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   };
   const last = reports.at(-1) ?? null;
   await (json
-    ? printJson(summary(last, file, folds, outcome))
-    : print(renderSummary(last, validation.length, file, folds, outcome)));
+    ? printJson({ ...summary(last, file, folds, outcome), ...(tuned ? { tuned: { ...tuned, chosen: trial } } : {}) })
+    : print(
+        (trial ? `${renderTrials(tuned!, trial)}${asTyped(again(trial))}\n` : "") +
+          renderSummary(last, validation.length, file, folds, outcome, tuned !== null),
+      ));
   if (left > 0 && reports.length !== stopAfter)
     throw new EdgelabelError(`${output}: stopped before the end of the run`);
 }
@@ -208,14 +237,16 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
 function choose(
   { output, name, modelVersion, valid, unknown, resume, synonyms, ...flags }: TrainFlags,
   command: Command,
+  changes: RunSettings = {},
 ): Chosen {
   const { set, recipe, seed, epochs, workers } = flags;
   try {
     return chooseTraining({
+      ...changes,
       ...set,
       recipe,
       seed,
-      epochs,
+      epochs: epochs ?? changes.epochs,
       workers,
       unknown,
       name: name ?? (resume === undefined ? modelName(output) : undefined),
@@ -238,6 +269,79 @@ function parseValid(value: string, given: string[] | number = []): string[] | nu
   if (percents === undefined || typeof given === "number" || given.length > 0)
     throw new InvalidArgumentError("it takes files, or one share of the data such as 10%.");
   return Number(percents) / 100;
+}
+
+interface Tuning {
+  ms?: number;
+  trials?: number;
+}
+
+const MS = { s: 1_000, m: 60_000, h: 3_600_000 };
+
+/** "5m" is a time, "12" a number of trials. */
+function parseTuning(text: string): Tuning {
+  const [, count, unit] = /^([1-9]\d{0,4})(s|m|h)?$/.exec(text) ?? [];
+  if (count === undefined)
+    throw new InvalidArgumentError("it takes a time such as 90s, 5m or 1h, or a number of trials such as 12.");
+  return unit === undefined ? { trials: Number(count) } : { ms: Number(count) * MS[unit as keyof typeof MS] };
+}
+
+/** "500K" -> 512,000 bytes. */
+function parseSize(text: string): number {
+  const [, count, unit = ""] = /^(\d+(?:\.\d+)?)([KM]?)$/i.exec(text) ?? [];
+  if (count === undefined || Number(count) === 0)
+    throw new InvalidArgumentError("it takes a size such as 500K or 1M, or a number of bytes.");
+  return Number(count) * { "": 1, K: 1_024, M: 1_048_576 }[unit.toUpperCase() as "" | "K" | "M"];
+}
+
+async function tuneShown(
+  training: Training,
+  chosenWith: (changes: RunSettings) => Chosen,
+  { ms, trials }: Tuning,
+  { json, quantize, maxSize, maxUs }: TrainFlags,
+): Promise<Tuned> {
+  const onTrial = ({ what, accuracy, isGivenUp }: Trial): void =>
+    json ? undefined : note(`${percent(accuracy)}  ${what}${isGivenUp ? " (given up)" : ""}`);
+  const limits = { ms, trials, maxBytes: maxSize, maxMicroseconds: maxUs, onTrial };
+  return tune(training, chosenWith, { quantize }, limits, startWorkers);
+}
+
+/** Trains with the best settings whose model is small enough: with all texts it has more words than in its trial. */
+async function runBest(
+  training: Training,
+  { ranked }: Tuned,
+  chosenWith: (changes: RunSettings) => Chosen,
+  options: TrainFlags,
+): Promise<{ trained: Trained; trial: Trial }> {
+  const { maxSize = Infinity } = options;
+  for (const trial of ranked) {
+    const trained = await runShown({ ...training, chosen: chosenWith(trial.settings) }, options);
+    if ((await trained.wasm()).length <= maxSize) return { trained, trial };
+    note(`with all texts, the model is larger than --max-size (${trial.what}); the next best settings are taken`);
+  }
+  throw new EdgelabelError("with all texts, each of these models is larger than --max-size; allow more");
+}
+
+/** The command that makes the model again without trials. */
+function again({ settings }: Trial): string {
+  const own = process.argv.slice(process.argv.indexOf("train") + 1);
+  const words: string[] = [];
+  for (let i = 0; i < own.length; i++) {
+    const [, name, value] = /^(--(?:tune|max-size|max-us|chart))(=.*)?$/.exec(own[i]!) ?? [];
+    if (name === undefined) words.push(own[i]!);
+    else if (value === undefined) i++;
+  }
+  for (const [name, value] of Object.entries(settings)) {
+    const typed = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    if (name === "epochs") words.push("--epochs", String(value));
+    else words.push("--set", `${typed}=${String(value)}`);
+  }
+  return `the same without trials: edgelabel train ${words.map(quoted).join(" ")}`;
+}
+
+/** As a shell takes it. */
+function quoted(word: string): string {
+  return /^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 function crossValidate(training: Training, folds: number, { json, quantize }: TrainFlags): Promise<CrossValidation> {
@@ -329,6 +433,7 @@ function renderSummary(
   { form, agreement, calibration }: Finished,
   folds: CrossValidation | null,
   { file, bytes, labels, texts, epochs_left: left, seconds }: Outcome,
+  isTuned: boolean,
 ): string {
   const lines = [
     `${file}: ${labels} labels, ${form}, ${kilobytes(bytes)}, from ${texts} texts in ${seconds.toFixed(1)} s`,
@@ -348,7 +453,7 @@ function renderSummary(
   if (agreement) lines.push(`${form}: ${sentence(agreement)}`);
   if (left > 0)
     lines.push(`${left} epoch${left === 1 ? " is" : "s are"} left; continue with the same data and --resume ${file}`);
-  else if (last && !last.validation && !folds)
+  else if (last && !last.validation && !folds && !isTuned)
     lines.push(
       "accuracy while training says little about new texts; for a figure that does, add --valid 10% or --folds 5",
     );

@@ -10,6 +10,8 @@ interface Line {
   /** CHART_STYLE has a colour for each kind. */
   kind: "first" | "second" | "ideal";
   points: readonly { at: number; value: number }[];
+  /** The points are not joined. */
+  isLoose?: boolean | undefined;
   /** Shown of the best point, which is marked. */
   best?: { at: number; value: number; is: string } | undefined;
 }
@@ -216,10 +218,11 @@ function renderPanel(panel: Panel, axis: Axis): string[] {
       `<text x="${x(mark.at) + (isLeft ? 6 : -6)}" y="${bottom - 10}" text-anchor="${isLeft ? "start" : "end"}">${escapeMarkup(mark.words)}</text>`,
     );
   }
-  for (const { name, kind, points, best } of lines) {
-    out.push(
-      `<polyline class="line ${kind}" points="${points.map(({ at, value }) => `${x(at)},${y(value)}`).join(" ")}"/>`,
-    );
+  for (const { name, kind, points, best, isLoose } of lines) {
+    if (!isLoose)
+      out.push(
+        `<polyline class="line ${kind}" points="${points.map(({ at, value }) => `${x(at)},${y(value)}`).join(" ")}"/>`,
+      );
     // A single point would be invisible as a line.
     for (const { at, value } of kind === "ideal" || points.length > FEW_POINTS ? [] : points)
       out.push(
@@ -242,7 +245,7 @@ function lastValues(
   show: (value: number) => string,
 ): string[] {
   const ends = lines
-    .filter(({ kind, points }) => kind !== "ideal" && points.length > 0)
+    .filter(({ kind, points, isLoose }) => kind !== "ideal" && !isLoose && points.length > 0)
     .map(({ kind, points }) => ({ kind, end: points.at(-1)! }))
     .sort((a, b) => b.end.value - a.end.value);
   let lowest = -Infinity;

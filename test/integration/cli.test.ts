@@ -36,7 +36,7 @@ describe("the program", () => {
     expect(top.code).toBe(0);
     expect(commandsIn(top)).toEqual([
       ...["data", "train", "learn", "calibrate", "eval", "predict", "explain", "quantize", "prune", "pack", "import"],
-      ...["export", "serve", "ask", "info", "demo", "models", "sign", "keygen", "help"],
+      ...["export", "serve", "ask", "info", "demo", "playground", "models", "sign", "keygen", "help"],
     ]);
     expect(top.stdout).toContain("\nnode build/host/main.js COMMAND --help shows");
     const models = await edgelabel(["models", "--help"]);
@@ -242,6 +242,40 @@ describe("from texts to a deployable", () => {
     expect(trained.agreement.n).toBe(LAMPS.length);
     expect(trained.agreement.top1).toBeGreaterThanOrEqual(0.9);
     await json("train", at("data.tsv"), "-o", at("light.elb"), "--seed", "3", ...SMALL);
+  });
+
+  test("train --tune takes the best settings, and says how to train with them again", async () => {
+    const args = ["train", at("data.tsv"), "-o", at("tuned.wasm"), "--epochs", "2", "--set", "embedding-dim=8"];
+    const { code, stdout, stderr } = await edgelabel([
+      ...args,
+      "--tune",
+      "2",
+      "--max-size",
+      "1M",
+      "--chart",
+      at("tuned.svg"),
+    ]);
+    expect([code, stdout.split("\n")[0]]).toEqual([
+      0,
+      `2 trials, each on ${LAMPS.length} texts that it was not trained on:`,
+    ]);
+    expect(stderr).toMatch(/%  the recipe as it is\n[^]*%  half the network/);
+    expect(readFileSync(at("tuned.svg"), "utf8")).toContain("size of the model, KB");
+    const first = readFileSync(at("tuned.wasm"));
+    const again = /the same without trials: .*? train (.*)\n/.exec(stdout)![1]!.split(" ");
+    expect(again).not.toContain("--tune");
+    rmSync(at("tuned.wasm"));
+    expect((await edgelabel(["train", ...again])).code).toBe(0);
+    expect(readFileSync(at("tuned.wasm")).equals(first)).toBe(true);
+  });
+
+  test.each([
+    [["--tune", "soon"], "it takes a time such as 90s, 5m or 1h, or a number of trials such as 12."],
+    [["--tune", "2", "--max-size", "big"], "it takes a size such as 500K or 1M, or a number of bytes."],
+    [["--max-us", "5"], "--max-size and --max-us choose among the trials of --tune; add --tune 5m"],
+  ])("train %j: misuse", async (args, problem) => {
+    const { code, stderr } = await edgelabel(["train", at("data.tsv"), "-o", at("no.wasm"), ...args]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining(problem)]);
   });
 
   test("the model has learnt, and eval says so in the contract's fields", async () => {
