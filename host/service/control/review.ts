@@ -90,6 +90,10 @@ export class Review {
     const why = label === null ? "unknown" : score < CERTAIN ? "uncertain" : "chance";
     // Any certain text has the same chance, however many come.
     if (why === "chance" && this.random() * ++this.certain >= room) return;
+    // First what costs least, since these may come in floods.
+    const isFull = why !== "chance" && this.doubtful.length >= Math.max(1, this.settings.texts - room);
+    const surest = isFull ? this.doubtful.reduce((one, other) => (doubtOf(other) < doubtOf(one) ? other : one)) : null;
+    if (surest && doubtOf({ label, score }) <= doubtOf(surest)) return;
     if (Buffer.byteLength(given) > MOST_BYTES) return;
     const text = typeof given === "string" ? given : Buffer.from(given).toString();
     const key = alikeKey(model, text);
@@ -100,12 +104,8 @@ export class Review {
       this.byChance.push(item);
       if (this.byChance.length > room) this.byChance.shift();
     } else {
+      this.doubtful = this.doubtful.filter((each) => each !== surest);
       this.doubtful.push(item);
-      if (this.doubtful.length > this.settings.texts - room) {
-        const surest = this.doubtful.reduce((one, other) => (doubtOf(other) < doubtOf(one) ? other : one));
-        this.doubtful = this.doubtful.filter((each) => each !== surest);
-        if (surest === item) return;
-      }
     }
     this.remember(key);
   }

@@ -81,6 +81,12 @@ describe("what leaves", () => {
     expect(review.next("lamps", 18).every(({ score }) => score <= 0.5)).toBe(true);
   });
 
+  test("in the shortest queue, all but the most doubtful one", () => {
+    const { offer, texts } = queue({ texts: 1 });
+    for (const score of [0.5, 0.3, 0.4]) offer(`text ${word(10 * score)}`, score);
+    expect(texts()).toEqual([`text ${word(3)}`]);
+  });
+
   test("a text whose time is over, whether it waits or was labelled", () => {
     const { offer, review, clock, texts } = queue({ hours: 2 });
     offer("first text", 0.5);
