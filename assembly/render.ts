@@ -225,6 +225,8 @@ function putLinear(model: Model): void {
   putInteger(linear.pairCount);
   put(',"bytes":');
   putInteger(model.header.linearBytes);
+  put(',"network_share":');
+  putScore(linear.networkShare);
   put("}");
 }
 

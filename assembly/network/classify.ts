@@ -19,7 +19,7 @@ import { DirectionPlan, LayerPlan, Plan, planLayer } from "./plan";
 import { clearState, inputProjection, loadPrefix, step } from "./step";
 import {
   Sequence,
-  addLinear,
+  mixLinear,
   firstToken,
   leadingPads,
   sequenceRead,
@@ -94,7 +94,7 @@ export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize 
       vectorIn = vectorOut;
     } else {
       dense(at, vectorIn, vectorOut);
-      if (i + 1 == plan.layerCount) addLinear(sequence, model, vectorOut, <f32>1 / model.header.temperature);
+      if (i + 1 == plan.layerCount) mixLinear(sequence, model, vectorOut, <f32>1 / model.header.temperature);
       // Checked before the activation, which would turn NaN into a number.
       if (!isFinite32(vectorOut, vectorOut + (((<usize>layer.units + 3) & ~3) << 2))) return 0;
       activate(layer.activation, vectorOut, layer.units);

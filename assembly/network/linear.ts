@@ -30,6 +30,7 @@ export class Linear {
   buckets: u32;
   stride: u32; // bytes of a row: f32[labelCount], padded to 16
   strangeSquare: f32;
+  networkShare: f32;
   weights: usize; // f32 (rows, labelCount), each row padded
   squares: usize; // f32[rows]
   bias: usize; // f32[labelCount], padded
@@ -64,6 +65,7 @@ export function linearPrepare(model: Model): Linear {
   self.buckets = part.bucketCount;
   self.stride = <u32>bytes;
   self.strangeSquare = part.strangeSquare;
+  self.networkShare = part.networkShare;
   self.squares = linearSquares(model.linear);
   self.bias = linearBias(model.linear, header.form, rows, header.labelCount);
   self.pairs = linearPairs(model.linear);
@@ -198,13 +200,14 @@ export function linearScores(self: LinearSum, scores: usize): void {
     store<f32>(scores + p, load<f32>(self.sum + p) * share + load<f32>(linear.bias + p));
 }
 
-/** target += scale * score, f32[labelCount] padded to 4. */
-export function linearScore(self: LinearSum, target: usize, scale: f32): void {
+/** target = networkShare * target + scale * score, f32[labelCount] padded to 4. */
+export function linearMix(self: LinearSum, target: usize, scale: f32): void {
   const linear = self.linear;
   const share = f32x4.splat(linearScale(self));
   const factor = f32x4.splat(scale);
+  const others = f32x4.splat(linear.networkShare);
   for (let p: usize = 0, end = <usize>linear.stride; p < end; p += 16) {
     const score = f32x4.add(f32x4.mul(v128.load(self.sum + p), share), v128.load(linear.bias + p));
-    v128.store(target + p, f32x4.add(v128.load(target + p), f32x4.mul(factor, score)));
+    v128.store(target + p, f32x4.add(f32x4.mul(others, v128.load(target + p)), f32x4.mul(factor, score)));
   }
 }

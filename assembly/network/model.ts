@@ -115,11 +115,11 @@ export class LinearHeader {
   bucketCount: u32; // rows of hashed n-grams, at most those of the embedding
   pairCount: u32; // rows of pairs of words
   strangeSquare: f32; // square of a word or pair without a row
+  networkShare: f32; // factor of what enters the last softmax without the linear part
   reserved0: u32;
   reserved1: u32;
   reserved2: u32;
   reserved3: u32;
-  reserved4: u32;
 }
 
 /** Where the parts of a validated model lie. */
@@ -599,7 +599,8 @@ function checkLinear(model: Model): i32 {
   if (last.activation != ACTIVATION_SOFTMAX || last.units != labels) return ERR_BAD_LINEAR;
   const buckets = part.bucketCount;
   if (buckets > header.bucketCount) return ERR_BAD_LINEAR;
-  if (part.pairCount > <u32>MAX_ROWS || !isSquare(part.strangeSquare)) return ERR_BAD_LINEAR;
+  if (part.pairCount > <u32>MAX_ROWS || !isSquare(part.strangeSquare) || !isShare(part.networkShare))
+    return ERR_BAD_LINEAR;
   for (let p = linear + offsetof<LinearHeader>("reserved0"), end = linear + offsetof<LinearHeader>(); p < end; p += 4) {
     if (load<u32>(p) != 0) return ERR_BAD_LINEAR;
   }

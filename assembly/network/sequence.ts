@@ -20,7 +20,7 @@ import {
   linearClear,
   linearCopy,
   linearPrepare,
-  linearScore,
+  linearMix,
   linearSumCreate,
   linearToken,
 } from "./linear";
@@ -189,10 +189,10 @@ export function sequenceShow(self: Sequence, from: u32, to: u32): void {
   self.shownTo = to;
 }
 
-/** Adds the scores of the linear part, if there is one, to `target`, f32[labelCount] padded to 4, times `scale`: of the tokens that are shown, and of those that were not kept. */
-export function addLinear(self: Sequence, model: Model, target: usize, scale: f32): void {
+/** Mixes the scores of the linear part, if there is one, times `scale`, into `target`, f32[labelCount] padded to 4: of the tokens that are shown, and of those that were not kept. */
+export function mixLinear(self: Sequence, model: Model, target: usize, scale: f32): void {
   if (!changetype<usize>(self.linear)) return;
-  if (self.shownFrom == 0 && self.shownTo == self.tokens) return linearScore(self.linear, target, scale);
+  if (self.shownFrom == 0 && self.shownTo == self.tokens) return linearMix(self.linear, target, scale);
   const sum = self.visible;
   linearClear(sum);
   if (self.total > self.tokens) {
@@ -200,7 +200,7 @@ export function addLinear(self: Sequence, model: Model, target: usize, scale: f3
     linearAdd(sum, linearOf(self, model, 0, self.tokens), -1);
   }
   linearAdd(sum, linearOf(self, model, self.shownFrom, self.shownTo), 1);
-  linearScore(sum, target, scale);
+  linearMix(sum, target, scale);
 }
 
 /** What the linear part reads in the kept tokens from ... to - 1, until the next call. */

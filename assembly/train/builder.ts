@@ -54,14 +54,7 @@ import {
 import { Sequence, sequenceLinear, sequencePrepare } from "../network/sequence";
 import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../text/tokenizer";
 import { utf8IsValid } from "../text/utf8";
-import {
-  Dataset,
-  addFitted,
-  addLabel as keepLabel,
-  addSample as keepSample,
-  createDataset,
-  rowsPerToken,
-} from "./dataset";
+import { Dataset, addFitted, addSample as keepSample, createDataset, rowsPerToken } from "./dataset";
 import {
   Fit,
   fitBegin,
@@ -86,6 +79,8 @@ const STATE_BUILT: u32 = 3; // the network has its memory
 let state: u32 = STATE_NONE;
 let input: usize = 0; // u8[TEXT_CAPACITY]
 let fit: Fit = changetype<Fit>(0);
+/** u32[]: the label of each text of fittedTexts(). */
+export let fittedLabels: Growable = changetype<Growable>(0);
 let tokenizer: Tokenizer = changetype<Tokenizer>(0);
 let wordOffsets: Growable = changetype<Growable>(0);
 let words: Growable = changetype<Growable>(0);
@@ -294,12 +289,13 @@ function extendLinear(): bool {
 
 /**
  * Splits a text for training under `label`, before the vocabulary is known; then fitVocabulary. Tokenizer and labels
- * must be set. describeModel encodes the texts.
+ * must be set. describeModel encodes the texts. Texts for an opened file are for its linear part alone.
  */
 export function addText(label: u32, length: u32): i32 {
-  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  const isOpened = state == STATE_DESCRIBED && draft.weights;
+  if (state != STATE_BEGUN && !isOpened) return ERR_BAD_STATE;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
-  if (label >= (labelOffsets.bytes >> 2) - 1) return ERR_LABEL_OUT_OF_RANGE;
+  if (label >= (isOpened ? draft.header.labelCount : (labelOffsets.bytes >> 2) - 1)) return ERR_LABEL_OUT_OF_RANGE;
   if (!changetype<usize>(fit)) {
     let status = prepareTokenizer();
     if (status != OK) return status;
@@ -307,8 +303,10 @@ export function addText(label: u32, length: u32): i32 {
     if (!changetype<usize>(fit)) return ERR_OUT_OF_MEMORY;
     status = fitBegin(fit, tokenizer);
     if (status != OK) return status;
+    fittedLabels = isOpened ? createGrowable() : samples.labels;
+    if (!changetype<usize>(fittedLabels)) return ERR_OUT_OF_MEMORY;
   }
-  return keepLabel(samples, label) ? fitText(fit, input, length) : ERR_OUT_OF_MEMORY;
+  return appendWord32(fittedLabels, label) ? fitText(fit, input, length) : ERR_OUT_OF_MEMORY;
 }
 
 /** How many of the texts added so far have at most `most` tokens. */
@@ -364,7 +362,7 @@ export function tokenBytes(): u32 {
   return min(tokenizer.tokenLength, tokenizer.tokenCapacity);
 }
 
-/** The texts that were added before the model was described; null when there are none. */
+/** The texts of addText, once the model is described; null when there are none. */
 export function fittedTexts(): Fit {
   return state == STATE_DESCRIBED ? fit : changetype<Fit>(0);
 }
@@ -483,6 +481,7 @@ export function buildNetwork(batch: u32, dropoutSamples: u32, seed: u32, embeddi
   if (draft.linear) {
     network.offsets = allocate((<usize>batch * network.outputs) << 2);
     if (!network.offsets) return ERR_OUT_OF_MEMORY;
+    network.networkShare = changetype<LinearHeader>(draft.linear).networkShare;
   }
   if (opened) {
     copyWeights(opened);

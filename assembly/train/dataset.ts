@@ -39,7 +39,7 @@ export class Dataset {
   tokenEnds: Growable;
   rowEnds: Growable;
   rows: Growable;
-  scores: Growable; // f32[N][K]: what the linear part adds; nothing when the loss leaves it out
+  scores: Growable; // f32[N][K]: what the linear part adds to the logits; empty = nothing
 }
 
 /** An empty data set in new memory; null when memory is refused. */
@@ -60,7 +60,7 @@ export function createDataset(): Dataset {
   return complete ? self : changetype<Dataset>(0);
 }
 
-/** Encodes a text and keeps it under `label`, with its scores by the linear part, if there is one. Returns a status. */
+/** Encodes a text and keeps it under `label`. Returns a status. */
 export function addSample(self: Dataset, model: Model, sequence: Sequence, label: u32, text: usize, length: u32): i32 {
   sequenceRead(sequence, model, text, length);
   for (let t: u32 = 0; t < sequence.tokens; t++) {
@@ -72,31 +72,38 @@ export function addSample(self: Dataset, model: Model, sequence: Sequence, label
   }
   if (!appendWord32(self.labels, label) || !appendWord32(self.tokenEnds, self.rowEnds.bytes >> 2))
     return ERR_OUT_OF_MEMORY;
-  if (changetype<usize>(sequence.linear)) {
-    const scores = extend(self.scores, model.header.labelCount << 2);
-    if (!scores) return ERR_OUT_OF_MEMORY;
-    linearScores(sequence.linear, scores);
-  }
   self.count++;
   return OK;
 }
 
-/** Adds the label of a text that addFitted will encode. */
-export function addLabel(self: Dataset, label: u32): bool {
-  return appendWord32(self.labels, label);
+/** Keeps what the linear part, if there is one, adds to the logits of the text that addSample has just read; false when memory is refused. */
+export function addScores(self: Dataset, model: Model, sequence: Sequence): bool {
+  if (!changetype<usize>(sequence.linear)) return true;
+  const scores = extend(self.scores, model.header.labelCount << 2);
+  if (scores) linearScores(sequence.linear, scores);
+  return scores != 0;
 }
 
 /** Encodes the texts of `fit`, whose labels have been added, just as addSample would, but without splitting them again. Returns a status. */
 export function addFitted(self: Dataset, model: Model, sequence: Sequence, fit: Fit): i32 {
   const capacity = changetype<Tokenizer>(sequence.tokenizer).tokenCapacity;
+  findWords(fit, sequence);
   for (let i: u32 = 0; i < fit.wordCount; i++) {
     const word = fittedWord(fit, i);
-    word.id = vocabularyFind(changetype<Vocabulary>(sequence.vocabulary), fit.bytes + word.start, word.length);
     word.rowCount = wordRows(model, word.id, fit.bytes + word.start, min(word.length, capacity), sequence.rows);
   }
   for (let i: u32 = 0; i < textCount(fit); i++)
     if (!addText(self, model, fit, firstOfText(fit, i), firstOfText(fit, i + 1), capacity)) return ERR_OUT_OF_MEMORY;
   return OK;
+}
+
+/** Sets the ids of the words of `fit`. */
+export function findWords(fit: Fit, sequence: Sequence): void {
+  const vocabulary = changetype<Vocabulary>(sequence.vocabulary);
+  for (let i: u32 = 0; i < fit.wordCount; i++) {
+    const word = fittedWord(fit, i);
+    word.id = vocabularyFind(vocabulary, fit.bytes + word.start, word.length);
+  }
 }
 
 /** Encodes tokens from ... to - 1 of `fit` as sequenceRead encodes a text; `capacity` limits the bytes of a token that are hashed. */
@@ -188,6 +195,7 @@ export function fillBatch(
     for (let b: u32 = 0; b < count; b++) steps = max(steps, sampleTokens(self, load<u32>(order + ((<usize>b) << 2))));
   }
   const augments = changetype<usize>(augmentation) != 0;
+  const hasScores = self.scores.bytes != 0;
   let offset = network.rowOffsets;
   let rows = network.rowIds;
   store<u32>(offset, 0);
@@ -214,8 +222,9 @@ export function fillBatch(
       store<u32>(offset, (<u32>(rows - network.rowIds)) >> 2);
     }
     fillTarget(b, sampleLabel(self, sample));
-    if (network.offsets) fillOffsets(self, b, sample);
+    if (hasScores) fillOffsets(self, b, sample);
   }
+  network.hasOffsets = hasScores ? 1 : 0;
   return steps;
 }
 
@@ -327,12 +336,10 @@ export function wordNgrams(model: Model, id: u32, rows: usize): u32 {
   );
 }
 
-/** What the linear part adds to the scores of the sample; 0 when the loss leaves it out. */
+/** What the linear part adds to the logits of the sample. */
 function fillOffsets(self: Dataset, index: u32, sample: u32): void {
   const bytes = (<usize>network.outputs) << 2;
-  const target = network.offsets + <usize>index * bytes;
-  if (self.scores.bytes) memory.copy(target, self.scores.address + <usize>sample * bytes, bytes);
-  else memory.fill(target, 0, bytes);
+  memory.copy(network.offsets + <usize>index * bytes, self.scores.address + <usize>sample * bytes, bytes);
 }
 
 function fillTarget(index: u32, label: u32): void {

@@ -346,13 +346,12 @@ function denseForward(stage: Stage, input: Stage): void {
   packRows(inputs, units, stage.weights, units, stage.packed);
   multiply(rows, units, inputs, input.output, input.stride, stage.packed, stage.output, stride, true);
   const isLast = changetype<usize>(stage) == changetype<usize>(lastStage());
-  if (isLast && network.offsets) {
-    for (let b: u32 = 0; b < rows; b++)
-      addRow(
-        stage.output + ((<usize>b * stride) << 2),
-        network.offsets + ((<usize>(b % plan.batch) * units) << 2),
-        units,
-      );
+  if (isLast && network.hasOffsets) {
+    for (let b: u32 = 0; b < rows; b++) {
+      const row = stage.output + ((<usize>b * stride) << 2);
+      scaleRow(row, network.networkShare, units);
+      addRow(row, network.offsets + ((<usize>(b % plan.batch) * units) << 2), units);
+    }
   }
   if (isLast) memory.copy(stage.mask, stage.output, (<usize>rows * stride) << 2);
   if (stage.layer.activation == ACTIVATION_LINEAR) return;

@@ -6,8 +6,8 @@
 //
 //   fitLinear(bytes) after describeModel: texts -> draft.linear, in its f32 form
 //
-// The scores are brought to the scale at which their softmax fits texts best that were held out, so the share of the linear part
-// shrinks to nothing if it predicts nothing. Only IEEE operations in a fixed order: the same bits everywhere.
+// The scores are brought to the scale at which their softmax fits texts best that were held out; if none fits better than
+// equal scores, there is no linear part. The logits of network and linear part are then averaged, by weights that depend on the number of texts. Only IEEE operations in a fixed order: the same bits everywhere.
 import {
   ACTIVATION_SOFTMAX,
   ERR_BAD_STATE,
@@ -21,7 +21,7 @@ import {
 } from "../abi";
 import { allocate, arenaRelease, arenaTop, claim } from "../arena";
 import { expF32 } from "../network/activation";
-import { Linear, indexPairs, linearPrepare, pairSlot } from "../network/linear";
+import { Linear, LinearSum, indexPairs, linearPrepare, pairSlot } from "../network/linear";
 import {
   LinearHeader,
   layerAt,
@@ -35,8 +35,8 @@ import {
 import { sequenceLinear } from "../network/sequence";
 import { ngramRows } from "../text/ngram";
 import { Tokenizer } from "../text/tokenizer";
-import { draft, fittedTexts, reader, samples } from "./builder";
-import { sampleLabel } from "./dataset";
+import { draft, fittedLabels, fittedTexts, reader } from "./builder";
+import { findWords, wordNgrams } from "./dataset";
 import { Fit, firstOfText, fittedWord, textCount } from "./fit";
 import { Growable, appendWord32, createGrowable, word32At } from "./growable";
 import { Random, logF32, randomSeed, shuffle } from "./random";
@@ -101,16 +101,20 @@ function reserve(bytes: u64): usize {
 }
 
 /**
- * Gives the described model a linear part, trained on the texts that were added, with as many pairs as leave its int8 file below
+ * Gives the described or opened model a linear part, in place of one that it has, trained on the texts of addText, with as many pairs as leave its int8 file below
  * `bytes`; none if not even its words have room, or its scores are of no use. The last layer must be a softmax over the labels. Returns a status.
  */
 export function fitLinear(bytes: u32): i32 {
   const fit = fittedTexts();
-  if (!changetype<usize>(fit) || draft.linear) return ERR_BAD_STATE;
+  if (!changetype<usize>(fit)) return ERR_BAD_STATE;
   const header = draft.header;
   const last = layerAt(draft.layers, header.layerCount - 1);
   if (last.activation != ACTIVATION_SOFTMAX || last.units != header.labelCount) return ERR_BAD_STATE;
   refused = false;
+  draft.linear = 0;
+  header.linearBytes = 0;
+  reader.linear = changetype<LinearSum>(0);
+  findWords(fit, reader);
   const mark = arenaTop();
   const status = fitPart(fit, bytes);
   if (status != OK || !header.linearBytes) {
@@ -144,7 +148,7 @@ function sampleOf(index: u32): u32 {
 }
 
 function labelOf(text: u32): u32 {
-  return sampleLabel(samples, sampleOf(text));
+  return word32At(fittedLabels, sampleOf(text));
 }
 
 /** The first token of a text. */
@@ -428,10 +432,24 @@ function measureTexts(): bool {
     store<f32>(self.scales + ((<usize>i) << 2), scale);
     store<f32>(self.squares + ((<usize>i) << 2), exact * scale * scale);
     const label = dealt + ((<usize>labelOf(i)) << 2);
-    store<u8>(self.folds + i, (load<u32>(label) + labelOf(i)) % FOLDS);
-    store<u32>(label, load<u32>(label) + 1);
+    // Copies of a text share its fold: a text that is held out must not have been learnt.
+    if (i > 0 && isCopy(i)) store<u8>(self.folds + i, load<u8>(self.folds + i - 1));
+    else {
+      store<u8>(self.folds + i, (load<u32>(label) + labelOf(i)) % FOLDS);
+      store<u32>(label, load<u32>(label) + 1);
+    }
   }
   return true;
+}
+
+/** Whether a text has the tokens of the one before it. */
+function isCopy(text: u32): bool {
+  const first = firstOf(text);
+  const before = firstOf(text - 1);
+  const count = endOf(text) - first;
+  if (endOf(text - 1) - before != count) return false;
+  const tokens = problem.fit.tokens.address;
+  return memory.compare(tokens + ((<usize>first) << 2), tokens + ((<usize>before) << 2), (<usize>count) << 2) == 0;
 }
 
 /** Adds the feature's value to its sum; returns the value's square. */
@@ -530,8 +548,9 @@ function oneFeature(feature: u32, scale: f32, learns: bool): void {
   else addScaledRow(problem.scores, row, value, width);
 }
 
-/** Scale of the scores times the share of the linear part. */
+/** Scale of the scores times the share of the linear part, and the share of the network. */
 let factor: f32 = 0;
+let networkShare: f32 = 0;
 
 /** Finds the scale on held-out texts, then trains on all. */
 function solveAll(): bool {
@@ -552,21 +571,28 @@ function solveAll(): bool {
     }
   }
   // The fewer texts, the less the network's own scores say (bench/README.md).
-  const share: f32 = <f32>0.5 + <f32>10 / sqrt<f32>(<f32>self.texts);
-  factor = share * bestScale(held, heldLabels, count);
+  const weight: f32 = <f32>0.5 + <f32>10 / sqrt<f32>(<f32>self.texts);
+  networkShare = <f32>1 / (<f32>1 + weight);
+  factor = weight * networkShare * bestScale(held, heldLabels, count);
   solve(FOLDS);
   return true;
 }
 
-/** The scale of the scores, f32 (count, width), with the smallest log loss; 0 if no scale beats equal scores for all labels. */
+/**
+ * The scale of the scores, f32 (count, width), with the smallest log loss; 0 if no scale beats equal scores for all labels.
+ * Labels are smoothed by the share of one text among count + 1, since so few right answers say only so much.
+ */
 function bestScale(scores: usize, labels: usize, count: u32): f32 {
   let best: f32 = 0;
   let least: f64 = <f64>count * <f64>logF32(<f32>problem.labels);
   let power: f32 = 0.125;
+  const smoothing: f32 = <f32>1 / <f32>(count + 1);
   for (let i: u32 = 0; i < SCALES; i++) {
     let loss: f64 = 0;
-    for (let t: u32 = 0; t < count; t++)
-      loss += <f64>logLoss(scores + ((<usize>t * problem.width) << 2), load<u32>(labels + ((<usize>t) << 2)), power);
+    for (let t: u32 = 0; t < count; t++) {
+      const row = scores + ((<usize>t * problem.width) << 2);
+      loss += <f64>logLoss(row, load<u32>(labels + ((<usize>t) << 2)), power, smoothing);
+    }
     if (loss < least) {
       least = loss;
       best = power;
@@ -576,38 +602,46 @@ function bestScale(scores: usize, labels: usize, count: u32): f32 {
   return best;
 }
 
-/** log sum e^(scale s) - scale s_label. */
-function logLoss(scores: usize, label: u32, scale: f32): f32 {
+/** log sum e^(scale s) - scale (s_label + smoothing (mean s - s_label)). */
+function logLoss(scores: usize, label: u32, scale: f32, smoothing: f32): f32 {
   let largest = load<f32>(scores);
   for (let k: u32 = 1; k < problem.labels; k++) largest = max<f32>(largest, load<f32>(scores + ((<usize>k) << 2)));
   let sum: f32 = 0;
-  for (let k: u32 = 0; k < problem.labels; k++)
-    sum += expF32(scale * (load<f32>(scores + ((<usize>k) << 2)) - largest));
-  return logF32(sum) + scale * (largest - load<f32>(scores + ((<usize>label) << 2)));
+  let total: f32 = 0;
+  for (let k: u32 = 0; k < problem.labels; k++) {
+    const score = load<f32>(scores + ((<usize>k) << 2));
+    sum += expF32(scale * (score - largest));
+    total += score;
+  }
+  const own = load<f32>(scores + ((<usize>label) << 2));
+  return logF32(sum) + scale * (largest - own - smoothing * (total / <f32>problem.labels - own));
 }
 
 /** Writes the part in its f32 form: rows are weights times values times `factor`, those of a word with its n-grams added. */
 function writePart(): bool {
   const self = problem;
-  const fit = self.fit;
   const header = draft.header;
   const labels = self.labels;
   const bytes = linearBytes(FORM_F32, self.words, self.buckets, self.pairCount, labels);
   const linear = reserve(bytes);
+  const ngrams = reserve(MAX_NGRAMS_PER_WORD << 2);
   if (refused) return false;
   const part = changetype<LinearHeader>(linear);
   part.bucketCount = self.buckets;
   part.pairCount = self.pairCount;
   part.strangeSquare = self.strange * self.strange;
+  part.networkShare = networkShare;
   const squares = linearSquares(linear);
   const rows = linearWeights(linear, self.features);
   memory.copy(linearPairs(linear), self.pairs, (<usize>self.pairCount) << 3);
   for (let f: u32 = 0; f < self.features; f++) addFeature(rows, squares, f, f);
-  for (let w: u32 = 0; w < fit.wordCount; w++) {
-    const id = fittedWord(fit, w).id;
-    if (!id) continue;
-    for (let g = firstNgram(w); g < firstNgram(w + 1); g++)
-      addFeature(rows, squares, id - 1, self.words + word32At(self.ngrams, g));
+  for (let id: u32 = 1; self.buckets != 0 && id <= self.words; id++) {
+    const firstBucket = layerAt(draft.layers, 0).inputWidth - header.bucketCount;
+    const count = wordNgrams(draft, id, ngrams);
+    for (let i: u32 = 0; i < count; i++) {
+      const bucket = (load<u32>(ngrams + ((<usize>i) << 2)) - firstBucket) % self.buckets;
+      addFeature(rows, squares, id - 1, self.words + bucket);
+    }
   }
   const bias = linearBias(linear, FORM_F32, self.features, labels);
   for (let k: usize = 0; k < (<usize>labels) << 2; k += 4) store<f32>(bias + k, factor * load<f32>(self.bias + k));

@@ -95,11 +95,11 @@ export class TrainingState {
   steps: u32; // optimizer steps taken
   averages: u32; // updates of the averaged weights
   isSwapped: u32; // the parameters are the averaged weights at present
-  addsLinear: u32; // the loss is that of the network and the linear part together
   reserved0: u32;
   reserved1: u32;
   reserved2: u32;
   reserved3: u32;
+  reserved4: u32;
 }
 
 
@@ -137,7 +137,9 @@ export class Network {
   rowIds: usize; // u32[B T rowsPerToken]
   targets: usize; // f32[B][K]
   sampleWeights: usize; // f32[B]
-  offsets: usize; // f32[B][K], added to what enters the last activation; 0 = none
+  offsets: usize; // f32[B][K], room for what the linear part adds; 0 = no linear part
+  hasOffsets: u32; // what enters the last activation is networkShare * itself + offsets
+  networkShare: f32;
 
   // Scratch of one step.
   recurrentSums: usize; // [B][4 H4] h . U

@@ -37,6 +37,7 @@ import {
 import {
   Dataset,
   addSample,
+  addScores,
   createDataset,
   datasetChecksum,
   fillBatch,
@@ -104,14 +105,16 @@ export function addSynonym(length: u32, beginsGroup: bool): i32 {
   return keepSynonym(augmentation, draft, inputPtr(), length, beginsGroup);
 }
 
-/** Encodes a text for validation. Texts added after the run has started must not be longer than the longest one before. */
+/** Encodes a text for validation, which the linear part takes part in; the network learns alone. Texts added after the run has started must not be longer than the longest one before. */
 export function addValidation(label: u32, length: u32): i32 {
   if (!changetype<usize>(reader)) return ERR_BAD_STATE;
   if (!changetype<usize>(validation)) validation = createDataset();
   if (!changetype<usize>(validation)) return ERR_OUT_OF_MEMORY;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
   if (label >= draft.header.labelCount) return ERR_LABEL_OUT_OF_RANGE;
-  return addSample(validation, draft, reader, label, inputPtr(), length);
+  const status = addSample(validation, draft, reader, label, inputPtr(), length);
+  if (status != OK) return status;
+  return addScores(validation, draft, reader) ? OK : ERR_OUT_OF_MEMORY;
 }
 
 /**
@@ -124,12 +127,8 @@ export function startTraining(embeddingRange: f32): i32 {
   settings.synonymChecksum = checkSynonyms();
   settings.sampleCount = samples.count;
   settings.sampleChecksum = datasetChecksum(samples);
-  const isOpened = isDescribed() && draft.weights;
-  let status = isOpened ? startFromOpened() : OK;
-  if (status == OK) status = prepareRun(embeddingRange);
-  // The linear part of an opened file has been trained, so that the network learns beside it.
-  if (status == OK) network.state.addsLinear = isOpened && draft.linear ? 1 : 0;
-  return status;
+  const status = isDescribed() && draft.weights ? startFromOpened() : OK;
+  return status == OK ? prepareRun(embeddingRange) : status;
 }
 
 /**
@@ -167,8 +166,6 @@ export function resumeTraining(): i32 {
   if (status != OK) return status;
   const restored = restoreState(openedTraining, openedTrainingBytes);
   if (restored != OK) return restored;
-  if (network.state.addsLinear > 1 || (network.state.addsLinear && !draft.linear)) return ERR_BAD_TRAINING;
-  if (!network.state.addsLinear) samples.scores.bytes = 0;
   clearCalibration();
   return OK;
 }

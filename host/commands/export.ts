@@ -107,7 +107,11 @@ function changes({ temperature, form }: ModelInfo): string[] {
 function losses({ tokenizer, reject, resumable, linear }: ModelInfo): string[] {
   const rule = describeRule(reject);
   return [
-    ...(linear === undefined ? [] : ["the linear part: scores are those of the network alone"]),
+    ...(linear === undefined
+      ? []
+      : [
+          "the linear part: the scores are those of the network alone; train with --set linear=false for a model without one",
+        ]),
     ...(tokenizer.ngram_buckets > 0
       ? [`${tokenizer.ngram_buckets} n-gram rows: words outside the vocabulary are dropped, not read by their parts`]
       : []),

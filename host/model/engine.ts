@@ -72,7 +72,7 @@ export interface ModelInfo {
     [flag: string]: unknown;
   }[];
   /** Beside the layers; absent = none. */
-  linear?: { words: number; ngram_buckets: number; pairs: number; bytes: number };
+  linear?: { words: number; ngram_buckets: number; pairs: number; bytes: number; network_share: number };
   temperature: number;
   /** Answers are unknown below this score or margin, or above this share of unknown words; 0, 0, 1 = never. */
   reject: { score: number; margin: number; unknown_share: number };

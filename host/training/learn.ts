@@ -9,7 +9,7 @@ import { Classifier, type ModelInfo } from "../model/classifier.ts";
 import { labelsOf, type Sample, thinned, without } from "../data/dataset.ts";
 import { EdgelabelError } from "../errors.ts";
 import { MIN_AGREEMENT, quantize, spreadTexts } from "./quantization.ts";
-import { addSamples, DEFAULT_RECIPE, epochsFor, runEpochs } from "./recipe.ts";
+import { addSamples, DEFAULT_RECIPE, epochsFor, LARGEST_INT8, runEpochs } from "./recipe.ts";
 import { type ModelForm, Trainer } from "./trainer.ts";
 import { requireKnownLabels, tuningOptions } from "./fine-tune.ts";
 import { percent } from "../percent.ts";
@@ -123,17 +123,26 @@ export async function learn(
   const newLabels = newLabelsFor(old, { ...input, corrections, validation }, options);
   const labels = [...old.labels, ...newLabels];
 
-  const trainer = await Trainer.open(elb, source);
-  for (const label of newLabels) trainer.addLabel(label);
   const version = options.version ?? nextVersion(oldVersion);
-  trainer.setVersion(version);
-  const { rehearsed, repeats } = mix(corrections, data, validation, options.rehearsed);
+  const { known, rehearsed, repeats } = mix(corrections, data, validation, options.rehearsed);
   const samples = [...rehearsed, ...Array.from({ length: repeats }, () => corrections).flat()];
   const total =
     options.epochs ??
     epochsFor(samples.length, { ...DEFAULT_RECIPE, epochs: EPOCHS, minSteps: MIN_STEPS }, MOST_EPOCHS);
-  addSamples(trainer, labels, samples, validation);
-  trainer.start(tuningOptions(info, { ...options, epochs: total }));
+  const begin = async (fitsLinear: boolean): Promise<Trainer> => {
+    const begun = await Trainer.open(elb, source);
+    for (const label of newLabels) begun.addLabel(label);
+    begun.setVersion(version);
+    if (fitsLinear) {
+      const repeated = corrections.flatMap((sample) => Array.from({ length: repeats }, () => sample));
+      for (const { label, text } of [...known, ...repeated]) begun.addText(labels.indexOf(label), text);
+      begun.fitLinear(LARGEST_INT8);
+    }
+    addSamples(begun, labels, samples, validation);
+    begun.start(tuningOptions(info, { ...options, epochs: total }));
+    return begun;
+  };
+  let trainer = await begin(false);
 
   const form = options.quantize
     ? (await quantize(trainer, source, { texts: spreadTexts(validation), minAgreement: MIN_AGREEMENT })).form
@@ -160,6 +169,8 @@ export async function learn(
   let calibration: Calibration | null = null;
   let model: Learnt["model"] = null;
   if (before.corrected < corrections.length) {
+    // A linear part is trained anew on all texts, which takes seconds; the network goes on from where it is.
+    if (info.linear) trainer = await begin(true);
     while (trainer.epochsLeft() > 0) {
       runEpochs(trainer, total, false, { onBatch: (done) => onBatch?.(done, total) }, Math.ceil(total / MOST_MEASURED));
       const candidate = await recalibrate(trainer.write(form));
@@ -222,16 +233,17 @@ function newLabelsFor(
   return newLabels;
 }
 
-/** The texts that an epoch rehearses (neither corrected nor in the hold-out), and how often it repeats each correction. */
+/** The texts that are neither corrected nor in the hold-out, those of them that an epoch rehearses, and how often it repeats each correction. */
 function mix(
   corrections: readonly Sample[],
   data: readonly Sample[],
   validation: readonly Sample[],
   most: number,
-): { rehearsed: Sample[]; repeats: number } {
-  const rehearsed = thinned(without(data, [...corrections, ...validation]), most);
+): { known: Sample[]; rehearsed: Sample[]; repeats: number } {
+  const known = without(data, [...corrections, ...validation]);
+  const rehearsed = thinned(known, most);
   const wanted = Math.ceil((CORRECTED_SHARE * rehearsed.length) / ((1 - CORRECTED_SHARE) * corrections.length));
-  return { rehearsed, repeats: Math.min(MOST_REPEATS, Math.max(1, wanted)) };
+  return { known, rehearsed, repeats: Math.min(MOST_REPEATS, Math.max(1, wanted)) };
 }
 
 /** The rule of acceptance: a model is worse if it is less accurate on the hold-out, or equally accurate with a clearly larger loss. */

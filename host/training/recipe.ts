@@ -69,7 +69,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   embeddingDropout: 0.3,
   outputDropout: 0.5,
   binaryOutput: false,
-  linear: false,
+  linear: true,
   loss: "categorical_crossentropy",
   optimizer: "adam",
   learningRate: 8e-3,
@@ -116,11 +116,11 @@ const NGRAM_MIN = 3;
 const NGRAM_MAX = 5;
 
 /** An int8 .elb of at most this size makes, with the engine, a deployable of less than 1 MB. The linear part's pairs of words fill it. */
-const LARGEST_INT8 = 930_000;
+export const LARGEST_INT8 = 930_000;
 /** With a linear part, the vocabulary may take about so much of that, ... */
 const VOCABULARY_BYTES = 480_000;
-/** ... and a word takes so much, and half a byte for each label. */
-const WORD_BYTES = 90;
+/** ... and a word takes so much, a byte for each number of its vector, and half a byte for each label. */
+const WORD_BYTES = 26;
 
 /** What a recipe adapts to: figures of the texts, as its tokenizer splits them. */
 export interface Shape {
@@ -205,7 +205,7 @@ export function adaptToShape(
   }
   if (!given.has("linear") && (tokenizer.charLevel || recipe.binaryOutput)) linear = false;
   if (!given.has("numWords") && linear)
-    numWords = Math.min(numWords, Math.floor(VOCABULARY_BYTES / (WORD_BYTES + shape.labels / 2)));
+    numWords = Math.min(numWords, Math.floor(VOCABULARY_BYTES / (WORD_BYTES + recipe.embedding + shape.labels / 2)));
   // Without n-grams or an unknown word, a hidden word leaves nothing to learn from.
   if (!given.has("wordDropout") && tokenizer.ngramBuckets === 0 && recipe.oovToken === null) wordDropout = 0;
   return { ...recipe, batch, epochs, minCount, numWords, linear, wordDropout, tokenizer };

@@ -207,7 +207,7 @@ export class Trainer {
     return tokens;
   }
 
-  /** Splits a text with label number `label` before there is a vocabulary; describe() will encode it. Tokenizer and labels must be set. */
+  /** Splits a text with label number `label` before there is a vocabulary; describe() will encode it. Tokenizer and labels must be set. Of an opened file, only fitLinear() reads it. */
   addText(label: number, text: string | Uint8Array): void {
     check(this.#exports.addText(label, this.#put(text, "text")), "text");
   }
@@ -240,7 +240,7 @@ export class Trainer {
     check(this.#exports.describeModel(), this.#source);
   }
 
-  /** Trains a linear part on the texts that were added, so large that the int8 file has at most `bytes` bytes if there is room for it at all. */
+  /** Trains a linear part, in place of one that the model has, on the texts of addText; so large that the int8 file has at most `bytes` bytes if there is room for it at all. */
   fitLinear(bytes: number): void {
     check(this.#exports.fitLinear(bytes), "linear part");
   }

@@ -552,7 +552,7 @@ const cases: Record<string, Case[]> = {
     { harms: [(file) => withParts(file, { linear: new Uint8Array(32) })] },
     { file: () => linear, harms: layer(5, "activation", 0, 1) },
   ],
-  "more buckets in the linear part than in the header, too many pairs, a square outside its range, or a reserved word that is not 0":
+  "more buckets in the linear part than in the header, too many pairs, strangeSquare or networkShare outside its range, or a reserved word that is not 0":
     [
       {
         file: () => linear,
@@ -566,7 +566,10 @@ const cases: Record<string, Case[]> = {
           ...[-1, 1.1e6, NaN, Infinity].map(
             (value) => (file: Uint8Array) => write(file, partAt(file, "linear").offset + 8, "f32", value),
           ),
-          ...[12, 16, 20, 24, 28].map(
+          ...[-0.1, 1.1, NaN, Infinity].map(
+            (value) => (file: Uint8Array) => write(file, partAt(file, "linear").offset + 12, "f32", value),
+          ),
+          ...[16, 20, 24, 28].map(
             (at) => (file: Uint8Array) => write(file, partAt(file, "linear").offset + at, "u32", 1),
           ),
         ],

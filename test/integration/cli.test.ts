@@ -619,7 +619,7 @@ describe("from texts to a deployable", () => {
 
   describe("predict", () => {
     test("gives one line a text, from arguments as from stdin", async () => {
-      const texts = ["light the hall", "dark cellar please", ""];
+      const texts = ["light the hall", "dark in the cellar", ""];
       const given = await edgelabel(["predict", at("light.wasm"), ...texts]);
       const piped = await edgelabel(["predict", at("light.wasm")], texts.map((text) => `${text}\n`).join(""));
       expect(given.stdout).toBe(piped.stdout);

@@ -165,6 +165,7 @@ export async function trainTiny(changes: Partial<RecipeOptions> = {}): Promise<T
     epochs: 30,
     batch: 8,
     learningRate: 0.02,
+    linear: false,
     tokenizer: { ...DEFAULT_RECIPE.tokenizer, sequenceLength: 24, ngramBuckets: 64 },
     ...changes,
   };

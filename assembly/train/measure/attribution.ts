@@ -30,14 +30,14 @@ import { Augmentation } from "../augment";
 import { backward } from "../backward";
 import { networkBatch, plan } from "../batch";
 import { buildNetwork, draft, inputPtr, isBuilt, reader } from "../builder";
-import { addSample, createDataset, fillBatch } from "../dataset";
+import { addSample, addScores, createDataset, fillBatch } from "../dataset";
 import { denseBias, forward, forwardFrom, sequenceRow } from "../forward";
 import { Stage, lastStage, network, stageAt } from "../network";
 import { addScaledRow, copyRow, loadU32, scaleRow } from "../rows";
 
 let isPrepared = false;
 
-/** Builds the opened model's network for one text, with its temperature in the last layer. Nothing is trained or written afterwards. */
+/** Builds the opened model's network for one text, with its temperature and the network's share in the last layer. Nothing is trained or written afterwards. */
 export function prepareGradients(): i32 {
   const status = buildNetwork(1, 1, 1, 0, 0);
   if (status != OK) return status;
@@ -47,7 +47,8 @@ export function prepareGradients(): i32 {
   const last = lastStage();
   const activation = last.layer.activation;
   if (activation == ACTIVATION_SOFTMAX || activation == ACTIVATION_SIGMOID) {
-    const scale: f32 = <f32>1 / draft.header.temperature;
+    const scale: f32 = (network.offsets ? network.networkShare : 1) / draft.header.temperature;
+    network.networkShare = 1;
     const end = denseBias(last) + ((<usize>last.layer.units) << 2);
     for (let p = last.weights; p < end; p += 4) store<f32>(p, load<f32>(p) * scale);
   }
@@ -72,6 +73,7 @@ function integrate(label: u32, length: u32, steps: u32): i32 {
   if (!one || !changetype<usize>(data)) return ERR_OUT_OF_MEMORY;
   let status = addSample(data, draft, reader, 0, inputPtr(), length);
   if (status != OK) return status;
+  if (!addScores(data, draft, reader)) return ERR_OUT_OF_MEMORY;
   const size = cutPieces(reader);
   status = networkBatch(1, fillBatch(data, draft, one, 1, 0, false, changetype<Augmentation>(0)));
   if (status != OK) return status;

@@ -52,17 +52,9 @@ beforeAll(async () => {
   writeFileSync(at("data.tsv"), LAMPS.join(""));
   writeFileSync(at("valid.tsv"), linesOf(holdOut));
   writeFileSync(at("fixes.tsv"), linesOf(corrections));
-  await json(
-    "train",
-    at("data.tsv"),
-    "-o",
-    at("lamps.elb"),
-    "--set",
-    "ngram-buckets=256",
-    "--set",
-    "batch-size=32",
-    ...SMALL,
-  );
+  const settings = ["ngram-buckets=256", "batch-size=32"].flatMap((setting) => ["--set", setting]);
+  await json("train", at("data.tsv"), "-o", at("lamps.elb"), ...settings, "--set", "linear=false", ...SMALL);
+  await json("train", at("data.tsv"), "-o", at("wide.elb"), ...settings, ...SMALL);
   elb = readFileSync(at("lamps.elb"));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -196,6 +188,29 @@ describe("learn", () => {
     );
     const { report } = await learn({ ...sigmoid, corrections }, options);
     expect(report).toMatchObject({ accepted: true, corrections: 8, new_labels: [], after: { corrected: 8 } });
+  });
+});
+
+describe("a model with a linear part", () => {
+  test("gets a new one, which has read the corrections, too; the same input gives the same bits", async () => {
+    const wide = readFileSync(at("wide.elb"));
+    const { report, model } = await learn(input({ elb: wide }), options);
+    expect(report).toMatchObject({ accepted: true, after: { corrected: 8 } });
+    expect(report.before.corrected).toBeLessThan(6);
+    expect((await Classifier.fromBytes(model!.deployed, "deployed")).info.linear).toBeDefined();
+    expect(await rightIn(model!.deployed, corrections)).toBe(8);
+    expect((await learn(input({ elb: wide }), options)).model!.training).toEqual(model!.training);
+  });
+
+  test("learns a label that neither part knew", async () => {
+    const dim = said("dim", "the ROOM is half dark, please");
+    const changes = { corrections: dim, validation: [...holdOut, ...said("dim", "half dark the ROOM")] };
+    const { report, model } = await learn(input({ ...changes, elb: readFileSync(at("wide.elb")) }), {
+      ...options,
+      newLabels: true,
+    });
+    expect(report).toMatchObject({ accepted: true, new_labels: ["dim"] });
+    expect(await rightIn(model!.deployed, dim)).toBeGreaterThan(6);
   });
 });
 

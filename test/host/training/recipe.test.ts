@@ -6,6 +6,7 @@ import {
   DEFAULT_RECIPE,
   prepareAdapted,
   prepareTraining,
+  type RecipeOptions,
   type Shape,
   TUTORIAL_RECIPE,
 } from "../../../host/training/recipe.ts";
@@ -25,7 +26,40 @@ test.each([
   [70, 8, 80, 1], // 334 epochs would be too many
   [1, 8, 80, 1],
 ])("%i texts: batches of %i, %i epochs, words seen %i times", (texts, batch, epochs, minCount) => {
-  expect(adaptToShape(DEFAULT_RECIPE, sentences(texts))).toEqual({ ...DEFAULT_RECIPE, batch, epochs, minCount });
+  expect(adaptToShape(DEFAULT_RECIPE, sentences(texts))).toEqual({
+    ...DEFAULT_RECIPE,
+    batch,
+    epochs,
+    minCount,
+    numWords: 5133,
+  });
+});
+
+describe("the linear part", () => {
+  const figures = sentences(2000);
+  const adapted = (changes: Partial<Shape> = {}, recipe = {}, given: string[] = []): Partial<RecipeOptions> => {
+    const { linear, numWords } = adaptToShape(
+      { ...DEFAULT_RECIPE, ...recipe },
+      { ...figures, ...changes },
+      new Set(given),
+    );
+    return { linear, numWords };
+  };
+
+  test("gets its room from the vocabulary, the more the more labels there are", () => {
+    expect(adapted({ labels: 2 })).toEqual({ linear: true, numWords: 5274 });
+    expect(adapted({ labels: 150 })).toEqual({ linear: true, numWords: 2909 });
+    expect(adapted({}, { numWords: 1000 })).toEqual({ linear: true, numWords: 1000 });
+    expect(adapted({}, {}, ["numWords"])).toEqual({ linear: true, numWords: 7000 });
+    expect(adapted({}, { linear: false }, ["linear"])).toEqual({ linear: false, numWords: 7000 });
+  });
+
+  test("is left out beside one sigmoid unit, and of names, unless it is asked for", () => {
+    const none = { linear: false, numWords: 7000 };
+    expect(adapted({}, { binaryOutput: true })).toEqual(none);
+    expect(adapted({ short: 2000 })).toEqual(none);
+    expect(adapted({ short: 2000 }, {}, ["linear"])).toMatchObject({ linear: true });
+  });
 });
 
 describe("names are read letter by letter", () => {

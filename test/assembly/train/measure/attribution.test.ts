@@ -2,7 +2,8 @@
 // token's vector by central differences of the network in f64 (reference.ts).
 import { describe, expect, test } from "vitest";
 import * as abi from "../../../../assembly/abi.ts";
-import { repair, setHeader } from "../../../support/model-file.ts";
+import { bucketsOf, LABELS, readPart } from "../../../support/linear-part.ts";
+import { partAt, repair, setHeader, write } from "../../../support/model-file.ts";
 import {
   Seeded,
   dense,
@@ -165,21 +166,74 @@ describe("as central differences at the same midpoints", () => {
   });
 });
 
-test("the shares add up to score - base, with many steps; hashed words, letter pairs, repeated words and none; memory is given back", async () => {
-  const wasm = open((await trainTiny()).write("training"));
-  integrate(wasm, "x", BEST, 1);
-  const memory = wasm.memory.buffer.byteLength;
-  for (const text of ["please play some jazz in the bedroom", "lights lights dimmer", "", "打开 the light"]) {
-    // Where a pool's maximum passes to another step the derivative jumps: the error falls as 1 / steps only.
-    for (const [steps, most] of [
-      [256, 5e-3],
-      [2048, 5e-4],
-    ] as const) {
-      const { score, base, shares } = integrate(wasm, text, BEST, steps);
-      expect(Math.abs(shares.reduce((sum, share) => sum + share, 0) - (score - base))).toBeLessThan(most);
+test.each([false, true])(
+  "the shares add up to score - base, with many steps; hashed words, letter pairs, repeated words and none; memory is given back; linear part %s",
+  async (linear) => {
+    const wasm = open((await trainTiny({ linear })).write("training"));
+    integrate(wasm, "x", BEST, 1);
+    const memory = wasm.memory.buffer.byteLength;
+    for (const text of ["please play some jazz in the bedroom", "lights lights dimmer", "", "打开 the light"]) {
+      // Where a pool's maximum passes to another step the derivative jumps: the error falls as 1 / steps only.
+      for (const [steps, most] of [
+        [256, 5e-3],
+        [2048, 5e-4],
+      ] as const) {
+        const { score, base, shares } = integrate(wasm, text, BEST, steps);
+        expect(Math.abs(shares.reduce((sum, share) => sum + share, 0) - (score - base))).toBeLessThan(most);
+      }
     }
-  }
-  expect(wasm.memory.buffer.byteLength).toBe(memory);
+    expect(wasm.memory.buffer.byteLength).toBe(memory);
+  },
+);
+
+test("a linear part's shares are those of its tokens, half of each pair", async () => {
+  const file = (await trainTiny({ epochs: 1, linear: true })).write("f32");
+  setHeader(file, "temperature", 1.5);
+  // Of the network, nothing is left.
+  write(file, partAt(file, "linear").offset + 12, "f32", 0);
+  const part = readPart(file);
+  const wasm = open(repair(file));
+  const tokens = ["turn", "on", "zebra", "the", "light"];
+  const ids = tokens.map((token) => part.words.get(token));
+  const rowsOf = (t: number): number[] => {
+    const id = ids[t];
+    return id !== undefined ? [id - 1] : bucketsOf(tokens[t]!, part.buckets).map((bucket) => part.words.size + bucket);
+  };
+  const pairOf = (t: number): number[] => {
+    const pair = part.pairs.get(`${ids[t - 1]} ${ids[t]}`);
+    return t > 0 && pair !== undefined ? [pair] : [];
+  };
+  const sum = (rows: number[], factor: number): number[] =>
+    LABELS.map((_, k) => factor * rows.reduce((total, row) => total + part.rows[row]![k]!, 0));
+  const square = tokens.reduce((total, _, t) => {
+    const rows = [...rowsOf(t), ...pairOf(t)].reduce((squares, row) => squares + part.squares[row]!, 0);
+    return total + rows + (ids[t] === undefined ? part.strange : 0) + (t > 0 && !pairOf(t).length ? part.strange : 0);
+  }, 0);
+  const scale = 1 / Math.sqrt(square) / 1.5;
+  const added = tokens.map((_, t) => {
+    const parts = [sum(rowsOf(t), scale), sum(pairOf(t), scale / 2), sum(pairOf(t + 1), scale / 2)];
+    return LABELS.map((_, k) => parts.reduce((total, one) => total + one[k]!, 0));
+  });
+  const softmax = (a: number): number[] => {
+    const powers = LABELS.map((_, k) =>
+      Math.exp(part.bias[k]! / 1.5 + a * added.reduce((total, one) => total + one[k]!, 0)),
+    );
+    return powers.map((power) => power / powers.reduce((x, y) => x + y));
+  };
+  const STEPS = 7;
+  const expected = added.map((one) =>
+    Array.from({ length: STEPS }, (_, i) => softmax((i + 0.5) / STEPS)).reduce(
+      (total, p) => total + (p[1]! * (one[1]! - one.reduce((mean, value, k) => mean + p[k]! * value, 0))) / STEPS,
+      0,
+    ),
+  );
+  expect(pairOf(1).length + pairOf(4).length).toBeGreaterThan(0);
+  const { shares, score, base } = integrate(wasm, tokens.join(" "), 1, STEPS);
+  expected.forEach((share, t) => expect(shares[t]).toBeCloseTo(share, 5));
+  expect([base, score].map((value) => value)).toEqual([
+    expect.closeTo(softmax(0)[1]!, 5),
+    expect.closeTo(softmax(1)[1]!, 5),
+  ]);
 });
 
 test("refuses what cannot be", async () => {
