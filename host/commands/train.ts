@@ -226,7 +226,7 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   await (json
     ? printJson({ ...summary(last, file, folds, outcome), ...(tuned ? { tuned: { ...tuned, chosen: trial } } : {}) })
     : print(
-        (trial ? `${renderTrials(tuned!, trial)}${asTyped(again(trial))}\n` : "") +
+        (trial ? `${renderTrials(tuned!, trial)}${asTyped(again(trial, options))}\n` : "") +
           renderSummary(last, validation.length, file, folds, outcome, tuned !== null),
       ));
   if (left > 0 && reports.length !== stopAfter)
@@ -323,7 +323,7 @@ async function runBest(
 }
 
 /** The command that makes the model again without trials. */
-function again({ settings }: Trial): string {
+function again({ settings }: Trial, { set = {}, epochs }: TrainFlags): string {
   const own = process.argv.slice(process.argv.indexOf("train") + 1);
   const words: string[] = [];
   for (let i = 0; i < own.length; i++) {
@@ -331,7 +331,9 @@ function again({ settings }: Trial): string {
     if (name === undefined) words.push(own[i]!);
     else if (value === undefined) i++;
   }
-  for (const [name, value] of Object.entries(settings)) {
+  // What the user has set was not changed.
+  const changed = Object.entries(settings).filter(([name]) => !(name in set) && !(name === "epochs" && epochs));
+  for (const [name, value] of changed) {
     const typed = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     if (name === "epochs") words.push("--epochs", String(value));
     else words.push("--set", `${typed}=${String(value)}`);

@@ -246,12 +246,14 @@ describe("from texts to a deployable", () => {
 
   test("train --tune takes the best settings, and says how to train with them again", async () => {
     const args = ["train", at("data.tsv"), "-o", at("tuned.wasm"), "--epochs", "2", "--set", "embedding-dim=8"];
+    const { tuned } = await json(...(args as [string]), "--tune", "2");
+    expect(tuned.chosen.what).toBe("the recipe as it is");
     const { code, stdout, stderr } = await edgelabel([
       ...args,
       "--tune",
       "2",
       "--max-size",
-      "1M",
+      String(tuned.trials[0].bytes - 1),
       "--chart",
       at("tuned.svg"),
     ]);
@@ -264,6 +266,8 @@ describe("from texts to a deployable", () => {
     const first = readFileSync(at("tuned.wasm"));
     const again = /the same without trials: .*? train (.*)\n/.exec(stdout)![1]!.split(" ");
     expect(again).not.toContain("--tune");
+    // What was given is not changed by the trial, half the network.
+    expect(again.filter((word) => /^(?:units|embedding-dim)=/.test(word))).toEqual(["embedding-dim=8", "units=32"]);
     rmSync(at("tuned.wasm"));
     expect((await edgelabel(["train", ...again])).code).toBe(0);
     expect(readFileSync(at("tuned.wasm")).equals(first)).toBe(true);
