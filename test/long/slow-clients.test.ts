@@ -122,3 +122,26 @@ test.concurrent("a client that does not take its answer is cut off", async () =>
   expect(bytes).toBeGreaterThan(10_000);
   expect(bytes).toBeLessThan(TEXTS * LABEL);
 });
+
+test.concurrent(
+  "streams in which nothing moves end, whoever is silent; one that goes on does not",
+  async () => {
+    const head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n";
+    const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
+    const first = `${head}Transfer-Encoding: chunked\r\n\r\n${chunk('{"text":"win"}\n')}`;
+    const quiet = slow(first);
+    // It sends for as long as it can, and reads nothing.
+    const deaf = slow(first, false);
+    const lines = chunk(`{"text":"win","id":"${"i".repeat(200)}"}\n`.repeat(200));
+    const send = () => {
+      while (!deaf.destroyed && deaf.write(lines));
+    };
+    deaf.on("drain", send);
+    send();
+    const busy = slow(first, chunk('{"text":"win"}\n'));
+    await Promise.all([once(quiet, "close"), until(() => deaf.closed || deaf.destroyed, 90_000)]);
+    expect(busy.closed).toBe(false);
+    busy.destroy();
+  },
+  120_000,
+);

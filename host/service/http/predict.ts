@@ -118,7 +118,7 @@ export async function answerStream(
     socket.setTimeout(SILENCE_MS);
     if (!response.write(`${text}\n`)) await drained(response);
   }
-  if (!response.destroyed) response.end();
+  response.end();
 }
 
 /** A stream waits while there is no room or its rate is used up: it is its client's only request that does. */

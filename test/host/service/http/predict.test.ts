@@ -139,7 +139,7 @@ describe("a stream", () => {
       '{"text":"x","model":"other"}',
     ];
     const alone = await Promise.all(lines.map((line) => post(line)));
-    for (const end of ["\n", "\r\n", "\n\n \t\n", "\n"]) {
+    for (const end of ["\n", "\r\n", "\n\n \t\n", "\n\0\n"]) {
       const { text, headers } = await post(lines.join(end), "application/x-ndjson; charset=utf-8");
       expect(text).toBe(alone.map((each) => each.text).join(""));
       expect([
@@ -163,7 +163,7 @@ describe("a stream", () => {
         '{"text":"a","model":"nope","id":3}',
         '{"text":"boom","id":4}',
         '{"text":"a","deadline":1,"id":5}',
-        '"text"',
+        "null",
         `{"id":6,"text":"${"x".repeat(1_000)}"}`,
         '{"text":"win","id":7}',
         Buffer.from([0x22, 0xff]).toString("latin1"),
@@ -193,6 +193,15 @@ describe("a stream", () => {
     expect(await counter(service, 'edgelabel_requests_total{transport="http"}')).toBe(14);
     expect(await counter(service, 'edgelabel_errors_total{code="too_large"}')).toBe(3);
     expect(await counter(service, 'edgelabel_texts_total{model="spam"}')).toBe(4);
+  });
+
+  test("each answer's time counts, and all together took no longer than they did", async () => {
+    const since = performance.now();
+    await stream('{"text":"win"}\n'.repeat(50));
+    const seconds = await counter(service, 'edgelabel_answer_seconds_sum{transport="http"}');
+    expect(seconds).toBeGreaterThan(0);
+    expect(seconds).toBeLessThanOrEqual((performance.now() - since) / 1_000);
+    expect(await counter(service, 'edgelabel_answer_seconds_count{transport="http"}')).toBe(50);
   });
 
   test("is answered line by line, while it goes on", async () => {
