@@ -1,5 +1,5 @@
-// What the console's page asks the service: what is going on, commands and how they go, and texts to label. docs/http.md
-// describes it. A user needs the right to publish the command over MQTT; whoever may have a model learn may see the texts
+// What the console's page asks the service: what is going on, commands and how they go, and texts to label (see
+// deploy/README.md and docs/openapi.json). A user needs the right to publish the command over MQTT; whoever may have a model learn may see the texts
 // that wait for a label. Without users, only this machine may, and only if its programs may use the broker freely, too.
 import * as v from "valibot";
 import { EdgelabelError } from "../../errors.ts";
