@@ -150,10 +150,22 @@ export class Review {
     );
   }
 
-  /** They are learnt. Labels that came meanwhile still wait. */
-  learnt(model: string, corrections: number): void {
-    let left = corrections;
-    this.judged = this.judged.filter(({ from, label }) => from.model !== model || label === undefined || left-- <= 0);
+  /**
+   * Gives the labels that wait to `keep`. While it runs, nobody can take them back or have them learnt twice; if it fails,
+   * they wait again. Throws an EdgelabelError when none wait, and what `keep` throws.
+   */
+  async learn(model: string, keep: (corrections: Correction[]) => Promise<void>): Promise<void> {
+    const corrections = this.corrections(model);
+    if (corrections.length === 0) throw new EdgelabelError("no labels wait to be learnt");
+    const isTaken = ({ from, label }: Judged): boolean => from.model === model && label !== undefined;
+    const taken = this.judged.filter(isTaken);
+    this.judged = this.judged.filter((each) => !isTaken(each));
+    try {
+      await keep(corrections);
+    } catch (error) {
+      this.judged.unshift(...taken);
+      throw error;
+    }
   }
 
   private sweep(): void {

@@ -114,15 +114,12 @@ export class Console {
 
   private async learn(name: string, review: Review, user: HttpUser | undefined): Promise<object> {
     const { name: model, model: { labels } } = this.service.predictor.model(name); // prettier-ignore
-    const corrections = review.corrections(model);
     const learner = this.options.learners.get(model);
     if (!learner || !this.service.commands)
       throw new EdgelabelError(
         `${model} cannot learn here: give "learning" in the configuration file its training form and data, and turn "commands" on; or export the labels`,
       );
-    if (corrections.length === 0) throw new EdgelabelError("no labels wait to be learnt");
-    await learner.keep(corrections, labels);
-    review.learnt(model, corrections.length);
+    await review.learn(model, async (corrections) => learner.keep(corrections, labels));
     return this.command("learn", { model }, user);
   }
 

@@ -125,13 +125,34 @@ describe("labels", () => {
     expect(review.corrections("lamps")).toEqual([]);
   });
 
-  test("those that came while others were learnt still wait", () => {
-    const { offer, review } = queue();
+  test("while they are kept, none can be taken back or learnt twice, and new ones wait", async () => {
+    const { offer, review, texts } = queue();
     for (const text of ["one thing", "another matter", "third case"]) offer(text, 0.5);
-    for (const { id } of review.next("lamps", 3)) review.judge(id, "on");
-    review.learnt("lamps", 2);
-    expect(review.corrections("lamps")).toHaveLength(1);
-    expect(review.corrections("other")).toEqual([]);
+    const [first, second, third] = review.next("lamps", 3);
+    for (const { id } of [first!, second!]) review.judge(id, "on");
+    const kept: string[] = [];
+    const learning = review.learn("lamps", async (corrections) => {
+      await Promise.resolve();
+      kept.push(...corrections.map(({ text }) => text));
+    });
+    await expect(review.learn("lamps", async () => {})).rejects.toThrow("no labels wait to be learnt");
+    expect(() => review.undo()).toThrow("there is nothing to undo");
+    review.judge(third!.id, "off");
+    await learning;
+    expect(kept).toEqual([first!.text, second!.text]);
+    expect(review.corrections("lamps")).toEqual([{ text: third!.text, label: "off" }]);
+    expect([review.corrections("other"), texts()]).toEqual([[], []]);
+  });
+
+  test("wait again, in their order, when they could not be kept", async () => {
+    const { offer, review } = queue();
+    for (const text of ["one thing", "another matter"]) offer(text, 0.5);
+    const [first, second] = review.next("lamps", 2);
+    review.judge(first!.id, "on");
+    const learning = review.learn("lamps", () => Promise.reject(new Error("the disk is full")));
+    review.judge(second!.id, "off");
+    await expect(learning).rejects.toThrow("the disk is full");
+    expect(review.corrections("lamps").map(({ label }) => label)).toEqual(["on", "off"]);
   });
 
   test("of a text that has gone, or that no label can be: says so", () => {

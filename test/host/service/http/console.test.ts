@@ -47,11 +47,14 @@ async function start({
   const review = new Review({ texts: 50, hours: 1 });
   if (hasReview) service.predictor.reviewer = (...given) => review.offer(...given);
   const kept: Correction[] = [];
+  /** Keeping takes until this resolves. */
+  const held = { keep: Promise.resolve() };
   const learner = {
     takesNewLabels: false,
     keep: async (corrections: readonly Correction[], labels: readonly string[]) => {
       if (corrections.some(({ label }) => !labels.includes(label)))
         throw new EdgelabelError("the model does not know it");
+      await held.keep;
       kept.push(...corrections);
     },
   } as unknown as Learner;
@@ -102,7 +105,7 @@ async function start({
     const json = response.headers.get("content-type") === "application/json" ? JSON.parse(text) : undefined;
     return { status: response.status, json, text, headers: response.headers };
   };
-  return { ask, kept, given, broker, review, lines: log.lines };
+  return { ask, kept, held, given, broker, review, lines: log.lines };
 }
 
 const info = `${topics.root}/${topics.node}/info`;
@@ -249,6 +252,30 @@ describe("review", () => {
     await ask("/review/spam", { learn: true });
     expect((await ask("/metrics")).text).not.toMatch(/secret/);
     expect(lines.join("\n")).not.toMatch(/secret/);
+  });
+
+  test("a second press of the button learns nothing twice, and loses no label that came in between", async () => {
+    const { ask, kept, held } = await start();
+    await ask("/predict", { texts: ["is it cheap", "who is calling"] });
+    const [first, second] = (await ask("/review/spam")).json.texts;
+    await ask("/review/spam", { id: first.id, label: "ham" });
+    let release = (): void => {};
+    held.keep = new Promise((resolve) => (release = resolve));
+    const presses = [ask("/review/spam", { learn: true }), ask("/review/spam", { learn: true })];
+    await ask("/review/spam", { id: second.id, label: "spam" });
+    release();
+    await Promise.all(presses);
+    const waiting = (await ask("/review/spam/labels.jsonl")).text;
+    expect([
+      ...kept,
+      ...waiting
+        .split("\n")
+        .filter(Boolean)
+        .map((line) => JSON.parse(line)),
+    ]).toEqual([
+      { text: first.text, label: "ham" },
+      { text: second.text, label: "spam" },
+    ]);
   });
 
   test("a label that cannot be learnt stays, and nothing is lost", async () => {
