@@ -43,7 +43,7 @@ const CERTAIN = 0.9;
 const CHANCE_SHARE = 0.1;
 /** Longer texts are for no one to label by a key, and would take too much memory. */
 const MOST_BYTES = 4_096;
-/** Labels that wait to be learnt. */
+/** Labels that wait to be learnt, with the last skips. */
 const MOST_JUDGED = 1_000;
 /** Texts that are not asked for again. */
 const REMEMBERED = 10_000;
@@ -127,18 +127,25 @@ export class Review {
     if (label !== undefined) {
       const defect = sampleDefect(label, from.text);
       if (defect !== undefined) throw new EdgelabelError(defect);
-      if (this.judged.length >= MOST_JUDGED)
-        throw new EdgelabelError(`${MOST_JUDGED} labels wait to be learnt: learn or export them first`);
+    }
+    if (this.judged.length >= MOST_JUDGED) {
+      const oldestSkip = this.judged.findIndex((each) => each.label === undefined);
+      if (oldestSkip < 0)
+        throw new EdgelabelError(
+          `${MOST_JUDGED} labels wait to be learnt: have the model learn, or export them and wait; each goes ${this.settings.hours} hours after its text came`,
+        );
+      this.judged.splice(oldestSkip, 1);
     }
     this.doubtful = this.doubtful.filter((each) => each !== from);
     this.byChance = this.byChance.filter((each) => each !== from);
     this.judged.push({ from, label });
   }
 
-  /** Takes the last label back, or the last skip; its text waits again. */
-  undo(): void {
-    const last = this.judged.pop();
+  /** Takes the model's last label back, or its last skip; the text waits again. */
+  undo(model: string): void {
+    const last = this.judged.filter(({ from }) => from.model === model).at(-1);
     if (!last) throw new EdgelabelError("there is nothing to undo");
+    this.judged = this.judged.filter((each) => each !== last);
     (last.from.why === "chance" ? this.byChance : this.doubtful).push(last.from);
   }
 

@@ -94,7 +94,7 @@ export class Console {
     const { output } = wanted;
     try {
       if ("learn" in output) return await this.learn(name, review, user);
-      if ("undo" in output) review.undo();
+      if ("undo" in output) review.undo(this.service.predictor.model(name).name);
       else review.judge(output.id, "label" in output ? output.label : undefined);
     } catch (error) {
       if (error instanceof EdgelabelError) throw new RequestError("bad_request", error.message);

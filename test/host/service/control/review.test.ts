@@ -117,11 +117,11 @@ describe("labels", () => {
       { text: first!.text, label: "on" },
       { text: third!.text, label: "a new one" },
     ]);
-    review.undo();
-    review.undo();
+    review.undo("lamps");
+    review.undo("lamps");
     expect(texts().sort()).toEqual([second!.text, third!.text].sort());
-    review.undo();
-    expect(() => review.undo()).toThrow("there is nothing to undo");
+    review.undo("lamps");
+    expect(() => review.undo("lamps")).toThrow("there is nothing to undo");
     expect(review.corrections("lamps")).toEqual([]);
   });
 
@@ -136,7 +136,7 @@ describe("labels", () => {
       kept.push(...corrections.map(({ text }) => text));
     });
     await expect(review.learn("lamps", async () => {})).rejects.toThrow("no labels wait to be learnt");
-    expect(() => review.undo()).toThrow("there is nothing to undo");
+    expect(() => review.undo("lamps")).toThrow("there is nothing to undo");
     review.judge(third!.id, "off");
     await learning;
     expect(kept).toEqual([first!.text, second!.text]);
@@ -153,6 +153,30 @@ describe("labels", () => {
     review.judge(second!.id, "off");
     await expect(learning).rejects.toThrow("the disk is full");
     expect(review.corrections("lamps").map(({ label }) => label)).toEqual(["on", "off"]);
+  });
+
+  test("are taken back for their own model only", () => {
+    const { offer, review } = queue();
+    offer("one thing", 0.5);
+    review.offer("doors", "another matter", { label: "open", score: 0.5, scores: {} });
+    review.judge(review.next("lamps", 1)[0]!.id, "on");
+    review.judge(review.next("doors", 1)[0]!.id, "shut");
+    review.undo("lamps");
+    expect([review.corrections("lamps"), review.corrections("doors")]).toMatchObject([[], [{ label: "shut" }]]);
+  });
+
+  test("are limited in number; skips make room for them", () => {
+    const { offer, review } = queue({ texts: 100 });
+    const judgeNext = (label?: string): void => {
+      offer(`text ${word(count++)}`, 0.5);
+      review.judge(review.next("lamps", 1)[0]!.id, label);
+    };
+    let count = 0;
+    for (let i = 0; i < 1_001; i++) judgeNext();
+    for (let i = 0; i < 1_000; i++) judgeNext("on");
+    expect(review.corrections("lamps")).toHaveLength(1_000);
+    expect(() => judgeNext("on")).toThrow("1000 labels wait to be learnt");
+    expect([review.waiting, review.corrections("lamps").length]).toEqual([1, 1_000]);
   });
 
   test("of a text that has gone, or that no label can be: says so", () => {
