@@ -1,5 +1,6 @@
-// Listening servers, and the addresses under which clients reach them.
+// Listening servers, the addresses under which clients reach them, and clients that read slowly.
 import type { Server } from "node:net";
+import type { Writable } from "node:stream";
 import { EdgelabelError } from "../errors.ts";
 
 export interface ServerTls {
@@ -45,4 +46,15 @@ export function hostInUrl(host: string): string {
 
 export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+/** Resolves when the client has taken enough of what was written, or is gone. */
+export function drained(stream: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      stream.off("drain", done).off("close", done);
+      resolve();
+    };
+    stream.on("drain", done).on("close", done);
+  });
 }

@@ -10,6 +10,7 @@ import type { ClassifyRequest, RequestReader } from "../answer/messages.ts";
 import { fromJson, JsonError } from "../answer/json.ts";
 import type { Outcome, Work } from "../answer/predictor.ts";
 import type { Service } from "../service.ts";
+import { drained } from "../listen.ts";
 import type { Bodies, Body } from "./body.ts";
 import { failureOf, HttpError } from "./error.ts";
 import type { HttpUser } from "./login.ts";
@@ -169,15 +170,4 @@ async function* linesOf(request: IncomingMessage, bodies: Bodies): AsyncGenerato
 /** Of white space, and of NULs, which fromJson drops too. */
 function isBlank(line: Uint8Array): boolean {
   return line.every((byte) => byte === 0 || byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
-}
-
-/** Resolves when the client has taken enough of the answer, or is gone. */
-function drained(response: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      response.off("drain", done).off("close", done);
-      resolve();
-    };
-    response.on("drain", done).on("close", done);
-  });
 }

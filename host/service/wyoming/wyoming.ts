@@ -9,7 +9,7 @@ import { createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { RequestError } from "../answer/messages.ts";
 import { requestErrorOf } from "../answer/predictor.ts";
-import { explainListenError, hostInUrl, listen, reachable } from "../listen.ts";
+import { drained, explainListenError, hostInUrl, listen, reachable } from "../listen.ts";
 import type { Service } from "../service.ts";
 import { packageVersion } from "../../version.ts";
 import { encodeEvent, EventError, EventReader } from "./events.ts";
@@ -89,12 +89,6 @@ async function converse(service: Service, socket: Socket, threshold: number, use
     service.metrics.errors.inc({ code: "bad_request" });
     socket.end(encodeEvent(failure(new RequestError("bad_request", error.message))));
   }
-}
-
-function drained(socket: Socket): Promise<void> {
-  return new Promise((resolve) => {
-    socket.once("drain", resolve).once("close", resolve);
-  });
 }
 
 interface Client {
