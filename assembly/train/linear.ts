@@ -15,7 +15,6 @@ import {
   FORM_F32,
   FORM_INT8,
   MAX_NGRAMS_PER_WORD,
-  MAX_ROWS,
   MAX_SEQUENCE,
   OK,
 } from "../abi";
@@ -47,8 +46,6 @@ import { partsBytes } from "./write";
 const NGRAM_WEIGHT: f32 = 0.7;
 /** Of more texts, so many are used: their tables fit in memory, and more gain little. */
 const MOST_TEXTS: u32 = 200_000;
-/** With fewer texts than this, pairs that occur once have a row too. */
-const FEW_TEXTS: u32 = 1024;
 /** Bytes of the two ids of a pair in a file. */
 const PAIR_BYTES: u64 = 8;
 /** At most so much padding do rows of n-grams and pairs add to a file: of pairs, squares, weights and scales. */
@@ -101,8 +98,9 @@ function reserve(bytes: u64): usize {
 }
 
 /**
- * Gives the described or opened model a linear part, in place of one that it has, trained on the texts of addText, with as many pairs as leave its int8 file below
- * `bytes`; none if not even its words have room, or its scores are of no use. The last layer must be a softmax over the labels. Returns a status.
+ * Gives the described or opened model a linear part, in place of one that it has, trained on the texts of addText, so that its
+ * int8 file has at most `bytes` bytes; none if not even its words have room, or its scores are of no use. The last layer
+ * must be a softmax over the labels. Returns a status.
  */
 export function fitLinear(bytes: u32): i32 {
   const fit = fittedTexts();
@@ -258,20 +256,18 @@ function choosePairs(room: u64): bool {
   for (let i: u32 = 0; i < count;) {
     const key = load<u64>(found + ((<usize>i) << 3)) >> 24;
     let texts: u64 = 0;
-    let uses: u32 = 0;
     let before: u64 = u64.MAX_VALUE;
     for (; i < count; i++) {
       const one = load<u64>(found + ((<usize>i) << 3));
       if (one >> 24 != key) break;
       if (one != before) texts++;
       before = one;
-      uses++;
     }
-    if (uses < 2 && self.texts >= FEW_TEXTS) continue;
     store<u64>(found + ((<usize>distinct) << 3), (key << 24) | min<u64>(texts, 0xffffff));
     distinct++;
   }
-  const most = <u32>min<u64>((room - <u64>self.buckets * rowBytes()) / (rowBytes() + PAIR_BYTES), MAX_ROWS);
+  // More pairs than words gain nothing.
+  const most = <u32>min<u64>((room - <u64>self.buckets * rowBytes()) / (rowBytes() + PAIR_BYTES), self.words);
   // Pairs of more than `rarest` texts have room, and `spare` of those of just so many.
   let rarest: u32 = 0;
   let spare = most;

@@ -115,7 +115,7 @@ const OWN_SHARE = 0.9;
 const NGRAM_MIN = 3;
 const NGRAM_MAX = 5;
 
-/** An int8 .elb of at most this size makes, with the engine, a deployable of less than 1 MB. The linear part's pairs of words fill it. */
+/** An int8 .elb of at most this size makes, with the engine, a deployable of less than 1 MB; a linear part takes no more room than that leaves. */
 export const LARGEST_INT8 = 930_000;
 /** With a linear part, the vocabulary may take about so much of that, ... */
 const VOCABULARY_BYTES = 480_000;

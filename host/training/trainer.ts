@@ -240,7 +240,7 @@ export class Trainer {
     check(this.#exports.describeModel(), this.#source);
   }
 
-  /** Trains a linear part, in place of one that the model has, on the texts of addText; so large that the int8 file has at most `bytes` bytes if there is room for it at all. */
+  /** Trains a linear part, in place of one that the model has, on the texts of addText, if the int8 file has at most `bytes` bytes with it. */
   fitLinear(bytes: number): void {
     check(this.#exports.fitLinear(bytes), "linear part");
   }

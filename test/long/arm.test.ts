@@ -35,7 +35,7 @@ async function keep(name: string, trainer: Trainer, forms: readonly ModelForm[])
 }
 
 beforeAll(async () => {
-  await keep("tiny", await trainTiny(), isLong ? FORMS : ["int8"]);
+  await keep("tiny", await trainTiny({ linear: true }), isLong ? FORMS : ["int8"]);
   if (!sharedIsPresent) return;
   for (const name of isLong ? GOLDEN_MODELS : ["model-snips-masked-bidirectional"]) {
     const trainer = await Trainer.open(await importGolden(name), name);
