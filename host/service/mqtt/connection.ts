@@ -117,7 +117,7 @@ const GOOD_LIFE_MS = 1_000;
 const SHORT_LIFE_MS = 60_000;
 /** After a subscription the delay is at most that of this attempt, 2 s, however soon the connection is lost: the broker is up. */
 const ATTEMPT_ONCE_SUBSCRIBED = 2;
-/** When another client has taken over our id, the first delay is that of this attempt, 8 s, and the longest 5 min: two services with one name would else take it from each other for ever. */
+/** When another client has taken over our id, the first delay is that of this attempt, at most 8 s, and the longest 5 min: two services with one name would otherwise take it from each other every second. */
 const ATTEMPT_ONCE_TAKEN = 4;
 const LONGEST_TAKEN_MS = 300_000;
 /** After a connection that lasted this long, nobody else has the id any more. */
