@@ -45,6 +45,8 @@ const CHANCE_SHARE = 0.1;
 const MOST_BYTES = 4_096;
 /** Labels that wait to be learnt, with the last skips. */
 const MOST_JUDGED = 1_000;
+/** What `next` compares, since nothing is answered meanwhile: the most doubtful texts, the last judged ones, the first words of each. */
+const COMPARED = { waiting: 200, judged: 100, words: 50 };
 /** Texts that are not asked for again. */
 const REMEMBERED = 10_000;
 const HOUR_MS = 3_600_000;
@@ -114,8 +116,10 @@ export class Review {
   next(model: string, count: number): Doubtful[] {
     this.sweep();
     const done = this.judged.filter(({ from }) => from.model === model).map(({ from }) => from.text);
-    const waiting = [...this.doubtful, ...this.byChance].filter((each) => each.model === model);
-    return mostTelling(waiting, done, count);
+    const waiting = [...this.doubtful, ...this.byChance]
+      .filter((each) => each.model === model)
+      .sort((one, other) => doubtOf(other) - doubtOf(one));
+    return mostTelling(waiting.slice(0, COMPARED.waiting), done.slice(-COMPARED.judged), count);
   }
 
   /** Gives a text its label, or none to skip it. Throws an EdgelabelError when the text has gone, or too many labels wait. */
@@ -223,11 +227,12 @@ export function mostTelling<T extends Pick<Doubtful, "text" | "label" | "score">
   done: readonly string[],
   count: number,
 ): T[] {
-  const left = texts.map((item) => ({ item, words: new Set(wordsOf(item.text)), likeness: 0 }));
+  const firstWords = (text: string): ReadonlySet<string> => new Set(wordsOf(text).slice(0, COMPARED.words));
+  const left = texts.map((item) => ({ item, words: firstWords(item.text), likeness: 0 }));
   const compare = (words: ReadonlySet<string>): void => {
     for (const each of left) each.likeness = Math.max(each.likeness, jaccard(each.words, words));
   };
-  for (const text of done) compare(new Set(wordsOf(text)));
+  for (const text of done) compare(firstWords(text));
   const chosen: T[] = [];
   const value = ({ item, likeness }: (typeof left)[0]): number => doubtOf(item) * (1 - likeness);
   while (chosen.length < count && left.length > 0) {
