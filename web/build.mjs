@@ -1,5 +1,5 @@
-// Bundles what runs in browsers, into build/web: the library, edgelabel.js, and beside it the trainer, which is loaded when
-// something trains; and the playground, a page that uses the library, with an example model.
+// Bundles what runs in browsers, into build/web and build/console.html: the library, edgelabel.js, and beside it the trainer, which is loaded when
+// something trains; the playground, a page that uses the library, with an example model; and the page of the service.
 import { copyFile, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build, transform } from "esbuild";
@@ -35,9 +35,28 @@ await build({
   plugins: [resolving(/^\.\.\/index\.ts$/, { path: "./edgelabel.js", external: true })],
 });
 const style = THEME + HEAT_STYLE + CHART_STYLE + (await readFile(at("playground/playground.css"), "utf8"));
-await writeFile(at("../build/web/playground.css"), (await transform(style, { loader: "css", minify: true })).code);
+await writeFile(at("../build/web/playground.css"), await minified(style));
 await copyFile(at("index.html"), at("../build/web/index.html"));
 await makeExample();
+await makeConsole();
+
+async function minified(css) {
+  return (await transform(css, { loader: "css", minify: true })).code;
+}
+
+/** The page of the service, in one file, of which its policy has the digests. */
+async function makeConsole() {
+  const { splitting: _, ...single } = shared;
+  const { outputFiles } = await build({ ...single, entryPoints: [at("console/main.ts")], write: false });
+  const page = await readFile(at("console/index.html"), "utf8");
+  const parts = {
+    "<style></style>": `<style>${await minified(style + (await readFile(at("console/console.css"), "utf8")))}</style>`,
+    '<script type="module"></script>': `<script type="module">${outputFiles[0].text}</script>`,
+  };
+  // Not as a pattern, in which $ would mean something.
+  const filled = Object.entries(parts).reduce((html, [place, part]) => html.replace(place, () => part), page);
+  await writeFile(at("../build/console.html"), filled);
+}
 
 /** A character for each byte: base64 would keep gzip from seeing what recurs, and make the trainer a fifth larger. */
 function loadBytes({ onLoad }) {

@@ -7,7 +7,6 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { artefactPath } from "../../artefact.ts";
-import { escapeMarkup } from "../../escape.ts";
 import { readText } from "../../files/read.ts";
 import { Bodies } from "./body.ts";
 import { Console } from "./console.ts";
@@ -23,7 +22,6 @@ import { RequestError, requestReader } from "../answer/messages.ts";
 import type { RequestReader } from "../answer/messages.ts";
 import { answer, answerStream, classify, parseJson, parsePredict, requireRight } from "./predict.ts";
 import type { Service } from "../service.ts";
-import { packageVersion } from "../../version.ts";
 
 export interface HttpEndpoint {
   url: string;
@@ -31,16 +29,13 @@ export interface HttpEndpoint {
   close(): Promise<void>;
 }
 
-const style =
-  "body { font: 16px/1.5 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em } td, th { text-align: left; vertical-align: top; padding: 0 1em 0 0 } pre { background: #eee; padding: 1em; overflow: auto }";
+/** What answers may do in a browser; the page may do a little more. */
+const POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /** For browsers, with every answer: do not embed it elsewhere, load or run anything, or keep a copy. */
 const securityHeaders: readonly [name: string, value: string][] = [
   ["Cache-Control", "no-store"],
-  [
-    "Content-Security-Policy",
-    `default-src 'none'; style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
-  ],
+  ["Content-Security-Policy", POLICY],
   ["Cross-Origin-Opener-Policy", "same-origin"],
   ["Cross-Origin-Resource-Policy", "same-origin"],
   ["Referrer-Policy", "no-referrer"],
@@ -477,28 +472,21 @@ export function curlLine(url: string, options = ""): string {
   return `curl -s${options} ${url}/predict -H 'Content-Type: application/json' -d '{"data": "a text"}'`;
 }
 
-function page(service: Service, request: IncomingMessage, response: ServerResponse): void {
-  const { localAddress = "127.0.0.1", localPort } = request.socket;
-  const url = `${"encrypted" in request.socket ? "https" : "http"}://${hostInUrl(localAddress.replace(/^::ffff:/, ""))}:${localPort}`;
-  const rows = [...service.predictor.models].map(
-    ([name, { version, labels }]) =>
-      `<tr><td>${escapeMarkup(name)}</td><td>${escapeMarkup(version)}</td><td>${escapeMarkup(labels.join(", "))}</td></tr>`,
-  );
-  send(
-    response,
-    200,
-    "text/html; charset=utf-8",
-    `<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>edgelabel</title>
-<style>${style}</style>
-<h1>edgelabel ${escapeMarkup(packageVersion)}</h1>
-<p>Send a text, receive its label:</p>
-<pre>${escapeMarkup(curlLine(url))}</pre>
-<table><tr><th>Model</th><th>Version</th><th>Labels</th></tr>
-${rows.join("\n")}
-</table>
-<p><a href="/healthz">/healthz</a> <a href="/readyz">/readyz</a> <a href="/metrics">/metrics</a> <a href="/openapi.json">/openapi.json</a></p>
-</html>
-`,
-  );
+/** The page, and its policy: its own script and style run, by their digests, and may ask this service. */
+let built: Promise<{ html: string; policy: string }> | undefined;
+
+async function readPage(): Promise<{ html: string; policy: string }> {
+  const html = await readText(artefactPath("console.html"));
+  const digest = (element: string): string => {
+    const [, content] = new RegExp(`<${element}(?: [^>]*)?>([^]*?)</${element}>`).exec(html)!;
+    return `'sha256-${createHash("sha256").update(content!).digest("base64")}'`;
+  };
+  const policy = `${POLICY}; script-src ${digest("script")}; style-src ${digest("style")}; img-src data:; connect-src 'self'`;
+  return { html, policy };
+}
+
+async function page(_service: Service, _request: IncomingMessage, response: ServerResponse): Promise<void> {
+  built ??= readPage();
+  const { html, policy } = await built;
+  send(response, 200, "text/html; charset=utf-8", html, { "Content-Security-Policy": policy });
 }
