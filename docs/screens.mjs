@@ -15,7 +15,7 @@ const main = here("../build/host/main.js");
 const DESK = { width: 1000, height: 700 };
 const PHONE = { width: 390, height: 700 };
 /** What is lower than this is cut off. */
-const TALLEST = 1700;
+const TALLEST = 1900;
 const EXPLAINED = ["dim the lamp over the sofa", "pressure sensor 5 timeout, motor stopped", "卧室太热了，把空调打开"];
 
 const messages = readFileSync(here("../host/demo/messages.tsv"), "utf8").trimEnd().split("\n");
@@ -84,6 +84,30 @@ const PLAYGROUND = {
   },
 };
 
+const ready = async (tab) => {
+  await tab.waitForSelector("#charts circle");
+  await tab.fill("#text", EXPLAINED[0]);
+  await tab.waitForSelector("#try p.best, #try .alert");
+};
+
+/** States of the console, by the names of their pictures. */
+const CONSOLE = {
+  console: async (tab) => {
+    await tab.click("text=Evaluate");
+    await tab.waitForSelector("#statuses .successful");
+    await tab.waitForSelector(".label-box .quoted");
+    await ready(tab);
+    // Until the charts show something.
+    await tab.waitForTimeout(20_000);
+  },
+  "console-reader": ready,
+  "console-away": async (tab, context) => {
+    await ready(tab);
+    await context.setOffline(true);
+    await tab.waitForSelector("#note:not([hidden])");
+  },
+};
+
 /** Pages and pictures that commands write. */
 const FILES = {
   chart: "chart.svg",
@@ -99,6 +123,7 @@ function makeFiles(folder) {
   run("data", demo, "--split", "70/15/15", "-o", folder);
   const data = ["train.csv", "--valid", "valid.csv", "--unknown", "0.05"];
   run("train", ...data, "-o", "house.wasm", "--chart", "chart.svg");
+  run("train", ...data, "-o", "house.elb");
   run("eval", "house.wasm", "test.csv", "--curve", "--chart", "curve.svg", "--report", "report.html");
   run("explain", "house.wasm", ...EXPLAINED, "--html", "heat-map.html");
   for (const name of ["chart", "curve"])
@@ -109,16 +134,21 @@ function makeFiles(folder) {
 }
 
 /** Opens a page in each form, brings it into a state, and takes its picture. */
-async function takeAll(browser, url, bring, { viewports = [DESK, PHONE], schemes = ["light", "dark"] } = {}) {
+async function takeAll(
+  browser,
+  url,
+  bring,
+  { viewports = [DESK, PHONE], schemes = ["light", "dark"], httpCredentials } = {},
+) {
   const shots = [];
   for (const viewport of viewports)
     for (const colorScheme of schemes) {
       // The driver's waiting for functions would be against the page's policy.
-      const context = await browser.newContext({ viewport, colorScheme, bypassCSP: true });
+      const context = await browser.newContext({ viewport, colorScheme, httpCredentials, bypassCSP: true });
       const tab = await context.newPage();
       await tab.goto(url);
       if (url.startsWith("http")) await tab.waitForSelector("#text:enabled");
-      await bring(tab);
+      await bring(tab, context);
       await tab.mouse.move(0, 0);
       await tab.evaluate(() => document.activeElement?.blur());
       await tab.waitForTimeout(300);
@@ -171,6 +201,42 @@ async function servePlayground() {
   throw new Error("the playground does not start");
 }
 
+/** A service with its own broker and some traffic; those who log in may read and ask, and nothing else. */
+async function serveConsole(folder, users) {
+  const hash =
+    users && execFileSync(process.execPath, [main, "serve", "--hash-password"], { input: "a long password\n" });
+  const rights = { publish: ["edgelabel/home/nothing"], subscribe: ["edgelabel/home/info", "edgelabel/home/metrics"] };
+  const config = {
+    commands: true,
+    learning: { house: { training: "house.elb", data: ["train.csv"], valid: ["valid.csv"] } },
+    ...(users ? { users: { reader: { password: hash.toString().trim(), ...rights } } } : { review: {} }),
+  };
+  writeFileSync(join(folder, "config.json"), JSON.stringify(config));
+  const args = [main, "serve", "house.wasm", "--node", "home", "--port", "0", "--http", "0", "--config", "config.json"];
+  const child = spawn(process.execPath, args, { cwd: folder, stdio: ["ignore", "pipe", "ignore"] });
+  const said = await new Promise((resolve) => {
+    let text = "";
+    // It goes on reading, since the service says more later.
+    child.stdout.on("data", (chunk) => (text += chunk).includes("Stop with Ctrl-C") && resolve(text));
+  });
+  const [url] = /http:\/\/\S+/.exec(said);
+  let turn = 0;
+  const timer = setInterval(() => {
+    const text = messages[(turn * 7) % messages.length].split("\t")[1];
+    const body = JSON.stringify(turn++ % 25 === 0 ? { text: 7 } : { text });
+    void fetch(`${url}/predict`, { method: "POST", body, headers: { "Content-Type": "application/json" } }).catch(
+      () => {},
+    );
+  }, 60);
+  return {
+    url,
+    stop() {
+      clearInterval(timer);
+      child.kill();
+    },
+  };
+}
+
 const wanted = process.argv.slice(2);
 const isWanted = (name) => wanted.length === 0 || wanted.includes(name);
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-screens-"));
@@ -190,8 +256,20 @@ try {
       const shots = await takeAll(browser, url, PLAYGROUND["playground-filled"], form);
       write(`playground-${scheme}.webp`, await joined(browser, shots));
     }
+  const states = Object.entries(CONSOLE).filter(([name]) => isWanted(name));
   const files = Object.entries(FILES).filter(([name]) => isWanted(name));
-  if (files.length > 0) makeFiles(folder);
+  if (files.length + states.length > 0) makeFiles(folder);
+  for (const [name, bring] of states) {
+    const isReader = name === "console-reader";
+    const service = await serveConsole(folder, isReader);
+    const httpCredentials = isReader ? { username: "reader", password: "a long password" } : undefined;
+    try {
+      const shots = await takeAll(browser, service.url, bring, { httpCredentials });
+      write(`pages/${name}.webp`, await joined(browser, shots));
+    } finally {
+      service.stop();
+    }
+  }
   for (const [name, file] of files) {
     const place = pathToFileURL(join(folder, file.replace(/\.svg$/, ".svg.html"))).href;
     const desk = { width: 860, height: 200 };

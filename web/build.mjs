@@ -70,7 +70,7 @@ async function makeExample() {
   const sources = await Promise.all([messages, at("build.mjs"), at("../build/trainer.wasm")].map(changed));
   if ((await changed(model).catch(() => 0)) > Math.max(...sources)) return;
   const trained = await train(parse(await readFile(messages), "messages.tsv"), {
-    ...{ name: "house", units: 16, embeddingDim: 24, ngramBuckets: 1024, valid: 0.15, unknown: 0.1 },
+    ...{ name: "house", units: 16, embeddingDim: 24, ngramBuckets: 1024, linear: false, valid: 0.15, unknown: 0.1 },
   });
   await mkdir(at("../build/web"), { recursive: true });
   await writeFile(model, (await trained.deployed()).elb);
