@@ -174,7 +174,7 @@ export class Review {
     try {
       await keep(corrections);
     } catch (error) {
-      this.judged.unshift(...taken);
+      this.judged = [...taken, ...this.judged];
       throw error;
     }
   }
