@@ -28,7 +28,7 @@ const CHANGES: readonly [what: string, settings: RunSettings][] = [
   ["trained for longer", { epochs: 20 }],
 ];
 /** Texts of all parts together: enough to tell settings apart, few enough for many trials. */
-const MOST_TEXTS = 3_000;
+const MOST_TEXTS = 2_000;
 const FOLDS = 3;
 /** A change that is so far behind the best after the first part is given up. */
 const HOPELESS = 0.04;
