@@ -201,6 +201,24 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
     expect((await ask("train", "not labelled")).error).toContain("msg.payload");
   });
 
+  test("texts that cannot be handed on, or a folder that is not there: an error, and no process is left", async () => {
+    const odd = (node: { id?: string }): object =>
+      node.id === "odd-label"
+        ? { ...node, func: "msg.payload = [{ text: 'a', label: 'b', more() {} }]; return msg;" }
+        : node;
+    await deploy(
+      modelFile("lost", "nowhere/lost.wasm"),
+      ...asked("odd", { type: "edgelabel-train", model: "lost" }, ["done"]).map(odd),
+      ...asked("train", { type: "edgelabel-train", model: "lost" }, ["done"]),
+    );
+    expect((await ask("odd", "go")).error).toContain("could not be cloned");
+    const texts = LAMPS.map((line) => line.trim().split("\t")).map(([label, text]) => ({ label, text }));
+    expect((await ask("train", texts)).error).toContain(
+      `${join(user, "nowhere/lost.elb")}: it cannot be written (ENOENT); choose a folder that is there`,
+    );
+    await until(() => childrenOf(red.pid).length === 0);
+  });
+
   test("a deployment ends a training", async () => {
     await deploy(
       modelFile("new", "new.wasm"),

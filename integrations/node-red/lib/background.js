@@ -61,7 +61,13 @@ function train(job, { signal, onProgress }) {
     });
     child.on("error", (error) => reject(signal.aborted ? signal.reason : error));
     child.on("close", (code, killer) => reject(new Error(`training broke off (${killer ?? code})`)));
-    child.send(job);
+    try {
+      child.send(job);
+    } catch (error) {
+      // A message may hold what cannot be handed on, such as functions; the process would wait for it for ever.
+      child.kill();
+      throw error;
+    }
   });
 }
 

@@ -1,5 +1,6 @@
 // A training in a process of its own: a job comes as a message, progress and a report or an error go back.
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { access, constants, readFile, rename, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { parse, train } from "edgelabel";
 
 const PROGRESS_MS = 500;
@@ -16,12 +17,20 @@ function given(texts) {
   return Array.isArray(texts) ? texts : parse(Buffer.from(texts), "msg.payload");
 }
 
+/** Before a training that may take minutes. */
+async function requireFolder(file) {
+  await access(dirname(file), constants.W_OK).catch(({ code }) => {
+    throw new Error(`${file}: it cannot be written (${code}); choose a folder that is there`);
+  });
+}
+
 async function replace(file, bytes) {
   await writeFile(`${file}.new`, bytes, { flush: true });
   await rename(`${file}.new`, file);
 }
 
 async function run({ file, texts, valid, unknown, name, deployed, training }) {
+  await requireFolder(training);
   const notes = [];
   let shown = -Infinity;
   const trained = await train(file === undefined ? given(texts) : await read(file), {
