@@ -18,6 +18,7 @@ const files = new Map(
     return [name, { body, packed: gzipSync(body, { level: 9 }) }];
   }),
 );
+const consolePage = readFileSync(new URL("../console.html", web));
 const asked = new Set();
 const server = createServer(({ url }, response) => {
   const name = url === "/" ? "index.html" : url.slice(1);
@@ -60,6 +61,9 @@ for (const [name, { body, packed }] of files)
   );
 const sum = [...files].filter(([name]) => asked.has(name)).reduce((total, [, { packed }]) => total + packed.length, 0);
 times.sort((a, b) => a - b);
+process.stdout.write(
+  `| console.html, the page of a service | ${kilobytes(consolePage.length)} | ${kilobytes(gzipSync(consolePage, { level: 9 }).length)} | |\n`,
+);
 process.stdout.write(
   `\n${kilobytes(sum)} KB until the first answer, which takes ${times[Math.floor(times.length / 2)].toFixed(1)} s (${times[0].toFixed(1)} to ${times.at(-1).toFixed(1)} s in ${rounds} rounds)\n`,
 );
