@@ -119,7 +119,7 @@ export function trainCommand(): Command {
       "first try other settings for a time such as 5m, or a number of trials, and take the best ones",
       parseTuning,
     )
-    .option("--max-size <size>", "with --tune: of the file that is written, such as 500K", parseSize)
+    .option("--max-size <size>", "with --tune: of the deployable model, such as 500K", parseSize)
     .option("--max-us <n>", "with --tune: microseconds a text, on this machine", parserOf(positive));
   addSettingsList(command);
   command.optionsGroup("Output:");
