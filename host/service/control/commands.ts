@@ -96,7 +96,12 @@ export class Commands {
   /** Runs a command that did not come over MQTT, where its statuses appear nevertheless. Returns its id. */
   start(verb: string, args: Command["args"]): string {
     const id = randomUUID();
-    void this.run(verb, id, args);
+    // The class only, as in guard.ts.
+    this.run(verb, id, args).catch((error: unknown) =>
+      this.options.log.error(
+        `command ${verb} broke off (${error instanceof Error ? error.name : typeof error}). This is a bug in edgelabel`,
+      ),
+    );
     return id;
   }
 

@@ -268,13 +268,15 @@ describe("without a broker", () => {
   let said: [command: string, status: any][];
   let metrics: Metrics;
   let commands: Commands;
+  let log: ReturnType<typeof recordingLog>;
   beforeEach(() => {
     said = [];
+    log = recordingLog();
     metrics = new Metrics();
     commands = new Commands({
       topics,
       metrics,
-      log: recordingLog(),
+      log,
       guard: new Guard(metrics, recordingLog()),
       outbox: {
         publishState: ({ topic, payload }) =>
@@ -326,6 +328,12 @@ describe("without a broker", () => {
     hear("count/0");
     await until(() => ended("count/0") !== undefined);
     expect([ended("count/0").runs, runs]).toEqual([102, 102]);
+  });
+
+  test("a bug at the end of one that came over HTTP is logged, and the process goes on", async () => {
+    commands.add("odd", async () => ({ n: 1n }));
+    commands.start("odd", {});
+    await until(() => log.lines.some((line) => line.includes("command odd broke off")));
   });
 
   test("what nobody knows is counted under one name, however many names are tried", async () => {
