@@ -13,7 +13,8 @@ export type LabelledTexts = Iterable<LabelledText> | AsyncIterable<LabelledText>
 /** `what` names them in errors. Their numbers, from 1, stand for the lines of a file. */
 export async function samplesOf(texts: LabelledTexts, what: string): Promise<Sample[]> {
   const samples: Sample[] = [];
-  for await (const { text, label } of texts) {
+  for await (const given of texts) {
+    const { text, label } = (given ?? {}) as Partial<LabelledText>;
     const line = samples.length + 1;
     if (typeof text !== "string" || typeof label !== "string")
       throw new EdgelabelError(`${what}: number ${line} is not { text, label } with two strings`);

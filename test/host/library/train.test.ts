@@ -269,6 +269,7 @@ test.each<[string, unknown, object, string, string]>([
   ["one label", [texts[0]], {}, "invalid", "only the label"],
   ["an empty text", [texts[0], { text: " ", label: "on" }], {}, "invalid", "texts: number 2: the text is empty"],
   ["a text that is none", [{ text: 3, label: "on" }], {}, "invalid", "texts: number 1 is not { text, label }"],
+  ["a gap", [texts[0], null], {}, "invalid", "texts: number 2 is not { text, label }"],
   ["a validation text that is none", texts, { valid: [{ label: "on" }] }, "invalid", "valid: number 1 is not"],
   ["a share that leaves no texts", texts, { valid: 1 }, "bad_setting", "valid takes labelled texts, or a share"],
   ["a setting that there is not", texts, { unit: 3 }, "bad_setting", 'no setting "unit", did you mean units?'],
