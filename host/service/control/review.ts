@@ -39,7 +39,9 @@ interface Judged {
 
 /** Scores from here on are certain. */
 const CERTAIN = 0.9;
-/** Share of the queue for texts that are taken by chance. */
+/** So often the next text is one that was taken by chance. */
+const CHANCE_EVERY = 10;
+/** Share of the queue for these. */
 const CHANCE_SHARE = 0.1;
 /** Longer texts are for no one to label by a key, and would take too much memory. */
 const MOST_BYTES = 4_096;
@@ -116,10 +118,16 @@ export class Review {
   next(model: string, count: number): Doubtful[] {
     this.sweep();
     const done = this.judged.filter(({ from }) => from.model === model).map(({ from }) => from.text);
-    const waiting = [...this.doubtful, ...this.byChance]
+    const doubtful = this.doubtful
       .filter((each) => each.model === model)
-      .sort((one, other) => doubtOf(other) - doubtOf(one));
-    return mostTelling(waiting.slice(0, COMPARED.waiting), done.slice(-COMPARED.judged), count);
+      .sort((one, other) => doubtOf(other) - doubtOf(one))
+      .slice(0, COMPARED.waiting);
+    const telling = mostTelling(doubtful, done.slice(-COMPARED.judged), count);
+    const byChance = this.byChance.filter((each) => each.model === model);
+    // A model is sure of these, so they would never have their turn.
+    const isTurn = done.length % CHANCE_EVERY === CHANCE_EVERY - 1;
+    const first = isTurn ? byChance.splice(0, 1) : [];
+    return [...first, ...telling, ...byChance].slice(0, count);
   }
 
   /** Gives a text its label, or none to skip it. Throws an EdgelabelError when the text has gone, or too many labels wait. */

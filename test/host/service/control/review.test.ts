@@ -50,6 +50,18 @@ describe("what gets in", () => {
     ]);
   });
 
+  test("every tenth text that is asked for was taken by chance", () => {
+    const { offer, review } = queue({ texts: 200 });
+    offer("lamp on", 0.99);
+    for (let i = 0; i < 30; i++) offer(`${word(i)} ${word(i + 100)}`, 0.5);
+    const asked = Array.from({ length: 12 }, () => {
+      const [next] = review.next("lamps", 3);
+      review.judge(next!.id, "on");
+      return next!.why;
+    });
+    expect(asked.flatMap((why, i) => (why === "chance" ? [i] : []))).toEqual([9]);
+  });
+
   test("texts that differ in case, numbers and punctuation are asked for once, also after they were labelled", () => {
     const { offer, review, texts } = queue();
     for (const text of ["Lamp 12, maybe?", "lamp 7 maybe", "LAMP 0 MAYBE!", "lamp 3 maybe not"]) offer(text, 0.5);
