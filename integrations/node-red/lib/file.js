@@ -8,8 +8,8 @@ class ModelFile {
   #path;
   #say;
   #opened;
-  #corrections = [];
-  #learning;
+  /** The run that has not begun yet: what it learns, from which files, and its report. */
+  #waiting;
   #work = Promise.resolve();
   #closing = new AbortController();
 
@@ -40,17 +40,20 @@ class ModelFile {
     return (await this.#opened).classify(text, options);
   }
 
-  /** The report of `edgelabel learn`. Corrections that come during a run are learnt together by the next one. */
+  /** The report of `edgelabel learn`. Corrections that come during a run are learnt together by the next one, if they are for the same files. */
   learn(corrections, { data, valid, newLabels }) {
     if (!data || !valid) throw new Error(this.#say("error.no-hold-out"));
-    this.#corrections.push(...corrections);
-    this.#learning ??= this.#next((signal) => {
-      this.#learning = undefined;
-      const all = this.#corrections;
-      this.#corrections = [];
-      return learn({ ...this.#files, corrections: all, data, valid, newLabels }, signal);
-    });
-    return this.#learning;
+    const options = JSON.stringify([data, valid, newLabels]);
+    if (this.#waiting?.options !== options) {
+      const run = { options, corrections: [] };
+      run.report = this.#next((signal) => {
+        if (this.#waiting === run) this.#waiting = undefined;
+        return learn({ ...this.#files, corrections: run.corrections, data, valid, newLabels }, signal);
+      });
+      this.#waiting = run;
+    }
+    this.#waiting.corrections.push(...corrections);
+    return this.#waiting.report;
   }
 
   train(job, onProgress) {
