@@ -133,7 +133,7 @@ describe("embedded broker", () => {
     )!;
     const [ca, cert, key] = ["CA.pem", "CLIENT.pem", "CLIENT.key"].map((name) => readFileSync(join(folder, name)));
     const [response] = (await once(get(http, { ca, cert, key, agent: false }), "response")) as [IncomingMessage];
-    expect((await response.toArray()).join("")).toContain("<pre>curl -s https:");
+    expect((await response.toArray()).join("")).toContain("<title>edgelabel");
   });
 
   test("--json logs one JSON object a line", async () => {
