@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { configDefaults, defineConfig } from "vitest/config";
 
@@ -29,6 +30,8 @@ export default defineConfig(({ mode }) => ({
     exclude: [...configDefaults.exclude, ...(mode === "fast" ? SLOW : [])],
     // A process for each file loads all that they import anew. The fast ones leave nothing behind that another would notice.
     isolate: mode !== "fast",
+    // By default one core stays free, which on two cores leaves one worker; most tests wait for other programs anyway.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     reporters: ["default", "./test/support/reporter.ts"],
     env: mode === "fast" ? { EDGELABEL_FAST: "1" } : {},
     setupFiles: [fileURLToPath(new URL("test/support/fast-check.ts", import.meta.url))],
