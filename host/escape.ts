@@ -13,6 +13,11 @@ export function printableLines(text: string): string {
 const references: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 
 /** For HTML and SVG, as text or in a quoted attribute. */
+/** A word as a shell takes it: in single quotes. */
+export function shellQuoted(word: string): string {
+  return `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
 export function escapeMarkup(text: string): string {
   return printableLines(text).replace(/[&<>"']/g, (character) => references[character]!);
 }

@@ -9,7 +9,8 @@ import { shareBelow1 } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf, readSamples } from "./options.ts";
 import { parseOutput, trimmed, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
-import { kilobytes, print, printJson } from "./terminal.ts";
+import { kilobytes } from "../figures.ts";
+import { print, printJson } from "./terminal.ts";
 
 interface CalibrateFlags extends DatasetFlags {
   output: string;

@@ -12,7 +12,8 @@ import { exportOnnx } from "../onnx/export.ts";
 import { describeRule } from "../training/calibration.ts";
 import { Trainer } from "../training/trainer.ts";
 import { readElb } from "./pack.ts";
-import { kilobytes, print, printJson } from "./terminal.ts";
+import { kilobytes } from "../figures.ts";
+import { print, printJson } from "./terminal.ts";
 
 export function exportCommand(): Command {
   return new Command("export")

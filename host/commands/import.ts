@@ -7,7 +7,8 @@ import { refuseFastText } from "../keras/archive.ts";
 import { importKeras } from "../keras/import.ts";
 import { nameText, wholeNumber } from "./options.ts";
 import { modelName, parseOutput, writeModel } from "./output.ts";
-import { kilobytes, note, print, printJson } from "./terminal.ts";
+import { kilobytes } from "../figures.ts";
+import { note, print, printJson } from "./terminal.ts";
 
 interface ImportOptions {
   tokenizer?: string;

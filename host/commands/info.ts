@@ -4,7 +4,8 @@ import { describeRule } from "../training/calibration.ts";
 import type { ModelInfo } from "../model/classifier.ts";
 import { openModel } from "../model/file.ts";
 import { isDeployable } from "./output.ts";
-import { kilobytes, print, printJson } from "./terminal.ts";
+import { kilobytes } from "../figures.ts";
+import { print, printJson } from "./terminal.ts";
 
 export function infoCommand(): Command {
   return new Command("info")

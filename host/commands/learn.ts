@@ -39,7 +39,7 @@ import { isDeployable, parseOutput } from "./output.ts";
 import { noteSeen } from "../library/train.ts";
 import { readElb } from "./pack.ts";
 import { note, print, printJson } from "./terminal.ts";
-import { percent } from "../percent.ts";
+import { percent } from "../figures.ts";
 
 interface LearnFlags extends DatasetFlags, LearnOptions {
   corrections?: string[];

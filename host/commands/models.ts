@@ -14,7 +14,8 @@ import { topicsOf } from "../service/topics.ts";
 import { accessOf, defaultNode } from "../service/mqtt/access.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import type { BrokerOptions } from "../service/mqtt/access.ts";
-import { kilobytes, print, printJson } from "./terminal.ts";
+import { kilobytes } from "../figures.ts";
+import { print, printJson } from "./terminal.ts";
 
 interface JsonOption {
   json?: boolean;

@@ -5,7 +5,8 @@ import { Classifier } from "../model/classifier.ts";
 import { readModelFile } from "../model/file.ts";
 import { isWasm, unpackModel } from "../model/container.ts";
 import { parseOutput, trimmed, writeModel } from "./output.ts";
-import { kilobytes, print, printJson } from "./terminal.ts";
+import { kilobytes } from "../figures.ts";
+import { print, printJson } from "./terminal.ts";
 
 export function packCommand(): Command {
   return new Command("pack")

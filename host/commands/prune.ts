@@ -21,8 +21,8 @@ import { startProgress } from "../progress.ts";
 import { isDeployable, parseOutput, requireOtherOutput, writeModel } from "./output.ts";
 import { noteSeen, weak } from "../library/train.ts";
 import { readElb } from "./pack.ts";
-import { kilobytes, note, print, printJson } from "./terminal.ts";
-import { percent } from "../percent.ts";
+import { note, print, printJson } from "./terminal.ts";
+import { kilobytes, percent } from "../figures.ts";
 
 const EPOCHS = 3;
 const LEARNING_RATE = 2e-3;

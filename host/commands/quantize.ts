@@ -8,8 +8,8 @@ import { share } from "../values.ts";
 import { addDatasetOptions, type DatasetFlags, parserOf, readSamples } from "./options.ts";
 import { parseOutput, requireOtherOutput, writeModel } from "./output.ts";
 import { readElb } from "./pack.ts";
-import { kilobytes, note, print, printJson } from "./terminal.ts";
-import { percent } from "../percent.ts";
+import { note, print, printJson } from "./terminal.ts";
+import { kilobytes, percent } from "../figures.ts";
 
 interface QuantizeFlags extends DatasetFlags {
   output: string;

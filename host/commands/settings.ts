@@ -1,5 +1,6 @@
 // `train --set name=value` and `train --settings` on the command line, and the errors of the
 // options that these have replaced. The settings themselves are in host/training/setting-table.ts.
+import { shellQuoted } from "../escape.ts";
 import { type Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { EdgelabelError } from "../errors.ts";
 import { camelCase, type TrainSettings } from "../library/settings.ts";
@@ -125,5 +126,5 @@ export function refuseOldOptions(command: Command): void {
 
 /** "name=value", in quotes if a shell would not leave the value as it is. */
 function assignment(name: string, value: string): string {
-  return `${name}=${/^[\w.,+-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`}`;
+  return `${name}=${/^[\w.,+-]+$/.test(value) ? value : shellQuoted(value)}`;
 }

@@ -13,7 +13,8 @@ import { keyId, newPrivateKey, readPrivateKey, trustLine } from "../registry/key
 import { encodeManifest, MAX_GOLDEN } from "../registry/manifest.ts";
 import { describeModel } from "../registry/selftest.ts";
 import { wholeNumber } from "./options.ts";
-import { kilobytes, note, print, printJson } from "./terminal.ts";
+import { kilobytes } from "../figures.ts";
+import { note, print, printJson } from "./terminal.ts";
 
 const DAY_MS = 86_400_000;
 

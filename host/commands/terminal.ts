@@ -35,7 +35,3 @@ export async function noteFileName(texts: readonly string[], command: string, mo
     `${excerpt(name!)} is the name of a file, but was read as a text; to read its lines: edgelabel ${command} < FILE${more}`,
   );
 }
-
-export function kilobytes(bytes: number): string {
-  return `${(bytes / 1024).toFixed(1)} KB`;
-}

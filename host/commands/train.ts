@@ -1,13 +1,14 @@
 // `edgelabel train`: labelled texts -> a model, by a recipe of host/training/recipe.ts and the
 // settings that change it. NAME.wasm is quantized and packed; NAME.elb keeps the f32
 // weights and what is needed to resume.
+import { shellQuoted } from "../escape.ts";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { MAX_WORKERS } from "../../assembly/abi.ts";
 import { EdgelabelError } from "../errors.ts";
 import { keptAside } from "../data/split.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { readText } from "../files/read.ts";
-import type { Chosen, RunSettings } from "../library/settings.ts";
+import { type Chosen, type RunSettings, typedName } from "../library/settings.ts";
 import { type CrossValidation, runFolds } from "../library/folds.ts";
 import { chooseTraining, type Finished, runTraining, type Trained, type Training } from "../library/train.ts";
 import { tune } from "../library/tune.ts";
@@ -43,9 +44,9 @@ import {
   refuseOldOptions,
   setOption,
 } from "./settings.ts";
-import { kilobytes, note, print, printJson } from "./terminal.ts";
+import { note, print, printJson } from "./terminal.ts";
 import { renderInterval, scoreInterval } from "../report/certainty.ts";
-import { percent } from "../percent.ts";
+import { kilobytes, percent } from "../figures.ts";
 
 interface TrainFlags extends DatasetFlags {
   output: string;
@@ -209,8 +210,8 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
     await writeWhole(
       chart,
       new TextEncoder().encode(
-        tuned
-          ? renderTrialsChart(`${modelName(output)}: ${tuned.trials.length} trials`, tuned)
+        tuned && trial
+          ? renderTrialsChart(`${modelName(output)}: ${tuned.trials.length} trials`, tuned, trial)
           : renderChart(reports, `${modelName(output)}: ${samples.length} texts`),
       ),
     );
@@ -226,7 +227,7 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   await (json
     ? printJson({ ...summary(last, file, folds, outcome), ...(tuned ? { tuned: { ...tuned, chosen: trial } } : {}) })
     : print(
-        (trial ? `${renderTrials(tuned!, trial)}${asTyped(again(trial, options))}\n` : "") +
+        (tuned && trial ? `${renderTrials(tuned, trial)}${asTyped(again(trial, options))}\n` : "") +
           renderSummary(last, validation.length, file, folds, outcome, tuned !== null),
       ));
   if (left > 0 && reports.length !== stopAfter)
@@ -334,16 +335,15 @@ function again({ settings }: Trial, { set = {}, epochs }: TrainFlags): string {
   // What the user has set was not changed.
   const changed = Object.entries(settings).filter(([name]) => !(name in set) && !(name === "epochs" && epochs));
   for (const [name, value] of changed) {
-    const typed = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     if (name === "epochs") words.push("--epochs", String(value));
-    else words.push("--set", `${typed}=${String(value)}`);
+    else words.push("--set", `${typedName(name)}=${String(value)}`);
   }
   return `the same without trials: edgelabel train ${words.map(quoted).join(" ")}`;
 }
 
 /** As a shell takes it. */
 function quoted(word: string): string {
-  return /^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  return /^[\w./:=,@%+-]+$/.test(word) ? word : shellQuoted(word);
 }
 
 function crossValidate(training: Training, folds: number, { json, quantize }: TrainFlags): Promise<CrossValidation> {

@@ -63,6 +63,11 @@ export function camelCase(name: string): string {
   return name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
 }
 
+/** "embeddingDim" -> "embedding-dim", of a setting. */
+export function typedName(name: string): string {
+  return byName.get(name)!.name;
+}
+
 /** Throws an EdgelabelError for a setting that there is not, a value outside its range, or one that would have no effect. */
 export function chooseSettings(
   { recipe = "default", name, version, seed, epochs, workers, ...rest }: RunSettings,

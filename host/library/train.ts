@@ -24,7 +24,7 @@ import type { TrainingData, Workers } from "../training/workers.ts";
 import { Model } from "./model.ts";
 import { type LabelledTexts, samplesOf } from "./samples.ts";
 import { BAD_SETTING, type Chosen, chooseSettings, type RunSettings } from "./settings.ts";
-import { percent } from "../percent.ts";
+import { percent } from "../figures.ts";
 
 export interface TrainOptions extends RunSettings {
   /** Labelled texts to validate each epoch on, and to calibrate the scores on at the end; or the share of the texts, above 0 and below 1, that is taken out of them for this. */

@@ -1,5 +1,5 @@
 // How sure a figure is that was counted on a sample of texts. Counts in, probabilities out.
-import { percent } from "../percent.ts";
+import { percent } from "../figures.ts";
 
 /** The 97.5 % point of the normal distribution, which leaves 95 % between its two sides. */
 const Z = 1.959964;

@@ -2,7 +2,7 @@
 import type { Sample } from "../data/dataset.ts";
 import type { Classifier } from "../model/classifier.ts";
 import { renderInterval, mcnemar, scoreInterval } from "./certainty.ts";
-import { percent } from "../percent.ts";
+import { percent } from "../figures.ts";
 
 /** A difference that chance makes less often than this is taken for real. */
 const SIGNIFICANT = 0.05;
@@ -27,13 +27,14 @@ interface ComparedModel {
   alone: number;
 }
 
+type Named = readonly [name: string, Pick<Classifier, "classify">];
+
 export function compare(
-  models: readonly [name: string, Pick<Classifier, "classify">][],
+  [[firstName, first], [secondName, second]]: readonly [Named, Named],
   samples: readonly Pick<Sample, "label" | "text">[],
   onProgress?: (done: number) => void,
 ): Comparison {
   let [both, onlyFirst, onlySecond] = [0, 0, 0];
-  const [[firstName, first], [secondName, second]] = models as [(typeof models)[0], (typeof models)[0]];
   samples.forEach(({ text, label }, i) => {
     const [a, b] = [first.classify(text).label === label, second.classify(text).label === label];
     if (a && b) both++;

@@ -10,7 +10,7 @@ import { HEAT_STYLE, heatLegend, heatMap } from "./heat-map.ts";
 import type { Mistake } from "./mistakes.ts";
 import { curvePanel, describePresent, type RejectionCurve } from "./rejection-curve.ts";
 import { THEME } from "./theme.ts";
-import { percent } from "../percent.ts";
+import { percent } from "../figures.ts";
 
 /** Answers whose scores lie in one tenth of the range. */
 export interface ScoreBin {

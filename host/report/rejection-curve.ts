@@ -7,7 +7,7 @@ import type { ModelInfo } from "../model/classifier.ts";
 import type { Sample } from "../data/dataset.ts";
 import { type Axis, fourDigits, type Panel, percents, renderPicture } from "./chart.ts";
 import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "../training/calibrator.ts";
-import { percent } from "../percent.ts";
+import { percent } from "../figures.ts";
 
 /** What happens when answers with scores below a threshold are rejected. */
 interface CurvePoint {

@@ -16,24 +16,28 @@ export interface Speed {
 }
 
 export function compareSpeed(before: Classifier, after: Classifier, texts: readonly string[]): Speed {
+  const [one, other] = timesOf([before, after], texts) as [number, number];
+  return { before: one, after: other, ratio: one / other };
+}
+
+/** Microseconds a text, from its bytes to the label. */
+export function speedOf(classifier: Classifier, texts: readonly string[]): number {
+  return timesOf([classifier], texts)[0]!;
+}
+
+function timesOf(classifiers: readonly Classifier[], texts: readonly string[]): number[] {
   const encoder = new TextEncoder();
   const distinct = thinned(texts, TEXTS).map((text) => encoder.encode(text));
   const chosen = Array.from({ length: TEXTS }, (_, i) => distinct[i % distinct.length]!);
-  const times: [number[], number[]] = [[], []];
+  const times = classifiers.map((): number[] => []);
   // The first run of each only warms up.
   for (let run = 0; run <= RUNS; run++) {
-    [before, after].forEach((classifier, which) => {
+    classifiers.forEach((classifier, which) => {
       const time = timeOf(classifier, chosen);
       if (run > 0) times[which]!.push(time);
     });
   }
-  const [one, other] = [middle(times[0]), middle(times[1])];
-  return { before: one, after: other, ratio: one / other };
-}
-
-/** Microseconds a text, from its bytes to the label: the median of several runs. */
-export function speedOf(classifier: Classifier, texts: readonly string[]): number {
-  return compareSpeed(classifier, classifier, texts).after;
+  return times.map(middle);
 }
 
 function timeOf(classifier: Classifier, texts: readonly Uint8Array[]): number {

@@ -1,5 +1,5 @@
 // The trials of `train --tune` as a table for people, and as a picture.
-import { percent } from "../percent.ts";
+import { percent } from "../figures.ts";
 import { renderPicture } from "./chart.ts";
 
 export interface Trial {
@@ -37,11 +37,11 @@ export function renderTrials({ n, trials }: Tuned, chosen: Trial): string {
 }
 
 /** Accuracy over size. The line joins those that no smaller one beats. */
-export function renderTrialsChart(title: string, { trials, ranked: [chosen] }: Tuned): string {
+export function renderTrialsChart(title: string, { trials }: Tuned, chosen: Trial): string {
   const measured = trials
     .filter(({ isGivenUp }) => !isGivenUp)
     .sort((a, b) => a.bytes - b.bytes || b.accuracy - a.accuracy);
-  const point = ({ bytes, accuracy, what }: Trial) => ({ at: bytes / 1024, value: accuracy, is: what });
+  const point = ({ bytes, accuracy }: Trial) => ({ at: bytes / 1024, value: accuracy });
   const front: Trial[] = [];
   for (const trial of measured) if (trial.accuracy > (front.at(-1)?.accuracy ?? 0)) front.push(trial);
   const sizes = measured.map(({ bytes }) => bytes / 1024);
@@ -57,7 +57,7 @@ export function renderTrialsChart(title: string, { trials, ranked: [chosen] }: T
             name: "best of its size",
             kind: "first",
             points: front.map(point),
-            best: { ...point(chosen!), is: "chosen" },
+            best: { ...point(chosen), is: "chosen" },
           },
           { name: "others", kind: "second", isLoose: true, points: measured.filter((each) => !front.includes(each)).map(point) }, // prettier-ignore
         ],

@@ -7,7 +7,7 @@ import type { Sample } from "../data/dataset.ts";
 import { listed, EdgelabelError } from "../errors.ts";
 import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "./calibrator.ts";
 import type { TrainerModule } from "./module.ts";
-import { percent } from "../percent.ts";
+import { percent } from "../figures.ts";
 
 export interface BeforeAfter {
   before: number;

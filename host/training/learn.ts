@@ -12,7 +12,7 @@ import { MIN_AGREEMENT, quantize, spreadTexts } from "./quantization.ts";
 import { addSamples, DEFAULT_RECIPE, epochsFor, LARGEST_INT8, runEpochs } from "./recipe.ts";
 import { type ModelForm, Trainer } from "./trainer.ts";
 import { requireKnownLabels, tuningOptions } from "./fine-tune.ts";
-import { percent } from "../percent.ts";
+import { percent } from "../figures.ts";
 
 export interface LearnOptions {
   /** Absent = EPOCHS, or more when there are few texts. */

@@ -1,6 +1,7 @@
 // Figures and messages of the page.
 import { expect, test } from "vitest";
-import { counted, inPage, kilobytes, modelNameOf, timeLeft } from "../../web/playground/figures.ts";
+import { kilobytes } from "../../host/figures.ts";
+import { counted, inPage, modelNameOf, timeLeft } from "../../web/playground/figures.ts";
 
 test.each<[number, number, number, string]>([
   [1000, 1, 10, ""],

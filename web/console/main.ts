@@ -1,5 +1,6 @@
 // The page of a service: what it serves, what goes on, a text to try, and how to ask it. It polls the
 // service's own paths, each of which a user may or may not have the right to.
+import { shellQuoted } from "../../host/escape.ts";
 import { fourDigits, type Panel, percents, renderInline } from "../../host/report/chart.ts";
 import { createAskBox } from "../playground/ask.ts";
 import { commandLine, element, find, foreign, picture, scrolling } from "../playground/dom.ts";
@@ -121,8 +122,7 @@ function showTry({ models }: Info): void {
 }
 
 function showWays({ node, topics, group }: Info): void {
-  const quoted = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
-  const plain = (text: string): string => (/^[\w./:-]+$/.test(text) ? text : quoted(text));
+  const plain = (text: string): string => (/^[\w./:-]+$/.test(text) ? text : shellQuoted(text));
   const commands: [string, string][] = [
     ["Over HTTP", `curl -s ${location.origin}/predict -H 'Content-Type: application/json' -d '{"text": "a text"}'`],
     ["Over MQTT", `edgelabel ask "a text" --node ${plain(node)}`],

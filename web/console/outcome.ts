@@ -1,5 +1,5 @@
 // The status of a command -> what came of it, in words.
-import { percent } from "../../host/percent.ts";
+import { percent } from "../../host/figures.ts";
 
 export interface Status {
   verb: string;

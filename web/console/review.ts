@@ -1,5 +1,5 @@
 // Texts that wait for a label: one at a time, with a key for each label.
-import { percent } from "../../host/percent.ts";
+import { percent } from "../../host/figures.ts";
 import { bar, button, element, find, foreign } from "../playground/dom.ts";
 import { counted } from "../playground/figures.ts";
 import { ask } from "./asking.ts";

@@ -1,9 +1,9 @@
 // The box in which a model is tried: a text in, its label, the words that led to it, and the other labels out.
-import { percent } from "../../host/percent.ts";
+import { kilobytes, percent } from "../../host/figures.ts";
 import { HEAT_NOTE, segmentsOf } from "../../host/report/heat-map.ts";
 import type { Answer, Explanation, Model } from "../index.ts";
 import { bar, button, element, foreign, scrolling } from "./dom.ts";
-import { counted, kilobytes } from "./figures.ts";
+import { counted } from "./figures.ts";
 
 /** Labels that are shown below the best one; the others on request. */
 const SHOWN = 6;

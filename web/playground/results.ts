@@ -1,11 +1,11 @@
 // What came of the texts and of a run, as elements: faults of the data; figures, files, the confusion
 // matrix with the texts behind each cell, and the wrong answers with what may have caused them.
-import { percent } from "../../host/percent.ts";
+import { kilobytes, percent } from "../../host/figures.ts";
 import { mostConfused } from "../../host/report/evaluation.ts";
 import type { DataReport, Evaluation, Model } from "../index.ts";
 import { asAsked, createAskBox } from "./ask.ts";
 import { button, download, element, foreign, scrolling } from "./dom.ts";
-import { counted, kilobytes } from "./figures.ts";
+import { counted } from "./figures.ts";
 import type { Answered, Choices, Done } from "./jobs.ts";
 import { reasonFinder } from "./reasons.ts";
 

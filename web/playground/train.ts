@@ -1,4 +1,5 @@
 // The side of the page that trains: texts in, a look at them, a run, and what came of it.
+import { shellQuoted } from "../../host/escape.ts";
 import { renderInline, runPanels } from "../../host/report/chart.ts";
 import { type EpochReport, type Model, open } from "../index.ts";
 import { button, commandLine, element, foreign, picture, scrolling } from "./dom.ts";
@@ -389,8 +390,7 @@ function commandOf(
   { name: model, seed, epochs, aside, unknown }: Choices,
   { columns, skipped }: Pick<Offered, "columns" | "skipped">,
 ): string {
-  const quoted = (text: string): string =>
-    /^[\w./%-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
+  const quoted = (text: string): string => (/^[\w./%-]+$/.test(text) ? text : shellQuoted(text));
   const parts = [
     `edgelabel train ${quoted(isFile ? name : "texts.csv")}`,
     ...(columns.textColumn === undefined ? [] : [`--text-column ${quoted(columns.textColumn)}`]),

@@ -37,6 +37,8 @@ interface Judged {
   label?: string | undefined;
 }
 
+type Labelled = Judged & { label: string };
+
 /** Scores from here on are certain. */
 const CERTAIN = 0.9;
 /** So often the next text is one that was taken by chance. */
@@ -164,9 +166,7 @@ export class Review {
   /** Labels that wait to be learnt, oldest first. */
   corrections(model: string): Correction[] {
     this.sweep();
-    return this.judged.flatMap(({ from, label }) =>
-      from.model === model && label !== undefined ? [{ text: from.text, label }] : [],
-    );
+    return this.labelled(model).map(({ from, label }) => ({ text: from.text, label }));
   }
 
   /**
@@ -176,9 +176,8 @@ export class Review {
   async learn(model: string, keep: (corrections: Correction[]) => Promise<void>): Promise<void> {
     const corrections = this.corrections(model);
     if (corrections.length === 0) throw new EdgelabelError("no labels wait to be learnt");
-    const isTaken = ({ from, label }: Judged): boolean => from.model === model && label !== undefined;
-    const taken = this.judged.filter(isTaken);
-    this.judged = this.judged.filter((each) => !isTaken(each));
+    const taken = new Set<Judged>(this.labelled(model));
+    this.judged = this.judged.filter((each) => !taken.has(each));
     try {
       await keep(corrections);
     } catch (error) {
@@ -187,12 +186,14 @@ export class Review {
     }
   }
 
+  private labelled(model: string): Labelled[] {
+    return this.judged.filter((each): each is Labelled => each.from.model === model && each.label !== undefined);
+  }
+
   private sweep(): void {
     const oldest = this.now() - this.settings.hours * HOUR_MS;
     const isKept = ({ at }: Doubtful): boolean => at > oldest;
     if (this.certainSince <= oldest) [this.certain, this.certainSince] = [0, this.now()];
-    if (this.doubtful.every(isKept) && this.byChance.every(isKept) && this.judged.every(({ from }) => isKept(from)))
-      return;
     this.doubtful = this.doubtful.filter(isKept);
     this.byChance = this.byChance.filter(isKept);
     this.judged = this.judged.filter(({ from }) => isKept(from));

@@ -1,6 +1,6 @@
 // What the console's page asks the service: what is going on, commands and how they go, and texts to label (see
-// deploy/README.md and docs/openapi.json). A user needs the right to publish the command over MQTT; whoever may have a model learn may see the texts
-// that wait for a label. Without users, only this machine may, and only if its programs may use the broker freely, too.
+// deploy/README.md and docs/openapi.json). A user needs the right to publish the command over MQTT; whoever may have a
+// model learn may see the texts that wait for a label. Without users, only this machine may, and only if its programs may use the broker freely, too.
 import * as v from "valibot";
 import { EdgelabelError } from "../../errors.ts";
 import type { Learner } from "../control/learning.ts";
@@ -124,7 +124,11 @@ export class Console {
   }
 
   private may(verb: string, user: HttpUser | undefined): boolean {
-    return this.service.commands !== undefined && (user ? user.mayCommand(verb) : this.options.isOpen);
+    return this.service.commands !== undefined && this.hasRight(verb, user);
+  }
+
+  private hasRight(verb: string, user: HttpUser | undefined): boolean {
+    return user ? user.mayCommand(verb) : this.options.isOpen;
   }
 
   private require(verb: string, user: HttpUser | undefined): void {
@@ -142,7 +146,7 @@ export class Console {
   private requireReview(user: HttpUser | undefined): Review {
     const { review } = this.options;
     if (!review) throw new HttpError(404, 'no texts are kept for review: set "review" in the configuration file');
-    if (user ? !user.mayCommand("learn") : !this.options.isOpen)
+    if (!this.hasRight("learn", user))
       throw new HttpError(403, "these texts are for users who may have the model learn");
     return review;
   }

@@ -71,7 +71,7 @@ test("the table marks what is taken, and the picture has a point for each trial"
     "  90.00 %     391 KB        5.3  a larger network, too large or too slow",
     "",
   ]);
-  const svg = renderTrialsChart("lamps", tuned);
+  const svg = renderTrialsChart("lamps", tuned, chosen);
   expect(svg.match(/<circle class="(?:first|second)"/g)).toHaveLength(3);
   expect(svg).toContain("chosen");
 });
