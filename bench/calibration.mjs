@@ -2,12 +2,11 @@
 // calibrated on the last tenth. All figures are those for the test texts, and medians of the seeds. Texts of
 // another set stand for texts that the model should not know.
 //   node bench/calibration.mjs [set ...] [--outside hwu64] [--unknown 0.05] [--seeds 1] [--data ../shared/data]
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { edgelabel } from "./program.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -19,15 +18,6 @@ const { values, positionals } = parseArgs({
   },
 });
 const sets = positionals.length ? positionals : ["snips", "sms_spam"];
-const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
-const edgelabel = (...args) =>
-  JSON.parse(
-    execFileSync(process.execPath, [main, ...args, "--json"], {
-      encoding: "utf8",
-      maxBuffer: 1 << 26,
-      stdio: ["ignore", "pipe", "ignore"],
-    }),
-  );
 const linesOf = (set, part) => readFileSync(`${values.data}/${set}/${part}.tsv`, "utf8").split("\n").filter(Boolean);
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-calibration-"));

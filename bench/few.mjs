@@ -1,12 +1,11 @@
 // Accuracy with few texts: for each set, number of texts a label and sample of ../shared/data/few, `edgelabel train` with no
 // option, then `edgelabel eval` of the int8 deployable on the set's test texts. The figures are means over the samples.
 //   node bench/few.mjs [set ...] [--texts 5,10,20] [--samples 1,2,3] [--set name=value] [--data ../shared/data]
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { edgelabel } from "./program.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -26,15 +25,6 @@ const SVM = {
   hwu64: { 5: 60.6, 10: 70.5, 20: 77.7 },
 };
 const sets = positionals.length ? positionals : Object.keys(SVM);
-const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
-const edgelabel = (...args) =>
-  JSON.parse(
-    execFileSync(process.execPath, [main, ...args, "--json"], {
-      encoding: "utf8",
-      maxBuffer: 1 << 26,
-      stdio: ["ignore", "pipe", "ignore"],
-    }),
-  );
 
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-few-"));
 const model = join(folder, "model.wasm");

@@ -1,11 +1,10 @@
 // What `train --tune` chooses, and how it does on texts that neither it nor the default recipe has seen.
 //   node bench/tune.mjs [--time 3m] [--sets snips,hwu64,sms_spam] [--data ../shared/data]
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { edgelabel } from "./program.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -14,14 +13,6 @@ const { values } = parseArgs({
     data: { type: "string", default: "../shared/data" },
   },
 });
-const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
-const edgelabel = (...args) =>
-  JSON.parse(
-    execFileSync(process.execPath, [main, ...args, "--json"], {
-      maxBuffer: 1 << 28,
-      stdio: ["ignore", "pipe", "ignore"],
-    }),
-  );
 const percent = (share) => (100 * share).toFixed(2);
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-tune-"));
 try {

@@ -15,6 +15,7 @@ import { type HttpEndpoint, startHttp } from "../../host/service/http/http.ts";
 import type { Service } from "../../host/service/service.ts";
 import { packageVersion } from "../../host/version.ts";
 import { fakeService } from "../support/fake.ts";
+import { describeFetched } from "../support/fetched.ts";
 import { fetchOpenapi } from "../tools/fetch-openapi.mjs";
 
 const path = fileURLToPath(new URL("../../docs/openapi.json", import.meta.url));
@@ -55,20 +56,8 @@ test("it has all paths that there are, and no others", async () => {
   }
 });
 
-function packages(): string | undefined {
-  try {
-    return fetchOpenapi();
-  } catch (error) {
-    if (process.env["CI"] === "true") throw error;
-    process.stderr.write(`\nThe tests of docs/openapi.json with a linter and a client are skipped: ${String(error)}\n`);
-    return undefined;
-  }
-}
-
-const found = packages();
-
-describe.skipIf(!found)("with the tools for OpenAPI", () => {
-  const from = createRequire(join(found ?? "/", "x.js"));
+describeFetched("with the tools for OpenAPI", "the tools for OpenAPI", fetchOpenapi, (packages) => {
+  const from = createRequire(join(packages, "x.js"));
   const load = (name: string) => import(pathToFileURL(from.resolve(name)).href);
   const folder = mkdtempSync(join(tmpdir(), "edgelabel-openapi-"));
   afterAll(() => rmSync(folder, { recursive: true }));
@@ -164,7 +153,7 @@ describe.skipIf(!found)("with the tools for OpenAPI", () => {
       astToString(ast: unknown): string;
     };
     writeFileSync(join(folder, "schema.d.ts"), openapi.astToString(await openapi.default(description)));
-    symlinkSync(found!, join(folder, "node_modules"));
+    symlinkSync(packages, join(folder, "node_modules"));
     const client = `
 import createClient from "openapi-fetch";
 import type { paths } from "./schema";

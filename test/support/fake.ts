@@ -7,6 +7,8 @@ import { onTestFinished } from "vitest";
 import type { Prediction } from "../../host/model/classifier.ts";
 import type { Explanation } from "../../host/model/explanation.ts";
 import type { Limits } from "../../host/service/limits.ts";
+import { HttpLogin } from "../../host/service/http/login.ts";
+import type { UserSettings } from "../../host/service/users.ts";
 import type { Log } from "../../host/service/log.ts";
 import { Service } from "../../host/service/service.ts";
 import type { Model } from "../../host/service/answer/predictor.ts";
@@ -58,6 +60,30 @@ export function slowModel(ms: number): Model {
       for (const end = performance.now() + ms; performance.now() < end;);
       return model.classify(text, top);
     },
+  };
+}
+
+/** Users with these rights and one password, of which this is the hash. */
+export function loginOf(rights: Readonly<Record<string, Omit<UserSettings, "password">>>, hash: string): HttpLogin {
+  const users = Object.entries(rights).map(([name, each]) => [name, { ...each, password: hash }]);
+  return new HttpLogin(Object.fromEntries(users), topics, recordingLog());
+}
+
+/** Leaves no room for requests over HTTP from this machine; call the result to make room again. */
+export function fillQueue({ predictor }: Service): () => void {
+  let isDone = false;
+  // This client has its fair half of the queue already.
+  for (const requester of ["http 127.0.0.1", "someone"])
+    predictor.queue.offer({
+      requester,
+      texts: limits.queuedTexts / 2,
+      bytes: 1,
+      expiresAt: Infinity,
+      step: () => isDone,
+      refuse() {},
+    });
+  return () => {
+    isDone = true;
   };
 }
 

@@ -1,4 +1,4 @@
-// Tests that run on a program which a script of test/tools/ fetches. Without it they skip, visibly; under CI=true they fail.
+// Tests that run on a program which a script of test/tools/ fetches. Without it they skip, loudly; under CI=true they fail.
 import { describe, test } from "vitest";
 
 /** A `describe` whose body gets what `fetch` returns. */
@@ -7,7 +7,9 @@ export function describeFetched<T>(name: string, what: string, fetch: () => T, b
   try {
     fetched = fetch();
   } catch (error) {
-    const reason = `${what} cannot be had: ${(error as Error).message}`;
+    const said = (error as { stderr?: Buffer }).stderr?.toString() || (error as Error).message;
+    const reason = `${what} cannot be had: ${said}`;
+    process.stderr.write(`\n*** ${name}: ${reason}\n`);
     if (process.env["CI"] === "true")
       test(name, () => {
         throw new Error(reason);

@@ -4,11 +4,12 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { ERR_BAD_CHECKSUM, ERR_NO_MODEL, TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { openModel } from "../../host/model/file.ts";
 import { packModel } from "../../host/model/pack.ts";
 import { Trainer } from "../../host/training/trainer.ts";
+import { describeFetched } from "./fetched.ts";
 import { importGolden } from "./golden.ts";
 import { samples, trainTiny } from "./models.ts";
 import { sharedIsPresent, sharedPath } from "./shared.ts";
@@ -89,37 +90,23 @@ async function makeSubjects(): Promise<Subject[]> {
   );
 }
 
+/** Java compiles the engine for minutes. */
+const CLIENT_MS = 900_000;
+
 /** The tests of a client; `fetch` gives the command line that a model file is appended to. */
 export function describeClient(name: string, fetch: () => readonly string[]): void {
-  let command: readonly string[];
-  try {
-    command = fetch();
-  } catch (error) {
-    const reason = `it cannot be had: ${(error as { stderr?: Buffer }).stderr?.toString() || (error as Error).message}`;
-    process.stderr.write(`\n*** ${name}: ${reason}\n`);
-    if (process.env["CI"] === "true")
-      test(name, () => {
-        throw new Error(reason);
-      });
-    else
-      describe.skip(`${name} (${reason})`, () => {
-        test("skipped", () => {});
-      });
-    return;
-  }
+  describeFetched(name, "its runtime", fetch, (command) => {
+    const run = (model: string, input: Uint8Array) => {
+      const [program, ...args] = command;
+      return spawnSync(program!, [...args, model], { input, maxBuffer: 1 << 28 });
+    };
 
-  const run = (model: string, input: Uint8Array) => {
-    const [program, ...args] = command;
-    return spawnSync(program!, [...args, model], { input, maxBuffer: 1 << 28 });
-  };
-
-  describe(name, { timeout: 900_000 }, () => {
     let subjects: Subject[];
     beforeAll(async () => {
       subjects = await madeSubjects();
     });
 
-    test("gives the bytes of Node", () => {
+    test("gives the bytes of Node", { timeout: CLIENT_MS }, () => {
       expect(sharedIsPresent ? texts.length : Infinity).toBeGreaterThan(SETS.length * LINES_A_SET);
       for (const { path, answers } of subjects) {
         const { status, stdout, stderr } = run(path, lines);
@@ -128,7 +115,7 @@ export function describeClient(name: string, fetch: () => readonly string[]): vo
       }
     });
 
-    test("refuses a text above 1 MiB, a file without a model and a damaged one", () => {
+    test("refuses a text above 1 MiB, a file without a model and a damaged one", { timeout: CLIENT_MS }, () => {
       const { path } = subjects[0]!;
       const refused = (model: string, input = "x\n") => {
         const { status, stderr } = run(model, Buffer.from(input));

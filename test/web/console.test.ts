@@ -9,14 +9,13 @@ import { startBroker } from "../../host/service/broker/broker.ts";
 import type { Learner } from "../../host/service/control/learning.ts";
 import { Review } from "../../host/service/control/review.ts";
 import { startHttp } from "../../host/service/http/http.ts";
-import { HttpLogin } from "../../host/service/http/login.ts";
 import { hashPassword, type UserSettings } from "../../host/service/users.ts";
 import type { Correction } from "../../host/data/journal.ts";
 import { EdgelabelError } from "../../host/errors.ts";
 import { figuresOf, parseMetrics, total } from "../../web/console/figures.ts";
 import { outcomeOf, type Status } from "../../web/console/outcome.ts";
 import { findChromium, launchChromium } from "../support/chromium.ts";
-import { fakeModel, fakeService, recordingLog, topics } from "../support/fake.ts";
+import { fakeModel, fakeService, loginOf, topics } from "../support/fake.ts";
 import { until } from "../support/wait.ts";
 
 describe("figures", () => {
@@ -147,13 +146,7 @@ describe.skipIf(!executablePath)("in Chromium", () => {
       });
     await service.start();
     const hash = await hashPassword(PASSWORD);
-    const login =
-      users &&
-      new HttpLogin(
-        Object.fromEntries(Object.entries(users).map(([name, rights]) => [name, { ...rights, password: hash }])),
-        topics,
-        recordingLog(),
-      );
+    const login = users && loginOf(users, hash);
     const http = await startHttp(service, {
       ...{ host: "127.0.0.1", port: 0, bodyBytes: 10_000, textsPerRequest: 100, login },
       console: { learners: new Map([["spam", learner]]), review, isOpen: users === undefined },

@@ -5,11 +5,10 @@ import { startBroker } from "../../../../host/service/broker/broker.ts";
 import { Review } from "../../../../host/service/control/review.ts";
 import type { Learner } from "../../../../host/service/control/learning.ts";
 import { startHttp } from "../../../../host/service/http/http.ts";
-import { HttpLogin } from "../../../../host/service/http/login.ts";
 import { hashPassword, type UserSettings } from "../../../../host/service/users.ts";
 import type { Correction } from "../../../../host/data/journal.ts";
 import { EdgelabelError } from "../../../../host/errors.ts";
-import { fakeModel, fakeService, recordingLog, TestClient, topics } from "../../../support/fake.ts";
+import { TestClient, fakeModel, fakeService, loginOf, recordingLog, topics } from "../../../support/fake.ts";
 import { until } from "../../../support/wait.ts";
 
 const ends: (() => unknown)[] = [];
@@ -67,13 +66,7 @@ async function start({
       return { accepted: true };
     });
   await service.start();
-  const login =
-    users &&
-    new HttpLogin(
-      Object.fromEntries(Object.entries(users).map(([name, rights]) => [name, { ...rights, password: hash }])),
-      topics,
-      recordingLog(),
-    );
+  const login = users && loginOf(users, hash);
   const http = await startHttp(service, {
     ...{ host: "127.0.0.1", port: 0, bodyBytes: 10_000, textsPerRequest: 100, login },
     console: {

@@ -7,7 +7,7 @@ import type { Broker } from "../../../../host/service/broker/broker.ts";
 import { startHttp } from "../../../../host/service/http/http.ts";
 import type { HttpEndpoint } from "../../../../host/service/http/http.ts";
 import type { Service } from "../../../../host/service/service.ts";
-import { fakeModel, fakeService, limits } from "../../../support/fake.ts";
+import { fakeModel, fakeService, limits, fillQueue } from "../../../support/fake.ts";
 
 let broker: Broker;
 let service: Service;
@@ -539,18 +539,7 @@ describe("KServe V2", () => {
 });
 
 test("a full queue: 503 and when to come again, and then it goes on", async () => {
-  let isDone = false;
-  // This client has its fair half of the queue already.
-  for (const requester of ["http 127.0.0.1", "someone"]) {
-    service.predictor.queue.offer({
-      requester,
-      texts: limits.queuedTexts / 2,
-      bytes: 1,
-      expiresAt: Infinity,
-      step: () => isDone,
-      refuse() {},
-    });
-  }
+  const makeRoom = fillQueue(service);
   const { status, body, headers } = await post('{"data":"win"}');
   expect([status, body.error.code, headers.get("retry-after")]).toEqual([503, "busy", "1"]);
   const kserve = await fetch(`${http.url}/v2/models/spam/infer`, {
@@ -559,7 +548,7 @@ test("a full queue: 503 and when to come again, and then it goes on", async () =
     body: '{"inputs":[{"name":"text","shape":[1],"datatype":"BYTES","data":["win"]}]}',
   });
   expect([kserve.status, kserve.headers.get("retry-after")]).toEqual([503, "1"]);
-  isDone = true;
+  makeRoom();
   expect((await post('{"data":"win"}')).body).toEqual({ label: "spam" });
 });
 

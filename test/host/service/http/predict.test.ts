@@ -9,7 +9,16 @@ import type { Broker } from "../../../../host/service/broker/broker.ts";
 import { type HttpEndpoint, type HttpOptions, startHttp } from "../../../../host/service/http/http.ts";
 import { HttpLogin } from "../../../../host/service/http/login.ts";
 import type { Service } from "../../../../host/service/service.ts";
-import { counter, fakeModel, fakeService, limits, recordingLog, TestClient, topics } from "../../../support/fake.ts";
+import {
+  counter,
+  fakeModel,
+  fakeService,
+  limits,
+  recordingLog,
+  TestClient,
+  topics,
+  fillQueue,
+} from "../../../support/fake.ts";
 import { pause, until } from "../../../support/wait.ts";
 
 let broker: Broker;
@@ -313,19 +322,10 @@ describe("a stream", () => {
   });
 
   test("waits while there is no room, instead of being told so on each line", async () => {
-    let isDone = false;
-    for (const requester of ["http 127.0.0.1", "someone"])
-      service.predictor.queue.offer({
-        requester,
-        texts: limits.queuedTexts / 2,
-        bytes: 1,
-        expiresAt: Infinity,
-        step: () => isDone,
-        refuse() {},
-      });
+    const makeRoom = fillQueue(service);
     const answers = stream('{"text":"win"}\n{"text":"hello"}');
     await pause(300);
-    isDone = true;
+    makeRoom();
     expect((await answers).map(({ label }) => label)).toEqual(["spam", "ham"]);
     expect(await counter(service, 'edgelabel_errors_total{code="busy"}')).toBe(0);
   });
