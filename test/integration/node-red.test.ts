@@ -280,8 +280,9 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
       expect(known).toMatchObject({ output: "known", label: "light", scores: { light: known.score } });
       expect(known.explanation!.tokens).toHaveLength(4);
       expect(await ask("strict", "turn on the light")).toMatchObject({ output: "unknown", label: null });
-      const many = await Promise.all(Array.from({ length: 50 }, () => ask("ask", "play some jazz")));
-      expect(new Set(many.map(({ label }) => label))).toEqual(new Set(["music"]));
+      // With what their explanations take, more than the service's queue holds.
+      const many = await Promise.all(Array.from({ length: 200 }, () => ask("ask", "play some jazz")));
+      expect(many.filter(({ label }) => label !== "music")).toEqual([]);
       expect((await ask("late", "turn on the light")).error).toMatch(
         /nothing came from edgelabel\/nobody\/(?:from\/phone\/)?classify/,
       );

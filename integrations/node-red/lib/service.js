@@ -1,6 +1,9 @@
 // A model that `edgelabel serve` has on a broker, asked over the connection of Node-RED's own MQTT broker node.
 const { randomBytes } = require("node:crypto");
 
+/** Texts that are asked about at once. A flow that splits a file would else fill the service's queue and be told `busy`. */
+const AT_ONCE = 16;
+
 class ServiceModel {
   #node;
   #broker;
@@ -12,6 +15,10 @@ class ServiceModel {
   #timeout;
   #sent = 0;
   #waiting = new Map();
+  /** Those that wait until fewer than AT_ONCE are asked. */
+  #turns = [];
+  #asking = 0;
+  #isClosed = false;
 
   constructor(node, broker, { root, node: service, serviceModel, timeout }, say) {
     this.#node = node;
@@ -30,9 +37,22 @@ class ServiceModel {
 
   async classify(text, options) {
     const id = String(this.#sent++);
-    const answer = await this.#ask(id, this.#request, { text: text.toString(), id, replyTo: this.#reply, ...options });
+    const request = { text: text.toString(), id, replyTo: this.#reply, ...options };
+    const answer = await this.#inTurn(() => this.#ask(id, this.#request, request));
     if (answer.error) throw new Error(this.#say("error.answer", answer.error));
     return answer;
+  }
+
+  async #inTurn(ask) {
+    if (this.#asking < AT_ONCE) this.#asking++;
+    else await new Promise((resolve) => this.#turns.push(resolve));
+    try {
+      return await ask();
+    } finally {
+      const next = this.#turns.shift();
+      if (next) next();
+      else this.#asking--;
+    }
   }
 
   #onAnswer(payload) {
@@ -69,6 +89,7 @@ class ServiceModel {
   /** Publishes, and resolves to what comes for `id`. */
   #ask(id, topic, message) {
     return new Promise((resolve, reject) => {
+      if (this.#isClosed) throw new Error(this.#say("error.redeployed"));
       // Its node publishes nothing then, and says nothing.
       if (!this.#broker.connected) throw new Error(this.#say("error.not-connected", { url: this.#broker.brokerurl }));
       const late = () =>
@@ -86,6 +107,7 @@ class ServiceModel {
   }
 
   close(done) {
+    this.#isClosed = true;
     for (const { settle } of [...this.#waiting.values()]) settle(new Error(this.#say("error.redeployed")));
     this.#broker.unsubscribe(this.#reply, this.#node.id, true);
     this.#broker.deregister(this.#node, done, true);
