@@ -19,6 +19,7 @@ import { DirectionPlan, LayerPlan, Plan, planLayer } from "./plan";
 import { clearState, inputProjection, loadPrefix, step } from "./step";
 import {
   Sequence,
+  isLinearAlone,
   mixLinear,
   firstToken,
   leadingPads,
@@ -61,7 +62,8 @@ export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize 
   const steps = stepCount(sequence, model);
   let sequenceIn: usize = 0; // 0: the input is the embedding
   let vectorIn: usize = plan.vectorB;
-  for (let i: u32 = 1; i < plan.layerCount; i++) {
+  // Where only the linear part counts, the last layer gets zeros.
+  for (let i: u32 = isLinearAlone(sequence) ? plan.layerCount - 1 : 1; i < plan.layerCount; i++) {
     const at = planLayer(plan, i);
     const layer = at.layer;
     if (layer.kind == LAYER_DROPOUT) continue; // identity outside training

@@ -189,6 +189,11 @@ export function sequenceShow(self: Sequence, from: u32, to: u32): void {
   self.shownTo = to;
 }
 
+/** Whether the network has no share in the scores. */
+export function isLinearAlone(self: Sequence): bool {
+  return changetype<usize>(self.linear) != 0 && self.linear.linear.networkShare == 0;
+}
+
 /** Mixes the scores of the linear part, if there is one, times `scale`, into `target`, f32[labelCount] padded to 4: of the tokens that are shown, and of those that were not kept. */
 export function mixLinear(self: Sequence, model: Model, target: usize, scale: f32): void {
   if (!changetype<usize>(self.linear)) return;

@@ -4,12 +4,14 @@
 // words, and the hashed n-grams of every word; their values are inverse document frequencies, and each
 // text has the length 1. Afterwards the n-grams of a known word are added to its row, so that in use it is one row.
 //
-//   fitLinear(bytes) after describeModel: texts -> draft.linear, in its f32 form
+//   fitLinear(bytes, isAlone) after describeModel: texts -> draft.linear, in its f32 form
 //
 // The scores are brought to the scale at which their softmax fits texts best that were held out; if none fits better than
-// equal scores, there is no linear part. The logits of network and linear part are then averaged, by weights that depend on the number of texts. Only IEEE operations in a fixed order: the same bits everywhere.
+// equal scores, there is no linear part. The logits of network and linear part are then averaged, by weights that depend on the number of texts,
+// or the linear part stands alone. Only IEEE operations in a fixed order: the same bits everywhere.
 import {
   ACTIVATION_SOFTMAX,
+  ERR_BAD_ARGUMENT,
   ERR_BAD_STATE,
   ERR_OUT_OF_MEMORY,
   FORM_F32,
@@ -90,6 +92,8 @@ class Problem {
 
 let problem: Problem = changetype<Problem>(0);
 let refused = false;
+/** The model is the linear part alone. */
+let alone = false;
 
 function reserve(bytes: u64): usize {
   const address = bytes < 0x7ffffff0 ? allocate(<usize>bytes) : 0;
@@ -100,15 +104,17 @@ function reserve(bytes: u64): usize {
 /**
  * Gives the described or opened model a linear part, in place of one that it has, trained on the texts of addText, so that its
  * int8 file has at most `bytes` bytes; none if not even its words have room, or its scores are of no use. The last layer
- * must be a softmax over the labels. Returns a status.
+ * must be a softmax over the labels. With `isAlone` the network has no share in the scores, and it is ERR_BAD_ARGUMENT if the words
+ * have no room. Returns a status.
  */
-export function fitLinear(bytes: u32): i32 {
+export function fitLinear(bytes: u32, isAlone: bool): i32 {
   const fit = fittedTexts();
   if (!changetype<usize>(fit)) return ERR_BAD_STATE;
   const header = draft.header;
   const last = layerAt(draft.layers, header.layerCount - 1);
   if (last.activation != ACTIVATION_SOFTMAX || last.units != header.labelCount) return ERR_BAD_STATE;
   refused = false;
+  alone = isAlone;
   draft.linear = 0;
   header.linearBytes = 0;
   reader.linear = changetype<LinearSum>(0);
@@ -134,7 +140,7 @@ function fitPart(fit: Fit, bytes: u32): i32 {
   problem.labels = draft.header.labelCount;
   problem.words = draft.header.wordCount;
   const room = roomBesideWords(bytes);
-  if (room == 0) return OK;
+  if (room == 0) return alone ? ERR_BAD_ARGUMENT : OK;
   return describe(room) && solveAll() && (factor == 0 || writePart()) ? OK : ERR_OUT_OF_MEMORY;
 }
 
@@ -568,19 +574,20 @@ function solveAll(): bool {
   }
   // The fewer texts, the less the network's own scores say (bench/README.md).
   const weight: f32 = <f32>0.5 + <f32>10 / sqrt<f32>(<f32>self.texts);
-  networkShare = <f32>1 / (<f32>1 + weight);
-  factor = weight * networkShare * bestScale(held, heldLabels, count);
+  networkShare = alone ? 0 : <f32>1 / (<f32>1 + weight);
+  factor = (alone ? <f32>1 : weight * networkShare) * bestScale(held, heldLabels, count);
   solve(FOLDS);
   return true;
 }
 
 /**
- * The scale of the scores, f32 (count, width), with the smallest log loss; 0 if no scale beats equal scores for all labels.
+ * The scale of the scores, f32 (count, width), with the smallest log loss; 0 if no scale beats equal scores for all labels,
+ * unless these scores are all that there is.
  * Labels are smoothed by the share of one text among count + 1, since so few right answers say only so much.
  */
 function bestScale(scores: usize, labels: usize, count: u32): f32 {
-  let best: f32 = 0;
-  let least: f64 = <f64>count * <f64>logF32(<f32>problem.labels);
+  let best: f32 = alone ? 1 : 0;
+  let least: f64 = alone ? Infinity : <f64>count * <f64>logF32(<f32>problem.labels);
   let power: f32 = 0.125;
   const smoothing: f32 = <f32>1 / <f32>(count + 1);
   for (let i: u32 = 0; i < SCALES; i++) {

@@ -99,7 +99,7 @@ export function trainCommand(): Command {
     .addOption(
       new Option(
         "--recipe <name>",
-        "default, or tutorial: Embedding, LSTM and Dense(1, sigmoid) as in the Keras tutorial",
+        "default; linear: words, pairs and n-grams without a network, in a second; or tutorial: as in the Keras tutorial",
       ).choices(Object.keys(RECIPES)),
     )
     .option("--seed <n>", `the same seed gives the same model (default: ${seed})`, parseSeed)
@@ -193,10 +193,9 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
         : { groups: parseSynonyms(await readText(options.synonyms), options.synonyms), source: options.synonyms },
   };
   const folds = options.folds === undefined ? null : await crossValidate(training, options.folds, options);
-  const chosenWith = (changes: RunSettings): Chosen => choose(options, command, changes);
-  const tuned = tuning ? await tuneShown(training, chosenWith, tuning, options) : null;
+  const tuned = tuning ? await tuneShown(training, tuning, options) : null;
   const { trained, trial } = tuned
-    ? await runBest(training, tuned, chosenWith, options)
+    ? await runBest(training, tuned, options)
     : { trained: await runShown(training, options), trial: null };
   const file = isDeployable(output) ? await trained.deployed() : await trained.resumable();
   const bytes = await writeModel(output, file.elb);
@@ -224,43 +223,49 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
     seconds: (performance.now() - started) / 1000,
   };
   const last = reports.at(-1) ?? null;
+  // The figures of the epoch are those of the network.
+  const figures = { train: chosen.settings.linear === "alone" ? null : last?.train, validation: last?.validation };
   await (json
-    ? printJson({ ...summary(last, file, folds, outcome), ...(tuned ? { tuned: { ...tuned, chosen: trial } } : {}) })
+    ? printJson({ ...summary(figures, file, folds, outcome), ...(tuned ? { tuned: { ...tuned, chosen: trial } } : {}) })
     : print(
         (tuned && trial ? `${renderTrials(tuned, trial)}${asTyped(again(trial, options))}\n` : "") +
-          renderSummary(last, validation.length, file, folds, outcome, tuned !== null),
+          renderSummary(figures, validation.length, file, folds, outcome, tuned !== null),
       ));
   if (left > 0 && reports.length !== stopAfter)
     throw new EdgelabelError(`${output}: stopped before the end of the run`);
 }
 
 /** The settings of the command line; ends the command when one of them makes no sense. */
-function choose(
-  { output, name, modelVersion, valid, unknown, resume, synonyms, ...flags }: TrainFlags,
-  command: Command,
-  changes: RunSettings = {},
-): Chosen {
-  const { set, recipe, seed, epochs, workers } = flags;
+function choose(flags: TrainFlags, command: Command): Chosen {
   try {
-    return chooseTraining({
-      ...changes,
-      ...set,
-      recipe,
-      seed,
-      epochs: epochs ?? changes.epochs,
-      workers,
-      unknown,
-      name: name ?? (resume === undefined ? modelName(output) : undefined),
-      version: modelVersion,
-      // What they hold is read later.
-      valid: typeof valid === "number" ? valid : valid && [],
-      synonyms: synonyms === undefined ? undefined : [],
-      resume: resume === undefined ? undefined : new Uint8Array(),
-    });
+    return chosenWith(flags, {});
   } catch (error) {
     if (error instanceof EdgelabelError) command.error(`error: ${error.message}`);
     throw error;
   }
+}
+
+/** The settings of the command line, and changes of those that it does not give. */
+function chosenWith(
+  { output, name, modelVersion, valid, unknown, resume, synonyms, set, ...flags }: TrainFlags,
+  changes: RunSettings,
+): Chosen {
+  const { recipe = changes.recipe, seed, epochs = changes.epochs, workers } = flags;
+  return chooseTraining({
+    ...changes,
+    ...set,
+    recipe,
+    seed,
+    epochs,
+    workers,
+    unknown,
+    name: name ?? (resume === undefined ? modelName(output) : undefined),
+    version: modelVersion,
+    // What they hold is read later.
+    valid: typeof valid === "number" ? valid : valid && [],
+    synonyms: synonyms === undefined ? undefined : [],
+    resume: resume === undefined ? undefined : new Uint8Array(),
+  });
 }
 
 /** "10%" is a share, everything else a file. */
@@ -295,28 +300,23 @@ function parseSize(text: string): number {
   return Number(count) * { "": 1, K: 1_024, M: 1_048_576 }[unit.toUpperCase() as "" | "K" | "M"];
 }
 
-async function tuneShown(
-  training: Training,
-  chosenWith: (changes: RunSettings) => Chosen,
-  { ms, trials }: Tuning,
-  { json, quantize, maxSize, maxUs }: TrainFlags,
-): Promise<Tuned> {
+async function tuneShown(training: Training, { ms, trials }: Tuning, options: TrainFlags): Promise<Tuned> {
+  const { json, quantize, maxSize, maxUs } = options;
   const onTrial = ({ what, accuracy, isGivenUp }: Trial): void =>
     json ? undefined : note(`${percent(accuracy)}  ${what}${isGivenUp ? " (given up)" : ""}`);
   const limits = { ms, trials, maxBytes: maxSize, maxMicroseconds: maxUs, onTrial };
-  return tune(training, chosenWith, { quantize }, limits, startWorkers);
+  return tune(training, (changes) => chosenWith(options, changes), { quantize }, limits, startWorkers);
 }
 
 /** Trains with the best settings whose model is small enough: with all texts it has more words than in its trial. */
 async function runBest(
   training: Training,
   { ranked }: Tuned,
-  chosenWith: (changes: RunSettings) => Chosen,
   options: TrainFlags,
 ): Promise<{ trained: Trained; trial: Trial }> {
   const { maxSize = Infinity } = options;
   for (const trial of ranked) {
-    const trained = await runShown({ ...training, chosen: chosenWith(trial.settings) }, options);
+    const trained = await runShown({ ...training, chosen: chosenWith(options, trial.settings) }, options);
     if ((await trained.wasm()).length <= maxSize) return { trained, trial };
     note(`with all texts, the model is larger than --max-size (${trial.what}); the next best settings are taken`);
   }
@@ -324,7 +324,7 @@ async function runBest(
 }
 
 /** The command that makes the model again without trials. */
-function again({ settings }: Trial, { set = {}, epochs }: TrainFlags): string {
+function again({ settings }: Trial, flags: TrainFlags): string {
   const own = process.argv.slice(process.argv.indexOf("train") + 1);
   const words: string[] = [];
   for (let i = 0; i < own.length; i++) {
@@ -333,9 +333,9 @@ function again({ settings }: Trial, { set = {}, epochs }: TrainFlags): string {
     else if (value === undefined) i++;
   }
   // What the user has set was not changed.
-  const changed = Object.entries(settings).filter(([name]) => !(name in set) && !(name === "epochs" && epochs));
+  const changed = Object.entries(settings).filter(([name]) => !(name in { ...flags.set, ...flags }));
   for (const [name, value] of changed) {
-    if (name === "epochs") words.push("--epochs", String(value));
+    if (name === "epochs" || name === "recipe") words.push(`--${name}`, String(value));
     else words.push("--set", `${typedName(name)}=${String(value)}`);
   }
   return `the same without trials: edgelabel train ${words.map(quoted).join(" ")}`;
@@ -414,13 +414,17 @@ interface Outcome {
   seconds: number;
 }
 
+interface Figures {
+  train?: EpochReport["train"] | null | undefined;
+  validation?: EpochReport["validation"] | undefined;
+}
+
 function summary(
-  last: EpochReport | null,
+  { train = null, validation = null }: Figures,
   { form, agreement, calibration }: Finished,
   folds: CrossValidation | null,
   outcome: Outcome,
 ): object {
-  const [train, validation] = [last?.train ?? null, last?.validation ?? null];
   return { ...outcome, form, train, validation, agreement, calibration, folds };
 }
 
@@ -430,7 +434,7 @@ function sure(accuracy: number, n: number): string {
 }
 
 function renderSummary(
-  last: EpochReport | null,
+  { train, validation }: Figures,
   validated: number,
   { form, agreement, calibration }: Finished,
   folds: CrossValidation | null,
@@ -440,13 +444,11 @@ function renderSummary(
   const lines = [
     `${file}: ${labels} labels, ${form}, ${kilobytes(bytes)}, from ${texts} texts in ${seconds.toFixed(1)} s`,
   ];
-  if (last)
+  if (train)
+    lines.push(`last epoch: loss ${train.loss.toFixed(4)}, accuracy ${percent(train.accuracy)} while training`);
+  if (validation)
     lines.push(
-      `last epoch: loss ${last.train.loss.toFixed(4)}, accuracy ${percent(last.train.accuracy)} while training`,
-    );
-  if (last?.validation)
-    lines.push(
-      `validation: loss ${last.validation.loss.toFixed(4)}, accuracy ${percent(last.validation.accuracy)} (f32), ${sure(last.validation.accuracy, validated)}`,
+      `validation: loss ${validation.loss.toFixed(4)}, accuracy ${percent(validation.accuracy)} (f32), ${sure(validation.accuracy, validated)}`,
     );
   if (folds)
     lines.push(
@@ -455,9 +457,9 @@ function renderSummary(
   if (agreement) lines.push(`${form}: ${sentence(agreement)}`);
   if (left > 0)
     lines.push(`${left} epoch${left === 1 ? " is" : "s are"} left; continue with the same data and --resume ${file}`);
-  else if (last && !last.validation && !folds && !isTuned)
+  else if (!validation && !folds && !isTuned)
     lines.push(
-      "accuracy while training says little about new texts; for a figure that does, add --valid 10% or --folds 5",
+      `${train ? "accuracy while training says little about new texts; for a figure that does" : "for the accuracy on new texts"}, add --valid 10% or --folds 5`,
     );
   return `${lines.join("\n")}\n${calibration ? renderCalibration(calibration) : ""}`;
 }

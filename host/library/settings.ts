@@ -1,8 +1,9 @@
 // The options of train() -> the settings of a run. The command line has the same settings, as --set name=value.
-import { nearest, EdgelabelError } from "../errors.ts";
+import { nearest, EdgelabelError, listed } from "../errors.ts";
 import {
   AFTER_TRAINING,
   ALL_SETTINGS,
+  OF_NETWORK,
   type Path,
   RECIPES,
   type Setting,
@@ -74,7 +75,7 @@ export function chooseSettings(
   { isResumed, hasSynonyms }: { isResumed: boolean; hasSynonyms: boolean },
 ): Chosen {
   if (!Object.hasOwn(RECIPES, recipe))
-    throw bad(`there is no recipe ${JSON.stringify(recipe)}; there are ${Object.keys(RECIPES).join(" and ")}`);
+    throw bad(`there is no recipe ${JSON.stringify(recipe)}; there are ${listed(Object.keys(RECIPES))}`);
   const preset = RECIPES[recipe];
   const set = new Map<Setting, unknown>();
   for (const [key, value] of Object.entries(rest)) if (value !== undefined) set.set(...read(key, value));
@@ -86,15 +87,20 @@ export function chooseSettings(
   if (isResumed && ofTheRun !== undefined)
     throw bad(`${ofTheRun.name} cannot be changed in a resumed run, which keeps the settings that it was started with`);
   const { settings, given } = withSettings(preset, set);
-  const idle = withoutEffect(settings, given);
-  if (idle !== undefined) throw bad(idle);
-  if (given.has("augment.synonym") && !hasSynonyms) throw bad("augment-synonym needs synonyms");
   settings.name = name ?? "model";
   for (const [key, value] of own as [keyof typeof OWN, unknown][]) {
     if (OWN[key].read(String(value)) === undefined) throw bad(`${key} takes ${OWN[key].takes}`);
     Object.assign(settings, { [key]: value });
     given.add(key);
   }
+  const ofNetwork = [...set.keys(), ...own.map(([key]) => ({ name: key, path: key as Path }))].find(({ path }) =>
+    OF_NETWORK.has(path),
+  );
+  if (preset.linear === "alone" && ofNetwork !== undefined)
+    throw bad(`${ofNetwork.name} is a setting of the network, and the recipe linear trains none`);
+  const idle = withoutEffect(settings, given);
+  if (idle !== undefined) throw bad(idle);
+  if (given.has("augment.synonym") && !hasSynonyms) throw bad("augment-synonym needs synonyms");
   return { settings, given };
 }
 

@@ -8,12 +8,13 @@ import { Classifier } from "../model/classifier.ts";
 import { mcnemar } from "../report/certainty.ts";
 import type { Trial, Tuned } from "../report/tuning.ts";
 import { speedOf } from "../report/speed.ts";
-import type { Chosen, RunSettings } from "./settings.ts";
+import { BAD_SETTING, type Chosen, type RunSettings } from "./settings.ts";
 import { runTraining, type StartWorkers, type Training, type TrainOptions } from "./train.ts";
 
 /** What is tried, with what is said of it. Each helps some kinds of texts. */
 const CHANGES: readonly [what: string, settings: RunSettings][] = [
   ["the recipe as it is", {}],
+  ["words, pairs and n-grams, without a network", { recipe: "linear" }],
   ["half the network", { units: 32, embeddingDim: 32 }],
   ["read forwards only", { bidirectional: false }],
   ["less dropout", { embeddingDropout: 0.1, outputDropout: 0.3, wordDropout: 0.1 }],
@@ -46,6 +47,7 @@ export interface TuneOptions {
 }
 
 interface Measured extends Trial {
+  settings: RunSettings;
   /** Whether each text was right, part by part. */
   right: boolean[];
 }
@@ -70,7 +72,8 @@ export async function tune(
 
   async function run(what: string, settings: RunSettings): Promise<void> {
     const began = performance.now();
-    const chosen = choose(settings);
+    const chosen = chosenFor(settings);
+    if (chosen === undefined) return;
     // What the user has set is not changed, so two trials may be the same.
     const key = JSON.stringify(chosen.settings);
     if (tried.has(key)) return;
@@ -100,13 +103,25 @@ export async function tune(
     longest = Math.max(longest, performance.now() - began);
     onTrial?.(trial);
   }
+  /** Undefined where the settings do not go with those of the user. */
+  function chosenFor(settings: RunSettings): Chosen | undefined {
+    try {
+      return choose(settings);
+    } catch (error) {
+      if (measured.length > 0 && error instanceof EdgelabelError && error.code === BAD_SETTING) return undefined;
+      throw error;
+    }
+  }
   const hasTime = (): boolean =>
     measured.length < most && (measured.length === 0 || performance.now() - started + longest <= ms);
 
   for (const [what, settings] of CHANGES) if (hasTime()) await run(what, settings);
   const recipe = measured[0]!;
   const better = measured
-    .filter(({ accuracy, isGivenUp, fits }) => fits && !isGivenUp && accuracy > recipe.accuracy)
+    .filter(
+      ({ settings, accuracy, isGivenUp, fits }) =>
+        fits && !isGivenUp && accuracy > recipe.accuracy && settings.recipe === undefined,
+    )
     .sort((one, other) => other.accuracy - one.accuracy);
   for (let count = 2; count <= better.length && hasTime(); count++) {
     const some = better.slice(0, count);

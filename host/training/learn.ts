@@ -136,7 +136,7 @@ export async function learn(
     if (fitsLinear) {
       const repeated = corrections.flatMap((sample) => Array.from({ length: repeats }, () => sample));
       for (const { label, text } of [...known, ...repeated]) begun.addText(labels.indexOf(label), text);
-      begun.fitLinear(LARGEST_INT8);
+      begun.fitLinear(LARGEST_INT8, info.linear?.network_share === 0);
     }
     addSamples(begun, labels, samples, validation);
     begun.start(tuningOptions(info, { ...options, epochs: total }));

@@ -31,8 +31,8 @@ export interface RecipeOptions extends RunOptions {
   outputDropout: number;
   /** One unit with a sigmoid for two labels, as the Keras tutorial has it. */
   binaryOutput: boolean;
-  /** A linear part over words, pairs of words and n-grams beside the network: "wide and deep". Not with binaryOutput. */
-  linear: boolean;
+  /** A linear part over words, pairs of words and n-grams beside the network: "wide and deep"; or "alone": it gives the scores, and the network is not run. Not with binaryOutput. */
+  linear: boolean | "alone";
   /** With few texts the run gets more epochs until it has this many steps, or has read minTexts texts; see adaptToShape. 0 = the recipe is not adapted to the texts. */
   minSteps: number;
   minTexts: number;
@@ -174,6 +174,30 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   minSteps: 0,
 };
 
+/** The linear part alone: trains in about a second. The network is the smallest that the format takes. */
+export const LINEAR_RECIPE: RecipeOptions = {
+  ...DEFAULT_RECIPE,
+  tokenizer: { ...DEFAULT_RECIPE.tokenizer, ngramBuckets: 16_384 },
+  numWords: 16_000,
+  linear: "alone",
+  embedding: 1,
+  units: 1,
+  bidirectional: false,
+  pooling: "last",
+  embeddingDropout: 0,
+  outputDropout: 0,
+  wordDropout: 0,
+  dropoutSamples: 1,
+  perturbation: 0,
+  averageDecay: 0,
+  augment: {},
+  addNgrams: false,
+  labelSmoothing: 0,
+  batch: 256,
+  epochs: 1,
+  minSteps: 1,
+};
+
 /** The cleaning steps of a recipe when some are asked for: those and its own; none if the list is empty. */
 export function withCleaning({ tokenizer: { cleaning = [] } }: RecipeOptions, asked: readonly Cleaning[]): Cleaning[] {
   return asked.length === 0 ? [] : CLEANING_STEPS.filter((step) => asked.includes(step) || cleaning.includes(step));
@@ -196,14 +220,14 @@ export function adaptToShape(
   if (!given.has("batch")) while (batch >= 2 * smallest && texts < FEW_BATCHES * batch) batch /= 2;
   if (!given.has("minCount") && texts < FEW_TEXTS) minCount = 1;
   if (!given.has("epochs")) epochs = epochsFor(texts, { ...recipe, batch });
-  if (!given.has("tokenizer.charLevel") && areNames(shape)) {
+  if (!given.has("tokenizer.charLevel") && linear !== "alone" && areNames(shape)) {
     tokenizer = {
       ...tokenizer,
       charLevel: true,
       ngramBuckets: given.has("tokenizer.ngramBuckets") ? tokenizer.ngramBuckets : 0,
     };
   }
-  if (!given.has("linear") && (tokenizer.charLevel || recipe.binaryOutput)) linear = false;
+  if (!given.has("linear") && linear !== "alone" && (tokenizer.charLevel || recipe.binaryOutput)) linear = false;
   if (!given.has("numWords") && linear)
     numWords = Math.min(numWords, Math.floor(VOCABULARY_BYTES / (WORD_BYTES + recipe.embedding + shape.labels / 2)));
   // Without n-grams or an unknown word, a hidden word leaves nothing to learn from.
@@ -354,8 +378,17 @@ function describe(
   trainer.fitVocabulary(options.minCount, options.numWords, options.oovToken);
   addLayers(trainer, labels.length, options);
   trainer.describe();
-  if (options.linear && !options.binaryOutput) trainer.fitLinear(LARGEST_INT8);
+  if (options.linear && !options.binaryOutput) fitLinear(trainer, options);
   addSamples(trainer, labels, [], validation);
+}
+
+function fitLinear(trainer: Trainer, { linear }: RecipeOptions): void {
+  try {
+    trainer.fitLinear(LARGEST_INT8, linear === "alone");
+  } catch (error) {
+    if (!(error instanceof EdgelabelError) || error.code !== "bad_argument") throw error;
+    throw new EdgelabelError("with so many words and labels the model has more than 1 MB; set a smaller num-words");
+  }
 }
 
 /** Continues the run of an .elb file; samples and synonyms must be those with which it was started. */

@@ -16,7 +16,7 @@ import {
   words,
 } from "../values.ts";
 import { MIN_AGREEMENT } from "./quantization.ts";
-import { DEFAULT_RECIPE, type RecipeOptions, TUTORIAL_RECIPE, withCleaning } from "./recipe.ts";
+import { DEFAULT_RECIPE, LINEAR_RECIPE, type RecipeOptions, TUTORIAL_RECIPE, withCleaning } from "./recipe.ts";
 import type { Augmentation } from "./settings.ts";
 import { type Cleaning, CLEANING_STEPS } from "./trainer.ts";
 
@@ -279,7 +279,18 @@ export const ALL_SETTINGS: readonly Setting[] = SETTINGS.flatMap(([, settings]) 
 /** Settings that say what is done with the trained model, and not how it is trained. */
 export const AFTER_TRAINING: ReadonlySet<Path> = new Set<Path>(["calibrate", "minAgreement"]);
 
-export const RECIPES = { default: asSettings(DEFAULT_RECIPE), tutorial: asSettings(TUTORIAL_RECIPE) };
+export const RECIPES = {
+  default: asSettings(DEFAULT_RECIPE),
+  linear: asSettings(LINEAR_RECIPE),
+  tutorial: asSettings(TUTORIAL_RECIPE),
+};
+
+/** Settings of the network, which the recipe linear does not have. */
+export const OF_NETWORK: ReadonlySet<Path> = new Set<Path>([
+  ...TABLE.slice(0, 4).flatMap(([, rows]) => rows.map(([, , path]) => path)),
+  "epochs",
+  "workers",
+]);
 
 function asSettings(recipe: RecipeOptions): Settings {
   const augment = { delete: 0, swap: 0, typo: 0, ...recipe.augment };

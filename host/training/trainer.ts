@@ -240,9 +240,9 @@ export class Trainer {
     check(this.#exports.describeModel(), this.#source);
   }
 
-  /** Trains a linear part, in place of one that the model has, on the texts of addText, if the int8 file has at most `bytes` bytes with it. */
-  fitLinear(bytes: number): void {
-    check(this.#exports.fitLinear(bytes), "linear part");
+  /** Trains a linear part, in place of one that the model has, on the texts of addText, if the int8 file has at most `bytes` bytes with it; `isAlone`: of which alone the scores are. */
+  fitLinear(bytes: number, isAlone: boolean): void {
+    check(this.#exports.fitLinear(bytes, isAlone), "linear part");
   }
 
   /** Describes the model and makes its weights, for an import: without buffers for training. */

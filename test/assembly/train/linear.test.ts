@@ -104,7 +104,7 @@ describe("there is none", () => {
 
   test("when not even its words have room", async () => {
     const trainer = await prepareTraining(samples, [], { ...TINY, linear: false });
-    trainer.fitLinear(0);
+    trainer.fitLinear(0, false);
     trainer.start(TINY);
     expect(trainer.write("f32")).toEqual(await fileOf(samples, false));
   });
@@ -128,7 +128,7 @@ test("of little room n-grams take at most half, and pairs of the most texts the 
     [64 * ofBucket + 40 * ofPair, 64, 40],
   ] as const) {
     const trainer = await prepareTraining(samples, [], { ...TINY, linear: false });
-    trainer.fitLinear(without + ofWords + 3 * 16 + room);
+    trainer.fitLinear(without + ofWords + 3 * 16 + room, false);
     trainer.start(TINY);
     const file = trainer.write("int8");
     expect(file.length).toBeLessThanOrEqual(without + ofWords + 3 * 16 + room);
@@ -193,6 +193,41 @@ test("takes part in validation, though the network learns alone", async () => {
   expect(weights).toEqual(alone);
 });
 
+describe("alone", () => {
+  const prepare = async (data = samples): Promise<Trainer> => {
+    const trainer = await prepareTraining(data, data, { ...TINY, labelSmoothing: 0, linear: "alone" });
+    trainer.start({ ...TINY, labelSmoothing: 0 });
+    return trainer;
+  };
+
+  test("it gives the scores, whatever the network's weights are, in validation too", async () => {
+    const trainer = await prepare();
+    const file = trainer.write("f32");
+    const part = readPart(file);
+    for (const _ of trainer.epoch());
+    const trained = trainer.write("f32");
+    expect(trained).not.toEqual(file);
+    const [one, other] = [await Classifier.fromBytes(file, "model"), await Classifier.fromBytes(trained, "model")];
+    let loss = 0;
+    for (const { label, text } of samples) {
+      const { scores } = one.classify(text, 0);
+      expect(other.classify(text, 0).scores).toEqual(scores);
+      const exponents = linearScores(part, text).map(Math.exp);
+      const sum = exponents.reduce((a, b) => a + b);
+      LABELS.forEach((name, k) => expect(scores[name]).toBeCloseTo(exponents[k]! / sum, 5));
+      loss -= Math.log(scores[label]!) / samples.length;
+    }
+    expect(trainer.validate().loss).toBeCloseTo(loss, 4);
+  });
+
+  test("it answers also when its texts say nothing, and is refused when its words have no room", async () => {
+    const file = (await prepare(samples.flatMap((each) => LABELS.map((label) => ({ ...each, label }))))).write("f32");
+    expect(headerValue(file, "linearBytes")).toBeGreaterThan(0);
+    const trainer = await prepareTraining(samples, [], { ...TINY, linear: false });
+    expect(() => trainer.fitLinear(0, true)).toThrow("linear part");
+  });
+});
+
 describe("of an opened file", () => {
   test("it stays, and is replaced by one that is trained on other texts", async () => {
     const file = (await trainTiny({ epochs: 1, linear: true })).write("f32");
@@ -202,12 +237,12 @@ describe("of an opened file", () => {
     // The same texts give the same part, but that the room is another one.
     const again = await Trainer.open(file, "model.elb");
     for (const { label, text } of samples) again.addText(LABELS.indexOf(label), text);
-    again.fitLinear(1_000_000);
+    again.fitLinear(1_000_000, false);
     again.buildOpened();
     expect(again.write("f32")).toEqual(file);
     const other = await Trainer.open(file, "model.elb");
     for (const { label, text } of samples) other.addText((LABELS.indexOf(label) + 1) % 3, text);
-    other.fitLinear(1_000_000);
+    other.fitLinear(1_000_000, false);
     other.buildOpened();
     const part = readPart(other.write("f32"));
     for (const { label, text } of samples) {

@@ -115,6 +115,21 @@ describe("--set", () => {
     expect(await train(...files, ...given)).toEqual({ code: "accepted", stdout: "", stderr: "" });
   });
 
+  test("the recipe linear takes no setting of a network, and tells no figures of one", async () => {
+    const linear = [...files, "--recipe", "linear"];
+    for (const [name, ...given] of [
+      ["units", "--set", "units=3"],
+      ["class-weight", "--set", "class-weight=balanced"],
+      ["linear", "--set", "linear=false"],
+      ["epochs", "--epochs", "3"],
+      ["workers", "--workers", "2"],
+    ])
+      expect((await train(...linear, ...given)).stderr).toBe(
+        `error: ${name} is a setting of the network, and the recipe linear trains none\n`,
+      );
+    expect((await train(...linear, "--set", "clean=urls", "--seed", "2")).code).toBe("accepted");
+  });
+
   test("a resumed run keeps its settings, and may be quantized and calibrated otherwise", async () => {
     const resumed = [...files, "--resume", "no-such.elb"];
     expect((await train(...resumed, "--set", "min-agreement=0", "--set", "units=3")).stderr).toBe(

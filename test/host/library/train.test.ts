@@ -60,6 +60,13 @@ describe("gives the bytes of the command line", () => {
     expect((await trained.model()).info.form).toBe("quantize" in options ? "f32" : "int8");
   });
 
+  test("of the linear part alone", async () => {
+    await run("train", at("data.tsv"), "-o", at("x.wasm"), "--name", "lamps", "--recipe", "linear");
+    const trained = await train(texts, { name: "lamps", recipe: "linear" });
+    expect(await trained.wasm()).toEqual(new Uint8Array(readFileSync(at("x.wasm"))));
+    expect((await trained.model()).info.linear).toMatchObject({ network_share: 0 });
+  });
+
   test("calibrated, both files, whichever is asked for first", async () => {
     const flags = ["--valid", at("valid.tsv"), "--unknown", "0.1", "--name", "lamps", ...SMALL_FLAGS];
     for (const file of ["x.wasm", "x.elb"]) await run("train", at("data.tsv"), "-o", at(file), ...flags);
@@ -276,7 +283,7 @@ test.each<[string, unknown, object, string, string]>([
   ["a value out of range", texts, { units: 0 }, "bad_setting", "units takes a whole number from 1 to"],
   ["a name that is none", texts, { name: "" }, "bad_setting", "name takes 1 to"],
   ["a seed out of range", texts, { seed: -1 }, "bad_setting", "seed takes a whole number from 0"],
-  ["a recipe that there is not", texts, { recipe: "best" }, "bad_setting", "there are default and tutorial"],
+  ["a recipe that there is not", texts, { recipe: "best" }, "bad_setting", 'there are "default", "linear", "tutorial"'],
   ["a setting without effect", texts, { momentum: 0.9 }, "bad_setting", "momentum needs optimizer=sgd"],
   ["unknown without valid", texts, { unknown: 0.1 }, "bad_setting", "unknown is calibrated on the texts of valid"],
   ["a resumed run with another seed", texts, { resume: new Uint8Array(), seed: 2 }, "bad_setting", "seed cannot be"],

@@ -30,6 +30,21 @@ test("a change that the user's settings undo is not tried again", async () => {
   expect(trials.map(({ what }) => what)).toEqual(["the recipe as it is", "less dropout", "numbers and accents alike"]);
 });
 
+test("the linear part alone is tried, unless the user has set something of the network", async () => {
+  const linear = "words, pairs and n-grams, without a network";
+  const { trials } = await run({ trials: 2 }, { seed: 1, ngramBuckets: 64 });
+  expect(trials.map(({ what, settings }) => [what, settings])).toEqual([
+    ["the recipe as it is", {}],
+    [linear, { recipe: "linear" }],
+  ]);
+  const ofLinear = await run({ trials: 3 }, { seed: 1, recipe: "linear" });
+  expect(ofLinear.trials.map(({ what }) => what)).toEqual([
+    "the recipe as it is",
+    "numbers and accents alike",
+    "without addresses and markup",
+  ]);
+});
+
 test("the recipe stays where the difference may be chance, and what does not fit is not taken", async () => {
   const { trials, ranked } = await run({ trials: 2 });
   expect(ranked[0]!.what).toBe("the recipe as it is");

@@ -214,6 +214,13 @@ describe("a model with a linear part", () => {
   });
 });
 
+test("the linear part alone learns, and stays alone", async () => {
+  await json("train", at("data.tsv"), "-o", at("linear.elb"), "--recipe", "linear");
+  const { report, model } = await learn(input({ elb: readFileSync(at("linear.elb")) }), options);
+  expect(report).toMatchObject({ accepted: true, after: { corrected: 8 } });
+  expect((await Classifier.fromBytes(model!.deployed, "deployed")).info.linear).toMatchObject({ network_share: 0 });
+});
+
 describe("a calibrated model", () => {
   /** The old model with a temperature, and with a rule that keeps back a few right answers: up to the widest gap between scores. */
   const calibrated = async (): Promise<{ old: Uint8Array; keptBack: number }> => {
