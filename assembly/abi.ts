@@ -66,6 +66,7 @@ export const ERR_BAD_ARGUMENT = 30;
 export const ERR_LABEL_OUT_OF_RANGE = 31;
 export const ERR_NO_SAMPLES = 32;
 export const ERR_NOT_FINITE = 33;
+export const ERR_BAD_VECTORS = 34;
 
 // --- model file: assembly/FORMAT.md ------------------------------------------
 
@@ -175,3 +176,10 @@ export const ANSWER_RIGHT = 0;
 export const ANSWER_WRONG = 1;
 /** Any answer to a text whose true label the model lacks. */
 export const ANSWER_UNKNOWN = 2;
+
+// What is wrong with a file of word vectors.
+export const VECTORS_NO_NUMBERS = 1;
+export const VECTORS_BAD_HEADER = 2;
+export const VECTORS_OTHER_WIDTH = 3;
+export const VECTORS_BAD_NUMBER = 4;
+export const VECTORS_CUT_OFF = 5;

@@ -1,6 +1,6 @@
 // Accuracy with few texts: for each set, number of texts a label and sample of ../shared/data/few, `edgelabel train` with no
 // option, then `edgelabel eval` of the int8 deployable on the set's test texts. The figures are means over the samples.
-//   node bench/few.mjs [set ...] [--texts 5,10,20] [--samples 1,2,3] [--set name=value] [--data ../shared/data]
+//   node bench/few.mjs [set ...] [--texts 5,10,20] [--samples 1,2,3] [--set name=value] [--vectors FILE] [--data ../shared/data]
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +13,7 @@ const { values, positionals } = parseArgs({
     texts: { type: "string", default: "5,10,20" },
     samples: { type: "string", default: "1,2,3" },
     set: { type: "string", multiple: true, default: [] },
+    vectors: { type: "string" },
     data: { type: "string", default: "../shared/data" },
   },
 });
@@ -41,6 +42,7 @@ try {
           "-o",
           model,
           ...settings,
+          ...(values.vectors === undefined ? [] : ["--vectors", values.vectors]),
         );
         const { accuracy } = edgelabel("eval", model, `${values.data}/${set}/test.tsv`);
         return { accuracy: 100 * accuracy, kilobytes: statSync(model).size / 1024, seconds };

@@ -362,6 +362,8 @@ function lstmRowBackward(
 function embeddingBackward(stage: Stage): void {
   const width = network.width;
   const tokens = gradientBySlot(stage) ? plan.slotTokens : plan.rowTokens;
+  const frozenFirst = network.state.frozenFirst;
+  const frozenCount = network.state.frozenCount;
   let squares: f32 = 0;
   for (let s: u32 = 0, count = gradientRows(stage); s < count; s++) {
     const token = loadU32(tokens, s);
@@ -373,6 +375,7 @@ function embeddingBackward(stage: Stage): void {
     for (let j = start; j < end; j++) {
       const id = loadU32(network.rowIds, j);
       const row = id & ~(OWN_ROW | CONTEXT_ROW);
+      if (row - frozenFirst < frozenCount) continue;
       const scale: f32 = id == row ? share : 1;
       const state = load<u8>(network.rowStates + row);
       if (!(state & ROW_TOUCHED)) {

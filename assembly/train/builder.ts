@@ -82,8 +82,9 @@ let fit: Fit = changetype<Fit>(0);
 /** u32[]: the label of each text of fittedTexts(). */
 export let fittedLabels: Growable = changetype<Growable>(0);
 let tokenizer: Tokenizer = changetype<Tokenizer>(0);
-let wordOffsets: Growable = changetype<Growable>(0);
-let words: Growable = changetype<Growable>(0);
+/** The vocabulary: word with id i + 1 is `words` from offset i to offset i + 1. */
+export let wordOffsets: Growable = changetype<Growable>(0);
+export let words: Growable = changetype<Growable>(0);
 let labelOffsets: Growable = changetype<Growable>(0);
 let labels: Growable = changetype<Growable>(0);
 
@@ -93,6 +94,8 @@ export let draft: Model = changetype<Model>(0);
 export let reader: Sequence = changetype<Sequence>(0);
 /** Its training texts. */
 export let samples: Dataset = changetype<Dataset>(0);
+/** Vectors of its words, see vectors.ts; 0 = none. */
+export let pretrained: usize = 0;
 /** Training state of the opened file, and its bytes; 0 = none. */
 export let openedTraining: usize = 0;
 export let openedTrainingBytes: u32 = 0;
@@ -133,6 +136,7 @@ function reserveDraft(): i32 {
   draft = changetype<Model>(allocate(offsetof<Model>()));
   reader = changetype<Sequence>(allocate(offsetof<Sequence>()));
   samples = createDataset();
+  pretrained = 0;
   openedTraining = 0;
   openedTrainingBytes = 0;
   addedLabels = 0;
@@ -199,10 +203,10 @@ export function setVersion(length: u32): i32 {
   return keepPart(length, offsetof<Model>("version"), offsetof<Header>("versionBytes"));
 }
 
-function addString(offsets: Growable, strings: Growable, length: u32): i32 {
+export function addString(offsets: Growable, strings: Growable, string: usize, length: u32): i32 {
   const target = extend(strings, length);
   if (!target || !appendWord32(offsets, strings.bytes)) return ERR_OUT_OF_MEMORY;
-  memory.copy(target, input, length);
+  memory.copy(target, string, length);
   return OK;
 }
 
@@ -211,7 +215,7 @@ export function addWord(length: u32): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   if (length < 1 || length > <u32>MAX_WORD_BYTES || wordOffsets.bytes >> 2 > <u32>MAX_ROWS) return ERR_BAD_VOCABULARY;
   if (!utf8IsValid(input, length)) return ERR_BAD_UTF8;
-  return addString(wordOffsets, words, length);
+  return addString(wordOffsets, words, input, length);
 }
 
 /** Sets the id of words outside the vocabulary; 0 = they are dropped. */
@@ -226,7 +230,7 @@ export function addLabel(length: u32): i32 {
   if (state == STATE_DESCRIBED && draft.weights) return extendLabels(length);
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   if (length < 1 || length > <u32>MAX_LABEL_BYTES || labelOffsets.bytes >> 2 > <u32>MAX_LABELS) return ERR_BAD_LABELS;
-  return addString(labelOffsets, labels, length);
+  return addString(labelOffsets, labels, input, length);
 }
 
 /** Adds a label and an output to the opened file; buildNetwork makes its weights. */
@@ -375,15 +379,28 @@ export function fitVocabulary(minCount: u32, numWords: u32, unknownLength: u32):
   if (state != STATE_BEGUN || !changetype<usize>(fit)) return ERR_BAD_STATE;
   const status = fitFinish(fit, minCount, numWords, input, unknownLength);
   if (status != OK) return status;
-  const offsetBytes = (fit.vocabularySize + 1) << 2;
-  wordOffsets.address = fit.vocabularyOffsets;
-  wordOffsets.bytes = offsetBytes;
-  wordOffsets.capacity = offsetBytes;
-  words.address = fit.vocabularyBytes;
-  words.bytes = load<u32>(fit.vocabularyOffsets + ((<usize>fit.vocabularySize) << 2));
-  words.capacity = words.bytes;
-  draft.header.unknownId = fit.unknownId;
+  setVocabulary(fit.vocabularyOffsets, fit.vocabularyBytes, fit.vocabularySize, fit.unknownId);
   return OK;
+}
+
+/** Replaces the vocabulary by u32 offsets[size + 1] and their bytes. */
+export function setVocabulary(offsets: usize, bytes: usize, size: u32, unknownId: u32): void {
+  wordOffsets.address = offsets;
+  wordOffsets.bytes = (size + 1) << 2;
+  wordOffsets.capacity = wordOffsets.bytes;
+  words.address = bytes;
+  words.bytes = load<u32>(offsets + ((<usize>size) << 2));
+  words.capacity = words.bytes;
+  draft.header.unknownId = unknownId;
+}
+
+/** The tokenizer of the texts, between fitVocabulary and describeModel; else null. */
+export function fittedTokenizer(): Tokenizer {
+  return state == STATE_BEGUN && changetype<usize>(fit) && fit.vocabularyOffsets ? tokenizer : changetype<Tokenizer>(0);
+}
+
+export function setPretrained(address: usize): void {
+  pretrained = address;
 }
 
 /** Words in the vocabulary, V without padding and buckets. */

@@ -114,6 +114,20 @@ export {
   validate,
 } from "./run";
 export { writeFile } from "./save";
+export {
+  startVectors,
+  readVectors,
+  finishVectors,
+  vectorsDefect,
+  vectorsNumbers,
+  vectorsLine,
+  vectorsDimensions,
+  vectorsDeclared,
+  vectorsFound,
+  vectorsAdded,
+  vectorsRepeated,
+  vectorsRepeatedLine,
+} from "./vectors";
 export { fileBytes, filePtr } from "./write";
 
 /** The contract that this module was built for; the host compares it with its own. */

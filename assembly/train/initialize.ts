@@ -43,22 +43,29 @@ function fillUniform(random: Random, values: usize, length: u32, limit: f32): vo
   }
 }
 
-/** Orthonormal rows (rows <= columns): normal random numbers, then Gram-Schmidt, twice for each row to remove rounding errors. */
+/** Random orthonormal rows (rows <= columns). */
 function fillOrthogonal(random: Random, values: usize, rows: u32, columns: u32): void {
+  for (let p = values, end = values + ((<usize>rows * columns) << 2); p < end; p += 4)
+    store<f32>(p, randomNormal(random));
+  orthonormalize(values, rows, columns);
+}
+
+/** Makes the rows, f32 (rows, columns) with columns a multiple of 4, orthonormal: Gram-Schmidt, twice for each row to remove rounding errors. A row that depends on those before becomes 0, or what rounding makes of it. */
+export function orthonormalize(values: usize, rows: u32, columns: u32): void {
   const stride = (<usize>columns) << 2;
   for (let r: u32 = 0; r < rows; r++) {
     const row = values + <usize>r * stride;
-    for (let p = row; p < row + stride; p += 4) store<f32>(p, randomNormal(random));
     for (let pass = 0; pass < 2; pass++) {
       for (let q = values; q < row; q += stride) addScaled(row, q, -dot(row, q, columns), columns);
-      const scale: f32 = <f32>1 / sqrt<f32>(dot(row, row, columns));
+      const square = dot(row, row, columns);
+      const scale: f32 = square > 0 ? <f32>1 / sqrt<f32>(square) : 0;
       for (let p = row; p < row + stride; p += 16) v128.store(p, f32x4.mul(v128.load(p), f32x4.splat(scale)));
     }
   }
 }
 
 /** Dot product of two f32[length], length a multiple of 4. */
-function dot(a: usize, b: usize, length: u32): f32 {
+export function dot(a: usize, b: usize, length: u32): f32 {
   let sum = f32x4.splat(0);
   for (const end = a + ((<usize>length) << 2); a < end; a += 16) {
     sum = f32x4.add(sum, f32x4.mul(v128.load(a), v128.load(b)));

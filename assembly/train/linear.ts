@@ -1,8 +1,8 @@
 // Trains the linear part (linear.ts) on the texts of fit.ts: one support vector machine a label, with squared
 // hinge loss, by dual coordinate descent (C.-J. Hsieh et al., A Dual Coordinate Descent Method
 // for Large-scale Linear SVM, 2008), for all labels at once. Features are words, pairs of
-// words, and the hashed n-grams of every word; their values are inverse document frequencies, and each
-// text has the length 1. Afterwards the n-grams of a known word are added to its row, so that in use it is one row.
+// words, the hashed n-grams of every word, and the numbers of its pretrained vector, if it has one; their values are inverse
+// document frequencies, and each text has the length 1. Afterwards the n-grams and the vector of a known word are added to its row, so that in use it is one row.
 //
 //   fitLinear(bytes, isAlone) after describeModel: texts -> draft.linear, in its f32 form
 //
@@ -40,12 +40,16 @@ import { draft, fittedLabels, fittedTexts, reader } from "./builder";
 import { findWords, wordNgrams } from "./dataset";
 import { Fit, firstOfText, fittedWord, textCount } from "./fit";
 import { Growable, appendWord32, createGrowable, word32At } from "./growable";
+import { sumOfSquares } from "./optimizer";
 import { Random, logF32, randomSeed, shuffle } from "./random";
-import { addScaledRow } from "./rows";
+import { addScaledRow, scaleRow } from "./rows";
+import { vectorOf, vectorWidth } from "./vectors";
 import { partsBytes } from "./write";
 
 /** Value of an n-gram beside that of a word that is as rare. */
 const NGRAM_WEIGHT: f32 = 0.7;
+/** Value of a pretrained vector beside that of its word. */
+const MEANING_WEIGHT: f32 = 0.7;
 /** Of more texts, so many are used: their tables fit in memory, and more gain little. */
 const MOST_TEXTS: u32 = 200_000;
 /** Bytes of the two ids of a pair in a file. */
@@ -83,6 +87,9 @@ class Problem {
   folds: usize; // u8[texts]
   weights: usize; // f32 (features, width)
   bias: usize; // f32[width]
+  vectorWidth: u32; // D, numbers of a word's vector; 0 = words have none
+  meanings: usize; // f32 (texts, D): sum of the vectors of a text's words, each times its value
+  meaningWeights: usize; // f32 (D, width)
   alphas: usize; // f32 (texts, width)
   scores: usize; // f32[width]
   change: usize; // f32[width]
@@ -188,6 +195,9 @@ function describe(room: u64): bool {
   self.scores = reserve(<u64>self.width * 4);
   self.change = reserve(<u64>self.width * 4);
   self.order = reserve(<u64>self.texts * 4);
+  self.vectorWidth = vectorWidth();
+  self.meanings = reserve(<u64>self.texts * self.vectorWidth * 4);
+  self.meaningWeights = reserve(<u64>self.vectorWidth * self.width * 4);
   self.random = changetype<Random>(reserve(offsetof<Random>()));
   return !refused && weighFeatures() && measureTexts();
 }
@@ -414,6 +424,7 @@ function measureTexts(): bool {
       const w = word32At(fit.tokens, t);
       const id = fittedWord(fit, w).id;
       square += id ? addValue(sums, id - 1) : self.strange * self.strange;
+      square += addMeaning(i, id);
       for (let g = firstNgram(w); g < firstNgram(w + 1); g++)
         square += addValue(sums, self.words + word32At(self.ngrams, g));
       if (t == first) continue;
@@ -432,6 +443,9 @@ function measureTexts(): bool {
       if (pair) exact += takeSquare(sums, self.words + self.buckets + pair - 1);
     }
     store<f32>(self.scales + ((<usize>i) << 2), scale);
+    const meaning = self.meanings + ((<usize>i * self.vectorWidth) << 2);
+    exact += sumOfSquares(meaning, self.vectorWidth);
+    scaleRow(meaning, scale, self.vectorWidth);
     store<f32>(self.squares + ((<usize>i) << 2), exact * scale * scale);
     const label = dealt + ((<usize>labelOf(i)) << 2);
     // Copies of a text share its fold: a text that is held out must not have been learnt.
@@ -470,12 +484,23 @@ function takeSquare(sums: usize, feature: u32): f32 {
   return sum * sum;
 }
 
+/** Adds the vector of word `id` to the meaning of a text; returns the square of its length. */
+function addMeaning(text: u32, id: u32): f32 {
+  const vector = id ? vectorOf(id) : 0;
+  if (!vector) return 0;
+  const value = MEANING_WEIGHT * valueOf(id - 1);
+  const width = problem.vectorWidth;
+  addScaledRow(problem.meanings + ((<usize>text * width) << 2), vector, value, width);
+  return value * value;
+}
+
 /** Trains on all texts but those of fold `heldOut`; FOLDS = none. */
 function solve(heldOut: u32): void {
   const self = problem;
   const rowBytes = (<usize>self.width) << 2;
   memory.fill(self.weights, 0, <usize>self.features * rowBytes);
   memory.fill(self.bias, 0, rowBytes);
+  memory.fill(self.meaningWeights, 0, <usize>self.vectorWidth * rowBytes);
   memory.fill(self.alphas, 0, <usize>self.texts * rowBytes);
   let count: u32 = 0;
   for (let i: u32 = 0; i < self.texts; i++) {
@@ -529,6 +554,12 @@ function eachFeature(text: u32, learns: bool): void {
   const self = problem;
   const fit = self.fit;
   const scale = load<f32>(self.scales + ((<usize>text) << 2));
+  for (let d: u32 = 0; d < self.vectorWidth; d++) {
+    const row = self.meaningWeights + ((<usize>d * self.width) << 2);
+    const value = load<f32>(self.meanings + ((<usize>text * self.vectorWidth + d) << 2));
+    if (learns) addScaledRow(row, self.change, value, self.width);
+    else addScaledRow(self.scores, row, value, self.width);
+  }
   for (let t = firstOf(text), end = endOf(text); t < end; t++) {
     const w = word32At(fit.tokens, t);
     const id = fittedWord(fit, w).id;
@@ -638,6 +669,7 @@ function writePart(): bool {
   const rows = linearWeights(linear, self.features);
   memory.copy(linearPairs(linear), self.pairs, (<usize>self.pairCount) << 3);
   for (let f: u32 = 0; f < self.features; f++) addFeature(rows, squares, f, f);
+  for (let id: u32 = 1; id <= self.words; id++) addMeaningRow(rows, squares, id);
   for (let id: u32 = 1; self.buckets != 0 && id <= self.words; id++) {
     const firstBucket = layerAt(draft.layers, 0).inputWidth - header.bucketCount;
     const count = wordNgrams(draft, id, ngrams);
@@ -665,4 +697,21 @@ function addFeature(rows: usize, squares: usize, row: u32, feature: u32): void {
     factor * value,
     self.labels,
   );
+}
+
+/** Adds what the vector of word `id` says, if it has one, to its row of the part. */
+function addMeaningRow(rows: usize, squares: usize, id: u32): void {
+  const self = problem;
+  const vector = vectorOf(id);
+  if (!vector) return;
+  const value = MEANING_WEIGHT * valueOf(id - 1);
+  const square = squares + ((<usize>(id - 1)) << 2);
+  store<f32>(square, load<f32>(square) + value * value);
+  for (let d: u32 = 0; d < self.vectorWidth; d++)
+    addScaledRow(
+      rows + ((<usize>(id - 1) * self.labels) << 2),
+      self.meaningWeights + ((<usize>d * self.width) << 2),
+      factor * value * load<f32>(vector + ((<usize>d) << 2)),
+      self.labels,
+    );
 }

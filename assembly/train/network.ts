@@ -95,8 +95,8 @@ export class TrainingState {
   steps: u32; // optimizer steps taken
   averages: u32; // updates of the averaged weights
   isSwapped: u32; // the parameters are the averaged weights at present
-  reserved0: u32;
-  reserved1: u32;
+  frozenFirst: u32; // rows of the embedding that do not learn: pretrained vectors
+  frozenCount: u32;
   reserved2: u32;
   reserved3: u32;
   reserved4: u32;

@@ -112,6 +112,7 @@ function updateEmbedding(self: Optimizer): void {
 function rowKind(self: Optimizer, row: u32, isPlain: bool): u8 {
   const state = load<u8>(network.rowStates + row);
   if (state & ROW_TOUCHED) return ROW_TOUCHED;
+  if (row - network.state.frozenFirst < network.state.frozenCount) return 0;
   if (decay != 0) return ROW_KNOWN;
   return isPlain || (state & ROW_FADED) != 0 ? 0 : state & ROW_KNOWN;
 }

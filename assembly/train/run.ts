@@ -62,6 +62,7 @@ import {
   networkTrainWith,
   networkUpdate,
 } from "./step";
+import { placeVectors } from "./vectors";
 
 /** Samples are sorted by length within groups of this many batches, so that batches need little padding. */
 const SORTED_BATCHES: u32 = 32;
@@ -127,8 +128,10 @@ export function startTraining(embeddingRange: f32): i32 {
   settings.synonymChecksum = checkSynonyms();
   settings.sampleCount = samples.count;
   settings.sampleChecksum = datasetChecksum(samples);
-  const status = isDescribed() && draft.weights ? startFromOpened() : OK;
-  return status == OK ? prepareRun(embeddingRange) : status;
+  let status = isDescribed() && draft.weights ? startFromOpened() : OK;
+  if (status == OK) status = prepareRun(embeddingRange);
+  if (status == OK) placeVectors();
+  return status;
 }
 
 /**

@@ -195,9 +195,10 @@ export function networkRestored(): bool {
     isPower2 &&
     isSeeded &&
     state.isSwapped == 0 &&
+    <u64>state.frozenFirst + state.frozenCount <= network.rows &&
     isZero(
-      changetype<usize>(state) + offsetof<TrainingState>("reserved0"),
-      offsetof<TrainingState>() - offsetof<TrainingState>("reserved0"),
+      changetype<usize>(state) + offsetof<TrainingState>("reserved2"),
+      offsetof<TrainingState>() - offsetof<TrainingState>("reserved2"),
     )
   );
 }

@@ -7,7 +7,7 @@ import { MAX_WORKERS } from "../../assembly/abi.ts";
 import { EdgelabelError } from "../errors.ts";
 import { keptAside } from "../data/split.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
-import { readText } from "../files/read.ts";
+import { readText, readUnzipped, requireReadable } from "../files/read.ts";
 import { type Chosen, type RunSettings, typedName } from "../library/settings.ts";
 import { type CrossValidation, runFolds } from "../library/folds.ts";
 import { chooseTraining, type Finished, runTraining, type Trained, type Training } from "../library/train.ts";
@@ -58,6 +58,7 @@ interface TrainFlags extends DatasetFlags {
   workers?: number;
   set?: GivenSettings;
   synonyms?: string;
+  vectors?: string;
   tune?: Tuning;
   maxSize?: number;
   maxUs?: number;
@@ -93,6 +94,10 @@ export function trainCommand(): Command {
   ).option(
     "--synonyms <file>",
     "words that may replace one another: a group on each line, with commas between the words",
+  );
+  command.option(
+    "--vectors <file>",
+    "pretrained word vectors of the texts' language, which help with few texts: fastText's .vec or GloVe's .txt, also in gzip",
   );
   command.optionsGroup("Training:");
   command
@@ -146,6 +151,7 @@ export function trainCommand(): Command {
       new Option("--resume <file>", "continue the run in this .elb, on the same texts").conflicts([
         "recipe",
         "tune",
+        "vectors",
         "name",
         "modelVersion",
         ...OWN_OPTIONS,
@@ -175,6 +181,7 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   if (!tuning && (maxSize ?? maxUs) !== undefined)
     command.error("error: --max-size and --max-us choose among the trials of --tune; add --tune 5m");
   const chosen = choose(options, command);
+  if (options.vectors !== undefined) requireReadable(options.vectors, {});
   await requireWritable(output);
   if (chart !== undefined) await requireWritable(chart);
   const started = performance.now();
@@ -191,6 +198,8 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
       options.synonyms === undefined
         ? null
         : { groups: parseSynonyms(await readText(options.synonyms), options.synonyms), source: options.synonyms },
+    vectors:
+      options.vectors === undefined ? null : { source: options.vectors, read: () => readUnzipped(options.vectors!) },
   };
   const folds = options.folds === undefined ? null : await crossValidate(training, options.folds, options);
   const tuned = tuning ? await tuneShown(training, tuning, options) : null;

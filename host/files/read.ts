@@ -3,6 +3,8 @@
 // report) read files in no other way.
 import { accessSync, constants, createReadStream, readFileSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
+import { pipeline, Readable } from "node:stream";
+import { createGunzip } from "node:zlib";
 import { EdgelabelError } from "../errors.ts";
 import { decodeText } from "../text.ts";
 
@@ -40,6 +42,30 @@ export async function* readParts(path: string): AsyncGenerator<Uint8Array> {
     yield* createReadStream(path) as AsyncIterable<Uint8Array>;
   } catch (error) {
     throw unreadable(error, path, {});
+  }
+}
+
+/** The same of a file that may be in gzip, as the bytes that are compressed in it. */
+export async function* readUnzipped(path: string): AsyncGenerator<Uint8Array> {
+  const parts = readParts(path);
+  const first = await parts.next();
+  if (first.done) return;
+  const all = (async function* (): AsyncGenerator<Uint8Array> {
+    yield first.value;
+    yield* parts;
+  })();
+  if (first.value[0] !== 0x1f || first.value[1] !== 0x8b) {
+    yield* all;
+    return;
+  }
+  try {
+    const unzipped = createGunzip();
+    // It passes an error of the file on to the loop.
+    pipeline(Readable.from(all), unzipped, () => {});
+    yield* unzipped as AsyncIterable<Uint8Array>;
+  } catch (error) {
+    if (error instanceof EdgelabelError) throw error;
+    throw new EdgelabelError(`${path}: is damaged or cut off gzip (${(error as Error).message})`, "unreadable");
   }
 }
 

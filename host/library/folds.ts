@@ -10,6 +10,7 @@ import {
   synonymsOf,
   type Training,
   type TrainOptions,
+  vectorsOf,
 } from "./train.ts";
 
 export interface FoldOptions extends Omit<TrainOptions, "valid" | "unknown" | "resume" | "onEpoch"> {
@@ -33,8 +34,8 @@ export async function crossValidate(
 ): Promise<CrossValidation> {
   const chosen = chooseTraining(options);
   const samples = await samplesOf(texts, "texts");
-  const synonyms = synonymsOf(options.synonyms);
-  return runFolds({ chosen, samples, validation: [], synonyms }, folds, options, startWorkers);
+  const [synonyms, vectors] = [synonymsOf(options.synonyms), vectorsOf(options.vectors)];
+  return runFolds({ chosen, samples, validation: [], synonyms, vectors }, folds, options, startWorkers);
 }
 
 /** The same, when texts and settings are at hand. */

@@ -20,6 +20,7 @@ import {
 import { DEFAULT_SYNONYMS, type Settings } from "../training/setting-table.ts";
 import { addSynonyms, type SynonymGroup } from "../training/synonyms.ts";
 import { type ModelForm, Trainer } from "../training/trainer.ts";
+import type { VectorFile } from "../training/vectors.ts";
 import type { TrainingData, Workers } from "../training/workers.ts";
 import { Model } from "./model.ts";
 import { type LabelledTexts, samplesOf } from "./samples.ts";
@@ -35,6 +36,8 @@ export interface TrainOptions extends RunSettings {
   quantize?: boolean | undefined;
   /** Groups of words that may replace one another. */
   synonyms?: readonly (readonly string[])[] | undefined;
+  /** Pretrained word vectors as text, as fastText and GloVe have them: gives the bytes of the file, from the beginning each time. */
+  vectors?: (() => AsyncIterable<Uint8Array>) | undefined;
   /** The .elb of a run that has epochs left, to go on with, on the same texts. */
   resume?: Uint8Array | undefined;
   /** Called after each epoch; false ends the run, whose .elb can be resumed. */
@@ -73,17 +76,24 @@ export interface Finished {
 export interface Training extends TrainingData {
   validation: readonly Sample[];
   chosen: Chosen;
+  vectors: VectorFile | null;
 }
 
 export async function train(texts: LabelledTexts, options: TrainOptions, startWorkers: StartWorkers): Promise<Trained> {
-  const { valid, synonyms } = options;
+  const { valid, synonyms, vectors } = options;
   const chosen = chooseTraining(options);
   const given = await samplesOf(texts, "texts");
   const [samples, validation] =
     typeof valid === "number"
       ? keptAside(given, valid)
       : [given, valid === undefined ? [] : await samplesOf(valid, "valid")];
-  const training: Training = { chosen, samples, validation, synonyms: synonymsOf(synonyms) };
+  const training: Training = {
+    chosen,
+    samples,
+    validation,
+    synonyms: synonymsOf(synonyms),
+    vectors: vectorsOf(vectors),
+  };
   return runTraining(training, options, startWorkers);
 }
 
@@ -94,9 +104,13 @@ export function synonymsOf(synonyms: TrainOptions["synonyms"]): TrainingData["sy
   return { groups, source: "synonyms" };
 }
 
+export function vectorsOf(vectors: TrainOptions["vectors"]): VectorFile | null {
+  return vectors === undefined ? null : { source: "vectors", read: vectors };
+}
+
 /** The same, when texts and settings are at hand. */
 export async function runTraining(
-  { chosen, samples, validation, synonyms }: Training,
+  { chosen, samples, validation, synonyms, vectors }: Training,
   options: TrainOptions,
   startWorkers: StartWorkers,
 ): Promise<Trained> {
@@ -105,7 +119,7 @@ export async function runTraining(
   const data: TrainingData = { samples, synonyms };
   const trainer =
     resume === undefined
-      ? await begin(data, validation, chosen, note)
+      ? await begin(data, validation, chosen, vectors, note)
       : await resumeTraining(resume, settings.name, samples, validation, synonyms);
   signal?.throwIfAborted();
   const workers = await startWorkers(trainer, settings.name, data);
@@ -123,6 +137,7 @@ export function chooseTraining(options: TrainOptions): Chosen {
     valid,
     unknown,
     synonyms,
+    vectors,
     resume,
     quantize: _quantize,
     onEpoch: _onEpoch,
@@ -134,6 +149,8 @@ export function chooseTraining(options: TrainOptions): Chosen {
   const chosen = chooseSettings(settings, { isResumed: resume !== undefined, hasSynonyms: synonyms !== undefined });
   if (typeof valid === "number" && !(valid > 0 && valid < 1))
     throw new EdgelabelError("valid takes labelled texts, or a share of the texts above 0 and below 1", BAD_SETTING);
+  if (vectors !== undefined && resume !== undefined)
+    throw new EdgelabelError("a resumed run has the vectors that it was started with; leave them out", BAD_SETTING);
   if (unknown !== undefined && (valid === undefined || !chosen.settings.calibrate))
     throw new EdgelabelError(
       "unknown is calibrated on the texts of valid; give them, without calibrate=false",
@@ -146,9 +163,10 @@ async function begin(
   { samples, synonyms }: TrainingData,
   validation: readonly Sample[],
   { settings: asked, given }: Chosen,
+  vectors: VectorFile | null,
   note: (note: string) => void,
 ): Promise<Trainer> {
-  const { trainer, recipe, shape } = await prepareAdapted(samples, validation, asked, given);
+  const { trainer, recipe, shape } = await prepareAdapted(samples, validation, asked, given, vectors, note);
   noteShape(shape, asked, recipe, note);
   if ((recipe.workers ?? 1) > recipe.batch)
     throw new EdgelabelError(

@@ -47,6 +47,7 @@ const REASONS: Record<number, readonly [code: string, reason: string]> = {
   [abi.ERR_BAD_ARGUMENT]: ["bad_argument", "a setting is outside its range"],
   [abi.ERR_LABEL_OUT_OF_RANGE]: ["label_out_of_range", "a sample has a label that the model lacks"],
   [abi.ERR_NO_SAMPLES]: ["no_samples", "there are no samples to train on"],
+  [abi.ERR_BAD_VECTORS]: ["bad_vectors", "a line of a file of word vectors is not a word and its numbers"],
   [abi.ERR_NOT_FINITE]: ["not_finite", "the numbers overflowed; lower the learning rate or clip the gradient"],
 };
 

@@ -7,6 +7,7 @@ import { labelsOf, type Sample } from "../data/dataset.ts";
 import { excerpt, EdgelabelError } from "../errors.ts";
 import type { RunOptions } from "./settings.ts";
 import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
+import { addVectors, type VectorFile } from "./vectors.ts";
 import { CLEANING_STEPS, type Cleaning, Trainer, type EpochFigures, type TokenizerOptions } from "./trainer.ts";
 
 export interface RecipeOptions extends RunOptions {
@@ -296,16 +297,19 @@ export async function prepareTraining(
 ): Promise<Trainer> {
   const labels = labelsOf(samples);
   const trainer = await readSamples(samples, labels, recipe);
+  trainer.fitVocabulary(recipe.minCount, recipe.numWords, recipe.oovToken);
   describe(trainer, labels, validation, recipe);
   return trainer;
 }
 
-/** The same with a recipe that is adapted to the texts, except for the settings in `given`; and the texts' shape. */
+/** The same with a recipe that is adapted to the texts, except for the settings in `given`, and perhaps pretrained vectors; and the texts' shape. */
 export async function prepareAdapted(
   samples: readonly Sample[],
   validation: readonly Sample[],
   asked: RecipeOptions,
   given: ReadonlySet<string>,
+  vectors: VectorFile | null = null,
+  note: (note: string) => void = () => {},
 ): Promise<{ trainer: Trainer; recipe: RecipeOptions; shape: Shape }> {
   const labels = labelsOf(samples);
   const trainer = await readSamples(samples, labels, asked);
@@ -323,6 +327,13 @@ export async function prepareAdapted(
     // Names are read letter by letter, but only their words show that they are names.
     trainer.begin();
     addTexts(trainer, samples, labels, recipe);
+  }
+  trainer.fitVocabulary(recipe.minCount, recipe.numWords, recipe.oovToken);
+  if (vectors) {
+    const most = Math.max(recipe.numWords - 1, 0);
+    // Without a network only the linear part reads them.
+    const width = recipe.linear === "alone" ? DEFAULT_RECIPE.embedding : recipe.embedding;
+    await addVectors(trainer, vectors, { most, width }, note);
   }
   describe(trainer, labels, validation, recipe);
   return { trainer, recipe, shape };
@@ -375,7 +386,6 @@ function describe(
   validation: readonly Sample[],
   options: RecipeOptions,
 ): void {
-  trainer.fitVocabulary(options.minCount, options.numWords, options.oovToken);
   addLayers(trainer, labels.length, options);
   trainer.describe();
   if (options.linear && !options.binaryOutput) fitLinear(trainer, options);

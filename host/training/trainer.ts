@@ -86,6 +86,25 @@ const DISTORTION = [
   "bytesAfter",
 ] as const;
 
+/** What a file of word vectors holds, as assembly/train/vectors.ts says it. */
+export interface VectorFigures {
+  /** VECTORS_*; 0 = none. */
+  defect: number;
+  /** Lines read: the last one has the defect. */
+  line: number;
+  /** Numbers on that line, or words in a file that has too few. */
+  numbers: number;
+  dimensions: number;
+  /** Words by the header; 0 = there is none. */
+  declared: number;
+  /** Words of the texts with a vector, and others that were added. */
+  found: number;
+  added: number;
+  /** Vectors of words that had one, and the first line with one. */
+  repeated: number;
+  repeatedLine: number;
+}
+
 /** The loss of precision of a tensor in int8. */
 export interface Distortion {
   /** Keras' shape. */
@@ -225,6 +244,36 @@ export class Trainer {
   /** Makes the vocabulary of these texts: words seen at least minCount times, ids below numWords (0 = all); unknownWord, if any, gets id 1. */
   fitVocabulary(minCount: number, numWords: number, unknownWord: string | null): void {
     check(this.#exports.fitVocabulary(minCount, numWords, this.#put(unknownWord ?? "", "unknown word")), "vocabulary");
+  }
+
+  /** Begins to read pretrained vectors for the vocabulary just made, which gets other words of the file until it has `most`. */
+  startVectors(most: number): void {
+    check(this.#exports.startVectors(most), "vectors");
+  }
+
+  /** Reads whole lines of a file of vectors, at most TEXT_CAPACITY bytes. */
+  readVectors(lines: Uint8Array): void {
+    check(this.#exports.readVectors(this.#put(lines, "vectors")), "vectors");
+  }
+
+  /** Ends reading; `width` is that of the embedding. */
+  finishVectors(width: number): void {
+    check(this.#exports.finishVectors(width), "vectors");
+  }
+
+  vectorFigures(): VectorFigures {
+    const e = this.#exports;
+    return {
+      defect: e.vectorsDefect(),
+      line: e.vectorsLine(),
+      numbers: e.vectorsNumbers(),
+      dimensions: e.vectorsDimensions(),
+      declared: e.vectorsDeclared(),
+      found: e.vectorsFound(),
+      added: e.vectorsAdded(),
+      repeated: e.vectorsRepeated(),
+      repeatedLine: e.vectorsRepeatedLine(),
+    };
   }
 
   wordCount(): number {
@@ -459,7 +508,7 @@ export class Trainer {
 
   /** Writes a text where the module reads it; returns its length in bytes. */
   #put(text: string | Uint8Array, subject: string): number {
-    const most = subject === "text" ? abi.TEXT_CAPACITY : abi.MAX_NAME_BYTES;
+    const most = subject === "text" || subject === "vectors" ? abi.TEXT_CAPACITY : abi.MAX_NAME_BYTES;
     return this.#module.putText(this.#exports.inputPtr(), text, subject, most);
   }
 }

@@ -3,10 +3,18 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterAll, expect, test } from "vitest";
 import { readDataset } from "../../../host/data/read.ts";
 import { readCorrections } from "../../../host/data/journal.ts";
-import { readIfAny, readText, readWhole, readWholeSync, requireReadable } from "../../../host/files/read.ts";
+import {
+  readIfAny,
+  readText,
+  readUnzipped,
+  readWhole,
+  readWholeSync,
+  requireReadable,
+} from "../../../host/files/read.ts";
 import { openModel } from "../../../host/model/file.ts";
 import { readPrivateKey, readTrustedKeys } from "../../../host/registry/keys.ts";
 import { readSettings } from "../../../host/service/config.ts";
@@ -29,6 +37,27 @@ test("a file, or undefined where there may be none", async () => {
   expect(() => requireReadable(at("none"), { what: "certificate" })).toThrow(
     `cannot read the certificate ${at("none")}: no such file`,
   );
+});
+
+test("a file in gzip is read as what is in it, any other as it is; a cut off one is named", async () => {
+  const content = Buffer.from(Array.from({ length: 50_000 }, (_, i) => `word${i} ${i / 7}\n`).join(""));
+  const zipped = gzipSync(content);
+  writeFileSync(at("plain.vec"), content);
+  writeFileSync(at("zipped.vec"), zipped);
+  writeFileSync(at("two.vec"), Buffer.concat([gzipSync(content.subarray(0, 100)), gzipSync(content.subarray(100))]));
+  writeFileSync(at("cut.vec"), zipped.subarray(0, zipped.length - 100));
+  writeFileSync(at("empty.vec"), "");
+  const read = async (name: string): Promise<Buffer> => {
+    const parts: Uint8Array[] = [];
+    for await (const part of readUnzipped(at(name))) parts.push(part);
+    return Buffer.concat(parts);
+  };
+  for (const name of ["plain.vec", "zipped.vec", "two.vec"]) expect((await read(name)).equals(content)).toBe(true);
+  expect(await read("empty.vec")).toHaveLength(0);
+  await expect(read("cut.vec")).rejects.toThrow(
+    `${at("cut.vec")}: is damaged or cut off gzip (unexpected end of file)`,
+  );
+  await expect(read("no.vec")).rejects.toThrow(`${at("no.vec")}: no such file`);
 });
 
 const readers: [string, (path: string) => unknown, { prefix?: string; missing?: string }][] = [

@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { split } from "../../../host/data/split.ts";
 import {
@@ -29,12 +30,19 @@ const valid = texts.slice(0, 12).map(({ label, text }) => ({ label, text: `${tex
 const samples = texts.map((each, i) => ({ ...each, line: i + 1 }));
 const lines = (samples: { label: string; text: string }[]) =>
   samples.map(({ label, text }) => `${label}\t${text}\n`).join("");
+const VECTORS = [...new Set(texts.flatMap(({ text }) => text.toLowerCase().split(" ")))]
+  .map((word, i) => `${word} ${Math.sin(i)} ${Math.cos(3 * i)} ${i % 5}\n`)
+  .join("");
+async function* wordVectors(): AsyncGenerator<Uint8Array> {
+  yield new TextEncoder().encode(VECTORS);
+}
 const SMALL = { epochs: 2, embeddingDim: 8, units: 4 };
 const SMALL_FLAGS = ["--epochs", "2", "--set", "embedding-dim=8", "--set", "units=4"];
 
 beforeAll(() => {
   writeFileSync(at("data.tsv"), lines(texts));
   writeFileSync(at("valid.tsv"), lines(valid));
+  writeFileSync(at("vectors.txt.gz"), gzipSync(VECTORS));
 });
 
 async function run(...args: string[]): Promise<void> {
@@ -53,6 +61,11 @@ describe("gives the bytes of the command line", () => {
     ["with f32 weights", { quantize: false, padding: "post" }, ["--no-quantize", "--set", "padding=post"]],
     ["as in the tutorial", { recipe: "tutorial" }, ["--recipe", "tutorial"]],
     ["by two workers", { workers: 2 }, ["--workers", "2"]],
+    [
+      "by two workers, from word vectors",
+      { workers: 2, vectors: wordVectors },
+      ["--workers", "2", "--vectors", at("vectors.txt.gz")],
+    ],
   ])("%s", async (_, options, flags) => {
     await run("train", at("data.tsv"), "-o", at("x.wasm"), "--name", "lamps", ...SMALL_FLAGS, ...flags);
     const trained = await train(texts, { name: "lamps", ...SMALL, ...options });
@@ -218,6 +231,20 @@ describe("a run", () => {
     expect(await perturbed({ resume: await begun.elb() })).toEqual([true, true]);
   });
 
+  test("takes pretrained vectors, from the beginning for each fold", async () => {
+    let reads = 0;
+    const vectors = (): AsyncGenerator<Uint8Array> => {
+      reads++;
+      return wordVectors();
+    };
+    const notes: string[] = [];
+    const trained = await train(texts, { ...SMALL, vectors, onNote: (note) => notes.push(note) });
+    expect(notes.find((note) => note.startsWith("vectors: "))).toMatch(/has vectors for [1-9]\d* of the \d+ words/);
+    expect(await trained.wasm()).not.toEqual(await (await train(texts, SMALL)).wasm());
+    await crossValidate(texts, { ...SMALL, folds: 2, vectors });
+    expect(reads).toBe(3);
+  });
+
   test("reports its epochs, can be ended after one, and resumed to the same bytes", async () => {
     const reports: EpochReport[] = [];
     const begun = await train(texts, { ...SMALL, epochs: 3, onEpoch: (report) => (reports.push(report), false) });
@@ -287,6 +314,13 @@ test.each<[string, unknown, object, string, string]>([
   ["a setting without effect", texts, { momentum: 0.9 }, "bad_setting", "momentum needs optimizer=sgd"],
   ["unknown without valid", texts, { unknown: 0.1 }, "bad_setting", "unknown is calibrated on the texts of valid"],
   ["a resumed run with another seed", texts, { resume: new Uint8Array(), seed: 2 }, "bad_setting", "seed cannot be"],
+  [
+    "a resumed run with vectors",
+    texts,
+    { resume: new Uint8Array(), vectors: (): AsyncGenerator<Uint8Array> => wordVectors() },
+    "bad_setting",
+    "a resumed run has the vectors",
+  ],
   ["a resumed run that is none", texts, { resume: new Uint8Array(64) }, "bad_length", "model: its length is not"],
 ])("refuses %s", async (_, given, options, code, message) => {
   await expect(train(given as typeof texts, options)).rejects.toThrow(

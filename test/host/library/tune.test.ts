@@ -11,7 +11,7 @@ import { samples } from "../../support/models.ts";
 const SET: RunSettings = { seed: 1, embeddingDim: 8, ngramBuckets: 64, epochs: 3 };
 
 function run(limits: TuneOptions, set: RunSettings = SET): Promise<Tuned> {
-  const training = { samples, synonyms: null };
+  const training = { samples, synonyms: null, vectors: null };
   return tune(training, (changes) => chooseTraining({ ...changes, ...set }), {}, limits, startWorkers);
 }
 
@@ -59,7 +59,7 @@ test("nothing fits, or too few texts: says so", async () => {
   await expect(run({ trials: 1, maxBytes: 1000 })).rejects.toThrow(
     "of 1 trials none is within the largest size and time",
   );
-  const few = tune({ samples: samples.slice(0, 2), synonyms: null }, (changes) => chooseTraining({ ...changes, ...SET }), {}, { trials: 1 }, startWorkers); // prettier-ignore
+  const few = tune({ samples: samples.slice(0, 2), synonyms: null, vectors: null }, (changes) => chooseTraining({ ...changes, ...SET }), {}, { trials: 1 }, startWorkers); // prettier-ignore
   await expect(few).rejects.toThrow("2 texts are too few to compare settings on");
 });
 
