@@ -16,7 +16,7 @@ export function startProgress(
   const stream = options.stream ?? process.stderr;
   if (options.json === true || !stream.isTTY) return { update() {}, stop() {} };
   const bar = new SingleBar({
-    format: `${task} {bar} {percentage} % {note}`,
+    format: `${task} {bar} {percentage} % {eta_formatted} left {note}`,
     stream,
     barCompleteChar: "█",
     barIncompleteChar: "░",

@@ -27,7 +27,7 @@ import { Tokenizer } from "../text/tokenizer";
 import { Vocabulary, vocabularyFind } from "../text/vocabulary";
 import { Augmentation, augmentTokens, augmentWord } from "./augment";
 import { Fit, firstOfText, fittedWord, textCount } from "./fit";
-import { Growable, appendWord32, createGrowable, extend, word32At } from "./growable";
+import { Growable, appendWord32, createGrowable, extend, reserve, word32At } from "./growable";
 import { OWN_ROW, network, networkRandom } from "./network";
 import { randomUniform } from "./random";
 
@@ -92,9 +92,31 @@ export function addFitted(self: Dataset, model: Model, sequence: Sequence, fit: 
     const word = fittedWord(fit, i);
     word.rowCount = wordRows(model, word.id, fit.bytes + word.start, min(word.length, capacity), sequence.rows);
   }
+  if (!reserveFor(self, model, fit)) return ERR_OUT_OF_MEMORY;
   for (let i: u32 = 0; i < textCount(fit); i++)
     if (!addText(self, model, fit, firstOfText(fit, i), firstOfText(fit, i + 1), capacity)) return ERR_OUT_OF_MEMORY;
   return OK;
+}
+
+/** Makes room for the tokens of `fit` at once, as what a list leaves behind when it grows is lost. False when memory is refused. */
+function reserveFor(self: Dataset, model: Model, fit: Fit): bool {
+  const most = model.header.sequenceLength;
+  const readsFirst = (model.header.tokenizerFlags & TOKENIZER_TRUNCATE_POST) != 0;
+  let tokens: u64 = 0;
+  let rows: u64 = 0;
+  for (let i: u32 = 0; i < textCount(fit); i++) {
+    const from = firstOfText(fit, i);
+    const to = firstOfText(fit, i + 1);
+    let left = most;
+    for (let k = from; left > 0 && k < to; k++) {
+      const word = fittedWord(fit, word32At(fit.tokens, readsFirst ? k : from + to - 1 - k));
+      if (!word.rowCount) continue;
+      rows += word.rowCount + word.isLetter;
+      left--;
+    }
+    tokens += most - left;
+  }
+  return reserve(self.tokenEnds, textCount(fit)) && reserve(self.rowEnds, tokens) && reserve(self.rows, rows);
 }
 
 /** Sets the ids of the words of `fit`. */

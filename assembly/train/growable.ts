@@ -37,6 +37,16 @@ export function extend(self: Growable, count: u32): usize {
   return target;
 }
 
+/** Makes room for `count` u32 in an empty one, and no more; false when memory is refused. */
+export function reserve(self: Growable, count: u64): bool {
+  const bytes = count << 2;
+  if (bytes > <u64>MAX_CAPACITY) return false;
+  if (<u32>bytes <= self.capacity) return true;
+  self.address = claim(<usize>bytes);
+  self.capacity = <u32>bytes;
+  return self.address != 0;
+}
+
 /** Appends one u32; false when memory is refused. */
 export function appendWord32(self: Growable, value: u32): bool {
   const target = extend(self, 4);

@@ -19,10 +19,11 @@ function run(isTTY: boolean, json: boolean): string {
   return String(stream.read() ?? "");
 }
 
-test("a terminal gets a bar with its task, share and note", () => {
+test("a terminal gets a bar with its task, share, time left and note", () => {
   const shown = run(true, false);
   expect(shown).toContain("training");
   expect(shown).toContain("100 %");
+  expect(shown).toMatch(/ 25 % \S+ left /);
   expect(shown).toContain("loss 0.1");
   // No cursor is hidden and no wrapping switched off, which a signal would leave so.
   expect(shown).not.toMatch(/\u001b\[\?\d+l/);
