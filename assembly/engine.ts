@@ -16,6 +16,7 @@ const CARRIAGE_RETURN: u8 = 0x0d;
 let isLoaded: bool = false;
 let text: usize = 0; // u8[TEXT_CAPACITY]
 let scores: usize = 0; // f32[labelCount], padded to 4
+let best: u32 = 0; // label of the last text's largest score
 let model: Model = changetype<Model>(0);
 let plan: Plan = changetype<Plan>(0);
 let sequence: Sequence = changetype<Sequence>(0);
@@ -30,6 +31,7 @@ export function reserveModel(length: u32): usize {
 /** Loads the file of `length` bytes that was written to reserveModel's address. Returns a status. */
 export function loadModel(length: u32): i32 {
   isLoaded = false;
+  best = 0;
   const address = arenaBase();
   if (<usize>length > arenaTop() - address) return ERR_NO_MODEL;
   arenaRelease((address + length + 15) & ~15);
@@ -78,7 +80,20 @@ export function textPtr(): usize {
 export function classify(length: u32): i32 {
   if (!isLoaded) return ERR_NO_MODEL;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
-  return classifyText(model, plan, sequence, text, withoutEnd(length), scores);
+  const status = classifyText(model, plan, sequence, text, withoutEnd(length), scores);
+  if (status == OK) findBest();
+  return status;
+}
+
+function findBest(): void {
+  best = 0;
+  let largest = scoreOf(0);
+  for (let i: u32 = 1, count = labelCount(); i < count; i++) {
+    const score = scoreOf(i);
+    if (score <= largest) continue;
+    best = i;
+    largest = score;
+  }
 }
 
 function withoutEnd(length: u32): u32 {
@@ -98,10 +113,6 @@ export function scoresPtr(): usize {
 
 /** Class with the largest score of the last text; of equal scores the first. */
 export function bestLabel(): u32 {
-  let best: u32 = 0;
-  for (let i: u32 = 1; i < labelCount(); i++) {
-    if (scoreOf(i) > scoreOf(best)) best = i;
-  }
   return best;
 }
 
@@ -112,15 +123,14 @@ export function bestLabel(): u32 {
 export function isRejected(): bool {
   const header = model.header;
   return (
-    scoreOf(bestLabel()) < header.rejectScore ||
-    margin() < header.rejectMargin ||
+    scoreOf(best) < header.rejectScore ||
+    (header.rejectMargin > 0 && margin() < header.rejectMargin) ||
     (sequence.total > 0 && <f32>sequence.unknown > header.rejectUnknown * <f32>sequence.total)
   );
 }
 
 /** Lead of the last text's best score over the second one, or over 0. */
 export function margin(): f32 {
-  const best = bestLabel();
   let second: f32 = 0;
   for (let i: u32 = 0; i < labelCount(); i++) {
     if (i != best && scoreOf(i) > second) second = scoreOf(i);

@@ -19,6 +19,7 @@ import {
   linearAdd,
   linearClear,
   linearCopy,
+  linearEnd,
   linearPrepare,
   linearMix,
   linearSumCreate,
@@ -155,6 +156,7 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
     kept++;
     if (++slot == self.capacity) slot = 0;
   }
+  if (hasLinear) linearEnd(linear);
   self.tokens = min(kept, self.capacity);
   self.first = kept > self.capacity ? slot : 0;
   sequenceShow(self, 0, self.tokens);
@@ -220,6 +222,7 @@ export function linearOf(self: Sequence, model: Model, from: u32, to: u32): Line
     const isWord = count == 1 && row <= model.header.wordCount && row != model.header.unknownId;
     linearToken(sum, isWord ? row : 0, rows, count, firstBucket(model));
   }
+  linearEnd(sum);
   return sum;
 }
 

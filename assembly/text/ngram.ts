@@ -28,6 +28,8 @@ export function ngramRows(
   rows: usize,
 ): u32 {
   let count: u32 = 0;
+  // A division takes longer than all else here; of a power of two the remainder is the low bits.
+  const mask = buckets & (buckets - 1) ? 0 : buckets - 1;
   // Position -1 stands for '<' and `length` for '>'.
   for (let start: i32 = -1; start < <i32>length; start++) {
     if (start >= 0 && !utf8IsLead(load<u8>(word + start))) continue;
@@ -49,7 +51,7 @@ export function ngramRows(
       if (points >= ngramMin) {
         // '<' or '>' alone says nothing about the word.
         if (points == 1 && (start < 0 || p > <i32>length)) continue;
-        store<u32>(rows + ((<usize>count) << 2), firstRow + (hash % buckets));
+        store<u32>(rows + ((<usize>count) << 2), firstRow + (mask ? hash & mask : hash % buckets));
         if (++count == MAX_NGRAMS_PER_WORD) return count;
       }
     }
