@@ -1,6 +1,6 @@
 // The inference engine in this process: the only file that touches engine.wasm and its
-// memory. It copies bytes in, calls, and reads bytes out. Each call makes a new view of the
-// memory, since memory that grows while a model is loaded detaches older views.
+// memory. It copies bytes in, calls, and reads bytes out. Memory that grows while a model is
+// loaded detaches older views; afterwards it does not grow.
 import { EdgelabelError } from "../errors.ts";
 import { instantiate } from "@assemblyscript/loader";
 import { ABI_VERSION, TEXT_CAPACITY } from "../../assembly/abi.ts";
@@ -82,22 +82,26 @@ export interface ModelInfo {
 
 export class Engine {
   readonly #exports: typeof EngineExports;
+  /** Where the engine reads texts. */
+  readonly #text: Uint8Array;
 
+  /** `exports` have a model. */
   private constructor(exports: typeof EngineExports) {
     this.#exports = exports;
+    this.#text = new Uint8Array(exports.memory.buffer, exports.textPtr(), TEXT_CAPACITY);
   }
 
   /** An engine with the model file `bytes` (.elb) in it. `source` names it in errors. */
   static async withModel(bytes: Uint8Array, source: string): Promise<Engine> {
     const { module } = await engineModule();
     const { exports } = await instantiate<typeof EngineExports>(module, imports());
-    const engine = new Engine(withNamedTraps(exports as unknown as typeof EngineExports, source));
-    const address = engine.#exports.reserveModel(bytes.length);
+    const named = withNamedTraps(exports as unknown as typeof EngineExports, source);
+    const address = named.reserveModel(bytes.length);
     if (address === 0)
       throw new EdgelabelError(`${source}: ${bytes.length} bytes do not fit in WebAssembly memory`, "out_of_memory");
-    new Uint8Array(engine.#exports.memory.buffer, address, bytes.length).set(bytes);
-    check(engine.#exports.loadModel(bytes.length), source);
-    return engine;
+    new Uint8Array(named.memory.buffer, address, bytes.length).set(bytes);
+    check(named.loadModel(bytes.length), source);
+    return new Engine(named);
   }
 
   /** The address at which pack.ts must put a model for loadEmbedded. */
@@ -107,21 +111,22 @@ export class Engine {
 
   /** Classifies a text; line() and json() then render the result. */
   classify(text: string | Uint8Array): void {
-    const { memory, textPtr, classify } = this.#exports;
+    check(this.#exports.classify(this.#put(text)), "text");
+  }
+
+  /** Writes a text where the engine reads it; returns its length in bytes. */
+  #put(text: string | Uint8Array): number {
     // A UTF-16 unit becomes at most 3 bytes of UTF-8, so texts of this length fit without measuring.
-    if (typeof text === "string" && text.length * 3 <= TEXT_CAPACITY) {
-      const { written } = encoder.encodeInto(text, new Uint8Array(memory.buffer, textPtr(), TEXT_CAPACITY));
-      check(classify(written), "text");
-      return;
-    }
+    if (typeof text === "string" && text.length * 3 <= TEXT_CAPACITY)
+      return encoder.encodeInto(text, this.#text).written;
     const bytes = typeof text === "string" ? encoder.encode(text) : text;
     if (bytes.length > TEXT_CAPACITY)
       throw new EdgelabelError(
         `text: ${bytes.length} bytes, but at most ${TEXT_CAPACITY} are classified`,
         "text_too_long",
       );
-    new Uint8Array(memory.buffer, textPtr(), TEXT_CAPACITY).set(bytes);
-    check(classify(bytes.length), "text");
+    this.#text.set(bytes);
+    return bytes.length;
   }
 
   /**

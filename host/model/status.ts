@@ -51,10 +51,17 @@ const REASONS: Record<number, readonly [code: string, reason: string]> = {
   [abi.ERR_NOT_FINITE]: ["not_finite", "the numbers overflowed; lower the learning rate or clip the gradient"],
 };
 
+type Call = (...args: unknown[]) => unknown;
+
+/** The module's own function: the loader's counts arguments, which takes time and only functions with optional ones need. */
+function withoutLoader(call: Call & { original?: Call }): Call {
+  return call.original ?? call;
+}
+
 /** The exports of a module at work on `source`; a trap in one of its functions becomes an EdgelabelError that names it. */
 export function withNamedTraps<T extends object>(exports: T, source: string): T {
   const named =
-    (call: (...args: unknown[]) => unknown) =>
+    (call: Call) =>
     (...args: unknown[]): unknown => {
       try {
         return call(...args);
@@ -69,7 +76,7 @@ export function withNamedTraps<T extends object>(exports: T, source: string): T 
   return Object.fromEntries(
     Object.entries(exports).map(([name, value]) => [
       name,
-      typeof value === "function" ? named(value as (...args: unknown[]) => unknown) : value,
+      typeof value === "function" ? named(withoutLoader(value as Call)) : value,
     ]),
   ) as T;
 }
