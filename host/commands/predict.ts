@@ -95,9 +95,7 @@ async function labelFile(classifier: Classifier, path: string, options: PredictO
     options,
     (text) => {
       count++;
-      const { label, score } = classifier.classify(text);
-      // As everywhere else.
-      return { label, score: Number(score.toFixed(6)) };
+      return classifier.classify(text);
     },
   );
   if (out === undefined) {
@@ -127,7 +125,8 @@ export async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator
     length += kept.length;
   };
   const close = (): Uint8Array => {
-    const line = Buffer.concat(parts);
+    // Most often a line lies in one chunk, and needs no copy.
+    const line = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
     if (isFirst) requireText(line, "standard input");
     const start = isFirst && MARK.equals(line.subarray(0, MARK.length)) ? MARK.length : 0;
     parts = [];
