@@ -56,8 +56,15 @@ const MOST_TEXTS: u32 = 200_000;
 const PAIR_BYTES: u64 = 8;
 /** At most so much padding do rows of n-grams and pairs add to a file: of pairs, squares, weights and scales. */
 const PADDING_BYTES: u64 = 4 * 16;
-/** Weight of the loss beside that of the squared weights, as liblinear and scikit-learn have it. */
-const C: f32 = 1;
+/** Weights of the loss beside the squared weights, C of liblinear and scikit-learn, that are tried: the less the texts tell of their labels, the smaller. */
+const COSTS = 3;
+const LARGEST_COST: f32 = 1;
+const COST_STEP: f32 = 0.35;
+/** Fewer texts tell too little of which is best. */
+const ENOUGH_TO_CHOOSE: u32 = 1000;
+/** Label smoothing of the default recipe. */
+const SMOOTHING: f32 = 0.1;
+const LEAST_CERTAINTY: f32 = 0.3;
 const EPOCHS: u32 = 12;
 /** Up to MOST_FOLDED texts, each is held out once; of more texts a fifth, but not more than MOST_FOLDED. */
 const FOLDS: u32 = 5;
@@ -520,7 +527,7 @@ function learnText(text: u32): void {
   const self = problem;
   const rowBytes = (<usize>self.width) << 2;
   scoreText(text);
-  const rate: f32 = <f32>1 / (<f32>2 * C);
+  const rate: f32 = <f32>1 / (<f32>2 * cost);
   const step: f32 = <f32>1 / (load<f32>(self.squares + ((<usize>text) << 2)) + 1 + rate);
   const alphas = self.alphas + <usize>text * rowBytes;
   const label = (<usize>labelOf(text)) << 2;
@@ -581,6 +588,10 @@ function oneFeature(feature: u32, scale: f32, learns: bool): void {
   else addScaledRow(problem.scores, row, value, width);
 }
 
+let cost: f32 = LARGEST_COST;
+/** Log loss of the scores at their best scale. */
+let leastLoss: f64 = 0;
+
 /** Scale of the scores times the share of the linear part, and the share of the network. */
 let factor: f32 = 0;
 let networkShare: f32 = 0;
@@ -592,23 +603,69 @@ function solveAll(): bool {
   const held = reserve(<u64>min(self.texts, MOST_FOLDED) * self.width * 4);
   const heldLabels = reserve(<u64>min(self.texts, MOST_FOLDED) * 4);
   if (refused) return false;
-  let count: u32 = 0;
-  for (let fold: u32 = 0; fold < folds; fold++) {
-    solve(fold);
-    for (let i: u32 = 0; i < self.texts && count < MOST_FOLDED; i++) {
-      if (<u32>load<u8>(self.folds + i) != fold) continue;
-      scoreText(i);
-      memory.copy(held + ((<usize>count * self.width) << 2), self.scores, (<usize>self.width) << 2);
-      store<u32>(heldLabels + ((<usize>count) << 2), labelOf(i));
-      count++;
+  let best = LARGEST_COST;
+  let scale: f32 = 0;
+  let least: f64 = Infinity;
+  let right: u32 = 0;
+  let heldCount: u32 = 0;
+  cost = LARGEST_COST;
+  const costs = self.texts < ENOUGH_TO_CHOOSE ? 1 : COSTS;
+  for (let tried = 0; tried < costs; tried++) {
+    let count: u32 = 0;
+    for (let fold: u32 = 0; fold < folds; fold++) {
+      solve(fold);
+      for (let i: u32 = 0; i < self.texts && count < MOST_FOLDED; i++) {
+        if (<u32>load<u8>(self.folds + i) != fold) continue;
+        scoreText(i);
+        memory.copy(held + ((<usize>count * self.width) << 2), self.scores, (<usize>self.width) << 2);
+        store<u32>(heldLabels + ((<usize>count) << 2), labelOf(i));
+        count++;
+      }
     }
+    const found = bestScale(held, heldLabels, count);
+    if (leastLoss < least) {
+      least = leastLoss;
+      right = countRight(held, heldLabels, count);
+      heldCount = count;
+      scale = found;
+      best = cost;
+    }
+    cost *= COST_STEP;
   }
-  // The fewer texts, the less the network's own scores say (bench/README.md).
-  const weight: f32 = <f32>0.5 + <f32>10 / sqrt<f32>(<f32>self.texts);
+  cost = best;
+  // The fewer texts, or the less they tell of their labels, the less the network's own scores say (bench/README.md).
+  const ofFew: f32 = <f32>0.5 + <f32>10 / sqrt<f32>(<f32>self.texts);
+  const ofUnsure: f32 = <f32>0.7 / certainty(<f32>(right + 1) / <f32>(heldCount + 2));
+  const weight = max<f32>(ofFew, ofUnsure);
   networkShare = alone ? 0 : <f32>1 / (<f32>1 + weight);
-  factor = (alone ? <f32>1 : weight * networkShare) * bestScale(held, heldLabels, count);
+  factor = (alone ? <f32>1 : weight * networkShare) * scale;
   solve(FOLDS);
   return true;
+}
+
+/** Of texts held out, how many have their label's score as the largest one. */
+function countRight(scores: usize, labels: usize, count: u32): u32 {
+  let right: u32 = 0;
+  for (let t: u32 = 0; t < count; t++) {
+    const row = scores + ((<usize>t * problem.width) << 2);
+    let best: u32 = 0;
+    for (let k: u32 = 1; k < problem.labels; k++)
+      if (load<f32>(row + ((<usize>k) << 2)) > load<f32>(row + ((<usize>best) << 2))) best = k;
+    if (best == load<u32>(labels + ((<usize>t) << 2))) right++;
+  }
+  return right;
+}
+
+/**
+ * A network is trained until it is sure of every text: its logits of a text's label and of the others differ by
+ * log(own / other) of its smoothed targets. Where only `accuracy` of new texts are right, logits should differ by
+ * log(accuracy / its rest's part). Returns the share of the latter, LEAST_CERTAINTY ... 1.
+ */
+function certainty(accuracy: f32): f32 {
+  const others = <f32>(problem.labels - 1);
+  const trained = logF32((<f32>1 - (SMOOTHING * others) / (others + 1)) / (SMOOTHING / (others + 1)));
+  const found = logF32((accuracy * others) / (<f32>1 - accuracy));
+  return max<f32>(LEAST_CERTAINTY, min<f32>(1, found / trained));
 }
 
 /**
@@ -633,6 +690,7 @@ function bestScale(scores: usize, labels: usize, count: u32): f32 {
     }
     power *= 1.1892071;
   }
+  leastLoss = least;
   return best;
 }
 
