@@ -107,7 +107,7 @@ class Problem {
 let problem: Problem = changetype<Problem>(0);
 let refused = false;
 /** The model is the linear part alone. */
-let alone = false;
+let alone: bool = false;
 
 function reserve(bytes: u64): usize {
   const address = bytes < 0x7ffffff0 ? allocate(<usize>bytes) : 0;
