@@ -168,6 +168,9 @@ export const SCHEDULE_CONSTANT = 0;
 export const SCHEDULE_LINEAR = 1;
 export const SCHEDULE_COSINE = 2;
 
+/** Label smoothing of the default recipe, beside whose network the linear part takes its share. */
+export const LABEL_SMOOTHING = 0.1;
+
 // --- answers to labelled texts: assembly/train/measure/answers.ts ------------------------------
 
 /** The answer is the true label. */
@@ -177,7 +180,12 @@ export const ANSWER_WRONG = 1;
 /** Any answer to a text whose true label the model lacks. */
 export const ANSWER_UNKNOWN = 2;
 
-// What is wrong with a file of word vectors.
+// --- files of word vectors: assembly/train/vectors.ts -------------------------------------------
+
+/** Largest number of numbers of a vector. */
+export const MAX_DIMENSIONS = 4096;
+
+// What is wrong with a file.
 export const VECTORS_NO_NUMBERS = 1;
 export const VECTORS_BAD_HEADER = 2;
 export const VECTORS_OTHER_WIDTH = 3;

@@ -16,6 +16,7 @@ import {
   ERR_OUT_OF_MEMORY,
   FORM_F32,
   FORM_INT8,
+  LABEL_SMOOTHING,
   MAX_NGRAMS_PER_WORD,
   MAX_SEQUENCE,
   OK,
@@ -62,8 +63,6 @@ const LARGEST_COST: f32 = 1;
 const COST_STEP: f32 = 0.35;
 /** Fewer texts tell too little of which is best. */
 const ENOUGH_TO_CHOOSE: u32 = 1000;
-/** Label smoothing of the default recipe. */
-const SMOOTHING: f32 = 0.1;
 const LEAST_CERTAINTY: f32 = 0.3;
 const EPOCHS: u32 = 12;
 /** Up to MOST_FOLDED texts, each is held out once; of more texts a fifth, but not more than MOST_FOLDED. */
@@ -596,37 +595,24 @@ let leastLoss: f64 = 0;
 let factor: f32 = 0;
 let networkShare: f32 = 0;
 
-/** Finds the scale on held-out texts, then trains on all. */
+/** Finds cost, scale and shares on held-out texts, then trains on all. */
 function solveAll(): bool {
   const self = problem;
-  const folds: u32 = self.texts <= MOST_FOLDED ? FOLDS : 1;
   const held = reserve(<u64>min(self.texts, MOST_FOLDED) * self.width * 4);
   const heldLabels = reserve(<u64>min(self.texts, MOST_FOLDED) * 4);
   if (refused) return false;
   let best = LARGEST_COST;
   let scale: f32 = 0;
   let least: f64 = Infinity;
-  let right: u32 = 0;
-  let heldCount: u32 = 0;
+  let accuracy: f32 = 0;
   cost = LARGEST_COST;
   const costs = self.texts < ENOUGH_TO_CHOOSE ? 1 : COSTS;
   for (let tried = 0; tried < costs; tried++) {
-    let count: u32 = 0;
-    for (let fold: u32 = 0; fold < folds; fold++) {
-      solve(fold);
-      for (let i: u32 = 0; i < self.texts && count < MOST_FOLDED; i++) {
-        if (<u32>load<u8>(self.folds + i) != fold) continue;
-        scoreText(i);
-        memory.copy(held + ((<usize>count * self.width) << 2), self.scores, (<usize>self.width) << 2);
-        store<u32>(heldLabels + ((<usize>count) << 2), labelOf(i));
-        count++;
-      }
-    }
+    const count = holdOut(held, heldLabels);
     const found = bestScale(held, heldLabels, count);
     if (leastLoss < least) {
       least = leastLoss;
-      right = countRight(held, heldLabels, count);
-      heldCount = count;
+      accuracy = <f32>(countRight(held, heldLabels, count) + 1) / <f32>(count + 2);
       scale = found;
       best = cost;
     }
@@ -635,12 +621,30 @@ function solveAll(): bool {
   cost = best;
   // The fewer texts, or the less they tell of their labels, the less the network's own scores say (bench/README.md).
   const ofFew: f32 = <f32>0.5 + <f32>10 / sqrt<f32>(<f32>self.texts);
-  const ofUnsure: f32 = <f32>0.7 / certainty(<f32>(right + 1) / <f32>(heldCount + 2));
+  const ofUnsure: f32 = <f32>0.7 / certainty(accuracy);
   const weight = max<f32>(ofFew, ofUnsure);
   networkShare = alone ? 0 : <f32>1 / (<f32>1 + weight);
   factor = (alone ? <f32>1 : weight * networkShare) * scale;
   solve(FOLDS);
   return true;
+}
+
+/** Writes the scores of texts that are held out, f32 (count, width), and their labels, u32[count]; returns the count. */
+function holdOut(held: usize, heldLabels: usize): u32 {
+  const self = problem;
+  const folds: u32 = self.texts <= MOST_FOLDED ? FOLDS : 1;
+  let count: u32 = 0;
+  for (let fold: u32 = 0; fold < folds; fold++) {
+    solve(fold);
+    for (let i: u32 = 0; i < self.texts && count < MOST_FOLDED; i++) {
+      if (<u32>load<u8>(self.folds + i) != fold) continue;
+      scoreText(i);
+      memory.copy(held + ((<usize>count * self.width) << 2), self.scores, (<usize>self.width) << 2);
+      store<u32>(heldLabels + ((<usize>count) << 2), labelOf(i));
+      count++;
+    }
+  }
+  return count;
 }
 
 /** Of texts held out, how many have their label's score as the largest one. */
@@ -663,7 +667,8 @@ function countRight(scores: usize, labels: usize, count: u32): u32 {
  */
 function certainty(accuracy: f32): f32 {
   const others = <f32>(problem.labels - 1);
-  const trained = logF32((<f32>1 - (SMOOTHING * others) / (others + 1)) / (SMOOTHING / (others + 1)));
+  const smoothing = <f32>LABEL_SMOOTHING;
+  const trained = logF32((<f32>1 - (smoothing * others) / (others + 1)) / (smoothing / (others + 1)));
   const found = logF32((accuracy * others) / (<f32>1 - accuracy));
   return max<f32>(LEAST_CERTAINTY, min<f32>(1, found / trained));
 }

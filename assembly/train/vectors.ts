@@ -12,6 +12,7 @@ import {
   ERR_BAD_VECTORS,
   ERR_OUT_OF_MEMORY,
   ERR_TEXT_TOO_LONG,
+  MAX_DIMENSIONS,
   MAX_WORD_BYTES,
   OK,
   TEXT_CAPACITY,
@@ -44,8 +45,6 @@ import { sumOfSquares } from "./optimizer";
 import { Random, randomNormal, randomSeed } from "./random";
 import { addRow, addScaledRow, copyRow, scaleRow } from "./rows";
 
-/** Numbers of a vector at most. */
-const MAX_DIMENSIONS: u32 = 4096;
 /** Of the rows: about four times the length of those that are drawn. Much shorter or longer ones gain less. */
 const LENGTH: f32 = 4;
 /** Steps towards the directions in which vectors differ most, when they have more dimensions than the embedding. */
@@ -185,7 +184,8 @@ function readLine(from: usize, end: usize): i32 {
       width = <u32>min<f64>(wholeNumber(wordEnd + 1, end), u32.MAX_VALUE);
       self.declared = <u32>min<f64>(wholeNumber(from, wordEnd), u32.MAX_VALUE);
     }
-    if (width == 0 || width > MAX_DIMENSIONS) return refuse(isHeader ? VECTORS_BAD_HEADER : VECTORS_NO_NUMBERS, width);
+    if (width == 0 || width > <u32>MAX_DIMENSIONS)
+      return refuse(isHeader ? VECTORS_BAD_HEADER : VECTORS_NO_NUMBERS, width);
     self.dimensions = width;
     self.stride = (width + 3) & ~3;
     self.rows = allocate((<usize>(self.most + 1) * self.stride) << 2);

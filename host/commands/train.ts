@@ -104,7 +104,7 @@ export function trainCommand(): Command {
     .addOption(
       new Option(
         "--recipe <name>",
-        "default; linear: words, pairs and n-grams without a network, in a second; or tutorial: as in the Keras tutorial",
+        "default; linear: words, pairs and n-grams without a network, in seconds; or tutorial: as in the Keras tutorial",
       ).choices(Object.keys(RECIPES)),
     )
     .option("--seed <n>", `the same seed gives the same model (default: ${seed})`, parseSeed)
@@ -342,7 +342,8 @@ function again({ settings }: Trial, flags: TrainFlags): string {
     else if (value === undefined) i++;
   }
   // What the user has set was not changed.
-  const changed = Object.entries(settings).filter(([name]) => !(name in { ...flags.set, ...flags }));
+  const given = { ...flags.set, ...flags };
+  const changed = Object.entries(settings).filter(([name]) => !(name in given));
   for (const [name, value] of changed) {
     if (name === "epochs" || name === "recipe") words.push(`--${name}`, String(value));
     else words.push("--set", `${typedName(name)}=${String(value)}`);

@@ -80,10 +80,8 @@ export function chooseSettings(
   const set = new Map<Setting, unknown>();
   for (const [key, value] of Object.entries(rest)) if (value !== undefined) set.set(...read(key, value));
   const own = Object.entries({ name, version, seed, epochs, workers }).filter(([, value]) => value !== undefined);
-  const [ofTheRun] = [
-    ...Array.from(set.keys()).filter(({ path }) => !AFTER_TRAINING.has(path)),
-    ...own.map(([key]) => ({ name: key })),
-  ];
+  const named = [...set.keys(), ...own.map(([name_]) => ({ name: name_, path: name_ as Path }))];
+  const ofTheRun = named.find(({ path }) => !AFTER_TRAINING.has(path));
   if (isResumed && ofTheRun !== undefined)
     throw bad(`${ofTheRun.name} cannot be changed in a resumed run, which keeps the settings that it was started with`);
   const { settings, given } = withSettings(preset, set);
@@ -93,9 +91,7 @@ export function chooseSettings(
     Object.assign(settings, { [key]: value });
     given.add(key);
   }
-  const ofNetwork = [...set.keys(), ...own.map(([key]) => ({ name: key, path: key as Path }))].find(({ path }) =>
-    OF_NETWORK.has(path),
-  );
+  const ofNetwork = named.find(({ path }) => OF_NETWORK.has(path));
   if (preset.linear === "alone" && ofNetwork !== undefined)
     throw bad(`${ofNetwork.name} is a setting of the network, and the recipe linear trains none`);
   const idle = withoutEffect(settings, given);

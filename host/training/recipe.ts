@@ -84,7 +84,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   schedule: "cosine",
   warmup: 0.1,
   finalRate: 0.3,
-  labelSmoothing: 0.1,
+  labelSmoothing: abi.LABEL_SMOOTHING,
   wordDropout: 0.3,
   dropoutSamples: 4,
   perturbation: 0.07,
@@ -137,9 +137,25 @@ export interface Shape {
   cut: number;
 }
 
+/** One direction, its last state, and nothing that keeps a network from learning its texts by heart. */
+const PLAIN: RecipeOptions = {
+  ...DEFAULT_RECIPE,
+  bidirectional: false,
+  pooling: "last",
+  embeddingDropout: 0,
+  outputDropout: 0,
+  labelSmoothing: 0,
+  wordDropout: 0,
+  dropoutSamples: 1,
+  perturbation: 0,
+  averageDecay: 0,
+  augment: {},
+  addNgrams: false,
+};
+
 /** The tutorial's model: Embedding(num_words, 64), LSTM(64), Dense(1, sigmoid), Adam, as Keras trains it. */
 export const TUTORIAL_RECIPE: RecipeOptions = {
-  ...DEFAULT_RECIPE,
+  ...PLAIN,
   tokenizer: {
     ...DEFAULT_RECIPE.tokenizer,
     splitScripts: false,
@@ -151,11 +167,7 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   minCount: 1,
   numWords: 100,
   allRows: true,
-  bidirectional: false,
   mask: false,
-  pooling: "last",
-  embeddingDropout: 0,
-  outputDropout: 0,
   binaryOutput: true,
   loss: "binary_crossentropy",
   learningRate: 1e-3,
@@ -164,36 +176,18 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   warmup: 0,
   finalRate: 0,
   linear: false,
-  labelSmoothing: 0,
-  wordDropout: 0,
-  dropoutSamples: 1,
-  perturbation: 0,
-  averageDecay: 0,
-  augment: {},
-  addNgrams: false,
   embeddingRange: 0.05,
   minSteps: 0,
 };
 
-/** The linear part alone: trains in about a second. The network is the smallest that the format takes. */
+/** The linear part alone: trains in seconds. The network is the smallest that the format takes, and gets one epoch however few the texts. */
 export const LINEAR_RECIPE: RecipeOptions = {
-  ...DEFAULT_RECIPE,
+  ...PLAIN,
   tokenizer: { ...DEFAULT_RECIPE.tokenizer, ngramBuckets: 16_384 },
   numWords: 16_000,
   linear: "alone",
   embedding: 1,
   units: 1,
-  bidirectional: false,
-  pooling: "last",
-  embeddingDropout: 0,
-  outputDropout: 0,
-  wordDropout: 0,
-  dropoutSamples: 1,
-  perturbation: 0,
-  averageDecay: 0,
-  augment: {},
-  addNgrams: false,
-  labelSmoothing: 0,
   batch: 256,
   epochs: 1,
   minSteps: 1,

@@ -52,7 +52,7 @@ function defectOf({ defect, line, numbers, dimensions, declared }: VectorFigures
     case abi.VECTORS_BAD_NUMBER:
       return `${at}holds something else than numbers behind the word`;
     case abi.VECTORS_BAD_HEADER:
-      return `${at}says that vectors have ${they}; 1 to 4096 are read`;
+      return `${at}says that vectors have ${they}; 1 to ${abi.MAX_DIMENSIONS} are read`;
     case abi.VECTORS_CUT_OFF:
       return `holds ${numbers} words, where its header says ${declared}; it is cut off, fetch it again`;
     default:
