@@ -6,10 +6,9 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { edgelabel, main } from "./program.mjs";
 
-const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -50,11 +49,7 @@ try {
   for (const recipe of ["linear", "default"]) {
     const model = join(folder, `${recipe}.wasm`);
     const options = recipe === "default" ? [] : ["--recipe", recipe];
-    execFileSync(
-      process.execPath,
-      [main, "train", join(values.data, set, "train.tsv"), "-o", model, "--seed", "1", ...options],
-      { stdio: "ignore" },
-    );
+    edgelabel("train", join(values.data, set, "train.tsv"), "-o", model, ...options);
     const command = [process.execPath, main, "predict", model];
     contenders.push({ name: `\`predict M < FILE\`, recipe ${recipe}`, command, input: texts });
     if (recipe === "linear")

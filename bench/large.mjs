@@ -5,8 +5,8 @@ import { spawn } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { main } from "./program.mjs";
 
 const { values } = parseArgs({ options: { lines: { type: "string", default: "5000000" } } });
 const SETTINGS = [
@@ -17,7 +17,6 @@ const SETTINGS = [
   "perturbation=0",
   "linear=false",
 ];
-const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "edgelabel-large-"));
 const data = join(folder, "data.tsv");
 
@@ -53,8 +52,9 @@ try {
     const [, kilobytes] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8")) ?? [];
     peak = Math.max(peak, Number(kilobytes ?? 0));
   }, 200);
-  await new Promise((resolve) => child.once("exit", resolve));
+  const code = await new Promise((resolve) => child.once("exit", resolve));
   clearInterval(timer);
+  if (code !== 0) throw new Error(`train ended with ${code}`);
   const seconds = (performance.now() - started) / 1000;
   console.log(`${lines} lines: ${Math.round(lines / seconds)} texts a second, peak ${Math.round(peak / 1024)} MB`);
 } finally {

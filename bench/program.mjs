@@ -1,8 +1,8 @@
-// The program as a user calls it.
+// The program as a user calls it: `node main ...`.
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
+export const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
 
 /** Runs a command with --json; returns what it prints. */
 export function edgelabel(...args) {
