@@ -89,7 +89,13 @@ export {
   setTokenizer,
   setUnknownId,
 } from "./train/builder";
-export { fitBegin, fitFinish, fitText } from "./train/fit";
+export {
+  fitBegin,
+  fitFinish,
+  fitText,
+  textsWithOwnWord as fitWithOwnWord,
+  textsWithin as fitWithin,
+} from "./train/fit";
 export { denseBias, dropoutMaskRow, forward, outputRows, realSteps, sequenceRow } from "./train/forward";
 export { integrateGradients, prepareGradients } from "./train/measure/attribution";
 export * from "./train/initialize";

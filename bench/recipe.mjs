@@ -6,6 +6,7 @@
 import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { readDataset } from "../build/host/data/read.js";
+import { Survey } from "../build/host/data/survey.js";
 import { prepareAdapted, runEpochs } from "../build/host/training/recipe.js";
 import { parseSetting, RECIPES, withSettings } from "../build/host/training/setting-table.js";
 
@@ -42,7 +43,7 @@ for (const set of sets) {
   const accuracies = [];
   for (const seed of values.seeds.split(",").map(Number)) {
     const asked = { ...settings, minSteps: Number(values["min-steps"]), seed };
-    const { trainer, recipe } = await prepareAdapted(training, validation, asked, given);
+    const { trainer, recipe } = await prepareAdapted(new Survey(training), validation, asked, given);
     trainer.start(recipe);
     runEpochs(trainer, recipe.epochs, false, {});
     accuracies.push(100 * trainer.validate().accuracy);

@@ -16,10 +16,16 @@ const FOREIGN: readonly [bytes: readonly number[], advice: string][] = [
 
 const encoder = new TextEncoder();
 const strict = new TextDecoder("utf-8", { fatal: true });
+const lossless = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Length of a text in UTF-8. */
 export function byteLength(text: string): number {
   return encoder.encode(text).length;
+}
+
+/** A copy of a part of a long text; in V8, the part itself keeps all of that text in memory. */
+export function detached(text: string): string {
+  return lossless.decode(encoder.encode(text));
 }
 
 /** The text without a byte order mark; undefined unless it is UTF-8. */

@@ -221,12 +221,12 @@ export function layerBytes(form: u32, layer: Layer): u64 {
 }
 
 /** CRC-32 (IEEE 802.3, reflected 0xEDB88320), four bits at a time. */
-export function crc32(address: usize, length: usize): u32 {
+export function crc32(address: usize, length: usize, before: u32 = 0): u32 {
   const table = memory.data<u32>([
     0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c, 0xedb88320,
     0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
   ]);
-  let crc: u32 = 0xffffffff;
+  let crc = ~before;
   for (let i: usize = 0; i < length; i++) {
     crc ^= <u32>load<u8>(address + i);
     crc = (crc >> 4) ^ load<u32>(table + ((<usize>(crc & 15)) << 2));

@@ -54,12 +54,15 @@ import {
 import { Sequence, sequenceLinear, sequencePrepare } from "../network/sequence";
 import { Tokenizer, tokenizerNext, tokenizerPrepare, tokenizerStart } from "../text/tokenizer";
 import { utf8IsValid } from "../text/utf8";
-import { Dataset, addFitted, addSample as keepSample, createDataset, rowsPerToken } from "./dataset";
+import { Dataset, addSample as keepSample, createDataset, reserveSamples, rowsPerToken } from "./dataset";
 import {
   Fit,
   fitBegin,
   fitFinish,
+  fitKept,
   fitText,
+  keptCount,
+  tokensWithin,
   textsWithOwnWord as fittedWithOwnWord,
   textsWithin as fittedWithin,
 } from "./fit";
@@ -78,9 +81,14 @@ const STATE_BUILT: u32 = 3; // the network has its memory
 
 let state: u32 = STATE_NONE;
 let input: usize = 0; // u8[TEXT_CAPACITY]
+/** Words of the texts, counted for the vocabulary. */
 let fit: Fit = changetype<Fit>(0);
-/** u32[]: the label of each text of fittedTexts(). */
-export let fittedLabels: Growable = changetype<Growable>(0);
+/** Texts for the linear part; null when there are none. */
+export let linearTexts: Fit = changetype<Fit>(0);
+/** u32[]: the label of each of them. */
+export let linearLabels: Growable = changetype<Growable>(0);
+let textsOffered: u32 = 0; // texts of which linearTexts keeps some
+let textsExpected: u32 = 0;
 let tokenizer: Tokenizer = changetype<Tokenizer>(0);
 /** The vocabulary: word with id i + 1 is `words` from offset i to offset i + 1. */
 export let wordOffsets: Growable = changetype<Growable>(0);
@@ -142,6 +150,7 @@ function reserveDraft(): i32 {
   addedLabels = 0;
   forgetFile();
   fit = changetype<Fit>(0);
+  linearTexts = changetype<Fit>(0);
   tokenizer = changetype<Tokenizer>(0);
   return input && changetype<usize>(draft) && changetype<usize>(reader) && changetype<usize>(samples)
     ? OK
@@ -291,29 +300,54 @@ function extendLinear(): bool {
   return sequenceLinear(reader, linearPrepare(draft));
 }
 
-/**
- * Splits a text for training under `label`, before the vocabulary is known; then fitVocabulary. Tokenizer and labels
- * must be set. describeModel encodes the texts. Texts for an opened file are for its linear part alone.
- */
-export function addText(label: u32, length: u32): i32 {
-  const isOpened = state == STATE_DESCRIBED && draft.weights;
-  if (state != STATE_BEGUN && !isOpened) return ERR_BAD_STATE;
+/** Counts the words of a text for fitVocabulary. The tokenizer must be set. */
+export function countText(length: u32): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
-  if (label >= (isOpened ? draft.header.labelCount : (labelOffsets.bytes >> 2) - 1)) return ERR_LABEL_OUT_OF_RANGE;
   if (!changetype<usize>(fit)) {
-    let status = prepareTokenizer();
+    const status = prepareTokenizer();
     if (status != OK) return status;
-    fit = changetype<Fit>(allocate(offsetof<Fit>()));
+    fit = createFit();
     if (!changetype<usize>(fit)) return ERR_OUT_OF_MEMORY;
-    status = fitBegin(fit, tokenizer);
-    if (status != OK) return status;
-    fittedLabels = isOpened ? createGrowable() : samples.labels;
-    if (!changetype<usize>(fittedLabels)) return ERR_OUT_OF_MEMORY;
   }
-  return appendWord32(fittedLabels, label) ? fitText(fit, input, length) : ERR_OUT_OF_MEMORY;
+  return fitText(fit, input, length);
 }
 
-/** How many of the texts added so far have at most `most` tokens. */
+/** Begins to take `count` texts for the linear part, with addText. The model must be described or opened. */
+export function startTexts(count: u32): i32 {
+  if (state != STATE_DESCRIBED) return ERR_BAD_STATE;
+  const status = prepareTokenizer();
+  if (status != OK) return status;
+  textsOffered = 0;
+  textsExpected = count;
+  linearTexts = createFit();
+  linearLabels = createGrowable();
+  return changetype<usize>(linearTexts) && changetype<usize>(linearLabels) ? OK : ERR_OUT_OF_MEMORY;
+}
+
+/** Most texts that the linear part is trained on: their tables fit in memory, and more gain little. */
+const MOST_LINEAR_TEXTS: u32 = 200_000;
+
+/** Takes a text with its label for fitLinear; of too many texts, evenly spread ones are kept. */
+export function addText(label: u32, length: u32): i32 {
+  if (state != STATE_DESCRIBED || !changetype<usize>(linearTexts) || textsOffered >= textsExpected)
+    return ERR_BAD_STATE;
+  if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
+  if (label >= draft.header.labelCount) return ERR_LABEL_OUT_OF_RANGE;
+  const kept = <u64>keptCount(linearTexts);
+  const next = (kept * textsExpected) / min(textsExpected, MOST_LINEAR_TEXTS);
+  textsOffered++;
+  if (<u64>(textsOffered - 1) < next) return OK;
+  return appendWord32(linearLabels, label) ? fitKept(linearTexts, input, length) : ERR_OUT_OF_MEMORY;
+}
+
+/** An empty one in new memory; null when memory is refused. */
+function createFit(): Fit {
+  const created = changetype<Fit>(allocate(offsetof<Fit>()));
+  return changetype<usize>(created) && fitBegin(created, tokenizer) == OK ? created : changetype<Fit>(0);
+}
+
+/** How many of the texts counted so far have at most `most` tokens. */
 export function textsWithin(most: u32): u32 {
   return changetype<usize>(fit) ? fittedWithin(fit, most) : 0;
 }
@@ -366,13 +400,8 @@ export function tokenBytes(): u32 {
   return min(tokenizer.tokenLength, tokenizer.tokenCapacity);
 }
 
-/** The texts of addText, once the model is described; null when there are none. */
-export function fittedTexts(): Fit {
-  return state == STATE_DESCRIBED ? fit : changetype<Fit>(0);
-}
-
 /**
- * Makes the vocabulary of the texts read: words seen at least `minCount` times, ids below
+ * Makes the vocabulary of the texts counted: words seen at least `minCount` times, ids below
  * `numWords` (0 = all). The input's first `unknownLength` bytes name the unknown word, id 1.
  */
 export function fitVocabulary(minCount: u32, numWords: u32, unknownLength: u32): i32 {
@@ -450,7 +479,7 @@ export function labelBytes(label: u32): u32 {
   return labelLength(draft, label);
 }
 
-/** Fixes tokenizer, vocabulary, labels and layers, and encodes the texts that were added; from now on texts can be read. */
+/** Fixes tokenizer, vocabulary, labels and layers, and makes room for the texts that were counted; from now on texts can be read. */
 export function describeModel(): i32 {
   if (state != STATE_BEGUN) return ERR_BAD_STATE;
   const header = draft.header;
@@ -464,7 +493,8 @@ export function describeModel(): i32 {
   header.labelBytes = labels.bytes;
   let status = checkModel(draft);
   if (status == OK) status = describe();
-  return status == OK && changetype<usize>(fit) ? addFitted(samples, draft, reader, fit) : status;
+  if (status != OK || !changetype<usize>(fit)) return status;
+  return reserveSamples(samples, fit.texts, tokensWithin(fit, header.sequenceLength)) ? OK : ERR_OUT_OF_MEMORY;
 }
 
 function describe(): i32 {

@@ -1,32 +1,22 @@
 // Labelled texts in memory, encoded once: (text, label) -> tokens, each with its embedding
 // rows. fillBatch then writes them, a batch at a time, as the network's input. Called by
-// run.ts and builder.ts.
+// run.ts and builder.ts. Each list of rows is kept once, however many tokens are read as it,
+// so that a text takes 8 bytes and a token 4.
 //
-//   labels u32[N] | tokenEnds u32[N] | rowEnds u32[tokens] | rows u32[...]
+//   labels u32[N] | tokenEnds u32[N] | tokens u32[...], numbers of lists | listEnds u32[lists] | rows u32[...]
 //
 // A token's vector is the mean of its rows: one row for a known word, one for each hashed
 // n-gram of an unknown one. Padding is row 0. In training the vector of a known word may
 // also be its own row plus the mean of its n-grams; write.ts adds these up, so that in use
 // it is one row.
-import {
-  CONTEXT_ROW,
-  ERR_OUT_OF_MEMORY,
-  LAYER_MASK_ZERO,
-  MAX_NGRAMS_PER_WORD,
-  OK,
-  TOKENIZER_LETTER_PAIRS,
-  TOKENIZER_PAD_POST,
-  TOKENIZER_TRUNCATE_POST,
-} from "../abi";
+import { CONTEXT_ROW, ERR_OUT_OF_MEMORY, LAYER_MASK_ZERO, MAX_NGRAMS_PER_WORD, OK, TOKENIZER_PAD_POST } from "../abi";
 import { allocate } from "../arena";
 import { linearScores } from "../network/linear";
 import { Model, crc32, layerAt } from "../network/model";
-import { letterHash, ngramRows } from "../text/ngram";
-import { Sequence, letterPairContext, sequenceRead, tokenRowCount, tokenRows, wordRows } from "../network/sequence";
-import { Tokenizer } from "../text/tokenizer";
-import { Vocabulary, vocabularyFind } from "../text/vocabulary";
+import { ngramRows } from "../text/ngram";
+import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../network/sequence";
+import { FNV_OFFSET, fnvBytes, scatter } from "../text/vocabulary";
 import { Augmentation, augmentTokens, augmentWord } from "./augment";
-import { Fit, firstOfText, fittedWord, textCount } from "./fit";
 import { Growable, appendWord32, createGrowable, extend, reserve, word32At } from "./growable";
 import { OWN_ROW, network, networkRandom } from "./network";
 import { randomUniform } from "./random";
@@ -37,10 +27,15 @@ export class Dataset {
   count: u32; // N
   labels: Growable;
   tokenEnds: Growable;
-  rowEnds: Growable;
+  tokens: Growable;
+  listEnds: Growable;
   rows: Growable;
+  slots: usize; // u32[slotMask + 1]: number of a list + 1, or 0 = free
+  slotMask: u32;
   scores: Growable; // f32[N][K]: what the linear part adds to the logits; empty = nothing
 }
+
+const FIRST_SLOTS: u32 = 1024;
 
 /** An empty data set in new memory; null when memory is refused. */
 export function createDataset(): Dataset {
@@ -48,14 +43,19 @@ export function createDataset(): Dataset {
   if (!changetype<usize>(self)) return self;
   self.labels = createGrowable();
   self.tokenEnds = createGrowable();
-  self.rowEnds = createGrowable();
+  self.tokens = createGrowable();
+  self.listEnds = createGrowable();
   self.rows = createGrowable();
+  self.slotMask = FIRST_SLOTS - 1;
+  self.slots = allocate((<usize>FIRST_SLOTS) << 2);
   self.scores = createGrowable();
   const complete =
     changetype<usize>(self.labels) &&
     changetype<usize>(self.tokenEnds) &&
-    changetype<usize>(self.rowEnds) &&
+    changetype<usize>(self.tokens) &&
+    changetype<usize>(self.listEnds) &&
     changetype<usize>(self.rows) &&
+    self.slots &&
     changetype<usize>(self.scores);
   return complete ? self : changetype<Dataset>(0);
 }
@@ -64,13 +64,10 @@ export function createDataset(): Dataset {
 export function addSample(self: Dataset, model: Model, sequence: Sequence, label: u32, text: usize, length: u32): i32 {
   sequenceRead(sequence, model, text, length);
   for (let t: u32 = 0; t < sequence.tokens; t++) {
-    const count = tokenRowCount(sequence, t);
-    const target = extend(self.rows, count << 2);
-    if (!target) return ERR_OUT_OF_MEMORY;
-    memory.copy(target, tokenRows(sequence, t), (<usize>count) << 2);
-    if (!appendWord32(self.rowEnds, self.rows.bytes >> 2)) return ERR_OUT_OF_MEMORY;
+    const list = listOf(self, tokenRows(sequence, t), tokenRowCount(sequence, t));
+    if (list == NO_LIST || !appendWord32(self.tokens, list)) return ERR_OUT_OF_MEMORY;
   }
-  if (!appendWord32(self.labels, label) || !appendWord32(self.tokenEnds, self.rowEnds.bytes >> 2))
+  if (!appendWord32(self.labels, label) || !appendWord32(self.tokenEnds, self.tokens.bytes >> 2))
     return ERR_OUT_OF_MEMORY;
   self.count++;
   return OK;
@@ -84,79 +81,73 @@ export function addScores(self: Dataset, model: Model, sequence: Sequence): bool
   return scores != 0;
 }
 
-/** Encodes the texts of `fit`, whose labels have been added, just as addSample would, but without splitting them again. Returns a status. */
-export function addFitted(self: Dataset, model: Model, sequence: Sequence, fit: Fit): i32 {
-  const capacity = changetype<Tokenizer>(sequence.tokenizer).tokenCapacity;
-  findWords(fit, sequence);
-  for (let i: u32 = 0; i < fit.wordCount; i++) {
-    const word = fittedWord(fit, i);
-    word.rowCount = wordRows(model, word.id, fit.bytes + word.start, min(word.length, capacity), sequence.rows);
-  }
-  if (!reserveFor(self, model, fit)) return ERR_OUT_OF_MEMORY;
-  for (let i: u32 = 0; i < textCount(fit); i++)
-    if (!addText(self, model, fit, firstOfText(fit, i), firstOfText(fit, i + 1), capacity)) return ERR_OUT_OF_MEMORY;
-  return OK;
+/** Makes room for texts and all their tokens at once, as what a list leaves behind when it grows is lost. False when memory is refused. */
+export function reserveSamples(self: Dataset, texts: u32, tokens: u64): bool {
+  return reserve(self.labels, texts) && reserve(self.tokenEnds, texts) && reserve(self.tokens, tokens);
 }
 
-/** Makes room for the tokens of `fit` at once, as what a list leaves behind when it grows is lost. False when memory is refused. */
-function reserveFor(self: Dataset, model: Model, fit: Fit): bool {
-  const most = model.header.sequenceLength;
-  const readsFirst = (model.header.tokenizerFlags & TOKENIZER_TRUNCATE_POST) != 0;
-  let tokens: u64 = 0;
-  let rows: u64 = 0;
-  for (let i: u32 = 0; i < textCount(fit); i++) {
-    const from = firstOfText(fit, i);
-    const to = firstOfText(fit, i + 1);
-    let left = most;
-    for (let k = from; left > 0 && k < to; k++) {
-      const word = fittedWord(fit, word32At(fit.tokens, readsFirst ? k : from + to - 1 - k));
-      if (!word.rowCount) continue;
-      rows += word.rowCount + word.isLetter;
-      left--;
-    }
-    tokens += most - left;
+const NO_LIST: u32 = 0xffffffff;
+
+/** The number of the list of these rows, which is added if there is none; NO_LIST when memory is refused. */
+function listOf(self: Dataset, rows: usize, count: u32): u32 {
+  let slot = slotOf(self, rows, count);
+  const found = load<u32>(slot);
+  if (found) return found - 1;
+  const lists = self.listEnds.bytes >> 2;
+  if (lists << 1 > self.slotMask) {
+    if (!growSlots(self)) return NO_LIST;
+    slot = slotOf(self, rows, count);
   }
-  return reserve(self.tokenEnds, textCount(fit)) && reserve(self.rowEnds, tokens) && reserve(self.rows, rows);
+  const target = extend(self.rows, count << 2);
+  if (!target) return NO_LIST;
+  memory.copy(target, rows, (<usize>count) << 2);
+  if (!appendWord32(self.listEnds, self.rows.bytes >> 2)) return NO_LIST;
+  store<u32>(slot, lists + 1);
+  return lists;
 }
 
-/** Sets the ids of the words of `fit`. */
-export function findWords(fit: Fit, sequence: Sequence): void {
-  const vocabulary = changetype<Vocabulary>(sequence.vocabulary);
-  for (let i: u32 = 0; i < fit.wordCount; i++) {
-    const word = fittedWord(fit, i);
-    word.id = vocabularyFind(vocabulary, fit.bytes + word.start, word.length);
+/** Address of the slot of the list of these rows, or of the free one where it belongs. */
+function slotOf(self: Dataset, rows: usize, count: u32): usize {
+  const bytes = count << 2;
+  let index = scatter(fnvBytes(FNV_OFFSET, rows, bytes)) & self.slotMask;
+  while (true) {
+    const slot = self.slots + ((<usize>index) << 2);
+    const found = load<u32>(slot);
+    if (!found) return slot;
+    const first = firstRow(self, found - 1);
+    if (
+      word32At(self.listEnds, found - 1) - first == count &&
+      memory.compare(rowAddress(self, first), rows, bytes) == 0
+    )
+      return slot;
+    index = (index + 1) & self.slotMask;
   }
 }
 
-/** Encodes tokens from ... to - 1 of `fit` as sequenceRead encodes a text; `capacity` limits the bytes of a token that are hashed. */
-function addText(self: Dataset, model: Model, fit: Fit, from: u32, to: u32, capacity: u32): bool {
-  const header = model.header;
-  let left: u32 = 0; // tokens that the model reads
-  for (let t = from; t < to; t++) if (fittedWord(fit, word32At(fit.tokens, t)).rowCount) left++;
-  const first: u32 = header.tokenizerFlags & TOKENIZER_TRUNCATE_POST ? 0 : left - min(left, header.sequenceLength);
-  const last = min(left, first + header.sequenceLength);
-  const pairsLetters = (header.tokenizerFlags & TOKENIZER_LETTER_PAIRS) != 0;
-  let letterBefore: u32 = 0;
-  let index: u32 = 0; // of the token among those
-  for (let t = from; index < last; t++) {
-    const word = fittedWord(fit, word32At(fit.tokens, t));
-    if (!word.rowCount) continue;
-    const bytes = fit.bytes + word.start;
-    const length = min(word.length, capacity);
-    const isPair = word.isLetter && letterBefore;
-    if (index >= first) {
-      const rows = extend(self.rows, (word.rowCount + (isPair ? 1 : 0)) << 2);
-      if (!rows) return false;
-      wordRows(model, word.id, bytes, length, rows);
-      if (isPair)
-        store<u32>(rows + ((<usize>word.rowCount) << 2), letterPairContext(model, letterBefore, bytes, length));
-      if (!appendWord32(self.rowEnds, self.rows.bytes >> 2)) return false;
-    }
-    letterBefore = pairsLetters && word.isLetter ? letterHash(bytes, length) : 0;
-    index++;
+/** Doubles the slots, at most half of which are in use. */
+function growSlots(self: Dataset): bool {
+  const count = (self.slotMask + 1) << 1;
+  const slots = allocate((<usize>count) << 2);
+  if (!slots) return false;
+  self.slots = slots;
+  self.slotMask = count - 1;
+  for (let list: u32 = 0, lists = self.listEnds.bytes >> 2; list < lists; list++) {
+    const first = firstRow(self, list);
+    store<u32>(slotOf(self, rowAddress(self, first), word32At(self.listEnds, list) - first), list + 1);
   }
-  self.count++;
-  return appendWord32(self.tokenEnds, self.rowEnds.bytes >> 2);
+  return true;
+}
+
+// @ts-ignore: decorator
+@inline
+function firstRow(self: Dataset, list: u32): u32 {
+  return list ? word32At(self.listEnds, list - 1) : 0;
+}
+
+// @ts-ignore: decorator
+@inline
+function rowAddress(self: Dataset, row: u32): usize {
+  return self.rows.address + ((<usize>row) << 2);
 }
 
 export function sampleLabel(self: Dataset, sample: u32): u32 {
@@ -184,11 +175,19 @@ export function mostTokens(self: Dataset): u32 {
 export function datasetChecksum(self: Dataset): u32 {
   const counts =
     crc32(self.labels.address, self.labels.bytes) ^ rotl<u32>(crc32(self.tokenEnds.address, self.tokenEnds.bytes), 8);
-  return (
-    counts ^
-    rotl<u32>(crc32(self.rowEnds.address, self.rowEnds.bytes), 16) ^
-    rotl<u32>(crc32(self.rows.address, self.rows.bytes), 24)
-  );
+  const end = memory.data(4, 4); // u32: rows up to the end of a token
+  store<u32>(end, 0);
+  let ends: u32 = 0;
+  let rows: u32 = 0;
+  for (let token: u32 = 0, tokens = self.tokens.bytes >> 2; token < tokens; token++) {
+    const list = word32At(self.tokens, token);
+    const first = firstRow(self, list);
+    const count = word32At(self.listEnds, list) - first;
+    store<u32>(end, load<u32>(end) + count);
+    ends = crc32(end, 4, ends);
+    rows = crc32(rowAddress(self, first), (<usize>count) << 2, rows);
+  }
+  return counts ^ rotl<u32>(ends, 16) ^ rotl<u32>(rows, 24);
 }
 
 /**
@@ -261,8 +260,9 @@ function fillToken(
   augmentation: Augmentation,
   target: usize,
 ): usize {
-  const first = token ? word32At(self.rowEnds, token - 1) : 0;
-  const count = word32At(self.rowEnds, token) - first;
+  const list = word32At(self.tokens, token);
+  const first = firstRow(self, list);
+  const count = word32At(self.listEnds, list) - first;
   const row = word32At(self.rows, first);
   const last = word32At(self.rows, first + count - 1);
   const context = last & CONTEXT_ROW ? last : 0;
@@ -300,7 +300,7 @@ function fillOwn(
   const header = model.header;
   const isWord = count == 1 && row <= header.wordCount && row != header.unknownId;
   if (!isWord) {
-    memory.copy(target, self.rows.address + ((<usize>first) << 2), (<usize>count) << 2);
+    memory.copy(target, rowAddress(self, first), (<usize>count) << 2);
     return target + ((<usize>count) << 2);
   }
   if (changetype<usize>(augmentation)) {
@@ -330,10 +330,8 @@ function fillOwn(
 export function wordUses(self: Dataset, wordCount: u32): usize {
   const uses = allocate((<usize>(wordCount + 1)) << 2);
   if (!uses) return 0;
-  let first: u32 = 0;
-  for (let token: u32 = 0, tokens = self.rowEnds.bytes >> 2; token < tokens; token++) {
-    const row = word32At(self.rows, first);
-    first = word32At(self.rowEnds, token);
+  for (let token: u32 = 0, tokens = self.tokens.bytes >> 2; token < tokens; token++) {
+    const row = word32At(self.rows, firstRow(self, word32At(self.tokens, token)));
     if (row > wordCount) continue;
     const slot = uses + ((<usize>row) << 2);
     store<u32>(slot, load<u32>(slot) + 1);

@@ -1,7 +1,8 @@
 // Keras' fit_on_texts: texts, one at a time -> a vocabulary with counts, in the layout that
 // vocabulary.ts reads: most frequent word first, equally frequent ones by first appearance.
-// Keeps the texts as lists of words, so that dataset.ts can encode them once the vocabulary is
-// known. Growing tables are copied to a block of twice the size; the arena cannot free the old
+// Texts are counted and forgotten, or kept as lists of words for the linear part. When texts that are
+// counted have more words than the table may hold, the rarest ones are dropped, as word2vec does. Growing
+// tables are copied to a block of twice the size; the arena cannot free the old
 // one. Refuses a vocabulary of MAX_ROWS words or more, and leaves out tokens that are too long
 // for a model file.
 import {
@@ -9,6 +10,7 @@ import {
   ERR_BAD_VOCABULARY,
   ERR_OUT_OF_MEMORY,
   MAX_ROWS,
+  MAX_SEQUENCE,
   MAX_WORD_BYTES,
   OK,
   TOKENIZER_CHAR_LEVEL,
@@ -40,7 +42,13 @@ export class Fit {
   vocabularyBytes: usize; // u8[vocabularyOffsets[V]]
   vocabularyCounts: usize; // u32[V], by id - 1: how often the word was read
 
-  // The texts, split.
+  // Of texts that are counted.
+  texts: u32;
+  lengths: usize; // u32[MAX_SEQUENCE + 2]: texts of so many tokens, or of more
+  rarest: u32; // words seen so often or less have been dropped at the last time; 0 = never
+  droppedOwners: u32; // texts that had a word of their own which was dropped
+
+  // Texts that are kept, split.
   tokens: Growable; // u32[], indices into words
   tokenEnds: Growable; // u32[texts]
 }
@@ -54,8 +62,7 @@ export class FittedWord {
   count: u32;
   owner: u32; // the only text that has the word, or SHARED
   isLetter: u32; // see tokenIsLetter
-  id: u32; // written by dataset.ts: id in the model's vocabulary, or 0
-  rowCount: u32; // and how many embedding rows the word is read as
+  id: u32; // written by linear.ts: id in the model's vocabulary, or 0
 }
 
 const SHARED: u32 = 0xffffffff;
@@ -63,6 +70,9 @@ const SHARED: u32 = 0xffffffff;
 const FIRST_WORD_CAPACITY: u32 = 512;
 const FIRST_BYTE_CAPACITY: u32 = 8192;
 const MAX_BYTE_CAPACITY: u32 = 0x40000000;
+/** Different words, and their bytes, of texts that are counted: with all copies of the tables a few hundred megabytes. */
+const MOST_WORDS: u32 = 1 << 21;
+const MOST_BYTES: u32 = 1 << 26;
 
 /** Begins with no words. The tokenizer's capacity should be MAX_WORD_BYTES. Returns a status. */
 export function fitBegin(self: Fit, tokenizer: Tokenizer): i32 {
@@ -74,53 +84,90 @@ export function fitBegin(self: Fit, tokenizer: Tokenizer): i32 {
   self.words = claim(<usize>FIRST_WORD_CAPACITY * offsetof<FittedWord>());
   self.bytes = claim(FIRST_BYTE_CAPACITY);
   self.slots = allocate((<usize>(2 * FIRST_WORD_CAPACITY)) << 2);
+  self.lengths = allocate((MAX_SEQUENCE + 2) << 2);
   self.tokens = createGrowable();
   self.tokenEnds = createGrowable();
-  return self.words && self.bytes && self.slots && changetype<usize>(self.tokenEnds) ? OK : ERR_OUT_OF_MEMORY;
+  return self.words && self.bytes && self.slots && self.lengths && changetype<usize>(self.tokenEnds)
+    ? OK
+    : ERR_OUT_OF_MEMORY;
 }
 
 /** Splits one text, and counts its words. Returns a status. */
 export function fitText(self: Fit, textPtr: usize, textLength: u32): i32 {
   const tokenizer = changetype<Tokenizer>(self.tokenizer);
-  const text = textCount(self);
+  let tokens: u32 = 0;
   tokenizerStart(tokenizer, textPtr, textLength);
   while (tokenizerNext(tokenizer)) {
-    const index = findOrAdd(self, tokenizer, text);
+    tokens++;
+    if (isFull(self)) dropRare(self);
+    const index = findOrAdd(self, tokenizer, self.texts);
     if (index == NO_WORD) return ERR_OUT_OF_MEMORY;
     const word = fittedWord(self, index);
     word.count++;
-    if (word.owner != text) word.owner = SHARED;
+    if (word.owner != self.texts) word.owner = SHARED;
     if (word.length > longestWord(self)) self.skippedCount++;
-    if (!appendWord32(self.tokens, index)) return ERR_OUT_OF_MEMORY;
+  }
+  const length = self.lengths + ((<usize>min(tokens, <u32>MAX_SEQUENCE + 1)) << 2);
+  store<u32>(length, load<u32>(length) + 1);
+  self.texts++;
+  return OK;
+}
+
+/** Splits one text, and keeps the list of its words. Returns a status. */
+export function fitKept(self: Fit, textPtr: usize, textLength: u32): i32 {
+  const tokenizer = changetype<Tokenizer>(self.tokenizer);
+  tokenizerStart(tokenizer, textPtr, textLength);
+  while (tokenizerNext(tokenizer)) {
+    const index = findOrAdd(self, tokenizer, SHARED);
+    if (index == NO_WORD || !appendWord32(self.tokens, index)) return ERR_OUT_OF_MEMORY;
   }
   return appendWord32(self.tokenEnds, self.tokens.bytes >> 2) ? OK : ERR_OUT_OF_MEMORY;
 }
 
-export function textCount(self: Fit): u32 {
+/** Texts that are kept. */
+export function keptCount(self: Fit): u32 {
   return self.tokenEnds.bytes >> 2;
 }
 
-/** The first of the tokens of text `index`; those of the next text follow. */
+/** The first of the tokens of kept text `index`; those of the next text follow. */
 export function firstOfText(self: Fit, index: u32): u32 {
   return index ? word32At(self.tokenEnds, index - 1) : 0;
 }
 
-/** How many texts have at most `most` tokens. */
+/** How many of the texts counted have at most `most` tokens; more than MAX_SEQUENCE = any number. */
 export function textsWithin(self: Fit, most: u32): u32 {
   let count: u32 = 0;
-  for (let i: u32 = 0; i < textCount(self); i++) if (firstOfText(self, i + 1) - firstOfText(self, i) <= most) count++;
+  for (let length: u32 = 0; length <= min(most, <u32>MAX_SEQUENCE + 1); length++) count += textsOfLength(self, length);
   return count;
 }
 
-/** How many texts have a word that no other text has. */
+/** Tokens of all texts counted, of each at most `most`, which is at most MAX_SEQUENCE. */
+export function tokensWithin(self: Fit, most: u32): u64 {
+  let count: u64 = 0;
+  for (let length: u32 = 1; length <= <u32>MAX_SEQUENCE + 1; length++)
+    count += <u64>min(length, most) * textsOfLength(self, length);
+  return count;
+}
+
+function textsOfLength(self: Fit, length: u32): u32 {
+  return load<u32>(self.lengths + ((<usize>length) << 2));
+}
+
+/** How many of the texts counted have a word that no other text has; of more words than the table may hold, about how many. */
 export function textsWithOwnWord(self: Fit): u32 {
+  return min(self.texts, self.droppedOwners + owners(self, u32.MAX_VALUE));
+}
+
+/** How many texts have a word that no other text has, and that was read at most `most` times. */
+function owners(self: Fit, most: u32): u32 {
   let count: u32 = 0;
-  for (let i: u32 = 0; i < textCount(self); i++) {
-    for (let t = firstOfText(self, i); t < firstOfText(self, i + 1); t++) {
-      if (fittedWord(self, word32At(self.tokens, t)).owner != i) continue;
-      count++;
-      break;
-    }
+  let last = SHARED;
+  // In order of appearance, the words of a text follow one another.
+  for (let i: u32 = 0; i < self.wordCount; i++) {
+    const word = fittedWord(self, i);
+    if (word.owner == SHARED || word.owner == last || word.count > most) continue;
+    last = word.owner;
+    count++;
   }
   return count;
 }
@@ -166,6 +213,34 @@ function longestWord(self: Fit): u32 {
   return min<u32>(changetype<Tokenizer>(self.tokenizer).tokenCapacity, MAX_WORD_BYTES);
 }
 
+function isFull(self: Fit): bool {
+  return self.wordCount == MOST_WORDS || self.byteCount > MOST_BYTES;
+}
+
+/** Drops the rarest words, until the table is at most half full. A word that comes again begins anew. */
+function dropRare(self: Fit): void {
+  while (self.wordCount > MOST_WORDS / 2 || self.byteCount > MOST_BYTES / 2) {
+    self.rarest++;
+    self.droppedOwners += owners(self, self.rarest);
+    const count = self.wordCount;
+    self.wordCount = 0;
+    self.byteCount = 0;
+    for (let i: u32 = 0; i < count; i++) {
+      const word = fittedWord(self, i);
+      if (word.count <= self.rarest) continue;
+      const bytes = min(word.length, changetype<Tokenizer>(self.tokenizer).tokenCapacity);
+      memory.copy(self.bytes + self.byteCount, self.bytes + word.start, bytes);
+      const kept = fittedWord(self, self.wordCount);
+      memory.copy(changetype<usize>(kept), changetype<usize>(word), offsetof<FittedWord>());
+      kept.start = self.byteCount;
+      self.byteCount += bytes;
+      self.wordCount++;
+    }
+  }
+  memory.fill(self.slots, 0, (<usize>(self.slotMask + 1)) << 2);
+  fillSlots(self);
+}
+
 /** Address of the slot that holds the token, or of the one where it belongs. */
 function freeOrEqualSlot(self: Fit, hash: u32, token: usize, length: u32, kept: u32): usize {
   let index = hash & self.slotMask;
@@ -192,12 +267,17 @@ function growWords(self: Fit): bool {
   self.wordCapacity = capacity;
   self.slots = slots;
   self.slotMask = slotCount - 1;
+  fillSlots(self);
+  return true;
+}
+
+/** Enters all words into the slots, which are free. */
+function fillSlots(self: Fit): void {
   for (let i: u32 = 0; i < self.wordCount; i++) {
     let index = fittedWord(self, i).hash & self.slotMask;
-    while (load<u32>(slots + ((<usize>index) << 2)) != 0) index = (index + 1) & self.slotMask;
-    store<u32>(slots + ((<usize>index) << 2), i + 1);
+    while (load<u32>(self.slots + ((<usize>index) << 2)) != 0) index = (index + 1) & self.slotMask;
+    store<u32>(self.slots + ((<usize>index) << 2), i + 1);
   }
-  return true;
 }
 
 /** Doubles the room for the words' bytes; a word is at most MAX_WORD_BYTES, less than the first capacity. */

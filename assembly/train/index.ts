@@ -18,6 +18,8 @@ export {
   nextToken,
   tokenPtr,
   tokenBytes,
+  countText,
+  startTexts,
   addText,
   textsWithin,
   textsWithOwnWord,

@@ -37,9 +37,10 @@ import {
 import { sequenceLinear } from "../network/sequence";
 import { ngramRows } from "../text/ngram";
 import { Tokenizer } from "../text/tokenizer";
-import { draft, fittedLabels, fittedTexts, reader } from "./builder";
-import { findWords, wordNgrams } from "./dataset";
-import { Fit, firstOfText, fittedWord, textCount } from "./fit";
+import { Vocabulary, vocabularyFind } from "../text/vocabulary";
+import { draft, isBuilt, isDescribed, linearLabels, linearTexts, reader } from "./builder";
+import { wordNgrams } from "./dataset";
+import { Fit, firstOfText, fittedWord, keptCount } from "./fit";
 import { Growable, appendWord32, createGrowable, word32At } from "./growable";
 import { sumOfSquares } from "./optimizer";
 import { Random, logF32, randomSeed, shuffle } from "./random";
@@ -51,8 +52,6 @@ import { partsBytes } from "./write";
 const NGRAM_WEIGHT: f32 = 0.7;
 /** Value of a pretrained vector beside that of its word. */
 const MEANING_WEIGHT: f32 = 0.7;
-/** Of more texts, so many are used: their tables fit in memory, and more gain little. */
-const MOST_TEXTS: u32 = 200_000;
 /** Bytes of the two ids of a pair in a file. */
 const PAIR_BYTES: u64 = 8;
 /** At most so much padding do rows of n-grams and pairs add to a file: of pairs, squares, weights and scales. */
@@ -121,8 +120,8 @@ function reserve(bytes: u64): usize {
  * have no room. Returns a status.
  */
 export function fitLinear(bytes: u32, isAlone: bool): i32 {
-  const fit = fittedTexts();
-  if (!changetype<usize>(fit)) return ERR_BAD_STATE;
+  const fit = linearTexts;
+  if (!isDescribed() || isBuilt() || !changetype<usize>(fit)) return ERR_BAD_STATE;
   const header = draft.header;
   const last = layerAt(draft.layers, header.layerCount - 1);
   if (last.activation != ACTIVATION_SOFTMAX || last.units != header.labelCount) return ERR_BAD_STATE;
@@ -131,7 +130,7 @@ export function fitLinear(bytes: u32, isAlone: bool): i32 {
   draft.linear = 0;
   header.linearBytes = 0;
   reader.linear = changetype<LinearSum>(0);
-  findWords(fit, reader);
+  findWords(fit);
   const mark = arenaTop();
   const status = fitPart(fit, bytes);
   if (status != OK || !header.linearBytes) {
@@ -157,25 +156,27 @@ function fitPart(fit: Fit, bytes: u32): i32 {
   return describe(room) && solveAll() && (factor == 0 || writePart()) ? OK : ERR_OUT_OF_MEMORY;
 }
 
-/** Number in the data set of text `index` of the problem: of too many texts, evenly spread ones are used. */
-// @ts-ignore: decorator
-@inline
-function sampleOf(index: u32): u32 {
-  return <u32>((<u64>index * textCount(problem.fit)) / problem.texts);
+/** Sets the ids of the words of `fit`. */
+function findWords(fit: Fit): void {
+  const vocabulary = changetype<Vocabulary>(reader.vocabulary);
+  for (let i: u32 = 0; i < fit.wordCount; i++) {
+    const word = fittedWord(fit, i);
+    word.id = vocabularyFind(vocabulary, fit.bytes + word.start, word.length);
+  }
 }
 
 function labelOf(text: u32): u32 {
-  return word32At(fittedLabels, sampleOf(text));
+  return word32At(linearLabels, text);
 }
 
 /** The first token of a text. */
 function firstOf(text: u32): u32 {
-  return firstOfText(problem.fit, sampleOf(text));
+  return firstOfText(problem.fit, text);
 }
 
 /** The token behind the last one that is read. */
 function endOf(text: u32): u32 {
-  return min(firstOfText(problem.fit, sampleOf(text) + 1), firstOf(text) + MAX_SEQUENCE);
+  return min(firstOfText(problem.fit, text + 1), firstOf(text) + MAX_SEQUENCE);
 }
 
 /** Numbers the features and gives them their values; false when memory is refused. */
@@ -184,7 +185,7 @@ function describe(room: u64): bool {
   const header = draft.header;
   const fit = self.fit;
   self.width = (self.labels + 3) & ~3;
-  self.texts = min(textCount(fit), MOST_TEXTS);
+  self.texts = keptCount(fit);
   self.strange = inverseFrequency(0);
   self.buckets = header.bucketCount;
   // N-grams get at most half of the room, pairs the rest.

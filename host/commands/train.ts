@@ -10,7 +10,7 @@ import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { readText, readUnzipped, requireReadable } from "../files/read.ts";
 import { type Chosen, type RunSettings, typedName } from "../library/settings.ts";
 import { type CrossValidation, runFolds } from "../library/folds.ts";
-import { chooseTraining, type Finished, runTraining, type Trained, type Training } from "../library/train.ts";
+import { chooseTraining, type Finished, runTraining, type Trained, type TrainingInMemory } from "../library/train.ts";
 import { tune } from "../library/tune.ts";
 import { asTyped } from "../program-name.ts";
 import { startProgress } from "../progress.ts";
@@ -190,7 +190,7 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
     typeof options.valid === "number"
       ? keptAside(given, options.valid)
       : [given, options.valid === undefined ? [] : await readSamples(options.valid, options)];
-  const training: Training = {
+  const training: TrainingInMemory = {
     chosen,
     samples,
     validation,
@@ -309,7 +309,7 @@ function parseSize(text: string): number {
   return Number(count) * { "": 1, K: 1_024, M: 1_048_576 }[unit.toUpperCase() as "" | "K" | "M"];
 }
 
-async function tuneShown(training: Training, { ms, trials }: Tuning, options: TrainFlags): Promise<Tuned> {
+async function tuneShown(training: TrainingInMemory, { ms, trials }: Tuning, options: TrainFlags): Promise<Tuned> {
   const { json, quantize, maxSize, maxUs } = options;
   const onTrial = ({ what, accuracy, isGivenUp }: Trial): void =>
     json ? undefined : note(`${percent(accuracy)}  ${what}${isGivenUp ? " (given up)" : ""}`);
@@ -319,7 +319,7 @@ async function tuneShown(training: Training, { ms, trials }: Tuning, options: Tr
 
 /** Trains with the best settings whose model is small enough: with all texts it has more words than in its trial. */
 async function runBest(
-  training: Training,
+  training: TrainingInMemory,
   { ranked }: Tuned,
   options: TrainFlags,
 ): Promise<{ trained: Trained; trial: Trial }> {
@@ -356,7 +356,11 @@ function quoted(word: string): string {
   return /^[\w./:=,@%+-]+$/.test(word) ? word : shellQuoted(word);
 }
 
-function crossValidate(training: Training, folds: number, { json, quantize }: TrainFlags): Promise<CrossValidation> {
+function crossValidate(
+  training: TrainingInMemory,
+  folds: number,
+  { json, quantize }: TrainFlags,
+): Promise<CrossValidation> {
   const progress = startProgress("folds", { json });
   const onProgress = (done: number, total: number): void => progress.update(done, total);
   return runFolds(training, folds, { quantize, onProgress }, startWorkers).finally(() => progress.stop());
@@ -364,7 +368,7 @@ function crossValidate(training: Training, folds: number, { json, quantize }: Tr
 
 /** Trains with a progress bar, until the run ends or a signal ends it. */
 async function runShown(
-  training: Training,
+  training: TrainingInMemory,
   { output, json, stopAfter, resume, unknown, quantize }: TrainFlags,
 ): Promise<Trained> {
   let isStopped = false;

@@ -4,6 +4,7 @@
 import { MAX_LABELS } from "../../assembly/abi.ts";
 import { labelsOf, type Sample } from "./dataset.ts";
 import { excerpt, listed } from "../errors.ts";
+import { LabelFigures } from "./survey.ts";
 
 export interface Source {
   file: string;
@@ -60,7 +61,7 @@ export function reportData(
   tokens: (text: string) => string[],
   limit: number,
 ): DataReport {
-  const counts = new Map<string, number>();
+  const figures = new LabelFigures();
   const groups = new Map<string, Seen[]>();
   const lengths: number[] = [];
   const empty: DataReport["empty"] = [];
@@ -70,7 +71,7 @@ export function reportData(
     for (const { text, label, line } of samples) {
       const list = tokens(text);
       const place = { file, line };
-      counts.set(label, (counts.get(label) ?? 0) + 1);
+      figures.add({ label, text });
       lengths.push(list.length);
       if (list.length === 0) empty.push({ text, place });
       if (list.length === 1) single++;
@@ -81,7 +82,7 @@ export function reportData(
   lengths.sort((a, b) => a - b);
   const quantile = (share: number): number =>
     lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))] ?? 0;
-  const labels = [...counts].sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1));
+  const labels = [...figures.labels].sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1));
   return {
     texts: lengths.length,
     labels: Object.fromEntries(labels),
@@ -92,28 +93,24 @@ export function reportData(
     empty,
     single,
     long: { limit, texts: long },
-    doubts: doubtsOf(sources.flatMap(({ samples }) => samples)),
+    doubts: doubtsOf(figures),
     similar_labels: similarLabels(labelsOf([...sources, ...(validation ?? [])].flatMap(({ samples }) => samples))),
     overlap: validation && findOverlap(validation, groups, tokens),
-    strange_labels: validation && findStrangeLabels(validation, counts),
+    strange_labels: validation && findStrangeLabels(validation, figures.labels),
   };
 }
 
 /** Signs that these labels are not what was meant, in sentences. */
-export function doubtsOf(samples: readonly Sample[]): string[] {
-  const counts = new Map<string, number>();
-  for (const { label } of samples) counts.set(label, (counts.get(label) ?? 0) + 1);
-  const texts = new Set(samples.map(({ text }) => text)).size;
-  const once = [...counts].filter(([, count]) => count === 1).map(([label]) => label);
-  const first = samples[0];
-  if (texts < counts.size) return [swapped(counts.size, texts)];
-  if (samples.length >= FEW_TEXTS && 2 * counts.size > samples.length)
+export function doubtsOf({ texts, labels, first, different }: LabelFigures): string[] {
+  const once = [...labels].filter(([, count]) => count === 1).map(([label]) => label);
+  if (different < labels.size) return [swapped(labels.size, different)];
+  if (texts >= FEW_TEXTS && 2 * labels.size > texts)
     return [
-      `there are ${counts.size} labels for ${samples.length} texts, such as ${excerpt(once[0] ?? "")}; a label needs several texts. ${WRONG_WAY}`,
+      `there are ${labels.size} labels for ${texts} texts, such as ${excerpt(once[0] ?? "")}; a label needs several texts. ${WRONG_WAY}`,
     ];
-  if (first && counts.size > 2 && once.length === 1 && once[0] === first.label)
+  if (first !== undefined && labels.size > 2 && once.length === 1 && once[0] === first)
     return [
-      `only the first text has the label ${excerpt(first.label)}; is that a header? Name its columns with --text-column and --label-column`,
+      `only the first text has the label ${excerpt(first)}; is that a header? Name its columns with --text-column and --label-column`,
     ];
   return [];
 }

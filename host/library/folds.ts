@@ -8,7 +8,7 @@ import {
   runTraining,
   type StartWorkers,
   synonymsOf,
-  type Training,
+  type TrainingInMemory,
   type TrainOptions,
   vectorsOf,
 } from "./train.ts";
@@ -40,7 +40,7 @@ export async function crossValidate(
 
 /** The same, when texts and settings are at hand. */
 export async function runFolds(
-  training: Training,
+  training: TrainingInMemory,
   folds: number,
   options: Omit<FoldOptions, "folds">,
   startWorkers: StartWorkers,

@@ -3,6 +3,7 @@
 import { doubtsOf, similarLabels } from "../data/report.ts";
 import { labelsOf, type Sample, without } from "../data/dataset.ts";
 import { keptAside } from "../data/split.ts";
+import { Survey } from "../data/survey.ts";
 import { EdgelabelError, listed } from "../errors.ts";
 import { Classifier } from "../model/classifier.ts";
 import { packModel } from "../model/pack.ts";
@@ -79,6 +80,11 @@ export interface Training extends TrainingData {
   vectors: VectorFile | null;
 }
 
+/** Of texts that are in memory. */
+export interface TrainingInMemory extends Training {
+  samples: readonly Sample[];
+}
+
 export async function train(texts: LabelledTexts, options: TrainOptions, startWorkers: StartWorkers): Promise<Trained> {
   const { valid, synonyms, vectors } = options;
   const chosen = chooseTraining(options);
@@ -116,16 +122,16 @@ export async function runTraining(
 ): Promise<Trained> {
   const { resume, signal, onNote: note = () => {} } = options;
   const { settings } = chosen;
-  const data: TrainingData = { samples, synonyms };
+  const survey = new Survey(samples, validation);
   const trainer =
     resume === undefined
-      ? await begin(data, validation, chosen, vectors, note)
-      : await resumeTraining(resume, settings.name, samples, validation, synonyms);
+      ? await begin(survey, synonyms, validation, chosen, vectors, note)
+      : await resumeTraining(resume, settings.name, await lookedThrough(survey), validation, synonyms);
   signal?.throwIfAborted();
-  const workers = await startWorkers(trainer, settings.name, data);
+  const workers = await startWorkers(trainer, settings.name, { samples, synonyms });
   try {
     const reports = await runAll(trainer, validation.length > 0, options);
-    return new Trained(trainer, reports, { ...options, ...settings, samples, validation, note });
+    return new Trained(trainer, reports, { ...options, ...settings, survey, validation, note });
   } finally {
     await workers.stop();
   }
@@ -159,21 +165,28 @@ export function chooseTraining(options: TrainOptions): Chosen {
   return chosen;
 }
 
+/** The survey, after its samples have been read once. */
+async function lookedThrough(survey: Survey): Promise<Survey> {
+  for await (const _ of survey.read());
+  return survey;
+}
+
 async function begin(
-  { samples, synonyms }: TrainingData,
+  survey: Survey,
+  synonyms: TrainingData["synonyms"],
   validation: readonly Sample[],
   { settings: asked, given }: Chosen,
   vectors: VectorFile | null,
   note: (note: string) => void,
 ): Promise<Trainer> {
-  const { trainer, recipe, shape } = await prepareAdapted(samples, validation, asked, given, vectors, note);
+  const { trainer, recipe, shape } = await prepareAdapted(survey, validation, asked, given, vectors, note);
   noteShape(shape, asked, recipe, note);
   if ((recipe.workers ?? 1) > recipe.batch)
     throw new EdgelabelError(
       `${recipe.workers} workers cannot share a batch of ${recipe.batch}; use fewer, or set a larger batch-size`,
     );
   if (synonyms) recipe.augment = { synonym: DEFAULT_SYNONYMS, ...recipe.augment };
-  noteDoubts(samples, validation, note);
+  noteDoubts(survey, validation, note);
   if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);
   try {
     trainer.start(recipe);
@@ -205,11 +218,12 @@ function noteShape(
     );
 }
 
-function noteDoubts(samples: readonly Sample[], validation: readonly Sample[], note: (note: string) => void): void {
-  for (const doubt of doubtsOf(samples)) note(doubt);
-  for (const labels of similarLabels(labelsOf([...samples, ...validation])).slice(0, MOST_SIMILAR))
+function noteDoubts(survey: Survey, validation: readonly Sample[], note: (note: string) => void): void {
+  for (const doubt of doubtsOf(survey.figures)) note(doubt);
+  const all = [...new Set([...survey.labels(), ...labelsOf(validation)])].sort();
+  for (const labels of similarLabels(all).slice(0, MOST_SIMILAR))
     note(`the labels ${listed(labels)} look alike; if they mean the same, write them alike (edgelabel data shows all)`);
-  noteSeen(validation, samples, note);
+  noteSeenOf(survey.seen, validation, note);
 }
 
 /** Tells when texts to measure on are among those that the model learns from. */
@@ -218,7 +232,10 @@ export function noteSeen(
   samples: readonly Sample[],
   note: (note: string) => void,
 ): void {
-  const seen = validation.length - without(validation, samples).length;
+  noteSeenOf(validation.length - without(validation, samples).length, validation, note);
+}
+
+function noteSeenOf(seen: number, validation: readonly Sample[], note: (note: string) => void): void {
   if (seen > 0)
     note(
       `${seen} of ${validation.length} texts of the validation data are in the training data too, so the figures are better than for new texts; keep them apart (edgelabel data DATA --valid FILE lists them)`,
@@ -261,7 +278,7 @@ function nextTurn(): Promise<void> {
 
 interface Given
   extends Pick<TrainOptions, "unknown" | "quantize">, Pick<Settings, "name" | "calibrate" | "minAgreement"> {
-  samples: readonly Sample[];
+  survey: Survey;
   validation: readonly Sample[];
   note: (note: string) => void;
 }
@@ -315,10 +332,10 @@ export class Trained {
   /** What wasm() packs, with figures. */
   deployed(): Promise<Finished> {
     return (this.#deployed ??= this.#finish(async (trainer) => {
-      const { name, samples, validation, minAgreement, note } = this.#given;
+      const { name, survey, validation, minAgreement, note } = this.#given;
       if (this.#given.quantize === false) return { elb: trainer.write("f32"), form: "f32", agreement: null };
       return quantize(trainer, name, {
-        texts: spreadTexts(validation.length > 0 ? validation : samples),
+        texts: validation.length > 0 ? spreadTexts(validation) : survey.spread,
         minAgreement,
         onWeak: (form, { top1 }) => note(weak(form, top1, minAgreement)),
       });

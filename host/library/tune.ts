@@ -9,7 +9,7 @@ import { mcnemar } from "../report/certainty.ts";
 import type { Trial, Tuned } from "../report/tuning.ts";
 import { speedOf } from "../report/speed.ts";
 import { BAD_SETTING, type Chosen, type RunSettings } from "./settings.ts";
-import { runTraining, type StartWorkers, type Training, type TrainOptions } from "./train.ts";
+import { runTraining, type StartWorkers, type TrainingInMemory, type TrainOptions } from "./train.ts";
 
 /** What is tried, with what is said of it. Each helps some kinds of texts. */
 const CHANGES: readonly [what: string, settings: RunSettings][] = [
@@ -54,7 +54,7 @@ interface Measured extends Trial {
 
 /** `choose` gives the settings of a training with these changes. Throws an EdgelabelError when there are too few texts, or no trial fits. */
 export async function tune(
-  training: Omit<Training, "chosen" | "validation">,
+  training: Omit<TrainingInMemory, "chosen" | "validation">,
   choose: (changes: RunSettings) => Chosen,
   options: Pick<TrainOptions, "quantize" | "signal">,
   { ms = Infinity, trials: most = Infinity, maxBytes = Infinity, maxMicroseconds = Infinity, onTrial }: TuneOptions,

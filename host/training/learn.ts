@@ -135,6 +135,7 @@ export async function learn(
     begun.setVersion(version);
     if (fitsLinear) {
       const repeated = corrections.flatMap((sample) => Array.from({ length: repeats }, () => sample));
+      begun.startTexts(known.length + repeated.length);
       for (const { label, text } of [...known, ...repeated]) begun.addText(labels.indexOf(label), text);
       begun.fitLinear(LARGEST_INT8, info.linear?.network_share === 0);
     }

@@ -3,14 +3,12 @@
 // arithmetic.
 import { Classifier } from "../model/classifier.ts";
 import { thinned } from "../data/dataset.ts";
+import { MOST_COMPARED } from "../data/survey.ts";
 import type { ModelInfo } from "../model/engine.ts";
 import type { Distortion, ModelForm, Trainer } from "./trainer.ts";
 
 /** By default, int8 arithmetic is used if it gives at least this share of the labels of f32. */
 export const MIN_AGREEMENT = 0.99;
-
-/** Most texts on which the two are compared. */
-const MOST_TEXTS = 2000;
 
 /** How far the answers of two models agree on the same texts. */
 export interface Agreement {
@@ -39,7 +37,7 @@ export interface QuantizeOptions {
 
 /** Texts to compare on, evenly spread over the samples. */
 export function spreadTexts(samples: readonly { text: string }[]): string[] {
-  return thinned(samples, MOST_TEXTS).map(({ text }) => text);
+  return thinned(samples, MOST_COMPARED).map(({ text }) => text);
 }
 
 /** `source` names the model in errors. */

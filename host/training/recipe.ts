@@ -3,7 +3,8 @@
 // settings of the run; the arithmetic is the trainer's.
 import * as abi from "../../assembly/abi.ts";
 import { swapped } from "../data/report.ts";
-import { labelsOf, type Sample } from "../data/dataset.ts";
+import type { Sample } from "../data/dataset.ts";
+import { partsOf, type Samples, Survey } from "../data/survey.ts";
 import { excerpt, EdgelabelError } from "../errors.ts";
 import type { RunOptions } from "./settings.ts";
 import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
@@ -285,31 +286,32 @@ function setTokenizer(trainer: Trainer, tokenizer: RecipeOptions["tokenizer"]): 
 
 /** A trainer with the model described and the samples encoded, ready to start. */
 export async function prepareTraining(
-  samples: readonly Sample[],
+  samples: Samples,
   validation: readonly Sample[],
   recipe: RecipeOptions,
 ): Promise<Trainer> {
-  const labels = labelsOf(samples);
-  const trainer = await readSamples(samples, labels, recipe);
+  const survey = new Survey(samples);
+  const trainer = await countTexts(survey, recipe);
+  requireLearnable(survey, recipe);
   trainer.fitVocabulary(recipe.minCount, recipe.numWords, recipe.oovToken);
-  describe(trainer, labels, validation, recipe);
+  await describe(trainer, survey, validation, recipe);
   return trainer;
 }
 
-/** The same with a recipe that is adapted to the texts, except for the settings in `given`, and perhaps pretrained vectors; and the texts' shape. */
+/** The same of samples that are read for the first time, with a recipe that is adapted to them, except for the settings in `given`, and perhaps pretrained vectors; and the texts' shape. */
 export async function prepareAdapted(
-  samples: readonly Sample[],
+  survey: Survey,
   validation: readonly Sample[],
   asked: RecipeOptions,
   given: ReadonlySet<string>,
   vectors: VectorFile | null = null,
   note: (note: string) => void = () => {},
 ): Promise<{ trainer: Trainer; recipe: RecipeOptions; shape: Shape }> {
-  const labels = labelsOf(samples);
-  const trainer = await readSamples(samples, labels, asked);
-  const { length: texts } = samples;
+  let trainer = await countTexts(survey, asked);
+  requireLearnable(survey, asked);
+  const { texts, labels } = survey.figures;
   const shape = {
-    labels: labels.length,
+    labels: labels.size,
     texts,
     empty: trainer.textsWithin(0),
     short: trainer.textsWithin(NAME_TOKENS),
@@ -317,11 +319,8 @@ export async function prepareAdapted(
     cut: texts - trainer.textsWithin(asked.tokenizer.sequenceLength),
   };
   const recipe = adaptToShape(asked, shape, given);
-  if (recipe.tokenizer !== asked.tokenizer) {
-    // Names are read letter by letter, but only their words show that they are names.
-    trainer.begin();
-    addTexts(trainer, samples, labels, recipe);
-  }
+  // Names are read letter by letter, but only their words show that they are names.
+  if (recipe.tokenizer !== asked.tokenizer) trainer = await countTexts(survey, recipe);
   trainer.fitVocabulary(recipe.minCount, recipe.numWords, recipe.oovToken);
   if (vectors) {
     const most = Math.max(recipe.numWords - 1, 0);
@@ -329,16 +328,23 @@ export async function prepareAdapted(
     const width = recipe.linear === "alone" ? DEFAULT_RECIPE.embedding : recipe.embedding;
     await addVectors(trainer, vectors, { most, width }, note);
   }
-  describe(trainer, labels, validation, recipe);
+  await describe(trainer, survey, validation, recipe);
   return { trainer, recipe, shape };
 }
 
-/** A trainer with the samples split, but without a vocabulary. Throws an EdgelabelError when the recipe cannot learn them. */
-async function readSamples(
-  samples: readonly Sample[],
-  labels: readonly string[],
-  options: RecipeOptions,
-): Promise<Trainer> {
+/** A trainer that has counted the words of the samples. */
+async function countTexts(survey: Survey, { tokenizer, name, version }: RecipeOptions): Promise<Trainer> {
+  const trainer = await Trainer.create(name || "model");
+  setTokenizer(trainer, tokenizer);
+  trainer.setIdentity(name, version);
+  for await (const part of survey.read()) for (const { text } of part) trainer.countText(text);
+  return trainer;
+}
+
+/** Throws an EdgelabelError when the recipe cannot learn the samples. */
+function requireLearnable(survey: Survey, options: RecipeOptions): void {
+  const labels = survey.labels();
+  const { different } = survey.figures;
   if (labels.length < 2)
     throw new EdgelabelError(
       `the data has ${labels.length === 1 ? `only the label ${excerpt(labels[0]!)}` : "no samples"}; a classifier needs at least 2 labels`,
@@ -347,8 +353,7 @@ async function readSamples(
     throw new EdgelabelError(
       `the data has ${labels.length} labels, such as ${excerpt(labels[0]!)}; a model tells at most ${abi.MAX_LABELS} apart. Are label and text the wrong way round?`,
     );
-  const texts = new Set(samples.map(({ text }) => text)).size;
-  if (texts < labels.length) throw new EdgelabelError(swapped(labels.length, texts));
+  if (different < labels.length) throw new EdgelabelError(swapped(labels.length, different));
   if (options.binaryOutput && labels.length !== 2)
     throw new EdgelabelError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
   const unfit = options.binaryOutput ? "categorical_crossentropy" : "binary_crossentropy";
@@ -356,33 +361,28 @@ async function readSamples(
     throw new EdgelabelError(
       `the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`,
     );
-  const trainer = await Trainer.create(options.name || "model");
-  addTexts(trainer, samples, labels, options);
-  return trainer;
 }
 
-function addTexts(
+async function describe(
   trainer: Trainer,
-  samples: readonly Sample[],
-  labels: readonly string[],
-  { tokenizer, name, version }: RecipeOptions,
-): void {
-  setTokenizer(trainer, tokenizer);
-  trainer.setIdentity(name, version);
-  for (const label of labels) trainer.addLabel(label);
-  const classes = new Map(labels.map((label, index) => [label, index]));
-  for (const { label, text } of samples) trainer.addText(classes.get(label)!, text);
-}
-
-function describe(
-  trainer: Trainer,
-  labels: readonly string[],
+  survey: Survey,
   validation: readonly Sample[],
   options: RecipeOptions,
-): void {
+): Promise<void> {
+  const labels = survey.labels();
+  for (const label of labels) trainer.addLabel(label);
   addLayers(trainer, labels.length, options);
   trainer.describe();
-  if (options.linear && !options.binaryOutput) fitLinear(trainer, options);
+  const hasLinear = options.linear !== false && !options.binaryOutput;
+  if (hasLinear) trainer.startTexts(survey.figures.texts);
+  const classes = new Map(labels.map((label, index) => [label, index]));
+  for await (const part of survey.read()) {
+    for (const { label, text } of part) {
+      trainer.addSample(classes.get(label)!, text);
+      if (hasLinear) trainer.addText(classes.get(label)!, text);
+    }
+  }
+  if (hasLinear) fitLinear(trainer, options);
   addSamples(trainer, labels, [], validation);
 }
 
@@ -399,12 +399,14 @@ function fitLinear(trainer: Trainer, { linear }: RecipeOptions): void {
 export async function resumeTraining(
   elb: Uint8Array,
   source: string,
-  samples: readonly Sample[],
+  samples: Samples,
   validation: readonly Sample[],
   synonyms: { groups: readonly SynonymGroup[]; source: string } | null,
 ): Promise<Trainer> {
   const trainer = await Trainer.open(elb, source);
-  addSamples(trainer, trainer.labels(), samples, validation);
+  const labels = trainer.labels();
+  for await (const part of partsOf(samples)) addSamples(trainer, labels, part, []);
+  addSamples(trainer, labels, [], validation);
   if (synonyms) addSynonyms(trainer, synonyms.groups, synonyms.source);
   trainer.resume();
   return trainer;

@@ -226,12 +226,22 @@ export class Trainer {
     return tokens;
   }
 
-  /** Splits a text with label number `label` before there is a vocabulary; describe() will encode it. Tokenizer and labels must be set. Of an opened file, only fitLinear() reads it. */
+  /** Counts the words of a text for fitVocabulary(). The tokenizer must be set. */
+  countText(text: string | Uint8Array): void {
+    check(this.#exports.countText(this.#put(text, "text")), "text");
+  }
+
+  /** Begins to take `count` texts for fitLinear(), by addText(). */
+  startTexts(count: number): void {
+    check(this.#exports.startTexts(count), "texts");
+  }
+
+  /** Takes a text with label number `label` for fitLinear(). */
   addText(label: number, text: string | Uint8Array): void {
     check(this.#exports.addText(label, this.#put(text, "text")), "text");
   }
 
-  /** How many of these texts have at most `tokens` tokens. */
+  /** How many of the texts counted have at most `tokens` tokens. */
   textsWithin(tokens: number): number {
     return this.#exports.textsWithin(tokens);
   }
@@ -241,7 +251,7 @@ export class Trainer {
     return this.#exports.textsWithOwnWord();
   }
 
-  /** Makes the vocabulary of these texts: words seen at least minCount times, ids below numWords (0 = all); unknownWord, if any, gets id 1. */
+  /** Makes the vocabulary of the texts counted: words seen at least minCount times, ids below numWords (0 = all); unknownWord, if any, gets id 1. */
   fitVocabulary(minCount: number, numWords: number, unknownWord: string | null): void {
     check(this.#exports.fitVocabulary(minCount, numWords, this.#put(unknownWord ?? "", "unknown word")), "vocabulary");
   }
@@ -284,7 +294,7 @@ export class Trainer {
     check(this.#exports.addLayer(kind, flags, activation, units, rate, rows), "layer");
   }
 
-  /** Fixes tokenizer, vocabulary, labels and layers, and encodes the texts that were added. */
+  /** Fixes tokenizer, vocabulary, labels and layers, and makes room for the texts that were counted. */
   describe(): void {
     check(this.#exports.describeModel(), this.#source);
   }

@@ -5,7 +5,7 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { artefactPath } from "../artefact.ts";
-import type { Sample } from "../data/dataset.ts";
+import type { Samples } from "../data/survey.ts";
 import { EdgelabelError } from "../errors.ts";
 import { resumeTraining } from "./recipe.ts";
 import type { SynonymGroup } from "./synonyms.ts";
@@ -13,7 +13,7 @@ import type { Exchange, Trainer } from "./trainer.ts";
 
 /** The texts, and synonyms, with which a run was started. */
 export interface TrainingData {
-  samples: readonly Sample[];
+  samples: Samples;
   synonyms: { groups: readonly SynonymGroup[]; source: string } | null;
 }
 

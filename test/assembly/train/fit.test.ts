@@ -304,3 +304,22 @@ describe("fit", () => {
     );
   });
 });
+
+test("of more words than the table holds, the rarest are dropped, and counts of frequent ones are exact", () => {
+  const wasm = loadWasm("testing");
+  const TEXTS = 2200;
+  const unique = (text: number): string =>
+    Array.from({ length: 1000 }, (_, i) => `u${(text * 1000 + i).toString(36)}`).join(" ");
+  // "early" comes once before and once after the table was full.
+  const texts = Array.from(
+    { length: TEXTS },
+    (_, i) => `often ${unique(i)}${i % 2 ? " half" : ""}${i === 0 || i === TEXTS - 1 ? " -early-" : ""}`,
+  );
+  const { status, words, counts, self } = fit(wasm, texts, { minCount: 2 });
+  expect(status).toBe(OK);
+  expect(words).toEqual(["often", "half"]);
+  expect(counts).toEqual([TEXTS, TEXTS / 2]);
+  expect(wasm["fitWithOwnWord"](self)).toBe(TEXTS);
+  expect(wasm["fitWithin"](self, 1000)).toBe(0);
+  expect(wasm["fitWithin"](self, 1001)).toBe(TEXTS / 2 - 1);
+});

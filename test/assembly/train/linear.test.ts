@@ -74,6 +74,11 @@ const TINY: RecipeOptions = {
   tokenizer: { ...DEFAULT_RECIPE.tokenizer, sequenceLength: 8, ngramBuckets: 64 },
 };
 
+function addTexts(trainer: Trainer, shift = 0): void {
+  trainer.startTexts(samples.length);
+  for (const { label, text } of samples) trainer.addText((LABELS.indexOf(label) + shift) % 3, text);
+}
+
 async function fileOf(data: readonly { label: string; text: string }[], linear: boolean): Promise<Uint8Array> {
   const trainer = await prepareTraining(
     data.map((sample, i) => ({ ...sample, line: i + 1 })),
@@ -104,6 +109,7 @@ describe("there is none", () => {
 
   test("when not even its words have room", async () => {
     const trainer = await prepareTraining(samples, [], { ...TINY, linear: false });
+    addTexts(trainer);
     trainer.fitLinear(0, false);
     trainer.start(TINY);
     expect(trainer.write("f32")).toEqual(await fileOf(samples, false));
@@ -128,6 +134,7 @@ test("of little room n-grams take at most half, and pairs of the most texts the 
     [64 * ofBucket + 40 * ofPair, 64, 40],
   ] as const) {
     const trainer = await prepareTraining(samples, [], { ...TINY, linear: false });
+    addTexts(trainer);
     trainer.fitLinear(without + ofWords + 3 * 16 + room, false);
     trainer.start(TINY);
     const file = trainer.write("int8");
@@ -224,7 +231,9 @@ describe("alone", () => {
     const file = (await prepare(samples.flatMap((each) => LABELS.map((label) => ({ ...each, label }))))).write("f32");
     expect(headerValue(file, "linearBytes")).toBeGreaterThan(0);
     const trainer = await prepareTraining(samples, [], { ...TINY, linear: false });
-    expect(() => trainer.fitLinear(0, true)).toThrow("linear part");
+    expect(() => trainer.fitLinear(0, true)).toThrow(expect.objectContaining({ code: "bad_state" }));
+    addTexts(trainer);
+    expect(() => trainer.fitLinear(0, true)).toThrow(expect.objectContaining({ code: "bad_argument" }));
   });
 });
 
@@ -236,12 +245,12 @@ describe("of an opened file", () => {
     expect(opened.write("f32")).toEqual(file);
     // The same texts give the same part, but that the room is another one.
     const again = await Trainer.open(file, "model.elb");
-    for (const { label, text } of samples) again.addText(LABELS.indexOf(label), text);
+    addTexts(again);
     again.fitLinear(1_000_000, false);
     again.buildOpened();
     expect(again.write("f32")).toEqual(file);
     const other = await Trainer.open(file, "model.elb");
-    for (const { label, text } of samples) other.addText((LABELS.indexOf(label) + 1) % 3, text);
+    addTexts(other, 1);
     other.fitLinear(1_000_000, false);
     other.buildOpened();
     const part = readPart(other.write("f32"));

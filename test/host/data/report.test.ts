@@ -10,6 +10,7 @@ import { renderChart } from "../../../host/report/chart.ts";
 import { doubtsOf, renderReport, reportData, similarLabels } from "../../../host/data/report.ts";
 import { parseDataset } from "../../../host/data/dataset.ts";
 import { readDataset } from "../../../host/data/read.ts";
+import { LabelFigures } from "../../../host/data/survey.ts";
 import { EdgelabelError } from "../../../host/errors.ts";
 import { renderEvaluation, Tally } from "../../../host/report/evaluation.ts";
 import type { Explanation } from "../../../host/model/explanation.ts";
@@ -285,6 +286,11 @@ describe("a report of texts whose tokens are their words", () => {
 
 describe("labels", () => {
   const samples = (pairs: [string, string][]) => pairs.map(([label, text], i) => ({ label, text, line: i + 1 }));
+  const doubts = (given: ReturnType<typeof samples>): string[] => {
+    const figures = new LabelFigures();
+    for (const sample of given) figures.add(sample);
+    return doubtsOf(figures);
+  };
   const grouped = (...labels: string[]) => similarLabels(labels);
 
   test("that are more than the texts make a doubt, and no model", async () => {
@@ -294,10 +300,10 @@ describe("labels", () => {
       ["off now", "off"],
     ]);
     const sentence = "there are 3 labels, but only 2 different texts. Are label and text the wrong way round?";
-    expect(doubtsOf(swappedRound)).toEqual([sentence]);
+    expect(doubts(swappedRound)).toEqual([sentence]);
     await expect(prepareTraining(swappedRound, [], DEFAULT_RECIPE)).rejects.toThrow(new EdgelabelError(sentence));
     expect(
-      doubtsOf(
+      doubts(
         samples([
           ["turn it on", "on"],
           ["off now", "off"],
@@ -307,9 +313,9 @@ describe("labels", () => {
   });
   test("with a text each make a doubt where texts are many", () => {
     const faq = samples(Array.from({ length: 8 }, (_, i) => [`answer ${i >> 1}`, `question ${i}`]));
-    expect(doubtsOf(faq)).toEqual([]);
+    expect(doubts(faq)).toEqual([]);
     faq[1]!.label = "answer 9";
-    expect(doubtsOf(faq)).toEqual([
+    expect(doubts(faq)).toEqual([
       'there are 5 labels for 8 texts, such as "answer 0"; a label needs several texts. Are label and text the wrong way round?',
     ]);
   });
@@ -321,10 +327,10 @@ describe("labels", () => {
       ["off", "c"],
       ["off", "d"],
     ]);
-    expect(doubtsOf(table)).toEqual([
+    expect(doubts(table)).toEqual([
       'only the first text has the label "Art"; is that a header? Name its columns with --text-column and --label-column',
     ]);
-    expect(doubtsOf([...table, ...samples([["dim", "e"]])])).toEqual([]);
+    expect(doubts([...table, ...samples([["dim", "e"]])])).toEqual([]);
   });
   test("that look alike, or are written in other ways, are grouped", () => {
     expect(grouped("OK", "ok", "ok.", "ok\u200b", "St\u00f6rung", "Sto\u0308rung", "st\u00f6rung", "no")).toEqual([

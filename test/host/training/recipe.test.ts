@@ -10,6 +10,7 @@ import {
   type Shape,
   TUTORIAL_RECIPE,
 } from "../../../host/training/recipe.ts";
+import { Survey } from "../../../host/data/survey.ts";
 import { samples } from "../../support/models.ts";
 
 const sentences = (texts: number): Shape => ({ labels: 7, texts, empty: 0, short: 0, withOwnToken: texts, cut: 0 });
@@ -93,7 +94,7 @@ test("names are split again, into letters", async () => {
     text: `host${(i * 7919) % 1000}`,
     line: i + 1,
   }));
-  const { trainer, recipe, shape } = await prepareAdapted(names, [], DEFAULT_RECIPE, new Set());
+  const { trainer, recipe, shape } = await prepareAdapted(new Survey(names), [], DEFAULT_RECIPE, new Set());
   expect(shape).toEqual({ labels: 2, texts: 120, empty: 0, short: 120, withOwnToken: 120, cut: 0 });
   expect(recipe.tokenizer.charLevel).toBe(true);
   const plain = await prepareTraining(names, [], recipe);

@@ -21,17 +21,30 @@ test.each([
   [["x".repeat(5000), `${"x".repeat(5000)} a`, "中文"], { within: [0, 1, 3], own: 2 }],
 ])("%j", async (texts, { within, own }) => {
   const trainer = await createTrainer(tokenizer);
-  trainer.addLabel("on");
-  for (const text of texts) trainer.addText(0, text);
+  for (const text of texts) trainer.countText(text);
   expect([0, 1, 2].map((most) => trainer.textsWithin(most))).toEqual(within);
   expect(trainer.textsWithin(2 ** 32 - 1)).toBe(texts.length);
   expect(trainer.textsWithOwnToken()).toBe(own);
 });
 
 test("a text without a label of the model is refused", async () => {
+  const trainer = await prepareTraining(samples, [], DEFAULT_RECIPE);
+  const refused = expect.objectContaining({ code: "label_out_of_range" });
+  expect(() => trainer.addSample(3, "a")).toThrow(refused);
+  trainer.startTexts(1);
+  expect(() => trainer.addText(3, "a")).toThrow(refused);
+});
+
+test("texts for the linear part are as many as was said, of a described model", async () => {
+  const refused = expect.objectContaining({ code: "bad_state" });
   const trainer = await createTrainer(tokenizer);
-  trainer.addLabel("on");
-  expect(() => trainer.addText(1, "a")).toThrow(expect.objectContaining({ code: "label_out_of_range" }));
+  expect(() => trainer.startTexts(1)).toThrow(refused);
+  const described = await prepareTraining(samples, [], { ...DEFAULT_RECIPE, linear: false });
+  expect(() => described.addText(0, "a")).toThrow(refused);
+  described.startTexts(1);
+  described.addText(0, "a");
+  expect(() => described.addText(0, "a")).toThrow(refused);
+  expect(() => described.countText("a")).toThrow(refused);
 });
 
 test("weights that do not fill a tensor, or belong to none, are refused", async () => {

@@ -2,6 +2,7 @@
 // has of words that no text has.
 import { expect, test } from "vitest";
 import type { Sample } from "../../../host/data/dataset.ts";
+import { Survey } from "../../../host/data/survey.ts";
 import { Classifier } from "../../../host/model/classifier.ts";
 import {
   addSamples,
@@ -54,7 +55,7 @@ function file(content: string, part = 1 << 16): VectorFile {
 
 async function prepare(content: string, notes: string[] = [], part?: number, changes = {}): Promise<Trainer> {
   const recipe = { ...RECIPE, ...changes };
-  const { trainer } = await prepareAdapted(TEXTS, [], recipe, new Set(), file(content, part), (note) =>
+  const { trainer } = await prepareAdapted(new Survey(TEXTS), [], recipe, new Set(), file(content, part), (note) =>
     notes.push(note),
   );
   trainer.start(recipe);
@@ -216,7 +217,7 @@ test("words that no text has are answered by their vectors, by the network and b
   for (const linear of [true, false]) {
     const recipe = { ...RECIPE, numWords: 20, linear, epochs: 60, wordDropout: 0 };
     const asked: RecipeOptions = { ...recipe, tokenizer: { ...recipe.tokenizer, ngramBuckets: 0 } };
-    const { trainer } = await prepareAdapted(samples, [], asked, new Set(), file(lines.join("\n")));
+    const { trainer } = await prepareAdapted(new Survey(samples), [], asked, new Set(), file(lines.join("\n")));
     trainer.start(asked);
     runEpochs(trainer, asked.epochs, false, {});
     const classifier = await Classifier.fromBytes(trainer.write("int8"), "rooms");
