@@ -1,14 +1,11 @@
 // The cost of edgelabel: time against tokens, units and vocabulary, and memory.
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { randomIds, randomModel, textOf } from "./models.mjs";
-
-const module = () => new WebAssembly.Module(readFileSync(new URL("../build/testing.wasm", import.meta.url)));
+import { randomIds, randomModel, testingWith, textOf } from "./models.mjs";
 
 /** Median µs of the forward pass of random texts. */
 async function forwardTime(shape, form) {
-  const wasm = start((await randomModel(shape)).write(form));
+  const wasm = testingWith((await randomModel(shape)).write(form));
   const texts = randomIds(shape, 200).map((ids) => Buffer.from(textOf(ids)));
   const text = wasm.allocate(65536);
   const times = [];
@@ -23,18 +20,6 @@ async function forwardTime(shape, form) {
     }
   }
   return times.sort((a, b) => a - b)[times.length >> 1];
-}
-
-function start(elb) {
-  const compiled = module();
-  const imports = {};
-  for (const { module: from, name } of WebAssembly.Module.imports(compiled)) (imports[from] ??= {})[name] = () => 52;
-  const wasm = new WebAssembly.Instance(compiled, imports).exports;
-  const address = wasm.reserveModel(elb.length); // may grow memory, so the view comes after it
-  new Uint8Array(wasm.memory.buffer, address, elb.length).set(elb);
-  const status = wasm.loadModel(elb.length) || wasm.prepareReading();
-  if (status !== 0) throw new Error(`the model does not load: status ${status}`);
-  return wasm;
 }
 
 const BASE = { name: "curve", rows: 1000, width: 64, units: 64, outputs: 7, activation: "softmax", steps: 16 };

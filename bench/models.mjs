@@ -1,7 +1,7 @@
 // The benchmark's models: shape -> our .elb files, and the same weights and inputs in
 // files that the peers read. Weights and ids are random but seeded; all ids of a text
 // differ and no text is padded, so that no state or prefix occurs twice.
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as abi from "../build/assembly/abi.js";
 import { Trainer } from "../build/host/training/trainer.js";
@@ -66,6 +66,26 @@ export async function randomModel(shape, seed = 1) {
   });
   tensors.forEach((values, i) => trainer.setTensor(i, values));
   return { shape, tensors, write: (form) => trainer.write(form) };
+}
+
+let compiled;
+
+/** The exports of a new instance of testing.wasm, whose imports do nothing. */
+export function testing() {
+  compiled ??= new WebAssembly.Module(readFileSync(new URL("../build/testing.wasm", import.meta.url)));
+  const imports = {};
+  for (const { module, name } of WebAssembly.Module.imports(compiled)) (imports[module] ??= {})[name] = () => 52;
+  return new WebAssembly.Instance(compiled, imports).exports;
+}
+
+/** The same with a model in it. */
+export function testingWith(elb) {
+  const wasm = testing();
+  const address = wasm.reserveModel(elb.length); // may grow memory, so the view comes after it
+  new Uint8Array(wasm.memory.buffer, address, elb.length).set(elb);
+  const status = wasm.loadModel(elb.length) || wasm.prepareReading();
+  if (status !== 0) throw new Error(`the model does not load: status ${status}`);
+  return wasm;
 }
 
 /** `count` lists of `steps` different ids, none of them 0. */

@@ -6,25 +6,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Classifier } from "../build/host/model/classifier.js";
+import { testingWith } from "./models.mjs";
 
 const CHECKED = 50;
 const RUN_MS = 0.2;
 /** Texts a call: so few that most calls are not interrupted on a busy machine. */
 const LOOP_TEXTS = 20;
-const module = new WebAssembly.Module(readFileSync(new URL("../build/testing.wasm", import.meta.url)));
 const loaded = new Map();
-
-/** testing.wasm with a model: its exports. */
-export function instantiate(elb) {
-  const imports = {};
-  for (const { module: from, name } of WebAssembly.Module.imports(module)) (imports[from] ??= {})[name] = () => 52;
-  const wasm = new WebAssembly.Instance(module, imports).exports;
-  const address = wasm.reserveModel(elb.length);
-  new Uint8Array(wasm.memory.buffer, address, elb.length).set(elb);
-  const status = wasm.loadModel(elb.length) || wasm.prepareReading();
-  if (status !== 0) throw new Error(`the model does not load: status ${status}`);
-  return wasm;
-}
 
 function put(wasm, bytes) {
   const address = wasm.allocate(bytes.length + 16);
@@ -46,7 +34,7 @@ function putTexts(wasm, texts) {
 }
 
 function forward(elb, model) {
-  const wasm = instantiate(elb);
+  const wasm = testingWith(elb);
   const { at } = putTexts(wasm, model.inputTexts);
   return {
     prepare: (i) => wasm.readIds(...at[i]),
@@ -61,7 +49,7 @@ async function fromText(elb, model, form) {
 }
 
 function loop(elb, model) {
-  const wasm = instantiate(elb);
+  const wasm = testingWith(elb);
   const { bytes, offsets } = putTexts(wasm, model.inputTexts);
   const count = model.inputTexts.length;
   for (let i = 0; i < 20; i++) wasm.loopTexts(bytes, offsets, count, true);

@@ -229,9 +229,8 @@ try {
 
   let sizes = [];
   if (existsSync(data)) {
-    const exports = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(testing)), noImports(testing)).exports;
     process.stderr.write("snips: training\n");
-    const { deployable, expected } = await makeSnips(folder, data, options.snips, exports);
+    const { deployable, expected } = await makeSnips(folder, data, options.snips);
     const results = await contest("snips", TEXT, workers, problems, folder);
     say(
       `### snips: the whole path, from text to label\n\nThe model of \`edgelabel train\` with no options on ${expected.length} test texts: bidirectional LSTM(64), maximum and mean over time, 7 labels. The peers have the same weights without the n-grams of unknown words, and Keras' \`Tokenizer\` (in node: the same in JavaScript) in front. fastText has a model of its own.\n\n${contestTable(results, expected)}`,
@@ -272,13 +271,6 @@ try {
   if (options.report) writeFileSync(options.report, `${report.join("\n\n")}\n`);
 } finally {
   rmSync(folder, { recursive: true, force: true });
-}
-
-function noImports(file) {
-  const imports = {};
-  for (const { module, name } of WebAssembly.Module.imports(new WebAssembly.Module(readFileSync(file))))
-    (imports[module] ??= {})[name] = () => 52;
-  return imports;
 }
 
 function loopRow(model, result, results) {

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { Trainer } from "../build/host/training/trainer.js";
 import { packModel } from "../build/host/model/pack.js";
 import { Classifier } from "../build/host/model/classifier.js";
-import { writeForPeers } from "./models.mjs";
+import { testing, writeForPeers } from "./models.mjs";
 
 const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
 const padded = (bytes) => (bytes + 15) & ~15;
@@ -34,7 +34,7 @@ function readTsv(file) {
 }
 
 /** Trains unless `trained` (an f32 .elb) is given; writes all files to `folder`; returns the bytes of the deployable. */
-export async function makeSnips(folder, data, trained, testingExports) {
+export async function makeSnips(folder, data, trained) {
   const file = trained ?? join(folder, "snips.train.elb");
   if (!trained)
     execFileSync(
@@ -53,7 +53,7 @@ export async function makeSnips(folder, data, trained, testingExports) {
   const lines = readTsv(join(data, "test.tsv"));
   const texts = lines.map(([, text]) => text);
   const { labels } = await Classifier.fromBytes(elb, file);
-  const words = wordsOf(elb, testingExports);
+  const words = wordsOf(elb, testing());
   const ids = new Map(words.map((word, i) => [word, i + 1]));
   const known = texts.map((text) => {
     const found = text

@@ -130,6 +130,9 @@ class LiteRt(Contender):
         if is_int8:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         flat = converter.convert()
+        form = f"{'fused' if is_fused else 'unrolled'}.{'int8' if is_int8 else 'f32'}"
+        with open(os.path.join(model.folder, f"{model.name}.{form}.tflite"), "wb") as file:
+            file.write(flat)  # for bench/arm.mjs
         self.interpreter = Interpreter(model_content=flat, num_threads=1)
         self.interpreter.allocate_tensors()
         self.input = self.interpreter.get_input_details()[0]["index"]

@@ -14,7 +14,7 @@ import { checkLevel } from "../names.ts";
 import { isUserLevel, topicsOf, userTopics } from "../service/topics.ts";
 import { addBrokerOptions } from "./broker-options.ts";
 import type { BrokerOptions } from "../service/mqtt/access.ts";
-import { linesOf } from "./predict.ts";
+import { linesOf } from "./lines.ts";
 import { noteFileName } from "./terminal.ts";
 
 interface AskOptions extends BrokerOptions {

@@ -12,7 +12,7 @@ import { type ExplainedText, renderHtml, renderText } from "../report/heat-map.t
 import { Trainer } from "../training/trainer.ts";
 import { wholeNumber } from "./options.ts";
 import { readElb } from "./pack.ts";
-import { linesOf } from "./predict.ts";
+import { linesOf } from "./lines.ts";
 import { noteFileName, print, printJson } from "./terminal.ts";
 
 interface ExplainOptions {

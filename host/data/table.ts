@@ -14,7 +14,18 @@ type Table = (typeof TABLES)[number];
 export type TableOptions = Pick<ColumnOptions, "textColumn"> & Pick<DatasetOptions, "format">;
 
 /** Label and score of a text; the label is null when it is unknown. */
-export type AnswerText = (text: string) => { label: string | null; score: number };
+interface TableAnswer {
+  label: string | null;
+  score: number;
+}
+
+/** Whole records of a table. */
+export interface TablePart {
+  /** Those that need an answer. */
+  texts: readonly string[];
+  /** The records with the answers, one for each of the texts. */
+  write(answers: readonly TableAnswer[]): string;
+}
 
 /** An unclosed quote must not fill the memory. */
 const MOST_RECORD = 2 ** 24;
@@ -30,21 +41,20 @@ interface Block {
   line: number;
 }
 
-/** Label and score of a record; "" for both if it has no text. */
-type Added = readonly [label: string | null, score: number] | "";
+/** What becomes of some records: as they are, or with the answer to the text of this number, if they have a text. */
+type Piece = string | { text: number | undefined; write: (answer: TableAnswer | undefined) => string };
 
-/** As they stand in a table. */
-function cellsOf(added: Added): [label: string, score: string] {
-  return added === "" ? ["", ""] : [added[0] ?? UNKNOWN, added[1].toFixed(6)];
+/** An answer as it stands in a table. */
+function cellsOf(answer: TableAnswer | undefined): [label: string, score: string] {
+  return answer === undefined ? ["", ""] : [answer.label ?? UNKNOWN, answer.score.toFixed(6)];
 }
 
 /** Yields the new file part by part. Throws an EdgelabelError that names the lines, after all of them have been read. */
-export async function* labelTable(
+export async function* tableParts(
   input: AsyncIterable<Uint8Array>,
   source: string,
   options: TableOptions,
-  answer: AnswerText,
-): AsyncGenerator<string> {
+): AsyncGenerator<TablePart> {
   const format = options.format ?? formatByName(source);
   if (!TABLES.some((table) => table === format))
     throw new EdgelabelError(
@@ -53,28 +63,37 @@ export async function* labelTable(
         : `${source}: ${format} has no columns; use one of ${TABLES.join(", ")}`,
     );
   const defects = new Defects(source);
-  const add = (line: number, text: string): Added => {
-    if (text.trim() === "") return "";
+  let texts: string[] = [];
+  const ask = (line: number, text: string): number | undefined => {
+    if (text.trim() === "") return undefined;
     const defect = textDefect(text);
     if (defect !== undefined) defects.add(line, defect);
-    // Nothing is written once something is wrong.
-    if (defects.count > 0) return "";
-    const { label, score } = answer(text);
-    return [label, score];
+    return texts.push(text) - 1;
   };
-  const writer = { csv: csvWriter, tsv: tsvWriter, jsonl: jsonWriter }[format as Table](source, options, defects, add);
+  const writer = { csv: csvWriter, tsv: tsvWriter, jsonl: jsonWriter }[format as Table](source, options, defects, ask);
   for await (const { content, line } of blocksOf(input, source)) {
     const mark = line === 1 && content.startsWith(MARK) ? MARK : "";
-    const written = writer.write({ content: content.slice(mark.length), line });
-    if (defects.count === 0) yield mark + written;
+    texts = [];
+    const pieces = writer.write({ content: content.slice(mark.length), line });
+    // Nothing is written once something is wrong.
+    if (defects.count > 0) continue;
+    yield {
+      texts,
+      write: (answers) =>
+        mark +
+        pieces
+          .map((piece) =>
+            typeof piece === "string" ? piece : piece.write(piece.text === undefined ? undefined : answers[piece.text]),
+          )
+          .join(""),
+    };
   }
   writer.close();
   defects.raise();
 }
 
 interface Writer {
-  /** What becomes of the lines. */
-  write(block: Block): string;
+  write(block: Block): Piece[];
   /** After the last lines. */
   close(): void;
 }
@@ -82,7 +101,8 @@ type StartWriter = (
   source: string,
   options: TableOptions,
   defects: Defects,
-  add: (line: number, text: string) => Added,
+  /** The number of a text that needs an answer; undefined if it is empty. */
+  ask: (line: number, text: string) => number | undefined,
 ) => Writer;
 
 /** Names of the new columns that the file does not have yet. */
@@ -98,7 +118,7 @@ function newNames(names: readonly string[], source: string): [label: string, sco
   );
 }
 
-const csvWriter: StartWriter = (source, options, defects, add) => {
+const csvWriter: StartWriter = (source, options, defects, ask) => {
   let delimiter: string | undefined;
   let width = 0;
   let column = 0;
@@ -125,12 +145,15 @@ const csvWriter: StartWriter = (source, options, defects, add) => {
         line: (rest ?? block).line + start.line - 1,
       });
       rest = undefined;
-      let written = content.slice(0, start.position);
+      const written: Piece[] = [content.slice(0, start.position)];
       for (;;) {
         const at = reader.at;
         const record = reader.next();
         const raw = content.slice(at.position, reader.at.position);
-        if (record === undefined) return written + raw;
+        if (record === undefined) {
+          written.push(raw);
+          return written;
+        }
         if (record.defect === UNCLOSED) {
           rest = { content: raw, line: at.line };
           if (raw.length > MOST_RECORD) throw new EdgelabelError(`${source}: line ${record.line}: ${UNCLOSED}`);
@@ -146,12 +169,12 @@ const csvWriter: StartWriter = (source, options, defects, add) => {
           width = record.fields.length;
           quotesAll = record.isQuoted;
           delimiter ??= ",";
-          written += extended(raw, names);
+          written.push(extended(raw, names));
         } else if (record.fields.length !== width)
           defects.add(record.line, `${record.fields.length} fields where the header has ${width}`);
         else {
-          const added = add(record.line, record.fields[column]!);
-          written += extended(raw, cellsOf(added));
+          const text = ask(record.line, record.fields[column]!);
+          written.push({ text, write: (answer) => extended(raw, cellsOf(answer)) });
         }
       }
     },
@@ -163,13 +186,13 @@ const csvWriter: StartWriter = (source, options, defects, add) => {
 };
 
 /** Writes line by line; `extend` gets and returns lines without their ends. */
-function lineWriter(extend: (line: string, number: number) => string, close = (): void => {}): Writer {
+function lineWriter(extend: (line: string, number: number) => Piece, close = (): void => {}): Writer {
   return {
     write({ content, line }) {
-      let written = "";
+      const written: Piece[] = [];
       for (const part of content.match(/[^\n]*\n|[^\n]+$/g) ?? []) {
         const text = part.replace(/\r?\n$/, "");
-        written += (isBlank(text) ? text : extend(text, line)) + part.slice(text.length);
+        written.push(isBlank(text) ? text : extend(text, line), part.slice(text.length));
         line++;
       }
       return written;
@@ -178,10 +201,10 @@ function lineWriter(extend: (line: string, number: number) => string, close = ()
   };
 }
 
-const tsvWriter: StartWriter = (source, options, defects, add) => {
+const tsvWriter: StartWriter = (source, options, defects, ask) => {
   let width = 0;
   let column = 0;
-  const extend = (line: string, number: number): string => {
+  const extend = (line: string, number: number): Piece => {
     const fields = line.split("\t");
     if (width === 0) {
       column = columnIn(fields, source, "text", options);
@@ -195,8 +218,7 @@ const tsvWriter: StartWriter = (source, options, defects, add) => {
         `${fields.length} fields where the header has ${width}; if fields are in quotes, use --format csv`,
       );
     else {
-      const added = add(number, fields[column]!);
-      return [line, ...cellsOf(added)].join("\t");
+      return { text: ask(number, fields[column]!), write: (answer) => [line, ...cellsOf(answer)].join("\t") };
     }
     return line;
   };
@@ -205,7 +227,7 @@ const tsvWriter: StartWriter = (source, options, defects, add) => {
   });
 };
 
-const jsonWriter: StartWriter = (source, options, defects, add) => {
+const jsonWriter: StartWriter = (source, options, defects, ask) => {
   let key = "";
   let names: [string, string] | undefined;
   return lineWriter((line, number) => {
@@ -234,10 +256,13 @@ const jsonWriter: StartWriter = (source, options, defects, add) => {
           : `${excerpt(key)} is not a string`,
       );
     else {
-      const added = add(number, text ?? "");
-      const [label, score] = added === "" ? [null, null] : added;
+      const [labelKey, scoreKey] = names.map((name) => JSON.stringify(name));
       const end = line.lastIndexOf("}");
-      return `${line.slice(0, end)},${JSON.stringify(names[0])}:${JSON.stringify(label)},${JSON.stringify(names[1])}:${score}${line.slice(end)}`;
+      return {
+        text: ask(number, text ?? ""),
+        write: (answer) =>
+          `${line.slice(0, end)},${labelKey}:${JSON.stringify(answer?.label ?? null)},${scoreKey}:${answer?.score ?? null}${line.slice(end)}`,
+      };
     }
     return line;
   });

@@ -83,6 +83,11 @@ export class Classifier {
     return this.#engine.line(format.json, format.top);
   }
 
+  /** The output lines of whole lines, end to end, each with its "\n" and of at most TEXT_CAPACITY bytes before it. */
+  lines(lines: Uint8Array, format: { json: boolean; top: number }): Uint8Array[] {
+    return this.#engine.answerLines(lines, format.json, format.top);
+  }
+
   /** Which tokens made the score of `label`, by default of the best one. Takes 2 forward passes a token. */
   explain(text: string | Uint8Array, label?: string): Explanation {
     const steps = this.explaining(text, label);

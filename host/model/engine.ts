@@ -80,6 +80,11 @@ export interface ModelInfo {
   memory_bytes: number;
 }
 
+/** How answerLines parts the memory of texts: a line, whole lines, and their answers. */
+const BLOCK = TEXT_CAPACITY / 4;
+const ANSWERS = TEXT_CAPACITY - 2 * BLOCK;
+const NEWLINE = 0x0a;
+
 export class Engine {
   readonly #exports: typeof EngineExports;
   /** Where the engine reads texts. */
@@ -154,6 +159,54 @@ export class Engine {
   line(json: boolean, top: number): Uint8Array {
     const length = this.#exports.renderLine(json, top);
     return new Uint8Array(this.#exports.memory.buffer, this.#exports.linePtr(), length).slice();
+  }
+
+  /**
+   * The output lines of whole lines, which lie end to end, each with its "\n". All copies are made within the
+   * engine's memory, since a view of every line would take longer than a small model.
+   */
+  answerLines(lines: Uint8Array, json: boolean, top: number): Uint8Array[] {
+    const answers: Uint8Array[] = [];
+    for (let start = 0; start < lines.length;) {
+      let end = lines.lastIndexOf(NEWLINE, start + BLOCK - 1) + 1;
+      if (end > start) this.#answerBlock(lines.subarray(start, end), json, top, answers);
+      else {
+        end = lines.indexOf(NEWLINE, start) + 1;
+        this.classify(lines.subarray(start, end - 1));
+        answers.push(this.line(json, top));
+      }
+      start = end;
+    }
+    return answers;
+  }
+
+  /** At most BLOCK bytes. */
+  #answerBlock(lines: Uint8Array, json: boolean, top: number, answers: Uint8Array[]): void {
+    const { memory, classify, renderLine, linePtr } = this.#exports;
+    const all = new Uint8Array(memory.buffer);
+    const text = this.#text.byteOffset;
+    const line = linePtr();
+    const from = text + 2 * BLOCK;
+    let at = from;
+    const flush = (): void => {
+      if (at > from) answers.push(all.slice(from, at));
+      at = from;
+    };
+    all.set(lines, text + BLOCK);
+    for (let start = text + BLOCK; start < text + BLOCK + lines.length;) {
+      const end = all.indexOf(NEWLINE, start);
+      all.copyWithin(text, start, end);
+      check(classify(end - start), "text");
+      const length = renderLine(json, top);
+      if (at + length > from + ANSWERS) flush();
+      if (length > ANSWERS) answers.push(all.slice(line, line + length));
+      else {
+        all.copyWithin(at, line, line + length);
+        at += length;
+      }
+      start = end + 1;
+    }
+    flush();
   }
 
   /** The last result as JSON text. */

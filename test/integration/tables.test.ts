@@ -38,6 +38,30 @@ test("100,000 rows: they and their order are the same, in a heap that the table 
   expect(written === `\ufeffid;body;note;label;score\r\n${expected.join("")}`).toBe(true);
 });
 
+test("--workers: the same bytes, of lines and of tables", async () => {
+  const lines = Array.from({ length: 20_000 }, (_, i) => `turn the lamp ${i % 7 ? "on" : "off"} ${"x".repeat(i % 90)}`);
+  const input = `\ufeff${lines.join("\n")}`;
+  writeFileSync(at("many.tsv"), `text\n${lines.join("\n")}\n`);
+  for (const args of [
+    ["--top", "2"],
+    ["--in", at("many.tsv")],
+  ]) {
+    const one = await edgelabel(["predict", model, ...args], input);
+    const three = await edgelabel(["predict", model, ...args, "--workers", "3"], input);
+    expect({ code: three.code, stderr: three.stderr, length: three.stdout.length }).toEqual({
+      code: 0,
+      stderr: "",
+      length: one.stdout.length,
+    });
+    expect(three.stdout === one.stdout).toBe(true);
+    expect(three.stdout.split("\n").length).toBe(args[0] === "--in" ? 20_002 : 20_001);
+  }
+  expect(await edgelabel(["predict", model, "--workers", "2", "a text"])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("--workers is for lines of standard input and tables"),
+  });
+});
+
 test("standard input to standard output", async () => {
   const { code, stdout } = await edgelabel(
     ["predict", model, "--in", "-", "--format", "jsonl"],

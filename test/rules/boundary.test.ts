@@ -143,6 +143,7 @@ describe("the file map of ARCHITECTURE.md", () => {
       "values",
       "version",
       "model/status",
+      "model/worker",
       "training/worker",
       "service/limits",
       "service/listen",

@@ -47,15 +47,20 @@ function download(packages, { folder, aptOptions, withLibraries }) {
   }
 }
 
-/** Unpacks the packages beside each other in `work`/root; returns that folder. */
-export function unpackPackages(packages, work, { withLibraries = false } = {}) {
+function architectureOptions(name) {
+  return [`APT::Architecture=${name}`, `APT::Architectures=${name}`].flatMap((option) => ["-o", option]);
+}
+
+/** Unpacks the packages beside each other in `work`/root; returns that folder. `architecture`: another one than this machine's. */
+export function unpackPackages(packages, work, { withLibraries = false, architecture } = {}) {
   const [folder, root] = [join(work, "deb"), join(work, "root")];
   mkdirSync(folder);
   mkdirSync(root);
   try {
+    if (architecture !== undefined) throw new Error("the lists are of this machine's architecture");
     download(packages, { folder, aptOptions: [], withLibraries });
   } catch {
-    // No package lists, or stale ones: fetch our own, which needs no root.
+    // No package lists, stale ones, or others: fetch our own, which needs no root.
     const lists = join(work, "lists");
     mkdirSync(join(lists, "partial"), { recursive: true });
     mkdirSync(join(work, "apt/archives/partial"), { recursive: true });
@@ -66,6 +71,7 @@ export function unpackPackages(packages, work, { withLibraries = false } = {}) {
       `Dir::Cache=${join(work, "apt")}`,
       "-o",
       "Debug::NoLocking=1",
+      ...(architecture === undefined ? [] : architectureOptions(architecture)),
     ];
     run("apt-get", [...aptOptions, "update"]);
     download(packages, { folder, aptOptions, withLibraries });

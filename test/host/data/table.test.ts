@@ -2,11 +2,15 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { TEXT_CAPACITY } from "../../../assembly/abi.ts";
-import { labelTable, type TableOptions } from "../../../host/data/table.ts";
+import { tableParts, type TableOptions } from "../../../host/data/table.ts";
 import { EdgelabelError } from "../../../host/errors.ts";
 
 /** The text's first word in capitals; unknown for "odd". */
 const answer = (text: string) => ({ label: text === "odd" ? null : text.split(/\s/)[0]!.toUpperCase(), score: 0.5 });
+
+async function* labelTable(...args: Parameters<typeof tableParts>): AsyncGenerator<string> {
+  for await (const { texts, write } of tableParts(...args)) yield write(texts.map(answer));
+}
 
 async function labelled(
   content: string | Uint8Array,
@@ -23,7 +27,7 @@ async function labelled(
     }
   })();
   let written = "";
-  for await (const part of labelTable(chunks, source, options, answer)) written += part;
+  for await (const part of labelTable(chunks, source, options)) written += part;
   return written;
 }
 
@@ -105,7 +109,7 @@ describe("CSV", () => {
     })();
     const parts: string[] = [];
     await expect(async () => {
-      for await (const part of labelTable(chunks, "d.csv", {}, answer)) parts.push(part);
+      for await (const part of labelTable(chunks, "d.csv", {})) parts.push(part);
     }).rejects.toThrow("line 3: 2 fields");
     expect(parts).toEqual(["text,label,score\na,A,0.500000\n"]);
   });
@@ -117,7 +121,7 @@ describe("CSV", () => {
       throw new Error("read on");
     })();
     await expect(async () => {
-      for await (const part of labelTable(chunks, "d.csv", {}, answer)) void part;
+      for await (const part of labelTable(chunks, "d.csv", {})) void part;
     }).rejects.toThrow("d.csv: line 2: a quoted field is never closed");
   });
 

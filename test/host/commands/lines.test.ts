@@ -1,7 +1,7 @@
-// How `edgelabel predict` parts its input into lines: by the rules of assembly/wasi.ts.
+// How commands part standard input into lines: by the rules of assembly/wasi.ts.
 import { expect, test, vi } from "vitest";
 import { TEXT_CAPACITY } from "../../../assembly/abi.ts";
-import { linesOf } from "../../../host/commands/predict.ts";
+import { linesOf } from "../../../host/commands/lines.ts";
 
 async function collect(chunks: Uint8Array[]): Promise<string[]> {
   const stream = (async function* () {
