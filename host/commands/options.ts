@@ -2,7 +2,10 @@
 // refuse is misuse (exit code 2).
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type DatasetOptions, FORMATS, type Sample } from "../data/dataset.ts";
-import { readDataset } from "../data/read.ts";
+import { readDataset, SampleFiles } from "../data/read.ts";
+import type { Samples } from "../data/survey.ts";
+import { type Progress, startProgress } from "../progress.ts";
+import { fileSize } from "../files/read.ts";
 import { note } from "./terminal.ts";
 import { shortText, type Values, wholeNumbers } from "../values.ts";
 
@@ -58,7 +61,41 @@ export function addDatasetOptions(command: Command): Command {
 
 /** Reads labelled texts as the options say, and tells the user how many were left out. */
 export function readSamples(paths: readonly string[], flags: DatasetFlags): Promise<Sample[]> {
-  const onSkipped = (count: number, source: string): void =>
-    note(`${source}: ${count} without a label or a text left out`);
-  return readDataset(paths, { ...flags, onSkipped });
+  return readDataset(paths, { ...datasetOptions(flags), onSkipped: noteSkipped });
+}
+
+/** Labelled texts that are read as they are needed, with a progress bar if that takes long; those of pipes at once. */
+export async function openSamples(
+  paths: readonly string[],
+  flags: DatasetFlags & { json?: boolean },
+): Promise<Samples> {
+  for (const path of paths) if (path === "-" || (await fileSize(path)) === undefined) return readSamples(paths, flags);
+  let progress: Progress | undefined;
+  return new SampleFiles(paths, datasetOptions(flags), {
+    onSkipped: noteSkipped,
+    onRead(done, total) {
+      if (total < SHOWN_BYTES) return;
+      progress ??= startProgress("reading", flags);
+      progress.update(done, total, `${megabytes(done)} of ${megabytes(total)}`);
+      if (done < total) return;
+      progress.stop();
+      progress = undefined;
+    },
+  });
+}
+
+/** Files of this size take a second to read. */
+const SHOWN_BYTES = 2 ** 26;
+
+function megabytes(bytes: number): string {
+  return `${Math.round(bytes / 1e6)} MB`;
+}
+
+/** Those of all options of a command. */
+function datasetOptions({ format, textColumn, labelColumn, skipEmpty }: DatasetFlags): DatasetFlags {
+  return { format, textColumn, labelColumn, skipEmpty };
+}
+
+function noteSkipped(count: number, source: string): void {
+  note(`${source}: ${count} without a label or a text left out`);
 }

@@ -10,7 +10,14 @@ import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { readText, readUnzipped, requireReadable } from "../files/read.ts";
 import { type Chosen, type RunSettings, typedName } from "../library/settings.ts";
 import { type CrossValidation, runFolds } from "../library/folds.ts";
-import { chooseTraining, type Finished, runTraining, type Trained, type TrainingInMemory } from "../library/train.ts";
+import {
+  chooseTraining,
+  type Finished,
+  runTraining,
+  type Trained,
+  type Training,
+  type TrainingInMemory,
+} from "../library/train.ts";
 import { tune } from "../library/tune.ts";
 import { asTyped } from "../program-name.ts";
 import { startProgress } from "../progress.ts";
@@ -29,6 +36,7 @@ import {
   nameText,
   parserOf,
   parseSeed,
+  openSamples,
   readSamples,
   svgName,
   wholeNumber,
@@ -185,14 +193,15 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   await requireWritable(output);
   if (chart !== undefined) await requireWritable(chart);
   const started = performance.now();
-  const given = await readSamples(data, options);
-  const [samples, validation] =
-    typeof options.valid === "number"
-      ? keptAside(given, options.valid)
-      : [given, options.valid === undefined ? [] : await readSamples(options.valid, options)];
-  const training: TrainingInMemory = {
+  const { valid } = options;
+  const isSplit = typeof valid === "number" || options.folds !== undefined || tuning !== undefined;
+  const held = isSplit ? await readSamples(data, options) : [];
+  const [texts, validation] =
+    typeof valid === "number"
+      ? keptAside(held, valid)
+      : [held, valid === undefined ? [] : await readSamples(valid, options)];
+  const common = {
     chosen,
-    samples,
     validation,
     synonyms:
       options.synonyms === undefined
@@ -201,8 +210,10 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
     vectors:
       options.vectors === undefined ? null : { source: options.vectors, read: () => readUnzipped(options.vectors!) },
   };
-  const folds = options.folds === undefined ? null : await crossValidate(training, options.folds, options);
-  const tuned = tuning ? await tuneShown(training, tuning, options) : null;
+  const inMemory: TrainingInMemory = { ...common, samples: texts };
+  const folds = options.folds === undefined ? null : await crossValidate(inMemory, options.folds, options);
+  const tuned = tuning ? await tuneShown(inMemory, tuning, options) : null;
+  const training: Training = isSplit ? inMemory : { ...common, samples: await openSamples(data, options) };
   const { trained, trial } = tuned
     ? await runBest(training, tuned, options)
     : { trained: await runShown(training, options), trial: null };
@@ -220,14 +231,14 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
       new TextEncoder().encode(
         tuned && trial
           ? renderTrialsChart(`${modelName(output)}: ${tuned.trials.length} trials`, tuned, trial)
-          : renderChart(reports, `${modelName(output)}: ${samples.length} texts`),
+          : renderChart(reports, `${modelName(output)}: ${trained.texts} texts`),
       ),
     );
   const outcome: Outcome = {
     file: output,
     bytes,
     labels: trained.labels.length,
-    texts: samples.length,
+    texts: trained.texts,
     epochs_left: left,
     seconds: (performance.now() - started) / 1000,
   };
@@ -319,7 +330,7 @@ async function tuneShown(training: TrainingInMemory, { ms, trials }: Tuning, opt
 
 /** Trains with the best settings whose model is small enough: with all texts it has more words than in its trial. */
 async function runBest(
-  training: TrainingInMemory,
+  training: Training,
   { ranked }: Tuned,
   options: TrainFlags,
 ): Promise<{ trained: Trained; trial: Trial }> {
@@ -368,7 +379,7 @@ function crossValidate(
 
 /** Trains with a progress bar, until the run ends or a signal ends it. */
 async function runShown(
-  training: TrainingInMemory,
+  training: Training,
   { output, json, stopAfter, resume, unknown, quantize }: TrainFlags,
 ): Promise<Trained> {
   let isStopped = false;

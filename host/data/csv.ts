@@ -2,6 +2,8 @@
 // may be in quotes.
 
 export const STRAY_RETURN = "a carriage return (\\r) that ends no line";
+/** Most characters of a record: an unclosed quote must not fill the memory. */
+export const MOST_RECORD = 2 ** 24;
 export const UNCLOSED = "a quoted field is never closed";
 const DELIMITERS = [",", ";", "\t"] as const;
 /** The first line by which files tell Excel how their columns are separated. */

@@ -1,10 +1,20 @@
-// Labelled texts: bytes of TSV, CSV, JSON or fastText in, an array of {label, text,
+// Labelled texts: TSV, CSV, JSON or fastText in, as a whole or in blocks of lines, and {label, text,
 // line} out. Anything it would have to guess is refused, with file and line number: invalid
 // UTF-8, a missing or doubled label, an empty text, broken quoting, columns without names. The
 // texts themselves are not changed.
 import { MAX_LABEL_BYTES, TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { ambiguous, candidatesIn, columnIn, type ColumnOptions } from "./columns.ts";
-import { CsvReader, delimiterOf, isBlank, startOf, STRAY_RETURN, widestDelimiter } from "./csv.ts";
+import {
+  type CsvRecord,
+  CsvReader,
+  delimiterOf,
+  isBlank,
+  MOST_RECORD,
+  startOf,
+  STRAY_RETURN,
+  UNCLOSED,
+  widestDelimiter,
+} from "./csv.ts";
 import { excerpt, listed, EdgelabelError } from "../errors.ts";
 import { elementsOf } from "./json-array.ts";
 import { byteLength, decodeUtf8, requireText } from "../text.ts";
@@ -44,6 +54,8 @@ export const OLD_MAC =
 const MOST_NULS = 0.1;
 const BEGINNING_BYTES = 4096;
 const SHOWN_DEFECTS = 5;
+/** So many objects may come before the first one that has a label. */
+const MOST_WAITING = 10_000;
 // V8 cannot hold a longer string.
 export const MOST = { bytes: 0x1fffffe8, otherwise: "larger than 512 MB; split it into several files" };
 const NOT_UTF8_ADVICE =
@@ -55,37 +67,88 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 export function parseDataset(bytes: Uint8Array, source: string, options: DatasetOptions = {}): Sample[] {
   const defects = new Defects(source);
   if (bytes.length > MOST.bytes) throw new EdgelabelError(`${source}: ${MOST.otherwise}`);
-  requireText(bytes, source);
-  const beginning = bytes.subarray(0, BEGINNING_BYTES);
-  if (beginning.filter((byte) => byte === 0).length > MOST_NULS * beginning.length)
-    throw new EdgelabelError(`${source}: is full of NUL bytes, as UTF-16 and binary files are; save it as UTF-8 text`);
+  requireTexts(bytes, source);
   const content = decodeUtf8(bytes);
   if (content === undefined) {
     nameInvalidLines(bytes, defects);
     return defects.raise() as never;
   }
-  if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new EdgelabelError(`${source}: ${OLD_MAC}`);
-  const format = options.format ?? formatByName(source) ?? formatByContent(content, source, options);
-  const samples: Sample[] = [];
-  let empty = 0;
-  const keep = (line: number, label: string, text: string): void => {
+  const parser = new DatasetParser(source, options);
+  const samples = parser.read(content, true);
+  parser.close();
+  return samples;
+}
+
+/** Throws an EdgelabelError when the beginning of a file is not that of UTF-8 text. */
+export function requireTexts(bytes: Uint8Array, source: string): void {
+  requireText(bytes, source);
+  const beginning = bytes.subarray(0, BEGINNING_BYTES);
+  if (beginning.filter((byte) => byte === 0).length > MOST_NULS * beginning.length)
+    throw new EdgelabelError(`${source}: is full of NUL bytes, as UTF-16 and binary files are; save it as UTF-8 text`);
+}
+
+/** A JSON array is the one format that cannot be cut at line ends: whether a file begins like one. */
+export function isArray(beginning: string, source: string, { format = formatByName(source) }: DatasetOptions): boolean {
+  return (format ?? "jsonl") === "jsonl" && /^\s*\[/.test(beginning);
+}
+
+/** Reads a file in blocks of whole lines, a JSON array in one. */
+export class DatasetParser {
+  readonly #source: string;
+  readonly #options: DatasetOptions;
+  readonly #defects: Defects;
+  #reader: FormatReader | undefined;
+  #samples: Sample[] = [];
+  #line = 1;
+  #count = 0;
+  #empty = 0;
+
+  constructor(source: string, options: DatasetOptions) {
+    this.#source = source;
+    this.#options = options;
+    this.#defects = new Defects(source);
+  }
+
+  /** The samples that end in the next block; none once something is wrong. */
+  read(content: string, isLast: boolean): Sample[] {
+    this.#reader ??= this.#start(content);
+    this.#reader(content, this.#line, isLast);
+    if (!isLast) this.#line += content.split("\n").length - 1;
+    const samples = this.#samples;
+    this.#samples = [];
+    if (this.#defects.count > 0) return [];
+    this.#count += samples.length;
+    return samples;
+  }
+
+  /** After the last block: throws an EdgelabelError that names what is wrong. */
+  close(): void {
+    this.#defects.raise();
+    if (this.#count === 0) throw new EdgelabelError(`${this.#source}: holds no labelled texts`);
+    if (this.#empty > 0) this.#options.onSkipped?.(this.#empty, this.#source);
+  }
+
+  #start(content: string): FormatReader {
+    const [source, options, defects] = [this.#source, this.#options, this.#defects];
+    if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new EdgelabelError(`${source}: ${OLD_MAC}`);
+    const format = options.format ?? formatByName(source) ?? formatByContent(content, source, options);
+    const keep: Keep = (line, label, text) => this.#keep(line, label, text);
+    if (format === "csv") return csvReader(source, options, defects, keep);
+    if (format === "tsv") return tsvReader(source, options, defects, keep);
+    if (format === "jsonl") return jsonReader(source, options, defects, keep);
+    return (block, first) => readLines(block, first, (line, number) => readFastTextLine(line, number, keep), defects);
+  }
+
+  #keep(line: number, label: string, text: string): void {
     const isEmpty = label.trim() === "" || text.trim() === "";
-    if (isEmpty && options.skipEmpty) {
-      empty++;
+    if (isEmpty && this.#options.skipEmpty) {
+      this.#empty++;
       return;
     }
     const defect = sampleDefect(label, text);
-    if (defect !== undefined) defects.add(line, defect, isEmpty ? SKIP_ADVICE : undefined);
-    else samples.push({ label, text, line });
-  };
-  if (format === "csv") readCsv(content, source, options, defects, keep);
-  else if (format === "tsv") readTsv(content, source, options, defects, keep);
-  else if (format === "fasttext") readLines(content, (line, number) => readFastTextLine(line, number, keep), defects);
-  else readJsonl(content, source, options, defects, keep);
-  defects.raise();
-  if (samples.length === 0) throw new EdgelabelError(`${source}: holds no labelled texts`);
-  if (empty > 0) options.onSkipped?.(empty, source);
-  return samples;
+    if (defect !== undefined) this.#defects.add(line, defect, isEmpty ? SKIP_ADVICE : undefined);
+    else this.#samples.push({ label, text, line });
+  }
 }
 
 /** At most `most` of the items, evenly spread, so that all parts of a sorted file are represented. */
@@ -136,6 +199,8 @@ export function textDefect(text: string): string | undefined {
 type Keep = (line: number, label: string, text: string) => void;
 /** Takes a line, or returns what is wrong with it. */
 type LineReader = (line: string, number: number) => string | undefined;
+/** Takes the next block of a file, and the number of its first line. */
+type FormatReader = (content: string, first: number, isLast: boolean) => void;
 
 export function formatByName(source: string): Format | undefined {
   const name = source.toLowerCase();
@@ -153,8 +218,8 @@ function formatByContent(content: string, source: string, options: DatasetOption
   throw new EdgelabelError(`${source}: cannot tell its format from the first line; use --format ${FORMATS.join("|")}`);
 }
 
-function readLines(content: string, read: LineReader, defects: Defects): void {
-  let number = 0;
+function readLines(content: string, first: number, read: LineReader, defects: Defects): void {
+  let number = first - 1;
   for (let start = 0; start < content.length;) {
     let end = content.indexOf("\n", start);
     if (end < 0) end = content.length;
@@ -181,56 +246,57 @@ function columnsOf(header: readonly string[], source: string, options: ColumnOpt
 }
 
 /** Without a header, a line is a label, a tab and a text, which may hold more tabs. */
-function readTsv(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
-  const quoted = quotedRecord(content);
-  if (quoted !== undefined) {
-    defects.add(
-      quoted,
-      "a quoted field with a tab or line break, as pandas writes it; give the file a header such as label<TAB>text if it has none, and read it with --format csv",
-    );
-    return;
-  }
+function tsvReader(source: string, options: DatasetOptions, defects: Defects, keep: Keep): FormatReader {
   let header: string[] | null | undefined;
   let columns = { text: 1, label: 0 };
   let lines = 0;
+  let isQuoted = false;
   const widths = new Set<number>();
-  readLines(
-    content,
-    (line, number) => {
-      if (line.includes("\r")) return STRAY_RETURN;
-      if (header === undefined) {
-        header = tsvHeader(line, options);
-        if (header) {
-          columns = columnsOf(header, source, options);
-          return undefined;
-        }
+  const read = (line: string, number: number): string | undefined => {
+    if (line.includes("\r")) return STRAY_RETURN;
+    if (header === undefined) {
+      header = tsvHeader(line, options);
+      if (header) {
+        columns = columnsOf(header, source, options);
+        return undefined;
       }
-      let fields = line.split("\t");
-      if (!header) {
-        if (fields.length < 2) return "no tab between label and text";
-        lines++;
-        widths.add(fields.length);
-      }
-      const most = header?.length ?? 2;
-      // The text of the last column may have tabs, which then separate nothing.
-      if (columns.text === most - 1 && fields.length > most)
-        fields = [...fields.slice(0, columns.text), fields.slice(columns.text).join("\t")];
-      if (fields.length !== most) return `${fields.length} fields where the header has ${most}`;
-      const label = fields[columns.label]!.trim();
-      if (/^".*"$/.test(label))
-        return `the label ${excerpt(label)} is in quotes; if the file has a header, read it with --format csv`;
-      if (label.startsWith(LABEL_PREFIX))
-        return `a fastText label, ${excerpt(label)}; read the file with --format fasttext`;
-      keep(number, label, fields[columns.text]!);
-      return undefined;
-    },
-    defects,
-  );
-  const [width] = widths;
-  if (lines > 1 && widths.size === 1 && width! > 2)
-    throw new EdgelabelError(
-      `${source}: each line has ${width} columns; without a header only label<TAB>text is read; add a header that names them, such as ${["label", "text", "c", "d"].slice(0, width).join("<TAB>")}${width! > 4 ? "<TAB>…" : ""}`,
-    );
+    }
+    let fields = line.split("\t");
+    if (!header) {
+      if (fields.length < 2) return "no tab between label and text";
+      lines++;
+      widths.add(fields.length);
+    }
+    const most = header?.length ?? 2;
+    // The text of the last column may have tabs, which then separate nothing.
+    if (columns.text === most - 1 && fields.length > most)
+      fields = [...fields.slice(0, columns.text), fields.slice(columns.text).join("\t")];
+    if (fields.length !== most) return `${fields.length} fields where the header has ${most}`;
+    const label = fields[columns.label]!.trim();
+    if (/^".*"$/.test(label))
+      return `the label ${excerpt(label)} is in quotes; if the file has a header, read it with --format csv`;
+    if (label.startsWith(LABEL_PREFIX))
+      return `a fastText label, ${excerpt(label)}; read the file with --format fasttext`;
+    keep(number, label, fields[columns.text]!);
+    return undefined;
+  };
+  return (content, first, isLast) => {
+    const quoted = first === 1 ? quotedRecord(content, isLast) : undefined;
+    if (quoted !== undefined) {
+      isQuoted = true;
+      defects.add(
+        quoted,
+        "a quoted field with a tab or line break, as pandas writes it; give the file a header such as label<TAB>text if it has none, and read it with --format csv",
+      );
+    }
+    if (isQuoted) return;
+    readLines(content, first, read, defects);
+    const [width] = widths;
+    if (isLast && lines > 1 && widths.size === 1 && width! > 2)
+      throw new EdgelabelError(
+        `${source}: each line has ${width} columns; without a header only label<TAB>text is read; add a header that names them, such as ${["label", "text", "c", "d"].slice(0, width).join("<TAB>")}${width! > 4 ? "<TAB>…" : ""}`,
+      );
+  };
 }
 
 /** The column names if the first line has some for text and label, or one that is asked for; null if it is a label and a text. */
@@ -244,12 +310,13 @@ function tsvHeader(line: string, options: ColumnOptions): string[] | null {
   return isHeader ? fields : null;
 }
 
-/** The line of the first quoted field with a tab or line break, if quoting splits the whole file into valid records; otherwise quotes are text. */
-function quotedRecord(content: string): number | undefined {
+/** The line of the first quoted field with a tab or line break, if quoting splits the file, or its first block, into valid records; otherwise quotes are text. */
+function quotedRecord(content: string, isLast: boolean): number | undefined {
   if (!/(?:^|\t)"/m.test(content)) return undefined;
   const reader = new CsvReader(content, "\t");
   let line: number | undefined;
   for (let record = reader.next(); record; record = reader.next()) {
+    if (record.defect === UNCLOSED && !isLast) return line;
     if (record.defect !== undefined) return undefined;
     if (record.fields.some((field) => /[\t\n]/.test(field))) line ??= record.line;
   }
@@ -271,41 +338,66 @@ function carries(labels: readonly string[]): string {
   return `has ${labels.length} labels (${listed(labels)}); a text has exactly one`;
 }
 
+interface JsonRecord {
+  line: number;
+  fields: Map<string, unknown> | string;
+}
+
 /** One object a line, or an array of objects. */
-function readJsonl(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
-  const records: { line: number; fields: Map<string, unknown> | string }[] = [];
+function jsonReader(source: string, options: DatasetOptions, defects: Defects, keep: Keep): FormatReader {
   const keys = new Set<string>();
-  const add = (json: string, line: number): undefined => {
-    const fields = fieldsOf(json);
-    records.push({ line, fields });
-    if (typeof fields !== "string") for (const key of fields.keys()) keys.add(key);
-  };
-  if (/^\s*\[/.test(content)) {
-    for (const { line, json, defect } of elementsOf(content)) {
-      if (defect === undefined) add(json, line);
-      else records.push({ line, fields: defect });
+  /** Objects that lack a key which no object before them has either. */
+  const waiting: JsonRecord[] = [];
+  let chosen: { text: string; label: string } | undefined;
+  const recordsOf = (content: string, first: number): JsonRecord[] => {
+    const records: JsonRecord[] = [];
+    const add = (json: string, line: number): undefined => {
+      const fields = fieldsOf(json);
+      records.push({ line, fields });
+      if (typeof fields !== "string") for (const key of fields.keys()) keys.add(key);
+    };
+    if (first === 1 && /^\s*\[/.test(content)) {
+      for (const { line, json, defect } of elementsOf(content)) {
+        if (defect === undefined) add(json, line);
+        else records.push({ line, fields: defect });
+      }
+    } else {
+      if (first === 1) requireLines(content, source);
+      readLines(content, first, add, defects);
     }
-  } else {
-    requireLines(content, source);
-    readLines(content, add, defects);
-  }
-  if (keys.has("annotations") && keys.has("data"))
-    throw new EdgelabelError(`${source}: is Label Studio's JSON with all annotations; export it as JSON-MIN or CSV`);
-  const names = [...keys];
-  const candidates = candidatesIn(names, options);
-  const keyOf = (kind: "text" | "label"): string => {
-    const [first, second] = candidates[kind];
-    if (second !== undefined) throw ambiguous(source, kind, names[first!]!, names[second]!);
-    return first === undefined ? (options[`${kind}Column`] ?? kind) : names[first]!;
+    return records;
   };
-  const [text, label] = [keyOf("text"), keyOf("label")];
-  for (const { line, fields } of records) {
-    const defect =
-      typeof fields === "string"
-        ? fields
-        : readRecord(fields, text, label, keys, options, (...sample) => keep(line, ...sample));
-    if (defect !== undefined) defects.add(line, defect);
-  }
+  const keyOf = (kind: "text" | "label"): string => {
+    const names = [...keys];
+    const [index, second] = candidatesIn(names, options)[kind];
+    const before = chosen?.[kind];
+    const found = index === undefined ? (options[`${kind}Column`] ?? kind) : names[index]!;
+    if (second !== undefined) throw ambiguous(source, kind, found, names[second]!);
+    // Objects before have been read by another key.
+    if (before !== undefined && before !== found && keys.has(before)) throw ambiguous(source, kind, before, found);
+    return found;
+  };
+  return (content, first, isLast) => {
+    const count = keys.size;
+    const records = recordsOf(content, first);
+    if (keys.has("annotations") && keys.has("data"))
+      throw new EdgelabelError(`${source}: is Label Studio's JSON with all annotations; export it as JSON-MIN or CSV`);
+    if (!chosen || keys.size > count) chosen = { text: keyOf("text"), label: keyOf("label") };
+    const { text, label } = chosen;
+    const isKnown = keys.has(text) && keys.has(label);
+    for (const record of isLast ? [...waiting, ...records] : records) {
+      const { line, fields } = record;
+      if (!isLast && !isKnown && typeof fields !== "string" && waiting.length < MOST_WAITING) {
+        waiting.push(record);
+        continue;
+      }
+      const defect =
+        typeof fields === "string"
+          ? fields
+          : readRecord(fields, text, label, keys, options, (...sample) => keep(line, ...sample));
+      if (defect !== undefined) defects.add(line, defect);
+    }
+  };
 }
 
 /** What is in the object, or what is wrong with it. */
@@ -396,26 +488,53 @@ function labelInCell(cell: string): string | { defect?: string } {
 }
 
 /** Columns are separated by commas or, if the header shows it, by semicolons or tabs. */
-function readCsv(content: string, source: string, options: DatasetOptions, defects: Defects, keep: Keep): void {
-  const start = startOf(content);
-  const delimiter = start.delimiter ?? delimiterOf(content, hasColumns(options)) ?? widestDelimiter(content);
-  const reader = new CsvReader(content, delimiter, start);
-  const header = reader.next();
-  if (!header) throw new EdgelabelError(`${source}: holds no labelled texts`);
-  if (header.defect !== undefined) {
-    defects.add(header.line, header.defect);
-    return;
-  }
-  const columns = columnsOf(header.fields, source, options);
-  for (let record = reader.next(); record; record = reader.next()) {
-    const { line, fields } = record;
+function csvReader(source: string, options: DatasetOptions, defects: Defects, keep: Keep): FormatReader {
+  let separator: string | undefined;
+  let delimiter: string | undefined;
+  let header: string[] | undefined;
+  let columns = { text: 0, label: 0 };
+  /** The beginning of a record whose end is in the next block, and its line. */
+  let rest: { content: string; line: number } | undefined;
+  let isUnreadable = false;
+  const take = ({ line, fields, defect }: CsvRecord): void => {
+    if (!header) {
+      if (defect !== undefined) {
+        // Without a header nothing else can be said.
+        isUnreadable = true;
+        defects.add(line, defect);
+        return;
+      }
+      header = fields;
+      columns = columnsOf(header, source, options);
+      return;
+    }
     const label = labelInCell(fields[columns.label] ?? "");
-    if (record.defect !== undefined) defects.add(line, record.defect);
-    else if (fields.length !== header.fields.length)
-      defects.add(line, `${fields.length} fields where the header has ${header.fields.length}`);
+    if (defect !== undefined) defects.add(line, defect);
+    else if (fields.length !== header.length)
+      defects.add(line, `${fields.length} fields where the header has ${header.length}`);
     else if (typeof label !== "string") defects.add(line, label.defect!);
     else keep(line, label, fields[columns.text]!);
-  }
+  };
+  return (block, first, isLast) => {
+    const content = rest ? rest.content + block : block;
+    const line = rest?.line ?? first;
+    const start = startOf(line === 1 ? content : "");
+    separator ??= start.delimiter;
+    if (!header) delimiter = separator ?? delimiterOf(content, hasColumns(options)) ?? widestDelimiter(content);
+    const reader = new CsvReader(content, delimiter, { position: start.position, line: line + start.line - 1 });
+    rest = undefined;
+    while (!isUnreadable) {
+      const at = reader.at;
+      const record = reader.next();
+      if (!record) break;
+      if (record.defect === UNCLOSED && !isLast && content.length - at.position <= MOST_RECORD) {
+        rest = { content: content.slice(at.position), line: at.line };
+        break;
+      }
+      take(record);
+    }
+    if (isLast && !header && !isUnreadable) throw new EdgelabelError(`${source}: holds no labelled texts`);
+  };
 }
 
 // --- defects -------------------------------------------------------------------

@@ -6,7 +6,7 @@ import { detached } from "../text.ts";
 import type { Sample } from "./dataset.ts";
 
 /** Labelled texts that are read part by part, from the beginning each time. */
-interface SampleParts {
+export interface SampleParts {
   read(): AsyncIterable<readonly Sample[]>;
 }
 

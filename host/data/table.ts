@@ -2,10 +2,19 @@
 // was there stays as it was written, byte by byte. Records are taken one after the other, so that
 // a file of any size fits in memory.
 import { excerpt, listed, EdgelabelError } from "../errors.ts";
-import { requireText } from "../text.ts";
+import { type Block, blocksOf } from "./blocks.ts";
 import { ambiguous, candidatesIn, columnIn, type ColumnOptions } from "./columns.ts";
-import { CsvReader, delimiterOf, isBlank, startOf, STRAY_RETURN, UNCLOSED, widestDelimiter } from "./csv.ts";
-import { type DatasetOptions, Defects, fieldsOf, formatByName, nameInvalidLines, textDefect } from "./dataset.ts";
+import {
+  CsvReader,
+  delimiterOf,
+  isBlank,
+  MOST_RECORD,
+  startOf,
+  STRAY_RETURN,
+  UNCLOSED,
+  widestDelimiter,
+} from "./csv.ts";
+import { type DatasetOptions, Defects, fieldsOf, formatByName, textDefect } from "./dataset.ts";
 
 /** Files of these formats have names for what is in a record. */
 export const TABLES = ["csv", "tsv", "jsonl"] as const;
@@ -27,19 +36,8 @@ export interface TablePart {
   write(answers: readonly TableAnswer[]): string;
 }
 
-/** An unclosed quote must not fill the memory. */
-const MOST_RECORD = 2 ** 24;
-const NEWLINE = 0x0a;
 const MARK = "\ufeff";
 const UNKNOWN = "?";
-const lossless = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-/** Whole lines of a file. */
-interface Block {
-  content: string;
-  /** 1-based number of the first one. */
-  line: number;
-}
 
 /** What becomes of some records: as they are, or with the answer to the text of this number, if they have a text. */
 type Piece = string | { text: number | undefined; write: (answer: TableAnswer | undefined) => string };
@@ -267,47 +265,3 @@ const jsonWriter: StartWriter = (source, options, defects, ask) => {
     return line;
   });
 };
-
-/** Whole lines of a file in UTF-8, with its byte order mark. Throws an EdgelabelError for other files. */
-async function* blocksOf(input: AsyncIterable<Uint8Array>, source: string): AsyncGenerator<Block> {
-  let parts: Uint8Array[] = [];
-  let length = 0;
-  let line = 1;
-  const take = (part: Uint8Array): Block => {
-    const bytes = parts.length === 0 ? part : concat([...parts, part], length + part.length);
-    [parts, length] = [[], 0];
-    if (line === 1) requireText(bytes, source);
-    const block = { content: decode(bytes, source, line), line };
-    line += block.content.split("\n").length - 1;
-    return block;
-  };
-  for await (const chunk of input) {
-    const end = chunk.lastIndexOf(NEWLINE) + 1;
-    if (end > 0) yield take(chunk.subarray(0, end));
-    if (end === chunk.length) continue;
-    parts.push(chunk.subarray(end));
-    length += chunk.length - end;
-    if (length > MOST_RECORD) throw new EdgelabelError(`${source}: line ${line}: longer than ${MOST_RECORD} bytes`);
-  }
-  if (length > 0) yield take(new Uint8Array(0));
-}
-
-function decode(bytes: Uint8Array, source: string, line: number): string {
-  try {
-    return lossless.decode(bytes);
-  } catch {
-    const defects = new Defects(source);
-    nameInvalidLines(bytes, defects, line);
-    return defects.raise() as never;
-  }
-}
-
-function concat(parts: readonly Uint8Array[], length: number): Uint8Array {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}

@@ -36,6 +36,12 @@ export async function readWhole(path: string, options: ReadOptions = {}): Promis
   }
 }
 
+/** Bytes of a file; undefined of standard input, pipes and others that cannot be read again, and when there is no such file. */
+export async function fileSize(path: string): Promise<number | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  return found?.isFile() ? found.size : undefined;
+}
+
 /** The same, part by part. */
 export async function* readParts(path: string): AsyncGenerator<Uint8Array> {
   try {

@@ -290,6 +290,8 @@ export class Trained {
   /** Epochs that the run has left, for `resume`. */
   readonly epochsLeft: number;
   readonly labels: readonly string[];
+  /** Number of texts that were trained on. */
+  readonly texts: number;
   readonly #given: Given;
   /** Until its module calibrates a file; #training is what it held. */
   #trainer: Trainer | undefined;
@@ -303,6 +305,7 @@ export class Trained {
     this.reports = reports;
     this.epochsLeft = trainer.epochsLeft();
     this.labels = trainer.labels();
+    this.texts = given.survey.figures.texts;
   }
 
   /** The deployable: the engine and, unless `quantize` was false, int8 weights. */

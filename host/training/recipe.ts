@@ -372,15 +372,24 @@ async function describe(
   const labels = survey.labels();
   for (const label of labels) trainer.addLabel(label);
   addLayers(trainer, labels.length, options);
-  trainer.describe();
   const hasLinear = options.linear !== false && !options.binaryOutput;
-  if (hasLinear) trainer.startTexts(survey.figures.texts);
   const classes = new Map(labels.map((label, index) => [label, index]));
-  for await (const part of survey.read()) {
-    for (const { label, text } of part) {
-      trainer.addSample(classes.get(label)!, text);
-      if (hasLinear) trainer.addText(classes.get(label)!, text);
+  const { texts } = survey.figures;
+  try {
+    trainer.describe();
+    if (hasLinear) trainer.startTexts(texts);
+    for await (const part of survey.read()) {
+      for (const { label, text } of part) {
+        trainer.addSample(classes.get(label)!, text);
+        if (hasLinear) trainer.addText(classes.get(label)!, text);
+      }
     }
+  } catch (error) {
+    if (!(error instanceof EdgelabelError) || error.code !== "out_of_memory") throw error;
+    throw new EdgelabelError(
+      `these ${texts} texts do not fit in WebAssembly memory, of which a text takes about 16 bytes and each of its tokens 4; train on some of them, such as every other line`,
+      error.code,
+    );
   }
   if (hasLinear) fitLinear(trainer, options);
   addSamples(trainer, labels, [], validation);

@@ -5,6 +5,8 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { artefactPath } from "../artefact.ts";
+import type { Sample } from "../data/dataset.ts";
+import { SampleFiles } from "../data/read.ts";
 import type { Samples } from "../data/survey.ts";
 import { EdgelabelError } from "../errors.ts";
 import { resumeTraining } from "./recipe.ts";
@@ -18,7 +20,8 @@ export interface TrainingData {
 }
 
 /** The data of a thread. */
-export interface Job extends TrainingData {
+export interface Job extends Omit<TrainingData, "samples"> {
+  samples: readonly Sample[] | Pick<SampleFiles, "paths" | "options">;
   elb: Uint8Array;
   source: string;
   shard: number;
@@ -106,7 +109,7 @@ export async function startWorkers(trainer: Trainer, source: string, data: Train
   const memory = new SharedArrayBuffer(firstShare(count) + 2 * count * trainer.shareCapacity());
   const elb = trainer.write("training");
   const threads = Array.from({ length: count - 1 }, (_, i) => {
-    const job: Job = { ...data, elb, source, shard: i + 1, memory };
+    const job = { ...data, elb, source, shard: i + 1, memory };
     // A failure before the thread is ready rejects once() below; a later one shows at the next exchange.
     return new Worker(artefactPath("host/training/worker.js"), { workerData: job }).on("error", () => {});
   });
@@ -125,7 +128,9 @@ export async function startWorkers(trainer: Trainer, source: string, data: Train
 
 /** What a worker thread does; calls `ready` when it is about to wait for the first batch. */
 export async function work({ elb, source, samples, synonyms, shard, memory }: Job, ready: () => void): Promise<void> {
-  const trainer = await resumeTraining(elb, source, samples, [], synonyms);
+  // Files have come as a copy without methods.
+  const own = "paths" in samples ? new SampleFiles(samples.paths, samples.options) : samples;
+  const trainer = await resumeTraining(elb, source, own, [], synonyms);
   const gather = new AllGather(memory, trainer, shard);
   trainer.shareBatches(shard, gather.exchange);
   ready();
