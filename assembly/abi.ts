@@ -118,8 +118,10 @@ export const CLEAN_ACCENTS = 32;
 export const CLEAN_COMPOSE = 64;
 /** What shows nothing is dropped; apostrophes are one; a symbol is a token; punctuation parts words. */
 export const CLEAN_NORMALIZE = 128;
+/** Punctuation is a token, which is skipped where the vocabulary lacks it. */
+export const CLEAN_PUNCTUATION = 256;
 /** All of the above. */
-export const CLEAN_FLAGS = 255;
+export const CLEAN_FLAGS = 511;
 
 // --- layers --------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import {
   CLEAN_MARKUP,
   CLEAN_NORMALIZE,
   CLEAN_NUMBERS,
+  CLEAN_PUNCTUATION,
   CLEAN_REPEATS,
   CLEAN_URLS,
   CLEAN_WIDTH,
@@ -284,6 +285,7 @@ function putCleaning(flags: u32): void {
   if (flags & CLEAN_ACCENTS) put('"accents",');
   if (flags & CLEAN_NUMBERS) put('"numbers",');
   if (flags & CLEAN_REPEATS) put('"repeats",');
+  if (flags & CLEAN_PUNCTUATION) put('"punctuation",');
   if (end > before) end--; // the last comma
 }
 

@@ -130,9 +130,13 @@ export function sequenceRead(self: Sequence, model: Model, text: usize, length: 
   if (hasLinear) linearClear(linear);
   tokenizerStart(tokenizer, text, length);
   while (tokenizerNext(tokenizer)) {
-    self.total++;
     const id = vocabularyFind(vocabulary, tokenizer.tokenPtr, tokenizer.tokenLength);
-    if (id == 0) self.unknown++;
+    if (id == 0) {
+      // A sign that the training texts lack says nothing: a text with a full stop is the text without.
+      if (tokenizer.isSign) continue;
+      self.unknown++;
+    }
+    self.total++;
     const isKept = !keepsFirst || kept < self.capacity;
     if (!isKept && !hasLinear) continue;
     const rows = isKept ? self.rows + ((<usize>slot * self.rowCapacity) << 2) : linear.rows;

@@ -17,12 +17,15 @@
 //   NUMBERS  each ASCII digit -> 0, and of a run the first four only
 //   REPEATS  the same letter, in either case, three times or more -> twice. A letter is
 //            an ASCII one or anything beyond ASCII
+//   PUNCTUATION  a sign, with repeats -> CLEANED_SYMBOL: all of ASCII that is no letter, digit,
+//            space or apostrophe, and punctuation beyond ASCII
 import {
   CLEAN_ACCENTS,
   CLEAN_COMPOSE,
   CLEAN_MARKUP,
   CLEAN_NORMALIZE,
   CLEAN_NUMBERS,
+  CLEAN_PUNCTUATION,
   CLEAN_REPEATS,
   CLEAN_URLS,
   CLEAN_WIDTH,
@@ -32,6 +35,7 @@ import { FINAL_SIGMA, SMALL_SIGMA, isCased, isCaseIgnorable, lowercase } from ".
 import {
   KEYCAP,
   NON_JOINER,
+  PUNCTUATION,
   SYMBOL,
   WORD,
   ZERO_WIDTH_JOINER,
@@ -45,7 +49,7 @@ import { REPLACEMENT, utf8CodePoint, utf8Decode, utf8DecodeBefore, utf8Encode, u
 /** Results of cleanNext besides code points, and larger than any of these. */
 export const CLEANED_URL: u32 = 0x110000;
 export const CLEANED_EMAIL: u32 = 0x110001;
-/** A symbol or an emoji, with its repeats: the token is the symbolBytes bytes at `symbol`. */
+/** A symbol, an emoji or a sign of PUNCTUATION, with its repeats: the token is the symbolBytes bytes at `symbol`. */
 export const CLEANED_SYMBOL: u32 = 0x110002;
 /** Only inside: a terminal sequence. */
 const CLEANED_SEQUENCE: u32 = 0x110003;
@@ -225,10 +229,14 @@ function nextCleaned(self: Cleaner): u32 {
     if (codePoint) self.second = 0;
     else {
       codePoint = readComposed(self);
-      if (flags & CLEAN_NORMALIZE) {
+      if (flags & (CLEAN_NORMALIZE | CLEAN_PUNCTUATION)) {
         self.sign = signOf(codePoint);
-        if ((self.sign == SYMBOL || isKeycapBase(self, codePoint)) && readSymbol(self, codePoint))
+        const maySymbol = flags & CLEAN_NORMALIZE && (self.sign == SYMBOL || isKeycapBase(self, codePoint));
+        if (maySymbol && readSymbol(self, codePoint)) codePoint = CLEANED_SYMBOL;
+        else if (flags & CLEAN_PUNCTUATION && isPunctuation(self, codePoint)) {
+          readRepeats(self, codePoint);
           codePoint = CLEANED_SYMBOL;
+        }
       }
       if (codePoint > LAST_CODE_POINT) {
         self.digits = 0;
@@ -381,6 +389,44 @@ function readRaw(self: Cleaner): u32 {
 }
 
 // --- symbols and terminal sequences ------------------------------------------------
+
+/** Whether the code point just read is a token by PUNCTUATION. */
+function isPunctuation(self: Cleaner, codePoint: u32): bool {
+  if (codePoint < 0x80) return isAsciiPunctuation(codePoint);
+  return self.sign == PUNCTUATION && !isSpace(codePoint);
+}
+
+export function isAsciiPunctuation(byte: u32): bool {
+  return byte - 0x21 < 0x5e && !isAlphanumeric(byte) && byte != APOSTROPHE && byte != 0x60;
+}
+
+/** \p{Z} beyond ASCII, and U+0085. */
+function isSpace(codePoint: u32): bool {
+  if (codePoint - 0x2000 < 11 || codePoint - 0x2028 < 2) return true;
+  return (
+    codePoint == 0x85 ||
+    codePoint == 0xa0 ||
+    codePoint == 0x1680 ||
+    codePoint == 0x202f ||
+    codePoint == 0x205f ||
+    codePoint == 0x3000
+  );
+}
+
+/** Makes a sign `symbol`, and reads all repeats of it. */
+function readRepeats(self: Cleaner, sign: u32): void {
+  self.symbolBytes = utf8Encode(sign, self.symbol);
+  const at = self.at;
+  while (true) {
+    const end = self.cursor;
+    const prior = self.prior;
+    if (readComposed(self) == sign) continue;
+    self.cursor = end;
+    self.prior = prior;
+    self.at = at;
+    return;
+  }
+}
 
 /** Whether a keycap may stand behind the code point just read. */
 // @ts-ignore: decorator

@@ -17,6 +17,7 @@ import {
   CLEAN_COMPOSE,
   CLEAN_FLAGS,
   CLEAN_NORMALIZE,
+  CLEAN_PUNCTUATION,
   ERR_BAD_TOKENIZER,
   ERR_OUT_OF_MEMORY,
   MAX_NAME_BYTES,
@@ -42,6 +43,7 @@ import {
   cleanStart,
   cleanerBytes,
   isAlphanumeric,
+  isAsciiPunctuation,
   mayChangeBefore,
 } from "./clean";
 import {
@@ -79,6 +81,7 @@ export class Tokenizer {
   cleaner: usize; // Cleaner, when `cleaning` is not 0
   isLight: bool; // cleaning leaves most of ASCII and all ideographs alone
   inserted: u32; // how many bytes have been read of a separator that replaces a filtered code point; m = there is none
+  isSign: bool; // the last token is a symbol or a sign, and CLEAN_PUNCTUATION says to skip those that the vocabulary lacks
   tokenStart: usize; // the token's place in the text; only roughly when the separator has several bytes
   tokenEnd: usize;
 }
@@ -163,7 +166,7 @@ export function tokenizerPrepare(
   self.fastActions = cleaning ? allocate(256) : self.actions;
   self.cleaning = cleaning;
   self.cleaner = cleaning ? allocate(cleanerBytes()) : 0;
-  self.isLight = cleaning != 0 && (cleaning & ~(CLEAN_NORMALIZE | CLEAN_COMPOSE)) == 0;
+  self.isLight = cleaning != 0 && (cleaning & ~(CLEAN_NORMALIZE | CLEAN_COMPOSE | CLEAN_PUNCTUATION)) == 0;
   if (!self.tokenPtr || !self.split || !self.fallbacks || !self.actions || !self.filters || !self.fastActions)
     return ERR_OUT_OF_MEMORY;
   if (cleaning && !self.cleaner) return ERR_OUT_OF_MEMORY;
@@ -229,7 +232,8 @@ function setFastActions(self: Tokenizer): void {
   for (let byte: u32 = 0; byte < 0x80; byte++) {
     const isKept =
       self.isLight && !(self.cleaning & CLEAN_NORMALIZE && (byte == APOSTROPHE || byte == 0x60 || isInvisible(byte)));
-    if (!isKept) store<u8>(self.fastActions + byte, LOOK);
+    if (!isKept || (self.cleaning & CLEAN_PUNCTUATION && isAsciiPunctuation(byte)))
+      store<u8>(self.fastActions + byte, LOOK);
   }
 }
 
@@ -259,6 +263,7 @@ export function tokenizerStart(self: Tokenizer, textPtr: usize, textLength: u32)
 /** Reads the next token into tokenPtr and tokenLength; false when there is none. */
 export function tokenizerNext(self: Tokenizer): bool {
   self.tokenLength = 0;
+  self.isSign = false;
   if (self.flags & TOKENIZER_CHAR_LEVEL) {
     const before = self.cursor;
     const codePoint = nextCodePoint(self);
@@ -447,6 +452,7 @@ function endToken(self: Tokenizer, item: u32): bool {
   } else if (item == CLEANED_SYMBOL) {
     name = changetype<Cleaner>(self.cleaner).symbol;
     self.tokenLength = changetype<Cleaner>(self.cleaner).symbolBytes;
+    self.isSign = (self.cleaning & CLEAN_PUNCTUATION) != 0;
   }
   memory.copy(self.tokenPtr, name, min(self.tokenLength, self.tokenCapacity));
   return true;

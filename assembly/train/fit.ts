@@ -17,7 +17,8 @@ import {
 } from "../abi";
 import { allocate, claim } from "../arena";
 import { Tokenizer, tokenIsLetter, tokenizerNext, tokenizerStart } from "../text/tokenizer";
-import { utf8IsValid } from "../text/utf8";
+import { PUNCTUATION, signOf } from "../text/signs";
+import { utf8CodePoint, utf8Decode, utf8IsValid } from "../text/utf8";
 import { fnv1a, scatter } from "../text/vocabulary";
 import { Growable, appendWord32, createGrowable, word32At } from "./growable";
 
@@ -62,6 +63,7 @@ export class FittedWord {
   count: u32;
   owner: u32; // the only text that has the word, or SHARED
   isLetter: u32; // see tokenIsLetter
+  isSign: u32; // see Tokenizer
   id: u32; // written by linear.ts: id in the model's vocabulary, or 0
 }
 
@@ -73,6 +75,9 @@ const MAX_BYTE_CAPACITY: u32 = 0x40000000;
 /** Different words, and their bytes, of texts that are counted: with all copies of the tables a few hundred megabytes. */
 const MOST_WORDS: u32 = 1 << 21;
 const MOST_BYTES: u32 = 1 << 26;
+
+/** Of fewer texts chance makes too much of a full stop (bench/README.md). */
+const ENOUGH_FOR_PUNCTUATION: u32 = 1000;
 
 /** Begins with no words. The tokenizer's capacity should be MAX_WORD_BYTES. Returns a status. */
 export function fitBegin(self: Fit, tokenizer: Tokenizer): i32 {
@@ -196,6 +201,7 @@ function findOrAdd(self: Fit, tokenizer: Tokenizer, text: u32): u32 {
   word.count = 0;
   word.owner = text;
   word.isLetter = tokenIsLetter(tokenizer) ? 1 : 0;
+  word.isSign = tokenizer.isSign ? 1 : 0;
   memory.copy(self.bytes + self.byteCount, token, kept);
   self.byteCount += kept;
   store<u32>(slot, ++self.wordCount);
@@ -293,7 +299,7 @@ function growBytes(self: Fit): bool {
 
 /**
  * Makes the vocabulary: words read at least `minCount` times (Keras: 1), and of all ids only
- * those below `numWords` (0 = all). An unknown word of `unknownLength` > 0 bytes, Keras'
+ * those below `numWords` (0 = all). Signs of PUNCTUATION (see clean.ts) need ENOUGH_FOR_PUNCTUATION texts. An unknown word of `unknownLength` > 0 bytes, Keras'
  * oov_token, gets id 1.
  *
  * If the texts contain the unknown word, Keras gives it the id of its rank and leaves id 1
@@ -309,6 +315,7 @@ export function fitFinish(self: Fit, minCount: u32, numWords: u32, unknownPtr: u
   for (let i: u32 = 0; i < self.wordCount; i++) {
     const word = fittedWord(self, i);
     if (word.count < minCount || word.length > longestWord(self)) continue;
+    if (self.texts < ENOUGH_FOR_PUNCTUATION && isPunctuation(self, word)) continue;
     store<u32>(order + ((<usize>kept) << 2), i);
     kept++;
   }
@@ -342,6 +349,14 @@ export function fitFinish(self: Fit, minCount: u32, numWords: u32, unknownPtr: u
     store<u32>(self.vocabularyCounts + ((<usize>i) << 2), word.count);
   }
   return OK;
+}
+
+function isPunctuation(self: Fit, word: FittedWord): bool {
+  if (!word.isSign) return false;
+  const bytes = self.bytes + word.start;
+  const first = utf8CodePoint(utf8Decode(bytes, bytes + word.length));
+  // A keycap is a symbol that begins with # or *.
+  return first < 0x80 ? word.length == 1 : signOf(first) == PUNCTUATION;
 }
 
 /** Appends word `index` to the vocabulary; all words before it must be there. */

@@ -62,7 +62,7 @@ const LARGEST_COST: f32 = 1;
 const COST_STEP: f32 = 0.35;
 /** Fewer texts tell too little of which is best. */
 const ENOUGH_TO_CHOOSE: u32 = 1000;
-const LEAST_CERTAINTY: f32 = 0.3;
+const LEAST_CERTAINTY: f32 = 0.05;
 const EPOCHS: u32 = 12;
 /** Up to MOST_FOLDED texts, each is held out once; of more texts a fifth, but not more than MOST_FOLDED. */
 const FOLDS: u32 = 5;
@@ -156,13 +156,27 @@ function fitPart(fit: Fit, bytes: u32): i32 {
   return describe(room) && solveAll() && (factor == 0 || writePart()) ? OK : ERR_OUT_OF_MEMORY;
 }
 
-/** Sets the ids of the words of `fit`. */
+/** Sets the ids of the words of `fit`, and drops the signs that the vocabulary lacks, as sequenceRead does. */
 function findWords(fit: Fit): void {
   const vocabulary = changetype<Vocabulary>(reader.vocabulary);
   for (let i: u32 = 0; i < fit.wordCount; i++) {
     const word = fittedWord(fit, i);
     word.id = vocabularyFind(vocabulary, fit.bytes + word.start, word.length);
   }
+  let from: u32 = 0;
+  let kept: u32 = 0;
+  for (let i: u32 = 0; i < keptCount(fit); i++) {
+    const end = word32At(fit.tokenEnds, i);
+    for (; from < end; from++) {
+      const index = word32At(fit.tokens, from);
+      const word = fittedWord(fit, index);
+      if (word.isSign && word.id == 0) continue;
+      store<u32>(fit.tokens.address + ((<usize>kept) << 2), index);
+      kept++;
+    }
+    store<u32>(fit.tokenEnds.address + ((<usize>i) << 2), kept);
+  }
+  fit.tokens.bytes = kept << 2;
 }
 
 function labelOf(text: u32): u32 {
@@ -622,7 +636,8 @@ function solveAll(): bool {
   cost = best;
   // The fewer texts, or the less they tell of their labels, the less the network's own scores say (bench/README.md).
   const ofFew: f32 = <f32>0.5 + <f32>10 / sqrt<f32>(<f32>self.texts);
-  const ofUnsure: f32 = <f32>0.7 / certainty(accuracy);
+  const unsure = <f32>1 / certainty(accuracy);
+  const ofUnsure: f32 = <f32>0.7 * unsure * sqrt<f32>(unsure);
   const weight = max<f32>(ofFew, ofUnsure);
   networkShare = alone ? 0 : <f32>1 / (<f32>1 + weight);
   factor = (alone ? <f32>1 : weight * networkShare) * scale;

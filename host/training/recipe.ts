@@ -56,7 +56,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
     sequenceLength: 256,
     filters: KERAS_FILTERS,
     split: " ",
-    cleaning: ["normalize", "compose"],
+    cleaning: ["normalize", "compose", "punctuation"],
     ngramBuckets: 4096,
   },
   minCount: 2,

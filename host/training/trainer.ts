@@ -17,6 +17,7 @@ const CLEANINGS = {
   accents: abi.CLEAN_ACCENTS,
   numbers: abi.CLEAN_NUMBERS,
   repeats: abi.CLEAN_REPEATS,
+  punctuation: abi.CLEAN_PUNCTUATION,
 } as const;
 export type Cleaning = keyof typeof CLEANINGS;
 /** In the order in which they are applied. */

@@ -263,6 +263,17 @@ describe("where tokens stand in the text", () => {
     expect(slices("one--two-x--", (await reader({ ...all, split: "--" }))("one--two-x--"))).toEqual(["one", "two-x"]);
   });
 
+  test("signs that the vocabulary lacks are no tokens, whatever becomes of unknown words", async () => {
+    const cleaning: TokenizerOptions["cleaning"] = ["normalize", "punctuation"];
+    for (const unknownId of [0, idOf("off")]) {
+      const read = await reader({ cleaning }, { words: [...words, "!", "👍"], unknownId });
+      const plain = read("turn on the light dim");
+      expect(plain).toMatchObject({ total: 5, unknown: 1 });
+      expect({ ...read("(turn) on, the light: dim?... 👎"), spans: plain.spans }).toEqual(plain);
+      expect(ids(read("on! 👍👍?"))).toEqual([idOf("on"), words.length + 1, words.length + 2]);
+    }
+  });
+
   test.each<[string, TokenizerOptions["cleaning"], string[]]>([
     ["soooo <b>Hi</b> there", ["markup", "repeats"], ["soooo", "Hi", "there"]],
     ["caf&eacute;&amp;co caf&#233; x", ["markup"], ["caf&eacute;&amp;co", "caf&#233;", "x"]],

@@ -7,6 +7,7 @@ import {
   CLEAN_MARKUP,
   CLEAN_NORMALIZE,
   CLEAN_NUMBERS,
+  CLEAN_PUNCTUATION,
   CLEAN_REPEATS,
   CLEAN_URLS,
   CLEAN_WIDTH,
@@ -223,10 +224,16 @@ function shown(text: string): string {
 
 type Part = string | { token: string };
 
-/** Symbols and emoji with their repeats, and what is between them. */
-function cutSymbols(text: string): Part[] {
+function isSign(char: string): boolean {
+  if (char < "\x80") return /[!-~]/.test(char) && !/[a-z0-9'`]/i.test(char);
+  return PUNCTUATION.test(char) && !/[\p{Z}\u0085´ʼ׳‘’‛′＇]/u.test(char);
+}
+
+/** Symbols and emoji, or signs, or both, with their repeats, and what is between them. */
+function cutSymbols(text: string, flags: number): Part[] {
   const parts: Part[] = [];
   const emojiAt = (i: number): { length: number; token: string } | null => {
+    if (!(flags & CLEAN_NORMALIZE)) return null;
     EMOJI.lastIndex = i;
     const found = EMOJI.exec(text)?.[0];
     if (found === undefined) return null;
@@ -246,6 +253,12 @@ function cutSymbols(text: string): Part[] {
     const emoji = emojiAt(i);
     if (!emoji) {
       const char = String.fromCodePoint(text.codePointAt(i)!);
+      if (flags & CLEAN_PUNCTUATION && isSign(char)) {
+        parts.push(rest, { token: char });
+        rest = "";
+        while (text.startsWith(char, i)) i += char.length;
+        continue;
+      }
       rest += char.replace(/[\u{f0020}-\u{f007f}]/u, "");
       i += char.length;
       continue;
@@ -269,7 +282,7 @@ function cleaned(text: string, flags: number): Part[] {
   if (flags & CLEAN_NORMALIZE) text = shown(text);
   if (flags & CLEAN_WIDTH) text = text.replace(/[\uff01-\uff5e\u3000\uff61-\uff9f]+/g, (run) => run.normalize("NFKC"));
   if (flags & CLEAN_COMPOSE) text = composed(text);
-  return (flags & CLEAN_NORMALIZE ? cutSymbols(text) : [text]).map((part) => {
+  return (flags & (CLEAN_NORMALIZE | CLEAN_PUNCTUATION) ? cutSymbols(text, flags) : [text]).map((part) => {
     if (typeof part !== "string") return part;
     if (flags & CLEAN_ACCENTS) {
       part = part
@@ -434,7 +447,25 @@ describe("cleaning", () => {
     [
       "\x1b[34mhttps://a.example/x\x1b[0m a\u200bwww.b.example &#x1F44D;&#128077; 👎👎👎 &#8203;",
       CLEAN_FLAGS,
-      ["<url>", "aww.b.example", "👍", "👎"],
+      ["<url>", "aww", ".", "b", ".", "example", "👍", "👎"],
+    ],
+    [
+      "Wow!!! ... (what?!) e-mail, don't 'so' `x` «ja»» ¿qué？ 好。。 a\u00a0b #1 #️⃣ 3.5% a_b 👍👍!",
+      CLEAN_NORMALIZE | CLEAN_PUNCTUATION,
+      [
+        ..."wow ! . ( what ? ! ) e - mail , don't so x « ja » ¿ qué ？ 好 。 a b".split(" "),
+        ..."# 1 #⃣ 3 . 5 % a _ b 👍 !".split(" "),
+      ],
+    ],
+    [
+      "“Don’t” rock 'n' roll…… <b>!",
+      CLEAN_PUNCTUATION,
+      ["“", "don’t", "”", "rock", "'n'", "roll", "…", "<", "b", ">", "!"],
+    ],
+    [
+      "<b>1 < 2</b> see www.a.example. 1,000,000",
+      CLEAN_MARKUP | CLEAN_URLS | CLEAN_NUMBERS | CLEAN_PUNCTUATION,
+      ["0", "<", "0", "see", "<url>", ".", "0", ",", "000", ",", "000"],
     ],
   ])("%s with %i", (text, cleaning, list) => {
     expect(tokens(text, { cleaning })).toEqual(list);

@@ -27,7 +27,7 @@ test("writes model, words and labels, and names what is not in them", async () =
     "the linear part: the scores are those of the network alone; train with --set linear=false for a model without one",
     "256 n-gram rows: words outside the vocabulary are dropped, not read by their parts",
     "scripts without spaces: Keras' Tokenizer takes what stands between two spaces for a word, not each letter or pair",
-    "cleaning: normalize, compose",
+    "cleaning: normalize, compose, punctuation",
     "the state to resume training",
   ]);
   const { layers } = await json("info", at("lamps.elb"));

@@ -150,7 +150,7 @@ describe("--set", () => {
   test("the recipe's cleaning is added to, or left out with all other", () => {
     const cleaning = (setting: string) =>
       withSettings(RECIPES.default, new Map([parseSetting(setting)])).settings.tokenizer.cleaning;
-    expect(cleaning("clean=urls")).toEqual(["normalize", "urls", "compose"]);
+    expect(cleaning("clean=urls")).toEqual(["normalize", "urls", "compose", "punctuation"]);
     expect(cleaning("clean=none")).toEqual([]);
   });
 });

@@ -75,6 +75,8 @@ describe("a text is encoded once as it is when it is read again", () => {
     "日本語のテスト",
     "ไทย",
     "don't",
+    "what?!",
+    "…",
   ];
   let state = 7;
   const random = (limit: number): number => (state = (state * 48271) % 2147483647) % limit;
