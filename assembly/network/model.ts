@@ -220,8 +220,8 @@ export function layerBytes(form: u32, layer: Layer): u64 {
   return 0;
 }
 
-/** CRC-32 (IEEE 802.3, reflected 0xEDB88320), four bits at a time. */
-export function crc32(address: usize, length: usize, before: u32 = 0): u32 {
+/** CRC-32 (IEEE 802.3, reflected 0xEDB88320), four bits at a time, behind bytes with the checksum `before`, 0 if there are none. */
+export function crc32(address: usize, length: usize, before: u32): u32 {
   const table = memory.data<u32>([
     0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c, 0xedb88320,
     0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
@@ -246,7 +246,7 @@ export function readModel(address: usize, length: usize, model: Model): i32 {
   if (header.magic != FORMAT_MAGIC) return ERR_BAD_MAGIC;
   if (header.version != FORMAT_VERSION) return ERR_BAD_VERSION;
   if (<usize>header.fileBytes != length) return ERR_BAD_LENGTH;
-  if (header.checksum != crc32(address + offsetof<Header>("form"), length - offsetof<Header>("form")))
+  if (header.checksum != crc32(address + offsetof<Header>("form"), length - offsetof<Header>("form"), 0))
     return ERR_BAD_CHECKSUM;
   model.header = header;
 

@@ -100,9 +100,9 @@ export function addSynonym(self: Augmentation, model: Model, text: usize, length
 export function synonymChecksum(self: Augmentation): u32 {
   if (self.rows.bytes == 0) return 0;
   return (
-    crc32(self.memberEnds.address, self.memberEnds.bytes) ^
-    rotl<u32>(crc32(self.rowEnds.address, self.rowEnds.bytes), 8) ^
-    rotl<u32>(crc32(self.rows.address, self.rows.bytes), 16)
+    crc32(self.memberEnds.address, self.memberEnds.bytes, 0) ^
+    rotl<u32>(crc32(self.rowEnds.address, self.rowEnds.bytes, 0), 8) ^
+    rotl<u32>(crc32(self.rows.address, self.rows.bytes, 0), 16)
   );
 }
 

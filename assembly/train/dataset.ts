@@ -174,7 +174,8 @@ export function mostTokens(self: Dataset): u32 {
 /** Checksum of all labels, lengths and rows in order, by which a resumed run recognises its data. */
 export function datasetChecksum(self: Dataset): u32 {
   const counts =
-    crc32(self.labels.address, self.labels.bytes) ^ rotl<u32>(crc32(self.tokenEnds.address, self.tokenEnds.bytes), 8);
+    crc32(self.labels.address, self.labels.bytes, 0) ^
+    rotl<u32>(crc32(self.tokenEnds.address, self.tokenEnds.bytes, 0), 8);
   const end = memory.data(4, 4); // u32: rows up to the end of a token
   store<u32>(end, 0);
   let ends: u32 = 0;

@@ -119,7 +119,7 @@ function writeParts(model: Model, weights: usize, form: u32, training: usize, tr
   }
   copyPart(training, trainingBytes, to);
   const covered = offsetof<Header>("form");
-  written.checksum = crc32(start + covered, <usize>bytes - covered);
+  written.checksum = crc32(start + covered, <usize>bytes - covered, 0);
   return start;
 }
 

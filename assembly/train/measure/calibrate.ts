@@ -57,7 +57,7 @@ export function changeSettings(temperature: f32, rejectScore: f32, rejectMargin:
   header.rejectMargin = rejectMargin;
   header.rejectUnknown = rejectUnknown;
   const covered = offsetof<Header>("form");
-  header.checksum = crc32(arenaBase() + covered, <usize>header.fileBytes - covered);
+  header.checksum = crc32(arenaBase() + covered, <usize>header.fileBytes - covered, 0);
   labels = changetype<Growable>(0);
   forgetAnswers();
   return loadModel(header.fileBytes);
