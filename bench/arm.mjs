@@ -1,5 +1,5 @@
 // Executed ARM64 instructions a text, counted in an emulator, whatever else the machine does:
-//   node bench/arm.mjs [--snips FILE.elb] [--linear FILE.wasm] [--fast FILE.wasm] [--only NAME]
+//   node bench/arm.mjs [--snips FILE.elb] [--linear FILE.wasm] [--fast FILE.wasm] [--only NAME] [--processor NAME]
 // Start-up and compilation drop out of the difference of two runs on the same texts, of which the longer one answers
 // them more often. Ours are the whole program, from a line of standard input to a line of output; the peers compute
 // scores from ids, and get neither text nor tokenizer. The models are those of `npm run bench`.
@@ -13,8 +13,7 @@ import { packModel } from "../build/host/model/pack.js";
 import { LARGE, SEED, randomIds, randomModel, textOf, writeForPeers } from "./models.mjs";
 import { PROCESSORS, countingArm } from "./peers/arm.mjs";
 import { nodePeers, pythonPeers } from "./peers/setup.mjs";
-import { edgelabel } from "./program.mjs";
-import { makeSnips } from "./snips.mjs";
+import { makeSnips, OTHER_RECIPES } from "./snips.mjs";
 import { Worker, table } from "./turns.mjs";
 
 const { values: options } = parseArgs({
@@ -23,6 +22,7 @@ const { values: options } = parseArgs({
     linear: { type: "string" },
     fast: { type: "string" },
     only: { type: "string", default: "" },
+    processor: { type: "string", default: Object.keys(PROCESSORS).join(",") },
   },
 });
 /** Texts of a run, and how often the two runs answer them. V8 has compiled everything after a thousand texts. */
@@ -127,14 +127,11 @@ async function random(shape) {
 
 /** Trains what was not given. */
 async function snips() {
-  await makeSnips(folder, data, options.snips);
+  await makeSnips(folder, data, { ...options, default: options.snips });
   const { texts } = JSON.parse(readFileSync(join(folder, "snips.json"), "utf8"));
   const files = { int8: join(folder, "snips.wasm"), f32: join(folder, "snips.f32.wasm") };
   writeFileSync(files.f32, await packModel(readFileSync(join(folder, "snips.f32.elb"))));
-  for (const recipe of ["linear"]) {
-    files[recipe] = options[recipe] ?? join(folder, `${recipe}.wasm`);
-    if (!options[recipe]) edgelabel("train", join(data, "train.tsv"), "-o", files[recipe], "--recipe", recipe);
-  }
+  for (const recipe of OTHER_RECIPES) files[recipe] = join(folder, `snips.${recipe}.wasm`);
   return { name: "snips", texts: texts.slice(0, TEXTS.snips), files };
 }
 
@@ -154,10 +151,11 @@ async function convert(models) {
 try {
   const models = [await random(SEED), await random(LARGE), await snips()];
   await convert(models);
-  for (const [processor, { board }] of Object.entries(PROCESSORS)) {
+  for (const processor of options.processor.split(",")) {
+    const { board } = PROCESSORS[processor];
     const arm = countingArm(processor);
     const rows = [
-      ...["int8", "f32", "linear"].flatMap((form) =>
+      ...["int8", "f32", ...OTHER_RECIPES].flatMap((form) =>
         ["wasmtime", "node"].map((runtime) => [
           `**edgelabel ${form}, ${runtime}**`,
           (model) => ours(arm, model, form, runtime),

@@ -1,11 +1,11 @@
 // edgelabel as a contender in node, with the protocol of peers/peers.py.
 //   forward-FORM  the forward pass from ids: the network alone, without the tokenizer
-//   text-FORM     the host's public function: Classifier.classify(text).label
+//   text-FORM     the library's function: open(…).classify(text).label
 //   loop-FORM     many texts a call, as wasmtime is driven: with the tokenizer, and the tokenizer alone
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { Classifier } from "../build/host/model/classifier.js";
+import { open } from "../build/host/index.js";
 import { testingWith } from "./models.mjs";
 
 const CHECKED = 50;
@@ -43,9 +43,9 @@ function forward(elb, model) {
   };
 }
 
-async function fromText(elb, model, form) {
-  const classifier = await Classifier.fromBytes(elb, `${model.name}.${form}`);
-  return { prepare: () => {}, call: (i) => classifier.classify(model.inputTexts[i]).label, label: (label) => label };
+async function fromText(elb, model) {
+  const opened = await open(elb);
+  return { prepare: () => {}, call: (i) => opened.classify(model.inputTexts[i]).label };
 }
 
 function loop(elb, model) {
@@ -76,7 +76,7 @@ async function load({ folder, model: name, contender }) {
   const [kind, form] = contender.split("-");
   const elb = readFileSync(join(folder, `${name}.${form}.elb`));
   const made =
-    kind === "forward" ? forward(elb, model) : kind === "text" ? await fromText(elb, model, form) : loop(elb, model);
+    kind === "forward" ? forward(elb, model) : kind === "text" ? await fromText(elb, model) : loop(elb, model);
   loaded.set(`${name} ${contender}`, { ...made, count: model.inputTexts.length });
   if (kind === "loop") return { ok: true, version: `node ${process.version}` };
   const scores = [];

@@ -13,7 +13,7 @@ import { fetchWasmtime } from "../test/tools/fetch-wasmtime.mjs";
 import { curves, memory } from "./curves.mjs";
 import { LARGE, SEED, randomIds, randomModel, textOf, writeForPeers } from "./models.mjs";
 import { nodePeers, pythonPeers } from "./peers/setup.mjs";
-import { makeSnips } from "./snips.mjs";
+import { makeSnips, OTHER_RECIPES } from "./snips.mjs";
 import { training } from "./training.mjs";
 import { Worker, micro, spread, table, verdict } from "./turns.mjs";
 
@@ -22,12 +22,15 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "15" },
     budget: { type: "string", default: "60" },
     snips: { type: "string" },
+    linear: { type: "string" },
+    fast: { type: "string" },
     only: { type: "string" },
     report: { type: "string" },
   },
 });
 const ROUNDS = Number(options.rounds);
 const BUDGET_MS = Number(options.budget);
+const only = options.only?.split(",");
 const TEXTS = 500;
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const data = here("../../shared/data/snips");
@@ -56,20 +59,27 @@ const FORWARD = [
 const TEXT = [
   { name: "**edgelabel int8, node**", worker: "ours", contender: "text-int8", tolerance: null },
   { name: "**edgelabel f32, node**", worker: "ours", contender: "text-f32", tolerance: null },
+  ...OTHER_RECIPES.map((recipe) => ({
+    name: `**edgelabel \`--recipe ${recipe}\`, int8, node**`,
+    worker: "ours",
+    contender: `text-${recipe}`,
+    tolerance: null,
+  })),
   { name: "fastText, Python `predict`", worker: "python", contender: "fasttext", tolerance: null },
   ...FORWARD.slice(2),
 ];
-const LOOPS = ["int8", "f32"].flatMap((form) => [
-  { name: `node, ${form}`, worker: "ours", contender: `loop-${form}`, tolerance: null, form, runtime: "node" },
-  {
-    name: `wasmtime, ${form}`,
-    worker: "python",
-    contender: `wasmtime-${form}`,
-    tolerance: null,
-    form,
-    runtime: "wasmtime",
-  },
-]);
+const loopsOf = (forms) =>
+  forms.flatMap((form) => [
+    { name: `node, ${form}`, worker: "ours", contender: `loop-${form}`, tolerance: null, form, runtime: "node" },
+    {
+      name: `wasmtime, ${form}`,
+      worker: "python",
+      contender: `wasmtime-${form}`,
+      tolerance: null,
+      form,
+      runtime: "wasmtime",
+    },
+  ]);
 
 function largestDifference(scores, truth) {
   let largest = 0;
@@ -84,7 +94,10 @@ function largestDifference(scores, truth) {
 async function contest(model, contenders, workers, problems, folder) {
   const wanted = contenders.filter(
     ({ name, contender }) =>
-      !options.only || contenders === LOOPS || contender.includes(options.only) || name.includes("edgelabel"),
+      !only ||
+      /^(loop|wasmtime)-/.test(contender) ||
+      only.some((each) => contender.includes(each)) ||
+      name.includes("edgelabel"),
   );
   const results = [];
   let truth = null;
@@ -221,7 +234,7 @@ try {
       `### ${shape.name}: the forward pass alone, from ids to scores\n\nEmbedding(${shape.rows}, ${shape.width}) → LSTM(${shape.units}) → Dense(${shape.outputs}), ${shape.steps} steps, batch 1, one thread\n\n${contestTable(results)}`,
     );
     ratios.push(...ratioRows(shape.name, results));
-    loops.push([shape.name, await contest(shape.name, LOOPS, workers, problems, folder)]);
+    loops.push([shape.name, await contest(shape.name, loopsOf(["int8", "f32"]), workers, problems, folder)]);
     const deployable = join(folder, `${shape.name}.wasm`);
     writeFileSync(deployable, await packModel(model.write("int8")));
     commands.push([shape.name, commandTimes(wasmtime, deployable, inputTexts, 40)]);
@@ -230,13 +243,15 @@ try {
   let sizes = [];
   if (existsSync(data)) {
     process.stderr.write("snips: training\n");
-    const { deployable, expected } = await makeSnips(folder, data, options.snips);
+    const { deployable, expected } = await makeSnips(folder, data, { ...options, default: options.snips });
     const results = await contest("snips", TEXT, workers, problems, folder);
     say(
       `### snips: the whole path, from text to label\n\nThe model of \`edgelabel train\` with no options on ${expected.length} test texts: bidirectional LSTM(64), maximum and mean over time, 7 labels. The peers have the same weights without the n-grams of unknown words, and Keras' \`Tokenizer\` (in node: the same in JavaScript) in front. fastText has a model of its own.\n\n${contestTable(results, expected)}`,
     );
     ratios.push(...ratioRows("snips", results));
-    loops.push(["snips", await contest("snips", LOOPS, workers, problems, folder)]);
+    // The loop is that of the network.
+    const forms = ["int8", "f32", ...OTHER_RECIPES.filter((name) => name !== "linear")];
+    loops.push(["snips", await contest("snips", loopsOf(forms), workers, problems, folder)]);
     const file = join(folder, "snips.wasm");
     commands.push([
       "snips",
@@ -290,6 +305,11 @@ function ratioRows(model, results) {
   if (ours.problem) return [];
   if (model === "snips") {
     const rows = measured("fasttext").map(({ median }) => verdict("snips: fastText / int8", median / ours.median, 5));
+    const [fast] = measured("text-fast");
+    if (fast)
+      for (const { name, contender, median } of results)
+        if (/^(fasttext|litert.*int8|onnx-int8)$/.test(contender) && median)
+          rows.push(verdict(`snips: ${name} / recipe fast`, median / fast.median, contender === "fasttext" ? 2.5 : 20));
     const others = results.filter(
       ({ worker, problem, contender }) => worker !== "ours" && contender !== "fasttext" && !problem,
     );
@@ -306,11 +326,23 @@ function ratioRows(model, results) {
 
 function runtimeRows(loops) {
   return loops.flatMap(([model, results]) => {
-    const [node, wasmtime] = ["node", "wasmtime"].map((runtime) =>
-      results.find((result) => result.form === "int8" && result.runtime === runtime),
+    const forward = (form, wanted) => {
+      const result = results.find(
+        ({ form: each, runtime, problem }) => each === form && runtime === wanted && !problem,
+      );
+      return result ? result.median - spread(result.reads).median : NaN;
+    };
+    const rows = ["int8", "fast"].map((form) =>
+      verdict(
+        `${model}: wasmtime / node, ${form} forward pass`,
+        forward(form, "wasmtime") / forward(form, "node"),
+        1.5,
+        true,
+      ),
     );
-    if (!node || !wasmtime || node.problem || wasmtime.problem) return [];
-    const forward = ({ median, reads }) => median - spread(reads).median;
-    return [verdict(`${model}: wasmtime / node, int8 forward pass`, forward(wasmtime) / forward(node), 1.5, true)];
+    rows.push(
+      verdict(`${model}: forward pass, LSTM / recipe fast`, forward("int8", "node") / forward("fast", "node"), 15),
+    );
+    return rows.filter(([, figure]) => !figure.startsWith("NaN"));
   });
 }

@@ -1,15 +1,20 @@
-// The trained model of the benchmark: the default recipe on snips, as our model files, and
-// with its weights and vocabulary in the peers' format.
+// The trained models of the benchmark: recipes on snips as our model files, and the default one's weights and
+// vocabulary in the peers' format.
 import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { unpackModel } from "../build/host/model/container.js";
+import { RECIPES } from "../build/host/training/setting-table.js";
 import { Trainer } from "../build/host/training/trainer.js";
 import { packModel } from "../build/host/model/pack.js";
 import { Classifier } from "../build/host/model/classifier.js";
 import { testing, writeForPeers } from "./models.mjs";
+import { main } from "./program.mjs";
 
-const main = fileURLToPath(new URL("../build/host/main.js", import.meta.url));
+/** Recipes whose models are measured beside the default one's. */
+export const OTHER_RECIPES = ["linear", "fast"].filter((name) => name in RECIPES);
+
 const padded = (bytes) => (bytes + 15) & ~15;
 
 /** The words of an .elb in id order; offsets as assembly/FORMAT.md has them. */
@@ -33,15 +38,23 @@ function readTsv(file) {
     .map((line) => [line.slice(0, line.indexOf("\t")), line.slice(line.indexOf("\t") + 1)]);
 }
 
-/** Trains unless `trained` (an f32 .elb) is given; writes all files to `folder`; returns the bytes of the deployable. */
+/**
+ * Writes all files to `folder`; returns the bytes of the default recipe's deployable. `trained` has what need not be
+ * trained: by "default" an f32 .elb, by the name of another recipe its deployable.
+ */
 export async function makeSnips(folder, data, trained) {
-  const file = trained ?? join(folder, "snips.train.elb");
-  if (!trained)
-    execFileSync(
-      process.execPath,
-      [main, "train", join(data, "train.tsv"), "-o", file, "--seed", "1", "--name", "snips"],
-      { stdio: ["ignore", "ignore", "inherit"] },
-    );
+  const train = (file, ...options) =>
+    execFileSync(process.execPath, [main, "train", join(data, "train.tsv"), "-o", file, "--seed", "1", ...options], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+  for (const recipe of OTHER_RECIPES) {
+    const file = join(folder, `snips.${recipe}.wasm`);
+    if (trained[recipe]) copyFileSync(trained[recipe], file);
+    else train(file, "--recipe", recipe);
+    writeFileSync(join(folder, `snips.${recipe}.elb`), unpackModel(readFileSync(file), file));
+  }
+  const file = trained.default ?? join(folder, "snips.train.elb");
+  if (!trained.default) train(file, "--name", "snips");
   const elb = readFileSync(file);
   const trainer = await Trainer.open(elb, file);
   trainer.buildOpened();
