@@ -60,7 +60,7 @@ const PADDING_BYTES: u64 = 4 * 16;
 const COSTS = 3;
 const LARGEST_COST: f32 = 1;
 const COST_STEP: f32 = 0.35;
-/** Fewer texts tell too little of which is best. */
+/** Fewer texts that are held out tell too little. */
 const ENOUGH_TO_CHOOSE: u32 = 1000;
 const LEAST_CERTAINTY: f32 = 0.05;
 const EPOCHS: u32 = 12;
@@ -637,7 +637,7 @@ function solveAll(): bool {
   // The fewer texts, or the less they tell of their labels, the less the network's own scores say (bench/README.md).
   const ofFew: f32 = <f32>0.5 + <f32>10 / sqrt<f32>(<f32>self.texts);
   const unsure = <f32>1 / certainty(accuracy);
-  const ofUnsure: f32 = <f32>0.7 * unsure * sqrt<f32>(unsure);
+  const ofUnsure: f32 = self.texts < ENOUGH_TO_CHOOSE ? 0 : <f32>0.7 * unsure * sqrt<f32>(unsure);
   const weight = max<f32>(ofFew, ofUnsure);
   networkShare = alone ? 0 : <f32>1 / (<f32>1 + weight);
   factor = (alone ? <f32>1 : weight * networkShare) * scale;
