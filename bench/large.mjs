@@ -48,8 +48,9 @@ function write(lines) {
 /** Peak memory of a training on so many lines, in MB. */
 async function measure(lines) {
   write(lines);
-  const settings = values.recipe === "linear" ? [] : NETWORK.flatMap((setting) => ["--set", setting]);
-  const args = ["train", data, "-o", join(folder, "m.wasm"), "--recipe", values.recipe, "--epochs", "1", ...settings];
+  const isLinear = values.recipe === "linear";
+  const settings = isLinear ? [] : ["--epochs", "1", ...NETWORK.flatMap((setting) => ["--set", setting])];
+  const args = ["train", data, "-o", join(folder, "m.wasm"), "--recipe", values.recipe, ...settings];
   const started = performance.now();
   const child = spawn(process.execPath, [main, ...args], { stdio: "inherit" });
   let peak = 0;
