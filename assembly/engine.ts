@@ -129,6 +129,19 @@ export function isRejected(): bool {
   );
 }
 
+/** Whether the model gives several labels a text: each one whose score is its threshold or more. */
+export function isMultiLabel(): bool {
+  return isLoaded && model.header.multiLabel != 0;
+}
+
+/** Of a model that gives several labels a text: how many the last text has; they are those with the best scores. */
+export function givenCount(): u32 {
+  if (isRejected()) return 0;
+  let count: u32 = 0;
+  for (let i: u32 = 0; i < labelCount(); i++) if (scoreOf(i) >= model.header.rejectScore) count++;
+  return count;
+}
+
 /** Lead of the last text's best score over the second one, or over 0. */
 export function margin(): f32 {
   let second: f32 = 0;

@@ -36,7 +36,9 @@ import {
 import { allocate } from "./arena";
 import {
   bestLabel,
+  givenCount,
   hasModel,
+  isMultiLabel,
   isRejected,
   labelBytes,
   labelCount,
@@ -53,14 +55,16 @@ let order: usize = 0; // u32[labelCount], labels by falling score
 
 /** Longest score in text: sign, 13 digits, point, 6 digits. */
 const SCORE_BYTES: usize = 24;
+/** What is written around a label and its score in the list of several. */
+const GIVEN_BYTES: usize = 24;
 
 /**
- * Sizes the line buffer for the loaded model: every label twice (JSON escapes can double
- * it) with its score, or the card. Returns false when memory is refused.
+ * Sizes the line buffer for the loaded model: every label with its score, and once more with a model that
+ * gives several, twice as long as it is (JSON escapes can double it); or the card. Returns false when memory is refused.
  */
 export function prepareLine(): bool {
   let bytes: usize = 8192;
-  for (let i: u32 = 0; i < labelCount(); i++) bytes += <usize>labelBytes(i) * 4 + 2 * SCORE_BYTES + 8;
+  for (let i: u32 = 0; i < labelCount(); i++) bytes += <usize>labelBytes(i) * 4 + 2 * SCORE_BYTES + 8 + GIVEN_BYTES;
   bytes += <usize>(loadedModel().header.nameBytes + loadedModel().header.versionBytes) * 2;
   buffer = allocate(bytes);
   order = allocate((<usize>labelCount()) << 2);
@@ -83,11 +87,15 @@ export function linePtr(): usize {
  * JSON: {"label":…,"score":…,"scores":{…}} with the `top` best labels, best first.
  * top = 0: one label as text, all labels as JSON. An answer that the model's own rule
  * rejects has the label "?" as text; in JSON it is null, and "unknown":true follows the score.
+ * A model that gives several labels writes all of them as text unless `top` is given, and in JSON
+ * "labels":[{"label":…,"score":…},…] before the scores, best first, which is empty for a rejected answer.
  * Without a model there is no line: 0.
  */
 export function renderLine(json: bool, top: u32): u32 {
   if (!isReady()) return 0;
-  const count = rank(top ? top : json ? labelCount() : 1);
+  const given = isMultiLabel() ? givenCount() : 1;
+  const count = min(top ? top : json ? labelCount() : max<u32>(1, given), labelCount());
+  rank(max(count, given));
   end = buffer;
   const best = load<u32>(order);
   const rejected = isRejected();
@@ -98,6 +106,7 @@ export function renderLine(json: bool, top: u32): u32 {
     put(',"score":');
     putScore(scoreOf(best));
     if (rejected) put(',"unknown":true');
+    if (isMultiLabel()) putGiven(given);
     put(',"scores":{');
   }
   for (let i: u32 = 0; i < count; i++) {
@@ -119,9 +128,22 @@ export function renderLine(json: bool, top: u32): u32 {
   return <u32>(end - buffer);
 }
 
-/** Sorts the `top` best labels to the front of `order`, equal scores in class order; returns how many they are. */
-function rank(top: u32): u32 {
-  const count = min(top, labelCount());
+/** The labels that a text has, with their scores. */
+function putGiven(count: u32): void {
+  put(',"labels":[');
+  for (let i: u32 = 0; i < count; i++) {
+    const label = load<u32>(order + ((<usize>i) << 2));
+    put(i ? ',{"label":' : '{"label":');
+    putLabel(label);
+    put(',"score":');
+    putScore(scoreOf(label));
+    putByte(0x7d);
+  }
+  putByte(0x5d);
+}
+
+/** Sorts the `count` best labels to the front of `order`, equal scores in class order. */
+function rank(count: u32): void {
   for (let i: u32 = 0; i < labelCount(); i++) store<u32>(order + ((<usize>i) << 2), i);
   for (let i: u32 = 0; i < count; i++) {
     let best = i;
@@ -135,7 +157,6 @@ function rank(top: u32): u32 {
     store<u32>(order + ((<usize>best) << 2), load<u32>(order + ((<usize>i) << 2)));
     store<u32>(order + ((<usize>i) << 2), chosen);
   }
-  return count;
 }
 
 /** Score of the best label of the last text, as lines show it. */
@@ -170,7 +191,9 @@ export function renderCard(): u32 {
     if (i) putByte(0x2c);
     putLabel(i);
   }
-  put('],"tokenizer":');
+  put("]");
+  if (isMultiLabel()) put(',"multi_label":true');
+  put(',"tokenizer":');
   putTokenizer(header);
   put(',"layers":[');
   for (let i: u32 = 0; i < header.layerCount; i++) {

@@ -60,7 +60,11 @@ async function makeConsole() {
 
 /** A character for each byte: base64 would keep gzip from seeing what recurs, and make the trainer a fifth larger. */
 function loadBytes({ onLoad }) {
-  onLoad({ filter: /\.wasm$/ }, async ({ path }) => ({ contents: await readFile(path, "latin1"), loader: "text" }));
+  onLoad({ filter: /\.wasm$/ }, async ({ path }) => {
+    // As artefact.ts undoes: so fewer of the bytes need an escape, and the file is 5 % smaller when compressed.
+    const bytes = (await readFile(path)).map((byte) => byte ^ 50);
+    return { contents: bytes.toString("latin1"), loader: "text" };
+  });
 }
 
 /** A small model of the example messages, for the playground to begin with; made anew if what it is made of has changed. */

@@ -2,6 +2,7 @@
 // FORMAT.md is normative; this file reads the format. Called by engine.ts and by the
 // trainer; refuses every file that is not exactly legal, with an ERR_* code.
 import {
+  ACTIVATION_SIGMOID,
   ACTIVATION_SOFTMAX,
   CLEAN_FLAGS,
   ERR_BAD_CHECKSUM,
@@ -87,7 +88,7 @@ export class Header {
   rejectUnknown: f32; // or when more than this share of the tokens is not in the vocabulary
   cleaning: u32; // CLEAN_*: steps of cleaning before a text is split; 0 = none
   linearBytes: u32; // the linear part, see linear.ts; 0 = none
-  reserved1: u32;
+  multiLabel: u32; // 1: a text gets each label whose score is rejectScore or more; 0: the best one
   reserved2: u32;
   reserved3: u32;
   reserved4: u32;
@@ -335,7 +336,7 @@ function checkParts(model: Model): i32 {
 function checkHeader(header: Header): i32 {
   if (header.form != FORM_F32 && header.form != FORM_INT8 && header.form != FORM_INT8_WEIGHTS) return ERR_BAD_HEADER;
   for (
-    let p = changetype<usize>(header) + offsetof<Header>("reserved1"),
+    let p = changetype<usize>(header) + offsetof<Header>("reserved2"),
       end = changetype<usize>(header) + offsetof<Header>();
     p < end;
     p += 4
@@ -354,6 +355,7 @@ function checkHeader(header: Header): i32 {
   if (!isShare(header.rejectScore) || !isShare(header.rejectMargin) || !isShare(header.rejectUnknown))
     return ERR_BAD_HEADER;
   if ((header.cleaning & ~CLEAN_FLAGS) != 0) return ERR_BAD_HEADER;
+  if (header.multiLabel > 1 || (header.multiLabel != 0 && header.rejectMargin != 0)) return ERR_BAD_HEADER;
 
   if ((header.tokenizerFlags & ~TOKENIZER_FLAGS) != 0) return ERR_BAD_TOKENIZER;
   if (header.sequenceLength < 1 || header.sequenceLength > <u32>MAX_SEQUENCE) return ERR_BAD_TOKENIZER;
@@ -455,9 +457,12 @@ function checkLayers(model: Model): i32 {
   const header = model.header;
   if (!isChain(model.layers, header.layerCount)) return ERR_BAD_LAYERS;
   if (layerAt(model.layers, 0).inputWidth < 1 + header.wordCount + header.bucketCount) return ERR_BAD_LAYERS;
-  const outputs = layerAt(model.layers, header.layerCount - 1).units;
+  const last = layerAt(model.layers, header.layerCount - 1);
+  const outputs = last.units;
   // One output unit stands for two labels: it is the score of the second, its complement that of the first.
   if (outputs != header.labelCount && !(outputs == 1 && header.labelCount == 2)) return ERR_BAD_LAYERS;
+  if (header.multiLabel && (outputs != header.labelCount || last.activation != ACTIVATION_SIGMOID))
+    return ERR_BAD_LAYERS;
   return longestWork(model) <= (<u64>MAX_TEXT_WORK) << 20 ? OK : ERR_TOO_SLOW;
 }
 
@@ -596,7 +601,7 @@ function checkLinear(model: Model): i32 {
   const part = changetype<LinearHeader>(linear);
   const labels = header.labelCount;
   const last = layerAt(model.layers, header.layerCount - 1);
-  if (last.activation != ACTIVATION_SOFTMAX || last.units != labels) return ERR_BAD_LINEAR;
+  if ((last.activation != ACTIVATION_SOFTMAX && !header.multiLabel) || last.units != labels) return ERR_BAD_LINEAR;
   const buckets = part.bucketCount;
   if (buckets > header.bucketCount) return ERR_BAD_LINEAR;
   if (part.pairCount > <u32>MAX_ROWS || !isSquare(part.strangeSquare) || !isShare(part.networkShare))

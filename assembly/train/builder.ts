@@ -72,6 +72,7 @@ import { planBuild } from "./batch";
 import { expandLayer, expandLinear } from "./quantize";
 import { network, networkBuild, networkRandom } from "./network";
 import { randomSeed } from "./random";
+import { isTarget, startSets } from "./sets";
 import { forgetFile } from "./write";
 
 const STATE_NONE: u32 = 0;
@@ -131,12 +132,31 @@ export function beginModel(): i32 {
   return OK;
 }
 
-/** Sets temperature 1 and a rule that rejects nothing. */
+/** Sets temperature 1 and a rule that rejects nothing; of several labels, those with a score of a half or more are given. */
 export function clearCalibration(): void {
   draft.header.temperature = 1;
-  draft.header.rejectScore = 0;
+  draft.header.rejectScore = draft.header.multiLabel ? 0.5 : 0;
   draft.header.rejectMargin = 0;
   draft.header.rejectUnknown = 1;
+}
+
+/** The model, which is not described yet, is to give several labels a text; targets are then the numbers of sets. */
+export function setMultiLabel(): i32 {
+  if (state != STATE_BEGUN) return ERR_BAD_STATE;
+  draft.header.multiLabel = 1;
+  clearCalibration();
+  return OK;
+}
+
+/** Whether the model gives several labels a text. */
+export function isMultiLabel(): bool {
+  return draft.header.multiLabel != 0;
+}
+
+/** Whether `target` is that of a sample of the draft. */
+export function fitsDraft(target: u32): bool {
+  const header = draft.header;
+  return isTarget(target, header.multiLabel != 0, header.labelCount);
 }
 
 function reserveDraft(): i32 {
@@ -145,6 +165,7 @@ function reserveDraft(): i32 {
   reader = changetype<Sequence>(allocate(offsetof<Sequence>()));
   samples = createDataset();
   pretrained = 0;
+  const hasSets = startSets();
   openedTraining = 0;
   openedTrainingBytes = 0;
   addedLabels = 0;
@@ -152,7 +173,7 @@ function reserveDraft(): i32 {
   fit = changetype<Fit>(0);
   linearTexts = changetype<Fit>(0);
   tokenizer = changetype<Tokenizer>(0);
-  return input && changetype<usize>(draft) && changetype<usize>(reader) && changetype<usize>(samples)
+  return input && changetype<usize>(draft) && changetype<usize>(reader) && changetype<usize>(samples) && hasSets
     ? OK
     : ERR_OUT_OF_MEMORY;
 }
@@ -333,7 +354,7 @@ export function addText(label: u32, length: u32): i32 {
   if (state != STATE_DESCRIBED || !changetype<usize>(linearTexts) || textsOffered >= textsExpected)
     return ERR_BAD_STATE;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
-  if (label >= draft.header.labelCount) return ERR_LABEL_OUT_OF_RANGE;
+  if (!fitsDraft(label)) return ERR_LABEL_OUT_OF_RANGE;
   const kept = <u64>keptCount(linearTexts);
   const next = (kept * textsExpected) / min(textsExpected, MOST_LINEAR_TEXTS);
   textsOffered++;
@@ -507,7 +528,7 @@ function describe(): i32 {
 export function addSample(label: u32, length: u32): i32 {
   if (state < STATE_DESCRIBED) return ERR_BAD_STATE;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
-  if (label >= draft.header.labelCount) return ERR_LABEL_OUT_OF_RANGE;
+  if (!fitsDraft(label)) return ERR_LABEL_OUT_OF_RANGE;
   return keepSample(samples, draft, reader, label, input, length);
 }
 

@@ -20,6 +20,7 @@ import { Augmentation, augmentTokens, augmentWord } from "./augment";
 import { Growable, appendWord32, createGrowable, extend, reserve, word32At } from "./growable";
 import { OWN_ROW, network, networkRandom } from "./network";
 import { randomUniform } from "./random";
+import { setChecksum, setHas } from "./sets";
 
 
 @unmanaged
@@ -60,7 +61,7 @@ export function createDataset(): Dataset {
   return complete ? self : changetype<Dataset>(0);
 }
 
-/** Encodes a text and keeps it under `label`. Returns a status. */
+/** Encodes a text and keeps it under `label`, which is the number of a set (sets.ts) if texts have several. Returns a status. */
 export function addSample(self: Dataset, model: Model, sequence: Sequence, label: u32, text: usize, length: u32): i32 {
   sequenceRead(sequence, model, text, length);
   for (let t: u32 = 0; t < sequence.tokens; t++) {
@@ -171,11 +172,13 @@ export function mostTokens(self: Dataset): u32 {
   return most;
 }
 
-/** Checksum of all labels, lengths and rows in order, by which a resumed run recognises its data. */
-export function datasetChecksum(self: Dataset): u32 {
-  const counts =
+/** Checksum of all labels, lengths and rows in order, by which a resumed run recognises its data; with `isSeveral` of the labels in the sets, too. */
+export function datasetChecksum(self: Dataset, isSeveral: bool): u32 {
+  let counts =
     crc32(self.labels.address, self.labels.bytes, 0) ^
     rotl<u32>(crc32(self.tokenEnds.address, self.tokenEnds.bytes, 0), 8);
+  for (let i: u32 = 0; isSeveral && i < self.count; i++)
+    counts = rotl<u32>(counts, 1) ^ setChecksum(sampleLabel(self, i));
   const end = memory.data(4, 4); // u32: rows up to the end of a token
   store<u32>(end, 0);
   let ends: u32 = 0;
@@ -193,7 +196,7 @@ export function datasetChecksum(self: Dataset): u32 {
 
 /**
  * Writes the samples order[0 ... count - 1] as the network's batch: the rows of each step,
- * and one-hot targets (0 or 1 for a single output unit). With `wordDropout` > 0 each known
+ * and one-hot targets (0 or 1 for a single output unit; of several labels, 1 for each). With `wordDropout` > 0 each known
  * word is hidden with that probability, that is, read as its n-grams or as the unknown word,
  * so that the network learns to cope with unknown words; and context rows are
  * left out most of the time, so that it does not depend on them. With `addsNgrams` a known
@@ -243,7 +246,7 @@ export function fillBatch(
       offset += 4;
       store<u32>(offset, (<u32>(rows - network.rowIds)) >> 2);
     }
-    fillTarget(b, sampleLabel(self, sample));
+    fillTarget(b, sampleLabel(self, sample), header.multiLabel != 0);
     if (hasScores) fillOffsets(self, b, sample);
   }
   network.hasOffsets = hasScores ? 1 : 0;
@@ -363,7 +366,7 @@ function fillOffsets(self: Dataset, index: u32, sample: u32): void {
   memory.copy(network.offsets + <usize>index * bytes, self.scores.address + <usize>sample * bytes, bytes);
 }
 
-function fillTarget(index: u32, label: u32): void {
+function fillTarget(index: u32, label: u32, isSeveral: bool): void {
   const outputs = network.outputs;
   const target = network.targets + ((<usize>(index * outputs)) << 2);
   if (outputs == 1) {
@@ -371,7 +374,9 @@ function fillTarget(index: u32, label: u32): void {
     return;
   }
   memory.fill(target, 0, (<usize>outputs) << 2);
-  store<f32>(target + ((<usize>label) << 2), 1);
+  if (isSeveral) {
+    for (let k: u32 = 0; k < outputs; k++) if (setHas(label, k)) store<f32>(target + ((<usize>k) << 2), 1);
+  } else store<f32>(target + ((<usize>label) << 2), 1);
 }
 
 /** Most rows that a token can have. */

@@ -14,6 +14,8 @@ export {
   addWord,
   setUnknownId,
   addLabel,
+  setMultiLabel,
+  isMultiLabel,
   startTokens,
   nextToken,
   tokenPtr,
@@ -59,6 +61,7 @@ export {
   reserveModel,
   loadModel,
   textPtr,
+  isMultiLabel as loadedMultiLabel,
   labelCount as loadedLabelCount,
   labelPtr as loadedLabelPtr,
   labelBytes as loadedLabelBytes,
@@ -69,6 +72,7 @@ export {
   answerCount,
   rejectedCount,
   fitRejection,
+  fitThreshold,
   setRule,
   ruleScore,
   ruleMargin,
@@ -95,6 +99,7 @@ export {
 } from "./network";
 export { sharePtr, shareBytes, shareCapacity } from "./share";
 export { pruneModel } from "./prune";
+export { addSet, addSetLabel } from "./sets";
 export * from "./setting-offsets";
 export { settingsPtr, workers } from "./settings";
 export {

@@ -45,6 +45,7 @@ import { Growable, appendWord32, createGrowable, word32At } from "./growable";
 import { sumOfSquares } from "./optimizer";
 import { Random, logF32, randomSeed, shuffle } from "./random";
 import { addScaledRow, scaleRow } from "./rows";
+import { setCount, setHas, setLabel, setSize, sigmoidLoss } from "./sets";
 import { vectorOf, vectorWidth } from "./vectors";
 import { partsBytes } from "./write";
 
@@ -75,6 +76,7 @@ const SCALES: u32 = 33;
 class Problem {
   fit: Fit;
   labels: u32; // K
+  isSeveral: bool; // the label of a text is the number of a set, see sets.ts
   width: u32; // K rounded up to 4, floats of a row
   words: u32; // V
   buckets: u32;
@@ -98,6 +100,7 @@ class Problem {
   alphas: usize; // f32 (texts, width)
   scores: usize; // f32[width]
   change: usize; // f32[width]
+  owns: usize; // of the text's own labels: u32 offset in a row, f32 old and new dual variable
   order: usize; // u32[texts]
   random: Random;
 }
@@ -116,15 +119,16 @@ function reserve(bytes: u64): usize {
 /**
  * Gives the described or opened model a linear part, in place of one that it has, trained on the texts of addText, so that its
  * int8 file has at most `bytes` bytes; none if not even its words have room, or its scores are of no use. The last layer
- * must be a softmax over the labels. With `isAlone` the network has no share in the scores, and it is ERR_BAD_ARGUMENT if the words
- * have no room. Returns a status.
+ * must be a softmax over the labels, or sigmoids if texts have several. With `isAlone` the network has no share in the scores, and it is
+ * ERR_BAD_ARGUMENT if the words have no room. Returns a status.
  */
 export function fitLinear(bytes: u32, isAlone: bool): i32 {
   const fit = linearTexts;
   if (!isDescribed() || isBuilt() || !changetype<usize>(fit)) return ERR_BAD_STATE;
   const header = draft.header;
   const last = layerAt(draft.layers, header.layerCount - 1);
-  if (last.activation != ACTIVATION_SOFTMAX || last.units != header.labelCount) return ERR_BAD_STATE;
+  if ((last.activation != ACTIVATION_SOFTMAX && !header.multiLabel) || last.units != header.labelCount)
+    return ERR_BAD_STATE;
   refused = false;
   alone = isAlone;
   draft.linear = 0;
@@ -150,6 +154,7 @@ function fitPart(fit: Fit, bytes: u32): i32 {
   if (refused) return ERR_OUT_OF_MEMORY;
   problem.fit = fit;
   problem.labels = draft.header.labelCount;
+  problem.isSeveral = draft.header.multiLabel != 0;
   problem.words = draft.header.wordCount;
   const room = roomBesideWords(bytes);
   if (room == 0) return alone ? ERR_BAD_ARGUMENT : OK;
@@ -215,6 +220,7 @@ function describe(room: u64): bool {
   self.alphas = reserve(<u64>self.texts * self.width * 4);
   self.scores = reserve(<u64>self.width * 4);
   self.change = reserve(<u64>self.width * 4);
+  self.owns = reserve(<u64>self.labels * 12);
   self.order = reserve(<u64>self.texts * 4);
   self.vectorWidth = vectorWidth();
   self.meanings = reserve(<u64>self.texts * self.vectorWidth * 4);
@@ -435,7 +441,7 @@ function measureTexts(): bool {
   const self = problem;
   const fit = self.fit;
   const sums = reserve(<u64>self.features * 4);
-  const dealt = reserve(<u64>self.labels * 4);
+  const dealt = reserve(<u64>(self.isSeveral ? setCount() : self.labels) * 4);
   if (refused) return false;
   for (let i: u32 = 0; i < self.texts; i++) {
     const first = firstOf(i);
@@ -544,10 +550,17 @@ function learnText(text: u32): void {
   const rate: f32 = <f32>1 / (<f32>2 * cost);
   const step: f32 = <f32>1 / (load<f32>(self.squares + ((<usize>text) << 2)) + 1 + rate);
   const alphas = self.alphas + <usize>text * rowBytes;
-  const label = (<usize>labelOf(text)) << 2;
-  // Signed by the target, which is 1 for the text's own label and -1 for the others; so alpha never has the other sign.
-  const old = load<f32>(alphas + label);
-  const own = max<f32>(0, old + (<f32>1 - load<f32>(self.scores + label) - rate * old) * step);
+  // Signed by the target, which is 1 for the text's own labels and -1 for the others; so alpha never has the other sign.
+  const target = labelOf(text);
+  const own: u32 = self.isSeveral ? setSize(target) : 1;
+  for (let i: u32 = 0; i < own; i++) {
+    const label = (<usize>(self.isSeveral ? setLabel(target, i) : target)) << 2;
+    const old = load<f32>(alphas + label);
+    const at = self.owns + <usize>i * 12;
+    store<u32>(at, <u32>label);
+    store<f32>(at, old, 4);
+    store<f32>(at, max<f32>(0, old + (<f32>1 - load<f32>(self.scores + label) - rate * old) * step), 8);
+  }
   for (let p: usize = 0; p < rowBytes; p += 16) {
     const before = v128.load(alphas + p);
     const gradient = f32x4.sub(
@@ -558,8 +571,11 @@ function learnText(text: u32): void {
     v128.store(self.change + p, f32x4.sub(after, before));
     v128.store(alphas + p, after);
   }
-  store<f32>(self.change + label, own - old);
-  store<f32>(alphas + label, own);
+  for (let at = self.owns, end = at + <usize>own * 12; at < end; at += 12) {
+    const label = <usize>load<u32>(at);
+    store<f32>(self.change + label, load<f32>(at, 8) - load<f32>(at, 4));
+    store<f32>(alphas + label, load<f32>(at, 8));
+  }
   addScaledRow(self.bias, self.change, 1, self.width);
   eachFeature(text, true);
 }
@@ -663,7 +679,7 @@ function holdOut(held: usize, heldLabels: usize): u32 {
   return count;
 }
 
-/** Of texts held out, how many have their label's score as the largest one. */
+/** Of texts held out, how many have their label's score, or that of one of several, as the largest one. */
 function countRight(scores: usize, labels: usize, count: u32): u32 {
   let right: u32 = 0;
   for (let t: u32 = 0; t < count; t++) {
@@ -671,7 +687,8 @@ function countRight(scores: usize, labels: usize, count: u32): u32 {
     let best: u32 = 0;
     for (let k: u32 = 1; k < problem.labels; k++)
       if (load<f32>(row + ((<usize>k) << 2)) > load<f32>(row + ((<usize>best) << 2))) best = k;
-    if (best == load<u32>(labels + ((<usize>t) << 2))) right++;
+    const label = load<u32>(labels + ((<usize>t) << 2));
+    if (problem.isSeveral ? setHas(label, best) : best == label) right++;
   }
   return right;
 }
@@ -696,14 +713,21 @@ function certainty(accuracy: f32): f32 {
  */
 function bestScale(scores: usize, labels: usize, count: u32): f32 {
   let best: f32 = alone ? 1 : 0;
-  let least: f64 = alone ? Infinity : <f64>count * <f64>logF32(<f32>problem.labels);
+  // Of several labels, equal scores are halves.
+  const equal: f64 = problem.isSeveral ? <f64>problem.labels * <f64>logF32(2) : <f64>logF32(<f32>problem.labels);
+  let least: f64 = alone ? Infinity : <f64>count * equal;
   let power: f32 = 0.125;
   const smoothing: f32 = <f32>1 / <f32>(count + 1);
   for (let i: u32 = 0; i < SCALES; i++) {
     let loss: f64 = 0;
     for (let t: u32 = 0; t < count; t++) {
       const row = scores + ((<usize>t * problem.width) << 2);
-      loss += <f64>logLoss(row, load<u32>(labels + ((<usize>t) << 2)), power, smoothing);
+      const label = load<u32>(labels + ((<usize>t) << 2));
+      loss += <f64>(
+        (problem.isSeveral
+          ? sigmoidLoss(row, problem.labels, label, true, power, smoothing)
+          : logLoss(row, label, power, smoothing))
+      );
     }
     if (loss < least) {
       least = loss;

@@ -26,6 +26,7 @@ import {
   buildNetwork,
   clearCalibration,
   draft,
+  fitsDraft,
   inputPtr,
   isBuilt,
   isDescribed,
@@ -48,6 +49,7 @@ import {
 import { lastStage, network, networkRandom, TrainingState } from "./network";
 import { randomBits, randomSeed, shuffle } from "./random";
 import { restoreState } from "./save";
+import { setHas } from "./sets";
 import { learningRateAt } from "./schedule";
 import { Settings, settings, settingsAreLegal, workers } from "./settings";
 import { Share, sharePtr, shareWrite, sharesAdd, sharesBuild } from "./share";
@@ -112,7 +114,7 @@ export function addValidation(label: u32, length: u32): i32 {
   if (!changetype<usize>(validation)) validation = createDataset();
   if (!changetype<usize>(validation)) return ERR_OUT_OF_MEMORY;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
-  if (label >= draft.header.labelCount) return ERR_LABEL_OUT_OF_RANGE;
+  if (!fitsDraft(label)) return ERR_LABEL_OUT_OF_RANGE;
   const status = addSample(validation, draft, reader, label, inputPtr(), length);
   if (status != OK) return status;
   return addScores(validation, draft, reader) ? OK : ERR_OUT_OF_MEMORY;
@@ -127,7 +129,7 @@ export function startTraining(embeddingRange: f32): i32 {
   settings.epochsDone = 0;
   settings.synonymChecksum = checkSynonyms();
   settings.sampleCount = samples.count;
-  settings.sampleChecksum = datasetChecksum(samples);
+  settings.sampleChecksum = datasetChecksum(samples, draft.header.multiLabel != 0);
   let status = isDescribed() && draft.weights ? startFromOpened() : OK;
   if (status == OK) status = prepareRun(embeddingRange);
   if (status == OK) placeVectors();
@@ -162,7 +164,10 @@ function startFromOpened(): i32 {
 export function resumeTraining(): i32 {
   if (!openedTraining || openedTrainingBytes < <u32>offsetof<Settings>()) return ERR_BAD_STATE;
   memory.copy(changetype<usize>(settings), openedTraining, offsetof<Settings>());
-  if (settings.sampleCount != samples.count || settings.sampleChecksum != datasetChecksum(samples))
+  if (
+    settings.sampleCount != samples.count ||
+    settings.sampleChecksum != datasetChecksum(samples, draft.header.multiLabel != 0)
+  )
     return ERR_BAD_TRAINING;
   if (settings.synonymChecksum != checkSynonyms()) return ERR_BAD_TRAINING;
   const status = prepareRun(0); // the file has weights
@@ -180,6 +185,8 @@ function checkSynonyms(): u32 {
 function prepareRun(embeddingRange: f32): i32 {
   if (samples.count == 0) return ERR_NO_SAMPLES;
   if (!settingsAreLegal(layerAt(draft.layers, draft.header.layerCount - 1).activation)) return ERR_BAD_ARGUMENT;
+  // Sets of labels have no weights.
+  if (draft.header.multiLabel && settings.isBalanced) return ERR_BAD_ARGUMENT;
   const tokens = max(mostTokens(samples), changetype<usize>(validation) ? mostTokens(validation) : 0);
   let status = buildNetwork(
     settings.batch,
@@ -397,12 +404,17 @@ function emptyShare(): i32 {
   return OK;
 }
 
-/** Counts the samples of the last forward pass whose label has the largest score. */
+/** Counts the samples of the last forward pass whose label has the largest score; of several labels, those that have exactly the ones with a score above a half. */
 function countCorrect(data: Dataset, from: usize, count: u32): void {
   const stage = lastStage();
   const outputs = network.outputs;
   for (let b: u32 = 0; b < count; b++) {
     const scores = stage.output + ((<usize>(b * stage.stride)) << 2);
+    const label = sampleLabel(data, load<u32>(from + ((<usize>b) << 2)));
+    if (draft.header.multiLabel) {
+      if (isExact(scores, label)) correct++;
+      continue;
+    }
     let best: u32 = 0;
     if (outputs == 1) best = load<f32>(scores) > 0.5 ? 1 : 0;
     else {
@@ -410,8 +422,15 @@ function countCorrect(data: Dataset, from: usize, count: u32): void {
         if (load<f32>(scores + ((<usize>k) << 2)) > load<f32>(scores + ((<usize>best) << 2))) best = k;
       }
     }
-    if (best == sampleLabel(data, load<u32>(from + ((<usize>b) << 2)))) correct++;
+    if (best == label) correct++;
   }
+}
+
+/** Whether the scores above a half are those of the labels in a set. */
+function isExact(scores: usize, set: u32): bool {
+  for (let k: u32 = 0; k < network.outputs; k++)
+    if (load<f32>(scores + ((<usize>k) << 2)) > 0.5 != setHas(set, k)) return false;
+  return true;
 }
 
 /** Closes the epoch once all its batches are done. */

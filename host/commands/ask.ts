@@ -1,5 +1,5 @@
-// `edgelabel ask`: texts -> requests over MQTT -> one line `label<TAB>score` each,
-// in the order of the texts. MQTT 5 response topic where the broker speaks it,
+// `edgelabel ask`: texts -> requests over MQTT -> one line `label<TAB>score` each, or of several labels more such
+// columns, in the order of the texts. MQTT 5 response topic where the broker speaks it,
 // `replyTo` on 3.1.1. Fails on the first text that gets no label.
 import { randomBytes } from "node:crypto";
 import { Command, InvalidArgumentError } from "commander";
@@ -30,6 +30,7 @@ interface AnswerMessage {
   id?: unknown;
   label?: string | null;
   score?: number;
+  labels?: { label: string; score: number }[];
   error?: { code?: string; message?: string };
 }
 
@@ -160,9 +161,12 @@ function exchange(
         fail(answer);
         return;
       }
-      const { index, score } = answer;
+      const { index, label, score, labels = [] } = answer;
       if (!Number.isInteger(index) || index < printed || index >= sent || typeof score !== "number") return;
-      lines[index] = options.json ? answer.text : `${printable(answer.label ?? "?")}\t${score.toFixed(6)}`;
+      const columns = (labels.length > 0 ? labels : [{ label: label ?? "?", score }]).map(
+        (each) => `${printable(each.label)}\t${each.score.toFixed(6)}`,
+      );
+      lines[index] = options.json ? answer.text : columns.join("\t");
       while (lines[printed] !== undefined) process.stdout.write(`${lines[printed++]}\n`);
       restartTimer();
       send();

@@ -37,7 +37,7 @@ change. With --unknown, answers with a low score, a small lead over the second l
 unknown words become "?" (null in JSON, with "unknown": true). Which of the three are used is
 chosen so that as many wrong answers as possible are rejected, and texts whose label the model
 does not know, if the data has any. Without --unknown no answer is "?". train does the same with
-its --valid texts.
+its --valid texts. Of a model that gives several labels, the threshold for them is fitted instead.
 
 Examples:
   edgelabel calibrate spam.wasm valid.tsv -o spam.wasm
@@ -45,9 +45,9 @@ Examples:
     )
     .action(async (path: string, data: string[], options: CalibrateFlags) => {
       await requireWritable(options.output);
-      const samples = await readSamples(data, options);
       const original = await readElb(path);
       const { info } = await Classifier.fromBytes(original, path);
+      const samples = await readSamples(data, options, info.multi_label);
       const { model, report } = await calibrate(original, samples, { unknown: options.unknown, source: path });
       const bytes = await writeModel(options.output, await trimmed(options.output, model, info));
       await (options.json

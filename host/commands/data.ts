@@ -108,7 +108,9 @@ async function writeParts(samples: readonly Sample[], shares: number[], seed: nu
     if (existsSync(path)) throw new EdgelabelError(`${path}: is there already; choose another folder with -o`);
   const cell = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   for (const { part, path } of wanted) {
-    const rows = part.map(({ label, text }) => `${cell(label)},${cell(text)}\n`);
+    const rows = part.map(
+      ({ label, labels, text }) => `${cell(labels ? JSON.stringify(labels) : label)},${cell(text)}\n`,
+    );
     await writeWhole(path, Buffer.from(`label,text\n${rows.join("")}`));
     await print(`${path}: ${part.length} texts, ${labelsOf(part).length} labels\n`);
   }

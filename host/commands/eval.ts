@@ -3,9 +3,10 @@
 // scores separate right answers from others.
 import { Command } from "commander";
 import { openModel } from "../model/file.ts";
-import type { Sample } from "../data/dataset.ts";
+import { labelsOfSample, type Sample } from "../data/dataset.ts";
 import { similarLabels } from "../data/report.ts";
 import { listed } from "../errors.ts";
+import { isRight } from "../training/label-sets.ts";
 import { compare, renderComparison } from "../report/comparison.ts";
 import { evaluate, renderEvaluation } from "../report/evaluation.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
@@ -28,6 +29,9 @@ interface EvalOptions extends DatasetFlags {
 /** Explaining takes 2 forward passes a token. */
 const MOST_EXPLAINED = 100;
 const SCORE_BINS = 10;
+
+/** The labels of a text; "?" for none, as predict shows it. */
+const inARow = (labels: readonly string[]): string => labels.join(", ") || "?";
 
 const isModelName = (path: string): boolean => /\.(wasm|elb)$/.test(path);
 
@@ -67,13 +71,14 @@ Examples:
       const only = (["curve", "errors", "report"] as const).find((name) => options[name] !== undefined);
       if (other !== undefined && only) command.error(`error: --${only} is for one model`);
       const classifier = await openModel(model);
+      const rival = other === undefined ? undefined : await openModel(other);
+      const isMultiLabel = (classifier.info.multi_label || rival?.info.multi_label) ?? false;
       const samples: (Sample & { file: string })[] = [];
       for (const path of data) {
         const file = path === "-" ? "standard input" : path;
-        for (const sample of await readSamples([path], options)) samples.push({ ...sample, file });
+        for (const sample of await readSamples([path], options, isMultiLabel)) samples.push({ ...sample, file });
       }
-      if (other !== undefined) {
-        const rival = await openModel(other);
+      if (other !== undefined && rival) {
         const progress = startProgress("comparing", { json: options.json });
         const onProgress = (done: number): void => progress.update(done, samples.length);
         const comparison = compare([[model, classifier], [other, rival]], samples, onProgress); // prettier-ignore
@@ -88,12 +93,21 @@ Examples:
         classifier,
         samples,
         (done) => progress.update(done, samples.length),
-        ({ file, line, text, label: truth }, { label: answer, score }) => {
+        (sample, prediction) => {
+          const { file, line, text } = sample;
+          const { score } = prediction;
+          const [truth, answer] = prediction.labels
+            ? [inARow(labelsOfSample(sample)), inARow(prediction.labels.map(({ label }) => label))]
+            : [sample.label, prediction.label];
           const bin = bins[Math.min(SCORE_BINS - 1, Math.floor(SCORE_BINS * score))]!;
           bin.texts++;
           bin.scores += score;
-          if (answer === truth) bin.right++;
-          else mistakes.push({ file, line, text, truth, answer, score });
+          // Of several labels, the score is that of the best one.
+          const isHit = prediction.labels
+            ? labelsOfSample(sample).some((label) => label in prediction.scores)
+            : answer === truth;
+          if (isHit) bin.right++;
+          if (!isRight(sample, prediction)) mistakes.push({ file, line, text, truth, answer, score });
         },
       );
       progress.stop();
@@ -114,7 +128,7 @@ Examples:
       if (curve && options.report !== undefined) {
         const shown = wrong
           .slice(0, MOST_EXPLAINED)
-          .map((mistake) => ({ mistake, explanation: classifier.explain(mistake.text, mistake.answer ?? undefined) }));
+          .map((mistake) => ({ mistake, explanation: classifier.explain(mistake.text) }));
         const title = `${classifier.name}: ${samples.length} texts`;
         const page = renderPage({ title, evaluation, curve, bins, wrong: wrong.length, shown });
         await writeWhole(options.report, Buffer.from(page));

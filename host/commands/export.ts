@@ -105,7 +105,7 @@ function changes({ temperature, form }: ModelInfo): string[] {
   ];
 }
 
-function losses({ tokenizer, reject, resumable, linear }: ModelInfo): string[] {
+function losses({ tokenizer, reject, resumable, linear, multi_label: isMultiLabel }: ModelInfo): string[] {
   const rule = describeRule(reject);
   return [
     ...(linear === undefined
@@ -122,7 +122,11 @@ function losses({ tokenizer, reject, resumable, linear }: ModelInfo): string[] {
         ]
       : []),
     ...(tokenizer.cleaning.length > 0 ? [`cleaning: ${tokenizer.cleaning.join(", ")}`] : []),
-    ...(rule === "never" ? [] : [`rule for unknown texts: ${rule}`]),
+    ...(isMultiLabel
+      ? [`the threshold for several labels: a text has each label with a score of ${reject.score.toFixed(4)} or more`]
+      : rule === "never"
+        ? []
+        : [`rule for unknown texts: ${rule}`]),
     ...(resumable ? ["the state to resume training"] : []),
   ];
 }

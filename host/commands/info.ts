@@ -1,6 +1,6 @@
 // `edgelabel info`: a model file -> what is in it, as text or as one JSON object.
 import { Command } from "commander";
-import { describeRule } from "../training/calibration.ts";
+import { describeAnswers } from "../training/calibration.ts";
 import type { ModelInfo } from "../model/classifier.ts";
 import { openModel } from "../model/file.ts";
 import { isDeployable } from "./output.ts";
@@ -72,7 +72,7 @@ function renderInfo(card: Card): string {
         ...(tokenizer.cleaning.length > 0 ? [`cleaned of ${tokenizer.cleaning.join(", ")}`] : []),
       ].join(", "),
     ],
-    ["scores", `temperature ${card.temperature}; unknown: ${describeRule(card.reject)}`],
+    ["scores", `temperature ${card.temperature}; ${describeAnswers(card)}`],
     ...card.layers.map(({ kind, input, output, ...flags }, i): [string, string] => {
       const details = Object.entries(flags).map(([name, value]) =>
         value === true ? name : `${name} ${String(value)}`,

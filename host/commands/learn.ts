@@ -173,7 +173,7 @@ async function learnFiles(
 ): Promise<FileReport> {
   const started = performance.now();
   const elb = await readElb(path);
-  const { labels, name } = await Classifier.fromBytes(elb, path);
+  const { labels, name, info } = await Classifier.fromBytes(elb, path);
   const registry = options.registry === undefined ? undefined : new Registry(options.registry);
   const active = await registry?.active(options.name ?? levelOf(name));
   // Undefined as well when there is no model there yet, or a damaged one.
@@ -185,9 +185,9 @@ async function learnFiles(
         : openModel(options.output)
   )?.catch(() => undefined);
   const [given, data, validation] = [
-    options.corrections ? await readSamples(options.corrections, options) : [],
-    await readSamples(options.data, options),
-    await readSamples(options.valid, options),
+    options.corrections ? await readSamples(options.corrections, options, info.multi_label) : [],
+    await readSamples(options.data, options, info.multi_label),
+    await readSamples(options.valid, options, info.multi_label),
   ];
   noteSeen(validation, data, note);
   const journal = journalPath(path);

@@ -46,7 +46,12 @@ export function htmlName(text: string): string {
 /** As many labels as `wasmtime run MODEL --top N` takes. */
 export const parseTop = wholeNumber(1, 9999);
 
-export type DatasetFlags = Omit<DatasetOptions, "onSkipped">;
+function parseSeparator(text: string): string {
+  if (text === "") throw new InvalidArgumentError("it must not be empty.");
+  return text === "\\t" ? "\t" : text;
+}
+
+export type DatasetFlags = Omit<DatasetOptions, "onSkipped" | "mayHaveSeveral">;
 
 export function addDatasetOptions(command: Command): Command {
   return command
@@ -56,12 +61,17 @@ export function addDatasetOptions(command: Command): Command {
       'column or JSON key of the text (default: "text", or else the usual name that is there)',
     )
     .option("--label-column <name>", "the same for the label")
+    .option(
+      "--label-separator <text>",
+      'stands between several labels in a cell or string, such as "|"',
+      parseSeparator,
+    )
     .option("--skip-empty", "leave out texts without a label, and labels without a text");
 }
 
-/** Reads labelled texts as the options say, and tells the user how many were left out. */
-export function readSamples(paths: readonly string[], flags: DatasetFlags): Promise<Sample[]> {
-  return readDataset(paths, { ...datasetOptions(flags), onSkipped: noteSkipped });
+/** Reads labelled texts as the options say, and tells the user how many were left out. `mayHaveSeveral`: of a model, or beside texts, that have several labels, or none, a text may have none even if no other has several. */
+export function readSamples(paths: readonly string[], flags: DatasetFlags, mayHaveSeveral = false): Promise<Sample[]> {
+  return readDataset(paths, { ...datasetOptions(flags), mayHaveSeveral, onSkipped: noteSkipped });
 }
 
 /** Labelled texts that are read as they are needed, with a progress bar if that takes long; those of pipes at once. */
@@ -92,8 +102,8 @@ function megabytes(bytes: number): string {
 }
 
 /** Those of all options of a command. */
-function datasetOptions({ format, textColumn, labelColumn, skipEmpty }: DatasetFlags): DatasetFlags {
-  return { format, textColumn, labelColumn, skipEmpty };
+function datasetOptions({ format, textColumn, labelColumn, labelSeparator, skipEmpty }: DatasetFlags): DatasetFlags {
+  return { format, textColumn, labelColumn, labelSeparator, skipEmpty };
 }
 
 function noteSkipped(count: number, source: string): void {

@@ -22,7 +22,7 @@ import { isDeployable, parseOutput, requireOtherOutput, writeModel } from "./out
 import { noteSeen, weak } from "../library/train.ts";
 import { readElb } from "./pack.ts";
 import { note, print, printJson } from "./terminal.ts";
-import { kilobytes, percent } from "../figures.ts";
+import { kilobytes, nameOfAccuracy, percent } from "../figures.ts";
 
 const EPOCHS = 3;
 const LEARNING_RATE = 2e-3;
@@ -93,8 +93,8 @@ async function prune(path: string, data: string[], options: PruneFlags, command:
   await requireWritable(options.output);
   const elb = await readElb(path);
   const { info, labels } = await Classifier.fromBytes(elb, path);
-  const samples = await readSamples(data, options);
-  const valid = await readSamples(options.valid, options);
+  const samples = await readSamples(data, options, info.multi_label);
+  const valid = await readSamples(options.valid, options, info.multi_label);
   requireKnownLabels(labels, [...samples, ...valid], path);
   noteSeen(valid, samples, note);
 
@@ -179,7 +179,7 @@ function render(output: string, form: string, { before, after, speed_ratio: rati
     row("words", ({ words }) => String(words)),
     row("units", ({ units }) => units.join(", ")),
     row("a text", ({ microseconds }) => `${microseconds.toFixed(1)} µs`, `${ratio.toFixed(2)} times as fast`),
-    row("accuracy", ({ accuracy }) => percent(accuracy)),
+    row(nameOfAccuracy(calibration?.multi_label ?? false), ({ accuracy }) => percent(accuracy)),
   ];
   return `${lines.join("\n")}\n${calibration ? renderCalibration(calibration) : ""}`;
 }

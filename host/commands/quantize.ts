@@ -58,7 +58,7 @@ Examples:
       if (options.minAgreement !== undefined && options.data === undefined)
         command.error("error: --min-agreement needs texts to compare on; give them with --data");
       await requireOtherOutput(command, options.output, path);
-      const samples = options.data === undefined ? [] : await readSamples(options.data, options);
+      const samples = options.data === undefined ? [] : await readSamples(options.data, options, true);
       const original = await readElb(path);
       const { model, report: figures } = await quantize(original, {
         texts: samples.map(({ text }) => text),

@@ -5,7 +5,9 @@ import { shellQuoted } from "../escape.ts";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { MAX_WORKERS } from "../../assembly/abi.ts";
 import { EdgelabelError } from "../errors.ts";
+import { isMultiLabel } from "../data/dataset.ts";
 import { keptAside } from "../data/split.ts";
+import { partsOf, type Samples } from "../data/survey.ts";
 import { requireWritable, writeWhole } from "../files/atomic.ts";
 import { readText, readUnzipped, requireReadable } from "../files/read.ts";
 import { type Chosen, type RunSettings, typedName } from "../library/settings.ts";
@@ -53,8 +55,9 @@ import {
   setOption,
 } from "./settings.ts";
 import { note, print, printJson } from "./terminal.ts";
+import type { Evaluation } from "../report/evaluation.ts";
 import { renderInterval, scoreInterval } from "../report/certainty.ts";
-import { kilobytes, percent } from "../figures.ts";
+import { kilobytes, nameOfAccuracy, percent } from "../figures.ts";
 
 interface TrainFlags extends DatasetFlags {
   output: string;
@@ -195,11 +198,16 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   const started = performance.now();
   const { valid } = options;
   const isSplit = typeof valid === "number" || options.folds !== undefined || tuning !== undefined;
-  const held = isSplit ? await readSamples(data, options) : [];
+  const opened = isSplit ? await readSamples(data, options) : await openSamples(data, options);
+  const isSeveral = await haveSeveral(opened);
+  // A threshold for several labels may be fitted on some of them, so all are held in memory.
+  const held = isSeveral && "read" in opened ? await readSamples(data, options) : opened;
+  const inMemoryTexts = "read" in held ? [] : held;
   const [texts, validation] =
     typeof valid === "number"
-      ? keptAside(held, valid)
-      : [held, valid === undefined ? [] : await readSamples(valid, options)];
+      ? keptAside(inMemoryTexts, valid)
+      : [inMemoryTexts, valid === undefined ? [] : await readSamples(valid, options, isSeveral)];
+  const accuracy = nameOfAccuracy(isSeveral);
   const common = {
     chosen,
     validation,
@@ -213,10 +221,10 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   const inMemory: TrainingInMemory = { ...common, samples: texts };
   const folds = options.folds === undefined ? null : await crossValidate(inMemory, options.folds, options);
   const tuned = tuning ? await tuneShown(inMemory, tuning, options) : null;
-  const training: Training = isSplit ? inMemory : { ...common, samples: await openSamples(data, options) };
+  const training: Training = "read" in held ? { ...common, samples: held } : inMemory;
   const { trained, trial } = tuned
-    ? await runBest(training, tuned, options)
-    : { trained: await runShown(training, options), trial: null };
+    ? await runBest(training, tuned, options, accuracy)
+    : { trained: await runShown(training, options, accuracy), trial: null };
   const file = isDeployable(output) ? await trained.deployed() : await trained.resumable();
   const bytes = await writeModel(output, file.elb);
   if (file.failure) {
@@ -231,7 +239,7 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
       new TextEncoder().encode(
         tuned && trial
           ? renderTrialsChart(`${modelName(output)}: ${tuned.trials.length} trials`, tuned, trial)
-          : renderChart(reports, `${modelName(output)}: ${trained.texts} texts`),
+          : renderChart(reports, `${modelName(output)}: ${trained.texts} texts`, accuracy),
       ),
     );
   const outcome: Outcome = {
@@ -245,14 +253,32 @@ async function train(data: string[], options: TrainFlags, command: Command): Pro
   const last = reports.at(-1) ?? null;
   // The figures of the epoch are those of the network.
   const figures = { train: chosen.settings.linear === "alone" ? null : last?.train, validation: last?.validation };
+  const validated = await trained.validated();
   await (json
-    ? printJson({ ...summary(figures, file, folds, outcome), ...(tuned ? { tuned: { ...tuned, chosen: trial } } : {}) })
+    ? printJson({
+        ...summary(figures, file, folds, outcome),
+        ...(validated ? { validated } : {}),
+        ...(tuned ? { tuned: { ...tuned, chosen: trial } } : {}),
+      })
     : print(
-        (tuned && trial ? `${renderTrials(tuned, trial)}${asTyped(again(trial, options))}\n` : "") +
-          renderSummary(figures, validation.length, file, folds, outcome, tuned !== null),
+        (tuned && trial ? `${renderTrials(tuned, trial, accuracy)}${asTyped(again(trial, options))}\n` : "") +
+          renderSummary({ ...figures, validated }, validation.length, file, folds, outcome, tuned !== null, accuracy),
       ));
   if (left > 0 && reports.length !== stopAfter)
     throw new EdgelabelError(`${output}: stopped before the end of the run`);
+}
+
+/** Of large files, so many texts show whether they have several labels. */
+const ENOUGH_TO_SHOW = 10_000;
+
+async function haveSeveral(samples: Samples): Promise<boolean> {
+  let seen = 0;
+  for await (const part of partsOf(samples)) {
+    seen += part.length;
+    if (isMultiLabel(part)) return true;
+    if (seen >= ENOUGH_TO_SHOW) return false;
+  }
+  return false;
 }
 
 /** The settings of the command line; ends the command when one of them makes no sense. */
@@ -333,10 +359,11 @@ async function runBest(
   training: Training,
   { ranked }: Tuned,
   options: TrainFlags,
+  accuracy: string,
 ): Promise<{ trained: Trained; trial: Trial }> {
   const { maxSize = Infinity } = options;
   for (const trial of ranked) {
-    const trained = await runShown({ ...training, chosen: chosenWith(options, trial.settings) }, options);
+    const trained = await runShown({ ...training, chosen: chosenWith(options, trial.settings) }, options, accuracy);
     if ((await trained.wasm()).length <= maxSize) return { trained, trial };
     note(`with all texts, the model is larger than --max-size (${trial.what}); the next best settings are taken`);
   }
@@ -381,6 +408,7 @@ function crossValidate(
 async function runShown(
   training: Training,
   { output, json, stopAfter, resume, unknown, quantize }: TrainFlags,
+  accuracy: string,
 ): Promise<Trained> {
   let isStopped = false;
   // Training for a .wasm cannot be resumed, so there a signal ends the process at once.
@@ -403,7 +431,7 @@ async function runShown(
         onProgress: (done, total) =>
           progress.update(done, Math.min(total, stopAfter ?? total), `epoch ${Math.ceil(done)}/${total}${figures}`),
         onEpoch({ epoch, train, validation }) {
-          figures = ` loss ${train.loss.toFixed(4)} ${validation ? "valid" : "accuracy"} ${percent((validation ?? train).accuracy)}`;
+          figures = ` loss ${train.loss.toFixed(4)} ${validation ? "valid" : accuracy} ${percent((validation ?? train).accuracy)}`;
           return epoch !== stopAfter && !isStopped;
         },
       },
@@ -442,6 +470,8 @@ interface Outcome {
 interface Figures {
   train?: EpochReport["train"] | null | undefined;
   validation?: EpochReport["validation"] | undefined;
+  /** Of a model that gives several labels a text, as it is deployed. */
+  validated?: Evaluation | null;
 }
 
 function summary(
@@ -459,32 +489,37 @@ function sure(accuracy: number, n: number): string {
 }
 
 function renderSummary(
-  { train, validation }: Figures,
-  validated: number,
+  { train, validation, validated }: Figures,
+  validationTexts: number,
   { form, agreement, calibration }: Finished,
   folds: CrossValidation | null,
   { file, bytes, labels, texts, epochs_left: left, seconds }: Outcome,
   isTuned: boolean,
+  accuracy: string,
 ): string {
   const lines = [
     `${file}: ${labels} labels, ${form}, ${kilobytes(bytes)}, from ${texts} texts in ${seconds.toFixed(1)} s`,
   ];
   if (train)
-    lines.push(`last epoch: loss ${train.loss.toFixed(4)}, accuracy ${percent(train.accuracy)} while training`);
-  if (validation)
+    lines.push(`last epoch: loss ${train.loss.toFixed(4)}, ${accuracy} ${percent(train.accuracy)} while training`);
+  if (validated?.micro_f1 !== undefined)
     lines.push(
-      `validation: loss ${validation.loss.toFixed(4)}, accuracy ${percent(validation.accuracy)} (f32), ${sure(validation.accuracy, validated)}`,
+      `validation: micro F1 ${validated.micro_f1.toFixed(4)}, macro F1 ${validated.macro_f1.toFixed(4)}, ${accuracy} ${percent(validated.accuracy)} (${form}), ${sure(validated.accuracy, validated.n)}`,
+    );
+  else if (validation)
+    lines.push(
+      `validation: loss ${validation.loss.toFixed(4)}, ${accuracy} ${percent(validation.accuracy)} (f32), ${sure(validation.accuracy, validationTexts)}`,
     );
   if (folds)
     lines.push(
-      `${folds.folds.length} folds: accuracy ${percent(folds.accuracy)} on ${folds.n} texts that were left out in turn, ${sure(folds.accuracy, folds.n)} (fold by fold ${folds.folds.map(percent).join(", ")})`,
+      `${folds.folds.length} folds: ${folds.micro_f1 === undefined ? "" : `micro F1 ${folds.micro_f1.toFixed(4)}, `}${accuracy} ${percent(folds.accuracy)} on ${folds.n} texts that were left out in turn, ${sure(folds.accuracy, folds.n)} (fold by fold ${folds.folds.map((share) => percent(share)).join(", ")})`,
     );
   if (agreement) lines.push(`${form}: ${sentence(agreement)}`);
   if (left > 0)
     lines.push(`${left} epoch${left === 1 ? " is" : "s are"} left; continue with the same data and --resume ${file}`);
   else if (!validation && !folds && !isTuned)
     lines.push(
-      `${train ? "accuracy while training says little about new texts; for a figure that does" : "for the accuracy on new texts"}, add --valid 10% or --folds 5`,
+      `${train ? `${accuracy} while training says little about new texts; for a figure that does` : "for the accuracy on new texts"}, add --valid 10% or --folds 5`,
     );
   return `${lines.join("\n")}\n${calibration ? renderCalibration(calibration) : ""}`;
 }

@@ -21,6 +21,8 @@ import { byteLength, decodeUtf8, requireText } from "../text.ts";
 
 export interface Sample {
   label: string;
+  /** Of a text that has several labels, or none: all of them; `label` has them in a row, so that it tells one such set from another. */
+  labels?: readonly string[] | undefined;
   text: string;
   /** 1-based number of the line that the record starts on. */
   line: number;
@@ -32,6 +34,10 @@ type Format = (typeof FORMATS)[number];
 export interface DatasetOptions extends ColumnOptions {
   /** Default: by the file's name or first line. "jsonl" also takes a JSON array of objects. */
   format?: Format | undefined;
+  /** Stands between the labels of a cell or string that has several; a text may then have none. */
+  labelSeparator?: string | undefined;
+  /** Texts may have several labels, or none, even if no text of this file has several. */
+  mayHaveSeveral?: boolean | undefined;
   /** Leave out texts without a label, and labels without a text; otherwise they are errors. */
   skipEmpty?: boolean | undefined;
   /** Told of each file how many were left out, if any were. */
@@ -60,6 +66,8 @@ const MOST_WAITING = 10_000;
 export const MOST = { bytes: 0x1fffffe8, otherwise: "larger than 512 MB; split it into several files" };
 const NOT_UTF8_ADVICE =
   'if it is Windows-1252, as Excel\'s plain CSV is, save it as "CSV UTF-8" or convert it with iconv -f WINDOWS-1252 -t UTF-8';
+/** Nobody looks at more lines. */
+const MOST_UNLABELLED = 1000;
 const SKIP_ADVICE = "--skip-empty leaves out what has no label or no text";
 const CONTROL_CHARACTER = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 const LONE_SURROGATE = /\p{Surrogate}/u;
@@ -102,11 +110,15 @@ export class DatasetParser {
   #line = 1;
   #count = 0;
   #empty = 0;
+  #hasSeveral: boolean;
+  /** What is wrong with texts without a label if none has several. */
+  readonly #unlabelled: { line: number; defect: string }[] = [];
 
   constructor(source: string, options: DatasetOptions) {
     this.#source = source;
     this.#options = options;
     this.#defects = new Defects(source);
+    this.#hasSeveral = options.labelSeparator !== undefined || options.mayHaveSeveral === true;
   }
 
   /** The samples that end in the next block; none once something is wrong. */
@@ -123,6 +135,9 @@ export class DatasetParser {
 
   /** After the last block: throws an EdgelabelError that names what is wrong. */
   close(): void {
+    // Only where other texts have several labels does one without any have none.
+    if (!this.#hasSeveral)
+      for (const { line, defect } of this.#unlabelled) this.#defects.add(line, defect, SKIP_ADVICE);
     this.#defects.raise();
     if (this.#count === 0) throw new EdgelabelError(`${this.#source}: holds no labelled texts`);
     if (this.#empty > 0) this.#options.onSkipped?.(this.#empty, this.#source);
@@ -132,23 +147,72 @@ export class DatasetParser {
     const [source, options, defects] = [this.#source, this.#options, this.#defects];
     if (!content.includes("\n") && content.trimEnd().includes("\r")) throw new EdgelabelError(`${source}: ${OLD_MAC}`);
     const format = options.format ?? formatByName(source) ?? formatByContent(content, source, options);
-    const keep: Keep = (line, label, text) => this.#keep(line, label, text);
+    const keep: Keep = (...record) => this.#keep(...record);
     if (format === "csv") return csvReader(source, options, defects, keep);
     if (format === "tsv") return tsvReader(source, options, defects, keep);
     if (format === "jsonl") return jsonReader(source, options, defects, keep);
     return (block, first) => readLines(block, first, (line, number) => readFastTextLine(line, number, keep), defects);
   }
 
-  #keep(line: number, label: string, text: string): void {
-    const isEmpty = label.trim() === "" || text.trim() === "";
+  #keep(line: number, found: string | readonly string[], text: string, unless = "the label is empty"): void {
+    const labels = labelsIn(found, this.#options);
+    const isEmpty = labels?.length === 0 || (!labels && found.toString().trim() === "") || text.trim() === "";
     if (isEmpty && this.#options.skipEmpty) {
       this.#empty++;
       return;
     }
-    const defect = sampleDefect(label, text);
-    if (defect !== undefined) this.#defects.add(line, defect, isEmpty ? SKIP_ADVICE : undefined);
-    else this.#samples.push({ label, text, line });
+    const sample = sampleOf(labels ?? found, text, line);
+    if (typeof sample === "string") {
+      this.#defects.add(line, sample, isEmpty ? SKIP_ADVICE : undefined);
+      return;
+    }
+    this.#samples.push(sample);
+    if (sample.labels && sample.labels.length > 1) this.#hasSeveral = true;
+    if (labels?.length === 0 && this.#unlabelled.length < MOST_UNLABELLED)
+      this.#unlabelled.push({ line, defect: unless });
   }
+}
+
+/** Labels have no control characters. */
+const LABELS_JOINT = "\n";
+
+/** The labels of a list or of a cell with separators; undefined for a label on its own. */
+function labelsIn(found: string | readonly string[], { labelSeparator }: DatasetOptions): string[] | undefined {
+  if (typeof found === "string" && labelSeparator === undefined) return undefined;
+  const parts = typeof found === "string" ? found.split(labelSeparator!).filter((label) => label.trim() !== "") : found;
+  return parts.map((label) => label.trim());
+}
+
+/** A text with its label, or with a list of several or none; or what makes it unfit. */
+export function sampleOf(label: string | readonly string[], text: string, line: number): Sample | string {
+  if (typeof label !== "string") return sampleWith(label, text, line);
+  return sampleDefect(label, text) ?? { label, text, line };
+}
+
+function sampleWith(given: readonly string[], text: string, line: number): Sample | string {
+  const labels = [...new Set(given)].sort();
+  const defect = labels.map(labelDefect).find((each) => each !== undefined) ?? textDefect(text);
+  if (defect !== undefined) return defect;
+  return labels.length === 1
+    ? { label: labels[0]!, text, line }
+    : { label: labels.join(LABELS_JOINT), labels, text, line };
+}
+
+/** All labels of a sample, of which there is exactly one unless texts have several. */
+export function labelsOfSample({ label, labels }: Pick<Sample, "label" | "labels">): readonly string[] {
+  return labels ?? [label];
+}
+
+/** The label of a text, for a model that gives one. Throws an EdgelabelError if it has several, or none. */
+export function soleLabel({ label, labels }: Pick<Sample, "label" | "labels">): string {
+  if (labels && labels.length !== 1)
+    throw new EdgelabelError("some texts have several labels, or none, but the model gives one");
+  return label;
+}
+
+/** Whether texts have several labels, or none. */
+export function isMultiLabel(samples: readonly Pick<Sample, "labels">[]): boolean {
+  return samples.some(({ labels }) => labels !== undefined);
 }
 
 /** At most `most` of the items, evenly spread, so that all parts of a sorted file are represented. */
@@ -166,7 +230,7 @@ export function without(samples: readonly Sample[], others: readonly Sample[]): 
 /** The distinct labels. They are sorted (by code unit), so that the order of the classes does not depend on that of the lines. */
 export function labelsOf(samples: Iterable<Sample>): string[] {
   const labels = new Set<string>();
-  for (const sample of samples) labels.add(sample.label);
+  for (const sample of samples) for (const label of labelsOfSample(sample)) labels.add(label);
   return [...labels].sort();
 }
 
@@ -196,7 +260,8 @@ export function textDefect(text: string): string | undefined {
 
 // --- formats -----------------------------------------------------------------
 
-type Keep = (line: number, label: string, text: string) => void;
+/** Takes a record; `unless` says what is wrong with one without a label if no text of the file has several. */
+type Keep = (line: number, label: string | readonly string[], text: string, unless?: string) => void;
 /** Takes a line, or returns what is wrong with it. */
 type LineReader = (line: string, number: number) => string | undefined;
 /** Takes the next block of a file, and the number of its first line. */
@@ -325,17 +390,20 @@ function quotedRecord(content: string, isLast: boolean): number | undefined {
 
 function readFastTextLine(line: string, number: number, keep: Keep): string | undefined {
   if (line.includes("\r")) return STRAY_RETURN;
-  if (!line.startsWith(LABEL_PREFIX)) return `does not begin with ${LABEL_PREFIX}`;
-  const labels = line.split(/[ \t]+/).filter((word) => word.startsWith(LABEL_PREFIX));
-  if (labels.length > 1) return carries(labels.map((label) => label.slice(LABEL_PREFIX.length)));
-  const end = line.search(/[ \t]/);
-  if (end < 0) return "no text after the label";
-  keep(number, line.slice(LABEL_PREFIX.length, end), line.slice(end + 1));
+  const labels: string[] = [];
+  let text = line;
+  while (text.startsWith(LABEL_PREFIX)) {
+    const end = text.search(/[ \t]/);
+    if (end < 0) return "no text after the label";
+    labels.push(text.slice(LABEL_PREFIX.length, end));
+    text = text.slice(end + 1);
+    if (text.trimStart().startsWith(LABEL_PREFIX)) text = text.trimStart();
+  }
+  const inside = text.split(/[ \t]+/).find((word) => word.startsWith(LABEL_PREFIX));
+  if (inside !== undefined)
+    return `a label behind words of the text, ${excerpt(inside)}; put all labels at the beginning`;
+  keep(number, labels.length === 1 ? labels[0]! : labels, text, `does not begin with ${LABEL_PREFIX}`);
   return undefined;
-}
-
-function carries(labels: readonly string[]): string {
-  return `has ${labels.length} labels (${listed(labels)}); a text has exactly one`;
 }
 
 interface JsonRecord {
@@ -437,7 +505,7 @@ function readRecord(
   labelKey: string,
   keys: ReadonlySet<string>,
   { skipEmpty }: DatasetOptions,
-  keep: (label: string, text: string) => void,
+  keep: (label: string | readonly string[], text: string) => void,
 ): string | undefined {
   const missing = (key: string, option: string): string => {
     const others = fields.size > 0 ? `, only ${listed([...fields.keys()])}` : "";
@@ -455,16 +523,16 @@ function readRecord(
   if (typeof text !== "string") return `${excerpt(textKey)} is not a string`;
   const label = value(labelKey);
   if (label === undefined) return missing(labelKey, "--label-column");
-  const found = soleLabel(label);
-  if (typeof found === "string") {
-    keep(found.trim(), text);
+  const found = labelIn(label);
+  if (typeof found === "string" || Array.isArray(found)) {
+    keep(typeof found === "string" ? found.trim() : found, text);
     return undefined;
   }
   return found.defect ?? `${excerpt(labelKey)} is not a string`;
 }
 
-/** The label, from a list or from Label Studio's {"choices"} if it is the only one, or what is wrong with it. */
-function soleLabel(value: unknown): string | { defect?: string } {
+/** The label, or the list of labels, which may be Label Studio's {"choices"}; or what is wrong with it. */
+function labelIn(value: unknown): string | string[] | { defect?: string } {
   if (typeof value === "string") return value;
   // JSON.parse has rounded it, perhaps to what another label is rounded to.
   if (typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER)
@@ -472,16 +540,16 @@ function soleLabel(value: unknown): string | { defect?: string } {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   const list: unknown = typeof value === "object" && value !== null && "choices" in value ? value.choices : value;
   if (!Array.isArray(list) || !list.every((each) => typeof each === "string")) return {};
-  return list.length > 1 ? { defect: carries(list) } : (list[0] ?? "");
+  return list;
 }
 
 /** The same for a cell, in which a list is JSON, as Label Studio writes it. */
-function labelInCell(cell: string): string | { defect?: string } {
+function labelInCell(cell: string): string | string[] | { defect?: string } {
   const label = cell.trim();
   if (!/^(?:\[.*\]|\{.*\})$/s.test(label)) return label;
   try {
-    const found = soleLabel(JSON.parse(label));
-    return typeof found === "string" || found.defect !== undefined ? found : label;
+    const found = labelIn(JSON.parse(label));
+    return typeof found === "string" || Array.isArray(found) || found.defect !== undefined ? found : label;
   } catch {
     return label;
   }
@@ -512,7 +580,7 @@ function csvReader(source: string, options: DatasetOptions, defects: Defects, ke
     if (defect !== undefined) defects.add(line, defect);
     else if (fields.length !== header.length)
       defects.add(line, `${fields.length} fields where the header has ${header.length}`);
-    else if (typeof label !== "string") defects.add(line, label.defect!);
+    else if (typeof label !== "string" && !Array.isArray(label)) defects.add(line, label.defect!);
     else keep(line, label, fields[columns.text]!);
   };
   return (block, first, isLast) => {

@@ -10,7 +10,8 @@ import { openToAppend, syncFolder } from "../files/atomic.ts";
 import { type Lock, waitForLock } from "../files/lock.ts";
 import { readIfAny } from "../files/read.ts";
 
-export type Correction = Pick<Sample, "label" | "text">;
+/** With `labels` if its text has several, or none. */
+export type Correction = Pick<Sample, "label" | "labels" | "text">;
 
 const NEWLINE = 10;
 
@@ -23,7 +24,7 @@ export function journalPath(model: string): string {
 export async function readCorrections(path: string): Promise<Sample[]> {
   const bytes = (await readIfAny(path)) ?? Buffer.alloc(0);
   const whole = bytes.subarray(0, wholeLength(bytes));
-  return whole.length === 0 ? [] : parseDataset(whole, path, { format: "jsonl" });
+  return whole.length === 0 ? [] : parseDataset(whole, path, { format: "jsonl", mayHaveSeveral: true });
 }
 
 /** Those of `given` that change the label of their text. */
@@ -47,7 +48,9 @@ export async function appendCorrections(path: string, corrections: readonly Corr
     const bytes = await file.readFile();
     const length = wholeLength(bytes);
     if (length < bytes.length) await file.truncate(length);
-    const lines = corrections.map(({ label, text }) => `${JSON.stringify({ label, text })}\n`).join("");
+    const lines = corrections
+      .map(({ label, labels, text }) => `${JSON.stringify({ label: labels ?? label, text })}\n`)
+      .join("");
     // The last entry may be complete but for its "\n".
     await file.appendFile(length > 0 && bytes[length - 1] !== NEWLINE ? `\n${lines}` : lines);
     await file.sync();

@@ -2,7 +2,7 @@
 // files in; counts, duplicates, conflicts and unusual lengths out. Two texts are alike when
 // they have the same tokens, since a model sees nothing else.
 import { MAX_LABELS } from "../../assembly/abi.ts";
-import { labelsOf, type Sample } from "./dataset.ts";
+import { labelsOf, labelsOfSample, type Sample } from "./dataset.ts";
 import { excerpt, listed } from "../errors.ts";
 import { LabelFigures } from "./survey.ts";
 
@@ -20,6 +20,8 @@ export interface DataReport {
   texts: number;
   /** Texts of each label. */
   labels: Record<string, number>;
+  /** Where texts have several labels: how many they have on average, and how many texts have none. */
+  several?: { mean: number; none: number };
   /** Texts of the most frequent label, divided by those of the rarest. */
   imbalance: number;
   tokens: { median: number; p95: number; longest: number };
@@ -67,11 +69,16 @@ export function reportData(
   const empty: DataReport["empty"] = [];
   const long: DataReport["long"]["texts"] = [];
   let single = 0;
+  let several = 0;
+  let unlabelled = 0;
   for (const { file, samples } of sources) {
-    for (const { text, label, line } of samples) {
+    for (const { text, label: joined, labels, line } of samples) {
+      const label = labels ? labels.join(", ") : joined;
       const list = tokens(text);
       const place = { file, line };
-      figures.add({ label, text });
+      figures.add({ label: joined, labels, text });
+      if (labels?.length === 0) unlabelled++;
+      several += labels?.length ?? 1;
       lengths.push(list.length);
       if (list.length === 0) empty.push({ text, place });
       if (list.length === 1) single++;
@@ -86,6 +93,7 @@ export function reportData(
   return {
     texts: lengths.length,
     labels: Object.fromEntries(labels),
+    ...(figures.isMultiLabel ? { several: { mean: several / lengths.length, none: unlabelled } } : {}),
     imbalance: (labels[0]?.[1] ?? 0) / (labels.at(-1)?.[1] ?? 1),
     tokens: { median: quantile(0.5), p95: quantile(0.95), longest: lengths.at(-1) ?? 0 },
     duplicates: findDuplicates(groups.values()),
@@ -196,7 +204,9 @@ function findStrangeLabels(
 ): Record<string, Place[]> {
   const found = new Map<string, Place[]>();
   for (const { file, samples } of validation) {
-    for (const { label, line } of samples) if (!known.has(label)) addTo(found, label, { file, line });
+    for (const sample of samples)
+      for (const label of labelsOfSample(sample))
+        if (!known.has(label)) addTo(found, label, { file, line: sample.line });
   }
   return Object.fromEntries(found);
 }
@@ -207,6 +217,7 @@ export function renderReport(report: DataReport): string {
   const {
     texts,
     labels,
+    several,
     imbalance,
     tokens,
     duplicates,
@@ -240,6 +251,7 @@ export function renderReport(report: DataReport): string {
     for (const item of items.slice(0, SHOWN)) lines.push(`  ${item}`);
     if (items.length > SHOWN) lines.push(`  and ${items.length - SHOWN} more (--json lists all)`);
   };
+  if (several) say("several", `${several.mean.toFixed(2)} labels a text on average; ${several.none} texts without any`);
   for (const doubt of doubts) say("doubt", doubt);
   if (similar.length > 0) {
     say("similar", "labels that look alike, or differ only in letter case or in how a number is written");

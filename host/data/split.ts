@@ -1,7 +1,7 @@
 // Labelled texts -> parts of given shares, such as training and validation texts: each label has about its share in each
 // part, a text that occurs several times is in one part only, and the same seed gives the same parts.
 import { EdgelabelError } from "../errors.ts";
-import type { Sample } from "./dataset.ts";
+import { isMultiLabel, labelsOf, labelsOfSample, type Sample } from "./dataset.ts";
 
 /** Of the texts that are kept aside, and of folds. */
 export const SPLIT_SEED = 1;
@@ -27,20 +27,42 @@ export function split(samples: readonly Sample[], shares: readonly number[], see
 /** The texts to train on, and a share of them to validate on; always the same ones, so that runs with other seeds or settings can be compared. */
 export function keptAside(samples: readonly Sample[], share: number): [Sample[], Sample[]] {
   const [training, validation] = split(samples, [1 - share, share], SPLIT_SEED);
-  if (validation!.length === 0 || training!.length === 0)
-    throw new EdgelabelError(
-      `${samples.length} texts are too few to keep ${100 * share} % of them for validation; take another share`,
+  if (isMultiLabel(samples)) {
+    // A model cannot be asked for a label that it has not seen.
+    const known = new Set(labelsOf(training!));
+    const isStrange = (sample: Sample): boolean => !labelsOfSample(sample).every((label) => known.has(label));
+    const moved = new Set(validation!.filter(isStrange));
+    return keepsBoth(
+      [...training!, ...moved],
+      validation!.filter((sample) => !moved.has(sample)),
+      samples.length,
+      share,
     );
-  return [training!, validation!];
+  }
+  return keepsBoth(training!, validation!, samples.length, share);
 }
 
-/** The distinct texts, under the label that each has first. */
+function keepsBoth(training: Sample[], validation: Sample[], texts: number, share: number): [Sample[], Sample[]] {
+  if (validation.length === 0 || training.length === 0)
+    throw new EdgelabelError(
+      `${texts} texts are too few to keep ${100 * share} % of them for validation; take another share`,
+    );
+  return [training, validation];
+}
+
+/** The distinct texts, under the label that each has first; of several labels under the rarest, so that this one is in all parts. */
 function textsByLabel(samples: readonly Sample[]): Map<string, string[]> {
   const seen = new Set<string>();
   const texts = new Map<string, string[]>();
-  for (const { label, text } of samples) {
+  const counts = new Map<string, number>();
+  for (const sample of samples)
+    for (const label of labelsOfSample(sample)) counts.set(label, (counts.get(label) ?? 0) + 1);
+  for (const { label: sole, labels, text } of samples) {
     if (seen.has(text)) continue;
     seen.add(text);
+    const label =
+      labels?.reduce((rarest, each) => (counts.get(each)! < (counts.get(rarest) ?? Infinity) ? each : rarest), "") ??
+      sole;
     if (!texts.has(label)) texts.set(label, []);
     texts.get(label)!.push(text);
   }

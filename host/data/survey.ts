@@ -3,7 +3,7 @@
 import { MAX_LABELS } from "../../assembly/abi.ts";
 import { EdgelabelError } from "../errors.ts";
 import { detached } from "../text.ts";
-import type { Sample } from "./dataset.ts";
+import { labelsOfSample, type Sample } from "./dataset.ts";
 
 /** Labelled texts that are read part by part, from the beginning each time. */
 export interface SampleParts {
@@ -28,6 +28,8 @@ export class LabelFigures {
   readonly labels = new Map<string, number>();
   /** Label of the first text. */
   first: string | undefined;
+  /** Texts have several labels, or none. */
+  isMultiLabel = false;
   readonly #different = new Set<string>();
   readonly #most: number;
 
@@ -36,13 +38,16 @@ export class LabelFigures {
     this.#most = most;
   }
 
-  add({ label, text }: Pick<Sample, "label" | "text">): void {
+  add(sample: Pick<Sample, "label" | "labels" | "text">): void {
     this.texts++;
-    this.first ??= detached(label);
-    const count = this.labels.get(label);
-    if (count !== undefined) this.labels.set(label, count + 1);
-    else if (this.labels.size < MOST_LABELS) this.labels.set(detached(label), 1);
-    if (this.#different.size <= this.#most) this.#different.add(text);
+    this.first ??= detached(sample.label);
+    this.isMultiLabel ||= sample.labels !== undefined;
+    for (const label of labelsOfSample(sample)) {
+      const count = this.labels.get(label);
+      if (count !== undefined) this.labels.set(label, count + 1);
+      else if (this.labels.size < MOST_LABELS) this.labels.set(detached(label), 1);
+    }
+    if (this.#different.size <= this.#most) this.#different.add(sample.text);
   }
 
   /** Number of different texts; Infinity when it is above `most`. */
@@ -93,11 +98,11 @@ export class Survey {
     this.#sought.delete(sample.text);
   }
 
-  #check({ label, text }: Sample, index: number, time: number): void {
+  #check(sample: Sample, index: number, time: number): void {
     const { texts, labels } = this.figures;
-    if (index >= texts || !labels.has(label)) throw changed();
+    if (index >= texts || !labelsOfSample(sample).every((label) => labels.has(label))) throw changed();
     const step = Math.max(1, texts / MOST_COMPARED);
-    if (time === 1 && index === Math.floor(this.spread.length * step)) this.spread.push(detached(text));
+    if (time === 1 && index === Math.floor(this.spread.length * step)) this.spread.push(detached(sample.text));
   }
 }
 

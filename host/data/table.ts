@@ -22,9 +22,9 @@ type Table = (typeof TABLES)[number];
 
 export type TableOptions = Pick<ColumnOptions, "textColumn"> & Pick<DatasetOptions, "format">;
 
-/** Label and score of a text; the label is null when it is unknown. */
+/** Label, or list of labels, and score of a text; the label is null when it is unknown. */
 interface TableAnswer {
-  label: string | null;
+  label: string | readonly string[] | null;
   score: number;
 }
 
@@ -42,9 +42,11 @@ const UNKNOWN = "?";
 /** What becomes of some records: as they are, or with the answer to the text of this number, if they have a text. */
 type Piece = string | { text: number | undefined; write: (answer: TableAnswer | undefined) => string };
 
-/** An answer as it stands in a table. */
+/** An answer as it stands in a table: a list of labels as data is read that has several. */
 function cellsOf(answer: TableAnswer | undefined): [label: string, score: string] {
-  return answer === undefined ? ["", ""] : [answer.label ?? UNKNOWN, answer.score.toFixed(6)];
+  if (answer === undefined) return ["", ""];
+  const { label, score } = answer;
+  return [typeof label === "object" && label ? JSON.stringify(label) : (label ?? UNKNOWN), score.toFixed(6)];
 }
 
 /** Yields the new file part by part. Throws an EdgelabelError that names the lines, after all of them have been read. */

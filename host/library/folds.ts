@@ -1,5 +1,5 @@
 // Cross-validation: how well models of these texts and settings answer texts that they were not trained on.
-import type { Sample } from "../data/dataset.ts";
+import { isMultiLabel, type Sample } from "../data/dataset.ts";
 import { split, SPLIT_SEED } from "../data/split.ts";
 import { EdgelabelError } from "../errors.ts";
 import { type LabelledTexts, samplesOf } from "./samples.ts";
@@ -21,8 +21,10 @@ export interface FoldOptions extends Omit<TrainOptions, "valid" | "unknown" | "r
 export interface CrossValidation {
   /** Texts measured on: all that were given. */
   n: number;
-  /** Share of them that got their label from the model that was trained without them, as deployed. */
+  /** Share of them that got their label from the model that was trained without them, as deployed; of several labels, exactly these. */
   accuracy: number;
+  /** Of several labels: mean over the parts, by their texts. */
+  micro_f1?: number | undefined;
   /** The same for each part. */
   folds: number[];
 }
@@ -51,6 +53,7 @@ export async function runFolds(
   const parts = split(samples, Array<number>(folds).fill(1 / folds), SPLIT_SEED);
   const accuracies: number[] = [];
   let right = 0;
+  let micro = 0;
   for (const [i, part] of parts.entries()) {
     const left = new Set<Sample>(part);
     const trained = await runTraining(
@@ -58,9 +61,11 @@ export async function runFolds(
       { ...options, onProgress: (done, total) => options.onProgress?.(i * total + done, folds * total) },
       startWorkers,
     );
-    const { accuracy } = await trained.evaluate(part);
+    const { accuracy, micro_f1 = NaN } = await trained.evaluate(part);
     accuracies.push(accuracy);
     right += accuracy * part.length;
+    micro += micro_f1 * part.length;
   }
-  return { n: samples.length, accuracy: right / samples.length, folds: accuracies };
+  const n = samples.length;
+  return { n, accuracy: right / n, micro_f1: isMultiLabel(samples) ? micro / n : undefined, folds: accuracies };
 }

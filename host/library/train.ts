@@ -1,14 +1,14 @@
 // Labelled texts -> a trained model, by a recipe of host/training/recipe.ts and the settings that
 // change it: what `edgelabel train` does, without files.
 import { doubtsOf, similarLabels } from "../data/report.ts";
-import { labelsOf, type Sample, without } from "../data/dataset.ts";
+import { isMultiLabel, labelsOf, type Sample, without } from "../data/dataset.ts";
 import { keptAside } from "../data/split.ts";
-import { Survey } from "../data/survey.ts";
+import { type Samples, Survey } from "../data/survey.ts";
 import { EdgelabelError, listed } from "../errors.ts";
 import { Classifier } from "../model/classifier.ts";
 import { packModel } from "../model/pack.ts";
 import { type Evaluation, evaluate } from "../report/evaluation.ts";
-import { calibrate, type Calibration } from "../training/calibration.ts";
+import { calibrate, type Calibration, noRule } from "../training/calibration.ts";
 import { type Agreement, quantize, spreadTexts } from "../training/quantization.ts";
 import {
   type EpochReport,
@@ -58,6 +58,9 @@ export type StartWorkers = (trainer: Trainer, source: string, data: TrainingData
 const TURN_MS = 50;
 /** The user is told when more than this share of the texts is cut: a few change little. */
 const NOTED_CUT = 0.05;
+/** The share of texts with several labels that the threshold for them is fitted on, if there are enough. */
+const ASIDE = 0.1;
+const ENOUGH_ASIDE = 200;
 /** The user is told of at most so many groups of similar labels. */
 const MOST_SIMILAR = 3;
 
@@ -116,12 +119,14 @@ export function vectorsOf(vectors: TrainOptions["vectors"]): VectorFile | null {
 
 /** The same, when texts and settings are at hand. */
 export async function runTraining(
-  { chosen, samples, validation, synonyms, vectors }: Training,
+  { chosen, synonyms, vectors, ...texts }: Training,
   options: TrainOptions,
   startWorkers: StartWorkers,
 ): Promise<Trained> {
   const { resume, signal, onNote: note = () => {} } = options;
   const { settings } = chosen;
+  if (options.unknown !== undefined && !("read" in texts.samples) && isMultiLabel(texts.samples)) throw noRule();
+  const [samples, validation] = withValidation(texts, settings, note);
   const survey = new Survey(samples, validation);
   const trainer =
     resume === undefined
@@ -135,6 +140,19 @@ export async function runTraining(
   } finally {
     await workers.stop();
   }
+}
+
+/** Where texts have several labels, a threshold decides which of them a text gets; if there are no texts to fit it on, some are kept aside. */
+function withValidation(
+  { samples, validation }: Pick<Training, "samples" | "validation">,
+  settings: Settings,
+  note: (note: string) => void,
+): readonly [Samples, readonly Sample[]] {
+  const isInMemory = !("read" in samples) && samples.length >= ENOUGH_ASIDE;
+  if (validation.length > 0 || !settings.calibrate || !isInMemory || !isMultiLabel(samples))
+    return [samples, validation];
+  note(`${percent(ASIDE, 0)} of the texts are kept aside, for the threshold`);
+  return keptAside(samples, ASIDE);
 }
 
 /** The settings of a training; throws an EdgelabelError with code BAD_SETTING for what train() refuses before it looks at texts. */
@@ -287,11 +305,11 @@ interface Given
 export class Trained {
   /** Of the epochs of this run. */
   readonly reports: readonly EpochReport[];
+  /** How many texts it was trained on: without those that were kept aside. */
+  readonly texts: number;
   /** Epochs that the run has left, for `resume`. */
   readonly epochsLeft: number;
   readonly labels: readonly string[];
-  /** Number of texts that were trained on. */
-  readonly texts: number;
   readonly #given: Given;
   /** Until its module calibrates a file; #training is what it held. */
   #trainer: Trainer | undefined;
@@ -303,9 +321,9 @@ export class Trained {
     this.#trainer = trainer;
     this.#given = given;
     this.reports = reports;
+    this.texts = given.survey.figures.texts;
     this.epochsLeft = trainer.epochsLeft();
     this.labels = trainer.labels();
-    this.texts = given.survey.figures.texts;
   }
 
   /** The deployable: the engine and, unless `quantize` was false, int8 weights. */
@@ -316,6 +334,12 @@ export class Trained {
   /** The training form: f32 weights, and what it takes to resume the run, or to learn from corrections. */
   async elb(): Promise<Uint8Array> {
     return unlessFailed(await this.resumable());
+  }
+
+  /** The deployable's figures on the texts that its threshold and scores are calibrated on; null if there are none, or texts have one label each. */
+  async validated(): Promise<Evaluation | null> {
+    const { validation, survey } = this.#given;
+    return validation.length > 0 && survey.figures.isMultiLabel ? evaluate(await this.#classifier(), validation) : null;
   }
 
   /** The deployable, opened. */

@@ -1,10 +1,11 @@
 // Which settings suit these texts: models of other settings are measured on texts that they were not trained on, as long
 // as time lasts. First each change of the recipe by itself, in an order that does not depend on time, then those that
 // helped together. So the same texts, seed and number of trials give the same table.
-import type { Sample } from "../data/dataset.ts";
+import { isMultiLabel, type Sample } from "../data/dataset.ts";
 import { split, SPLIT_SEED } from "../data/split.ts";
 import { EdgelabelError } from "../errors.ts";
 import { Classifier } from "../model/classifier.ts";
+import { isRight } from "../training/label-sets.ts";
 import { mcnemar } from "../report/certainty.ts";
 import type { Trial, Tuned } from "../report/tuning.ts";
 import { speedOf } from "../report/speed.ts";
@@ -90,7 +91,7 @@ export async function tune(
       const given = { ...training, samples: rest, validation: [], chosen };
       const trained = await runTraining(given, options, startWorkers);
       const classifier = await Classifier.fromBytes((await trained.deployed()).elb, what);
-      for (const { text, label } of part) right.push(classifier.classify(text).label === label);
+      for (const sample of part) right.push(isRight(sample, classifier.classify(sample.text)));
       if (right.length > first) continue;
       bytes = (await trained.wasm()).length;
       microseconds = speedOf(classifier, part.map(({ text }) => text)); // prettier-ignore
@@ -115,7 +116,9 @@ export async function tune(
   const hasTime = (): boolean =>
     measured.length < most && (measured.length === 0 || performance.now() - started + longest <= ms);
 
-  for (const [what, settings] of CHANGES) if (hasTime()) await run(what, settings);
+  // Sets of labels have no weights.
+  const changes = isMultiLabel(samples) ? CHANGES.filter(([, { classWeight }]) => classWeight === undefined) : CHANGES;
+  for (const [what, settings] of changes) if (hasTime()) await run(what, settings);
   const recipe = measured[0]!;
   const better = measured
     .filter(

@@ -2,12 +2,19 @@
 import type { Prediction } from "./classifier.ts";
 import type { Explanation } from "./explanation.ts";
 
+export interface GivenLabel {
+  label: string;
+  score: number;
+}
+
 export interface Answer {
   /** The best label; null when the score is below the threshold, or the model's own rule rejects the text. */
   label: string | null;
   /** Score of the best label, 0 to 1, with 6 decimals. */
   score: number;
   unknown?: true | undefined;
+  /** Of a model that gives several labels a text: all that it has, best first; none if it is unknown. `label` and `score` are those of the best one. */
+  labels?: GivenLabel[] | undefined;
   /** By label, best first; only when asked for. */
   scores?: Record<string, number> | undefined;
   explanation?: Explanation | undefined;
@@ -20,17 +27,25 @@ export interface AnswerOptions {
   threshold?: number | undefined;
 }
 
+/** The labels that a text has, best first: at most one, unless the model gives several; none if it is unknown. */
+export function givenLabels({ label, score, labels }: Omit<Prediction, "scores">, threshold = 0): GivenLabel[] {
+  const all = labels ?? (label === null ? [] : [{ label, score }]);
+  return all.filter((each) => each.score >= threshold);
+}
+
 export function answerOf(
-  { label, score, scores }: Prediction,
-  { topK, threshold = 0 }: AnswerOptions,
+  prediction: Prediction,
+  { topK, threshold }: AnswerOptions,
   explanation?: Explanation,
 ): Answer {
-  const isUnknown = label === null || score < threshold;
+  const given = givenLabels(prediction, threshold);
+  const [best] = given;
   return {
-    label: isUnknown ? null : label,
-    score,
-    unknown: isUnknown || undefined,
-    scores: topK === undefined ? undefined : scores,
+    label: best?.label ?? null,
+    score: prediction.score,
+    unknown: best ? undefined : true,
+    labels: prediction.labels && given,
+    scores: topK === undefined ? undefined : prediction.scores,
     explanation,
   };
 }

@@ -15,6 +15,8 @@ export interface Prediction {
   /** Score of the best label, 0 to 1. */
   score: number;
   unknown?: true;
+  /** Of a model that gives several labels: those that the text has, best first. `label` is the first of them, null if there is none. */
+  labels?: { label: string; score: number }[] | undefined;
   /** By label, best first; as many as were asked for. */
   scores: Record<string, number>;
 }
@@ -48,6 +50,11 @@ export class Classifier {
     this.fileBytes = bytes.length;
   }
 
+  /** Whether it gives a text several labels, or none, instead of one. */
+  get isMultiLabel(): boolean {
+    return this.info.multi_label === true;
+  }
+
   /** Of a .wasm only the model is used, in this host's own engine: code of a model file is never run. */
   static async fromBytes(bytes: Uint8Array, source: string): Promise<Classifier> {
     const model = isWasm(bytes) ? unpackModel(bytes, source) : bytes;
@@ -68,7 +75,7 @@ export class Classifier {
   classify(text: string | Uint8Array, top?: number): Prediction {
     this.#engine.classify(text);
     // Most often asked for, and by far the shorter way.
-    if (top !== undefined) return JSON.parse(this.#engine.json(top)) as Prediction;
+    if (top !== undefined || this.isMultiLabel) return JSON.parse(this.#engine.json(top ?? 1)) as Prediction;
     const { label, score, isRejected } = this.#engine.best();
     const name = this.labels[label]!;
     return isRejected

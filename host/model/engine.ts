@@ -52,6 +52,8 @@ export interface ModelInfo {
   file_bytes: number;
   weight_bytes: number;
   labels: string[];
+  /** It gives each label whose score is reject.score or more; absent = the best one. */
+  multi_label?: true;
   tokenizer: {
     lower: boolean;
     char_level: boolean;

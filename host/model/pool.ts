@@ -2,10 +2,14 @@
 import { Worker } from "node:worker_threads";
 import { artefactPath } from "../artefact.ts";
 import { EdgelabelError } from "../errors.ts";
-import { Classifier, type Prediction } from "./classifier.ts";
+import { Classifier } from "./classifier.ts";
 
 export type LineFormat = Parameters<Classifier["line"]>[1];
-type Labelled = Pick<Prediction, "label" | "score">;
+/** With a list in place of the label, of a model that gives several. */
+interface Labelled {
+  label: string | readonly string[] | null;
+  score: number;
+}
 
 /** What classifies much at once: this thread's Classifier, or a pool. */
 export interface Bulk {
@@ -29,8 +33,8 @@ export function answer(classifier: Classifier, question: Question): Reply {
   return "lines" in question
     ? classifier.lines(question.lines, question.format)
     : question.texts.map((text) => {
-        const { label, score } = classifier.classify(text);
-        return { label, score };
+        const { label, labels, score } = classifier.classify(text);
+        return { label: labels ? labels.map((each) => each.label) : label, score };
       });
 }
 

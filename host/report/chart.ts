@@ -60,14 +60,18 @@ export const CHART_STYLE =
   "svg circle.first,svg .last.first{fill:var(--accent)}svg circle.second,svg .last.second{fill:var(--second)}svg .last{font-weight:600}" +
   "svg circle.best{fill:var(--page);stroke-width:2}svg .phase{fill:var(--other);fill-opacity:.12}svg .mark{stroke:var(--ink);stroke-dasharray:3 3}svg circle.mark{fill:var(--page);stroke-dasharray:none;stroke-width:2}";
 
-/** Loss and accuracy of a run, as a picture; `reports` are in order of their epochs. */
-export function renderChart(reports: readonly EpochReport[], title: string): string {
-  const { panels, axis } = runPanels(reports);
+/** Loss and accuracy of a run, as a picture; `reports` are in order of their epochs, and `accuracy` is what their accuracy is called. */
+export function renderChart(reports: readonly EpochReport[], title: string, accuracy?: string): string {
+  const { panels, axis } = runPanels(reports, undefined, accuracy);
   return renderPicture(title, panels, axis);
 }
 
 /** The panels of a run: which epochs there are, where perturbed texts begin, and which epoch was the best on validation texts. */
-export function runPanels(reports: readonly EpochReport[], epochs?: number): { panels: Panel[]; axis: Axis } {
+export function runPanels(
+  reports: readonly EpochReport[],
+  epochs?: number,
+  accuracy = "accuracy",
+): { panels: Panel[]; axis: Axis } {
   const line = (
     name: string,
     kind: Line["kind"],
@@ -99,7 +103,7 @@ export function runPanels(reports: readonly EpochReport[], epochs?: number): { p
   const panels: Panel[] = [
     { title: "loss", lines: both("loss", (a, b) => a < b), floor: 0, show: fourDigits, phase: phase("top") },
     {
-      title: "accuracy",
+      title: accuracy,
       lines: both("accuracy", (a, b) => a > b),
       ceiling: 1,
       show: percents,

@@ -3,9 +3,10 @@
 // run over the labels that occur among the true or the predicted ones. A text that the
 // model rejects as unknown has no predicted label: it is never right.
 import { MAX_LABELS } from "../../assembly/abi.ts";
-import type { Sample } from "../data/dataset.ts";
+import { labelsOfSample, type Sample, soleLabel } from "../data/dataset.ts";
 import { excerpt, EdgelabelError } from "../errors.ts";
 import type { Classifier, Prediction } from "../model/classifier.ts";
+import { isSameSet } from "../training/label-sets.ts";
 import { renderInterval, scoreInterval } from "./certainty.ts";
 
 const PROGRESS_EVERY = 256;
@@ -29,6 +30,10 @@ export interface Evaluation {
   coverage: number;
   /** Of the texts that got a label, the share that got the right one. */
   accepted_accuracy: number;
+  /** Of a model that gives several labels a text: over all labels of all texts. There, a text is right if it got exactly its labels, and there is no confusion matrix. */
+  micro_precision?: number;
+  micro_recall?: number;
+  micro_f1?: number;
   macro_precision: number;
   macro_recall: number;
   macro_f1: number;
@@ -72,38 +77,15 @@ export class Tally {
   evaluate(): Evaluation {
     const confusion = this.labels.map((_, i) => this.labels.map((_, j) => this.counts[i]![j] ?? 0));
     const rejected = this.labels.map((_, i) => this.rejected[i] ?? 0);
-    const supports = confusion.map((row, i) => sum(row) + rejected[i]!);
-    const hits = confusion.map((row, i) => row[i]!);
-    const figures = this.labels.map((_, i): LabelFigures => {
-      const predicted = sum(confusion.map((row) => row[i]!));
-      return {
-        precision: ratio(hits[i]!, predicted),
-        recall: ratio(hits[i]!, supports[i]!),
-        f1: ratio(2 * hits[i]!, supports[i]! + predicted),
-        support: supports[i]!,
-      };
-    });
-    const n = sum(supports);
-    const accepted = n - sum(rejected);
-    const occurring = figures.filter((figure, i) => figure.support > 0 || confusion.some((row) => row[i]! > 0));
-    const mean = (value: (figure: LabelFigures) => number): number =>
-      ratio(sum(occurring.map(value)), occurring.length);
-    return {
-      n,
-      accuracy: ratio(sum(hits), n),
-      accuracy_interval: scoreInterval(sum(hits), n),
-      coverage: ratio(accepted, n),
-      accepted_accuracy: ratio(sum(hits), accepted),
-      macro_precision: mean((figure) => figure.precision),
-      macro_recall: mean((figure) => figure.recall),
-      macro_f1: mean((figure) => figure.f1),
-      weighted_f1: ratio(sum(figures.map((figure) => figure.f1 * figure.support)), n),
-      labels: [...this.labels],
-      per_class: Object.fromEntries(this.labels.map((label, i) => [label, figures[i]!])),
-      confusion,
-      rejected,
-      unknown_labels: this.labels.slice(this.known),
-    };
+    const counts = confusion.map((row, i) => ({
+      hits: row[i]!,
+      given: sum(confusion.map((each) => each[i]!)),
+      support: sum(row) + rejected[i]!,
+    }));
+    const right = sum(counts.map(({ hits }) => hits));
+    const n = sum(counts.map(({ support }) => support));
+    const texts = { n, right, accepted: n - sum(rejected), acceptedRight: right };
+    return { ...figuresOf(this.labels, this.known, counts, texts), confusion, rejected };
   }
 
   private place(label: string): number {
@@ -122,6 +104,91 @@ export class Tally {
   }
 }
 
+/** The same of a model that gives several labels a text. */
+export class SetTally {
+  readonly #known: number;
+  readonly #figures = new Map<string, LabelCounts>();
+  readonly #texts = { n: 0, right: 0, accepted: 0, acceptedRight: 0 };
+
+  constructor(modelLabels: readonly string[]) {
+    this.#known = modelLabels.length;
+    for (const label of modelLabels) this.#of(label);
+  }
+
+  add(truths: readonly string[], given: readonly string[]): void {
+    const right = isSameSet(truths, given) ? 1 : 0;
+    const accepted = given.length > 0 ? 1 : 0;
+    this.#texts.n++;
+    this.#texts.right += right;
+    this.#texts.accepted += accepted;
+    this.#texts.acceptedRight += right * accepted;
+    for (const label of truths) this.#of(label).support++;
+    for (const label of given) {
+      const figures = this.#of(label);
+      figures.given++;
+      if (truths.includes(label)) figures.hits++;
+    }
+  }
+
+  #of(label: string): LabelCounts {
+    let figures = this.#figures.get(label);
+    if (!figures) this.#figures.set(label, (figures = { hits: 0, given: 0, support: 0 }));
+    return figures;
+  }
+
+  evaluate(): Evaluation {
+    const counts = [...this.#figures.values()];
+    const [hits, given, support] = (["hits", "given", "support"] as const).map((name) =>
+      sum(counts.map((count) => count[name])),
+    ) as [number, number, number];
+    return {
+      ...figuresOf([...this.#figures.keys()], this.#known, counts, this.#texts),
+      micro_precision: ratio(hits, given),
+      micro_recall: ratio(hits, support),
+      micro_f1: ratio(2 * hits, given + support),
+      confusion: [],
+      rejected: [],
+    };
+  }
+}
+
+interface LabelCounts {
+  hits: number;
+  /** Texts that got this label. */
+  given: number;
+  support: number;
+}
+
+function figuresOf(
+  labels: readonly string[],
+  known: number,
+  counts: readonly LabelCounts[],
+  { n, right, accepted, acceptedRight }: { n: number; right: number; accepted: number; acceptedRight: number },
+): Omit<Evaluation, "confusion" | "rejected"> {
+  const figures = counts.map(({ hits, given, support }): LabelFigures => ({
+    precision: ratio(hits, given),
+    recall: ratio(hits, support),
+    f1: ratio(2 * hits, support + given),
+    support,
+  }));
+  const occurring = figures.filter(({ support }, i) => support > 0 || counts[i]!.given > 0);
+  const mean = (value: (figure: LabelFigures) => number): number => ratio(sum(occurring.map(value)), occurring.length);
+  return {
+    n,
+    accuracy: ratio(right, n),
+    accuracy_interval: scoreInterval(right, n),
+    coverage: ratio(accepted, n),
+    accepted_accuracy: ratio(acceptedRight, accepted),
+    macro_precision: mean((figure) => figure.precision),
+    macro_recall: mean((figure) => figure.recall),
+    macro_f1: mean((figure) => figure.f1),
+    weighted_f1: ratio(sum(figures.map((figure) => figure.f1 * figure.support)), sum(counts.map(({ support }) => support))), // prettier-ignore
+    labels: [...labels],
+    per_class: Object.fromEntries(labels.map((label, i) => [label, figures[i]!])),
+    unknown_labels: labels.slice(known),
+  };
+}
+
 /** The numbers of the labels that occur among the true or the predicted ones, at most `most` of them: those that are confused most. */
 export function mostConfused({ labels, confusion, rejected }: Evaluation, most: number): number[] {
   const row = (i: number): number => sum(confusion[i]!) + rejected[i]!;
@@ -135,21 +202,45 @@ export function mostConfused({ labels, confusion, rejected }: Evaluation, most: 
     .sort((a, b) => a - b);
 }
 
+/** Counts the answers to labelled texts, of a model that gives one label or several. */
+export class Evaluator {
+  readonly #one: Tally;
+  readonly #several: SetTally;
+  #isMultiLabel = false;
+
+  constructor(modelLabels: readonly string[]) {
+    this.#one = new Tally(modelLabels);
+    this.#several = new SetTally(modelLabels);
+  }
+
+  /** Throws an EdgelabelError if the text has several labels, or none, and the model gives one; or if too many labels are unknown. */
+  add(sample: Pick<Sample, "label" | "labels">, { label, labels }: Pick<Prediction, "label" | "labels">): void {
+    this.#isMultiLabel = labels !== undefined;
+    if (labels)
+      this.#several.add(labelsOfSample(sample), labels.map((each) => each.label)); // prettier-ignore
+    else this.#one.add(soleLabel(sample), label);
+  }
+
+  evaluate(): Evaluation {
+    return (this.#isMultiLabel ? this.#several : this.#one).evaluate();
+  }
+}
+
 /** Classifies labelled texts; `onProgress` is called now and then with the number of texts done. */
-export function evaluate<S extends Pick<Sample, "label" | "text">>(
+export function evaluate<S extends Pick<Sample, "label" | "labels" | "text">>(
   classifier: Pick<Classifier, "labels" | "classify">,
   samples: readonly S[],
   onProgress?: (done: number) => void,
   onAnswer?: (sample: S, answer: Prediction) => void,
 ): Evaluation {
-  const tally = new Tally(classifier.labels);
+  const evaluator = new Evaluator(classifier.labels);
   samples.forEach((sample, i) => {
     const answer = classifier.classify(sample.text);
-    tally.add(sample.label, answer.label);
+    evaluator.add(sample, answer);
     onAnswer?.(sample, answer);
     if ((i + 1) % PROGRESS_EVERY === 0 || i + 1 === samples.length) onProgress?.(i + 1);
   });
-  return tally.evaluate();
+  return evaluator.evaluate();
 }
 
 /** A table for people: the figures per label, the averages, and what is confused most. */
@@ -166,10 +257,23 @@ export function renderEvaluation(evaluation: Evaluation): string {
       return line(label, [precision, recall, f1], support);
     }),
     "",
-    line("accuracy", ["", "", evaluation.accuracy], evaluation.n),
+    ...(evaluation.micro_f1 === undefined
+      ? [line("accuracy", ["", "", evaluation.accuracy], evaluation.n)]
+      : [
+          line("exact match", ["", "", evaluation.accuracy], evaluation.n),
+          line("micro", [evaluation.micro_precision!, evaluation.micro_recall!, evaluation.micro_f1], evaluation.n),
+        ]),
     line("macro", [evaluation.macro_precision, evaluation.macro_recall, evaluation.macro_f1], evaluation.n),
     line("weighted", ["", "", evaluation.weighted_f1], evaluation.n),
   ];
+  if (evaluation.micro_f1 !== undefined) {
+    if (evaluation.n > 0)
+      lines.push(
+        "",
+        `with 95 % confidence, ${renderInterval(evaluation.accuracy_interval)} of all such texts get exactly their labels; ${Math.round((1 - evaluation.coverage) * evaluation.n)} of ${evaluation.n} got none`,
+      );
+    return `${lines.join("\n")}\n`;
+  }
   if (evaluation.coverage < 1 && evaluation.n > 0) {
     const accepted = evaluation.n - sum(evaluation.rejected);
     lines.push(

@@ -10,7 +10,7 @@ import { HEAT_STYLE, heatLegend, heatMap } from "./heat-map.ts";
 import type { Mistake } from "./mistakes.ts";
 import { curvePanel, describePresent, type RejectionCurve } from "./rejection-curve.ts";
 import { THEME } from "./theme.ts";
-import { percent } from "../figures.ts";
+import { nameOfAccuracy, percent } from "../figures.ts";
 
 /** Answers whose scores lie in one tenth of the range. */
 export interface ScoreBin {
@@ -46,9 +46,7 @@ export function renderPage({ title, evaluation, curve, bins, wrong, shown }: Rep
 ${renderFigures(evaluation)}
 <h2>Labels</h2>
 ${renderLabels(evaluation)}
-<h2>Confusion matrix</h2>
-${renderMatrix(evaluation)}
-<h2>Calibration</h2>
+${evaluation.micro_f1 === undefined ? `<h2>Confusion matrix</h2>\n${renderMatrix(evaluation)}\n` : ""}<h2>Calibration</h2>
 ${renderCalibration(curve, bins)}
 <h2>Rejecting doubtful answers</h2>
 ${renderRejection(curve)}
@@ -62,6 +60,7 @@ function renderFigures({
   n,
   accuracy,
   accuracy_interval: interval,
+  micro_f1,
   macro_f1,
   weighted_f1,
   coverage,
@@ -69,13 +68,14 @@ function renderFigures({
 }: Evaluation): string {
   const figures: [string, string][] = [
     ["texts", String(n)],
-    ["accuracy", percent(accuracy, 1)],
+    [nameOfAccuracy(micro_f1 !== undefined), percent(accuracy, 1)],
     ["95 % interval", renderInterval(interval)],
+    ...(micro_f1 === undefined ? [] : ([["micro F1", micro_f1.toFixed(3)]] as [string, string][])),
     ["macro F1", macro_f1.toFixed(3)],
     ["weighted F1", weighted_f1.toFixed(3)],
     ...(coverage < 1
       ? ([
-          ["not rejected", percent(coverage, 1)],
+          [micro_f1 === undefined ? "not rejected" : "with a label", percent(coverage, 1)],
           ["right, of these", percent(accepted_accuracy, 1)],
         ] as [string, string][])
       : []),
@@ -127,7 +127,10 @@ function renderMatrix(evaluation: Evaluation): string {
 ${scrolling("Confusion matrix", `<table class="matrix"><thead><tr><th scope="col">true</th>${heads.map((head) => `<th scope="col"><span>${head}</span></th>`).join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`)}`;
 }
 
-function renderCalibration({ calibration_error, temperature }: RejectionCurve, bins: readonly ScoreBin[]): string {
+function renderCalibration(
+  { calibration_error, temperature, multi_label: isMultiLabel }: RejectionCurve,
+  bins: readonly ScoreBin[],
+): string {
   const filled = bins.map((bin, i) => ({ ...bin, from: i / bins.length })).filter(({ texts }) => texts > 0);
   const points = filled.map(({ texts, right, scores }) => ({ at: scores / texts, value: right / texts }));
   const rows = filled.map(
@@ -137,7 +140,7 @@ function renderCalibration({ calibration_error, temperature }: RejectionCurve, b
   const error = calibration_error
     ? ` On average they differ by ${percent(calibration_error.after, 1)} (temperature ${temperature.toFixed(3)}).`
     : "";
-  return `<p>Of the answers with a score of 0.9, nine in ten should be right: the line should lie on the diagonal.${error}</p>
+  return `<p>Of the ${isMultiLabel ? "best labels" : "answers"} with a score of 0.9, nine in ten should be right: the line should lie on the diagonal.${error}</p>
 <div class="pair">${renderInline(
     "Share of right answers by score",
     {
@@ -176,7 +179,7 @@ function renderRejection(curve: RejectionCurve): string {
       : [];
   });
   const { panel, axis } = curvePanel(curve);
-  return `<p>If answers below a threshold are rejected, more of the others are right. ${escapeMarkup(describePresent(curve))} Area under the risk-coverage curve: ${aurc.toFixed(4)} (0 is best).</p>
+  return `<p>If ${curve.multi_label ? "texts whose best label has a score below a threshold get no answer, more of the other best labels" : "answers below a threshold are rejected, more of the others"} are right. ${escapeMarkup(describePresent(curve))} Area under the risk-coverage curve: ${aurc.toFixed(4)} (0 is best).</p>
 <div class="pair">${renderInline("Coverage and accuracy by threshold", panel, axis)}
 ${scrolling("Thresholds", `<table><thead><tr><th scope="col">threshold</th><th scope="col">answered</th><th scope="col">right</th></tr></thead><tbody>${rows.join("")}</tbody></table>`)}</div>`;
 }

@@ -2,7 +2,14 @@
 // rejection curve, areas under curves, calibration, and the effect of the model's own rule.
 // assembly/train/measure/answers.ts and calibrate.ts compute the figures; here they are collected,
 // and shown as a picture and as a table.
-import { type BeforeAfter, collectAnswers, collectLogits, describeRule, reliability } from "../training/calibration.ts";
+import {
+  type BeforeAfter,
+  collectAnswers,
+  collectLogits,
+  describeAnswers,
+  describeRule,
+  reliability,
+} from "../training/calibration.ts";
 import type { ModelInfo } from "../model/classifier.ts";
 import type { Sample } from "../data/dataset.ts";
 import { type Axis, fourDigits, type Panel, percents, renderPicture } from "./chart.ts";
@@ -30,6 +37,8 @@ export interface RejectionCurve {
   /** Expected calibration error over 15 bins. */
   calibration_error: BeforeAfter | null;
   temperature: number;
+  /** The model gives several labels a text: an answer is then that its best label is one of them. */
+  multi_label?: true;
   /** The model's own rule. */
   reject: RejectionRule;
   answers: AnswerCounts;
@@ -42,7 +51,7 @@ const POINTS = 100;
 /** `source` names the .elb file `elb` in errors; `info` is its own. */
 export async function measureCurve(
   elb: Uint8Array,
-  { labels, temperature, reject }: ModelInfo,
+  { labels, temperature, reject, multi_label: isMultiLabel }: ModelInfo,
   samples: readonly Sample[],
   source: string,
 ): Promise<RejectionCurve> {
@@ -68,6 +77,7 @@ export async function measureCurve(
     auroc: calibrator.unknownRanking(),
     ...measured,
     temperature,
+    ...(isMultiLabel ? { multi_label: true as const } : {}),
     reject,
     answers,
     rejected: calibrator.rejected(reject),
@@ -123,6 +133,8 @@ function markOf(curve: RejectionCurve): Panel["mark"] {
 export function describePresent(curve: RejectionCurve): string {
   const rule = describeRule(curve.reject);
   const { coverage, accuracy } = presentRule(curve);
+  if (curve.multi_label)
+    return `The model gives ${describeAnswers(curve)}: one or more to ${percents(coverage)} of the texts, and the best one is right for ${percents(accuracy)} of these.`;
   return rule === "never"
     ? `The model rejects no text; of its answers, ${percents(accuracy)} are right.`
     : `The model rejects: ${rule}. It answers ${percents(coverage)} of the texts, and ${percents(accuracy)} of these answers are right.`;
@@ -136,18 +148,12 @@ function presentRule({ answers, rejected }: RejectionCurve): { coverage: number;
 /** Coverages shown in the table. */
 const SHOWN = [1, 0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5];
 
-export function renderCurveTable({
-  points,
-  aurc,
-  auroc,
-  log_loss,
-  calibration_error,
-  temperature,
-  reject,
-  answers,
-  rejected,
-}: RejectionCurve): string {
-  const lines = ["    threshold   coverage   accuracy of the answers given"];
+export function renderCurveTable(curve: RejectionCurve): string {
+  const { points, aurc, auroc, log_loss, calibration_error, temperature, reject, answers, rejected } = curve;
+  const isMultiLabel = curve.multi_label;
+  const lines = [
+    `    threshold   coverage   ${isMultiLabel ? "share of best labels that are right" : "accuracy of the answers given"}`,
+  ];
   for (const wanted of SHOWN) {
     const point = points.filter(({ coverage }) => coverage >= wanted - 1e-12).at(-1);
     if (point)
@@ -163,6 +169,7 @@ export function renderCurveTable({
         `${temperature === 1 ? "" : ` (without it ${log_loss.before.toFixed(4)}, ${percent(calibration_error.before)})`}`,
     );
   }
+  if (isMultiLabel) return [...lines, describePresent(curve)].map((line) => `${line}\n`).join("");
   const share = (kind: keyof AnswerCounts, name: string): string[] =>
     answers[kind] > 0 ? [`${rejected[kind]} of ${answers[kind]} ${name}`] : [];
   lines.push(

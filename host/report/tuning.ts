@@ -25,15 +25,16 @@ export interface Tuned {
   ranked: Trial[];
 }
 
-const COLUMNS = `${"accuracy".padStart(9)}${"size".padStart(11)}${"µs a text".padStart(11)}  settings`;
-
-export function renderTrials({ n, trials }: Tuned, chosen: Trial): string {
+/** `accuracy` is what the share of right texts is called. */
+export function renderTrials({ n, trials }: Tuned, chosen: Trial, accuracy = "accuracy"): string {
+  const width = Math.max(9, accuracy.length + 1);
+  const columns = `${accuracy.padStart(width)}${"size".padStart(11)}${"µs a text".padStart(11)}  settings`;
   const rows = trials.map((trial) => {
-    const { what, accuracy, bytes, microseconds, isGivenUp, fits } = trial;
+    const { what, accuracy: share, bytes, microseconds, isGivenUp, fits } = trial;
     const remark = isGivenUp ? ", given up" : fits ? "" : ", too large or too slow";
-    return `${percent(accuracy).padStart(9)}${`${(bytes / 1024).toFixed(0)} KB`.padStart(11)}${microseconds.toFixed(1).padStart(11)} ${trial.what === chosen.what ? "*" : " "}${what}${remark}`;
+    return `${percent(share).padStart(width)}${`${(bytes / 1024).toFixed(0)} KB`.padStart(11)}${microseconds.toFixed(1).padStart(11)} ${trial.what === chosen.what ? "*" : " "}${what}${remark}`;
   });
-  return `${[`${trials.length} trials, each on ${n} texts that it was not trained on:`, COLUMNS, ...rows].join("\n")}\n`;
+  return `${[`${trials.length} trials, each on ${n} texts that it was not trained on:`, columns, ...rows].join("\n")}\n`;
 }
 
 /** Accuracy over size. The line joins those that no smaller one beats. */

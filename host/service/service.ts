@@ -314,10 +314,11 @@ export class Service {
   }
 
   private models(): object[] {
-    return [...this.predictor.models].map(([name, { version, labels, digest }]) => ({
+    return [...this.predictor.models].map(([name, { version, labels, isMultiLabel, digest }]) => ({
       name,
       version,
       labels,
+      multiLabel: isMultiLabel || undefined,
       digest,
       default: name === this.predictor.defaultModel,
       waiting: this.waiting.get(name),

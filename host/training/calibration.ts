@@ -3,9 +3,10 @@
 // assembly/train/measure/calibrate.ts and answers.ts; here texts are handed over and figures collected.
 // A calibrated model that gets new weights (by `learn` or `prune`) is calibrated again.
 import { Classifier, type ModelInfo } from "../model/classifier.ts";
-import type { Sample } from "../data/dataset.ts";
+import { labelsOfSample, type Sample } from "../data/dataset.ts";
 import { listed, EdgelabelError } from "../errors.ts";
 import { type AnswerCounts, Calibrator, NO_REJECTION, type RejectionRule } from "./calibrator.ts";
+import { targetsOf } from "./label-sets.ts";
 import type { TrainerModule } from "./module.ts";
 import { percent } from "../figures.ts";
 
@@ -23,6 +24,8 @@ export interface Calibration {
   log_loss: BeforeAfter | null;
   /** Expected calibration error over 15 bins. */
   calibration_error: BeforeAfter | null;
+  /** The model gives several labels a text: each one whose score is reject.score or more. An answer is right if its best label is. */
+  multi_label?: true | undefined;
   reject: RejectionRule;
   answers: AnswerCounts;
   /** Of these answers, those that the rule rejects. */
@@ -52,13 +55,33 @@ export async function calibrate(
   calibrator.change(temperature, NO_REJECTION);
   collectAnswers(calibrator, labels, samples);
   const answers = calibrator.answers();
-  const reject = unknownShare === undefined ? NO_REJECTION : calibrator.fitRejection(unknownShare);
+  const isMultiLabel = calibrator.isMultiLabel();
+  if (isMultiLabel && unknownShare !== undefined) throw noRule();
+  const reject = isMultiLabel
+    ? calibrator.fitThreshold()
+    : unknownShare === undefined
+      ? NO_REJECTION
+      : calibrator.fitRejection(unknownShare);
   const rejected = calibrator.rejected(reject);
   calibrator.change(temperature, reject);
   return {
     elb: calibrator.file(),
-    calibration: { n, temperature, log_loss, calibration_error, reject, answers, rejected },
+    calibration: {
+      n,
+      temperature,
+      log_loss,
+      calibration_error,
+      multi_label: isMultiLabel || undefined,
+      reject,
+      answers,
+      rejected,
+    },
   };
+}
+
+/** Why a model that gives several labels has no rule for unknown texts. */
+export function noRule(): EdgelabelError {
+  return new EdgelabelError("of several labels, a text that fits none gets none; leave unknown out");
 }
 
 /** Whether the model has a calibrated temperature or a rule for unknown texts. */
@@ -91,7 +114,10 @@ export type Recalibrate = (elb: Uint8Array) => Promise<{ elb: Uint8Array; calibr
 export async function recalibration(elb: Uint8Array, samples: readonly Sample[], source: string): Promise<Recalibrate> {
   const classifier = await Classifier.fromBytes(elb, source);
   if (!isCalibrated(classifier.info)) return async (successor) => ({ elb: successor, calibration: null });
-  const unknownShare = keepsBack(classifier.info.reject) ? shareKeptBack(classifier, samples, source) : undefined;
+  const unknownShare =
+    !classifier.info.multi_label && keepsBack(classifier.info.reject)
+      ? shareKeptBack(classifier, samples, source)
+      : undefined;
   return async (successor) => {
     try {
       return await calibrate(successor, samples, { unknownShare, source });
@@ -146,25 +172,25 @@ export function collectLogits(
   labels: readonly string[],
   samples: readonly Sample[],
 ): number | null {
-  const known = numbered(labels, samples).filter(({ number }) => number < labels.length);
+  const names = new Set(labels);
+  const isKnown = (sample: Sample): boolean => labelsOfSample(sample).some((label) => names.has(label));
+  const known = samples.filter(isKnown);
   if (known.length === 0)
     throw new EdgelabelError(`no text has a label of the model; its labels are ${listed(labels)}`);
   calibrator.change(1, NO_REJECTION);
   if (!calibrator.startLogits()) return null;
-  for (const { number, text } of known) calibrator.addLogits(number, text);
-  return known.length;
+  const targetOf = targetsOf(labels, calibrator.sets);
+  // A text without a label says something of all of them.
+  const used = calibrator.isMultiLabel() ? samples : known;
+  for (const sample of used) calibrator.addLogits(targetOf(sample)!, sample.text);
+  return used.length;
 }
 
 /** Collects the answers to the texts; texts whose label the model lacks count as unknown. */
 export function collectAnswers(calibrator: Calibrator, labels: readonly string[], samples: readonly Sample[]): void {
   calibrator.startAnswers();
-  for (const { number, text } of numbered(labels, samples)) calibrator.addAnswer(number, text);
-}
-
-/** The texts with the numbers of their labels; a label that the model lacks has the number labels.length. */
-function numbered(labels: readonly string[], samples: readonly Sample[]): { number: number; text: string }[] {
-  const numbers = new Map(labels.map((label, index) => [label, index]));
-  return samples.map(({ label, text }) => ({ number: numbers.get(label) ?? labels.length, text }));
+  const targetOf = targetsOf(labels, calibrator.sets);
+  for (const sample of samples) calibrator.addAnswer(targetOf(sample) ?? labels.length, sample.text);
 }
 
 /** For people, a few lines. */
@@ -176,6 +202,7 @@ export function renderCalibration({
   reject,
   answers,
   rejected,
+  multi_label: isMultiLabel,
 }: Calibration): string {
   const lines: string[] = [];
   if (log_loss && calibration_error) {
@@ -184,7 +211,11 @@ export function renderCalibration({
         `calibration error ${percent(calibration_error.before, 1)} -> ${percent(calibration_error.after, 1)}`,
     );
   } else lines.push("temperature 1: the scores come from no softmax and no sigmoid");
-  if (rejected.right + rejected.wrong + rejected.unknown > 0 || keepsBack(reject)) {
+  if (isMultiLabel)
+    lines.push(
+      `labels: those with a score of ${reject.score.toFixed(4)} or more, which gives the largest micro F1; ${rejected.right + rejected.wrong} of ${answers.right + answers.wrong} texts get none`,
+    );
+  else if (rejected.right + rejected.wrong + rejected.unknown > 0 || keepsBack(reject)) {
     const parts = (["right", "wrong", "unknown"] as const)
       .filter((kind) => answers[kind] > 0)
       .map(
@@ -194,6 +225,16 @@ export function renderCalibration({
     lines.push(`unknown: ${describeRule(reject)}; rejects ${parts.join(", ")}`);
   }
   return lines.map((line) => `${line}\n`).join("");
+}
+
+/** Which answer a model gives, in words. */
+export function describeAnswers({
+  reject,
+  multi_label: isMultiLabel,
+}: Pick<ModelInfo, "reject" | "multi_label">): string {
+  return isMultiLabel
+    ? `each label with a score of ${reject.score.toFixed(4)} or more`
+    : `unknown: ${describeRule(reject)}`;
 }
 
 /** A rule in words: "never", or "score below 0.4, …". */

@@ -4,6 +4,7 @@
 import { EdgelabelError } from "../errors.ts";
 import * as abi from "../../assembly/abi.ts";
 import { check } from "../model/status.ts";
+import { LabelSets } from "./label-sets.ts";
 import { TrainerModule } from "./module.ts";
 
 /** When an answer is rejected as unknown: any of the three is enough; 0, 0, 1 = never. */
@@ -25,6 +26,7 @@ export type AnswerCounts = Record<keyof typeof ANSWER_KINDS, number>;
 export class Calibrator {
   readonly #module: TrainerModule;
   readonly #length: number;
+  #sets: LabelSets | null = null;
 
   private constructor(module: TrainerModule, length: number) {
     this.#module = module;
@@ -41,6 +43,16 @@ export class Calibrator {
     const length = module.putFile(bytes, module.exports.reserveModel, source);
     check(module.exports.loadModel(length), source);
     return new Calibrator(module, length);
+  }
+
+  /** Whether the model gives several labels a text. */
+  isMultiLabel(): boolean {
+    return Boolean(this.#exports.loadedMultiLabel());
+  }
+
+  /** Sets of labels since startLogits() or startAnswers(), if the model gives several labels a text: their numbers then stand for those of labels below. */
+  get sets(): LabelSets | null {
+    return this.#sets;
   }
 
   labels(): string[] {
@@ -63,6 +75,7 @@ export class Calibrator {
     const status = this.#exports.startLogits();
     if (status === abi.ERR_BAD_STATE) return false;
     check(status, "calibration");
+    this.#startSets();
     return true;
   }
 
@@ -87,6 +100,11 @@ export class Calibrator {
 
   startAnswers(): void {
     check(this.#exports.startAnswers(), "calibration");
+    this.#startSets();
+  }
+
+  #startSets(): void {
+    this.#sets = this.isMultiLabel() ? new LabelSets(this.#exports) : null;
   }
 
   /** `label` is the number of the text's true label; the number of labels when the model lacks it. */
@@ -103,6 +121,16 @@ export class Calibrator {
         "no_samples",
       );
     check(status, "calibration");
+    return this.#rule();
+  }
+
+  /** Of a model that gives several labels a text: the threshold at which these labels have the largest micro F1. */
+  fitThreshold(): RejectionRule {
+    check(this.#exports.fitThreshold(), "calibration");
+    return this.#rule();
+  }
+
+  #rule(): RejectionRule {
     return {
       score: this.#exports.ruleScore(),
       margin: this.#exports.ruleMargin(),

@@ -48,7 +48,10 @@ export async function tune(
 }
 
 /** The default recipe's settings, adapted to the model. */
-export function tuningOptions({ layers, tokenizer }: ModelInfo, { epochs, learningRate, seed }: Tuning): RunOptions {
+export function tuningOptions(
+  { layers, tokenizer, multi_label: isMultiLabel }: ModelInfo,
+  { epochs, learningRate, seed }: Tuning,
+): RunOptions {
   const activation = layers.at(-1)?.activation;
   const loss =
     activation === "softmax"
@@ -63,7 +66,7 @@ export function tuningOptions({ layers, tokenizer }: ModelInfo, { epochs, learni
     epochs,
     learningRate,
     seed,
-    labelSmoothing: loss === "mean_squared_error" ? 0 : DEFAULT_RECIPE.labelSmoothing,
+    labelSmoothing: loss === "mean_squared_error" || isMultiLabel ? 0 : DEFAULT_RECIPE.labelSmoothing,
     // Left out: fine-tuning is short, and may run beside a service that answers.
     dropoutSamples: 1,
     perturbation: 0,

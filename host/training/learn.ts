@@ -12,6 +12,7 @@ import { MIN_AGREEMENT, quantize, spreadTexts } from "./quantization.ts";
 import { addSamples, DEFAULT_RECIPE, epochsFor, LARGEST_INT8, runEpochs } from "./recipe.ts";
 import { type ModelForm, Trainer } from "./trainer.ts";
 import { requireKnownLabels, tuningOptions } from "./fine-tune.ts";
+import { isRight, targetsOf } from "./label-sets.ts";
 import { percent } from "../figures.ts";
 
 export interface LearnOptions {
@@ -68,7 +69,7 @@ export interface LearnInput {
 export interface Standing {
   /** How many corrections the deployed form answers as corrected. */
   corrected: number;
-  /** Accuracy of the deployed form on the hold-out. */
+  /** Accuracy of the deployed form on the hold-out; of several labels, the share of the texts that get exactly theirs. */
   accuracy: number;
   /** Loss of the f32 form on the hold-out, which decides between equal accuracies. */
   loss: number;
@@ -114,11 +115,11 @@ export async function learn(
   onBatch?: (done: number, total: number) => void,
 ): Promise<Learnt> {
   const { elb, source, deployed: replaced, data } = input;
+  const old = await Classifier.fromBytes(elb, source);
   const corrections = latest(input.corrections);
   if (corrections.length === 0)
     throw new EdgelabelError(`there are no corrections for ${source}; give some with --corrections`);
   const validation = leftOf(input.validation, corrections);
-  const old = await Classifier.fromBytes(elb, source);
   const { info, version: oldVersion } = old;
   const newLabels = newLabelsFor(old, { ...input, corrections, validation }, options);
   const labels = [...old.labels, ...newLabels];
@@ -136,7 +137,8 @@ export async function learn(
     if (fitsLinear) {
       const repeated = corrections.flatMap((sample) => Array.from({ length: repeats }, () => sample));
       begun.startTexts(known.length + repeated.length);
-      for (const { label, text } of [...known, ...repeated]) begun.addText(labels.indexOf(label), text);
+      const targetOf = targetsOf(labels, begun.sets);
+      for (const sample of [...known, ...repeated]) begun.addText(targetOf(sample)!, sample.text);
       begun.fitLinear(LARGEST_INT8, info.linear?.network_share === 0);
     }
     addSamples(begun, labels, samples, validation);
@@ -151,7 +153,7 @@ export async function learn(
   const measure = async (deployed: Uint8Array): Promise<Standing> => {
     const classifier = await Classifier.fromBytes(deployed, source);
     const right = (samples: readonly Sample[]): number =>
-      samples.filter(({ label, text }) => classifier.classify(text).label === label).length;
+      samples.filter((sample) => isRight(sample, classifier.classify(sample.text))).length;
     return {
       corrected: right(corrections),
       accuracy: right(validation) / validation.length,

@@ -1,7 +1,7 @@
 // A trained model in the trainer -> its quantized file: with int8 arithmetic, or, if its
 // answers on the given texts differ too often from those of f32, with int8 weights and f32
 // arithmetic.
-import { Classifier } from "../model/classifier.ts";
+import { Classifier, type Prediction } from "../model/classifier.ts";
 import { thinned } from "../data/dataset.ts";
 import { MOST_COMPARED } from "../data/survey.ts";
 import type { ModelInfo } from "../model/engine.ts";
@@ -13,7 +13,7 @@ export const MIN_AGREEMENT = 0.99;
 /** How far the answers of two models agree on the same texts. */
 export interface Agreement {
   n: number;
-  /** Share of texts with the same label. */
+  /** Share of texts with the same label; of several labels, the share of those that a text gets from either model that it gets from both, like an F1. */
   top1: number;
   /** Largest difference of any label's score on any text. */
   largest_difference: number;
@@ -60,16 +60,22 @@ export async function quantize(
 }
 
 function compare(one: Classifier, other: Classifier, texts: readonly string[]): Agreement {
-  let same = 0;
+  let [same, all] = [0, 0];
   let largest = 0;
   for (const text of texts) {
     const a = one.classify(text, 0);
     const b = other.classify(text, 0);
-    if (a.label === b.label) same++;
+    const [ours, theirs] = [namesOf(a), namesOf(b)];
+    same += 2 * ours.filter((label) => theirs.includes(label)).length;
+    all += ours.length + theirs.length;
     for (const [label, score] of Object.entries(a.scores))
       largest = Math.max(largest, Math.abs(score - (b.scores[label] ?? 0)));
   }
-  return { n: texts.length, top1: texts.length ? same / texts.length : 1, largest_difference: largest };
+  return { n: texts.length, top1: all > 0 ? same / all : 1, largest_difference: largest };
+}
+
+function namesOf({ label, labels }: Prediction): (string | null)[] {
+  return labels?.map((each) => each.label) ?? [label];
 }
 
 /** What int8 costs each tensor of the built model that `info` describes. */

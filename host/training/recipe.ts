@@ -3,9 +3,10 @@
 // settings of the run; the arithmetic is the trainer's.
 import * as abi from "../../assembly/abi.ts";
 import { swapped } from "../data/report.ts";
-import type { Sample } from "../data/dataset.ts";
+import { labelsOfSample, type Sample } from "../data/dataset.ts";
 import { partsOf, type Samples, Survey } from "../data/survey.ts";
 import { excerpt, EdgelabelError } from "../errors.ts";
+import { targetsOf } from "./label-sets.ts";
 import type { RunOptions } from "./settings.ts";
 import { addSynonyms, type SynonymGroup } from "./synonyms.ts";
 import { addVectors, type VectorFile } from "./vectors.ts";
@@ -231,6 +232,24 @@ export function adaptToShape(
   return { ...recipe, batch, epochs, minCount, numWords, linear, wordDropout, tokenizer };
 }
 
+/** The recipe for texts with several labels: one sigmoid a label. Throws an EdgelabelError for what only makes sense with one label a text. */
+function forSeveralLabels(recipe: RecipeOptions, given: ReadonlySet<string>): RecipeOptions {
+  const unfit = recipe.balanced
+    ? "class weights are for one"
+    : recipe.binaryOutput
+      ? "one sigmoid unit tells 2 labels apart; set binary-output=false"
+      : given.has("loss") && recipe.loss === "categorical_crossentropy"
+        ? `the loss ${recipe.loss} is for one`
+        : null;
+  if (unfit) throw new EdgelabelError(`the texts have several labels; ${unfit}`);
+  return {
+    ...recipe,
+    loss: given.has("loss") ? recipe.loss : "binary_crossentropy",
+    // Each label is missing in most texts: smoothed towards a half, its score would say little.
+    labelSmoothing: given.has("labelSmoothing") ? recipe.labelSmoothing : 0,
+  };
+}
+
 /** Mostly very short texts of which nearly each has a word of its own, such as host names or product codes. */
 function areNames({ texts, short, withOwnToken }: Shape): boolean {
   return texts >= ENOUGH_NAMES && 2 * short > texts && withOwnToken >= OWN_SHARE * texts;
@@ -302,14 +321,15 @@ export async function prepareTraining(
 export async function prepareAdapted(
   survey: Survey,
   validation: readonly Sample[],
-  asked: RecipeOptions,
+  wanted: RecipeOptions,
   given: ReadonlySet<string>,
   vectors: VectorFile | null = null,
   note: (note: string) => void = () => {},
 ): Promise<{ trainer: Trainer; recipe: RecipeOptions; shape: Shape }> {
-  let trainer = await countTexts(survey, asked);
+  let trainer = await countTexts(survey, wanted);
+  const { texts, labels, isMultiLabel: isSeveral } = survey.figures;
+  const asked = isSeveral ? forSeveralLabels(wanted, given) : wanted;
   requireLearnable(survey, asked);
-  const { texts, labels } = survey.figures;
   const shape = {
     labels: labels.size,
     texts,
@@ -344,7 +364,7 @@ async function countTexts(survey: Survey, { tokenizer, name, version }: RecipeOp
 /** Throws an EdgelabelError when the recipe cannot learn the samples. */
 function requireLearnable(survey: Survey, options: RecipeOptions): void {
   const labels = survey.labels();
-  const { different } = survey.figures;
+  const { different, isMultiLabel: isSeveral } = survey.figures;
   if (labels.length < 2)
     throw new EdgelabelError(
       `the data has ${labels.length === 1 ? `only the label ${excerpt(labels[0]!)}` : "no samples"}; a classifier needs at least 2 labels`,
@@ -356,7 +376,7 @@ function requireLearnable(survey: Survey, options: RecipeOptions): void {
   if (different < labels.length) throw new EdgelabelError(swapped(labels.length, different));
   if (options.binaryOutput && labels.length !== 2)
     throw new EdgelabelError(`one sigmoid unit tells 2 labels apart, but the data has ${labels.length}`);
-  const unfit = options.binaryOutput ? "categorical_crossentropy" : "binary_crossentropy";
+  const unfit = options.binaryOutput || isSeveral ? "categorical_crossentropy" : "binary_crossentropy";
   if (options.loss === unfit)
     throw new EdgelabelError(
       `the loss ${unfit} does not fit ${options.binaryOutput ? "one sigmoid unit" : "a softmax"}; choose another loss, or turn the binary output ${options.binaryOutput ? "off" : "on"}`,
@@ -371,23 +391,25 @@ async function describe(
 ): Promise<void> {
   const labels = survey.labels();
   for (const label of labels) trainer.addLabel(label);
+  if (survey.figures.isMultiLabel) trainer.setMultiLabel();
   addLayers(trainer, labels.length, options);
   const hasLinear = options.linear !== false && !options.binaryOutput;
-  const classes = new Map(labels.map((label, index) => [label, index]));
+  const targetOf = targetsOf(labels, trainer.sets);
   const { texts } = survey.figures;
   try {
     trainer.describe();
     if (hasLinear) trainer.startTexts(texts);
     for await (const part of survey.read()) {
-      for (const { label, text } of part) {
-        trainer.addSample(classes.get(label)!, text);
-        if (hasLinear) trainer.addText(classes.get(label)!, text);
+      for (const sample of part) {
+        const target = targetOf(sample)!;
+        trainer.addSample(target, sample.text);
+        if (hasLinear) trainer.addText(target, sample.text);
       }
     }
   } catch (error) {
     if (!(error instanceof EdgelabelError) || error.code !== "out_of_memory") throw error;
     throw new EdgelabelError(
-      `these ${texts} texts do not fit in WebAssembly memory, of which a text takes about 16 bytes and each of its tokens 4; train on some of them, such as every other line`,
+      `these ${texts} texts do not fit in WebAssembly memory, at about 16 bytes a text and 4 a token; train on some of them`,
       error.code,
     );
   }
@@ -428,22 +450,23 @@ export function addSamples(
   samples: readonly Sample[],
   validation: readonly Sample[],
 ): void {
-  const classes = new Map(labels.map((label, index) => [label, index]));
-  const classOf = (label: string): number => {
-    const index = classes.get(label);
-    if (index === undefined)
+  const known = new Set(labels);
+  const targetOf = targetsOf(labels, trainer.sets);
+  const strangeIn = (sample: Sample): string | undefined => labelsOfSample(sample).find((label) => !known.has(label));
+  for (const sample of samples) {
+    const strange = strangeIn(sample);
+    if (strange !== undefined)
       throw new EdgelabelError(
-        `the label ${excerpt(label)} does not occur in the training data; remove its lines or train with it`,
+        `the label ${excerpt(strange)} does not occur in the training data; remove its lines or train with it`,
       );
-    return index;
-  };
-  for (const { label, text } of samples) trainer.addSample(classOf(label), text);
-  const strange = validation.find(({ label }) => !classes.has(label));
-  if (strange)
+    trainer.addSample(targetOf(sample)!, sample.text);
+  }
+  const first = validation.find((sample) => strangeIn(sample) !== undefined);
+  if (first)
     throw new EdgelabelError(
-      `the validation texts have the label ${excerpt(strange.label)} (first in line ${strange.line}), which does not occur in the training data; remove its lines or train with it`,
+      `the validation texts have the label ${excerpt(strangeIn(first)!)} (first in line ${first.line}), which does not occur in the training data; remove its lines or train with it`,
     );
-  for (const { label, text } of validation) trainer.addValidation(classOf(label), text);
+  for (const sample of validation) trainer.addValidation(targetOf(sample)!, sample.text);
 }
 
 function addLayers(trainer: Trainer, labelCount: number, options: RecipeOptions): void {
@@ -473,7 +496,7 @@ function addLayers(trainer: Trainer, labelCount: number, options: RecipeOptions)
   }
   if (options.outputDropout > 0) layer(abi.LAYER_DROPOUT, 0, 0, options.outputDropout);
   if (options.binaryOutput) layer(abi.LAYER_DENSE, 0, 1, 0, abi.ACTIVATION_SIGMOID);
-  else layer(abi.LAYER_DENSE, 0, labelCount, 0, abi.ACTIVATION_SOFTMAX);
+  else layer(abi.LAYER_DENSE, 0, labelCount, 0, trainer.sets ? abi.ACTIVATION_SIGMOID : abi.ACTIVATION_SOFTMAX);
 }
 
 /** Runs the epochs that are left, at most `most` of them; returns the last report, null when there was none. */

@@ -5,6 +5,7 @@ import { EdgelabelError } from "../errors.ts";
 import * as abi from "../../assembly/abi.ts";
 import { type Explanation, readExplanation } from "../model/explanation.ts";
 import { check } from "../model/status.ts";
+import { LabelSets } from "./label-sets.ts";
 import { TrainerModule } from "./module.ts";
 import { type RunOptions, type SettingName, settingsOf } from "./settings.ts";
 
@@ -130,6 +131,7 @@ export interface EpochFigures {
 export class Trainer {
   readonly #module: TrainerModule;
   readonly #source: string;
+  #sets: LabelSets | null = null;
   #shard = 0;
   #exchange: Exchange | null = null;
 
@@ -152,6 +154,7 @@ export class Trainer {
   /** Forgets all and begins with an empty model. */
   begin(): void {
     check(this.#exports.beginModel(), this.#source);
+    this.#sets = null;
   }
 
   /**
@@ -161,7 +164,20 @@ export class Trainer {
   static async open(bytes: Uint8Array, source: string, expands = false): Promise<Trainer> {
     const module = await TrainerModule.start(source);
     check(module.exports.openFile(module.putFile(bytes, module.exports.reserveFile, source), expands), source);
-    return new Trainer(module, source);
+    const trainer = new Trainer(module, source);
+    if (module.exports.isMultiLabel()) trainer.#sets = new LabelSets(module.exports);
+    return trainer;
+  }
+
+  /** The model is to give several labels a text. Before the first text. */
+  setMultiLabel(): void {
+    check(this.#exports.setMultiLabel(), this.#source);
+    this.#sets = new LabelSets(this.#exports);
+  }
+
+  /** Sets of labels, if the model gives several labels a text: their numbers then stand for those of labels below. */
+  get sets(): LabelSets | null {
+    return this.#sets;
   }
 
   /** The labels of a described or opened model. */

@@ -75,7 +75,7 @@ module.exports = function (RED) {
       const answer = await modelOf(config).classify(textOf(msg.payload), options);
       msg.label = answer.label;
       msg.score = answer.score;
-      for (const name of ["scores", "explanation"])
+      for (const name of ["labels", "scores", "explanation"])
         if (answer[name] !== undefined) msg[name] = answer[name];
         // What an earlier node left there must not pass for this one's.
         else delete msg[name];
@@ -83,14 +83,16 @@ module.exports = function (RED) {
     });
   }
 
-  /** `[{ text, label }]` of a message: a text with `msg.label`, one such object, or an array of them. */
+  /** `[{ text, label }]` of a message: a text with `msg.label`, one such object, or an array of them. A label may be a list. */
   function correctionsOf({ payload, label }) {
     const given = [
       typeof payload === "string" || typeof payload === "number" || Buffer.isBuffer(payload)
         ? { text: textOf(payload).toString(), label }
         : payload,
     ].flat();
-    if (given.length === 0 || !given.every((each) => typeof each?.text === "string" && typeof each.label === "string"))
+    const isLabel = (label) =>
+      typeof label === "string" || (Array.isArray(label) && label.every((each) => typeof each === "string"));
+    if (given.length === 0 || !given.every((each) => typeof each?.text === "string" && isLabel(each.label)))
       throw new Error(say("error.no-correction"));
     return given.map(({ text, label }) => ({ text, label }));
   }

@@ -27,6 +27,7 @@ import {
   lstm,
   makeModel,
   pool,
+  trainSeveral,
   trainTiny,
   type ModelSpec,
 } from "../support/models.ts";
@@ -59,6 +60,7 @@ let int8: Uint8Array;
 let int8Weights: Uint8Array;
 let training: Uint8Array;
 let linear: Uint8Array; // with a linear part, f32
+let several: Uint8Array; // several labels a text
 let linear4: Uint8Array; // the same, 4 bits a weight
 
 beforeAll(async () => {
@@ -70,6 +72,7 @@ beforeAll(async () => {
   const tiny = await trainTiny({ embedding: 2, units: 2, epochs: 1, linear: true });
   linear = tiny.write("f32");
   linear4 = tiny.write("int8");
+  several = (await trainSeveral({ embedding: 2, units: 2, epochs: 1 })).write("f32");
 });
 
 type Harm = (file: Uint8Array) => Uint8Array | void;
@@ -164,7 +167,7 @@ const cases: Record<string, Case[]> = {
     },
   ],
   "unknown form": [{ harms: header("form", 0, 4, 0xffffffff) }],
-  "a reserved word is not 0": [{ harms: [112, 116, 120, 124].map((at) => (file) => write(file, at, "u32", 1)) }],
+  "a reserved word is not 0": [{ harms: [116, 120, 124].map((at) => (file) => write(file, at, "u32", 1)) }],
   "training state in a quantized form": [
     { file: () => int8, harms: [(file) => withParts(file, { training: new Uint8Array(TRAINING_HEAD) })] },
     { file: () => int8Weights, harms: header("trainingBytes", 16) },
@@ -183,7 +186,23 @@ const cases: Record<string, Case[]> = {
       ),
     },
   ],
-  "cleaning has an unknown flag": [{ harms: header("cleaning", 256, 0x80000000) }],
+  "cleaning has an unknown flag": [{ harms: header("cleaning", 512, 0x80000000) }],
+  "multiLabel above 1, or together with rejectMargin": [
+    { harms: header("multiLabel", 2, 0xffffffff) },
+    {
+      file: () => several,
+      harms: [0.25, 1].map(
+        (margin): Harm =>
+          (file) =>
+            setHeader(file, "rejectMargin", margin),
+      ),
+    },
+  ],
+  "multiLabel, but no sigmoid for each label at the end": [
+    // One unit for two labels, and a softmax.
+    { harms: header("multiLabel", 1) },
+    { file: () => several, harms: layer(5, "activation", 0, 2, 3, 4) },
+  ],
   "unknown tokenizer flag": [{ harms: header("tokenizerFlags", 64, 0x80000001) }],
   "sequenceLength outside its range": [{ harms: header("sequenceLength", 0, 4097, 0x80000000, 0xffffffff) }],
   "filterBytes or splitBytes above 4096": [
@@ -548,7 +567,7 @@ const cases: Record<string, Case[]> = {
     },
   ],
   "linearBytes is 1 ... 31, or 2^31 and more": [{ harms: header("linearBytes", 1, 16, 31, 0x80000000, 0xffffffff) }],
-  "a linear part, but no softmax over the labels at the end": [
+  "a linear part, but neither a softmax over the labels at the end nor multiLabel": [
     { harms: [(file) => withParts(file, { linear: new Uint8Array(32) })] },
     { file: () => linear, harms: layer(5, "activation", 0, 1) },
   ],

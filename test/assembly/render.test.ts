@@ -2,6 +2,7 @@
 // rejection, and the card. Scores are written into the engine's buffer, so any f32 can be shown.
 import { beforeAll, describe, expect, test } from "vitest";
 import {
+  ACTIVATION_SIGMOID,
   ACTIVATION_SOFTMAX,
   LAYER_BIDIRECTIONAL,
   LAYER_MASK_ZERO,
@@ -61,6 +62,38 @@ function fixed(value: number): string {
   const digits = millionths.toString().padStart(7, "0");
   return `${exact < 0 && millionths > 0n ? "-" : ""}${digits.slice(0, -6)}.${digits.slice(-6)}`;
 }
+
+test("several labels: all that reach the threshold, best first; none if none does", async () => {
+  const labels = ["a", 'b"', "c"];
+  const model = await makeModel(
+    { words: ["hi"], labels, layers: [embedding(1), lstm(1), dense(3, ACTIVATION_SIGMOID)], multiLabel: true },
+    (_, length) => new Float32Array(length),
+  );
+  const wasm = open(model.write("f32"));
+  const scores = [0.5, 0.25, 0.75];
+  expect(line(wasm, scores, true)).toBe(
+    '{"label":"c","score":0.750000,"labels":[{"label":"c","score":0.750000},{"label":"a","score":0.500000}],"scores":{"c":0.750000,"a":0.500000,"b\\"":0.250000}}\n',
+  );
+  expect(line(wasm, scores, true, 1)).toContain('{"label":"a","score":0.500000}],"scores":{"c":0.750000}}');
+  expect(line(wasm, scores, false)).toBe("c\t0.750000\ta\t0.500000\n");
+  expect(line(wasm, scores, false, 1)).toBe("c\t0.750000\n");
+  expect(line(wasm, scores, false, 9)).toBe('c\t0.750000\ta\t0.500000\tb"\t0.250000\n');
+  expect(line(wasm, [0.1, 0.3, 0.2], true, 1)).toBe(
+    '{"label":null,"score":0.300000,"unknown":true,"labels":[],"scores":{"b\\"":0.300000}}\n',
+  );
+  expect(line(wasm, [0.1, 0.3, 0.2], false)).toBe("?\t0.300000\n");
+});
+
+test("the longest labels of a model that gives several fit in the line", async () => {
+  const labels = Array.from({ length: 40 }, (_, i) => String.fromCharCode(65 + i) + '"'.repeat(MAX_LABEL_BYTES - 2));
+  const model = await makeModel(
+    { words: ["hi"], labels, layers: [embedding(1), lstm(1), dense(40, ACTIVATION_SIGMOID)], multiLabel: true },
+    (_, length) => new Float32Array(length),
+  );
+  const wasm = open(model.write("f32"));
+  const shown = JSON.parse(line(wasm, labels.map(() => 3e38), true)) as { labels: object[]; scores: object }; // prettier-ignore
+  expect([shown.labels.length, Object.keys(shown.scores).length]).toEqual([40, 40]);
+});
 
 describe("scores", () => {
   let wasm: Exports;

@@ -11,7 +11,7 @@ import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { Classifier } from "../../host/model/classifier.ts";
 import { packModel } from "../../host/model/pack.ts";
 import type { ModelForm } from "../../host/training/trainer.ts";
-import { Seeded, samples, trainTiny } from "../support/models.ts";
+import { Seeded, samples, severalSamples, trainSeveral, trainTiny } from "../support/models.ts";
 import { sharedIsPresent, sharedPath } from "../support/shared.ts";
 import { describeWasmtime, runWasmtime } from "../support/wasmtime.ts";
 
@@ -68,6 +68,22 @@ describeWasmtime("wasmtime run", (wasmtime) => {
     }
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  test.each([
+    ["text", [], { json: false, top: 0 }],
+    ["--top 2", ["--top", "2"], { json: false, top: 2 }],
+    ["--json", ["--json"], { json: true, top: 0 }],
+    ["--json --top 1", ["--json", "--top", "1"], { json: true, top: 1 }],
+  ] as const)("several labels a text, %s: the bytes of Node", async (_name, args, format) => {
+    const bytes = await packModel((await trainSeveral({ linear: true })).write("int8"));
+    const path = join(folder, "several.wasm");
+    writeFileSync(path, bytes);
+    const classifier = await Classifier.fromBytes(bytes, path);
+    const texts = [...severalSamples.map(({ text }) => Buffer.from(text)), ...lines()];
+    const own = Buffer.concat(texts.map((text) => classifier.line(text, format)));
+    const { stdout } = runWasmtime(wasmtime, path, args, Buffer.concat(texts.map((text) => Buffer.concat([text, Buffer.from("\n")])))); // prettier-ignore
+    expect(Buffer.compare(stdout, own)).toBe(0);
+  });
 
   describe.each(FORMS)("%s", (form) => {
     test.each([

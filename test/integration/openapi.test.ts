@@ -14,7 +14,7 @@ import type { Broker } from "../../host/service/broker/broker.ts";
 import { type HttpEndpoint, startHttp } from "../../host/service/http/http.ts";
 import type { Service } from "../../host/service/service.ts";
 import { packageVersion } from "../../host/version.ts";
-import { fakeService } from "../support/fake.ts";
+import { fakeService, fakeSeveral } from "../support/fake.ts";
 import { describeFetched } from "../support/fetched.ts";
 import { fetchOpenapi } from "../tools/fetch-openapi.mjs";
 
@@ -27,6 +27,7 @@ let http: HttpEndpoint;
 beforeAll(async () => {
   broker = await startBroker({ port: 0 });
   service = fakeService({ access: broker.access });
+  service.setModel("several", fakeSeveral());
   await service.start();
   http = await startHttp(service, { host: "127.0.0.1", port: 0, bodyBytes: 10_000, textsPerRequest: 3 });
 });
@@ -111,6 +112,10 @@ describeFetched("with the tools for OpenAPI", "the tools for OpenAPI", fetchOpen
       ["POST", "/predict", "/predict", { texts: ["win", "hello"], id: "x", explain: true }],
       ["POST", "/predict", "/predict", { data: "win" }],
       ["POST", "/predict", "/predict", { data: "win", explain: true }],
+      ["POST", "/predict", "/predict", { texts: ["win now", "hello"], model: "several", explain: "urgent" }],
+      ["POST", "/predict", "/predict", { data: "hello", model: "several" }],
+      ["GET", "/v2/models/several", "/v2/models/{name}"],
+      ["POST", "/v2/models/several/infer", "/v2/models/{name}/infer", infer("win now", "hello")],
       ["POST", "/predict", "/predict", { text: 7, id: 3 }],
       ["POST", "/predict", "/predict", { text: "x", model: "nope" }],
       ["POST", "/predict", "/predict", { text: "x".repeat(20_000) }],

@@ -21,6 +21,7 @@ export function fakeModel(version = "1.0.0"): Model {
   return {
     version,
     labels: ["ham", "spam"],
+    isMultiLabel: false,
     digest: "0".repeat(64),
     classify(text: string | Uint8Array, top = 1): Prediction {
       const words = Buffer.from(text).toString();
@@ -47,6 +48,36 @@ export function fakeModel(version = "1.0.0"): Model {
         error: 0,
         tokens: [{ token, start: 0, end: text.length, share: 0.375 }],
       };
+    },
+  };
+}
+
+/** Gives a text "spam" for "win", "urgent" for "now" and "fraud" for "bank"; it explains the label that is asked for. */
+export function fakeSeveral(version = "1.0.0"): Model {
+  const ofWord = { win: ["spam", 0.875], now: ["urgent", 0.75], bank: ["fraud", 0.625] } as const;
+  const model = fakeModel(version);
+  return {
+    ...model,
+    labels: ["fraud", "spam", "urgent"],
+    isMultiLabel: true,
+    classify(text: string | Uint8Array, top = 1): Prediction {
+      const words = Buffer.from(text).toString();
+      const all = Object.entries(ofWord).map(([word, [label, score]]) => {
+        const isGiven = words.includes(word);
+        return { label, score: isGiven ? score : 0.125, isGiven };
+      });
+      all.sort((one, other) => other.score - one.score);
+      const labels = all.flatMap(({ label, score, isGiven }) => (isGiven ? [{ label, score }] : []));
+      return {
+        label: labels[0]?.label ?? null,
+        score: all[0]!.score,
+        ...(labels.length > 0 ? {} : { unknown: true }),
+        labels,
+        scores: Object.fromEntries(all.slice(0, top || 3).map(({ label, score }) => [label, score])),
+      };
+    },
+    *explaining(text: string | Uint8Array, label = "fraud"): Generator<undefined, Explanation> {
+      return { ...(yield* model.explaining(text)), label };
     },
   };
 }

@@ -59,6 +59,8 @@ export interface ModelSpec {
   unknownId?: number;
   name?: string;
   version?: string;
+  /** It gives several labels a text. */
+  multiLabel?: boolean;
 }
 
 export interface MadeModel {
@@ -94,6 +96,7 @@ export async function makeModel(
   for (const word of spec.words) trainer.addWord(word);
   trainer.setUnknownId(spec.unknownId ?? 0);
   for (const label of spec.labels) trainer.addLabel(label);
+  if (spec.multiLabel) trainer.setMultiLabel();
   for (const { kind, flags = 0, activation = 0, units = 0, rate = 0, rows } of spec.layers) {
     trainer.addLayer({ kind, flags, activation, units, rate, ...(rows ? { rows } : {}) });
   }
@@ -154,7 +157,7 @@ export const samples: readonly Sample[] = TEXTS.flatMap(([label, texts]) =>
 ).map((sample, i) => ({ ...sample, line: i + 1 }));
 
 /** A tiny model trained on a few dozen texts, in all forms: seconds. */
-export async function trainTiny(changes: Partial<RecipeOptions> = {}): Promise<Trainer> {
+export async function trainTiny(changes: Partial<RecipeOptions> = {}, data = samples): Promise<Trainer> {
   const options: RecipeOptions = {
     ...DEFAULT_RECIPE,
     name: "tiny",
@@ -169,10 +172,28 @@ export async function trainTiny(changes: Partial<RecipeOptions> = {}): Promise<T
     tokenizer: { ...DEFAULT_RECIPE.tokenizer, sequenceLength: 24, ngramBuckets: 64 },
     ...changes,
   };
-  const trainer = await prepareTraining(samples, [], options);
+  const trainer = await prepareTraining(data, [], options);
   trainer.start(options);
   runEpochs(trainer, options.epochs, false, {});
   return trainer;
+}
+
+/** The samples, texts with the labels of two of them, and texts with none. */
+export const severalSamples: readonly Sample[] = [
+  ...samples.map(({ label, text }) => ({ labels: [label], text })),
+  ...samples.flatMap((one, i) => {
+    const other = samples[(i + 7) % samples.length]!;
+    if (one.label === other.label) return [];
+    return [{ labels: [one.label, other.label].sort(), text: `${one.text} and ${other.text}` }];
+  }),
+  ...["good morning", "order a pizza", "what is two plus two", "thank you so much", "call my mother", "see you"].map(
+    (text) => ({ labels: [], text }),
+  ),
+].map(({ labels, text }, i) => ({ label: labels.join("\n"), labels, text, line: i + 1 }));
+
+/** A tiny model that gives several labels a text. */
+export async function trainSeveral(changes: Partial<RecipeOptions> = {}): Promise<Trainer> {
+  return trainTiny({ loss: "binary_crossentropy", labelSmoothing: 0, ...changes }, severalSamples);
 }
 
 /** The tiny model's int8 form as a .wasm. */

@@ -7,6 +7,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startBroker } from "../../host/service/broker/broker.ts";
 import type { Learner } from "../../host/service/control/learning.ts";
+import type { Model } from "../../host/service/answer/predictor.ts";
 import { Review } from "../../host/service/control/review.ts";
 import { startHttp } from "../../host/service/http/http.ts";
 import { hashPassword, type UserSettings } from "../../host/service/users.ts";
@@ -15,7 +16,7 @@ import { EdgelabelError } from "../../host/errors.ts";
 import { figuresOf, parseMetrics, total } from "../../web/console/figures.ts";
 import { outcomeOf, type Status } from "../../web/console/outcome.ts";
 import { findChromium, launchChromium } from "../support/chromium.ts";
-import { fakeModel, fakeService, loginOf, topics } from "../support/fake.ts";
+import { fakeModel, fakeService, fakeSeveral, loginOf, topics } from "../support/fake.ts";
 import { until } from "../support/wait.ts";
 
 describe("figures", () => {
@@ -73,6 +74,11 @@ describe("figures", () => {
 test.each<[string, Omit<Status, "id">, string]>([
   ["an evaluation", { verb: "evaluate", status: "successful", n: 96, accuracy: 0.729 }, "72.9 % of 96 texts right"],
   [
+    "an evaluation of several labels",
+    { verb: "evaluate", status: "successful", n: 96, accuracy: 0.729, micro_f1: 0.85714 },
+    "micro F1 0.857; 72.9 % of 96 texts have exactly their labels",
+  ],
+  [
     "a failure",
     { verb: "learn", status: "failed", reason: "the old model stays: it got worse" },
     "failed: the old model stays: it got worse",
@@ -115,7 +121,7 @@ describe.skipIf(!executablePath)("in Chromium", () => {
   });
   afterAll(() => browser?.close());
 
-  async function start(users?: Record<string, Omit<UserSettings, "password">>) {
+  async function start(users?: Record<string, Omit<UserSettings, "password">>, served?: Model) {
     const broker = await startBroker({ port: 0 });
     ends.push(() => broker.close());
     const model = {
@@ -127,7 +133,8 @@ describe.skipIf(!executablePath)("in Chromium", () => {
         scores: { [HOSTILE]: 0.6, ham: 0.3, spam: Buffer.from(text).length / 1e6 },
       }),
     };
-    const service = fakeService({ access: broker.access, models: new Map([["spam", model]]), commands: true });
+    const models = new Map([["spam", served ?? model]]);
+    const service = fakeService({ access: broker.access, models, commands: true });
     ends.push(() => service.stop());
     const review = new Review({ texts: 50, hours: 1 });
     ends.push(() => review.close());
@@ -240,6 +247,37 @@ describe.skipIf(!executablePath)("in Chromium", () => {
       ["rollback", { name: "spam" }],
     ]);
     expect(await page.locator("img, iframe").count()).toBe(0);
+    expect(problems).toEqual([]);
+  });
+
+  test("shows all labels of a text that has several, and takes several for one", async () => {
+    const { http, kept } = await start(undefined, fakeSeveral());
+    await predict(http.url, "win now");
+    const page = await opened(http.url);
+    await page.waitForSelector("#charts svg");
+    expect(await page.textContent("#models tbody")).toContain("3, several a text: fraud, spam, urgent");
+    await page.fill("#text", "win now");
+    await page.waitForSelector("#try .given");
+    expect(await page.locator("#try .given li").allTextContents()).toEqual(["spam87.5 %", "urgent75.0 %"]);
+    await page.click("#try .given >> text=urgent");
+    await until(async () => (await page.textContent("#try .legend"))!.includes("for urgent"));
+
+    const box = page.locator(".label-box");
+    expect(await box.textContent()).toContain("Its labels: spam 87.5 %, urgent 75.0 %.");
+    const pressed = () => box.locator("[aria-pressed=true] bdi").allTextContents();
+    expect(await pressed()).toEqual(["spam", "urgent"]);
+    await box.focus();
+    // Fraud instead of spam, and a label that the model does not know.
+    for (const key of ["1", "2"]) await page.keyboard.press(key);
+    await page.fill("#new-label", "brand new");
+    await page.press("#new-label", "Enter");
+    expect(await pressed()).toEqual(["fraud", "urgent", "brand new"]);
+    await box.focus();
+    await page.keyboard.press("Enter");
+    await until(async () => (await box.textContent())!.includes("1 text labelled"));
+    await page.click("text=Learn 1 text");
+    await until(() => kept.length === 1);
+    expect(kept[0]).toEqual({ text: "win now", label: "brand new\nfraud\nurgent", labels: ["brand new", "fraud", "urgent"] }); // prettier-ignore
     expect(problems).toEqual([]);
   });
 

@@ -57,7 +57,20 @@ test.each<[string, string, string, Preview]>([
     "a JSON array",
     "",
     ' [{"text": "a", "label": ["on"]}]',
-    { columns: ["text", "label"], ...usual, rows: [["a", '["on"]']] },
+    { columns: ["text", "label"], ...usual, rows: [["a", "on"]] },
+  ],
+  [
+    "several labels a text",
+    "a.ft",
+    "__label__on __label__urgent lamp on\nnothing\n__label__off dark",
+    {
+      columns: [],
+      rows: [
+        ["on, urgent", "lamp on"],
+        ["", "nothing"],
+        ["off", "dark"],
+      ],
+    },
   ],
   [
     "a broken record",

@@ -15,8 +15,9 @@ const counts = new Map([
 ]);
 const find = reasonFinder(report, counts);
 const answered = (line: number, answer: string | null, score: number): Answered => ({
-  ...{ line, answer, score, text: samples[line - 1]!.text },
-  truth: samples[line - 1]!.label,
+  ...{ line, answer: answer === null ? [] : [answer], score, text: samples[line - 1]!.text },
+  truth: [samples[line - 1]!.label],
+  isRight: samples[line - 1]!.label === answer,
 });
 
 describe("reasons", () => {
@@ -53,7 +54,7 @@ describe("reasons", () => {
     const [few, copies] = reasonFinder(
       reportData([{ file: "", samples: many }], null, words, 256),
       new Map([["new", 1]]),
-    )({ ...answered(1, "on", 0.6), truth: "new" });
+    )({ ...answered(1, "on", 0.6), truth: ["new"] });
     expect(few).toBe("Only 1 text of “new” to learn from.");
     expect(copies).toBe("The same words are also in lines 2, 3, 4, 5, 6 and 3 more.");
     const [unseen] = reasonFinder(report, new Map())(answered(6, "off", 0.6));

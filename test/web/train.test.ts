@@ -8,6 +8,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test } from "vitest";
 import { findChromium, launchChromium } from "../support/chromium.ts";
 import { type FileServer, serveFolder } from "../support/pages.ts";
+import { severalSamples } from "../support/models.ts";
 import { edgelabel } from "../support/program.ts";
 import { until } from "../support/wait.ts";
 import { describeWasmtime, runWasmtime } from "../support/wasmtime.ts";
@@ -157,6 +158,30 @@ describe.skipIf(!executablePath)("in Chromium", () => {
       const { status, stdout } = runWasmtime(wasmtime, path, [], "dim the lamp over the sofa\n");
       expect([status, stdout.toString()]).toEqual([0, expect.stringMatching(/^(?:lights|\?)\t[\d.]+\n$/)]);
     });
+  });
+
+  test("texts with several labels, or none, become the command line's model, too", async () => {
+    const lines = severalSamples.map(({ labels, text }) => `${labels!.map((label) => `__label__${label} `).join("")}${text}`); // prettier-ignore
+    writeFileSync(join(folder, "several.ft"), `${lines.join("\n")}\n`);
+    await page.setInputFiles('#train input[type="file"]', join(folder, "several.ft"));
+    await page.waitForSelector("#run .primary");
+    expect(await page.textContent("#about")).toMatch(/3 labels.*1\.3 labels a text, and 6 texts without any/);
+    await page.click("text=Settings");
+    expect(await page.locator("#unknown").count()).toBe(0);
+    await page.fill("#epochs", "4");
+    await page.click("#run .primary");
+    await page.waitForSelector("dl.figures");
+    const figures = await page.locator("dl.figures dt").allTextContents();
+    expect(figures.slice(0, 3)).toEqual(["micro F1", "exactly right", "new texts"]);
+    expect(await page.locator(".matrix").count()).toBe(0);
+    const [, bytes] = await download("Download .wasm");
+    expect(await page.textContent(".command code")).toBe(
+      "edgelabel train several.ft --valid 10% --epochs 4 -o several.wasm",
+    );
+    const path = join(folder, "several.wasm");
+    await edgelabel(["train", join(folder, "several.ft"), "--valid", "10%", "--epochs", "4", "-o", path]);
+    expect(readFileSync(path).equals(bytes)).toBe(true);
+    expect(problems).toEqual([]);
   });
 
   test("a run can be stopped and kept, or cancelled", async () => {

@@ -15,6 +15,7 @@ import { parseDataset } from "../../host/data/dataset.ts";
 import { Calibrator } from "../../host/training/calibrator.ts";
 import { findChromium, launchChromium } from "../support/chromium.ts";
 import { type FileServer, serveFolder } from "../support/pages.ts";
+import { trainSeveral } from "../support/models.ts";
 import { until } from "../support/wait.ts";
 
 const root = new URL("../../", import.meta.url);
@@ -280,6 +281,34 @@ describe.skipIf(!executablePath)("page", () => {
     await choose("strict.wasm", await packModel(calibrator.file()));
     await until(async () => (await page.textContent("#ask .best")) === "None of its labels");
     expect(await page.locator("#ask .others li").count()).toBe(6);
+  });
+
+  test("all labels of a text that has several, and why it has any of them, or has it not", async () => {
+    const several = await packModel((await trainSeveral()).write("int8"));
+    await choose("several.wasm", several);
+    await opened("3 labels");
+    const text = "turn on the light and play some jazz";
+    await page.fill("#text", text);
+    const classifier = await Classifier.fromBytes(several, "several.wasm");
+    const { labels, scores } = classifier.classify(text, 9);
+    expect(labels!.length).toBe(2);
+    const lines = (each: [string, number][]) => each.map(([name, share]) => `${name}${percent(share)}`);
+    const shown = (list: string) => page.locator(`#ask ${list} li`).allTextContents();
+    expect(await shown(".given")).toEqual(lines(labels!.map(({ label, score }) => [label, score])));
+    expect(await shown(".others:not(.given)")).toEqual(lines(Object.entries(scores).slice(2)));
+    for (const { label } of [...labels!, { label: Object.keys(scores)[2]! }].reverse()) {
+      const press = page.locator("#ask .reason", { hasText: label });
+      await press.click();
+      expect(await page.textContent("#ask .legend")).toContain(`for ${label}`);
+      const { tokens } = classifier.explain(text, label);
+      expect(await page.locator("#ask .heat .against").count()).toBe(tokens.filter(({ share }) => share < 0).length);
+      expect([await press.getAttribute("aria-pressed"), await page.locator("#ask [aria-pressed=true]").count()]).toEqual(["true", 1]); // prettier-ignore
+      expect(await press.evaluate((found) => found === document.activeElement)).toBe(true);
+    }
+    await page.fill("#text", "good morning");
+    expect(await page.textContent("#ask .best")).toBe("None of its labels");
+    expect(await shown(".others")).toHaveLength(3);
+    expect(problems).toEqual([]);
   });
 
   test("many labels are shown on request", async () => {

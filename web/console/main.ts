@@ -61,7 +61,7 @@ function showInfo(info: Info): void {
   shown = json;
   document.title = `${info.node} – edgelabel`;
   find("node").textContent = `${info.node}, version ${info.version}`;
-  const rows = info.models.map(({ name, version, labels, waiting }) =>
+  const rows = info.models.map(({ name, version, labels, multiLabel, waiting }) =>
     element(
       "tr",
       {},
@@ -70,7 +70,7 @@ function showInfo(info: Info): void {
       element(
         "td",
         { class: "labels" },
-        `${labels.length}: `,
+        `${labels.length}${multiLabel ? ", several a text" : ""}: `,
         foreign(labels.slice(0, MOST_LABELS).join(", ")),
         labels.length > MOST_LABELS ? ", …" : "",
       ),
@@ -107,8 +107,8 @@ function showTry({ models }: Info): void {
     box.use(
       {
         delayMs: TYPING_MS,
-        answer(text) {
-          return ask<Answer>("/predict", { text, model: select.value, topK: 1024, explain: true });
+        answer(text, why) {
+          return ask<Answer>("/predict", { text, model: select.value, topK: 1024, explain: why ?? true });
         },
       },
       [],

@@ -23,9 +23,11 @@ export function outcomeOf({ verb, status, ...fields }: Status): string {
   if (status === "failed") return `failed: ${String(fields["reason"] ?? "no reason is given")}`;
   if (status === "executing")
     return typeof fields["kept"] === "number" ? `runs, with ${fields["kept"]} corrections` : "runs";
-  const { accuracy, n, version } = fields;
+  const { accuracy, micro_f1: f1, n, version } = fields;
   if (verb === "evaluate" && typeof accuracy === "number" && typeof n === "number")
-    return `${percent(accuracy, 1)} of ${n} texts right`;
+    return typeof f1 === "number"
+      ? `micro F1 ${f1.toFixed(3)}; ${percent(accuracy, 1)} of ${n} texts have exactly their labels`
+      : `${percent(accuracy, 1)} of ${n} texts right`;
   if (verb === "learn") return learnt(fields);
   return typeof version === "string" ? `done; version ${version} answers` : "done";
 }

@@ -10,11 +10,14 @@ interface Doubtful {
   text: string;
   label: string | null;
   score: number;
+  /** All that the model gave, if it gives several. */
+  labels?: { label: string; score: number }[];
   why: "unknown" | "uncertain" | "chance";
 }
 
 interface Review {
   labels: string[];
+  multiLabel?: true;
   newLabels: boolean;
   canLearn: boolean;
   waiting: number;
@@ -24,6 +27,7 @@ interface Review {
 
 /** One for each label, in order; with more labels, the others have none. */
 const KEYS = "1234567890abcdefghijklmnopqrtvwxyz";
+const GIVE = "enter";
 const SKIP = "s";
 const UNDO = "u";
 const WHY = {
@@ -58,7 +62,7 @@ export function showReview({ models, may }: Info, onGiven: () => void): void {
   let keys = new Map<string, () => void>();
   /** Texts that were judged here, in order: one that is taken back is the next to judge. */
   const judged: number[] = [];
-  const send = (body?: { id?: number; label?: string; skip?: true; undo?: true; learn?: true }): void => {
+  const send = (body?: { id?: number; label?: string | string[]; skip?: true; undo?: true; learn?: true }): void => {
     ask<Review | { id: string }>(`/review/${encodeURIComponent(model)}`, body).then(
       (answer) => {
         if (body?.id !== undefined) judged.push(body.id);
@@ -74,25 +78,52 @@ export function showReview({ models, may }: Info, onGiven: () => void): void {
   };
   const load = (): void => send();
 
-  function show({ labels, newLabels, canLearn, waiting, labelled, texts }: Review, restored?: number): void {
+  function show(review: Review, restored?: number): void {
+    const { labels, multiLabel, newLabels, canLearn, waiting, labelled, texts } = review;
     const text = texts.find(({ id }) => id === restored) ?? texts[0];
     keys = new Map();
-    const keyed = (key: string, name: string, onPress: () => void): HTMLElement => {
+    const keyed = (key: string, name: string, onPress: () => void, kind = ""): HTMLElement => {
       if (key !== "") keys.set(key, onPress);
-      const made = button("", onPress);
+      const made = button("", onPress, kind);
       made.append(...(key === "" ? [] : [element("kbd", {}, key)]), foreign(name));
       return made;
     };
+    /** Of a model that gives several labels: those that are chosen, at first the model's own. */
+    const chosen = new Set(text?.labels?.map(({ label }) => label));
+    const buttons = element("div", { class: "buttons labels" });
+    const give = keyed(GIVE, "", () => send({ id: text!.id, label: [...chosen] }), "primary");
+    const showChosen = (): void =>
+      give.lastChild!.replaceWith(chosen.size === 0 ? "No label" : counted(chosen.size, "label"));
+    showChosen();
+    const addLabel = (label: string, key = ""): void => {
+      const made = keyed(key, label, () => {
+        if (!multiLabel) return send({ id: text!.id, label });
+        if (!chosen.delete(label)) chosen.add(label);
+        made.setAttribute("aria-pressed", String(chosen.has(label)));
+        showChosen();
+      });
+      if (multiLabel) made.setAttribute("aria-pressed", String(chosen.has(label)));
+      buttons.append(made);
+    };
+    labels.forEach((label, i) => addLabel(label, KEYS[i]));
     const added = element("input", { id: "new-label", placeholder: "another label", "aria-label": "Another label" });
     const add = (): void => {
-      if (text && added.value.trim() !== "") send({ id: text.id, label: added.value.trim() });
+      const label = added.value.trim();
+      if (!text || label === "") return;
+      if (!multiLabel) return send({ id: text.id, label });
+      added.value = "";
+      if (labels.includes(label) || chosen.has(label)) return;
+      chosen.add(label);
+      addLabel(label);
+      showChosen();
     };
     added.addEventListener("keydown", ({ key }) => key === "Enter" && add());
     const done = [
+      ...(text && multiLabel ? [give] : []),
       ...(text ? [keyed(SKIP, "Skip", () => send({ id: text.id, skip: true }))] : []),
       ...(labelled > 0 ? [keyed(UNDO, "Undo", () => send({ undo: true }))] : []),
       ...(labelled > 0 && canLearn
-        ? [button(`Learn ${counted(labelled, "label")}`, () => send({ learn: true }), "primary")]
+        ? [button(`Learn ${counted(labelled, multiLabel ? "text" : "label")}`, () => send({ learn: true }), "primary")]
         : []),
       ...(labelled > 0
         ? [
@@ -114,16 +145,16 @@ export function showReview({ models, may }: Info, onGiven: () => void): void {
               "p",
               { class: "hint" },
               `${WHY[text.why]} `,
-              text.label === null ? "Its best score: " : "Its label: ",
-              text.label === null ? undefined : foreign(text.label),
-              ` ${percent(text.score, 1)}.`,
+              text.label === null ? "Its best score: " : multiLabel ? "Its labels: " : "Its label: ",
+              ...(text.labels?.length ? text.labels : [text]).flatMap(({ label, score }, i) => [
+                i === 0 ? "" : ", ",
+                label === null ? undefined : foreign(label),
+                ` ${percent(score, 1)}`,
+              ]),
+              ".",
             ),
-            bar(text.score),
-            element(
-              "div",
-              { class: "buttons labels" },
-              ...labels.map((label, i) => keyed(KEYS[i] ?? "", label, () => send({ id: text.id, label }))),
-            ),
+            multiLabel ? "" : bar(text.score),
+            buttons,
             ...(newLabels ? [element("div", { class: "buttons" }, added, button("Add", add))] : []),
           ]
         : [element("p", { class: "empty" }, "No text waits for a label.")]),
@@ -131,7 +162,7 @@ export function showReview({ models, may }: Info, onGiven: () => void): void {
       element(
         "p",
         { class: "hint" },
-        `${counted(waiting, "text")} waiting, ${counted(labelled, "label")} given. ${canLearn ? "" : "This model cannot learn here; export the labels."}`,
+        `${counted(waiting, "text")} waiting, ${multiLabel ? `${counted(labelled, "text")} labelled` : `${counted(labelled, "label")} given`}. ${canLearn ? "" : "This model cannot learn here; export the labels."}`,
       ),
     );
     if (hadFocus) box.focus();

@@ -12,8 +12,8 @@ const LONG_GAP = 100;
 
 /** What is asked: a model in the page, or a service. */
 export interface Asked {
-  /** With the scores of all labels, and an explanation. */
-  answer(text: string): Answer | Promise<Answer>;
+  /** With the scores of all labels, and an explanation of `why`, by default of the best label. */
+  answer(text: string, why?: string): Answer | Promise<Answer>;
   /** How long typing must pause before it is asked. */
   delayMs?: number;
   /** The most tokens of a text that it reads, if that is known. */
@@ -40,6 +40,8 @@ export function createAskBox(id: string): AskBox {
   const answer = element("div", { class: "answer" });
   let asked: Asked | undefined;
   let showsAll = false;
+  /** The label that is explained, if it was chosen. */
+  let why: string | undefined;
   /** Of questions: an answer that comes after a later question is not shown. */
   let turn = 0;
 
@@ -53,7 +55,7 @@ export function createAskBox(id: string): AskBox {
       const { delayMs } = asked;
       if (delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, delayMs));
       if (own !== turn) return;
-      const found = await asked.answer(text.value);
+      const found = await asked.answer(text.value, why);
       if (own !== turn) return;
       answer.replaceChildren(...answered(found, asked.mostTokens));
       showWords();
@@ -73,12 +75,36 @@ export function createAskBox(id: string): AskBox {
       words.scrollTop = first.getBoundingClientRect().top - words.getBoundingClientRect().top - words.clientHeight / 3;
   }
 
-  function answered({ label, score, scores = {}, explanation }: Answer, mostTokens?: number): HTMLElement[] {
+  /** A label with its score; a press explains it, or no longer. */
+  function row(name: string, score: number, explained: string): HTMLElement {
+    const press = button(
+      "",
+      async () => {
+        why = why === name ? undefined : name;
+        await show();
+        // The rows are made anew, and the keyboard should stay where it was.
+        [...answer.querySelectorAll("button")].find(({ textContent }) => textContent === name)?.focus();
+      },
+      "reason",
+    );
+    press.append(foreign(name));
+    press.title = "Why, or why not";
+    press.setAttribute("aria-pressed", String(name === explained));
+    return element("li", {}, press, bar(score), element("span", { class: "share" }, percent(score, 1)));
+  }
+
+  function answered(
+    { label, score, labels, scores = {}, explanation }: Answer,
+    mostTokens?: number,
+  ): (HTMLElement | string)[] {
     // Objects have labels that are whole numbers first.
     const ranked = Object.entries(scores).sort(([, a], [, b]) => b - a);
-    const best = label === null ? undefined : ranked[0];
-    const others = best === undefined ? ranked : ranked.slice(1);
+    const given = new Set(labels ? labels.map((each) => each.label) : label === null ? [] : [label]);
+    const others = ranked.filter(([name]) => !given.has(name));
+    const rows = (each: readonly [string, number][]): HTMLElement[] =>
+      each.map(([name, share]) => row(name, share, explanation!.label));
     const { heat, isCut } = heatOf(text.value, explanation!);
+    const isNone = given.size === 0;
     const explained = element("span", {}, "for ", foreign(explanation!.label));
     const shown = showsAll ? others : others.slice(0, SHOWN);
     const more = button(showsAll ? "Show fewer" : `Show all ${others.length}`, () => {
@@ -86,17 +112,31 @@ export function createAskBox(id: string): AskBox {
       void show();
     });
     return [
-      element(
-        "p",
-        { class: "best", role: "status" },
-        best === undefined
-          ? element("strong", {}, "None of its labels")
-          : element("strong", { class: "label" }, foreign(best[0])),
-        element("span", { class: "share" }, best === undefined ? "" : percent(score, 1)),
-      ),
-      best === undefined
-        ? element("p", { class: "hint" }, "The model knows no such texts, and says so instead of guessing.")
-        : bar(score),
+      labels && !isNone
+        ? element(
+            "div",
+            { role: "status" },
+            element("ol", { class: "others given" }, ...rows(labels.map((each) => [each.label, each.score]))),
+          )
+        : element(
+            "p",
+            { class: "best", role: "status" },
+            isNone
+              ? element("strong", {}, "None of its labels")
+              : element("strong", { class: "label" }, foreign(label!)),
+            element("span", { class: "share" }, isNone ? "" : percent(score, 1)),
+          ),
+      isNone
+        ? element(
+            "p",
+            { class: "hint" },
+            labels
+              ? "No label has a score that is high enough for the model to give it."
+              : "The model knows no such texts, and says so instead of guessing.",
+          )
+        : labels
+          ? ""
+          : bar(score),
       element("h2", {}, "Why"),
       scrolling("Words and their shares in the score", heat, "words"),
       element(
@@ -113,14 +153,8 @@ export function createAskBox(id: string): AskBox {
       ...(others.length === 0
         ? []
         : [
-            element("h2", {}, best === undefined ? "Closest labels" : "Other labels"),
-            element(
-              "ol",
-              { class: "others" },
-              ...shown.map(([name, share]) =>
-                element("li", {}, foreign(name), bar(share), element("span", { class: "share" }, percent(share, 1))),
-              ),
-            ),
+            element("h2", {}, isNone ? "Closest labels" : "Other labels"),
+            element("ol", { class: "others" }, ...rows(shown)),
             ...(others.length > SHOWN ? [more] : []),
           ]),
     ];
@@ -137,6 +171,7 @@ export function createAskBox(id: string): AskBox {
     ),
     use(used, examples) {
       asked = used;
+      why = undefined;
       text.disabled = false;
       chips.replaceChildren(
         ...examples.map((example) => {
@@ -179,7 +214,7 @@ function heatOf(text: string, explanation: Explanation): { heat: HTMLElement; is
 /** A model in the page, as what is asked. */
 export function asAsked(model: Model): Asked {
   return {
-    answer: (text) => model.classify(text, { topK: model.labels.length, explain: true }),
+    answer: (text, why) => model.classify(text, { topK: model.labels.length, explain: why ?? true }),
     mostTokens: model.info.tokenizer.sequence_length,
   };
 }

@@ -26,10 +26,13 @@ export type Job = Read | { kind: "train"; choices: Choices } | { kind: "stop" };
 export interface Answered {
   line: number;
   text: string;
-  truth: string;
-  /** Null: rejected as unknown. */
-  answer: string | null;
+  /** Its label; or labels, if texts have several. */
+  truth: readonly string[];
+  /** None: rejected as unknown, or given no label. */
+  answer: readonly string[];
+  /** Of the best label. */
   score: number;
+  isRight: boolean;
 }
 
 export interface Done {

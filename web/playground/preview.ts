@@ -25,8 +25,8 @@ export function previewOf(content: string, name: string): Preview {
   const lines = beginning.split(/\r?\n/).filter((line) => line.trim() !== "");
   if (format === "fasttext") {
     const rows = lines.slice(0, ROWS).map((line) => {
-      const end = line.search(/[ \t]|$/);
-      return [line.slice(FASTTEXT.length, end), line.slice(end + 1)];
+      const [, labels = "", text = ""] = /^((?:__label__\S*(?:\s+|$))*)(.*)$/.exec(line) ?? [];
+      return [labels.replaceAll(FASTTEXT, "").trim().replace(/\s+/g, ", "), text];
     });
     return { columns: [], rows };
   }
@@ -66,7 +66,13 @@ function ofJson(content: string): Preview {
   }
   const columns = [...new Set(objects.flatMap((fields) => [...fields.keys()]))];
   const cell = (value: unknown): string =>
-    typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value);
+    typeof value === "string"
+      ? value
+      : value === undefined
+        ? ""
+        : Array.isArray(value) && value.every((each) => typeof each === "string")
+          ? value.join(", ")
+          : JSON.stringify(value);
   const rows = objects.slice(0, ROWS).map((fields) => columns.map((column) => cell(fields.get(column))));
   return { columns, ...choice(columns), rows };
 }

@@ -28,15 +28,24 @@ export function reasonFinder(
     for (const line of lines) copies.set(line, lines);
   }
   return ({ line, truth, answer, score }) => {
-    const others = Object.entries(conflicting.get(line) ?? {}).filter(([label]) => label !== truth);
+    // As the report of the data names several.
+    const joined = truth.join(", ");
+    const others = Object.entries(conflicting.get(line) ?? {}).filter(([label]) => label !== joined);
     const same = (copies.get(line) ?? []).filter((each) => each !== line);
-    const texts = counts.get(truth) ?? 0;
+    const few = truth
+      .map((label) => ({ label, texts: counts.get(label) ?? 0 }))
+      .filter(({ texts }) => texts < FEW_TEXTS);
+    const isOneOfEach = truth.length === 1 && answer.length === 1;
     return [
-      ...others.map(([label, lines]) => `The same words have the label “${label}” in ${listed(lines)}.`),
-      ...(texts < FEW_TEXTS ? [`Only ${texts} text${texts === 1 ? "" : "s"} of “${truth}” to learn from.`] : []),
+      ...others.map(([label, lines]) =>
+        label === ""
+          ? `The same words have no label in ${listed(lines)}.`
+          : `The same words have the label “${label}” in ${listed(lines)}.`,
+      ),
+      ...few.map(({ label, texts }) => `Only ${texts} text${texts === 1 ? "" : "s"} of “${label}” to learn from.`),
       ...(same.length > 0 ? [`The same words are also in ${listed(same)}.`] : []),
-      ...(answer !== null && score >= SURE ? ["The model is sure: is the label right?"] : []),
-      ...(answer !== null && score < UNSURE ? ["A guess: no label has a high score."] : []),
+      ...(isOneOfEach && score >= SURE ? ["The model is sure: is the label right?"] : []),
+      ...(isOneOfEach && score < UNSURE ? ["A guess: no label has a high score."] : []),
     ];
   };
 }

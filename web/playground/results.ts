@@ -17,7 +17,7 @@ const MOST_LABELS = 24;
 
 /** What is wrong with the texts. */
 export function findingsOf(report: DataReport, skipped: number): HTMLElement[] {
-  const { texts, labels, duplicates, conflicts, empty, doubts, similar_labels: similar } = report;
+  const { texts, labels, several, duplicates, conflicts, empty, doubts, similar_labels: similar } = report;
   const counts = Object.values(labels);
   const least = counts.reduce((a, b) => Math.min(a, b), Infinity);
   const most = counts.reduce((a, b) => Math.max(a, b), 0);
@@ -34,6 +34,7 @@ export function findingsOf(report: DataReport, skipped: number): HTMLElement[] {
       { class: "sum" },
       element("strong", {}, counted(texts, "text")),
       `, ${counted(counts.length, "label")}, ${each}`,
+      several ? `; ${several.mean.toFixed(1)} labels a text, and ${counted(several.none, "text")} without any` : "",
     ),
     ...(skipped > 0
       ? [
@@ -61,7 +62,7 @@ export function findingsOf(report: DataReport, skipped: number): HTMLElement[] {
                   {},
                   ...Object.entries(places).flatMap(([label, at], i) => [
                     i === 0 ? " as " : ", as ",
-                    foreign(label),
+                    label === "" ? "no label" : foreign(label),
                     ` in line ${lines(at)}`,
                   ]),
                 ),
@@ -110,12 +111,19 @@ export function renderResults({ model, choices, done, report, examples, onTry }:
   const figures: [string, string][] = [
     ...(evaluation
       ? ([
-          ["right, of new texts", percent(evaluation.accuracy, 1)],
+          ...(evaluation.micro_f1 === undefined
+            ? ([["right, of new texts", percent(evaluation.accuracy, 1)]] as [string, string][])
+            : ([
+                ["micro F1", evaluation.micro_f1.toFixed(3)],
+                ["exactly right", percent(evaluation.accuracy, 1)],
+              ] as [string, string][])),
           ["new texts", String(evaluation.n)],
           ...(evaluation.coverage < 1
             ? ([
                 ["get an answer", percent(evaluation.coverage, 1)],
-                ["right, of these", percent(evaluation.accepted_accuracy, 1)],
+                ...(evaluation.micro_f1 === undefined
+                  ? [["right, of these", percent(evaluation.accepted_accuracy, 1)]]
+                  : []),
               ] as [string, string][])
             : []),
         ] as [string, string][])
@@ -141,7 +149,7 @@ export function renderResults({ model, choices, done, report, examples, onTry }:
     element(
       "p",
       { class: "hint" },
-      `Trained in ${seconds.toFixed(1)} s. The .wasm is what you deploy: model and engine in one file. The .elb can be trained on, and learns from corrections.`,
+      `Trained in ${seconds.toFixed(1)} s. The .wasm is what you deploy: model and engine in one file. The .elb can be trained on, and learns from corrections.${evaluation?.micro_f1 === undefined ? "" : " The new texts have also decided which score a label must have to be given."}`,
     ),
     element("h2", {}, "Try it"),
     box.root,
@@ -156,27 +164,9 @@ function measured(
   answers: readonly Answered[],
   reasons: (answer: Answered) => string[],
 ): HTMLElement[] {
-  const wrong = answers.filter(({ truth, answer }) => truth !== answer).sort((a, b) => b.score - a.score);
-  const behind = element("div", { class: "behind", "aria-live": "polite" });
+  const wrong = answers.filter(({ isRight }) => !isRight).sort((a, b) => b.score - a.score);
   return [
-    element("h2", {}, "Confusion matrix"),
-    element("p", {}, "Rows are true labels, columns the answers. Choose a cell to see its texts."),
-    matrixOf(evaluation, (i, j) => {
-      const truth = evaluation.labels[i]!;
-      const answer = j === null ? null : evaluation.labels[j]!;
-      const found = answers.filter((each) => each.truth === truth && each.answer === answer);
-      behind.replaceChildren(
-        element(
-          "h3",
-          {},
-          foreign(truth),
-          answer === truth ? ", as it should be" : answer === null ? ", rejected" : ", answered ",
-          answer === truth || answer === null ? undefined : foreign(answer),
-        ),
-        answersOf("Texts of the cell", found, reasons),
-      );
-    }),
-    behind,
+    ...(evaluation.micro_f1 === undefined ? confusionOf(evaluation, answers, reasons) : []),
     element("h2", {}, "Labels"),
     labelsOf(evaluation),
     element("h2", {}, "Wrong answers"),
@@ -186,6 +176,35 @@ function measured(
           element("p", {}, "The most confident ones come first; look there for faults in the data."),
           answersOf("Wrong answers", wrong, reasons),
         ]),
+  ];
+}
+
+/** Of a model that gives one label. */
+function confusionOf(
+  evaluation: Evaluation,
+  answers: readonly Answered[],
+  reasons: (answer: Answered) => string[],
+): HTMLElement[] {
+  const behind = element("div", { class: "behind", "aria-live": "polite" });
+  return [
+    element("h2", {}, "Confusion matrix"),
+    element("p", {}, "Rows are true labels, columns the answers. Choose a cell to see its texts."),
+    matrixOf(evaluation, (i, j) => {
+      const truth = evaluation.labels[i]!;
+      const answer = j === null ? undefined : evaluation.labels[j]!;
+      const found = answers.filter((each) => each.truth[0] === truth && each.answer[0] === answer);
+      behind.replaceChildren(
+        element(
+          "h3",
+          {},
+          foreign(truth),
+          answer === truth ? ", as it should be" : answer === undefined ? ", rejected" : ", answered ",
+          answer === truth || answer === undefined ? undefined : foreign(answer),
+        ),
+        answersOf("Texts of the cell", found, reasons),
+      );
+    }),
+    behind,
   ];
 }
 
@@ -265,19 +284,20 @@ function labelsOf({ labels, per_class }: Evaluation): HTMLElement {
   );
 }
 
+function named(labels: readonly string[]): (HTMLElement | string)[] {
+  if (labels.length === 0) return ["no label"];
+  return labels.flatMap((label, i) => [i === 0 ? "" : ", ", foreign(label)]);
+}
+
 function answersOf(name: string, answers: readonly Answered[], reasons: (answer: Answered) => string[]): HTMLElement {
   const more = answers.length - MOST_SHOWN;
   const items = answers.slice(0, MOST_SHOWN).map((each) => {
-    const { text, truth, answer, score, line } = each;
-    const verdict =
-      answer === truth
-        ? [foreign(truth), ` ${percent(score, 1)}`]
-        : [
-            answer === null ? "rejected" : foreign(answer),
-            ` ${percent(score, 1)} instead of `,
-            element("strong", {}, foreign(truth)),
-          ];
-    const why = answer === truth ? [] : reasons(each);
+    const { text, truth, answer, score, isRight, line } = each;
+    const share = answer.length > 1 ? "" : ` ${percent(score, 1)}`;
+    const verdict = isRight
+      ? [...named(truth), share]
+      : [...named(answer), `${share} instead of `, element("strong", {}, ...named(truth))];
+    const why = isRight ? [] : reasons(each);
     return element(
       "li",
       {},

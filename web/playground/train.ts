@@ -1,5 +1,6 @@
 // The side of the page that trains: texts in, a look at them, a run, and what came of it.
 import { shellQuoted } from "../../host/escape.ts";
+import { nameOfAccuracy } from "../../host/figures.ts";
 import { renderInline, runPanels } from "../../host/report/chart.ts";
 import { type EpochReport, type Model, open } from "../index.ts";
 import { button, commandLine, element, foreign, picture, scrolling } from "./dom.ts";
@@ -130,6 +131,7 @@ export function createTraining(onTry: TryModel): Training {
 
   function offer(offered: Offered): void {
     const { name, isFile } = texts!;
+    const { several } = offered.read.report;
     const field = (id: string, label: string, input: HTMLElement, hint: string): HTMLElement =>
       element(
         "div",
@@ -152,7 +154,8 @@ export function createTraining(onTry: TryModel): Training {
         { class: "fields" },
         field("name", "Name", named, "of the model and its files"),
         field("aside", "Kept aside", aside, "texts that the model is measured on, not trained on"),
-        field("unknown", "May answer", unknown, "the second costs up to 5 % of the right answers"),
+        // Where texts have several labels, an answer may be none of them in any case.
+        several ? "" : field("unknown", "May answer", unknown, "the second costs up to 5 % of the right answers"),
         field("epochs", "Epochs", epochs, "passes over the texts"),
         field("seed", "Seed", seed, "the same seed gives the same model"),
       ),
@@ -199,7 +202,7 @@ export function createTraining(onTry: TryModel): Training {
         left.textContent = timeLeft(performance.now() - started, told.done, told.total);
       } else if (told.kind === "epoch") {
         reports.push(told.report);
-        charts.replaceChildren(...chartsOf(reports));
+        charts.replaceChildren(...chartsOf(reports, offered));
       } else if (told.kind === "note") notes.append(element("li", {}, inPage(told.note)));
       else if (told.kind === "failed") run.replaceChildren(alertOf(told.message));
       else if (told.kind === "done") void show(offered, choices, told, reports, notes);
@@ -243,7 +246,7 @@ export function createTraining(onTry: TryModel): Training {
         examples,
       }),
       element("h2", {}, "How it learnt"),
-      element("div", { class: "pair charts" }, ...chartsOf(reports)),
+      element("div", { class: "pair charts" }, ...chartsOf(reports, offered)),
       notes,
       ...(done.epochsLeft > 0
         ? []
@@ -373,15 +376,19 @@ function rowsOf({ columns, rows }: Preview, text: string | undefined, label: str
   );
 }
 
-function chartsOf(reports: readonly EpochReport[]): SVGElement[] {
-  const { panels, axis } = runPanels(reports, reports[0]?.epochs);
+function chartsOf(reports: readonly EpochReport[], { read }: Pick<Offered, "read">): SVGElement[] {
+  const accuracy = nameOfAccuracy(read.report.several !== undefined);
+  const { panels, axis } = runPanels(reports, reports[0]?.epochs, accuracy);
   return panels.map((panel) => picture(renderInline(`${panel.title} by epoch`, panel, axis)));
 }
 
 /** Texts that the model has not seen, of different labels where there are some. */
 function examplesOf({ answers }: Done): string[] {
   const firsts = new Map<string, string>();
-  for (const { text, truth } of answers) if (text.length < 80 && !firsts.has(truth)) firsts.set(truth, text);
+  for (const { text, truth } of answers) {
+    const labels = truth.join();
+    if (text.length < 80 && !firsts.has(labels)) firsts.set(labels, text);
+  }
   return [...firsts.values()].slice(0, 6);
 }
 

@@ -1,7 +1,9 @@
 // The worker of the page: reads labelled texts, says what is wrong with them, and trains on them.
 import { keptAside } from "../../host/data/split.ts";
-import { Tally } from "../../host/report/evaluation.ts";
-import type { Sample } from "../../host/data/dataset.ts";
+import { isMultiLabel, labelsOfSample, type Sample } from "../../host/data/dataset.ts";
+import { givenLabels } from "../../host/model/answer.ts";
+import { Evaluator } from "../../host/report/evaluation.ts";
+import { isRight } from "../../host/training/label-sets.ts";
 import { inspect, parse, train } from "../index.ts";
 import type { Answered, Choices, Job, News, Read } from "./jobs.ts";
 
@@ -23,7 +25,17 @@ addEventListener("message", ({ data }: MessageEvent<Job>) => {
 
 async function read({ bytes, name, textColumn, labelColumn }: Read): Promise<void> {
   let skipped = 0;
-  samples = parse(bytes, name, { textColumn, labelColumn, skipEmpty: true, onSkipped: (count) => (skipped = count) });
+  const columns = { textColumn, labelColumn };
+  samples = parse(bytes, name, { ...columns, skipEmpty: true, onSkipped: (count) => (skipped = count) });
+  if (skipped > 0 && isMultiLabel(samples)) {
+    // Where texts have several labels, those without any have none, and are no fault.
+    try {
+      samples = parse(bytes, name, columns);
+      skipped = 0;
+    } catch {
+      // There are other faults, too.
+    }
+  }
   const report = await inspect(samples);
   // Places are numbers of texts there; people look for lines.
   for (const { places } of report.duplicates.groups) for (const place of places) place.line = lineOf(place.line);
@@ -57,18 +69,20 @@ async function trainOn({ name, seed, epochs, aside, unknown }: Choices): Promise
     },
   });
   const [wasm, elb, model] = [await trained.wasm(), await trained.elb(), await trained.model()];
-  const tally = new Tally(model.labels);
-  const answers = kept.map(({ text, label: truth, line }): Answered => {
-    const { label: answer, score } = model.classify(text);
-    tally.add(truth, answer);
-    return { line, text, truth, answer, score };
+  const evaluator = new Evaluator(model.labels);
+  const answers = kept.map((sample): Answered => {
+    const { text, line } = sample;
+    const given = model.classify(text);
+    evaluator.add(sample, given);
+    const answer = givenLabels(given).map(({ label }) => label);
+    return { line, text, truth: labelsOfSample(sample), answer, score: given.score, isRight: isRight(sample, given) };
   });
   const counts = new Map<string, number>();
-  for (const { label } of training) counts.set(label, (counts.get(label) ?? 0) + 1);
+  for (const label of training.flatMap(labelsOfSample)) counts.set(label, (counts.get(label) ?? 0) + 1);
   tell({
     kind: "done",
     ...{ wasm, elb, answers, counts },
-    evaluation: kept.length > 0 ? tally.evaluate() : null,
+    evaluation: kept.length > 0 ? evaluator.evaluate() : null,
     seconds: (performance.now() - started) / 1000,
     epochsLeft: trained.epochsLeft,
   });

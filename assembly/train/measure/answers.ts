@@ -12,14 +12,26 @@ import {
   ANSWER_WRONG,
   ERR_BAD_ARGUMENT,
   ERR_BAD_STATE,
+  ERR_LABEL_OUT_OF_RANGE,
   ERR_NO_MODEL,
   ERR_NO_SAMPLES,
   ERR_OUT_OF_MEMORY,
   OK,
 } from "../../abi";
 import { allocate, arenaRelease, arenaTop } from "../../arena";
-import { bestLabel, classify, hasModel, labelCount, margin, scoreOf, tokenCount, unknownCount } from "../../engine";
+import {
+  bestLabel,
+  classify,
+  hasModel,
+  isMultiLabel,
+  labelCount,
+  margin,
+  scoreOf,
+  tokenCount,
+  unknownCount,
+} from "../../engine";
 import { Growable, createGrowable, extend } from "../growable";
+import { isTarget, setHas, startSets } from "../sets";
 
 /** The answer to a text, as far as a rule needs it. */
 @unmanaged
@@ -33,7 +45,11 @@ class Answer {
 /** Added to the threshold for unknown tokens, so that rounding does not reject the very answer that set it. */
 const SHARE_ROUNDING: f32 = 1e-6;
 
+/** Thresholds for the labels of texts that have several: 0, 1 / (THRESHOLDS - 1) ... 1. */
+const THRESHOLDS: u32 = 1001;
+
 let answers: Growable = changetype<Growable>(0); // Answer[N]
+let counts: usize = 0; // u32[THRESHOLDS][2]: scores of false and of true labels, of texts that have several
 // The rule.
 let leastScore: f32 = 0;
 let leastMargin: f32 = 0;
@@ -44,24 +60,39 @@ export function startAnswers(): i32 {
   if (!hasModel()) return ERR_NO_MODEL;
   answers = createGrowable();
   setRule(0, 0, 1);
+  counts = isMultiLabel() ? allocate((<usize>THRESHOLDS) << 3) : 0;
+  if (isMultiLabel() && (!counts || !startSets())) return ERR_OUT_OF_MEMORY;
   return changetype<usize>(answers) ? OK : ERR_OUT_OF_MEMORY;
 }
 
 /** Forgets the collected answers; their memory is about to be reused. */
 export function forgetAnswers(): void {
   answers = changetype<Growable>(0);
+  counts = 0;
 }
 
-/** Classifies the `length` bytes at textPtr() and keeps the answer. `label` is the true label; labelCount() or more when the model lacks it. Returns a status. */
+/**
+ * Classifies the `length` bytes at textPtr() and keeps the answer. `label` is the true label; labelCount() or more when the model lacks it.
+ * Of several labels it is the number of their set, and the answer is right when the best label is one of them. Returns a status.
+ */
 export function addAnswer(label: u32, length: u32): i32 {
   if (!changetype<usize>(answers)) return ERR_BAD_STATE;
+  if (isMultiLabel() && !isTarget(label, true, labelCount())) return ERR_LABEL_OUT_OF_RANGE;
   const status = classify(length);
   if (status != OK) return status;
   const address = extend(answers, <u32>offsetof<Answer>());
   if (!address) return ERR_OUT_OF_MEMORY;
   const answer = changetype<Answer>(address);
-  answer.kind = label >= labelCount() ? ANSWER_UNKNOWN : bestLabel() == label ? ANSWER_RIGHT : ANSWER_WRONG;
-  answer.score = scoreOf(bestLabel());
+  const best = bestLabel();
+  const isSeveral = isMultiLabel();
+  for (let k: u32 = 0; isSeveral && k < labelCount(); k++) {
+    // Scores of sigmoids are 0 ... 1.
+    const at = counts + ((<usize>(<u32>(scoreOf(k) * <f32>(THRESHOLDS - 1)))) << 3) + (setHas(label, k) ? 4 : 0);
+    store<u32>(at, load<u32>(at) + 1);
+  }
+  const isRight = isSeveral ? setHas(label, best) : best == label;
+  answer.kind = isRight ? ANSWER_RIGHT : isSeveral || label < labelCount() ? ANSWER_WRONG : ANSWER_UNKNOWN;
+  answer.score = scoreOf(best);
   answer.margin = margin();
   answer.unknownShare = tokenCount() ? <f32>unknownCount() / <f32>tokenCount() : 0;
   return OK;
@@ -163,6 +194,35 @@ export function fitRejection(share: f64): i32 {
   }
   setThresholds(scores, margins, shares, right, bestLost, bestSet);
   arenaRelease(mark);
+  return OK;
+}
+
+/**
+ * The threshold for the labels of texts that have several at which the labels given have the largest micro F1: the middle one, if
+ * several are as good. It becomes the rule. Returns a status; ERR_NO_SAMPLES without a true label.
+ */
+export function fitThreshold(): i32 {
+  if (!counts) return ERR_BAD_STATE;
+  let labels: u32 = 0; // that are true
+  for (let b: u32 = 0; b < THRESHOLDS; b++) labels += load<u32>(counts + ((<usize>b) << 3), 4);
+  if (labels == 0) return ERR_NO_SAMPLES;
+  let hits: u32 = 0;
+  let given: u32 = 0;
+  let best: f64 = -1;
+  let highest: u32 = 0;
+  let lowest: u32 = 0;
+  for (let b = THRESHOLDS; b > 0; b--) {
+    const at = counts + ((<usize>(b - 1)) << 3);
+    hits += load<u32>(at, 4);
+    given += load<u32>(at) + load<u32>(at, 4);
+    const figure = <f64>hits / <f64>(given + labels);
+    if (figure > best) {
+      best = figure;
+      highest = b - 1;
+      lowest = b - 1;
+    } else if (figure == best && lowest == b) lowest = b - 1;
+  }
+  setRule(<f32>(highest + lowest) / (<f32>2 * <f32>(THRESHOLDS - 1)), 0, 1);
   return OK;
 }
 

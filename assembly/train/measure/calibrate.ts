@@ -19,12 +19,22 @@ import {
 } from "../../abi";
 import { expF32 } from "../../network/activation";
 import { allocate, arenaBase } from "../../arena";
-import { classify, hasModel, labelCount, loadModel, loadedModel, loadedPlan, scoresPtr } from "../../engine";
+import {
+  classify,
+  hasModel,
+  isMultiLabel,
+  labelCount,
+  loadModel,
+  loadedModel,
+  loadedPlan,
+  scoresPtr,
+} from "../../engine";
 import { Header, Layer, crc32 } from "../../network/model";
 import { planLayer } from "../../network/plan";
 import { forgetAnswers } from "./answers";
 import { Growable, appendWord32, createGrowable, extend } from "../growable";
 import { logF32 } from "../random";
+import { forgetSets, isTarget, setHas, sigmoidLoss, startSets } from "../sets";
 
 /** Bins of equal width in which scores and hits are compared. */
 const BINS: u32 = 15;
@@ -36,6 +46,7 @@ const GOLDEN: f32 = 0.618034;
 let labels: Growable = changetype<Growable>(0); // u32[N]
 let logits: Growable = changetype<Growable>(0); // f32[N][width]
 let width: u32 = 0; // logits of a text
+let isSeveral: bool = false; // the label of a text is the number of a set, see sets.ts
 let activation: u32 = 0; // of the last layer
 
 /** Writes settings and the new checksum into the header of the loaded file, and loads it again. Collected logits and answers are forgotten. Returns a status. */
@@ -60,6 +71,7 @@ export function changeSettings(temperature: f32, rejectScore: f32, rejectMargin:
   header.checksum = crc32(arenaBase() + covered, <usize>header.fileBytes - covered, 0);
   labels = changetype<Growable>(0);
   forgetAnswers();
+  forgetSets();
   return loadModel(header.fileBytes);
 }
 
@@ -80,6 +92,8 @@ export function startLogits(): i32 {
     return ERR_BAD_STATE;
   labels = createGrowable();
   logits = createGrowable();
+  isSeveral = isMultiLabel();
+  if (!startSets()) return ERR_OUT_OF_MEMORY;
   const linear = allocate(offsetof<Layer>());
   if (!changetype<usize>(labels) || !changetype<usize>(logits) || !linear) return ERR_OUT_OF_MEMORY;
   memory.copy(linear, changetype<usize>(last.layer), offsetof<Layer>());
@@ -92,7 +106,7 @@ export function startLogits(): i32 {
 /** Keeps the logits of the `length` bytes at textPtr(), whose true label is `label`. Returns a status. */
 export function addLogits(label: u32, length: u32): i32 {
   if (!changetype<usize>(labels)) return ERR_BAD_STATE;
-  if (label >= labelCount()) return ERR_LABEL_OUT_OF_RANGE;
+  if (!isTarget(label, isSeveral, labelCount())) return ERR_LABEL_OUT_OF_RANGE;
   const status = classify(length);
   if (status != OK) return status;
   const row = extend(logits, width << 2);
@@ -112,6 +126,11 @@ function total(): u32 {
 @inline
 function labelOf(index: u32): u32 {
   return load<u32>(labels.address + ((<usize>index) << 2));
+}
+
+/** The label of a text, as one of those that have a logit: a single one belongs to the second of two. */
+function targetOf(index: u32): u32 {
+  return width == 1 ? 1 - labelOf(index) : labelOf(index);
 }
 
 // @ts-ignore: decorator
@@ -170,7 +189,7 @@ function meanLoss(temperature: f32, smoothing: f32): f64 {
     sum += <f64>(
       (activation == ACTIVATION_SOFTMAX
         ? softmaxLoss(logitsOf(i), labelOf(i), inverse, smoothing)
-        : sigmoidLoss(logitsOf(i), labelOf(i), inverse, smoothing))
+        : sigmoidLoss(logitsOf(i), width, targetOf(i), isSeveral, inverse, smoothing) / <f32>width)
     );
   }
   return total() ? sum / <f64>total() : 0;
@@ -188,18 +207,6 @@ function softmaxLoss(row: usize, label: u32, inverse: f32, smoothing: f32): f32 
   }
   const own: f32 = (logit(row, label) - largest) * inverse;
   return logF32(power) - own * (<f32>1 - smoothing) - (smoothing * mean) / <f32>width;
-}
-
-/** Mean over the units of max(z, 0) - z y + log(1 + e^-|z|). */
-function sigmoidLoss(row: usize, label: u32, inverse: f32, smoothing: f32): f32 {
-  let sum: f32 = 0;
-  for (let k: u32 = 0; k < width; k++) {
-    const z: f32 = logit(row, k) * inverse;
-    const isTrue = width == 1 ? label == 1 : label == k;
-    const y: f32 = isTrue ? <f32>1 - smoothing * <f32>0.5 : smoothing * <f32>0.5;
-    sum += max<f32>(z, 0) - z * y + logF32(<f32>1 + expF32(-abs<f32>(z)));
-  }
-  return sum / <f32>width;
 }
 
 /** Expected calibration error at a temperature: |best score - share of hits|, averaged over BINS bins of best scores by their texts. */
@@ -227,13 +234,12 @@ function bestScore(row: usize, inverse: f32): f32 {
   return <f32>1 / power;
 }
 
-/** Whether the label has the largest logit; of equal logits the first one counts. */
+/** Whether the largest logit is that of the label, or of one of several; of equal logits the first one counts. */
 function isHit(row: usize, label: u32): bool {
   if (width < labelCount()) return logit(row, 0) > 0 == (label == 1);
-  for (let k: u32 = 0; k < width; k++) {
-    if (logit(row, k) > logit(row, label) || (k < label && logit(row, k) == logit(row, label))) return false;
-  }
-  return true;
+  let best: u32 = 0;
+  for (let k: u32 = 1; k < width; k++) if (logit(row, k) > logit(row, best)) best = k;
+  return isSeveral ? setHas(label, best) : label == best;
 }
 
 function largestLogit(row: usize): f32 {

@@ -20,8 +20,8 @@ export interface ClassifyRequest {
   replyTo?: string | undefined;
   topK?: number | undefined;
   threshold?: number | undefined;
-  /** Whether to explain which tokens led to the label. */
-  explain?: boolean | undefined;
+  /** Whether to explain which tokens led to the label, or to the one that is named. */
+  explain?: boolean | string | undefined;
   /** Milliseconds since 1970, after which no answer is wanted; in addition to the message expiry of MQTT 5. */
   deadline?: number | undefined;
   /** The payload is a JSON object without the fields of a request, so it is the text; this is the field that was probably meant. */
@@ -109,6 +109,8 @@ const number = (message: string) =>
     v.number(message),
   );
 
+export const explainSchema = v.union([v.boolean(), v.string()], "must be true, false or a label");
+
 function requestSchema(limits: Pick<MessageLimits, "textsPerRequest">) {
   return v.object({
     text: v.optional(v.string("must be a string")),
@@ -128,7 +130,7 @@ function requestSchema(limits: Pick<MessageLimits, "textsPerRequest">) {
         v.minValue(1, "must be a whole number from 1"),
       ),
     ),
-    explain: v.optional(v.boolean("must be true or false")),
+    explain: v.optional(explainSchema),
     deadline: v.optional(
       v.pipe(
         number("must be a number of milliseconds since 1970"),

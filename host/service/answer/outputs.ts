@@ -8,12 +8,13 @@ import { checkTemplate, topicFilter } from "./template.ts";
 import type { Json } from "./template.ts";
 
 export interface RouteOutput {
+  /** If `{label}` is in it, a text with several labels is published once for each. */
   topic: string;
-  /** Default: {"label", "score", "model", "version"}. */
+  /** Default: {"label", "score", "labels", "model", "version"}, `labels` of models that give several. */
   payload?: Json | undefined;
   /** For which labels: known ones, unknown ones (below the threshold), any, or those named. */
   when: "known" | "unknown" | "any" | readonly string[];
-  /** Only when the label differs from the last one of the same source topic. */
+  /** Only when the label, or the set of labels, differs from the last one of the same source topic. */
   onChange: boolean;
   qos: 0 | 1;
   retain: boolean;
@@ -43,6 +44,7 @@ export interface Announcement {
 const ROUTE_PLACEHOLDERS = [
   "label",
   "score",
+  "labels",
   "scores",
   "predictions",
   "model",

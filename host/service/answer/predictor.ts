@@ -2,6 +2,7 @@
 // models, one queue in front of them, and the counters behind them. An explanation takes
 // dozens of forward passes, each of which is a turn of its own in the queue.
 import { MAX_PIECES } from "../../../assembly/abi.ts";
+import { listed } from "../../errors.ts";
 import type { Prediction } from "../../model/classifier.ts";
 import type { ModelFile } from "../../model/file.ts";
 import type { Explanation } from "../../model/explanation.ts";
@@ -11,7 +12,7 @@ import type { Metrics } from "../metrics.ts";
 import { Queue } from "./queue.ts";
 import { RateLimit, shortName } from "./rate.ts";
 
-export type Model = Pick<ModelFile, "version" | "labels" | "digest" | "classify" | "explaining">;
+export type Model = Pick<ModelFile, "version" | "labels" | "isMultiLabel" | "digest" | "classify" | "explaining">;
 
 export interface Work {
   requester: string;
@@ -20,8 +21,8 @@ export interface Work {
   texts: readonly (string | Uint8Array)[];
   bytes: number;
   topK?: number | undefined;
-  /** Whether to explain which tokens led to the labels. */
-  explain?: boolean | undefined;
+  /** Whether to explain which tokens led to the labels, or to the one that is named. */
+  explain?: boolean | string | undefined;
   /** By performance.now(). */
   expiresAt?: number | undefined;
   /** The service's own work, whose texts are nobody's to review. */
@@ -104,6 +105,12 @@ export class Predictor {
     try {
       const work = { ...given, requester: shortName(given.requester) };
       const model = this.model(work.model);
+      const { explain } = work;
+      if (typeof explain === "string" && !model.model.labels.includes(explain))
+        throw new RequestError(
+          "bad_request",
+          `"explain" names a label that the model lacks; its labels are ${listed(model.model.labels)}`,
+        );
       const waitMs = this.rate.take(work.requester, work.texts.length);
       if (waitMs > 0)
         throw new RequestError(
@@ -124,6 +131,7 @@ export class Predictor {
     failed: (error: RequestError) => void,
   ): void {
     const predictions: ExplainedPrediction[] = [];
+    const isExplained = work.explain !== undefined && work.explain !== false;
     let explanation: Generator<undefined, Explanation> | undefined;
     const release = (): void => {
       if (explanation) this.explaining.delete(model);
@@ -132,12 +140,12 @@ export class Predictor {
     /** Does at most one forward pass. Returns true when the text is done, undefined when it must wait for another text's explanation. */
     const pass = (text: string | Uint8Array): boolean | undefined => {
       if (!explanation) {
-        if (work.explain && this.explaining.has(model)) return undefined;
+        if (isExplained && this.explaining.has(model)) return undefined;
         const prediction = this.classify(name, model, text, work.topK);
         predictions.push(prediction);
         if (this.reviewer && !work.isOwn) this.reviewer(name, text, prediction);
-        if (!work.explain) return true;
-        explanation = model.explaining(text);
+        if (!isExplained) return true;
+        explanation = model.explaining(text, typeof work.explain === "string" ? work.explain : undefined);
         this.explaining.add(model);
         return false;
       }
@@ -151,9 +159,9 @@ export class Predictor {
     let textsDone = 0;
     this.queue.offer({
       requester: this.rate.lineOf(work.requester),
-      texts: work.explain ? work.texts.reduce((sum, text) => sum + passesOf(text), 0) : work.texts.length,
+      texts: isExplained ? work.texts.reduce((sum, text) => sum + passesOf(text), 0) : work.texts.length,
       bytes: work.bytes,
-      isModest: work.explain ?? false,
+      isModest: isExplained,
       expiresAt: work.expiresAt ?? Infinity,
       step: () => {
         try {

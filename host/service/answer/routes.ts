@@ -11,6 +11,7 @@
 // carries on MQTT 5: a message with the mark is not routed. MQTT 3.1.1 has no place for a
 // mark; there a loop ends because the same text keeps coming on the same topic.
 import { createHash, randomUUID } from "node:crypto";
+import { givenLabels } from "../../model/answer.ts";
 import type { Prediction } from "../../model/classifier.ts";
 import type { Limits } from "../limits.ts";
 import type { Guard } from "./guard.ts";
@@ -81,7 +82,8 @@ interface Source {
 
 export class Routes {
   private readonly options: RoutesOptions;
-  private readonly last = new Map<string, string | null>();
+  /** The sorted labels, as JSON. */
+  private readonly last = new Map<string, string>();
   private readonly log: OnceLog;
   /** QoS 1 and 2 messages that found no room, in order of arrival. */
   private held: Held[] = [];
@@ -225,17 +227,31 @@ export class Routes {
     const { route, message } = source;
     const { outbox, limits, topics, session } = this.options;
     const prediction = bestAmong(route, source.json, outcome.predictions[0]!);
-    const label = prediction.score >= route.threshold ? prediction.label : null;
-    const values = this.values(source, outcome, { ...prediction, label });
-    const wanted = route.outputs
-      .map((output, i) => ({ ...output, key: shortName(`${route.name}\0${i}\0${message.topic}`) }))
-      .filter((output) => isWanted(output, label) && !(output.onChange && this.last.get(output.key) === label));
+    const given = givenLabels(prediction, route.threshold);
+    const each = given.length > 0 ? given : [{ label: null, score: prediction.score }];
+    const wanted = route.outputs.flatMap((output, i) => {
+      const own = each.filter(({ label }) => isWanted(output, label));
+      const labels = JSON.stringify(own.map(({ label }) => label).sort());
+      const key = shortName(`${route.name}\0${i}\0${message.topic}`);
+      if (output.onChange && this.last.get(key) === labels) return [];
+      // A text is one message on a topic, and its labels have the topics of their own.
+      const messages = output.topic.includes("{label}") ? own : own.slice(0, 1);
+      return messages.map((answer) => ({ ...output, ...answer, key, labels }));
+    });
     const finished = countdown(wanted.length + 1, done);
-    for (const { topic: template, payload, onChange, qos, retain, key } of wanted) {
+    const failed = new Set<string>();
+    for (const { topic: template, payload, onChange, qos, retain, key, labels, label, score } of wanted) {
+      const values = this.values(source, outcome, { label, score, labels: given, scores: prediction.scores });
       const topic = fillTopic(template, values);
       const text =
         payload === undefined
-          ? JSON.stringify({ label, score: prediction.score, model: outcome.name, version: outcome.model.version })
+          ? JSON.stringify({
+              label,
+              score,
+              labels: outcome.model.isMultiLabel ? given : undefined,
+              model: outcome.name,
+              version: outcome.model.version,
+            })
           : fillPayload(payload, values);
       const fault =
         topic === undefined
@@ -247,11 +263,13 @@ export class Routes {
               : undefined;
       this.count(route, fault ?? "published");
       if (fault !== undefined) {
+        failed.add(key);
+        if (this.last.get(key) === labels) this.last.delete(key);
         finished();
         continue;
       }
-      // Not for outputs that fail: for them the label is still a change next time.
-      if (onChange) this.remember(key, label);
+      // Not for outputs that fail: for them the labels are still a change next time.
+      if (onChange && !failed.has(key)) this.remember(key, labels);
       outbox.offer({
         topic: topic!,
         payload: text,
@@ -290,16 +308,16 @@ export class Routes {
     );
   }
 
-  private remember(key: string, label: string | null): void {
+  private remember(key: string, labels: string): void {
     this.last.delete(key);
-    this.last.set(key, label);
+    this.last.set(key, labels);
     if (this.last.size > SOURCES_REMEMBERED) this.last.delete(this.last.keys().next().value!);
   }
 
   private values(
     { route, message, json, text }: Source,
     { name, model }: Outcome,
-    { label, score, scores }: Prediction,
+    { label, score, labels, scores }: Prediction,
   ): Values {
     const { topics } = this.options;
     const levels = message.topic.split("/");
@@ -307,6 +325,7 @@ export class Routes {
     const byName: Record<string, () => unknown> = {
       label: () => label,
       score: () => score,
+      labels: () => labels,
       scores: () => scores,
       predictions: () => Object.entries(scores).map(([each, value]) => ({ class: each, score: value })),
       model: () => name,
@@ -340,7 +359,7 @@ function sizeOfHeld({ message }: Held): number {
   return message.bytes + HELD_OVERHEAD;
 }
 
-/** A label of null means unknown: below the threshold, or rejected by the model. */
+/** A label of null means unknown: none reaches the threshold, or the model rejects the text. */
 function isWanted({ when }: RouteOutput, label: string | null): boolean {
   if (when === "any") return true;
   if (when === "unknown") return label === null;
@@ -351,12 +370,16 @@ function isWanted({ when }: RouteOutput, label: string | null): boolean {
 function bestAmong({ among }: RouteSettings, json: unknown, prediction: Prediction): Prediction {
   const allowed = (among === undefined ? undefined : pointedAt(json, among)) ?? [];
   if (Array.isArray(allowed) && allowed.length === 0) return prediction;
-  const scores = Object.entries(prediction.scores).filter(
-    ([label]) => Array.isArray(allowed) && allowed.includes(label),
-  );
+  const isAllowed = (label: string): boolean => Array.isArray(allowed) && allowed.includes(label);
+  const scores = Object.entries(prediction.scores).filter(([label]) => isAllowed(label));
   // JavaScript moves keys that are whole numbers to the front.
   const [label, score] = scores.sort((a, b) => b[1] - a[1])[0] ?? [null, 0];
-  return { label: prediction.label === null ? null : label, score, scores: Object.fromEntries(scores) };
+  return {
+    label: prediction.label === null ? null : label,
+    score,
+    labels: prediction.labels?.filter((each) => isAllowed(each.label)),
+    scores: Object.fromEntries(scores),
+  };
 }
 
 /** Undefined when the payload is not JSON. */

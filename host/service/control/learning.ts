@@ -6,6 +6,8 @@
 //             {"model"?, "undo": true}     goes back to the version before the last one
 //   evaluate  {"model"?}                   on its hold-out;  {"model"?, "samples": [{"text", "label"}, …]}
 //
+// Of a model that gives several labels, "label" is a list, which may be empty.
+//
 // Corrections are in the journal, on the disk, before `learn` reports {"kept": n}. Then the
 // command line's `learn` runs as a process of its own at the lowest priority, so that no
 // answer waits for it. If it accepts a new model, that one takes the old one's place.
@@ -18,10 +20,10 @@ import { setTimeout as pause } from "node:timers/promises";
 import { artefactPath } from "../../artefact.ts";
 import { digestOf, openModel, readModelFile } from "../../model/file.ts";
 import { appendCorrections, type Correction, journalPath, readCorrections } from "../../data/journal.ts";
-import { sampleDefect } from "../../data/dataset.ts";
+import { labelsOfSample, type Sample, sampleOf, soleLabel } from "../../data/dataset.ts";
 import { readDataset } from "../../data/read.ts";
 import { EdgelabelError } from "../../errors.ts";
-import { Tally } from "../../report/evaluation.ts";
+import { Evaluator } from "../../report/evaluation.ts";
 import { isDone, leftOf, type LearnReport } from "../../training/learn.ts";
 import { withModelLock } from "../../files/lock.ts";
 import { finishChange, restoreFiles } from "../../files/versions.ts";
@@ -158,7 +160,10 @@ export function learningVerbs(service: Service, learners: ReadonlyMap<string, Le
       if (args["undo"] === true) return { model: name, restored: await learner.undo() };
       const corrections = correctionsOf(args);
       if (corrections.length > 0) {
-        await learner.keep(corrections, service.predictor.model(name).model.labels);
+        const { labels, isMultiLabel } = service.predictor.model(name).model;
+        // Before anything is kept that could never be learnt.
+        if (!isMultiLabel) for (const correction of corrections) soleLabel(correction);
+        await learner.keep(corrections, labels);
         report({ kept: corrections.length });
       }
       return { model: name, ...(await learner.learn(signal)) };
@@ -166,7 +171,9 @@ export function learningVerbs(service: Service, learners: ReadonlyMap<string, Le
     evaluate: async ({ args, signal }) => {
       const name = nameOf(args);
       const samples =
-        args["samples"] === undefined ? await learnerOf(name).holdOut() : samplesOf(args["samples"], "samples");
+        args["samples"] === undefined
+          ? await learnerOf(name).holdOut(service.predictor.model(name).model.isMultiLabel)
+          : samplesOf(args["samples"], "samples");
       return { model: name, ...(await evaluate(service, name, samples, signal)) };
     },
   };
@@ -190,16 +197,19 @@ export class Learner {
   }
 
   /** Without what the model is, or will be, trained on. */
-  async holdOut(): Promise<Correction[]> {
-    return leftOf(await readDataset(this.settings.valid), await readCorrections(journalPath(this.settings.training)));
+  async holdOut(mayHaveSeveral: boolean): Promise<Sample[]> {
+    return leftOf(
+      await readDataset(this.settings.valid, { mayHaveSeveral }),
+      await readCorrections(journalPath(this.settings.training)),
+    );
   }
 
   /** Resolves when the corrections are on the disk. */
   keep(corrections: readonly Correction[], labels: readonly string[]): Promise<void> {
-    const unknown = corrections.find(({ label }) => !labels.includes(label));
-    if (unknown && !this.settings.newLabels)
+    const unknown = corrections.flatMap(labelsOfSample).find((label) => !labels.includes(label));
+    if (unknown !== undefined && !this.settings.newLabels)
       throw new EdgelabelError(
-        `the model does not know the label ${JSON.stringify(unknown.label)}; it knows ${labels.join(", ")}`,
+        `the model does not know the label ${JSON.stringify(unknown)}; it knows ${labels.join(", ")}`,
       );
     const done = this.appending.then(() => appendCorrections(journalPath(this.settings.training), corrections));
     this.appending = done.catch(() => {});
@@ -294,7 +304,7 @@ async function evaluate(
   signal: AbortSignal,
 ): Promise<object> {
   const { model } = service.predictor.model(name);
-  const tally = new Tally(model.labels);
+  const evaluator = new Evaluator(model.labels);
   for (let first = 0; first < samples.length; first += EVALUATED_AT_ONCE) {
     const part = samples.slice(first, first + EVALUATED_AT_ONCE);
     const { predictions } = await predict(
@@ -303,10 +313,10 @@ async function evaluate(
       part.map(({ text }) => text),
       signal,
     );
-    predictions.forEach(({ label }, i) => tally.add(part[i]!.label, label));
+    predictions.forEach((prediction, i) => evaluator.add(part[i]!, prediction));
   }
-  const { n, accuracy, coverage, accepted_accuracy, macro_f1, weighted_f1, per_class, unknown_labels } =
-    tally.evaluate();
+  const { n, accuracy, coverage, accepted_accuracy, micro_f1, macro_f1, weighted_f1, per_class, unknown_labels } =
+    evaluator.evaluate();
   return {
     version: model.version,
     digest: model.digest,
@@ -314,6 +324,7 @@ async function evaluate(
     accuracy,
     coverage,
     accepted_accuracy,
+    micro_f1,
     macro_f1,
     weighted_f1,
     per_class,
@@ -345,14 +356,18 @@ function correctionsOf(args: Command["args"]): Correction[] {
   return text === undefined && label === undefined ? [] : samplesOf([{ text, label }], "correction");
 }
 
-function samplesOf(value: unknown, what: string): Correction[] {
+function isLabelOrList(value: unknown): value is string | string[] {
+  return typeof value === "string" || (Array.isArray(value) && value.every((each) => typeof each === "string"));
+}
+
+function samplesOf(value: unknown, what: string): Sample[] {
   if (!Array.isArray(value)) throw new EdgelabelError(`"${what}" must be an array of objects with "text" and "label"`);
   return value.map((item: unknown, i) => {
     const { text, label } = (item ?? {}) as Record<string, unknown>;
-    if (typeof text !== "string" || typeof label !== "string")
-      throw new EdgelabelError(`${what} ${i + 1}: "text" and "label" must be strings`);
-    const defect = sampleDefect(label, text);
-    if (defect !== undefined) throw new EdgelabelError(`${what} ${i + 1}: ${defect}`);
-    return { text, label };
+    if (typeof text !== "string" || !isLabelOrList(label))
+      throw new EdgelabelError(`${what} ${i + 1}: "text" must be a string, and "label" a string or a list of them`);
+    const sample = sampleOf(label, text, i + 1);
+    if (typeof sample === "string") throw new EdgelabelError(`${what} ${i + 1}: ${sample}`);
+    return sample;
   });
 }

@@ -3,9 +3,10 @@
 // logged nor written anywhere. Labels that people give are corrections; they wait here, where they can be taken back,
 // until they are learnt.
 import { createHash } from "node:crypto";
-import { sampleDefect } from "../../data/dataset.ts";
+import { sampleDefect, sampleOf } from "../../data/dataset.ts";
 import type { Correction } from "../../data/journal.ts";
 import { EdgelabelError } from "../../errors.ts";
+import type { GivenLabel } from "../../model/answer.ts";
 import type { Prediction } from "../../model/classifier.ts";
 
 export interface ReviewSettings {
@@ -25,19 +26,21 @@ export interface Doubtful {
   /** What the model answered; null when it rejected the text. */
   label: string | null;
   score: number;
+  /** All that it answered, if it gives several labels. */
+  labels?: GivenLabel[] | undefined;
   /** Why it is asked for. */
   why: "unknown" | "uncertain" | "chance";
   /** Milliseconds since 1970. */
   at: number;
 }
 
-/** A text with the label that somebody gave it; without one it was skipped. */
+/** A text with the label, or labels, that somebody gave it; without a correction it was skipped. */
 interface Judged {
   from: Doubtful;
-  label?: string | undefined;
+  correction?: Correction | undefined;
 }
 
-type Labelled = Judged & { label: string };
+type Labelled = Judged & { correction: Correction };
 
 /** Scores from here on are certain. */
 const CERTAIN = 0.9;
@@ -91,21 +94,22 @@ export class Review {
   }
 
   /** Considers a text that a model has answered. */
-  offer(model: string, given: string | Uint8Array, { label, score }: Prediction): void {
+  offer(model: string, given: string | Uint8Array, { label, score, labels }: Prediction): void {
     const room = Math.ceil(this.settings.texts * CHANCE_SHARE);
-    const why = label === null ? "unknown" : score < CERTAIN ? "uncertain" : "chance";
+    const doubt = doubtOf({ label, score, labels });
+    const why = doubt <= 1 - CERTAIN ? "chance" : label === null ? "unknown" : "uncertain";
     // Any certain text has the same chance, however many come.
     if (why === "chance" && this.random() * ++this.certain >= room) return;
     // First what costs least, since these may come in floods.
     const isFull = why !== "chance" && this.doubtful.length >= Math.max(1, this.settings.texts - room);
     const surest = isFull ? this.doubtful.reduce((one, other) => (doubtOf(other) < doubtOf(one) ? other : one)) : null;
-    if (surest && doubtOf({ label, score }) <= doubtOf(surest)) return;
+    if (surest && doubt <= doubtOf(surest)) return;
     if (Buffer.byteLength(given) > MOST_BYTES) return;
     const text = typeof given === "string" ? given : Buffer.from(given).toString();
     const key = alikeKey(model, text);
     if (this.known.has(key) || sampleDefect(label ?? "?", text) !== undefined) return;
     this.sweep();
-    const item: Doubtful = { id: ++this.lastId, text, model, label, score, why, at: this.now() };
+    const item: Doubtful = { id: ++this.lastId, text, model, label, score, labels, why, at: this.now() };
     if (why === "chance") {
       this.byChance.push(item);
       if (this.byChance.length > room) this.byChance.shift();
@@ -132,18 +136,15 @@ export class Review {
     return [...first, ...telling, ...byChance].slice(0, count);
   }
 
-  /** Gives a text its label, or none to skip it. Throws an EdgelabelError when the text has gone, or too many labels wait. */
-  judge(id: number, label?: string): void {
+  /** Gives a text its label, or its list of labels if the model gives several; without any it is skipped. Throws an EdgelabelError when the text has gone, or too many labels wait. */
+  judge(id: number, given?: string | readonly string[]): void {
     this.sweep();
     const from = [...this.doubtful, ...this.byChance].find((each) => each.id === id);
     if (!from)
       throw new EdgelabelError("this text no longer waits: somebody else has labelled it, or its time is over");
-    if (label !== undefined) {
-      const defect = sampleDefect(label, from.text);
-      if (defect !== undefined) throw new EdgelabelError(defect);
-    }
+    const correction = given === undefined ? undefined : correctionOf(from, given);
     if (this.judged.length >= MOST_JUDGED) {
-      const oldestSkip = this.judged.findIndex((each) => each.label === undefined);
+      const oldestSkip = this.judged.findIndex((each) => each.correction === undefined);
       if (oldestSkip < 0)
         throw new EdgelabelError(
           `${MOST_JUDGED} labels wait to be learnt: have the model learn, or export them and wait; each goes ${this.settings.hours} hours after its text came`,
@@ -152,7 +153,7 @@ export class Review {
     }
     this.doubtful = this.doubtful.filter((each) => each !== from);
     this.byChance = this.byChance.filter((each) => each !== from);
-    this.judged.push({ from, label });
+    this.judged.push({ from, correction });
   }
 
   /** Takes the model's last label back, or its last skip; the text waits again. */
@@ -166,7 +167,7 @@ export class Review {
   /** Labels that wait to be learnt, oldest first. */
   corrections(model: string): Correction[] {
     this.sweep();
-    return this.labelled(model).map(({ from, label }) => ({ text: from.text, label }));
+    return this.labelled(model).map(({ correction }) => correction);
   }
 
   /**
@@ -187,7 +188,7 @@ export class Review {
   }
 
   private labelled(model: string): Labelled[] {
-    return this.judged.filter((each): each is Labelled => each.from.model === model && each.label !== undefined);
+    return this.judged.filter((each): each is Labelled => each.from.model === model && each.correction !== undefined);
   }
 
   private sweep(): void {
@@ -205,8 +206,19 @@ export class Review {
   }
 }
 
-/** From 0, certain, to 2: rejected texts are more doubtful than all others. */
-function doubtOf({ label, score }: Pick<Doubtful, "label" | "score">): number {
+/** Throws an EdgelabelError for what no text, or not this one, can have. */
+function correctionOf(from: Doubtful, given: string | readonly string[]): Correction {
+  if (typeof given === "object" && !from.labels)
+    throw new EdgelabelError(`${from.model} gives one label a text: "label" must be a string`);
+  const sample = sampleOf(from.labels ? [given].flat() : given, from.text, 1);
+  if (typeof sample === "string") throw new EdgelabelError(sample);
+  const { text, label, labels } = sample;
+  return { text, label, labels };
+}
+
+/** From 0, certain, to 2: rejected texts are more doubtful than all others. Of several labels, the least sure one counts; none is an answer, too. */
+function doubtOf({ label, score, labels }: Pick<Doubtful, "label" | "score" | "labels">): number {
+  if (labels) return labels.length > 0 ? 1 - labels.at(-1)!.score : score;
   return (label === null ? 2 : 1) - score;
 }
 
@@ -231,7 +243,7 @@ function wordsOf(text: string): string[] {
  * largest doubt x (1 - likeness), where likeness is the largest Jaccard index of its words with those of a text that was
  * chosen before or is in `done`. bench/labelling.mjs measures it.
  */
-export function mostTelling<T extends Pick<Doubtful, "text" | "label" | "score">>(
+export function mostTelling<T extends Pick<Doubtful, "text" | "label" | "score" | "labels">>(
   texts: readonly T[],
   done: readonly string[],
   count: number,

@@ -25,7 +25,7 @@ const VERBS = ["activate", "rollback", "evaluate", "learn"];
 const TEXTS = 20;
 
 const judgement = v.union([
-  v.strictObject({ id: v.number(), label: v.string() }),
+  v.strictObject({ id: v.number(), label: v.union([v.string(), v.array(v.string())]) }),
   v.strictObject({ id: v.number(), skip: v.literal(true) }),
   v.strictObject({ undo: v.literal(true) }),
   v.strictObject({ learn: v.literal(true) }),
@@ -69,11 +69,12 @@ export class Console {
   /** Texts of the model to label, the most telling first. */
   review(name: string, user: HttpUser | undefined): object {
     const review = this.requireReview(user);
-    const { name: model, model: { labels } } = this.service.predictor.model(name); // prettier-ignore
+    const { name: model, model: { labels, isMultiLabel } } = this.service.predictor.model(name); // prettier-ignore
     const learner = this.options.learners.get(model);
     return {
       model,
       labels,
+      multiLabel: isMultiLabel || undefined,
       newLabels: learner?.takesNewLabels ?? true,
       canLearn: learner !== undefined && this.service.commands !== undefined,
       waiting: review.waiting,
@@ -89,7 +90,7 @@ export class Console {
     if (!wanted.success)
       throw new RequestError(
         "bad_request",
-        'the body must be {"id": NUMBER, "label": "a label"}, {"id": NUMBER, "skip": true}, {"undo": true} or {"learn": true}',
+        'the body must be {"id": NUMBER, "label": "a label"} or a list of them, {"id": NUMBER, "skip": true}, {"undo": true} or {"learn": true}',
       );
     const { output } = wanted;
     try {
@@ -108,7 +109,7 @@ export class Console {
     const { name: model } = this.service.predictor.model(name);
     return this.requireReview(user)
       .corrections(model)
-      .map((correction) => `${JSON.stringify(correction)}\n`)
+      .map(({ text, label, labels }) => `${JSON.stringify({ text, label: labels ?? label })}\n`)
       .join("");
   }
 

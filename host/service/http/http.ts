@@ -362,7 +362,7 @@ async function infer(
   const wanted = parseInfer(json, binary, textsPerRequest);
   const outcome = await classify(
     { service, request, user },
-    { model, bytes: body.length, texts: wanted.texts, topK: wanted.outputs.includes("scores") ? ALL : 1 },
+    { model, bytes: body.length, texts: wanted.texts, topK: wanted.outputs?.includes("scores") ? ALL : 1 },
   );
   sendJson(response, 200, encodeInfer(wanted, outcome));
 }

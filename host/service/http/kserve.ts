@@ -1,10 +1,11 @@
 // The Open Inference Protocol (KServe V2). Texts come in as BYTES, in JSON or in a binary tensor after
 // the JSON, which is what Triton's client sends by default. Labels go out as BYTES and scores as FP32,
-// in JSON. This file only knows paths and bodies; http.ts does the rest.
+// in JSON; of a model that gives several labels, a BOOL for each label says whether the text has it. This file only knows paths and bodies; http.ts does the rest.
 //
 //   /v2  /v2/health/live  /v2/health/ready
 //   /v2/models/NAME[/versions/V]  …/ready  …/infer
 import * as v from "valibot";
+import { givenLabels } from "../../model/answer.ts";
 import { RequestError } from "../answer/messages.ts";
 import type { Model, Outcome } from "../answer/predictor.ts";
 import { packageVersion } from "../../version.ts";
@@ -18,11 +19,11 @@ export interface ModelPath {
 export interface InferRequest {
   id: string | undefined;
   texts: (string | Uint8Array)[];
-  /** Outputs that were asked for. */
-  outputs: OutputName[];
+  /** Outputs that were asked for; undefined: the usual ones. */
+  outputs: OutputName[] | undefined;
 }
 
-const OUTPUTS = ["label", "score", "scores"] as const;
+const OUTPUTS = ["label", "score", "labels", "scores"] as const;
 type OutputName = (typeof OUTPUTS)[number];
 
 /** Undefined if it is not the path of a model. */
@@ -44,7 +45,8 @@ export function serverMetadata(): object {
   return { name: "edgelabel", version: packageVersion, extensions: [] };
 }
 
-export function modelMetadata(name: string, { version, labels }: Model): object {
+export function modelMetadata(name: string, { version, labels, isMultiLabel }: Model): object {
+  const ofEach = { shape: [-1, labels.length], parameters: { labels } };
   return {
     name,
     versions: [version],
@@ -53,7 +55,8 @@ export function modelMetadata(name: string, { version, labels }: Model): object 
     outputs: [
       { name: "label", datatype: "BYTES", shape: [-1] },
       { name: "score", datatype: "FP32", shape: [-1] },
-      { name: "scores", datatype: "FP32", shape: [-1, labels.length], parameters: { labels } },
+      ...(isMultiLabel ? [{ name: "labels", datatype: "BOOL", ...ofEach }] : []),
+      { name: "scores", datatype: "FP32", ...ofEach },
     ],
   };
 }
@@ -122,7 +125,7 @@ export function parseInfer(value: unknown, binary: Buffer, textsPerRequest: numb
     throw new RequestError("bad_request", `"inputs.0" holds ${texts.length} texts, its shape says ${size}`);
   if (texts.length > textsPerRequest)
     throw new RequestError("bad_request", `"inputs.0" must hold at most ${textsPerRequest} texts`);
-  return { id, texts, outputs: outputs?.map(({ name }) => name) ?? ["label", "score"] };
+  return { id, texts, outputs: outputs?.map(({ name }) => name) };
 }
 
 /** Each text is preceded by its length in bytes: 32 bits, little-endian. */
@@ -138,19 +141,34 @@ function binaryTexts(binary: Buffer): Buffer[] {
   return texts;
 }
 
-/** A text that the model rejects has the label "". */
+/** An unknown text has the label "". */
 export function encodeInfer({ id, outputs }: InferRequest, { name, model, predictions }: Outcome): object {
   const n = predictions.length;
+  const usual: OutputName[] = model.isMultiLabel ? ["label", "score", "labels"] : ["label", "score"];
+  const ofEach = { shape: [n, model.labels.length], parameters: { labels: model.labels } };
   const tensors: Record<OutputName, () => object> = {
     label: () => ({ name: "label", datatype: "BYTES", shape: [n], data: predictions.map(({ label }) => label ?? "") }),
     score: () => ({ name: "score", datatype: "FP32", shape: [n], data: predictions.map(({ score }) => score) }),
+    labels: () => ({
+      name: "labels",
+      datatype: "BOOL",
+      ...ofEach,
+      data: predictions.flatMap((prediction) => {
+        const given = new Set(givenLabels(prediction).map(({ label }) => label));
+        return model.labels.map((label) => given.has(label));
+      }),
+    }),
     scores: () => ({
       name: "scores",
       datatype: "FP32",
-      shape: [n, model.labels.length],
-      parameters: { labels: model.labels },
+      ...ofEach,
       data: predictions.flatMap(({ scores }) => model.labels.map((label) => scores[label] ?? 0)),
     }),
   };
-  return { id, model_name: name, model_version: model.version, outputs: outputs.map((output) => tensors[output]()) };
+  return {
+    id,
+    model_name: name,
+    model_version: model.version,
+    outputs: (outputs ?? usual).map((output) => tensors[output]()),
+  };
 }

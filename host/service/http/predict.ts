@@ -5,7 +5,8 @@
 // the client has taken enough of what was written. So a stream takes the memory of a line, whatever its length.
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
-import { encodeAnswer, encodeError, labelValue, RequestError } from "../answer/messages.ts";
+import * as v from "valibot";
+import { encodeAnswer, encodeError, explainSchema, labelValue, RequestError } from "../answer/messages.ts";
 import type { ClassifyRequest, RequestReader } from "../answer/messages.ts";
 import { fromJson, JsonError } from "../answer/json.ts";
 import type { Outcome, Work } from "../answer/predictor.ts";
@@ -61,7 +62,7 @@ export function parseJson(bytes: Uint8Array, what = "body"): unknown {
 export function parsePredict(bytes: Uint8Array, read: RequestReader, what?: "line"): PredictRequest {
   const value = parseJson(bytes, what);
   const fields = (typeof value === "object" && value !== null ? value : {}) as Record<string, unknown>;
-  const { data, text, texts, model = "", explain = false } = fields;
+  const { data, text, texts, model = "", explain } = fields;
   const isTutorial = data !== undefined;
   if (isTutorial ? typeof data !== "string" : text === undefined && texts === undefined)
     throw new RequestError(
@@ -70,7 +71,8 @@ export function parsePredict(bytes: Uint8Array, read: RequestReader, what?: "lin
     );
   if (typeof model !== "string") throw new RequestError("bad_request", '"model" must be a string');
   if (!isTutorial) return { ...read(fields), model, isTutorial };
-  if (typeof explain !== "boolean") throw new RequestError("bad_request", '"explain" must be true or false');
+  if (!v.is(v.optional(explainSchema), explain))
+    throw new RequestError("bad_request", `"explain" ${explainSchema.message}`);
   return { texts: [data as string], isBatch: false, explain, model, isTutorial };
 }
 
@@ -82,8 +84,8 @@ export async function answer(asker: Asker, wanted: PredictRequest, bytes: number
   const outcome = await classify(asker, { model, texts, bytes, topK, explain, expiresAt });
   if (!isTutorial)
     return encodeAnswer(wanted, outcome.predictions, { name: outcome.name, version: outcome.model.version });
-  const [prediction] = outcome.predictions;
-  return JSON.stringify({ label: labelValue(prediction!.label), explanation: prediction!.explanation });
+  const { label, labels, explanation } = outcome.predictions[0]!;
+  return JSON.stringify({ label: labelValue(label), labels, explanation });
 }
 
 /** Answers a stream until it ends. `onLine` is called for each line. */

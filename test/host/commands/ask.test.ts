@@ -8,7 +8,7 @@ import { startBroker } from "../../../host/service/broker/broker.ts";
 import type { Service } from "../../../host/service/service.ts";
 import { topicsOf } from "../../../host/service/topics.ts";
 import { describeMosquitto, freePort, startMosquitto } from "../../support/mosquitto.ts";
-import { fakeService, TestClient, topics } from "../../support/fake.ts";
+import { fakeService, fakeSeveral, TestClient, topics } from "../../support/fake.ts";
 
 async function ask(...args: string[]): Promise<string> {
   let output = "";
@@ -51,6 +51,13 @@ function askTests(start: () => Promise<Broker>, ...protocol: string[]): void {
     const texts = Array.from({ length: 100 }, (_, i) => (i % 3 === 0 ? "win" : "hi"));
     expect(await ask(...texts, ...common)).toBe(
       texts.map((text) => (text === "win" ? "spam\t0.875000\n" : "ham\t0.875000\n")).join(""),
+    );
+  });
+
+  test("all labels of a text that has several", async () => {
+    service.setModel("several", fakeSeveral());
+    expect(await ask("win now", "hi", "--model", "several", ...common)).toBe(
+      "spam\t0.875000\turgent\t0.750000\n?\t0.125000\n",
     );
   });
 

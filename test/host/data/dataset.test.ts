@@ -24,6 +24,10 @@ function pairs(content: string | Uint8Array, source: string, options?: DatasetOp
   return parse(content, source, options).map(({ label, text }) => [label, text]);
 }
 
+function labelLists(content: string, source: string, options?: DatasetOptions) {
+  return parse(content, source, options).map(({ labels, text }) => [labels, text]);
+}
+
 function complaint(content: string | Uint8Array, source: string, options?: DatasetOptions): string {
   try {
     parse(content, source, options);
@@ -269,15 +273,38 @@ describe("JSONL", () => {
   test("takes a list of one label, as annotation tools write it", () => {
     expect(pairs('{"text":"a","label":["x"]}', "d.jsonl")).toEqual([["x", "a"]]);
     expect(
-      complaint('{"text":"a","label":["x","y"]}\n{"text":"a","label":[]}\n{"text":"a","label":[[0,1,"x"]]}', "d.jsonl"),
+      complaint('{"text":"a","label":["x"]}\n{"text":"a","label":[]}\n{"text":"a","label":[[0,1,"x"]]}', "d.jsonl"),
     ).toBe(
       [
-        "d.jsonl: 3 malformed lines",
-        'line 1: has 2 labels ("x", "y"); a text has exactly one',
-        "line 2: the label is empty",
-        'line 3: "label" is not a string; --skip-empty leaves out what has no label or no text',
+        "d.jsonl: 2 malformed lines",
+        'line 3: "label" is not a string',
+        "line 2: the label is empty; --skip-empty leaves out what has no label or no text",
       ].join("\n  "),
     );
+  });
+  test("takes lists of several labels, each once, and then lists of none", () => {
+    expect(
+      labelLists('{"text":"a","label":["y","x","y"]}\n{"text":"b","label":[]}\n{"text":"c","label":["x"]}', "d.jsonl"),
+    ).toEqual([
+      [["x", "y"], "a"],
+      [[], "b"],
+      [undefined, "c"],
+    ]);
+    expect(complaint('{"text":"a","label":["y",""]}', "d.jsonl")).toContain("the label is empty");
+    expect(
+      pairs('{"text":"a","label":["y","x"]}\n{"text":"b","label":[]}', "d.jsonl", { skipEmpty: true }),
+    ).toHaveLength(1);
+  });
+  test.each([
+    ["csv", "text,label\na,y | x\nb,\nc,x\n"],
+    ["tsv", "y|x\ta\n\tb\nx\tc\n"],
+    ["jsonl", '{"text":"a","label":"y|x"}\n{"text":"b","label":""}\n{"text":"c","label":["x"]}'],
+  ])("with a separator, a label in a .%s may be several, or none", (suffix, content) => {
+    expect(labelLists(content, `d.${suffix}`, { labelSeparator: "|" })).toEqual([
+      [["x", "y"], "a"],
+      [[], "b"],
+      [undefined, "c"],
+    ]);
   });
   test.each(["12345678901234567890", "-9007199254740992", "1e400"])("does not round a label: %s", (label) => {
     expect(complaint(`{"text":"a","label":${label}}`, "d.jsonl")).toBe(
@@ -297,15 +324,22 @@ describe("fastText", () => {
       ["b", "three"],
     ]);
   });
-  test("names lines with none, several, or nothing behind it", () => {
-    expect(complaint("one\n__label__a __label__b two\n__label__a\n", "d.fasttext")).toBe(
+  test("names lines with none, one in the text, or nothing behind it", () => {
+    expect(complaint("one\n__label__a two __label__b\n__label__a\n", "d.fasttext")).toBe(
       [
         "d.fasttext: 3 malformed lines",
-        "line 1: does not begin with __label__",
-        'line 2: has 2 labels ("a", "b"); a text has exactly one',
+        'line 2: a label behind words of the text, "__label__b"; put all labels at the beginning',
         "line 3: no text after the label",
+        "line 1: does not begin with __label__; --skip-empty leaves out what has no label or no text",
       ].join("\n  "),
     );
+  });
+  test("may have several labels, and then lines without one", () => {
+    expect(labelLists("__label__b __label__a  __label__b one\ntwo\n__label__c three\n", "d.ft")).toEqual([
+      [["a", "b"], "one"],
+      [[], "two"],
+      [undefined, "three"],
+    ]);
   });
 });
 

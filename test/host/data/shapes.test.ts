@@ -192,13 +192,19 @@ const shapes: Shape[] = [
     row: "Label Studio",
     name: "several choices",
     content: '[{"text":"a","sentiment":"x"},\n{"text":"b","sentiment":{"choices":["x","y"]}}]',
-    expected: 'line 2: has 2 labels ("x", "y"); a text has exactly one',
+    expected: [
+      ["x", "a"],
+      ["x\ny", "b"],
+    ],
   },
   {
     row: "Label Studio",
     name: "several choices in a cell",
     content: 'text,sentiment\na,x\nb,"{""choices"":[""x"",""y""]}"\n',
-    expected: 'line 3: has 2 labels ("x", "y"); a text has exactly one',
+    expected: [
+      ["x", "a"],
+      ["x\ny", "b"],
+    ],
   },
   {
     row: "Label Studio",
@@ -233,8 +239,16 @@ const shapes: Shape[] = [
     row: "Doccano",
     name: "several labels, or none",
     content: '{"text":"a","label":["x","y"]}\n{"text":"b","label":[]}\n',
-    expected:
-      '2 malformed lines\n  line 1: has 2 labels ("x", "y"); a text has exactly one\n  line 2: the label is empty; --skip-empty',
+    expected: [
+      ["x\ny", "a"],
+      ["", "b"],
+    ],
+  },
+  {
+    row: "Doccano",
+    name: "one label, or none",
+    content: '{"text":"a","label":["x"]}\n{"text":"b","label":[]}\n',
+    expected: "line 2: the label is empty; --skip-empty",
   },
   {
     row: "Doccano",

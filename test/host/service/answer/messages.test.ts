@@ -199,7 +199,7 @@ test.each([
   ['{"text":"a","id":1e999}', '"id" must be a number or a string of at most 256 characters'],
   ['{"text":"a","replyTo":1}', '"replyTo" must be a string'],
   ['{"text":"a","topK":"2"}', '"topK" must be a whole number from 1'],
-  ['{"text":"a","explain":1}', '"explain" must be true or false'],
+  ['{"text":"a","explain":1}', '"explain" must be true, false or a label'],
   ['{"text":"a","threshold":-1}', '"threshold" must be a number from 0 to 1'],
 ])("%s: %s", (payload, message) => {
   expect(failure(bytes(payload))).toMatchObject({ code: "bad_request", message });

@@ -250,7 +250,7 @@ describe("in a service", () => {
     const { command } = speakTo(await connect(broker.url));
     const reasons: [object, string][] = [
       [{ text: "dim it", label: "dim" }, 'the model does not know the label "dim"; it knows off, on'],
-      [{ text: "dim it" }, 'correction 1: "text" and "label" must be strings'],
+      [{ text: "dim it" }, 'correction 1: "text" must be a string, and "label" a string or a list of them'],
       [{ corrections: [fixes[0], { text: " ", label: "on" }] }, "corrections 2: the text is empty"],
       [{ corrections: "on" }, '"corrections" must be an array of objects with "text" and "label"'],
       [{ model: "none", ...fixes[0] }, 'there is no model "none" here; the models are lamps, other'],

@@ -530,7 +530,7 @@ describe("KServe V2", () => {
     [{ inputs: [{ ...input("a"), data: [7] }] }, "must hold strings"],
     [{ inputs: [{ name: "text", shape: [1], datatype: "BYTES", parameters: { binary_data_size: 3 } }] }, "data"],
     [{ inputs: [input("a", "b", "c", "d")] }, "at most 3 texts"],
-    [{ inputs: [input("a")], outputs: [{ name: "logits" }] }, "must be one of label, score, scores"],
+    [{ inputs: [input("a")], outputs: [{ name: "logits" }] }, "must be one of label, score, labels, scores"],
   ])("%j: 400", async (body, message) => {
     const answer = await infer(body);
     expect(answer.status).toBe(400);

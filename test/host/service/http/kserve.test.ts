@@ -27,7 +27,7 @@ const parse = (inputs: unknown, more: object = {}, most = 3) => parseInfer({ inp
 const NO_BYTES = Buffer.alloc(0);
 
 test("texts in JSON: flat or in rows, as many as the shape says and as may come at once", () => {
-  expect(parse([tensor(["a", "b"])])).toEqual({ id: undefined, texts: ["a", "b"], outputs: ["label", "score"] });
+  expect(parse([tensor(["a", "b"])])).toEqual({ id: undefined, texts: ["a", "b"], outputs: undefined });
   expect(parse([tensor([["a"], ["b"]], [2, 1])], { id: "7", outputs: [{ name: "scores" }] })).toEqual({
     id: "7",
     texts: ["a", "b"],
@@ -49,7 +49,7 @@ test.each<[string, unknown, object]>([
   ['"inputs.0.datatype" must be BYTES', [{ ...tensor(["a"]), datatype: "FP32" }], {}],
   ['"inputs.0" must have its texts either in "data" or as binary data', [{ ...tensor(["a"]), data: undefined }], {}],
   ['"id" must have at most 256 characters', [tensor(["a"])], { id: "x".repeat(257) }],
-  ['"outputs.0.name" must be one of label, score, scores', [tensor(["a"])], { outputs: [{ name: "logits" }] }],
+  ['"outputs.0.name" must be one of label, score, labels, scores', [tensor(["a"])], { outputs: [{ name: "logits" }] }],
 ])("%s", (message, inputs, more) => {
   expect(() => parse(inputs, more)).toThrow(message);
   expect(parse([tensor(["a"])], { id: "x".repeat(256) }).id).toHaveLength(256);
