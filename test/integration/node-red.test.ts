@@ -3,7 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { tinyDeployable } from "../support/models.ts";
+import { packModel } from "../../host/model/pack.ts";
+import { tinyDeployable, trainSeveral } from "../support/models.ts";
 import { describeFetched } from "../support/fetched.ts";
 import { installNodes, type NodeRed, nodeRedPackage, startNodeRed } from "../support/node-red.ts";
 import { edgelabel, LAMPS, serve, SMALL } from "../support/program.ts";
@@ -20,6 +21,7 @@ interface Told {
   output?: "known" | "unknown";
   label?: string | null;
   score?: number;
+  labels?: { label: string; score: number }[];
   scores?: Record<string, number>;
   explanation?: { tokens: object[] };
   payload?: any;
@@ -46,7 +48,7 @@ function asked(id: string, node: object, outputs = ["known", "unknown"]): object
       ...inTab,
       id: `${id}-${output}`,
       type: "function",
-      func: `const { label, score, scores, explanation, payload } = msg; msg.payload = { output: "${output}", label, score, scores, explanation, payload }; return msg;`,
+      func: `const { label, score, labels, scores, explanation, payload } = msg; msg.payload = { output: "${output}", label, score, labels, scores, explanation, payload }; return msg;`,
       wires: [[`${id}-out`]],
     })),
     { ...inTab, id: `${id}-catch`, type: "catch", scope: [id], wires: [[`${id}-error`]] },
@@ -85,6 +87,7 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
   beforeAll(async () => {
     installNodes(user);
     writeFileSync(join(user, "tiny.wasm"), await tinyDeployable());
+    writeFileSync(join(user, "several.wasm"), await packModel((await trainSeveral()).write("int8")));
     red = await startNodeRed(program, user);
   }, 300_000);
 
@@ -153,6 +156,14 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
     expect(await errorOf("unset")).toContain("name its file");
     expect(await errorOf("alone")).toContain("no model is chosen");
     expect(await errorOf("other")).toContain("settings.js");
+  });
+
+  test("passes on all labels of a text that has several; one that has none is unknown", async () => {
+    await deploy(modelFile("several", "several.wasm"), ...classify("several-of", "several"));
+    const both = await ask("several-of", "turn on the light and play some jazz");
+    expect(both).toMatchObject({ output: "known", label: both.labels![0]!.label, score: both.labels![0]!.score });
+    expect(both.labels!.map(({ label }) => label).sort()).toEqual(["light", "music"]);
+    expect(await ask("several-of", "good morning")).toMatchObject({ output: "unknown", label: null, labels: [] });
   });
 
   test("trains on the texts of a message, and learns from corrections", async () => {
