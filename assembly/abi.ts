@@ -130,12 +130,14 @@ export const LAYER_LSTM = 2;
 export const LAYER_POOL = 3;
 export const LAYER_DENSE = 4;
 export const LAYER_DROPOUT = 5;
+/** minGRU: recurrent like LSTM, but its gates depend on the token alone. */
+export const LAYER_MINGRU = 6;
 
 /** Embedding: row 0 is padding, and padded steps are skipped. */
 export const LAYER_MASK_ZERO = 1;
-/** LSTM: reads the sequence both ways and concatenates [forward, backward]. */
+/** LSTM, minGRU: reads the sequence both ways and concatenates [forward, backward]. */
 export const LAYER_BIDIRECTIONAL = 2;
-/** LSTM: yields every step's state instead of the last one. */
+/** LSTM, minGRU: yields every step's state instead of the last one. */
 export const LAYER_SEQUENCES = 4;
 /** Pool: largest value over time, per channel. */
 export const LAYER_POOL_MAX = 8;

@@ -21,6 +21,7 @@ import {
   LAYER_DENSE,
   LAYER_EMBEDDING,
   LAYER_LSTM,
+  LAYER_MINGRU,
   LAYER_MASK_ZERO,
   LAYER_POOL,
   LAYER_POOL_MAX,
@@ -261,11 +262,13 @@ function putLayer(layer: Layer): void {
       ? "embedding"
       : layer.kind == LAYER_LSTM
         ? "lstm"
-        : layer.kind == LAYER_POOL
-          ? "pool"
-          : layer.kind == LAYER_DENSE
-            ? "dense"
-            : "dropout",
+        : layer.kind == LAYER_MINGRU
+          ? "mingru"
+          : layer.kind == LAYER_POOL
+            ? "pool"
+            : layer.kind == LAYER_DENSE
+              ? "dense"
+              : "dropout",
   );
   put('","input":');
   putInteger(layer.inputWidth);

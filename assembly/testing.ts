@@ -8,6 +8,7 @@ import { allocate } from "./arena";
 import { loadedModel as engineModel, loadedPlan, textPtr } from "./engine";
 import { linearScores } from "./network/linear";
 import { toQ14 } from "./network/lstm";
+import { Scan, scanF32, scanQ15 } from "./network/mingru";
 import { Header, Layer } from "./network/model";
 import { planLayer } from "./network/plan";
 import {
@@ -65,6 +66,7 @@ export {
   updateState,
   updateStateCoarsely,
 } from "./network/lstm";
+export { activateGates, gateExponent, gateGroups, gateRow } from "./network/mingru";
 export { crc32, isFinite32, layerBytes, matrixBytes, padded } from "./network/model";
 export * from "./text/ngram";
 export { linePtr, prepareLine, renderCard, renderLine } from "./render";
@@ -228,14 +230,57 @@ export function fillSamples(order: usize, count: u32, wordDropout: f32, addsNgra
   return fillBatch(samples, draft, order, count, wordDropout, addsNgrams, changetype<Augmentation>(0));
 }
 
-/** Makes the loaded model compute every input projection anew. */
+/** Runs a scan with these fields of Scan. */
+export function scanSteps(
+  gates: usize,
+  steps: u32,
+  isBackward: bool,
+  shift: usize,
+  groups: u32,
+  last: usize,
+  largest: usize,
+  mean: usize,
+  states: usize,
+  stride: usize,
+  isQ15: bool,
+): void {
+  const scan = changetype<Scan>(allocate(offsetof<Scan>()));
+  scan.gates = gates;
+  scan.steps = steps;
+  scan.isBackward = isBackward;
+  scan.shift = shift;
+  scan.groups = groups;
+  scan.last = last;
+  scan.largest = largest;
+  scan.mean = mean;
+  scan.states = states;
+  scan.stride = stride;
+  if (isQ15) scanQ15(scan);
+  else scanF32(scan);
+}
+
+/** Makes the loaded model compute every input projection, and the gates of every token, anew. */
 export function forgetTables(): void {
   const plan = loadedPlan();
   for (let i: u32 = 0; i < plan.layerCount; i++) {
     const at = planLayer(plan, i);
+    if (changetype<usize>(at.gates) && at.gates.slots) {
+      at.gates.table = 0;
+      memory.fill(at.gates.slots, 0, <usize>(at.gates.slotMask + 1) * at.gates.slotBytes);
+    }
     if (changetype<usize>(at.forward)) at.forward.table = 0;
     if (changetype<usize>(at.backward)) at.backward.table = 0;
   }
+}
+
+/** Slots that the first layer, a minGRU, keeps gates in. */
+export function keptSlots(): u32 {
+  return planLayer(loadedPlan(), 1).gates.slotMask + 1;
+}
+
+/** Numbers the texts that the first layer, a minGRU, has read, as if it were the `count`th. */
+export function numberTexts(count: u32): void {
+  planLayer(loadedPlan(), 1).gates.text = count;
 }
 
 export function keepsTables(): bool {

@@ -1,6 +1,6 @@
-// Accuracy of the default recipe on real data: for each set and seed, `edgelabel train` with
+// Accuracy of a recipe on real data: for each set and seed, `edgelabel train` with
 // no other option, then `edgelabel eval` of the int8 deployable on the test texts.
-//   node bench/accuracy.mjs [set ...] [--seeds 1,2,3] [--data ../shared/data]
+//   node bench/accuracy.mjs [set ...] [--recipe default] [--seeds 1,2,3] [--data ../shared/data]
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,11 @@ import { parseArgs } from "node:util";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { seeds: { type: "string", default: "1,2,3" }, data: { type: "string", default: "../shared/data" } },
+  options: {
+    recipe: { type: "string", default: "default" },
+    seeds: { type: "string", default: "1,2,3" },
+    data: { type: "string", default: "../shared/data" },
+  },
 });
 const sets = positionals.length ? positionals : ["snips", "hwu64", "sms_spam", "massive_en", "massive_zh"];
 const seeds = values.seeds.split(",");
@@ -27,7 +31,16 @@ try {
   for (const set of sets) {
     const model = join(folder, `${set}.wasm`);
     const runs = seeds.map((seed) => {
-      const trained = edgelabel("train", `${values.data}/${set}/train.tsv`, "-o", model, "--seed", seed);
+      const trained = edgelabel(
+        "train",
+        `${values.data}/${set}/train.tsv`,
+        "-o",
+        model,
+        "--recipe",
+        values.recipe,
+        "--seed",
+        seed,
+      );
       const { accuracy } = edgelabel("eval", model, `${values.data}/${set}/test.tsv`);
       return { accuracy, bytes: statSync(model).size, seconds: trained.seconds, agreement: trained.agreement.top1 };
     });

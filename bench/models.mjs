@@ -6,7 +6,7 @@ import { join } from "node:path";
 import * as abi from "../build/assembly/abi.js";
 import { Trainer } from "../build/host/training/trainer.js";
 
-/** rows, width, units, outputs; a text has `steps` tokens. */
+/** rows, width, units, outputs; a text has `steps` tokens. `cell`: "mingru" instead of an LSTM. */
 export const SEED = { name: "seed", rows: 100, width: 64, units: 64, outputs: 1, activation: "sigmoid", steps: 10 };
 export const LARGE = {
   name: "large",
@@ -55,10 +55,11 @@ export async function randomModel(shape, seed = 1) {
   const layer = (kind, units, activation = 0, rows = 0) =>
     trainer.addLayer({ kind, flags: 0, activation, units, rate: 0, rows });
   layer(abi.LAYER_EMBEDDING, shape.width, 0, shape.rows);
-  layer(abi.LAYER_LSTM, shape.units);
+  const isGru = shape.cell === "mingru";
+  layer(isGru ? abi.LAYER_MINGRU : abi.LAYER_LSTM, shape.units);
   layer(abi.LAYER_DENSE, shape.outputs, ACTIVATIONS[shape.activation]);
   trainer.build();
-  const fans = [shape.width, shape.width, shape.units, 16, shape.units, 16];
+  const fans = [shape.width, shape.width, ...(isGru ? [] : [shape.units]), 16, shape.units, 16];
   const tensors = fans.map((fan, i) => {
     // As large as after training, so that gates vary and states are neither 0 nor saturated.
     const magnitude = i === 0 ? 0.5 : 2 / Math.sqrt(fan);

@@ -39,7 +39,7 @@ const COMMANDS: Record<string, [description: string, load: () => Promise<Command
     async () => (await import("./commands/quantize.ts")).quantizeCommand(),
   ],
   prune: [
-    "remove LSTM units and rare words, then fine-tune",
+    "remove recurrent units and rare words, then fine-tune",
     async () => (await import("./commands/prune.ts")).pruneCommand(),
   ],
   pack: [

@@ -6,6 +6,7 @@ import {
   ERR_NOT_FINITE,
   LAYER_DROPOUT,
   LAYER_LSTM,
+  LAYER_MINGRU,
   LAYER_POOL,
   LAYER_POOL_MAX,
   LAYER_POOL_MEAN,
@@ -13,8 +14,10 @@ import {
   OK,
 } from "../abi";
 import { activate } from "./activation";
+import { stateGates, tokenGates } from "./gates";
 import { projectF32, projectS8, quantizeState } from "./lstm";
-import { Layer, Model, isFinite32 } from "./model";
+import { scanF32, scanQ15 } from "./mingru";
+import { Layer, Model, directions, isFinite32, poolBehind } from "./model";
 import { DirectionPlan, LayerPlan, Plan, planLayer } from "./plan";
 import { clearState, inputProjection, loadPrefix, step } from "./step";
 import {
@@ -91,6 +94,23 @@ export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize 
       }
       if (keepsAll) sequenceIn = sequenceOut;
       else vectorIn = vectorOut;
+    } else if (layer.kind == LAYER_MINGRU) {
+      // A Pool behind it takes what the scan has found already.
+      const pool = poolBehind(model, i);
+      runMinGru(
+        model,
+        plan,
+        sequence,
+        at,
+        steps,
+        sequenceIn,
+        sequenceOut,
+        pool ? planLayer(plan, pool).layer : layer,
+        vectorOut,
+      );
+      if (pool) i = pool;
+      if (!pool && layer.flags & LAYER_SEQUENCES) sequenceIn = sequenceOut;
+      else vectorIn = vectorOut;
     } else if (layer.kind == LAYER_POOL) {
       pool(plan, layer, sequenceIn, steps, vectorOut);
       vectorIn = vectorOut;
@@ -104,6 +124,50 @@ export function runNetwork(model: Model, plan: Plan, sequence: Sequence): usize 
     }
   }
   return vectorIn;
+}
+
+/**
+ * All steps of a minGRU. sequenceIn: states of the layer before, 0 = the embedding. `output`, the layer itself or a Pool
+ * behind it, tells what goes to vectorOut, its f32[outputWidth]; or the states of all steps go to sequenceOut.
+ */
+function runMinGru(
+  model: Model,
+  plan: Plan,
+  sequence: Sequence,
+  at: LayerPlan,
+  steps: u32,
+  sequenceIn: usize,
+  sequenceOut: usize,
+  output: Layer,
+  vectorOut: usize,
+): void {
+  const self = at.gates;
+  const scan = plan.scan;
+  const bytes = (<usize>at.layer.units) << 2;
+  const sides = directions(at.layer);
+  scan.stride = (<usize>plan.sequenceWidth) << 2;
+  scan.groups = self.groups / sides;
+  scan.steps = steps;
+  if (sequenceIn) stateGates(plan, self, sequenceIn, scan.stride, steps);
+  else tokenGates(plan, self, sequence, firstToken(sequence, model), steps);
+  for (let d: u32 = 0; d < sides; d++) {
+    const to = vectorOut + <usize>d * bytes;
+    scan.isBackward = d == 1;
+    scan.shift = <usize>d * (self.bytes / sides);
+    scan.states = output.flags & LAYER_SEQUENCES ? sequenceOut + <usize>d * bytes : 0;
+    if (plan.isInt8) scanQ15(scan);
+    else scanF32(scan);
+    if (output.kind != LAYER_POOL) {
+      if (!scan.states) copyFloats(to, scan.last, bytes);
+      continue;
+    }
+    let mean = to;
+    if (output.flags & LAYER_POOL_MAX) {
+      copyFloats(to, scan.largest, bytes);
+      mean += <usize>sides * bytes;
+    }
+    if (output.flags & LAYER_POOL_MEAN) copyFloats(mean, scan.mean, bytes);
+  }
 }
 
 /**

@@ -21,7 +21,7 @@ import { ROUNDING_MAGIC, exp2Within } from "./activation";
 /** One in Q14. */
 const Q14_ONE: f32 = 16384.0;
 export const Q14_SCALE: f32 = 1.0 / 16384.0;
-const ROUNDING_MAGIC_BITS: i32 = 0x4b400000;
+export const ROUNDING_MAGIC_BITS: i32 = 0x4b400000;
 
 /** Rounds four values in [-1.99, 1.99] to Q14, ties to even: f32x4 -> i32x4. */
 // @ts-ignore: decorator
@@ -154,10 +154,10 @@ function applyGates(z: usize, c: usize, h: usize, groups: u32, coarse: bool): vo
   }
 }
 
-const GATE_BOUND: f32 = 40.0;
+export const GATE_BOUND: f32 = 40.0;
 /** e^-x = 2^(x SIGMOID_EXPONENT), e^-2x = 2^(x TANH_EXPONENT). */
-const SIGMOID_EXPONENT: f32 = -1.44269504088896341;
-const TANH_EXPONENT: f32 = -2.88539008177792681;
+export const SIGMOID_EXPONENT: f32 = -1.44269504088896341;
+export const TANH_EXPONENT: f32 = -2.88539008177792681;
 
 /** The factor by which z at packed position p, with its weights, is multiplied at load, since the gates are computed from powers of two. */
 export function exponentScale(p: u32): f32 {

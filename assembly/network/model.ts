@@ -32,6 +32,7 @@ import {
   LAYER_EMBEDDING,
   LAYER_LSTM,
   LAYER_MASK_ZERO,
+  LAYER_MINGRU,
   LAYER_POOL,
   LAYER_POOL_MAX,
   LAYER_POOL_MEAN,
@@ -101,7 +102,7 @@ export class Layer {
   flags: u32; // LAYER_MASK_ZERO ...
   activation: u32; // ACTIVATION_*, of a Dense layer
   inputWidth: u32; // channels in; Embedding: rows V
-  units: u32; // Embedding: E; LSTM: H of one direction; Dense: outputs; else 0
+  units: u32; // Embedding: E; LSTM, minGRU: H of one direction; Dense: outputs; else 0
   outputWidth: u32; // channels out
   rate: f32; // Dropout: share dropped in training, 0 <= rate < 1
   reserved: u32;
@@ -193,11 +194,32 @@ export function layerAt(layers: usize, index: u32): Layer {
   return changetype<Layer>(layers + <usize>index * offsetof<Layer>());
 }
 
-/** Directions of an LSTM: 1, or 2 when it is bidirectional. */
+/** LSTM or minGRU. */
+// @ts-ignore: decorator
+@inline
+export function isRecurrent(layer: Layer): bool {
+  return layer.kind == LAYER_LSTM || layer.kind == LAYER_MINGRU;
+}
+
+/** Gates of a recurrent layer: i f c o of an LSTM, z g of a minGRU. */
+// @ts-ignore: decorator
+@inline
+export function gateCount(layer: Layer): u32 {
+  return layer.kind == LAYER_LSTM ? 4 : 2;
+}
+
+/** Directions of a recurrent layer: 1, or 2 when it is bidirectional. */
 // @ts-ignore: decorator
 @inline
 export function directions(layer: Layer): u32 {
   return layer.flags & LAYER_BIDIRECTIONAL ? 2 : 1;
+}
+
+/** Index of the Pool that reads the states of recurrent layer `index`, with only dropout between; 0 = another layer does. */
+export function poolBehind(model: Model, index: u32): u32 {
+  do index++;
+  while (layerAt(model.layers, index).kind == LAYER_DROPOUT);
+  return layerAt(model.layers, index).kind == LAYER_POOL ? index : 0;
 }
 
 /** Bytes of a (rows, columns) matrix: f32, or int8 and one f32 scale a row. */
@@ -211,11 +233,10 @@ export function layerBytes(form: u32, layer: Layer): u64 {
   const inputWidth = <u64>layer.inputWidth;
   const units = <u64>layer.units;
   if (layer.kind == LAYER_EMBEDDING) return matrixBytes(form, inputWidth, units);
-  if (layer.kind == LAYER_LSTM) {
-    return (
-      <u64>directions(layer) *
-      (matrixBytes(form, 4 * units, inputWidth) + matrixBytes(form, 4 * units, units) + padded(16 * units))
-    );
+  if (isRecurrent(layer)) {
+    const gates = gateCount(layer) * units;
+    const recurrent = layer.kind == LAYER_LSTM ? matrixBytes(form, gates, units) : 0;
+    return <u64>directions(layer) * (matrixBytes(form, gates, inputWidth) + recurrent + padded(4 * gates));
   }
   if (layer.kind == LAYER_DENSE) return matrixBytes(form, units, inputWidth) + padded(4 * units);
   return 0;
@@ -476,7 +497,13 @@ function longestWork(model: Model): u64 {
   for (let i: u32 = 1; i < model.header.layerCount; i++) {
     const layer = layerAt(model.layers, i);
     if (layer.kind == LAYER_DENSE) work += <u64>layer.inputWidth * layer.units;
-    else if (layer.kind == LAYER_LSTM) {
+    else if (layer.kind == LAYER_MINGRU) {
+      // The product of each token, of whose rows the first of these layers takes the mean.
+      const outputs = <u64>2 * layer.units * directions(layer);
+      if (isFirst) work += rows * layer.inputWidth;
+      work += outputs * steps * (layer.inputWidth + 1);
+      isFirst = false;
+    } else if (layer.kind == LAYER_LSTM) {
       const outputs = <u64>4 * layer.units * directions(layer);
       let projections = steps;
       if (isFirst) {
@@ -496,15 +523,15 @@ export function hasInputTable(layer: Layer, rows: u32): bool {
 }
 
 /**
- * The graph is a chain: Embedding, then sequence layers (Dropout, LSTM), then one
- * layer that ends the sequence (LSTM without SEQUENCES, or Pool), then vector
+ * The graph is a chain: Embedding, then sequence layers (Dropout, LSTM, minGRU), then one
+ * layer that ends the sequence (LSTM or minGRU without SEQUENCES, or Pool), then vector
  * layers (Dropout, Dense), the last one Dense. Widths must fit one another.
  */
 export function isChain(layers: usize, layerCount: u32): bool {
   if (layerCount < 3 || layerCount > <u32>MAX_LAYERS) return false;
   let width: u32 = 0;
   let isSequence = true;
-  let lstmCount = 0;
+  let recurrentCount = 0;
   for (let i: u32 = 0; i < layerCount; i++) {
     const layer = layerAt(layers, i);
     if (layer.reserved != 0 || layer.units > <u32>MAX_WIDTH) return false;
@@ -516,16 +543,16 @@ export function isChain(layers: usize, layerCount: u32): bool {
     if (layer.kind == LAYER_EMBEDDING) {
       flags = LAYER_MASK_ZERO;
       if (layer.inputWidth < 1 || layer.inputWidth > <u32>(2 * MAX_ROWS)) return false;
-    } else if (layer.kind == LAYER_LSTM) {
+    } else if (isRecurrent(layer)) {
       flags = LAYER_BIDIRECTIONAL | LAYER_SEQUENCES;
       // More than MAX_WIDTH inputs could overflow the i32 sums of int8 products.
       if (!isSequence || layer.inputWidth > <u32>MAX_WIDTH) return false;
       outputWidth *= directions(layer);
       isSequence = (layer.flags & LAYER_SEQUENCES) != 0;
-      lstmCount++;
+      recurrentCount++;
     } else if (layer.kind == LAYER_POOL) {
       flags = LAYER_POOL_MAX | LAYER_POOL_MEAN;
-      if (!isSequence || lstmCount == 0 || layer.units != 0 || (layer.flags & flags) == 0) return false;
+      if (!isSequence || recurrentCount == 0 || layer.units != 0 || (layer.flags & flags) == 0) return false;
       outputWidth = (layer.flags & flags) == flags ? 2 * width : width;
       isSequence = false;
     } else if (layer.kind == LAYER_DROPOUT) {
@@ -560,6 +587,14 @@ function checkWeights(model: Model): i32 {
       const end = p + <usize>layerBytes(form, layer);
       if (!isFinite32(p, end)) return ERR_BAD_WEIGHT;
       // The tensors of an LSTM are multiples of 16 bytes, so they have no padding.
+      if (layer.kind == LAYER_MINGRU) {
+        const biasBytes = <u64>gateCount(layer) * layer.units * 4;
+        const kernelBytes = biasBytes * layer.inputWidth;
+        for (let at = p; at < end; at += <usize>(padded(kernelBytes) + padded(biasBytes))) {
+          if (!isPadded(at, kernelBytes) || !isPadded(at + <usize>padded(kernelBytes), biasBytes))
+            return ERR_BAD_PADDING;
+        }
+      }
       if (layer.kind == LAYER_EMBEDDING && !isPadded(p, <u64>layer.inputWidth * layer.units * 4))
         return ERR_BAD_PADDING;
       if (layer.kind == LAYER_DENSE) {
@@ -572,9 +607,9 @@ function checkWeights(model: Model): i32 {
       const status = checkRows(p, layer.inputWidth, layer.units);
       if (status != OK) return status;
       p += <usize>layerBytes(form, layer);
-    } else if (layer.kind == LAYER_LSTM || layer.kind == LAYER_DENSE) {
-      const rows = layer.kind == LAYER_LSTM ? 4 * layer.units : layer.units;
-      const count = layer.kind == LAYER_LSTM ? directions(layer) : 1;
+    } else if (isRecurrent(layer) || layer.kind == LAYER_DENSE) {
+      const rows = isRecurrent(layer) ? gateCount(layer) * layer.units : layer.units;
+      const count = isRecurrent(layer) ? directions(layer) : 1;
       for (let d: u32 = 0; d < count; d++) {
         let status = checkRows(p, rows, layer.inputWidth);
         if (status != OK) return status;

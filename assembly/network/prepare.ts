@@ -14,14 +14,29 @@ import {
   LAYER_DROPOUT,
   LAYER_LSTM,
   LAYER_MASK_ZERO,
+  LAYER_MINGRU,
   LAYER_SEQUENCES,
+  MAX_NGRAMS_PER_WORD,
   OK,
+  TABLE_BUDGET,
   TOKENIZER_PAD_POST,
 } from "../abi";
 import { allocate } from "../arena";
 import { Q14_SCALE, exponentScale, packedByte, packedRow } from "./lstm";
-import { Layer, Model, directions, hasInputTable, layerAt, layerBytes, matrixBytes, padded } from "./model";
-import { DirectionPlan, LayerPlan, Plan, planLayer } from "./plan";
+import { Scan, gateExponent, gateGroups, gateRow } from "./mingru";
+import {
+  Layer,
+  Model,
+  directions,
+  hasInputTable,
+  isRecurrent,
+  layerAt,
+  layerBytes,
+  matrixBytes,
+  padded,
+  poolBehind,
+} from "./model";
+import { DirectionPlan, GatePlan, LayerPlan, Plan, planLayer } from "./plan";
 import { clearState, inputProjection, step } from "./step";
 
 let failed: bool = false;
@@ -50,17 +65,28 @@ export function prepare(plan: Plan, model: Model): i32 {
   let weights = model.weights;
   let groups: u32 = 1;
   let channels: u32 = 4;
+  let rowWidth: u32 = 0;
+  let scanGroups: u32 = 0; // of the widest minGRU; 0 = none
   let storesSequence = false;
   for (let i: u32 = 0; i < header.layerCount; i++) {
     const layer = layerAt(model.layers, i);
     const at = planLayer(plan, i);
     at.layer = layer;
     channels = max(channels, layer.outputWidth);
-    if (layer.flags & LAYER_SEQUENCES && layer.kind == LAYER_LSTM) storesSequence = true;
+    if (layer.flags & LAYER_SEQUENCES && isRecurrent(layer) && !(layer.kind == LAYER_MINGRU && poolBehind(model, i)))
+      storesSequence = true;
     if (layer.kind == LAYER_LSTM) {
       groups = max(groups, (layer.units + 3) >> 2);
-      packLstm(at, form, weights, isFirstLstm(model, i) ? plan.rows : 0);
+      packLstm(at, form, weights, isFirstRecurrent(model, i) ? plan.rows : 0);
       if (!failed && at.forward.table) plan.hasTable = true;
+    } else if (layer.kind == LAYER_MINGRU) {
+      packMinGru(plan, at, model, weights, isFirstRecurrent(model, i));
+      if (failed) return ERR_OUT_OF_MEMORY;
+      if (at.gates.table) plan.hasTable = true;
+      groups = max(groups, at.gates.groups);
+      scanGroups = max(scanGroups, gateGroups(layer.units));
+      // A row of states takes what a scan writes.
+      rowWidth = max(rowWidth, layer.outputWidth - layer.units + 8 * gateGroups(layer.units));
     } else if (layer.kind == LAYER_DENSE) {
       const isLast =
         i + 1 == header.layerCount &&
@@ -82,19 +108,33 @@ export function prepare(plan: Plan, model: Model): i32 {
   plan.inputQ14 = reserve(<u64>channels * 2 + 16);
   plan.vectorA = reserve(<u64>channels * 4 + 16);
   plan.vectorB = reserve(<u64>channels * 4 + 16);
-  plan.sequenceWidth = (channels + 3) & ~3;
+  plan.sequenceWidth = (max(channels, rowWidth) + 3) & ~3;
   plan.sequenceA = 0;
   plan.sequenceB = 0;
   if (storesSequence) {
     plan.sequenceA = reserve(<u64>header.sequenceLength * plan.sequenceWidth * 4);
     plan.sequenceB = reserve(<u64>header.sequenceLength * plan.sequenceWidth * 4);
   }
+  if (scanGroups) reserveScan(plan, header.sequenceLength, scanGroups);
   if (failed) return ERR_OUT_OF_MEMORY;
   return preparePrefix(plan, model);
 }
 
-/** True for the LSTM that reads the embedding: only dropout stands between. */
-function isFirstLstm(model: Model, index: u32): bool {
+/** What a text's scans need: addresses of the steps' gates, and room for results. */
+function reserveScan(plan: Plan, steps: u32, groups: u32): void {
+  plan.steps = reserve((<u64>steps) << 2);
+  plan.padding = reserve(4);
+  plan.scan = changetype<Scan>(reserve(offsetof<Scan>()));
+  if (failed) return;
+  const bytes = (<u64>groups) << 5;
+  plan.scan.gates = plan.steps;
+  plan.scan.last = reserve(bytes);
+  plan.scan.largest = reserve(bytes);
+  plan.scan.mean = reserve(bytes);
+}
+
+/** True for the recurrent layer that reads the embedding: only dropout stands between. */
+function isFirstRecurrent(model: Model, index: u32): bool {
   for (let i: u32 = 1; i < index; i++) {
     if (layerAt(model.layers, i).kind != LAYER_DROPOUT) return false;
   }
@@ -167,6 +207,66 @@ function packDirection(at: LayerPlan, direction: DirectionPlan, form: u32, weigh
   return bias + <usize>padded(<u64>units * 16);
 }
 
+/** At least so many bytes of the cache of a minGRU, if a text has few steps. */
+const CACHE_BYTES: u64 = 1 << 21;
+
+/** Packs both directions of a minGRU as one product, and reserves what it keeps. */
+function packMinGru(plan: Plan, at: LayerPlan, model: Model, weights: usize, isFirst: bool): void {
+  const layer = at.layer;
+  const form = model.header.form;
+  const units = layer.units;
+  const inputs = layer.inputWidth;
+  const self = changetype<GatePlan>(reserve(offsetof<GatePlan>()));
+  if (failed) return;
+  at.gates = self;
+  const positions = gateGroups(units) << 4; // of one direction
+  const count = directions(layer);
+  self.groups = gateGroups(units) * count;
+  self.inputs = inputs;
+  self.inputPairs = ((inputs + 3) >> 2) << 1;
+  self.kernel = reserve(<u64>count * positions * (plan.isInt8 ? 2 * self.inputPairs : inputs) * (plan.isInt8 ? 2 : 4));
+  self.bias = reserve(<u64>count * positions * 4);
+  self.kernelScale = plan.isInt8 ? reserve(<u64>count * positions * 4) : 0;
+  if (failed) return;
+  for (let d: u32 = 0; d < count; d++) {
+    const bias = weights + <usize>matrixBytes(form, 2 * units, inputs);
+    for (let p: u32 = 0; p < positions; p++) {
+      const row = gateRow(p, units);
+      if (row < 0) continue;
+      const to = d * positions + p;
+      const exponent = gateExponent(p);
+      store<f32>(self.bias + ((<usize>to) << 2), exponent * load<f32>(bias + ((<usize>row) << 2)));
+      if (plan.isInt8) {
+        const scale = load<f32>(weights + <usize>padded(<u64>2 * units * inputs) + ((<usize>row) << 2));
+        store<f32>(self.kernelScale + ((<usize>to) << 2), exponent * scale);
+        for (let k: u32 = 0; k < inputs; k++)
+          store<i16>(self.kernel + packedByte(to, k, self.inputPairs), load<i8>(weights + <usize>row * inputs + k));
+      } else {
+        const target = self.kernel + ((<usize>(to >> 4) * inputs) << 6) + ((<usize>(to & 15)) << 2);
+        for (let k: u32 = 0; k < inputs; k++)
+          store<f32>(target + ((<usize>k) << 6), exponent * weightAt(form, weights, 2 * units, inputs, row, k));
+      }
+    }
+    weights = bias + <usize>padded(<u64>8 * units);
+  }
+  self.bytes = (<usize>self.groups) << (plan.isInt8 ? 5 : 6);
+  const steps = model.header.sequenceLength;
+  if (!isFirst) {
+    self.stepGates = reserve(<u64>steps * self.bytes);
+    return;
+  }
+  if (<u64>plan.rows * self.bytes <= <u64>TABLE_BUDGET) {
+    self.table = reserve(<u64>plan.rows * self.bytes);
+    self.known = reserve(plan.rows);
+  }
+  const rowCapacity: u32 = model.header.bucketCount ? MAX_NGRAMS_PER_WORD + 1 : 1;
+  self.slotBytes = <usize>padded(8 + 4 * rowCapacity) + self.bytes;
+  let slots: u32 = 2;
+  while (slots < 2 * steps || <u64>slots * self.slotBytes < CACHE_BYTES) slots <<= 1;
+  self.slotMask = slots - 1;
+  self.slots = reserve(<u64>slots * self.slotBytes);
+}
+
 /** s8 (4H, inputs) -> s16 (G, pairs, 16, 2), zero where H or the inputs are padded. */
 function packS8(from: usize, positions: u32, units: u32, inputs: u32, pairs: u32): usize {
   const packed = reserve(<u64>positions * pairs * 4);
@@ -229,9 +329,9 @@ function preparePrefix(plan: Plan, model: Model): i32 {
   plan.prefix = 0;
   if (layerAt(model.layers, 0).flags & LAYER_MASK_ZERO || model.header.tokenizerFlags & TOKENIZER_PAD_POST) return OK;
   let index: u32 = 1;
-  while (planLayer(plan, index).layer.kind != LAYER_LSTM) index++;
+  while (!isRecurrent(planLayer(plan, index).layer)) index++;
   const at = planLayer(plan, index);
-  if (at.layer.flags != 0) return OK;
+  if (at.layer.flags != 0 || at.layer.kind != LAYER_LSTM) return OK;
 
   const steps = model.header.sequenceLength;
   const stateBytes = (<u32>at.groups) << 4;

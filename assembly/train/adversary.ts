@@ -3,10 +3,10 @@
 // a little in the direction in which the loss grows fastest. step.ts then learns from the
 // original and the moved vectors, so that words with similar vectors get the same answer.
 // Refuses nothing.
-import { LAYER_LSTM } from "../abi";
 import { plan } from "./batch";
 import { gradientBySlot, gradientRows } from "./backward";
 import { network, Stage, stageAt } from "./network";
+import { isRecurrent } from "../network/model";
 import { sumOfSquares } from "./optimizer";
 import { addScaledRow, loadU32 } from "./rows";
 
@@ -20,7 +20,7 @@ const SMALLEST_SQUARE: f32 = 1e-30;
  */
 export function perturb(size: f32): u32 {
   let next: u32 = 1;
-  while (stageAt(next).layer.kind != LAYER_LSTM) next++;
+  while (!isRecurrent(stageAt(next).layer)) next++;
   const stage = stageAt(next - 1);
   const isShared = gradientBySlot(stage);
   const rows = gradientRows(stage);

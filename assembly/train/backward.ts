@@ -15,7 +15,7 @@ import {
   LAYER_POOL_MEAN,
   LAYER_SEQUENCES,
 } from "../abi";
-import { directions } from "../network/model";
+import { directions, gateCount, isRecurrent } from "../network/model";
 import { NO_ROW, plan } from "./batch";
 import { averagedShare, denseBias, dropoutMaskRow, outputRows, realSteps, sequenceRow } from "./forward";
 import { multiply, multiplyTransposed, packColumns } from "./matmul";
@@ -40,7 +40,7 @@ export function addBackward(fromLogits: bool): void {
       denseBackward(stage, input);
     } else if (kind == LAYER_POOL) poolBackward(stage, input);
     else if (kind == LAYER_DROPOUT) dropoutBackward(stage, input);
-    else if (kind == LAYER_LSTM) lstmBackward(stage, input);
+    else if (isRecurrent(stage.layer)) recurrentBackward(stage, input);
   }
   embeddingBackward(stageAt(0));
 }
@@ -165,30 +165,34 @@ function dropoutBackward(stage: Stage, input: Stage): void {
   }
 }
 
-function lstmBackward(stage: Stage, input: Stage): void {
+function recurrentBackward(stage: Stage, input: Stage): void {
   const units = stage.layer.units;
   const inputs = stage.layer.inputWidth;
-  const gates = 4 * roundUp(units);
+  const count = gateCount(stage.layer);
+  const gates = count * roundUp(units);
+  const isLstm = stage.layer.kind == LAYER_LSTM;
   for (let d: u32 = 0; d < directions(stage.layer); d++) {
     const direction = d == 0 ? stage.forwards : stage.backwards;
-    packColumns(gates, units, direction.spreadRecurrent, gates, direction.packedRecurrentT);
+    if (isLstm) packColumns(gates, units, direction.spreadRecurrent, gates, direction.packedRecurrentT);
     packColumns(gates, inputs, direction.spreadKernel, gates, direction.packedKernelT);
-    lstmStepsBackward(direction, stage, d == 1);
+    stepsBackward(direction, stage, d == 1);
 
-    // lstmSteps, z += h' . U: dU += h'^T . dz.
-    addKernelGradient(
-      direction.recurrent,
-      units,
-      units,
-      plan.rows,
-      direction.previous,
-      roundUp(units),
-      direction.gates,
-    );
+    // recurrentSteps, z += h' . U: dU += h'^T . dz.
+    if (isLstm)
+      addKernelGradient(
+        direction.recurrent,
+        units,
+        units,
+        count,
+        plan.rows,
+        direction.previous,
+        roundUp(units),
+        direction.gates,
+      );
     let dz = direction.gates;
     let rows = plan.rows;
     if (input.bySlot && !plan.isDirect) {
-      // lstmSteps read projected[slot]: its gradient is the sum over the slot's rows.
+      // recurrentSteps read projected[slot]: its gradient is the sum over the slot's rows.
       dz = direction.projected;
       rows = plan.slotCount;
       memory.fill(dz, 0, (<usize>rows * gates) << 2);
@@ -201,8 +205,8 @@ function lstmBackward(stage: Stage, input: Stage): void {
       }
     }
     // projectInputs, z = x . W + b: dW += x^T . dz, db += sum dz, dx = dz . W^T, summed over both directions.
-    addKernelGradient(direction.kernel, inputs, units, rows, input.output, input.stride, dz);
-    addBiasGradient(direction.bias, units, rows, dz);
+    addKernelGradient(direction.kernel, inputs, units, count, rows, input.output, input.stride, dz);
+    addBiasGradient(direction.bias, units, count, rows, dz);
     if (!gradientBySlot(input)) {
       dz = direction.gates;
       rows = plan.rows;
@@ -211,36 +215,68 @@ function lstmBackward(stage: Stage, input: Stage): void {
   }
 }
 
-/** Gradient of `kernel` [inputs][4H] += x^T . dz, where the gates of dz are padded to H4. */
-function addKernelGradient(kernel: usize, inputs: u32, units: u32, rows: u32, x: usize, stride: u32, dz: usize): void {
+/** Gradient of `kernel` [inputs][gates H] += x^T . dz, where the gates of dz are padded to H4. */
+function addKernelGradient(
+  kernel: usize,
+  inputs: u32,
+  units: u32,
+  gates: u32,
+  rows: u32,
+  x: usize,
+  stride: u32,
+  dz: usize,
+): void {
   const wide = roundUp(units);
   const gradient = gradientOf(kernel);
   if (units == wide) {
-    multiplyTransposed(inputs, 4 * units, rows, x, stride, dz, 4 * wide, gradient, 4 * units, network.products);
+    multiplyTransposed(
+      inputs,
+      gates * units,
+      rows,
+      x,
+      stride,
+      dz,
+      gates * wide,
+      gradient,
+      gates * units,
+      network.products,
+    );
     return;
   }
-  memory.fill(network.spread, 0, (<usize>(inputs * 4 * wide)) << 2);
-  multiplyTransposed(inputs, 4 * wide, rows, x, stride, dz, 4 * wide, network.spread, 4 * wide, network.products);
-  for (let i: u32 = 0; i < 4 * inputs; i++) {
+  memory.fill(network.spread, 0, (<usize>(inputs * gates * wide)) << 2);
+  multiplyTransposed(
+    inputs,
+    gates * wide,
+    rows,
+    x,
+    stride,
+    dz,
+    gates * wide,
+    network.spread,
+    gates * wide,
+    network.products,
+  );
+  for (let i: u32 = 0; i < gates * inputs; i++) {
     addRow(gradient + ((<usize>(i * units)) << 2), network.spread + ((<usize>(i * wide)) << 2), units);
   }
 }
 
-function addBiasGradient(bias: usize, units: u32, rows: u32, dz: usize): void {
+function addBiasGradient(bias: usize, units: u32, gates: u32, rows: u32, dz: usize): void {
   const wide = roundUp(units);
   memory.fill(network.row, 0, (<usize>wide) << 4);
-  sumRows(dz, rows, 4 * wide, network.row, 4 * wide);
-  for (let gate: u32 = 0; gate < 4; gate++) {
+  sumRows(dz, rows, gates * wide, network.row, gates * wide);
+  for (let gate: u32 = 0; gate < gates; gate++) {
     addRow(gradientOf(bias) + ((<usize>(gate * units)) << 2), network.row + ((<usize>(gate * wide)) << 2), units);
   }
 }
 
-/** lstmSteps, from the last step to the first. Writes dz over `gates`. */
-function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool): void {
+/** recurrentSteps, from the last step to the first. Writes dz over `gates`. */
+function stepsBackward(direction: Direction, stage: Stage, isBackwards: bool): void {
   const units = stage.layer.units;
   const wide = roundUp(units);
   const stateBytes = (<usize>wide) << 2;
-  const gateBytes = stateBytes << 2;
+  const isLstm = stage.layer.kind == LAYER_LSTM;
+  const gateBytes = stateBytes * gateCount(stage.layer);
   const isSequence = (stage.layer.flags & LAYER_SEQUENCES) != 0;
   const offset = isBackwards ? (<usize>units) << 2 : 0;
   const lastRows = isBackwards ? plan.firstRows : plan.lastRows;
@@ -283,6 +319,10 @@ function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool
         copyRow(network.row, dOut, units);
         dOut = network.row;
       }
+      if (!isLstm) {
+        minGruRowBackward(dOut, dhRow, gates, direction.previous + <usize>r * stateBytes, stateBytes);
+        continue;
+      }
       const cBefore = b < alive ? direction.cells + <usize>(carriedFirst + b) * stateBytes : network.zeros;
       lstmRowBackward(
         dOut,
@@ -295,18 +335,19 @@ function lstmStepsBackward(direction: Direction, stage: Stage, isBackwards: bool
       );
       if (plan.hasMasked) memory.fill(dhRow, 0, stateBytes);
     }
-    // z += h' . U: dh' = dz . U^T.
-    multiply(
-      alive,
-      units,
-      4 * wide,
-      direction.gates + <usize>first * gateBytes,
-      4 * wide,
-      direction.packedRecurrentT,
-      dh,
-      wide,
-      plan.hasMasked != 0,
-    );
+    // z += h' . U: dh' = dz . U^T. A minGRU's dh' is there already.
+    if (isLstm)
+      multiply(
+        alive,
+        units,
+        4 * wide,
+        direction.gates + <usize>first * gateBytes,
+        4 * wide,
+        direction.packedRecurrentT,
+        dh,
+        wide,
+        plan.hasMasked != 0,
+      );
     following = rows;
   }
 }
@@ -355,6 +396,29 @@ function lstmRowBackward(
     gates += 16;
     cBefore += 16;
     tanhC += 16;
+  }
+}
+
+/**
+ * minGruRow; dh is the sum of d out and the gradient from the following step:
+ *   h = h' + z * (g - h')    dz = dh * (g - h'), dg = dh * z, dh' = dh * (1 - z)
+ *   sigmoid, tanh            dz * z * (1 - z), dg * (1 - g^2)
+ * Overwrites z, g with their gradients before the activation, and dh with dh'.
+ */
+function minGruRowBackward(dOut: usize, dh: usize, gates: usize, hBefore: usize, bytes: usize): void {
+  const one = f32x4.splat(1);
+  for (const end = dh + bytes; dh < end; dh += 16) {
+    const z = v128.load(gates);
+    const g = v128.load(gates + bytes);
+    const keep = f32x4.sub(one, z);
+    const dHidden = f32x4.add(v128.load(dOut), v128.load(dh));
+    const dUpdate = f32x4.mul(dHidden, f32x4.sub(g, v128.load(hBefore)));
+    v128.store(gates, flush(f32x4.mul(dUpdate, f32x4.mul(z, keep)), NEGLIGIBLE));
+    v128.store(gates + bytes, flush(f32x4.mul(f32x4.mul(dHidden, z), f32x4.sub(one, f32x4.mul(g, g))), NEGLIGIBLE));
+    v128.store(dh, flush(f32x4.mul(dHidden, keep), NEGLIGIBLE));
+    dOut += 16;
+    gates += 16;
+    hBefore += 16;
   }
 }
 

@@ -15,10 +15,8 @@ import {
   ERR_OUT_OF_MEMORY,
   ERR_TEXT_TOO_LONG,
   FORM_F32,
-  LAYER_BIDIRECTIONAL,
   LAYER_DENSE,
   LAYER_EMBEDDING,
-  LAYER_LSTM,
   LAYER_MASK_ZERO,
   LAYER_POOL,
   LAYER_POOL_MAX,
@@ -40,9 +38,11 @@ import {
   LinearHeader,
   Model,
   checkModel,
-  layerAt,
+  directions,
+  isRecurrent,
   labelAddress,
   labelLength,
+  layerAt,
   layerBytes,
   linearBias,
   linearBytes,
@@ -478,7 +478,7 @@ export function addLayer(kind: u32, flags: u32, activation: u32, units: u32, rat
       ? rows
       : 1 + wordCount() + draft.header.bucketCount;
   if (kind == LAYER_EMBEDDING || kind == LAYER_DENSE) layer.outputWidth = units;
-  else if (kind == LAYER_LSTM) layer.outputWidth = flags & LAYER_BIDIRECTIONAL ? 2 * units : units;
+  else if (isRecurrent(layer)) layer.outputWidth = units * directions(layer);
   else if (kind == LAYER_POOL && flags & LAYER_POOL_MAX && flags & LAYER_POOL_MEAN)
     layer.outputWidth = 2 * layer.inputWidth;
   else layer.outputWidth = layer.inputWidth;

@@ -17,7 +17,7 @@ import {
   LAYER_SPATIAL,
 } from "../abi";
 import { activate, sigmoidF32x4, tanhF32x4 } from "../network/activation";
-import { directions } from "../network/model";
+import { directions, gateCount, isRecurrent } from "../network/model";
 import { NO_ROW, plan } from "./batch";
 import { multiply, packRows } from "./matmul";
 import { Direction, lastStage, network, networkRandom, OWN_ROW, roundUp, Stage, stageAt } from "./network";
@@ -40,7 +40,7 @@ export function forwardFrom(first: u32, isTraining: bool): void {
     }
     const input = stageAt(i - 1);
     stage.copies = input.copies;
-    if (kind == LAYER_LSTM) lstmForward(stage, input);
+    if (isRecurrent(stage.layer)) recurrentForward(stage, input);
     else if (kind == LAYER_DROPOUT) dropoutForward(stage, input, isTraining);
     else if (kind == LAYER_POOL) poolForward(stage, input);
     else if (kind == LAYER_DENSE) denseForward(stage, input);
@@ -94,14 +94,14 @@ function embeddingRow(index: u32): usize {
   );
 }
 
-function lstmForward(stage: Stage, input: Stage): void {
+function recurrentForward(stage: Stage, input: Stage): void {
   const isSequence = (stage.layer.flags & LAYER_SEQUENCES) != 0;
   // Samples without a real step end with the zero state.
   if (!isSequence) memory.fill(stage.output, 0, (<usize>plan.batch * stage.stride) << 2);
   for (let d: u32 = 0; d < directions(stage.layer); d++) {
     const direction = d == 0 ? stage.forwards : stage.backwards;
     projectInputs(direction, stage, input);
-    lstmSteps(direction, stage, input, d == 1);
+    recurrentSteps(direction, stage, input, d == 1);
   }
 }
 
@@ -109,12 +109,15 @@ function lstmForward(stage: Stage, input: Stage): void {
 function projectInputs(direction: Direction, stage: Stage, input: Stage): void {
   const units = stage.layer.units;
   const inputs = stage.layer.inputWidth;
-  const gates = 4 * roundUp(units);
-  spreadGates(direction.kernel, direction.spreadKernel, inputs, units);
-  spreadGates(direction.recurrent, direction.spreadRecurrent, units, units);
-  spreadGates(direction.bias, direction.spreadBias, 1, units);
+  const count = gateCount(stage.layer);
+  const gates = count * roundUp(units);
+  spreadGates(direction.kernel, direction.spreadKernel, count * inputs, units);
+  spreadGates(direction.bias, direction.spreadBias, count, units);
   packRows(inputs, gates, direction.spreadKernel, gates, direction.packedKernel);
-  packRows(units, gates, direction.spreadRecurrent, gates, direction.packedRecurrent);
+  if (stage.layer.kind == LAYER_LSTM) {
+    spreadGates(direction.recurrent, direction.spreadRecurrent, count * units, units);
+    packRows(units, gates, direction.spreadRecurrent, gates, direction.packedRecurrent);
+  }
   multiply(
     outputRows(input),
     gates,
@@ -128,11 +131,11 @@ function projectInputs(direction: Direction, stage: Stage, input: Stage): void {
   );
 }
 
-/** Rows [4H] -> [4 H4], each gate padded with zeros. Nothing to do when H is a multiple of 4. */
-function spreadGates(source: usize, target: usize, rows: u32, units: u32): void {
+/** Gates [H] -> [H4], padded with zeros. Nothing to do when H is a multiple of 4. */
+function spreadGates(source: usize, target: usize, gates: u32, units: u32): void {
   if (source == target) return;
   const wide = roundUp(units);
-  for (let i: u32 = 0; i < 4 * rows; i++) {
+  for (let i: u32 = 0; i < gates; i++) {
     for (let j: u32 = 0; j < units; j++) store<f32>(target + ((<usize>j) << 2), load<f32>(source + ((<usize>j) << 2)));
     source += (<usize>units) << 2;
     target += (<usize>wide) << 2;
@@ -140,11 +143,12 @@ function spreadGates(source: usize, target: usize, rows: u32, units: u32): void 
 }
 
 /** The recurrence; the backwards direction walks from the last step to the first. */
-function lstmSteps(direction: Direction, stage: Stage, input: Stage, isBackwards: bool): void {
+function recurrentSteps(direction: Direction, stage: Stage, input: Stage, isBackwards: bool): void {
   const units = stage.layer.units;
   const wide = roundUp(units);
   const stateBytes = (<usize>wide) << 2;
-  const gateBytes = stateBytes << 2;
+  const isLstm = stage.layer.kind == LAYER_LSTM;
+  const gateBytes = stateBytes * gateCount(stage.layer);
   const isSequence = (stage.layer.flags & LAYER_SEQUENCES) != 0;
   const offset = isBackwards ? (<usize>units) << 2 : 0;
   const lastRows = isBackwards ? plan.firstRows : plan.lastRows;
@@ -165,32 +169,47 @@ function lstmSteps(direction: Direction, stage: Stage, input: Stage, isBackwards
     const previous = direction.previous + <usize>first * stateBytes;
     // Samples that begin here have h = 0.
     memory.fill(previous + <usize>alive * stateBytes, 0, <usize>(rows - alive) * stateBytes);
-    memory.fill(network.recurrentSums + <usize>alive * gateBytes, 0, <usize>(rows - alive) * gateBytes);
-    multiply(alive, 4 * wide, units, previous, wide, direction.packedRecurrent, network.recurrentSums, 4 * wide, false);
+    if (isLstm) {
+      memory.fill(network.recurrentSums + <usize>alive * gateBytes, 0, <usize>(rows - alive) * gateBytes);
+      multiply(
+        alive,
+        4 * wide,
+        units,
+        previous,
+        wide,
+        direction.packedRecurrent,
+        network.recurrentSums,
+        4 * wide,
+        false,
+      );
+    }
     for (let b: u32 = 0; b < rows; b++) {
       const r = first + b;
       const h =
         b < following
           ? direction.previous + <usize>(followingFirst + b) * stateBytes
           : network.hidden + <usize>b * stateBytes;
+      const hBefore = direction.previous + <usize>r * stateBytes;
       const c = direction.cells + <usize>r * stateBytes;
       const cBefore = b < alive ? direction.cells + <usize>(carriedFirst + b) * stateBytes : network.zeros;
-      if (loadU32(plan.rowReal, r)) {
+      const projected = direction.projected + <usize>(input.bySlot ? loadU32(plan.slots, r) : r) * gateBytes;
+      const gates = direction.gates + <usize>r * gateBytes;
+      if (!loadU32(plan.rowReal, r)) {
+        if (isLstm) copyRow(c, cBefore, wide);
+        copyRow(h, hBefore, wide);
+      } else if (isLstm) {
         lstmRow(
-          direction.projected + <usize>(input.bySlot ? loadU32(plan.slots, r) : r) * gateBytes,
+          projected,
           network.recurrentSums + <usize>b * gateBytes,
           direction.spreadBias,
-          direction.gates + <usize>r * gateBytes,
+          gates,
           cBefore,
           c,
           direction.tanhCells + <usize>r * stateBytes,
           h,
           stateBytes,
         );
-      } else {
-        copyRow(c, cBefore, wide);
-        copyRow(h, direction.previous + <usize>r * stateBytes, wide);
-      }
+      } else minGruRow(projected, direction.spreadBias, gates, hBefore, h, stateBytes);
       if (isSequence) copyRow(sequenceRow(stage, stage.output, r) + offset, h, units);
       else if (loadU32(lastRows, b) == r)
         copyRow(stage.output + ((<usize>loadU32(plan.order, b) * stage.stride) << 2) + offset, h, units);
@@ -241,6 +260,26 @@ function lstmRow(
     cBefore += 16;
     tanhC += 16;
     h += 16;
+  }
+}
+
+/**
+ * One step of one sample of a minGRU:
+ *   z = sigmoid(x Wz + bz), g = tanh(x Wg + bg)
+ *   h = h' + z * (g - h')
+ */
+function minGruRow(x: usize, bias: usize, gates: usize, hBefore: usize, h: usize, bytes: usize): void {
+  for (const end = h + bytes; h < end; h += 16) {
+    const z = sigmoidF32x4(f32x4.add(v128.load(x), v128.load(bias)));
+    v128.store(gates, z);
+    const g = tanhF32x4(f32x4.add(v128.load(x + bytes), v128.load(bias + bytes)));
+    v128.store(gates + bytes, g);
+    const before = v128.load(hBefore);
+    v128.store(h, f32x4.add(before, f32x4.mul(z, f32x4.sub(g, before))));
+    x += 16;
+    bias += 16;
+    gates += 16;
+    hBefore += 16;
   }
 }
 

@@ -2,7 +2,7 @@
 // in +-embeddingRange (Keras: 0.05), kernels Glorot uniform, recurrent kernels orthogonal, biases
 // 0, but 1 for the forget gate. The same seed gives the same bits on every machine.
 import { LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
-import { directions } from "../network/model";
+import { Layer, directions, gateCount, isRecurrent } from "../network/model";
 import { networkRandom, network, stageAt, Direction } from "./network";
 import { randomNormal, Random, randomSeed, randomUniform } from "./random";
 
@@ -16,9 +16,9 @@ export function networkInitialize(seed: u32, embeddingRange: f32): void {
     const layer = stage.layer;
     if (layer.kind == LAYER_EMBEDDING) {
       fillUniform(random, stage.weights, layer.inputWidth * layer.units, embeddingRange);
-    } else if (layer.kind == LAYER_LSTM) {
+    } else if (isRecurrent(layer)) {
       for (let d: u32 = 0; d < directions(layer); d++) {
-        initializeDirection(random, d == 0 ? stage.forwards : stage.backwards, layer.inputWidth, layer.units);
+        initializeDirection(random, layer, d == 0 ? stage.forwards : stage.backwards);
       }
     } else if (stage.weights != 0) {
       fillUniform(random, stage.weights, layer.inputWidth * layer.units, glorotLimit(layer.inputWidth, layer.units));
@@ -26,8 +26,12 @@ export function networkInitialize(seed: u32, embeddingRange: f32): void {
   }
 }
 
-function initializeDirection(random: Random, direction: Direction, inputs: u32, units: u32): void {
-  fillUniform(random, direction.kernel, inputs * 4 * units, glorotLimit(inputs, 4 * units));
+function initializeDirection(random: Random, layer: Layer, direction: Direction): void {
+  const inputs = layer.inputWidth;
+  const units = layer.units;
+  const gates = gateCount(layer) * units;
+  fillUniform(random, direction.kernel, inputs * gates, glorotLimit(inputs, gates));
+  if (layer.kind != LAYER_LSTM) return;
   fillOrthogonal(random, direction.recurrent, units, 4 * units);
   for (let i: u32 = units; i < 2 * units; i++) store<f32>(direction.bias + ((<usize>i) << 2), 1);
 }

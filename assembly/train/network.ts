@@ -18,15 +18,15 @@ import {
   OK,
 } from "../abi";
 import { allocate } from "../arena";
-import { directions, isChain, Layer, layerAt } from "../network/model";
+import { directions, gateCount, isChain, isRecurrent, Layer, layerAt } from "../network/model";
 import { packedLength, transposedScratch } from "./matmul";
 import { Random } from "./random";
 
 // Parameters lie in one block, in Keras order, each tensor padded to 16 bytes; gradients,
 // optimizer slots and the averaged weights are blocks of the same layout:
-//   | embedding [V][E] | per LSTM direction: kernel [in][4H] recurrent [H][4H] bias [4H] | dense kernel [in][out] bias [out] ...
+//   | embedding [V][E] | per LSTM direction: kernel [in][4H] recurrent [H][4H] bias [4H] | minGRU direction: kernel [in][2H] bias [2H] | dense kernel [in][out] bias [out] ...
 // Rows of activations are padded to a multiple of 4 floats. Gates inside rows have
-// H rounded up to 4 floats each, so that vectors never straddle two gates: | i | f | c | o |.
+// H rounded up to 4 floats each, so that vectors never straddle two gates: | i | f | c | o | of an LSTM, | z | g | of a minGRU.
 
 // A token's vector is the mean of its rows. Its first row may be marked as its own (OWN_ROW),
 // its last row as its context row (CONTEXT_ROW in abi.ts): these two are not averaged, but
@@ -43,7 +43,7 @@ export class Tensor {
   layer: u32; // index of its layer
 }
 
-/** One direction of an LSTM. R is the number of rows of a step, H4 = H rounded up to 4. */
+/** One direction of an LSTM, or of a minGRU: that has 2 instead of 4 gates, and only the fields of the kernel, of the bias, `projected`, `gates` and `previous`. R is the number of rows of a step, H4 = H rounded up to 4. */
 @unmanaged
 export class Direction {
   kernel: usize; // parameters [in][4H]
@@ -281,11 +281,12 @@ function listTensors(net: Network, layers: usize): u64 {
     const units = <u64>layer.units;
     if (layer.kind == LAYER_EMBEDDING) {
       offset = addTensor(net, i, inputs * units, offset);
-    } else if (layer.kind == LAYER_LSTM) {
+    } else if (isRecurrent(layer)) {
+      const gates = gateCount(layer) * units;
       for (let d: u32 = 0; d < directions(layer); d++) {
-        offset = addTensor(net, i, inputs * 4 * units, offset);
-        offset = addTensor(net, i, units * 4 * units, offset);
-        offset = addTensor(net, i, 4 * units, offset);
+        offset = addTensor(net, i, inputs * gates, offset);
+        if (layer.kind == LAYER_LSTM) offset = addTensor(net, i, units * gates, offset);
+        offset = addTensor(net, i, gates, offset);
       }
     } else if (layer.kind == LAYER_DENSE) {
       offset = addTensor(net, i, inputs * units, offset);
@@ -315,8 +316,7 @@ function buildStages(net: Network, layers: usize): void {
     const layer = layerAt(layers, i);
     const stage = changetype<Stage>(net.stages + <usize>i * offsetof<Stage>());
     stage.layer = layer;
-    if (layer.kind == LAYER_POOL || (layer.kind == LAYER_LSTM && (layer.flags & LAYER_SEQUENCES) == 0))
-      isSequence = false;
+    if (layer.kind == LAYER_POOL || (isRecurrent(layer) && (layer.flags & LAYER_SEQUENCES) == 0)) isSequence = false;
     stage.isSequence = isSequence ? 1 : 0;
     stage.stride = roundUp(layer.outputWidth);
     const copies = isSequence || i + 2 < net.layerCount ? 1 : net.dropoutSamples;
@@ -327,15 +327,15 @@ function buildStages(net: Network, layers: usize): void {
     if (layer.kind == LAYER_EMBEDDING || layer.kind == LAYER_DENSE) stage.weights = tensorAddress(net, next);
     if (layer.kind == LAYER_EMBEDDING) {
       next += 1;
-    } else if (layer.kind == LAYER_LSTM) {
+    } else if (isRecurrent(layer)) {
       for (let d: u32 = 0; d < directions(layer); d++) {
         const direction = buildDirection(net, layer, next, rowCapacity);
         if (d == 0) stage.forwards = direction;
         else stage.backwards = direction;
-        next += 3;
+        next += layer.kind == LAYER_LSTM ? 3 : 2;
       }
-      const gates = 4 * roundUp(layer.units);
-      widest = max(widest, gates);
+      const gates = gateCount(layer) * roundUp(layer.units);
+      widest = max(widest, 4 * roundUp(layer.units));
       spread = max(spread, <u64>max(layer.inputWidth, layer.units) * gates);
       products = max(products, transposedScratch(max(layer.inputWidth, layer.units), gates));
     } else if (layer.kind == LAYER_DENSE) {
@@ -377,20 +377,23 @@ function buildDirection(net: Network, layer: Layer, tensor: u32, rowCapacity: u6
   const units = layer.units;
   const wide = roundUp(units);
   direction.kernel = tensorAddress(net, tensor);
+  const gates = gateCount(layer);
+  const isLstm = layer.kind == LAYER_LSTM;
+  direction.bias = tensorAddress(net, tensor + (isLstm ? 2 : 1));
+  direction.spreadKernel = units == wide ? direction.kernel : floats(<u64>inputs * gates * wide);
+  direction.spreadBias = units == wide ? direction.bias : floats(gates * wide);
+  direction.packedKernel = floats(packedLength(inputs, gates * wide));
+  direction.packedKernelT = floats(packedLength(gates * wide, inputs));
+  direction.projected = floats(rowCapacity * gates * wide);
+  direction.gates = floats(rowCapacity * gates * wide);
+  direction.previous = floats(rowCapacity * wide);
+  if (!isLstm) return direction;
   direction.recurrent = tensorAddress(net, tensor + 1);
-  direction.bias = tensorAddress(net, tensor + 2);
-  direction.spreadKernel = units == wide ? direction.kernel : floats(<u64>inputs * 4 * wide);
   direction.spreadRecurrent = units == wide ? direction.recurrent : floats(<u64>units * 4 * wide);
-  direction.spreadBias = units == wide ? direction.bias : floats(4 * wide);
-  direction.packedKernel = floats(packedLength(inputs, 4 * wide));
   direction.packedRecurrent = floats(packedLength(units, 4 * wide));
-  direction.packedKernelT = floats(packedLength(4 * wide, inputs));
   direction.packedRecurrentT = floats(packedLength(4 * wide, units));
-  direction.projected = floats(rowCapacity * 4 * wide);
-  direction.gates = floats(rowCapacity * 4 * wide);
   direction.cells = floats(rowCapacity * wide);
   direction.tanhCells = floats(rowCapacity * wide);
-  direction.previous = floats(rowCapacity * wide);
   return direction;
 }
 

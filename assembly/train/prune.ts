@@ -1,5 +1,5 @@
-// Structured pruning: an opened f32 model and its samples -> a smaller f32 model. Whole LSTM
-// units are removed, with their rows and columns in every tensor, and whole words, of which
+// Structured pruning: an opened f32 model and its samples -> a smaller f32 model. Whole units of LSTMs
+// and minGRUs are removed, with their rows and columns in every tensor, and whole words, of which
 // only the n-grams are then read. The result is an ordinary model, smaller and faster, which
 // should then be fine-tuned.
 //   openFile -> addSample ... -> pruneModel(…) -> filePtr(), fileBytes()
@@ -31,6 +31,8 @@ import {
   LinearHeader,
   Model,
   directions,
+  gateCount,
+  isRecurrent,
   layerAt,
   layerBytes,
   linearBias,
@@ -59,12 +61,12 @@ const MOST_SAMPLES: u32 = 4096;
 /** Label smoothing for the ranking: without it, the gradients of a well-trained model are close to 0. */
 const SMOOTHING: f32 = 0.1;
 
-let importances: usize = 0; // f64[units of all LSTM directions, one after the other]
+let importances: usize = 0; // f64[units of all recurrent directions, one after the other]
 let importance: usize = 0; // of the next direction to be narrowed
 let target: usize = 0; // where the next tensor to be kept goes
 
 /**
- * Writes a copy of the opened model with the `units` most important units of each LSTM direction
+ * Writes a copy of the opened model with the `units` most important units of each recurrent direction
  * (0 = all), and with those of its first `words` words (0 = all) that occur at least `minCount`
  * times in the samples; the word for unknown ones is kept. Builds the network.
  */
@@ -120,12 +122,12 @@ function rankUnits(): i32 {
   return OK;
 }
 
-/** Units of all directions of all LSTM layers. */
+/** Units of all directions of all recurrent layers. */
 function unitCount(): u32 {
   let count: u32 = 0;
   for (let i: u32 = 0; i < draft.header.layerCount; i++) {
     const layer = layerAt(draft.layers, i);
-    if (layer.kind == LAYER_LSTM) count += layer.units * directions(layer);
+    if (isRecurrent(layer)) count += layer.units * directions(layer);
   }
   return count;
 }
@@ -135,12 +137,13 @@ function addImportances(): void {
   let at = importances;
   for (let i: u32 = 0; i < network.layerCount; i++) {
     const stage = stageAt(i);
-    if (stage.layer.kind != LAYER_LSTM) continue;
+    if (!isRecurrent(stage.layer)) continue;
     const units = stage.layer.units;
     for (let d: u32 = 0; d < directions(stage.layer); d++) {
       const direction = d == 0 ? stage.forwards : stage.backwards;
       for (let j: u32 = 0; j < units; j++) {
-        const change = outputChange(stage, d * units + j) + recurrentChange(direction, j, units);
+        let change = outputChange(stage, d * units + j);
+        if (stage.layer.kind == LAYER_LSTM) change += recurrentChange(direction, j, units);
         store<f64>(at, load<f64>(at) + <f64>abs<f32>(change));
         at += 8;
       }
@@ -166,7 +169,7 @@ function recurrentChange(direction: Direction, unit: u32, units: u32): f32 {
   return sum;
 }
 
-// Lists of what is kept, as rising indices: of the units of an LSTM direction, of the output
+// Lists of what is kept, as rising indices: of the units of a recurrent direction, of the output
 // channels of a layer (the inputs of the next one), of the words.
 
 /** Cuts the vocabulary down. Returns the embedding rows to keep, u32[1 + words + buckets]; 0 when memory is refused. */
@@ -284,8 +287,8 @@ function keepLayers(pruned: Model, units: u32, inputs: usize): bool {
       continue;
     }
     layer.inputWidth = layerAt(pruned.layers, i - 1).outputWidth;
-    if (kind == LAYER_LSTM) {
-      inputs = keepLstm(layer, old, units, inputs, all);
+    if (isRecurrent(layer)) {
+      inputs = keepUnits(layer, old, units, inputs, all);
       if (!inputs) return false;
     } else if (kind == LAYER_POOL) {
       const width = layer.inputWidth;
@@ -307,24 +310,25 @@ function keepLayers(pruned: Model, units: u32, inputs: usize): bool {
   return true;
 }
 
-/** Narrows an LSTM and copies what stays of its directions. Returns the output channels to keep, u32[outputWidth]; 0 when memory is refused. */
-function keepLstm(layer: Layer, old: Stage, units: u32, inputs: usize, all: usize): usize {
+/** Narrows a recurrent layer and copies what stays of its directions. Returns the output channels to keep, u32[outputWidth]; 0 when memory is refused. */
+function keepUnits(layer: Layer, old: Stage, units: u32, inputs: usize, all: usize): usize {
   const oldUnits = layer.units;
   const kept = units ? min(units, oldUnits) : oldUnits;
   const outputs = allocate((<usize>(2 * kept)) << 2);
-  const columns = allocate((<usize>(4 * kept)) << 2);
+  const gates = gateCount(layer);
+  const columns = allocate((<usize>(gates * kept)) << 2);
   const taken = allocate(oldUnits);
   if (!outputs || !columns || !taken) return 0;
   for (let d: u32 = 0; d < directions(layer); d++) {
     const from = d == 0 ? old.forwards : old.backwards;
     const chosen = outputs + ((<usize>(d * kept)) << 2);
     chooseUnits(oldUnits, kept, taken, chosen);
-    for (let gate: u32 = 0; gate < 4; gate++) {
+    for (let gate: u32 = 0; gate < gates; gate++) {
       for (let j: u32 = 0; j < kept; j++) storeU32(columns, gate * kept + j, gate * oldUnits + loadU32(chosen, j));
     }
-    copyMatrix(from.kernel, 4 * oldUnits, inputs, layer.inputWidth, columns, 4 * kept);
-    copyMatrix(from.recurrent, 4 * oldUnits, chosen, kept, columns, 4 * kept);
-    copyMatrix(from.bias, 4 * oldUnits, all, 1, columns, 4 * kept);
+    copyMatrix(from.kernel, gates * oldUnits, inputs, layer.inputWidth, columns, gates * kept);
+    if (layer.kind == LAYER_LSTM) copyMatrix(from.recurrent, 4 * oldUnits, chosen, kept, columns, 4 * kept);
+    copyMatrix(from.bias, gates * oldUnits, all, 1, columns, gates * kept);
     // The backward direction's channels lie behind the forward one's.
     if (d == 1) for (let j: u32 = 0; j < kept; j++) storeU32(chosen, j, loadU32(chosen, j) + oldUnits);
     importance += (<usize>oldUnits) << 3;

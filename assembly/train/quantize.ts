@@ -3,7 +3,16 @@
 // single outlier costs only its own row. Called by write.ts; reads f32 in Keras' layout.
 import { FORM_F32, FORM_INT8, LAYER_DENSE, LAYER_EMBEDDING, LAYER_LSTM } from "../abi";
 import { expandNibbles } from "../network/linear";
-import { Layer, directions, linearBias, linearWeights, matrixBytes, padded } from "../network/model";
+import {
+  Layer,
+  directions,
+  gateCount,
+  isRecurrent,
+  linearBias,
+  linearWeights,
+  matrixBytes,
+  padded,
+} from "../network/model";
 
 /** Largest magnitude of an int8 weight: symmetric, so -128 is not used. */
 const INT8_MAX: f32 = 127.0;
@@ -50,14 +59,17 @@ export function quantizeLayer(layer: Layer, from: usize, to: usize): usize {
   const inputs = layer.inputWidth;
   const units = layer.units;
   if (layer.kind == LAYER_EMBEDDING) return quantizeMatrix(from, inputs, units, false, to);
-  if (layer.kind == LAYER_LSTM) {
+  if (isRecurrent(layer)) {
+    const gates = gateCount(layer) * units;
     for (let d: u32 = 0, count = directions(layer); d < count; d++) {
-      to = quantizeMatrix(from, 4 * units, inputs, true, to);
-      from += <usize>padded(<u64>16 * units * inputs);
-      to = quantizeMatrix(from, 4 * units, units, true, to);
-      from += <usize>padded(<u64>16 * units * units);
-      to = copyBias(from, 4 * units, to);
-      from += <usize>padded(<u64>16 * units);
+      to = quantizeMatrix(from, gates, inputs, true, to);
+      from += <usize>padded(<u64>4 * gates * inputs);
+      if (layer.kind == LAYER_LSTM) {
+        to = quantizeMatrix(from, gates, units, true, to);
+        from += <usize>padded(<u64>4 * gates * units);
+      }
+      to = copyBias(from, gates, to);
+      from += <usize>padded(<u64>4 * gates);
     }
     return to;
   }
@@ -92,14 +104,17 @@ export function expandLayer(layer: Layer, from: usize, to: usize): usize {
   const inputs = layer.inputWidth;
   const units = layer.units;
   if (layer.kind == LAYER_EMBEDDING) return expandMatrix(from, inputs, units, false, to);
-  if (layer.kind == LAYER_LSTM) {
+  if (isRecurrent(layer)) {
+    const gates = gateCount(layer) * units;
     for (let d: u32 = 0, count = directions(layer); d < count; d++) {
-      to = expandMatrix(from, 4 * units, inputs, true, to);
-      from += <usize>matrixBytes(FORM_INT8, 4 * units, inputs);
-      to = expandMatrix(from, 4 * units, units, true, to);
-      from += <usize>matrixBytes(FORM_INT8, 4 * units, units);
-      to = copyBias(from, 4 * units, to);
-      from += <usize>padded(<u64>16 * units);
+      to = expandMatrix(from, gates, inputs, true, to);
+      from += <usize>matrixBytes(FORM_INT8, gates, inputs);
+      if (layer.kind == LAYER_LSTM) {
+        to = expandMatrix(from, gates, units, true, to);
+        from += <usize>matrixBytes(FORM_INT8, gates, units);
+      }
+      to = copyBias(from, gates, to);
+      from += <usize>padded(<u64>4 * gates);
     }
     return to;
   }

@@ -59,6 +59,10 @@ export async function exportModel(
   output: string,
 ): Promise<{ network: Uint8Array; tokenizer: string; labels: string; info: ModelInfo }> {
   const { info, name, version, labels } = await Classifier.fromBytes(elb, source);
+  if (info.layers.some(({ kind }) => kind === "mingru"))
+    throw new EdgelabelError(
+      `${source}: Keras and ONNX have no minGRU layer, which the recipe fast trains; train with the default recipe to export`,
+    );
   const trainer = await Trainer.open(elb, source, true);
   trainer.buildOpened();
   trainer.foldTemperature();

@@ -42,7 +42,7 @@ interface PruneFlags extends DatasetFlags {
 interface Figures {
   bytes: number;
   words: number;
-  /** For each LSTM layer, the units of one direction. */
+  /** For each recurrent layer, the units of one direction. */
   units: number[];
   microseconds: number;
   /** On the texts of --valid. */
@@ -60,7 +60,7 @@ export function pruneCommand(): Command {
     )
     .option(
       "--units <n>",
-      "LSTM units to keep in each direction: those that matter most to the loss on the data; multiples of 4 are fastest",
+      "recurrent units to keep in each direction: those that matter most to the loss on the data; multiples of 4 are fastest",
       wholeNumber(1, MAX_WIDTH),
     )
     .option("--words <n>", "words to keep: the most frequent ones in training", wholeNumber(1, MAX_ROWS))
@@ -161,7 +161,7 @@ async function compare(
 
 function unitsOf(info: ModelInfo): number[] {
   return info.layers
-    .filter(({ kind }) => kind === "lstm")
+    .filter(({ kind }) => kind === "lstm" || kind === "mingru")
     .map(({ output, bidirectional }) => (bidirectional ? output / 2 : output));
 }
 

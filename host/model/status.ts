@@ -29,7 +29,7 @@ const REASONS: Record<number, readonly [code: string, reason: string]> = {
   ],
   [abi.ERR_BAD_LAYERS]: [
     "bad_layers",
-    "its layers do not form a chain from Embedding over LSTM to Dense, or do not fit the labels or vocabulary",
+    "its layers do not form a chain from Embedding over LSTM or minGRU to Dense, or do not fit the labels or vocabulary",
   ],
   [abi.ERR_BAD_LINEAR]: [
     "bad_linear",

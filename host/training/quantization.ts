@@ -91,11 +91,11 @@ function tensorNames(layers: ModelInfo["layers"]): string[] {
     const layer = count === 1 ? kind : `${kind}_${count - 1}`;
     if (kind === "embedding") return [`${layer}/embeddings`];
     if (kind === "dense") return [`${layer}/kernel`, `${layer}/bias`];
-    if (kind !== "lstm") return [];
+    if (kind !== "lstm" && kind !== "mingru") return [];
     const directions = bidirectional ? [`${layer}/forward`, `${layer}/backward`] : [layer];
     return directions.flatMap((direction) => [
       `${direction}/kernel`,
-      `${direction}/recurrent_kernel`,
+      ...(kind === "lstm" ? [`${direction}/recurrent_kernel`] : []),
       `${direction}/bias`,
     ]);
   });

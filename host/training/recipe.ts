@@ -24,6 +24,8 @@ export interface RecipeOptions extends RunOptions {
   allRows: boolean;
   oovToken: string | null;
   embedding: number;
+  /** The recurrent layer. */
+  cell: "lstm" | "mingru";
   units: number;
   bidirectional: boolean;
   mask: boolean;
@@ -65,6 +67,7 @@ export const DEFAULT_RECIPE: RecipeOptions = {
   allRows: false,
   oovToken: null,
   embedding: 64,
+  cell: "lstm",
   units: 64,
   bidirectional: true,
   mask: true,
@@ -180,6 +183,16 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
   linear: false,
   embeddingRange: 0.05,
   minSteps: 0,
+};
+
+/** A minGRU instead of the LSTM: its gates depend on the word alone, so that words come out of a table. Larger batches and shorter vectors make training faster, too. */
+export const FAST_RECIPE: RecipeOptions = {
+  ...DEFAULT_RECIPE,
+  cell: "mingru",
+  embedding: 48,
+  embeddingDropout: 0.2,
+  batch: 64,
+  learningRate: 0.012,
 };
 
 /** The linear part alone: trains in seconds. The network is the smallest that the format takes, and gets one epoch however few the texts. */
@@ -483,7 +496,7 @@ function addLayers(trainer: Trainer, labelCount: number, options: RecipeOptions)
   if (options.embeddingDropout > 0) layer(abi.LAYER_DROPOUT, 0, 0, options.embeddingDropout);
   const pools = options.pooling !== "last";
   layer(
-    abi.LAYER_LSTM,
+    options.cell === "lstm" ? abi.LAYER_LSTM : abi.LAYER_MINGRU,
     (options.bidirectional ? abi.LAYER_BIDIRECTIONAL : 0) | (pools ? abi.LAYER_SEQUENCES : 0),
     options.units,
   );

@@ -16,7 +16,14 @@ import {
   words,
 } from "../values.ts";
 import { MIN_AGREEMENT } from "./quantization.ts";
-import { DEFAULT_RECIPE, LINEAR_RECIPE, type RecipeOptions, TUTORIAL_RECIPE, withCleaning } from "./recipe.ts";
+import {
+  DEFAULT_RECIPE,
+  FAST_RECIPE,
+  LINEAR_RECIPE,
+  type RecipeOptions,
+  TUTORIAL_RECIPE,
+  withCleaning,
+} from "./recipe.ts";
 import type { Augmentation } from "./settings.ts";
 import { type Cleaning, CLEANING_STEPS } from "./trainer.ts";
 
@@ -92,7 +99,7 @@ const TABLE = [
         "numbers in the vector of a word",
         { old: "embedding" },
       ],
-      ["units", wholeNumbers(1, MAX_WIDTH), "units", "LSTM units in each direction"],
+      ["units", wholeNumbers(1, MAX_WIDTH), "units", "recurrent units in each direction"],
       ["bidirectional", onOff, "bidirectional", "read each text forwards and backwards"],
       ["mask", onOff, "mask", "skip padding, as mask_zero does"],
       ["pooling", oneOf("last", "max", "mean", "max+mean"), "pooling", "how the states of all steps become one"],
@@ -281,6 +288,7 @@ export const AFTER_TRAINING: ReadonlySet<Path> = new Set<Path>(["calibrate", "mi
 
 export const RECIPES = {
   default: asSettings(DEFAULT_RECIPE),
+  fast: asSettings(FAST_RECIPE),
   linear: asSettings(LINEAR_RECIPE),
   tutorial: asSettings(TUTORIAL_RECIPE),
 };

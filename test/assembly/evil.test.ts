@@ -27,6 +27,7 @@ import {
   lstm,
   makeModel,
   pool,
+  minGru,
   trainSeveral,
   trainTiny,
   type ModelSpec,
@@ -58,6 +59,8 @@ const spec: ModelSpec = {
 let f32: Uint8Array;
 let int8: Uint8Array;
 let int8Weights: Uint8Array;
+let gru: Uint8Array; // the same with a minGRU, f32
+let gru8: Uint8Array;
 let training: Uint8Array;
 let linear: Uint8Array; // with a linear part, f32
 let several: Uint8Array; // several labels a text
@@ -68,6 +71,10 @@ beforeAll(async () => {
   f32 = model.write("f32");
   int8 = model.write("int8");
   int8Weights = model.write("int8-weights");
+  const layers = spec.layers.map((one) => (one.kind === abi.LAYER_LSTM ? minGru(one.units!, one.flags) : one));
+  const gated = await makeModel({ ...spec, layers }, weights);
+  gru = gated.write("f32");
+  gru8 = gated.write("int8");
   training = (await trainTiny({ embedding: 2, units: 2, epochs: 1 })).write("training");
   const tiny = await trainTiny({ embedding: 2, units: 2, epochs: 1, linear: true });
   linear = tiny.write("f32");
@@ -400,7 +407,7 @@ const cases: Record<string, Case[]> = {
   "a layer of unknown kind, or with a flag, activation, rate or reserved word that it cannot have": [
     {
       harms: [
-        ...layer(1, "kind", 0, 6, 0xffffffff),
+        ...layer(1, "kind", 0, 7, 0xffffffff),
         ...layer(0, "flags", 2, 0x80000000),
         ...layer(1, "flags", 1, 8, 32),
         ...layer(2, "flags", 1, 4),
@@ -451,7 +458,7 @@ const cases: Record<string, Case[]> = {
       ],
     },
   ],
-  "a Pool before the first LSTM": [
+  "a Pool before the first recurrent layer": [
     {
       file: () => f32,
       harms: [
@@ -488,6 +495,8 @@ const cases: Record<string, Case[]> = {
     },
     { file: () => f32, harms: header("form", 2, 3) },
     { file: () => int8, harms: header("form", 1) },
+    { file: () => gru, harms: layer(2, "kind", abi.LAYER_LSTM) },
+    { file: () => gru8, harms: layer(2, "kind", abi.LAYER_LSTM) },
   ],
   "a text could take too long, see Limits": [
     {
@@ -515,8 +524,19 @@ const cases: Record<string, Case[]> = {
       ),
     },
     { file: () => int8, harms: [(file) => write(file, file.length - 16, "f32", NaN)] },
+    {
+      // Kernel and bias of each direction of the minGRU, behind an embedding of 80 bytes.
+      file: () => gru,
+      harms: [80, 160, 192, 272].map((at) => (file) => write(file, partAt(file, "weights").offset + at, "f32", NaN)),
+    },
   ],
   "an s8 weight of -128": [
+    {
+      file: () => gru8,
+      harms: [64, 81].map((at) => (file) => {
+        file[partAt(file, "weights").offset + at] = 0x80;
+      }),
+    },
     {
       file: () => int8,
       harms: [0, 17, 64].map((at) => (file) => {
@@ -544,8 +564,24 @@ const cases: Record<string, Case[]> = {
       ),
     },
     { file: () => int8Weights, harms: [(file) => write(file, scaleAt(file), "f32", -1e-30)] },
+    // Behind the embedding's 64 bytes come (6, 3) values, padded to 32, and six scales.
+    { file: () => gru8, harms: [(file) => write(file, partAt(file, "weights").offset + 96, "f32", 0)] },
   ],
   "padding behind a tensor is not 0": [
+    {
+      file: () => gru,
+      harms: [152, 184, 264, 296].map(
+        (at): Harm =>
+          (file) =>
+            write(file, partAt(file, "weights").offset + at, "f32", 1),
+      ),
+    },
+    {
+      file: () => gru8,
+      harms: [82, 120, 152].map((at): Harm => (file) => {
+        file[partAt(file, "weights").offset + at] = 1;
+      }),
+    },
     {
       harms: [8, 12, 68, 84].map(
         (at): Harm =>

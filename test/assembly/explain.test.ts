@@ -10,6 +10,7 @@ import {
   embedding,
   loadFile,
   lstm,
+  minGru,
   makeModel,
   pool,
   putText,
@@ -82,6 +83,7 @@ const masked: [string, ModelSpec][] = [
     "both directions and pools",
     spec([embedding(4, MASK), dropout(0.3), lstm(6, BOTH | SEQUENCES), pool(MAX | MEAN), dense(3, ACTIVATION_SOFTMAX)]),
   ],
+  ["minGRU", spec([embedding(4, MASK), minGru(6, BOTH | SEQUENCES), pool(MAX | MEAN), dense(3, ACTIVATION_SOFTMAX)])],
   ["one unit for two labels", spec([embedding(4, MASK), lstm(5, BOTH), dense(1, ACTIVATION_SIGMOID)])],
   ["stacked", spec([embedding(4, MASK), lstm(5, SEQUENCES), lstm(3, BOTH), dense(3, ACTIVATION_SOFTMAX)])],
   ["unknown words have an id", spec([embedding(4, MASK), lstm(5), dense(3, ACTIVATION_SOFTMAX)], { unknownId: 1 })],
@@ -185,6 +187,7 @@ describe("padding that is read: as the network in f64 with zeros in place of wha
   test.each<[string, LayerShape[], ModelSpec["tokenizer"]]>([
     ["padding before", [embedding(5), lstm(6), dense(3, ACTIVATION_SOFTMAX)], {}],
     ["padding behind", [embedding(5), lstm(6), dense(3, ACTIVATION_SOFTMAX)], { padPost: true }],
+    ["minGRU", [embedding(5), minGru(6, BOTH), dense(3, ACTIVATION_SOFTMAX)], {}],
     ["both directions", [embedding(5), lstm(6, BOTH), dense(3, ACTIVATION_SOFTMAX)], {}],
     ["pools", [embedding(5), lstm(6, SEQUENCES), pool(MAX | MEAN), dense(3, ACTIVATION_SOFTMAX)], { padPost: true }],
   ])("%s", async (_name, layers, tokenizer = {}) => {

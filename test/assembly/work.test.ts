@@ -11,7 +11,7 @@ import {
   TABLE_BUDGET,
 } from "../../assembly/abi.ts";
 import { Classifier } from "../../host/model/classifier.ts";
-import { dense, embedding, type LayerShape, lstm, makeModel, type ModelSpec } from "../support/models.ts";
+import { dense, embedding, type LayerShape, lstm, makeModel, minGru, type ModelSpec } from "../support/models.ts";
 
 const MOST = MAX_TEXT_WORK * 2 ** 20;
 
@@ -24,11 +24,13 @@ function work({ layers, tokenizer = {} }: ModelSpec, rows: number): number {
   let isFirst = true;
   for (const { kind, units = 0, flags = 0 } of layers.slice(1)) {
     if (kind === LAYER_DROPOUT) continue;
-    if (kind === lstm(1).kind) {
+    if (kind === lstm(1).kind || kind === minGru(1).kind) {
       const directions = flags & LAYER_BIDIRECTIONAL ? 2 : 1;
-      const hasTable = rows * directions * Math.ceil(units / 4) * 64 <= TABLE_BUDGET;
-      const projections = !isFirst ? steps : hasTable ? Math.min(rows, reads) : reads;
-      sum += 4 * units * directions * (projections * width + steps * units + (isFirst ? reads : 0));
+      if (kind === lstm(1).kind) {
+        const hasTable = rows * directions * Math.ceil(units / 4) * 64 <= TABLE_BUDGET;
+        const projections = !isFirst ? steps : hasTable ? Math.min(rows, reads) : reads;
+        sum += 4 * units * directions * (projections * width + steps * units + (isFirst ? reads : 0));
+      } else sum += 2 * units * directions * steps * (width + 1) + (isFirst ? reads * width : 0);
       width = units * directions;
       isFirst = false;
     } else {
@@ -59,6 +61,7 @@ describe.each<[string, LayerShape[], number]>([
     ],
     0,
   ],
+  ["a wide minGRU", [embedding(1024), minGru(1024, LAYER_BIDIRECTIONAL), dense(2, ACTIVATION_SOFTMAX)], 8192],
   [
     "n-grams, whose projections are kept",
     [embedding(1024), lstm(512, LAYER_BIDIRECTIONAL), dense(2, ACTIVATION_SOFTMAX)],

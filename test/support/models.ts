@@ -47,6 +47,7 @@ export type LayerShape = Pick<LayerRecord, "kind" | "flags" | "activation" | "un
 
 export const embedding = (units: number, flags = 0): LayerShape => ({ kind: abi.LAYER_EMBEDDING, units, flags });
 export const lstm = (units: number, flags = 0): LayerShape => ({ kind: abi.LAYER_LSTM, units, flags });
+export const minGru = (units: number, flags = 0): LayerShape => ({ kind: abi.LAYER_MINGRU, units, flags });
 export const pool = (flags: number): LayerShape => ({ kind: abi.LAYER_POOL, flags });
 export const dropout = (rate: number, flags = 0): LayerShape => ({ kind: abi.LAYER_DROPOUT, rate, flags });
 export const dense = (units: number, activation: number): LayerShape => ({ kind: abi.LAYER_DENSE, units, activation });
@@ -113,7 +114,8 @@ function withWidths(shapes: readonly LayerShape[], rows: number): LayerRecord[] 
     const flags = shape.flags ?? 0;
     const units = shape.units ?? 0;
     const inputWidth = shape.kind === abi.LAYER_EMBEDDING ? (shape.rows ?? rows) : width;
-    if (shape.kind === abi.LAYER_LSTM) width = flags & abi.LAYER_BIDIRECTIONAL ? 2 * units : units;
+    if (shape.kind === abi.LAYER_LSTM || shape.kind === abi.LAYER_MINGRU)
+      width = flags & abi.LAYER_BIDIRECTIONAL ? 2 * units : units;
     else if (shape.kind === abi.LAYER_POOL) width *= flags & abi.LAYER_POOL_MAX && flags & abi.LAYER_POOL_MEAN ? 2 : 1;
     else if (shape.kind !== abi.LAYER_DROPOUT) width = units;
     return {

@@ -12,6 +12,7 @@ import {
   LAYER_EMBEDDING,
   LAYER_LSTM,
   LAYER_MASK_ZERO,
+  LAYER_MINGRU,
   LAYER_POOL,
   LAYER_POOL_MAX,
   LAYER_POOL_MEAN,
@@ -56,6 +57,18 @@ export function cell(z: Vector, c: Vector): { c: Vector; h: Vector } {
   const gate = (g: number, u: number): number => z[g * units + u]!;
   const next = c.map((value, u) => sigmoid(gate(1, u)) * value + sigmoid(gate(0, u)) * Math.tanh(gate(2, u)));
   return { c: next, h: next.map((value, u) => sigmoid(gate(3, u)) * Math.tanh(value)) };
+}
+
+/** z[2H] (gates u g) and h[H] -> the new h of a minGRU; with `isQ15` gates and state are whole numbers of 2^-15. */
+function mixed(z: Vector, h: Vector, isQ15: boolean): Vector {
+  const toQ15 = (x: number): number => Math.min(32767, roundEven(x * 32768));
+  return h.map((value, i) => {
+    const update = sigmoid(z[i]!);
+    const addend = update * Math.tanh(z[h.length + i]!);
+    if (!isQ15) return (1 - update) * value + addend;
+    const state = Math.floor((toQ15(1 - update) * value * 32768 + 16384) / 32768) + toQ15(addend);
+    return Math.max(-32768, Math.min(32767, state)) / 32768;
+  });
 }
 
 // --- quantization -----------------------------------------------------------------
@@ -110,11 +123,17 @@ interface Row {
   scale?: number;
 }
 
-/** How a direction turns an input and the last state into z. */
+interface State {
+  c: Vector;
+  h: Vector;
+}
+
+/** How a direction turns an input and the last state into the next one. */
 interface Direction {
   units: number;
   project(x: Row): Vector;
-  recur(h: Vector): Vector;
+  /** The new state, from z without the recurrent product. */
+  next(z: Vector, state: State): State;
 }
 
 function direction(
@@ -123,18 +142,26 @@ function direction(
   units: number,
   arithmetic: Arithmetic,
 ): Direction {
-  const [kernel, recurrent, bias] = tensors as [ArrayLike<number>, ArrayLike<number>, ArrayLike<number>];
+  const isLstm = tensors.length === 3;
+  const gates = (isLstm ? 4 : 2) * units;
+  const kernel = tensors[0]!;
+  const recurrent = isLstm ? tensors[1]! : [];
+  const bias = tensors.at(-1)!;
+  const nextBy =
+    (recur: (h: Vector) => Vector) =>
+    (z: Vector, { c, h }: State): State =>
+      isLstm ? cell(add(z, recur(h)), c) : { c, h: mixed(z, h, arithmetic === "int8") };
   if (arithmetic === "f32") {
     return {
       units,
-      project: (x) => add(multiply(x.values, kernel, 4 * units), bias),
-      recur: (h) => multiply(h, recurrent, 4 * units),
+      project: (x) => add(multiply(x.values, kernel, gates), bias),
+      next: nextBy((h) => multiply(h, recurrent, gates)),
     };
   }
-  const K = quantizeRows(kernel, 4 * units, inputs, true);
-  const U = quantizeRows(recurrent, 4 * units, units, true);
+  const K = quantizeRows(kernel, gates, inputs, true);
+  const U = isLstm ? quantizeRows(recurrent, gates, units, true) : { values: [], scales: [] };
   if (arithmetic === "int8-weights")
-    return { units, project: (x) => add(multiplyRows(K, x.values), bias), recur: (h) => multiplyRows(U, h) };
+    return { units, project: (x) => add(multiplyRows(K, x.values), bias), next: nextBy((h) => multiplyRows(U, h)) };
   return {
     units,
     project: (x) => {
@@ -148,7 +175,7 @@ function direction(
         bias,
       );
     },
-    recur: (h) => multiplyRows(U, h.map(toQ14)).map((value) => value / 16384),
+    next: nextBy((h) => multiplyRows(U, h.map(toQ14)).map((value) => value / 16384)),
   };
 }
 
@@ -175,11 +202,7 @@ function run(at: Direction, steps: readonly Step[], reversed: boolean): Vector[]
   const states: Vector[] = [];
   for (const step of reversed ? [...steps].reverse() : steps) {
     const x = projectStep(at, step.rows, step.context);
-    const recurred = at.recur(state.h);
-    state = cell(
-      x.map((value, j) => value + recurred[j]!),
-      state.c,
-    );
+    state = at.next(x, state);
     states.push(state.h);
   }
   return reversed ? states.reverse() : states;
@@ -216,10 +239,11 @@ export function network(
   let next = 1;
   for (const { kind, flags = 0, activation: shape = 0, inputWidth, units = 0 } of layers) {
     if (kind === LAYER_EMBEDDING) continue;
-    if (kind === LAYER_LSTM) {
+    if (kind === LAYER_LSTM || kind === LAYER_MINGRU) {
+      const count = kind === LAYER_LSTM ? 3 : 2;
       const sides = [false, ...(flags & LAYER_BIDIRECTIONAL ? [true] : [])].map((reversed) => {
-        const at = direction(tensors.slice(next, next + 3), inputWidth, units, arithmetic);
-        next += 3;
+        const at = direction(tensors.slice(next, next + count), inputWidth, units, arithmetic);
+        next += count;
         return { states: run(at, steps, reversed), reversed, zero: Array<number>(units).fill(0) };
       });
       // Read to the end, the last state of the backward side is that of the first step.

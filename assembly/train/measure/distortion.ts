@@ -38,7 +38,7 @@ export function measureTensor(index: u32): usize {
   while (first > 0 && tensorAt(first - 1).layer == tensor.layer) first--;
   // Keras' order: kernel, the recurrent kernel of an LSTM, bias; then the same for the other direction.
   const isLstm = layer.kind == LAYER_LSTM;
-  const part = isLstm ? (index - first) % 3 : index - first;
+  const part = (index - first) % (isLstm ? 3 : 2);
   const isMatrix = part == 0 || (isLstm && part == 1);
   const rows = !isMatrix ? 1 : part == 0 ? layer.inputWidth : layer.units;
   measured.rows = rows;

@@ -14,6 +14,7 @@ import {
   loadFile,
   lstm,
   makeModel,
+  minGru,
   pool,
   putText,
   scoresOf,
@@ -69,6 +70,24 @@ const cases: Case[] = [
     name: `LSTM(${units}) on ${[65, 1, 2, 3, 5, 7, 8, 9, 17, 33, 64][i]} channels`,
     layers: [embedding([65, 1, 2, 3, 5, 7, 8, 9, 17, 33, 64][i]!), lstm(units), dense(3, ACTIVATION_SOFTMAX)],
   })),
+  ...[1, 3, 4, 5, 8, 12, 31, 64].map((units, i) => ({
+    name: `minGRU(${units}) on ${[65, 1, 3, 5, 8, 9, 33, 64][i]} channels`,
+    layers: [embedding([65, 1, 3, 5, 8, 9, 33, 64][i]!), minGru(units), dense(3, ACTIVATION_SOFTMAX)],
+  })),
+  {
+    name: "minGRU, both ways, both pools, masked",
+    layers: [embedding(5, MASK), minGru(5, SEQUENCES | BOTH), pool(MAX | MEAN), dense(3, ACTIVATION_SOFTMAX)],
+  },
+  {
+    name: "minGRU above a minGRU and an LSTM",
+    layers: [
+      embedding(5),
+      minGru(7, SEQUENCES | BOTH),
+      lstm(5, SEQUENCES),
+      minGru(9, BOTH),
+      dense(3, ACTIVATION_SOFTMAX),
+    ],
+  },
   { name: "masked", layers: [embedding(5, MASK), lstm(6), dense(3, ACTIVATION_SOFTMAX)] },
   {
     name: "padding and truncation behind",

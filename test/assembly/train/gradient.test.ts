@@ -25,7 +25,7 @@ import {
 } from "../../../assembly/abi.ts";
 import type { LayerRecord } from "../../support/keras-weights.ts";
 import { Trainer, type Batch, type Recipe } from "./driver.ts";
-import { chain, dense, dropout, lstm, pool } from "./layers.ts";
+import { chain, dense, dropout, lstm, minGru, pool } from "./layers.ts";
 import {
   forward,
   gradients,
@@ -136,6 +136,29 @@ const cases: Record<string, Case> = {
   "masked bidirectional pool max and mean": {
     layers: chain(6, 3, LAYER_MASK_ZERO, lstm(5, TWO_WAYS | EVERY_STEP), pool(BOTH), SOFTMAX),
     tokens: PADDED,
+  },
+  "minGRU of 4 units": { layers: chain(13, 4, 0, minGru(4), SOFTMAX), tokens: DISTINCT },
+  "minGRU of 3 units on 5 channels, rows in common": {
+    layers: chain(4, 5, 0, minGru(3, TWO_WAYS), SOFTMAX),
+    tokens: REPEATED,
+  },
+  "minGRU, masked bidirectional pool max and mean": {
+    layers: chain(6, 3, LAYER_MASK_ZERO, minGru(5, TWO_WAYS | EVERY_STEP), pool(BOTH), SOFTMAX),
+    tokens: PADDED,
+  },
+  "minGRU, masked, last state": { layers: chain(6, 3, LAYER_MASK_ZERO, minGru(4, TWO_WAYS), SOFTMAX), tokens: PADDED },
+  "minGRU of tokens of many rows": {
+    layers: chain(11, 3, LAYER_MASK_ZERO, minGru(4, TWO_WAYS | EVERY_STEP), pool(BOTH), SOFTMAX),
+    tokens: CONTEXTS,
+  },
+  "minGRU above a minGRU and an LSTM": {
+    layers: chain(13, 3, 0, minGru(3, EVERY_STEP), minGru(5, EVERY_STEP), lstm(3), SOFTMAX),
+    tokens: DISTINCT,
+  },
+  "minGRU with dropout before and behind": {
+    layers: chain(13, 3, 0, dropout(0.3), minGru(4, EVERY_STEP | TWO_WAYS), pool(BOTH), dropout(0.5), SOFTMAX),
+    tokens: DISTINCT,
+    dropoutSamples: 2,
   },
   "two LSTMs": { layers: chain(13, 3, 0, lstm(3, EVERY_STEP), lstm(5), SOFTMAX), tokens: DISTINCT },
   "two LSTMs, masked bidirectional": {

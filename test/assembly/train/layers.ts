@@ -5,6 +5,7 @@ import {
   LAYER_DROPOUT,
   LAYER_EMBEDDING,
   LAYER_LSTM,
+  LAYER_MINGRU,
   LAYER_POOL,
   LAYER_POOL_MAX,
   LAYER_POOL_MEAN,
@@ -14,6 +15,7 @@ import type { LayerRecord } from "../../support/keras-weights.ts";
 type Draft = Omit<LayerRecord, "inputWidth" | "outputWidth">;
 
 export const lstm = (units: number, flags = 0): Draft => ({ kind: LAYER_LSTM, units, flags });
+export const minGru = (units: number, flags = 0): Draft => ({ kind: LAYER_MINGRU, units, flags });
 export const pool = (flags: number): Draft => ({ kind: LAYER_POOL, flags });
 export const dropout = (rate: number, flags = 0): Draft => ({ kind: LAYER_DROPOUT, rate, flags });
 export const dense = (units: number, activation: number): Draft => ({ kind: LAYER_DENSE, units, activation });
@@ -24,7 +26,8 @@ export function chain(rows: number, width: number, flags: number, ...rest: Draft
   for (const draft of rest) {
     const inputWidth = layers.at(-1)!.outputWidth;
     let outputWidth = draft.units ?? inputWidth;
-    if (draft.kind === LAYER_LSTM && (draft.flags ?? 0) & LAYER_BIDIRECTIONAL) outputWidth *= 2;
+    if ((draft.kind === LAYER_LSTM || draft.kind === LAYER_MINGRU) && (draft.flags ?? 0) & LAYER_BIDIRECTIONAL)
+      outputWidth *= 2;
     if (draft.kind === LAYER_POOL && draft.flags === (LAYER_POOL_MAX | LAYER_POOL_MEAN)) outputWidth *= 2;
     layers.push({ ...draft, inputWidth, outputWidth });
   }

@@ -13,6 +13,7 @@ import {
   LAYER_EMBEDDING,
   LAYER_LSTM,
   LAYER_MASK_ZERO,
+  LAYER_MINGRU,
   LAYER_POOL,
   LAYER_POOL_MAX,
   LAYER_POOL_MEAN,
@@ -106,7 +107,7 @@ export interface Passing {
   random?: RandomState;
   /** Masks that the last Dropout draws for a sample. */
   dropoutSamples?: number;
-  /** Is given the vectors that the first LSTM is about to read; what it returns is read instead. */
+  /** Is given the vectors that the first recurrent layer is about to read; what it returns is read instead. */
   readsThrough?: (vectors: Sequences) => Sequences;
 }
 
@@ -135,13 +136,17 @@ export function forward(
     if (layer.kind === LAYER_EMBEDDING) {
       const table = tensors[next++]!;
       sequences = tokens.map((sample) => sample.map((token) => embed(table, units, token)));
-    } else if (layer.kind === LAYER_LSTM) {
+    } else if (layer.kind === LAYER_LSTM || layer.kind === LAYER_MINGRU) {
       if (!isRead && readsThrough) sequences = readsThrough(sequences);
       isRead = true;
       const both = (flags & LAYER_BIDIRECTIONAL) !== 0;
       const ways = (both ? [false, true] : [false]).map((isBackwards) => {
-        const [kernel, recurrent, bias] = [tensors[next]!, tensors[next + 1]!, tensors[next + 2]!];
-        next += 3;
+        const kernel = tensors[next++]!;
+        if (layer.kind === LAYER_MINGRU) {
+          const bias = tensors[next++]!;
+          return sequences.map((steps, b) => minGru(kernel, bias, units, steps, real[b]!, isBackwards));
+        }
+        const [recurrent, bias] = [tensors[next++]!, tensors[next++]!];
         return sequences.map((steps, b) => lstm(kernel, recurrent, bias, units, steps, real[b]!, isBackwards));
       });
       isSequence = (flags & LAYER_SEQUENCES) !== 0;
@@ -229,6 +234,31 @@ function lstm(
       );
       c = c.map((before, u) => sigmoid(z[units + u]!) * before + sigmoid(z[u]!) * Math.tanh(z[2 * units + u]!));
       h = c.map((cell, u) => sigmoid(z[3 * units + u]!) * Math.tanh(cell));
+    }
+    outputs[t] = h;
+  }
+  return { outputs, last: h };
+}
+
+/** h' = (1 - z) h + z g of one sample; a masked step repeats the state before it. */
+function minGru(
+  kernel: ArrayLike<number>,
+  bias: ArrayLike<number>,
+  units: number,
+  steps: Row[],
+  real: boolean[],
+  isBackwards: boolean,
+): { outputs: Row[]; last: Row } {
+  let h = zeros(units);
+  const outputs: Row[] = [];
+  const times = steps.map((_, t) => t);
+  for (const t of isBackwards ? times.reverse() : times) {
+    if (real[t]) {
+      const gate = (k: number): number => bias[k]! + sum(steps[t]!.map((x, j) => x * kernel[j * 2 * units + k]!));
+      h = h.map((before, u) => {
+        const z = sigmoid(gate(u));
+        return (1 - z) * before + z * Math.tanh(gate(units + u));
+      });
     }
     outputs[t] = h;
   }

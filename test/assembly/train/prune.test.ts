@@ -12,6 +12,7 @@ import {
   type LayerShape,
   loadFile,
   lstm,
+  minGru,
   makeModel,
   type ModelSpec,
   pool,
@@ -39,9 +40,9 @@ function cut(values: Float32Array, width: number, rows: readonly number[], colum
 }
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-/** Columns i f c o of the kept units. */
-const gates = (kept: readonly number[], units: number): number[] =>
-  upTo(4).flatMap((gate) => kept.map((unit) => gate * units + unit));
+/** Columns i f c o of the kept units, or u g of a minGRU. */
+const gates = (kept: readonly number[], units: number, count = 4): number[] =>
+  upTo(count).flatMap((gate) => kept.map((unit) => gate * units + unit));
 
 interface Made {
   spec: ModelSpec;
@@ -176,15 +177,26 @@ test.each<[string, LayerShape[]]>([
       dense(3, abi.ACTIVATION_SOFTMAX),
     ],
   ],
+  [
+    "a minGRU",
+    [
+      embedding(4, abi.LAYER_MASK_ZERO),
+      minGru(7, BOTH | SEQUENCES),
+      pool(abi.LAYER_POOL_MAX | abi.LAYER_POOL_MEAN),
+      dense(3, abi.ACTIVATION_SOFTMAX),
+    ],
+  ],
 ])("the units kept are those whose scaling changes the loss most: %s", async (_, layers) => {
   const { spec, tensors, file } = await make(layers, {}, 11);
   const directions = layers[1]!.flags! & BOTH ? 2 : 1;
+  const count = layers[1]!.kind === abi.LAYER_LSTM ? 4 : 2; // of gates
+  const biasOf = (d: number): number => (count === 4 ? 3 + 3 * d : 2 + 2 * d);
   const last = tensors.length - 2;
   const blocks = tensors[last]!.length / (3 * 7 * directions);
   const slope = async (d: number, unit: number): Promise<number> => {
     const at = async (factor: number): Promise<number> => {
       const scaled = tensors.map((values) => values.slice());
-      for (let k = 0; k < 28; k++) scaled[2 + 3 * d]![unit * 28 + k]! *= factor;
+      if (count === 4) for (let k = 0; k < 28; k++) scaled[2 + 3 * d]![unit * 28 + k]! *= factor;
       for (let b = 0; b < blocks; b++)
         for (let k = 0; k < 3; k++) scaled[last]![(b * 7 * directions + 7 * d + unit) * 3 + k]! *= factor;
       return lossOf(await fileOf(spec, scaled));
@@ -199,7 +211,7 @@ test.each<[string, LayerShape[]]>([
     // Far enough apart that the rounding of a numerical derivative decides nothing.
     expect(slopes[order[3]!]! - slopes[order[4]!]!).toBeGreaterThan(1e-4);
     const kept = order.slice(0, 4).sort((a, b) => a - b);
-    expect(pruned.tensor(3 + 3 * d)).toEqual(cut(tensors[3 + 3 * d]!, 28, [0], gates(kept, 7)));
+    expect(pruned.tensor(biasOf(d))).toEqual(cut(tensors[biasOf(d)]!, 7 * count, [0], gates(kept, 7, count)));
   }
 });
 

@@ -65,6 +65,7 @@ const recipes: Record<string, Partial<RecipeOptions>> = {
   augmentation: { augment: { delete: 0.1, swap: 0.1, typo: 0.2 } },
   "balanced classes": { balanced: true, weightDecay: 0.1 },
   "no mask, one direction, the last state": { mask: false, bidirectional: false, pooling: "last" },
+  "a minGRU": { cell: "mingru", wordDropout: 0.3, embeddingDropout: 0.3, addNgrams: true, perturbation: 0.07 },
   "the default recipe": {
     embeddingDropout: 0.3,
     outputDropout: 0.5,

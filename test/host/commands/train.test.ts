@@ -163,7 +163,7 @@ describe("--settings", () => {
       expect(stdout).toContain(`\n${group}:\n`);
       for (const { name } of settings) expect(stdout).toMatch(new RegExp(`^  ${name}[= \n]`, "m"));
     }
-    expect(stdout).toMatch(/^ {2}units=64 {29}1 to 1024 {7}LSTM units in each direction$/m);
+    expect(stdout).toMatch(/^ {2}units=64 {29}1 to 1024 {7}recurrent units in each direction$/m);
     expect(stdout).toMatch(/^ {2}bidirectional=true +false +read each text/m);
     for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(100);
   });

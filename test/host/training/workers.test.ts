@@ -60,6 +60,7 @@ async function run(trainer: Trainer, samples: readonly Sample[] = texts, most = 
 describe("without random numbers the result is that of one trainer, to rounding", () => {
   test.each<[string, Partial<RecipeOptions>, number, readonly Sample[]]>([
     ["two workers", {}, 2, texts],
+    ["a minGRU", { cell: "mingru" }, 2, texts],
     ["three workers, weights and their average", { balanced: true, averageDecay: 0.5 }, 3, texts],
     [
       "squared error, SGD, no mask",

@@ -10,6 +10,7 @@ import {
   dropout,
   embedding,
   lstm,
+  minGru,
   makeModel,
   pool,
   trainTiny,
@@ -76,6 +77,10 @@ const cases: [string, LayerShape[], Partial<ModelSpec>?, number?][] = [
     "padding that is read behind, stacked",
     [embedding(4), lstm(6, SEQUENCES), lstm(5, BOTH), dense(7, ACTIVATION_RELU), dense(3, ACTIVATION_SOFTMAX)],
     { tokenizer: { padPost: true } },
+  ],
+  [
+    "minGRU, both directions and pools",
+    [embedding(5, MASK), minGru(6, BOTH | SEQUENCES), pool(MAX | MEAN), dense(3, ACTIVATION_SOFTMAX)],
   ],
   ["one unit for two labels", [embedding(4, MASK), lstm(6), dense(1, ACTIVATION_SIGMOID)], { labels: ["a", "b"] }],
   ["a temperature", [embedding(4, MASK), lstm(6), dense(3, ACTIVATION_SOFTMAX)], {}, 2.5],

@@ -5,7 +5,7 @@ import * as abi from "../../../../assembly/abi.ts";
 import { Classifier } from "../../../../host/model/classifier.ts";
 import { distortions } from "../../../../host/training/quantization.ts";
 import { Trainer } from "../../../../host/training/trainer.ts";
-import { dense, dropout, embedding, lstm, makeModel, pool, Seeded } from "../../../support/models.ts";
+import { dense, dropout, embedding, lstm, minGru, makeModel, pool, Seeded } from "../../../support/models.ts";
 
 const WORDS = ["one", "two", "three", "four", "five"];
 const BOTH = abi.LAYER_BIDIRECTIONAL | abi.LAYER_SEQUENCES;
@@ -14,6 +14,7 @@ const LAYERS = [
   dropout(0.2),
   lstm(5, BOTH),
   lstm(1, abi.LAYER_SEQUENCES),
+  minGru(6, BOTH),
   pool(abi.LAYER_POOL_MAX),
   dense(4, abi.ACTIVATION_TANH),
   dense(3, abi.ACTIVATION_SOFTMAX),
@@ -30,7 +31,11 @@ const SHAPES: Record<string, number[]> = {
   "lstm_1/kernel": [10, 4],
   "lstm_1/recurrent_kernel": [1, 4],
   "lstm_1/bias": [4],
-  "dense/kernel": [1, 4],
+  "mingru/forward/kernel": [1, 12],
+  "mingru/forward/bias": [12],
+  "mingru/backward/kernel": [1, 12],
+  "mingru/backward/bias": [12],
+  "dense/kernel": [12, 4],
   "dense/bias": [4],
   "dense_1/kernel": [4, 3],
   "dense_1/bias": [3],
@@ -101,5 +106,5 @@ test("a tensor that is not there is refused", async () => {
   );
   expect(() => trainer.measure(0)).toThrow("model.elb: tensor 0 cannot be measured");
   trainer.buildOpened();
-  expect(() => trainer.measure(14)).toThrow("tensor 14");
+  expect(() => trainer.measure(18)).toThrow("tensor 18");
 });
