@@ -24,12 +24,12 @@ test("has the names of Node", async () => {
   expect(Object.keys(await import(new URL("edgelabel.js", web).href))).toEqual(Object.keys(library).sort());
 });
 
-test("weighs, compressed, at most 65 KB, and 65 KB more when it trains", () => {
+test("weighs, compressed, at most 70 KB, and 70 KB more when it trains", () => {
   const kilobytes = (name: string): number => gzipSync(read(name), { level: 9 }).length / 1024;
   const sizes = ["edgelabel.js", "edgelabel-trainer.js"].map((name) => [name, kilobytes(name)] as const);
   for (const [name, size] of sizes) {
     process.stdout.write(`${name}: ${size.toFixed(1)} KB gzipped\n`);
-    expect(size).toBeLessThan(65);
+    expect(size).toBeLessThan(70);
   }
 });
 
