@@ -45,6 +45,7 @@ export class Fit {
 
   // Of texts that are counted.
   texts: u32;
+  punctuationCount: u32; // signs of PUNCTUATION, see clean.ts
   lengths: usize; // u32[MAX_SEQUENCE + 2]: texts of so many tokens, or of more
   rarest: u32; // words seen so often or less have been dropped at the last time; 0 = never
   droppedOwners: u32; // texts that had a word of their own which was dropped
@@ -103,11 +104,13 @@ export function fitText(self: Fit, textPtr: usize, textLength: u32): i32 {
   let tokens: u32 = 0;
   tokenizerStart(tokenizer, textPtr, textLength);
   while (tokenizerNext(tokenizer)) {
-    tokens++;
     if (isFull(self)) dropRare(self);
     const index = findOrAdd(self, tokenizer, self.texts);
     if (index == NO_WORD) return ERR_OUT_OF_MEMORY;
     const word = fittedWord(self, index);
+    // A text is as long as it would be without its punctuation.
+    if (isPunctuation(self, word)) self.punctuationCount++;
+    else tokens++;
     word.count++;
     if (word.owner != self.texts) word.owner = SHARED;
     if (word.length > longestWord(self)) self.skippedCount++;
@@ -146,9 +149,9 @@ export function textsWithin(self: Fit, most: u32): u32 {
   return count;
 }
 
-/** Tokens of all texts counted, of each at most `most`, which is at most MAX_SEQUENCE. */
+/** At most so many tokens do all texts counted have, if of each at most `most` count, which is at most MAX_SEQUENCE. */
 export function tokensWithin(self: Fit, most: u32): u64 {
-  let count: u64 = 0;
+  let count: u64 = self.punctuationCount;
   for (let length: u32 = 1; length <= <u32>MAX_SEQUENCE + 1; length++)
     count += <u64>min(length, most) * textsOfLength(self, length);
   return count;

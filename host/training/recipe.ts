@@ -309,6 +309,8 @@ function setTokenizer(trainer: Trainer, tokenizer: RecipeOptions["tokenizer"]): 
   const letterPairs = tokenizer.letterPairs && splitScripts && hashes;
   trainer.setTokenizer({
     ...tokenizer,
+    // Letter by letter, a sign is a letter.
+    cleaning: (tokenizer.cleaning ?? []).filter((step) => step !== "punctuation" || !tokenizer.charLevel),
     splitScripts,
     letterPairs,
     ngramMin: hashes ? NGRAM_MIN : 0,
