@@ -17,6 +17,6 @@ test("inspect() finds what the command finds, at the numbers of the texts", asyn
   expect(JSON.parse(JSON.stringify(report).replaceAll('"file":""', `"file":${JSON.stringify(file)}`))).toEqual(
     await json("data", file),
   );
-  expect([report.conflicts.texts, report.similar_labels, report.long.texts.length]).toEqual([3, [["Off", "off"]], 1]);
+  expect([report.conflicts.texts, report.similar_labels, report.long.texts.length]).toEqual([2, [["Off", "off"]], 1]);
   await expect(inspect([{ text: "", label: "on" }])).rejects.toThrow("texts: number 1: the text is empty");
 });
