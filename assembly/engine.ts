@@ -12,6 +12,8 @@ import { Sequence, sequencePrepare } from "./network/sequence";
 
 const NEWLINE: u8 = 0x0a;
 const CARRIAGE_RETURN: u8 = 0x0d;
+/** Parts the levels of a label's name: `home/light` is the parent of `home/light/on`. */
+const SLASH: u8 = 0x2f;
 
 let isLoaded: bool = false;
 let text: usize = 0; // u8[TEXT_CAPACITY]
@@ -117,13 +119,13 @@ export function bestLabel(): u32 {
 }
 
 /**
- * True when the model's own rule rejects the last answer as unknown: its best score or
- * the lead over the second is too small, or too many tokens are not in the vocabulary.
+ * True when the model's own rule rejects the last answer as unknown: its score or
+ * the lead over the best label outside it is too small, or too many tokens are not in the vocabulary.
  */
 export function isRejected(): bool {
   const header = model.header;
   return (
-    scoreOf(best) < header.rejectScore ||
+    answerScore() < header.rejectScore ||
     (header.rejectMargin > 0 && margin() < header.rejectMargin) ||
     (sequence.total > 0 && <f32>sequence.unknown > header.rejectUnknown * <f32>sequence.total)
   );
@@ -142,13 +144,58 @@ export function givenCount(): u32 {
   return count;
 }
 
-/** Lead of the last text's best score over the second one, or over 0. */
+/** Lead of the last answer's score over that of the best label outside it, or over 0. */
 export function margin(): f32 {
+  const parent = parentBytes();
   let second: f32 = 0;
   for (let i: u32 = 0; i < labelCount(); i++) {
-    if (i != best && scoreOf(i) > second) second = scoreOf(i);
+    if (!isWithin(i, parent) && scoreOf(i) > second) second = scoreOf(i);
   }
-  return scoreOf(best) - second;
+  return answerScore() - second;
+}
+
+/**
+ * When the best label of the last text is doubtful, with a score below the model's `levels`, the answer is the nearest
+ * of its parents whose labels together reach that, or else the topmost. Returns how many bytes of the label's name
+ * are the parent's; 0 when the answer is the label itself.
+ */
+export function parentBytes(): u32 {
+  const least = model.header.levels;
+  // Written so that levels = 0, which is off, stops here.
+  if (!(scoreOf(best) < least)) return 0;
+  const name = labelPtr(best);
+  let parent: u32 = 0;
+  for (let end = labelBytes(best) - 1; end > 0; end--) {
+    if (load<u8>(name + end) != SLASH) continue;
+    parent = end;
+    if (scoreWithin(parent) >= least) break;
+  }
+  return parent;
+}
+
+/** Score of the last answer: that of the best label, or the sum over the labels of its parent. */
+export function answerScore(): f32 {
+  return scoreWithin(parentBytes());
+}
+
+function scoreWithin(parent: u32): f32 {
+  if (parent == 0) return scoreOf(best);
+  let sum: f32 = 0;
+  for (let i: u32 = 0; i < labelCount(); i++) if (isWithin(i, parent)) sum += scoreOf(i);
+  // Rounding must not make it more than certain.
+  return min<f32>(1, sum);
+}
+
+/** Whether a label is the parent that the first bytes of the best label's name are, or has it as a parent; for 0 bytes, whether it is the best label. */
+function isWithin(label: u32, parent: u32): bool {
+  if (parent == 0) return label == best;
+  const bytes = labelBytes(label);
+  const name = labelPtr(label);
+  return (
+    bytes >= parent &&
+    memory.compare(name, labelPtr(best), parent) == 0 &&
+    (bytes == parent || load<u8>(name + parent) == SLASH)
+  );
 }
 
 // @ts-ignore: decorator

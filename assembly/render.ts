@@ -36,6 +36,7 @@ import {
 } from "./abi";
 import { allocate } from "./arena";
 import {
+  answerScore,
   bestLabel,
   givenCount,
   hasModel,
@@ -46,6 +47,7 @@ import {
   labelPtr,
   loadedModel,
   loadedPlan,
+  parentBytes,
   scoreOf,
 } from "./engine";
 import { Header, Layer, LinearHeader, Model, layerAt } from "./network/model";
@@ -90,6 +92,7 @@ export function linePtr(): usize {
  * rejects has the label "?" as text; in JSON it is null, and "unknown":true follows the score.
  * A model that gives several labels writes all of them as text unless `top` is given, and in JSON
  * "labels":[{"label":…,"score":…},…] before the scores, best first, which is empty for a rejected answer.
+ * Where the answer is a parent of the best label, it and its score stand first, and the labels, best first, after it.
  * Without a model there is no line: 0.
  */
 export function renderLine(json: bool, top: u32): u32 {
@@ -100,18 +103,21 @@ export function renderLine(json: bool, top: u32): u32 {
   end = buffer;
   const best = load<u32>(order);
   const rejected = isRejected();
+  const parent = parentBytes();
   if (json) {
     put('{"label":');
     if (rejected) put("null");
-    else putLabel(best);
+    else putString(labelPtr(best), parent ? parent : labelBytes(best));
     put(',"score":');
-    putScore(scoreOf(best));
+    putScore(parent ? answerScore() : scoreOf(best));
     if (rejected) put(',"unknown":true');
     if (isMultiLabel()) putGiven(given);
     put(',"scores":{');
   }
   for (let i: u32 = 0; i < count; i++) {
-    const label = load<u32>(order + ((<usize>i) << 2));
+    // In text, a parent comes before all labels, and is one of the `count`.
+    const isParent: bool = !json && parent != 0 && i == 0;
+    const label = load<u32>(order + ((<usize>(i - (!json && parent && i ? 1 : 0))) << 2));
     if (json) {
       if (i) putByte(0x2c);
       putLabel(label);
@@ -119,10 +125,10 @@ export function renderLine(json: bool, top: u32): u32 {
     } else {
       if (i) putByte(0x09);
       if (i == 0 && rejected) putByte(0x3f);
-      else putBytes(labelPtr(label), labelBytes(label));
+      else putBytes(labelPtr(label), isParent ? parent : labelBytes(label));
       putByte(0x09);
     }
-    putScore(scoreOf(label));
+    putScore(isParent ? answerScore() : scoreOf(label));
   }
   if (json) put("}}");
   putByte(0x0a);
@@ -211,7 +217,12 @@ export function renderCard(): u32 {
   putScore(header.rejectMargin);
   put(',"unknown_share":');
   putScore(header.rejectUnknown);
-  put('},"input_table":');
+  putByte(0x7d);
+  if (header.levels > 0) {
+    put(',"levels":');
+    putScore(header.levels);
+  }
+  put(',"input_table":');
   putBool(loadedPlan().hasTable);
   put(',"memory_bytes":');
   putInteger((<u32>memory.size()) << 16);

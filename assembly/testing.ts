@@ -354,7 +354,8 @@ export const HEADER_rejectUnknown = offsetof<Header>("rejectUnknown");
 export const HEADER_cleaning = offsetof<Header>("cleaning");
 export const HEADER_linearBytes = offsetof<Header>("linearBytes");
 export const HEADER_multiLabel = offsetof<Header>("multiLabel");
-export const HEADER_reserved = offsetof<Header>("reserved2");
+export const HEADER_levels = offsetof<Header>("levels");
+export const HEADER_reserved = offsetof<Header>("reserved3");
 export const HEADER_BYTES = offsetof<Header>();
 
 export const LAYER_kind = offsetof<Layer>("kind");

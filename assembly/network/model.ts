@@ -90,7 +90,7 @@ export class Header {
   cleaning: u32; // CLEAN_*: steps of cleaning before a text is split; 0 = none
   linearBytes: u32; // the linear part, see linear.ts; 0 = none
   multiLabel: u32; // 1: a text gets each label whose score is rejectScore or more; 0: the best one
-  reserved2: u32;
+  levels: f32; // above 0: an answer with a lower score is a parent of the best label, see parentBytes in engine.ts
   reserved3: u32;
   reserved4: u32;
 }
@@ -357,7 +357,7 @@ function checkParts(model: Model): i32 {
 function checkHeader(header: Header): i32 {
   if (header.form != FORM_F32 && header.form != FORM_INT8 && header.form != FORM_INT8_WEIGHTS) return ERR_BAD_HEADER;
   for (
-    let p = changetype<usize>(header) + offsetof<Header>("reserved2"),
+    let p = changetype<usize>(header) + offsetof<Header>("reserved3"),
       end = changetype<usize>(header) + offsetof<Header>();
     p < end;
     p += 4
@@ -376,6 +376,7 @@ function checkHeader(header: Header): i32 {
   if (!isShare(header.rejectScore) || !isShare(header.rejectMargin) || !isShare(header.rejectUnknown))
     return ERR_BAD_HEADER;
   if ((header.cleaning & ~CLEAN_FLAGS) != 0) return ERR_BAD_HEADER;
+  if (!isShare(header.levels) || (header.levels > 0 && header.multiLabel)) return ERR_BAD_HEADER;
   if (header.multiLabel > 1 || (header.multiLabel != 0 && header.rejectMargin != 0)) return ERR_BAD_HEADER;
 
   if ((header.tokenizerFlags & ~TOKENIZER_FLAGS) != 0) return ERR_BAD_TOKENIZER;
@@ -484,6 +485,7 @@ function checkLayers(model: Model): i32 {
   if (outputs != header.labelCount && !(outputs == 1 && header.labelCount == 2)) return ERR_BAD_LAYERS;
   if (header.multiLabel && (outputs != header.labelCount || last.activation != ACTIVATION_SIGMOID))
     return ERR_BAD_LAYERS;
+  if (header.levels > 0 && last.activation != ACTIVATION_SOFTMAX) return ERR_BAD_LAYERS;
   return longestWork(model) <= (<u64>MAX_TEXT_WORK) << 20 ? OK : ERR_TOO_SLOW;
 }
 

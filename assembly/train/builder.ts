@@ -132,12 +132,13 @@ export function beginModel(): i32 {
   return OK;
 }
 
-/** Sets temperature 1 and a rule that rejects nothing; of several labels, those with a score of a half or more are given. */
+/** Sets temperature 1 and a rule that rejects nothing, and answers no parents; of several labels, those with a score of a half or more are given. */
 export function clearCalibration(): void {
   draft.header.temperature = 1;
   draft.header.rejectScore = draft.header.multiLabel ? 0.5 : 0;
   draft.header.rejectMargin = 0;
   draft.header.rejectUnknown = 1;
+  draft.header.levels = 0;
 }
 
 /** The model, which is not described yet, is to give several labels a text; targets are then the numbers of sets. */

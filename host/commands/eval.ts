@@ -51,7 +51,8 @@ export function evalCommand(): Command {
       `
 Texts whose label the model does not know count as wrong. Averages are over the labels
 that occur, and 0/0 is 0, as in scikit-learn. Texts that the model rejects as unknown
-count as wrong too; "accepted" leaves them out. Of two models it says on how many texts
+count as wrong too; "accepted" leaves them out. Of labels such as a/b/c, it says how many
+answers are right up to each level; a/b in place of a/b/c is wrong, but right up to level 2. Of two models it says on how many texts
 each is right where the other is not, and whether that may be chance (McNemar's test).
 
 Examples:

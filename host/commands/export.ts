@@ -109,7 +109,7 @@ function changes({ temperature, form }: ModelInfo): string[] {
   ];
 }
 
-function losses({ tokenizer, reject, resumable, linear, multi_label: isMultiLabel }: ModelInfo): string[] {
+function losses({ tokenizer, reject, levels, resumable, linear, multi_label: isMultiLabel }: ModelInfo): string[] {
   const rule = describeRule(reject);
   return [
     ...(linear === undefined
@@ -131,6 +131,9 @@ function losses({ tokenizer, reject, resumable, linear, multi_label: isMultiLabe
       : rule === "never"
         ? []
         : [`rule for unknown texts: ${rule}`]),
+    ...(levels === undefined
+      ? []
+      : [`parents of doubtful labels: a score below ${levels} gives the label all the same`]),
     ...(resumable ? ["the state to resume training"] : []),
   ];
 }

@@ -25,16 +25,19 @@ interface SourceOptions {
 export interface CalibrateOptions extends SourceOptions {
   /** Also makes a rule for unknown texts, which rejects at most this share of the right answers, 0 to below 1. */
   unknown?: number | undefined;
+  /** Of labels such as `a/b/c`: where the best one's score is below this, 0 to 1, the answer is the nearest parent that reaches it. Default: 0, never. */
+  levels?: number | undefined;
 }
 
 /** The model, of the same kind as it was given, with scores that mean what they say; `texts` are labelled ones that it was not trained on. */
 export async function calibrate(
   model: ModelBytes,
   texts: LabelledTexts,
-  { unknown, source = "model" }: CalibrateOptions = {},
+  { unknown, levels, source = "model" }: CalibrateOptions = {},
 ): Promise<{ model: ModelBytes; report: Calibration }> {
   const { elb, calibration } = await calibrateModel(elbOf(model, source), await samplesOf(texts, "texts"), {
     unknownShare: unknown,
+    levels,
     source,
   });
   return { model: isWasm(model) ? await packModel(elb) : elb, report: calibration };

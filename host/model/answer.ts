@@ -8,7 +8,7 @@ export interface GivenLabel {
 }
 
 export interface Answer {
-  /** The best label; null when the score is below the threshold, or the model's own rule rejects the text. */
+  /** The best label, or a parent of it if the model has levels and is in doubt; null when the score is below the threshold, or the model's own rule rejects the text. */
   label: string | null;
   /** Score of the best label, 0 to 1, with 6 decimals. */
   score: number;

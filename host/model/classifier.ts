@@ -10,9 +10,9 @@ import { TEXT_CAPACITY } from "../../assembly/abi.ts";
 export type { ModelInfo } from "./engine.ts";
 
 export interface Prediction {
-  /** The best label; null when the model's own rule rejects the text as unknown. */
+  /** The best label, or a parent of it if the model has levels and is in doubt; null when the model's own rule rejects the text as unknown. */
   label: string | null;
-  /** Score of the best label, 0 to 1. */
+  /** Score of the best label, 0 to 1; of a parent, the sum over its labels. */
   score: number;
   unknown?: true;
   /** Of a model that gives several labels: those that the text has, best first. `label` is the first of them, null if there is none. */
@@ -75,7 +75,8 @@ export class Classifier {
   classify(text: string | Uint8Array, top?: number): Prediction {
     this.#engine.classify(text);
     // Most often asked for, and by far the shorter way.
-    if (top !== undefined || this.isMultiLabel) return JSON.parse(this.#engine.json(top ?? 1)) as Prediction;
+    if (top !== undefined || this.isMultiLabel || this.info.levels !== undefined)
+      return JSON.parse(this.#engine.json(top ?? 1)) as Prediction;
     const { label, score, isRejected } = this.#engine.best();
     const name = this.labels[label]!;
     return isRejected

@@ -78,6 +78,8 @@ export interface ModelInfo {
   temperature: number;
   /** Answers are unknown below this score or margin, or above this share of unknown words; 0, 0, 1 = never. */
   reject: { score: number; margin: number; unknown_share: number };
+  /** If the best label's score is below this, its nearest parent that reaches it is answered: of `a/b/c`, `a/b` or `a`; absent = never. */
+  levels?: number;
   input_table: boolean;
   memory_bytes: number;
 }

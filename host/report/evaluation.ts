@@ -38,6 +38,10 @@ export interface Evaluation {
   macro_recall: number;
   macro_f1: number;
   weighted_f1: number;
+  /** If the model or the texts have labels such as `a/b/c`: by level, the share of all texts whose answer agrees with their label up to it, thus with `a`, then `a/b`. */
+  level_accuracy?: number[];
+  /** Of the texts that got an answer, the share whose answer is their label or a parent of it. */
+  path_accuracy?: number;
   labels: string[];
   per_class: Record<string, LabelFigures>;
   /** Texts by true label (rows) and predicted label (columns), both in the order of `labels`. */
@@ -85,7 +89,27 @@ export class Tally {
     const right = sum(counts.map(({ hits }) => hits));
     const n = sum(counts.map(({ support }) => support));
     const texts = { n, right, accepted: n - sum(rejected), acceptedRight: right };
-    return { ...figuresOf(this.labels, this.known, counts, texts), confusion, rejected };
+    const levels = this.levels(n, texts.accepted);
+    return { ...figuresOf(this.labels, this.known, counts, texts), ...levels, confusion, rejected };
+  }
+
+  private levels(n: number, accepted: number): Pick<Evaluation, "level_accuracy" | "path_accuracy"> {
+    const paths = this.labels.map((label) => label.split("/"));
+    const depth = paths.reduce((most, path) => Math.max(most, path.length), 1);
+    if (depth === 1) return {};
+    const right = Array.from({ length: depth }, () => 0);
+    let rightPaths = 0;
+    this.counts.forEach((row, i) =>
+      // A row has only the answers that occurred.
+      row.forEach((count, j) => {
+        const [truth, answer] = [paths[i]!, paths[j]!];
+        let shared = 0;
+        while (shared < truth.length && truth[shared] === answer[shared]) shared++;
+        for (let level = 0; level < (i === j ? depth : shared); level++) right[level]! += count;
+        if (shared === answer.length) rightPaths += count;
+      }),
+    );
+    return { level_accuracy: right.map((count) => ratio(count, n)), path_accuracy: ratio(rightPaths, accepted) };
   }
 
   private place(label: string): number {
@@ -171,7 +195,10 @@ function figuresOf(
     f1: ratio(2 * hits, support + given),
     support,
   }));
-  const occurring = figures.filter(({ support }, i) => support > 0 || counts[i]!.given > 0);
+  // An answered parent is no label of the model, so it has no part in the averages.
+  const isParent = (i: number): boolean =>
+    i >= known && labels.slice(0, known).some((label) => label.startsWith(`${labels[i]}/`));
+  const occurring = figures.filter(({ support }, i) => support > 0 || (counts[i]!.given > 0 && !isParent(i)));
   const mean = (value: (figure: LabelFigures) => number): number => ratio(sum(occurring.map(value)), occurring.length);
   return {
     n,
@@ -185,7 +212,7 @@ function figuresOf(
     weighted_f1: ratio(sum(figures.map((figure) => figure.f1 * figure.support)), sum(counts.map(({ support }) => support))), // prettier-ignore
     labels: [...labels],
     per_class: Object.fromEntries(labels.map((label, i) => [label, figures[i]!])),
-    unknown_labels: labels.slice(known),
+    unknown_labels: labels.filter((_, i) => i >= known && counts[i]!.support > 0),
   };
 }
 
@@ -266,6 +293,12 @@ export function renderEvaluation(evaluation: Evaluation): string {
     line("macro", [evaluation.macro_precision, evaluation.macro_recall, evaluation.macro_f1], evaluation.n),
     line("weighted", ["", "", evaluation.weighted_f1], evaluation.n),
   ];
+  if (evaluation.level_accuracy) {
+    evaluation.level_accuracy.forEach((accuracy, i) =>
+      lines.push(line(`to level ${i + 1}`, ["", "", accuracy], evaluation.n)),
+    );
+    lines.push(line("on the path", ["", "", evaluation.path_accuracy!], evaluation.n - sum(evaluation.rejected)));
+  }
   if (evaluation.micro_f1 !== undefined) {
     if (evaluation.n > 0)
       lines.push(

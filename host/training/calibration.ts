@@ -26,6 +26,8 @@ export interface Calibration {
   calibration_error: BeforeAfter | null;
   /** The model gives several labels a text: each one whose score is reject.score or more. An answer is right if its best label is. */
   multi_label?: true | undefined;
+  /** An answer with a lower score is a parent of the best label; undefined = never. */
+  levels?: number | undefined;
   reject: RejectionRule;
   answers: AnswerCounts;
   /** Of these answers, those that the rule rejects. */
@@ -38,6 +40,8 @@ const MOST_KEPT_BACK = 0.999;
 export interface CalibrateOptions {
   /** Largest share of the right answers that the rule for unknown texts may reject; undefined: no rule. */
   unknownShare?: number | undefined;
+  /** Answers with a lower score are to be parents: of `a/b/c`, `a/b` or `a`; undefined: none. */
+  levels?: number | undefined;
   /** Names the model in errors. */
   source: string;
   /** The module of a trainer that is done; absent = a fresh one. */
@@ -47,10 +51,11 @@ export interface CalibrateOptions {
 export async function calibrate(
   elb: Uint8Array,
   samples: readonly Sample[],
-  { unknownShare, source, module }: CalibrateOptions,
+  { unknownShare, levels, source, module }: CalibrateOptions,
 ): Promise<{ elb: Uint8Array; calibration: Calibration }> {
   const calibrator = await Calibrator.open(elb, source, module);
   const labels = calibrator.labels();
+  if (levels) requireLevels(await Classifier.fromBytes(elb, source), source);
   const { temperature, n, log_loss, calibration_error } = fitTemperature(calibrator, labels, samples);
   calibrator.change(temperature, NO_REJECTION);
   collectAnswers(calibrator, labels, samples);
@@ -63,7 +68,7 @@ export async function calibrate(
       ? NO_REJECTION
       : calibrator.fitRejection(unknownShare);
   const rejected = calibrator.rejected(reject);
-  calibrator.change(temperature, reject);
+  calibrator.change(temperature, reject, levels);
   return {
     elb: calibrator.file(),
     calibration: {
@@ -72,6 +77,7 @@ export async function calibrate(
       log_loss,
       calibration_error,
       multi_label: isMultiLabel || undefined,
+      levels: levels || undefined,
       reject,
       answers,
       rejected,
@@ -84,23 +90,39 @@ export function noRule(): EdgelabelError {
   return new EdgelabelError("of several labels, a text that fits none gets none; leave unknown out");
 }
 
-/** Whether the model has a calibrated temperature or a rule for unknown texts. */
-export function isCalibrated({ temperature, reject }: Pick<ModelInfo, "temperature" | "reject">): boolean {
-  return temperature !== 1 || keepsBack(reject);
+/** Throws an EdgelabelError if the model cannot answer parents of its labels. */
+function requireLevels({ info }: Classifier, source: string): void {
+  const why = info.multi_label
+    ? "it gives several labels a text"
+    : info.layers.at(-1)!.activation !== "softmax"
+      ? "its scores come from no softmax, so they do not add up"
+      : info.labels.some((label) => label.lastIndexOf("/") > 0)
+        ? undefined
+        : "none of its labels has one, as home/light/on has home/light";
+  if (why !== undefined) throw new EdgelabelError(`${source} cannot answer with a parent: ${why}; leave levels out`);
+}
+
+/** Whether the model has a calibrated temperature, a rule for unknown texts, or answers parents. */
+export function isCalibrated({
+  temperature,
+  reject,
+  levels,
+}: Pick<ModelInfo, "temperature" | "reject" | "levels">): boolean {
+  return temperature !== 1 || keepsBack(reject) || levels !== undefined;
 }
 
 function keepsBack({ score, margin, unknown_share }: RejectionRule): boolean {
   return score > 0 || margin > 0 || unknown_share < 1;
 }
 
-/** The file with another temperature and rule. */
+/** The file with another temperature, rule and levels. */
 export async function withCalibration(
   elb: Uint8Array,
-  { temperature, reject }: Pick<Calibration, "temperature" | "reject">,
+  { temperature, reject, levels }: Pick<Calibration, "temperature" | "reject" | "levels">,
   source: string,
 ): Promise<Uint8Array> {
   const calibrator = await Calibrator.open(elb, source);
-  calibrator.change(temperature, reject);
+  calibrator.change(temperature, reject, levels);
   return calibrator.file();
 }
 
@@ -109,7 +131,7 @@ export type Recalibrate = (elb: Uint8Array) => Promise<{ elb: Uint8Array; calibr
 
 /**
  * How to calibrate successors of the model file `elb`, on samples whose labels it must know: not at all if `elb` itself is
- * not calibrated. The new rule for unknown texts rejects the same share of the right answers as the old one.
+ * not calibrated. Levels stay, and the new rule for unknown texts rejects the same share of the right answers as the old one.
  */
 export async function recalibration(elb: Uint8Array, samples: readonly Sample[], source: string): Promise<Recalibrate> {
   const classifier = await Classifier.fromBytes(elb, source);
@@ -120,7 +142,7 @@ export async function recalibration(elb: Uint8Array, samples: readonly Sample[],
       : undefined;
   return async (successor) => {
     try {
-      return await calibrate(successor, samples, { unknownShare, source });
+      return await calibrate(successor, samples, { unknownShare, levels: classifier.info.levels, source });
     } catch (error) {
       if (error instanceof EdgelabelError && error.code === "no_samples") return { elb: successor, calibration: null };
       throw error;
@@ -202,6 +224,7 @@ export function renderCalibration({
   reject,
   answers,
   rejected,
+  levels,
   multi_label: isMultiLabel,
 }: Calibration): string {
   const lines: string[] = [];
@@ -224,17 +247,23 @@ export function renderCalibration({
       );
     lines.push(`unknown: ${describeRule(reject)}; rejects ${parts.join(", ")}`);
   }
+  if (levels !== undefined) lines.push(describeLevels(levels));
   return lines.map((line) => `${line}\n`).join("");
 }
 
 /** Which answer a model gives, in words. */
 export function describeAnswers({
   reject,
+  levels,
   multi_label: isMultiLabel,
-}: Pick<ModelInfo, "reject" | "multi_label">): string {
+}: Pick<ModelInfo, "reject" | "levels" | "multi_label">): string {
   return isMultiLabel
     ? `each label with a score of ${reject.score.toFixed(4)} or more`
-    : `unknown: ${describeRule(reject)}`;
+    : `unknown: ${describeRule(reject)}${levels === undefined ? "" : `; ${describeLevels(levels)}`}`;
+}
+
+function describeLevels(levels: number): string {
+  return `parent: instead of a label with a score below ${levels.toFixed(3)}`;
 }
 
 /** A rule in words: "never", or "score below 0.4, …". */

@@ -60,9 +60,9 @@ export class Calibrator {
     return this.#module.texts(loadedLabelCount(), loadedLabelPtr, loadedLabelBytes);
   }
 
-  /** Changes temperature and rule in the file's header, and forgets all logits and answers. */
-  change(temperature: number, { score, margin, unknown_share }: RejectionRule): void {
-    check(this.#exports.changeSettings(temperature, score, margin, unknown_share), "calibration");
+  /** Changes temperature, rule and the score below which a parent is answered in the file's header, and forgets all logits and answers. */
+  change(temperature: number, { score, margin, unknown_share }: RejectionRule, levels = 0): void {
+    check(this.#exports.changeSettings(temperature, score, margin, unknown_share, levels), "calibration");
   }
 
   /** A copy of the file as it is now. */

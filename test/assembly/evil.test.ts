@@ -174,7 +174,7 @@ const cases: Record<string, Case[]> = {
     },
   ],
   "unknown form": [{ harms: header("form", 0, 4, 0xffffffff) }],
-  "a reserved word is not 0": [{ harms: [116, 120, 124].map((at) => (file) => write(file, at, "u32", 1)) }],
+  "a reserved word is not 0": [{ harms: [120, 124].map((at) => (file) => write(file, at, "u32", 1)) }],
   "training state in a quantized form": [
     { file: () => int8, harms: [(file) => withParts(file, { training: new Uint8Array(TRAINING_HEAD) })] },
     { file: () => int8Weights, harms: header("trainingBytes", 16) },
@@ -186,15 +186,15 @@ const cases: Record<string, Case[]> = {
   "temperature outside its range, or not a number": [
     { harms: header("temperature", 0, 0.0099, 100.1, -1, NaN, Infinity) },
   ],
-  "a reject field outside its range, or not a number": [
+  "a reject field or levels outside its range, or not a number": [
     {
-      harms: ["rejectScore", "rejectMargin", "rejectUnknown"].flatMap((name) =>
+      harms: ["rejectScore", "rejectMargin", "rejectUnknown", "levels"].flatMap((name) =>
         header(name, -0.001, 1.001, NaN, Infinity, -Infinity),
       ),
     },
   ],
   "cleaning has an unknown flag": [{ harms: header("cleaning", 512, 0x80000000) }],
-  "multiLabel above 1, or together with rejectMargin": [
+  "multiLabel above 1, or together with rejectMargin or levels": [
     { harms: header("multiLabel", 2, 0xffffffff) },
     {
       file: () => several,
@@ -204,12 +204,15 @@ const cases: Record<string, Case[]> = {
             setHeader(file, "rejectMargin", margin),
       ),
     },
+    { file: () => several, harms: header("levels", 0.25, 1) },
   ],
   "multiLabel, but no sigmoid for each label at the end": [
     // One unit for two labels, and a softmax.
     { harms: header("multiLabel", 1) },
     { file: () => several, harms: layer(5, "activation", 0, 2, 3, 4) },
   ],
+  // One unit for two labels.
+  "levels, but no softmax at the end": [{ harms: header("levels", 0.25, 1) }],
   "unknown tokenizer flag": [{ harms: header("tokenizerFlags", 64, 0x80000001) }],
   "sequenceLength outside its range": [{ harms: header("sequenceLength", 0, 4097, 0x80000000, 0xffffffff) }],
   "filterBytes or splitBytes above 4096": [

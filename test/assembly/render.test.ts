@@ -234,6 +234,64 @@ describe("rejection", () => {
   });
 });
 
+describe("parents", () => {
+  // The best label is the first one, since the weights are zeros.
+  const labels = ["a/b/on", "a/b/off", "a/bc", "a", "x/y", "a/b"];
+  async function levelled(fields: Record<string, number>): Promise<Exports> {
+    const bytes = await file(labels);
+    for (const [name, value] of Object.entries(fields)) setHeader(bytes, name, value);
+    return open(repair(bytes));
+  }
+  const shown = (wasm: Exports, scores: number[]): string => line(wasm, scores, false).trimEnd().replace("\t", " ");
+
+  test("the label, its nearest parent that reaches the score, or the topmost", async () => {
+    const wasm = await levelled({ levels: 0.75 });
+    expect(shown(wasm, [0.75, 0.25, 0, 0, 0, 0])).toBe("a/b/on 0.750000");
+    expect(shown(wasm, [0.5, 0.25, 0, 0, 0.25, 0])).toBe("a/b 0.750000");
+    // a/bc is not below a/b, while the label a/b itself counts for it.
+    expect(shown(wasm, [0.5, 0.125, 0.25, 0, 0.125, 0])).toBe("a 0.875000");
+    expect(shown(wasm, [0.5, 0.125, 0.125, 0, 0, 0.25])).toBe("a/b 0.875000");
+    expect(shown(wasm, [0.5, 0, 0, 0, 0.5, 0])).toBe("a 0.500000");
+    expect(shown(wasm, [0.5, 0.5001, 0, 0, 0, 0])).toBe("a/b 1.000000");
+  });
+
+  test("stand before the scores of the labels", async () => {
+    const wasm = await levelled({ levels: 0.75 });
+    const scores = [0.5, 0.25, 0, 0, 0.25, 0];
+    expect(line(wasm, scores, true, 2)).toBe(
+      '{"label":"a/b","score":0.750000,"scores":{"a/b/on":0.500000,"a/b/off":0.250000}}\n',
+    );
+    expect(line(wasm, scores, false, 3)).toBe("a/b\t0.750000\ta/b/on\t0.500000\ta/b/off\t0.250000\n");
+  });
+
+  test("are off by default, and never made up for a label that has none", async () => {
+    expect(shown(await levelled({}), [0.5, 0.25, 0, 0, 0.25, 0])).toBe("a/b/on 0.500000");
+    const bytes = await file(["/top", "a/b"]);
+    setHeader(bytes, "levels", 1);
+    expect(shown(open(repair(bytes)), [0.75, 0.25])).toBe("/top 0.750000");
+  });
+
+  test("are unknown by their own score, and by their lead over what is outside them", async () => {
+    const score = await levelled({ levels: 0.75, rejectScore: 0.625 });
+    expect(shown(score, [0.5, 0.25, 0, 0, 0.25, 0])).toBe("a/b 0.750000");
+    expect(line(score, [0.5, 0, 0, 0, 0.5, 0], true, 1)).toBe(
+      '{"label":null,"score":0.500000,"unknown":true,"scores":{"a/b/on":0.500000}}\n',
+    );
+    const lead = await levelled({ levels: 0.75, rejectMargin: 0.5 });
+    expect(shown(lead, [0.4375, 0.3125, 0, 0, 0.25, 0])).toBe("a/b 0.750000");
+    expect(shown(lead, [0.375, 0.25, 0, 0, 0.375, 0])).toBe("? 0.625000");
+  });
+
+  test("the longest name, all of it escaped, fits the line as text and as JSON", async () => {
+    const name = `${'"'.repeat(MAX_LABEL_BYTES - 2)}/b`;
+    const bytes = await file([name, "c"]);
+    setHeader(bytes, "levels", 1);
+    const wasm = open(repair(bytes));
+    expect((JSON.parse(line(wasm, [0.75, 0.25], true)) as { label: string }).label).toBe(name.slice(0, -2));
+    expect(line(wasm, [0.75, 0.25], false, 9)).toBe(`${name.slice(0, -2)}\t0.750000\t${name}\t0.750000\n`);
+  });
+});
+
 test("the card names everything of the model", async () => {
   const random = new Seeded(1);
   const model = await makeModel(

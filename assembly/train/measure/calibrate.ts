@@ -1,7 +1,7 @@
 // Calibrated scores: a loaded model of any form and labelled texts -> the best temperature for
 // its logits, and the file with that temperature and other settings in its header. Called through assembly/train/index.ts after engine.ts has loaded the file.
 //
-//   changeSettings(1, 0, 0, 1) -> startLogits() -> addLogits(label, length) ...
+//   changeSettings(1, 0, 0, 1, 0) -> startLogits() -> addLogits(label, length) ...
 //     -> fitTemperature(), logLoss(t), calibrationError(t) -> changeSettings(…)
 //
 // Logits are what enters the last softmax or sigmoid; temperature scaling as in C. Guo et al.,
@@ -50,7 +50,13 @@ let isSeveral: bool = false; // the label of a text is the number of a set, see 
 let activation: u32 = 0; // of the last layer
 
 /** Writes settings and the new checksum into the header of the loaded file, and loads it again. Collected logits and answers are forgotten. Returns a status. */
-export function changeSettings(temperature: f32, rejectScore: f32, rejectMargin: f32, rejectUnknown: f32): i32 {
+export function changeSettings(
+  temperature: f32,
+  rejectScore: f32,
+  rejectMargin: f32,
+  rejectUnknown: f32,
+  levels: f32,
+): i32 {
   if (!hasModel()) return ERR_NO_MODEL;
   if (!(temperature >= 0.01 && temperature <= 100)) return ERR_BAD_ARGUMENT;
   if (!(
@@ -59,7 +65,9 @@ export function changeSettings(temperature: f32, rejectScore: f32, rejectMargin:
     rejectMargin >= 0 &&
     rejectMargin <= 1 &&
     rejectUnknown >= 0 &&
-    rejectUnknown <= 1
+    rejectUnknown <= 1 &&
+    levels >= 0 &&
+    levels <= 1
   ))
     return ERR_BAD_ARGUMENT;
   const header = changetype<Header>(arenaBase());
@@ -67,6 +75,7 @@ export function changeSettings(temperature: f32, rejectScore: f32, rejectMargin:
   header.rejectScore = rejectScore;
   header.rejectMargin = rejectMargin;
   header.rejectUnknown = rejectUnknown;
+  header.levels = levels;
   const covered = offsetof<Header>("form");
   header.checksum = crc32(arenaBase() + covered, <usize>header.fileBytes - covered, 0);
   labels = changetype<Growable>(0);
