@@ -5,7 +5,15 @@
 import { ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SOFTMAX, ACTIVATION_TANH } from "../abi";
 
 /** 1.5 * 2^23: adding it leaves the nearest integer in the low mantissa bits. */
-export const ROUNDING_MAGIC: f32 = 12582912.0;
+const ROUNDING_MAGIC: f32 = 12582912.0;
+const ROUNDING_MAGIC_BITS: i32 = 0x4b400000;
+
+/** Rounds four values in [-2^22, 2^22] to whole numbers, ties to even: f32x4 -> i32x4. */
+// @ts-ignore: decorator
+@inline
+export function roundEven(x: v128): v128 {
+  return i32x4.sub(f32x4.add(x, f32x4.splat(ROUNDING_MAGIC)), i32x4.splat(ROUNDING_MAGIC_BITS));
+}
 
 /**
  * e^x. Relative error below 1.2e-7 on [-87, 87]; x is clamped to that interval.

@@ -12,8 +12,8 @@
 // bits that computing it anew would give.
 import { CONTEXT_ROW } from "../abi";
 import { scatter } from "../text/vocabulary";
-import { ROUNDING_MAGIC } from "./activation";
-import { ROUNDING_MAGIC_BITS, projectF32, projectS8 } from "./lstm";
+import { roundEven } from "./activation";
+import { projectF32, projectS8 } from "./lstm";
 import { activateGates } from "./mingru";
 import { GatePlan, Plan } from "./plan";
 import { Sequence, tokenRowCount, tokenRows } from "./sequence";
@@ -149,8 +149,7 @@ function roundInput(x: usize, whole: usize, count: u32): f32 {
     // pmax with the bound first turns NaN into the bound.
     const scaled = f32x4.mul(v128.load(x + ((<usize>k) << 2)), scale);
     const clamped = f32x4.pmin(most, f32x4.pmax(f32x4.neg(most), scaled));
-    const shifted = f32x4.add(clamped, f32x4.splat(ROUNDING_MAGIC));
-    const rounded = i32x4.sub(shifted, i32x4.splat(ROUNDING_MAGIC_BITS));
+    const rounded = roundEven(clamped);
     v128.store64_lane(whole + ((<usize>k) << 1), i16x8.narrow_i32x4_s(rounded, rounded), 0);
   }
   return isZero ? 0 : largest / INPUT_MOST;

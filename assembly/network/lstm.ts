@@ -16,19 +16,17 @@
 //
 // int8: weights s8, inputs s16 in Q14 (|h| <= 1 -> 16384), i32 sums. |sum| <= 1024 * 127 * 16384
 // < 2^31, so no result can overflow, and integer sums are the same in any order.
-import { ROUNDING_MAGIC, exp2Within } from "./activation";
+import { exp2Within, roundEven } from "./activation";
 
 /** One in Q14. */
 const Q14_ONE: f32 = 16384.0;
 export const Q14_SCALE: f32 = 1.0 / 16384.0;
-export const ROUNDING_MAGIC_BITS: i32 = 0x4b400000;
 
 /** Rounds four values in [-1.99, 1.99] to Q14, ties to even: f32x4 -> i32x4. */
 // @ts-ignore: decorator
 @inline
 export function toQ14(x: v128): v128 {
-  const shifted = f32x4.add(f32x4.mul(x, f32x4.splat(Q14_ONE)), f32x4.splat(ROUNDING_MAGIC));
-  return i32x4.sub(shifted, i32x4.splat(ROUNDING_MAGIC_BITS));
+  return roundEven(f32x4.mul(x, f32x4.splat(Q14_ONE)));
 }
 
 /** Row of Keras' z, gate * H + unit, at packed position p; -1 where H is padded. */

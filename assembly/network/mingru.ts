@@ -16,8 +16,8 @@
 //
 // int8 models have Q15 (1 is 32768, what rounds to it is 32767): twice as many units an instruction, and the same
 // bits whatever the order. A step rounds by at most 1.5 units of 2^-15: factor, addend and product by half a unit each.
-import { ROUNDING_MAGIC, exp2Within } from "./activation";
-import { GATE_BOUND, ROUNDING_MAGIC_BITS, SIGMOID_EXPONENT, TANH_EXPONENT } from "./lstm";
+import { exp2Within, roundEven } from "./activation";
+import { GATE_BOUND, SIGMOID_EXPONENT, TANH_EXPONENT } from "./lstm";
 
 const Q15_ONE: f32 = 32768.0;
 const Q15_SCALE: f32 = 1.0 / 32768.0;
@@ -93,8 +93,7 @@ function exponential(product: usize, factor: v128, bias: usize, at: usize, coars
 // @ts-ignore: decorator
 @inline
 function toQ15(x: v128): v128 {
-  const shifted = f32x4.add(f32x4.mul(x, f32x4.splat(Q15_ONE)), f32x4.splat(ROUNDING_MAGIC));
-  return i32x4.sub(shifted, i32x4.splat(ROUNDING_MAGIC_BITS));
+  return roundEven(f32x4.mul(x, f32x4.splat(Q15_ONE)));
 }
 
 /** The scan of one direction, from state zero: what it reads, and where its results go. Rows of results have 8 groups values. */

@@ -209,7 +209,25 @@ function embed(table: ArrayLike<number>, width: number, token: number | number[]
   );
 }
 
-/** Keras' LSTM of one sample: a masked step repeats the state and output before it. */
+/** A recurrent layer on one sample, from state zero: `next` makes the state behind a step; a masked step repeats the one before it. */
+function recur(
+  units: number,
+  steps: Row[],
+  real: boolean[],
+  isBackwards: boolean,
+  next: (input: Row, h: Row) => Row,
+): { outputs: Row[]; last: Row } {
+  let h = zeros(units);
+  const outputs: Row[] = [];
+  const times = steps.map((_, t) => t);
+  for (const t of isBackwards ? times.reverse() : times) {
+    if (real[t]) h = next(steps[t]!, h);
+    outputs[t] = h;
+  }
+  return { outputs, last: h };
+}
+
+/** Keras' LSTM. */
 function lstm(
   kernel: ArrayLike<number>,
   recurrent: ArrayLike<number>,
@@ -219,28 +237,21 @@ function lstm(
   real: boolean[],
   isBackwards: boolean,
 ): { outputs: Row[]; last: Row } {
-  let h = zeros(units);
   let c = zeros(units);
-  const outputs: Row[] = [];
-  const times = steps.map((_, t) => t);
-  for (const t of isBackwards ? times.reverse() : times) {
-    if (real[t]) {
-      const z = Array.from(
-        { length: 4 * units },
-        (_, k) =>
-          bias[k]! +
-          sum(steps[t]!.map((x, j) => x * kernel[j * 4 * units + k]!)) +
-          sum(h.map((x, j) => x * recurrent[j * 4 * units + k]!)),
-      );
-      c = c.map((before, u) => sigmoid(z[units + u]!) * before + sigmoid(z[u]!) * Math.tanh(z[2 * units + u]!));
-      h = c.map((cell, u) => sigmoid(z[3 * units + u]!) * Math.tanh(cell));
-    }
-    outputs[t] = h;
-  }
-  return { outputs, last: h };
+  return recur(units, steps, real, isBackwards, (input, h) => {
+    const z = Array.from(
+      { length: 4 * units },
+      (_, k) =>
+        bias[k]! +
+        sum(input.map((x, j) => x * kernel[j * 4 * units + k]!)) +
+        sum(h.map((x, j) => x * recurrent[j * 4 * units + k]!)),
+    );
+    c = c.map((before, u) => sigmoid(z[units + u]!) * before + sigmoid(z[u]!) * Math.tanh(z[2 * units + u]!));
+    return c.map((cell, u) => sigmoid(z[3 * units + u]!) * Math.tanh(cell));
+  });
 }
 
-/** h' = (1 - z) h + z g of one sample; a masked step repeats the state before it. */
+/** h' = (1 - z) h + z g. */
 function minGru(
   kernel: ArrayLike<number>,
   bias: ArrayLike<number>,
@@ -249,20 +260,13 @@ function minGru(
   real: boolean[],
   isBackwards: boolean,
 ): { outputs: Row[]; last: Row } {
-  let h = zeros(units);
-  const outputs: Row[] = [];
-  const times = steps.map((_, t) => t);
-  for (const t of isBackwards ? times.reverse() : times) {
-    if (real[t]) {
-      const gate = (k: number): number => bias[k]! + sum(steps[t]!.map((x, j) => x * kernel[j * 2 * units + k]!));
-      h = h.map((before, u) => {
-        const z = sigmoid(gate(u));
-        return (1 - z) * before + z * Math.tanh(gate(units + u));
-      });
-    }
-    outputs[t] = h;
-  }
-  return { outputs, last: h };
+  return recur(units, steps, real, isBackwards, (input, h) => {
+    const gate = (k: number): number => bias[k]! + sum(input.map((x, j) => x * kernel[j * 2 * units + k]!));
+    return h.map((before, u) => {
+      const z = sigmoid(gate(u));
+      return (1 - z) * before + z * Math.tanh(gate(units + u));
+    });
+  });
 }
 
 /** The order in which rows draw their masks: step after step, in each the samples of longer span first; see batch.ts. */
