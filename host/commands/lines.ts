@@ -17,7 +17,7 @@ const PIECE = 65_536;
  * Yields the lines that each chunk completes, end to end, each with its "\n". Throws an EdgelabelError for UTF-16,
  * and for "\r" alone as line ends.
  */
-export async function* blocksOf(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+export async function* wholeLines(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let parts: Uint8Array[] = [];
   let length = 0;
   let isOpen = false;
@@ -68,7 +68,7 @@ export async function* blocksOf(input: AsyncIterable<Uint8Array>): AsyncGenerato
 
 /** The same lines, each by itself and without its "\n". */
 export async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array[]> {
-  for await (const block of blocksOf(input)) {
+  for await (const block of wholeLines(input)) {
     const lines: Uint8Array[] = [];
     for (let start = 0; start < block.length;) {
       const end = block.indexOf(NEWLINE, start);

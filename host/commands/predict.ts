@@ -7,7 +7,7 @@ import { type Bulk, bulkOf, inOrder, type LineFormat, Pool } from "../model/pool
 import { tableParts, type TableOptions, TABLES } from "../data/table.ts";
 import { isSameFile, requireWritable, writeWhole } from "../files/atomic.ts";
 import { readParts } from "../files/read.ts";
-import { blocksOf } from "./lines.ts";
+import { wholeLines } from "./lines.ts";
 import { parseTop, wholeNumber } from "./options.ts";
 import { note, noteFileName, print } from "./terminal.ts";
 
@@ -87,7 +87,7 @@ async function labelLines(bulk: Bulk, format: LineFormat): Promise<void> {
   let count = 0;
   /** Every line so far has a tab. */
   let isTabbed = true;
-  const answers = inOrder(blocksOf(process.stdin), bulk.most, (block) => {
+  const answers = inOrder(wholeLines(process.stdin), bulk.most, (block) => {
     for (let start = 0; isTabbed && start < block.length; count++) {
       const end = block.indexOf(NEWLINE, start);
       isTabbed = block.subarray(start, end).includes(TAB);
