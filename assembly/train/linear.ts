@@ -86,8 +86,8 @@ class Problem {
   strange: f32; // value of what no text has
   pairs: usize; // u32[pairCount][2]
   values: usize; // f32[features]
-  ngramEnds: usize; // u32[fit.wordCount]
-  ngrams: Growable; // u32: buckets of each word of `fit`, end to end
+  featureEnds: usize; // u32[fit.wordCount]
+  wordFeatures: Growable; // u32: features of each word of `fit`, end to end: its own, if it is known, and its n-grams
   pairOf: usize; // u32[tokens]: number of the pair of a token and the one before + 1, or 0
   scales: usize; // f32[texts]: 1 / length of the text's features
   squares: usize; // f32[texts]: squared length after that; above 1 when features repeat
@@ -98,7 +98,8 @@ class Problem {
   meanings: usize; // f32 (texts, D): sum of the vectors of a text's words, each times its value
   meaningWeights: usize; // f32 (D, width)
   alphas: usize; // f32 (texts, width)
-  scores: usize; // f32[width]
+  found: usize; // of the text that is read, for each feature: u32 address of its weights, f32 value
+  scores: usize; // f32[width + 4]
   change: usize; // f32[width]
   owns: usize; // of the text's own labels: u32 offset in a row, f32 old and new dual variable
   order: usize; // u32[texts]
@@ -209,16 +210,17 @@ function describe(room: u64): bool {
   self.buckets = header.bucketCount;
   // N-grams get at most half of the room, pairs the rest.
   while (self.buckets != 0 && 2 * <u64>self.buckets * rowBytes() > room) self.buckets >>= 1;
-  if (!listNgrams() || !choosePairs(room)) return false;
+  if (!listFeatures() || !choosePairs(room)) return false;
   self.features = self.words + self.buckets + self.pairCount;
   self.values = reserve(<u64>self.features * 4);
   self.scales = reserve(<u64>self.texts * 4);
   self.squares = reserve(<u64>self.texts * 4);
   self.folds = reserve(self.texts);
-  self.weights = reserve(<u64>self.features * self.width * 4);
+  // scoreText reads up to 16 bytes beyond a row.
+  self.weights = reserve(<u64>self.features * self.width * 4 + 16);
   self.bias = reserve(<u64>self.width * 4);
   self.alphas = reserve(<u64>self.texts * self.width * 4);
-  self.scores = reserve(<u64>self.width * 4);
+  self.scores = reserve(<u64>self.width * 4 + 16);
   self.change = reserve(<u64>self.width * 4);
   self.owns = reserve(<u64>self.labels * 12);
   self.order = reserve(<u64>self.texts * 4);
@@ -234,18 +236,19 @@ function inverseFrequency(texts: u32): f32 {
   return logF32(<f32>(problem.texts + 1) / <f32>(texts + 1)) + 1;
 }
 
-/** Lists the buckets of each word that the texts have. */
-function listNgrams(): bool {
+/** Lists the features of each word that the texts have. */
+function listFeatures(): bool {
   const self = problem;
   const fit = self.fit;
   const header = draft.header;
   const capacity = changetype<Tokenizer>(reader.tokenizer).tokenCapacity;
   const rows = reserve(MAX_NGRAMS_PER_WORD << 2);
-  self.ngramEnds = reserve(<u64>fit.wordCount * 4);
-  self.ngrams = createGrowable();
-  if (refused || !changetype<usize>(self.ngrams)) return false;
+  self.featureEnds = reserve(<u64>fit.wordCount * 4);
+  self.wordFeatures = createGrowable();
+  if (refused || !changetype<usize>(self.wordFeatures)) return false;
   for (let w: u32 = 0; w < fit.wordCount; w++) {
     const word = fittedWord(fit, w);
+    if (word.id && !appendWord32(self.wordFeatures, word.id - 1)) return false;
     if (self.buckets != 0) {
       const bytes = min(word.length, capacity);
       const count = ngramRows(
@@ -257,19 +260,21 @@ function listNgrams(): bool {
         0,
         rows,
       );
-      for (let i: u32 = 0; i < count; i++)
-        if (!appendWord32(self.ngrams, load<u32>(rows + ((<usize>i) << 2)) % self.buckets)) return false;
+      for (let i: u32 = 0; i < count; i++) {
+        const bucket = load<u32>(rows + ((<usize>i) << 2)) % self.buckets;
+        if (!appendWord32(self.wordFeatures, self.words + bucket)) return false;
+      }
     }
-    store<u32>(self.ngramEnds + ((<usize>w) << 2), self.ngrams.bytes >> 2);
+    store<u32>(self.featureEnds + ((<usize>w) << 2), self.wordFeatures.bytes >> 2);
   }
   return true;
 }
 
-/** The first of the n-grams of word `w` of the texts. */
+/** The first of the features of word `w` of the texts. */
 // @ts-ignore: decorator
 @inline
-function firstNgram(w: u32): u32 {
-  return w ? load<u32>(problem.ngramEnds + ((<usize>(w - 1)) << 2)) : 0;
+function firstFeature(w: u32): u32 {
+  return w ? load<u32>(problem.featureEnds + ((<usize>(w - 1)) << 2)) : 0;
 }
 
 // A pair in one text: | first id, 20 bits | second id, 20 bits | text, 24 bits |
@@ -407,10 +412,8 @@ function weighFeatures(): bool {
   for (let i: u32 = 0; i < self.texts; i++) {
     for (let t = firstOf(i); t < endOf(i); t++) {
       const w = word32At(fit.tokens, t);
-      const id = fittedWord(fit, w).id;
-      if (id) countText(seen, counts, id - 1, i);
-      for (let g = firstNgram(w); g < firstNgram(w + 1); g++)
-        countText(seen, counts, self.words + word32At(self.ngrams, g), i);
+      for (let f = firstFeature(w), last = firstFeature(w + 1); f < last; f++)
+        countText(seen, counts, word32At(self.wordFeatures, f), i);
       const pair = load<u32>(self.pairOf + ((<usize>t) << 2));
       if (pair) countText(seen, counts, self.words + self.buckets + pair - 1, i);
     }
@@ -442,6 +445,7 @@ function measureTexts(): bool {
   const fit = self.fit;
   const sums = reserve(<u64>self.features * 4);
   const dealt = reserve(<u64>(self.isSeveral ? setCount() : self.labels) * 4);
+  let mostFeatures: u32 = 0; // of a text
   if (refused) return false;
   for (let i: u32 = 0; i < self.texts; i++) {
     const first = firstOf(i);
@@ -452,23 +456,25 @@ function measureTexts(): bool {
       const id = fittedWord(fit, w).id;
       square += id ? addValue(sums, id - 1) : self.strange * self.strange;
       square += addMeaning(i, id);
-      for (let g = firstNgram(w); g < firstNgram(w + 1); g++)
-        square += addValue(sums, self.words + word32At(self.ngrams, g));
+      const ngrams = firstFeature(w) + (id ? 1 : 0);
+      for (let f = ngrams, last = firstFeature(w + 1); f < last; f++)
+        square += addValue(sums, word32At(self.wordFeatures, f));
       if (t == first) continue;
       const pair = load<u32>(self.pairOf + ((<usize>t) << 2));
       square += pair ? addValue(sums, self.words + self.buckets + pair - 1) : self.strange * self.strange;
     }
     const scale: f32 = square > 0 ? <f32>1 / sqrt<f32>(square) : 0;
     let exact: f32 = 0;
+    let most: u32 = 0; // features, and a pair a token
     for (let t = first; t < end; t++) {
       const w = word32At(fit.tokens, t);
-      const id = fittedWord(fit, w).id;
-      if (id) exact += takeSquare(sums, id - 1);
-      for (let g = firstNgram(w); g < firstNgram(w + 1); g++)
-        exact += takeSquare(sums, self.words + word32At(self.ngrams, g));
+      const last = firstFeature(w + 1);
+      for (let f = firstFeature(w); f < last; f++) exact += takeSquare(sums, word32At(self.wordFeatures, f));
+      most += last - firstFeature(w) + 1;
       const pair = load<u32>(self.pairOf + ((<usize>t) << 2));
       if (pair) exact += takeSquare(sums, self.words + self.buckets + pair - 1);
     }
+    mostFeatures = max(mostFeatures, most);
     store<f32>(self.scales + ((<usize>i) << 2), scale);
     const meaning = self.meanings + ((<usize>i * self.vectorWidth) << 2);
     exact += sumOfSquares(meaning, self.vectorWidth);
@@ -482,7 +488,8 @@ function measureTexts(): bool {
       store<u32>(label, load<u32>(label) + 1);
     }
   }
-  return true;
+  self.found = reserve(<u64>mostFeatures * 8);
+  return !refused;
 }
 
 /** Whether a text has the tokens of the one before it. */
@@ -546,7 +553,7 @@ function solve(heldOut: u32): void {
 function learnText(text: u32): void {
   const self = problem;
   const rowBytes = (<usize>self.width) << 2;
-  scoreText(text);
+  const end = scoreText(text);
   const rate: f32 = <f32>1 / (<f32>2 * cost);
   const step: f32 = <f32>1 / (load<f32>(self.squares + ((<usize>text) << 2)) + 1 + rate);
   const alphas = self.alphas + <usize>text * rowBytes;
@@ -576,46 +583,92 @@ function learnText(text: u32): void {
     store<f32>(self.change + label, load<f32>(at, 8) - load<f32>(at, 4));
     store<f32>(alphas + label, load<f32>(at, 8));
   }
-  addScaledRow(self.bias, self.change, 1, self.width);
-  eachFeature(text, true);
+  for (let p = (<usize>self.labels) << 2; p < rowBytes; p += 4) store<f32>(self.change + p, 0);
+  let change = i32x4.splat(0);
+  for (let p: usize = 0; p < rowBytes; p += 16) change = v128.or(change, v128.load(self.change + p));
+  // A text that is far enough on the right side for every label changes nothing.
+  if (v128.any_true(change)) addChange(text, end);
 }
 
-/** Writes the scores of a text to `scores`. */
-function scoreText(text: u32): void {
-  memory.copy(problem.scores, problem.bias, (<usize>problem.width) << 2);
-  eachFeature(text, false);
-}
-
-/** Adds `change` to the weights of all features of the text, or their weights to `scores`. */
-function eachFeature(text: u32, learns: bool): void {
+/** Writes the scores of a text to `scores`, and its features to `found`; returns the address behind the last one. */
+function scoreText(text: u32): usize {
   const self = problem;
-  const fit = self.fit;
+  const end = findFeatures(text);
+  memory.copy(self.scores, self.bias, (<usize>self.width) << 2);
+  for (let d: u32 = 0; d < self.vectorWidth; d++)
+    addScaledRow(self.scores, meaningRow(d), meaningValue(text, d), self.width);
+  // Eight labels at a time, whose sums stay in registers.
+  for (let p: usize = 0, bytes = (<usize>self.width) << 2; p < bytes; p += 32) {
+    let sum0 = v128.load(self.scores + p);
+    let sum1 = v128.load(self.scores + p, 16);
+    for (let at = self.found; at < end; at += 8) {
+      const row = <usize>load<u32>(at) + p;
+      const value = v128.load32_splat(at, 4);
+      sum0 = f32x4.add(sum0, f32x4.mul(value, v128.load(row)));
+      sum1 = f32x4.add(sum1, f32x4.mul(value, v128.load(row, 16)));
+    }
+    v128.store(self.scores + p, sum0);
+    v128.store(self.scores + p, sum1, 16);
+  }
+  return end;
+}
+
+/** Adds `change` to the bias and to the weights of all features of the text, which are in `found` up to `end`. */
+function addChange(text: u32, end: usize): void {
+  const self = problem;
+  const rowBytes = (<usize>self.width) << 2;
+  addScaledRow(self.bias, self.change, 1, self.width);
+  for (let d: u32 = 0; d < self.vectorWidth; d++)
+    addScaledRow(meaningRow(d), self.change, meaningValue(text, d), self.width);
+  for (let at = self.found; at < end; at += 8) {
+    const row = <usize>load<u32>(at);
+    const value = v128.load32_splat(at, 4);
+    for (let p: usize = 0; p < rowBytes; p += 16)
+      v128.store(row + p, f32x4.add(v128.load(row + p), f32x4.mul(value, v128.load(self.change + p))));
+  }
+}
+
+/** Writes the address of the weights and the value of each feature of a text to `found`; returns the address behind the last one. */
+function findFeatures(text: u32): usize {
+  const self = problem;
+  const tokens = self.fit.tokens.address;
+  const pairs = self.pairOf;
+  const ends = self.featureEnds;
+  const features = self.wordFeatures.address;
+  const weights = self.weights;
+  const rowBytes = (<usize>self.width) << 2;
+  const values = self.values;
+  const firstPair = self.words + self.buckets - 1;
   const scale = load<f32>(self.scales + ((<usize>text) << 2));
-  for (let d: u32 = 0; d < self.vectorWidth; d++) {
-    const row = self.meaningWeights + ((<usize>d * self.width) << 2);
-    const value = load<f32>(self.meanings + ((<usize>text * self.vectorWidth + d) << 2));
-    if (learns) addScaledRow(row, self.change, value, self.width);
-    else addScaledRow(self.scores, row, value, self.width);
+  let to = self.found;
+  for (let t = (<usize>firstOf(text)) << 2, end = (<usize>endOf(text)) << 2; t < end; t += 4) {
+    const w = (<usize>load<u32>(tokens + t)) << 2;
+    let at = features + (w ? (<usize>load<u32>(ends + w - 4)) << 2 : 0);
+    for (const last = features + ((<usize>load<u32>(ends + w)) << 2); at < last; at += 4, to += 8) {
+      const feature = <usize>load<u32>(at);
+      store<u32>(to, <u32>(weights + feature * rowBytes));
+      store<f32>(to, scale * load<f32>(values + (feature << 2)), 4);
+    }
+    const pair = load<u32>(pairs + t);
+    if (!pair) continue;
+    const feature = <usize>(firstPair + pair);
+    store<u32>(to, <u32>(weights + feature * rowBytes));
+    store<f32>(to, scale * load<f32>(values + (feature << 2)), 4);
+    to += 8;
   }
-  for (let t = firstOf(text), end = endOf(text); t < end; t++) {
-    const w = word32At(fit.tokens, t);
-    const id = fittedWord(fit, w).id;
-    if (id) oneFeature(id - 1, scale, learns);
-    for (let g = firstNgram(w), last = firstNgram(w + 1); g < last; g++)
-      oneFeature(self.words + word32At(self.ngrams, g), scale, learns);
-    const pair = load<u32>(self.pairOf + ((<usize>t) << 2));
-    if (pair) oneFeature(self.words + self.buckets + pair - 1, scale, learns);
-  }
+  return to;
 }
 
 // @ts-ignore: decorator
 @inline
-function oneFeature(feature: u32, scale: f32, learns: bool): void {
-  const width = problem.width;
-  const row = problem.weights + ((<usize>feature * width) << 2);
-  const value: f32 = scale * valueOf(feature);
-  if (learns) addScaledRow(row, problem.change, value, width);
-  else addScaledRow(problem.scores, row, value, width);
+function meaningRow(d: u32): usize {
+  return problem.meaningWeights + ((<usize>d * problem.width) << 2);
+}
+
+// @ts-ignore: decorator
+@inline
+function meaningValue(text: u32, d: u32): f32 {
+  return load<f32>(problem.meanings + ((<usize>text * problem.vectorWidth + d) << 2));
 }
 
 let cost: f32 = LARGEST_COST;
