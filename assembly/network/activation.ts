@@ -108,15 +108,19 @@ export function softmax(values: usize, length: u32): void {
     const value = load<f32>(values + ((<usize>i) << 2));
     if (value > largest) largest = value;
   }
-  let sum: f32 = 0;
-  for (let i: u32 = 0; i < length; i++) {
+  let i: u32 = 0;
+  for (; i + 4 <= length; i += 4) {
     const p = values + ((<usize>i) << 2);
-    const e = expF32(load<f32>(p) - largest);
-    store<f32>(p, e);
-    sum += e;
+    v128.store(p, expF32x4(f32x4.sub(v128.load(p), f32x4.splat(largest))));
   }
+  for (; i < length; i++) {
+    const p = values + ((<usize>i) << 2);
+    store<f32>(p, expF32(load<f32>(p) - largest));
+  }
+  let sum: f32 = 0;
+  for (i = 0; i < length; i++) sum += load<f32>(values + ((<usize>i) << 2));
   const scale: f32 = <f32>1.0 / sum;
-  for (let i: u32 = 0; i < length; i++) {
+  for (i = 0; i < length; i++) {
     const p = values + ((<usize>i) << 2);
     store<f32>(p, load<f32>(p) * scale);
   }

@@ -56,7 +56,7 @@ export function scoreSteps(model: Model, plan: Plan, sequence: Sequence, scores:
     store<f32>(scores, <f32>1.0 - second);
     store<f32>(scores, second, 4);
     store<u64>(scores, 0, 8);
-  } else memory.copy(scores, output, ((<usize>last.units + 3) & ~3) << 2);
+  } else copyFloats(scores, output, ((<usize>last.units + 3) & ~3) << 2);
   return isFinite32(scores, scores + (((<usize>model.header.labelCount + 3) & ~3) << 2)) ? OK : ERR_NOT_FINITE;
 }
 

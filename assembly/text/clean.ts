@@ -157,6 +157,28 @@ export function cleanNext(self: Cleaner): u32 {
   return self.last;
 }
 
+/**
+ * Reads the ASCII sign of PUNCTUATION at `at`, with repeats, in place of cleanNext: it is the symbol then. Returns where
+ * it ends; 0 when what is behind may change it, and nothing is read. The text up to `at` is as for cleanSkip, but may be empty.
+ */
+export function cleanSign(self: Cleaner, at: usize): usize {
+  const sign = load<u8>(at);
+  let after = at + 1;
+  while (after < self.end && load<u8>(after) == sign) after++;
+  if (mayChangeBefore(self.flags, after, self.end)) return 0;
+  if (self.cursor != at) cleanSkip(self, at);
+  if (!isCaseIgnorable(self.last)) self.context = self.last;
+  self.before = self.last;
+  self.last = CLEANED_SYMBOL;
+  self.prior = sign;
+  self.at = at;
+  self.cursor = after;
+  self.sign = 0;
+  self.symbolBytes = 1;
+  store<u8>(self.symbol, sign);
+  return after;
+}
+
 /** Goes on at `to`: the code points up to there, at least one, are such as no step changes, and have been read elsewhere. */
 export function cleanSkip(self: Cleaner, to: usize): void {
   if (!isCaseIgnorable(self.last)) self.context = self.last;

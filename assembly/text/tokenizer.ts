@@ -38,6 +38,7 @@ import {
   cleanAgain,
   cleanInside,
   cleanNext,
+  cleanSign,
   cleanSigma,
   cleanSkip,
   cleanStart,
@@ -92,6 +93,8 @@ const MAX_CODE_POINT_BYTES: usize = 4;
 const SEPARATOR: u32 = 0x80;
 /** Not on the fast path: beyond ASCII, or the beginning of a separator longer than one byte. */
 const LOOK: u32 = 0x81;
+/** A token of its own by CLEAN_PUNCTUATION. */
+const SIGN: u32 = 0x82;
 
 const APOSTROPHE: u32 = 0x27;
 /** Result of nextUnchanged, larger than all others but END. */
@@ -232,8 +235,8 @@ function setFastActions(self: Tokenizer): void {
   for (let byte: u32 = 0; byte < 0x80; byte++) {
     const isKept =
       self.isLight && !(self.cleaning & CLEAN_NORMALIZE && (byte == APOSTROPHE || byte == 0x60 || isInvisible(byte)));
-    if (!isKept || (self.cleaning & CLEAN_PUNCTUATION && isAsciiPunctuation(byte)))
-      store<u8>(self.fastActions + byte, LOOK);
+    if (!isKept) store<u8>(self.fastActions + byte, LOOK);
+    else if (self.cleaning & CLEAN_PUNCTUATION && isAsciiPunctuation(byte)) store<u8>(self.fastActions + byte, SIGN);
   }
 }
 
@@ -404,7 +407,7 @@ function nextUnchanged(self: Tokenizer, cleaner: Cleaner): u32 {
     codePoint = load<u8>(at);
     after = at + 1;
     if (codePoint < 0x80) {
-      if (<u32>load<u8>(self.fastActions + codePoint) == LOOK) return CHANGED;
+      if (<u32>load<u8>(self.fastActions + codePoint) >= LOOK) return CHANGED;
     } else {
       const decoded = utf8Decode(at, end);
       codePoint = utf8CodePoint(decoded);
@@ -485,7 +488,7 @@ function scriptClass(codePoint: u32): u32 {
   return inRanges(SCRIPT_MARKS, codePoint) ? MARK : OTHER;
 }
 
-/** Fast path: adds ASCII bytes to the token until one needs more than that. True when it has stopped behind a separator. */
+/** Fast path: adds ASCII bytes to the token until one needs more than that. True when it has stopped behind a separator, or at a sign that ends the token, or has made a sign the token. */
 function pushAscii(self: Tokenizer): bool {
   const end = self.end;
   const actions = self.fastActions;
@@ -507,7 +510,18 @@ function pushAscii(self: Tokenizer): bool {
   self.cursor = isAtSeparator ? cursor + 1 : cursor;
   self.tokenLength = length;
   self.tokenEnd = cursor;
-  return self.isLight && cursor < end ? isKept(self, before, cursor, isAtSeparator) : isAtSeparator;
+  if (!self.isLight || cursor == end) return isAtSeparator;
+  if (action == SIGN) return length > 0 || readSign(self);
+  return isKept(self, before, cursor, isAtSeparator);
+}
+
+/** Makes the ASCII sign at the cursor the token; false if the cleaner must read it. */
+function readSign(self: Tokenizer): bool {
+  const cleaner = changetype<Cleaner>(self.cleaner);
+  const after = isReady(self) ? cleanSign(cleaner, self.cursor) : 0;
+  if (!after) return false;
+  self.cursor = after;
+  return endToken(self, CLEANED_SYMBOL);
 }
 
 /**

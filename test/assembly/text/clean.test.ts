@@ -458,6 +458,11 @@ describe("cleaning", () => {
       ],
     ],
     [
+      "ΑΣ. Α.Σ Α..Σ é.! #\u20e3## a.\u200b. .\u0301 x.'y",
+      CLEAN_NORMALIZE | CLEAN_COMPOSE | CLEAN_PUNCTUATION,
+      ["ας", ".", "α", ".", "σ", "α", ".", "σ", "é", ".", "!", "#⃣", "#", "a", ".", ".", "\u0301", "x", ".", "y"],
+    ],
+    [
       "“Don’t” rock 'n' roll…… <b>!",
       CLEAN_PUNCTUATION,
       ["“", "don’t", "”", "rock", "'n'", "roll", "…", "<", "b", ">", "!"],
