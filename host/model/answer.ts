@@ -35,16 +35,17 @@ export function givenLabels({ label, score, labels }: Omit<Prediction, "scores">
 
 export function answerOf(
   prediction: Prediction,
-  { topK, threshold }: AnswerOptions,
+  { topK, threshold = 0 }: AnswerOptions,
   explanation?: Explanation,
 ): Answer {
-  const given = givenLabels(prediction, threshold);
-  const [best] = given;
+  const { score } = prediction;
+  const labels = prediction.labels && givenLabels(prediction, threshold);
+  const best = labels ? labels[0]?.label : score >= threshold ? prediction.label : null;
   return {
-    label: best?.label ?? null,
-    score: prediction.score,
-    unknown: best ? undefined : true,
-    labels: prediction.labels && given,
+    label: best ?? null,
+    score,
+    unknown: best == null ? true : undefined,
+    labels,
     scores: topK === undefined ? undefined : prediction.scores,
     explanation,
   };

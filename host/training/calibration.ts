@@ -153,7 +153,7 @@ export async function recalibration(elb: Uint8Array, samples: readonly Sample[],
 /** The share of the right answers that the model's own rule rejects. */
 function shareKeptBack(classifier: Classifier, samples: readonly Sample[], source: string): number {
   const right = samples
-    .map(({ label, text }) => ({ label, answer: classifier.classify(text) }))
+    .map(({ label, text }) => ({ label, answer: classifier.classify(text, 1) }))
     .filter(({ label, answer }) => Object.hasOwn(answer.scores, label));
   if (right.length === 0)
     throw new EdgelabelError(
