@@ -104,7 +104,7 @@ export function prepare(plan: Plan, model: Model): i32 {
   plan.zeros = reserve(<u64>groups * 64);
   plan.cell = reserve(<u64>groups * 16);
   plan.hidden = reserve(<u64>groups * 16);
-  plan.hiddenQ14 = reserve(<u64>groups * 8);
+  plan.hiddenQ14 = reserve(<u64>groups * 8 + 16);
   plan.inputQ14 = reserve(<u64>channels * 2 + 16);
   plan.vectorA = reserve(<u64>channels * 4 + 16);
   plan.vectorB = reserve(<u64>channels * 4 + 16);
