@@ -310,11 +310,11 @@ function dense(at: LayerPlan, input: usize, output: usize): void {
       sum3 = f32x4.splat(0);
     let k: u32 = 0;
     for (; k < whole; k += 4) {
-      const x = input + ((<usize>k) << 2);
-      sum0 = f32x4.add(sum0, f32x4.mul(v128.load(weights), v128.load32_splat(x)));
-      sum1 = f32x4.add(sum1, f32x4.mul(v128.load(weights, 16), v128.load32_splat(x, 4)));
-      sum2 = f32x4.add(sum2, f32x4.mul(v128.load(weights, 32), v128.load32_splat(x, 8)));
-      sum3 = f32x4.add(sum3, f32x4.mul(v128.load(weights, 48), v128.load32_splat(x, 12)));
+      const x = v128.load(input + ((<usize>k) << 2));
+      sum0 = f32x4.add(sum0, f32x4.mul(v128.load(weights), v128.shuffle<f32>(x, x, 0, 0, 0, 0)));
+      sum1 = f32x4.add(sum1, f32x4.mul(v128.load(weights, 16), v128.shuffle<f32>(x, x, 1, 1, 1, 1)));
+      sum2 = f32x4.add(sum2, f32x4.mul(v128.load(weights, 32), v128.shuffle<f32>(x, x, 2, 2, 2, 2)));
+      sum3 = f32x4.add(sum3, f32x4.mul(v128.load(weights, 48), v128.shuffle<f32>(x, x, 3, 3, 3, 3)));
       weights += 64;
     }
     for (; k < inputs; k++) {
