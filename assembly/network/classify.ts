@@ -245,10 +245,14 @@ function projectToken(plan: Plan, sequence: Sequence, at: LayerPlan, direction: 
 
 /** plan.projection += weight * (x W + b) of one row. */
 function addProjection(plan: Plan, at: LayerPlan, direction: DirectionPlan, row: u32, weight: f32): void {
-  const share = inputProjection(plan, at, direction, row, plan.share);
+  let share = inputProjection(plan, at, direction, row, plan.share);
+  let sum = plan.projection;
   const scale = f32x4.splat(weight);
-  for (let p: usize = 0, bytes = (<usize>at.groups) << 6; p < bytes; p += 16) {
-    v128.store(plan.projection + p, f32x4.add(v128.load(plan.projection + p), f32x4.mul(scale, v128.load(share + p))));
+  for (const end = share + ((<usize>at.groups) << 6); share < end; share += 64, sum += 64) {
+    v128.store(sum, f32x4.add(v128.load(sum), f32x4.mul(scale, v128.load(share))));
+    v128.store(sum, f32x4.add(v128.load(sum, 16), f32x4.mul(scale, v128.load(share, 16))), 16);
+    v128.store(sum, f32x4.add(v128.load(sum, 32), f32x4.mul(scale, v128.load(share, 32))), 32);
+    v128.store(sum, f32x4.add(v128.load(sum, 48), f32x4.mul(scale, v128.load(share, 48))), 48);
   }
 }
 
