@@ -24,7 +24,7 @@ import {
 } from "./network/sequence";
 import { Augmentation, createAugmentation } from "./train/augment";
 import { draft, samples } from "./train/builder";
-import { fillBatch } from "./train/dataset";
+import { fillBatch, sharesDraws } from "./train/dataset";
 
 export { activate, softmax } from "./network/activation";
 export * from "./arena";
@@ -223,6 +223,11 @@ export function readPads(): u32 {
 
 export function readSteps(): u32 {
   return stepCount(reading, engineModel());
+}
+
+/** From now on, equal tokens of a batch are drawn once. */
+export function shareDraws(): bool {
+  return sharesDraws(samples);
 }
 
 /** Fills the network's batch from the builder's samples order[0 ... count - 1]. Returns the steps. */

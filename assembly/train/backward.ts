@@ -153,7 +153,7 @@ function dropoutBackward(stage: Stage, input: Stage): void {
     return;
   }
   const rowFloats = stage.stride;
-  const bySlot = gradientBySlot(input);
+  const bySlot = gradientBySlot(input) && !stage.bySlot;
   if (bySlot) memory.fill(input.gradient, 0, (<usize>plan.slotCount * rowFloats) << 2);
   for (let r: u32 = 0, rows = gradientRows(stage); r < rows; r++) {
     const dy = stage.gradient + ((<usize>r * rowFloats) << 2);
@@ -175,7 +175,11 @@ function recurrentBackward(stage: Stage, input: Stage): void {
     const direction = d == 0 ? stage.forwards : stage.backwards;
     if (isLstm) packColumns(gates, units, direction.spreadRecurrent, gates, direction.packedRecurrentT);
     packColumns(gates, inputs, direction.spreadKernel, gates, direction.packedKernelT);
-    stepsBackward(direction, stage, d == 1);
+    // Gates of a minGRU are those of a slot, and so is dz.
+    const dzBySlot = !isLstm && gradientBySlot(input);
+    if (!isLstm) memory.fill(direction.gates, 0, (<usize>((dzBySlot ? plan.slotCount : plan.rows) * gates)) << 2);
+    stepsBackward(direction, stage, input, dzBySlot, d == 1);
+    if (!isLstm) gatesBackward(direction, stage, input, dzBySlot);
 
     // recurrentSteps, z += h' . U: dU += h'^T . dz.
     if (isLstm)
@@ -190,8 +194,8 @@ function recurrentBackward(stage: Stage, input: Stage): void {
         direction.gates,
       );
     let dz = direction.gates;
-    let rows = plan.rows;
-    if (input.bySlot && !plan.isDirect) {
+    let rows = dzBySlot ? plan.slotCount : plan.rows;
+    if (input.bySlot && !plan.isDirect && !dzBySlot) {
       // recurrentSteps read projected[slot]: its gradient is the sum over the slot's rows.
       dz = direction.projected;
       rows = plan.slotCount;
@@ -270,8 +274,8 @@ function addBiasGradient(bias: usize, units: u32, gates: u32, rows: u32, dz: usi
   }
 }
 
-/** recurrentSteps, from the last step to the first. Writes dz over `gates`. */
-function stepsBackward(direction: Direction, stage: Stage, isBackwards: bool): void {
+/** recurrentSteps, from the last step to the first. Writes dz over `gates`; of a minGRU adds what gatesBackward needs to `gates`, by slot or row. */
+function stepsBackward(direction: Direction, stage: Stage, input: Stage, dzBySlot: bool, isBackwards: bool): void {
   const units = stage.layer.units;
   const wide = roundUp(units);
   const stateBytes = (<usize>wide) << 2;
@@ -312,7 +316,7 @@ function stepsBackward(direction: Direction, stage: Stage, isBackwards: bool): v
       if (!loadU32(plan.rowReal, r)) {
         // A masked step copies h and c, so both gradients pass through.
         addRow(dhRow, dOut, units);
-        memory.fill(gates, 0, gateBytes);
+        if (isLstm) memory.fill(gates, 0, gateBytes);
         continue;
       }
       if (units != wide && dOut != network.zeros) {
@@ -320,7 +324,15 @@ function stepsBackward(direction: Direction, stage: Stage, isBackwards: bool): v
         dOut = network.row;
       }
       if (!isLstm) {
-        minGruRowBackward(dOut, dhRow, gates, direction.previous + <usize>r * stateBytes, stateBytes);
+        const slot = input.bySlot ? loadU32(plan.slots, r) : r;
+        minGruRowBackward(
+          dOut,
+          dhRow,
+          direction.projected + <usize>slot * gateBytes,
+          dzBySlot ? direction.gates + <usize>slot * gateBytes : gates,
+          direction.previous + <usize>r * stateBytes,
+          stateBytes,
+        );
         continue;
       }
       const cBefore = b < alive ? direction.cells + <usize>(carriedFirst + b) * stateBytes : network.zeros;
@@ -402,23 +414,38 @@ function lstmRowBackward(
 /**
  * minGruRow; dh is the sum of d out and the gradient from the following step:
  *   h = h' + z * (g - h')    dz = dh * (g - h'), dg = dh * z, dh' = dh * (1 - z)
- *   sigmoid, tanh            dz * z * (1 - z), dg * (1 - g^2)
- * Overwrites z, g with their gradients before the activation, and dh with dh'.
+ * Adds dz and dh to `sums`, and overwrites dh with dh'.
  */
-function minGruRowBackward(dOut: usize, dh: usize, gates: usize, hBefore: usize, bytes: usize): void {
-  const one = f32x4.splat(1);
+function minGruRowBackward(dOut: usize, dh: usize, gates: usize, sums: usize, hBefore: usize, bytes: usize): void {
   for (const end = dh + bytes; dh < end; dh += 16) {
     const z = v128.load(gates);
-    const g = v128.load(gates + bytes);
-    const keep = f32x4.sub(one, z);
     const dHidden = f32x4.add(v128.load(dOut), v128.load(dh));
-    const dUpdate = f32x4.mul(dHidden, f32x4.sub(g, v128.load(hBefore)));
-    v128.store(gates, flush(f32x4.mul(dUpdate, f32x4.mul(z, keep)), NEGLIGIBLE));
-    v128.store(gates + bytes, flush(f32x4.mul(f32x4.mul(dHidden, z), f32x4.sub(one, f32x4.mul(g, g))), NEGLIGIBLE));
-    v128.store(dh, flush(f32x4.mul(dHidden, keep), NEGLIGIBLE));
+    const dUpdate = f32x4.mul(dHidden, f32x4.sub(v128.load(gates + bytes), v128.load(hBefore)));
+    v128.store(sums, f32x4.add(v128.load(sums), dUpdate));
+    v128.store(sums + bytes, f32x4.add(v128.load(sums + bytes), dHidden));
+    v128.store(dh, flush(f32x4.mul(dHidden, f32x4.sub(f32x4.splat(1), z)), NEGLIGIBLE));
     dOut += 16;
     gates += 16;
+    sums += 16;
     hBefore += 16;
+  }
+}
+
+/** activateGates: dz * z * (1 - z), and dh * z * (1 - g^2), over the sums of minGruRowBackward. */
+function gatesBackward(direction: Direction, stage: Stage, input: Stage, dzBySlot: bool): void {
+  const one = f32x4.splat(1);
+  const bytes = (<usize>roundUp(stage.layer.units)) << 2;
+  for (let r: u32 = 0, rows = dzBySlot ? plan.slotCount : plan.rows; r < rows; r++) {
+    let sums = direction.gates + <usize>r * 2 * bytes;
+    let gates = direction.projected + <usize>(input.bySlot && !dzBySlot ? loadU32(plan.slots, r) : r) * 2 * bytes;
+    for (const end = sums + bytes; sums < end; sums += 16, gates += 16) {
+      const z = v128.load(gates);
+      const g = v128.load(gates + bytes);
+      const dUpdate = f32x4.mul(v128.load(sums), f32x4.mul(z, f32x4.sub(one, z)));
+      const dNext = f32x4.mul(f32x4.mul(v128.load(sums + bytes), z), f32x4.sub(one, f32x4.mul(g, g)));
+      v128.store(sums, flush(dUpdate, NEGLIGIBLE));
+      v128.store(sums + bytes, flush(dNext, NEGLIGIBLE));
+    }
   }
 }
 

@@ -17,7 +17,8 @@ import { loadU32, storeU32 } from "./rows";
 //   sample                 x             step 0 has 1 row, step 3 has 3 rows
 //
 // A masked step between real ones keeps its row, and only copies the state.
-// Equal tokens share a slot: what depends only on the token is computed once for each slot.
+// Equal tokens share a slot: what depends only on the token is computed once for each slot. Of an LSTM these are the
+// products with word vectors. With dropout, which it draws for each row, they share nothing, but for a minGRU it is drawn for each slot.
 
 /** Stands for no row: the sample has no real step. */
 export const NO_ROW: u32 = 0xffffffff;
@@ -44,7 +45,8 @@ export class Plan {
   rowReal: usize; // u32[R] 0 = masked
   slots: usize; // u32[R]
   slotTokens: usize; // u32[slots] a token of this slot
-  slotOfRow: usize; // u32[V] by embedding row: slot + 1 of the token that begins with it and can share a slot; all 0 between batches
+  slotOfRow: usize; // u32[V] by place (see placeOf): slot + 1 of the last token there that can share a slot; all 0 between batches
+  otherSlots: usize; // u32[slots] slot + 1 of another token with the same place, or 0
   counts: usize; // u32[T + 2]
 }
 
@@ -54,7 +56,7 @@ export let plan: Plan = changetype<Plan>(0);
 export function planBuild(batchCapacity: u32, timeCapacity: u32, embeddingRows: u32): bool {
   const rows = <usize>batchCapacity * timeCapacity;
   // u32 counts of the arrays from `order` on, in the order of the fields.
-  const total: usize = <usize>5 * batchCapacity + <usize>3 * timeCapacity + 2 + <usize>5 * rows + embeddingRows;
+  const total: usize = <usize>5 * batchCapacity + <usize>3 * timeCapacity + 2 + <usize>6 * rows + embeddingRows;
   const address = allocate(offsetof<Plan>() + total * 4);
   if (address == 0) return false;
   plan = changetype<Plan>(address);
@@ -84,6 +86,8 @@ export function planBuild(batchCapacity: u32, timeCapacity: u32, embeddingRows: 
   plan.slots = next;
   next += rows << 2;
   plan.slotTokens = next;
+  next += rows << 2;
+  plan.otherSlots = next;
   next += rows << 2;
   plan.slotOfRow = next;
   return true;
@@ -206,22 +210,26 @@ function shareSlots(): void {
     const end = loadU32(network.rowOffsets, token + 1);
     const first = loadU32(network.rowIds, start);
     const isShared =
-      end == start + 1 || ((first & OWN_ROW) != 0 && (loadU32(network.rowIds, end - 1) & CONTEXT_ROW) == 0);
-    const id = first & ~OWN_ROW;
-    let slot = isShared ? loadU32(plan.slotOfRow, id) : 0;
+      network.sharesDropout != 0 ||
+      end == start + 1 ||
+      ((first & OWN_ROW) != 0 && (loadU32(network.rowIds, end - 1) & CONTEXT_ROW) == 0);
+    const place = placeOf(start, end);
+    const last = isShared ? loadU32(plan.slotOfRow, place) : 0;
+    let slot = last;
+    while (network.sharesDropout && slot != 0 && !isEqual(loadU32(plan.slotTokens, slot - 1), start, end))
+      slot = loadU32(plan.otherSlots, slot - 1);
     if (slot == 0) {
       storeU32(plan.slotTokens, count, token);
+      storeU32(plan.otherSlots, count, last);
       slot = ++count;
-      if (isShared) storeU32(plan.slotOfRow, id, slot);
+      if (isShared) storeU32(plan.slotOfRow, place, slot);
     }
     storeU32(plan.slots, r, slot - 1);
   }
-  for (let r: u32 = 0; r < rows; r++) {
-    storeU32(
-      plan.slotOfRow,
-      loadU32(network.rowIds, loadU32(network.rowOffsets, loadU32(plan.rowTokens, r))) & ~OWN_ROW,
-      0,
-    );
+  for (let s: u32 = 0; s < count; s++) {
+    const token = loadU32(plan.slotTokens, s);
+    const place = placeOf(loadU32(network.rowOffsets, token), loadU32(network.rowOffsets, token + 1));
+    storeU32(plan.slotOfRow, place, 0);
   }
   // Slots cost an extra pass over the gates, so they must save more than that.
   plan.isDirect = count * 8 > rows * 7 ? 1 : 0;
@@ -233,4 +241,21 @@ function shareSlots(): void {
     count = rows;
   }
   plan.slotCount = count;
+}
+
+/** Where in slotOfRow the slot of the token with the rows start ... end - 1 is entered: at its first row, or by all its rows if any token may share. */
+function placeOf(start: u32, end: u32): u32 {
+  if (!network.sharesDropout) return loadU32(network.rowIds, start) & ~OWN_ROW;
+  let hash = end - start;
+  for (let j = start; j < end; j++) hash = (hash ^ loadU32(network.rowIds, j)) * 0x9e3779b1;
+  return <u32>((<u64>hash * network.rows) >> 32);
+}
+
+/** Whether `token` has just the rows start ... end - 1. */
+function isEqual(token: u32, start: u32, end: u32): bool {
+  const other = loadU32(network.rowOffsets, token);
+  if (loadU32(network.rowOffsets, token + 1) - other != end - start) return false;
+  for (let j = start; j < end; j++)
+    if (loadU32(network.rowIds, j) != loadU32(network.rowIds, other + j - start)) return false;
+  return true;
 }

@@ -34,6 +34,8 @@ export class Dataset {
   slots: usize; // u32[slotMask + 1]: number of a list + 1, or 0 = free
   slotMask: u32;
   scores: Growable; // f32[N][K]: what the linear part adds to the logits; empty = nothing
+  drawn: usize; // u32[lists][2], see sharesDraws: the batch in which rows were last drawn for a list, and the token there; 0 = each token draws
+  batches: u32; // that were filled
 }
 
 const FIRST_SLOTS: u32 = 1024;
@@ -88,6 +90,13 @@ export function reserveSamples(self: Dataset, texts: u32, tokens: u64): bool {
 }
 
 const NO_LIST: u32 = 0xffffffff;
+
+/** From now on, fillBatch draws once for equal tokens of a batch. Call it when all samples are added; false when memory is refused. */
+export function sharesDraws(self: Dataset): bool {
+  self.batches = 0;
+  self.drawn = allocate((<usize>self.listEnds.bytes) << 1);
+  return self.drawn != 0;
+}
 
 /** The number of the list of these rows, which is added if there is none; NO_LIST when memory is refused. */
 function listOf(self: Dataset, rows: usize, count: u32): u32 {
@@ -221,6 +230,7 @@ export function fillBatch(
   }
   const augments = changetype<usize>(augmentation) != 0;
   const hasScores = self.scores.bytes != 0;
+  self.batches++;
   let offset = network.rowOffsets;
   let rows = network.rowIds;
   store<u32>(offset, 0);
@@ -241,7 +251,8 @@ export function fillBatch(
         // A context row is only valid behind the token that precedes it in the text.
         const keepsContext =
           !augments || (index > 0 && load<u32>(augmentation.tokens + ((<usize>(index - 1)) << 2)) == token - 1);
-        rows = fillToken(self, model, token, keepsContext, wordDropout, addsNgrams, augmentation, rows);
+        const at = (<u32>(offset - network.rowOffsets)) >> 2;
+        rows = fillToken(self, model, token, at, keepsContext, wordDropout, addsNgrams, augmentation, rows);
       }
       offset += 4;
       store<u32>(offset, (<u32>(rows - network.rowIds)) >> 2);
@@ -253,11 +264,12 @@ export function fillBatch(
   return steps;
 }
 
-/** Writes the rows of one token and returns the address behind them. */
+/** Writes the rows of one token, the batch's token number `at`, and returns the address behind them. */
 function fillToken(
   self: Dataset,
   model: Model,
   token: u32,
+  at: u32,
   keepsContext: bool,
   wordDropout: f32,
   addsNgrams: bool,
@@ -270,6 +282,18 @@ function fillToken(
   const row = word32At(self.rows, first);
   const last = word32At(self.rows, first + count - 1);
   const context = last & CONTEXT_ROW ? last : 0;
+  const drawn = self.drawn && (!context || keepsContext) ? self.drawn + ((<usize>list) << 3) : 0;
+  if (drawn && load<u32>(drawn) == self.batches) {
+    const equal = network.rowOffsets + ((<usize>load<u32>(drawn, 4)) << 2);
+    const start = load<u32>(equal);
+    const bytes = (<usize>(load<u32>(equal, 4) - start)) << 2;
+    memory.copy(target, network.rowIds + ((<usize>start) << 2), bytes);
+    return target + bytes;
+  }
+  if (drawn) {
+    store<u32>(drawn, self.batches);
+    store<u32>(drawn, at, 4);
+  }
   const end = fillOwn(
     self,
     model,

@@ -10,6 +10,7 @@ import {
   LAYER_DROPOUT,
   LAYER_EMBEDDING,
   LAYER_LSTM,
+  LAYER_MINGRU,
   LAYER_POOL,
   LAYER_POOL_MAX,
   LAYER_POOL_MEAN,
@@ -101,6 +102,7 @@ function recurrentForward(stage: Stage, input: Stage): void {
   for (let d: u32 = 0; d < directions(stage.layer); d++) {
     const direction = d == 0 ? stage.forwards : stage.backwards;
     projectInputs(direction, stage, input);
+    if (stage.layer.kind == LAYER_MINGRU) activateGates(direction, stage, input);
     recurrentSteps(direction, stage, input, d == 1);
   }
 }
@@ -129,6 +131,21 @@ function projectInputs(direction: Direction, stage: Stage, input: Stage): void {
     gates,
     false,
   );
+}
+
+/** minGRU: projected[slot or row] becomes z = sigmoid(x Wz + bz) and g = tanh(x Wg + bg). */
+function activateGates(direction: Direction, stage: Stage, input: Stage): void {
+  const bytes = (<usize>roundUp(stage.layer.units)) << 2;
+  const bias = direction.spreadBias;
+  let gates = direction.projected;
+  for (const end = gates + <usize>outputRows(input) * 2 * bytes; gates < end; gates += 2 * bytes) {
+    for (let p: usize = 0; p < bytes; p += 16) {
+      const update = gates + p;
+      const next = update + bytes;
+      v128.store(update, sigmoidF32x4(f32x4.add(v128.load(update), v128.load(bias + p))));
+      v128.store(next, tanhF32x4(f32x4.add(v128.load(next), v128.load(bias + bytes + p))));
+    }
+  }
 }
 
 /** Gates [H] -> [H4], padded with zeros. Nothing to do when H is a multiple of 4. */
@@ -209,7 +226,7 @@ function recurrentSteps(direction: Direction, stage: Stage, input: Stage, isBack
           h,
           stateBytes,
         );
-      } else minGruRow(projected, direction.spreadBias, gates, hBefore, h, stateBytes);
+      } else minGruRow(projected, hBefore, h, stateBytes);
       if (isSequence) copyRow(sequenceRow(stage, stage.output, r) + offset, h, units);
       else if (loadU32(lastRows, b) == r)
         copyRow(stage.output + ((<usize>loadU32(plan.order, b) * stage.stride) << 2) + offset, h, units);
@@ -263,31 +280,23 @@ function lstmRow(
   }
 }
 
-/**
- * One step of one sample of a minGRU:
- *   z = sigmoid(x Wz + bz), g = tanh(x Wg + bg)
- *   h = h' + z * (g - h')
- */
-function minGruRow(x: usize, bias: usize, gates: usize, hBefore: usize, h: usize, bytes: usize): void {
+/** One step of one sample of a minGRU, with the gates of activateGates: h = h' + z * (g - h') */
+function minGruRow(gates: usize, hBefore: usize, h: usize, bytes: usize): void {
   for (const end = h + bytes; h < end; h += 16) {
-    const z = sigmoidF32x4(f32x4.add(v128.load(x), v128.load(bias)));
-    v128.store(gates, z);
-    const g = tanhF32x4(f32x4.add(v128.load(x + bytes), v128.load(bias + bytes)));
-    v128.store(gates + bytes, g);
     const before = v128.load(hBefore);
-    v128.store(h, f32x4.add(before, f32x4.mul(z, f32x4.sub(g, before))));
-    x += 16;
-    bias += 16;
+    const change = f32x4.mul(v128.load(gates), f32x4.sub(v128.load(gates + bytes), before));
+    v128.store(h, f32x4.add(before, change));
     gates += 16;
     hBefore += 16;
   }
 }
 
-/** y = x * mask; a spatial mask is drawn once for each sample and used for all its steps. */
+/** y = x * mask; a spatial mask is drawn once for each sample and used for all its steps. Tokens that share a slot share its mask if they may. */
 function dropoutForward(stage: Stage, input: Stage, isTraining: bool): void {
   const rate = stage.layer.rate;
   stage.passesOn = isTraining && rate > 0 ? 0 : 1;
-  stage.bySlot = stage.passesOn ? input.bySlot : 0;
+  const isSpatial = stage.isSequence && (stage.layer.flags & LAYER_SPATIAL) != 0;
+  stage.bySlot = stage.passesOn || (network.sharesDropout && !isSpatial) ? input.bySlot : 0;
   if (stage.passesOn) {
     stage.output = input.output;
     return;
@@ -296,13 +305,13 @@ function dropoutForward(stage: Stage, input: Stage, isTraining: bool): void {
   const isLast = changetype<usize>(stage) == changetype<usize>(stageAt(network.layerCount - 2));
   if (isLast && !stage.isSequence) stage.copies = network.dropoutSamples;
   const rowFloats = stage.stride;
-  const isSpatial = stage.isSequence && (stage.layer.flags & LAYER_SPATIAL) != 0;
   const rows = outputRows(stage);
   randomMask(networkRandom(), rate, stage.mask, (isSpatial ? plan.batch : rows) * rowFloats);
   for (let r: u32 = 0; r < rows; r++) {
-    const x = stage.isSequence
-      ? sequenceRow(input, input.output, r)
-      : input.output + ((<usize>(r % plan.batch) * rowFloats) << 2);
+    const x =
+      stage.isSequence && !stage.bySlot
+        ? sequenceRow(input, input.output, r)
+        : input.output + ((<usize>(stage.bySlot ? r : r % plan.batch) * rowFloats) << 2);
     multiplyRow(stage.output + ((<usize>r * rowFloats) << 2), x, dropoutMaskRow(stage, r), rowFloats);
   }
 }

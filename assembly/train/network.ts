@@ -8,9 +8,11 @@ import {
   ERR_BAD_LAYERS,
   ERR_OUT_OF_MEMORY,
   LAYER_DENSE,
+  LAYER_DROPOUT,
   LAYER_EMBEDDING,
   LAYER_LSTM,
   LAYER_MASK_ZERO,
+  LAYER_MINGRU,
   LAYER_POOL,
   LAYER_SEQUENCES,
   MAX_DROPOUT_SAMPLES,
@@ -56,7 +58,7 @@ export class Direction {
   packedRecurrent: usize; // (H, 4 H4)
   packedKernelT: usize; // (4 H4, in)
   packedRecurrentT: usize; // (4 H4, H)
-  projected: usize; // [R][4 H4] x . W, without bias; the backward pass sums dz by slot here
+  projected: usize; // [R][4 H4] x . W, without bias, of a minGRU the gates after their activation; the backward pass sums dz by slot here
   gates: usize; // [R][4 H4] i f c o after their activation; the backward pass leaves dz here
   cells: usize; // [R][H4] c
   tanhCells: usize; // [R][H4] tanh c
@@ -117,6 +119,7 @@ export class Network {
   width: u32; // E
   outputs: u32; // K
   isMasked: u32; // MASK_ZERO
+  sharesDropout: u32; // equal tokens of a batch share a slot even with dropout: its mask is drawn for each slot
   parameterBytes: usize; // of each block
   embeddingBytes: usize; // its first part, the embedding
   parameters: usize;
@@ -266,10 +269,20 @@ export function networkBuild(
     const tensor = changetype<Tensor>(net.tensors + <usize>i * offsetof<Tensor>());
     tensor.address += net.parameters;
   }
+  net.sharesDropout = readsByMinGru(net, layers) ? 1 : 0;
   buildStages(net, layers);
   if (refused) return ERR_OUT_OF_MEMORY;
   network = net;
   return OK;
+}
+
+/** Whether the first recurrent layer is a minGRU. Its gates depend on the token alone, so that they are computed once for each slot. */
+function readsByMinGru(net: Network, layers: usize): bool {
+  for (let i: u32 = 1; i < net.layerCount; i++) {
+    const kind = layerAt(layers, i).kind;
+    if (kind != LAYER_DROPOUT) return kind == LAYER_MINGRU;
+  }
+  return false;
 }
 
 /** Lists the tensors with their offsets in the block; returns the block's bytes. */

@@ -45,6 +45,7 @@ import {
   mostTokens,
   sampleLabel,
   sampleTokens,
+  sharesDraws,
 } from "./dataset";
 import { lastStage, network, networkRandom, TrainingState } from "./network";
 import { randomBits, randomSeed, shuffle } from "./random";
@@ -206,6 +207,7 @@ function prepareRun(embeddingRange: f32): i32 {
   classWeights = allocate((<usize>draft.header.labelCount) << 2);
   if (!order || !sorted || !lengthCounts || !batchOrder || !classWeights) return ERR_OUT_OF_MEMORY;
   if (!prepareAugmentation()) return ERR_OUT_OF_MEMORY;
+  if (network.sharesDropout && !sharesDraws(samples)) return ERR_OUT_OF_MEMORY;
   shard = 0;
   if (workers() > 1 && !sharesBuild(workers())) return ERR_OUT_OF_MEMORY;
   weighClasses();

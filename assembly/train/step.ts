@@ -53,6 +53,7 @@ export function networkTrainWith(): i32 {
   }
   const isPerToken = (flags & OPTIMIZER_PER_TOKEN) != 0;
   network.splitsTokens = isPerToken && (isAdam || settings.clipNorm > 0) ? 1 : 0;
+  if (network.splitsTokens) network.sharesDropout = 0;
   network.squares = 0;
   if (isPerToken && isAdam && settings.clipNorm == 0) {
     network.squares = allocate(network.embeddingBytes);

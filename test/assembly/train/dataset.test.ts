@@ -231,6 +231,27 @@ describe("words", () => {
     expect([...seen].sort()).toEqual(["1,4,1", "1,4,4", "4,4,1", "4,4,4"]);
   });
 
+  test("are all hidden in a batch, and all bring their context row, or none, where equal tokens are drawn once", () => {
+    begin({ flags: TOKENIZER_SPLIT_SCRIPTS | TOKENIZER_LETTER_PAIRS }, [
+      [0, "the light 中文"],
+      [1, "light the"],
+      [2, "文 the 中文"],
+    ]);
+    expect(wasm["shareDraws"]()).toBe(1);
+    const seen = { the: new Set<string>(), light: new Set<string>(), pair: new Set<string>(), both: new Set<string>() };
+    for (let i = 0; i < 300; i++) {
+      const [first, second, third] = fill([0, 1, 2], 0.5).rows.map((steps) => steps.filter(([row]) => row !== 0));
+      expect(second).toEqual([first![1], first![0]]);
+      // 文 behind 中 is another token than 文 alone.
+      expect(third!.slice(1)).toEqual([first![0], ...first!.slice(2)]);
+      seen.the.add(first![0]!.join());
+      seen.light.add(first![1]!.join());
+      seen.pair.add(first![3]!.join());
+      seen.both.add([first![0]!.length, first![1]!.length].join());
+    }
+    expect([seen.the.size, seen.light.size, seen.pair.size, seen.both.size]).toEqual([2, 2, 4, 4]);
+  });
+
   test("bring a step's context row 35 % of the time while words are hidden", () => {
     begin({ flags: TOKENIZER_SPLIT_SCRIPTS | TOKENIZER_LETTER_PAIRS }, [[0, "中文"]]);
     let kept = 0;

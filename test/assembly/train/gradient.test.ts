@@ -33,6 +33,7 @@ import {
   OWN_ROW,
   randomBits,
   seedState,
+  sharesDropout,
   type RandomState,
   type Sequences,
 } from "./oracle.ts";
@@ -160,6 +161,37 @@ const cases: Record<string, Case> = {
     tokens: DISTINCT,
     dropoutSamples: 2,
   },
+  "minGRU with dropout, rows in common": {
+    layers: chain(4, 5, 0, dropout(0.4), minGru(3, EVERY_STEP | TWO_WAYS), pool(BOTH), dropout(0.5), SOFTMAX),
+    tokens: REPEATED,
+    dropoutSamples: 2,
+  },
+  "minGRU with dropout, masked": {
+    layers: chain(6, 4, LAYER_MASK_ZERO, dropout(0.3), minGru(4, TWO_WAYS), SOFTMAX),
+    tokens: PADDED,
+  },
+  "minGRU with dropout, own rows and n-grams in common": {
+    layers: chain(13, 3, LAYER_MASK_ZERO, dropout(0.3), minGru(4, EVERY_STEP | TWO_WAYS), pool(BOTH), SOFTMAX),
+    tokens: OWN_AND_MANY,
+  },
+  "minGRU with spatial dropout, rows in common": {
+    layers: chain(4, 4, 0, dropout(0.4, LAYER_SPATIAL), minGru(4), SOFTMAX),
+    tokens: REPEATED,
+  },
+  "minGRU with two dropouts, rows in common": {
+    layers: chain(4, 4, 0, dropout(0.3), dropout(0.3), minGru(4), SOFTMAX),
+    tokens: REPEATED,
+  },
+  "minGRU with dropout, token by token": {
+    layers: chain(4, 4, 0, dropout(0.3), minGru(4, TWO_WAYS), SOFTMAX),
+    tokens: REPEATED,
+    recipe: { optimizer: OPTIMIZER_ADAM, flags: OPTIMIZER_PER_TOKEN },
+  },
+  "minGRU, token by token": {
+    layers: chain(4, 4, 0, minGru(4, TWO_WAYS), SOFTMAX),
+    tokens: REPEATED,
+    recipe: { optimizer: OPTIMIZER_ADAM, flags: OPTIMIZER_PER_TOKEN },
+  },
   "two LSTMs": { layers: chain(13, 3, 0, lstm(3, EVERY_STEP), lstm(5), SOFTMAX), tokens: DISTINCT },
   "two LSTMs, masked bidirectional": {
     layers: chain(6, 3, LAYER_MASK_ZERO, lstm(3, TWO_WAYS | EVERY_STEP), lstm(3, TWO_WAYS), SOFTMAX),
@@ -249,6 +281,11 @@ const cases: Record<string, Case> = {
     smoothing: 0.1,
     dropoutSamples: 4,
     perturbation: 0.07,
+  },
+  "perturbed minGRU with dropout, rows in common": {
+    layers: chain(4, 4, 0, dropout(0.3), minGru(4, TWO_WAYS), SOFTMAX),
+    tokens: REPEATED,
+    perturbation: 0.2,
   },
   "tokens of several rows": { layers: chain(13, 3, 0, lstm(3), SOFTMAX), tokens: MANY_ROWS },
   "own row and n-grams": { layers: chain(13, 4, LAYER_MASK_ZERO, lstm(4), SOFTMAX), tokens: OWN_AND_MANY },
@@ -370,11 +407,12 @@ test.each(Object.entries(cases))(
     expect(trainer.setBatch(tokens, targets, weights)).toBe(OK);
 
     const target = { kind, smoothing: Math.fround(smoothing), targets, weights };
+    const splitsTokens = ((recipe.flags ?? 0) & OPTIMIZER_PER_TOKEN) !== 0;
     const pass = (
       values: ArrayLike<number>[],
       random: RandomState,
       readsThrough = (vectors: Sequences): Sequences => vectors,
-    ): number => loss(forward(layers, values, tokens, { random, dropoutSamples, readsThrough }), target);
+    ): number => loss(forward(layers, values, tokens, { random, dropoutSamples, splitsTokens, readsThrough }), target);
     const shift = perturbation
       ? perturbationOf(perturbation, layers, tokens, (readsThrough) => pass(tensors, [...state], readsThrough))
       : undefined;
@@ -440,7 +478,7 @@ function perturbationOf(
       ),
     [vectors.flat(2).map(() => 0)],
   )[0]!;
-  const isDropped = layers[1]!.kind === LAYER_DROPOUT;
+  const isDropped = layers[1]!.kind === LAYER_DROPOUT && !sharesDropout(layers);
   // The vectors that are moved: those of each step, or of each different token.
   const slots = new Map<string, { group: number; x: number[]; g: number[] }>();
   const key = (b: number, t: number): string => (isDropped ? `${b} ${t}` : `${tokens[b]![t]}`);

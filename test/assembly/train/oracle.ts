@@ -107,6 +107,8 @@ export interface Passing {
   random?: RandomState;
   /** Masks that the last Dropout draws for a sample. */
   dropoutSamples?: number;
+  /** Every token has a mask of its own, even in front of a minGRU. */
+  splitsTokens?: boolean;
   /** Is given the vectors that the first recurrent layer is about to read; what it returns is read instead. */
   readsThrough?: (vectors: Sequences) => Sequences;
 }
@@ -116,7 +118,7 @@ export function forward(
   layers: LayerRecord[],
   tensors: ArrayLike<number>[],
   tokens: Batch,
-  { random, dropoutSamples = 1, readsThrough }: Passing = {},
+  { random, dropoutSamples = 1, splitsTokens = false, readsThrough }: Passing = {},
 ): Scores {
   const isMasked = ((layers[0]!.flags ?? 0) & LAYER_MASK_ZERO) !== 0;
   const real = tokens.map((sample) =>
@@ -177,11 +179,13 @@ export function forward(
       } else {
         const order = rowOrder(real, isMasked);
         const isSpatial = (flags & LAYER_SPATIAL) !== 0;
-        const mask = dropoutMask(random, layer.rate, (isSpatial ? tokens.length : order.length) * stride);
+        const sharesMasks = !isSpatial && !isRead && !splitsTokens && sharesDropout(layers);
+        const masks = isSpatial ? order.map(([b]) => b) : sharesMasks ? slotsOf(tokens, order) : [...order.keys()];
+        const mask = dropoutMask(random, layer.rate, (isSpatial ? tokens.length : Math.max(...masks) + 1) * stride);
         sequences = sequences.map((steps) => steps.map((row) => row.slice()));
         order.forEach(([b, t], r) => {
           const row = sequences[b]![t]!;
-          for (let j = 0; j < width; j++) row[j]! *= mask[(isSpatial ? b : r) * stride + j]!;
+          for (let j = 0; j < width; j++) row[j]! *= mask[masks[r]! * stride + j]!;
         });
       }
     } else if (layer.kind === LAYER_DENSE) {
@@ -282,6 +286,22 @@ function rowOrder(real: boolean[][], isMasked: boolean): [sample: number, step: 
     for (let place = 0; place <= present.lastIndexOf(true); place++) rows.push([order[place]!, t]);
   }
   return rows;
+}
+
+/** Whether equal tokens of a batch share a dropout mask: the first recurrent layer is a minGRU. */
+export function sharesDropout(layers: LayerRecord[]): boolean {
+  return layers.slice(1).find(({ kind }) => kind !== LAYER_DROPOUT)?.kind === LAYER_MINGRU;
+}
+
+/** For each row the number of its token among the different ones, by first appearance; if too few are equal, every row has its own. */
+function slotsOf(tokens: Batch, order: [sample: number, step: number][]): number[] {
+  const slots = new Map<string, number>();
+  const numbers = order.map(([b, t]) => {
+    const key = [tokens[b]![t]!].flat().join();
+    slots.set(key, slots.get(key) ?? slots.size);
+    return slots.get(key)!;
+  });
+  return slots.size * 8 > order.length * 7 ? [...order.keys()] : numbers;
 }
 
 function activate(activation: number, z: Row): Row {
