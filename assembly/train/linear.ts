@@ -699,7 +699,7 @@ function solveAll(): bool {
       accuracy = <f32>(countRight(held, heldLabels, count) + 1) / <f32>(count + 2);
       scale = found;
       best = cost;
-    }
+    } else if (scale > 0) break; // still smaller ones would be worse, too
     cost *= COST_STEP;
   }
   cost = best;

@@ -222,39 +222,58 @@ function adamSpan(self: Optimizer, offset: usize, bytes: usize, hasGradient: boo
   const epsilon = f32x4.splat(settings.epsilon);
   const factor = f32x4.splat(rate);
   const clip = f32x4.splat(scale);
-  let w = network.parameters + offset;
-  let g = network.gradients + offset;
-  let p = self.slot0 + offset;
-  let q = self.slot1 + offset;
+  const w = network.parameters;
+  const g = network.gradients;
+  const p = self.slot0;
+  const q = self.slot1;
+  const s = squares ? squares - offset : 0;
   let moved = i32x4.splat(0);
-  for (let rest = bytes; rest > 0;) {
-    const lanes = min<usize>(rest, 16);
-    let gradient = f32x4.splat(0);
-    if (hasGradient) gradient = f32x4.mul(v128.load(g), clip);
-    let m = v128.load(p);
-    m = flush(f32x4.add(m, f32x4.mul(f32x4.sub(gradient, m), rest1)), NEGLIGIBLE);
-    let square = f32x4.mul(gradient, gradient);
-    if (squares != 0) {
-      square = v128.load(squares);
-      squares += 16;
-    }
-    let v = v128.load(q);
-    v = flush(f32x4.add(v, f32x4.mul(f32x4.sub(square, v), rest2)), NEGLIGIBLE_SQUARE);
-    storeLanes(p, m, lanes);
-    storeLanes(q, v, lanes);
-    const change = f32x4.div(f32x4.mul(m, factor), f32x4.add(f32x4.sqrt(v), epsilon));
-    const before = v128.load(w);
-    const weight = f32x4.sub(before, change);
-    storeLanes(w, weight, lanes);
-    // Lanes beyond the span were not stored, so they must not count as moved.
-    moved = v128.or(moved, v128.xor(before, lanes == 16 ? weight : v128.load(w)));
-    rest -= lanes;
-    w += 16;
-    g += 16;
-    p += 16;
-    q += 16;
+  const end = offset + bytes;
+  for (; offset + 16 <= end; offset += 16) {
+    const change = adamLanes(w, g, p, q, s, offset, 16, hasGradient, clip, rest1, rest2, epsilon, factor);
+    moved = v128.or(moved, change);
+  }
+  if (offset < end) {
+    const change = adamLanes(w, g, p, q, s, offset, end - offset, hasGradient, clip, rest1, rest2, epsilon, factor);
+    moved = v128.or(moved, change);
   }
   return !v128.any_true(moved);
+}
+
+/** adamSpan for the four parameters at `offset`, of which the first `bytes` bytes are stored; returns the bits in which they changed. */
+// @ts-ignore: decorator
+@inline
+function adamLanes(
+  w: usize,
+  g: usize,
+  p: usize,
+  q: usize,
+  squares: usize,
+  offset: usize,
+  bytes: usize,
+  hasGradient: bool,
+  clip: v128,
+  rest1: v128,
+  rest2: v128,
+  epsilon: v128,
+  factor: v128,
+): v128 {
+  let gradient = f32x4.splat(0);
+  if (hasGradient) gradient = f32x4.mul(v128.load(g + offset), clip);
+  let m = v128.load(p + offset);
+  m = flush(f32x4.add(m, f32x4.mul(f32x4.sub(gradient, m), rest1)), NEGLIGIBLE);
+  let square = f32x4.mul(gradient, gradient);
+  if (squares != 0) square = v128.load(squares + offset);
+  let v = v128.load(q + offset);
+  v = flush(f32x4.add(v, f32x4.mul(f32x4.sub(square, v), rest2)), NEGLIGIBLE_SQUARE);
+  storeLanes(p + offset, m, bytes);
+  storeLanes(q + offset, v, bytes);
+  const change = f32x4.div(f32x4.mul(m, factor), f32x4.add(f32x4.sqrt(v), epsilon));
+  const before = v128.load(w + offset);
+  const weight = f32x4.sub(before, change);
+  storeLanes(w + offset, weight, bytes);
+  // Lanes beyond the span were not stored, so they must not count as moved.
+  return v128.xor(before, bytes == 16 ? weight : v128.load(w + offset));
 }
 
 /** Stores the first `bytes` bytes of a vector, since a span may end inside one. Loads may read past the end of a span. */
