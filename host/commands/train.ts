@@ -26,7 +26,7 @@ import { startProgress } from "../progress.ts";
 import { renderChart } from "../report/chart.ts";
 import { renderTrials, renderTrialsChart, type Trial, type Tuned } from "../report/tuning.ts";
 import { renderCalibration } from "../training/calibration.ts";
-import { DEFAULT_RECIPE, type EpochReport } from "../training/recipe.ts";
+import { DEFAULT_RECIPE, FAST_RECIPE, type EpochReport } from "../training/recipe.ts";
 import { RECIPES } from "../training/setting-table.ts";
 import { parseSynonyms } from "../training/synonyms.ts";
 import { startWorkers } from "../training/workers.ts";
@@ -121,7 +121,7 @@ export function trainCommand(): Command {
     .option("--seed <n>", `the same seed gives the same model (default: ${seed})`, parseSeed)
     .option(
       "--epochs <n>",
-      `passes over the texts (default: ${epochs}, or more if there are few texts)`,
+      `passes over the texts (default: ${epochs}, with --recipe fast ${FAST_RECIPE.epochs}, or more if there are few texts)`,
       wholeNumber(1, 100_000),
     )
     .option(
