@@ -2,6 +2,7 @@
 // and prints the accuracy on validation texts. Test texts are never used; if a set has no
 // valid.tsv, every 10th line of train.tsv is held out.
 //   node bench/recipe.mjs hwu64 massive_en --set units=96 --seeds 1,2,3
+//   node bench/recipe.mjs hwu64 --recipe fast --set linear=false
 //   node bench/recipe.mjs hwu64 --texts-per-label 20 --min-steps 0     # 0: the recipe is not adapted to few texts
 import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -13,6 +14,7 @@ import { parseSetting, RECIPES, withSettings } from "../build/host/training/sett
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    recipe: { type: "string", default: "default" },
     set: { type: "string", multiple: true, default: [] },
     seeds: { type: "string", default: "1,2,3" },
     "texts-per-label": { type: "string", default: "Infinity" },
@@ -21,7 +23,7 @@ const { values, positionals } = parseArgs({
   },
 });
 const sets = positionals.length ? positionals : ["snips", "hwu64", "sms_spam", "massive_en", "massive_zh"];
-const { settings, given } = withSettings(RECIPES.default, new Map(values.set.map(parseSetting)));
+const { settings, given } = withSettings(RECIPES[values.recipe], new Map(values.set.map(parseSetting)));
 
 const cells = [];
 for (const set of sets) {
