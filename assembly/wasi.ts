@@ -1,5 +1,5 @@
-// The command: lines on stdin -> one result line each on stdout, flushed line by line,
-// so that `… | wasmtime run MODEL.wasm | …` answers at once. The only file that knows
+// The command: lines on stdin -> one result line each on stdout. Results are written together, but
+// before the next read, so that `… | wasmtime run MODEL.wasm | …` answers at once. The only file that knows
 // WASI (preview 1). Exit code 0 when the input ended or the reader went away, 1 when
 // something failed, 2 on misuse.
 //
@@ -38,6 +38,8 @@ const ERRNO_PIPE: u32 = 64;
 /** The error that wasmtime reports for a closed pipe. (A full disk is NOSPC, which remains an error.) */
 const ERRNO_IO: u32 = 29;
 const INPUT_BYTES: u32 = 65536;
+/** A call of fd_write takes as long as a small model, so lines share one. So few that they do not wait for long. */
+const OUTPUT_BYTES: u32 = 4096;
 
 /** iovec { buf, len } and the count that the call returns. */
 const IOVEC = memory.data(16, 16);
@@ -45,6 +47,8 @@ const IOVEC = memory.data(16, 16);
 let json: bool = false;
 let top: u32 = 0;
 let isFirst: bool = true; // no line has been answered yet
+let output: usize = 0; // u8[OUTPUT_BYTES]
+let outputLength: u32 = 0; // bytes of it that are still to be written
 
 export function _start(): void {
   const status = loadEmbedded();
@@ -95,11 +99,13 @@ function parseCount(text: usize): u32 {
 
 function readLines(): void {
   const input = allocate(INPUT_BYTES);
-  if (!input) fail("out of memory\n", 1);
+  output = allocate(OUTPUT_BYTES);
+  if (!input || !output) fail("out of memory\n", 1);
   let length: u32 = 0; // bytes of the current line kept at textPtr()
   let isCut = false;
   let isOpen = false; // a line has begun
   while (true) {
+    flush();
     const got = read(input);
     if (got == 0) break;
     let start: u32 = 0;
@@ -125,6 +131,7 @@ function readLines(): void {
         1,
       );
     answer(length, isCut);
+    flush();
   }
   proc_exit(0);
 }
@@ -145,13 +152,26 @@ function append(bytes: usize, count: u32, length: u32): bool {
 }
 
 function answer(length: u32, isCut: bool): void {
-  if (isCut) write(STDERR, "edgelabel: a line is longer than 1048576 bytes; its beginning was classified\n");
+  if (isCut) {
+    flush();
+    write(STDERR, "edgelabel: a line is longer than 1048576 bytes; its beginning was classified\n");
+  }
   if (isFirst) length = withoutMark(length);
   isFirst = false;
   const status = classify(length);
   if (status == ERR_NOT_FINITE) fail("the model's weights overflow; train or quantize it again\n", 1);
   if (status != OK) fail("classification failed\n", 1);
-  writeBytes(STDOUT, linePtr(), renderLine(json, top));
+  const line = renderLine(json, top);
+  if (outputLength + line > OUTPUT_BYTES) flush();
+  if (line > OUTPUT_BYTES) return writeBytes(STDOUT, linePtr(), line);
+  memory.copy(output + outputLength, linePtr(), line);
+  outputLength += line;
+}
+
+/** Writes the answers that wait. */
+function flush(): void {
+  writeBytes(STDOUT, output, outputLength);
+  outputLength = 0;
 }
 
 /** Takes a byte order mark off the line; returns the length that is left. */
@@ -203,6 +223,7 @@ function write(fd: u32, text: string): void {
 const ASCII = memory.data(1024);
 
 function fail(message: string, code: u32): void {
+  flush();
   write(STDERR, "edgelabel: ");
   write(STDERR, message);
   proc_exit(code);

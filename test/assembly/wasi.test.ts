@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { TEXT_CAPACITY } from "../../assembly/abi.ts";
+import { MAX_LABEL_BYTES, TEXT_CAPACITY } from "../../assembly/abi.ts";
 import { Classifier } from "../../host/model/classifier.ts";
 import { packModel } from "../../host/model/pack.ts";
 import type { ModelForm } from "../../host/training/trainer.ts";
@@ -157,6 +157,38 @@ describeWasmtime("wasmtime run", (wasmtime) => {
     expect(expectLines(`${whole}\nplay\n`, [whole, "play"])).toBe("");
     const note = expectLines(`${whole}${" rain".repeat(50_000)}\nplay\n`, [whole, "play"]);
     expect(note).toBe(`edgelabel: a line is longer than ${TEXT_CAPACITY} bytes; its beginning was classified\n`);
+  });
+
+  test("the note comes between the answers before and that of its line", () => {
+    const { stdout } = spawnSync("bash", ["-c", '"$1" run "$2" 2>&1', "bash", wasmtime, models.get("int8")!.path], {
+      input: `play\n${"a ".repeat(TEXT_CAPACITY)}\nrain\n`,
+      encoding: "utf8",
+    });
+    expect(stdout.split("\n").map((line) => line.startsWith("edgelabel: "))).toEqual([
+      false,
+      true,
+      false,
+      false,
+      false,
+    ]);
+  });
+
+  test("answers longer than what is written at once, among short ones: the bytes of Node", async () => {
+    const data = Array.from({ length: 40 }, (_, i) => ({
+      label: String(i).padStart(MAX_LABEL_BYTES, "l"),
+      text: `play number ${i}`,
+      file: "",
+      line: i + 1,
+    }));
+    const bytes = await packModel((await trainTiny({ epochs: 1 }, data)).write("int8"));
+    const path = join(folder, "long.wasm");
+    writeFileSync(path, bytes);
+    const classifier = await Classifier.fromBytes(bytes, path);
+    for (const top of [1, 15, 40]) {
+      const own = Buffer.concat(data.map(({ text }) => classifier.line(Buffer.from(text), { json: true, top })));
+      const { stdout } = runWasmtime(wasmtime, path, ["--json", "--top", String(top)], data.map(({ text }) => `${text}\n`).join("")); // prettier-ignore
+      expect(stdout.equals(own)).toBe(true);
+    }
   });
 
   test("answers a line before the next one comes", async () => {
