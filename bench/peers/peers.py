@@ -325,6 +325,7 @@ CONTENDERS = {
     "fasttext": FastText,
     "wasmtime-f32": lambda model: Wasmtime(model, "f32"),
     "wasmtime-int8": lambda model: Wasmtime(model, "int8"),
+    "wasmtime-fast": lambda model: Wasmtime(model, "fast"),
 }
 
 
