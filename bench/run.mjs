@@ -268,7 +268,7 @@ try {
     )}`,
   );
   say(
-    `The command \`wasmtime run MODEL.wasm\`, int8, µs a line (reading, tokenizer, network and a write for each line), start-up taken off:\n\n${table(
+    `The command \`wasmtime run MODEL.wasm\`, int8, µs a line (reading, tokenizer, network and writing), start-up taken off:\n\n${table(
       ["", "median", "min", "p90"],
       commands.map(([name, { median, min, p90 }]) => [name, micro(median), micro(min), micro(p90)]),
     )}`,
