@@ -24,7 +24,7 @@ import {
 } from "./network/sequence";
 import { Augmentation, createAugmentation } from "./train/augment";
 import { draft, samples } from "./train/builder";
-import { fillBatch, sharesDraws } from "./train/dataset";
+import { drawOnce, fillBatch } from "./train/dataset";
 
 export { activate, softmax } from "./network/activation";
 export * from "./arena";
@@ -227,7 +227,7 @@ export function readSteps(): u32 {
 
 /** From now on, equal tokens of a batch are drawn once. */
 export function shareDraws(): bool {
-  return sharesDraws(samples);
+  return drawOnce(samples);
 }
 
 /** Fills the network's batch from the builder's samples order[0 ... count - 1]. Returns the steps. */

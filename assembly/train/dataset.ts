@@ -34,7 +34,7 @@ export class Dataset {
   slots: usize; // u32[slotMask + 1]: number of a list + 1, or 0 = free
   slotMask: u32;
   scores: Growable; // f32[N][K]: what the linear part adds to the logits; empty = nothing
-  drawn: usize; // u32[lists][2], see sharesDraws: the batch in which rows were last drawn for a list, and the token there; 0 = each token draws
+  drawn: usize; // u32[lists][2], see drawOnce: the batch in which rows were last drawn for a list, and the token there; 0 = each token draws
   batches: u32; // that were filled
 }
 
@@ -92,7 +92,7 @@ export function reserveSamples(self: Dataset, texts: u32, tokens: u64): bool {
 const NO_LIST: u32 = 0xffffffff;
 
 /** From now on, fillBatch draws once for equal tokens of a batch. Call it when all samples are added; false when memory is refused. */
-export function sharesDraws(self: Dataset): bool {
+export function drawOnce(self: Dataset): bool {
   self.batches = 0;
   self.drawn = allocate((<usize>self.listEnds.bytes) << 1);
   return self.drawn != 0;

@@ -36,16 +36,16 @@ import {
   samples,
 } from "./builder";
 import {
-  Dataset,
   addSample,
   addScores,
   createDataset,
+  Dataset,
   datasetChecksum,
+  drawOnce,
   fillBatch,
   mostTokens,
   sampleLabel,
   sampleTokens,
-  sharesDraws,
 } from "./dataset";
 import { lastStage, network, networkRandom, TrainingState } from "./network";
 import { randomBits, randomSeed, shuffle } from "./random";
@@ -207,7 +207,7 @@ function prepareRun(embeddingRange: f32): i32 {
   classWeights = allocate((<usize>draft.header.labelCount) << 2);
   if (!order || !sorted || !lengthCounts || !batchOrder || !classWeights) return ERR_OUT_OF_MEMORY;
   if (!prepareAugmentation()) return ERR_OUT_OF_MEMORY;
-  if (network.sharesDropout && !sharesDraws(samples)) return ERR_OUT_OF_MEMORY;
+  if (network.sharesDropout && !drawOnce(samples)) return ERR_OUT_OF_MEMORY;
   shard = 0;
   if (workers() > 1 && !sharesBuild(workers())) return ERR_OUT_OF_MEMORY;
   weighClasses();
