@@ -511,7 +511,7 @@ function pushAscii(self: Tokenizer): bool {
   self.tokenLength = length;
   self.tokenEnd = cursor;
   if (!self.isLight || cursor == end) return isAtSeparator;
-  if (action == SIGN) return length > 0 || readSign(self);
+  if (action == SIGN) return length > 0 ? !mayChangeBefore(self.cleaning, cursor + 1, end) : readSign(self);
   return isKept(self, before, cursor, isAtSeparator);
 }
 

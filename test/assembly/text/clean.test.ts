@@ -462,6 +462,7 @@ describe("cleaning", () => {
       CLEAN_NORMALIZE | CLEAN_COMPOSE | CLEAN_PUNCTUATION,
       ["ας", ".", "α", ".", "σ", "α", ".", "σ", "é", ".", "!", "#⃣", "#", "a", ".", ".", "\u0301", "x", ".", "y"],
     ],
+    ["a<\u0338 b<<\u0338c .\u0301", CLEAN_COMPOSE | CLEAN_PUNCTUATION, ["a≮", "b", "<", "≮c", ".", "\u0301"]],
     [
       "“Don’t” rock 'n' roll…… <b>!",
       CLEAN_PUNCTUATION,
