@@ -28,6 +28,7 @@ import { drawOnce, fillBatch } from "./train/dataset";
 
 export { activate, softmax } from "./network/activation";
 export * from "./arena";
+export { equalRows, fnv1a, hashRows, scatter } from "./hash";
 export {
   bestLabel,
   classify,
@@ -134,7 +135,7 @@ export * from "./train/setting-offsets";
 export { settingsAreLegal, settingsPtr } from "./train/settings";
 export * from "./train/step";
 export * from "./text/utf8";
-export { fnv1a, scatter, vocabularyBuild, vocabularyFind } from "./text/vocabulary";
+export { vocabularyBuild, vocabularyFind } from "./text/vocabulary";
 
 /** e^x of f32[length] in place; the buffer is padded to a multiple of 4, as in the next ones. */
 export function expArray(values: usize, length: u32): void {

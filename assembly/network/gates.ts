@@ -11,7 +11,7 @@
 // Both are only reserved at loading: a page that was never touched takes no physical memory. What is kept has the
 // bits that computing it anew would give.
 import { CONTEXT_ROW } from "../abi";
-import { scatter } from "../text/vocabulary";
+import { equalRows, hashRows, scatter } from "../hash";
 import { roundEven } from "./activation";
 import { projectF32, projectS8 } from "./lstm";
 import { activateGates } from "./mingru";
@@ -70,15 +70,12 @@ function beginText(self: GatePlan): void {
 
 /** Slot: | u32 number of the last text that used it, 0 = free | u32 count | u32 rows[...] | gates | */
 function cachedGates(plan: Plan, self: GatePlan, rows: usize, count: u32): usize {
-  const bytes = (<usize>count) << 2;
-  let hash = count;
-  for (let p: usize = 0; p < bytes; p += 4) hash = (hash ^ load<u32>(rows + p)) * 0x9e3779b1;
-  const home = scatter(hash);
+  const home = scatter(hashRows(rows, count));
   let oldest = self.slots + <usize>(home & self.slotMask) * self.slotBytes;
   for (let way: u32 = 0; way < WAYS || load<u32>(oldest) == self.text; way++) {
     const slot = self.slots + <usize>((home + way) & self.slotMask) * self.slotBytes;
     const text = load<u32>(slot);
-    if (text != 0 && load<u32>(slot, 4) == count && isEqual(slot + 8, rows, bytes)) {
+    if (text != 0 && load<u32>(slot, 4) == count && equalRows(slot + 8, rows, count)) {
       store<u32>(slot, self.text);
       return slot + self.slotBytes - self.bytes;
     }
@@ -86,17 +83,12 @@ function cachedGates(plan: Plan, self: GatePlan, rows: usize, count: u32): usize
   }
   store<u32>(oldest, self.text);
   store<u32>(oldest, count, 4);
-  for (let p: usize = 0; p < bytes; p += 4) store<u32>(oldest + 8 + p, load<u32>(rows + p));
+  for (let p: usize = 0, bytes = (<usize>count) << 2; p < bytes; p += 4)
+    store<u32>(oldest + 8 + p, load<u32>(rows + p));
   averageRows(plan, rows, count);
   const gates = oldest + self.slotBytes - self.bytes;
   computeGates(plan, self, plan.row, gates);
   return gates;
-}
-
-/** Like memory.compare, which in V8 is a call. */
-function isEqual(a: usize, b: usize, bytes: usize): bool {
-  for (const end = a + bytes; a < end; a += 4, b += 4) if (load<u32>(a) != load<u32>(b)) return false;
-  return true;
 }
 
 /** plan.row, f32[E] = the mean of the rows, plus the context row in full, if the last one is marked as that. */

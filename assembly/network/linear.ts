@@ -10,7 +10,7 @@
 // text of strange words is near the bias.
 import { FORM_F32, MAX_NGRAMS_PER_WORD, MAX_SEQUENCE } from "../abi";
 import { allocate } from "../arena";
-import { scatter } from "../text/vocabulary";
+import { scatter } from "../hash";
 import {
   LinearHeader,
   Model,

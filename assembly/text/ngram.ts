@@ -9,7 +9,7 @@
 // of the same buckets, its context row, which is added to the letter's vector.
 import { MAX_NGRAMS_PER_WORD } from "../abi";
 import { utf8IsLead } from "./utf8";
-import { FNV_OFFSET, fnv1a, fnvByte, fnvBytes } from "./vocabulary";
+import { FNV_OFFSET, fnv1a, fnvByte, fnvBytes } from "../hash";
 
 const WORD_START: u32 = 0x3c; // '<'
 const WORD_END: u32 = 0x3e; // '>'

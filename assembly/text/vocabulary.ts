@@ -4,6 +4,7 @@
 // empty, over-long and repeated words, and lists of words that were made to collide.
 import { ERR_BAD_VOCABULARY, ERR_OUT_OF_MEMORY, MAX_ROWS, MAX_WORD_BYTES, OK } from "../abi";
 import { allocate } from "../arena";
+import { fnv1a, scatter } from "../hash";
 
 
 @unmanaged
@@ -21,32 +22,6 @@ export class Vocabulary {
  * were not made to collide stay far below it: with a million words the longest run of used slots is about 50.
  */
 const MAX_PROBES: u32 = 1024;
-
-/** The initial value of FNV-1a, 32 bits. */
-export const FNV_OFFSET: u32 = 0x811c9dc5;
-
-// @ts-ignore: decorator
-@inline
-export function fnvByte(hash: u32, byte: u32): u32 {
-  return (hash ^ byte) * 0x01000193;
-}
-
-/** Continues the hash of a text with `length` bytes more. */
-export function fnvBytes(hash: u32, address: usize, length: u32): u32 {
-  for (let end = address + length; address < end; address++) hash = fnvByte(hash, load<u8>(address));
-  return hash;
-}
-
-export function fnv1a(address: usize, length: u32): u32 {
-  return fnvBytes(FNV_OFFSET, address, length);
-}
-
-/** MurmurHash3's finaliser: lets every bit of a hash reach the low ones, which choose the slot. */
-export function scatter(hash: u32): u32 {
-  hash = (hash ^ (hash >>> 16)) * 0x85ebca6b;
-  hash = (hash ^ (hash >>> 13)) * 0xc2b2ae35;
-  return hash ^ (hash >>> 16);
-}
 
 /** Indexes `count` words; word i (from 0) gets id i + 1. Returns a status. */
 export function vocabularyBuild(self: Vocabulary, offsetsPtr: usize, bytesPtr: usize, count: u32): i32 {

@@ -4,6 +4,7 @@
 // embedding (ERR_BAD_ARGUMENT); an empty batch is ERR_NO_SAMPLES.
 import { CONTEXT_ROW, ERR_BAD_ARGUMENT, ERR_NO_SAMPLES, OK } from "../abi";
 import { allocate } from "../arena";
+import { equalRows, hashRows } from "../hash";
 import { network, OWN_ROW } from "./network";
 import { loadU32, storeU32 } from "./rows";
 
@@ -216,7 +217,7 @@ function shareSlots(): void {
     const place = placeOf(start, end);
     const last = isShared ? loadU32(plan.slotOfRow, place) : 0;
     let slot = last;
-    while (network.sharesDropout && slot != 0 && !isEqual(loadU32(plan.slotTokens, slot - 1), start, end))
+    while (network.sharesDropout && slot != 0 && !hasRows(loadU32(plan.slotTokens, slot - 1), start, end))
       slot = loadU32(plan.otherSlots, slot - 1);
     if (slot == 0) {
       storeU32(plan.slotTokens, count, token);
@@ -246,16 +247,16 @@ function shareSlots(): void {
 /** Where in slotOfRow the slot of the token with the rows start ... end - 1 is entered: at its first row, or by all its rows if any token may share. */
 function placeOf(start: u32, end: u32): u32 {
   if (!network.sharesDropout) return loadU32(network.rowIds, start) & ~OWN_ROW;
-  let hash = end - start;
-  for (let j = start; j < end; j++) hash = (hash ^ loadU32(network.rowIds, j)) * 0x9e3779b1;
-  return <u32>((<u64>hash * network.rows) >> 32);
+  return <u32>((<u64>hashRows(listAt(start), end - start) * network.rows) >> 32);
 }
 
 /** Whether `token` has just the rows start ... end - 1. */
-function isEqual(token: u32, start: u32, end: u32): bool {
+function hasRows(token: u32, start: u32, end: u32): bool {
   const other = loadU32(network.rowOffsets, token);
-  if (loadU32(network.rowOffsets, token + 1) - other != end - start) return false;
-  for (let j = start; j < end; j++)
-    if (loadU32(network.rowIds, j) != loadU32(network.rowIds, other + j - start)) return false;
-  return true;
+  const count = end - start;
+  return loadU32(network.rowOffsets, token + 1) - other == count && equalRows(listAt(other), listAt(start), count);
+}
+
+function listAt(start: u32): usize {
+  return network.rowIds + ((<usize>start) << 2);
 }

@@ -15,7 +15,7 @@ import { linearScores } from "../network/linear";
 import { Model, crc32, layerAt } from "../network/model";
 import { ngramRows } from "../text/ngram";
 import { Sequence, sequenceRead, tokenRowCount, tokenRows } from "../network/sequence";
-import { FNV_OFFSET, fnvBytes, scatter } from "../text/vocabulary";
+import { equalRows, hashRows, scatter } from "../hash";
 import { Augmentation, augmentTokens, augmentWord } from "./augment";
 import { Growable, appendWord32, createGrowable, extend, reserve, word32At } from "./growable";
 import { OWN_ROW, network, networkRandom } from "./network";
@@ -118,17 +118,13 @@ function listOf(self: Dataset, rows: usize, count: u32): u32 {
 
 /** Address of the slot of the list of these rows, or of the free one where it belongs. */
 function slotOf(self: Dataset, rows: usize, count: u32): usize {
-  const bytes = count << 2;
-  let index = scatter(fnvBytes(FNV_OFFSET, rows, bytes)) & self.slotMask;
+  let index = scatter(hashRows(rows, count)) & self.slotMask;
   while (true) {
     const slot = self.slots + ((<usize>index) << 2);
     const found = load<u32>(slot);
     if (!found) return slot;
     const first = firstRow(self, found - 1);
-    if (
-      word32At(self.listEnds, found - 1) - first == count &&
-      memory.compare(rowAddress(self, first), rows, bytes) == 0
-    )
+    if (word32At(self.listEnds, found - 1) - first == count && equalRows(rowAddress(self, first), rows, count))
       return slot;
     index = (index + 1) & self.slotMask;
   }

@@ -19,7 +19,7 @@ import { allocate, claim } from "../arena";
 import { Tokenizer, tokenIsLetter, tokenizerNext, tokenizerStart } from "../text/tokenizer";
 import { PUNCTUATION, signOf } from "../text/signs";
 import { utf8CodePoint, utf8Decode, utf8IsValid } from "../text/utf8";
-import { fnv1a, scatter } from "../text/vocabulary";
+import { fnv1a, scatter } from "../hash";
 import { Growable, appendWord32, createGrowable, word32At } from "./growable";
 
 

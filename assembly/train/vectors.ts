@@ -25,7 +25,7 @@ import {
 import { allocate, arenaRelease, arenaTop, claim } from "../arena";
 import { Tokenizer, tokenizerNext, tokenizerStart } from "../text/tokenizer";
 import { utf8IsValid } from "../text/utf8";
-import { fnv1a, scatter } from "../text/vocabulary";
+import { fnv1a, scatter } from "../hash";
 import {
   addString,
   draft,

@@ -40,6 +40,7 @@ export function answerOf(
 ): Answer {
   const { score } = prediction;
   const labels = prediction.labels && givenLabels(prediction, threshold);
+  // The rule of givenLabels for one label, without a list for each text.
   const best = labels ? labels[0]?.label : score >= threshold ? prediction.label : null;
   return {
     label: best ?? null,

@@ -22,7 +22,7 @@ const FLOORS = {
     ["host/main.ts", "host/index.ts"],
   ],
   assembly: [
-    ["assembly/abi.ts", "assembly/arena.ts"],
+    ["assembly/abi.ts", "assembly/arena.ts", "assembly/hash.ts"],
     ["assembly/text/"],
     ["assembly/network/"],
     ["assembly/"],
