@@ -79,15 +79,13 @@ export class Cleaner {
   repeats: u32; // how often it came in a row
   isLatin: u32; // the last code point is a Latin letter: marks behind it are dropped
   context: u32; // last code point before `last` that is not case-ignorable: for the final sigma
-  unclosed: u32; // UNCLOSED_*: ends that the rest of the text does not contain
-  unended: usize; // where in the text the rest has no end of a terminal sequence; 0 = not known. Looking ahead may find it before the cursor is there
+  // Where in the text the rest has no such end; 0 = not known. There it is not searched again: otherwise a text of many
+  // openings would take quadratic time. Looking ahead may find that before the cursor is there.
+  noComment: usize;
+  noScript: usize;
+  noStyle: usize;
+  noSequence: usize;
 }
-
-/** An end that was not found is not searched again: otherwise a text of many openings would take quadratic time. */
-const UNCLOSED_TAG: u32 = 1;
-const UNCLOSED_COMMENT: u32 = 2;
-const UNCLOSED_SCRIPT: u32 = 4;
-const UNCLOSED_STYLE: u32 = 8;
 
 /** Of longer joined emoji only the beginning is kept; those in use have at most 28 bytes. */
 const MAX_SYMBOL_BYTES: u32 = 64;
@@ -545,13 +543,13 @@ function sequenceEnd(self: Cleaner, at: usize): usize {
   const second: u32 = p < end ? load<u8>(p) : 0;
   // ] P X ^ _ begin a text up to BEL or ESC backslash, such as a link's address
   if (second == 0x5d || second == 0x50 || second == 0x58 || second == 0x5e || second == 0x5f) {
-    if (self.unended && at >= self.unended) return 0;
+    if (self.noSequence && at >= self.noSequence) return 0;
     for (; p < end; p++) {
       const byte = <u32>load<u8>(p);
       if (byte == 0x07) return p + 1;
       if (byte == ESCAPE && p + 1 < end && load<u8>(p, 1) == 0x5c) return p + 2;
     }
-    self.unended = at;
+    self.noSequence = at;
     return 0;
   }
   const isControl = second == 0x5b; // [
@@ -566,12 +564,12 @@ function sequenceEnd(self: Cleaner, at: usize): usize {
 /** Address behind the tag or comment at `at`; of <script> and <style>, the address of the end tag; 0 when there is no tag. */
 function tagEnd(self: Cleaner, at: usize): usize {
   const end = self.end;
-  if (startsWith(at, end, "<!--", 0) && !(self.unclosed & UNCLOSED_COMMENT)) {
+  if (startsWith(at, end, "<!--", 0) && (!self.noComment || at < self.noComment)) {
     const close = find(at + 4, end, "-->", 0);
     if (close) return close + 3;
-    self.unclosed |= UNCLOSED_COMMENT;
+    self.noComment = at;
   }
-  if (at + 1 >= end || self.unclosed & UNCLOSED_TAG) return 0;
+  if (at + 1 >= end) return 0;
   const second = <u32>load<u8>(at + 1);
   if (!isLetter(second) && second != 0x2f && second != 0x21 && second != 0x3f) return 0;
   let p = at + 2;
@@ -579,28 +577,25 @@ function tagEnd(self: Cleaner, at: usize): usize {
     if (load<u8>(p) == 0x3c) return 0;
     p++;
   }
-  if (p == end) {
-    self.unclosed |= UNCLOSED_TAG;
-    return 0;
+  if (p == end) return 0;
+  p++;
+  // The end tag of a script or style; behind the tag itself when there is none.
+  if (isElement(at + 1, end, "script") && (!self.noScript || p < self.noScript)) {
+    const close = find(p, end, "</script", 0x20);
+    if (close) return close;
+    self.noScript = p;
+  } else if (isElement(at + 1, end, "style") && (!self.noStyle || p < self.noStyle)) {
+    const close = find(p, end, "</style", 0x20);
+    if (close) return close;
+    self.noStyle = p;
   }
-  if (isElement(at + 1, end, "script")) return contentEnd(self, p + 1, "</script", UNCLOSED_SCRIPT);
-  if (isElement(at + 1, end, "style")) return contentEnd(self, p + 1, "</style", UNCLOSED_STYLE);
-  return p + 1;
+  return p;
 }
 
 function isElement(name: usize, end: usize, wanted: string): bool {
   if (!startsWith(name, end, wanted, 0x20)) return false;
   const after = <u32>load<u8>(name + <usize>wanted.length); // a tag has its ">" behind the name
   return !isLetter(after) && !isDigit(after);
-}
-
-/** Address of the end tag of a script or style that begins at `from`; `from` itself when there is no end tag. */
-function contentEnd(self: Cleaner, from: usize, endTag: string, unclosed: u32): usize {
-  if (self.unclosed & unclosed) return from;
-  const close = find(from, self.end, endTag, 0x20);
-  if (close) return close;
-  self.unclosed |= unclosed;
-  return from;
 }
 
 /** Whether ASCII `wanted`, in small letters where `fold` is 0x20, stands at `at`. */

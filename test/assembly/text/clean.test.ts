@@ -464,6 +464,11 @@ describe("cleaning", () => {
     ],
     ["a<\u0338 b<<\u0338c .\u0301", CLEAN_COMPOSE | CLEAN_PUNCTUATION, ["a≮", "b", "<", "≮c", ".", "\u0301"]],
     [
+      "😀</STYLE>ﾟ</script !</b>ﾟ<a",
+      CLEAN_MARKUP | CLEAN_WIDTH | CLEAN_COMPOSE | CLEAN_NORMALIZE | CLEAN_PUNCTUATION,
+      ["😀", "\u309a", "<", "/", "script", "!", "\u309a", "<", "a"],
+    ],
+    [
       "“Don’t” rock 'n' roll…… <b>!",
       CLEAN_PUNCTUATION,
       ["“", "don’t", "”", "rock", "'n'", "roll", "…", "<", "b", ">", "!"],
