@@ -8,7 +8,7 @@
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { train } from "../build/host/index.js";
-import { mostTelling } from "../build/host/service/control/review.js";
+import { doubtOf, mostTelling } from "../build/host/service/control/review.js";
 
 const { values } = parseArgs({
   options: {
@@ -49,8 +49,8 @@ function shuffled(items, random) {
 
 const byDoubt = (model, left) =>
   left
-    .map((sample) => ({ sample, text: sample.text, ...model.classify(sample.text) }))
-    .toSorted((a, b) => a.score - b.score);
+    .map((sample) => ({ sample, text: sample.text, doubt: doubtOf({ ...model.classify(sample.text), scores: {} }) }))
+    .toSorted((a, b) => b.doubt - a.doubt);
 
 const RULES = {
   random: (_model, left, _done, count, random) => shuffled(left, random).slice(0, count),

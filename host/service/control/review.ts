@@ -28,6 +28,8 @@ export interface Doubtful {
   score: number;
   /** All that it answered, if it gives several labels. */
   labels?: GivenLabel[] | undefined;
+  /** From 0, certain, to 2. */
+  doubt: number;
   /** Why it is asked for. */
   why: "unknown" | "uncertain" | "chance";
   /** Milliseconds since 1970. */
@@ -94,22 +96,23 @@ export class Review {
   }
 
   /** Considers a text that a model has answered. */
-  offer(model: string, given: string | Uint8Array, { label, score, labels }: Prediction): void {
+  offer(model: string, given: string | Uint8Array, prediction: Prediction): void {
     const room = Math.ceil(this.settings.texts * CHANCE_SHARE);
-    const doubt = doubtOf({ label, score, labels });
+    const { label, score, labels } = prediction;
+    const doubt = doubtOf(prediction);
     const why = doubt <= 1 - CERTAIN ? "chance" : label === null ? "unknown" : "uncertain";
     // Any certain text has the same chance, however many come.
     if (why === "chance" && this.random() * ++this.certain >= room) return;
     // First what costs least, since these may come in floods.
     const isFull = why !== "chance" && this.doubtful.length >= Math.max(1, this.settings.texts - room);
-    const surest = isFull ? this.doubtful.reduce((one, other) => (doubtOf(other) < doubtOf(one) ? other : one)) : null;
-    if (surest && doubt <= doubtOf(surest)) return;
+    const surest = isFull ? this.doubtful.reduce((one, other) => (other.doubt < one.doubt ? other : one)) : null;
+    if (surest && doubt <= surest.doubt) return;
     if (Buffer.byteLength(given) > MOST_BYTES) return;
     const text = typeof given === "string" ? given : Buffer.from(given).toString();
     const key = alikeKey(model, text);
     if (this.known.has(key) || sampleDefect(label ?? "?", text) !== undefined) return;
     this.sweep();
-    const item: Doubtful = { id: ++this.lastId, text, model, label, score, labels, why, at: this.now() };
+    const item: Doubtful = { id: ++this.lastId, text, model, label, score, labels, doubt, why, at: this.now() };
     if (why === "chance") {
       this.byChance.push(item);
       if (this.byChance.length > room) this.byChance.shift();
@@ -126,7 +129,7 @@ export class Review {
     const done = this.judged.filter(({ from }) => from.model === model).map(({ from }) => from.text);
     const doubtful = this.doubtful
       .filter((each) => each.model === model)
-      .sort((one, other) => doubtOf(other) - doubtOf(one))
+      .sort((one, other) => other.doubt - one.doubt)
       .slice(0, COMPARED.waiting);
     const telling = mostTelling(doubtful, done.slice(-COMPARED.judged), count);
     const byChance = this.byChance.filter((each) => each.model === model);
@@ -216,10 +219,15 @@ function correctionOf(from: Doubtful, given: string | readonly string[]): Correc
   return { text, label, labels };
 }
 
-/** From 0, certain, to 2: rejected texts are more doubtful than all others. Of several labels, the least sure one counts; none is an answer, too. */
-function doubtOf({ label, score, labels }: Pick<Doubtful, "label" | "score" | "labels">): number {
+/**
+ * From 0, certain, to 2: rejected texts are more doubtful than all others. Of several labels, the least sure one counts; none
+ * is an answer, too. Behind a parent, the best of its labels counts: their sum says nothing of the doubt between them.
+ */
+export function doubtOf({ label, score, labels, scores }: Prediction): number {
   if (labels) return labels.length > 0 ? 1 - labels.at(-1)!.score : score;
-  return (label === null ? 2 : 1) - score;
+  // A model without levels may give no scores, and the best one is that of its label.
+  const best = Object.values(scores).reduce((one, other) => Math.max(one, other), 0) || score;
+  return (label === null ? 2 : 1) - best;
 }
 
 /** Texts that differ in case, numbers, punctuation and spaces only are alike. */
@@ -243,7 +251,7 @@ function wordsOf(text: string): string[] {
  * largest doubt x (1 - likeness), where likeness is the largest Jaccard index of its words with those of a text that was
  * chosen before or is in `done`. bench/labelling.mjs measures it.
  */
-export function mostTelling<T extends Pick<Doubtful, "text" | "label" | "score" | "labels">>(
+export function mostTelling<T extends Pick<Doubtful, "text" | "doubt">>(
   texts: readonly T[],
   done: readonly string[],
   count: number,
@@ -255,7 +263,7 @@ export function mostTelling<T extends Pick<Doubtful, "text" | "label" | "score" 
   };
   for (const text of done) compare(firstWords(text));
   const chosen: T[] = [];
-  const value = ({ item, likeness }: (typeof left)[0]): number => doubtOf(item) * (1 - likeness);
+  const value = ({ item, likeness }: (typeof left)[0]): number => item.doubt * (1 - likeness);
   while (chosen.length < count && left.length > 0) {
     const best = left.reduce((one, other) => (value(other) > value(one) ? other : one));
     left.splice(left.indexOf(best), 1);

@@ -39,6 +39,16 @@ describe("what gets in", () => {
     ]);
   });
 
+  test("a parent that is answered is as doubtful as the best of its labels", () => {
+    const { review } = queue();
+    review.offer("home", "some light", { label: "light", score: 0.95, scores: { "light/on": 0.5 } });
+    review.offer("home", "lamp on", { label: "light/on", score: 0.8, scores: { 1: 0.2, "light/on": 0.8 } });
+    expect(review.next("home", 9)).toMatchObject([
+      { text: "some light", label: "light", score: 0.95, doubt: 0.5, why: "uncertain" },
+      { text: "lamp on", doubt: expect.closeTo(0.2) as number },
+    ]);
+  });
+
   test("a certain text does by chance, the same for the first and the thousandth", () => {
     let drawn = 0;
     const { offer, review } = queue({ random: () => (drawn++ === 50 ? 0.001 : 0.99) });
@@ -201,8 +211,8 @@ describe("labels", () => {
 });
 
 test("the next text is the most doubtful one that is unlike the last ones", () => {
-  const of = (text: string, score: number, label: string | null = "on") => ({ text, score, label });
-  const texts = [of("play some jazz music", 0.5), of("play some rock music", 0.5), of("turn it down", 0.6), of("what", 0.7, null)]; // prettier-ignore
+  const of = (text: string, doubt: number) => ({ text, doubt });
+  const texts = [of("play some jazz music", 0.5), of("play some rock music", 0.5), of("turn it down", 0.4), of("what", 1.3)]; // prettier-ignore
   expect(mostTelling(texts, [], 4).map(({ text }) => text)).toEqual([
     "what",
     "play some jazz music",
