@@ -3,7 +3,7 @@ import { createConnection, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import mqtt from "mqtt";
 import type { IClientPublishOptions, IPublishPacket, MqttClient } from "mqtt";
-import { onTestFinished } from "vitest";
+import { onTestFinished, vi } from "vitest";
 import type { Prediction } from "../../host/model/classifier.ts";
 import type { Explanation } from "../../host/model/explanation.ts";
 import type { Limits } from "../../host/service/limits.ts";
@@ -115,6 +115,15 @@ export function fillQueue({ predictor }: Service): () => void {
     });
   return () => {
     isDone = true;
+  };
+}
+
+/** No text gets its turn until the result is called. */
+export function holdQueue({ predictor: { queue } }: Service): () => void {
+  const run = vi.spyOn(queue as unknown as { run(): void }, "run").mockReturnValue();
+  return () => {
+    run.mockRestore();
+    queue["run"]();
   };
 }
 

@@ -155,7 +155,7 @@ export async function runClient(binaries: Mosquitto, name: "pub" | "sub" | "rr",
   const { stdout } = await promisify(execFile)(binaries[name], args, {
     env: binaries.env,
     encoding: "utf8",
-    timeout: 20_000,
+    timeout: 60_000,
   });
   return stdout;
 }

@@ -282,7 +282,7 @@ describeMosquitto("Mosquitto", (binaries) => {
       "-m",
       "win",
       "-W",
-      "5",
+      "30",
     ]);
     expect(JSON.parse(answer)).toEqual({ label: "spam", score: 0.880797, model: "constant", version: "1.2.3" });
     await watcher.subscribe("old/answers");
