@@ -172,8 +172,8 @@ test("a packet that cannot be read ends the connection at once, instead of being
   const url = `mqtt://localhost:${await listen(broker)}`;
   const since = performance.now();
   expect(await outcome({ url, protocol: 5 })).toBe(`lost ${url}: Cannot parse topic; trying again until it works`);
-  // Long before anybody gives up waiting for the subscription.
-  expect(performance.now() - since).toBeLessThan(5_000);
+  // Before anybody gives up waiting for the subscription.
+  expect(performance.now() - since).toBeLessThan(10_000);
 });
 
 test("a broker's word that another client has taken the session over is passed on", async () => {

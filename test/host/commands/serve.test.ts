@@ -99,7 +99,7 @@ describe("embedded broker", () => {
       serving.child.kill(signal);
       const { code, ms } = await serving.end(signal);
       expect(code ?? serving.child.signalCode).toBe(code === null ? signal : 0);
-      expect(ms).toBeLessThan(2_000);
+      expect(ms).toBeLessThan(10_000);
       expect(
         (
           await client.next(
@@ -256,7 +256,7 @@ test("without a broker it keeps trying, finds it when it comes, and stops at onc
   await until(() => serving.stderr().includes(`lost ${url}`));
   const { code, ms } = await serving.end("SIGTERM");
   expect(code).toBe(0);
-  expect(ms).toBeLessThan(2_000);
+  expect(ms).toBeLessThan(10_000);
 });
 
 describeMosquitto("Mosquitto", (binaries) => {
@@ -295,7 +295,7 @@ describeMosquitto("Mosquitto", (binaries) => {
     expect((await watcher.next()).text).toBe("online");
     const { code, ms } = await stopped.end("SIGTERM");
     expect(code).toBe(0);
-    expect(ms).toBeLessThan(2_000);
+    expect(ms).toBeLessThan(10_000);
     expect((await watcher.next()).text).toBe("offline");
     await watcher.close();
     await broker.kill();

@@ -50,19 +50,19 @@ describe.skipIf(missing.length > 0)(`watchdog${missing.length > 0 ? ` (needs ${m
     );
     const signs = (): number[] =>
       [...receiver.output().matchAll(/^([\d.]+) WATCHDOG=1$/gm)].map(([, time]) => Number(time));
-    await until(() => signs().length >= 3, 20_000);
-    expect(receiver.output().split("\n")[1]).toMatch(/ READY=1$/);
+    await until(() => signs().length >= 3);
+    expect(receiver.output().match(/ READY=1$/gm)).toHaveLength(1);
     service.child.kill("SIGUSR2");
-    await until(() => service.output().includes("stood still"), 20_000);
+    await until(() => service.output().includes("stood still"));
     const before = signs().length;
-    await until(() => signs().length >= before + 2, 20_000);
+    await until(() => signs().length >= before + 2);
     const gaps = signs()
       .slice(1)
       .map((time, i) => time - signs()[i]!);
     expect(Math.max(...gaps)).toBeGreaterThan(2.5);
     expect((await service.end()).code).toBe(0);
     expect(service.output()).not.toContain("no watchdog signal");
-  }, 60_000);
+  });
 
   test("the service says once that it cannot be heard, and goes on", async () => {
     const service = await serve([at("m.wasm"), "--port", "0"], {
@@ -70,7 +70,7 @@ describe.skipIf(missing.length > 0)(`watchdog${missing.length > 0 ? ` (needs ${m
     });
     await until(() => service.output().includes("no watchdog signal"));
     expect(service.output().match(/no watchdog signal/g)).toHaveLength(1);
-  }, 60_000);
+  });
 });
 
 test("the unit waits for the signs, and for longer than a text can take", () => {
@@ -96,9 +96,9 @@ test("SIGTERM ends the service in the unit's time, while texts of the slowest mo
   const text = "hi ".repeat(2320);
   await client.subscribe(topics.label);
   for (let i = 0; i < 50; i++) await client.publish(topics.classify, text, { qos: 0 });
-  await until(() => client.received.length > 0, 30_000);
+  await until(() => client.received.length > 0, 120_000);
   const since = performance.now();
-  await until(() => client.received.length > 2, 60_000);
+  await until(() => client.received.length > 2, 120_000);
   const twoTexts = (performance.now() - since) / 1000;
   const { code, ms } = await service.end();
   expect(code).toBe(0);
@@ -106,4 +106,4 @@ test("SIGTERM ends the service in the unit's time, while texts of the slowest mo
   await client.close();
   // Two texts took that time, and the machine may be busy with other things.
   expect(ms / 1000).toBeLessThan(Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)![1]) + twoTexts);
-}, 120_000);
+}, 300_000);

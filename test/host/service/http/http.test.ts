@@ -352,7 +352,8 @@ test("a client that dribbles its headers is cut off", async () => {
     });
     socket.resume();
   });
-  expect(Date.now() - start).toBeLessThan(8_000);
+  // Node would wait for a minute.
+  expect(Date.now() - start).toBeLessThan(30_000);
 });
 
 test("a taken port is an error that names the way out", async () => {
