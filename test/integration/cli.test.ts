@@ -594,7 +594,7 @@ describe("from texts to a deployable", () => {
       1,
       expect.stringMatching(/a port is a number from 0 to 65535\.\nedgelabel: that command ended with exit code 2\n$/),
     ]);
-  }, 60_000);
+  });
 
   test("more labels than a model can have are said to be so many", async () => {
     writeFileSync(at("swapped.tsv"), Array.from({ length: 1025 }, (_, i) => `text ${i}\ton\n`).join(""));

@@ -267,7 +267,7 @@ describeFetched("Node-RED", "Node-RED", fetchNodeRed, (program) => {
       source: "service",
       broker: "broker",
       node: "home",
-      timeout: "5",
+      timeout: "20",
     };
 
     test.each([

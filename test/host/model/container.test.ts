@@ -204,7 +204,7 @@ test("info and predict say nothing against a file with the host's own engine", a
   expect(predict).toEqual({ status: 0, stdout: "yes\t0.684844\n", stderr: "" });
   expect(JSON.parse(plain.stdout)).toMatchObject({ engine: null, resumable: false });
   expect(plainInfo.stdout).not.toContain("the state to resume");
-}, 60_000);
+});
 
 describe("names and labels that would turn text around or move the cursor", () => {
   const LABELS = ["gnp.\u202emaps", "a\u2066b", "c\u009b2Jd", "\u{e0061}e", "\u{1f468}\u200d\u{1f467}"];
@@ -243,7 +243,7 @@ describe("names and labels that would turn text around or move the cursor", () =
     expect(table.stdout).toContain(SHOWN[0]);
     for (const { stdout, stderr } of [info, card, figures, table, explained, unknown])
       expect(stdout + stderr).not.toMatch(/[\u0080-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/);
-  }, 60_000);
+  });
 });
 
 test("the model lies in a deployable where its engine looks for it", async () => {

@@ -386,7 +386,7 @@ describe("a model of the registry", () => {
     await registry.rollback("lamps");
     expect(await learn()).toMatchObject({ accepted: false, reason: "it answers all 8 corrections so already" });
     expect(await states()).toEqual(["1+1 previous", "1 active"]);
-  }, 60_000);
+  });
 
   test("keeps a version that has become active while another one was being learnt; that one waits", async () => {
     const { at, settings } = place();
@@ -416,7 +416,7 @@ describe("a model of the registry", () => {
       [original.id, "1", "previous"],
     ]);
     expect(service.predictor.model("lamps").model.digest).toBe(other.digest);
-  }, 60_000);
+  });
 });
 
 test("a model of the registry learns as a version there, which the registry can take back", async () => {
