@@ -544,6 +544,7 @@ function isKept(self: Tokenizer, from: usize, at: usize, isAtSeparator: bool): b
     self.cursor++;
   } else if (mayChangeBefore(self.cleaning, at, end)) {
     self.tokenLength--;
+    self.tokenEnd--;
     self.cursor--;
   }
   return false;
