@@ -266,7 +266,7 @@ describe("a stream", () => {
       last = await done();
       await pause(200);
       return last > 0 && last === before;
-    });
+    }, 100_000);
     expect(last).toBeLessThan(total);
     expect(written).toBeLessThan(total);
     expect(service.predictor.queue.length).toBe(0);
