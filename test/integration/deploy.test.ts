@@ -751,7 +751,7 @@ describeMosquitto("Mosquitto with the shipped rights", (binaries) => {
       ends.push(end);
       const ca = join(home, "etc/mosquitto/edgelabel/ca.pem");
       const url = `mqtts://localhost:${tls}`;
-      const options = { username: "phone", password: passwords["phone"]!, reconnectPeriod: 0, connectTimeout: 2_000 };
+      const options = { username: "phone", password: passwords["phone"]!, reconnectPeriod: 0, connectTimeout: 30_000 };
       const client = await mqtt.connectAsync(url, { ...options, ca: readFileSync(ca) }, false);
       ends.push(() => client.endAsync(true));
       await expect(mqtt.connectAsync(url, options, false)).rejects.toMatchObject({

@@ -1,6 +1,6 @@
 // HTTP's users: who comes in, what each may do, and that guessing keeps nobody waiting.
 import { randomBytes, scryptSync } from "node:crypto";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import { startBroker } from "../../../../host/service/broker/broker.ts";
 import type { Broker } from "../../../../host/service/broker/broker.ts";
 import { HttpLogin } from "../../../../host/service/http/login.ts";
@@ -10,13 +10,12 @@ import type { RequestError } from "../../../../host/service/answer/messages.ts";
 import type { Service } from "../../../../host/service/service.ts";
 import type { UserSettings } from "../../../../host/service/users.ts";
 import { fakeService, recordingLog, topics } from "../../../support/fake.ts";
-import { until } from "../../../support/wait.ts";
 
-/** The tests do not wait for the work that a hash should take. */
-function quickHash(password: string): string {
+/** The tests do not wait for the work that a hash should take, but where it matters. */
+function quickHash(password: string, N = 1024): string {
   const salt = randomBytes(16);
   const base64 = (bytes: Buffer) => bytes.toString("base64").replace(/=+$/, "");
-  return `scrypt$1024$${base64(salt)}$${base64(scryptSync(password, salt, 32, { N: 1024, r: 8 }))}`;
+  return `scrypt$${N}$${base64(salt)}$${base64(scryptSync(password, salt, 32, { N, r: 8 }))}`;
 }
 
 let broker: Broker;
@@ -55,15 +54,16 @@ const ask = (authorization?: string, model?: string) =>
 const get = (path: string, authorization?: string) =>
   fetch(http.url + path, { headers: authorization === undefined ? {} : { Authorization: authorization } });
 
-beforeEach(async () => {
+const start = async (given: Record<string, UserSettings>) => {
   http = await startHttp(service, {
     host: "127.0.0.1",
     port: 0,
-    login: new HttpLogin(users, topics, recordingLog()),
+    login: new HttpLogin(given, topics, recordingLog()),
     bodyBytes: 1_000,
     textsPerRequest: 3,
   });
-});
+};
+beforeEach(() => start(users));
 
 test("nobody comes in without the right name and password, however the header looks", async () => {
   const wrong = [
@@ -198,6 +198,9 @@ test("whoever may ask any model, but not read which there are, is not told by an
 });
 
 test("whoever has logged in is not kept waiting by guesses, of which few are checked at a time", async () => {
+  await http.close();
+  // So much work that all guesses come before seventeen are checked.
+  await start({ asker: { ...users["asker"]!, password: quickHash("right:with colon", 16_384) } });
   const asker = basic("asker", "right:with colon");
   expect((await ask(asker)).status).toBe(200);
   const guesses = Array.from({ length: 60 }, (_, i) => ask(basic("asker", `guess ${i}`)));
@@ -244,6 +247,8 @@ test("requests that bring the same password together share its check", async () 
 });
 
 test("failed logins are counted and logged, the first at once, the others together; a name that nobody has is not shown", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout"] });
+  onTestFinished(() => void vi.useRealTimers());
   const log = recordingLog();
   const login = new HttpLogin(users, topics, log, 300);
   await login.userOf(basic("my-password", "x"), "10.0.0.7");
@@ -251,13 +256,15 @@ test("failed logins are counted and logged, the first at once, the others togeth
   for (let i = 0; i < 5; i++) await login.userOf(basic("asker", `secret ${i}`), "10.0.0.8");
   await login.userOf(basic("asker", "right:with colon"), "10.0.0.8");
   await login.userOf("Basic ////", "10.0.0.\x1b[2J8");
-  await until(() => log.lines.length === 2);
+  vi.advanceTimersByTime(299);
+  expect(log.lines).toHaveLength(1);
+  vi.advanceTimersByTime(1);
   expect(log.lines[1]).toBe(
     "6 logins over HTTP failed, the last one from 10.0.0.\ufffd[2J8 as a user that does not exist",
   );
   expect(login.failed).toBe(7);
   await login.userOf(basic("asker", "secret"), "10.0.0.8");
-  await until(() => log.lines.length === 3);
+  vi.advanceTimersByTime(300);
   expect(log.lines[2]).toBe("1 login over HTTP failed, the last one from 10.0.0.8 as user asker");
   expect(log.lines.join()).not.toMatch(/secret|my-password/);
 });
