@@ -6,7 +6,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { ModelFile } from "../../../../host/model/file.ts";
 import { keyId } from "../../../../host/registry/keys.ts";
 import { LiveModels } from "../../../../host/service/control/live-models.ts";
@@ -353,10 +353,15 @@ test("a load that gets nothing is given up, and says where to go on", async () =
 
 test("a version has proven itself after a time of quiet, too", async () => {
   await registry.install(updates[2]!.update, "v2");
+  vi.useFakeTimers({ toFake: ["setTimeout"] });
+  onTestFinished(() => void vi.useRealTimers());
   const quiet = new LiveModels(registry, log, 500);
   ends.push(() => quiet.stop());
   await quiet.open();
+  vi.advanceTimersByTime(499);
   expect((await registry.store.read()).models[0]!.trial).toEqual({ starts: 1 });
+  vi.advanceTimersByTime(1);
+  vi.useRealTimers();
   await until(async () => (await registry.store.read()).models[0]!.trial === undefined);
 });
 
