@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { encodeEvent, EventReader, type WyomingEvent } from "../../../../host/service/wyoming/events.ts";
 import { startWyoming, type WyomingEndpoint } from "../../../../host/service/wyoming/wyoming.ts";
 import type { Service } from "../../../../host/service/service.ts";
@@ -124,7 +124,10 @@ test("a full queue, and no model", async () => {
   await wyoming.close();
   await start({ access, limits: { ...limits, queuedTexts: 1, textsPerSecond: 1 } });
   const client = new Client();
+  // No time passes, which would make room for the second one.
+  const clock = vi.spyOn(performance, "now").mockReturnValue(performance.now());
   const answers = [await client.ask("recognize", { text: "win" }), await client.ask("recognize", { text: "win" })];
+  clock.mockRestore();
   expect(answers).toMatchObject([{ type: "intent" }, { type: "error", data: { code: "rate" } }]);
   await wyoming.close();
   await start({ access, models: new Map() });
