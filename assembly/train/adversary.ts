@@ -1,5 +1,5 @@
 // Adversarial training (T. Miyato et al., Adversarial Training Methods for Semi-Supervised Text
-// Classification, 2017): after a backward pass, moves the token vectors that the first LSTM reads
+// Classification, 2017): after a backward pass, moves the token vectors that the first recurrent layer reads
 // a little in the direction in which the loss grows fastest. step.ts then learns from the
 // original and the moved vectors, so that words with similar vectors get the same answer.
 // Refuses nothing.
@@ -15,8 +15,8 @@ const SMALLEST_SQUARE: f32 = 1e-30;
 
 /**
  * x += size |x| / |g| g for each sample, where x are the vectors of all its tokens after dropout (zeroed elements stay
- * 0) and g is their gradient. Returns the layer from which the forward pass has to be run again. Without dropout,
- * samples share the slots of equal tokens; then |x| and |g| are those of the whole batch.
+ * 0) and g is their gradient. Returns the layer from which the forward pass has to be run again. Where samples share the
+ * slots of equal tokens, without dropout or before a minGRU, |x| and |g| are those of the whole batch.
  */
 export function perturb(size: f32): u32 {
   let next: u32 = 1;
