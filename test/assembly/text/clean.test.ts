@@ -733,8 +733,13 @@ describe("cleaning", () => {
   });
 
   // Each would take hours, were the rest of the text searched for every opening.
-  const bothCleanings = [CLEAN_FLAGS, CLEAN_NORMALIZE | CLEAN_COMPOSE];
+  const bothCleanings = [CLEAN_FLAGS, CLEAN_NORMALIZE | CLEAN_COMPOSE | CLEAN_PUNCTUATION];
   test.each([
+    "!",
+    "!\u200b",
+    "!'",
+    "Σ!",
+    "<<\u0338",
     "'",
     "a'",
     "'\u200b",
