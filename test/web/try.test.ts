@@ -42,6 +42,8 @@ describe.skipIf(!executablePath)("page", () => {
     server = await serveFolder(new URL("build/web/", root), { "/mine.wasm": deployable });
     browser = await launchChromium(executablePath!);
     page = await browser.newPage();
+    // A text of a megabyte keeps it busy.
+    page.setDefaultTimeout(100_000);
     page.on("console", (message) => {
       if (message.type() === "error") problems.push(message.text());
     });
