@@ -1,7 +1,8 @@
 // A test that cannot fail is no test: with one value changed, what the goldens are compared
 // by must say so, and the runner must end with a failure.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
@@ -90,8 +91,9 @@ test.each([
   ["expect(1).toBe(2)", 1, "0 passed, 1 failed, 0 skipped"],
   ["expect(1).toBe(1)", 0, "1 passed, 0 failed, 0 skipped"],
 ])("the runner tells: %s", (line, code, totals) => {
-  const folder = mkdtempSync(join(root, "build", "canary-"));
+  const folder = mkdtempSync(join(tmpdir(), "edgelabel-canary-"));
   try {
+    symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
     mkdirSync(join(folder, "test/rules"), { recursive: true });
     writeFileSync(
       join(folder, "test/rules/canary.test.ts"),
