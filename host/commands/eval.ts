@@ -105,7 +105,7 @@ Examples:
           bin.scores += score;
           // Of several labels, the score is that of the best one.
           const isHit = prediction.labels
-            ? labelsOfSample(sample).some((label) => label in prediction.scores)
+            ? labelsOfSample(sample).some((label) => Object.hasOwn(prediction.scores, label))
             : answer === truth;
           if (isHit) bin.right++;
           if (!isRight(sample, prediction)) mistakes.push({ file, line, text, truth, answer, score });

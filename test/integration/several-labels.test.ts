@@ -120,6 +120,10 @@ test("eval: a table, a report without a confusion matrix, the wrong answers, a c
     ["1", "?", "food"],
     ["2", "food, money", "travel"],
   ]); // prettier-ignore
+  // All objects have something of this name.
+  writeFileSync(at("odd.jsonl"), '{"text":"my bank","label":["constructor"]}\n{"text":"my bank","label":["money"]}\n');
+  await edgelabel(["eval", at("m.wasm"), at("odd.jsonl"), "--report", at("report.html")]);
+  expect(readFileSync(at("report.html"), "utf8")).toMatch(/<td>2<\/td><td>[01]\.\d{3}<\/td><td>0\.500<\/td>/);
   const { models } = await json("eval", at("m.wasm"), at("sole.elb"), at("valid.jsonl"));
   const { micro_f1, accuracy } = await json("eval", at("m.wasm"), at("valid.jsonl"));
   expect(models[0]).toMatchObject({ micro_f1, accuracy });
