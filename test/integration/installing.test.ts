@@ -214,7 +214,7 @@ describeMosquitto("deploy/README.md, as it stands", (binaries) => {
 
   beforeAll(() => {
     tarball = makeRelease(join(folder, "release"));
-  });
+  }, 300_000);
 
   async function newMachine(name: string): Promise<Machine> {
     const machine = new Machine(name, binaries, tarball);

@@ -37,7 +37,7 @@ let tarball: string;
 beforeAll(() => {
   tarball = makeRelease(release);
   installGlobally(tarball, prefix);
-});
+}, 300_000);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const digest = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
@@ -171,7 +171,7 @@ async function tour(command: readonly string[], home: string) {
     [...command.slice(1), "serve", "lamps.wasm", "--node", "n", "--port", "0", "--http", "0"],
     { cwd: home, env: userEnv },
   );
-  await until(() => serving.stdout().includes("Stop with Ctrl-C") || serving.child.exitCode !== null, 60_000);
+  await until(() => serving.stdout().includes("Stop with Ctrl-C") || serving.child.exitCode !== null, 120_000);
   expect(serving.output()).toContain("Stop with Ctrl-C");
   const [broker] = /mqtt:\/\/127\.0\.0\.1:\d+/.exec(serving.stdout())!;
   const [http] = /http:\/\/127\.0\.0\.1:\d+/.exec(serving.stdout())!;
@@ -273,7 +273,7 @@ describe("the library in an empty folder", { timeout: 300_000 }, () => {
     writeFileSync(at("lamps.tsv"), LAMPS.join(""));
     const train = ["npx", "edgelabel", "train", "lamps.tsv", "-o", "lamps.wasm", ...SMALL];
     expect(run(train, { cwd })).toMatchObject({ status: 0, stderr: "" });
-  });
+  }, 300_000);
 
   test("imported in Node, trains the model of the command line and opens it", () => {
     writeFileSync(
