@@ -1,6 +1,6 @@
 // Accuracy with few texts: for each set, number of texts a label and sample of ../shared/data/few, `edgelabel train` with no
-// option, then `edgelabel eval` of the int8 deployable on the set's test texts. The figures are means over the samples.
-//   node bench/few.mjs [set ...] [--texts 5,10,20] [--samples 1,2,3] [--set name=value] [--vectors FILE] [--data ../shared/data]
+// other option, then `edgelabel eval` of the int8 deployable on the set's test texts. The figures are means over the samples.
+//   node bench/few.mjs [set ...] [--texts 5,10,20] [--samples 1,2,3] [--recipe fast] [--set name=value] [--vectors FILE] [--data ../shared/data]
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,7 @@ const { values, positionals } = parseArgs({
   options: {
     texts: { type: "string", default: "5,10,20" },
     samples: { type: "string", default: "1,2,3" },
+    recipe: { type: "string", default: "default" },
     set: { type: "string", multiple: true, default: [] },
     vectors: { type: "string" },
     data: { type: "string", default: "../shared/data" },
@@ -41,6 +42,8 @@ try {
           `${values.data}/few/${set}/${texts}-${sample}.tsv`,
           "-o",
           model,
+          "--recipe",
+          values.recipe,
           ...settings,
           ...(values.vectors === undefined ? [] : ["--vectors", values.vectors]),
         );

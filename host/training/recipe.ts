@@ -187,8 +187,8 @@ export const TUTORIAL_RECIPE: RecipeOptions = {
 
 /**
  * A minGRU instead of the LSTM: its gates depend on the word alone, so that words come out of a table, and in training equal
- * words of a batch are computed once; large batches have more of them. Shorter vectors, fewer epochs and no perturbed
- * texts make training faster, too.
+ * words of a batch are computed once; large batches have more of them. Shorter vectors, fewer epochs and, unless texts are few,
+ * no perturbed ones make training faster, too.
  */
 export const FAST_RECIPE: RecipeOptions = {
   ...DEFAULT_RECIPE,
@@ -220,8 +220,8 @@ export function withCleaning({ tokenizer: { cleaning = [] } }: RecipeOptions, as
 }
 
 /**
- * The recipe, adapted to the shape of the texts: few texts get smaller batches, more epochs and all
- * their words in the vocabulary; names, whose words do not recur, are read letter by letter, without a linear part; there is
+ * The recipe, adapted to the shape of the texts: few texts get smaller batches with the default recipe's rate and perturbation,
+ * more epochs and all their words in the vocabulary; names, whose words do not recur, are read letter by letter, without a linear part; there is
  * no word dropout without n-grams; a linear part gets its room from the vocabulary. Settings in `given` stay.
  */
 export function adaptToShape(
@@ -231,9 +231,14 @@ export function adaptToShape(
 ): RecipeOptions {
   if (recipe.minSteps === 0) return recipe;
   const { texts } = shape;
-  let { batch, epochs, minCount, numWords, linear, wordDropout, tokenizer } = recipe;
+  let { batch, learningRate, perturbation, epochs, minCount, numWords, linear, wordDropout, tokenizer } = recipe;
   const smallest = Math.max(SMALLEST_BATCH, recipe.workers ?? 1);
   if (!given.has("batch")) while (batch >= 2 * smallest && texts < FEW_BATCHES * batch) batch /= 2;
+  // What the fast recipe has instead is for its large batches.
+  if (recipe.cell === "mingru" && batch <= DEFAULT_RECIPE.batch) {
+    if (!given.has("learningRate")) ({ learningRate } = DEFAULT_RECIPE);
+    if (!given.has("perturbation")) ({ perturbation } = DEFAULT_RECIPE);
+  }
   if (!given.has("minCount") && texts < FEW_TEXTS) minCount = 1;
   if (!given.has("epochs")) epochs = epochsFor(texts, { ...recipe, batch });
   if (!given.has("tokenizer.charLevel") && linear !== "alone" && areNames(shape)) {
@@ -248,7 +253,7 @@ export function adaptToShape(
     numWords = Math.min(numWords, Math.floor(VOCABULARY_BYTES / (WORD_BYTES + recipe.embedding + shape.labels / 2)));
   // Without n-grams or an unknown word, a hidden word leaves nothing to learn from.
   if (!given.has("wordDropout") && tokenizer.ngramBuckets === 0 && recipe.oovToken === null) wordDropout = 0;
-  return { ...recipe, batch, epochs, minCount, numWords, linear, wordDropout, tokenizer };
+  return { ...recipe, batch, learningRate, perturbation, epochs, minCount, numWords, linear, wordDropout, tokenizer };
 }
 
 /** The recipe for texts with several labels: one sigmoid a label. Throws an EdgelabelError for what only makes sense with one label a text. */

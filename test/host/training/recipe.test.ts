@@ -4,6 +4,7 @@ import { LAYER_DROPOUT } from "../../../assembly/abi.ts";
 import {
   adaptToShape,
   DEFAULT_RECIPE,
+  FAST_RECIPE,
   prepareAdapted,
   prepareTraining,
   type RecipeOptions,
@@ -34,6 +35,20 @@ test.each([
     minCount,
     numWords: 5133,
   });
+});
+
+test("the fast recipe's rate is for its large batches, and so is that it perturbs no texts", () => {
+  const adapted = (texts: number, ...given: string[]): (number | undefined)[] => {
+    const { learningRate, perturbation } = adaptToShape(FAST_RECIPE, sentences(texts), new Set(given));
+    return [learningRate, perturbation];
+  };
+  expect([10_000, 4096, 4095, 300].map((texts) => adapted(texts))).toEqual([
+    [0.018, 0],
+    [0.018, 0],
+    [0.008, 0.07],
+    [0.008, 0.07],
+  ]);
+  expect(adapted(300, "learningRate", "perturbation")).toEqual([0.018, 0]);
 });
 
 describe("the linear part", () => {
