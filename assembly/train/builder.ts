@@ -525,9 +525,9 @@ function describe(): i32 {
   return status;
 }
 
-/** Encodes a text and keeps it for training. */
+/** Encodes a text and keeps it for training, before the network has its memory. */
 export function addSample(label: u32, length: u32): i32 {
-  if (state < STATE_DESCRIBED) return ERR_BAD_STATE;
+  if (state != STATE_DESCRIBED) return ERR_BAD_STATE;
   if (length > <u32>TEXT_CAPACITY) return ERR_TEXT_TOO_LONG;
   if (!fitsDraft(label)) return ERR_LABEL_OUT_OF_RANGE;
   return keepSample(samples, draft, reader, label, input, length);

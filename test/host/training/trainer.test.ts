@@ -35,6 +35,12 @@ test("a text without a label of the model is refused", async () => {
   expect(() => trainer.addText(3, "a")).toThrow(refused);
 });
 
+test("a text for training that comes after the run has started is refused", async () => {
+  const trainer = await prepareTraining(samples, [], DEFAULT_RECIPE);
+  trainer.start(DEFAULT_RECIPE);
+  expect(() => trainer.addSample(0, "a")).toThrow(expect.objectContaining({ code: "bad_state" }));
+});
+
 test("texts for the linear part are as many as was said, of a described model", async () => {
   const refused = expect.objectContaining({ code: "bad_state" });
   const trainer = await createTrainer(tokenizer);
