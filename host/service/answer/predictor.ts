@@ -189,7 +189,7 @@ export class Predictor {
   private classify(name: string, model: Model, text: string | Uint8Array, top?: number): Prediction {
     const start = performance.now();
     try {
-      const prediction = top === undefined ? model.classify(text) : model.classify(text, top);
+      const prediction = model.classify(text, top);
       this.observer?.(name, model, undefined);
       if (prediction.label === null) this.metrics.unknown.inc({ model: name });
       return prediction;

@@ -143,7 +143,10 @@ export class Routes {
         model: route.model,
         texts: [text],
         bytes: message.bytes,
-        topK: route.among !== undefined || /\{(?:scores|predictions)\}/.test(JSON.stringify(route.outputs)) ? ALL : 1,
+        topK:
+          route.among !== undefined || /\{(?:scores|predictions)\}/.test(JSON.stringify(route.outputs))
+            ? ALL
+            : undefined,
         expiresAt: mayWait
           ? message.expiresAt
           : Math.min(message.expiresAt, performance.now() + 1000 * limits.answerSeconds),
