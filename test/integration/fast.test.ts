@@ -15,10 +15,10 @@ const recurrent = async (file: string): Promise<unknown> =>
 beforeAll(async () => {
   writeFileSync(at("data.tsv"), LAMPS.join(""));
   writeFileSync(at("valid.tsv"), LAMPS.filter((_, i) => i % 4 === 0).join(""));
-  const nothing = ["hall", "attic", "kitchen", "cellar"].map((room) => `off\tthe ${room} needs nothing\n`);
-  writeFileSync(at("fixes.tsv"), nothing.join(""));
+  const empty = ["hall", "attic", "kitchen", "cellar"].map((room) => `off\tnobody is in the ${room}\n`);
+  writeFileSync(at("fixes.tsv"), empty.join(""));
   // A hold-out on which learning from them shows.
-  writeFileSync(at("held.tsv"), LAMPS.slice(0, 3).join("") + nothing.join("").replaceAll("the", "our"));
+  writeFileSync(at("held.tsv"), LAMPS.slice(0, 3).join("") + empty.join("").replaceAll("the", "our"));
   await json("train", at("data.tsv"), "-o", at("fast.elb"), ...FAST);
 });
 afterAll(() => rmSync(folder, { recursive: true }));
