@@ -234,8 +234,8 @@ export function adaptToShape(
   let { batch, learningRate, perturbation, epochs, minCount, numWords, linear, wordDropout, tokenizer } = recipe;
   const smallest = Math.max(SMALLEST_BATCH, recipe.workers ?? 1);
   if (!given.has("batch")) while (batch >= 2 * smallest && texts < FEW_BATCHES * batch) batch /= 2;
-  // What the fast recipe has instead is for its large batches.
-  if (recipe.cell === "mingru" && batch <= DEFAULT_RECIPE.batch) {
+  // What the fast recipe has instead is for batches as large as its own.
+  if (recipe.cell === "mingru" && batch < FAST_RECIPE.batch) {
     if (!given.has("learningRate")) ({ learningRate } = DEFAULT_RECIPE);
     if (!given.has("perturbation")) ({ perturbation } = DEFAULT_RECIPE);
   }
