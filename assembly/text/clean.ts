@@ -564,11 +564,9 @@ function sequenceEnd(self: Cleaner, at: usize): usize {
 /** Address behind the tag or comment at `at`; of <script> and <style>, the address of the end tag; 0 when there is no tag. */
 function tagEnd(self: Cleaner, at: usize): usize {
   const end = self.end;
-  if (startsWith(at, end, "<!--", 0) && (!self.noComment || at < self.noComment)) {
-    const close = find(at + 4, end, "-->", 0);
-    if (close) return close + 3;
-    self.noComment = at;
-  }
+  let close: usize = 0;
+  if (startsWith(at, end, "<!--", 0)) close = findOnce(self, offsetof<Cleaner>("noComment"), at + 4, "-->", 0);
+  if (close) return close + 3;
   if (at + 1 >= end) return 0;
   const second = <u32>load<u8>(at + 1);
   if (!isLetter(second) && second != 0x2f && second != 0x21 && second != 0x3f) return 0;
@@ -580,16 +578,9 @@ function tagEnd(self: Cleaner, at: usize): usize {
   if (p == end) return 0;
   p++;
   // The end tag of a script or style; behind the tag itself when there is none.
-  if (isElement(at + 1, end, "script") && (!self.noScript || p < self.noScript)) {
-    const close = find(p, end, "</script", 0x20);
-    if (close) return close;
-    self.noScript = p;
-  } else if (isElement(at + 1, end, "style") && (!self.noStyle || p < self.noStyle)) {
-    const close = find(p, end, "</style", 0x20);
-    if (close) return close;
-    self.noStyle = p;
-  }
-  return p;
+  if (isElement(at + 1, end, "script")) close = findOnce(self, offsetof<Cleaner>("noScript"), p, "</script", 0x20);
+  else if (isElement(at + 1, end, "style")) close = findOnce(self, offsetof<Cleaner>("noStyle"), p, "</style", 0x20);
+  return close ? close : p;
 }
 
 function isElement(name: usize, end: usize, wanted: string): bool {
@@ -608,8 +599,13 @@ function startsWith(at: usize, end: usize, wanted: string, fold: u32): bool {
   return true;
 }
 
-function find(from: usize, end: usize, wanted: string, fold: u32): usize {
-  for (let p = from; p < end; p++) if (startsWith(p, end, wanted, fold)) return p;
+/** Address of the first `wanted` from `from` on; 0 when there is none, which is kept in the field at offset `none`. */
+function findOnce(self: Cleaner, none: usize, from: usize, wanted: string, fold: u32): usize {
+  const field = changetype<usize>(self) + none;
+  const known = load<usize>(field);
+  if (known && from >= known) return 0;
+  for (let p = from; p < self.end; p++) if (startsWith(p, self.end, wanted, fold)) return p;
+  store<usize>(field, from);
   return 0;
 }
 
