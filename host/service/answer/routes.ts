@@ -85,6 +85,8 @@ export class Routes {
   /** The sorted labels, as JSON. */
   private readonly last = new Map<string, string>();
   private readonly log: OnceLog;
+  /** Routes that need the scores of all labels. */
+  private readonly scored: ReadonlySet<RouteSettings>;
   /** QoS 1 and 2 messages that found no room, in order of arrival. */
   private held: Held[] = [];
   private heldBytes = 0;
@@ -97,6 +99,11 @@ export class Routes {
   constructor(options: RoutesOptions) {
     this.options = options;
     this.log = new OnceLog(options.log);
+    this.scored = new Set(
+      options.routes.filter(
+        ({ among, outputs }) => among !== undefined || /\{(?:scores|predictions)\}/.test(JSON.stringify(outputs)),
+      ),
+    );
   }
 
   /** Messages that wait for room, unacknowledged. */
@@ -143,10 +150,7 @@ export class Routes {
         model: route.model,
         texts: [text],
         bytes: message.bytes,
-        topK:
-          route.among !== undefined || /\{(?:scores|predictions)\}/.test(JSON.stringify(route.outputs))
-            ? ALL
-            : undefined,
+        topK: this.scored.has(route) ? ALL : undefined,
         expiresAt: mayWait
           ? message.expiresAt
           : Math.min(message.expiresAt, performance.now() + 1000 * limits.answerSeconds),
